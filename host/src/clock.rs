@@ -1,0 +1,187 @@
+//! The one source of time, ids and randomness, so that any past decision can be run again and tests can fix all three.
+//!
+//! Must not know: any feature, the database, HTTP. Nothing else in the crate reads the system clock
+//! (`clippy.toml` forbids it).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+
+/// An instant in UTC with millisecond precision: what is stored, sent and compared everywhere.
+///
+/// JSON form: RFC 3339 with exactly three fractional digits, `2026-03-01T09:30:00.000Z`. Input may carry any offset
+/// and precision; it is truncated to the millisecond.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(i64);
+
+impl Instant {
+    /// The range every date arithmetic of ours stays inside: years 0001 to 9998.
+    const MIN_MILLIS: i64 = -62_135_596_800_000;
+    const MAX_MILLIS: i64 = 253_370_764_800_000;
+
+    /// `None` when `millis` (since the Unix epoch) lies outside the years 0001 to 9998.
+    pub fn from_millis(millis: i64) -> Option<Self> {
+        (Self::MIN_MILLIS..Self::MAX_MILLIS).contains(&millis).then_some(Self(millis))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    pub fn to_timestamp(self) -> Timestamp {
+        // The constructor keeps the value inside jiff's range, so this default is never used.
+        Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// Saturates at the ends of the supported range.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis).min(Self::MAX_MILLIS - 1))
+    }
+
+    /// Saturates at the ends of the supported range.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis).max(Self::MIN_MILLIS))
+    }
+}
+
+impl TryFrom<Timestamp> for Instant {
+    type Error = String;
+
+    fn try_from(timestamp: Timestamp) -> Result<Self, String> {
+        let floor = timestamp.as_millisecond() - i64::from(timestamp.subsec_nanosecond() < 0 && timestamp.subsec_nanosecond() % 1_000_000 != 0);
+        Self::from_millis(floor).ok_or_else(|| format!("{timestamp} lies outside the years 0001 to 9998"))
+    }
+}
+
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.to_timestamp())
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for Instant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let timestamp: Timestamp =
+            text.parse().map_err(|_| format!("{text:?} is not an RFC 3339 instant such as 2026-03-01T09:30:00Z"))?;
+        Self::try_from(timestamp)
+    }
+}
+
+impl Serialize for Instant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Instant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl utoipa::PartialSchema for Instant {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::schema::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime)))
+            .description(Some("RFC 3339 instant; answers are in UTC with milliseconds"))
+            .examples([serde_json::json!("2026-03-01T09:30:00.000Z")])
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Instant {}
+
+/// Where time, ids and random bytes come from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    System,
+    /// Stands still until a test moves it. Ids stay unique and ordered, and follow the fixed time.
+    Fixed(Arc<AtomicI64>),
+}
+
+impl Clock {
+    pub fn fixed(at: Instant) -> Self {
+        Self::Fixed(Arc::new(AtomicI64::new(at.as_millis())))
+    }
+
+    /// Moves a fixed clock. Does nothing on the system clock.
+    pub fn set(&self, at: Instant) {
+        if let Self::Fixed(millis) = self {
+            millis.store(at.as_millis(), Ordering::SeqCst);
+        }
+    }
+
+    pub fn now(&self) -> Instant {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
+            Self::System => Instant(Timestamp::now().as_millisecond()),
+            Self::Fixed(millis) => Instant(millis.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// A new UUIDv7 (RFC 9562), so that ids sort by creation time.
+    pub fn new_id(&self) -> Uuid {
+        let millis = u64::try_from(self.now().as_millis()).unwrap_or_default();
+        let random = self.random::<10>();
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+
+    /// Bytes from the operating system's generator; the only source of secrets.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        // aws-lc aborts rather than hand out weak bytes, so an error here does not happen in practice.
+        aws_lc_rs::rand::fill(&mut bytes).unwrap_or_else(|_| std::process::abort());
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_prints_three_fractional_digits_and_truncates_input() {
+        let instant: Instant = "2026-03-01T18:30:00.1239+09:00".parse().unwrap();
+        assert_eq!(instant.to_string(), "2026-03-01T09:30:00.123Z");
+    }
+
+    #[test]
+    fn an_instant_before_the_epoch_truncates_downwards() {
+        let instant: Instant = "1969-12-31T23:59:59.9999Z".parse().unwrap();
+        assert_eq!(instant.as_millis(), -1);
+    }
+
+    #[test]
+    fn an_instant_without_an_offset_is_refused() {
+        assert!("2026-03-01T09:30:00".parse::<Instant>().is_err());
+        assert!("2026-03-01".parse::<Instant>().is_err());
+    }
+
+    #[test]
+    fn ids_follow_the_clock() {
+        let clock = Clock::fixed("2026-03-01T00:00:00Z".parse().unwrap());
+        let early = clock.new_id();
+        clock.set("2026-03-01T00:00:01Z".parse().unwrap());
+        assert!(early < clock.new_id());
+    }
+}
