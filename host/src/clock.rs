@@ -26,7 +26,9 @@ impl Instant {
 
     /// `None` when `millis` (since the Unix epoch) lies outside the years 0001 to 9998.
     pub fn from_millis(millis: i64) -> Option<Self> {
-        (Self::MIN_MILLIS..Self::MAX_MILLIS).contains(&millis).then_some(Self(millis))
+        (Self::MIN_MILLIS..Self::MAX_MILLIS)
+            .contains(&millis)
+            .then_some(Self(millis))
     }
 
     /// Milliseconds since the Unix epoch.
@@ -58,7 +60,8 @@ impl TryFrom<Timestamp> for Instant {
     type Error = String;
 
     fn try_from(timestamp: Timestamp) -> Result<Self, String> {
-        let floor = timestamp.as_millisecond() - i64::from(timestamp.subsec_nanosecond() < 0 && timestamp.subsec_nanosecond() % 1_000_000 != 0);
+        let floor = timestamp.as_millisecond()
+            - i64::from(timestamp.subsec_nanosecond() < 0 && timestamp.subsec_nanosecond() % 1_000_000 != 0);
         Self::from_millis(floor).ok_or_else(|| format!("{timestamp} lies outside the years 0001 to 9998"))
     }
 }
@@ -79,8 +82,9 @@ impl std::str::FromStr for Instant {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let timestamp: Timestamp =
-            text.parse().map_err(|_| format!("{text:?} is not an RFC 3339 instant such as 2026-03-01T09:30:00Z"))?;
+        let timestamp: Timestamp = text
+            .parse()
+            .map_err(|_| format!("{text:?} is not an RFC 3339 instant such as 2026-03-01T09:30:00Z"))?;
         Self::try_from(timestamp)
     }
 }
@@ -102,7 +106,9 @@ impl utoipa::PartialSchema for Instant {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
         utoipa::openapi::schema::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
-            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime)))
+            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(
+                utoipa::openapi::KnownFormat::DateTime,
+            )))
             .description(Some("RFC 3339 instant; answers are in UTC with milliseconds"))
             .examples([serde_json::json!("2026-03-01T09:30:00.000Z")])
             .into()

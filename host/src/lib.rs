@@ -1,1 +1,19 @@
-//! Meed.
+//! Meed: rewards decided by sandboxed WebAssembly conditions; every decision is a receipt that anyone can re-run.
+//!
+//! The map, from the outside in (an arrow is "may know"):
+//!
+//! ```text
+//! main -> cli -> app -> features -> {facts, sandbox, db, http, cache, clock}
+//!                       auth users activities plugins events rewards requests
+//! ```
+//!
+//! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
+//! another feature's service, never its store. `docs/architecture.md` walks through an upload and a claim.
+
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod contract;
+pub mod db;
+pub mod http;
+pub mod rewards;

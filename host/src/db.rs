@@ -1,0 +1,298 @@
+//! One SQL text, two engines: SQLite for one process, PostgreSQL for many.
+//!
+//! `Db` is a pool, `Tx` an open transaction, `Query` a statement with its parameters; all three are closed enums over
+//! the two drivers, so a type that only one engine can hold does not compile. Must not know: any feature, HTTP.
+//! Only `store.rs` files and this module hold SQL.
+//!
+//! Portable SQL: `$1` placeholders; ids are UUIDv7 minted by [`crate::clock::Clock`]; instants are milliseconds bound
+//! from the clock, never `now()`; amounts are `BIGINT`; `ON CONFLICT`, `RETURNING`, explicit columns, keyset pages.
+
+mod connect;
+mod migrate;
+mod types;
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, Sqlite, Type};
+
+pub use sqlx::types::Json;
+pub(crate) use types::{row, text_column};
+
+pub type Result<T> = std::result::Result<T, DbError>;
+
+/// A failed statement or connection. Its text may hold SQL and values: log it, never send it to a client.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DbError(#[from] sqlx::Error);
+
+impl DbError {
+    /// A row with this key exists already. SQLite does not name the constraint, so let one statement risk only one.
+    pub fn is_unique_violation(&self) -> bool {
+        self.0
+            .as_database_error()
+            .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+    }
+
+    /// A row that is referred to does not exist, or a row is still referred to.
+    pub fn is_foreign_key_violation(&self) -> bool {
+        self.0
+            .as_database_error()
+            .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+    }
+
+    /// The transaction lost against another one and did nothing: running it again from the start may succeed.
+    pub fn is_conflict(&self) -> bool {
+        let Some(code) = self.0.as_database_error().and_then(sqlx::error::DatabaseError::code) else {
+            return false;
+        };
+        // PostgreSQL: serialisation failure, deadlock, lock time-out. SQLite: busy, busy snapshot, locked.
+        matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "5" | "517" | "6")
+    }
+
+    /// The pool had no free connection in time, or the database cannot be reached: try again later.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(
+            self.0,
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)
+        )
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A connection pool. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Db {
+    /// One writer, because SQLite has one; readers are opened read-only, so a stray write fails loudly.
+    Sqlite {
+        read: sqlx::SqlitePool,
+        write: sqlx::SqlitePool,
+    },
+    Postgres(sqlx::PgPool),
+}
+
+/// An open transaction; dropped without `commit` it is rolled back.
+#[derive(Debug)]
+pub enum Tx {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+/// A statement and its parameters. Made by [`Db::query`] or [`Tx::query`], run by one of its `fetch` or `execute`.
+pub enum Query {
+    Sqlite(sqlx::query::Query<'static, Sqlite, SqliteArguments>),
+    Postgres(sqlx::query::Query<'static, Postgres, PgArguments>),
+}
+
+/// What a parameter must be: something both engines can hold.
+pub trait Bind:
+    Encode<'static, Postgres> + Type<Postgres> + Encode<'static, Sqlite> + Type<Sqlite> + Send + 'static
+{
+}
+impl<T> Bind for T where
+    T: Encode<'static, Postgres> + Type<Postgres> + Encode<'static, Sqlite> + Type<Sqlite> + Send + 'static
+{
+}
+
+/// What a result must be: a tuple, or a struct made with [`row!`].
+pub trait Row: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
+impl<T> Row for T where T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
+
+impl Db {
+    pub fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite { .. } => Engine::Sqlite,
+            Self::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// Begins a write. On SQLite it takes the write lock at once (`BEGIN IMMEDIATE`): a transaction that reads first
+    /// and then finds the lock taken cannot wait for it.
+    pub async fn begin(&self) -> Result<Tx> {
+        Ok(match self {
+            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    pub fn query(&self, sql: &'static str) -> Query {
+        Query::new(self.engine(), sql)
+    }
+
+    /// A statement put together from constant pieces. `sql` must hold no value from outside: bind those.
+    pub fn query_assembled(&self, sql: String) -> Query {
+        Query::new(self.engine(), AssertSqlSafe(sql))
+    }
+
+    /// Answers when the database does.
+    pub async fn ping(&self) -> Result<()> {
+        self.query("SELECT 1").fetch_one::<(i32,)>(self).await.map(|_| ())
+    }
+
+    /// Connections in use and open, over all pools.
+    pub fn pool_use(&self) -> (usize, usize) {
+        let of = |size: u32, idle: usize| ((size as usize).saturating_sub(idle), size as usize);
+        match self {
+            Self::Sqlite { read, write } => {
+                let (read_busy, read_open) = of(read.size(), read.num_idle());
+                let (write_busy, write_open) = of(write.size(), write.num_idle());
+                (read_busy + write_busy, read_open + write_open)
+            }
+            Self::Postgres(pool) => of(pool.size(), pool.num_idle()),
+        }
+    }
+
+    /// Waits for running statements and closes every connection.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Tx {
+    pub fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite(_) => Engine::Sqlite,
+            Self::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    pub fn query(&self, sql: &'static str) -> Query {
+        Query::new(self.engine(), sql)
+    }
+
+    pub async fn commit(self) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+/// Where a statement that reads runs: the pool, or an open transaction.
+pub trait Run {
+    /// A statement for this engine.
+    fn statement(&self, sql: &'static str) -> Query;
+    fn fetch_all<R: Row>(self, query: Query) -> impl Future<Output = Result<Vec<R>>> + Send;
+    fn fetch_optional<R: Row>(self, query: Query) -> impl Future<Output = Result<Option<R>>> + Send;
+}
+
+/// Statements are made by the very pool or transaction that runs them, so this is a bug in a store, and loud.
+const MIXED: &str = "statement and connection come from different engines";
+
+fn mixed() -> DbError {
+    DbError(sqlx::Error::InvalidArgument(MIXED.to_owned()))
+}
+
+fn from_rows<R: for<'r> FromRow<'r, D>, D: sqlx::Row>(rows: &[D]) -> Result<Vec<R>> {
+    rows.iter().map(|row| R::from_row(row).map_err(DbError)).collect()
+}
+
+impl Run for &Db {
+    fn statement(&self, sql: &'static str) -> Query {
+        self.query(sql)
+    }
+
+    async fn fetch_all<R: Row>(self, query: Query) -> Result<Vec<R>> {
+        match (self, query) {
+            (Db::Sqlite { read, .. }, Query::Sqlite(query)) => from_rows(&query.fetch_all(read).await?),
+            (Db::Postgres(pool), Query::Postgres(query)) => from_rows(&query.fetch_all(pool).await?),
+            _ => Err(mixed()),
+        }
+    }
+
+    async fn fetch_optional<R: Row>(self, query: Query) -> Result<Option<R>> {
+        match (self, query) {
+            (Db::Sqlite { read, .. }, Query::Sqlite(query)) => Ok(query
+                .fetch_optional(read)
+                .await?
+                .map(|row| R::from_row(&row))
+                .transpose()?),
+            (Db::Postgres(pool), Query::Postgres(query)) => Ok(query
+                .fetch_optional(pool)
+                .await?
+                .map(|row| R::from_row(&row))
+                .transpose()?),
+            _ => Err(mixed()),
+        }
+    }
+}
+
+impl Run for &mut Tx {
+    fn statement(&self, sql: &'static str) -> Query {
+        self.query(sql)
+    }
+
+    async fn fetch_all<R: Row>(self, query: Query) -> Result<Vec<R>> {
+        match (self, query) {
+            (Tx::Sqlite(tx), Query::Sqlite(query)) => from_rows(&query.fetch_all(&mut **tx).await?),
+            (Tx::Postgres(tx), Query::Postgres(query)) => from_rows(&query.fetch_all(&mut **tx).await?),
+            _ => Err(mixed()),
+        }
+    }
+
+    async fn fetch_optional<R: Row>(self, query: Query) -> Result<Option<R>> {
+        match (self, query) {
+            (Tx::Sqlite(tx), Query::Sqlite(query)) => Ok(query
+                .fetch_optional(&mut **tx)
+                .await?
+                .map(|row| R::from_row(&row))
+                .transpose()?),
+            (Tx::Postgres(tx), Query::Postgres(query)) => Ok(query
+                .fetch_optional(&mut **tx)
+                .await?
+                .map(|row| R::from_row(&row))
+                .transpose()?),
+            _ => Err(mixed()),
+        }
+    }
+}
+
+impl Query {
+    #[expect(clippy::disallowed_methods, reason = "this is the door the lint points to")]
+    fn new(engine: Engine, sql: impl SqlSafeStr) -> Self {
+        match engine {
+            Engine::Sqlite => Self::Sqlite(sqlx::query(sql)),
+            Engine::Postgres => Self::Postgres(sqlx::query(sql)),
+        }
+    }
+
+    #[must_use]
+    pub fn bind<T: Bind>(self, value: T) -> Self {
+        match self {
+            Self::Sqlite(query) => Self::Sqlite(query.bind(value)),
+            Self::Postgres(query) => Self::Postgres(query.bind(value)),
+        }
+    }
+
+    pub async fn fetch_all<R: Row>(self, on: impl Run) -> Result<Vec<R>> {
+        on.fetch_all(self).await
+    }
+
+    pub async fn fetch_optional<R: Row>(self, on: impl Run) -> Result<Option<R>> {
+        on.fetch_optional(self).await
+    }
+
+    pub async fn fetch_one<R: Row>(self, on: impl Run) -> Result<R> {
+        on.fetch_optional(self).await?.ok_or(DbError(sqlx::Error::RowNotFound))
+    }
+
+    /// Writes; answers how many rows it changed. Only a transaction can write.
+    pub async fn execute(self, on: &mut Tx) -> Result<u64> {
+        match (on, self) {
+            (Tx::Sqlite(tx), Self::Sqlite(query)) => Ok(query.execute(&mut **tx).await?.rows_affected()),
+            (Tx::Postgres(tx), Self::Postgres(query)) => Ok(query.execute(&mut **tx).await?.rows_affected()),
+            _ => Err(mixed()),
+        }
+    }
+}

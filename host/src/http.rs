@@ -1,0 +1,15 @@
+//! What every route shares: problems (RFC 9457), extractors that refuse bad input with one, keyset pages, request ids
+//! and the layers around the router.
+//!
+//! Must not know: any feature, the database.
+
+pub mod extract;
+pub mod layers;
+pub mod openapi;
+pub mod page;
+pub mod problem;
+pub mod request_id;
+
+pub use extract::{Body, IfMatch, Params, Path};
+pub use page::{Page, PageParams};
+pub use problem::{Code, FieldError, Problem};

@@ -1,0 +1,226 @@
+//! Extractors that read a request or answer with a [`Problem`]. Handlers use these and never axum's own.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use garde::Validate;
+use serde::de::DeserializeOwned;
+
+use super::problem::{
+    BODY_TOO_LARGE, Code, FieldError, INVALID_PARAMETER, MALFORMED_JSON, Problem, UNSUPPORTED_MEDIA_TYPE,
+};
+
+/// A JSON body that parsed and passed its own validation.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<S, T> FromRequest<S> for Body<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Validate,
+    T::Context: Default,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        require_json(request.headers())?;
+        let bytes = read_bytes(request, state).await?;
+        let value = parse::<T>(&bytes)?;
+        value
+            .validate()
+            .map_err(|report| Problem::fields(field_errors(&report)))?;
+        Ok(Self(value))
+    }
+}
+
+/// The whole body, within the route's size limit.
+pub async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<axum::body::Bytes, Problem> {
+    axum::body::Bytes::from_request(request, state)
+        .await
+        .map_err(|rejection| {
+            if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+                Problem::new(
+                    BODY_TOO_LARGE,
+                    "The body is larger than this route accepts; send less at a time.",
+                )
+            } else {
+                Problem::new(MALFORMED_JSON, format!("The body could not be read: {rejection}."))
+            }
+        })
+}
+
+/// Parses JSON; a fault names the field by its JSON Pointer.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let pointer = pointer_of(error.path());
+        let inner = error.into_inner();
+        if inner.is_data() {
+            Problem::field(pointer, without_position(&inner))
+        } else {
+            Problem::new(MALFORMED_JSON, format!("The body is not valid JSON: {inner}."))
+        }
+    })?;
+    deserializer.end().map_err(|error| {
+        Problem::new(
+            MALFORMED_JSON,
+            format!("There is more after the JSON document: {error}."),
+        )
+    })?;
+    Ok(value)
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        UNSUPPORTED_MEDIA_TYPE,
+        format!("Content-Type is {content_type:?}; send application/json."),
+    ))
+}
+
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ")
+        .map_or(text.clone(), |(message, _)| message.to_owned())
+}
+
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => {
+                pointer.push('/');
+                pointer.push_str(&index.to_string());
+            }
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+/// garde speaks in Rust paths (`rewardIds[0]`); the client gets a JSON Pointer (`/rewardIds/0`).
+fn field_errors(report: &garde::Report) -> Vec<FieldError> {
+    report
+        .iter()
+        .map(|(path, error)| {
+            let path = path.to_string();
+            let mut pointer = String::new();
+            for segment in path.split(['.', '[', ']']).filter(|segment| !segment.is_empty()) {
+                pointer.push('/');
+                pointer.push_str(&camel_case(segment));
+            }
+            FieldError {
+                pointer,
+                message: error.message().to_owned(),
+            }
+        })
+        .collect()
+}
+
+fn camel_case(snake: &str) -> String {
+    let mut words = snake.split('_');
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
+}
+
+/// Query parameters.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        #[expect(clippy::disallowed_types, reason = "this is the extractor that replaces it")]
+        axum::extract::Query::<T>::from_request_parts(parts, state)
+            .await
+            .map(|query| Self(query.0))
+            .map_err(|rejection| Problem::new(INVALID_PARAMETER, rejection.body_text()))
+    }
+}
+
+/// Path parameters.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        #[expect(clippy::disallowed_types, reason = "this is the extractor that replaces it")]
+        axum::extract::Path::<T>::from_request_parts(parts, state)
+            .await
+            .map(|path| Self(path.0))
+            .map_err(|rejection| Problem::new(INVALID_PARAMETER, rejection.body_text()))
+    }
+}
+
+pub const REVISION_REQUIRED: Code = Code::new("revision-required", 428, "The If-Match header is required");
+
+/// The revision a change builds on: `If-Match: "3"`, as the `ETag` of an earlier answer said (RFC 9110).
+#[derive(Clone, Copy, Debug)]
+pub struct IfMatch(pub i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(header::IF_MATCH) else {
+            return Err(Problem::new(
+                REVISION_REQUIRED,
+                "Send If-Match with the ETag of the version you read, so that nobody's change is lost.",
+            ));
+        };
+        let text = value.to_str().unwrap_or_default();
+        text.trim().trim_matches('"').parse().map(Self).map_err(|_| {
+            Problem::new(
+                INVALID_PARAMETER,
+                format!("If-Match is {text:?}; send the ETag of the version you read, such as \"3\"."),
+            )
+        })
+    }
+}
+
+/// An answer with the revision as its `ETag`.
+pub fn with_etag<T: serde::Serialize>(revision: i64, body: T) -> impl axum::response::IntoResponse {
+    ([(header::ETAG, format!("\"{revision}\""))], axum::Json(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rust_paths_become_json_pointers() {
+        assert_eq!(camel_case("reward_ids"), "rewardIds");
+        assert_eq!(camel_case("title"), "title");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_by_its_pointer() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Outer {
+            #[expect(dead_code, reason = "only parsed")]
+            items: Vec<u32>,
+        }
+        let problem = parse::<Outer>(br#"{"items": [1, "two"]}"#).unwrap_err();
+        assert!(format!("{problem:?}").contains("/items/1"), "{problem:?}");
+    }
+}

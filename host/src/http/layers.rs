@@ -1,0 +1,64 @@
+//! What stands around every route: request id, panics as problems, time and size limits, security headers.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem, TIMED_OUT};
+use super::request_id;
+use crate::clock::Clock;
+
+/// JSON bodies; the upload route sets its own.
+const BODY_LIMIT: usize = 1 << 20;
+
+pub fn around(router: Router, clock: Clock, timeout: Duration) -> Router {
+    router
+        .fallback(async || Problem::new(NO_SUCH_ROUTE, "There is nothing at this path; see /openapi.json."))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                METHOD_NOT_ALLOWED,
+                "This path does not know this method; see /openapi.json.",
+            )
+        })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(move |request, next: middleware::Next| async move {
+            // Dropping a request half-way is safe: a claim commits in a task of its own.
+            match tokio::time::timeout(timeout, next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => {
+                    Problem::new(TIMED_OUT, format!("No answer within {} seconds.", timeout.as_secs())).into_response()
+                }
+            }
+        }))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(move |request, next| {
+            request_id::layer(clock.clone(), request, next)
+        }))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn panicked(payload: Box<dyn Any + Send>) -> Response {
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    let mut response = Problem::internal(format!("panic: {text}")).into_response();
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}

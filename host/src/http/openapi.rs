@@ -1,0 +1,118 @@
+//! Finishing the OpenAPI 3.1 document: every operation says who may call it and which problems it answers with.
+//!
+//! A handler's `#[utoipa::path]` names both in two extensions, `x-roles` and `x-problems`; the codes' status and title
+//! come from the features' own tables, so the document cannot drift from the answers.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+
+use super::problem::{
+    BODY_TOO_LARGE, Code, INTERNAL, INVALID_BODY, INVALID_PARAMETER, MALFORMED_JSON, UNAVAILABLE,
+    UNSUPPORTED_MEDIA_TYPE,
+};
+
+/// Problems that any operation may answer with.
+const EVERYWHERE: &[Code] = &[INTERNAL, UNAVAILABLE];
+/// Problems of every JSON body.
+const WITH_JSON_BODY: &[Code] = &[MALFORMED_JSON, INVALID_BODY, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE];
+
+/// Adds problem responses and the security scheme: what `x-problems` names, what any body or parameter may cause, and
+/// `secured` where a token is needed. An error names a code that `codes` does not hold.
+pub fn finish(mut document: OpenApi, codes: &[Code], secured: &[Code]) -> Result<OpenApi, String> {
+    let codes: BTreeMap<&str, Code> = codes.iter().map(|code| (code.code, *code)).collect();
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+            &mut item.patch,
+        ];
+        for operation in operations.into_iter().flatten() {
+            add_problems(operation, &codes, secured).map_err(|error| format!("{path}: {error}"))?;
+        }
+    }
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(
+        "bearer",
+        SecurityScheme::Http(
+            HttpBuilder::new()
+                .scheme(HttpAuthScheme::Bearer)
+                .bearer_format("JWT")
+                .description(Some("`accessToken` of `POST /auth/login` or `/auth/refresh`"))
+                .build(),
+        ),
+    );
+    Ok(document)
+}
+
+fn add_problems(operation: &mut Operation, codes: &BTreeMap<&str, Code>, secured: &[Code]) -> Result<(), String> {
+    let names: Vec<String> = operation
+        .extensions
+        .as_ref()
+        .and_then(|extensions| extensions.get("x-problems"))
+        .and_then(|value| serde_json::from_value(value.clone()).ok())
+        .unwrap_or_default();
+    let mut answers = EVERYWHERE.to_vec();
+    if operation.security.is_some() {
+        answers.extend(secured);
+    }
+    if operation
+        .parameters
+        .as_ref()
+        .is_some_and(|parameters| !parameters.is_empty())
+    {
+        answers.push(INVALID_PARAMETER);
+    }
+    if operation
+        .request_body
+        .as_ref()
+        .is_some_and(|body| matches!(body, RefOr::T(body) if body.content.contains_key("application/json")))
+    {
+        answers.extend(WITH_JSON_BODY);
+    }
+    for name in &names {
+        answers.push(
+            *codes
+                .get(name.as_str())
+                .ok_or_else(|| format!("unknown problem code {name:?}"))?,
+        );
+    }
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in answers {
+        by_status.entry(code.status).or_default().push(code);
+    }
+    for (status, codes) in by_status {
+        let description = codes
+            .iter()
+            .map(|code| format!("`{}`: {}", code.code, code.title))
+            .collect::<Vec<_>>();
+        let mut content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
+        for code in &codes {
+            let example = serde_json::json!({
+                "type": format!("urn:meed:problem:{}", code.code),
+                "title": code.title,
+                "status": code.status,
+                "code": code.code,
+                "detail": "what was wrong, with which value, and what to do",
+                "requestId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77",
+            });
+            let example = utoipa::openapi::example::ExampleBuilder::new()
+                .value(Some(example))
+                .build();
+            content = content.examples_from_iter([(code.code.to_owned(), example)]);
+        }
+        let response = ResponseBuilder::new()
+            .description(description.join("<br>"))
+            .content("application/problem+json", content.build())
+            .build();
+        operation
+            .responses
+            .responses
+            .insert(status.to_string(), response.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! `/rewards` over HTTP.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::service::{Filter, NewReward, Reward, RewardError, RewardService};
+use crate::auth::Operator;
+use crate::http::extract::with_etag;
+use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
+
+const NO_SUCH_REWARD: Code = Code::new("no-such-reward", 404, "There is no such reward");
+const REWARD_CHANGED: Code = Code::new("reward-changed", 412, "The reward changed since you read it");
+const REWARD_IN_USE: Code = Code::new("reward-in-use", 409, "An event offers the reward");
+const STOCK_BELOW_GRANTED: Code = Code::new("stock-below-granted", 409, "More than that was granted already");
+
+pub const CODES: &[Code] = &[NO_SUCH_REWARD, REWARD_CHANGED, REWARD_IN_USE, STOCK_BELOW_GRANTED];
+
+pub fn router(service: RewardService) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(get, replace, delete))
+        .with_state(service)
+}
+
+/// Create a reward.
+#[utoipa::path(
+    post, path = "/rewards", tag = "rewards", security(("bearer" = [])),
+    request_body = NewReward,
+    responses((status = 201, body = Reward, headers(("Location" = String), ("ETag" = String)))),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"]))),
+)]
+async fn create(
+    State(service): State<RewardService>,
+    Operator(caller): Operator,
+    Body(new): Body<NewReward>,
+) -> Result<impl IntoResponse, Problem> {
+    let reward = service.create(new, caller.user_id).await?;
+    let location = [(header::LOCATION, format!("/rewards/{}", reward.id))];
+    Ok((StatusCode::CREATED, location, with_etag(reward.revision, reward)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    /// Only rewards of this type
+    #[serde(rename = "type")]
+    #[param(example = "COUPON")]
+    type_: Option<String>,
+}
+
+/// List rewards, newest first.
+#[utoipa::path(
+    get, path = "/rewards", tag = "rewards", security(("bearer" = [])),
+    params(PageParams, ListParams),
+    responses((status = 200, body = Page<Reward>)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"]))),
+)]
+async fn list(
+    State(service): State<RewardService>,
+    _: Operator,
+    Params(page): Params<PageParams>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<Reward>>, Problem> {
+    let (size, after) = (page.size()?, page.after()?);
+    let rewards = service.list(Filter { type_: params.type_ }, after, size).await?;
+    Ok(axum::Json(Page::new(
+        rewards,
+        size,
+        |reward| reward.id,
+        |reward| reward,
+    )))
+}
+
+/// Get a reward.
+#[utoipa::path(
+    get, path = "/rewards/{id}", tag = "rewards", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = Reward, headers(("ETag" = String)))),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-reward"]))),
+)]
+async fn get(
+    State(service): State<RewardService>,
+    _: Operator,
+    Path(id): Path<Uuid>,
+) -> Result<impl IntoResponse, Problem> {
+    let reward = service.get(id).await?;
+    Ok(with_etag(reward.revision, reward))
+}
+
+/// Replace a reward. `stock` is the total ever offered, so it cannot fall below what was granted.
+#[utoipa::path(
+    put, path = "/rewards/{id}", tag = "rewards", security(("bearer" = [])),
+    params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
+    request_body = NewReward,
+    responses((status = 200, body = Reward, headers(("ETag" = String)))),
+    extensions(
+        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-reward", "reward-changed", "revision-required", "stock-below-granted"])),
+    ),
+)]
+async fn replace(
+    State(service): State<RewardService>,
+    _: Operator,
+    Path(id): Path<Uuid>,
+    IfMatch(revision): IfMatch,
+    Body(new): Body<NewReward>,
+) -> Result<impl IntoResponse, Problem> {
+    let reward = service.replace(id, revision, new).await?;
+    Ok(with_etag(reward.revision, reward))
+}
+
+/// Delete a reward that no event offers. Grants of it keep their history.
+#[utoipa::path(
+    delete, path = "/rewards/{id}", tag = "rewards", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 204)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-reward", "reward-in-use"]))),
+)]
+async fn delete(
+    State(service): State<RewardService>,
+    _: Operator,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode, Problem> {
+    service.delete(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<RewardError> for Problem {
+    fn from(error: RewardError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RewardError::NotFound(_) => Self::new(NO_SUCH_REWARD, detail),
+            RewardError::Changed { .. } => Self::new(REWARD_CHANGED, detail),
+            RewardError::InUse(_) => Self::new(REWARD_IN_USE, detail),
+            RewardError::StockBelowGranted { .. } => Self::new(STOCK_BELOW_GRANTED, detail),
+            RewardError::Db(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The rules for rewards.
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::store::{self, RewardRow};
+use crate::clock::{Clock, Instant};
+use crate::contract::MAX_INTEGER;
+use crate::db::{Db, DbError, Tx};
+
+/// What is given.
+#[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewReward {
+    /// A free upper-case word
+    #[serde(rename = "type")]
+    #[garde(length(bytes, min = 1, max = 32), custom(upper_case_word))]
+    #[schema(example = "COUPON", min_length = 1, max_length = 32, pattern = "^[A-Z][A-Z0-9_]*$")]
+    pub type_: String,
+    /// What it is in the game or shop
+    #[garde(length(chars, min = 1, max = 200))]
+    #[schema(example = "sku-summer-10", min_length = 1, max_length = 200)]
+    pub item_id: Option<String>,
+    /// Points, or minor units of money
+    #[garde(range(min = 0, max = MAX_INTEGER))]
+    #[schema(example = 1000, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
+    pub value: Option<i64>,
+    /// How long it lasts, in whatever words the game or shop understands
+    #[garde(length(chars, min = 1, max = 64))]
+    #[schema(example = "P30D", min_length = 1, max_length = 64)]
+    pub duration: Option<String>,
+    #[garde(length(chars, max = 2000))]
+    #[schema(example = "10 % off the summer shop", max_length = 2000)]
+    pub description: Option<String>,
+    /// How many may ever be granted; leave it out for no limit
+    #[garde(range(min = 0, max = 1_000_000_000))]
+    #[schema(example = 10000, minimum = 0, maximum = 1_000_000_000)]
+    pub stock: Option<i64>,
+}
+
+/// A reward as stored.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reward {
+    pub id: Uuid,
+    #[serde(rename = "type")]
+    #[schema(example = "COUPON")]
+    pub type_: String,
+    pub item_id: Option<String>,
+    pub value: Option<i64>,
+    pub duration: Option<String>,
+    pub description: Option<String>,
+    /// How many may ever be granted; null for no limit
+    pub stock: Option<i64>,
+    /// How many are left; null for no limit
+    pub stock_remaining: Option<i64>,
+    /// Counts changes; it is the ETag. Granting does not count.
+    pub revision: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+impl From<RewardRow> for Reward {
+    fn from(row: RewardRow) -> Self {
+        Self {
+            id: row.id,
+            type_: row.type_,
+            item_id: row.item_id,
+            value: row.value,
+            duration: row.duration,
+            description: row.description,
+            stock: row.total,
+            stock_remaining: row.remaining,
+            revision: row.revision,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RewardError {
+    #[error("There is no reward {0}.")]
+    NotFound(Uuid),
+    #[error("The reward is at revision {is}, you sent {expected}; read it again and repeat your change.")]
+    Changed { is: i64, expected: i64 },
+    #[error("The event {0} offers this reward; take it out of the event first.")]
+    InUse(Uuid),
+    #[error("{granted} were granted already, so the stock cannot be {wanted}.")]
+    StockBelowGranted { granted: i64, wanted: i64 },
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+#[derive(Debug, Default)]
+pub struct Filter {
+    pub type_: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RewardService {
+    db: Db,
+    clock: Clock,
+}
+
+impl RewardService {
+    pub fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    pub async fn create(&self, new: NewReward, by: Uuid) -> Result<Reward, RewardError> {
+        let now = self.clock.now();
+        let row = RewardRow {
+            id: self.clock.new_id(),
+            type_: new.type_,
+            item_id: new.item_id,
+            value: new.value,
+            duration: new.duration,
+            description: new.description,
+            total: new.stock,
+            remaining: new.stock,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut tx = self.db.begin().await?;
+        store::insert(&mut tx, &row, by).await?;
+        if let Some(stock) = new.stock {
+            store::put_stock(&mut tx, row.id, stock, stock).await?;
+        }
+        tx.commit().await?;
+        Ok(row.into())
+    }
+
+    pub async fn get(&self, id: Uuid) -> Result<Reward, RewardError> {
+        store::find(&self.db, id)
+            .await?
+            .map(Reward::from)
+            .ok_or(RewardError::NotFound(id))
+    }
+
+    /// Newest first, up to `size + 1` so that the caller sees whether there are more.
+    pub async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<Reward>, RewardError> {
+        let rows = store::list(&self.db, filter.type_, after, i64::from(size) + 1).await?;
+        Ok(rows.into_iter().map(Reward::from).collect())
+    }
+
+    pub async fn replace(&self, id: Uuid, expected: i64, new: NewReward) -> Result<Reward, RewardError> {
+        let mut tx = self.db.begin().await?;
+        let current = store::lock(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
+        if current.revision != expected {
+            return Err(RewardError::Changed {
+                is: current.revision,
+                expected,
+            });
+        }
+        let row = RewardRow {
+            type_: new.type_,
+            item_id: new.item_id,
+            value: new.value,
+            duration: new.duration,
+            description: new.description,
+            revision: current.revision + 1,
+            updated_at: self.clock.now(),
+            ..current.clone()
+        };
+        store::update(&mut tx, &row).await?;
+        match new.stock {
+            Some(total) => {
+                // A reward that had no limit was not counted: its new stock starts full.
+                let granted = current.total.unwrap_or(0) - current.remaining.unwrap_or(0);
+                if granted > total {
+                    return Err(RewardError::StockBelowGranted { granted, wanted: total });
+                }
+                store::put_stock(&mut tx, id, total, total - granted).await?;
+            }
+            None => store::delete_stock(&mut tx, id).await?,
+        }
+        let row = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
+        tx.commit().await?;
+        Ok(row.into())
+    }
+
+    /// The rewards that an event offers, in the event's order, with their stock as of now.
+    pub async fn offer(&self, event_id: Uuid) -> Result<Vec<Reward>, RewardError> {
+        Ok(store::offer(&self.db, event_id)
+            .await?
+            .into_iter()
+            .map(Reward::from)
+            .collect())
+    }
+
+    /// Makes these the rewards that an event offers. Part of the caller's transaction.
+    pub async fn set_offer(&self, tx: &mut Tx, event_id: Uuid, reward_ids: &[Uuid]) -> Result<(), RewardError> {
+        store::clear_offer(tx, event_id).await?;
+        for (position, reward_id) in (0..).zip(reward_ids) {
+            if !store::add_to_offer(tx, event_id, *reward_id, position).await? {
+                return Err(RewardError::NotFound(*reward_id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one grant out of the stock, if the reward has one; `false` when it is sold out. Part of the caller's
+    /// transaction, and the last thing it does: every other claim on the reward waits for its end.
+    pub async fn take(&self, tx: &mut Tx, reward_id: Uuid, quantity: u32) -> Result<bool, RewardError> {
+        Ok(store::take(tx, reward_id, i64::from(quantity)).await?)
+    }
+
+    pub async fn delete(&self, id: Uuid) -> Result<(), RewardError> {
+        let mut tx = self.db.begin().await?;
+        store::lock(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
+        if let Some(event_id) = store::event_offering(&mut tx, id).await? {
+            return Err(RewardError::InUse(event_id));
+        }
+        store::mark_deleted(&mut tx, id, self.clock.now()).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
+fn upper_case_word(word: &str, (): &()) -> garde::Result {
+    let mut bytes = word.bytes();
+    let fits = bytes.next().is_some_and(|byte| byte.is_ascii_uppercase())
+        && bytes.all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    if fits {
+        Ok(())
+    } else {
+        Err(garde::Error::new(format!(
+            "{word:?} is not an upper-case word such as COUPON"
+        )))
+    }
+}

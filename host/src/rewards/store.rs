@@ -1,0 +1,194 @@
+//! `rewards`, `reward_stock` and `event_rewards` (which event offers which rewards).
+
+use uuid::Uuid;
+
+use crate::clock::Instant;
+use crate::db::{Db, Engine, Result, Run, Tx, row};
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct RewardRow {
+        pub id: Uuid,
+        pub type_: String,
+        pub item_id: Option<String>,
+        pub value: Option<i64>,
+        pub duration: Option<String>,
+        pub description: Option<String>,
+        pub total: Option<i64>,
+        pub remaining: Option<i64>,
+        pub revision: i64,
+        pub created_at: Instant,
+        pub updated_at: Instant,
+    }
+}
+
+pub(super) async fn insert(tx: &mut Tx, row: &RewardRow, created_by: Uuid) -> Result<()> {
+    const SQL: &str = "INSERT INTO rewards \
+        (id, type, item_id, value, duration, description, revision, created_by, created_at, updated_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    tx.query(SQL)
+        .bind(row.id)
+        .bind(row.type_.clone())
+        .bind(row.item_id.clone())
+        .bind(row.value)
+        .bind(row.duration.clone())
+        .bind(row.description.clone())
+        .bind(row.revision)
+        .bind(created_by)
+        .bind(row.created_at)
+        .bind(row.updated_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RewardRow>> {
+    const SQL: &str = "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, \
+        s.total, s.remaining, r.revision, r.created_at, r.updated_at \
+        FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id \
+        WHERE r.id = $1 AND r.deleted_at IS NULL";
+    on.statement(SQL).bind(id).fetch_optional(on).await
+}
+
+/// Reads a reward and keeps others from changing it, or its stock, until the transaction ends.
+pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<RewardRow>> {
+    // SQLite's one writer holds the lock already.
+    const LOCK_STOCK: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1 FOR UPDATE";
+    const SQLITE: &str = "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, \
+        s.total, s.remaining, r.revision, r.created_at, r.updated_at \
+        FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id \
+        WHERE r.id = $1 AND r.deleted_at IS NULL";
+    const POSTGRES: &str = "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, \
+        s.total, s.remaining, r.revision, r.created_at, r.updated_at \
+        FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id \
+        WHERE r.id = $1 AND r.deleted_at IS NULL FOR UPDATE OF r";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => {
+            tx.query(LOCK_STOCK)
+                .bind(id)
+                .fetch_optional::<(Uuid,)>(&mut *tx)
+                .await?;
+            POSTGRES
+        }
+    };
+    tx.query(sql).bind(id).fetch_optional(tx).await
+}
+
+pub(super) async fn list(db: &Db, type_: Option<String>, after: Option<Uuid>, limit: i64) -> Result<Vec<RewardRow>> {
+    const SQL: &str = "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, \
+        s.total, s.remaining, r.revision, r.created_at, r.updated_at \
+        FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id \
+        WHERE r.deleted_at IS NULL AND ($1 IS NULL OR r.type = $1) AND ($2 IS NULL OR r.id < $2) \
+        ORDER BY r.id DESC LIMIT $3";
+    db.query(SQL).bind(type_).bind(after).bind(limit).fetch_all(db).await
+}
+
+pub(super) async fn update(tx: &mut Tx, row: &RewardRow) -> Result<()> {
+    const SQL: &str = "UPDATE rewards SET type = $2, item_id = $3, value = $4, duration = $5, description = $6, \
+        revision = $7, updated_at = $8 WHERE id = $1";
+    tx.query(SQL)
+        .bind(row.id)
+        .bind(row.type_.clone())
+        .bind(row.item_id.clone())
+        .bind(row.value)
+        .bind(row.duration.clone())
+        .bind(row.description.clone())
+        .bind(row.revision)
+        .bind(row.updated_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn put_stock(tx: &mut Tx, reward_id: Uuid, total: i64, remaining: i64) -> Result<()> {
+    const SQL: &str = "INSERT INTO reward_stock (reward_id, total, remaining) VALUES ($1, $2, $3) \
+        ON CONFLICT (reward_id) DO UPDATE SET total = $2, remaining = $3";
+    tx.query(SQL)
+        .bind(reward_id)
+        .bind(total)
+        .bind(remaining)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn delete_stock(tx: &mut Tx, reward_id: Uuid) -> Result<()> {
+    tx.query("DELETE FROM reward_stock WHERE reward_id = $1")
+        .bind(reward_id)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, at: Instant) -> Result<()> {
+    const SQL: &str = "UPDATE rewards SET deleted_at = $2, revision = revision + 1 WHERE id = $1";
+    tx.query(SQL).bind(id).bind(at).execute(tx).await?;
+    Ok(())
+}
+
+/// Takes `quantity` from the stock; `false` when there is a stock and it does not hold that many.
+pub(super) async fn take(tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<bool> {
+    const TAKE: &str = "UPDATE reward_stock SET remaining = remaining - $2 WHERE reward_id = $1 AND remaining >= $2";
+    const LIMITED: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1";
+    if tx.query(TAKE).bind(reward_id).bind(quantity).execute(tx).await? == 1 {
+        return Ok(true);
+    }
+    let limited: Option<(Uuid,)> = tx.query(LIMITED).bind(reward_id).fetch_optional(tx).await?;
+    Ok(limited.is_none())
+}
+
+pub(super) async fn event_offering(tx: &mut Tx, reward_id: Uuid) -> Result<Option<Uuid>> {
+    const SQL: &str = "SELECT event_id FROM event_rewards WHERE reward_id = $1 LIMIT 1";
+    Ok(tx
+        .query(SQL)
+        .bind(reward_id)
+        .fetch_optional::<(Uuid,)>(tx)
+        .await?
+        .map(|(event_id,)| event_id))
+}
+
+pub(super) async fn clear_offer(tx: &mut Tx, event_id: Uuid) -> Result<()> {
+    tx.query("DELETE FROM event_rewards WHERE event_id = $1")
+        .bind(event_id)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Adds a reward to an event; `false` when there is no such reward.
+pub(super) async fn add_to_offer(tx: &mut Tx, event_id: Uuid, reward_id: Uuid, position: i64) -> Result<bool> {
+    // Locking the reward keeps it from being deleted before this commits. SQLite's one writer needs no lock.
+    const EXISTS_POSTGRES: &str = "SELECT id FROM rewards WHERE id = $1 AND deleted_at IS NULL FOR SHARE";
+    const EXISTS_SQLITE: &str = "SELECT id FROM rewards WHERE id = $1 AND deleted_at IS NULL";
+    const ADD: &str = "INSERT INTO event_rewards (event_id, reward_id, position) VALUES ($1, $2, $3)";
+    let exists = match tx.engine() {
+        Engine::Sqlite => EXISTS_SQLITE,
+        Engine::Postgres => EXISTS_POSTGRES,
+    };
+    if tx
+        .query(exists)
+        .bind(reward_id)
+        .fetch_optional::<(Uuid,)>(&mut *tx)
+        .await?
+        .is_none()
+    {
+        return Ok(false);
+    }
+    tx.query(ADD)
+        .bind(event_id)
+        .bind(reward_id)
+        .bind(position)
+        .execute(tx)
+        .await?;
+    Ok(true)
+}
+
+/// The rewards that an event offers, in its order.
+pub(super) async fn offer(on: impl Run, event_id: Uuid) -> Result<Vec<RewardRow>> {
+    const SQL: &str = "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, \
+        s.total, s.remaining, r.revision, r.created_at, r.updated_at \
+        FROM event_rewards e JOIN rewards r ON r.id = e.reward_id LEFT JOIN reward_stock s ON s.reward_id = r.id \
+        WHERE e.event_id = $1 ORDER BY e.position";
+    on.statement(SQL).bind(event_id).fetch_all(on).await
+}

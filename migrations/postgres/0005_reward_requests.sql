@@ -1,0 +1,62 @@
+-- Claims, their decisions and receipts, and what was granted.
+CREATE TABLE reward_requests (
+    id              UUID NOT NULL PRIMARY KEY,
+    event_id        UUID NOT NULL REFERENCES events (id),
+    event_revision  BIGINT NOT NULL,
+    user_id         UUID NOT NULL REFERENCES users (id),
+    plugin_digest   TEXT NOT NULL REFERENCES plugin_versions (digest),
+    status          TEXT NOT NULL CHECK (status IN ('GRANTED', 'REJECTED', 'FAILED', 'REVERSED')),
+    -- the recurrence period in the event's zone ("once", "2026-03-01", "2026-W09", "2026-03") and the place in it
+    period          TEXT NOT NULL,
+    sequence        BIGINT NOT NULL CHECK (sequence > 0),
+    reasons         JSONB NOT NULL,
+    progress        JSONB NOT NULL,
+    retry_at        BIGINT,
+    received_at     BIGINT NOT NULL,
+    decided_at      BIGINT NOT NULL,
+    fuel            BIGINT,
+    -- canonical JSON (RFC 8785), byte for byte what was signed
+    receipt         TEXT NOT NULL,
+    receipt_key_id  TEXT NOT NULL,
+    receipt_signature BYTEA NOT NULL
+);
+-- The proof of "never twice": one grant per user, event, period and place in the period.
+CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (event_id, user_id, period, sequence) WHERE status = 'GRANTED';
+CREATE INDEX reward_requests_user ON reward_requests (user_id, id);
+CREATE INDEX reward_requests_event ON reward_requests (event_id, id);
+CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest);
+
+CREATE TABLE grants (
+    id              UUID NOT NULL PRIMARY KEY,
+    request_id      UUID NOT NULL REFERENCES reward_requests (id),
+    reward_id       UUID NOT NULL REFERENCES rewards (id),
+    quantity        BIGINT NOT NULL CHECK (quantity > 0),
+    granted_at      BIGINT NOT NULL,
+    UNIQUE (request_id, reward_id)
+);
+CREATE INDEX grants_reward ON grants (reward_id);
+
+-- The first answer to a claim under an Idempotency-Key, written in the claim's own transaction.
+CREATE TABLE idempotency_keys (
+    user_id         UUID NOT NULL REFERENCES users (id),
+    key             TEXT NOT NULL,
+    -- SHA-256 over what was asked
+    fingerprint     BYTEA NOT NULL,
+    request_id      UUID NOT NULL REFERENCES reward_requests (id),
+    response        TEXT NOT NULL,
+    created_at      BIGINT NOT NULL,
+    expires_at      BIGINT NOT NULL,
+    PRIMARY KEY (user_id, key)
+);
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+
+-- What the world outside must be told, written in the transaction that made it true.
+CREATE TABLE outbox (
+    id              UUID NOT NULL PRIMARY KEY,
+    kind            TEXT NOT NULL,
+    user_id         UUID NOT NULL REFERENCES users (id),
+    payload         JSONB NOT NULL,
+    created_at      BIGINT NOT NULL,
+    sent_at         BIGINT
+);
+CREATE INDEX outbox_unsent ON outbox (created_at, id) WHERE sent_at IS NULL;

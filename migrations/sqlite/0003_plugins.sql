@@ -1,0 +1,22 @@
+-- Uploaded conditions. A version is immutable: its digest is the sha256 of the bytes that were uploaded.
+CREATE TABLE plugin_versions (
+    digest          TEXT NOT NULL PRIMARY KEY,
+    id              BLOB NOT NULL UNIQUE,
+    name            TEXT NOT NULL,
+    version         TEXT NOT NULL,
+    title           TEXT NOT NULL,
+    description     TEXT NOT NULL,
+    params_schema   TEXT NOT NULL,
+    abi             TEXT NOT NULL,
+    size_bytes      INTEGER NOT NULL,
+    state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'DISABLED')),
+    -- NULL: bundled with the server
+    uploaded_by     BLOB REFERENCES users (id),
+    created_at      INTEGER NOT NULL,
+    UNIQUE (name, version)
+) STRICT;
+
+CREATE TABLE plugin_modules (
+    digest          TEXT NOT NULL PRIMARY KEY REFERENCES plugin_versions (digest) ON DELETE CASCADE,
+    module          BLOB NOT NULL
+) STRICT;
