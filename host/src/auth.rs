@@ -12,5 +12,8 @@ pub const UNAUTHENTICATED: Code = Code::new("unauthenticated", 401, "An access t
 pub const INVALID_TOKEN: Code = Code::new("invalid-token", 401, "The access token is not valid");
 pub const FORBIDDEN: Code = Code::new("forbidden", 403, "Your role does not allow this");
 
+/// The problems that this feature owns.
+pub const CODES: &[Code] = SECURED;
+
 /// The problems of every route that needs a token.
 pub const SECURED: &[Code] = &[UNAUTHENTICATED, INVALID_TOKEN, FORBIDDEN];

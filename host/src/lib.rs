@@ -10,6 +10,7 @@
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
 //! another feature's service, never its store. `docs/architecture.md` walks through an upload and a claim.
 
+pub mod app;
 pub mod auth;
 pub mod clock;
 pub mod config;

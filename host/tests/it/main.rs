@@ -1,0 +1,10 @@
+//! The integration tests: one binary, files that mirror the URLs, every test on SQLite and on PostgreSQL.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests stand outside: they read the environment and bring their own ids"
+)]
+
+mod support;
+
+mod rewards;

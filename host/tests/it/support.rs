@@ -1,0 +1,33 @@
+//! What the tests stand on: a real application on a real database, and a client that reads like the wire.
+
+mod app;
+mod client;
+mod database;
+
+pub use app::TestApp;
+pub use client::Reply;
+
+/// Makes one test per engine out of `async fn name(app: TestApp)`.
+macro_rules! on_both_engines {
+    ($($(#[$meta:meta])* async fn $name:ident($app:ident: TestApp) $body:block)*) => {
+        $(mod $name {
+            #[allow(unused_imports, reason = "not every test uses everything its file imports")]
+            use super::*;
+
+            async fn test($app: $crate::support::TestApp) $body
+
+            $(#[$meta])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                test($crate::support::TestApp::on_sqlite().await).await;
+            }
+
+            $(#[$meta])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                test($crate::support::TestApp::on_postgres().await).await;
+            }
+        })*
+    };
+}
+pub(crate) use on_both_engines;

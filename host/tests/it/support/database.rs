@@ -1,0 +1,34 @@
+//! A fresh database for every test. PostgreSQL must be there: `cargo xtask test` starts one on a throwaway cluster and
+//! says where in `MEED_TEST_POSTGRES`; without it the test fails, it does not skip.
+
+use meed_host::db::Db;
+use tempfile::TempDir;
+
+const CONNECTIONS: u32 = 8;
+
+pub async fn sqlite(directory: &TempDir) -> Db {
+    let url = format!("sqlite:{}", directory.path().join("meed.db").display());
+    let db = Db::connect(&url, CONNECTIONS).await.expect("open SQLite");
+    db.migrate().await.expect("migrate SQLite");
+    db
+}
+
+/// `MEED_TEST_POSTGRES` is the URL of a server on which this user may create databases, without a database name.
+pub async fn postgres() -> Db {
+    let server = std::env::var("MEED_TEST_POSTGRES")
+        .expect("MEED_TEST_POSTGRES is not set: run the tests with `cargo xtask test`, which starts PostgreSQL");
+    let name = format!("it_{}", uuid::Uuid::now_v7().simple());
+    let admin = sqlx::PgPool::connect(&format!("{server}/postgres"))
+        .await
+        .expect("connect to PostgreSQL");
+    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&admin)
+        .await
+        .expect("create database");
+    admin.close().await;
+    let db = Db::connect(&format!("{server}/{name}"), CONNECTIONS)
+        .await
+        .expect("open PostgreSQL");
+    db.migrate().await.expect("migrate PostgreSQL");
+    db
+}
