@@ -30,9 +30,13 @@ CREATE TABLE events (
     end_at          INTEGER NOT NULL CHECK (end_at > start_at),
     is_active       INTEGER NOT NULL,
     tags            TEXT NOT NULL,
+    -- in the order they are shown; event_rewards holds the same for look-ups from the other side
+    reward_ids      TEXT NOT NULL,
     -- IANA name: where its days begin
     time_zone       TEXT NOT NULL,
     plugin_digest   TEXT NOT NULL REFERENCES plugin_versions (digest),
+    plugin_name     TEXT NOT NULL,
+    plugin_version  TEXT NOT NULL,
     params          TEXT NOT NULL,
     -- what bind answered for these params: the queries, and the bytes that evaluate wants back
     queries         TEXT NOT NULL,

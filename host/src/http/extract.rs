@@ -1,13 +1,13 @@
 //! Extractors that read a request or answer with a [`Problem`]. Handlers use these and never axum's own.
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use garde::Validate;
 use serde::de::DeserializeOwned;
 
 use super::problem::{
-    BODY_TOO_LARGE, Code, FieldError, INVALID_PARAMETER, MALFORMED_JSON, Problem, UNSUPPORTED_MEDIA_TYPE,
+    BODY_TOO_LARGE, FieldError, INVALID_PARAMETER, MALFORMED_JSON, Problem, REVISION_REQUIRED, UNSUPPORTED_MEDIA_TYPE,
 };
 
 /// A JSON body that parsed and passed its own validation.
@@ -172,29 +172,40 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     }
 }
 
-pub const REVISION_REQUIRED: Code = Code::new("revision-required", 428, "The If-Match header is required");
-
 /// The revision a change builds on: `If-Match: "3"`, as the `ETag` of an earlier answer said (RFC 9110).
 #[derive(Clone, Copy, Debug)]
 pub struct IfMatch(pub i64);
+
+impl IfMatch {
+    fn of(parts: &Parts) -> Result<Option<Self>, Problem> {
+        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(None) };
+        let text = value.to_str().unwrap_or_default().trim();
+        let revision = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
+        revision.map(|revision| Some(Self(revision))).ok_or_else(|| {
+            let detail = format!("If-Match is {text}; send the ETag of the version you read, such as \"3\".");
+            Problem::new(INVALID_PARAMETER, detail)
+        })
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get(header::IF_MATCH) else {
-            return Err(Problem::new(
+        Self::of(parts)?.ok_or_else(|| {
+            Problem::new(
                 REVISION_REQUIRED,
                 "Send If-Match with the ETag of the version you read, so that nobody's change is lost.",
-            ));
-        };
-        let text = value.to_str().unwrap_or_default();
-        text.trim().trim_matches('"').parse().map(Self).map_err(|_| {
-            Problem::new(
-                INVALID_PARAMETER,
-                format!("If-Match is {text:?}; send the ETag of the version you read, such as \"3\"."),
             )
         })
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Problem> {
+        Self::of(parts)
     }
 }
 

@@ -29,6 +29,7 @@ pub const BODY_TOO_LARGE: Code = Code::new("body-too-large", 413, "The body is t
 pub const UNSUPPORTED_MEDIA_TYPE: Code = Code::new("unsupported-media-type", 415, "The content type is not supported");
 pub const NO_SUCH_ROUTE: Code = Code::new("no-such-route", 404, "There is no such route");
 pub const METHOD_NOT_ALLOWED: Code = Code::new("method-not-allowed", 405, "The route does not know this method");
+pub const REVISION_REQUIRED: Code = Code::new("revision-required", 428, "The If-Match header is required");
 pub const TIMED_OUT: Code = Code::new("timed-out", 504, "The request took too long");
 pub const UNAVAILABLE: Code = Code::new("unavailable", 503, "The server cannot answer right now");
 pub const INTERNAL: Code = Code::new("internal", 500, "An unexpected failure");
@@ -41,6 +42,7 @@ pub const CODES: &[Code] = &[
     UNSUPPORTED_MEDIA_TYPE,
     NO_SUCH_ROUTE,
     METHOD_NOT_ALLOWED,
+    REVISION_REQUIRED,
     TIMED_OUT,
     UNAVAILABLE,
     INTERNAL,

@@ -1,5 +1,7 @@
 //! `rewards`, `reward_stock` and `event_rewards` (which event offers which rewards).
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use crate::clock::Instant;
@@ -20,6 +22,16 @@ row! {
         pub created_at: Instant,
         pub updated_at: Instant,
     }
+}
+
+macro_rules! select_rewards {
+    ($tail:literal) => {
+        concat!(
+            "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, s.total, s.remaining, \
+             r.revision, r.created_at, r.updated_at FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id ",
+            $tail
+        )
+    };
 }
 
 pub(super) async fn insert(tx: &mut Tx, row: &RewardRow, created_by: Uuid) -> Result<()> {
@@ -43,10 +55,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &RewardRow, created_by: Uuid) -> Re
 }
 
 pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RewardRow>> {
-    const SQL: &str = "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, \
-        s.total, s.remaining, r.revision, r.created_at, r.updated_at \
-        FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id \
-        WHERE r.id = $1 AND r.deleted_at IS NULL";
+    const SQL: &str = select_rewards!("WHERE r.id = $1 AND r.deleted_at IS NULL");
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
@@ -54,14 +63,8 @@ pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RewardRow>> {
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<RewardRow>> {
     // SQLite's one writer holds the lock already.
     const LOCK_STOCK: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1 FOR UPDATE";
-    const SQLITE: &str = "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, \
-        s.total, s.remaining, r.revision, r.created_at, r.updated_at \
-        FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id \
-        WHERE r.id = $1 AND r.deleted_at IS NULL";
-    const POSTGRES: &str = "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, \
-        s.total, s.remaining, r.revision, r.created_at, r.updated_at \
-        FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id \
-        WHERE r.id = $1 AND r.deleted_at IS NULL FOR UPDATE OF r";
+    const SQLITE: &str = select_rewards!("WHERE r.id = $1 AND r.deleted_at IS NULL");
+    const POSTGRES: &str = select_rewards!("WHERE r.id = $1 AND r.deleted_at IS NULL FOR UPDATE OF r");
     let sql = match tx.engine() {
         Engine::Sqlite => SQLITE,
         Engine::Postgres => {
@@ -76,11 +79,8 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<RewardRow>> {
 }
 
 pub(super) async fn list(db: &Db, type_: Option<String>, after: Option<Uuid>, limit: i64) -> Result<Vec<RewardRow>> {
-    const SQL: &str = "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, \
-        s.total, s.remaining, r.revision, r.created_at, r.updated_at \
-        FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id \
-        WHERE r.deleted_at IS NULL AND ($1 IS NULL OR r.type = $1) AND ($2 IS NULL OR r.id < $2) \
-        ORDER BY r.id DESC LIMIT $3";
+    const SQL: &str = select_rewards!("WHERE r.deleted_at IS NULL AND ($1 IS NULL OR r.type = $1) AND ($2 IS NULL OR r.id < $2) \
+        ORDER BY r.id DESC LIMIT $3");
     db.query(SQL).bind(type_).bind(after).bind(limit).fetch_all(db).await
 }
 
@@ -184,11 +184,25 @@ pub(super) async fn add_to_offer(tx: &mut Tx, event_id: Uuid, reward_id: Uuid, p
     Ok(true)
 }
 
-/// The rewards that an event offers, in its order.
-pub(super) async fn offer(on: impl Run, event_id: Uuid) -> Result<Vec<RewardRow>> {
-    const SQL: &str = "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, \
-        s.total, s.remaining, r.revision, r.created_at, r.updated_at \
-        FROM event_rewards e JOIN rewards r ON r.id = e.reward_id LEFT JOIN reward_stock s ON s.reward_id = r.id \
-        WHERE e.event_id = $1 ORDER BY e.position";
-    on.statement(SQL).bind(event_id).fetch_all(on).await
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct OfferRow {
+        pub event_id: Uuid,
+        pub reward_id: Uuid,
+    }
+}
+
+/// The rewards that these events offer, in each event's order.
+pub(super) async fn offers(db: &Db, event_ids: &[Uuid]) -> Result<Vec<(Uuid, RewardRow)>> {
+    if event_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = (1..=event_ids.len()).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");
+    let offers = format!("SELECT event_id, reward_id FROM event_rewards WHERE event_id IN ({places}) ORDER BY position");
+    let rewards = format!("{} WHERE r.id IN (SELECT reward_id FROM event_rewards WHERE event_id IN ({places}))", select_rewards!(""));
+    let bound = |sql| event_ids.iter().fold(db.query_assembled(sql), |query, id| query.bind(*id));
+    let offers: Vec<OfferRow> = bound(offers).fetch_all(db).await?;
+    let rewards: Vec<RewardRow> = bound(rewards).fetch_all(db).await?;
+    let by_id: HashMap<Uuid, RewardRow> = rewards.into_iter().map(|row| (row.id, row)).collect();
+    Ok(offers.iter().filter_map(|offer| Some((offer.event_id, by_id.get(&offer.reward_id)?.clone()))).collect())
 }

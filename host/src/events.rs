@@ -1,0 +1,12 @@
+//! What is offered: dates, a condition, rewards, and how often a user may have them.
+//!
+//! Must not know: requests (they know events). Knows rewards and plugins.
+
+mod model;
+mod routes;
+mod service;
+mod store;
+
+pub use model::{Event, NewEvent, Recurrence};
+pub use routes::{CODES, NO_SUCH_EVENT, router};
+pub use service::{EventError, EventService};

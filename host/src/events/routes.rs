@@ -1,0 +1,194 @@
+//! `/events` over HTTP. A user's progress is with the reward requests, which evaluate.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::model::{ActiveEvent, Event, NewEvent};
+use super::service::{EventError, EventRevision, EventService};
+use super::store::Filter;
+use crate::auth::{Claimant, Operator};
+use crate::http::extract::with_etag;
+use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
+use crate::plugins::{PluginError, field_errors};
+
+pub const NO_SUCH_EVENT: Code = Code::new("no-such-event", 404, "There is no such event");
+const EVENT_CHANGED: Code = Code::new("event-changed", 412, "The event changed since you read it");
+const EVENT_OVER: Code = Code::new("event-over", 409, "The event is over");
+
+pub const CODES: &[Code] = &[NO_SUCH_EVENT, EVENT_CHANGED, EVENT_OVER];
+
+pub fn router(service: EventService) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(active))
+        .routes(routes!(get, replace, delete))
+        .routes(routes!(revisions))
+        .with_state(service)
+}
+
+/// Create an event.
+///
+/// The params are checked against the plugin's JSON Schema and its `bind`; the plugin version is pinned by its digest.
+#[utoipa::path(
+    post, path = "/events", tag = "events", security(("bearer" = [])),
+    request_body = NewEvent,
+    responses((status = 201, body = Event, headers(("Location" = String), ("ETag" = String)))),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["plugin-failed"]))),
+)]
+async fn create(
+    State(service): State<EventService>,
+    Operator(caller): Operator,
+    Body(new): Body<NewEvent>,
+) -> Result<impl IntoResponse, Problem> {
+    let event = service.create(new, caller.user_id).await?;
+    let location = [(header::LOCATION, format!("/events/{}", event.id))];
+    Ok((StatusCode::CREATED, location, with_etag(event.revision, event)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    is_active: Option<bool>,
+    /// Only events with this tag
+    tag: Option<String>,
+    /// Only events whose condition is this plugin
+    #[param(example = "login-streak")]
+    plugin: Option<String>,
+    /// Only events whose period holds this instant
+    at: Option<crate::clock::Instant>,
+}
+
+/// List events, newest first.
+#[utoipa::path(
+    get, path = "/events", tag = "events", security(("bearer" = [])),
+    params(PageParams, ListParams),
+    responses((status = 200, body = Page<Event>)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"]))),
+)]
+async fn list(
+    State(service): State<EventService>,
+    _: Operator,
+    Params(page): Params<PageParams>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<Event>>, Problem> {
+    let (size, after) = (page.size()?, page.after()?);
+    let filter = Filter { is_active: params.is_active, tag: params.tag, plugin: params.plugin, at: params.at };
+    let events = service.list(filter, after, size).await?;
+    Ok(axum::Json(Page::new(events, size, |event| event.id, |event| event)))
+}
+
+/// List the events that run now, as users see them, newest first.
+#[utoipa::path(
+    get, path = "/events/active", tag = "events", security(("bearer" = [])),
+    params(PageParams),
+    responses((status = 200, body = Page<ActiveEvent>)),
+    extensions(("x-roles" = json!(["USER", "ADMIN"]))),
+)]
+async fn active(
+    State(service): State<EventService>,
+    _: Claimant,
+    Params(page): Params<PageParams>,
+) -> Result<axum::Json<Page<ActiveEvent>>, Problem> {
+    let (size, after) = (page.size()?, page.after()?);
+    let events = service.active(after, size).await?;
+    Ok(axum::Json(Page::new(events, size, |event| event.id, |event| event)))
+}
+
+/// Get an event.
+#[utoipa::path(
+    get, path = "/events/{id}", tag = "events", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = Event, headers(("ETag" = String)))),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-event"]))),
+)]
+async fn get(
+    State(service): State<EventService>,
+    _: Operator,
+    Path(id): Path<Uuid>,
+) -> Result<impl IntoResponse, Problem> {
+    let event = service.get(id).await?;
+    Ok(with_etag(event.revision, event))
+}
+
+/// Replace an event. Requests and grants keep the revision they were decided under.
+#[utoipa::path(
+    put, path = "/events/{id}", tag = "events", security(("bearer" = [])),
+    params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
+    request_body = NewEvent,
+    responses((status = 200, body = Event, headers(("ETag" = String)))),
+    extensions(
+        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-event", "event-changed", "event-over", "revision-required", "plugin-failed"])),
+    ),
+)]
+async fn replace(
+    State(service): State<EventService>,
+    Operator(caller): Operator,
+    Path(id): Path<Uuid>,
+    IfMatch(revision): IfMatch,
+    Body(new): Body<NewEvent>,
+) -> Result<impl IntoResponse, Problem> {
+    let event = service.replace(id, revision, new, caller.user_id).await?;
+    Ok(with_etag(event.revision, event))
+}
+
+/// Delete an event: nobody sees or claims it any more. Its requests, grants and revisions stay.
+#[utoipa::path(
+    delete, path = "/events/{id}", tag = "events", security(("bearer" = [])),
+    params(
+        ("id" = Uuid, Path),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; leave it out to delete any"),
+    ),
+    responses((status = 204)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-event", "event-changed"]))),
+)]
+async fn delete(
+    State(service): State<EventService>,
+    Operator(caller): Operator,
+    Path(id): Path<Uuid>,
+    revision: Option<IfMatch>,
+) -> Result<StatusCode, Problem> {
+    service.delete(id, revision.map(|IfMatch(revision)| revision), caller.user_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// List what an event said at each revision, newest first; also of a deleted event.
+#[utoipa::path(
+    get, path = "/events/{id}/revisions", tag = "events", security(("bearer" = [])),
+    params(("id" = Uuid, Path), PageParams),
+    responses((status = 200, body = Page<EventRevision>)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-event"]))),
+)]
+async fn revisions(
+    State(service): State<EventService>,
+    _: Operator,
+    Path(id): Path<Uuid>,
+    Params(page): Params<PageParams>,
+) -> Result<axum::Json<Page<EventRevision>>, Problem> {
+    let (size, before) = (page.size()?, page.after()?);
+    let revisions = service.revisions(id, before, size).await?;
+    Ok(axum::Json(Page::new(revisions, size, |revision| revision.revision, |revision| revision)))
+}
+
+impl From<EventError> for Problem {
+    fn from(error: EventError) -> Self {
+        let detail = error.to_string();
+        match error {
+            EventError::NotFound(_) => Self::new(NO_SUCH_EVENT, detail),
+            EventError::Changed { .. } => Self::new(EVENT_CHANGED, detail),
+            EventError::Over(_) => Self::new(EVENT_OVER, detail),
+            EventError::Field { pointer, message } => Self::field(pointer, message),
+            EventError::Plugin(PluginError::Params(issues)) => Self::fields(field_errors("/condition/params", issues)),
+            EventError::Plugin(error) => error.into(),
+            EventError::Reward(error) => error.into(),
+            EventError::Db(error) => error.into(),
+        }
+    }
+}

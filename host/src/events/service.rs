@@ -1,0 +1,297 @@
+//! The rules for events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::model::{ActiveEvent, Condition, Event, NewEvent, Recurrence};
+use super::store::{self, EventRow, Filter, RevisionRow};
+use crate::clock::{Clock, Instant};
+use crate::db::{Db, DbError, Json, Tx};
+use crate::facts;
+use crate::plugins::{Bound, PluginError, PluginService};
+use crate::rewards::{RewardError, RewardService};
+
+/// How long a claim trusts a cached event before it looks again. The commit checks the revision in any case.
+const CACHED_FOR: Duration = Duration::from_secs(2);
+const CACHED_EVENTS: u64 = 10_000;
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    #[error("There is no event {0}.")]
+    NotFound(Uuid),
+    #[error("The event is at revision {is}, you sent {expected}; read it again and repeat your change.")]
+    Changed { is: i64, expected: i64 },
+    #[error("{pointer}: {message}")]
+    Field { pointer: &'static str, message: String },
+    #[error("The event ended at {0} and its draws can be checked since; make a new event instead of moving its dates.")]
+    Over(Instant),
+    #[error(transparent)]
+    Plugin(PluginError),
+    #[error(transparent)]
+    Reward(#[from] RewardError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// What an event said at one revision.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventRevision {
+    pub revision: i64,
+    /// The event as it was from then on; null when it was deleted
+    #[schema(value_type = Object)]
+    pub event: serde_json::Value,
+    pub changed_by: Uuid,
+    pub changed_at: Instant,
+}
+
+#[derive(Clone)]
+pub struct EventService {
+    db: Db,
+    clock: Clock,
+    plugins: PluginService,
+    rewards: RewardService,
+    cache: Cache<Uuid, Arc<Event>>,
+}
+
+impl EventService {
+    pub fn new(db: Db, clock: Clock, plugins: PluginService, rewards: RewardService) -> Self {
+        let cache = Cache::builder().max_capacity(CACHED_EVENTS).time_to_live(CACHED_FOR).build();
+        Self { db, clock, plugins, rewards, cache }
+    }
+
+    pub async fn create(&self, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
+        let bound = self.check(&new).await?;
+        let now = self.clock.now();
+        let created = Created { id: self.clock.new_id(), secret: self.clock.random::<32>().to_vec(), by, at: now };
+        let row = row_of(new, bound, created, 1, now);
+        let mut tx = self.db.begin().await?;
+        store::insert(&mut tx, &row).await?;
+        self.rewards.set_offer(&mut tx, row.id, &row.reward_ids.0).await.map_err(unknown_reward)?;
+        let event = self.shown(row);
+        self.record_revision(&mut tx, &event, by).await?;
+        tx.commit().await?;
+        Ok(event)
+    }
+
+    pub async fn get(&self, id: Uuid) -> Result<Event, EventError> {
+        store::find(&self.db, id).await?.map(|row| self.shown(row)).ok_or(EventError::NotFound(id))
+    }
+
+    /// Newest first, up to `size + 1`.
+    pub(super) async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<Event>, EventError> {
+        let rows = store::list(&self.db, filter, after, i64::from(size) + 1).await?;
+        Ok(rows.into_iter().map(|row| self.shown(row)).collect())
+    }
+
+    /// What users see: events that run now, newest first, up to `size + 1`.
+    pub(super) async fn active(&self, after: Option<Uuid>, size: u32) -> Result<Vec<ActiveEvent>, EventError> {
+        let filter = Filter { is_active: Some(true), at: Some(self.clock.now()), ..Filter::default() };
+        let events = self.list(filter, after, size).await?;
+        let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
+        let mut offers: HashMap<Uuid, Vec<_>> = HashMap::new();
+        for (event_id, reward) in self.rewards.offers(&ids).await? {
+            offers.entry(event_id).or_default().push(reward);
+        }
+        Ok(events
+            .into_iter()
+            .map(|event| {
+                let rewards = offers.remove(&event.id).unwrap_or_default();
+                ActiveEvent::new(event, rewards)
+            })
+            .collect())
+    }
+
+    pub async fn replace(&self, id: Uuid, expected: i64, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
+        let bound = self.check(&new).await?;
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let current = store::lock(&mut tx, id).await?.ok_or(EventError::NotFound(id))?;
+        if current.revision != expected {
+            return Err(EventError::Changed { is: current.revision, expected });
+        }
+        if current.end_at <= now && (current.start_at, current.end_at) != (new.start_date, new.end_date) {
+            return Err(EventError::Over(current.end_at));
+        }
+        let created =
+            Created { id, secret: current.seed_secret, by: current.created_by, at: current.created_at };
+        let row = row_of(new, bound, created, current.revision + 1, now);
+        store::update(&mut tx, &row).await?;
+        self.rewards.set_offer(&mut tx, id, &row.reward_ids.0).await.map_err(unknown_reward)?;
+        let event = self.shown(row);
+        self.record_revision(&mut tx, &event, by).await?;
+        tx.commit().await?;
+        self.cache.invalidate(&id).await;
+        Ok(event)
+    }
+
+    /// Hides the event from everyone. Its requests, grants and revisions stay.
+    pub async fn delete(&self, id: Uuid, expected: Option<i64>, by: Uuid) -> Result<(), EventError> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let current = store::lock(&mut tx, id).await?.ok_or(EventError::NotFound(id))?;
+        if let Some(expected) = expected.filter(|expected| *expected != current.revision) {
+            return Err(EventError::Changed { is: current.revision, expected });
+        }
+        let revision = current.revision + 1;
+        store::mark_deleted(&mut tx, id, revision, now).await?;
+        self.rewards.set_offer(&mut tx, id, &[]).await?;
+        let snapshot = Json(serde_json::Value::Null);
+        store::insert_revision(&mut tx, id, RevisionRow { revision, snapshot, changed_by: by, changed_at: now }).await?;
+        tx.commit().await?;
+        self.cache.invalidate(&id).await;
+        Ok(())
+    }
+
+    /// What the event said, newest first, up to `size + 1`; also of a deleted event.
+    pub async fn revisions(&self, id: Uuid, before: Option<i64>, size: u32) -> Result<Vec<EventRevision>, EventError> {
+        let rows = store::revisions(&self.db, id, before, i64::from(size) + 1).await?;
+        if rows.is_empty() && before.is_none() {
+            return Err(EventError::NotFound(id));
+        }
+        Ok(rows
+            .into_iter()
+            .map(|row| EventRevision {
+                revision: row.revision,
+                event: row.snapshot.0,
+                changed_by: row.changed_by,
+                changed_at: row.changed_at,
+            })
+            .collect())
+    }
+
+    /// The event for a claim: from memory when it was read a moment ago. Confirm the revision before anything commits.
+    pub async fn recent(&self, id: Uuid) -> Result<Arc<Event>, EventError> {
+        if let Some(event) = self.cache.get(&id).await {
+            return Ok(event);
+        }
+        let event = Arc::new(self.get(id).await?);
+        self.cache.insert(id, Arc::clone(&event)).await;
+        Ok(event)
+    }
+
+    /// Whether the event still is at this revision; if so it stays there until the transaction ends.
+    pub async fn confirm(&self, tx: &mut Tx, id: Uuid, revision: i64) -> Result<bool, EventError> {
+        let current = store::share_revision(tx, id).await?;
+        if current == Some(revision) {
+            return Ok(true);
+        }
+        self.cache.invalidate(&id).await;
+        Ok(false)
+    }
+
+    /// Everything about a new event that is not in its shape: dates, zone, plugin and params.
+    async fn check(&self, new: &NewEvent) -> Result<Bound, EventError> {
+        if new.end_date <= new.start_date {
+            let message = format!("must be after startDate ({})", new.start_date);
+            return Err(EventError::Field { pointer: "/endDate", message });
+        }
+        if new.start_date.plus(LONGEST) < new.end_date {
+            let message = "must be within ten years of startDate".to_owned();
+            return Err(EventError::Field { pointer: "/endDate", message });
+        }
+        facts::zone(&new.time_zone)
+            .map_err(|error| EventError::Field { pointer: "/timeZone", message: error.to_string() })?;
+        let condition = &new.condition;
+        self.plugins.bind(&condition.plugin, &condition.version, &condition.params).await.map_err(|error| match error {
+            PluginError::NoSuchVersion { .. } | PluginError::Disabled { .. } => {
+                EventError::Field { pointer: "/condition/plugin", message: error.to_string() }
+            }
+            error => EventError::Plugin(error),
+        })
+    }
+
+    async fn record_revision(&self, tx: &mut Tx, event: &Event, by: Uuid) -> Result<(), EventError> {
+        let snapshot = Json(serde_json::json!(event));
+        let row = RevisionRow { revision: event.revision, snapshot, changed_by: by, changed_at: event.updated_at };
+        Ok(store::insert_revision(tx, event.id, row).await?)
+    }
+
+    fn shown(&self, row: EventRow) -> Event {
+        let over = row.end_at <= self.clock.now();
+        let mut secret = [0; 32];
+        let length = secret.len().min(row.seed_secret.len());
+        secret[..length].copy_from_slice(&row.seed_secret[..length]);
+        Event {
+            id: row.id,
+            title: row.title,
+            description: row.description,
+            start_date: row.start_at,
+            end_date: row.end_at,
+            is_active: row.is_active,
+            tags: row.tags.0,
+            reward_ids: row.reward_ids.0,
+            time_zone: row.time_zone,
+            condition: Condition {
+                plugin: row.plugin_name,
+                version: row.plugin_version,
+                digest: row.plugin_digest,
+                params: row.params.0,
+            },
+            recurrence: Recurrence {
+                period: row.recurrence,
+                count: u32::try_from(row.recurrence_count).unwrap_or(u32::MAX),
+            },
+            max_quantity: u32::try_from(row.max_quantity).unwrap_or(u32::MAX),
+            seed_commitment: hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &secret)),
+            seed_secret: over.then(|| hex::encode(secret)),
+            revision: row.revision,
+            created_by: row.created_by,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            queries: row.queries.0,
+            state: row.state,
+            secret,
+        }
+    }
+}
+
+/// What never changes after an event was created.
+struct Created {
+    id: Uuid,
+    secret: Vec<u8>,
+    by: Uuid,
+    at: Instant,
+}
+
+fn row_of(new: NewEvent, bound: Bound, created: Created, revision: i64, now: Instant) -> EventRow {
+    EventRow {
+        id: created.id,
+        title: new.title,
+        description: new.description,
+        start_at: new.start_date,
+        end_at: new.end_date,
+        is_active: new.is_active,
+        tags: Json(new.tags),
+        reward_ids: Json(new.reward_ids),
+        time_zone: new.time_zone,
+        plugin_digest: bound.digest,
+        plugin_name: new.condition.plugin,
+        plugin_version: new.condition.version,
+        params: Json(new.condition.params),
+        queries: Json(bound.queries),
+        state: bound.state,
+        recurrence: new.recurrence.period,
+        recurrence_count: i64::from(new.recurrence.count),
+        max_quantity: i64::from(new.max_quantity),
+        seed_secret: created.secret,
+        revision,
+        created_by: created.by,
+        created_at: created.at,
+        updated_at: now,
+    }
+}
+
+fn unknown_reward(error: RewardError) -> EventError {
+    match error {
+        RewardError::NotFound(_) => EventError::Field { pointer: "/rewardIds", message: error.to_string() },
+        error => EventError::Reward(error),
+    }
+}

@@ -1,0 +1,208 @@
+//! `events` and `event_revisions`.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::clock::Instant;
+use crate::contract::Query;
+use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
+use crate::facts::Period;
+use crate::sandbox::Digest;
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct EventRow {
+        pub id: Uuid,
+        pub title: String,
+        pub description: String,
+        pub start_at: Instant,
+        pub end_at: Instant,
+        pub is_active: bool,
+        pub tags: Json<Vec<String>>,
+        pub reward_ids: Json<Vec<Uuid>>,
+        pub time_zone: String,
+        pub plugin_digest: Digest,
+        pub plugin_name: String,
+        pub plugin_version: String,
+        pub params: Json<Value>,
+        pub queries: Json<Vec<Query>>,
+        pub state: Vec<u8>,
+        pub recurrence: Period,
+        pub recurrence_count: i64,
+        pub max_quantity: i64,
+        pub seed_secret: Vec<u8>,
+        pub revision: i64,
+        pub created_by: Uuid,
+        pub created_at: Instant,
+        pub updated_at: Instant,
+    }
+}
+
+macro_rules! select_events {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, title, description, start_at, end_at, is_active, tags, reward_ids, time_zone, plugin_digest, \
+             plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, \
+             seed_secret, revision, created_by, created_at, updated_at FROM events ",
+            $tail
+        )
+    };
+}
+
+pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
+    const SQL: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, \
+        time_zone, plugin_digest, plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, \
+        max_quantity, seed_secret, revision, created_by, created_at, updated_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)";
+    let row = row.clone();
+    tx.query(SQL)
+        .bind(row.id)
+        .bind(row.title)
+        .bind(row.description)
+        .bind(row.start_at)
+        .bind(row.end_at)
+        .bind(row.is_active)
+        .bind(row.tags)
+        .bind(row.reward_ids)
+        .bind(row.time_zone)
+        .bind(row.plugin_digest)
+        .bind(row.plugin_name)
+        .bind(row.plugin_version)
+        .bind(row.params)
+        .bind(row.queries)
+        .bind(row.state)
+        .bind(row.recurrence)
+        .bind(row.recurrence_count)
+        .bind(row.max_quantity)
+        .bind(row.seed_secret)
+        .bind(row.revision)
+        .bind(row.created_by)
+        .bind(row.created_at)
+        .bind(row.updated_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
+    const SQL: &str = "UPDATE events SET title = $2, description = $3, start_at = $4, end_at = $5, is_active = $6, \
+        tags = $7, reward_ids = $8, time_zone = $9, plugin_digest = $10, plugin_name = $11, plugin_version = $12, \
+        params = $13, queries = $14, state = $15, recurrence = $16, recurrence_count = $17, max_quantity = $18, \
+        revision = $19, updated_at = $20 WHERE id = $1";
+    let row = row.clone();
+    tx.query(SQL)
+        .bind(row.id)
+        .bind(row.title)
+        .bind(row.description)
+        .bind(row.start_at)
+        .bind(row.end_at)
+        .bind(row.is_active)
+        .bind(row.tags)
+        .bind(row.reward_ids)
+        .bind(row.time_zone)
+        .bind(row.plugin_digest)
+        .bind(row.plugin_name)
+        .bind(row.plugin_version)
+        .bind(row.params)
+        .bind(row.queries)
+        .bind(row.state)
+        .bind(row.recurrence)
+        .bind(row.recurrence_count)
+        .bind(row.max_quantity)
+        .bind(row.revision)
+        .bind(row.updated_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<EventRow>> {
+    const SQL: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL");
+    on.statement(SQL).bind(id).fetch_optional(on).await
+}
+
+/// Reads an event and keeps others from changing it, and claims on it from committing, until the transaction ends.
+pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EventRow>> {
+    const SQLITE: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL");
+    const POSTGRES: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL FOR UPDATE");
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    tx.query(sql).bind(id).fetch_optional(tx).await
+}
+
+/// The event's revision, which then cannot change until the transaction ends; other claims hold it at the same time.
+pub(super) async fn share_revision(tx: &mut Tx, id: Uuid) -> Result<Option<i64>> {
+    const SQLITE: &str = "SELECT revision FROM events WHERE id = $1 AND deleted_at IS NULL";
+    const POSTGRES: &str = "SELECT revision FROM events WHERE id = $1 AND deleted_at IS NULL FOR SHARE";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    Ok(tx.query(sql).bind(id).fetch_optional::<(i64,)>(tx).await?.map(|(revision,)| revision))
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    pub is_active: Option<bool>,
+    pub tag: Option<String>,
+    pub plugin: Option<String>,
+    /// Only events whose period holds this instant.
+    pub at: Option<Instant>,
+}
+
+pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<EventRow>> {
+    // A tag holds no quote, so it stands in the JSON text exactly as quoted.
+    const SQL: &str = select_events!(
+        "WHERE deleted_at IS NULL AND ($1 IS NULL OR is_active = $1) \
+         AND ($2 IS NULL OR REPLACE(CAST(tags AS TEXT), $2, '') <> CAST(tags AS TEXT)) \
+         AND ($3 IS NULL OR plugin_name = $3) AND ($4 IS NULL OR (start_at <= $4 AND end_at > $4)) \
+         AND ($5 IS NULL OR id < $5) ORDER BY id DESC LIMIT $6"
+    );
+    db.query(SQL)
+        .bind(filter.is_active)
+        .bind(filter.tag.map(|tag| format!("\"{tag}\"")))
+        .bind(filter.plugin)
+        .bind(filter.at)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(db)
+        .await
+}
+
+pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, revision: i64, at: Instant) -> Result<()> {
+    const SQL: &str = "UPDATE events SET deleted_at = $3, revision = $2, updated_at = $3 WHERE id = $1";
+    tx.query(SQL).bind(id).bind(revision).bind(at).execute(tx).await?;
+    Ok(())
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct RevisionRow {
+        pub revision: i64,
+        pub snapshot: Json<Value>,
+        pub changed_by: Uuid,
+        pub changed_at: Instant,
+    }
+}
+
+pub(super) async fn insert_revision(tx: &mut Tx, event_id: Uuid, row: RevisionRow) -> Result<()> {
+    const SQL: &str = "INSERT INTO event_revisions (event_id, revision, snapshot, changed_by, changed_at) \
+        VALUES ($1, $2, $3, $4, $5)";
+    tx.query(SQL)
+        .bind(event_id)
+        .bind(row.revision)
+        .bind(row.snapshot)
+        .bind(row.changed_by)
+        .bind(row.changed_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn revisions(db: &Db, event_id: Uuid, before: Option<i64>, limit: i64) -> Result<Vec<RevisionRow>> {
+    const SQL: &str = "SELECT revision, snapshot, changed_by, changed_at FROM event_revisions \
+        WHERE event_id = $1 AND ($2 IS NULL OR revision < $2) ORDER BY revision DESC LIMIT $3";
+    db.query(SQL).bind(event_id).bind(before).bind(limit).fetch_all(db).await
+}

@@ -1,0 +1,29 @@
+//! Params against a plugin's JSON Schema (2020-12), and their one canonical spelling.
+
+use serde_json::Value;
+
+use crate::contract::Issue;
+
+/// Faults beyond these are left out: the operator mends the first ones and tries again.
+const MAX_ISSUES: usize = 32;
+
+/// What is wrong with `params`, by JSON Pointer; empty when nothing is. The sandbox has checked that `schema` is one.
+pub(super) fn check(schema: &Value, params: &Value) -> Vec<Issue> {
+    let validator = match jsonschema::draft202012::new(schema) {
+        Ok(validator) => validator,
+        Err(error) => {
+            return vec![Issue { path: String::new(), message: format!("the plugin's schema is not usable: {error}") }];
+        }
+    };
+    validator
+        .iter_errors(params)
+        .take(MAX_ISSUES)
+        .map(|error| Issue { path: error.instance_path().to_string(), message: error.to_string() })
+        .collect()
+}
+
+/// RFC 8785: `bind` sees the same bytes when the operator saves the params and when a third party replays a receipt,
+/// whatever the database did to white space and key order in between.
+pub(super) fn canonical(params: &Value) -> Result<String, serde_json::Error> {
+    serde_json_canonicalizer::to_string(params)
+}
