@@ -1,1 +1,5 @@
 //! Meed.
+
+pub mod clock;
+pub mod contract;
+pub mod sandbox;
