@@ -16,5 +16,8 @@ pub mod clock;
 pub mod config;
 pub mod contract;
 pub mod db;
+pub mod events;
 pub mod http;
+pub mod plugins;
 pub mod rewards;
+pub mod sandbox;

@@ -1,0 +1,332 @@
+//! Where uploaded code is inspected, compiled and run, without being able to do anything but answer.
+//!
+//! A plugin gets what it is told and may return an answer of the contract: no clock, no randomness, no network, no
+//! files. Every call has a fresh instance and ends at the first limit it meets, and whatever it does becomes a value
+//! ([`Call`], [`Refusal`]), never a panic. Only this module names wasmtime. It must not know the database, HTTP, or
+//! any feature: it speaks [`crate::contract`].
+//!
+//! `structure` walks over an upload, `compile` turns it into machine code in another process, `catalog` and
+//! `code_cache` keep that, `run` calls it under `limits` on the `engine`, `abi` translates, and `answer` checks.
+
+mod abi;
+mod admit;
+mod answer;
+mod catalog;
+mod code_cache;
+mod compile;
+mod digest;
+mod engine;
+mod limits;
+mod run;
+mod structure;
+mod text;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::{Engine, Store};
+
+use self::abi::v1;
+use self::catalog::Catalog;
+use self::code_cache::Disk;
+use self::compile::Compiler;
+use self::limits::Budget;
+use self::run::Guest;
+use crate::contract::{Binding, Context, Decision, Fact, Issue, Manifest};
+
+pub use self::admit::Refusal;
+pub use self::catalog::Plugin;
+pub use self::code_cache::CodeCache;
+pub use self::compile::{COMPILE_WORKER, compile_worker};
+pub use self::digest::Digest;
+pub use self::limits::{CallLimits, CompileLimits, PoolSettings, Settings, UploadLimits};
+pub use self::run::{Call, Failure};
+
+/// What was found out about an upload that is a plugin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admitted {
+    pub digest: Digest,
+    pub manifest: Manifest,
+    /// The world it implements.
+    pub abi: &'static str,
+    pub bytes: usize,
+}
+
+/// Why a sandbox cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    #[error("{0}")]
+    Settings(String),
+    #[error("cannot start the WebAssembly engine: {0}")]
+    Engine(String),
+    #[error("cannot use the directory for compiled code: {0}")]
+    CodeCache(#[from] std::io::Error),
+}
+
+/// Why a plugin that was admitted before cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the stored bytes are not those of {expected}: their digest is {found}")]
+    Digest { expected: Digest, found: Digest },
+    #[error("{digest} is no longer accepted: {refusal}")]
+    Refused { digest: Digest, refusal: Refusal },
+}
+
+/// Cheap to clone; all clones are one sandbox.
+#[derive(Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    fingerprint: String,
+    engine: Engine,
+    catalog: Catalog,
+    compiler: Compiler,
+    /// One permit per place in the engine's pool, which does not wait when it is full.
+    slots: Arc<Semaphore>,
+}
+
+impl Sandbox {
+    /// `compiler` is the executable that becomes a compiling process when it is run with [`COMPILE_WORKER`].
+    pub fn new(settings: &Settings, compiler: PathBuf, cache: Option<CodeCache>) -> Result<Self, SandboxError> {
+        settings.check().map_err(SandboxError::Settings)?;
+        let engine = engine::running(settings).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        let disk = cache
+            .map(|cache| Disk::open(cache, engine::compatibility(&engine)))
+            .transpose()?;
+        Ok(Self(Arc::new(Inner {
+            fingerprint: engine::fingerprint(),
+            catalog: Catalog::new(engine.clone(), settings.pool.loaded_code_bytes, disk),
+            compiler: Compiler::new(compiler, settings.compile.clone()),
+            slots: Arc::new(Semaphore::new(settings.slots())),
+            settings: settings.clone(),
+            engine,
+        })))
+    }
+
+    /// What has to be equal for a decision to be run again with the same result and the same fuel.
+    pub fn fingerprint(&self) -> &str {
+        &self.0.fingerprint
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Finds out whether an upload is a plugin; if so it is loaded afterwards.
+    pub async fn admit(&self, bytes: Vec<u8>) -> Result<Admitted, Refusal> {
+        let limit = self.0.settings.upload.bytes;
+        if bytes.len() > limit {
+            return Err(Refusal::TooLarge {
+                found: bytes.len(),
+                limit,
+            });
+        }
+        let (bytes, digest) = self.inspect(bytes).await?;
+        let (plugin, code) = self.compile(digest, &bytes).await?;
+        let described = self.describe(&plugin).await;
+        let manifest = described.outcome.map_err(|failure| match failure {
+            Failure::Malformed(fault) => Refusal::Manifest(fault),
+            failure => Refusal::Describe(failure),
+        })?;
+        self.keep(plugin, code).await?;
+        Ok(Admitted {
+            digest,
+            manifest,
+            abi: v1::WORLD,
+            bytes: bytes.len(),
+        })
+    }
+
+    /// A plugin that is in memory: what a claim asks first. Neither waits nor blocks.
+    pub fn loaded(&self, digest: Digest) -> Option<Plugin> {
+        self.0.catalog.get(digest)
+    }
+
+    /// A plugin that is in memory or whose machine code is on disk.
+    pub async fn recall(&self, digest: Digest) -> Option<Plugin> {
+        if let Some(plugin) = self.loaded(digest) {
+            return Some(plugin);
+        }
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || inner.catalog.recall(digest))
+            .await
+            .ok()
+            .flatten()
+    }
+
+    /// A plugin from memory, from disk, or from its bytes, in this order.
+    pub async fn load(&self, digest: Digest, bytes: Vec<u8>) -> Result<Plugin, LoadError> {
+        if let Some(plugin) = self.recall(digest).await {
+            return Ok(plugin);
+        }
+        let refused = |refusal| LoadError::Refused { digest, refusal };
+        let (bytes, found) = self.inspect(bytes).await.map_err(refused)?;
+        if found != digest {
+            return Err(LoadError::Digest {
+                expected: digest,
+                found,
+            });
+        }
+        let (plugin, code) = self.compile(digest, &bytes).await.map_err(refused)?;
+        self.keep(plugin.clone(), code).await.map_err(refused)?;
+        Ok(plugin)
+    }
+
+    /// Asks a plugin for its plan with these params; the inner error is what is wrong with them.
+    pub async fn bind(&self, plugin: &Plugin, params_json: &str) -> Call<Result<Binding, Vec<Issue>>> {
+        if let Err(failure) = self.fits(params_json.len()) {
+            return Call::not_run(failure);
+        }
+        let (linked, params) = (plugin.clone(), params_json.to_owned());
+        let call = self
+            .aside(plugin.digest(), self.0.settings.setup_budget(), move |store| {
+                v1::bind(linked.linked(), store, &params)
+            })
+            .await;
+        call.and_check(|answer| match answer {
+            Ok(binding) => answer::check_binding(binding, &self.0.settings.call),
+            Err(issues) => answer::check_issues(issues),
+        })
+    }
+
+    /// Asks a plugin for its decision. `facts[i]` answers the i-th query of its plan.
+    pub async fn evaluate(&self, plugin: &Plugin, context: &Context, state: &[u8], facts: &[Fact]) -> Call<Decision> {
+        if let Err(failure) = self.fits(input_bytes(context, state, facts)) {
+            return Call::not_run(failure);
+        }
+        let inner = &self.0;
+        let budget = inner.settings.evaluate_budget();
+        let call = if inner.settings.evaluates_inline() {
+            // So short that handing it to another thread would cost more than it blocks this one.
+            match inner.slot().await {
+                Ok(_slot) => inner.run(plugin.digest(), budget, |store| {
+                    v1::evaluate(plugin.linked(), store, context, state, facts)
+                }),
+                Err(failure) => Call::not_run(failure),
+            }
+        } else {
+            let (linked, context, state, facts) = (plugin.clone(), context.clone(), state.to_vec(), facts.to_vec());
+            self.aside(plugin.digest(), budget, move |store| {
+                v1::evaluate(linked.linked(), store, &context, &state, &facts)
+            })
+            .await
+        };
+        call.and_check(|decision| answer::check_decision(decision, context, &inner.settings.call))
+    }
+
+    async fn describe(&self, plugin: &Plugin) -> Call<Manifest> {
+        let linked = plugin.clone();
+        let call = self
+            .aside(plugin.digest(), self.0.settings.setup_budget(), move |store| {
+                v1::describe(linked.linked(), store)
+            })
+            .await;
+        call.and_check(|manifest| answer::check_manifest(manifest, &self.0.settings.call))
+    }
+
+    /// Structure and digest.
+    async fn inspect(&self, bytes: Vec<u8>) -> Result<(Vec<u8>, Digest), Refusal> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            structure::scan(&bytes, &inner.settings.upload, &inner.settings.call)?;
+            let digest = Digest::of(&bytes);
+            Ok((bytes, digest))
+        })
+        .await?
+    }
+
+    async fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<(Plugin, Vec<u8>), Refusal> {
+        let code = self.0.compiler.compile(bytes).await?;
+        let inner = Arc::clone(&self.0);
+        blocking(move || Ok((inner.catalog.load(digest, &code)?, code))).await?
+    }
+
+    async fn keep(&self, plugin: Plugin, code: Vec<u8>) -> Result<(), Refusal> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || inner.catalog.keep(&plugin, &code)).await
+    }
+
+    fn fits(&self, found: usize) -> Result<(), Failure> {
+        let limit = self.0.settings.call.input_bytes;
+        if found > limit {
+            Err(Failure::Input { found, limit })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Runs a call on a thread that may block. As many as there are slots, whatever becomes of the caller.
+    async fn aside<T: Send + 'static>(
+        &self,
+        digest: Digest,
+        budget: Budget,
+        job: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<Result<T, Failure>> + Send + 'static,
+    ) -> Call<T> {
+        let slot = match self.0.slot().await {
+            Ok(slot) => slot,
+            Err(failure) => return Call::not_run(failure),
+        };
+        let inner = Arc::clone(&self.0);
+        let task = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            inner.run(digest, budget, job)
+        });
+        task.await
+            .unwrap_or_else(|error| Call::not_run(Failure::Sandbox(error.to_string())))
+    }
+}
+
+impl Inner {
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let slot = Arc::clone(&self.slots).acquire_owned();
+        match tokio::time::timeout(Duration::from_millis(self.settings.pool.wait_ms), slot).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(Failure::Overloaded),
+        }
+    }
+
+    fn run<T>(
+        &self,
+        digest: Digest,
+        budget: Budget,
+        job: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<Result<T, Failure>>,
+    ) -> Call<T> {
+        let call = run::run(&self.engine, &self.settings.call, budget, job);
+        if let Err(failure) = &call.outcome {
+            tracing::warn!(%digest, code = failure.code(), %failure, fuel = call.fuel, "plugin failed");
+        }
+        for note in &call.notes {
+            tracing::debug!(%digest, note, "plugin note");
+        }
+        call
+    }
+}
+
+async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(job)
+        .await
+        .map_err(|error| Refusal::Unavailable(error.to_string()))
+}
+
+/// Roughly what a guest has to take in.
+fn input_bytes(context: &Context, state: &[u8], facts: &[Fact]) -> usize {
+    const FIXED: usize = 32;
+    let facts = facts
+        .iter()
+        .map(|fact| FIXED + if let Fact::Text(text) = fact { text.len() } else { 0 });
+    let rewards = context
+        .rewards
+        .iter()
+        .map(|reward| FIXED + reward.id.len() + reward.kind.len());
+    let texts = [
+        &context.time_zone,
+        &context.event.id,
+        &context.event.title,
+        &context.user.id,
+    ];
+    let texts = texts.into_iter().map(String::len);
+    state.len() + facts.chain(rewards).chain(texts).sum::<usize>()
+}

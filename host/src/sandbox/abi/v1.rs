@@ -1,0 +1,243 @@
+//! The world `meed:condition/condition@1.0.0`: bindings, and translation from and to `crate::contract`.
+//!
+//! Translates only. Whether an answer keeps to the contract's limits is `super::super::answer`'s business.
+
+use jiff::civil::Date;
+use wasmtime::component::{Component, Linker, WasmStr};
+use wasmtime::{Engine, Store, StoreContextMut};
+
+use crate::clock::Instant;
+use crate::contract;
+use crate::sandbox::run::{Failure, Guest};
+
+mod bindings {
+    wasmtime::component::bindgen!({ path: "../plugin-sdk/wit/v1", world: "condition" });
+}
+
+use bindings::meed::condition::types as wit;
+
+pub(in crate::sandbox) const WORLD: &str = "meed:condition/condition@1.0.0";
+const LOG: &str = "meed:condition/log@1.0.0";
+/// What a plugin may import: types are no capability, and notes return nothing.
+pub(in crate::sandbox) const IMPORTS: [&str; 2] = ["meed:condition/types@1.0.0", LOG];
+
+/// A component whose imports and exports were found to be those of the world, ready to be instantiated.
+pub(in crate::sandbox) type Linked = bindings::ConditionPre<Guest>;
+
+/// The type check. The error names the import or export that does not fit.
+pub(in crate::sandbox) fn link(engine: &Engine, component: &Component) -> wasmtime::Result<Linked> {
+    let mut linker = Linker::new(engine);
+    // By hand, not by `add_to_linker`: a view of the message costs the same however long it is.
+    linker
+        .instance(LOG)?
+        .func_wrap("note", |store: StoreContextMut<'_, Guest>, (message,): (WasmStr,)| {
+            note(store, &message)
+        })?;
+    Linked::new(linker.instantiate_pre(component)?)
+}
+
+fn note(mut store: StoreContextMut<'_, Guest>, message: &WasmStr) -> wasmtime::Result<()> {
+    if store.data().notes.is_full() {
+        return Ok(());
+    }
+    let text = message.to_str(&store)?.into_owned();
+    store.data_mut().notes.push(&text);
+    Ok(())
+}
+
+pub(in crate::sandbox) fn describe(
+    linked: &Linked,
+    store: &mut Store<Guest>,
+) -> wasmtime::Result<Result<contract::Manifest, Failure>> {
+    let manifest = linked.instantiate(&mut *store)?.call_describe(store)?;
+    Ok(serde_json::from_str(&manifest.params_schema)
+        .map_err(|error| Failure::Malformed(format!("params-schema is not JSON: {error}")))
+        .map(|params_schema| contract::Manifest {
+            name: manifest.name,
+            version: manifest.version,
+            title: manifest.title,
+            description: manifest.description,
+            params_schema,
+        }))
+}
+
+pub(in crate::sandbox) fn bind(
+    linked: &Linked,
+    store: &mut Store<Guest>,
+    params: &str,
+) -> wasmtime::Result<Result<Result<contract::Binding, Vec<contract::Issue>>, Failure>> {
+    let answer = linked.instantiate(&mut *store)?.call_bind(store, &params.to_owned())?;
+    Ok(match answer {
+        Ok(binding) => binding
+            .queries
+            .into_iter()
+            .map(query)
+            .collect::<Result<_, _>>()
+            .map(|queries| {
+                Ok(contract::Binding {
+                    queries,
+                    state: binding.state,
+                })
+            }),
+        Err(issues) => Ok(Err(issues
+            .into_iter()
+            .map(|issue| contract::Issue {
+                path: issue.path,
+                message: issue.message,
+            })
+            .collect())),
+    })
+}
+
+pub(in crate::sandbox) fn evaluate(
+    linked: &Linked,
+    store: &mut Store<Guest>,
+    context: &contract::Context,
+    state: &[u8],
+    facts: &[contract::Fact],
+) -> wasmtime::Result<Result<contract::Decision, Failure>> {
+    let context = context_to_wit(context);
+    let facts: Vec<wit::Fact> = facts.iter().map(fact_to_wit).collect();
+    let answer = linked
+        .instantiate(&mut *store)?
+        .call_evaluate(store, &context, state, &facts)?;
+    Ok(answer.map_err(Failure::Refused).and_then(decision))
+}
+
+fn instant(millis: i64) -> Result<Instant, Failure> {
+    Instant::from_millis(millis)
+        .ok_or_else(|| Failure::Malformed(format!("instant {millis} lies outside the years 0001 to 9998")))
+}
+
+fn query(query: wit::Query) -> Result<contract::Query, Failure> {
+    Ok(match query {
+        wit::Query::Count(of) => contract::Query::Count(selection(of)?),
+        wit::Query::Sum(of) => contract::Query::Sum(selection(of)?),
+        wit::Query::DistinctDays(of) => contract::Query::DistinctDays(selection(of)?),
+        wit::Query::Streak(of) => contract::Query::Streak(selection(of)?),
+        wit::Query::First(of) => contract::Query::First(selection(of)?),
+        wit::Query::Last(of) => contract::Query::Last(selection(of)?),
+        wit::Query::Attribute(name) => contract::Query::Attribute(name),
+        wit::Query::Grants => contract::Query::Grants,
+    })
+}
+
+fn selection(selection: wit::Selection) -> Result<contract::Selection, Failure> {
+    Ok(contract::Selection {
+        kind: selection.kind,
+        subject: match selection.subject {
+            wit::Subject::Claimant => contract::Subject::Claimant,
+            wit::Subject::Invitees => contract::Subject::Invitees,
+        },
+        window: match selection.window {
+            wit::Window::EventPeriod => contract::Window::EventPeriod,
+            wit::Window::AllTime => contract::Window::AllTime,
+            wit::Window::LastDays(days) => contract::Window::LastDays(days),
+            wit::Window::Since(millis) => contract::Window::Since(instant(millis)?),
+        },
+        filters: selection
+            .filters
+            .into_iter()
+            .map(|filter| contract::Filter {
+                attribute: filter.attribute,
+                equals: filter.equals,
+            })
+            .collect(),
+    })
+}
+
+fn decision(decision: wit::Decision) -> Result<contract::Decision, Failure> {
+    Ok(contract::Decision {
+        eligible: decision.eligible,
+        reasons: decision
+            .reasons
+            .into_iter()
+            .map(|reason| contract::Reason {
+                code: reason.code,
+                message: reason.message,
+            })
+            .collect(),
+        progress: decision
+            .progress
+            .into_iter()
+            .map(|progress| contract::Progress {
+                key: progress.key,
+                current: progress.current,
+                target: progress.target,
+            })
+            .collect(),
+        awards: match decision.awards {
+            // "Ignored unless eligible": what is not kept needs no check.
+            _ if !decision.eligible => contract::Awards::Chosen(Vec::new()),
+            wit::Awards::All => contract::Awards::All,
+            wit::Awards::Chosen(awards) => contract::Awards::Chosen(
+                awards
+                    .into_iter()
+                    .map(|award| contract::Award {
+                        reward_id: award.reward_id,
+                        quantity: award.quantity,
+                    })
+                    .collect(),
+            ),
+        },
+        retry_at: decision.retry_at.map(instant).transpose()?,
+    })
+}
+
+fn date_to_wit(date: Date) -> wit::Date {
+    wit::Date {
+        year: date.year().into(),
+        month: date.month().unsigned_abs(),
+        day: date.day().unsigned_abs(),
+    }
+}
+
+fn fact_to_wit(fact: &contract::Fact) -> wit::Fact {
+    match fact {
+        contract::Fact::Absent => wit::Fact::Absent,
+        contract::Fact::Integer(value) => wit::Fact::Integer(*value),
+        contract::Fact::At(at) => wit::Fact::At(at.as_millis()),
+        contract::Fact::Text(text) => wit::Fact::Text(text.clone()),
+        contract::Fact::Days(streak) => wit::Fact::Days(wit::Streak {
+            current: streak.current,
+            longest: streak.longest,
+            last_day: streak.last_day.map(date_to_wit),
+        }),
+    }
+}
+
+fn context_to_wit(context: &contract::Context) -> wit::Context {
+    wit::Context {
+        now: context.now.as_millis(),
+        local: wit::LocalTime {
+            date: date_to_wit(context.local.date),
+            weekday: context.local.weekday,
+            hour: context.local.hour,
+            minute: context.local.minute,
+            second: context.local.second,
+            utc_offset_minutes: context.local.utc_offset_minutes,
+        },
+        time_zone: context.time_zone.clone(),
+        event: wit::EventInfo {
+            id: context.event.id.clone(),
+            title: context.event.title.clone(),
+            starts: context.event.starts.as_millis(),
+            ends: context.event.ends.as_millis(),
+        },
+        user: wit::UserInfo {
+            id: context.user.id.clone(),
+            registered: context.user.registered.as_millis(),
+        },
+        rewards: context
+            .rewards
+            .iter()
+            .map(|reward| wit::RewardInfo {
+                id: reward.id.clone(),
+                kind: reward.kind.clone(),
+                value: reward.value,
+                max_quantity: reward.max_quantity,
+            })
+            .collect(),
+        seed: context.seed.to_vec(),
+    }
+}

@@ -1,0 +1,224 @@
+//! Whether what a plugin answered keeps to the contract, so that nothing behind the sandbox has to doubt it.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::limits::CallLimits;
+use super::run::Failure;
+use crate::contract::{Awards, Binding, Context, Decision, Issue, MAX_INTEGER, Manifest, Query, Selection, Window};
+
+const QUERIES: usize = 64;
+const FILTERS: usize = 16;
+const ENTRIES: usize = 32;
+const NAME_BYTES: usize = 64;
+const TITLE_BYTES: usize = 200;
+const MESSAGE_BYTES: usize = 1024;
+const LAST_DAYS: std::ops::RangeInclusive<u32> = 1..=3660;
+
+type Check = Result<(), Failure>;
+
+macro_rules! require {
+    ($holds:expr, $($message:tt)+) => {
+        if !$holds {
+            return Err(Failure::Malformed(format!($($message)+)));
+        }
+    };
+}
+
+pub(super) fn check_manifest(manifest: &Manifest, limits: &CallLimits) -> Check {
+    require!(
+        is_kebab(&manifest.name),
+        "name {:?} must be kebab-case, at most {NAME_BYTES} bytes",
+        short(&manifest.name)
+    );
+    require!(
+        manifest.version.len() <= NAME_BYTES && semver::Version::parse(&manifest.version).is_ok(),
+        "version {:?} must be semver 2.0.0, such as 1.0.0",
+        short(&manifest.version)
+    );
+    require!(!manifest.title.trim().is_empty(), "title must not be empty");
+    text("title", &manifest.title, TITLE_BYTES)?;
+    text("description", &manifest.description, MESSAGE_BYTES)?;
+    let schema = &manifest.params_schema;
+    let size = schema.to_string().len();
+    require!(
+        size <= limits.schema_bytes,
+        "params-schema has {size} bytes, the limit is {}",
+        limits.schema_bytes
+    );
+    require!(
+        schema.get("type") == Some(&Value::from("object")),
+        "params-schema must say \"type\": \"object\" at its top level"
+    );
+    if let Some(dialect) = schema.get("$schema") {
+        require!(
+            dialect
+                .as_str()
+                .is_some_and(|uri| uri.trim_end_matches('#') == "https://json-schema.org/draft/2020-12/schema"),
+            "params-schema must be JSON Schema 2020-12, not {}",
+            short(&dialect.to_string())
+        );
+    }
+    params_validator(schema)
+        .map(drop)
+        .map_err(|fault| Failure::Malformed(format!("params-schema: {fault}")))
+}
+
+/// The one way to make a validator from a plugin's schema: its patterns run in linear time, and it reads nothing from
+/// outside.
+pub(super) fn params_validator(schema: &Value) -> Result<jsonschema::Validator, String> {
+    jsonschema::draft202012::options()
+        .with_pattern_options(jsonschema::PatternOptions::regex())
+        .build(schema)
+        .map_err(|error| {
+            super::text::line(
+                &format!("{error} at {:?}", error.instance_path().as_str()),
+                MESSAGE_BYTES,
+            )
+        })
+}
+
+pub(super) fn check_binding(binding: &Binding, limits: &CallLimits) -> Check {
+    require!(
+        binding.state.len() <= limits.state_bytes,
+        "state has {} bytes, the limit is {}",
+        binding.state.len(),
+        limits.state_bytes
+    );
+    count("queries", binding.queries.len(), QUERIES)?;
+    binding.queries.iter().try_for_each(|query| match query {
+        Query::Count(of)
+        | Query::Sum(of)
+        | Query::DistinctDays(of)
+        | Query::Streak(of)
+        | Query::First(of)
+        | Query::Last(of) => check_selection(of),
+        Query::Attribute(attribute) => name("attribute", attribute),
+        Query::Grants => Ok(()),
+    })
+}
+
+fn check_selection(selection: &Selection) -> Check {
+    name("kind", &selection.kind)?;
+    if let Window::LastDays(days) = selection.window {
+        require!(LAST_DAYS.contains(&days), "last-days({days}) must be within 1 to 3660");
+    }
+    count("filters", selection.filters.len(), FILTERS)?;
+    selection.filters.iter().try_for_each(|filter| {
+        name("filter attribute", &filter.attribute)?;
+        text("filter value", &filter.equals, MESSAGE_BYTES)
+    })
+}
+
+pub(super) fn check_issues(issues: &[Issue]) -> Check {
+    require!(!issues.is_empty(), "params were refused without an issue");
+    count("issues", issues.len(), ENTRIES)?;
+    issues.iter().try_for_each(|issue| {
+        require!(
+            issue.path.is_empty() || issue.path.starts_with('/'),
+            "issue path {:?} is not a JSON Pointer",
+            short(&issue.path)
+        );
+        text("issue path", &issue.path, MESSAGE_BYTES)?;
+        text("issue message", &issue.message, MESSAGE_BYTES)
+    })
+}
+
+pub(super) fn check_decision(decision: &Decision, context: &Context, limits: &CallLimits) -> Check {
+    let mut bytes = 0;
+    count("reasons", decision.reasons.len(), ENTRIES)?;
+    for reason in &decision.reasons {
+        require!(
+            is_kebab(&reason.code),
+            "reason code {:?} must be kebab-case",
+            short(&reason.code)
+        );
+        text("reason message", &reason.message, MESSAGE_BYTES)?;
+        bytes += reason.code.len() + reason.message.len();
+    }
+    count("progress entries", decision.progress.len(), ENTRIES)?;
+    for progress in &decision.progress {
+        name("progress key", &progress.key)?;
+        for value in [progress.current, progress.target] {
+            require!(
+                (-MAX_INTEGER..=MAX_INTEGER).contains(&value),
+                "progress {} of {:?} is beyond 2^53 - 1",
+                value,
+                progress.key
+            );
+        }
+        bytes += progress.key.len();
+    }
+    if let Awards::Chosen(awards) = &decision.awards {
+        count("awards", awards.len(), ENTRIES)?;
+        let mut seen = HashSet::new();
+        for award in awards {
+            let id = &award.reward_id;
+            let reward = context.rewards.iter().find(|reward| reward.id == *id);
+            require!(reward.is_some(), "award {:?} is not a reward of this event", short(id));
+            require!(seen.insert(id), "award {id:?} is there twice");
+            let most = reward.map_or(0, |reward| reward.max_quantity);
+            require!(
+                (1..=most).contains(&award.quantity),
+                "award {id:?}: quantity {} must be within 1 to {most}",
+                award.quantity
+            );
+            bytes += id.len();
+        }
+    }
+    require!(
+        bytes <= limits.decision_bytes,
+        "the decision has {bytes} bytes of text, the limit is {}",
+        limits.decision_bytes
+    );
+    Ok(())
+}
+
+fn count(what: &str, found: usize, limit: usize) -> Check {
+    require!(found <= limit, "{found} {what}, the limit is {limit}");
+    Ok(())
+}
+
+/// Text for people: bounded, and without control characters other than a line break. (A database may refuse NUL.)
+fn text(what: &str, value: &str, limit: usize) -> Check {
+    require!(
+        value.len() <= limit,
+        "{what} has {} bytes, the limit is {limit}",
+        value.len()
+    );
+    require!(
+        !value.chars().any(|c| c.is_control() && c != '\n'),
+        "{what} {:?} has control characters",
+        short(value)
+    );
+    Ok(())
+}
+
+/// The charset of activity kinds, attribute names and progress keys.
+fn name(what: &str, value: &str) -> Check {
+    require!(
+        (1..=NAME_BYTES).contains(&value.len())
+            && value
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)),
+        "{what} {:?} must be 1 to {NAME_BYTES} of A-Z a-z 0-9 . _ -",
+        short(value)
+    );
+    Ok(())
+}
+
+fn is_kebab(value: &str) -> bool {
+    value.len() <= NAME_BYTES
+        && value.starts_with(|c: char| c.is_ascii_lowercase())
+        && value.split('-').all(|word| {
+            !word.is_empty()
+                && word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        })
+}
+
+fn short(value: &str) -> String {
+    super::text::line(value, NAME_BYTES)
+}

@@ -1,0 +1,100 @@
+//! Loaded plugins by digest, so that a claim never compiles, and a restart only when the code on disk is gone.
+
+use std::sync::Arc;
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::abi::v1::{self, Linked};
+use super::code_cache::Disk;
+use super::{Digest, Refusal};
+
+/// A plugin that can be called. Cheap to clone.
+#[derive(Clone)]
+pub struct Plugin(Arc<Loaded>);
+
+struct Loaded {
+    digest: Digest,
+    linked: Linked,
+    code_bytes: usize,
+}
+
+impl Plugin {
+    pub fn digest(&self) -> Digest {
+        self.0.digest
+    }
+
+    pub(super) fn linked(&self) -> &Linked {
+        &self.0.linked
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Plugin({})", self.digest())
+    }
+}
+
+pub(super) struct Catalog {
+    engine: Engine,
+    loaded: moka::sync::Cache<Digest, Plugin>,
+    disk: Option<Disk>,
+}
+
+impl Catalog {
+    pub(super) fn new(engine: Engine, loaded_code_bytes: u64, disk: Option<Disk>) -> Self {
+        let loaded = moka::sync::Cache::builder()
+            .max_capacity(loaded_code_bytes)
+            .weigher(|_, plugin: &Plugin| u32::try_from(plugin.0.code_bytes).unwrap_or(u32::MAX))
+            .build();
+        Self { engine, loaded, disk }
+    }
+
+    pub(super) fn get(&self, digest: Digest) -> Option<Plugin> {
+        self.loaded.get(&digest)
+    }
+
+    /// From disk. Blocks.
+    pub(super) fn recall(&self, digest: Digest) -> Option<Plugin> {
+        let disk = self.disk.as_ref()?;
+        let code = disk.read(digest)?;
+        match self.link(digest, &code) {
+            Ok(plugin) => {
+                self.loaded.insert(digest, plugin.clone());
+                Some(plugin)
+            }
+            Err(error) => {
+                tracing::warn!(%digest, %error, "cached code does not load; it is deleted and compiled again");
+                disk.delete(digest);
+                None
+            }
+        }
+    }
+
+    /// What the compiling process just made; to be kept once it was found to be good. Blocks.
+    pub(super) fn load(&self, digest: Digest, code: &[u8]) -> Result<Plugin, Refusal> {
+        self.link(digest, code)
+            .map_err(|error| Refusal::World(super::text::line(&format!("{error:#}"), 1024)))
+    }
+
+    pub(super) fn keep(&self, plugin: &Plugin, code: &[u8]) {
+        if let Some(disk) = &self.disk {
+            disk.write(plugin.digest(), code);
+        }
+        self.loaded.insert(plugin.digest(), plugin.clone());
+    }
+
+    fn link(&self, digest: Digest, code: &[u8]) -> wasmtime::Result<Plugin> {
+        // SAFETY: `code` is what a compiler of ours wrote: it comes straight from the standard output of the process
+        // that we started, or from a file whose tag was just verified with our key.
+        #[expect(unsafe_code, reason = "machine code cannot be checked, only trusted")]
+        let component = unsafe { Component::deserialize(&self.engine, code) }?;
+        component.initialize_copy_on_write_image()?;
+        let linked = v1::link(&self.engine, &component)?;
+        Ok(Plugin(Arc::new(Loaded {
+            digest,
+            linked,
+            code_bytes: code.len(),
+        })))
+    }
+}

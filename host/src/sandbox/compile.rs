@@ -1,0 +1,191 @@
+//! From uploaded bytes to machine code, in a process of its own that can be killed.
+//!
+//! A compiler that is fed by an attacker may take minutes and gigabytes, or crash; none of that counts as a defect of
+//! the compiler. So it never runs here: the parent half starts this same executable as [`COMPILE_WORKER`], the child
+//! half limits itself before it reads the first byte.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
+
+use super::Refusal;
+use super::limits::CompileLimits;
+use super::{engine, text};
+
+/// The first argument that makes the executable a compiling process. The others are its limits.
+pub const COMPILE_WORKER: &str = "compile-worker";
+
+const DOES_NOT_FIT: u8 = 3;
+const DOES_NOT_COMPILE: u8 = 4;
+const MESSAGE_BYTES: usize = 1024;
+
+/// Starts compiling processes, a few at a time.
+pub(super) struct Compiler {
+    executable: PathBuf,
+    limits: CompileLimits,
+    places: Semaphore,
+}
+
+impl Compiler {
+    pub(super) fn new(executable: PathBuf, limits: CompileLimits) -> Self {
+        let places = Semaphore::new(limits.concurrent);
+        Self {
+            executable,
+            limits,
+            places,
+        }
+    }
+
+    /// Machine code that the running engine can load. `bytes` have passed the structure check.
+    pub(super) async fn compile(&self, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let _place = self.places.acquire().await.map_err(|error| unavailable(&error))?;
+        let child = self.start().map_err(|error| unavailable(&error))?;
+        let limit = Duration::from_secs(self.limits.wall_seconds);
+        // Dropping the child, at the timeout or when the caller goes away, kills it.
+        match tokio::time::timeout(limit, self.converse(child, bytes)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Refusal::CompileLimit(format!(
+                "it took longer than {} s",
+                limit.as_secs()
+            ))),
+        }
+    }
+
+    fn start(&self) -> std::io::Result<Child> {
+        Command::new(&self.executable)
+            .arg(COMPILE_WORKER)
+            .arg(self.limits.memory_bytes.to_string())
+            .arg(self.limits.cpu_seconds.to_string())
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    async fn converse(&self, mut child: Child, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let (Some(mut stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(Refusal::Unavailable("the compiling process has no pipes".to_owned()));
+        };
+        let send = async move {
+            // An error here means that the child ended early; its exit status says why.
+            let _ = stdin.write_all(bytes).await;
+            drop(stdin);
+        };
+        let most = self.limits.code_bytes as u64 + 1;
+        let (mut code, mut message) = (Vec::new(), Vec::new());
+        let (mut stdout, mut stderr) = (stdout.take(most), stderr.take(MESSAGE_BYTES as u64));
+        let ((), read, _) = tokio::join!(send, stdout.read_to_end(&mut code), stderr.read_to_end(&mut message));
+        read.map_err(|error| unavailable(&error))?;
+        if code.len() > self.limits.code_bytes {
+            return Err(Refusal::CompileLimit(format!(
+                "it became more than {} bytes of machine code",
+                self.limits.code_bytes
+            )));
+        }
+        let status = child.wait().await.map_err(|error| unavailable(&error))?;
+        self.judge(status, code, &message)
+    }
+
+    fn judge(&self, status: ExitStatus, code: Vec<u8>, message: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let message = || text::line(&String::from_utf8_lossy(message), MESSAGE_BYTES);
+        match status.code() {
+            Some(0) => Ok(code),
+            Some(exit) if exit == i32::from(DOES_NOT_FIT) => Err(Refusal::World(message())),
+            Some(exit) if exit == i32::from(DOES_NOT_COMPILE) => Err(Refusal::Compile(message())),
+            Some(exit) => {
+                tracing::error!(exit, message = message(), "the compiling process failed");
+                Err(Refusal::Compile(format!(
+                    "the compiler gave up on it (exit code {exit})"
+                )))
+            }
+            // Out of processor time or address space, or a crash: the system ended it by a signal.
+            None => Err(Refusal::CompileLimit(format!(
+                "it took more than {} s of processor time or {} MiB of memory, or crashed the compiler ({status})",
+                self.limits.cpu_seconds,
+                self.limits.memory_bytes >> 20
+            ))),
+        }
+    }
+}
+
+fn unavailable(error: &dyn std::error::Error) -> Refusal {
+    Refusal::Unavailable(error.to_string())
+}
+
+/// The whole life of a compiling process: limits from the arguments, a plugin on standard input, machine code on
+/// standard output, or a message on standard error and an exit code. To be called before any thread is started.
+pub fn compile_worker(arguments: impl Iterator<Item = String>) -> ExitCode {
+    let (answer, exit) = match work(arguments) {
+        Ok(code) => {
+            return if std::io::stdout().write_all(&code).is_ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
+        }
+        Err(fault) => fault,
+    };
+    // Nobody is left to tell if this fails.
+    let _ = std::io::stderr().write_all(answer.as_bytes());
+    exit
+}
+
+fn work(arguments: impl Iterator<Item = String>) -> Result<Vec<u8>, (String, ExitCode)> {
+    let failed = |error: &dyn std::fmt::Display| (error.to_string(), ExitCode::FAILURE);
+    let numbers: Result<Vec<u64>, _> = arguments.map(|argument| argument.parse()).collect();
+    let Ok([memory_bytes, cpu_seconds]) = numbers.as_deref() else {
+        return Err(failed(
+            &"usage: compile-worker MEMORY_BYTES CPU_SECONDS < plugin > code",
+        ));
+    };
+    confine(*memory_bytes, *cpu_seconds).map_err(|error| failed(&error))?;
+    let engine = engine::compiling().map_err(|error| failed(&error))?;
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(&error))?;
+    if wasmparser::Parser::is_core_wasm(&bytes) {
+        bytes = componentise(&bytes).map_err(|error| (format!("{error:#}"), ExitCode::from(DOES_NOT_FIT)))?;
+    }
+    engine
+        .precompile_component(&bytes)
+        .map_err(|error| (format!("{error:#}"), ExitCode::from(DOES_NOT_COMPILE)))
+}
+
+/// Makes the component that a core module's embedded metadata describes.
+fn componentise(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+    wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(module)?
+        .encode()
+}
+
+/// From here on the process can use no more than this, open little and gain no rights.
+fn confine(memory_bytes: u64, cpu_seconds: u64) -> rustix::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
+    let at_most = |value| Rlimit {
+        current: Some(value),
+        maximum: Some(value),
+    };
+    setrlimit(Resource::Cpu, at_most(cpu_seconds))?;
+    setrlimit(Resource::Core, at_most(0))?;
+    setrlimit(Resource::Nofile, at_most(16))?;
+    #[cfg(target_os = "linux")]
+    {
+        setrlimit(Resource::As, at_most(memory_bytes))?;
+        rustix::thread::set_no_new_privs(true)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory_bytes;
+    Ok(())
+}

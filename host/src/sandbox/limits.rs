@@ -1,0 +1,384 @@
+//! Every limit a plugin meets, as settings with their defaults, and the limiter that counts memory while one runs.
+//!
+//! What is denied to a running plugin always ends the call. It is never reported to the guest, which could answer
+//! differently because of it: so a decision that was reached does not depend on any limit, and replays under others.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wasmtime::ResourceLimiter;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// The stack a guest may use, in bytes of native frames. Part of the engine's configuration, therefore not a setting.
+pub(super) const STACK_BYTES: usize = 256 * KIB;
+/// What one plugin consists of at run time; the structure check at upload uses the same numbers.
+pub(super) const CORE_INSTANCES: u32 = 8;
+pub(super) const MEMORIES: u32 = 1;
+pub(super) const TABLES: u32 = 4;
+/// Bytes that one transfer between guest and host may copy, however often the guest repeats the same string in it.
+pub(super) const TRANSFER_BYTES: usize = 256 * KIB;
+/// The contract has no resources; wasmtime's default would let a guest make 100 000 handles.
+pub(super) const HANDLES: usize = 64;
+/// Fuel above which, and memory above which, an evaluation does not run on the thread that serves requests.
+pub(super) const INLINE_FUEL: u64 = 1_000_000;
+pub(super) const INLINE_MEMORY_BYTES: usize = 2 * MIB;
+
+/// All that an operator may set about the sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    pub call: CallLimits,
+    pub upload: UploadLimits,
+    pub compile: CompileLimits,
+    pub pool: PoolSettings,
+}
+
+/// What one call of a plugin may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallLimits {
+    /// Instructions, roughly, for `evaluate`. Deterministic: the limit authors meet. A million takes about a millisecond.
+    pub evaluate_fuel: u64,
+    /// The same for `describe` and `bind`, which run when an operator acts, never during a claim.
+    pub setup_fuel: u64,
+    /// Wall-clock limit for `evaluate`, instantiation included. A safety net; what it ends may be retried.
+    pub evaluate_deadline_ms: u64,
+    /// The same for `describe` and `bind`.
+    pub setup_deadline_ms: u64,
+    /// Linear memory. Fuel does not see page faults, so this is a limit on time as well (about 0.5 ms per MiB).
+    pub memory_bytes: usize,
+    /// Elements in all tables together.
+    pub table_elements: usize,
+    /// Context, state and facts together; or the params.
+    pub input_bytes: usize,
+    /// What `bind` may hand back for `evaluate`.
+    pub state_bytes: usize,
+    /// All texts of a decision together.
+    pub decision_bytes: usize,
+    /// The JSON Schema in a manifest.
+    pub schema_bytes: usize,
+    /// Notes kept per call; further ones are dropped.
+    pub note_lines: usize,
+    /// Bytes of notes kept per call; the line that exceeds them is cut.
+    pub note_bytes: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            evaluate_fuel: 1_000_000,
+            setup_fuel: 10_000_000,
+            evaluate_deadline_ms: 50,
+            setup_deadline_ms: 1_000,
+            memory_bytes: 2 * MIB,
+            table_elements: 10_000,
+            input_bytes: 256 * KIB,
+            state_bytes: 64 * KIB,
+            decision_bytes: 16 * KIB,
+            schema_bytes: 64 * KIB,
+            note_lines: 32,
+            note_bytes: 4 * KIB,
+        }
+    }
+}
+
+/// What an upload may look like, checked by one linear walk over its bytes before anything else reads them. The
+/// defaults fit compiled languages; a language runtime (an interpreter inside the plugin) needs more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UploadLimits {
+    pub bytes: usize,
+    pub core_modules: usize,
+    pub functions: usize,
+    pub function_bytes: usize,
+    pub function_locals: usize,
+    pub function_params: usize,
+    pub function_blocks: usize,
+    pub function_loops: usize,
+    pub branch_targets: usize,
+    /// In all functions together.
+    pub locals: usize,
+    /// In all functions together.
+    pub loops: usize,
+    pub data_segments: usize,
+    /// Entries in each remaining section: types, imports, exports, globals, aliases and so on.
+    pub section_items: usize,
+    /// All custom sections together: names, debug information, producers.
+    pub custom_bytes: usize,
+}
+
+impl Default for UploadLimits {
+    fn default() -> Self {
+        Self {
+            bytes: MIB,
+            core_modules: 4,
+            functions: 10_000,
+            function_bytes: 64 * KIB,
+            function_locals: 500,
+            function_params: 100,
+            function_blocks: 4_096,
+            function_loops: 256,
+            branch_targets: 4_096,
+            locals: 50_000,
+            loops: 20_000,
+            data_segments: 1_024,
+            section_items: 10_000,
+            custom_bytes: 256 * KIB,
+        }
+    }
+}
+
+/// What compiling one upload may use, in a process of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompileLimits {
+    pub cpu_seconds: u64,
+    pub wall_seconds: u64,
+    /// Address space of the compiling process.
+    pub memory_bytes: u64,
+    /// Machine code that one plugin may become.
+    pub code_bytes: usize,
+    /// Compilations at the same time; more wait.
+    pub concurrent: usize,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            cpu_seconds: 10,
+            wall_seconds: 20,
+            memory_bytes: 1 << 30,
+            code_bytes: 32 * MIB,
+            concurrent: 2,
+        }
+    }
+}
+
+/// How many calls run at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolSettings {
+    /// Calls at the same time; 0 = four per core. Each reserves 4 GiB of address space, not of memory.
+    pub slots: usize,
+    /// How long a call waits for a slot before it fails as overloaded.
+    pub wait_ms: u64,
+    /// Machine code kept loaded, all plugins together; the least recently used go first.
+    pub loaded_code_bytes: u64,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            slots: 0,
+            wait_ms: 100,
+            loaded_code_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Settings {
+    /// Says which setting makes no sense, if one does.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let call = &self.call;
+        let in_range = [
+            ("call.evaluate_fuel", call.evaluate_fuel, 1, u64::MAX / 2),
+            ("call.setup_fuel", call.setup_fuel, 1, u64::MAX / 2),
+            ("call.evaluate_deadline_ms", call.evaluate_deadline_ms, 1, 60_000),
+            ("call.setup_deadline_ms", call.setup_deadline_ms, 1, 60_000),
+            ("call.memory_bytes", call.memory_bytes as u64, 64 << 10, 1 << 30),
+            ("call.table_elements", call.table_elements as u64, 1, 1_000_000),
+            ("call.input_bytes", call.input_bytes as u64, 1, 16 << 20),
+            ("call.state_bytes", call.state_bytes as u64, 0, TRANSFER_BYTES as u64),
+            (
+                "call.decision_bytes",
+                call.decision_bytes as u64,
+                1,
+                TRANSFER_BYTES as u64,
+            ),
+            ("call.schema_bytes", call.schema_bytes as u64, 1, TRANSFER_BYTES as u64),
+            ("upload.bytes", self.upload.bytes as u64, 1, 256 << 20),
+            ("compile.cpu_seconds", self.compile.cpu_seconds, 1, 3_600),
+            ("compile.wall_seconds", self.compile.wall_seconds, 1, 3_600),
+            ("compile.memory_bytes", self.compile.memory_bytes, 256 << 20, 1 << 40),
+            ("compile.concurrent", self.compile.concurrent as u64, 1, 64),
+            ("pool.slots", self.pool.slots as u64, 0, 4_096),
+        ];
+        for (name, value, least, most) in in_range {
+            if !(least..=most).contains(&value) {
+                return Err(format!("sandbox.{name} = {value}: must be between {least} and {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls at the same time.
+    pub(super) fn slots(&self) -> usize {
+        match self.pool.slots {
+            0 => 4 * std::thread::available_parallelism().map_or(1, usize::from),
+            slots => slots,
+        }
+    }
+
+    pub(super) fn evaluate_budget(&self) -> Budget {
+        Budget {
+            fuel: self.call.evaluate_fuel,
+            deadline: Duration::from_millis(self.call.evaluate_deadline_ms),
+        }
+    }
+
+    pub(super) fn setup_budget(&self) -> Budget {
+        Budget {
+            fuel: self.call.setup_fuel,
+            deadline: Duration::from_millis(self.call.setup_deadline_ms),
+        }
+    }
+
+    pub(super) fn evaluates_inline(&self) -> bool {
+        self.call.evaluate_fuel <= INLINE_FUEL && self.call.memory_bytes <= INLINE_MEMORY_BYTES
+    }
+}
+
+/// What one call gets to spend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    pub(super) fuel: u64,
+    pub(super) deadline: Duration,
+}
+
+/// A growth that the limiter denied, or that the operating system could not give.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum Denied {
+    #[error("{wanted} bytes of memory are more than {limit}")]
+    Memory { wanted: usize, limit: usize },
+    #[error("{wanted} table elements are more than {limit}")]
+    Table { wanted: usize, limit: usize },
+    #[error("the operating system has no memory left")]
+    System,
+}
+
+/// Counts the memory and the table elements of one call.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    memory_limit: usize,
+    table_limit: usize,
+    table_elements: usize,
+    /// A growth beyond what the module itself declared fails by the rules of WebAssembly; it is no lack of memory.
+    beyond_declared: bool,
+    pub(super) peak_memory: usize,
+}
+
+impl Limiter {
+    pub(super) fn new(limits: &CallLimits) -> Self {
+        Self {
+            memory_limit: limits.memory_bytes,
+            table_limit: limits.table_elements,
+            table_elements: 0,
+            beyond_declared: false,
+            peak_memory: 0,
+        }
+    }
+
+    fn grow_failed(&self) -> wasmtime::Result<()> {
+        if self.beyond_declared {
+            Ok(())
+        } else {
+            Err(wasmtime::Error::new(Denied::System))
+        }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, _current: usize, wanted: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // One memory per plugin, so this is the sum.
+        if wanted > self.memory_limit {
+            return Err(wasmtime::Error::new(Denied::Memory {
+                wanted,
+                limit: self.memory_limit,
+            }));
+        }
+        self.beyond_declared = maximum.is_some_and(|maximum| wanted > maximum);
+        if !self.beyond_declared {
+            self.peak_memory = self.peak_memory.max(wanted);
+        }
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.grow_failed()
+    }
+
+    fn table_growing(&mut self, current: usize, wanted: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.beyond_declared = maximum.is_some_and(|maximum| wanted > maximum);
+        let total = self.table_elements.saturating_add(wanted - current);
+        if total > self.table_limit {
+            return Err(wasmtime::Error::new(Denied::Table {
+                wanted: total,
+                limit: self.table_limit,
+            }));
+        }
+        if !self.beyond_declared {
+            self.table_elements = total;
+        }
+        Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.grow_failed()
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES as usize
+    }
+
+    fn tables(&self) -> usize {
+        TABLES as usize
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_make_sense_and_evaluate_inline() {
+        let settings = Settings::default();
+        assert_eq!(settings.check(), Ok(()));
+        assert!(settings.evaluates_inline());
+    }
+
+    #[test]
+    fn a_setting_out_of_range_is_named() {
+        let mut settings = Settings::default();
+        settings.call.memory_bytes = 1;
+        let fault = settings.check().unwrap_err();
+        assert_eq!(
+            fault,
+            "sandbox.call.memory_bytes = 1: must be between 65536 and 1073741824"
+        );
+    }
+
+    #[test]
+    fn a_growth_beyond_the_limit_ends_the_call_but_one_beyond_the_declaration_is_the_guests_affair() {
+        let mut limiter = Limiter::new(&CallLimits::default());
+        assert!(limiter.memory_growing(0, 3 * MIB, None).is_err());
+        assert!(limiter.memory_growing(0, MIB, Some(64 * KIB)).is_ok());
+        assert!(limiter.memory_grow_failed(wasmtime::Error::msg("declared")).is_ok());
+        assert_eq!(limiter.peak_memory, 0);
+        assert!(limiter.memory_growing(0, MIB, Some(2 * MIB)).is_ok());
+        assert!(limiter.memory_grow_failed(wasmtime::Error::msg("no memory")).is_err());
+    }
+
+    #[test]
+    fn tables_are_counted_together() {
+        let mut limiter = Limiter::new(&CallLimits::default());
+        assert!(limiter.table_growing(0, 6_000, None).is_ok());
+        assert!(limiter.table_growing(0, 4_000, None).is_ok());
+        assert!(limiter.table_growing(4_000, 4_001, None).is_err());
+    }
+}

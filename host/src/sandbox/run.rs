@@ -1,0 +1,237 @@
+//! One call of one plugin: a fresh store, every limit in force, and a failure with a name when it goes wrong.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
+
+use super::engine::TICK;
+use super::limits::{Budget, CallLimits, Denied, HANDLES, Limiter, TRANSFER_BYTES};
+use super::text;
+
+/// The outcome of a call and what it cost.
+#[derive(Debug)]
+pub struct Call<T> {
+    pub outcome: Result<T, Failure>,
+    /// Fuel spent. The same input gives the same number.
+    pub fuel: u64,
+    /// The most linear memory the plugin had, in bytes.
+    pub memory: usize,
+    pub elapsed: Duration,
+    /// What the plugin noted for its author.
+    pub notes: Vec<String>,
+}
+
+impl<T> Call<T> {
+    /// A call that never reached the plugin.
+    pub(super) fn not_run(failure: Failure) -> Self {
+        Self {
+            outcome: Err(failure),
+            fuel: 0,
+            memory: 0,
+            elapsed: Duration::ZERO,
+            notes: Vec::new(),
+        }
+    }
+
+    pub(super) fn and_check(mut self, check: impl FnOnce(&T) -> Result<(), Failure>) -> Self {
+        if let Ok(answer) = &self.outcome
+            && let Err(failure) = check(answer)
+        {
+            self.outcome = Err(failure);
+        }
+        self
+    }
+}
+
+/// Why a plugin gave no answer. Never a reason to call a user "not eligible".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("it spent all of its {limit} fuel")]
+    OutOfFuel { limit: u64 },
+    #[error("it wanted {wanted} bytes of memory, the limit is {limit}")]
+    Memory { wanted: usize, limit: usize },
+    #[error("it wanted {wanted} table elements, the limit is {limit}")]
+    Table { wanted: usize, limit: usize },
+    #[error("it exhausted its stack")]
+    Stack,
+    #[error("it stopped at a trap: {0}")]
+    Trap(String),
+    #[error("it could not decide: {0}")]
+    Refused(String),
+    #[error("its answer breaks the contract: {0}")]
+    Malformed(String),
+    #[error("its input has {found} bytes, the limit is {limit}")]
+    Input { found: usize, limit: usize },
+    #[error("it did not answer within {0:?}")]
+    Deadline(Duration),
+    #[error("all places to run a plugin were taken")]
+    Overloaded,
+    #[error("the sandbox failed: {0}")]
+    Sandbox(String),
+}
+
+impl Failure {
+    /// Stable, for logs, metrics and stored requests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::OutOfFuel { .. } => "out-of-fuel",
+            Self::Memory { .. } => "memory-limit",
+            Self::Table { .. } => "table-limit",
+            Self::Stack => "stack-overflow",
+            Self::Trap(_) => "trap",
+            Self::Refused(_) => "refused",
+            Self::Malformed(_) => "malformed-answer",
+            Self::Input { .. } => "input-too-large",
+            Self::Deadline(_) => "deadline",
+            Self::Overloaded => "overloaded",
+            Self::Sandbox(_) => "sandbox-failure",
+        }
+    }
+
+    /// Whether the same plugin with the same input and limits fails like this every time, on any machine. The stack
+    /// is measured in bytes of machine code's frames, so it is not among these.
+    pub fn is_deterministic(&self) -> bool {
+        match self {
+            Self::OutOfFuel { .. }
+            | Self::Memory { .. }
+            | Self::Table { .. }
+            | Self::Trap(_)
+            | Self::Refused(_)
+            | Self::Malformed(_)
+            | Self::Input { .. } => true,
+            Self::Stack | Self::Deadline(_) | Self::Overloaded | Self::Sandbox(_) => false,
+        }
+    }
+
+    fn of(error: &wasmtime::Error, budget: Budget) -> Self {
+        if let Some(denied) = error.downcast_ref::<Denied>() {
+            return match *denied {
+                Denied::Memory { wanted, limit } => Self::Memory { wanted, limit },
+                Denied::Table { wanted, limit } => Self::Table { wanted, limit },
+                Denied::System => Self::Sandbox(denied.to_string()),
+            };
+        }
+        if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+            return Self::Overloaded;
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => Self::OutOfFuel { limit: budget.fuel },
+            Some(Trap::Interrupt) => Self::Deadline(budget.deadline),
+            Some(Trap::StackOverflow) => Self::Stack,
+            Some(trap) => Self::Trap(trap.to_string()),
+            // What is left is what the canonical ABI refuses: pointers out of bounds, text that is not UTF-8, more
+            // bytes than a transfer may have.
+            None => Self::Malformed(text::line(&error.root_cause().to_string(), 512)),
+        }
+    }
+}
+
+/// What the host keeps about a running plugin.
+pub(super) struct Guest {
+    pub(super) limiter: Limiter,
+    pub(super) notes: Notes,
+}
+
+/// Notes, up to a number of lines and of bytes.
+pub(super) struct Notes {
+    lines: Vec<String>,
+    most_lines: usize,
+    bytes_left: usize,
+}
+
+impl Notes {
+    pub(super) fn is_full(&self) -> bool {
+        self.lines.len() >= self.most_lines || self.bytes_left == 0
+    }
+
+    pub(super) fn push(&mut self, message: &str) {
+        if !self.is_full() {
+            let line = text::line(message, self.bytes_left);
+            // A line cut within a character leaves bytes that no further line may fill.
+            self.bytes_left -= if message.len() > self.bytes_left {
+                self.bytes_left
+            } else {
+                line.len()
+            };
+            self.lines.push(line);
+        }
+    }
+}
+
+/// Runs `job` on a fresh store. Blocks the thread, for no longer than the deadline and one tick.
+pub(super) fn run<T>(
+    engine: &Engine,
+    limits: &CallLimits,
+    budget: Budget,
+    job: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<Result<T, Failure>>,
+) -> Call<T> {
+    let started = Instant::now();
+    let guest = Guest {
+        limiter: Limiter::new(limits),
+        notes: Notes {
+            lines: Vec::new(),
+            most_lines: limits.note_lines,
+            bytes_left: limits.note_bytes,
+        },
+    };
+    let mut store = Store::new(engine, guest);
+    let outcome = prepare(&mut store, budget).and_then(|()| {
+        // The store is dropped right after, whatever state a panic left it in.
+        catch_unwind(AssertUnwindSafe(|| job(&mut store)))
+            .unwrap_or_else(|_| Ok(Err(Failure::Sandbox("a panic; see the log".to_owned()))))
+    });
+    let outcome = outcome.unwrap_or_else(|error| Err(Failure::of(&error, budget)));
+    let fuel = budget.fuel - store.get_fuel().unwrap_or_default();
+    let guest = store.into_data();
+    Call {
+        outcome,
+        fuel,
+        memory: guest.limiter.peak_memory,
+        elapsed: started.elapsed(),
+        notes: guest.notes.lines,
+    }
+}
+
+fn prepare(store: &mut Store<Guest>, budget: Budget) -> wasmtime::Result<()> {
+    store.limiter(|guest| &mut guest.limiter);
+    store.set_fuel(budget.fuel)?;
+    // One tick more: the first may come at once.
+    let ticks = budget.deadline.as_millis() / TICK.as_millis() + 1;
+    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
+    store.set_hostcall_fuel(TRANSFER_BYTES);
+    store.set_max_component_handles(HANDLES);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notes(most_lines: usize, bytes_left: usize) -> Notes {
+        Notes {
+            lines: Vec::new(),
+            most_lines,
+            bytes_left,
+        }
+    }
+
+    #[test]
+    fn notes_stop_at_their_number_of_lines() {
+        let mut notes = notes(2, 100);
+        for line in ["one", "two", "three"] {
+            notes.push(line);
+        }
+        assert_eq!(notes.lines, ["one", "two"]);
+    }
+
+    #[test]
+    fn notes_stop_at_their_number_of_bytes() {
+        let mut notes = notes(9, 5);
+        for line in ["한글", "more"] {
+            notes.push(line);
+        }
+        assert_eq!(notes.lines, ["한"]);
+        assert!(notes.is_full());
+    }
+}

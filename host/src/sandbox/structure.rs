@@ -1,0 +1,278 @@
+//! One linear walk over an upload, before anything with a worse than linear cost may see it.
+//!
+//! Compilers and validators have limits made for browsers and whole programs; ours are made for rules, so that what
+//! passes compiles in seconds. Says nothing about validity: that is the compiling process's business.
+
+use wasmparser::{Encoding, FunctionBody, Instance, Operator, Parser, Payload, SectionLimited};
+
+use super::Refusal;
+use super::abi::v1;
+use super::limits::{CORE_INSTANCES, CallLimits, MEMORIES, TABLES, UploadLimits};
+
+/// What an upload is, once it passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Component,
+    /// A core module that carries the description of its component in a custom section.
+    CoreModule,
+}
+
+const PAGE_BYTES: u64 = 64 << 10;
+const METADATA_SECTION: &str = "component-type";
+
+pub(super) fn scan(bytes: &[u8], upload: &UploadLimits, call: &CallLimits) -> Result<Form, Refusal> {
+    let form = form(bytes)?;
+    let mut walk = Walk {
+        upload,
+        call,
+        form,
+        seen: Seen::default(),
+    };
+    for payload in Parser::new(0).parse_all(bytes) {
+        walk.payload(payload.map_err(malformed)?)?;
+    }
+    if form == Form::CoreModule && !walk.seen.metadata {
+        return Err(Refusal::NoMetadata);
+    }
+    Ok(form)
+}
+
+fn form(bytes: &[u8]) -> Result<Form, Refusal> {
+    match bytes {
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(Form::Component),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Form::CoreModule),
+        [0x7f, b'E', b'L', b'F', ..] => Err(Refusal::NotWasm(
+            "it is an ELF file: machine code, compiled WebAssembly included, is never accepted",
+        )),
+        [0, b'a', b's', b'm', ..] => Err(Refusal::NotWasm(
+            "it has the header of an unknown version of WebAssembly",
+        )),
+        [] => Err(Refusal::NotWasm("it is empty")),
+        _ => Err(Refusal::NotWasm("it does not begin with \\0asm")),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn malformed(error: wasmparser::Error) -> Refusal {
+    Refusal::Malformed(error.to_string())
+}
+
+struct Walk<'a> {
+    upload: &'a UploadLimits,
+    call: &'a CallLimits,
+    form: Form,
+    seen: Seen,
+}
+
+/// Sums over the whole upload.
+#[derive(Default)]
+struct Seen {
+    metadata: bool,
+    core_modules: usize,
+    core_instances: usize,
+    memories: usize,
+    tables: usize,
+    table_elements: u64,
+    functions: usize,
+    locals: usize,
+    loops: usize,
+    data_segments: usize,
+    custom_bytes: usize,
+}
+
+fn within(what: &'static str, found: usize, limit: usize) -> Result<(), Refusal> {
+    if found > limit {
+        Err(Refusal::Structure {
+            what,
+            found: found as u64,
+            limit: limit as u64,
+        })
+    } else {
+        Ok(())
+    }
+}
+
+impl Walk<'_> {
+    fn payload(&mut self, payload: Payload<'_>) -> Result<(), Refusal> {
+        match payload {
+            Payload::Version {
+                encoding: Encoding::Module,
+                ..
+            } => {
+                self.seen.core_modules += 1;
+                within("core modules", self.seen.core_modules, self.upload.core_modules)
+            }
+            Payload::ComponentSection { .. } => within("nested components", 1, 0),
+            Payload::InstanceSection(section) => self.core_instances(section),
+            Payload::TypeSection(section) => self.core_types(section),
+            Payload::ImportSection(section) => self.core_imports(section),
+            Payload::ComponentImportSection(section) => {
+                self.items("component imports", &section)?;
+                section
+                    .into_iter()
+                    .try_for_each(|import| allowed(import.map_err(malformed)?.name.name))
+            }
+            Payload::FunctionSection(section) => {
+                self.seen.functions += section.count() as usize;
+                within("functions", self.seen.functions, self.upload.functions)
+            }
+            Payload::CodeSectionEntry(body) => self.body(&body),
+            Payload::MemorySection(section) => self.memories(section),
+            Payload::TableSection(section) => self.tables(section),
+            Payload::DataSection(section) => {
+                self.seen.data_segments += section.count() as usize;
+                within("data segments", self.seen.data_segments, self.upload.data_segments)
+            }
+            Payload::CustomSection(section) => {
+                self.seen.metadata |= section.name().starts_with(METADATA_SECTION);
+                self.seen.custom_bytes += section.data().len();
+                within(
+                    "bytes of custom sections",
+                    self.seen.custom_bytes,
+                    self.upload.custom_bytes,
+                )
+            }
+            Payload::GlobalSection(section) => self.items("globals", &section),
+            Payload::ExportSection(section) => self.items("exports", &section),
+            Payload::ElementSection(section) => self.items("element segments", &section),
+            Payload::TagSection(section) => self.items("tags", &section),
+            Payload::CoreTypeSection(section) => self.items("core types", &section),
+            Payload::ComponentTypeSection(section) => self.items("component types", &section),
+            Payload::ComponentInstanceSection(section) => self.items("component instances", &section),
+            Payload::ComponentAliasSection(section) => self.items("aliases", &section),
+            Payload::ComponentCanonicalSection(section) => self.items("canonical functions", &section),
+            Payload::ComponentExportSection(section) => self.items("component exports", &section),
+            // A start function needs no rule: it runs under the limits of the call that instantiates the plugin.
+            _ => Ok(()),
+        }
+    }
+
+    fn items<T>(&self, what: &'static str, section: &SectionLimited<'_, T>) -> Result<(), Refusal> {
+        within(what, section.count() as usize, self.upload.section_items)
+    }
+
+    fn core_instances(&mut self, section: SectionLimited<'_, Instance<'_>>) -> Result<(), Refusal> {
+        self.items("core instances", &section)?;
+        for instance in section {
+            if let Instance::Instantiate { .. } = instance.map_err(malformed)? {
+                self.seen.core_instances += 1;
+            }
+        }
+        within("core instances", self.seen.core_instances, CORE_INSTANCES as usize)
+    }
+
+    fn core_types(&self, section: wasmparser::TypeSectionReader<'_>) -> Result<(), Refusal> {
+        self.items("types", &section)?;
+        for group in section {
+            for subtype in group.map_err(malformed)?.types() {
+                if let wasmparser::CompositeInnerType::Func(function) = &subtype.composite_type.inner {
+                    within(
+                        "parameters of a function",
+                        function.params().len(),
+                        self.upload.function_params,
+                    )?;
+                    within(
+                        "results of a function",
+                        function.results().len(),
+                        self.upload.function_params,
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn core_imports(&self, section: wasmparser::ImportSectionReader<'_>) -> Result<(), Refusal> {
+        self.items("imports", &section)?;
+        // Inside a component, the core modules import from each other.
+        if self.form == Form::CoreModule {
+            for imports in section {
+                match imports.map_err(malformed)? {
+                    wasmparser::Imports::Single(_, import) => allowed(import.module)?,
+                    wasmparser::Imports::Compact1 { module, .. } | wasmparser::Imports::Compact2 { module, .. } => {
+                        allowed(module)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn memories(&mut self, section: wasmparser::MemorySectionReader<'_>) -> Result<(), Refusal> {
+        self.seen.memories += section.count() as usize;
+        within("memories", self.seen.memories, MEMORIES as usize)?;
+        for memory in section {
+            let found = memory.map_err(malformed)?.initial.saturating_mul(PAGE_BYTES);
+            let limit = self.call.memory_bytes as u64;
+            if found > limit {
+                return Err(Refusal::Structure {
+                    what: "bytes of memory at the start",
+                    found,
+                    limit,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn tables(&mut self, section: wasmparser::TableSectionReader<'_>) -> Result<(), Refusal> {
+        self.seen.tables += section.count() as usize;
+        within("tables", self.seen.tables, TABLES as usize)?;
+        for table in section {
+            let initial = table.map_err(malformed)?.ty.initial;
+            self.seen.table_elements = self.seen.table_elements.saturating_add(initial);
+        }
+        let (found, limit) = (self.seen.table_elements, self.call.table_elements as u64);
+        if found > limit {
+            return Err(Refusal::Structure {
+                what: "table elements at the start",
+                found,
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, body: &FunctionBody<'_>) -> Result<(), Refusal> {
+        within("bytes of a function", body.range().len(), self.upload.function_bytes)?;
+
+        let mut locals = 0_usize;
+        for group in body.get_locals_reader().map_err(malformed)? {
+            locals = locals.saturating_add(group.map_err(malformed)?.0 as usize);
+        }
+        within("locals of a function", locals, self.upload.function_locals)?;
+        self.seen.locals += locals;
+        within("locals of all functions", self.seen.locals, self.upload.locals)?;
+
+        let (mut blocks, mut loops) = (0, 0);
+        let mut operators = body.get_operators_reader().map_err(malformed)?;
+        while !operators.eof() {
+            match operators.read().map_err(malformed)? {
+                Operator::Loop { .. } => loops += 1,
+                Operator::Block { .. } | Operator::If { .. } | Operator::Else | Operator::TryTable { .. } => {
+                    blocks += 1;
+                }
+                Operator::BrTable { targets } => {
+                    within(
+                        "targets of a br_table",
+                        targets.len() as usize,
+                        self.upload.branch_targets,
+                    )?;
+                }
+                _ => {}
+            }
+        }
+        within("blocks of a function", blocks + loops, self.upload.function_blocks)?;
+        within("loops of a function", loops, self.upload.function_loops)?;
+        self.seen.loops += loops;
+        within("loops of all functions", self.seen.loops, self.upload.loops)
+    }
+}
+
+fn allowed(import: &str) -> Result<(), Refusal> {
+    if v1::IMPORTS.contains(&import) {
+        Ok(())
+    } else {
+        Err(Refusal::Import(super::text::line(import, 128)))
+    }
+}
