@@ -14,6 +14,7 @@ wit_bindgen::generate!({
     path: "wit/v1",
     world: "condition",
     additional_derives: [PartialEq],
+    disable_custom_section_link_helpers: true,
     pub_export_macro: true,
     export_macro_name: "export_world",
 });

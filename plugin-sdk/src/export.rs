@@ -79,7 +79,7 @@ impl<C: Condition + Package> Guest for Plugin<C> {
 
 /// The plan of these params. The state is their text: it is short, and reading it again is quicker than any detour.
 pub(crate) fn bind<C: Condition>(text: String) -> Result<wire::Binding, Vec<Issue>> {
-    let params = params::read::<C::Params>(&text).map_err(|issue| vec![issue])?;
+    let params = params::read::<C::Params>(text.as_bytes()).map_err(|issue| vec![issue])?;
     let issues = C::check(&params);
     if !issues.is_empty() {
         return Err(issues);
@@ -98,9 +98,7 @@ pub(crate) fn evaluate<C: Condition>(
     state: &[u8],
     facts: Vec<wire::Fact>,
 ) -> Result<wire::Decision, String> {
-    let foreign = || String::from("The state is not what bind returned.");
-    let text = str::from_utf8(state).map_err(|_| foreign())?;
-    let params = params::read::<C::Params>(text).map_err(|_| foreign())?;
+    let params = params::read::<C::Params>(state).map_err(|_| "The state is not what bind returned.")?;
     let context = Context::try_from(context)?;
     let mut facts = facts.into_iter();
     match C::plan(&params).read(&mut facts) {

@@ -58,6 +58,7 @@ mod condition;
 mod context;
 mod decision;
 mod export;
+mod json;
 pub mod log;
 mod params;
 mod plan;
@@ -87,6 +88,6 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::export::{Package, Plugin};
-    pub use crate::params::{Object, choice};
-    pub use miniserde::json::Value;
+    pub use crate::json::Reader;
+    pub use crate::params::{choice, given, member, unknown};
 }

@@ -1,9 +1,9 @@
 //! Typed params: their JSON Schema and how they are read. `#[derive(Params)]` writes the implementations.
 //!
-//! The server has checked the params against the schema before it hands them over, so the messages here are short.
+//! The server has checked the params against the schema before it hands them over, so there is little left to say here.
 
 use crate::Issue;
-use miniserde::json::{self, Number, Value};
+use crate::json::{Reader, fault};
 use std::collections::BTreeMap;
 
 /// What an operator fills in. Derive it for a struct with named fields:
@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 ///
 /// - Names become camelCase: `last_days` is `lastDays`.
 /// - Comments become descriptions. Members that are not declared are refused.
-/// - Types: `bool`, `u8` to `u64`, `i32`, `i64`, `String`, `Option`, `Vec`, `BTreeMap<String, _>`, other structs that
+/// - Types: `bool`, `u8`, `u16`, `u32`, `i32`, `i64`, `String`, `Option`, `Vec`, `BTreeMap<String, _>`, other structs that
 ///   derive `Params`, and enums without data that do (their schema lists the names in kebab-case).
 /// - Words of `#[param(...)]`: `minimum`, `maximum`, `min_length`, `max_length`, `pattern`, `min_items`, `max_items`,
 ///   `min_properties`, `max_properties`, `default`, `example`; `items(...)` for what a `Vec` holds, `keys(...)` and
@@ -50,7 +50,7 @@ pub trait Param: Sized {
     fn schema(out: &mut String);
 
     #[doc(hidden)]
-    fn read(value: Value) -> Result<Self, Issue>;
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue>;
 
     /// What an absent member means, if it may be absent.
     #[doc(hidden)]
@@ -69,67 +69,53 @@ pub(crate) fn schema<P: Params>() -> String {
 }
 
 /// Reads params from their JSON text.
-pub(crate) fn read<P: Params>(text: &str) -> Result<P, Issue> {
-    let value = json::from_str(text).map_err(|_| wrong("valid JSON"))?;
-    P::read(value)
-}
-
-fn wrong(expected: &str) -> Issue {
-    Issue::at("", ["This must be ", expected, "."].concat())
+pub(crate) fn read<P: Params>(text: &[u8]) -> Result<P, Issue> {
+    let mut reader = Reader::new(text);
+    let params = P::read(&mut reader)?;
+    reader.end()?;
+    Ok(params)
 }
 
 impl Issue {
     /// The same issue, seen from the object or array that holds the faulty value under `key`.
-    fn under(mut self, key: &str) -> Self {
-        self.path = ["/", &key.replace('~', "~0").replace('/', "~1"), &self.path].concat();
-        self
+    #[inline(never)]
+    fn under(self, key: &str) -> Self {
+        let mut path = String::from("/");
+        path.push_str(key);
+        path.push_str(&self.path);
+        Self { path, ..self }
     }
 }
 
-/// An object while its members are taken out of it.
+/// Reads the value of a member. The key is a name that the derive wrote, so a JSON Pointer takes it as it is.
 #[doc(hidden)]
-pub struct Object(json::Object);
+pub fn member<P: Param>(reader: &mut Reader<'_>, key: &'static str) -> Result<P, Issue> {
+    P::read(reader).map_err(|issue| issue.under(key))
+}
 
-impl Object {
-    pub fn open(value: Value) -> Result<Self, Issue> {
-        match value {
-            Value::Object(object) => Ok(Self(object)),
-            _ => Err(wrong("an object")),
-        }
-    }
+/// The issue with a member that the params do not have.
+#[doc(hidden)]
+#[inline(never)]
+pub fn unknown() -> Issue {
+    fault("This has a member that the rule does not know; leave it out.")
+}
 
-    pub fn take<P: Param>(&mut self, key: &str) -> Result<P, Issue> {
-        match self.0.remove(key) {
-            Some(value) => P::read(value).map_err(|issue| issue.under(key)),
-            None => P::absent().ok_or_else(|| wrong("given").under(key)),
-        }
-    }
-
-    pub fn take_or<P: Param>(&mut self, key: &str, default: P) -> Result<P, Issue> {
-        if self.0.contains_key(key) {
-            self.take(key)
-        } else {
-            Ok(default)
-        }
-    }
-
-    /// Refuses what was not taken.
-    pub fn close(self) -> Result<(), Issue> {
-        match self.0.keys().next() {
-            Some(key) => Err(wrong("left out: the rule does not know it").under(key)),
-            None => Ok(()),
-        }
-    }
+/// What was read for a member, or what its absence means.
+#[doc(hidden)]
+pub fn given<P: Param>(value: Option<P>, key: &'static str) -> Result<P, Issue> {
+    value
+        .or_else(P::absent)
+        .ok_or_else(|| fault("This must be given.").under(key))
 }
 
 /// The position of a text among the names of an enum.
 #[doc(hidden)]
-pub fn choice(value: Value, names: &[&str]) -> Result<usize, Issue> {
-    let name = String::read(value)?;
+pub fn choice(reader: &mut Reader<'_>, names: &[&str]) -> Result<usize, Issue> {
+    let name = reader.string()?;
     names
         .iter()
         .position(|known| *known == name)
-        .ok_or_else(|| wrong(&["one of ", &names.join(", ")].concat()))
+        .ok_or_else(|| fault("This must be one of the values of the schema."))
 }
 
 impl Params for () {}
@@ -139,8 +125,12 @@ impl Param for () {
         out.push_str(r#""type":"object","properties":{},"additionalProperties":false"#);
     }
 
-    fn read(value: Value) -> Result<Self, Issue> {
-        Object::open(value)?.close()
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+        if reader.open(b'{', b'}')? {
+            Err(unknown())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -149,11 +139,8 @@ impl Param for bool {
         out.push_str(r#""type":"boolean""#);
     }
 
-    fn read(value: Value) -> Result<Self, Issue> {
-        match value {
-            Value::Bool(flag) => Ok(flag),
-            _ => Err(wrong("true or false")),
-        }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+        reader.boolean()
     }
 }
 
@@ -162,11 +149,8 @@ impl Param for String {
         out.push_str(r#""type":"string""#);
     }
 
-    fn read(value: Value) -> Result<Self, Issue> {
-        match value {
-            Value::String(text) => Ok(text),
-            _ => Err(wrong("a text")),
-        }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+        reader.string()
     }
 }
 
@@ -177,38 +161,22 @@ macro_rules! integers {
                 out.push_str(r#""type":"integer""#);
             }
 
-            fn read(value: Value) -> Result<Self, Issue> {
-                integer(value)?.try_into().map_err(|_| wrong("a number within its bounds"))
+            fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+                Self::try_from(reader.integer()?).map_err(|_| fault("This must be a whole number within its bounds."))
             }
         }
     )*};
 }
 
-integers!(u8, u16, u32, u64, i32, i64);
-
-fn integer(value: Value) -> Result<i128, Issue> {
-    match value {
-        Value::Number(Number::U64(integer)) => Ok(integer.into()),
-        Value::Number(Number::I64(integer)) => Ok(integer.into()),
-        // For JSON Schema, 7.0 is an integer too.
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the guard lets only whole numbers of 53 bits pass"
-        )]
-        Value::Number(Number::F64(number)) if number % 1.0 == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
-            Ok((number as i64).into())
-        }
-        _ => Err(wrong("a whole number")),
-    }
-}
+integers!(u8, u16, u32, i32, i64);
 
 impl<P: Param> Param for Option<P> {
     fn schema(out: &mut String) {
         P::schema(out);
     }
 
-    fn read(value: Value) -> Result<Self, Issue> {
-        P::read(value).map(Some)
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+        P::read(reader).map(Some)
     }
 
     fn absent() -> Option<Self> {
@@ -223,12 +191,14 @@ impl<P: Param> Param for Vec<P> {
         out.push('}');
     }
 
-    fn read(value: Value) -> Result<Self, Issue> {
-        let Value::Array(array) = value else {
-            return Err(wrong("an array"));
-        };
-        let read = |(index, value): (usize, _)| P::read(value).map_err(|issue| issue.under(&index.to_string()));
-        array.into_iter().enumerate().map(read).collect()
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+        let mut items = Self::new();
+        let mut more = reader.open(b'[', b']')?;
+        while more {
+            items.push(P::read(reader).map_err(|issue| issue.under(&items.len().to_string()))?);
+            more = reader.more(b']')?;
+        }
+        Ok(items)
     }
 }
 
@@ -239,14 +209,14 @@ impl<P: Param> Param for BTreeMap<String, P> {
         out.push('}');
     }
 
-    fn read(value: Value) -> Result<Self, Issue> {
-        let Value::Object(object) = value else {
-            return Err(wrong("an object"));
-        };
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
         let mut map = Self::new();
-        for (key, value) in object {
-            let value = P::read(value).map_err(|issue| issue.under(&key))?;
+        let mut more = reader.open(b'{', b'}')?;
+        while more {
+            let key = reader.key()?;
+            let value = P::read(reader).map_err(|issue| issue.under(&key.replace('~', "~0").replace('/', "~1")))?;
             map.insert(key, value);
+            more = reader.more(b'}')?;
         }
         Ok(map)
     }

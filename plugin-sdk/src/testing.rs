@@ -62,7 +62,7 @@ pub fn bind<C: Condition>(params: &str) -> Result<Bound<C>, Vec<Issue>> {
         return Err(issues);
     }
     let binding = export::bind::<C>(params.to_owned())?;
-    let read = params::read::<C::Params>(params).map_err(|issue| vec![issue])?;
+    let read = params::read::<C::Params>(params.as_bytes()).map_err(|issue| vec![issue])?;
     Ok(Bound {
         plan: C::plan(&read),
         state: binding.state,

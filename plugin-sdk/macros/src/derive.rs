@@ -6,6 +6,7 @@ use crate::words::{Words, description, error};
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{Data, DataEnum, DeriveInput, Field, Fields, Lit, Result};
 
 pub(crate) fn params(input: &DeriveInput) -> Result<TokenStream> {
@@ -37,17 +38,21 @@ fn structure<'a>(input: &DeriveInput, fields: impl Iterator<Item = &'a Field>) -
 
     let mut properties = Schema::default();
     let mut required = Vec::new();
-    let mut readers = TokenStream::new();
+    let mut names = Vec::new();
+    let mut keys = Vec::new();
+    let mut values = Vec::new();
     properties.push(r#""type":"object","properties":{"#);
     for (index, field) in fields.enumerate() {
         if index > 0 {
             properties.push(",");
         }
-        let (key, optional, reader) = property(field, &mut properties)?;
-        if !optional {
-            required.push(quoted(&key));
+        let property = property(field, &mut properties)?;
+        if property.required {
+            required.push(quoted(&property.key));
         }
-        readers.extend(reader);
+        names.push(&field.ident);
+        keys.push(property.key);
+        values.push(property.value);
     }
     properties.push(&format!(
         "}},\"required\":[{}],\"additionalProperties\":false",
@@ -69,29 +74,40 @@ fn structure<'a>(input: &DeriveInput, fields: impl Iterator<Item = &'a Field>) -
             }
 
             fn read(
-                value: ::meed_plugin_sdk::__private::Value,
+                reader: &mut ::meed_plugin_sdk::__private::Reader<'_>,
             ) -> ::core::result::Result<Self, ::meed_plugin_sdk::Issue> {
-                let mut object = ::meed_plugin_sdk::__private::Object::open(value)?;
-                let params = Self { #readers };
-                object.close()?;
-                ::core::result::Result::Ok(params)
+                #(let mut #names = ::core::option::Option::None;)*
+                let mut more = reader.open(b'{', b'}')?;
+                while more {
+                    let key = reader.key()?;
+                    match key.as_str() {
+                        #(#keys => #names = ::core::option::Option::Some(
+                            ::meed_plugin_sdk::__private::member(reader, #keys)?,
+                        ),)*
+                        _ => return ::core::result::Result::Err(::meed_plugin_sdk::__private::unknown()),
+                    }
+                    more = reader.more(b'}')?;
+                }
+                ::core::result::Result::Ok(Self { #(#names: #values),* })
             }
         }
     })
 }
 
-/// Writes one property; returns its name, whether it may be left out, and how to read it.
-fn property(field: &Field, schema: &mut Schema) -> Result<(String, bool, TokenStream)> {
-    let Some(ident) = &field.ident else {
-        return error(
-            field
-                .ident
-                .as_ref()
-                .map_or_else(proc_macro2::Span::call_site, syn::Ident::span),
-            "params have named fields",
-        );
+/// One member of params.
+struct Property {
+    key: String,
+    required: bool,
+    /// From what was read, an `Option` of the field's name, to the field's value.
+    value: TokenStream,
+}
+
+/// Writes the schema of one property.
+fn property(field: &Field, schema: &mut Schema) -> Result<Property> {
+    let Some(name) = &field.ident else {
+        return error(field.span(), "params are a struct with named fields");
     };
-    let key = camel_case(&ident.unraw().to_string());
+    let key = camel_case(&name.unraw().to_string());
     let mut words = Words::of(&field.attrs)?;
     let default = words.literal("default")?;
     let example = words.json("example")?;
@@ -104,13 +120,13 @@ fn property(field: &Field, schema: &mut Schema) -> Result<(String, bool, TokenSt
     schema.member("examples", example.map(|example| format!("[{example}]")));
     schema.push("}");
 
-    let optional = is_optional(&field.ty) || default.is_some();
-    let reader = match default {
-        None => quote!(#ident: object.take(#key)?,),
-        Some((_, Lit::Str(text))) => quote!(#ident: object.take_or(#key, ::std::string::String::from(#text))?,),
-        Some((_, literal)) => quote!(#ident: object.take_or(#key, #literal)?,),
+    let required = !is_optional(&field.ty) && default.is_none();
+    let value = match default {
+        None => quote!(::meed_plugin_sdk::__private::given(#name, #key)?),
+        Some((_, Lit::Str(text))) => quote!(#name.unwrap_or_else(|| ::std::string::String::from(#text))),
+        Some((_, literal)) => quote!(#name.unwrap_or(#literal)),
     };
-    Ok((key, optional, reader))
+    Ok(Property { key, required, value })
 }
 
 fn choice(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
@@ -145,9 +161,9 @@ fn choice(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
             }
 
             fn read(
-                value: ::meed_plugin_sdk::__private::Value,
+                reader: &mut ::meed_plugin_sdk::__private::Reader<'_>,
             ) -> ::core::result::Result<Self, ::meed_plugin_sdk::Issue> {
-                ::core::result::Result::Ok(match ::meed_plugin_sdk::__private::choice(value, &[#(#names),*])? {
+                ::core::result::Result::Ok(match ::meed_plugin_sdk::__private::choice(reader, &[#(#names),*])? {
                     #(#indexes => Self::#others,)*
                     _ => Self::#last,
                 })

@@ -122,14 +122,13 @@ fn parts(ty: &Type) -> (String, Vec<&Type>) {
     (last.ident.to_string(), arguments)
 }
 
-fn bounds(integer: &str) -> Option<(i128, i128)> {
+fn bounds(integer: &str) -> Option<(i64, i64)> {
     Some(match integer {
         "u8" => (0, u8::MAX.into()),
         "u16" => (0, u16::MAX.into()),
         "u32" => (0, u32::MAX.into()),
-        "u64" => (0, u64::MAX.into()),
         "i32" => (i32::MIN.into(), i32::MAX.into()),
-        "i64" => (i64::MIN.into(), i64::MAX.into()),
+        "i64" => (i64::MIN, i64::MAX),
         _ => return None,
     })
 }
