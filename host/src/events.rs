@@ -9,4 +9,4 @@ mod store;
 
 pub use model::{Event, NewEvent, Recurrence};
 pub use routes::{CODES, NO_SUCH_EVENT, router};
-pub use service::{EventError, EventService};
+pub use service::{EventError, EventService, Offer};

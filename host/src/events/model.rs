@@ -7,8 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::clock::Instant;
-use crate::contract::Query;
-use crate::facts::Period;
+use crate::facts::{Period, Plan};
 use crate::rewards::Reward;
 use crate::sandbox::Digest;
 
@@ -125,7 +124,7 @@ pub struct Event {
     pub updated_at: Instant,
     /// What `bind` answered for the params.
     #[serde(skip)]
-    pub queries: Vec<Query>,
+    pub plan: Plan,
     #[serde(skip)]
     pub state: Vec<u8>,
     #[serde(skip)]

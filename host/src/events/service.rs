@@ -13,9 +13,9 @@ use super::model::{ActiveEvent, Condition, Event, NewEvent, Recurrence};
 use super::store::{self, EventRow, Filter, RevisionRow};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError, Json, Tx};
-use crate::facts;
+use crate::facts::Zone;
 use crate::plugins::{Bound, PluginError, PluginService};
-use crate::rewards::{RewardError, RewardService};
+use crate::rewards::{Reward, RewardError, RewardService};
 
 /// How long a claim trusts a cached event before it looks again. The commit checks the revision in any case.
 const CACHED_FOR: Duration = Duration::from_secs(2);
@@ -52,13 +52,20 @@ pub struct EventRevision {
     pub changed_at: Instant,
 }
 
+/// An event with its rewards, for a claim.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub event: Event,
+    pub rewards: Vec<Reward>,
+}
+
 #[derive(Clone)]
 pub struct EventService {
     db: Db,
     clock: Clock,
     plugins: PluginService,
     rewards: RewardService,
-    cache: Cache<Uuid, Arc<Event>>,
+    cache: Cache<Uuid, Arc<Offer>>,
 }
 
 impl EventService {
@@ -168,13 +175,15 @@ impl EventService {
     }
 
     /// The event for a claim: from memory when it was read a moment ago. Confirm the revision before anything commits.
-    pub async fn recent(&self, id: Uuid) -> Result<Arc<Event>, EventError> {
-        if let Some(event) = self.cache.get(&id).await {
-            return Ok(event);
+    pub async fn recent(&self, id: Uuid) -> Result<Arc<Offer>, EventError> {
+        if let Some(offer) = self.cache.get(&id).await {
+            return Ok(offer);
         }
-        let event = Arc::new(self.get(id).await?);
-        self.cache.insert(id, Arc::clone(&event)).await;
-        Ok(event)
+        let event = self.get(id).await?;
+        let rewards = self.rewards.offers(&[id]).await?.into_iter().map(|(_, reward)| reward).collect();
+        let offer = Arc::new(Offer { event, rewards });
+        self.cache.insert(id, Arc::clone(&offer)).await;
+        Ok(offer)
     }
 
     /// Whether the event still is at this revision; if so it stays there until the transaction ends.
@@ -197,7 +206,8 @@ impl EventService {
             let message = "must be within ten years of startDate".to_owned();
             return Err(EventError::Field { pointer: "/endDate", message });
         }
-        facts::zone(&new.time_zone)
+        new.time_zone
+            .parse::<Zone>()
             .map_err(|error| EventError::Field { pointer: "/timeZone", message: error.to_string() })?;
         let condition = &new.condition;
         self.plugins.bind(&condition.plugin, &condition.version, &condition.params).await.map_err(|error| match error {
@@ -246,7 +256,7 @@ impl EventService {
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,
-            queries: row.queries.0,
+            plan: row.queries.0,
             state: row.state,
             secret,
         }
@@ -276,7 +286,7 @@ fn row_of(new: NewEvent, bound: Bound, created: Created, revision: i64, now: Ins
         plugin_name: new.condition.plugin,
         plugin_version: new.condition.version,
         params: Json(new.condition.params),
-        queries: Json(bound.queries),
+        queries: Json(bound.plan),
         state: bound.state,
         recurrence: new.recurrence.period,
         recurrence_count: i64::from(new.recurrence.count),

@@ -4,9 +4,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::clock::Instant;
-use crate::contract::Query;
 use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
-use crate::facts::Period;
+use crate::facts::{Period, Plan};
 use crate::sandbox::Digest;
 
 row! {
@@ -25,7 +24,7 @@ row! {
         pub plugin_name: String,
         pub plugin_version: String,
         pub params: Json<Value>,
-        pub queries: Json<Vec<Query>>,
+        pub queries: Json<Plan>,
         pub state: Vec<u8>,
         pub recurrence: Period,
         pub recurrence_count: i64,

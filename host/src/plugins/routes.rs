@@ -301,6 +301,7 @@ impl From<PluginError> for Problem {
             PluginError::Disabled { .. } => Self::new(PLUGIN_DISABLED, detail),
             PluginError::Params(issues) => Self::fields(field_errors("/params", issues)),
             PluginError::BindFailed(failure) => Self::new(PLUGIN_FAILED, detail).with("failure", failure.code()),
+            PluginError::Plan(_) => Self::new(PLUGIN_FAILED, detail).with("failure", "invalid-plan"),
             PluginError::Db(error) => error.into(),
             PluginError::Load(_) | PluginError::ModuleMissing(_) | PluginError::Canonical(_) => Self::internal(error),
         }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
+use moka::future::Cache;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -11,8 +13,9 @@ use uuid::Uuid;
 use super::store::{self, VersionRow};
 use super::params;
 use crate::clock::{Clock, Instant};
-use crate::contract::{Issue, Query};
+use crate::contract::Issue;
 use crate::db::{Db, DbError, Json, text_column};
+use crate::facts::{InvalidPlan, Plan};
 use crate::sandbox::{Digest, Failure, LoadError, Plugin, Refusal, Sandbox};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -105,7 +108,7 @@ pub enum Uploaded {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
     pub digest: Digest,
-    pub queries: Vec<Query>,
+    pub plan: Plan,
     pub state: Vec<u8>,
 }
 
@@ -127,6 +130,8 @@ pub enum PluginError {
     Params(Vec<Issue>),
     #[error("The plugin failed in bind: {0}.")]
     BindFailed(Failure),
+    #[error(transparent)]
+    Plan(#[from] InvalidPlan),
     #[error("{0}")]
     Load(#[from] LoadError),
     #[error("The stored module {0} is missing.")]
@@ -142,11 +147,18 @@ pub struct PluginService {
     db: Db,
     clock: Clock,
     sandbox: Sandbox,
+    /// Whether claims may run a version, read a moment ago.
+    states: Cache<Digest, PluginState>,
 }
+
+/// How long a claim trusts the state of a version that it read.
+const STATE_CACHED_FOR: Duration = Duration::from_secs(2);
+const CACHED_STATES: u64 = 10_000;
 
 impl PluginService {
     pub fn new(db: Db, clock: Clock, sandbox: Sandbox) -> Self {
-        Self { db, clock, sandbox }
+        let states = Cache::builder().max_capacity(CACHED_STATES).time_to_live(STATE_CACHED_FOR).build();
+        Self { db, clock, sandbox, states }
     }
 
     /// Takes in a plugin, or says precisely why not. `by` is absent for plugins that come with the server.
@@ -233,6 +245,7 @@ impl PluginService {
         let mut tx = self.db.begin().await?;
         store::set_state(&mut tx, found.digest, state).await?;
         tx.commit().await?;
+        self.states.insert(found.digest, state).await;
         tracing::info!(plugin.digest = %found.digest, %state, "plugin state set");
         Ok(PluginVersion { state, ..found })
     }
@@ -266,7 +279,7 @@ impl PluginService {
         let call = self.sandbox.bind(&plugin, &params::canonical(params)?).await;
         match call.outcome {
             Ok(Ok(binding)) => {
-                Ok(Bound { digest: found.digest, queries: binding.queries, state: binding.state })
+                Ok(Bound { digest: found.digest, plan: binding.queries.try_into()?, state: binding.state })
             }
             Ok(Err(issues)) => Err(PluginError::Params(issues)),
             Err(failure) => {
@@ -274,6 +287,16 @@ impl PluginService {
                 Err(PluginError::BindFailed(failure))
             }
         }
+    }
+
+    /// Whether claims may run this version. Another process's change is seen within two seconds.
+    pub async fn is_active(&self, digest: Digest) -> Result<bool, PluginError> {
+        if let Some(state) = self.states.get(&digest).await {
+            return Ok(state == PluginState::Active);
+        }
+        let state = self.by_digest(digest).await?.state;
+        self.states.insert(digest, state).await;
+        Ok(state == PluginState::Active)
     }
 
     /// The plugin, ready to run: from memory on the claim path, else from its compiled code or its bytes.

@@ -1,0 +1,181 @@
+//! Running a plugin without any effect: for a real user as of an instant, or over facts written by hand.
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::service::{PluginError, PluginService};
+use crate::clock::{Clock, Instant};
+use crate::contract::{Context, Decision, EventInfo, Fact, Query, RewardInfo, UserInfo};
+use crate::db::Db;
+use crate::facts::{self, Asker, FactError, Period, Zone};
+
+/// What to run a plugin with. Either `userId` or `facts` must be there.
+#[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SimulationRequest {
+    #[garde(skip)]
+    #[schema(value_type = Object, example = json!({"days": 7}))]
+    pub params: Value,
+    /// Gather the facts of this user
+    #[garde(skip)]
+    pub user_id: Option<Uuid>,
+    /// Facts in the order of the plan's queries, instead of a user's
+    #[garde(length(max = 64))]
+    #[schema(example = json!([{"days": {"current": 5, "longest": 5, "lastDay": "2026-03-01"}}]))]
+    pub facts: Option<Vec<Fact>>,
+    /// The decision's `now`; the present unless said
+    #[garde(skip)]
+    pub as_of: Option<Instant>,
+    /// IANA name; UTC unless said
+    #[garde(length(bytes, min = 1, max = 64))]
+    #[serde(default = "utc")]
+    #[schema(example = "Asia/Seoul", default = "UTC")]
+    pub time_zone: String,
+    /// The event's start; 30 days before `asOf` unless said
+    #[garde(skip)]
+    pub start_date: Option<Instant>,
+    /// The event's end; 30 days after `asOf` unless said
+    #[garde(skip)]
+    pub end_date: Option<Instant>,
+    /// The event's rewards, as the plugin sees them
+    #[garde(length(max = 32))]
+    #[serde(default)]
+    pub rewards: Vec<RewardInfo>,
+    /// 64 hexadecimal digits; zeros unless said
+    #[garde(skip)]
+    #[serde(default, with = "hex::serde")]
+    #[schema(value_type = Option<String>)]
+    pub seed: [u8; 32],
+}
+
+/// What the plugin was told, what it answered, and what it cost.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Simulation {
+    /// Absent when the plugin failed
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// Why there is no decision
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<SimulationFailure>,
+    pub context: Context,
+    pub queries: Vec<Query>,
+    pub facts: Vec<Fact>,
+    pub fuel: u64,
+    /// The most linear memory it had
+    pub memory_bytes: u64,
+    pub elapsed_microseconds: u64,
+    /// What it noted for its author
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SimulationFailure {
+    #[schema(example = "out-of-fuel")]
+    pub code: String,
+    pub message: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SimulationError {
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error(transparent)]
+    Facts(#[from] FactError),
+    #[error("{pointer}: {message}")]
+    Field { pointer: &'static str, message: String },
+}
+
+/// Wired by `app`; cheap to clone.
+#[derive(Clone)]
+pub struct Simulator {
+    db: Db,
+    clock: Clock,
+    plugins: PluginService,
+}
+
+const MONTH: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+
+impl Simulator {
+    pub fn new(db: Db, clock: Clock, plugins: PluginService) -> Self {
+        Self { db, clock, plugins }
+    }
+
+    pub async fn simulate(
+        &self,
+        name: &str,
+        version: &str,
+        request: SimulationRequest,
+    ) -> Result<Simulation, SimulationError> {
+        let zone: Zone = request
+            .time_zone
+            .parse()
+            .map_err(|error: facts::UnknownZone| field("/timeZone", error.to_string()))?;
+        let bound = self.plugins.bind(name, version, &request.params).await?;
+        let now = request.as_of.unwrap_or_else(|| self.clock.now());
+        let starts = request.start_date.unwrap_or_else(|| now.minus(MONTH));
+        let ends = request.end_date.unwrap_or_else(|| now.plus(MONTH));
+        let (user, facts) = match (request.user_id, request.facts) {
+            (Some(user_id), None) => {
+                // No event has the nil id, so there are no grants and there is no stock.
+                let event_id = Uuid::nil();
+                let asker =
+                    Asker { user_id, event_id, event_starts: starts, zone: &zone, period: Period::Once, now };
+                let snapshot = facts::gather(&self.db, &asker, &bound.plan).await.map_err(|error| match error {
+                    FactError::NoSuchUser(_) => field("/userId", error.to_string()),
+                    error => error.into(),
+                })?;
+                (UserInfo { id: user_id.to_string(), registered: snapshot.registered }, snapshot.facts)
+            }
+            (None, Some(facts)) => {
+                let queries = bound.plan.queries().len();
+                if facts.len() != queries {
+                    let message = format!("there are {} facts, the plan has {queries} queries", facts.len());
+                    return Err(field("/facts", message));
+                }
+                (UserInfo { id: Uuid::nil().to_string(), registered: starts }, facts)
+            }
+            _ => return Err(field("", "send either userId or facts".to_owned())),
+        };
+        let context = Context {
+            now,
+            local: zone.local(now),
+            time_zone: request.time_zone,
+            event: EventInfo { id: Uuid::nil().to_string(), title: "Simulation".to_owned(), starts, ends },
+            user,
+            rewards: request.rewards,
+            seed: request.seed,
+        };
+        let plugin = self.plugins.runnable(bound.digest).await?;
+        let call = self.plugins.sandbox().evaluate(&plugin, &context, &bound.state, &facts).await;
+        let (decision, failure) = match call.outcome {
+            Ok(decision) => (Some(decision), None),
+            Err(failure) => {
+                (None, Some(SimulationFailure { code: failure.code().to_owned(), message: failure.to_string() }))
+            }
+        };
+        Ok(Simulation {
+            decision,
+            failure,
+            context,
+            queries: bound.plan.into(),
+            facts,
+            fuel: call.fuel,
+            memory_bytes: call.memory as u64,
+            elapsed_microseconds: u64::try_from(call.elapsed.as_micros()).unwrap_or(u64::MAX),
+            notes: call.notes,
+        })
+    }
+}
+
+fn field(pointer: &'static str, message: String) -> SimulationError {
+    SimulationError::Field { pointer, message }
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}

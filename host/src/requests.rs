@@ -1,0 +1,19 @@
+//! Claims: from the user's ask to the grant, and the receipt of how it was decided.
+//!
+//! Nobody but `app` and `cli` knows this feature. `claim` is the way of a claim, `decide` what the host and the
+//! condition say about it, `receipt` the proof, `replay` its re-run without a server.
+
+mod claim;
+mod decide;
+mod model;
+mod receipt;
+mod replay;
+mod routes;
+mod service;
+mod store;
+
+pub use model::{RewardRequest, Status};
+pub use receipt::{Receipt, SignedReceipt};
+pub use replay::{Replay, ReplayError, replay};
+pub use routes::{CODES, router};
+pub use service::{IdempotencyKey, RequestError, RequestService};

@@ -1,0 +1,205 @@
+//! What the host and the event's condition say about a claim: gates, evaluation, awards. Changes nothing.
+
+use aws_lc_rs::hmac;
+use uuid::Uuid;
+
+use super::model::{Reason, Status};
+use crate::clock::Instant;
+use crate::contract::{Award, Awards, Context, Decision, EventInfo, Fact, Progress, RewardInfo, UserInfo};
+use crate::events::{Event, Offer};
+use crate::facts::{Snapshot, Zone};
+use crate::sandbox::{Call, Failure, Sandbox};
+
+/// The period of a claim and its place in it: what makes a grant unique.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub period: String,
+    pub sequence: u32,
+}
+
+/// A run of the condition: what it was told, what it answered.
+#[derive(Debug)]
+pub(super) struct Evaluation {
+    pub context: Context,
+    pub facts: Vec<Fact>,
+    pub outcome: Result<Decision, Failure>,
+    pub fuel: u64,
+}
+
+/// The whole answer, before it is committed.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub status: Status,
+    pub reasons: Vec<Reason>,
+    pub progress: Vec<Progress>,
+    pub retry_at: Option<Instant>,
+    /// What to grant; empty unless the status is GRANTED.
+    pub awards: Vec<Award>,
+    /// Absent when a gate answered first.
+    pub evaluation: Option<Evaluation>,
+}
+
+impl Verdict {
+    fn gate(status: Status, reason: Reason, retry_at: Option<Instant>) -> Self {
+        Self { status, reasons: vec![reason], progress: Vec::new(), retry_at, awards: Vec::new(), evaluation: None }
+    }
+
+    pub(super) fn plugin_disabled() -> Self {
+        let reason = Reason::host("plugin-disabled", "The event's condition is switched off for now. Try again later.");
+        Self::gate(Status::Failed, reason, None)
+    }
+
+    pub(super) fn condition_failed(evaluation: Option<Evaluation>) -> Self {
+        let reason = Reason::host(
+            "condition-failed",
+            "The event's condition could not be evaluated. This is not your fault; try again later.",
+        );
+        Self { evaluation, ..Self::gate(Status::Failed, reason, None) }
+    }
+}
+
+/// The gates that need no evaluation, in the order in which a user can do something about them.
+pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, now: Instant) -> Option<Verdict> {
+    let event = &offer.event;
+    let rejected = |code, message: String, retry_at| {
+        Some(Verdict::gate(Status::Rejected, Reason::host(code, message), retry_at))
+    };
+    if now >= event.end_date {
+        return rejected("event-ended", format!("The event ended at {}.", event.end_date), None);
+    }
+    if !event.is_active {
+        return rejected("event-inactive", "The event is not active.".to_owned(), None);
+    }
+    if now < event.start_date {
+        let message = format!("The event starts at {}.", event.start_date);
+        return rejected("event-not-started", message, Some(event.start_date));
+    }
+    if offer.rewards.iter().all(|reward| snapshot.stock.get(&reward.id) == Some(&0)) {
+        return rejected("sold-out", "All rewards of the event are gone.".to_owned(), None);
+    }
+    None
+}
+
+/// Everything the decision may depend on besides the facts.
+pub(super) fn context(
+    offer: &Offer,
+    snapshot: &Snapshot,
+    user_id: Uuid,
+    zone: &Zone,
+    now: Instant,
+    seed: [u8; 32],
+) -> Context {
+    let event = &offer.event;
+    Context {
+        now,
+        local: zone.local(now),
+        time_zone: event.time_zone.clone(),
+        event: EventInfo {
+            id: event.id.to_string(),
+            title: event.title.clone(),
+            starts: event.start_date,
+            ends: event.end_date,
+        },
+        user: UserInfo { id: user_id.to_string(), registered: snapshot.registered },
+        rewards: offer
+            .rewards
+            .iter()
+            .map(|reward| {
+                let left = snapshot.stock.get(&reward.id).map_or(u32::MAX, |left| u32::try_from(*left).unwrap_or(0));
+                RewardInfo {
+                    id: reward.id.to_string(),
+                    kind: reward.type_.clone(),
+                    value: reward.value,
+                    max_quantity: event.max_quantity.min(left),
+                }
+            })
+            .collect(),
+        seed,
+    }
+}
+
+/// Runs the condition and turns its answer into a verdict.
+pub(super) async fn evaluate(
+    sandbox: &Sandbox,
+    plugin: &crate::sandbox::Plugin,
+    event: &Event,
+    context: Context,
+    facts: Vec<Fact>,
+) -> Verdict {
+    let call: Call<Decision> = sandbox.evaluate(plugin, &context, &event.state, &facts).await;
+    let plugin_label = format!("{}@{}", event.condition.plugin, event.condition.version);
+    metrics::histogram!("meed_evaluation_seconds", "plugin" => plugin_label.clone()).record(call.elapsed.as_secs_f64());
+    #[expect(clippy::cast_precision_loss, reason = "fuel is far below 2^52")]
+    metrics::histogram!("meed_evaluation_fuel", "plugin" => plugin_label.clone()).record(call.fuel as f64);
+    if let Err(failure) = &call.outcome {
+        metrics::counter!("meed_evaluation_failures_total", "plugin" => plugin_label, "failure" => failure.code())
+            .increment(1);
+        tracing::warn!(
+            plugin.digest = %event.condition.digest,
+            event.id = %event.id,
+            failure.code = failure.code(),
+            %failure,
+            "condition failed"
+        );
+    }
+    let verdict = call.outcome.as_ref().ok().map(|decision| judge(decision, &context.rewards));
+    let evaluation = Some(Evaluation { context, facts, outcome: call.outcome, fuel: call.fuel });
+    match verdict {
+        Some(verdict) => Verdict { evaluation, ..verdict },
+        None => Verdict::condition_failed(evaluation),
+    }
+}
+
+/// A decision, bounded by the rewards the event offers: the same for the server and for a replay.
+pub(super) fn judge(decision: &Decision, rewards: &[RewardInfo]) -> Verdict {
+    let reasons: Vec<Reason> = decision.reasons.iter().cloned().map(Reason::from).collect();
+    let progress = decision.progress.clone();
+    let verdict = Verdict {
+        status: Status::Rejected,
+        reasons,
+        progress,
+        retry_at: decision.retry_at,
+        awards: Vec::new(),
+        evaluation: None,
+    };
+    if !decision.eligible {
+        return verdict;
+    }
+    let awards = match &decision.awards {
+        Awards::All => rewards.iter().map(|reward| Award { reward_id: reward.id.clone(), quantity: 1 }).collect(),
+        Awards::Chosen(chosen) => chosen.clone(),
+    };
+    let gone = awards.iter().any(|award| {
+        rewards.iter().find(|reward| reward.id == award.reward_id).is_none_or(|reward| reward.max_quantity < award.quantity)
+    });
+    if gone {
+        let sold_out = Reason::host("sold-out", "You qualify, but a reward of the event is gone.");
+        let reasons = std::iter::once(sold_out).chain(verdict.reasons).collect();
+        return Verdict { reasons, ..verdict };
+    }
+    Verdict { status: Status::Granted, awards, retry_at: None, ..verdict }
+}
+
+/// What a seed is for. A look at one's progress must not tell the draw of a later claim.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    Claim,
+    Preview,
+}
+
+/// The only source of chance: HMAC-SHA256 under the event's secret, over event, user, period and place in the period.
+///
+/// It does not depend on the request, so neither a user who claims again nor a server that tries request ids can draw
+/// twice; whoever knows the secret (published when the event is over) can recompute it.
+pub(super) fn seed(event: &Event, user_id: Uuid, place: &Place, purpose: Purpose) -> [u8; 32] {
+    let purpose = match purpose {
+        Purpose::Claim => "claim",
+        Purpose::Preview => "preview",
+    };
+    let message = format!("meed-seed/1\n{purpose}\n{}\n{user_id}\n{}\n{}", event.id, place.period, place.sequence);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &event.secret);
+    let tag = hmac::sign(&key, message.as_bytes());
+    let mut seed = [0; 32];
+    seed.copy_from_slice(tag.as_ref());
+    seed
+}

@@ -1,0 +1,212 @@
+//! The proof of a decision: everything needed to run it again, in one canonical spelling, signed.
+//!
+//! The digest and the signature (Ed25519) are over the receipt as canonical JSON (RFC 8785), so a receipt may be
+//! re-indented on its way and still verifies.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::model::{Reason, Status};
+use crate::clock::Instant;
+use crate::contract::{Award, Context, Decision, Fact, Progress, Query};
+use crate::keys::{Keyring, PublicKey};
+use crate::sandbox::{Digest, Failure};
+
+pub const FORMAT: &str = "meed-receipt/1";
+
+/// What was claimed, how it was decided, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Receipt {
+    /// `meed-receipt/1`
+    #[schema(example = "meed-receipt/1")]
+    pub format: String,
+    pub request_id: Uuid,
+    pub event_id: Uuid,
+    pub event_revision: i64,
+    pub user_id: Uuid,
+    pub received_at: Instant,
+    pub decided_at: Instant,
+    #[schema(example = "2026-03-01")]
+    pub period: String,
+    /// The place in the period that this claim asked for, from 1
+    pub sequence: u32,
+    /// SHA-256 of the secret behind the seed; the event shows the secret once it is over
+    pub seed_commitment: String,
+    pub status: Status,
+    pub reasons: Vec<Reason>,
+    pub progress: Vec<Progress>,
+    pub awards: Vec<Award>,
+    /// The run of the condition; null when the host answered before it came to that
+    pub evaluation: Option<EvaluationRecord>,
+}
+
+/// What the condition was told and what it answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EvaluationRecord {
+    pub plugin: PluginRecord,
+    /// The engine and its settings, as far as they bear on the answer
+    pub engine: String,
+    /// Fuel and linear memory that the run could use
+    pub limits: Limits,
+    #[schema(value_type = Object)]
+    pub params: Value,
+    /// What `bind` answered for the params: its queries, and its state in base64
+    pub queries: Vec<Query>,
+    pub state: String,
+    pub context: Context,
+    /// `facts[i]` answers `queries[i]`
+    pub facts: Vec<Fact>,
+    pub outcome: Outcome,
+    pub fuel: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PluginRecord {
+    pub name: String,
+    pub version: String,
+    /// sha256 of the module's bytes
+    #[schema(value_type = String)]
+    pub digest: Digest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    pub fuel: u64,
+    pub memory_bytes: u64,
+    pub table_elements: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    Decision(Decision),
+    Failure(FailureRecord),
+}
+
+/// A run without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FailureRecord {
+    #[schema(example = "out-of-fuel")]
+    pub code: String,
+    /// Whether a replay fails in the same way; a deadline, for one, depends on the machine
+    pub deterministic: bool,
+}
+
+impl From<&Failure> for FailureRecord {
+    fn from(failure: &Failure) -> Self {
+        Self { code: failure.code().to_owned(), deterministic: failure.is_deterministic() }
+    }
+}
+
+/// A receipt and the server's word for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignedReceipt {
+    pub receipt: Receipt,
+    /// sha256 of the receipt as canonical JSON (RFC 8785)
+    #[schema(value_type = String)]
+    pub digest: Digest,
+    pub signature: SignatureRecord,
+}
+
+/// Ed25519 (RFC 8032) over the receipt as canonical JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignatureRecord {
+    /// `Ed25519`
+    #[schema(example = "Ed25519")]
+    pub algorithm: String,
+    /// A key of `/.well-known/receipt-keys.json`
+    pub key_id: String,
+    /// The public key in base64url. Compare it with one you got from the server's operator: a receipt cannot vouch for
+    /// its own key.
+    pub public_key: String,
+    /// in base64
+    pub value: String,
+}
+
+/// Why a receipt is not what it says.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    #[error("the receipt cannot be written as canonical JSON: {0}")]
+    Canonical(#[from] serde_json::Error),
+    #[error("this is not a {FORMAT} but a {0:?}")]
+    Format(String),
+    #[error("the receipt's digest is {found}, its content has {is}")]
+    Digest { found: Digest, is: Digest },
+    #[error("the signature does not fit the receipt and the key {0}")]
+    Signature(String),
+}
+
+impl Receipt {
+    /// RFC 8785: the one spelling that is digested and signed.
+    pub fn canonical(&self) -> Result<String, serde_json::Error> {
+        serde_json_canonicalizer::to_string(self)
+    }
+}
+
+/// A receipt's canonical text with its signature, as a request stores it.
+#[derive(Clone, Debug)]
+pub(super) struct Sealed {
+    pub text: String,
+    pub key_id: String,
+    pub signature: Vec<u8>,
+}
+
+impl Sealed {
+    pub(super) fn new(receipt: &Receipt, keys: &Keyring) -> Result<Self, ReceiptError> {
+        let text = receipt.canonical()?;
+        let signature = keys.sign(text.as_bytes());
+        Ok(Self { text, key_id: keys.signing_key_id().to_owned(), signature })
+    }
+
+    /// `public_key`: absent when the key was retired from this server.
+    pub(super) fn open(self, public_key: Option<&PublicKey>) -> Result<SignedReceipt, serde_json::Error> {
+        Ok(SignedReceipt {
+            digest: Digest::of(self.text.as_bytes()),
+            receipt: serde_json::from_str(&self.text)?,
+            signature: SignatureRecord {
+                algorithm: "Ed25519".to_owned(),
+                key_id: self.key_id,
+                public_key: public_key.map(PublicKey::to_base64url).unwrap_or_default(),
+                value: STANDARD.encode(self.signature),
+            },
+        })
+    }
+}
+
+impl SignedReceipt {
+    /// Checks format, digest and signature. `trusted`: keys got from the operator; without them, the receipt's own.
+    pub fn verify(&self, trusted: Option<&[PublicKey]>) -> Result<(), ReceiptError> {
+        if self.receipt.format != FORMAT {
+            return Err(ReceiptError::Format(self.receipt.format.clone()));
+        }
+        let text = self.receipt.canonical()?;
+        let is = Digest::of(text.as_bytes());
+        if is != self.digest {
+            return Err(ReceiptError::Digest { found: self.digest, is });
+        }
+        let own;
+        let keys = if let Some(trusted) = trusted {
+            trusted
+        } else {
+            own = PublicKey::from_base64url(&self.signature.public_key).into_iter().collect::<Vec<_>>();
+            &own
+        };
+        let signature = STANDARD.decode(&self.signature.value).unwrap_or_default();
+        let signed = self.signature.algorithm == "Ed25519"
+            && keys
+                .iter()
+                .any(|key| key.id() == self.signature.key_id && key.verify(text.as_bytes(), &signature));
+        if signed { Ok(()) } else { Err(ReceiptError::Signature(self.signature.key_id.clone())) }
+    }
+}

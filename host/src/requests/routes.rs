@@ -1,0 +1,309 @@
+//! Claims over HTTP: `/reward-requests`, and the two paths under `/events` that evaluate.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use garde::Validate;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::claim::Claimed;
+use super::model::{EventProgress, RewardRequest, Status};
+use super::receipt::SignedReceipt;
+use super::service::{IdempotencyKey, RequestError, RequestService};
+use super::store::Filter;
+use crate::auth::{Auditor, Caller, Claimant, Role};
+use crate::clock::Instant;
+use crate::http::problem::{INVALID_PARAMETER, UNAVAILABLE};
+use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
+
+const NO_SUCH_REQUEST: Code = Code::new("no-such-reward-request", 404, "There is no such reward request");
+const ALREADY_GRANTED: Code = Code::new("already-granted", 409, "Granted already in this period");
+const KEY_REUSED: Code = Code::new("idempotency-key-reused", 422, "The Idempotency-Key was used for another claim");
+const CONDITION_FAILED: Code = Code::new("condition-failed", 503, "The condition could not be evaluated");
+
+pub const CODES: &[Code] = &[NO_SUCH_REQUEST, ALREADY_GRANTED, KEY_REUSED, CONDITION_FAILED];
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+pub fn router(service: RequestService) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(claim, list))
+        .routes(routes!(claim_under_events))
+        .routes(routes!(mine))
+        .routes(routes!(get))
+        .routes(routes!(receipt))
+        .routes(routes!(progress))
+        .with_state(service)
+}
+
+/// What a user claims.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewRewardRequest {
+    #[garde(skip)]
+    event_id: Uuid,
+}
+
+/// Claim an event's rewards for yourself.
+///
+/// A well-formed claim leaves a reward request: `GRANTED`, `REJECTED` with reasons and progress (claim again whenever
+/// you like), or `FAILED` (our fault; claim again). A repeat after a grant is 409 with `rewardRequestId` and `grantIds`
+/// of the grant, and `nextAt` when the event recurs.
+///
+/// With an `Idempotency-Key`, the same claim under the same key is answered with the same bytes, marked by
+/// `Idempotent-Replayed: true`; a `FAILED` claim is not kept, so that the key can try again.
+#[utoipa::path(
+    post, path = "/reward-requests", tag = "reward-requests", security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    request_body = NewRewardRequest,
+    responses((
+        status = 201, body = RewardRequest,
+        headers(("Location" = String), ("Idempotent-Replayed" = Option<String>))
+    )),
+    extensions(
+        ("x-roles" = json!(["USER", "ADMIN"])),
+        ("x-problems" = json!(["no-such-event", "already-granted", "idempotency-key-reused"])),
+    ),
+)]
+async fn claim(
+    State(service): State<RequestService>,
+    Claimant(caller): Claimant,
+    headers: HeaderMap,
+    Body(new): Body<NewRewardRequest>,
+) -> Result<Response, Problem> {
+    make_claim(service, caller, &headers, new.event_id).await
+}
+
+/// The same as `POST /reward-requests`.
+#[utoipa::path(
+    post, path = "/events/requests", tag = "reward-requests", security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    request_body = NewRewardRequest,
+    responses((
+        status = 201, body = RewardRequest,
+        headers(("Location" = String), ("Idempotent-Replayed" = Option<String>))
+    )),
+    extensions(
+        ("x-roles" = json!(["USER", "ADMIN"])),
+        ("x-problems" = json!(["no-such-event", "already-granted", "idempotency-key-reused"])),
+    ),
+)]
+async fn claim_under_events(
+    State(service): State<RequestService>,
+    Claimant(caller): Claimant,
+    headers: HeaderMap,
+    Body(new): Body<NewRewardRequest>,
+) -> Result<Response, Problem> {
+    make_claim(service, caller, &headers, new.event_id).await
+}
+
+async fn make_claim(
+    service: RequestService,
+    caller: Caller,
+    headers: &HeaderMap,
+    event_id: Uuid,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(headers)?;
+    let claimed = service.claim(caller.user_id, event_id, key.as_ref()).await?;
+    Ok(match claimed {
+        Claimed::Decided(request) => {
+            let location = [(header::LOCATION, format!("/reward-requests/{}", request.id))];
+            (StatusCode::CREATED, location, axum::Json(request)).into_response()
+        }
+        Claimed::Replayed(answer) => {
+            let headers = [(header::CONTENT_TYPE, "application/json"), (IDEMPOTENT_REPLAYED, "true")];
+            (StatusCode::CREATED, headers, answer).into_response()
+        }
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::new(INVALID_PARAMETER, "There is more than one Idempotency-Key; send one."));
+    }
+    let text = value.to_str().unwrap_or_default();
+    text.parse().map(Some).map_err(|message: String| Problem::new(INVALID_PARAMETER, message))
+}
+
+/// Which reward requests a list shows.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    event_id: Option<Uuid>,
+    user_id: Option<Uuid>,
+    status: Option<Status>,
+    /// Received at or after this instant
+    from: Option<Instant>,
+    /// Received before this instant
+    to: Option<Instant>,
+}
+
+/// List reward requests of everyone, newest first.
+#[utoipa::path(
+    get, path = "/reward-requests", tag = "reward-requests", security(("bearer" = [])),
+    params(PageParams, ListParams),
+    responses((status = 200, body = Page<RewardRequest>)),
+    extensions(("x-roles" = json!(["OPERATOR", "AUDITOR", "ADMIN"]))),
+)]
+async fn list(
+    State(service): State<RequestService>,
+    _: Auditor,
+    Params(page): Params<PageParams>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<RewardRequest>>, Problem> {
+    let filter = Filter {
+        event_id: params.event_id,
+        user_id: params.user_id,
+        status: params.status,
+        from: params.from,
+        to: params.to,
+    };
+    page_of(&service, filter, &page).await
+}
+
+/// Which of one's own reward requests a list shows.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct MineParams {
+    event_id: Option<Uuid>,
+    status: Option<Status>,
+}
+
+/// List your own reward requests, newest first.
+#[utoipa::path(
+    get, path = "/reward-requests/mine", tag = "reward-requests", security(("bearer" = [])),
+    params(PageParams, MineParams),
+    responses((status = 200, body = Page<RewardRequest>)),
+    extensions(("x-roles" = json!(["USER", "ADMIN"]))),
+)]
+async fn mine(
+    State(service): State<RequestService>,
+    Claimant(caller): Claimant,
+    Params(page): Params<PageParams>,
+    Params(params): Params<MineParams>,
+) -> Result<axum::Json<Page<RewardRequest>>, Problem> {
+    let filter = Filter {
+        user_id: Some(caller.user_id),
+        event_id: params.event_id,
+        status: params.status,
+        ..Filter::default()
+    };
+    page_of(&service, filter, &page).await
+}
+
+async fn page_of(
+    service: &RequestService,
+    filter: Filter,
+    page: &PageParams,
+) -> Result<axum::Json<Page<RewardRequest>>, Problem> {
+    let (size, after) = (page.size()?, page.after()?);
+    let requests = service.list(filter, after, size).await?;
+    Ok(axum::Json(Page::new(requests, size, |request| request.id, |request| request)))
+}
+
+/// Get a reward request. A USER gets their own; others' are not found.
+#[utoipa::path(
+    get, path = "/reward-requests/{id}", tag = "reward-requests", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = RewardRequest)),
+    extensions(
+        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-reward-request"])),
+    ),
+)]
+async fn get(
+    State(service): State<RequestService>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+) -> Result<axum::Json<RewardRequest>, Problem> {
+    let request = service.get(id).await?;
+    require_own(caller, request.user_id, id)?;
+    Ok(axum::Json(request))
+}
+
+/// Get the signed receipt of a reward request: all that is needed to run the decision again.
+///
+/// Save it and run `meed replay receipt.json --plugin rule.wasm`. A USER gets their own; others' are not found.
+#[utoipa::path(
+    get, path = "/reward-requests/{id}/receipt", tag = "reward-requests", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = SignedReceipt)),
+    extensions(
+        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-reward-request"])),
+    ),
+)]
+async fn receipt(
+    State(service): State<RequestService>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+) -> Result<axum::Json<SignedReceipt>, Problem> {
+    let (user_id, receipt) = service.receipt(id).await?;
+    require_own(caller, user_id, id)?;
+    Ok(axum::Json(receipt))
+}
+
+/// To a USER, a request of another user does not exist.
+fn require_own(caller: Caller, user_id: Uuid, id: Uuid) -> Result<(), Problem> {
+    if caller.role == Role::User && caller.user_id != user_id {
+        return Err(RequestError::NotFound(id).into());
+    }
+    Ok(())
+}
+
+/// How you stand in an event: evaluated now, nothing stored.
+#[utoipa::path(
+    get, path = "/events/{id}/progress", tag = "events", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = EventProgress)),
+    extensions(
+        ("x-roles" = json!(["USER", "ADMIN"])),
+        ("x-problems" = json!(["no-such-event", "condition-failed"])),
+    ),
+)]
+async fn progress(
+    State(service): State<RequestService>,
+    Claimant(caller): Claimant,
+    Path(id): Path<Uuid>,
+) -> Result<axum::Json<EventProgress>, Problem> {
+    Ok(axum::Json(service.progress(caller.user_id, id).await?))
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RequestError::NotFound(_) => Self::new(NO_SUCH_REQUEST, detail),
+            RequestError::AlreadyGranted { reward_request_id, grant_ids, next_at } => {
+                let problem = Self::new(ALREADY_GRANTED, detail)
+                    .with("rewardRequestId", reward_request_id)
+                    .with("grantIds", grant_ids);
+                match next_at {
+                    Some(next_at) => problem.with("nextAt", next_at),
+                    None => problem,
+                }
+            }
+            RequestError::KeyReused(_) => Self::new(KEY_REUSED, detail),
+            RequestError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
+            RequestError::Contended => Self::new(UNAVAILABLE, detail).retry_after(1),
+            RequestError::Event(error) => error.into(),
+            RequestError::Plugin(error) => error.into(),
+            RequestError::Reward(error) => error.into(),
+            RequestError::Db(error) | RequestError::Facts(crate::facts::FactError::Db(error)) => error.into(),
+            RequestError::ForeignReward(_)
+            | RequestError::Facts(_)
+            | RequestError::Zone(_)
+            | RequestError::Receipt(_)
+            | RequestError::Json(_) => Self::internal(error),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What can be asked about claims: one, a list, a receipt, how a user stands. Claiming itself is in `claim`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::claim::request_of;
+use super::decide::Purpose;
+use super::model::{EventProgress, Grant, Reason, RewardRequest, Status};
+use super::receipt::{ReceiptError, Sealed, SignedReceipt};
+use super::store::{self, Filter, RequestRow};
+use crate::clock::{Clock, Instant};
+use crate::db::{Db, DbError};
+use crate::events::{EventError, EventService};
+use crate::facts::{FactError, UnknownZone};
+use crate::keys::Keyring;
+use crate::plugins::{PluginError, PluginService};
+use crate::rewards::{RewardError, RewardService};
+use crate::sandbox::Sandbox;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("There is no reward request {0}.")]
+    NotFound(Uuid),
+    #[error("You were granted this event's rewards in this period already.")]
+    AlreadyGranted { reward_request_id: Uuid, grant_ids: Vec<Uuid>, next_at: Option<Instant> },
+    #[error("The Idempotency-Key {0:?} was used for another claim; use a new key for a new claim.")]
+    KeyReused(String),
+    #[error("The event's condition could not be evaluated; try again later.")]
+    ConditionFailed,
+    #[error("Too many claims at once; nothing was changed. Try again.")]
+    Contended,
+    #[error("The condition awarded {0}, which is no reward id.")]
+    ForeignReward(String),
+    #[error(transparent)]
+    Event(#[from] EventError),
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error(transparent)]
+    Reward(#[from] RewardError),
+    #[error(transparent)]
+    Facts(#[from] FactError),
+    #[error(transparent)]
+    Zone(#[from] UnknownZone),
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    #[error("The answer cannot be stored: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// A client's name for one claim, so that repeating it changes nothing: 1 to 255 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for IdempotencyKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err("Idempotency-Key must be 1 to 255 visible ASCII characters, such as a UUID.".to_owned())
+    }
+}
+
+/// Wired by `app`; cheap to clone.
+#[derive(Clone)]
+pub struct RequestService {
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) sandbox: Sandbox,
+    pub(super) plugins: PluginService,
+    pub(super) events: EventService,
+    pub(super) rewards: RewardService,
+    pub(super) keys: Arc<Keyring>,
+    pub(super) idempotency: Duration,
+}
+
+impl RequestService {
+    #[expect(clippy::too_many_arguments, reason = "the composition root names each part once")]
+    pub fn new(
+        db: Db,
+        clock: Clock,
+        sandbox: Sandbox,
+        plugins: PluginService,
+        events: EventService,
+        rewards: RewardService,
+        keys: Arc<Keyring>,
+        idempotency: Duration,
+    ) -> Self {
+        Self { db, clock, sandbox, plugins, events, rewards, keys, idempotency }
+    }
+
+    /// How a user stands in an event that runs now. Nothing is stored, and no draw of a later claim is told.
+    pub async fn progress(&self, user_id: Uuid, event_id: Uuid) -> Result<EventProgress, RequestError> {
+        let now = self.clock.now();
+        let offer = self.events.recent(event_id).await?;
+        let case = self.case(&offer, user_id, now).await?;
+        let recurrence = offer.event.recurrence;
+        let granted = case.place.sequence - 1;
+        let verdict = self.decide(&offer, &case, user_id, now, Purpose::Preview).await?;
+        let mut progress = EventProgress {
+            event_id,
+            eligible: verdict.status == Status::Granted,
+            reasons: verdict.reasons,
+            progress: verdict.progress,
+            retry_at: verdict.retry_at,
+            period: case.place.period,
+            granted,
+            limit: recurrence.count,
+        };
+        if granted >= recurrence.count {
+            let reason = Reason::host("already-granted", "You were granted this event's rewards in this period already.");
+            progress.eligible = false;
+            progress.reasons.insert(0, reason);
+            progress.retry_at = recurrence.period.next_start(now, &case.zone).filter(|at| *at < offer.event.end_date);
+        } else if verdict.status == Status::Failed {
+            return Err(RequestError::ConditionFailed);
+        }
+        Ok(progress)
+    }
+
+    pub async fn get(&self, id: Uuid) -> Result<RewardRequest, RequestError> {
+        let row = store::find(&self.db, id).await?.ok_or(RequestError::NotFound(id))?;
+        self.with_grants(vec![row]).await?.pop().ok_or(RequestError::NotFound(id))
+    }
+
+    /// Newest first, up to `size + 1`.
+    pub(super) async fn list(
+        &self,
+        filter: Filter,
+        after: Option<Uuid>,
+        size: u32,
+    ) -> Result<Vec<RewardRequest>, RequestError> {
+        let rows = store::list(&self.db, filter, after, i64::from(size) + 1).await?;
+        self.with_grants(rows).await
+    }
+
+    /// The receipt and whose it is.
+    pub async fn receipt(&self, id: Uuid) -> Result<(Uuid, SignedReceipt), RequestError> {
+        let row = store::receipt(&self.db, id).await?.ok_or(RequestError::NotFound(id))?;
+        let key = self.keys.public_key(&row.receipt_key_id);
+        let sealed = Sealed { text: row.receipt, key_id: row.receipt_key_id, signature: row.receipt_signature };
+        Ok((row.user_id, sealed.open(key.as_ref())?))
+    }
+
+    /// Forgets answers whose Idempotency-Key expired; says how many.
+    pub async fn sweep(&self) -> Result<u64, RequestError> {
+        let mut tx = self.db.begin().await?;
+        let forgotten = store::forget_answers(&mut tx, self.clock.now()).await?;
+        tx.commit().await?;
+        Ok(forgotten)
+    }
+
+    async fn with_grants(&self, rows: Vec<RequestRow>) -> Result<Vec<RewardRequest>, RequestError> {
+        let granted: Vec<Uuid> =
+            rows.iter().filter(|row| row.status == Status::Granted).map(|row| row.id).collect();
+        let mut grants: HashMap<Uuid, Vec<Grant>> = HashMap::new();
+        for row in store::grants(&self.db, &granted).await? {
+            let quantity = u32::try_from(row.quantity).unwrap_or(u32::MAX);
+            grants.entry(row.request_id).or_default().push(Grant { id: row.id, reward_id: row.reward_id, quantity });
+        }
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let grants = grants.remove(&row.id).unwrap_or_default();
+                request_of(row, grants)
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,238 @@
+//! `reward_requests`, `grants`, `idempotency_keys` and `outbox`.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::model::{Reason, Status};
+use crate::clock::Instant;
+use crate::contract::Progress;
+use crate::db::{Db, Json, Result, Run, Tx, row};
+use crate::sandbox::Digest;
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct RequestRow {
+        pub id: Uuid,
+        pub event_id: Uuid,
+        pub event_revision: i64,
+        pub user_id: Uuid,
+        pub plugin_digest: Digest,
+        pub status: Status,
+        pub period: String,
+        pub sequence: i64,
+        pub reasons: Json<Vec<Reason>>,
+        pub progress: Json<Vec<Progress>>,
+        pub retry_at: Option<Instant>,
+        pub received_at: Instant,
+        pub decided_at: Instant,
+        pub fuel: Option<i64>,
+    }
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct ReceiptRow {
+        pub user_id: Uuid,
+        pub receipt: String,
+        pub receipt_key_id: String,
+        pub receipt_signature: Vec<u8>,
+    }
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct GrantRow {
+        pub id: Uuid,
+        pub request_id: Uuid,
+        pub reward_id: Uuid,
+        pub quantity: i64,
+    }
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct IdempotencyRow {
+        pub fingerprint: Vec<u8>,
+        pub response: String,
+        pub expires_at: Instant,
+    }
+}
+
+macro_rules! select_requests {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, \
+             retry_at, received_at, decided_at, fuel FROM reward_requests ",
+            $tail
+        )
+    };
+}
+
+/// `false` when the user's place in the period was granted already.
+pub(super) async fn insert(tx: &mut Tx, row: &RequestRow, receipt: &ReceiptRow) -> Result<bool> {
+    const SQL: &str = "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, \
+        period, sequence, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, \
+        receipt_signature) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+        ON CONFLICT (event_id, user_id, period, sequence) WHERE status = 'GRANTED' DO NOTHING";
+    let (row, receipt) = (row.clone(), receipt.clone());
+    let inserted = tx
+        .query(SQL)
+        .bind(row.id)
+        .bind(row.event_id)
+        .bind(row.event_revision)
+        .bind(row.user_id)
+        .bind(row.plugin_digest)
+        .bind(row.status)
+        .bind(row.period)
+        .bind(row.sequence)
+        .bind(row.reasons)
+        .bind(row.progress)
+        .bind(row.retry_at)
+        .bind(row.received_at)
+        .bind(row.decided_at)
+        .bind(row.fuel)
+        .bind(receipt.receipt)
+        .bind(receipt.receipt_key_id)
+        .bind(receipt.receipt_signature)
+        .execute(tx)
+        .await?;
+    Ok(inserted == 1)
+}
+
+pub(super) async fn insert_grant(tx: &mut Tx, row: &GrantRow, at: Instant) -> Result<()> {
+    const SQL: &str = "INSERT INTO grants (id, request_id, reward_id, quantity, granted_at) VALUES ($1, $2, $3, $4, $5)";
+    tx.query(SQL)
+        .bind(row.id)
+        .bind(row.request_id)
+        .bind(row.reward_id)
+        .bind(row.quantity)
+        .bind(at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn insert_outbox(
+    tx: &mut Tx,
+    id: Uuid,
+    kind: &'static str,
+    user_id: Uuid,
+    payload: Value,
+    at: Instant,
+) -> Result<()> {
+    const SQL: &str = "INSERT INTO outbox (id, kind, user_id, payload, created_at) VALUES ($1, $2, $3, $4, $5)";
+    tx.query(SQL).bind(id).bind(kind).bind(user_id).bind(Json(payload)).bind(at).execute(tx).await?;
+    Ok(())
+}
+
+/// What is kept under an Idempotency-Key.
+#[derive(Clone, Debug)]
+pub(super) struct KeptAnswer {
+    pub user_id: Uuid,
+    pub key: String,
+    pub fingerprint: Vec<u8>,
+    pub request_id: Uuid,
+    pub response: String,
+    pub created_at: Instant,
+    pub expires_at: Instant,
+}
+
+/// `false` when an answer under this key, of the same moment, was faster.
+pub(super) async fn keep_answer(tx: &mut Tx, answer: KeptAnswer) -> Result<bool> {
+    const FORGET: &str = "DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND expires_at <= $3";
+    const KEEP: &str = "INSERT INTO idempotency_keys \
+        (user_id, key, fingerprint, request_id, response, created_at, expires_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id, key) DO NOTHING";
+    tx.query(FORGET)
+        .bind(answer.user_id)
+        .bind(answer.key.clone())
+        .bind(answer.created_at)
+        .execute(tx)
+        .await?;
+    let kept = tx
+        .query(KEEP)
+        .bind(answer.user_id)
+        .bind(answer.key)
+        .bind(answer.fingerprint)
+        .bind(answer.request_id)
+        .bind(answer.response)
+        .bind(answer.created_at)
+        .bind(answer.expires_at)
+        .execute(tx)
+        .await?;
+    Ok(kept == 1)
+}
+
+pub(super) async fn kept_answer(db: &Db, user_id: Uuid, key: String) -> Result<Option<IdempotencyRow>> {
+    const SQL: &str = "SELECT fingerprint, response, expires_at FROM idempotency_keys WHERE user_id = $1 AND key = $2";
+    db.query(SQL).bind(user_id).bind(key).fetch_optional(db).await
+}
+
+pub(super) async fn forget_answers(tx: &mut Tx, expired_at: Instant) -> Result<u64> {
+    tx.query("DELETE FROM idempotency_keys WHERE expires_at <= $1").bind(expired_at).execute(tx).await
+}
+
+pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RequestRow>> {
+    const SQL: &str = select_requests!("WHERE id = $1");
+    on.statement(SQL).bind(id).fetch_optional(on).await
+}
+
+/// The newest grant of a user in a period of an event.
+pub(super) async fn newest_granted(
+    db: &Db,
+    event_id: Uuid,
+    user_id: Uuid,
+    period: String,
+) -> Result<Option<RequestRow>> {
+    const SQL: &str = select_requests!(
+        "WHERE event_id = $1 AND user_id = $2 AND period = $3 AND status = 'GRANTED' ORDER BY sequence DESC LIMIT 1"
+    );
+    db.query(SQL).bind(event_id).bind(user_id).bind(period).fetch_optional(db).await
+}
+
+/// Which requests a list shows; an absent field shows all.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    pub event_id: Option<Uuid>,
+    pub user_id: Option<Uuid>,
+    pub status: Option<Status>,
+    /// Received at or after this instant
+    pub from: Option<Instant>,
+    /// and before this one.
+    pub to: Option<Instant>,
+}
+
+pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<RequestRow>> {
+    const SQL: &str = select_requests!(
+        "WHERE ($1 IS NULL OR event_id = $1) AND ($2 IS NULL OR user_id = $2) AND ($3 IS NULL OR status = $3) \
+         AND ($4 IS NULL OR received_at >= $4) AND ($5 IS NULL OR received_at < $5) AND ($6 IS NULL OR id < $6) \
+         ORDER BY id DESC LIMIT $7"
+    );
+    db.query(SQL)
+        .bind(filter.event_id)
+        .bind(filter.user_id)
+        .bind(filter.status)
+        .bind(filter.from)
+        .bind(filter.to)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(db)
+        .await
+}
+
+pub(super) async fn grants(db: &Db, request_ids: &[Uuid]) -> Result<Vec<GrantRow>> {
+    if request_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = (1..=request_ids.len()).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT id, request_id, reward_id, quantity FROM grants WHERE request_id IN ({places}) ORDER BY request_id, id"
+    );
+    request_ids.iter().fold(db.query_assembled(sql), |query, id| query.bind(*id)).fetch_all(db).await
+}
+
+pub(super) async fn receipt(db: &Db, id: Uuid) -> Result<Option<ReceiptRow>> {
+    const SQL: &str = "SELECT user_id, receipt, receipt_key_id, receipt_signature FROM reward_requests WHERE id = $1";
+    db.query(SQL).bind(id).fetch_optional(db).await
+}
