@@ -2,15 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod answers;
 mod calls;
 mod code_cache;
+mod lies;
+mod limits;
+mod notes;
 mod structure;
 mod uploads;
 
 use std::path::PathBuf;
 
-use meed_host::contract::{Context, Decision, EventInfo, Fact, LocalTime, RewardInfo, UserInfo};
-use meed_host::sandbox::{Call, Plugin, Sandbox, Settings};
+use meed_host::contract::{Binding, Context, Decision, EventInfo, Fact, Issue, LocalTime, Query, RewardInfo, UserInfo};
+use meed_host::sandbox::{Call, Failure, Plugin, Sandbox, Settings};
 
 use crate::guests::Condition;
 
@@ -35,6 +39,36 @@ async fn load(sandbox: &Sandbox, condition: &Condition) -> Plugin {
 
 async fn evaluate(sandbox: &Sandbox, plugin: &Plugin) -> Call<Decision> {
     sandbox.evaluate(plugin, &context(), &[7], &[Fact::Integer(5)]).await
+}
+
+/// How an evaluation of this guest fails under the default limits.
+async fn failure_of(condition: Condition) -> Failure {
+    let sandbox = sandbox();
+    let plugin = load(&sandbox, &condition).await;
+    evaluate(&sandbox, &plugin).await.outcome.unwrap_err()
+}
+
+async fn bind(condition: Condition) -> Call<Result<Binding, Vec<Issue>>> {
+    let sandbox = sandbox();
+    let plugin = load(&sandbox, &condition).await;
+    sandbox.bind(&plugin, "{}").await
+}
+
+/// A guest that decides like the honest one, with a change.
+fn deciding(change: impl FnOnce(&mut Decision)) -> Condition {
+    let mut condition = Condition::default();
+    change(condition.decision.as_mut().unwrap());
+    condition
+}
+
+fn binding(queries: Vec<Query>) -> Condition {
+    Condition {
+        binding: Ok(Binding {
+            queries,
+            state: Vec::new(),
+        }),
+        ..Condition::default()
+    }
 }
 
 fn context() -> Context {

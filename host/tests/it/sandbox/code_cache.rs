@@ -109,3 +109,19 @@ async fn compiled_code_is_not_an_upload() {
         "not-wasm"
     );
 }
+
+#[tokio::test]
+async fn all_who_need_a_plugin_at_once_get_it() {
+    let sandbox = Sandbox::new(&Settings::default(), executable(), None).unwrap();
+    let module = Condition::default().module();
+    let digest = Digest::of(&module);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (sandbox, module) = (sandbox.clone(), module.clone());
+        callers.spawn(async move { sandbox.load(digest, module).await.map(|plugin| plugin.digest()) });
+    }
+    for loaded in callers.join_all().await {
+        assert_eq!(loaded.unwrap(), digest);
+    }
+    assert!(sandbox.recall(digest).await.is_some());
+}

@@ -1,5 +1,7 @@
 //! What is refused at upload, and by which code.
 
+use std::fmt::Write as _;
+
 use meed_host::sandbox::{Digest, Failure, Refusal, Sandbox};
 
 use super::{sandbox, sandbox_with};
@@ -195,27 +197,29 @@ async fn proposals_that_are_switched_off() {
     }
 }
 
-fn looping(functions: usize, loops: usize) -> Vec<u8> {
-    let body = format!(
-        "{}{}",
-        "(loop (br_if 0 (local.get 0)) ".repeat(loops),
-        ")".repeat(loops)
-    );
-    let items = format!("(func (param i32) {body}) ").repeat(functions);
+/// Within every structural limit, and still seconds and more than a hundred megabytes of compiling: thousands of
+/// branches past hundreds of living locals.
+fn bomb(functions: usize) -> Vec<u8> {
+    const BLOCKS: usize = 4_000;
+    const LOCALS: usize = 500;
+    let mut items = format!("(func {} {}", "(local i32) ".repeat(LOCALS), "(block ".repeat(BLOCKS));
+    for i in 0..BLOCKS {
+        let (tested, written, read) = (i % LOCALS, i * 13 % LOCALS, i * 7 % LOCALS);
+        let _ = write!(
+            items,
+            "(br_if 0 (local.get {tested})) (local.set {written} (local.get {read})))"
+        );
+    }
+    items.push(')');
     Condition {
-        items,
+        items: items.repeat(functions),
         ..Condition::default()
     }
     .module()
 }
 
-/// Within every structural limit, and still more than a minute of compiling.
-fn bomb() -> Vec<u8> {
-    looping(95, 200)
-}
-
-async fn limited(sandbox: &Sandbox, says: &str) {
-    let refusal = sandbox.admit(bomb()).await.unwrap_err();
+async fn limited(sandbox: &Sandbox, bomb: Vec<u8>, says: &str) {
+    let refusal = sandbox.admit(bomb).await.unwrap_err();
     assert_eq!(refusal.code(), "compile-limit", "{refusal}");
     assert!(refusal.to_string().contains(says), "{refusal}");
     // Nothing is broken by it.
@@ -224,20 +228,20 @@ async fn limited(sandbox: &Sandbox, says: &str) {
 
 #[tokio::test]
 async fn a_compile_bomb_is_killed_when_its_processor_time_is_over() {
-    limited(
-        &sandbox_with(|settings| settings.compile.cpu_seconds = 1),
-        "1 s of processor time",
-    )
-    .await;
+    let sandbox = sandbox_with(|settings| settings.compile.cpu_seconds = 1);
+    limited(&sandbox, bomb(8), "1 s of processor time").await;
 }
 
 #[tokio::test]
 async fn a_compile_bomb_is_killed_when_its_time_is_over() {
-    limited(
-        &sandbox_with(|settings| settings.compile.wall_seconds = 1),
-        "longer than 1 s",
-    )
-    .await;
+    let sandbox = sandbox_with(|settings| settings.compile.wall_seconds = 1);
+    limited(&sandbox, bomb(8), "longer than 1 s").await;
+}
+
+#[tokio::test]
+async fn a_compile_bomb_is_killed_when_its_memory_is_over() {
+    let sandbox = sandbox_with(|settings| settings.compile.memory_bytes = 128 << 20);
+    limited(&sandbox, bomb(1), "128 MiB of memory").await;
 }
 
 #[tokio::test]
@@ -389,6 +393,42 @@ async fn manifests_that_break_the_contract() {
     for (change, says) in faults {
         let mut condition = Condition::default();
         change(&mut condition.manifest);
+        let refusal = sandbox.admit(condition.module()).await.unwrap_err();
+        assert_eq!(refusal.code(), "bad-manifest", "{refusal}");
+        assert!(refusal.to_string().contains(says), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn schemas_that_cost_too_much_to_read() {
+    let sandbox = sandbox();
+    for (schema, says) in [
+        (
+            format!(
+                r#"{{"type":"object","allOf":[{}{{}}]}}"#,
+                r#"{"pattern":"a"},"#.repeat(65)
+            ),
+            "65 patterns in params-schema, the limit is 64",
+        ),
+        (
+            r#"{"type":"object","propertyNames":{"pattern":"(((a{100}){100}){100})"}}"#.to_owned(),
+            "params-schema: ",
+        ),
+        (
+            r#"{"type":"object","propertyNames":{"pattern":"(?=a)(a+)+$"}}"#.to_owned(),
+            "params-schema: ",
+        ),
+        (
+            r#"{"type":"object","title":"\u0000"}"#.to_owned(),
+            "must not contain NUL",
+        ),
+        (
+            format!("{}{}", "[".repeat(200), "]".repeat(200)),
+            "params-schema is not JSON: recursion limit",
+        ),
+    ] {
+        let mut condition = Condition::default();
+        condition.manifest.params_schema = schema;
         let refusal = sandbox.admit(condition.module()).await.unwrap_err();
         assert_eq!(refusal.code(), "bad-manifest", "{refusal}");
         assert!(refusal.to_string().contains(says), "{refusal}");
