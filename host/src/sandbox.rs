@@ -6,7 +6,8 @@
 //! any feature: it speaks [`crate::contract`].
 //!
 //! `structure` walks over an upload, `compile` turns it into machine code in another process, `catalog` and
-//! `code_cache` keep that, `run` calls it under `limits` on the `engine`, `abi` translates, and `answer` checks.
+//! `code_cache` keep that, `run` calls it under `limits` (and a `limiter`) on the `engine`, `abi` translates, and
+//! `answer` checks.
 
 mod abi;
 mod admit;
@@ -16,6 +17,7 @@ mod code_cache;
 mod compile;
 mod digest;
 mod engine;
+mod limiter;
 mod limits;
 mod run;
 mod structure;
@@ -25,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Engine, Store};
 
 use self::abi::v1;
@@ -37,6 +39,7 @@ use self::run::Guest;
 use crate::contract::{Binding, Context, Decision, Fact, Issue, Manifest};
 
 pub use self::admit::Refusal;
+pub use self::answer::params_validator;
 pub use self::catalog::Plugin;
 pub use self::code_cache::CodeCache;
 pub use self::compile::{COMPILE_WORKER, compile_worker};
@@ -86,6 +89,8 @@ struct Inner {
     compiler: Compiler,
     /// One permit per place in the engine's pool, which does not wait when it is full.
     slots: Arc<Semaphore>,
+    /// Held while a plugin is compiled because it was needed and not at hand, so that all who need it wait for one.
+    loading: Mutex<()>,
 }
 
 impl Sandbox {
@@ -101,6 +106,7 @@ impl Sandbox {
             catalog: Catalog::new(engine.clone(), settings.pool.loaded_code_bytes, disk),
             compiler: Compiler::new(compiler, settings.compile.clone()),
             slots: Arc::new(Semaphore::new(settings.slots())),
+            loading: Mutex::new(()),
             settings: settings.clone(),
             engine,
         })))
@@ -113,6 +119,12 @@ impl Sandbox {
 
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// Places for calls: those in use, and all.
+    pub fn slots(&self) -> (usize, usize) {
+        let all = self.0.settings.slots();
+        (all - self.0.slots.available_permits(), all)
     }
 
     /// Finds out whether an upload is a plugin; if so it is loaded afterwards.
@@ -160,6 +172,10 @@ impl Sandbox {
     /// A plugin from memory, from disk, or from its bytes, in this order.
     pub async fn load(&self, digest: Digest, bytes: Vec<u8>) -> Result<Plugin, LoadError> {
         if let Some(plugin) = self.recall(digest).await {
+            return Ok(plugin);
+        }
+        let _loading = self.0.loading.lock().await;
+        if let Some(plugin) = self.loaded(digest) {
             return Ok(plugin);
         }
         let refused = |refusal| LoadError::Refused { digest, refusal };

@@ -16,6 +16,11 @@ const TITLE_BYTES: usize = 200;
 const MESSAGE_BYTES: usize = 1024;
 const LAST_DAYS: std::ops::RangeInclusive<u32> = 1..=3660;
 
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+const PATTERNS: usize = 64;
+/// Memory for one compiled pattern.
+const PATTERN_BYTES: usize = 256 << 10;
+
 type Check = Result<(), Failure>;
 
 macro_rules! require {
@@ -40,36 +45,63 @@ pub(super) fn check_manifest(manifest: &Manifest, limits: &CallLimits) -> Check 
     require!(!manifest.title.trim().is_empty(), "title must not be empty");
     text("title", &manifest.title, TITLE_BYTES)?;
     text("description", &manifest.description, MESSAGE_BYTES)?;
-    let schema = &manifest.params_schema;
-    let size = schema.to_string().len();
+    check_schema(&manifest.params_schema, limits)
+}
+
+fn check_schema(schema: &Value, limits: &CallLimits) -> Check {
+    let text = schema.to_string();
     require!(
-        size <= limits.schema_bytes,
-        "params-schema has {size} bytes, the limit is {}",
+        text.len() <= limits.schema_bytes,
+        "params-schema has {} bytes, the limit is {}",
+        text.len(),
         limits.schema_bytes
     );
+    // PostgreSQL stores no NUL, not even an escaped one.
+    require!(!text.contains("\\u0000"), "params-schema must not contain NUL");
     require!(
         schema.get("type") == Some(&Value::from("object")),
         "params-schema must say \"type\": \"object\" at its top level"
     );
     if let Some(dialect) = schema.get("$schema") {
         require!(
-            dialect
-                .as_str()
-                .is_some_and(|uri| uri.trim_end_matches('#') == "https://json-schema.org/draft/2020-12/schema"),
+            dialect.as_str().is_some_and(|uri| uri.trim_end_matches('#') == DIALECT),
             "params-schema must be JSON Schema 2020-12, not {}",
             short(&dialect.to_string())
         );
     }
+    count("patterns in params-schema", patterns(schema), PATTERNS)?;
     params_validator(schema)
         .map(drop)
         .map_err(|fault| Failure::Malformed(format!("params-schema: {fault}")))
 }
 
-/// The one way to make a validator from a plugin's schema: its patterns run in linear time, and it reads nothing from
-/// outside.
-pub(super) fn params_validator(schema: &Value) -> Result<jsonschema::Validator, String> {
+/// How many regular expressions a schema makes its reader compile.
+fn patterns(schema: &Value) -> usize {
+    match schema {
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| {
+                let here = match key.as_str() {
+                    "pattern" => 1,
+                    "patternProperties" => value.as_object().map_or(0, serde_json::Map::len),
+                    _ => 0,
+                };
+                here + patterns(value)
+            })
+            .sum(),
+        Value::Array(items) => items.iter().map(patterns).sum(),
+        _ => 0,
+    }
+}
+
+/// The one way to make a validator from a plugin's schema: its patterns are small and match in linear time, and it reads
+/// nothing from outside.
+pub fn params_validator(schema: &Value) -> Result<jsonschema::Validator, String> {
+    let patterns = jsonschema::PatternOptions::regex()
+        .size_limit(PATTERN_BYTES)
+        .dfa_size_limit(PATTERN_BYTES);
     jsonschema::draft202012::options()
-        .with_pattern_options(jsonschema::PatternOptions::regex())
+        .with_pattern_options(patterns)
         .build(schema)
         .map_err(|error| {
             super::text::line(

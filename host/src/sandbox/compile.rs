@@ -43,9 +43,13 @@ impl Compiler {
 
     /// Machine code that the running engine can load. `bytes` have passed the structure check.
     pub(super) async fn compile(&self, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let _place = self.places.acquire().await.map_err(|error| unavailable(&error))?;
-        let child = self.start().map_err(|error| unavailable(&error))?;
         let limit = Duration::from_secs(self.limits.wall_seconds);
+        let Ok(Ok(_place)) = tokio::time::timeout(limit, self.places.acquire()).await else {
+            return Err(Refusal::Unavailable(
+                "others are being compiled; try again later".to_owned(),
+            ));
+        };
+        let child = self.start().map_err(|error| unavailable(&error))?;
         // Dropping the child, at the timeout or when the caller goes away, kills it.
         match tokio::time::timeout(limit, self.converse(child, bytes)).await {
             Ok(answer) => answer,

@@ -1,12 +1,8 @@
-//! Every limit a plugin meets, as settings with their defaults, and the limiter that counts memory while one runs.
-//!
-//! What is denied to a running plugin always ends the call. It is never reported to the guest, which could answer
-//! differently because of it: so a decision that was reached does not depend on any limit, and replays under others.
+//! Every limit a plugin meets: settings with their defaults, and the few that are fixed.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wasmtime::ResourceLimiter;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -201,7 +197,7 @@ impl Settings {
             ("upload.bytes", self.upload.bytes as u64, 1, 256 << 20),
             ("compile.cpu_seconds", self.compile.cpu_seconds, 1, 3_600),
             ("compile.wall_seconds", self.compile.wall_seconds, 1, 3_600),
-            ("compile.memory_bytes", self.compile.memory_bytes, 256 << 20, 1 << 40),
+            ("compile.memory_bytes", self.compile.memory_bytes, 128 << 20, 1 << 40),
             ("compile.concurrent", self.compile.concurrent as u64, 1, 64),
             ("pool.slots", self.pool.slots as u64, 0, 4_096),
         ];
@@ -247,100 +243,6 @@ pub(super) struct Budget {
     pub(super) deadline: Duration,
 }
 
-/// A growth that the limiter denied, or that the operating system could not give.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub(super) enum Denied {
-    #[error("{wanted} bytes of memory are more than {limit}")]
-    Memory { wanted: usize, limit: usize },
-    #[error("{wanted} table elements are more than {limit}")]
-    Table { wanted: usize, limit: usize },
-    #[error("the operating system has no memory left")]
-    System,
-}
-
-/// Counts the memory and the table elements of one call.
-#[derive(Debug)]
-pub(super) struct Limiter {
-    memory_limit: usize,
-    table_limit: usize,
-    table_elements: usize,
-    /// A growth beyond what the module itself declared fails by the rules of WebAssembly; it is no lack of memory.
-    beyond_declared: bool,
-    pub(super) peak_memory: usize,
-}
-
-impl Limiter {
-    pub(super) fn new(limits: &CallLimits) -> Self {
-        Self {
-            memory_limit: limits.memory_bytes,
-            table_limit: limits.table_elements,
-            table_elements: 0,
-            beyond_declared: false,
-            peak_memory: 0,
-        }
-    }
-
-    fn grow_failed(&self) -> wasmtime::Result<()> {
-        if self.beyond_declared {
-            Ok(())
-        } else {
-            Err(wasmtime::Error::new(Denied::System))
-        }
-    }
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, _current: usize, wanted: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        // One memory per plugin, so this is the sum.
-        if wanted > self.memory_limit {
-            return Err(wasmtime::Error::new(Denied::Memory {
-                wanted,
-                limit: self.memory_limit,
-            }));
-        }
-        self.beyond_declared = maximum.is_some_and(|maximum| wanted > maximum);
-        if !self.beyond_declared {
-            self.peak_memory = self.peak_memory.max(wanted);
-        }
-        Ok(true)
-    }
-
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.grow_failed()
-    }
-
-    fn table_growing(&mut self, current: usize, wanted: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        self.beyond_declared = maximum.is_some_and(|maximum| wanted > maximum);
-        let total = self.table_elements.saturating_add(wanted - current);
-        if total > self.table_limit {
-            return Err(wasmtime::Error::new(Denied::Table {
-                wanted: total,
-                limit: self.table_limit,
-            }));
-        }
-        if !self.beyond_declared {
-            self.table_elements = total;
-        }
-        Ok(true)
-    }
-
-    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.grow_failed()
-    }
-
-    fn instances(&self) -> usize {
-        CORE_INSTANCES as usize
-    }
-
-    fn tables(&self) -> usize {
-        TABLES as usize
-    }
-
-    fn memories(&self) -> usize {
-        MEMORIES as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,24 +263,5 @@ mod tests {
             fault,
             "sandbox.call.memory_bytes = 1: must be between 65536 and 1073741824"
         );
-    }
-
-    #[test]
-    fn a_growth_beyond_the_limit_ends_the_call_but_one_beyond_the_declaration_is_the_guests_affair() {
-        let mut limiter = Limiter::new(&CallLimits::default());
-        assert!(limiter.memory_growing(0, 3 * MIB, None).is_err());
-        assert!(limiter.memory_growing(0, MIB, Some(64 * KIB)).is_ok());
-        assert!(limiter.memory_grow_failed(wasmtime::Error::msg("declared")).is_ok());
-        assert_eq!(limiter.peak_memory, 0);
-        assert!(limiter.memory_growing(0, MIB, Some(2 * MIB)).is_ok());
-        assert!(limiter.memory_grow_failed(wasmtime::Error::msg("no memory")).is_err());
-    }
-
-    #[test]
-    fn tables_are_counted_together() {
-        let mut limiter = Limiter::new(&CallLimits::default());
-        assert!(limiter.table_growing(0, 6_000, None).is_ok());
-        assert!(limiter.table_growing(0, 4_000, None).is_ok());
-        assert!(limiter.table_growing(4_000, 4_001, None).is_err());
     }
 }

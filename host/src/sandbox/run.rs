@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
 
 use super::engine::TICK;
-use super::limits::{Budget, CallLimits, Denied, HANDLES, Limiter, TRANSFER_BYTES};
+use super::limiter::{Denied, Limiter};
+use super::limits::{Budget, CallLimits, HANDLES, TRANSFER_BYTES};
 use super::text;
 
 /// The outcome of a call and what it cost.
@@ -121,7 +122,7 @@ impl Failure {
             Some(Trap::StackOverflow) => Self::Stack,
             Some(trap) => Self::Trap(trap.to_string()),
             // What is left is what the canonical ABI refuses: pointers out of bounds, text that is not UTF-8, more
-            // bytes than a transfer may have.
+            // bytes than a transfer may have (which wasmtime calls the fuel of hostcalls).
             None => Self::Malformed(text::line(&error.root_cause().to_string(), 512)),
         }
     }
@@ -207,6 +208,17 @@ fn prepare(store: &mut Store<Guest>, budget: Budget) -> wasmtime::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::{Settings, engine};
+
+    #[test]
+    fn a_panic_of_ours_ends_one_call_only() {
+        let settings = Settings::default();
+        let engine = engine::running(&settings).unwrap();
+        let call = run::<()>(&engine, &settings.call, settings.evaluate_budget(), |_| {
+            panic!("on purpose")
+        });
+        assert_eq!(call.outcome.unwrap_err().code(), "sandbox-failure");
+    }
 
     fn notes(most_lines: usize, bytes_left: usize) -> Notes {
         Notes {

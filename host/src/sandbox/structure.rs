@@ -3,7 +3,10 @@
 //! Compilers and validators have limits made for browsers and whole programs; ours are made for rules, so that what
 //! passes compiles in seconds. Says nothing about validity: that is the compiling process's business.
 
-use wasmparser::{Encoding, FunctionBody, Instance, Operator, Parser, Payload, SectionLimited};
+use wasmparser::{
+    ComponentImport, ComponentTypeRef, Encoding, FunctionBody, Instance, Operator, Parser, Payload, SectionLimited,
+    TypeBounds,
+};
 
 use super::Refusal;
 use super::abi::v1;
@@ -110,7 +113,7 @@ impl Walk<'_> {
                 self.items("component imports", &section)?;
                 section
                     .into_iter()
-                    .try_for_each(|import| allowed(import.map_err(malformed)?.name.name))
+                    .try_for_each(|import| component_import(&import.map_err(malformed)?))
             }
             Payload::FunctionSection(section) => {
                 self.seen.functions += section.count() as usize;
@@ -266,6 +269,14 @@ impl Walk<'_> {
         within("loops of a function", loops, self.upload.function_loops)?;
         self.seen.loops += loops;
         within("loops of all functions", self.seen.loops, self.upload.loops)
+    }
+}
+
+fn component_import(import: &ComponentImport<'_>) -> Result<(), Refusal> {
+    match import.ty {
+        // A name for one of the contract's types.
+        ComponentTypeRef::Type(TypeBounds::Eq(_)) => Ok(()),
+        _ => allowed(import.name.name),
     }
 }
 

@@ -5,6 +5,7 @@
     reason = "the tests stand outside: they read the environment and bring their own ids"
 )]
 
+mod guests;
 mod support;
 
 mod rewards;

@@ -9,6 +9,7 @@ use wasmtime::{Engine, Store, StoreContextMut};
 use crate::clock::Instant;
 use crate::contract;
 use crate::sandbox::run::{Failure, Guest};
+use crate::sandbox::text;
 
 mod bindings {
     wasmtime::component::bindgen!({ path: "../plugin-sdk/wit/v1", world: "condition" });
@@ -101,7 +102,9 @@ pub(in crate::sandbox) fn evaluate(
     let answer = linked
         .instantiate(&mut *store)?
         .call_evaluate(store, &context, state, &facts)?;
-    Ok(answer.map_err(Failure::Refused).and_then(decision))
+    Ok(answer
+        .map_err(|message| Failure::Refused(text::line(&message, 1024)))
+        .and_then(decision))
 }
 
 fn instant(millis: i64) -> Result<Instant, Failure> {

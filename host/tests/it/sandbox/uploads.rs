@@ -1,0 +1,450 @@
+//! What is refused at upload, and by which code.
+
+use std::fmt::Write as _;
+
+use meed_host::sandbox::{Digest, Failure, Refusal, Sandbox};
+
+use super::{sandbox, sandbox_with};
+use crate::guests::{Condition, ENDLESS, Manifest, with_metadata};
+
+async fn refusal(bytes: Vec<u8>) -> Refusal {
+    sandbox().admit(bytes).await.unwrap_err()
+}
+
+/// The code, and that the text says what is needed to act on it.
+async fn refused(bytes: Vec<u8>, code: &str, says: &str) {
+    let refusal = refusal(bytes).await;
+    assert_eq!(refusal.code(), code, "{refusal}");
+    assert!(refusal.to_string().contains(says), "{refusal}");
+}
+
+fn text(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_core_module_with_metadata_is_admitted_and_loaded() {
+    let sandbox = sandbox();
+    let module = Condition::default().module();
+    let admitted = sandbox.admit(module.clone()).await.unwrap();
+    assert_eq!(admitted.digest, Digest::of(&module));
+    assert_eq!(admitted.abi, "meed:condition/condition@1.0.0");
+    assert_eq!(admitted.bytes, module.len());
+    assert_eq!(
+        (admitted.manifest.name.as_str(), admitted.manifest.version.as_str()),
+        ("honest", "1.2.3")
+    );
+    assert_eq!(admitted.manifest.params_schema, serde_json::json!({"type": "object"}));
+    assert_eq!(sandbox.loaded(admitted.digest).unwrap().digest(), admitted.digest);
+}
+
+#[tokio::test]
+async fn a_component_is_admitted() {
+    sandbox().admit(Condition::default().component()).await.unwrap();
+}
+
+#[tokio::test]
+async fn exports_beyond_the_world_are_tolerated() {
+    let items = r#"(func (export "surplus") (result i32) (i32.const 1))"#.to_owned();
+    sandbox()
+        .admit(
+            Condition {
+                items,
+                ..Condition::default()
+            }
+            .module(),
+        )
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_webassembly() {
+    refused(Vec::new(), "not-wasm", "empty").await;
+    refused(b"(module)".to_vec(), "not-wasm", "\\0asm").await;
+    refused(b"\x7fELF\x02\x01\x01".to_vec(), "not-wasm", "machine code").await;
+    refused(b"\0asm\x02\0\0\0".to_vec(), "not-wasm", "unknown version").await;
+    refused(b"\0as".to_vec(), "not-wasm", "\\0asm").await;
+}
+
+#[tokio::test]
+async fn what_is_too_large() {
+    let mut bytes = Condition::default().module();
+    bytes.resize((1 << 20) + 1, 0);
+    refused(bytes, "too-large", "1048577 bytes, the limit is 1048576").await;
+}
+
+#[tokio::test]
+async fn what_was_cut_or_filled_with_garbage() {
+    let module = Condition::default().module();
+    for end in [9, module.len() / 2, module.len() - 1] {
+        refused(module[..end].to_vec(), "malformed", "").await;
+    }
+    refused([b"\0asm\x01\0\0\0", &[0xff; 64][..]].concat(), "malformed", "").await;
+}
+
+#[tokio::test]
+async fn a_core_module_without_metadata() {
+    refused(text(&Condition::default().text()), "no-metadata", "component-type").await;
+}
+
+#[tokio::test]
+async fn a_core_module_with_broken_metadata() {
+    let module = text(r#"(module (@custom "component-type:broken" "\00\01\02\03"))"#);
+    refused(module, "wrong-world", "").await;
+}
+
+#[tokio::test]
+async fn an_import_from_wasi() {
+    let imports = r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#;
+    refused(
+        Condition {
+            imports,
+            ..Condition::default()
+        }
+        .module(),
+        "import-not-allowed",
+        "wasi_snapshot_preview1",
+    )
+    .await;
+    let component = text(r#"(component (import "wasi:cli/exit@0.2.0" (instance)))"#);
+    refused(component, "import-not-allowed", "\"wasi:cli/exit@0.2.0\"").await;
+}
+
+#[tokio::test]
+async fn an_import_of_another_version_of_our_own_interfaces() {
+    let component = text(r#"(component (import "meed:condition/log@1.0.1" (instance)))"#);
+    refused(component, "import-not-allowed", "\"meed:condition/log@1.0.1\"").await;
+}
+
+#[tokio::test]
+async fn an_import_that_our_log_does_not_have() {
+    let imports = r#"(import "meed:condition/log@1.0.0" "shout" (func (param i32 i32)))"#;
+    refused(
+        Condition {
+            imports,
+            ..Condition::default()
+        }
+        .module(),
+        "wrong-world",
+        "shout",
+    )
+    .await;
+    let component = text(r#"(component (import "meed:condition/log@1.0.0" (instance (export "shout" (func)))))"#);
+    refused(component, "wrong-world", "shout").await;
+}
+
+#[tokio::test]
+async fn a_component_of_another_world() {
+    refused(text("(component)"), "wrong-world", "no export `bind`").await;
+    let component = text(
+        r#"(component
+            (core module $m (func (export "f") (result i32) (i32.const 1)))
+            (core instance $i (instantiate $m))
+            (func $f (result u32) (canon lift (core func $i "f")))
+            (export "describe" (func $f)) (export "bind" (func $f)) (export "evaluate" (func $f)))"#,
+    );
+    refused(component, "wrong-world", "bind").await;
+}
+
+#[tokio::test]
+async fn a_module_that_lacks_what_its_metadata_promises() {
+    let text = Condition::default().text().replace(r#"(export "evaluate")"#, "");
+    refused(with_metadata(&text), "wrong-world", "evaluate").await;
+}
+
+#[tokio::test]
+async fn a_module_that_is_not_valid() {
+    let items = "(func (result i32))".to_owned();
+    refused(
+        Condition {
+            items,
+            ..Condition::default()
+        }
+        .module(),
+        "wrong-world",
+        "type mismatch",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn proposals_that_are_switched_off() {
+    for (items, says) in [
+        ("(func $f (return_call $f))", "tail calls"),
+        ("(memory $second 1)", "memories"),
+        ("(memory $wide i64 1)", "memories"),
+        ("(tag $tag)", "exceptions"),
+        ("(type (struct))", "gc"),
+        ("(func (param (ref func)))", "function references"),
+        ("(func (drop (i32.atomic.load (i32.const 0))))", "threads"),
+        (
+            "(func (drop (f32x4.relaxed_min (v128.const i64x2 0 0) (v128.const i64x2 0 0))))",
+            "relaxed",
+        ),
+    ] {
+        let module = Condition {
+            items: items.to_owned(),
+            ..Condition::default()
+        }
+        .module();
+        let refusal = refusal(module).await;
+        assert!(
+            ["does-not-compile", "structure-limit", "wrong-world"].contains(&refusal.code()),
+            "{items}: {refusal}"
+        );
+        assert!(refusal.to_string().contains(says), "{items}: {refusal}");
+    }
+}
+
+/// Within every structural limit, and still seconds and more than a hundred megabytes of compiling: thousands of
+/// branches past hundreds of living locals.
+fn bomb(functions: usize) -> Vec<u8> {
+    const BLOCKS: usize = 4_000;
+    const LOCALS: usize = 500;
+    let mut items = format!("(func {} {}", "(local i32) ".repeat(LOCALS), "(block ".repeat(BLOCKS));
+    for i in 0..BLOCKS {
+        let (tested, written, read) = (i % LOCALS, i * 13 % LOCALS, i * 7 % LOCALS);
+        let _ = write!(
+            items,
+            "(br_if 0 (local.get {tested})) (local.set {written} (local.get {read})))"
+        );
+    }
+    items.push(')');
+    Condition {
+        items: items.repeat(functions),
+        ..Condition::default()
+    }
+    .module()
+}
+
+async fn limited(sandbox: &Sandbox, bomb: Vec<u8>, says: &str) {
+    let refusal = sandbox.admit(bomb).await.unwrap_err();
+    assert_eq!(refusal.code(), "compile-limit", "{refusal}");
+    assert!(refusal.to_string().contains(says), "{refusal}");
+    // Nothing is broken by it.
+    sandbox.admit(Condition::default().module()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_compile_bomb_is_killed_when_its_processor_time_is_over() {
+    let sandbox = sandbox_with(|settings| settings.compile.cpu_seconds = 1);
+    limited(&sandbox, bomb(8), "1 s of processor time").await;
+}
+
+#[tokio::test]
+async fn a_compile_bomb_is_killed_when_its_time_is_over() {
+    let sandbox = sandbox_with(|settings| settings.compile.wall_seconds = 1);
+    limited(&sandbox, bomb(8), "longer than 1 s").await;
+}
+
+#[tokio::test]
+async fn a_compile_bomb_is_killed_when_its_memory_is_over() {
+    let sandbox = sandbox_with(|settings| settings.compile.memory_bytes = 128 << 20);
+    limited(&sandbox, bomb(1), "128 MiB of memory").await;
+}
+
+#[tokio::test]
+async fn machine_code_beyond_the_limit() {
+    let sandbox = sandbox_with(|settings| settings.compile.code_bytes = 1024);
+    let refusal = sandbox.admit(Condition::default().module()).await.unwrap_err();
+    assert_eq!(refusal.code(), "compile-limit");
+    assert!(refusal.to_string().contains("1024 bytes of machine code"), "{refusal}");
+}
+
+#[tokio::test]
+async fn without_a_compiler_nobody_blames_the_upload() {
+    let sandbox = Sandbox::new(&meed_host::sandbox::Settings::default(), "/nowhere/meed".into(), None).unwrap();
+    let refusal = sandbox.admit(Condition::default().module()).await.unwrap_err();
+    assert_eq!(refusal.code(), "unavailable");
+    assert!(refusal.is_temporary());
+}
+
+#[tokio::test]
+async fn a_plugin_that_cannot_describe_itself() {
+    let failure = |describe| async move {
+        match refusal(
+            Condition {
+                describe,
+                ..Condition::default()
+            }
+            .module(),
+        )
+        .await
+        {
+            Refusal::Describe(failure) => failure,
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!(failure(ENDLESS).await, Failure::OutOfFuel { limit: 10_000_000 });
+    assert_eq!(failure("unreachable").await.code(), "trap");
+    assert_eq!(
+        failure("(drop (memory.grow (i32.const 31)))").await.code(),
+        "memory-limit"
+    );
+}
+
+#[tokio::test]
+async fn a_start_function_runs_under_the_limits_of_the_call() {
+    let items = "(func $start (loop $again (br $again))) (start $start)".to_owned();
+    let refusal = refusal(
+        Condition {
+            items,
+            ..Condition::default()
+        }
+        .module(),
+    )
+    .await;
+    assert_eq!(refusal, Refusal::Describe(Failure::OutOfFuel { limit: 10_000_000 }));
+}
+
+#[tokio::test]
+async fn a_start_function_with_endless_fuel_ends_at_the_deadline() {
+    let sandbox = sandbox_with(|settings| {
+        settings.call.setup_fuel = u64::MAX / 2;
+        settings.call.setup_deadline_ms = 100;
+    });
+    let items = "(func $start (loop $again (br $again))) (start $start)".to_owned();
+    let refusal = sandbox
+        .admit(
+            Condition {
+                items,
+                ..Condition::default()
+            }
+            .module(),
+        )
+        .await
+        .unwrap_err();
+    assert!(matches!(refusal, Refusal::Describe(Failure::Deadline(_))), "{refusal}");
+    assert!(refusal.is_temporary());
+}
+
+#[tokio::test]
+async fn data_outside_memory_is_a_trap_at_the_start() {
+    let items = r#"(data (i32.const 0x7fffffff) "x")"#.to_owned();
+    let refusal = refusal(
+        Condition {
+            items,
+            ..Condition::default()
+        }
+        .module(),
+    )
+    .await;
+    assert!(matches!(refusal, Refusal::Describe(Failure::Trap(_))), "{refusal}");
+}
+
+#[tokio::test]
+async fn manifests_that_break_the_contract() {
+    type Change = fn(&mut Manifest);
+    let faults: [(Change, &str); 16] = [
+        (
+            |manifest| manifest.name = "Login Streak".to_owned(),
+            "name \"Login Streak\" must be kebab-case",
+        ),
+        (|manifest| manifest.name = String::new(), "name \"\""),
+        (|manifest| manifest.name = "-a".to_owned(), "name \"-a\""),
+        (|manifest| manifest.name = "a--b".to_owned(), "name \"a--b\""),
+        (|manifest| manifest.name = "a".repeat(65), "at most 64"),
+        (
+            |manifest| manifest.version = "1.0".to_owned(),
+            "version \"1.0\" must be semver",
+        ),
+        (|manifest| manifest.version = "v1.0.0".to_owned(), "version \"v1.0.0\""),
+        (|manifest| manifest.title = "  ".to_owned(), "title must not be empty"),
+        (
+            |manifest| manifest.title = "x".repeat(201),
+            "title has 201 bytes, the limit is 200",
+        ),
+        (
+            |manifest| manifest.description = "\u{1b}[2J".to_owned(),
+            "description \" [2J\" has control characters",
+        ),
+        (
+            |manifest| manifest.params_schema = "{".to_owned(),
+            "params-schema is not JSON",
+        ),
+        (
+            |manifest| manifest.params_schema = "true".to_owned(),
+            "\"type\": \"object\"",
+        ),
+        (
+            |manifest| manifest.params_schema = r#"{"type":"array"}"#.to_owned(),
+            "\"type\": \"object\"",
+        ),
+        (
+            |manifest| manifest.params_schema = r#"{"type":"object","properties":{"a":{"type":"nothing"}}}"#.to_owned(),
+            "params-schema: ",
+        ),
+        (
+            |manifest| {
+                manifest.params_schema = r#"{"type":"object","$ref":"https://example.com/schema.json"}"#.to_owned();
+            },
+            "params-schema: ",
+        ),
+        (
+            |manifest| {
+                manifest.params_schema =
+                    r#"{"type":"object","$schema":"http://json-schema.org/draft-07/schema#"}"#.to_owned();
+            },
+            "2020-12",
+        ),
+    ];
+    let sandbox = sandbox();
+    for (change, says) in faults {
+        let mut condition = Condition::default();
+        change(&mut condition.manifest);
+        let refusal = sandbox.admit(condition.module()).await.unwrap_err();
+        assert_eq!(refusal.code(), "bad-manifest", "{refusal}");
+        assert!(refusal.to_string().contains(says), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn schemas_that_cost_too_much_to_read() {
+    let sandbox = sandbox();
+    for (schema, says) in [
+        (
+            format!(
+                r#"{{"type":"object","allOf":[{}{{}}]}}"#,
+                r#"{"pattern":"a"},"#.repeat(65)
+            ),
+            "65 patterns in params-schema, the limit is 64",
+        ),
+        (
+            r#"{"type":"object","propertyNames":{"pattern":"(((a{100}){100}){100})"}}"#.to_owned(),
+            "params-schema: ",
+        ),
+        (
+            r#"{"type":"object","propertyNames":{"pattern":"(?=a)(a+)+$"}}"#.to_owned(),
+            "params-schema: ",
+        ),
+        (
+            r#"{"type":"object","title":"\u0000"}"#.to_owned(),
+            "must not contain NUL",
+        ),
+        (
+            format!("{}{}", "[".repeat(200), "]".repeat(200)),
+            "params-schema is not JSON: recursion limit",
+        ),
+    ] {
+        let mut condition = Condition::default();
+        condition.manifest.params_schema = schema;
+        let refusal = sandbox.admit(condition.module()).await.unwrap_err();
+        assert_eq!(refusal.code(), "bad-manifest", "{refusal}");
+        assert!(refusal.to_string().contains(says), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_beyond_the_limit() {
+    let sandbox = sandbox_with(|settings| settings.call.schema_bytes = 30);
+    let mut condition = Condition::default();
+    condition.manifest.params_schema = r#"{"type":"object","title":"abc"}"#.to_owned();
+    let refusal = sandbox.admit(condition.module()).await.unwrap_err();
+    assert!(
+        refusal
+            .to_string()
+            .contains("params-schema has 31 bytes, the limit is 30"),
+        "{refusal}"
+    );
+}
