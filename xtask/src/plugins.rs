@@ -24,6 +24,10 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
         for name in &names {
             cargo.args(["--package", name]);
         }
+        // Cargo puts them back, also those that are up to date; what it does not put back is no plugin any more.
+        for name in &names {
+            let _ = fs::remove_file(artefact(workspace, name));
+        }
         // These would replace the flags in .cargo/config.toml, which give a plugin its small stack.
         cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
         run(&mut cargo)?;
@@ -71,9 +75,14 @@ fn names(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Where cargo puts what it builds from this crate.
+fn artefact(workspace: &Workspace, name: &str) -> PathBuf {
+    let folder = workspace.target.join(TARGET).join(PROFILE);
+    folder.join(format!("{}.wasm", name.replace('-', "_")))
+}
+
 /// Copies what cargo built next to each other, under the names of the crates, and nothing older.
 fn collect(workspace: &Workspace, names: &[String]) -> Result<PathBuf> {
-    let built = workspace.target.join(TARGET).join(PROFILE);
     let plugins = workspace.target.join("plugins");
     fs::create_dir_all(&plugins).with_context(|| format!("create {}", plugins.display()))?;
     for entry in fs::read_dir(&plugins)? {
@@ -85,7 +94,7 @@ fn collect(workspace: &Workspace, names: &[String]) -> Result<PathBuf> {
         }
     }
     for name in names {
-        let from = built.join(format!("{}.wasm", name.replace('-', "_")));
+        let from = artefact(workspace, name);
         let to = plugins.join(format!("{name}.wasm"));
         let bytes = fs::copy(&from, &to).with_context(|| {
             format!(
