@@ -124,7 +124,7 @@ impl<A> Query<A> {
         self
     }
 
-    pub(crate) fn to_wire(&self) -> wire::Query {
+    pub(crate) fn into_wire(self) -> wire::Query {
         let query = match self.measure {
             Measure::Count => wire::Query::Count,
             Measure::Sum => wire::Query::Sum,
@@ -133,7 +133,7 @@ impl<A> Query<A> {
             Measure::First => wire::Query::First,
             Measure::Last => wire::Query::Last,
         };
-        query(self.selection.clone())
+        query(self.selection)
     }
 }
 
