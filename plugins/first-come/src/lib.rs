@@ -1,1 +1,41 @@
-//! x
+//! First come, first served: everybody is eligible as long as the event runs and there is stock, which the server
+//! checks for every event.
+
+use meed_plugin_sdk::prelude::*;
+
+struct FirstCome;
+
+impl Condition for FirstCome {
+    const TITLE: &'static str = "First come, first served";
+    const DESCRIPTION: &'static str = "Everybody is eligible. The stock of the rewards decides who gets one.";
+    type Params = ();
+    type Plan = ();
+
+    fn plan(_params: &()) {}
+
+    fn decide(_params: &(), _context: &Context, _facts: ()) -> Decision {
+        Decision::eligible()
+    }
+}
+
+meed_plugin_sdk::export!(FirstCome);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meed_plugin_sdk::testing;
+
+    #[test]
+    fn everybody_is_eligible() {
+        let rule = testing::bind::<FirstCome>("{}").unwrap();
+        assert_eq!(
+            rule.decide(testing::context("2026-03-02T09:00[Asia/Seoul]"), ()),
+            Decision::eligible()
+        );
+    }
+
+    #[test]
+    fn there_is_nothing_to_fill_in() {
+        assert!(testing::bind::<FirstCome>(r#"{"days": 7}"#).is_err());
+    }
+}

@@ -1,0 +1,108 @@
+//! From the contract's three functions to a [`Condition`], and the macro that exports them.
+
+use crate::bindings::Guest;
+use crate::bindings::types as wire;
+use crate::{Condition, Context, Decision, Issue, Plan, params};
+use std::marker::PhantomData;
+
+/// Makes a crate the plugin of this condition. Its name and version are those of the package.
+///
+/// ```
+/// # use meed_plugin_sdk::prelude::*;
+/// struct Anybody;
+///
+/// impl Condition for Anybody {
+///     const TITLE: &'static str = "Anybody";
+///     const DESCRIPTION: &'static str = "Everybody is eligible.";
+///     type Params = ();
+///     type Plan = ();
+///
+///     fn plan(_: &()) {}
+///
+///     fn decide(_: &(), _: &Context, _: ()) -> Decision {
+///         Decision::eligible()
+///     }
+/// }
+///
+/// meed_plugin_sdk::export!(Anybody);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! export {
+    ($condition:ty) => {
+        const _: () = {
+            impl $crate::__private::Package for $condition {
+                const NAME: &'static str = env!("CARGO_PKG_NAME");
+                const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+            }
+
+            type Exported = $crate::__private::Plugin<$condition>;
+    $crate::bindings::export_world!(Exported with_types_in $crate::bindings);
+        };
+    };
+}
+
+/// The package a condition is exported from.
+#[doc(hidden)]
+pub trait Package {
+    const NAME: &'static str;
+    const VERSION: &'static str;
+}
+
+/// The exports of a condition.
+#[doc(hidden)]
+pub struct Plugin<C>(PhantomData<C>);
+
+impl<C: Condition + Package> Guest for Plugin<C> {
+    fn describe() -> wire::Manifest {
+        wire::Manifest {
+            name: C::NAME.to_owned(),
+            version: C::VERSION.to_owned(),
+            title: C::TITLE.to_owned(),
+            description: C::DESCRIPTION.to_owned(),
+            params_schema: params::schema::<C::Params>(),
+        }
+    }
+
+    fn bind(params: String) -> Result<wire::Binding, Vec<Issue>> {
+        let issue = |issue: Issue| wire::Issue {
+            path: issue.path,
+            message: issue.message,
+        };
+        bind::<C>(params).map_err(|issues| issues.into_iter().map(issue).collect())
+    }
+
+    fn evaluate(context: wire::Context, state: Vec<u8>, facts: Vec<wire::Fact>) -> Result<Decision, String> {
+        evaluate::<C>(context, &state, facts)
+    }
+}
+
+/// The plan of these params. The state is their text: it is short, and reading it again is quicker than any detour.
+pub(crate) fn bind<C: Condition>(text: String) -> Result<wire::Binding, Vec<Issue>> {
+    let params = params::read::<C::Params>(text.as_bytes()).map_err(|issue| vec![issue])?;
+    let issues = C::check(&params);
+    if !issues.is_empty() {
+        return Err(issues);
+    }
+    let mut queries = Vec::new();
+    C::plan(&params).ask(&mut queries);
+    Ok(wire::Binding {
+        queries,
+        state: text.into_bytes(),
+    })
+}
+
+/// The decision of a condition that was bound to `state`.
+pub(crate) fn evaluate<C: Condition>(
+    context: wire::Context,
+    state: &[u8],
+    facts: Vec<wire::Fact>,
+) -> Result<Decision, String> {
+    let params = params::read::<C::Params>(state).map_err(|_| "The state is not what bind returned.")?;
+    let context = Context::try_from(context)?;
+    let mut facts = facts.into_iter();
+    match C::plan(&params).read(&mut facts) {
+        Some(typed) if facts.len() == 0 => Ok(C::decide(&params, &context, typed)),
+        _ => Err(String::from("The facts are not the answers to the queries.")),
+    }
+}

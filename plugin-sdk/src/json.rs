@@ -1,0 +1,239 @@
+//! Reads JSON, no more of it than params need.
+//!
+//! A parser of our own, because it is the largest part of a small plugin: a general one with a tree of values is
+//! 18 KiB of Wasm, this is 2. It never recurses by itself, so the input cannot exhaust the stack. The server has parsed
+//! and validated the text before: a fault here is a plain issue without a line and a column.
+
+use crate::Issue;
+
+/// A JSON text that is read from left to right.
+#[doc(hidden)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
+        Self { rest: text }
+    }
+
+    /// Nothing may follow.
+    pub(crate) fn end(&mut self) -> Result<(), Issue> {
+        self.skip_whitespace();
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(fault("This must be one JSON value and no more."))
+        }
+    }
+
+    /// Enters an object or array; whether it has anything in it.
+    pub fn open(&mut self, open: u8, close: u8) -> Result<bool, Issue> {
+        if !self.accept(open) {
+            return Err(fault(if open == b'{' {
+                "This must be an object."
+            } else {
+                "This must be an array."
+            }));
+        }
+        Ok(!self.accept(close))
+    }
+
+    /// Goes on after an element; whether there is another.
+    pub fn more(&mut self, close: u8) -> Result<bool, Issue> {
+        if self.accept(b',') {
+            return Ok(true);
+        }
+        if self.accept(close) {
+            Ok(false)
+        } else {
+            Err(fault("This must be valid JSON."))
+        }
+    }
+
+    /// The name of the next member of an object.
+    pub fn key(&mut self) -> Result<String, Issue> {
+        let key = self.string()?;
+        if self.accept(b':') {
+            Ok(key)
+        } else {
+            Err(fault("This must be valid JSON."))
+        }
+    }
+
+    pub(crate) fn boolean(&mut self) -> Result<bool, Issue> {
+        self.skip_whitespace();
+        let (flag, rest) = match self.rest {
+            [b't', b'r', b'u', b'e', rest @ ..] => (true, rest),
+            [b'f', b'a', b'l', b's', b'e', rest @ ..] => (false, rest),
+            _ => return Err(fault("This must be true or false.")),
+        };
+        self.rest = rest;
+        Ok(flag)
+    }
+
+    /// A whole number. For JSON Schema 7.0 is one, so a fraction of zeros is fine; an exponent is not.
+    pub(crate) fn integer(&mut self) -> Result<i64, Issue> {
+        let negative = self.accept(b'-');
+        self.whole_number(negative)
+            .ok_or_else(|| fault("This must be a whole number, written in digits."))
+    }
+
+    fn whole_number(&mut self, negative: bool) -> Option<i64> {
+        // Summed up below zero, where there is room for one more.
+        let mut number = 0i64;
+        let mut digits = 0;
+        while let [digit @ b'0'..=b'9', rest @ ..] = self.rest {
+            number = number.checked_mul(10)?.checked_sub(i64::from(digit - b'0'))?;
+            digits += 1;
+            self.rest = rest;
+        }
+        if let [b'.', b'0', rest @ ..] = self.rest {
+            self.rest = rest;
+            while let [b'0', rest @ ..] = self.rest {
+                self.rest = rest;
+            }
+        }
+        if digits == 0 || matches!(self.rest, [b'.' | b'e' | b'E' | b'0'..=b'9', ..]) {
+            return None;
+        }
+        if negative { Some(number) } else { number.checked_neg() }
+    }
+
+    pub(crate) fn string(&mut self) -> Result<String, Issue> {
+        let text = if self.accept(b'"') { self.rest_of_string() } else { None };
+        text.ok_or_else(|| fault("This must be a text."))
+    }
+
+    fn rest_of_string(&mut self) -> Option<String> {
+        let mut text = Vec::new();
+        loop {
+            match self.next()? {
+                b'"' => return String::from_utf8(text).ok(),
+                b'\\' => text.extend_from_slice(self.escaped()?.encode_utf8(&mut [0; 4]).as_bytes()),
+                byte => text.push(byte),
+            }
+        }
+    }
+
+    /// The character behind a backslash.
+    fn escaped(&mut self) -> Option<char> {
+        Some(match self.next()? {
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = self.code_unit()?;
+                let code = if first & 0xfc00 == 0xd800 && self.next()? == b'\\' && self.next()? == b'u' {
+                    // A character above U+FFFF is written as two surrogates.
+                    let second = self.code_unit()?;
+                    0x1_0000 + ((first - 0xd800) << 10) + second.checked_sub(0xdc00).filter(|low| *low < 0x400)?
+                } else {
+                    first
+                };
+                char::from_u32(code)?
+            }
+            other @ (b'"' | b'\\' | b'/') => char::from(other),
+            _ => return None,
+        })
+    }
+
+    /// Four hexadecimal digits.
+    fn code_unit(&mut self) -> Option<u32> {
+        (0..4).try_fold(0, |code, _| Some(code * 16 + char::from(self.next()?).to_digit(16)?))
+    }
+
+    #[inline(never)]
+    fn accept(&mut self, byte: u8) -> bool {
+        self.skip_whitespace();
+        match self.rest {
+            [first, rest @ ..] if *first == byte => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn skip_whitespace(&mut self) {
+        while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+}
+
+/// An issue at the value that is being read.
+#[inline(never)]
+pub(crate) fn fault(message: &str) -> Issue {
+    Issue::at("", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_unescaped() {
+        let text = r#" "a\"b\\\/\n\t\u00e9\ud83d\ude00é" "#;
+        let mut reader = Reader::new(text.as_bytes());
+        assert_eq!(reader.string().unwrap(), "a\"b\\/\n\té😀é");
+        reader.end().unwrap();
+    }
+
+    #[test]
+    fn broken_texts_are_refused() {
+        for text in [
+            r#""a"#,
+            r#""\x""#,
+            r#""\u12""#,
+            r#""\ud83d""#,
+            r#""\ud83d\u0041""#,
+            r#""\udc00\ud800""#,
+            "7",
+            "",
+        ] {
+            assert!(Reader::new(text.as_bytes()).string().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_read() {
+        for (text, number) in [
+            ("0", 0),
+            (" -7", -7),
+            ("7.00", 7),
+            ("-9223372036854775808", i64::MIN),
+            ("9223372036854775807", i64::MAX),
+        ] {
+            assert_eq!(Reader::new(text.as_bytes()).integer().unwrap(), number);
+        }
+        for text in [
+            "7.5",
+            "7.",
+            "1e3",
+            "1.0e3",
+            "9223372036854775808",
+            "-",
+            "",
+            "\"7\"",
+            "true",
+        ] {
+            assert!(Reader::new(text.as_bytes()).integer().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_may_follow() {
+        let mut reader = Reader::new(b"true false");
+        assert!(reader.boolean().unwrap());
+        assert!(reader.end().is_err());
+    }
+}

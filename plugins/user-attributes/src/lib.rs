@@ -1,0 +1,203 @@
+//! Be of a level, a region, a world or a platform.
+//!
+//! A user has attributes that the operator's systems set. Every attribute that the params name must fit, and every one
+//! that does not gives its own reason.
+
+use meed_plugin_sdk::prelude::*;
+
+/// What the user's attributes must be. Give at least one.
+#[derive(Params)]
+#[param(example = {"minLevel": 10, "region": "KR"})]
+struct UserAttributesParams {
+    /// The attribute `level` must be a whole number and at least this.
+    #[param(minimum = 1, maximum = 1_000_000, example = 10)]
+    min_level: Option<i64>,
+    /// The attribute `region` must be exactly this.
+    #[param(min_length = 1, max_length = 64, example = "KR")]
+    region: Option<String>,
+    /// The attribute `worldType` must be exactly this.
+    #[param(min_length = 1, max_length = 64, example = "seasonal")]
+    world_type: Option<String>,
+    /// The attribute `platform` must be exactly this.
+    #[param(min_length = 1, max_length = 64, example = "ios")]
+    platform: Option<String>,
+}
+
+/// An attribute that has to be one exact text.
+struct Expected<'a> {
+    attribute: &'static str,
+    text: &'a str,
+    code: &'static str,
+    called: &'static str,
+}
+
+impl UserAttributesParams {
+    fn expected(&self) -> impl Iterator<Item = Expected<'_>> {
+        [
+            ("region", &self.region, "wrong-region", "region"),
+            ("worldType", &self.world_type, "wrong-world-type", "type of world"),
+            ("platform", &self.platform, "wrong-platform", "platform"),
+        ]
+        .into_iter()
+        .filter_map(|(attribute, text, code, called)| {
+            Some(Expected {
+                attribute,
+                text: text.as_deref()?,
+                code,
+                called,
+            })
+        })
+    }
+}
+
+struct UserAttributes;
+
+impl Condition for UserAttributes {
+    const TITLE: &'static str = "User attributes";
+    const DESCRIPTION: &'static str = "The user is of a minimum level, or of a region, type of world or platform.";
+    type Params = UserAttributesParams;
+    type Plan = (Option<Attribute>, Vec<Attribute>);
+
+    fn check(params: &UserAttributesParams) -> Vec<Issue> {
+        if params.min_level.is_none() && params.expected().next().is_none() {
+            return vec![Issue::at(
+                "",
+                "Give at least one of `minLevel`, `region`, `worldType` and `platform`.",
+            )];
+        }
+        Vec::new()
+    }
+
+    fn plan(params: &UserAttributesParams) -> (Option<Attribute>, Vec<Attribute>) {
+        let level = params.min_level.map(|_| attribute("level"));
+        (
+            level,
+            params
+                .expected()
+                .map(|expected| attribute(expected.attribute))
+                .collect(),
+        )
+    }
+
+    fn decide(
+        params: &UserAttributesParams,
+        _context: &Context,
+        (level, texts): (Option<Option<String>>, Vec<Option<String>>),
+    ) -> Decision {
+        let mut decision = Decision::eligible();
+        if let (Some(minimum), Some(level)) = (params.min_level, level) {
+            decision = check_level(decision, level.as_deref(), minimum);
+        }
+        for (Expected { text, code, called, .. }, actual) in params.expected().zip(texts) {
+            if actual.as_deref() != Some(text) {
+                decision = decision.refuse(code, format!("Your {called} must be {text}."));
+            }
+        }
+        decision
+    }
+}
+
+fn check_level(decision: Decision, level: Option<&str>, minimum: i64) -> Decision {
+    let Some(text) = level else {
+        return decision.refuse(
+            "level-missing",
+            format!("You need level {minimum}, but your level is not known."),
+        );
+    };
+    let Ok(level) = text.parse::<i64>() else {
+        return decision.refuse(
+            "level-not-a-number",
+            format!("You need level {minimum}, but yours is “{text}”."),
+        );
+    };
+    let decision = decision.progress("level", level, minimum);
+    if level >= minimum {
+        return decision;
+    }
+    decision.refuse(
+        "level-too-low",
+        format!("You need level {minimum}, but you are at level {level}."),
+    )
+}
+
+meed_plugin_sdk::export!(UserAttributes);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meed_plugin_sdk::testing;
+
+    fn decide(params: &str, level: Option<Option<&str>>, texts: &[Option<&str>]) -> Decision {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let facts = (level.map(owned), texts.iter().copied().map(owned).collect());
+        let rule = testing::bind::<UserAttributes>(params).unwrap();
+        rule.decide(testing::context("2026-03-02T09:00[Asia/Seoul]"), facts)
+    }
+
+    fn codes(decision: &Decision) -> Vec<&str> {
+        decision.reasons.iter().map(|reason| reason.code.as_str()).collect()
+    }
+
+    #[test]
+    fn a_level_is_a_minimum() {
+        let params = r#"{"minLevel": 10}"#;
+        assert_eq!(
+            decide(params, Some(Some("12")), &[]),
+            Decision::eligible().progress("level", 10, 10)
+        );
+        let decision = decide(params, Some(Some("7")), &[]);
+        assert!(!decision.eligible);
+        assert_eq!(codes(&decision), ["level-too-low"]);
+        assert_eq!((decision.progress[0].current, decision.progress[0].target), (7, 10));
+    }
+
+    #[test]
+    fn a_level_that_is_no_level_is_not_eligible() {
+        assert_eq!(codes(&decide(r#"{"minLevel": 1}"#, Some(None), &[])), ["level-missing"]);
+        assert_eq!(
+            codes(&decide(r#"{"minLevel": 1}"#, Some(Some("gold")), &[])),
+            ["level-not-a-number"]
+        );
+        assert_eq!(
+            codes(&decide(r#"{"minLevel": 1}"#, Some(Some("7.5")), &[])),
+            ["level-not-a-number"]
+        );
+    }
+
+    #[test]
+    fn the_other_attributes_are_compared_exactly() {
+        let params = r#"{"region": "KR", "platform": "ios"}"#;
+        assert_eq!(decide(params, None, &[Some("KR"), Some("ios")]), Decision::eligible());
+        assert_eq!(
+            codes(&decide(params, None, &[Some("kr"), None])),
+            ["wrong-region", "wrong-platform"]
+        );
+    }
+
+    #[test]
+    fn every_misfit_is_told() {
+        let decision = decide(
+            r#"{"minLevel": 5, "worldType": "seasonal"}"#,
+            Some(Some("4")),
+            &[Some("classic")],
+        );
+        assert!(!decision.eligible);
+        assert_eq!(codes(&decision), ["level-too-low", "wrong-world-type"]);
+        assert_eq!(decision.reasons[1].message, "Your type of world must be seasonal.");
+    }
+
+    #[test]
+    fn only_what_is_needed_is_asked() {
+        let rule = testing::bind::<UserAttributes>(r#"{"platform": "ios"}"#).unwrap();
+        assert_eq!(*rule.plan(), (None, vec![attribute("platform")]));
+    }
+
+    #[test]
+    fn params_name_at_least_one_attribute() {
+        assert_eq!(testing::bind::<UserAttributes>("{}").unwrap_err()[0].path, "");
+        assert_eq!(
+            testing::bind::<UserAttributes>(r#"{"region": ""}"#).unwrap_err()[0].path,
+            "/region"
+        );
+    }
+}
