@@ -1,6 +1,6 @@
 //! The trait a rule implements. It must not know how a rule is called or tested.
 
-use crate::{Context, Decision, Params, Plan};
+use crate::{Context, Decision, Issue, Params, Plan};
 
 /// A rule: what it asks for and how it decides.
 ///
@@ -29,15 +29,6 @@ pub trait Condition {
 
     /// The decision on one claim.
     fn decide(params: &Self::Params, context: &Context, facts: <Self::Plan as Plan>::Facts) -> Decision;
-}
-
-/// A fault in the params, told to the operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Issue {
-    /// JSON Pointer (RFC 6901) to the faulty part, e.g. `/days`; empty means the params as a whole.
-    pub path: String,
-    /// What is wrong, with which value, and what to do.
-    pub message: String,
 }
 
 impl Issue {

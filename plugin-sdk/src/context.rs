@@ -1,6 +1,7 @@
 //! What a rule is told besides its facts. It must not know the contract's wire types beyond the conversion at the end.
 
 use crate::bindings::types as wire;
+use crate::{LocalTime, Reward};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
@@ -74,34 +75,6 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A calendar day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Date {
-    /// The year, e.g. 2026.
-    pub year: i32,
-    /// 1 to 12.
-    pub month: u8,
-    /// 1 to 31.
-    pub day: u8,
-}
-
-/// Wall-clock time in the event's zone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LocalTime {
-    /// Today.
-    pub date: Date,
-    /// 1 = Monday to 7 = Sunday (ISO 8601).
-    pub weekday: u8,
-    /// 0 to 23.
-    pub hour: u8,
-    /// 0 to 59.
-    pub minute: u8,
-    /// 0 to 59.
-    pub second: u8,
-    /// Minutes east of UTC.
-    pub utc_offset_minutes: i16,
-}
-
 /// An offer with dates, a condition and rewards. It runs from `starts` until just before `ends`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -122,19 +95,6 @@ pub struct User {
     pub id: String,
     /// When they registered.
     pub registered: Instant,
-}
-
-/// One of the event's rewards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reward {
-    /// Its id, for [`Decision::award`](crate::Decision::award).
-    pub id: String,
-    /// What it is, e.g. `POINT`, `ITEM`, `COUPON`.
-    pub kind: String,
-    /// How much of it, when that makes sense for its kind.
-    pub value: Option<i64>,
-    /// The most that this claim may be awarded; 0 means sold out.
-    pub max_quantity: u32,
 }
 
 /// 32 bytes that the server fixed before the claim and that anybody can verify after it.
@@ -167,14 +127,7 @@ impl TryFrom<wire::Context> for Context {
         let seed = wire.seed.try_into().map_err(|_| "The seed is not 32 bytes long.")?;
         Ok(Self {
             now: Instant(wire.now),
-            local: LocalTime {
-                date: wire.local.date.into(),
-                weekday: wire.local.weekday,
-                hour: wire.local.hour,
-                minute: wire.local.minute,
-                second: wire.local.second,
-                utc_offset_minutes: wire.local.utc_offset_minutes,
-            },
+            local: wire.local,
             time_zone: wire.time_zone,
             event: Event {
                 id: wire.event.id,
@@ -186,27 +139,8 @@ impl TryFrom<wire::Context> for Context {
                 id: wire.user.id,
                 registered: Instant(wire.user.registered),
             },
-            rewards: wire
-                .rewards
-                .into_iter()
-                .map(|reward| Reward {
-                    id: reward.id,
-                    kind: reward.kind,
-                    value: reward.value,
-                    max_quantity: reward.max_quantity,
-                })
-                .collect(),
+            rewards: wire.rewards,
             seed: Seed(seed),
         })
-    }
-}
-
-impl From<wire::Date> for Date {
-    fn from(date: wire::Date) -> Self {
-        Self {
-            year: date.year,
-            month: date.month,
-            day: date.day,
-        }
     }
 }

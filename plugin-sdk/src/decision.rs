@@ -1,64 +1,10 @@
-//! What a rule answers. It must not know how the answer travels beyond the conversion at the end.
+//! How a rule says what it decides: the words that build a [`Decision`]. The type itself is the contract's.
 
-use crate::Instant;
-use crate::bindings::types as wire;
-
-/// The outcome of one run of a rule: begin with [`Decision::eligible`] or [`Decision::not_yet`] and add to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
-pub struct Decision {
-    /// Whether the user has earned the rewards now.
-    pub eligible: bool,
-    /// Why, in the order in which a user should read it.
-    pub reasons: Vec<Reason>,
-    /// How far the user has come.
-    pub progress: Vec<Progress>,
-    /// Which rewards; ignored unless eligible.
-    pub awards: Awards,
-    /// When it is worth trying again, if that is known.
-    pub retry_at: Option<Instant>,
-}
-
-/// Why a rule decided as it did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// For programs: kebab-case, the same for ever, e.g. `streak-too-short`.
-    pub code: String,
-    /// For people: what is missing and what to do, e.g. "Log in on 2 more days in a row."
-    pub message: String,
-}
-
-/// How far a user has come towards one goal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
-    /// What is counted, e.g. `days`.
-    pub key: String,
-    /// How much there is; from 0 to `target`.
-    pub current: i64,
-    /// How much is needed.
-    pub target: i64,
-}
-
-/// Which rewards an eligible user gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Awards {
-    /// One of each of the event's rewards.
-    All,
-    /// These and no others, each at most once and within its `max_quantity`.
-    Chosen(Vec<Award>),
-}
-
-/// So many of one reward.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Award {
-    /// The id of one of the event's rewards.
-    pub reward_id: String,
-    /// How many of it.
-    pub quantity: u32,
-}
+use crate::{Award, Awards, Decision, Instant, Progress, Reason};
 
 impl Decision {
     /// The user has earned it: one of each of the event's rewards, unless [`award`](Self::award) chooses.
+    #[must_use]
     pub fn eligible() -> Self {
         Self {
             eligible: true,
@@ -72,6 +18,7 @@ impl Decision {
     /// The user has not earned it, at least not yet: they may always claim again.
     ///
     /// The code is for programs and never changes, the message is for people and may.
+    #[must_use]
     pub fn not_yet(code: &str, message: impl Into<String>) -> Self {
         Self {
             eligible: false,
@@ -80,7 +27,15 @@ impl Decision {
         .reason(code, message)
     }
 
+    /// Makes it "not yet", for one more reason.
+    #[must_use]
+    pub fn refuse(mut self, code: &str, message: impl Into<String>) -> Self {
+        self.eligible = false;
+        self.reason(code, message)
+    }
+
     /// Adds a reason.
+    #[must_use]
     pub fn reason(mut self, code: &str, message: impl Into<String>) -> Self {
         self.reasons.push(Reason {
             code: code.to_owned(),
@@ -90,6 +45,7 @@ impl Decision {
     }
 
     /// Adds how far the user has come. `current` is kept within 0 and `target`, so that 12 of 10 reads as 10 of 10.
+    #[must_use]
     pub fn progress(mut self, key: &str, current: impl Into<i64>, target: impl Into<i64>) -> Self {
         let target = target.into();
         let current = current.into().min(target).max(0);
@@ -102,6 +58,7 @@ impl Decision {
     }
 
     /// Chooses a reward. The first call replaces "one of each" by this choice, further calls add to it.
+    #[must_use]
     pub fn award(mut self, reward_id: &str, quantity: u32) -> Self {
         let award = Award {
             reward_id: reward_id.to_owned(),
@@ -115,46 +72,9 @@ impl Decision {
     }
 
     /// Says when it is worth trying again.
+    #[must_use]
     pub fn retry_at(mut self, instant: Instant) -> Self {
-        self.retry_at = Some(instant);
+        self.retry_at = Some(instant.millis());
         self
-    }
-}
-
-impl From<Decision> for wire::Decision {
-    fn from(decision: Decision) -> Self {
-        Self {
-            eligible: decision.eligible,
-            reasons: decision
-                .reasons
-                .into_iter()
-                .map(|reason| wire::Reason {
-                    code: reason.code,
-                    message: reason.message,
-                })
-                .collect(),
-            progress: decision
-                .progress
-                .into_iter()
-                .map(|progress| wire::Progress {
-                    key: progress.key,
-                    current: progress.current,
-                    target: progress.target,
-                })
-                .collect(),
-            awards: match decision.awards {
-                Awards::All => wire::Awards::All,
-                Awards::Chosen(chosen) => wire::Awards::Chosen(
-                    chosen
-                        .into_iter()
-                        .map(|award| wire::Award {
-                            reward_id: award.reward_id,
-                            quantity: award.quantity,
-                        })
-                        .collect(),
-                ),
-            },
-            retry_at: decision.retry_at.map(Instant::millis),
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::bindings::Guest;
 use crate::bindings::types as wire;
-use crate::{Condition, Context, Issue, Plan, params};
+use crate::{Condition, Context, Decision, Issue, Plan, params};
 use std::marker::PhantomData;
 
 /// Makes a crate the plugin of this condition. Its name and version are those of the package.
@@ -64,7 +64,7 @@ impl<C: Condition + Package> Guest for Plugin<C> {
         }
     }
 
-    fn bind(params: String) -> Result<wire::Binding, Vec<wire::Issue>> {
+    fn bind(params: String) -> Result<wire::Binding, Vec<Issue>> {
         let issue = |issue: Issue| wire::Issue {
             path: issue.path,
             message: issue.message,
@@ -72,7 +72,7 @@ impl<C: Condition + Package> Guest for Plugin<C> {
         bind::<C>(params).map_err(|issues| issues.into_iter().map(issue).collect())
     }
 
-    fn evaluate(context: wire::Context, state: Vec<u8>, facts: Vec<wire::Fact>) -> Result<wire::Decision, String> {
+    fn evaluate(context: wire::Context, state: Vec<u8>, facts: Vec<wire::Fact>) -> Result<Decision, String> {
         evaluate::<C>(context, &state, facts)
     }
 }
@@ -97,12 +97,12 @@ pub(crate) fn evaluate<C: Condition>(
     context: wire::Context,
     state: &[u8],
     facts: Vec<wire::Fact>,
-) -> Result<wire::Decision, String> {
+) -> Result<Decision, String> {
     let params = params::read::<C::Params>(state).map_err(|_| "The state is not what bind returned.")?;
     let context = Context::try_from(context)?;
     let mut facts = facts.into_iter();
     match C::plan(&params).read(&mut facts) {
-        Some(typed) if facts.len() == 0 => Ok(C::decide(&params, &context, typed).into()),
+        Some(typed) if facts.len() == 0 => Ok(C::decide(&params, &context, typed)),
         _ => Err(String::from("The facts are not the answers to the queries.")),
     }
 }

@@ -66,15 +66,15 @@ mod query;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use condition::{Condition, Issue};
-pub use context::{Context, Date, Event, Instant, LocalTime, Reward, Seed, User};
-pub use decision::{Award, Awards, Decision, Progress, Reason};
+pub use bindings::types::{
+    Award, Awards, Date, Decision, Issue, LocalTime, Progress, Reason, RewardInfo as Reward, Streak,
+};
+pub use condition::Condition;
+pub use context::{Context, Event, Instant, Seed, User};
 pub use meed_plugin_sdk_macros::Params;
 pub use params::{Param, Params};
 pub use plan::Plan;
-pub use query::{
-    Answer, Attribute, Grants, Query, Streak, attribute, count, distinct_days, first, grants, last, streak, sum,
-};
+pub use query::{Answer, Attribute, Grants, Query, attribute, count, distinct_days, first, grants, last, streak, sum};
 
 /// Everything a rule usually names.
 pub mod prelude {

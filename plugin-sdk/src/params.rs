@@ -87,6 +87,20 @@ impl Issue {
     }
 }
 
+/// A key as a part of a JSON Pointer.
+#[inline(never)]
+fn escaped(key: &str) -> String {
+    let mut part = String::new();
+    for character in key.chars() {
+        match character {
+            '~' => part.push_str("~0"),
+            '/' => part.push_str("~1"),
+            other => part.push(other),
+        }
+    }
+    part
+}
+
 /// Reads the value of a member. The key is a name that the derive wrote, so a JSON Pointer takes it as it is.
 #[doc(hidden)]
 pub fn member<P: Param>(reader: &mut Reader<'_>, key: &'static str) -> Result<P, Issue> {
@@ -214,7 +228,7 @@ impl<P: Param> Param for BTreeMap<String, P> {
         let mut more = reader.open(b'{', b'}')?;
         while more {
             let key = reader.key()?;
-            let value = P::read(reader).map_err(|issue| issue.under(&key.replace('~', "~0").replace('/', "~1")))?;
+            let value = P::read(reader).map_err(|issue| issue.under(&escaped(&key)))?;
             map.insert(key, value);
             more = reader.more(b'}')?;
         }

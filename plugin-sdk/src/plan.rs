@@ -14,12 +14,12 @@ use std::vec::IntoIter;
 /// | [`Grants`] | `i64` |
 /// | a tuple of up to six plans | a tuple of their facts |
 /// | `[P; N]`, `Vec<P>`, `Option<P>` | an array, `Vec` or `Option` of their facts |
-pub trait Plan {
+pub trait Plan: Sized {
     /// The facts that answer the queries.
     type Facts;
 
     #[doc(hidden)]
-    fn ask(&self, queries: &mut Vec<wire::Query>);
+    fn ask(self, queries: &mut Vec<wire::Query>);
 
     /// Takes its own facts from the front; `None` if they are not of its shape.
     #[doc(hidden)]
@@ -36,7 +36,7 @@ macro_rules! single {
         impl<$($generic: Answer)?> Plan for $plan {
             type Facts = $facts;
 
-            fn ask(&$self, queries: &mut Vec<wire::Query>) {
+            fn ask($self, queries: &mut Vec<wire::Query>) {
                 queries.push($query);
             }
 
@@ -52,14 +52,14 @@ macro_rules! single {
     };
 }
 
-single!(impl<A> Query<A> => A, self self.to_wire());
-single!(impl<> Attribute => Option<String>, self wire::Query::Attribute(self.0.clone()));
+single!(impl<A> Query<A> => A, self self.into_wire());
+single!(impl<> Attribute => Option<String>, self wire::Query::Attribute(self.0));
 single!(impl<> Grants => i64, self wire::Query::Grants);
 
 impl<P: Plan> Plan for Option<P> {
     type Facts = Option<P::Facts>;
 
-    fn ask(&self, queries: &mut Vec<wire::Query>) {
+    fn ask(self, queries: &mut Vec<wire::Query>) {
         if let Some(plan) = self {
             plan.ask(queries);
         }
@@ -84,8 +84,8 @@ impl<P: Plan> Plan for Option<P> {
 impl<P: Plan> Plan for Vec<P> {
     type Facts = Vec<P::Facts>;
 
-    fn ask(&self, queries: &mut Vec<wire::Query>) {
-        self.iter().for_each(|plan| plan.ask(queries));
+    fn ask(self, queries: &mut Vec<wire::Query>) {
+        self.into_iter().for_each(|plan| plan.ask(queries));
     }
 
     fn read(&self, facts: &mut IntoIter<wire::Fact>) -> Option<Self::Facts> {
@@ -100,8 +100,8 @@ impl<P: Plan> Plan for Vec<P> {
 impl<P: Plan, const N: usize> Plan for [P; N] {
     type Facts = [P::Facts; N];
 
-    fn ask(&self, queries: &mut Vec<wire::Query>) {
-        self.iter().for_each(|plan| plan.ask(queries));
+    fn ask(self, queries: &mut Vec<wire::Query>) {
+        self.into_iter().for_each(|plan| plan.ask(queries));
     }
 
     fn read(&self, facts: &mut IntoIter<wire::Fact>) -> Option<Self::Facts> {
@@ -120,7 +120,7 @@ macro_rules! tuples {
         impl<$($plan: Plan),*> Plan for ($($plan,)*) {
             type Facts = ($($plan::Facts,)*);
 
-            fn ask(&self, queries: &mut Vec<wire::Query>) {
+            fn ask(self, queries: &mut Vec<wire::Query>) {
                 let ($($plan,)*) = self;
                 $($plan.ask(queries);)*
             }

@@ -1,7 +1,7 @@
 //! What a rule may ask: builders of single queries, each bound to the type of its fact.
 
 use crate::bindings::types as wire;
-use crate::{Date, Instant};
+use crate::{Instant, Streak};
 use std::marker::PhantomData;
 
 /// The number of activities of a kind, e.g. `count("invite.accepted")`.
@@ -124,7 +124,7 @@ impl<A> Query<A> {
         self
     }
 
-    pub(crate) fn to_wire(&self) -> wire::Query {
+    pub(crate) fn into_wire(self) -> wire::Query {
         let query = match self.measure {
             Measure::Count => wire::Query::Count,
             Measure::Sum => wire::Query::Sum,
@@ -133,7 +133,7 @@ impl<A> Query<A> {
             Measure::First => wire::Query::First,
             Measure::Last => wire::Query::Last,
         };
-        query(self.selection.clone())
+        query(self.selection)
     }
 }
 
@@ -146,17 +146,6 @@ pub struct Attribute(pub(crate) String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Grants;
-
-/// Consecutive calendar days with an activity, in the event's zone, as far as the window reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Streak {
-    /// The run that ends today or, as long as today has no activity yet, yesterday; 0 when it is broken.
-    pub current: u32,
-    /// The longest run in the window.
-    pub longest: u32,
-    /// The last day with an activity.
-    pub last_day: Option<Date>,
-}
 
 /// A type of fact: `i64`, [`Streak`], `Option<Instant>`, `Option<String>`.
 pub trait Answer: Sized {
@@ -182,28 +171,13 @@ impl Answer for i64 {
 impl Answer for Streak {
     fn from_wire(fact: wire::Fact) -> Option<Self> {
         match fact {
-            wire::Fact::Days(wire::Streak {
-                current,
-                longest,
-                last_day,
-            }) => Some(Self {
-                current,
-                longest,
-                last_day: last_day.map(Date::from),
-            }),
+            wire::Fact::Days(streak) => Some(streak),
             _ => None,
         }
     }
 
     fn into_wire(self) -> wire::Fact {
-        let last_day = self
-            .last_day
-            .map(|Date { year, month, day }| wire::Date { year, month, day });
-        wire::Fact::Days(wire::Streak {
-            current: self.current,
-            longest: self.longest,
-            last_day,
-        })
+        wire::Fact::Days(self)
     }
 }
 

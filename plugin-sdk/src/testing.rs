@@ -42,6 +42,7 @@ use crate::bindings::types as wire;
 use crate::{Awards, Condition, Context, Decision, Event, Instant, Issue, LocalTime, Plan, Reward, Seed, User};
 use crate::{Date, export, log, params};
 use jiff::Zoned;
+use std::fmt;
 
 /// Binds params to a rule, as a server does when an operator creates an event.
 ///
@@ -84,7 +85,6 @@ pub fn notes() -> Vec<String> {
 }
 
 /// A rule with its params.
-#[derive(Debug)]
 pub struct Bound<C: Condition> {
     plan: C::Plan,
     state: Vec<u8>,
@@ -109,9 +109,14 @@ impl<C: Condition> Bound<C> {
         );
         let decision = export::evaluate::<C>(to_wire(&context), &self.state, wire)
             .unwrap_or_else(|error| panic!("the rule could not decide: {error}"));
-        let decision = from_wire(decision);
         check(&decision, &context);
         decision
+    }
+}
+
+impl<C: Condition> fmt::Debug for Bound<C> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} with {}", C::TITLE, String::from_utf8_lossy(&self.state))
     }
 }
 
@@ -252,29 +257,9 @@ fn check(decision: &Decision, context: &Context) {
 }
 
 fn to_wire(context: &Context) -> wire::Context {
-    let LocalTime {
-        date,
-        weekday,
-        hour,
-        minute,
-        second,
-        utc_offset_minutes,
-    } = context.local;
-    let date = wire::Date {
-        year: date.year,
-        month: date.month,
-        day: date.day,
-    };
     wire::Context {
         now: context.now.millis(),
-        local: wire::LocalTime {
-            date,
-            weekday,
-            hour,
-            minute,
-            second,
-            utc_offset_minutes,
-        },
+        local: context.local,
         time_zone: context.time_zone.clone(),
         event: wire::EventInfo {
             id: context.event.id.clone(),
@@ -286,49 +271,7 @@ fn to_wire(context: &Context) -> wire::Context {
             id: context.user.id.clone(),
             registered: context.user.registered.millis(),
         },
-        rewards: context
-            .rewards
-            .iter()
-            .map(|reward| wire::RewardInfo {
-                id: reward.id.clone(),
-                kind: reward.kind.clone(),
-                value: reward.value,
-                max_quantity: reward.max_quantity,
-            })
-            .collect(),
+        rewards: context.rewards.clone(),
         seed: context.seed.0.to_vec(),
-    }
-}
-
-fn from_wire(decision: wire::Decision) -> Decision {
-    use crate::{Award, Progress, Reason};
-    let award = |award: wire::Award| Award {
-        reward_id: award.reward_id,
-        quantity: award.quantity,
-    };
-    Decision {
-        eligible: decision.eligible,
-        reasons: decision
-            .reasons
-            .into_iter()
-            .map(|reason| Reason {
-                code: reason.code,
-                message: reason.message,
-            })
-            .collect(),
-        progress: decision
-            .progress
-            .into_iter()
-            .map(|progress| Progress {
-                key: progress.key,
-                current: progress.current,
-                target: progress.target,
-            })
-            .collect(),
-        awards: match decision.awards {
-            wire::Awards::All => Awards::All,
-            wire::Awards::Chosen(chosen) => Awards::Chosen(chosen.into_iter().map(award).collect()),
-        },
-        retry_at: decision.retry_at.map(Instant::from_millis),
     }
 }

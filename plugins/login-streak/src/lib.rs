@@ -51,7 +51,7 @@ meed_plugin_sdk::export!(LoginStreak);
 mod tests {
     use super::*;
     use meed_plugin_sdk::testing::{self, ContextBuilder};
-    use meed_plugin_sdk::{Date, Instant};
+    use meed_plugin_sdk::Date;
 
     const TODAY: Date = Date {
         year: 2026,
@@ -79,8 +79,8 @@ mod tests {
             .decide(monday_morning(), streak)
     }
 
-    fn midnight(now: &str) -> Option<Instant> {
-        Some(Context::from(testing::context(now)).now)
+    fn midnight(now: &str) -> Option<i64> {
+        Some(Context::from(testing::context(now)).now.millis())
     }
 
     #[test]

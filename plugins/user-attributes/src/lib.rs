@@ -90,7 +90,7 @@ impl Condition for UserAttributes {
         }
         for (Expected { text, code, called, .. }, actual) in params.expected().zip(texts) {
             if actual.as_deref() != Some(text) {
-                decision = refuse(decision, code, format!("Your {called} must be {text}."));
+                decision = decision.refuse(code, format!("Your {called} must be {text}."));
             }
         }
         decision
@@ -99,15 +99,13 @@ impl Condition for UserAttributes {
 
 fn check_level(decision: Decision, level: Option<&str>, minimum: i64) -> Decision {
     let Some(text) = level else {
-        return refuse(
-            decision,
+        return decision.refuse(
             "level-missing",
             format!("You need level {minimum}, but your level is not known."),
         );
     };
     let Ok(level) = text.parse::<i64>() else {
-        return refuse(
-            decision,
+        return decision.refuse(
             "level-not-a-number",
             format!("You need level {minimum}, but yours is “{text}”."),
         );
@@ -116,19 +114,10 @@ fn check_level(decision: Decision, level: Option<&str>, minimum: i64) -> Decisio
     if level >= minimum {
         return decision;
     }
-    refuse(
-        decision,
+    decision.refuse(
         "level-too-low",
         format!("You need level {minimum}, but you are at level {level}."),
     )
-}
-
-fn refuse(decision: Decision, code: &str, message: String) -> Decision {
-    Decision {
-        eligible: false,
-        ..decision
-    }
-    .reason(code, message)
 }
 
 meed_plugin_sdk::export!(UserAttributes);

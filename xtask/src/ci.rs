@@ -1,0 +1,87 @@
+//! `cargo xtask ci`: what must hold besides the tests. That both engines have the same migrations and that the OpenAPI
+//! document is the reviewed one are tests of the host, so `cargo xtask test` has checked them already.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{output, run as run_program, step};
+use crate::workspace::Workspace;
+
+/// Crates that must not be in the program: a second TLS or crypto provider makes rustls panic at the first handshake.
+const BANNED: [&str; 4] = ["ring", "openssl", "openssl-sys", "native-tls"];
+
+const OPENAPI: &str = "docs/openapi.json";
+
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    step("compiler version", || check_compiler(workspace))?;
+    step("format", || {
+        run_program(workspace.bare_cargo("fmt").args(["--all", "--check"]))
+    })?;
+    step("dependencies", || check_dependencies(workspace))?;
+    step("lints", || {
+        let mut clippy = workspace.cargo("clippy");
+        run_program(clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    step("docs", || {
+        let mut doc = workspace.cargo("doc");
+        run_program(
+            doc.args(["--workspace", "--no-deps"])
+                .env("RUSTDOCFLAGS", "-D warnings"),
+        )
+    })?;
+    if workspace.root.join(OPENAPI).is_file() {
+        step(OPENAPI, || check_openapi(workspace))?;
+    }
+    Ok(())
+}
+
+/// The compiler is the one that rust-toolchain.toml names.
+fn check_compiler(workspace: &Workspace) -> Result<()> {
+    let file = fs::read_to_string(workspace.root.join("rust-toolchain.toml")).context("read rust-toolchain.toml")?;
+    let wanted = file
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = "))
+        .context("find `channel = ` in rust-toolchain.toml")?
+        .trim_matches('"');
+    let version = output(Command::new("rustc").arg("--version").current_dir(&workspace.root))?;
+    print!("{version}");
+    if version.split_whitespace().nth(1) != Some(wanted) {
+        bail!(
+            "rust-toolchain.toml asks for {wanted}; run `rustup toolchain install {wanted}` and unset RUSTUP_TOOLCHAIN"
+        );
+    }
+    Ok(())
+}
+
+fn check_dependencies(workspace: &Workspace) -> Result<()> {
+    let mut tree = workspace.cargo("tree");
+    tree.args(["--workspace", "--edges", "normal,build,dev", "--prefix", "none"]);
+    let crates = output(&mut tree)?;
+    println!("{} crates, Cargo.lock is up to date", count(&crates));
+    for banned in BANNED {
+        if crates.lines().any(|line| line.split(' ').next() == Some(banned)) {
+            bail!("the crate {banned} is in the tree; see who brings it with `cargo tree --workspace -i {banned}`");
+        }
+    }
+    Ok(())
+}
+
+fn count(tree: &str) -> usize {
+    let mut crates: Vec<_> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    crates.sort_unstable();
+    crates.dedup();
+    crates.len()
+}
+
+/// The committed document is what this source answers.
+fn check_openapi(workspace: &Workspace) -> Result<()> {
+    let mut meed = workspace.cargo("run");
+    meed.args(["--quiet", "--package", "meed-host", "--bin", "meed", "--", "openapi"]);
+    let committed = fs::read_to_string(workspace.root.join(OPENAPI)).with_context(|| format!("read {OPENAPI}"))?;
+    if output(&mut meed)?.trim_end() != committed.trim_end() {
+        bail!("{OPENAPI} is not what the routes say; run `cargo run -- openapi > {OPENAPI}` and commit it");
+    }
+    Ok(())
+}

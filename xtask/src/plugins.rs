@@ -1,0 +1,108 @@
+//! `cargo xtask plugins`: every crate under `plugins/` as `<target>/plugins/<name>.wasm`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{output, run, step};
+use crate::workspace::{Workspace, is_on_path};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const PROFILE: &str = "plugin";
+
+/// Builds the bundled conditions and says where they are.
+pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
+    if !has_target(workspace)? {
+        step("add the wasm target", || add_target(workspace))?;
+    }
+    step("build the plugins", || {
+        let names = names(workspace)?;
+        let mut cargo = workspace.cargo("build");
+        cargo.args(["--target", TARGET, "--profile", PROFILE]);
+        for name in &names {
+            cargo.args(["--package", name]);
+        }
+        // Cargo puts them back, also those that are up to date; what it does not put back is no plugin any more.
+        for name in &names {
+            let _ = fs::remove_file(artefact(workspace, name));
+        }
+        // These would replace the flags in .cargo/config.toml, which give a plugin its small stack.
+        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        run(&mut cargo)?;
+        collect(workspace, &names)
+    })
+}
+
+/// Asks the compiler and not rustup, which need not be there when the compiler came from elsewhere.
+fn has_target(workspace: &Workspace) -> Result<bool> {
+    let mut rustc = Command::new("rustc");
+    rustc
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(&workspace.root);
+    Ok(fs::exists(output(&mut rustc)?.trim())?)
+}
+
+fn add_target(workspace: &Workspace) -> Result<()> {
+    if !is_on_path("rustup") {
+        bail!(
+            "this Rust compiler cannot build for {TARGET} and rustup is not on the PATH to add it; \
+             install Rust with rustup (https://rustup.rs), or the target with whatever installed the compiler"
+        );
+    }
+    let mut rustup = Command::new("rustup");
+    rustup.args(["target", "add", TARGET]).current_dir(&workspace.root);
+    run(&mut rustup).with_context(|| {
+        format!("add the target {TARGET}, which needs the network once; when online, run `rustup target add {TARGET}`")
+    })
+}
+
+/// The crates under `plugins/`; a folder is named like its crate.
+fn names(workspace: &Workspace) -> Result<Vec<String>> {
+    let folder = workspace.root.join("plugins");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+        let entry = entry?;
+        if entry.path().join("Cargo.toml").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    if names.is_empty() {
+        bail!("there is no crate under {}", folder.display());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Where cargo puts what it builds from this crate.
+fn artefact(workspace: &Workspace, name: &str) -> PathBuf {
+    let folder = workspace.target.join(TARGET).join(PROFILE);
+    folder.join(format!("{}.wasm", name.replace('-', "_")))
+}
+
+/// Copies what cargo built next to each other, under the names of the crates, and nothing older.
+fn collect(workspace: &Workspace, names: &[String]) -> Result<PathBuf> {
+    let plugins = workspace.target.join("plugins");
+    fs::create_dir_all(&plugins).with_context(|| format!("create {}", plugins.display()))?;
+    for entry in fs::read_dir(&plugins)? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let is_plugin = path.extension().is_some_and(|extension| extension == "wasm");
+        if is_plugin && !names.iter().any(|known| *known == name) {
+            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    for name in names {
+        let from = artefact(workspace, name);
+        let to = plugins.join(format!("{name}.wasm"));
+        let bytes = fs::copy(&from, &to).with_context(|| {
+            format!(
+                "copy {}; is `crate-type = [\"cdylib\"]` missing in plugins/{name}/Cargo.toml?",
+                from.display()
+            )
+        })?;
+        println!("{bytes:>9} bytes  {}", to.display());
+    }
+    Ok(plugins)
+}

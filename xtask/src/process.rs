@@ -1,0 +1,106 @@
+//! Running other programs. A signal never ends this process at once: the program that runs gets it, this one learns that
+//! it ended and returns an error, so that everything in between is cleaned up.
+
+use std::io::Write as _;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Ctrl-C on a terminal reaches the running program as well; it has this long to end before it is told again.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// And this long before it is killed.
+const LAST_PATIENCE: Duration = Duration::from_secs(15);
+
+pub(crate) fn catch_signals() -> Result<()> {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&STOP)).context("catch signals")?;
+    }
+    Ok(())
+}
+
+/// Does a piece of work between two lines that say what it is and how long it took.
+pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    stop_if_told()?;
+    println!("==> {name}");
+    let started = Instant::now();
+    let result = work();
+    let outcome = if result.is_ok() { "done" } else { "FAILED" };
+    println!("==> {name}: {outcome} in {:.1} s", started.elapsed().as_secs_f64());
+    // Where the output is a file or a pipe it should stay in order with what the programs print.
+    std::io::stdout().flush().context("write to the terminal")?;
+    result
+}
+
+/// Runs a program to its end; an exit code other than 0 is an error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    stop_if_told()?;
+    let child = command.spawn().with_context(|| format!("start {}", line(command)))?;
+    check(command, wait(child)?)
+}
+
+/// What a program prints on standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    stop_if_told()?;
+    let output = command.output().with_context(|| format!("start {}", line(command)))?;
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    check(command, output.status)?;
+    String::from_utf8(output.stdout).with_context(|| format!("read what {} printed", line(command)))
+}
+
+/// Waits for a program; when this process is told to stop, sees to it that the program ends.
+pub(crate) fn wait(mut child: Child) -> Result<ExitStatus> {
+    let mut told: Option<Instant> = None;
+    let mut asked = false;
+    loop {
+        if let Some(status) = child.try_wait().context("wait for a program")? {
+            stop_if_told()?;
+            return Ok(status);
+        }
+        if STOP.load(Ordering::Relaxed) {
+            let since = told.get_or_insert_with(Instant::now).elapsed();
+            if since > LAST_PATIENCE {
+                child.kill().context("kill a program")?;
+            } else if since > PATIENCE && !asked {
+                asked = true;
+                // It may have ended in between, which is what we want.
+                let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+            }
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub(crate) fn check(command: &Command, status: ExitStatus) -> Result<()> {
+    if !status.success() {
+        bail!("{} ended with {status}", line(command));
+    }
+    Ok(())
+}
+
+/// The command as one would type it.
+pub(crate) fn line(command: &Command) -> String {
+    let mut line = format!("`{}", command.get_program().to_string_lossy());
+    for argument in command.get_args() {
+        line.push(' ');
+        line.push_str(&argument.to_string_lossy());
+    }
+    line.push('`');
+    line
+}
+
+fn stop_if_told() -> Result<()> {
+    if STOP.load(Ordering::Relaxed) {
+        bail!("interrupted");
+    }
+    Ok(())
+}

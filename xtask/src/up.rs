@@ -1,0 +1,67 @@
+//! `cargo xtask up`: from a clean clone to a running server with something to look at.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::plugins;
+use crate::process::{line, run as run_program, step};
+use crate::workspace::Workspace;
+
+const SERVER: [&str; 4] = ["--package", "meed-host", "--bin", "meed"];
+
+/// Returns only when something went wrong: the server takes the place of this process, so that it gets the signals and
+/// its exit code is ours.
+pub(crate) fn run(workspace: &Workspace, arguments: Vec<OsString>) -> Result<()> {
+    let plugins = plugins::build(workspace)?;
+    step("build the server", || {
+        run_program(workspace.cargo("build").args(SERVER))
+    })?;
+    let here = std::env::current_dir().context("find the current directory")?;
+    // It runs in the root of the checkout, so that the data is there again whatever directory this is typed in.
+    let mut meed = workspace.cargo("run");
+    meed.arg("--quiet").args(SERVER).args(["--", "demo", "--plugins"]);
+    meed.arg(plugins).args(with_absolute_data_dir(arguments, &here));
+    Err(meed.exec()).with_context(|| format!("start {}", line(&meed)))
+}
+
+/// What the developer names is meant from where they are.
+fn with_absolute_data_dir(arguments: Vec<OsString>, here: &Path) -> Vec<OsString> {
+    let mut follows = false;
+    arguments
+        .into_iter()
+        .map(|argument| {
+            let text = argument.to_string_lossy();
+            let is_name = text == "--data-dir";
+            let absolute = match text.strip_prefix("--data-dir=") {
+                Some(directory) => format!("--data-dir={}", here.join(directory).display()).into(),
+                None if follows => here.join(&argument).into_os_string(),
+                None => argument.clone(),
+            };
+            follows = is_name;
+            absolute
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn absolute(arguments: &[&str]) -> Vec<OsString> {
+        with_absolute_data_dir(arguments.iter().map(OsString::from).collect(), Path::new("/here"))
+    }
+
+    #[test]
+    fn a_data_dir_is_meant_from_where_it_is_typed() {
+        assert_eq!(absolute(&["--data-dir", "d"]), ["--data-dir", "/here/d"]);
+        assert_eq!(absolute(&["--data-dir=d"]), ["--data-dir=/here/d"]);
+        assert_eq!(absolute(&["--data-dir", "/d"]), ["--data-dir", "/d"]);
+        assert_eq!(
+            absolute(&["--listen", "[::1]:80", "--data-dir", "d", "x"]),
+            ["--listen", "[::1]:80", "--data-dir", "/here/d", "x"]
+        );
+    }
+}
