@@ -1,16 +1,27 @@
 //! The composition root: the only place that wires things together.
 
-use axum::Router;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::{Router, middleware};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::activities::ActivityService;
+use crate::auth::{AuthService, Sessions};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
-use crate::http::{Code, FieldError, layers, openapi, problem};
+use crate::events::EventService;
+use crate::http::{Code, FieldError, health, layers, openapi, problem};
+use crate::keys::Keys;
+use crate::plugins::{PluginService, Simulator};
+use crate::requests::RequestService;
 use crate::rewards::RewardService;
-use crate::{auth, rewards};
+use crate::sandbox::{CodeCache, Sandbox};
+use crate::users::{Passwords, UserService};
+use crate::{activities, auth, events, keys, plugins, requests, rewards, users};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -35,31 +46,116 @@ struct Document;
 
 /// Every problem code of the API.
 fn codes() -> Vec<Code> {
-    [problem::CODES, auth::CODES, rewards::CODES].concat()
+    [
+        problem::CODES,
+        auth::CODES,
+        users::CODES,
+        activities::CODES,
+        plugins::CODES,
+        rewards::CODES,
+        events::CODES,
+        requests::CODES,
+    ]
+    .concat()
 }
 
-/// The services, wired.
-#[derive(Clone, Debug)]
+/// The services, wired. Cheap to clone.
+#[derive(Clone)]
 pub struct App {
     pub db: Db,
     pub clock: Clock,
+    pub keys: Keys,
+    pub sandbox: Sandbox,
+    pub activities: ActivityService,
+    pub users: UserService,
+    pub auth: AuthService,
+    pub plugins: PluginService,
+    pub simulator: Simulator,
     pub rewards: RewardService,
-    timeout: std::time::Duration,
+    pub events: EventService,
+    pub requests: RequestService,
+    pub health: health::Health,
+    timeout: Duration,
 }
 
 impl App {
-    pub async fn new(config: &Config, db: Db, clock: Clock) -> anyhow::Result<Self> {
+    /// `compiler`: the `meed` executable, which compiles uploads in a process of its own.
+    pub fn new(config: &Config, db: Db, clock: Clock, compiler: PathBuf) -> anyhow::Result<Self> {
+        let keys = Keys::load(&config.keys.directory)?;
+        let code_cache = match &config.plugins.code_cache_directory {
+            Some(directory) => Some(CodeCache {
+                directory: directory.clone(),
+                key: keys.receipt.derive("meed compiled code")?,
+            }),
+            None => None,
+        };
+        let sandbox = Sandbox::new(&config.sandbox, compiler, code_cache)?;
+        let activities = ActivityService::new(db.clone(), clock.clone());
+        let sessions = Sessions::new(db.clone(), clock.clone(), config.auth.session_cache);
+        let passwords = Passwords::new(
+            config.auth.password_concurrency,
+            config.auth.password_queue,
+            clock.clone(),
+        )?;
+        let users = UserService::new(
+            db.clone(),
+            clock.clone(),
+            passwords,
+            sessions.clone(),
+            activities.clone(),
+        );
+        let auth = AuthService::new(
+            &config.auth,
+            &keys.access,
+            (db.clone(), clock.clone()),
+            sessions,
+            users.clone(),
+            activities.clone(),
+        )?;
+        let plugins = PluginService::new(db.clone(), clock.clone(), sandbox.clone());
+        let simulator = Simulator::new(db.clone(), clock.clone(), plugins.clone());
         let rewards = RewardService::new(db.clone(), clock.clone());
+        let events = EventService::new(db.clone(), clock.clone(), plugins.clone(), rewards.clone());
+        let requests = RequestService::new(
+            db.clone(),
+            clock.clone(),
+            sandbox.clone(),
+            plugins.clone(),
+            events.clone(),
+            rewards.clone(),
+            keys.receipt.clone(),
+            config.claims.idempotency,
+        );
+        let health = health::Health::new(db.clone());
         Ok(Self {
             db,
             clock,
+            keys,
+            sandbox,
+            activities,
+            users,
+            auth,
+            plugins,
+            simulator,
             rewards,
+            events,
+            requests,
+            health,
             timeout: config.http.timeout,
         })
     }
 
     fn routes(&self) -> OpenApiRouter {
-        OpenApiRouter::with_openapi(Document::openapi()).merge(rewards::router(self.rewards.clone()))
+        OpenApiRouter::with_openapi(Document::openapi())
+            .merge(auth::router(self.auth.clone()))
+            .merge(keys::router(self.keys.clone()))
+            .merge(users::router(self.users.clone()))
+            .merge(activities::router(self.activities.clone()))
+            .merge(plugins::router(self.plugins.clone(), self.simulator.clone()))
+            .merge(rewards::router(self.rewards.clone()))
+            .merge(events::router(self.events.clone()))
+            .merge(requests::router(self.requests.clone()))
+            .merge(health::router(self.health.clone()))
     }
 
     /// The OpenAPI document, the same for every configuration.
@@ -68,8 +164,10 @@ impl App {
     }
 
     /// The whole API, ready to serve.
-    pub fn router(&self) -> Router {
+    pub fn router(&self) -> Result<Router, String> {
         let (router, _) = self.routes().split_for_parts();
-        layers::around(router, self.clock.clone(), self.timeout)
+        let router = router.layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate));
+        let router = router.merge(openapi::swagger(self.openapi()?));
+        Ok(layers::around(router, self.clock.clone(), self.timeout))
     }
 }

@@ -20,6 +20,8 @@ pub struct Config {
     pub auth: Auth,
     pub plugins: Plugins,
     pub claims: Claims,
+    #[serde(default)]
+    pub sandbox: crate::sandbox::Settings,
     pub log: Log,
 }
 
@@ -71,6 +73,8 @@ pub struct Auth {
 pub struct Plugins {
     #[serde(deserialize_with = "empty_is_none")]
     pub bundled_directory: Option<PathBuf>,
+    #[serde(deserialize_with = "empty_is_none")]
+    pub code_cache_directory: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -4,6 +4,7 @@
 //! Must not know: any feature, the database.
 
 pub mod extract;
+pub mod health;
 pub mod layers;
 pub mod openapi;
 pub mod page;

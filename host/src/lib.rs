@@ -3,21 +3,27 @@
 //! The map, from the outside in (an arrow is "may know"):
 //!
 //! ```text
-//! main -> cli -> app -> features -> {facts, sandbox, db, http, cache, clock}
+//! main -> cli -> app -> features -> {facts, sandbox, db, http, keys, clock}
 //!                       auth users activities plugins events rewards requests
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
 //! another feature's service, never its store. `docs/architecture.md` walks through an upload and a claim.
 
+pub mod activities;
 pub mod app;
 pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod contract;
 pub mod db;
 pub mod events;
+pub mod facts;
 pub mod http;
+pub mod keys;
 pub mod plugins;
+pub mod requests;
 pub mod rewards;
 pub mod sandbox;
+pub mod users;

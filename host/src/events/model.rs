@@ -90,7 +90,10 @@ pub struct Recurrence {
 
 impl Default for Recurrence {
     fn default() -> Self {
-        Self { period: Period::Once, count: 1 }
+        Self {
+            period: Period::Once,
+            count: 1,
+        }
     }
 }
 
@@ -148,7 +151,7 @@ pub struct Condition {
 /// What a user sees of an event that runs now.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ActiveEvent {
+pub(super) struct ActiveEvent {
     pub id: Uuid,
     pub title: String,
     pub description: String,
@@ -164,7 +167,7 @@ pub struct ActiveEvent {
 /// What a user sees of a reward.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct OfferedReward {
+pub(super) struct OfferedReward {
     pub id: Uuid,
     #[serde(rename = "type")]
     #[schema(example = "COUPON")]
@@ -226,7 +229,9 @@ fn no_params() -> Value {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
 fn plain_text(text: &str, (): &()) -> garde::Result {
     if text.contains(['"', '\\']) || text.chars().any(char::is_control) {
-        return Err(garde::Error::new(format!("{text:?} holds a quote, a backslash or a control character")));
+        return Err(garde::Error::new(format!(
+            "{text:?} holds a quote, a backslash or a control character"
+        )));
     }
     Ok(())
 }

@@ -79,7 +79,12 @@ async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<Event>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
-    let filter = Filter { is_active: params.is_active, tag: params.tag, plugin: params.plugin, at: params.at };
+    let filter = Filter {
+        is_active: params.is_active,
+        tag: params.tag,
+        plugin: params.plugin,
+        at: params.at,
+    };
     let events = service.list(filter, after, size).await?;
     Ok(axum::Json(Page::new(events, size, |event| event.id, |event| event)))
 }
@@ -155,7 +160,9 @@ async fn delete(
     Path(id): Path<Uuid>,
     revision: Option<IfMatch>,
 ) -> Result<StatusCode, Problem> {
-    service.delete(id, revision.map(|IfMatch(revision)| revision), caller.user_id).await?;
+    service
+        .delete(id, revision.map(|IfMatch(revision)| revision), caller.user_id)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -174,7 +181,12 @@ async fn revisions(
 ) -> Result<axum::Json<Page<EventRevision>>, Problem> {
     let (size, before) = (page.size()?, page.after()?);
     let revisions = service.revisions(id, before, size).await?;
-    Ok(axum::Json(Page::new(revisions, size, |revision| revision.revision, |revision| revision)))
+    Ok(axum::Json(Page::new(
+        revisions,
+        size,
+        |revision| revision.revision,
+        |revision| revision,
+    )))
 }
 
 impl From<EventError> for Problem {

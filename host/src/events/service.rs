@@ -20,7 +20,7 @@ use crate::rewards::{Reward, RewardError, RewardService};
 /// How long a claim trusts a cached event before it looks again. The commit checks the revision in any case.
 const CACHED_FOR: Duration = Duration::from_secs(2);
 const CACHED_EVENTS: u64 = 10_000;
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
 
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
@@ -70,18 +70,35 @@ pub struct EventService {
 
 impl EventService {
     pub fn new(db: Db, clock: Clock, plugins: PluginService, rewards: RewardService) -> Self {
-        let cache = Cache::builder().max_capacity(CACHED_EVENTS).time_to_live(CACHED_FOR).build();
-        Self { db, clock, plugins, rewards, cache }
+        let cache = Cache::builder()
+            .max_capacity(CACHED_EVENTS)
+            .time_to_live(CACHED_FOR)
+            .build();
+        Self {
+            db,
+            clock,
+            plugins,
+            rewards,
+            cache,
+        }
     }
 
     pub async fn create(&self, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
         let bound = self.check(&new).await?;
         let now = self.clock.now();
-        let created = Created { id: self.clock.new_id(), secret: self.clock.random::<32>().to_vec(), by, at: now };
+        let created = Created {
+            id: self.clock.new_id(),
+            secret: self.clock.random::<32>().to_vec(),
+            by,
+            at: now,
+        };
         let row = row_of(new, bound, created, 1, now);
         let mut tx = self.db.begin().await?;
         store::insert(&mut tx, &row).await?;
-        self.rewards.set_offer(&mut tx, row.id, &row.reward_ids.0).await.map_err(unknown_reward)?;
+        self.rewards
+            .set_offer(&mut tx, row.id, &row.reward_ids.0)
+            .await
+            .map_err(unknown_reward)?;
         let event = self.shown(row);
         self.record_revision(&mut tx, &event, by).await?;
         tx.commit().await?;
@@ -89,7 +106,10 @@ impl EventService {
     }
 
     pub async fn get(&self, id: Uuid) -> Result<Event, EventError> {
-        store::find(&self.db, id).await?.map(|row| self.shown(row)).ok_or(EventError::NotFound(id))
+        store::find(&self.db, id)
+            .await?
+            .map(|row| self.shown(row))
+            .ok_or(EventError::NotFound(id))
     }
 
     /// Newest first, up to `size + 1`.
@@ -100,7 +120,11 @@ impl EventService {
 
     /// What users see: events that run now, newest first, up to `size + 1`.
     pub(super) async fn active(&self, after: Option<Uuid>, size: u32) -> Result<Vec<ActiveEvent>, EventError> {
-        let filter = Filter { is_active: Some(true), at: Some(self.clock.now()), ..Filter::default() };
+        let filter = Filter {
+            is_active: Some(true),
+            at: Some(self.clock.now()),
+            ..Filter::default()
+        };
         let events = self.list(filter, after, size).await?;
         let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
         let mut offers: HashMap<Uuid, Vec<_>> = HashMap::new();
@@ -122,16 +146,26 @@ impl EventService {
         let mut tx = self.db.begin().await?;
         let current = store::lock(&mut tx, id).await?.ok_or(EventError::NotFound(id))?;
         if current.revision != expected {
-            return Err(EventError::Changed { is: current.revision, expected });
+            return Err(EventError::Changed {
+                is: current.revision,
+                expected,
+            });
         }
         if current.end_at <= now && (current.start_at, current.end_at) != (new.start_date, new.end_date) {
             return Err(EventError::Over(current.end_at));
         }
-        let created =
-            Created { id, secret: current.seed_secret, by: current.created_by, at: current.created_at };
+        let created = Created {
+            id,
+            secret: current.seed_secret,
+            by: current.created_by,
+            at: current.created_at,
+        };
         let row = row_of(new, bound, created, current.revision + 1, now);
         store::update(&mut tx, &row).await?;
-        self.rewards.set_offer(&mut tx, id, &row.reward_ids.0).await.map_err(unknown_reward)?;
+        self.rewards
+            .set_offer(&mut tx, id, &row.reward_ids.0)
+            .await
+            .map_err(unknown_reward)?;
         let event = self.shown(row);
         self.record_revision(&mut tx, &event, by).await?;
         tx.commit().await?;
@@ -145,13 +179,26 @@ impl EventService {
         let mut tx = self.db.begin().await?;
         let current = store::lock(&mut tx, id).await?.ok_or(EventError::NotFound(id))?;
         if let Some(expected) = expected.filter(|expected| *expected != current.revision) {
-            return Err(EventError::Changed { is: current.revision, expected });
+            return Err(EventError::Changed {
+                is: current.revision,
+                expected,
+            });
         }
         let revision = current.revision + 1;
         store::mark_deleted(&mut tx, id, revision, now).await?;
         self.rewards.set_offer(&mut tx, id, &[]).await?;
         let snapshot = Json(serde_json::Value::Null);
-        store::insert_revision(&mut tx, id, RevisionRow { revision, snapshot, changed_by: by, changed_at: now }).await?;
+        store::insert_revision(
+            &mut tx,
+            id,
+            RevisionRow {
+                revision,
+                snapshot,
+                changed_by: by,
+                changed_at: now,
+            },
+        )
+        .await?;
         tx.commit().await?;
         self.cache.invalidate(&id).await;
         Ok(())
@@ -180,7 +227,13 @@ impl EventService {
             return Ok(offer);
         }
         let event = self.get(id).await?;
-        let rewards = self.rewards.offers(&[id]).await?.into_iter().map(|(_, reward)| reward).collect();
+        let rewards = self
+            .rewards
+            .offers(&[id])
+            .await?
+            .into_iter()
+            .map(|(_, reward)| reward)
+            .collect();
         let offer = Arc::new(Offer { event, rewards });
         self.cache.insert(id, Arc::clone(&offer)).await;
         Ok(offer)
@@ -200,27 +253,43 @@ impl EventService {
     async fn check(&self, new: &NewEvent) -> Result<Bound, EventError> {
         if new.end_date <= new.start_date {
             let message = format!("must be after startDate ({})", new.start_date);
-            return Err(EventError::Field { pointer: "/endDate", message });
+            return Err(EventError::Field {
+                pointer: "/endDate",
+                message,
+            });
         }
         if new.start_date.plus(LONGEST) < new.end_date {
             let message = "must be within ten years of startDate".to_owned();
-            return Err(EventError::Field { pointer: "/endDate", message });
+            return Err(EventError::Field {
+                pointer: "/endDate",
+                message,
+            });
         }
-        new.time_zone
-            .parse::<Zone>()
-            .map_err(|error| EventError::Field { pointer: "/timeZone", message: error.to_string() })?;
+        new.time_zone.parse::<Zone>().map_err(|error| EventError::Field {
+            pointer: "/timeZone",
+            message: error.to_string(),
+        })?;
         let condition = &new.condition;
-        self.plugins.bind(&condition.plugin, &condition.version, &condition.params).await.map_err(|error| match error {
-            PluginError::NoSuchVersion { .. } | PluginError::Disabled { .. } => {
-                EventError::Field { pointer: "/condition/plugin", message: error.to_string() }
-            }
-            error => EventError::Plugin(error),
-        })
+        self.plugins
+            .bind(&condition.plugin, &condition.version, &condition.params)
+            .await
+            .map_err(|error| match error {
+                PluginError::NoSuchVersion { .. } | PluginError::Disabled { .. } => EventError::Field {
+                    pointer: "/condition/plugin",
+                    message: error.to_string(),
+                },
+                error => EventError::Plugin(error),
+            })
     }
 
     async fn record_revision(&self, tx: &mut Tx, event: &Event, by: Uuid) -> Result<(), EventError> {
         let snapshot = Json(serde_json::json!(event));
-        let row = RevisionRow { revision: event.revision, snapshot, changed_by: by, changed_at: event.updated_at };
+        let row = RevisionRow {
+            revision: event.revision,
+            snapshot,
+            changed_by: by,
+            changed_at: event.updated_at,
+        };
         Ok(store::insert_revision(tx, event.id, row).await?)
     }
 
@@ -301,7 +370,10 @@ fn row_of(new: NewEvent, bound: Bound, created: Created, revision: i64, now: Ins
 
 fn unknown_reward(error: RewardError) -> EventError {
     match error {
-        RewardError::NotFound(_) => EventError::Field { pointer: "/rewardIds", message: error.to_string() },
+        RewardError::NotFound(_) => EventError::Field {
+            pointer: "/rewardIds",
+            message: error.to_string(),
+        },
         error => EventError::Reward(error),
     }
 }

@@ -139,7 +139,12 @@ pub(super) async fn share_revision(tx: &mut Tx, id: Uuid) -> Result<Option<i64>>
         Engine::Sqlite => SQLITE,
         Engine::Postgres => POSTGRES,
     };
-    Ok(tx.query(sql).bind(id).fetch_optional::<(i64,)>(tx).await?.map(|(revision,)| revision))
+    Ok(tx
+        .query(sql)
+        .bind(id)
+        .fetch_optional::<(i64,)>(tx)
+        .await?
+        .map(|(revision,)| revision))
 }
 
 #[derive(Debug, Default)]
@@ -203,5 +208,10 @@ pub(super) async fn insert_revision(tx: &mut Tx, event_id: Uuid, row: RevisionRo
 pub(super) async fn revisions(db: &Db, event_id: Uuid, before: Option<i64>, limit: i64) -> Result<Vec<RevisionRow>> {
     const SQL: &str = "SELECT revision, snapshot, changed_by, changed_at FROM event_revisions \
         WHERE event_id = $1 AND ($2 IS NULL OR revision < $2) ORDER BY revision DESC LIMIT $3";
-    db.query(SQL).bind(event_id).bind(before).bind(limit).fetch_all(db).await
+    db.query(SQL)
+        .bind(event_id)
+        .bind(before)
+        .bind(limit)
+        .fetch_all(db)
+        .await
 }

@@ -111,7 +111,7 @@ fn pointer_of(path: &serde_path_to_error::Path) -> String {
 }
 
 /// garde speaks in Rust paths (`rewardIds[0]`); the client gets a JSON Pointer (`/rewardIds/0`).
-fn field_errors(report: &garde::Report) -> Vec<FieldError> {
+pub fn field_errors(report: &garde::Report) -> Vec<FieldError> {
     report
         .iter()
         .map(|(path, error)| {
@@ -149,7 +149,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         #[expect(clippy::disallowed_types, reason = "this is the extractor that replaces it")]
-        axum::extract::Query::<T>::from_request_parts(parts, state)
+        <axum::extract::Query<T> as FromRequestParts<S>>::from_request_parts(parts, state)
             .await
             .map(|query| Self(query.0))
             .map_err(|rejection| Problem::new(INVALID_PARAMETER, rejection.body_text()))
@@ -165,7 +165,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         #[expect(clippy::disallowed_types, reason = "this is the extractor that replaces it")]
-        axum::extract::Path::<T>::from_request_parts(parts, state)
+        <axum::extract::Path<T> as FromRequestParts<S>>::from_request_parts(parts, state)
             .await
             .map(|path| Self(path.0))
             .map_err(|rejection| Problem::new(INVALID_PARAMETER, rejection.body_text()))
@@ -178,9 +178,14 @@ pub struct IfMatch(pub i64);
 
 impl IfMatch {
     fn of(parts: &Parts) -> Result<Option<Self>, Problem> {
-        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(None) };
+        let Some(value) = parts.headers.get(header::IF_MATCH) else {
+            return Ok(None);
+        };
         let text = value.to_str().unwrap_or_default().trim();
-        let revision = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
+        let revision = text
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+            .and_then(|text| text.parse().ok());
         revision.map(|revision| Some(Self(revision))).ok_or_else(|| {
             let detail = format!("If-Match is {text}; send the ETag of the version you read, such as \"3\".");
             Problem::new(INVALID_PARAMETER, detail)

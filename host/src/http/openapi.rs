@@ -116,3 +116,14 @@ fn add_problems(operation: &mut Operation, codes: &BTreeMap<&str, Code>, secured
     }
     Ok(())
 }
+
+/// `/openapi.json`, and Swagger UI at `/swagger` from the binary's own files.
+pub fn swagger(document: OpenApi) -> axum::Router {
+    let config = utoipa_swagger_ui::Config::default()
+        .persist_authorization(true)
+        .try_it_out_enabled(true);
+    utoipa_swagger_ui::SwaggerUi::new("/swagger")
+        .config(config)
+        .url("/openapi.json", document)
+        .into()
+}

@@ -12,13 +12,19 @@ pub(super) fn check(schema: &Value, params: &Value) -> Vec<Issue> {
     let validator = match jsonschema::draft202012::new(schema) {
         Ok(validator) => validator,
         Err(error) => {
-            return vec![Issue { path: String::new(), message: format!("the plugin's schema is not usable: {error}") }];
+            return vec![Issue {
+                path: String::new(),
+                message: format!("the plugin's schema is not usable: {error}"),
+            }];
         }
     };
     validator
         .iter_errors(params)
         .take(MAX_ISSUES)
-        .map(|error| Issue { path: error.instance_path().to_string(), message: error.to_string() })
+        .map(|error| Issue {
+            path: error.instance_path().to_string(),
+            message: error.to_string(),
+        })
         .collect()
 }
 

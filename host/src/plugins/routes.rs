@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use super::service::{PluginError, PluginService, PluginState, PluginVersion, Uploaded};
@@ -26,8 +26,14 @@ const PLUGIN_IN_USE: Code = Code::new("plugin-in-use", 409, "The version is in u
 const PLUGIN_DISABLED: Code = Code::new("plugin-disabled", 409, "The version is disabled");
 const PLUGIN_FAILED: Code = Code::new("plugin-failed", 422, "The plugin failed");
 
-pub const CODES: &[Code] =
-    &[NO_SUCH_PLUGIN, PLUGIN_REFUSED, PLUGIN_VERSION_TAKEN, PLUGIN_IN_USE, PLUGIN_DISABLED, PLUGIN_FAILED];
+pub const CODES: &[Code] = &[
+    NO_SUCH_PLUGIN,
+    PLUGIN_REFUSED,
+    PLUGIN_VERSION_TAKEN,
+    PLUGIN_IN_USE,
+    PLUGIN_DISABLED,
+    PLUGIN_FAILED,
+];
 
 /// Room for the multipart frame around a module of the largest size.
 const FRAME_BYTES: usize = 16 << 10;
@@ -89,15 +95,26 @@ struct UploadForm {
 }
 
 async fn read_module(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let content_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     let module = match essence.as_str() {
         "application/wasm" => read_bytes(request, &()).await?.to_vec(),
         "multipart/form-data" => read_form(request).await?,
         other => {
             return Err(Problem::new(
                 UNSUPPORTED_MEDIA_TYPE,
-                format!("Content-Type is {other:?}; send application/wasm, or multipart/form-data with a file field module."),
+                format!(
+                    "Content-Type is {other:?}; send application/wasm, or multipart/form-data with a file field module."
+                ),
             ));
         }
     };
@@ -111,9 +128,12 @@ async fn read_module(request: Request, limit: usize) -> Result<Vec<u8>, Problem>
 }
 
 async fn read_form(request: Request) -> Result<Vec<u8>, Problem> {
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|rejection| Problem::new(INVALID_BODY, format!("The form cannot be read: {}.", rejection.body_text())))?;
+    let mut form = Multipart::from_request(request, &()).await.map_err(|rejection| {
+        Problem::new(
+            INVALID_BODY,
+            format!("The form cannot be read: {}.", rejection.body_text()),
+        )
+    })?;
     while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
         if field.name() == Some("module") {
             return Ok(field.bytes().await.map_err(|error| unreadable(&error))?.to_vec());
@@ -123,7 +143,11 @@ async fn read_form(request: Request) -> Result<Vec<u8>, Problem> {
 }
 
 fn unreadable(error: &MultipartError) -> Problem {
-    let code = if error.status() == StatusCode::PAYLOAD_TOO_LARGE { BODY_TOO_LARGE } else { INVALID_BODY };
+    let code = if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        BODY_TOO_LARGE
+    } else {
+        INVALID_BODY
+    };
     Problem::new(code, format!("The form cannot be read: {}.", error.body_text()))
 }
 
@@ -152,7 +176,12 @@ async fn list(
 ) -> Result<axum::Json<Page<PluginVersion>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
     let versions = service.list(params.name, params.state, after, size).await?;
-    Ok(axum::Json(Page::new(versions, size, |version| version.id, |version| version)))
+    Ok(axum::Json(Page::new(
+        versions,
+        size,
+        |version| version.id,
+        |version| version,
+    )))
 }
 
 /// A plugin with all its versions.
@@ -210,7 +239,13 @@ async fn module(
     let found = service.version(&name, &version).await?;
     let module = service.module(found.digest).await?;
     let disposition = format!("attachment; filename=\"{name}-{version}.wasm\"");
-    Ok(([(header::CONTENT_TYPE, "application/wasm".to_owned()), (header::CONTENT_DISPOSITION, disposition)], module))
+    Ok((
+        [
+            (header::CONTENT_TYPE, "application/wasm".to_owned()),
+            (header::CONTENT_DISPOSITION, disposition),
+        ],
+        module,
+    ))
 }
 
 #[derive(Debug, Deserialize, ToSchema, Validate)]
@@ -284,7 +319,10 @@ async fn simulate(
 pub fn field_errors(pointer: &str, issues: Vec<Issue>) -> Vec<FieldError> {
     issues
         .into_iter()
-        .map(|issue| FieldError { pointer: format!("{pointer}{}", issue.path), message: issue.message })
+        .map(|issue| FieldError {
+            pointer: format!("{pointer}{}", issue.path),
+            message: issue.message,
+        })
         .collect()
 }
 

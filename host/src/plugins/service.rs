@@ -10,8 +10,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::store::{self, VersionRow};
 use super::params;
+use super::store::{self, VersionRow};
 use crate::clock::{Clock, Instant};
 use crate::contract::Issue;
 use crate::db::{Db, DbError, Json, text_column};
@@ -121,7 +121,11 @@ pub enum PluginError {
     #[error("Not a condition: {0}.")]
     Refused(Refusal),
     #[error("{name} {version} exists already with other bytes ({digest}); a version never changes: raise the version.")]
-    VersionTaken { name: String, version: String, digest: Digest },
+    VersionTaken {
+        name: String,
+        version: String,
+        digest: Digest,
+    },
     #[error("{name} {version} is used by an event or by the receipt of a reward request; disable it instead.")]
     InUse { name: String, version: String },
     #[error("{name} {version} is disabled; enable it or choose another version.")]
@@ -157,8 +161,16 @@ const CACHED_STATES: u64 = 10_000;
 
 impl PluginService {
     pub fn new(db: Db, clock: Clock, sandbox: Sandbox) -> Self {
-        let states = Cache::builder().max_capacity(CACHED_STATES).time_to_live(STATE_CACHED_FOR).build();
-        Self { db, clock, sandbox, states }
+        let states = Cache::builder()
+            .max_capacity(CACHED_STATES)
+            .time_to_live(STATE_CACHED_FOR)
+            .build();
+        Self {
+            db,
+            clock,
+            sandbox,
+            states,
+        }
     }
 
     /// Takes in a plugin, or says precisely why not. `by` is absent for plugins that come with the server.
@@ -196,7 +208,11 @@ impl PluginService {
         }
         let (name, version) = (row.name, row.version);
         match store::find(&self.db, name.clone(), version.clone()).await? {
-            Some(taken) => Err(PluginError::VersionTaken { name, version, digest: taken.digest }),
+            Some(taken) => Err(PluginError::VersionTaken {
+                name,
+                version,
+                digest: taken.digest,
+            }),
             None => Err(PluginError::NoSuchVersion { name, version }),
         }
     }
@@ -237,7 +253,9 @@ impl PluginService {
 
     /// The bytes as they were uploaded.
     pub async fn module(&self, digest: Digest) -> Result<Vec<u8>, PluginError> {
-        store::module(&self.db, digest).await?.ok_or(PluginError::ModuleMissing(digest))
+        store::module(&self.db, digest)
+            .await?
+            .ok_or(PluginError::ModuleMissing(digest))
     }
 
     pub async fn set_state(&self, name: &str, version: &str, state: PluginState) -> Result<PluginVersion, PluginError> {
@@ -255,7 +273,10 @@ impl PluginService {
         let mut tx = self.db.begin().await?;
         store::delete(&mut tx, found.digest).await.map_err(|error| {
             if error.is_foreign_key_violation() {
-                PluginError::InUse { name: found.name.clone(), version: found.version.clone() }
+                PluginError::InUse {
+                    name: found.name.clone(),
+                    version: found.version.clone(),
+                }
             } else {
                 error.into()
             }
@@ -269,7 +290,10 @@ impl PluginService {
     pub async fn bind(&self, name: &str, version: &str, params: &Value) -> Result<Bound, PluginError> {
         let found = self.version(name, version).await?;
         if found.state == PluginState::Disabled {
-            return Err(PluginError::Disabled { name: found.name, version: found.version });
+            return Err(PluginError::Disabled {
+                name: found.name,
+                version: found.version,
+            });
         }
         let issues = params::check(&found.params_schema, params);
         if !issues.is_empty() {
@@ -278,9 +302,11 @@ impl PluginService {
         let plugin = self.runnable(found.digest).await?;
         let call = self.sandbox.bind(&plugin, &params::canonical(params)?).await;
         match call.outcome {
-            Ok(Ok(binding)) => {
-                Ok(Bound { digest: found.digest, plan: binding.queries.try_into()?, state: binding.state })
-            }
+            Ok(Ok(binding)) => Ok(Bound {
+                digest: found.digest,
+                plan: binding.queries.try_into()?,
+                state: binding.state,
+            }),
             Ok(Err(issues)) => Err(PluginError::Params(issues)),
             Err(failure) => {
                 tracing::warn!(plugin.digest = %found.digest, failure.code = failure.code(), %failure, "bind failed");

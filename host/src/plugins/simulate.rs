@@ -1,5 +1,7 @@
 //! Running a plugin without any effect: for a real user as of an instant, or over facts written by hand.
 
+use std::time::Duration;
+
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -98,7 +100,7 @@ pub struct Simulator {
     plugins: PluginService,
 }
 
-const MONTH: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+const MONTH: Duration = Duration::from_hours(30 * 24);
 
 impl Simulator {
     pub fn new(db: Db, clock: Clock, plugins: PluginService) -> Self {
@@ -123,13 +125,27 @@ impl Simulator {
             (Some(user_id), None) => {
                 // No event has the nil id, so there are no grants and there is no stock.
                 let event_id = Uuid::nil();
-                let asker =
-                    Asker { user_id, event_id, event_starts: starts, zone: &zone, period: Period::Once, now };
-                let snapshot = facts::gather(&self.db, &asker, &bound.plan).await.map_err(|error| match error {
-                    FactError::NoSuchUser(_) => field("/userId", error.to_string()),
-                    error => error.into(),
-                })?;
-                (UserInfo { id: user_id.to_string(), registered: snapshot.registered }, snapshot.facts)
+                let asker = Asker {
+                    user_id,
+                    event_id,
+                    event_starts: starts,
+                    zone: &zone,
+                    period: Period::Once,
+                    now,
+                };
+                let snapshot = facts::gather(&self.db, &asker, &bound.plan)
+                    .await
+                    .map_err(|error| match error {
+                        FactError::NoSuchUser(_) => field("/userId", error.to_string()),
+                        error => error.into(),
+                    })?;
+                (
+                    UserInfo {
+                        id: user_id.to_string(),
+                        registered: snapshot.registered,
+                    },
+                    snapshot.facts,
+                )
             }
             (None, Some(facts)) => {
                 let queries = bound.plan.queries().len();
@@ -137,7 +153,13 @@ impl Simulator {
                     let message = format!("there are {} facts, the plan has {queries} queries", facts.len());
                     return Err(field("/facts", message));
                 }
-                (UserInfo { id: Uuid::nil().to_string(), registered: starts }, facts)
+                (
+                    UserInfo {
+                        id: Uuid::nil().to_string(),
+                        registered: starts,
+                    },
+                    facts,
+                )
             }
             _ => return Err(field("", "send either userId or facts".to_owned())),
         };
@@ -145,18 +167,31 @@ impl Simulator {
             now,
             local: zone.local(now),
             time_zone: request.time_zone,
-            event: EventInfo { id: Uuid::nil().to_string(), title: "Simulation".to_owned(), starts, ends },
+            event: EventInfo {
+                id: Uuid::nil().to_string(),
+                title: "Simulation".to_owned(),
+                starts,
+                ends,
+            },
             user,
             rewards: request.rewards,
             seed: request.seed,
         };
         let plugin = self.plugins.runnable(bound.digest).await?;
-        let call = self.plugins.sandbox().evaluate(&plugin, &context, &bound.state, &facts).await;
+        let call = self
+            .plugins
+            .sandbox()
+            .evaluate(&plugin, &context, &bound.state, &facts)
+            .await;
         let (decision, failure) = match call.outcome {
             Ok(decision) => (Some(decision), None),
-            Err(failure) => {
-                (None, Some(SimulationFailure { code: failure.code().to_owned(), message: failure.to_string() }))
-            }
+            Err(failure) => (
+                None,
+                Some(SimulationFailure {
+                    code: failure.code().to_owned(),
+                    message: failure.to_string(),
+                }),
+            ),
         };
         Ok(Simulation {
             decision,

@@ -86,12 +86,23 @@ pub(super) async fn list(
         uploaded_by, created_at FROM plugin_versions \
         WHERE ($1 IS NULL OR name = $1) AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR id < $3) \
         ORDER BY id DESC LIMIT $4";
-    db.query(SQL).bind(name).bind(state).bind(after).bind(limit).fetch_all(db).await
+    db.query(SQL)
+        .bind(name)
+        .bind(state)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(db)
+        .await
 }
 
 pub(super) async fn module(db: &Db, digest: Digest) -> Result<Option<Vec<u8>>> {
     const SQL: &str = "SELECT module FROM plugin_modules WHERE digest = $1";
-    Ok(db.query(SQL).bind(digest).fetch_optional::<(Vec<u8>,)>(db).await?.map(|(module,)| module))
+    Ok(db
+        .query(SQL)
+        .bind(digest)
+        .fetch_optional::<(Vec<u8>,)>(db)
+        .await?
+        .map(|(module,)| module))
 }
 
 pub(super) async fn set_state(tx: &mut Tx, digest: Digest, state: PluginState) -> Result<()> {
@@ -102,7 +113,13 @@ pub(super) async fn set_state(tx: &mut Tx, digest: Digest, state: PluginState) -
 
 /// Fails with a foreign key violation while an event or a reward request refers to the version.
 pub(super) async fn delete(tx: &mut Tx, digest: Digest) -> Result<()> {
-    tx.query("DELETE FROM plugin_modules WHERE digest = $1").bind(digest).execute(tx).await?;
-    tx.query("DELETE FROM plugin_versions WHERE digest = $1").bind(digest).execute(tx).await?;
+    tx.query("DELETE FROM plugin_modules WHERE digest = $1")
+        .bind(digest)
+        .execute(tx)
+        .await?;
+    tx.query("DELETE FROM plugin_versions WHERE digest = $1")
+        .bind(digest)
+        .execute(tx)
+        .await?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::store::{self, GrantRow, KeptAnswer, ReceiptRow, RequestRow};
 use crate::clock::Instant;
 use crate::db::Json;
 use crate::events::{Event, Offer};
-use crate::facts::{self, Asker, Plan, Snapshot, Zone};
+use crate::facts::{self, Asker, Snapshot, Zone};
 
 /// How often a claim starts over after it lost a race. Each loss means that another claim, or a change of the event,
 /// was committed meanwhile, so a handful is plenty.
@@ -24,14 +24,14 @@ const TRIES: u32 = 8;
 /// What a claim is answered with.
 #[derive(Debug)]
 pub enum Claimed {
-    Decided(RewardRequest),
+    Decided(Box<RewardRequest>),
     /// The very answer that the first claim under this Idempotency-Key got, as JSON.
     Replayed(String),
 }
 
 /// How settling ended.
 enum Settled {
-    Committed(RewardRequest),
+    Committed(Box<RewardRequest>),
     /// Somebody else was first: the event changed, the place or the stock was taken. Nothing was written.
     Lost,
     /// Another claim under the same Idempotency-Key was first. Nothing was written.
@@ -62,7 +62,12 @@ impl RequestService {
         key: Option<&IdempotencyKey>,
     ) -> Result<Claimed, RequestError> {
         // The one clock read of the claim: gates, facts and the condition all see this instant.
-        let claim = Claim { user_id, event_id, received_at: self.clock.now(), key };
+        let claim = Claim {
+            user_id,
+            event_id,
+            received_at: self.clock.now(),
+            key,
+        };
         for attempt in 0..TRIES {
             if let Some(answer) = self.kept_answer(&claim).await? {
                 return Ok(Claimed::Replayed(answer));
@@ -92,7 +97,9 @@ impl RequestService {
         if case.place.sequence > offer.event.recurrence.count {
             return Err(self.already_granted(claim, &offer.event, &case).await?);
         }
-        let verdict = self.decide(&offer, &case, claim.user_id, claim.received_at, Purpose::Claim).await?;
+        let verdict = self
+            .decide(&offer, &case, claim.user_id, claim.received_at, Purpose::Claim)
+            .await?;
         self.settle(claim, &offer.event, case.place, verdict).await
     }
 
@@ -109,8 +116,13 @@ impl RequestService {
             now,
         };
         let snapshot = facts::gather(&self.db, &asker, &event.plan).await?;
-        let sequence = u32::try_from(snapshot.granted_in_period).unwrap_or(u32::MAX).saturating_add(1);
-        let place = Place { period: snapshot.period.clone(), sequence };
+        let sequence = u32::try_from(snapshot.granted_in_period)
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let place = Place {
+            period: snapshot.period.clone(),
+            sequence,
+        };
         Ok(Case { zone, snapshot, place })
     }
 
@@ -151,9 +163,9 @@ impl RequestService {
     ) -> Result<Settled, RequestError> {
         let id = self.clock.new_id();
         let decided_at = self.clock.now();
-        let receipt = self.receipt(id, claim, event, &place, &verdict, decided_at);
+        let receipt = self.write_receipt(id, claim, event, &place, &verdict, decided_at);
         let sealed = Sealed::new(&receipt, &self.keys)?;
-        let mut row = RequestRow {
+        let row = RequestRow {
             id,
             event_id: event.id,
             event_revision: event.revision,
@@ -167,7 +179,10 @@ impl RequestService {
             retry_at: verdict.retry_at,
             received_at: claim.received_at,
             decided_at,
-            fuel: verdict.evaluation.as_ref().and_then(|evaluation| i64::try_from(evaluation.fuel).ok()),
+            fuel: verdict
+                .evaluation
+                .as_ref()
+                .and_then(|evaluation| i64::try_from(evaluation.fuel).ok()),
         };
         let receipt_row = ReceiptRow {
             user_id: claim.user_id,
@@ -178,8 +193,15 @@ impl RequestService {
         let mut grants = Vec::with_capacity(verdict.awards.len());
         for award in &verdict.awards {
             // The sandbox let only the event's own reward ids through.
-            let reward_id = award.reward_id.parse().map_err(|_| RequestError::ForeignReward(award.reward_id.clone()))?;
-            grants.push(Grant { id: self.clock.new_id(), reward_id, quantity: award.quantity });
+            let reward_id = award
+                .reward_id
+                .parse()
+                .map_err(|_| RequestError::ForeignReward(award.reward_id.clone()))?;
+            grants.push(Grant {
+                id: self.clock.new_id(),
+                reward_id,
+                quantity: award.quantity,
+            });
         }
         // One order for all claims, so that two of them never wait for each other.
         grants.sort_by_key(|grant| grant.reward_id);
@@ -207,8 +229,6 @@ impl RequestService {
             let outbox_id = self.clock.new_id();
             store::insert_outbox(&mut tx, outbox_id, "reward.granted", claim.user_id, payload, decided_at).await?;
         }
-        // Rows are moved, not cloned, into the answer; it is what an Idempotency-Key repeats.
-        row.reasons.0.shrink_to_fit();
         let request = request_of(row, grants);
         if !self.keep_answer(&mut tx, claim, &request).await? {
             return Ok(Settled::AnsweredElsewhere);
@@ -226,7 +246,7 @@ impl RequestService {
             reward_request.status = %request.status,
             "claim settled"
         );
-        Ok(Settled::Committed(request))
+        Ok(Settled::Committed(Box::new(request)))
     }
 
     /// Remembers the answer under the claim's key. A failure is not kept: the same key may try again.
@@ -236,7 +256,9 @@ impl RequestService {
         claim: &Claim<'_>,
         request: &RewardRequest,
     ) -> Result<bool, RequestError> {
-        let Some(key) = claim.key.filter(|_| request.status != Status::Failed) else { return Ok(true) };
+        let Some(key) = claim.key.filter(|_| request.status != Status::Failed) else {
+            return Ok(true);
+        };
         let answer = KeptAnswer {
             user_id: claim.user_id,
             key: key.as_str().to_owned(),
@@ -265,18 +287,23 @@ impl RequestService {
         event: &Event,
         case: &Case,
     ) -> Result<RequestError, RequestError> {
-        let granted =
-            store::newest_granted(&self.db, event.id, claim.user_id, case.place.period.clone()).await?;
-        let Some(granted) = granted else { return Ok(RequestError::Contended) };
+        let granted = store::newest_granted(&self.db, event.id, claim.user_id, case.place.period.clone()).await?;
+        let Some(granted) = granted else {
+            return Ok(RequestError::Contended);
+        };
         let grants = store::grants(&self.db, &[granted.id]).await?;
         Ok(RequestError::AlreadyGranted {
             reward_request_id: granted.id,
             grant_ids: grants.into_iter().map(|grant| grant.id).collect(),
-            next_at: event.recurrence.period.next_start(claim.received_at, &case.zone).filter(|at| *at < event.end_date),
+            next_at: event
+                .recurrence
+                .period
+                .next_start(claim.received_at, &case.zone)
+                .filter(|at| *at < event.end_date),
         })
     }
 
-    fn receipt(
+    fn write_receipt(
         &self,
         id: Uuid,
         claim: &Claim<'_>,
@@ -300,7 +327,10 @@ impl RequestService {
             reasons: verdict.reasons.clone(),
             progress: verdict.progress.clone(),
             awards: verdict.awards.clone(),
-            evaluation: verdict.evaluation.as_ref().map(|evaluation| self.record(event, evaluation)),
+            evaluation: verdict
+                .evaluation
+                .as_ref()
+                .map(|evaluation| self.record(event, evaluation)),
         }
     }
 
@@ -341,7 +371,9 @@ impl RequestService {
 /// What a claim asks for: the same for `/reward-requests` and `/events/requests`.
 fn fingerprint(event_id: Uuid) -> Vec<u8> {
     let asked = format!("claim\n{event_id}");
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, asked.as_bytes()).as_ref().to_vec()
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, asked.as_bytes())
+        .as_ref()
+        .to_vec()
 }
 
 pub(super) fn request_of(row: RequestRow, grants: Vec<Grant>) -> RewardRequest {

@@ -41,11 +41,21 @@ pub(super) struct Verdict {
 
 impl Verdict {
     fn gate(status: Status, reason: Reason, retry_at: Option<Instant>) -> Self {
-        Self { status, reasons: vec![reason], progress: Vec::new(), retry_at, awards: Vec::new(), evaluation: None }
+        Self {
+            status,
+            reasons: vec![reason],
+            progress: Vec::new(),
+            retry_at,
+            awards: Vec::new(),
+            evaluation: None,
+        }
     }
 
     pub(super) fn plugin_disabled() -> Self {
-        let reason = Reason::host("plugin-disabled", "The event's condition is switched off for now. Try again later.");
+        let reason = Reason::host(
+            "plugin-disabled",
+            "The event's condition is switched off for now. Try again later.",
+        );
         Self::gate(Status::Failed, reason, None)
     }
 
@@ -54,16 +64,18 @@ impl Verdict {
             "condition-failed",
             "The event's condition could not be evaluated. This is not your fault; try again later.",
         );
-        Self { evaluation, ..Self::gate(Status::Failed, reason, None) }
+        Self {
+            evaluation,
+            ..Self::gate(Status::Failed, reason, None)
+        }
     }
 }
 
 /// The gates that need no evaluation, in the order in which a user can do something about them.
 pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, now: Instant) -> Option<Verdict> {
     let event = &offer.event;
-    let rejected = |code, message: String, retry_at| {
-        Some(Verdict::gate(Status::Rejected, Reason::host(code, message), retry_at))
-    };
+    let rejected =
+        |code, message: String, retry_at| Some(Verdict::gate(Status::Rejected, Reason::host(code, message), retry_at));
     if now >= event.end_date {
         return rejected("event-ended", format!("The event ended at {}.", event.end_date), None);
     }
@@ -74,7 +86,11 @@ pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, now: Instant) -> Option<V
         let message = format!("The event starts at {}.", event.start_date);
         return rejected("event-not-started", message, Some(event.start_date));
     }
-    if offer.rewards.iter().all(|reward| snapshot.stock.get(&reward.id) == Some(&0)) {
+    if offer
+        .rewards
+        .iter()
+        .all(|reward| snapshot.stock.get(&reward.id) == Some(&0))
+    {
         return rejected("sold-out", "All rewards of the event are gone.".to_owned(), None);
     }
     None
@@ -100,12 +116,18 @@ pub(super) fn context(
             starts: event.start_date,
             ends: event.end_date,
         },
-        user: UserInfo { id: user_id.to_string(), registered: snapshot.registered },
+        user: UserInfo {
+            id: user_id.to_string(),
+            registered: snapshot.registered,
+        },
         rewards: offer
             .rewards
             .iter()
             .map(|reward| {
-                let left = snapshot.stock.get(&reward.id).map_or(u32::MAX, |left| u32::try_from(*left).unwrap_or(0));
+                let left = snapshot
+                    .stock
+                    .get(&reward.id)
+                    .map_or(u32::MAX, |left| u32::try_from(*left).unwrap_or(0));
                 RewardInfo {
                     id: reward.id.to_string(),
                     kind: reward.type_.clone(),
@@ -142,8 +164,17 @@ pub(super) async fn evaluate(
             "condition failed"
         );
     }
-    let verdict = call.outcome.as_ref().ok().map(|decision| judge(decision, &context.rewards));
-    let evaluation = Some(Evaluation { context, facts, outcome: call.outcome, fuel: call.fuel });
+    let verdict = call
+        .outcome
+        .as_ref()
+        .ok()
+        .map(|decision| judge(decision, &context.rewards));
+    let evaluation = Some(Evaluation {
+        context,
+        facts,
+        outcome: call.outcome,
+        fuel: call.fuel,
+    });
     match verdict {
         Some(verdict) => Verdict { evaluation, ..verdict },
         None => Verdict::condition_failed(evaluation),
@@ -166,18 +197,32 @@ pub(super) fn judge(decision: &Decision, rewards: &[RewardInfo]) -> Verdict {
         return verdict;
     }
     let awards = match &decision.awards {
-        Awards::All => rewards.iter().map(|reward| Award { reward_id: reward.id.clone(), quantity: 1 }).collect(),
+        Awards::All => rewards
+            .iter()
+            .map(|reward| Award {
+                reward_id: reward.id.clone(),
+                quantity: 1,
+            })
+            .collect(),
         Awards::Chosen(chosen) => chosen.clone(),
     };
     let gone = awards.iter().any(|award| {
-        rewards.iter().find(|reward| reward.id == award.reward_id).is_none_or(|reward| reward.max_quantity < award.quantity)
+        rewards
+            .iter()
+            .find(|reward| reward.id == award.reward_id)
+            .is_none_or(|reward| reward.max_quantity < award.quantity)
     });
     if gone {
         let sold_out = Reason::host("sold-out", "You qualify, but a reward of the event is gone.");
         let reasons = std::iter::once(sold_out).chain(verdict.reasons).collect();
         return Verdict { reasons, ..verdict };
     }
-    Verdict { status: Status::Granted, awards, retry_at: None, ..verdict }
+    Verdict {
+        status: Status::Granted,
+        awards,
+        retry_at: None,
+        ..verdict
+    }
 }
 
 /// What a seed is for. A look at one's progress must not tell the draw of a later claim.
@@ -196,7 +241,10 @@ pub(super) fn seed(event: &Event, user_id: Uuid, place: &Place, purpose: Purpose
         Purpose::Claim => "claim",
         Purpose::Preview => "preview",
     };
-    let message = format!("meed-seed/1\n{purpose}\n{}\n{user_id}\n{}\n{}", event.id, place.period, place.sequence);
+    let message = format!(
+        "meed-seed/1\n{purpose}\n{}\n{user_id}\n{}\n{}",
+        event.id, place.period, place.sequence
+    );
     let key = hmac::Key::new(hmac::HMAC_SHA256, &event.secret);
     let tag = hmac::sign(&key, message.as_bytes());
     let mut seed = [0; 32];

@@ -80,13 +80,21 @@ pub struct Reason {
 
 impl Reason {
     pub fn host(code: &str, message: impl Into<String>) -> Self {
-        Self { source: Source::Host, code: code.to_owned(), message: message.into() }
+        Self {
+            source: Source::Host,
+            code: code.to_owned(),
+            message: message.into(),
+        }
     }
 }
 
 impl From<contract::Reason> for Reason {
     fn from(reason: contract::Reason) -> Self {
-        Self { source: Source::Condition, code: reason.code, message: reason.message }
+        Self {
+            source: Source::Condition,
+            code: reason.code,
+            message: reason.message,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::contract::{Award, Context, Decision, Fact, Progress, Query};
 use crate::keys::{Keyring, PublicKey};
 use crate::sandbox::{Digest, Failure};
 
-pub const FORMAT: &str = "meed-receipt/1";
+pub(super) const FORMAT: &str = "meed-receipt/1";
 
 /// What was claimed, how it was decided, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -103,7 +103,10 @@ pub struct FailureRecord {
 
 impl From<&Failure> for FailureRecord {
     fn from(failure: &Failure) -> Self {
-        Self { code: failure.code().to_owned(), deterministic: failure.is_deterministic() }
+        Self {
+            code: failure.code().to_owned(),
+            deterministic: failure.is_deterministic(),
+        }
     }
 }
 
@@ -165,8 +168,13 @@ pub(super) struct Sealed {
 impl Sealed {
     pub(super) fn new(receipt: &Receipt, keys: &Keyring) -> Result<Self, ReceiptError> {
         let text = receipt.canonical()?;
-        let signature = keys.sign(text.as_bytes());
-        Ok(Self { text, key_id: keys.signing_key_id().to_owned(), signature })
+        let key = keys.signing();
+        let signature = key.sign(text.as_bytes());
+        Ok(Self {
+            text,
+            key_id: key.id().to_owned(),
+            signature,
+        })
     }
 
     /// `public_key`: absent when the key was retired from this server.
@@ -199,7 +207,9 @@ impl SignedReceipt {
         let keys = if let Some(trusted) = trusted {
             trusted
         } else {
-            own = PublicKey::from_base64url(&self.signature.public_key).into_iter().collect::<Vec<_>>();
+            own = PublicKey::from_base64url(&self.signature.public_key)
+                .into_iter()
+                .collect::<Vec<_>>();
             &own
         };
         let signature = STANDARD.decode(&self.signature.value).unwrap_or_default();
@@ -207,6 +217,10 @@ impl SignedReceipt {
             && keys
                 .iter()
                 .any(|key| key.id() == self.signature.key_id && key.verify(text.as_bytes(), &signature));
-        if signed { Ok(()) } else { Err(ReceiptError::Signature(self.signature.key_id.clone())) }
+        if signed {
+            Ok(())
+        } else {
+            Err(ReceiptError::Signature(self.signature.key_id.clone()))
+        }
     }
 }

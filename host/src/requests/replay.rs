@@ -51,7 +51,9 @@ pub async fn replay(
     trusted: Option<&[PublicKey]>,
 ) -> Result<Replay, ReplayError> {
     signed.verify(trusted)?;
-    let Some(record) = &signed.receipt.evaluation else { return Ok(Replay::NothingToRun) };
+    let Some(record) = &signed.receipt.evaluation else {
+        return Ok(Replay::NothingToRun);
+    };
     let needs = record.plugin.digest;
     let module = module.ok_or(ReplayError::PluginMissing { needs })?;
     let passed = Digest::of(&module);
@@ -79,7 +81,10 @@ pub async fn replay(
     let state = STANDARD.decode(&record.state).map_err(|_| ReplayError::State)?;
     let call = sandbox.evaluate(&plugin, &record.context, &state, &record.facts).await;
     if call.fuel != record.fuel {
-        differences.push(format!("fuel: the receipt says {}, the re-run used {}", record.fuel, call.fuel));
+        differences.push(format!(
+            "fuel: the receipt says {}, the re-run used {}",
+            record.fuel, call.fuel
+        ));
     }
     match (&record.outcome, &call.outcome) {
         (Outcome::Decision(recorded), Ok(decision)) if recorded == decision => {
@@ -97,7 +102,11 @@ pub async fn replay(
             ));
         }
     }
-    Ok(if differences.is_empty() { Replay::Match { fuel: call.fuel } } else { Replay::Differs(differences) })
+    Ok(if differences.is_empty() {
+        Replay::Match { fuel: call.fuel }
+    } else {
+        Replay::Differs(differences)
+    })
 }
 
 /// The plan and the state must be what `bind` makes of the params.
@@ -129,19 +138,39 @@ async fn check_binding(
 
 /// The host must have done with the decision what its rules say.
 fn check_verdict(signed: &SignedReceipt, record: &EvaluationRecord, differences: &mut Vec<String>) {
-    let Outcome::Decision(decision) = &record.outcome else { return };
+    let Outcome::Decision(decision) = &record.outcome else {
+        return;
+    };
     let receipt = &signed.receipt;
     let verdict = decide::judge(decision, &record.context.rewards);
     let mut compare = |what: &str, recorded: String, judged: String| {
         if recorded != judged {
-            differences.push(format!("{what}: the receipt says {recorded}, the decision means {judged}"));
+            differences.push(format!(
+                "{what}: the receipt says {recorded}, the decision means {judged}"
+            ));
         }
     };
     compare("status", receipt.status.to_string(), verdict.status.to_string());
-    compare("awards", format!("{:?}", receipt.awards), format!("{:?}", verdict.awards));
-    compare("reasons", format!("{:?}", receipt.reasons), format!("{:?}", verdict.reasons));
-    compare("progress", format!("{:?}", receipt.progress), format!("{:?}", verdict.progress));
-    compare("receivedAt", receipt.received_at.to_string(), record.context.now.to_string());
+    compare(
+        "awards",
+        format!("{:?}", receipt.awards),
+        format!("{:?}", verdict.awards),
+    );
+    compare(
+        "reasons",
+        format!("{:?}", receipt.reasons),
+        format!("{:?}", verdict.reasons),
+    );
+    compare(
+        "progress",
+        format!("{:?}", receipt.progress),
+        format!("{:?}", verdict.progress),
+    );
+    compare(
+        "receivedAt",
+        receipt.received_at.to_string(),
+        record.context.now.to_string(),
+    );
     compare("eventId", receipt.event_id.to_string(), record.context.event.id.clone());
     compare("userId", receipt.user_id.to_string(), record.context.user.id.clone());
 }

@@ -22,7 +22,11 @@ use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
 
 const NO_SUCH_REQUEST: Code = Code::new("no-such-reward-request", 404, "There is no such reward request");
 const ALREADY_GRANTED: Code = Code::new("already-granted", 409, "Granted already in this period");
-const KEY_REUSED: Code = Code::new("idempotency-key-reused", 422, "The Idempotency-Key was used for another claim");
+const KEY_REUSED: Code = Code::new(
+    "idempotency-key-reused",
+    422,
+    "The Idempotency-Key was used for another claim",
+);
 const CONDITION_FAILED: Code = Code::new("condition-failed", 503, "The condition could not be evaluated");
 
 pub const CODES: &[Code] = &[NO_SUCH_REQUEST, ALREADY_GRANTED, KEY_REUSED, CONDITION_FAILED];
@@ -116,7 +120,10 @@ async fn make_claim(
             (StatusCode::CREATED, location, axum::Json(request)).into_response()
         }
         Claimed::Replayed(answer) => {
-            let headers = [(header::CONTENT_TYPE, "application/json"), (IDEMPOTENT_REPLAYED, "true")];
+            let headers = [
+                (header::CONTENT_TYPE, "application/json"),
+                (IDEMPOTENT_REPLAYED, "true"),
+            ];
             (StatusCode::CREATED, headers, answer).into_response()
         }
     })
@@ -126,10 +133,15 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Proble
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Problem::new(INVALID_PARAMETER, "There is more than one Idempotency-Key; send one."));
+        return Err(Problem::new(
+            INVALID_PARAMETER,
+            "There is more than one Idempotency-Key; send one.",
+        ));
     }
     let text = value.to_str().unwrap_or_default();
-    text.parse().map(Some).map_err(|message: String| Problem::new(INVALID_PARAMETER, message))
+    text.parse()
+        .map(Some)
+        .map_err(|message: String| Problem::new(INVALID_PARAMETER, message))
 }
 
 /// Which reward requests a list shows.
@@ -207,7 +219,12 @@ async fn page_of(
 ) -> Result<axum::Json<Page<RewardRequest>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
     let requests = service.list(filter, after, size).await?;
-    Ok(axum::Json(Page::new(requests, size, |request| request.id, |request| request)))
+    Ok(axum::Json(Page::new(
+        requests,
+        size,
+        |request| request.id,
+        |request| request,
+    )))
 }
 
 /// Get a reward request. A USER gets their own; others' are not found.
@@ -283,7 +300,11 @@ impl From<RequestError> for Problem {
         let detail = error.to_string();
         match error {
             RequestError::NotFound(_) => Self::new(NO_SUCH_REQUEST, detail),
-            RequestError::AlreadyGranted { reward_request_id, grant_ids, next_at } => {
+            RequestError::AlreadyGranted {
+                reward_request_id,
+                grant_ids,
+                next_at,
+            } => {
                 let problem = Self::new(ALREADY_GRANTED, detail)
                     .with("rewardRequestId", reward_request_id)
                     .with("grantIds", grant_ids);

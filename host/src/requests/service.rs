@@ -25,7 +25,11 @@ pub enum RequestError {
     #[error("There is no reward request {0}.")]
     NotFound(Uuid),
     #[error("You were granted this event's rewards in this period already.")]
-    AlreadyGranted { reward_request_id: Uuid, grant_ids: Vec<Uuid>, next_at: Option<Instant> },
+    AlreadyGranted {
+        reward_request_id: Uuid,
+        grant_ids: Vec<Uuid>,
+        next_at: Option<Instant>,
+    },
     #[error("The Idempotency-Key {0:?} was used for another claim; use a new key for a new claim.")]
     KeyReused(String),
     #[error("The event's condition could not be evaluated; try again later.")]
@@ -98,7 +102,16 @@ impl RequestService {
         keys: Arc<Keyring>,
         idempotency: Duration,
     ) -> Self {
-        Self { db, clock, sandbox, plugins, events, rewards, keys, idempotency }
+        Self {
+            db,
+            clock,
+            sandbox,
+            plugins,
+            events,
+            rewards,
+            keys,
+            idempotency,
+        }
     }
 
     /// How a user stands in an event that runs now. Nothing is stored, and no draw of a later claim is told.
@@ -120,10 +133,16 @@ impl RequestService {
             limit: recurrence.count,
         };
         if granted >= recurrence.count {
-            let reason = Reason::host("already-granted", "You were granted this event's rewards in this period already.");
+            let reason = Reason::host(
+                "already-granted",
+                "You were granted this event's rewards in this period already.",
+            );
             progress.eligible = false;
             progress.reasons.insert(0, reason);
-            progress.retry_at = recurrence.period.next_start(now, &case.zone).filter(|at| *at < offer.event.end_date);
+            progress.retry_at = recurrence
+                .period
+                .next_start(now, &case.zone)
+                .filter(|at| *at < offer.event.end_date);
         } else if verdict.status == Status::Failed {
             return Err(RequestError::ConditionFailed);
         }
@@ -132,7 +151,10 @@ impl RequestService {
 
     pub async fn get(&self, id: Uuid) -> Result<RewardRequest, RequestError> {
         let row = store::find(&self.db, id).await?.ok_or(RequestError::NotFound(id))?;
-        self.with_grants(vec![row]).await?.pop().ok_or(RequestError::NotFound(id))
+        self.with_grants(vec![row])
+            .await?
+            .pop()
+            .ok_or(RequestError::NotFound(id))
     }
 
     /// Newest first, up to `size + 1`.
@@ -150,7 +172,11 @@ impl RequestService {
     pub async fn receipt(&self, id: Uuid) -> Result<(Uuid, SignedReceipt), RequestError> {
         let row = store::receipt(&self.db, id).await?.ok_or(RequestError::NotFound(id))?;
         let key = self.keys.public_key(&row.receipt_key_id);
-        let sealed = Sealed { text: row.receipt, key_id: row.receipt_key_id, signature: row.receipt_signature };
+        let sealed = Sealed {
+            text: row.receipt,
+            key_id: row.receipt_key_id,
+            signature: row.receipt_signature,
+        };
         Ok((row.user_id, sealed.open(key.as_ref())?))
     }
 
@@ -163,12 +189,19 @@ impl RequestService {
     }
 
     async fn with_grants(&self, rows: Vec<RequestRow>) -> Result<Vec<RewardRequest>, RequestError> {
-        let granted: Vec<Uuid> =
-            rows.iter().filter(|row| row.status == Status::Granted).map(|row| row.id).collect();
+        let granted: Vec<Uuid> = rows
+            .iter()
+            .filter(|row| row.status == Status::Granted)
+            .map(|row| row.id)
+            .collect();
         let mut grants: HashMap<Uuid, Vec<Grant>> = HashMap::new();
         for row in store::grants(&self.db, &granted).await? {
             let quantity = u32::try_from(row.quantity).unwrap_or(u32::MAX);
-            grants.entry(row.request_id).or_default().push(Grant { id: row.id, reward_id: row.reward_id, quantity });
+            grants.entry(row.request_id).or_default().push(Grant {
+                id: row.id,
+                reward_id: row.reward_id,
+                quantity,
+            });
         }
         Ok(rows
             .into_iter()

@@ -101,7 +101,8 @@ pub(super) async fn insert(tx: &mut Tx, row: &RequestRow, receipt: &ReceiptRow) 
 }
 
 pub(super) async fn insert_grant(tx: &mut Tx, row: &GrantRow, at: Instant) -> Result<()> {
-    const SQL: &str = "INSERT INTO grants (id, request_id, reward_id, quantity, granted_at) VALUES ($1, $2, $3, $4, $5)";
+    const SQL: &str =
+        "INSERT INTO grants (id, request_id, reward_id, quantity, granted_at) VALUES ($1, $2, $3, $4, $5)";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.request_id)
@@ -122,7 +123,14 @@ pub(super) async fn insert_outbox(
     at: Instant,
 ) -> Result<()> {
     const SQL: &str = "INSERT INTO outbox (id, kind, user_id, payload, created_at) VALUES ($1, $2, $3, $4, $5)";
-    tx.query(SQL).bind(id).bind(kind).bind(user_id).bind(Json(payload)).bind(at).execute(tx).await?;
+    tx.query(SQL)
+        .bind(id)
+        .bind(kind)
+        .bind(user_id)
+        .bind(Json(payload))
+        .bind(at)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -170,7 +178,10 @@ pub(super) async fn kept_answer(db: &Db, user_id: Uuid, key: String) -> Result<O
 }
 
 pub(super) async fn forget_answers(tx: &mut Tx, expired_at: Instant) -> Result<u64> {
-    tx.query("DELETE FROM idempotency_keys WHERE expires_at <= $1").bind(expired_at).execute(tx).await
+    tx.query("DELETE FROM idempotency_keys WHERE expires_at <= $1")
+        .bind(expired_at)
+        .execute(tx)
+        .await
 }
 
 pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RequestRow>> {
@@ -188,7 +199,12 @@ pub(super) async fn newest_granted(
     const SQL: &str = select_requests!(
         "WHERE event_id = $1 AND user_id = $2 AND period = $3 AND status = 'GRANTED' ORDER BY sequence DESC LIMIT 1"
     );
-    db.query(SQL).bind(event_id).bind(user_id).bind(period).fetch_optional(db).await
+    db.query(SQL)
+        .bind(event_id)
+        .bind(user_id)
+        .bind(period)
+        .fetch_optional(db)
+        .await
 }
 
 /// Which requests a list shows; an absent field shows all.
@@ -225,11 +241,18 @@ pub(super) async fn grants(db: &Db, request_ids: &[Uuid]) -> Result<Vec<GrantRow
     if request_ids.is_empty() {
         return Ok(Vec::new());
     }
-    let places = (1..=request_ids.len()).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");
+    let places = (1..=request_ids.len())
+        .map(|place| format!("${place}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     let sql = format!(
         "SELECT id, request_id, reward_id, quantity FROM grants WHERE request_id IN ({places}) ORDER BY request_id, id"
     );
-    request_ids.iter().fold(db.query_assembled(sql), |query, id| query.bind(*id)).fetch_all(db).await
+    request_ids
+        .iter()
+        .fold(db.query_assembled(sql), |query, id| query.bind(*id))
+        .fetch_all(db)
+        .await
 }
 
 pub(super) async fn receipt(db: &Db, id: Uuid) -> Result<Option<ReceiptRow>> {

@@ -186,7 +186,10 @@ impl RewardService {
     /// The rewards that these events offer, in each event's order, with their stock as of now.
     pub async fn offers(&self, event_ids: &[Uuid]) -> Result<Vec<(Uuid, Reward)>, RewardError> {
         let offers = store::offers(&self.db, event_ids).await?;
-        Ok(offers.into_iter().map(|(event_id, row)| (event_id, row.into())).collect())
+        Ok(offers
+            .into_iter()
+            .map(|(event_id, row)| (event_id, row.into()))
+            .collect())
     }
 
     /// Makes these the rewards that an event offers. Part of the caller's transaction.

@@ -79,8 +79,10 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<RewardRow>> {
 }
 
 pub(super) async fn list(db: &Db, type_: Option<String>, after: Option<Uuid>, limit: i64) -> Result<Vec<RewardRow>> {
-    const SQL: &str = select_rewards!("WHERE r.deleted_at IS NULL AND ($1 IS NULL OR r.type = $1) AND ($2 IS NULL OR r.id < $2) \
-        ORDER BY r.id DESC LIMIT $3");
+    const SQL: &str = select_rewards!(
+        "WHERE r.deleted_at IS NULL AND ($1 IS NULL OR r.type = $1) AND ($2 IS NULL OR r.id < $2) \
+        ORDER BY r.id DESC LIMIT $3"
+    );
     db.query(SQL).bind(type_).bind(after).bind(limit).fetch_all(db).await
 }
 
@@ -197,12 +199,26 @@ pub(super) async fn offers(db: &Db, event_ids: &[Uuid]) -> Result<Vec<(Uuid, Rew
     if event_ids.is_empty() {
         return Ok(Vec::new());
     }
-    let places = (1..=event_ids.len()).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");
-    let offers = format!("SELECT event_id, reward_id FROM event_rewards WHERE event_id IN ({places}) ORDER BY position");
-    let rewards = format!("{} WHERE r.id IN (SELECT reward_id FROM event_rewards WHERE event_id IN ({places}))", select_rewards!(""));
-    let bound = |sql| event_ids.iter().fold(db.query_assembled(sql), |query, id| query.bind(*id));
+    let places = (1..=event_ids.len())
+        .map(|place| format!("${place}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let offers =
+        format!("SELECT event_id, reward_id FROM event_rewards WHERE event_id IN ({places}) ORDER BY position");
+    let rewards = format!(
+        "{} WHERE r.id IN (SELECT reward_id FROM event_rewards WHERE event_id IN ({places}))",
+        select_rewards!("")
+    );
+    let bound = |sql| {
+        event_ids
+            .iter()
+            .fold(db.query_assembled(sql), |query, id| query.bind(*id))
+    };
     let offers: Vec<OfferRow> = bound(offers).fetch_all(db).await?;
     let rewards: Vec<RewardRow> = bound(rewards).fetch_all(db).await?;
     let by_id: HashMap<Uuid, RewardRow> = rewards.into_iter().map(|row| (row.id, row)).collect();
-    Ok(offers.iter().filter_map(|offer| Some((offer.event_id, by_id.get(&offer.reward_id)?.clone()))).collect())
+    Ok(offers
+        .iter()
+        .filter_map(|offer| Some((offer.event_id, by_id.get(&offer.reward_id)?.clone())))
+        .collect())
 }

@@ -50,8 +50,8 @@ meed_plugin_sdk::export!(LoginStreak);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meed_plugin_sdk::testing::{self, ContextBuilder};
     use meed_plugin_sdk::Date;
+    use meed_plugin_sdk::testing::{self, ContextBuilder};
 
     const TODAY: Date = Date {
         year: 2026,
