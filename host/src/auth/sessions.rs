@@ -19,7 +19,7 @@ use crate::db::{Db, Result, Tx};
 const CAPACITY: u64 = 100_000;
 
 /// Longer than any read of the database takes.
-const SLOWEST_READ: Duration = Duration::from_secs(60);
+const SLOWEST_READ: Duration = Duration::from_mins(1);
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
