@@ -8,5 +8,10 @@
 mod guests;
 mod support;
 
+mod activities;
+mod auth;
+mod facts;
+mod house;
 mod rewards;
 mod sandbox;
+mod users;

@@ -4,7 +4,7 @@ mod app;
 mod client;
 mod database;
 
-pub use app::TestApp;
+pub use app::{PASSWORD, TestApp, TestUser};
 pub use client::Reply;
 
 /// Makes one test per engine out of `async fn name(app: TestApp)`.

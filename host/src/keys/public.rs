@@ -1,0 +1,52 @@
+//! Public keys, for whoever verifies without holding the private ones.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+use super::{thumbprint, verify};
+
+/// An Ed25519 public key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicKey([u8; 32]);
+
+impl PublicKey {
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    pub fn from_base64url(text: &str) -> Option<Self> {
+        Self::new(&URL_SAFE_NO_PAD.decode(text).ok()?)
+    }
+
+    pub fn to_base64url(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// The key's JWK thumbprint (RFC 7638).
+    pub fn id(&self) -> String {
+        thumbprint(&self.0)
+    }
+
+    pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        verify(&self.0, bytes, signature)
+    }
+
+    /// The Ed25519 keys of a JWK Set, as `/.well-known/receipt-keys.json` gives it.
+    pub fn of_jwks(text: &str) -> Result<Vec<Self>, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            #[serde(default)]
+            crv: String,
+            #[serde(default)]
+            x: String,
+        }
+        let set: Set = serde_json::from_str(text)?;
+        let keys = set.keys.iter().filter(|entry| entry.crv == "Ed25519");
+        Ok(keys.filter_map(|entry| Self::from_base64url(&entry.x)).collect())
+    }
+}
