@@ -5,12 +5,13 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::activities::ActivityService;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
 use crate::http::{Code, FieldError, layers, openapi, problem};
 use crate::rewards::RewardService;
-use crate::{auth, rewards};
+use crate::{activities, auth, rewards};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -35,7 +36,7 @@ struct Document;
 
 /// Every problem code of the API.
 fn codes() -> Vec<Code> {
-    [problem::CODES, auth::CODES, rewards::CODES].concat()
+    [problem::CODES, auth::CODES, activities::CODES, rewards::CODES].concat()
 }
 
 /// The services, wired.
@@ -43,23 +44,28 @@ fn codes() -> Vec<Code> {
 pub struct App {
     pub db: Db,
     pub clock: Clock,
+    pub activities: ActivityService,
     pub rewards: RewardService,
     timeout: std::time::Duration,
 }
 
 impl App {
     pub async fn new(config: &Config, db: Db, clock: Clock) -> anyhow::Result<Self> {
+        let activities = ActivityService::new(db.clone(), clock.clone());
         let rewards = RewardService::new(db.clone(), clock.clone());
         Ok(Self {
             db,
             clock,
+            activities,
             rewards,
             timeout: config.http.timeout,
         })
     }
 
     fn routes(&self) -> OpenApiRouter {
-        OpenApiRouter::with_openapi(Document::openapi()).merge(rewards::router(self.rewards.clone()))
+        OpenApiRouter::with_openapi(Document::openapi())
+            .merge(activities::router(self.activities.clone()))
+            .merge(rewards::router(self.rewards.clone()))
     }
 
     /// The OpenAPI document, the same for every configuration.

@@ -10,11 +10,13 @@
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
 //! another feature's service, never its store. `docs/architecture.md` walks through an upload and a claim.
 
+pub mod activities;
 pub mod app;
 pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod contract;
 pub mod db;
+pub mod facts;
 pub mod http;
 pub mod rewards;

@@ -111,7 +111,7 @@ fn pointer_of(path: &serde_path_to_error::Path) -> String {
 }
 
 /// garde speaks in Rust paths (`rewardIds[0]`); the client gets a JSON Pointer (`/rewardIds/0`).
-fn field_errors(report: &garde::Report) -> Vec<FieldError> {
+pub fn field_errors(report: &garde::Report) -> Vec<FieldError> {
     report
         .iter()
         .map(|(path, error)| {
