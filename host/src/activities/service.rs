@@ -1,0 +1,395 @@
+//! The rules for activities.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::attributes::{Attributes, Scalar};
+use super::store::{self, ActivityRow};
+use crate::clock::{Clock, Instant};
+use crate::db::{Db, DbError, Json, Tx};
+use crate::facts::is_kind;
+
+/// The source of what the server saw itself.
+const OWN_SOURCE: &str = "meed";
+/// Kinds that only the server records: nobody reports a login that did not happen here.
+const OWN_KINDS: &[&str] = &["auth.", "user.", "invite."];
+const MAX_AMOUNT: i64 = 1_000_000_000_000;
+/// How far a reporter's clock may be ahead of ours.
+const MAX_AHEAD: Duration = Duration::from_mins(5);
+
+/// What a user did, as reported.
+#[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewActivity {
+    /// Who reports it; `meed` is the server itself
+    #[garde(custom(reported_source))]
+    #[schema(example = "shop", pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    pub source: String,
+    /// The reporter's own id of it: the same source and id are recorded once
+    #[garde(length(chars, min = 1, max = 128), custom(no_control_characters))]
+    #[schema(example = "order-1047", min_length = 1, max_length = 128)]
+    pub id: String,
+    #[garde(skip)]
+    pub user_id: Uuid,
+    /// A word of your choice; those that begin with `auth.`, `user.` or `invite.` are the server's own
+    #[garde(custom(reported_kind))]
+    #[schema(example = "shop.purchase", pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    pub kind: String,
+    /// From 1970 to five minutes ahead of the server's clock; when it is left out, the moment of recording
+    #[garde(skip)]
+    pub occurred_at: Option<Instant>,
+    /// Minor units
+    #[garde(range(min = -MAX_AMOUNT, max = MAX_AMOUNT))]
+    #[schema(example = 2500, minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
+    pub amount: Option<i64>,
+    /// At most 32; kept as texts, numbers and booleans as JSON writes them (`10.0` as `10`)
+    #[serde(default)]
+    #[garde(custom(attributes_fit))]
+    #[schema(value_type = BTreeMap<String, Scalar>, example = json!({"category": "hats", "items": 2, "gift": false}))]
+    pub attributes: Attributes,
+}
+
+/// An activity that Meed itself saw.
+#[derive(Clone, Debug)]
+pub struct OwnActivity {
+    pub user_id: Uuid,
+    pub kind: &'static str,
+    /// Recording the same id again records nothing.
+    pub source_id: String,
+    pub occurred_at: Instant,
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// An activity as recorded.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Activity {
+    /// Where it stands among activities of the same instant.
+    #[serde(skip)]
+    pub key: Uuid,
+    #[schema(example = "shop")]
+    pub source: String,
+    #[schema(example = "order-1047")]
+    pub id: String,
+    pub user_id: Uuid,
+    #[schema(example = "shop.purchase")]
+    pub kind: String,
+    pub occurred_at: Instant,
+    #[schema(example = 2500)]
+    pub amount: Option<i64>,
+    #[schema(example = json!({"category": "hats", "items": "2", "gift": "false"}))]
+    pub attributes: BTreeMap<String, String>,
+    pub recorded_at: Instant,
+}
+
+impl From<ActivityRow> for Activity {
+    fn from(row: ActivityRow) -> Self {
+        Self {
+            key: row.id,
+            source: row.source,
+            id: row.source_id,
+            user_id: row.user_id,
+            kind: row.kind,
+            occurred_at: row.occurred_at,
+            amount: row.amount,
+            attributes: row.attributes.0,
+            recorded_at: row.recorded_at,
+        }
+    }
+}
+
+/// What became of one call's activities.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Recorded {
+    /// How many are new
+    #[schema(example = 1)]
+    pub recorded: usize,
+    /// How many were there already, just like that
+    #[schema(example = 0)]
+    pub duplicates: usize,
+    /// One per activity sent, in that order
+    pub items: Vec<RecordedItem>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedItem {
+    #[schema(example = "shop")]
+    pub source: String,
+    #[schema(example = "order-1047")]
+    pub id: String,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Outcome {
+    Recorded,
+    Duplicate,
+}
+
+/// What is wrong with one activity of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub index: usize,
+    /// The field's name in JSON.
+    pub field: &'static str,
+    pub message: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ActivityError {
+    #[error("{} of the activities cannot be recorded, so none was.", .0.len())]
+    Invalid(Vec<Fault>),
+    #[error("{} of the activities have a source and id that were recorded with another content, so none was recorded; give them new ids or leave them out.", .0.len())]
+    Conflict(Vec<Fault>),
+    #[error("There is no user {0}.")]
+    NoSuchUser(Uuid),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// Which of a user's activities: `from` inclusive, `to` exclusive.
+#[derive(Debug, Default)]
+pub struct Filter {
+    pub kind: Option<String>,
+    pub from: Option<Instant>,
+    pub to: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ActivityService {
+    db: Db,
+    clock: Clock,
+}
+
+impl ActivityService {
+    pub fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// Records all of them or, when one is wrong, none.
+    pub async fn record(&self, activities: Vec<NewActivity>) -> Result<Recorded, ActivityError> {
+        let now = self.clock.now();
+        check_times(&activities, now)?;
+        let mut tx = self.db.begin().await?;
+        check_users(&mut tx, &activities).await?;
+        let mut rows: Vec<ActivityRow> = activities.iter().map(|activity| self.row(activity, now)).collect();
+        let order: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        // Calls that share activities insert them in the same order, so that they cannot wait for each other in a ring.
+        rows.sort_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
+        let added: HashSet<Uuid> = store::insert(&mut tx, &rows).await?.into_iter().collect();
+        if added.len() < rows.len() {
+            rows.retain(|row| !added.contains(&row.id));
+            check_same(&activities, &order, &added, store::recorded(&mut tx, &rows).await?)?;
+        }
+        tx.commit().await?;
+        let items = activities.into_iter().zip(order).map(|(activity, id)| RecordedItem {
+            source: activity.source,
+            id: activity.id,
+            outcome: if added.contains(&id) {
+                Outcome::Recorded
+            } else {
+                Outcome::Duplicate
+            },
+        });
+        let items: Vec<RecordedItem> = items.collect();
+        Ok(Recorded {
+            recorded: added.len(),
+            duplicates: items.len() - added.len(),
+            items,
+        })
+    }
+
+    /// Records what the server saw itself, once per `source_id`. Part of the caller's transaction.
+    pub async fn record_own(&self, tx: &mut Tx, activity: OwnActivity) -> Result<(), ActivityError> {
+        let row = ActivityRow {
+            id: self.clock.new_id(),
+            source: OWN_SOURCE.to_owned(),
+            source_id: activity.source_id,
+            user_id: activity.user_id,
+            kind: activity.kind.to_owned(),
+            amount: None,
+            attributes: Json(activity.attributes),
+            occurred_at: activity.occurred_at,
+            recorded_at: self.clock.now(),
+        };
+        store::insert(tx, &[row]).await?;
+        Ok(())
+    }
+
+    /// Newest first, up to `size + 1` so that the caller sees whether there are more.
+    pub async fn history(
+        &self,
+        user_id: Uuid,
+        filter: Filter,
+        after: Option<(Instant, Uuid)>,
+        size: u32,
+    ) -> Result<Vec<Activity>, ActivityError> {
+        let epoch = Instant::try_from(jiff::Timestamp::UNIX_EPOCH).unwrap_or_else(|_| self.clock.now());
+        let end = filter.to.unwrap_or_else(|| epoch.plus(Duration::MAX));
+        // Nothing of the instant `end` itself comes before the least of all ids.
+        let before = after.map_or((end, Uuid::nil()), |after| after.min((end, Uuid::nil())));
+        let limit = i64::from(size) + 1;
+        let rows = store::list(
+            &self.db,
+            user_id,
+            filter.kind,
+            filter.from.unwrap_or(epoch),
+            before,
+            limit,
+        )
+        .await?;
+        if rows.is_empty() && !store::is_user(&self.db, user_id).await? {
+            return Err(ActivityError::NoSuchUser(user_id));
+        }
+        Ok(rows.into_iter().map(Activity::from).collect())
+    }
+
+    fn row(&self, activity: &NewActivity, now: Instant) -> ActivityRow {
+        ActivityRow {
+            id: self.clock.new_id(),
+            source: activity.source.clone(),
+            source_id: activity.id.clone(),
+            user_id: activity.user_id,
+            kind: activity.kind.clone(),
+            amount: activity.amount,
+            attributes: Json(activity.attributes.0.clone()),
+            occurred_at: activity.occurred_at.unwrap_or(now),
+            recorded_at: now,
+        }
+    }
+}
+
+fn check_times(activities: &[NewActivity], now: Instant) -> Result<(), ActivityError> {
+    let latest = now.plus(MAX_AHEAD);
+    none(activities.iter().enumerate().filter_map(|(index, activity)| {
+        let at = activity.occurred_at?;
+        let message = if at > latest {
+            format!("{at} is more than five minutes ahead of the server's clock, which says {now}")
+        } else if at.as_millis() < 0 {
+            format!("{at} is before 1970")
+        } else {
+            return None;
+        };
+        Some(Fault {
+            index,
+            field: "occurredAt",
+            message,
+        })
+    }))
+    .map_err(ActivityError::Invalid)
+}
+
+async fn check_users(tx: &mut Tx, activities: &[NewActivity]) -> Result<(), ActivityError> {
+    let named: HashSet<Uuid> = activities.iter().map(|activity| activity.user_id).collect();
+    let named: Vec<Uuid> = named.into_iter().collect();
+    let known: HashSet<Uuid> = store::known_users(tx, &named).await?.into_iter().collect();
+    let unknown = activities.iter().enumerate();
+    none(
+        unknown
+            .filter(|(_, activity)| !known.contains(&activity.user_id))
+            .map(|(index, activity)| Fault {
+                index,
+                field: "userId",
+                message: format!("there is no user {}", activity.user_id),
+            }),
+    )
+    .map_err(ActivityError::Invalid)
+}
+
+/// What was not added must say the same as what is recorded.
+fn check_same(
+    activities: &[NewActivity],
+    ids: &[Uuid],
+    added: &HashSet<Uuid>,
+    recorded: Vec<ActivityRow>,
+) -> Result<(), ActivityError> {
+    let recorded: HashMap<(String, String), ActivityRow> = recorded
+        .into_iter()
+        .map(|row| ((row.source.clone(), row.source_id.clone()), row))
+        .collect();
+    let candidates = activities.iter().zip(ids).enumerate();
+    none(
+        candidates
+            .filter(|(_, (_, id))| !added.contains(id))
+            .filter_map(|(index, (activity, _))| {
+                let key = (activity.source.clone(), activity.id.clone());
+                let field = difference(activity, recorded.get(&key)?)?;
+                let (source, id) = key;
+                let message = format!("{source} reported {id:?} before with another {field}");
+                Some(Fault { index, field, message })
+            }),
+    )
+    .map_err(ActivityError::Conflict)
+}
+
+/// The first field that differs. A time that was left out differs from none.
+fn difference(activity: &NewActivity, row: &ActivityRow) -> Option<&'static str> {
+    [
+        ("userId", activity.user_id == row.user_id),
+        ("kind", activity.kind == row.kind),
+        (
+            "occurredAt",
+            activity.occurred_at.is_none_or(|at| at == row.occurred_at),
+        ),
+        ("amount", activity.amount == row.amount),
+        ("attributes", activity.attributes.0 == row.attributes.0),
+    ]
+    .into_iter()
+    .find_map(|(field, same)| (!same).then_some(field))
+}
+
+fn none(faults: impl Iterator<Item = Fault>) -> Result<(), Vec<Fault>> {
+    let faults: Vec<Fault> = faults.collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
+fn reported_source(source: &str, (): &()) -> garde::Result {
+    if !is_kind(source) {
+        return Err(garde::Error::new(format!(
+            "{source:?} is not 1 to 64 letters, digits, dots, hyphens and underscores"
+        )));
+    }
+    if source == OWN_SOURCE {
+        return Err(garde::Error::new(format!(
+            "{OWN_SOURCE:?} is the server itself; name the system that reports"
+        )));
+    }
+    Ok(())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
+fn reported_kind(kind: &str, (): &()) -> garde::Result {
+    if !is_kind(kind) {
+        return Err(garde::Error::new(format!(
+            "{kind:?} is not 1 to 64 letters, digits, dots, hyphens and underscores"
+        )));
+    }
+    if let Some(prefix) = OWN_KINDS.iter().find(|prefix| kind.starts_with(**prefix)) {
+        return Err(garde::Error::new(format!(
+            "{kind:?} is reserved: kinds that begin with {prefix:?} are recorded by the server when they happen"
+        )));
+    }
+    Ok(())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
+fn no_control_characters(text: &str, (): &()) -> garde::Result {
+    if text.chars().any(char::is_control) {
+        return Err(garde::Error::new(format!("{text:?} holds a control character")));
+    }
+    Ok(())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
+fn attributes_fit(attributes: &Attributes, (): &()) -> garde::Result {
+    attributes.fault().map_or(Ok(()), |fault| Err(garde::Error::new(fault)))
+}

@@ -1,0 +1,120 @@
+//! `activities`. Of `users` it asks only which ids exist, to say which item of a batch broke the foreign key.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::clock::Instant;
+use crate::db::{Db, Engine, Json, Result, Tx, row};
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct ActivityRow {
+        pub id: Uuid,
+        pub source: String,
+        pub source_id: String,
+        pub user_id: Uuid,
+        pub kind: String,
+        pub amount: Option<i64>,
+        pub attributes: Json<BTreeMap<String, String>>,
+        pub occurred_at: Instant,
+        pub recorded_at: Instant,
+    }
+}
+
+/// Rows travel as one JSON parameter, so that a batch of any size is one statement with one text.
+fn as_json(rows: &[ActivityRow]) -> Json<serde_json::Value> {
+    let rows = rows.iter().map(|row| {
+        serde_json::json!({
+            // Without hyphens: SQLite's unhex and PostgreSQL's uuid both read that.
+            "id": row.id.simple().to_string(),
+            "source": row.source,
+            "source_id": row.source_id,
+            "user_id": row.user_id.simple().to_string(),
+            "kind": row.kind,
+            "amount": row.amount,
+            "attributes": row.attributes.0,
+            "occurred_at": row.occurred_at.as_millis(),
+            "recorded_at": row.recorded_at.as_millis(),
+        })
+    });
+    Json(rows.collect())
+}
+
+/// Inserts what is not there yet, by source and id, and answers the ids of the rows that it added.
+pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid>> {
+    const SQLITE: &str = "INSERT INTO activities \
+        (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
+        SELECT unhex(value ->> 'id'), value ->> 'source', value ->> 'source_id', unhex(value ->> 'user_id'), \
+        value ->> 'kind', value ->> 'amount', value -> 'attributes', value ->> 'occurred_at', value ->> 'recorded_at' \
+        FROM json_each($1) WHERE TRUE ON CONFLICT (source, source_id) DO NOTHING RETURNING id";
+    const POSTGRES: &str = "INSERT INTO activities \
+        (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
+        SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at \
+        FROM jsonb_to_recordset($1) AS item (id UUID, source TEXT, source_id TEXT, user_id UUID, kind TEXT, \
+        amount BIGINT, attributes JSONB, occurred_at BIGINT, recorded_at BIGINT) \
+        ON CONFLICT (source, source_id) DO NOTHING RETURNING id";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    let added: Vec<(Uuid,)> = tx.query(sql).bind(as_json(rows)).fetch_all(tx).await?;
+    Ok(added.into_iter().map(|(id,)| id).collect())
+}
+
+/// What is recorded under the sources and ids of these rows.
+pub(super) async fn recorded(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<ActivityRow>> {
+    const SQLITE: &str = "SELECT a.id, a.source, a.source_id, a.user_id, a.kind, a.amount, a.attributes, \
+        a.occurred_at, a.recorded_at FROM json_each($1) AS item JOIN activities a \
+        ON a.source = item.value ->> 'source' AND a.source_id = item.value ->> 'source_id'";
+    const POSTGRES: &str = "SELECT a.id, a.source, a.source_id, a.user_id, a.kind, a.amount, a.attributes, \
+        a.occurred_at, a.recorded_at FROM jsonb_to_recordset($1) AS item (source TEXT, source_id TEXT) \
+        JOIN activities a ON a.source = item.source AND a.source_id = item.source_id";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    tx.query(sql).bind(as_json(rows)).fetch_all(tx).await
+}
+
+/// Those of these ids that belong to a user.
+pub(super) async fn known_users(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    const SQLITE: &str = "SELECT id FROM users WHERE id IN (SELECT unhex(value) FROM json_each($1))";
+    const POSTGRES: &str =
+        "SELECT id FROM users WHERE id IN (SELECT CAST(value AS UUID) FROM jsonb_array_elements_text($1))";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+    let known: Vec<(Uuid,)> = tx.query(sql).bind(Json(ids)).fetch_all(tx).await?;
+    Ok(known.into_iter().map(|(id,)| id).collect())
+}
+
+pub(super) async fn is_user(db: &Db, id: Uuid) -> Result<bool> {
+    const SQL: &str = "SELECT id FROM users WHERE id = $1";
+    Ok(db.query(SQL).bind(id).fetch_optional::<(Uuid,)>(db).await?.is_some())
+}
+
+/// One user's activities, newest first, from `from` (inclusive) and before the key `before`.
+pub(super) async fn list(
+    db: &Db,
+    user_id: Uuid,
+    kind: Option<String>,
+    from: Instant,
+    before: (Instant, Uuid),
+    limit: i64,
+) -> Result<Vec<ActivityRow>> {
+    const SQL: &str = "SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at \
+        FROM activities WHERE user_id = $1 AND ($2 IS NULL OR kind = $2) AND occurred_at >= $3 \
+        AND (occurred_at, id) < ($4, $5) ORDER BY occurred_at DESC, id DESC LIMIT $6";
+    db.query(SQL)
+        .bind(user_id)
+        .bind(kind)
+        .bind(from)
+        .bind(before.0)
+        .bind(before.1)
+        .bind(limit)
+        .fetch_all(db)
+        .await
+}

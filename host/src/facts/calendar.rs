@@ -1,0 +1,146 @@
+//! Time zones: where an event's days begin.
+//!
+//! The zones come from the database inside the binary, never from the machine, so that every replica, and whoever
+//! replays a receipt with the same release, agrees on the days.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::civil::Date;
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
+use jiff::{Span, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::clock::Instant;
+use crate::contract::{LocalTime, Window};
+
+/// A time zone by its IANA name.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Zone(TimeZone);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an IANA time zone; send a name such as Asia/Seoul or UTC, not an offset or an abbreviation")]
+pub struct UnknownZone(String);
+
+impl FromStr for Zone {
+    type Err = UnknownZone;
+
+    /// Upper and lower case do not matter; the zone knows its canonical spelling.
+    fn from_str(name: &str) -> Result<Self, UnknownZone> {
+        let unknown = || UnknownZone(name.to_owned());
+        let zone = TimeZoneDatabase::bundled().get(name).map_err(|_| unknown())?;
+        // Both are placeholders for "no zone was set", not places.
+        if zone.is_unknown() || zone.iana_name().is_none_or(|name| name == "Factory") {
+            return Err(unknown());
+        }
+        Ok(Self(zone))
+    }
+}
+
+impl Zone {
+    /// The IANA name in its canonical spelling.
+    pub fn name(&self) -> &str {
+        // Every zone of the database has a name.
+        self.0.iana_name().unwrap_or_default()
+    }
+
+    /// What the clock on the wall and the calendar beside it show.
+    pub fn local(&self, at: Instant) -> LocalTime {
+        let local = at.to_timestamp().to_zoned(self.0.clone());
+        // All of these are within their type by the calendar's own limits.
+        let small = |number: i8| u8::try_from(number).unwrap_or_default();
+        LocalTime {
+            date: local.date(),
+            weekday: small(local.weekday().to_monday_one_offset()),
+            hour: small(local.hour()),
+            minute: small(local.minute()),
+            second: small(local.second()),
+            utc_offset_minutes: i16::try_from(local.offset().seconds().div_euclid(60)).unwrap_or_default(),
+        }
+    }
+
+    pub fn date(&self, at: Instant) -> Date {
+        self.0.to_datetime(at.to_timestamp()).date()
+    }
+
+    /// The first instant of a day. A day that the zone skipped has no instant: this is then where the next one begins.
+    /// `None` outside the years that an [`Instant`] can hold.
+    pub fn start_of(&self, date: Date) -> Option<Instant> {
+        let midnight = date.at(0, 0, 0, 0);
+        let start = match self.0.to_ambiguous_timestamp(midnight).offset() {
+            AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(midnight),
+            // Midnight comes twice: the day begins with the first.
+            AmbiguousOffset::Fold { before, .. } => before.to_timestamp(midnight),
+            // The clocks jump over midnight: the day begins when they jump.
+            AmbiguousOffset::Gap { after, .. } => after
+                .to_timestamp(midnight)
+                .map(|before_the_jump| self.next_transition(before_the_jump).unwrap_or(before_the_jump)),
+        };
+        start.ok().and_then(|start| Instant::try_from(start).ok())
+    }
+
+    fn next_transition(&self, after: Timestamp) -> Option<Timestamp> {
+        self.0.following(after).next().map(|transition| transition.timestamp())
+    }
+
+    /// The day after, in this zone: where the zone skipped one, the one after that.
+    pub fn day_after(&self, date: Date) -> Option<Date> {
+        let tomorrow = date.tomorrow().ok()?;
+        self.start_of(tomorrow).map(|start| self.date(start))
+    }
+
+    /// Where a window that ends at `now` begins, inclusive; `None` is the beginning of time.
+    pub fn start_of_window(&self, window: Window, event_starts: Instant, now: Instant) -> Option<Instant> {
+        match window {
+            Window::EventPeriod => Some(event_starts),
+            Window::AllTime => None,
+            Window::LastDays(days) => {
+                let before_today = Span::new().try_days(i64::from(days) - 1).ok()?;
+                self.start_of(self.date(now).checked_sub(before_today).ok()?)
+            }
+            Window::Since(instant) => Some(instant),
+        }
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+crate::db::text_column!(Zone);
+
+impl Serialize for Zone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        name.parse().map_err(de::Error::custom)
+    }
+}
+
+impl utoipa::PartialSchema for Zone {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::schema::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .description(Some("IANA time zone: where days begin"))
+            .examples([serde_json::json!("Asia/Seoul")])
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Zone {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+use jiff::civil::date;
+use proptest::prelude::*;
+
+use super::*;
+use crate::facts::store::QUARTER_HOUR;
+
+fn zone(name: &str) -> Zone {
+    name.parse().unwrap()
+}
+
+fn at(text: &str) -> Instant {
+    text.parse().unwrap()
+}
+
+/// Any zone of the database.
+fn any_zone() -> impl Strategy<Value = Zone> {
+    let names: Vec<String> = TimeZoneDatabase::bundled()
+        .available()
+        .map(|name| name.to_string())
+        .filter(|name| name != "Factory")
+        .collect();
+    proptest::sample::select(names).prop_map(|name| zone(&name))
+}
+
+/// 1970 to 2069.
+fn any_instant() -> impl Strategy<Value = Instant> {
+    (0..3_124_224_000_000_i64).prop_map(|millis| Instant::from_millis(millis).unwrap())
+}
+
+#[test]
+fn names_are_read_in_any_case_and_spelled_canonically() {
+    assert_eq!(zone("asia/seoul").name(), "Asia/Seoul");
+    assert_eq!(zone("utc").name(), "UTC");
+    assert_eq!(
+        zone("America/Argentina/Buenos_Aires").to_string(),
+        "America/Argentina/Buenos_Aires"
+    );
+}
+
+#[test]
+fn what_is_not_a_place_is_refused() {
+    for name in [
+        "",
+        "+09:00",
+        "UTC+9",
+        "GMT+9",
+        "KST",
+        "Asia/Soul",
+        "Etc/Unknown",
+        "Factory",
+        "../etc/passwd",
+        " UTC",
+    ] {
+        let error = name.parse::<Zone>().unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{name:?} is not")), "{error}");
+    }
+}
+
+#[test]
+fn a_zone_is_its_name_in_json() {
+    let read: Zone = serde_json::from_str("\"asia/KATHMANDU\"").unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), "\"Asia/Kathmandu\"");
+    assert!(serde_json::from_str::<Zone>("\"+05:45\"").is_err());
+}
+
+#[test]
+fn the_day_turns_at_local_midnight() {
+    let cases = [
+        ("Asia/Seoul", "2026-03-01T14:59:59.999Z", "2026-03-01T15:00:00Z"),
+        ("Asia/Kathmandu", "2026-03-01T18:14:59.999Z", "2026-03-01T18:15:00Z"),
+        // +13:45 in summer
+        ("Pacific/Chatham", "2026-03-01T10:14:59.999Z", "2026-03-01T10:15:00Z"),
+        ("America/New_York", "2026-03-02T04:59:59.999Z", "2026-03-02T05:00:00Z"),
+        ("Europe/Berlin", "2026-03-01T22:59:59.999Z", "2026-03-01T23:00:00Z"),
+        // +11:00 in summer, half an hour less in winter
+        (
+            "Australia/Lord_Howe",
+            "2026-03-01T12:59:59.999Z",
+            "2026-03-01T13:00:00Z",
+        ),
+        (
+            "Australia/Lord_Howe",
+            "2026-07-01T13:29:59.999Z",
+            "2026-07-01T13:30:00Z",
+        ),
+    ];
+    for (name, before, after) in cases {
+        let zone = zone(name);
+        let day = zone.date(at(after));
+        assert_eq!(zone.date(at(before)), day.yesterday().unwrap(), "{name}");
+        assert_eq!(zone.start_of(day), Some(at(after)), "{name}");
+    }
+}
+
+#[test]
+fn local_time_carries_weekday_and_offset() {
+    let local = zone("Asia/Kathmandu").local(at("2026-03-01T18:20:30.999Z"));
+    assert_eq!(
+        local,
+        LocalTime {
+            date: date(2026, 3, 2),
+            weekday: 1,
+            hour: 0,
+            minute: 5,
+            second: 30,
+            utc_offset_minutes: 345,
+        }
+    );
+    let local = zone("America/St_Johns").local(at("2026-03-01T12:00:00Z"));
+    assert_eq!(
+        (local.weekday, local.hour, local.minute, local.utc_offset_minutes),
+        (7, 8, 30, -210)
+    );
+}
+
+#[test]
+fn days_are_shorter_or_longer_when_the_clocks_change() {
+    let minutes = |name: &str, day: Date| {
+        let zone = zone(name);
+        let start = zone.start_of(day).unwrap();
+        let end = zone.start_of(day.tomorrow().unwrap()).unwrap();
+        (end.as_millis() - start.as_millis()) / 60_000
+    };
+    assert_eq!(minutes("America/New_York", date(2026, 3, 8)), 1380);
+    assert_eq!(minutes("America/New_York", date(2026, 11, 1)), 1500);
+    assert_eq!(minutes("Europe/Berlin", date(2026, 3, 29)), 1380);
+    assert_eq!(minutes("Europe/Berlin", date(2026, 10, 25)), 1500);
+    assert_eq!(minutes("Australia/Lord_Howe", date(2026, 4, 5)), 1470);
+    assert_eq!(minutes("Australia/Lord_Howe", date(2026, 10, 4)), 1410);
+    // Beirut's clocks jump from midnight to one.
+    assert_eq!(minutes("Asia/Beirut", date(2026, 3, 29)), 1380);
+    // Apia went from the 29th straight to the 31st.
+    assert_eq!(minutes("Pacific/Apia", date(2011, 12, 30)), 0);
+    assert_eq!(minutes("Asia/Seoul", date(2028, 2, 29)), 1440);
+}
+
+#[test]
+fn the_day_after_leaves_out_a_skipped_day() {
+    let apia = zone("Pacific/Apia");
+    assert_eq!(apia.day_after(date(2011, 12, 29)), Some(date(2011, 12, 31)));
+    assert_eq!(zone("UTC").day_after(date(2028, 2, 28)), Some(date(2028, 2, 29)));
+    assert_eq!(zone("UTC").day_after(date(2026, 2, 28)), Some(date(2026, 3, 1)));
+}
+
+#[test]
+fn windows_begin_where_they_say() {
+    let seoul = zone("Asia/Seoul");
+    let starts = at("2026-01-01T00:00:00Z");
+    let now = at("2026-03-01T16:00:00Z");
+    let start = |window| seoul.start_of_window(window, starts, now);
+    assert_eq!(start(Window::EventPeriod), Some(starts));
+    assert_eq!(start(Window::AllTime), None);
+    assert_eq!(
+        start(Window::Since(at("2026-02-02T02:02:02Z"))),
+        Some(at("2026-02-02T02:02:02Z"))
+    );
+    // It is the 2nd in Seoul already.
+    assert_eq!(start(Window::LastDays(1)), Some(at("2026-03-01T15:00:00Z")));
+    assert_eq!(start(Window::LastDays(3)), Some(at("2026-02-27T15:00:00Z")));
+    assert!(start(Window::LastDays(3660)).is_some());
+    // Across the night on which New York's clocks change, days stay days.
+    let new_york = zone("America/New_York");
+    let now = at("2026-03-09T03:59:59Z");
+    assert_eq!(
+        new_york.start_of_window(Window::LastDays(2), starts, now),
+        Some(at("2026-03-07T05:00:00Z"))
+    );
+}
+
+#[test]
+fn the_ends_of_time_do_not_panic() {
+    let first = Instant::from_millis(-62_135_596_800_000).unwrap();
+    let last = at("9998-12-31T23:59:59Z").plus(std::time::Duration::MAX);
+    for name in ["Asia/Seoul", "America/New_York", "Pacific/Apia"] {
+        let zone = zone(name);
+        for now in [first, last] {
+            zone.local(now);
+            zone.day_after(zone.date(now));
+            zone.start_of_window(Window::LastDays(u32::MAX), now, now);
+        }
+    }
+}
+
+/// What `QUARTER_HOUR` promises.
+#[test]
+fn since_2012_a_quarter_hour_lies_within_one_day_in_every_zone() {
+    let instant = |millis| Instant::from_millis(millis).unwrap();
+    let (begin, end) = (at("2012-01-01T00:00:00Z"), at("2060-01-01T00:00:00Z"));
+    let mut zones = 0;
+    for name in TimeZoneDatabase::bundled().available() {
+        let Ok(zone) = name.as_str().parse::<Zone>() else {
+            continue;
+        };
+        zones += 1;
+        let begin = begin.to_timestamp();
+        let changes = zone.0.following(begin).map(|change| change.timestamp());
+        for change in std::iter::once(begin).chain(changes.take_while(|change| *change < end.to_timestamp())) {
+            let offset = i64::from(zone.0.to_offset(change).seconds()) * 1000;
+            assert_eq!(offset % QUARTER_HOUR, 0, "{zone} is at an odd offset after {change}");
+            let start = change.as_millisecond() / QUARTER_HOUR * QUARTER_HOUR;
+            let last = instant(start + QUARTER_HOUR - 1);
+            assert_eq!(
+                zone.date(instant(start)),
+                zone.date(last),
+                "{zone} changes days at {change}"
+            );
+        }
+    }
+    assert!(zones > 500, "only {zones} zones");
+}
+
+proptest! {
+    #[test]
+    fn a_day_starts_at_its_first_instant(zone in any_zone(), instant in any_instant()) {
+        let day = zone.date(instant);
+        let start = zone.start_of(day).unwrap();
+        prop_assert!(start <= instant);
+        prop_assert_eq!(zone.date(start), day);
+        prop_assert!(zone.date(start.minus(std::time::Duration::from_millis(1))) < day);
+    }
+
+    #[test]
+    fn days_follow_each_other(zone in any_zone(), instant in any_instant()) {
+        let day = zone.date(instant);
+        let next = zone.day_after(day).unwrap();
+        prop_assert!(next > day);
+        prop_assert!(zone.start_of(next).unwrap() > instant || zone.date(instant) == day);
+        let last = zone.start_of(next).unwrap().minus(std::time::Duration::from_millis(1));
+        prop_assert!(zone.date(last) <= day);
+    }
+
+    #[test]
+    fn local_time_is_the_instant_seen_from_the_zone(zone in any_zone(), instant in any_instant()) {
+        let local = zone.local(instant);
+        prop_assert_eq!(local.date, zone.date(instant));
+        prop_assert!((1..=7).contains(&local.weekday));
+        let wall = local.date.at(local.hour.cast_signed(), local.minute.cast_signed(), local.second.cast_signed(), 0);
+        let utc = wall.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second() - i64::from(local.utc_offset_minutes) * 60;
+        // Liberia was 44 minutes and a half behind until 1972.
+        prop_assert!((utc - instant.as_millis().div_euclid(1000)).abs() <= 30, "{} {:?}", zone, local);
+    }
+
+    #[test]
+    fn a_window_of_more_days_begins_earlier(zone in any_zone(), now in any_instant(), days in 1_u32..3660) {
+        let start = |days| zone.start_of_window(Window::LastDays(days), now, now).unwrap();
+        prop_assert!(start(days + 1) <= start(days));
+        prop_assert!(start(days) <= now);
+        prop_assert_eq!(start(1), zone.start_of(zone.date(now)).unwrap());
+    }
+}

@@ -1,0 +1,78 @@
+//! How often a user may be granted an event, as periods of the calendar in the event's zone.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::ToSpan as _;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Zone;
+use crate::clock::Instant;
+
+/// Per what period a user may be granted an event again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Period {
+    /// The whole event is one period.
+    Once,
+    Daily,
+    /// ISO 8601 weeks: they begin on Monday.
+    Weekly,
+    Monthly,
+}
+
+impl Period {
+    /// The key of the period that holds this instant: `once`, `2026-03-01`, `2026-W09` or `2026-03`.
+    pub fn key(self, at: Instant, zone: &Zone) -> String {
+        let date = zone.date(at);
+        match self {
+            Self::Once => "once".to_owned(),
+            Self::Daily => date.to_string(),
+            Self::Weekly => {
+                let week = date.iso_week_date();
+                format!("{:04}-W{:02}", week.year(), week.week())
+            }
+            Self::Monthly => format!("{:04}-{:02}", date.year(), date.month()),
+        }
+    }
+
+    /// When the next period begins; `None` when there is none.
+    pub fn next_start(self, at: Instant, zone: &Zone) -> Option<Instant> {
+        let date = zone.date(at);
+        let next = match self {
+            Self::Once => return None,
+            Self::Daily => date.tomorrow(),
+            Self::Weekly => date.checked_add((7 - i64::from(date.weekday().to_monday_zero_offset())).days()),
+            Self::Monthly => date.first_of_month().checked_add(1.month()),
+        };
+        zone.start_of(next.ok()?)
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Once => "ONCE",
+            Self::Daily => "DAILY",
+            Self::Weekly => "WEEKLY",
+            Self::Monthly => "MONTHLY",
+        })
+    }
+}
+
+impl FromStr for Period {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Once, Self::Daily, Self::Weekly, Self::Monthly]
+            .into_iter()
+            .find(|period| period.to_string() == text)
+            .ok_or_else(|| format!("{text:?} is not a period; they are ONCE, DAILY, WEEKLY and MONTHLY"))
+    }
+}
+
+crate::db::text_column!(Period);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! A plan: the queries that a condition with its params asks, within limits that keep one claim cheap.
+
+use serde::{Deserialize, Serialize};
+
+use crate::contract::{Query, Selection, Window};
+
+const MAX_QUERIES: usize = 32;
+const MAX_FILTERS: usize = 8;
+const MAX_DAYS: u32 = 3660;
+const MAX_NAME: usize = 64;
+const MAX_TEXT: usize = 500;
+
+/// Queries that were checked. What `bind` answered becomes one before it is stored with an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Query>", into = "Vec<Query>")]
+pub struct Plan(Vec<Query>);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPlan {
+    #[error("The condition asks {0} queries; at most {MAX_QUERIES} are answered.")]
+    TooManyQueries(usize),
+    #[error("Query {query} of the condition {message}.")]
+    Query { query: usize, message: String },
+}
+
+impl Plan {
+    pub fn queries(&self) -> &[Query] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<Query>> for Plan {
+    type Error = InvalidPlan;
+
+    fn try_from(queries: Vec<Query>) -> Result<Self, InvalidPlan> {
+        if queries.len() > MAX_QUERIES {
+            return Err(InvalidPlan::TooManyQueries(queries.len()));
+        }
+        for (index, query) in queries.iter().enumerate() {
+            check(query).map_err(|message| InvalidPlan::Query { query: index, message })?;
+        }
+        Ok(Self(queries))
+    }
+}
+
+impl From<Plan> for Vec<Query> {
+    fn from(plan: Plan) -> Self {
+        plan.0
+    }
+}
+
+fn check(query: &Query) -> Result<(), String> {
+    match query {
+        Query::Count(selection)
+        | Query::Sum(selection)
+        | Query::DistinctDays(selection)
+        | Query::Streak(selection)
+        | Query::First(selection)
+        | Query::Last(selection) => check_selection(selection),
+        Query::Attribute(name) => check_attribute_name(name),
+        Query::Grants => Ok(()),
+    }
+}
+
+fn check_selection(selection: &Selection) -> Result<(), String> {
+    if !is_kind(&selection.kind) {
+        return Err(format!(
+            "asks for activities of kind {:?}; a kind is 1 to {MAX_NAME} letters, digits, dots, hyphens and underscores",
+            selection.kind
+        ));
+    }
+    if let Window::LastDays(days) = selection.window
+        && !(1..=MAX_DAYS).contains(&days)
+    {
+        return Err(format!("has a window of {days} days; it must be 1 to {MAX_DAYS}"));
+    }
+    if selection.filters.len() > MAX_FILTERS {
+        let count = selection.filters.len();
+        return Err(format!("has {count} filters; it may have at most {MAX_FILTERS}"));
+    }
+    for filter in &selection.filters {
+        check_attribute_name(&filter.attribute)?;
+        if !is_attribute_text(&filter.equals) {
+            return Err(format!(
+                "compares {:?} with a text that is longer than {MAX_TEXT} characters or holds U+0000",
+                filter.attribute
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_attribute_name(name: &str) -> Result<(), String> {
+    if is_attribute_name(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "names the attribute {name:?}; a name is 1 to {MAX_NAME} characters without control characters"
+    ))
+}
+
+/// Whether an activity can be of this kind: `[A-Za-z0-9._-]{1,64}`.
+pub fn is_kind(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// Whether a user or an activity can have an attribute of this name: 1 to 64 characters, no control characters.
+pub fn is_attribute_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+/// Whether an attribute can have this value: at most 500 characters, without U+0000, which PostgreSQL cannot hold.
+pub fn is_attribute_text(text: &str) -> bool {
+    text.chars().count() <= MAX_TEXT && !text.contains('\0')
+}
+
+#[cfg(test)]
+mod tests;

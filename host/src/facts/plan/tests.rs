@@ -1,0 +1,88 @@
+use super::*;
+use crate::contract::{Filter, Subject};
+
+fn selection() -> Selection {
+    Selection {
+        kind: "shop.purchase".to_owned(),
+        subject: Subject::Claimant,
+        window: Window::LastDays(7),
+        filters: vec![Filter {
+            attribute: "지역 $.a[0]\"'".to_owned(),
+            equals: String::new(),
+        }],
+    }
+}
+
+fn refused(query: Query) -> String {
+    Plan::try_from(vec![Query::Grants, query]).unwrap_err().to_string()
+}
+
+#[test]
+fn a_plan_is_its_queries_in_json() {
+    let plan = Plan::try_from(vec![Query::Streak(selection()), Query::Attribute("level".to_owned())]).unwrap();
+    let json = serde_json::to_value(&plan).unwrap();
+    assert!(json.is_array());
+    assert_eq!(serde_json::from_value::<Plan>(json).unwrap(), plan);
+}
+
+#[test]
+fn what_no_activity_can_be_is_refused() {
+    for kind in ["", "shop purchase", "로그인", &"k".repeat(65)] {
+        let message = refused(Query::Count(Selection {
+            kind: kind.to_owned(),
+            ..selection()
+        }));
+        assert!(
+            message.starts_with("Query 1") && message.contains(&format!("{kind:?}")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn windows_are_1_to_3660_days() {
+    for days in [0, 3661, u32::MAX] {
+        let message = refused(Query::Sum(Selection {
+            window: Window::LastDays(days),
+            ..selection()
+        }));
+        assert!(message.contains(&format!("{days} days")), "{message}");
+    }
+    for days in [1, 3660] {
+        let query = Query::Sum(Selection {
+            window: Window::LastDays(days),
+            ..selection()
+        });
+        assert!(Plan::try_from(vec![query]).is_ok());
+    }
+}
+
+#[test]
+fn attributes_hold_no_control_characters() {
+    for name in ["", "a\nb", "\0", &"n".repeat(65)] {
+        assert!(refused(Query::Attribute(name.to_owned())).contains(&format!("{name:?}")));
+    }
+    let with = |equals: &str| {
+        Query::First(Selection {
+            filters: vec![Filter {
+                attribute: "a".to_owned(),
+                equals: equals.to_owned(),
+            }],
+            ..selection()
+        })
+    };
+    assert!(refused(with("a\0b")).contains("U+0000"));
+    assert!(refused(with(&"v".repeat(501))).contains("500"));
+    assert!(Plan::try_from(vec![with("two\nlines")]).is_ok());
+}
+
+#[test]
+fn a_plan_is_bounded() {
+    assert!(Plan::try_from(vec![Query::Grants; 32]).is_ok());
+    assert_eq!(
+        Plan::try_from(vec![Query::Grants; 33]),
+        Err(InvalidPlan::TooManyQueries(33))
+    );
+    let filters = vec![selection().filters.remove(0); 9];
+    assert!(refused(Query::Last(Selection { filters, ..selection() })).contains("9 filters"));
+}

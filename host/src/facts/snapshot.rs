@@ -1,0 +1,102 @@
+//! The answers to a plan, put in the plan's order.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::days::{days, streak};
+use super::store::{Answer, QUARTER_HOUR, Slot};
+use super::{Asker, FactError};
+use crate::clock::Instant;
+use crate::contract::{Fact, MAX_INTEGER, Query};
+
+/// All that a claim must know of its user before the condition is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// `facts[i]` answers query `i` of the plan.
+    pub facts: Vec<Fact>,
+    /// When the user registered.
+    pub registered: Instant,
+    pub disabled: bool,
+    /// How often this user was granted this event, in all periods.
+    pub granted_ever: i64,
+    /// The key of the recurrence period that holds `now`.
+    pub period: String,
+    /// How often this user was granted this event in that period.
+    pub granted_in_period: i64,
+    /// How many are left of each of the event's rewards that are limited. This is the stock right now, whatever `now`.
+    pub stock: BTreeMap<Uuid, i64>,
+}
+
+impl Snapshot {
+    pub(super) fn of(asker: &Asker<'_>, queries: &[Query], answers: Vec<Answer>) -> Result<Self, FactError> {
+        let mut by_slot: BTreeMap<i64, Vec<Answer>> = BTreeMap::new();
+        for answer in answers {
+            by_slot.entry(answer.slot).or_default().push(answer);
+        }
+        let mut take = |slot: Slot| by_slot.remove(&slot.number()).unwrap_or_default();
+
+        let (registered, disabled) = take(Slot::User)
+            .pop()
+            .and_then(|user| Some((Instant::from_millis(user.number?)?, user.text.is_some())))
+            .ok_or(FactError::NoSuchUser(asker.user_id))?;
+        // Counts and sums always answer one row.
+        let granted_ever = number(&take(Slot::GrantedEver)).unwrap_or(0);
+        let granted_in_period = number(&take(Slot::GrantedInPeriod)).unwrap_or(0);
+        let stock = take(Slot::Stock)
+            .into_iter()
+            .filter_map(|answer| Some((answer.id?, answer.number?)))
+            .collect();
+        let facts = queries
+            .iter()
+            .enumerate()
+            .map(|(index, query)| match query {
+                Query::Grants => integer(index, Some(granted_ever)),
+                _ => fact(asker, index, query, take(Slot::Query(index))),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            facts,
+            registered,
+            disabled,
+            granted_ever,
+            period: asker.period.key(asker.now, asker.zone),
+            granted_in_period,
+            stock,
+        })
+    }
+}
+
+fn fact(asker: &Asker<'_>, index: usize, query: &Query, mut answers: Vec<Answer>) -> Result<Fact, FactError> {
+    let days = |answers: &[Answer]| days(asker.zone, answers.iter().filter_map(quarter_hour));
+    Ok(match query {
+        Query::Count(_) | Query::Sum(_) | Query::Grants => integer(index, number(&answers))?,
+        Query::DistinctDays(_) => integer(index, i64::try_from(days(&answers).len()).ok())?,
+        Query::Streak(_) => Fact::Days(streak(asker.zone, &days(&answers), asker.now)),
+        Query::First(_) | Query::Last(_) => number(&answers)
+            .and_then(Instant::from_millis)
+            .map_or(Fact::Absent, Fact::At),
+        Query::Attribute(_) => answers
+            .pop()
+            .and_then(|answer| answer.text)
+            .map_or(Fact::Absent, Fact::Text),
+    })
+}
+
+fn number(answers: &[Answer]) -> Option<i64> {
+    answers.first().and_then(|answer| answer.number)
+}
+
+fn quarter_hour(answer: &Answer) -> Option<Instant> {
+    answer
+        .number
+        .and_then(|quarter_hours| Instant::from_millis(quarter_hours.checked_mul(QUARTER_HOUR)?))
+}
+
+fn integer(query: usize, value: Option<i64>) -> Result<Fact, FactError> {
+    let value = value.unwrap_or(0);
+    if value.unsigned_abs() > MAX_INTEGER.unsigned_abs() {
+        return Err(FactError::TooLarge { query, value });
+    }
+    Ok(Fact::Integer(value))
+}
