@@ -8,9 +8,7 @@
 mod guests;
 mod support;
 
-mod activities;
 mod auth;
-mod facts;
 mod house;
 mod rewards;
 mod sandbox;

@@ -1,0 +1,219 @@
+//! The rules of the house over every source file: who may name what. Code for tests may name what it likes.
+
+mod names;
+mod rules;
+
+use std::fs;
+use std::path::Path;
+
+use proc_macro2::TokenStream;
+
+#[test]
+fn the_house_keeps_its_rules() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    for folder in ["host", "plugin-sdk", "plugins", "bench", "xtask"] {
+        list(&root.join(folder), folder, &mut files);
+    }
+    assert!(files.len() > 50, "only {} files found: {files:?}", files.len());
+    let broken: Vec<_> = files
+        .iter()
+        .flat_map(|file| check(file, &fs::read_to_string(root.join(file)).unwrap()))
+        .collect();
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+/// Every source and manifest below a folder, as `host/src/db.rs`.
+fn list(folder: &Path, name: &str, files: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{name}/{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            if !name.ends_with("/target") {
+                list(&entry.path(), &name, files);
+            }
+        } else if name.ends_with(".rs") || name.ends_with("/Cargo.toml") {
+            files.push(name);
+        }
+    }
+}
+
+/// Everything in this file that breaks a rule, as `file:line: what; what to do`.
+fn check(file: &str, text: &str) -> Vec<String> {
+    let mut broken: Vec<_> = rules::judge_file(file)
+        .map(|advice| format!("{file}:1: {advice}"))
+        .into_iter()
+        .collect();
+    if file.ends_with(".toml") {
+        broken.extend(rules::judge_manifest(file, text));
+        return broken;
+    }
+    let tokens: TokenStream = text.parse().unwrap_or_else(|error| panic!("{file}: {error}"));
+    for (line, name) in names::of(tokens) {
+        broken.extend(rules::judge(file, &name).map(|advice| format!("{file}:{line}: {name}; {advice}")));
+    }
+    broken
+}
+
+/// A rule that cannot fail guards nothing: each must find its bad line, and leave the good one alone.
+#[test]
+fn every_rule_can_fail() {
+    let bad = [
+        ("host/src/rewards/service.rs", "use axum::Json;", "know HTTP"),
+        (
+            "host/src/rewards.rs",
+            "fn f() -> axum::http::StatusCode {}",
+            "know HTTP",
+        ),
+        ("host/src/auth/service.rs", "use utoipa_axum::routes;", "know HTTP"),
+        ("host/src/events/service.rs", "use sqlx::{Row};", "know sqlx"),
+        ("host/src/events/service.rs", r#"const Q: &str = "SELECT 1";"#, "SQL in"),
+        (
+            "host/src/app.rs",
+            "fn f() { format!(r#\"DELETE FROM {table}\"#) }",
+            "SQL in",
+        ),
+        (
+            "host/src/events/routes.rs",
+            "fn f() { db.query(TEXT) }",
+            "ask the database",
+        ),
+        (
+            "host/src/plugins/service.rs",
+            "use wasmtime::Engine;",
+            "knows the engine",
+        ),
+        (
+            "host/src/cli/plugin.rs",
+            "fn f() { wasmparser::Parser::new(0) }",
+            "knows the engine",
+        ),
+        (
+            "host/src/app.rs",
+            "use {wit_component::ComponentEncoder};",
+            "knows the engine",
+        ),
+        ("host/src/facts/plan.rs", "use crate::db::Db;", "facts are computed"),
+        ("host/src/facts/streak.rs", "async fn f() {}", "facts are computed"),
+        (
+            "host/src/facts/days.rs",
+            "fn f() { std::fs::read(path) }",
+            "facts are computed",
+        ),
+        (
+            "host/src/facts/plan.rs",
+            "use crate::clock::{Clock, Instant};",
+            "facts are computed",
+        ),
+        (
+            "host/src/events/service.rs",
+            "use crate::rewards::store;",
+            "rewards/service.rs",
+        ),
+        (
+            "host/src/events/service.rs",
+            "use crate::{clock, rewards::{self, store::find}};",
+            "rewards/service.rs",
+        ),
+        (
+            "host/src/app.rs",
+            "fn f() { rewards::store::find() }",
+            "rewards/service.rs",
+        ),
+        (
+            "host/src/events/service.rs",
+            "use crate::requests::Status;",
+            "turn the call around",
+        ),
+        (
+            "host/src/rewards/routes.rs",
+            "use crate::{events, requests};",
+            "turn the call around",
+        ),
+        ("host/src/http/page.rs", "use crate::rewards::Reward;", "stands below"),
+        ("host/src/db.rs", "fn f() { crate::app::App::new() }", "stands below"),
+        (
+            "plugins/first-come/src/lib.rs",
+            "use meed_host::contract;",
+            "the SDK only",
+        ),
+        (
+            "plugins/first-come/Cargo.toml",
+            "[dependencies]\nmeed-host.workspace = true",
+            "the SDK only",
+        ),
+        (
+            "plugin-sdk/macros/Cargo.toml",
+            "meed-host = { path = \"../../host\" }",
+            "the SDK only",
+        ),
+        ("host/src/events/utils.rs", "", "does not say"),
+        ("xtask/src/common.rs", "", "does not say"),
+        ("host/src/events/mod.rs", "", "does not say"),
+    ];
+    for (file, text, advice) in bad {
+        let broken = check(file, text);
+        assert_eq!(broken.len(), 1, "{file}: {text}: {broken:#?}");
+        assert!(broken[0].contains(advice), "{file}: {text}: {broken:#?}");
+    }
+    let good = [
+        ("host/src/rewards/routes.rs", "use axum::extract::State;"),
+        ("host/src/http.rs", "use axum::Router;"),
+        ("host/src/auth/caller.rs", "use axum::http::request::Parts;"),
+        (
+            "host/src/rewards/service.rs",
+            "//! Knows nothing of axum::Json.\n/// SELECT it \nfn f() {} // sqlx::query",
+        ),
+        (
+            "host/src/rewards/service.rs",
+            "#[cfg(test)]\nmod tests { use axum::Json; }",
+        ),
+        (
+            "host/src/rewards/service.rs",
+            r#"const HELP: &str = "select a reward, where there is one";"#,
+        ),
+        ("host/src/rewards/store.rs", r#"fn f() { db.query("SELECT 1") }"#),
+        ("host/src/db/migrate.rs", "use sqlx::migrate::Migrator;"),
+        ("host/src/http/extract.rs", "fn f() { uri.query() }"),
+        ("host/src/sandbox/run.rs", "use wasmtime::{Engine, Store};"),
+        ("host/src/plugins/service.rs", "fn f() { fingerprint.wasmtime }"),
+        ("host/src/facts/store.rs", "use crate::db::Tx; async fn f() {}"),
+        (
+            "host/src/facts/plan.rs",
+            "use crate::clock::Instant; use std::time::Duration;",
+        ),
+        ("host/src/facts/plan.rs", "crate::db::text_column!(Zone);"),
+        ("host/src/facts/plan/tests.rs", "use std::fs::read;"),
+        ("host/src/facts.rs", "use crate::db::Db;"),
+        (
+            "host/src/rewards/service.rs",
+            "use super::store; use crate::rewards::store::find;",
+        ),
+        (
+            "host/src/events/service.rs",
+            "fn f() { let requests = 1; requests.len() }",
+        ),
+        ("host/src/app.rs", "use crate::requests::RequestService;"),
+        ("host/src/lib.rs", "pub mod requests;"),
+        ("plugins/first-come/Cargo.toml", "meed-plugin-sdk.workspace = true"),
+    ];
+    for (file, text) in good {
+        let broken = check(file, text);
+        assert!(broken.is_empty(), "{file}: {text}: {broken:#?}");
+    }
+}
+
+#[test]
+fn a_broken_rule_says_where_and_what_to_do() {
+    let broken = check(
+        "host/src/events/service.rs",
+        "//! Doc.\n\nfn f() {}\nuse crate::rewards::{\n    store,\n};\n",
+    );
+    assert_eq!(
+        broken,
+        [
+            "host/src/events/service.rs:5: `crate::rewards::store`; a store is its feature's own: \
+          call a function of rewards/service.rs"
+        ]
+    );
+}

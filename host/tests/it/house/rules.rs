@@ -1,0 +1,150 @@
+//! Who may name what: the directions of the design, one `if` each.
+
+use super::names::Name;
+
+const FEATURES: &[&str] = &[
+    "auth",
+    "users",
+    "activities",
+    "plugins",
+    "events",
+    "rewards",
+    "requests",
+];
+
+/// What features stand on, which therefore knows none of them.
+const GROUND_FLOOR: &[&str] = &["db", "cache", "http", "sandbox", "facts", "clock", "config", "contract"];
+
+/// Besides `http`, `app` and the `routes`: who is calling is read from the request.
+const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/caller"];
+
+const SQL: &[&str] = &[
+    "SELECT ",
+    "INSERT INTO ",
+    "UPDATE ",
+    "DELETE FROM ",
+    "CREATE ",
+    "PRAGMA ",
+    " WHERE ",
+    " JOIN ",
+    "ORDER BY ",
+    "ON CONFLICT",
+    "RETURNING ",
+];
+
+/// Names that say nothing about what is inside.
+const NAMELESS: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc", "mod"];
+
+/// What to do about the file's own name, if it is a bad one.
+pub(super) fn judge_file(file: &str) -> Option<&'static str> {
+    let stem = file.rsplit('/').next()?.trim_end_matches(".rs");
+    NAMELESS
+        .contains(&stem)
+        .then_some("the name does not say what is in the file; call it after the one thing that it is about")
+}
+
+/// The lines of a manifest that a rule forbids.
+pub(super) fn judge_manifest(file: &str, text: &str) -> Vec<String> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| is_guest(file) && line.contains("meed-host"))
+        .map(|(index, _)| {
+            format!(
+                "{file}:{}: `meed-host`; a plugin depends on the SDK only: move what both need into plugin-sdk/wit",
+                index + 1
+            )
+        })
+        .collect()
+}
+
+/// What to do about this name in this file, if a rule forbids it.
+pub(super) fn judge(file: &str, name: &Name) -> Option<String> {
+    if let Name::Path(path) = name
+        && is_guest(file)
+        && path[0] == "meed_host"
+    {
+        return Some("a plugin depends on the SDK only".to_owned());
+    }
+    let module = file.strip_prefix("host/src/")?.trim_end_matches(".rs");
+    let parts: Vec<&str> = module.split('/').collect();
+    if parts.contains(&"tests") {
+        return None;
+    }
+    let top = parts[0];
+    let holds_sql = top == "db" || parts.contains(&"store");
+    match name {
+        Name::Text(text) if SQL.iter().any(|words| text.contains(words)) && !holds_sql => {
+            Some("SQL is only in a store.rs and in db/: make it a function of the feature's store".to_owned())
+        }
+        Name::QueryCall if !holds_sql => {
+            Some("only a store.rs and db/ ask the database: make it a function of the feature's store".to_owned())
+        }
+        Name::Text(_) | Name::QueryCall => None,
+        Name::Path(path) => judge_path(module, &parts, &path.iter().map(String::as_str).collect::<Vec<_>>()),
+    }
+}
+
+fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
+    let top = parts[0];
+    let speaks_http = ["http", "app"].contains(&top) || parts.contains(&"routes") || EXTRACTORS.contains(&module);
+    // `crate::rewards::…`, `super::super::rewards` and, after a `use`, `rewards::…` name the module `rewards`.
+    let is_module = |name: &&&str| !["crate", "super", "self", "meed_host"].contains(*name);
+    let named = if path.len() > 1 {
+        path.iter().find(is_module).copied().unwrap_or_default()
+    } else {
+        ""
+    };
+    if path.len() > 1 {
+        match path[0] {
+            "axum" | "utoipa_axum" if !speaks_http => {
+                return Some(
+                    "only http/, app.rs and a routes.rs know HTTP: return the feature's error or type and map it there"
+                        .to_owned(),
+                );
+            }
+            "sqlx" if top != "db" && !parts.contains(&"store") => {
+                return Some("only db/ and a store.rs know sqlx: use what db.rs offers".to_owned());
+            }
+            "wasmtime" | "wasmparser" | "wit_component" if top != "sandbox" => {
+                return Some("only sandbox/ knows the engine: add what is needed to its interface".to_owned());
+            }
+            _ => {}
+        }
+    }
+    if let Some(feature) = path
+        .windows(2)
+        .find_map(|pair| (pair[1] == "store" && FEATURES.contains(&pair[0])).then_some(pair[0]))
+        && top != feature
+    {
+        return Some(format!(
+            "a store is its feature's own: call a function of {feature}/service.rs"
+        ));
+    }
+    if named == "requests" && !["requests", "app", "cli", "main", "lib"].contains(&top) {
+        return Some("`requests` knows the other features and none knows it: turn the call around".to_owned());
+    }
+    if GROUND_FLOOR.contains(&top) && (FEATURES.contains(&named) || ["app", "cli"].contains(&named)) && named != top {
+        return Some(format!(
+            "{top} stands below the features and knows none: pass in what it needs"
+        ));
+    }
+    // facts.rs itself is the door, which asks the store; facts/* compute.
+    if top == "facts" && parts.len() > 1 && !parts.contains(&"store") {
+        let reaches_out = match path {
+            ["crate", "db", "text_column"] => false,
+            ["tokio" | "async", ..]
+            | ["std", "fs" | "env" | "net" | "process" | "thread", ..]
+            | ["std", "time", "Instant" | "SystemTime", ..]
+            | ["crate", "clock", "Clock", ..] => true,
+            _ => ["db", "cache", "http", "config"].contains(&named),
+        };
+        if reaches_out {
+            return Some("facts are computed from what facts/store.rs read: pass it in, or move this there".to_owned());
+        }
+    }
+    None
+}
+
+fn is_guest(file: &str) -> bool {
+    file.starts_with("plugins/") || file.starts_with("plugin-sdk/")
+}
