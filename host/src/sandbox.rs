@@ -198,7 +198,7 @@ impl Sandbox {
         }
         let (linked, params) = (plugin.clone(), params_json.to_owned());
         let call = self
-            .aside(plugin.digest(), self.0.settings.setup_budget(), move |store| {
+            .aside(self.0.settings.setup_budget(), move |store| {
                 v1::bind(linked.linked(), store, &params)
             })
             .await;
@@ -206,6 +206,7 @@ impl Sandbox {
             Ok(binding) => answer::check_binding(binding, &self.0.settings.call),
             Err(issues) => answer::check_issues(issues),
         })
+        .log(plugin.digest())
     }
 
     /// Asks a plugin for its decision. `facts[i]` answers the i-th query of its plan.
@@ -218,29 +219,31 @@ impl Sandbox {
         let call = if inner.settings.evaluates_inline() {
             // So short that handing it to another thread would cost more than it blocks this one.
             match inner.slot().await {
-                Ok(_slot) => inner.run(plugin.digest(), budget, |store| {
+                Ok(_slot) => inner.run(budget, |store| {
                     v1::evaluate(plugin.linked(), store, context, state, facts)
                 }),
                 Err(failure) => Call::not_run(failure),
             }
         } else {
             let (linked, context, state, facts) = (plugin.clone(), context.clone(), state.to_vec(), facts.to_vec());
-            self.aside(plugin.digest(), budget, move |store| {
+            self.aside(budget, move |store| {
                 v1::evaluate(linked.linked(), store, &context, &state, &facts)
             })
             .await
         };
         call.and_check(|decision| answer::check_decision(decision, context, &inner.settings.call))
+            .log(plugin.digest())
     }
 
     async fn describe(&self, plugin: &Plugin) -> Call<Manifest> {
         let linked = plugin.clone();
         let call = self
-            .aside(plugin.digest(), self.0.settings.setup_budget(), move |store| {
+            .aside(self.0.settings.setup_budget(), move |store| {
                 v1::describe(linked.linked(), store)
             })
             .await;
         call.and_check(|manifest| answer::check_manifest(manifest, &self.0.settings.call))
+            .log(plugin.digest())
     }
 
     /// Structure and digest.
@@ -277,7 +280,6 @@ impl Sandbox {
     /// Runs a call on a thread that may block. As many as there are slots, whatever becomes of the caller.
     async fn aside<T: Send + 'static>(
         &self,
-        digest: Digest,
         budget: Budget,
         job: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<Result<T, Failure>> + Send + 'static,
     ) -> Call<T> {
@@ -288,7 +290,7 @@ impl Sandbox {
         let inner = Arc::clone(&self.0);
         let task = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            inner.run(digest, budget, job)
+            inner.run(budget, job)
         });
         task.await
             .unwrap_or_else(|error| Call::not_run(Failure::Sandbox(error.to_string())))
@@ -306,18 +308,10 @@ impl Inner {
 
     fn run<T>(
         &self,
-        digest: Digest,
         budget: Budget,
         job: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<Result<T, Failure>>,
     ) -> Call<T> {
-        let call = run::run(&self.engine, &self.settings.call, budget, job);
-        if let Err(failure) = &call.outcome {
-            tracing::warn!(%digest, code = failure.code(), %failure, fuel = call.fuel, "plugin failed");
-        }
-        for note in &call.notes {
-            tracing::debug!(%digest, note, "plugin note");
-        }
-        call
+        run::run(&self.engine, &self.settings.call, budget, job)
     }
 }
 

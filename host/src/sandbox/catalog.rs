@@ -45,6 +45,8 @@ impl Catalog {
     pub(super) fn new(engine: Engine, loaded_code_bytes: u64, disk: Option<Disk>) -> Self {
         let loaded = moka::sync::Cache::builder()
             .max_capacity(loaded_code_bytes)
+            // The default policy may turn away what is new; then a plugin would be compiled for every claim.
+            .eviction_policy(moka::policy::EvictionPolicy::lru())
             .weigher(|_, plugin: &Plugin| u32::try_from(plugin.0.code_bytes).unwrap_or(u32::MAX))
             .build();
         Self { engine, loaded, disk }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 
@@ -20,8 +20,11 @@ use super::{engine, text};
 /// The first argument that makes the executable a compiling process. The others are its limits.
 pub const COMPILE_WORKER: &str = "compile-worker";
 
+/// Exit codes of the compiling process; what is neither of these nor 0 is a failure of ours.
 const DOES_NOT_FIT: u8 = 3;
 const DOES_NOT_COMPILE: u8 = 4;
+/// Rust's own.
+const PANICKED: i32 = 101;
 const MESSAGE_BYTES: usize = 1024;
 
 /// Starts compiling processes, a few at a time.
@@ -79,16 +82,17 @@ impl Compiler {
         else {
             return Err(Refusal::Unavailable("the compiling process has no pipes".to_owned()));
         };
+        // Each end is closed as soon as it is done with, so that the child never waits for a reader that has left.
         let send = async move {
             // An error here means that the child ended early; its exit status says why.
             let _ = stdin.write_all(bytes).await;
-            drop(stdin);
         };
-        let most = self.limits.code_bytes as u64 + 1;
-        let (mut code, mut message) = (Vec::new(), Vec::new());
-        let (mut stdout, mut stderr) = (stdout.take(most), stderr.take(MESSAGE_BYTES as u64));
-        let ((), read, _) = tokio::join!(send, stdout.read_to_end(&mut code), stderr.read_to_end(&mut message));
-        read.map_err(|error| unavailable(&error))?;
+        let (code, message, ()) = tokio::join!(
+            read(stdout, self.limits.code_bytes as u64 + 1),
+            read(stderr, MESSAGE_BYTES as u64),
+            send
+        );
+        let (code, message) = (code?, message?);
         if code.len() > self.limits.code_bytes {
             return Err(Refusal::CompileLimit(format!(
                 "it became more than {} bytes of machine code",
@@ -105,12 +109,14 @@ impl Compiler {
             Some(0) => Ok(code),
             Some(exit) if exit == i32::from(DOES_NOT_FIT) => Err(Refusal::World(message())),
             Some(exit) if exit == i32::from(DOES_NOT_COMPILE) => Err(Refusal::Compile(message())),
-            Some(exit) => {
-                tracing::error!(exit, message = message(), "the compiling process failed");
-                Err(Refusal::Compile(format!(
-                    "the compiler gave up on it (exit code {exit})"
-                )))
+            Some(PANICKED) => {
+                tracing::error!(message = message(), "the compiler panicked");
+                Err(Refusal::Compile("the compiler gave up on it".to_owned()))
             }
+            Some(exit) => Err(Refusal::Unavailable(format!(
+                "the compiling process failed with exit code {exit}: {}",
+                message()
+            ))),
             // Out of processor time or address space, or a crash: the system ended it by a signal.
             None => Err(Refusal::CompileLimit(format!(
                 "it took more than {} s of processor time or {} MiB of memory, or crashed the compiler ({status})",
@@ -119,6 +125,16 @@ impl Compiler {
             ))),
         }
     }
+}
+
+/// At most `most` bytes; what follows has nobody to read it.
+async fn read(from: impl AsyncRead + Unpin, most: u64) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    from.take(most)
+        .read_to_end(&mut bytes)
+        .await
+        .map_err(|error| unavailable(&error))?;
+    Ok(bytes)
 }
 
 fn unavailable(error: &dyn std::error::Error) -> Refusal {

@@ -199,6 +199,12 @@ impl Settings {
             ("compile.wall_seconds", self.compile.wall_seconds, 1, 3_600),
             ("compile.memory_bytes", self.compile.memory_bytes, 128 << 20, 1 << 40),
             ("compile.concurrent", self.compile.concurrent as u64, 1, 64),
+            (
+                "pool.loaded_code_bytes",
+                self.pool.loaded_code_bytes,
+                self.compile.code_bytes as u64,
+                1 << 40,
+            ),
             ("pool.slots", self.pool.slots as u64, 0, 4_096),
         ];
         for (name, value, least, most) in in_range {

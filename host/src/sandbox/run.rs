@@ -8,7 +8,7 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
 use super::engine::TICK;
 use super::limiter::{Denied, Limiter};
 use super::limits::{Budget, CallLimits, HANDLES, TRANSFER_BYTES};
-use super::text;
+use super::{Digest, text};
 
 /// The outcome of a call and what it cost.
 #[derive(Debug)]
@@ -40,6 +40,17 @@ impl<T> Call<T> {
             && let Err(failure) = check(answer)
         {
             self.outcome = Err(failure);
+        }
+        self
+    }
+
+    /// Tells the operator about a failure, and the author what the plugin noted.
+    pub(super) fn log(self, digest: Digest) -> Self {
+        if let Err(failure) = &self.outcome {
+            tracing::warn!(%digest, code = failure.code(), %failure, fuel = self.fuel, "plugin failed");
+        }
+        for note in &self.notes {
+            tracing::debug!(%digest, note, "plugin note");
         }
         self
     }

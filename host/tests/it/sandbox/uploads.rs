@@ -246,10 +246,19 @@ async fn a_compile_bomb_is_killed_when_its_memory_is_over() {
 
 #[tokio::test]
 async fn machine_code_beyond_the_limit() {
-    let sandbox = sandbox_with(|settings| settings.compile.code_bytes = 1024);
-    let refusal = sandbox.admit(Condition::default().module()).await.unwrap_err();
+    let sandbox = sandbox_with(|settings| settings.compile.code_bytes = 100_000);
+    // A megabyte: more than fits into a pipe that nobody reads.
+    let items = "(func)".repeat(5_000);
+    let condition = Condition {
+        items,
+        ..Condition::default()
+    };
+    let refusal = sandbox.admit(condition.module()).await.unwrap_err();
     assert_eq!(refusal.code(), "compile-limit");
-    assert!(refusal.to_string().contains("1024 bytes of machine code"), "{refusal}");
+    assert!(
+        refusal.to_string().contains("100000 bytes of machine code"),
+        "{refusal}"
+    );
 }
 
 #[tokio::test]
