@@ -5,14 +5,14 @@
 
 mod calendar;
 mod days;
-mod plan;
 mod period;
+mod plan;
 mod snapshot;
 mod store;
 
 pub use calendar::{UnknownZone, Zone};
-pub use plan::{InvalidPlan, Plan, is_attribute_name, is_attribute_text, is_kind};
 pub use period::Period;
+pub use plan::{InvalidPlan, Plan, is_attribute_name, is_attribute_text, is_kind};
 pub use snapshot::Snapshot;
 
 use uuid::Uuid;

@@ -10,12 +10,7 @@ fn at(text: &str) -> Instant {
     text.parse().unwrap()
 }
 
-const ALL: [Period; 4] = [
-    Period::Once,
-    Period::Daily,
-    Period::Weekly,
-    Period::Monthly,
-];
+const ALL: [Period; 4] = [Period::Once, Period::Daily, Period::Weekly, Period::Monthly];
 
 #[test]
 fn periods_are_named_in_the_zone() {
@@ -37,7 +32,7 @@ fn periods_are_named_in_the_zone() {
 
 #[test]
 fn weeks_belong_to_the_year_of_their_thursday() {
-    let week = |instant| Period::Weekly.period(at(instant), &zone("UTC"));
+    let week = |instant| Period::Weekly.key(at(instant), &zone("UTC"));
     assert_eq!(week("2027-01-03T12:00:00Z"), "2026-W53");
     assert_eq!(week("2027-01-04T12:00:00Z"), "2027-W01");
     assert_eq!(week("2025-12-29T12:00:00Z"), "2026-W01");
@@ -45,9 +40,7 @@ fn weeks_belong_to_the_year_of_their_thursday() {
 
 #[test]
 fn the_next_period_begins_at_local_midnight() {
-    let next = |period: Period, zone_name: &str, instant: &str| {
-        period.next_start(at(instant), &zone(zone_name))
-    };
+    let next = |period: Period, zone_name: &str, instant: &str| period.next_start(at(instant), &zone(zone_name));
     assert_eq!(next(Period::Once, "UTC", "2026-03-01T12:00:00Z"), None);
     assert_eq!(
         next(Period::Daily, "Asia/Kathmandu", "2026-03-01T12:00:00Z"),

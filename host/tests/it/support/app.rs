@@ -21,7 +21,6 @@ pub const START: &str = "2026-03-01T12:00:00Z";
 
 pub const PASSWORD: &str = "correct horse battery";
 
-#[derive(Debug)]
 pub struct TestApp {
     pub app: App,
     pub clock: Clock,
@@ -66,14 +65,16 @@ impl TestApp {
     }
 
     async fn start(db: Db, clock: Clock, directory: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
-        let keys = directory.path().join("keys").display().to_string();
-        let mut overrides = vec![("keys.directory", keys)];
+        let below = |name: &str| directory.path().join(name).display().to_string();
+        let mut overrides = vec![
+            ("keys.directory", below("keys")),
+            ("plugins.code_cache_directory", below("code")),
+        ];
         overrides.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let config = Config::load(None, &overrides).expect("the settings");
-        let app = App::new(&config, db, clock.clone())
-            .await
-            .expect("the application starts");
-        let router = app.router();
+        let compiler = PathBuf::from(env!("CARGO_BIN_EXE_meed"));
+        let app = App::new(&config, db, clock.clone(), compiler).expect("the application starts");
+        let router = app.router().expect("the document is sound");
         Self {
             app,
             clock,
