@@ -59,6 +59,34 @@ fn codes() -> Vec<Code> {
     .concat()
 }
 
+/// The accounts alone, for the command line: the first ADMIN is made before there are keys or plugins.
+pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserService> {
+    let activities = ActivityService::new(db.clone(), clock.clone());
+    let sessions = Sessions::new(db.clone(), clock.clone(), config.auth.session_cache);
+    user_service(config, db, clock, &sessions, &activities)
+}
+
+fn user_service(
+    config: &Config,
+    db: &Db,
+    clock: &Clock,
+    sessions: &Sessions,
+    activities: &ActivityService,
+) -> anyhow::Result<UserService> {
+    let passwords = Passwords::new(
+        config.auth.password_concurrency,
+        config.auth.password_queue,
+        clock.clone(),
+    )?;
+    Ok(UserService::new(
+        db.clone(),
+        clock.clone(),
+        passwords,
+        sessions.clone(),
+        activities.clone(),
+    ))
+}
+
 /// The services, wired. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
@@ -92,18 +120,7 @@ impl App {
         let sandbox = Sandbox::new(&config.sandbox, compiler, code_cache)?;
         let activities = ActivityService::new(db.clone(), clock.clone());
         let sessions = Sessions::new(db.clone(), clock.clone(), config.auth.session_cache);
-        let passwords = Passwords::new(
-            config.auth.password_concurrency,
-            config.auth.password_queue,
-            clock.clone(),
-        )?;
-        let users = UserService::new(
-            db.clone(),
-            clock.clone(),
-            passwords,
-            sessions.clone(),
-            activities.clone(),
-        );
+        let users = user_service(config, &db, &clock, &sessions, &activities)?;
         let auth = AuthService::new(
             &config.auth,
             &keys.access,

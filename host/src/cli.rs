@@ -1,4 +1,208 @@
-//! What the commands of `meed` do, apart from reading their arguments.
+//! The command line: what each command of `meed` does, and how it tells the result.
+//!
+//! Printing is for this module alone; everything else logs.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line talks to its caller"
+)]
+
+mod demo;
 pub mod keys;
+mod openapi;
+mod replay;
+mod serve;
 pub mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use secrecy::ExposeSecret as _;
+
+use crate::auth::Role;
+use crate::clock::Clock;
+use crate::config::{Config, LogFormat};
+use crate::db::Db;
+use crate::sandbox;
+
+/// Rewards decided by sandboxed WebAssembly conditions; every decision is a receipt that anyone can re-run.
+#[derive(Debug, Parser)]
+#[command(name = "meed", version)]
+struct Cli {
+    /// A TOML file with settings; see config.default.toml for all of them
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the embedded default keeps its database, keys and compiled code, instead of ./data
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API
+    Serve {
+        /// Where to listen, instead of http.listen
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
+        /// Bring the database to this release first; with many replicas run `meed migrate` once instead
+        #[arg(long)]
+        migrate: bool,
+    },
+    /// Fill an empty database with accounts, activities and events to play with, and serve it
+    Demo {
+        /// The directory with the bundled plugins' *.wasm, as `cargo xtask plugins` makes it
+        #[arg(long, value_name = "DIR")]
+        plugins: PathBuf,
+        /// Where to listen, instead of http.listen
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
+    },
+    /// Bring the database to this release
+    Migrate,
+    /// Manage accounts
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Manage signing keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Verify a receipt and run its decision again, without a server
+    Replay(replay::Arguments),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Ask a running server whether it is ready
+    Healthcheck {
+        /// Address of the API
+        #[arg(default_value = "127.0.0.1:3000", value_name = "ADDRESS")]
+        address: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Create an account; the password is the first line of standard input, or generated and printed when that is empty
+    Create {
+        email: String,
+        #[arg(long, default_value = "USER", value_name = "ROLE")]
+        role: Role,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Make a key for access tokens and one for receipts; from the next start on they sign
+    Generate {
+        /// Make none where there is one already
+        #[arg(long)]
+        only_missing: bool,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(sandbox::COMPILE_WORKER) {
+        // Not for people, and before anything else is set up: it runs under tight limits.
+        return sandbox::compile_worker(arguments);
+    }
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("meed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let load = |listen: Option<&String>| {
+        let overrides: Vec<_> = listen
+            .map(|listen| ("http.listen", listen.clone()))
+            .into_iter()
+            .collect();
+        Config::load(cli.data_dir.as_deref(), cli.config.as_deref(), &overrides).context("the settings are not usable")
+    };
+    let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
+    match &cli.command {
+        Command::Serve { listen, migrate } => {
+            let config = load(listen.as_ref())?;
+            start_log(&config)?;
+            runtime.block_on(serve::production(&config, *migrate))?;
+        }
+        Command::Demo { plugins, listen } => {
+            let config = demo::readable(load(listen.as_ref())?);
+            start_log(&config)?;
+            runtime.block_on(demo::run(config, plugins))?;
+        }
+        Command::Migrate => {
+            let config = load(None)?;
+            runtime.block_on(async { connect(&config).await?.migrate().await.context("migrate the database") })?;
+            println!("The database is up to date.");
+        }
+        Command::User(UserCommand::Create { email, role }) => {
+            runtime.block_on(create_user(&load(None)?, email, *role))?;
+        }
+        Command::Keys(KeysCommand::Generate { only_missing }) => {
+            for path in keys::generate(&load(None)?.keys.directory, &Clock::System, *only_missing)? {
+                println!("{}", path.display());
+            }
+        }
+        Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
+        Command::Openapi => println!("{}", runtime.block_on(openapi::document())?),
+        Command::Healthcheck { address } => {
+            runtime.block_on(serve::healthcheck(address))?;
+            println!("ready");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create_user(config: &Config, email: &str, role: Role) -> anyhow::Result<()> {
+    let db = connect(config).await?;
+    anyhow::ensure!(
+        db.is_migrated().await,
+        "the database is not migrated to this release; run `meed migrate`"
+    );
+    let users = crate::app::users(config, &db, &Clock::System)?;
+    let given = user::read_password(std::io::stdin().lock()).context("read the password from standard input")?;
+    let generated = given.is_none();
+    let password = given.unwrap_or_else(|| user::generate_password(&Clock::System));
+    let user = user::create(&users, email, password.clone(), role).await?;
+    println!("Created {} {} ({})", user.role, user.email, user.id);
+    if generated {
+        println!("Password: {}", password.expose_secret());
+    }
+    Ok(())
+}
+
+async fn connect(config: &Config) -> anyhow::Result<Db> {
+    let url = config.database.url.expose_secret();
+    if let Some(directory) = url
+        .strip_prefix("sqlite:")
+        .and_then(|path| std::path::Path::new(path).parent())
+    {
+        std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+    }
+    // The URL may hold a password, so the error does not repeat it.
+    Db::connect(url, config.database.max_connections)
+        .await
+        .context("connect to database.url")
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
+        .with_context(|| format!("log.filter is {:?}", config.log.filter))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.init(),
+    }
+    Ok(())
+}

@@ -99,10 +99,13 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Reads the defaults, then `file`, then the environment, then `overrides` (dotted key and value).
-    pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self, config::ConfigError> {
-        let mut builder =
-            config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
+    /// Reads the defaults (moved to `data_dir`), then `file`, then the environment, then `overrides` (dotted key, value).
+    pub fn load(
+        data_dir: Option<&Path>,
+        file: Option<&Path>,
+        overrides: &[(&str, String)],
+    ) -> Result<Self, config::ConfigError> {
+        let mut builder = defaults(data_dir)?;
         if let Some(file) = file {
             builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
@@ -116,6 +119,27 @@ impl Config {
         }
         builder.build()?.try_deserialize()
     }
+
+    /// The defaults alone, with everything they keep below `data_dir`.
+    pub fn defaults(data_dir: &Path) -> Result<Self, config::ConfigError> {
+        defaults(Some(data_dir))?.build()?.try_deserialize()
+    }
+}
+
+fn defaults(
+    data_dir: Option<&Path>,
+) -> Result<config::ConfigBuilder<config::builder::DefaultState>, config::ConfigError> {
+    let mut builder = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
+    if let Some(directory) = data_dir {
+        let below = |name: &str| directory.join(name).display().to_string();
+        let moved = serde_json::json!({
+            "database": { "url": format!("sqlite:{}", below("meed.db")) },
+            "keys": { "directory": below("keys") },
+            "plugins": { "code_cache_directory": below("code") },
+        });
+        builder = builder.add_source(config::Config::try_from(&moved)?);
+    }
+    Ok(builder)
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -136,20 +160,33 @@ where
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     #[test]
     fn the_documented_defaults_are_complete() {
-        let config = Config::load(None, &[]).unwrap();
+        let config = Config::load(None, None, &[]).unwrap();
         assert_eq!(config.http.listen.port(), 3000);
         assert_eq!(config.plugins.bundled_directory, None);
     }
 
     #[test]
+    fn a_data_dir_moves_what_the_defaults_keep_in_data() {
+        let config = Config::defaults(Path::new("/srv/meed")).unwrap();
+        assert_eq!(config.database.url.expose_secret(), "sqlite:/srv/meed/meed.db");
+        assert_eq!(config.keys.directory, Path::new("/srv/meed/keys"));
+        assert_eq!(
+            config.plugins.code_cache_directory.as_deref(),
+            Some(Path::new("/srv/meed/code"))
+        );
+    }
+
+    #[test]
     fn an_override_wins_and_an_unknown_key_is_named() {
-        let config = Config::load(None, &[("http.listen", "127.0.0.1:4000".to_owned())]).unwrap();
+        let config = Config::load(None, None, &[("http.listen", "127.0.0.1:4000".to_owned())]).unwrap();
         assert_eq!(config.http.listen.port(), 4000);
-        let error = Config::load(None, &[("http.lisen", "x".to_owned())]).unwrap_err();
+        let error = Config::load(None, None, &[("http.lisen", "x".to_owned())]).unwrap_err();
         assert!(error.to_string().contains("lisen"), "{error}");
     }
 }

@@ -6,10 +6,12 @@
 pub mod extract;
 pub mod health;
 pub mod layers;
+pub mod metrics;
 pub mod openapi;
 pub mod page;
 pub mod problem;
 pub mod request_id;
+pub mod server;
 
 pub use extract::{Body, IfMatch, Params, Path};
 pub use page::{Page, PageParams};

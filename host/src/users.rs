@@ -11,6 +11,7 @@ mod routes;
 mod service;
 mod store;
 
+pub use attributes::NewAttributes;
 pub use email::Email;
 pub use password::{Password, PasswordError, Passwords};
 pub use routes::{CODES, router};

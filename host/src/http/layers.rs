@@ -12,7 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem, TIMED_OUT};
-use super::request_id;
+use super::{metrics, request_id};
 use crate::clock::Clock;
 
 /// JSON bodies; the upload route sets its own.
@@ -27,6 +27,7 @@ pub fn around(router: Router, clock: Clock, timeout: Duration) -> Router {
                 "This path does not know this method; see /openapi.json.",
             )
         })
+        .layer(middleware::from_fn(metrics::layer))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(move |request, next: middleware::Next| async move {
             // Dropping a request half-way is safe: a claim commits in a task of its own.

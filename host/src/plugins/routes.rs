@@ -341,7 +341,10 @@ impl From<PluginError> for Problem {
             PluginError::BindFailed(failure) => Self::new(PLUGIN_FAILED, detail).with("failure", failure.code()),
             PluginError::Plan(_) => Self::new(PLUGIN_FAILED, detail).with("failure", "invalid-plan"),
             PluginError::Db(error) => error.into(),
-            PluginError::Load(_) | PluginError::ModuleMissing(_) | PluginError::Canonical(_) => Self::internal(error),
+            PluginError::Load(_)
+            | PluginError::ModuleMissing(_)
+            | PluginError::Canonical(_)
+            | PluginError::Bundled { .. } => Self::internal(error),
         }
     }
 }

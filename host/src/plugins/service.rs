@@ -1,6 +1,7 @@
 //! The rules for plugins.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -142,6 +143,8 @@ pub enum PluginError {
     ModuleMissing(Digest),
     #[error("The params cannot be written as canonical JSON: {0}.")]
     Canonical(#[from] serde_json::Error),
+    #[error("cannot read {} (plugins.bundled_directory): {source}", directory.display())]
+    Bundled { directory: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -215,6 +218,29 @@ impl PluginService {
             }),
             None => Err(PluginError::NoSuchVersion { name, version }),
         }
+    }
+
+    /// Installs every `*.wasm` of a directory that is not there yet. One that is refused, or whose version is there
+    /// with other bytes, is logged and left out: the server must start with what it has.
+    pub async fn install_bundled(&self, directory: &Path) -> Result<(), PluginError> {
+        let unreadable = |source| PluginError::Bundled {
+            directory: directory.to_owned(),
+            source,
+        };
+        let mut entries = tokio::fs::read_dir(directory).await.map_err(unreadable)?;
+        while let Some(entry) = entries.next_entry().await.map_err(unreadable)? {
+            let path = entry.path();
+            if path.extension().is_none_or(|extension| extension != "wasm") {
+                continue;
+            }
+            let module = tokio::fs::read(&path).await.map_err(unreadable)?;
+            match self.upload(module, None).await {
+                Ok(_) => {}
+                Err(error @ PluginError::Db(_)) => return Err(error),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "bundled plugin not installed"),
+            }
+        }
+        Ok(())
     }
 
     /// Newest upload first, up to `size + 1`.

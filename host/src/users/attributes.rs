@@ -16,7 +16,7 @@ const MAX_NAME_BYTES: usize = 64;
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(transparent)]
 #[schema(value_type = BTreeMap<String, AttributeValue>, example = json!({"level": 42, "region": "KR", "beta": true}))]
-pub(super) struct NewAttributes(#[garde(length(max = 64))] pub BTreeMap<AttributeName, AttributeValue>);
+pub struct NewAttributes(#[garde(length(max = 64))] pub(super) BTreeMap<AttributeName, AttributeValue>);
 
 impl NewAttributes {
     pub(super) fn into_texts(self) -> BTreeMap<String, String> {

@@ -253,12 +253,7 @@ impl UserService {
     }
 
     /// Makes these all the attributes of a user. What they were at an earlier instant stays known.
-    pub(super) async fn set_attributes(
-        &self,
-        id: Uuid,
-        new: NewAttributes,
-        by: Uuid,
-    ) -> Result<UserDetails, UserError> {
+    pub async fn set_attributes(&self, id: Uuid, new: NewAttributes, by: Uuid) -> Result<UserDetails, UserError> {
         let mut new = new.into_texts();
         let mut tx = self.db.begin().await?;
         let user = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;

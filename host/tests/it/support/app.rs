@@ -71,7 +71,7 @@ impl TestApp {
             ("plugins.code_cache_directory", below("code")),
         ];
         overrides.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
-        let config = Config::load(None, &overrides).expect("the settings");
+        let config = Config::load(None, None, &overrides).expect("the settings");
         let compiler = PathBuf::from(env!("CARGO_BIN_EXE_meed"));
         let app = App::new(&config, db, clock.clone(), compiler).expect("the application starts");
         let router = app.router().expect("the document is sound");

@@ -1,0 +1,84 @@
+//! `meed demo`: the whole thing to look at, with accounts whose passwords everybody knows.
+//!
+//! It marks the keys and the database it makes, and [`refuse`] keeps a production server away from both.
+
+mod seed;
+mod walk;
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+
+use super::{connect, keys, serve};
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::{Config, LogFormat};
+use crate::db::Db;
+
+/// Beside the keys: they were made for a demo.
+const KEYS_MARK: &str = "MADE-FOR-A-DEMO";
+/// In the database: its accounts have published passwords. The value holds what the walk needs.
+const DATABASE_MARK: &str = "demo";
+
+pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
+    let clock = Clock::System;
+    make_keys(&config.keys.directory, &clock)?;
+    let db = connect(&config).await?;
+    db.migrate().await.context("migrate the database")?;
+    let app = App::new(
+        &config,
+        db,
+        clock,
+        std::env::current_exe().context("find this executable")?,
+    )?;
+    app.plugins
+        .install_bundled(plugins)
+        .await
+        .with_context(|| format!("install {}", plugins.display()))?;
+    let demo = if let Some(text) = app.db.mark(DATABASE_MARK).await? {
+        serde_json::from_str(&text).context("read the demo's mark in the database")?
+    } else {
+        let demo = seed::fill(&config, &app).await?;
+        app.db
+            .set_mark(DATABASE_MARK, serde_json::to_string(&demo)?, app.clock.now())
+            .await?;
+        demo
+    };
+    let plugins = plugins.to_owned();
+    let address = config.http.listen;
+    let admin = config.http.admin_listen;
+    serve::serve(&config, app, move |_| walk::print(address, admin, &demo, &plugins)).await
+}
+
+/// Fails when the keys or the database were made by a demo.
+pub(super) async fn refuse(config: &Config, db: &Db) -> anyhow::Result<()> {
+    let mark = config.keys.directory.join(KEYS_MARK);
+    ensure!(
+        !mark.exists(),
+        "{} holds keys of a demo; choose another keys.directory and run `meed keys generate`",
+        config.keys.directory.display()
+    );
+    ensure!(
+        db.mark(DATABASE_MARK).await?.is_none(),
+        "database.url names a demo's database, whose passwords are published; choose another one"
+    );
+    Ok(())
+}
+
+fn make_keys(directory: &Path, clock: &Clock) -> anyhow::Result<()> {
+    if !keys::generate(directory, clock, true)?.is_empty() {
+        let mark = directory.join(KEYS_MARK);
+        std::fs::write(&mark, "`meed serve` refuses these keys.\n")
+            .with_context(|| format!("write {}", mark.display()))?;
+    }
+    Ok(())
+}
+
+/// In a terminal, a demo's log is for people.
+pub(super) fn readable(mut config: Config) -> Config {
+    config.log.format = LogFormat::Text;
+    if config.log.filter == "info" {
+        "warn".clone_into(&mut config.log.filter);
+    }
+    config
+}

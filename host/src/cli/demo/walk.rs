@@ -1,0 +1,67 @@
+//! What a demo prints once it listens: addresses, accounts, and a way through the API to copy and paste.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::seed::{ACCOUNTS, Demo};
+
+pub(super) fn print(listen: SocketAddr, admin: Option<SocketAddr>, demo: &Demo, plugins: &Path) {
+    let meed = std::env::current_exe().map_or_else(|_| "meed".to_owned(), |path| path.display().to_string());
+    let module = plugins.join("activity-count.wasm");
+    let [(_, user, user_password), (_, operator, operator_password), ..] = ACCOUNTS else {
+        return;
+    };
+    println!("Meed is up.\n");
+    println!("  API         http://{listen}");
+    println!("  Swagger UI  http://{listen}/swagger/");
+    if let Some(admin) = admin {
+        println!("  metrics     http://{admin}/metrics");
+    }
+    println!("\nAccounts (published: `meed serve` refuses this database)\n");
+    for (role, email, password) in ACCOUNTS {
+        println!("  {:<9} {email:<22} {password}", role.to_string());
+    }
+    println!("\nEvents\n");
+    println!("  {}  Complete 7 quests", demo.quests);
+    println!("  {}  7-day login streak", demo.streak);
+    println!("  {}  The first 10,000 get a coupon", demo.coupons);
+    println!(
+        r#"
+A walk, to copy and paste into another terminal (a second time, it starts where the first one ended)
+
+# Log in, as the user and as the operator.
+API=http://{listen}
+login() {{
+  curl -s $API/auth/login -H 'Content-Type: application/json' -d "{{\"email\": \"$1\", \"password\": \"$2\"}}" |
+    sed 's/.*"accessToken":"\([^"]*\)".*/\1/'
+}}
+USER_TOKEN=$(login {user} {user_password})
+OPERATOR_TOKEN=$(login {operator} {operator_password})
+
+# See how far you are: 5 of 7 quests.
+curl -s $API/events/{quests}/progress -H "Authorization: Bearer $USER_TOKEN"; echo
+
+# Claim anyway, and be told why not.
+curl -s $API/reward-requests -H "Authorization: Bearer $USER_TOKEN" \
+  -H 'Content-Type: application/json' -d '{{"eventId": "{quests}"}}'; echo
+
+# Act: the game reports two more quests.
+curl -s $API/activities -H "Authorization: Bearer $OPERATOR_TOKEN" -H 'Content-Type: application/json' -d '[
+  {{"source": "game", "id": "walk-1", "userId": "{user_id}", "kind": "quest.completed"}},
+  {{"source": "game", "id": "walk-2", "userId": "{user_id}", "kind": "quest.completed"}}]'; echo
+
+# Claim again, and be granted.
+CLAIM=$(curl -s $API/reward-requests -H "Authorization: Bearer $USER_TOKEN" \
+  -H 'Content-Type: application/json' -d '{{"eventId": "{quests}"}}'); echo "$CLAIM"
+REQUEST=$(echo "$CLAIM" | grep -o '"\(id\|rewardRequestId\)":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
+
+# Replay the receipt, offline: the same plugin, the same facts, the same decision.
+curl -s $API/reward-requests/$REQUEST/receipt -H "Authorization: Bearer $USER_TOKEN" > receipt.json
+curl -s $API/.well-known/receipt-keys.json > receipt-keys.json
+{meed} replay receipt.json --plugin {module} --keys receipt-keys.json
+"#,
+        quests = demo.quests,
+        user_id = demo.user_id,
+        module = module.display(),
+    );
+}

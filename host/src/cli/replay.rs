@@ -1,0 +1,105 @@
+//! `meed replay`: what an auditor runs, far from the server.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::keys::PublicKey;
+use crate::requests::{Replay, SignedReceipt, replay};
+use crate::sandbox::{Sandbox, Settings};
+
+/// A whole receipt is far smaller; this only bounds what is read.
+const LARGEST_RECEIPT: u64 = 16 << 20;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The answer of GET /reward-requests/{id}/receipt
+    #[arg(value_name = "RECEIPT")]
+    receipt: PathBuf,
+    /// The module whose digest the receipt names
+    #[arg(long, value_name = "WASM")]
+    plugin: Option<PathBuf>,
+    /// The server's receipt keys, as /.well-known/receipt-keys.json gives them, from a source you trust
+    #[arg(long, value_name = "JWKS")]
+    keys: Option<PathBuf>,
+}
+
+/// Exit code 0: MATCH, or nothing to run. 1: it differs, or cannot be verified. 2: not replayable here.
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let size = std::fs::metadata(&arguments.receipt)
+        .map(|file| file.len())
+        .unwrap_or_default();
+    anyhow::ensure!(
+        size <= LARGEST_RECEIPT,
+        "{} is too large for a receipt",
+        arguments.receipt.display()
+    );
+    let signed: SignedReceipt = serde_json::from_slice(&read(&arguments.receipt)?)
+        .with_context(|| format!("{} is not a signed receipt", arguments.receipt.display()))?;
+    let module = arguments.plugin.as_ref().map(read).transpose()?;
+    let keys = match &arguments.keys {
+        Some(path) => {
+            let text = String::from_utf8(read(path)?).with_context(|| format!("read {}", path.display()))?;
+            Some(PublicKey::of_jwks(&text).with_context(|| format!("{} is not a JWK Set", path.display()))?)
+        }
+        None => None,
+    };
+    let sandbox = Sandbox::new(&settings(&signed), std::env::current_exe()?, None)?;
+    let outcome = replay(&sandbox, &signed, module, keys.as_deref()).await?;
+
+    let receipt = &signed.receipt;
+    println!("receipt    {} {}", signed.digest, receipt.status);
+    println!("request    {} received {}", receipt.request_id, receipt.received_at);
+    println!("signature  good, key {}", signed.signature.key_id);
+    if keys.is_none() {
+        println!("           (the receipt's own key; pass --keys to know that it is the server's)");
+    }
+    Ok(match outcome {
+        Replay::Match { fuel } => {
+            println!("MATCH      the same decision, the same {fuel} fuel");
+            ExitCode::SUCCESS
+        }
+        Replay::NothingToRun => {
+            let codes = receipt
+                .reasons
+                .iter()
+                .map(|reason| reason.code.as_str())
+                .collect::<Vec<_>>();
+            println!(
+                "NOTHING TO RUN  the host answered before the condition was asked: {}",
+                codes.join(", ")
+            );
+            ExitCode::SUCCESS
+        }
+        Replay::Differs(differences) => {
+            println!("DIFFERS");
+            for difference in differences {
+                println!("  {difference}");
+            }
+            ExitCode::FAILURE
+        }
+        Replay::NotReplayable(reason) => {
+            println!("NOT REPLAYABLE HERE  {reason}");
+            ExitCode::from(2)
+        }
+    })
+}
+
+/// This release's sandbox with the limits of the receipt; a language runtime may exceed what a small plugin needs, so
+/// the limits on uploads are those of the largest class.
+fn settings(signed: &SignedReceipt) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(record) = &signed.receipt.evaluation {
+        let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        settings.call.evaluate_fuel = record.limits.fuel;
+        settings.call.memory_bytes = bytes(record.limits.memory_bytes);
+        settings.call.table_elements = bytes(record.limits.table_elements);
+        // Here nobody waits for an answer: only fuel ends a run.
+        settings.call.evaluate_deadline_ms = 60_000;
+        settings.call.setup_deadline_ms = 60_000;
+    }
+    settings
+}

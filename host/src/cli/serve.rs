@@ -1,0 +1,121 @@
+//! `meed serve` and `meed healthcheck`: from settings to a listening server, and back down in order.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{connect, demo};
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::{metrics, server};
+
+/// How often expired answers to Idempotency-Keys are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// Serves with real secrets: refuses what a demo left behind.
+pub(super) async fn production(config: &Config, migrate: bool) -> anyhow::Result<()> {
+    let db = connect(config).await?;
+    if migrate {
+        db.migrate().await.context("migrate the database")?;
+    }
+    ensure!(
+        db.is_migrated().await,
+        "the database is not migrated to this release; run `meed migrate`, or start with --migrate"
+    );
+    demo::refuse(config, &db).await?;
+    let app = App::new(
+        config,
+        db,
+        Clock::System,
+        std::env::current_exe().context("find this executable")?,
+    )?;
+    if let Some(directory) = &config.plugins.bundled_directory {
+        app.plugins.install_bundled(directory).await?;
+    }
+    serve(config, app, |_| ()).await
+}
+
+/// Listens until the process is told to stop; `ready` is called once it listens.
+pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(&App)) -> anyhow::Result<()> {
+    let metrics = metrics::install(app.db.clone()).context("start the metrics")?;
+    let listener = TcpListener::bind(config.http.listen)
+        .await
+        .with_context(|| format!("listen on {} (http.listen)", config.http.listen))?;
+    if let Some(address) = config.http.admin_listen {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listen on {address} (http.admin_listen)"))?;
+        tokio::spawn(server::serve(listener, metrics.router(), std::future::pending()));
+        tracing::info!(%address, "metrics are served");
+    }
+    let router = app.router().map_err(anyhow::Error::msg)?;
+    tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "meed is served");
+    ready(&app);
+
+    let sweeper = tokio::spawn(sweep(app.clone()));
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
+    let mut serving = tokio::spawn(server::serve(listener, router, async {
+        // A dropped sender stops as well.
+        stopping.await.ok();
+    }));
+    tokio::select! {
+        ended = &mut serving => return ended.context("the server task ended")?.context("serve"),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(
+        seconds = config.http.shutdown.as_secs(),
+        "finishing what runs; another signal ends it at once"
+    );
+    app.health.drain();
+    drop(stop);
+    sweeper.abort();
+    tokio::select! {
+        ended = serving => ended.context("the server task ended")?.context("serve")?,
+        () = tokio::time::sleep(config.http.shutdown) => tracing::warn!("requests were still running"),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    app.db.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn sweep(app: App) {
+    let mut timer = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        timer.tick().await;
+        match app.requests.sweep().await {
+            Ok(forgotten) => tracing::debug!(forgotten, "expired answers forgotten"),
+            Err(error) => tracing::warn!(%error, "expired answers not forgotten"),
+        }
+    }
+}
+
+/// Asks `/readyz`; small enough to need no HTTP client.
+pub(super) async fn healthcheck(address: &str) -> anyhow::Result<()> {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(64 << 10).read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(5), ask)
+        .await
+        .with_context(|| format!("{address} does not answer"))?
+        .with_context(|| format!("ask {address}"))?;
+    let text = String::from_utf8_lossy(&answer);
+    let status = text.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) != Some("200") {
+        bail!("{address} is not ready: {status}");
+    }
+    Ok(())
+}

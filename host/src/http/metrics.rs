@@ -1,0 +1,77 @@
+//! `/metrics` in the Prometheus text format, for the admin listener.
+//!
+//! Names: `meed_claims_total{outcome}`, `meed_evaluation_seconds{plugin}`, `meed_evaluation_fuel{plugin}`,
+//! `meed_evaluation_failures_total{plugin,failure}`, `meed_http_requests_total{method,route,status}`,
+//! `meed_http_request_seconds{method,route}`, `meed_db_connections{state}`.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::routing::get;
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::db::Db;
+
+const SECONDS: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0,
+];
+const FUEL: &[f64] = &[1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 1e7];
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// What was counted so far.
+#[derive(Clone)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+    db: Db,
+}
+
+/// Starts counting, once in a process.
+pub fn install(db: Db) -> Result<Metrics, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_fuel".to_owned()), FUEL)?
+        .install_recorder()?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(Metrics { handle, db })
+}
+
+impl Metrics {
+    pub fn router(&self) -> Router {
+        let metrics = self.clone();
+        Router::new().route("/metrics", get(async move || metrics.render()))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a pool is small")]
+    fn render(&self) -> String {
+        let (busy, open) = self.db.pool_use();
+        metrics::gauge!("meed_db_connections", "state" => "busy").set(busy as f64);
+        metrics::gauge!("meed_db_connections", "state" => "open").set(open as f64);
+        self.handle.render()
+    }
+}
+
+/// Counts every answered request by its route's pattern, never by its path.
+pub async fn layer(request: Request, next: Next) -> Response {
+    let method = request.method().as_str().to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let started = std::time::Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    metrics::histogram!("meed_http_request_seconds", "method" => method.clone(), "route" => route.clone())
+        .record(started.elapsed().as_secs_f64());
+    metrics::counter!("meed_http_requests_total", "method" => method, "route" => route, "status" => status)
+        .increment(1);
+    response
+}
