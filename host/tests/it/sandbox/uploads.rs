@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use meed_host::sandbox::{Digest, Failure, Refusal, Sandbox};
+use meed_host::sandbox::{Digest, Failure, Refusal, Sandbox, Settings};
 
 use super::{sandbox, sandbox_with};
 use crate::guests::{Condition, ENDLESS, Manifest, with_metadata};
@@ -263,10 +263,19 @@ async fn machine_code_beyond_the_limit() {
 
 #[tokio::test]
 async fn without_a_compiler_nobody_blames_the_upload() {
-    let sandbox = Sandbox::new(&meed_host::sandbox::Settings::default(), "/nowhere/meed".into(), None).unwrap();
+    let sandbox = Sandbox::new(&Settings::default(), "/nowhere/meed".into(), None).unwrap();
     let refusal = sandbox.admit(Condition::default().module()).await.unwrap_err();
     assert_eq!(refusal.code(), "unavailable");
     assert!(refusal.is_temporary());
+}
+
+#[tokio::test]
+async fn what_another_compiler_made_is_not_loaded() {
+    // Ends well and writes nothing that can be loaded.
+    let sandbox = Sandbox::new(&Settings::default(), "/bin/echo".into(), None).unwrap();
+    let refusal = sandbox.admit(Condition::default().module()).await.unwrap_err();
+    assert_eq!(refusal.code(), "unavailable");
+    assert!(refusal.to_string().contains("does not load"), "{refusal}");
 }
 
 #[tokio::test]
