@@ -7,7 +7,9 @@ use wasmtime::component::Component;
 
 use super::abi::v1::{self, Linked};
 use super::code_cache::Disk;
-use super::{Digest, Refusal};
+use super::{Digest, Refusal, text};
+
+const MESSAGE_BYTES: usize = 1024;
 
 /// A plugin that can be called. Cheap to clone.
 #[derive(Clone)]
@@ -60,7 +62,10 @@ impl Catalog {
     pub(super) fn recall(&self, digest: Digest) -> Option<Plugin> {
         let disk = self.disk.as_ref()?;
         let code = disk.read(digest)?;
-        match self.link(digest, &code) {
+        let plugin = self
+            .deserialize(&code)
+            .and_then(|component| self.link(digest, &component, code.len()));
+        match plugin {
             Ok(plugin) => {
                 self.loaded.insert(digest, plugin.clone());
                 Some(plugin)
@@ -75,8 +80,15 @@ impl Catalog {
 
     /// What the compiling process just made; to be kept once it was found to be good. Blocks.
     pub(super) fn load(&self, digest: Digest, code: &[u8]) -> Result<Plugin, Refusal> {
-        self.link(digest, code)
-            .map_err(|error| Refusal::World(super::text::line(&format!("{error:#}"), 1024)))
+        // Not the plugin's fault: say, the executable was replaced by another version while this one runs.
+        let component = self.deserialize(code).map_err(|error| {
+            Refusal::Unavailable(text::line(
+                &format!("the compiled code does not load: {error:#}"),
+                MESSAGE_BYTES,
+            ))
+        })?;
+        self.link(digest, &component, code.len())
+            .map_err(|error| Refusal::World(text::line(&format!("{error:#}"), MESSAGE_BYTES)))
     }
 
     pub(super) fn keep(&self, plugin: &Plugin, code: &[u8]) {
@@ -86,17 +98,21 @@ impl Catalog {
         self.loaded.insert(plugin.digest(), plugin.clone());
     }
 
-    fn link(&self, digest: Digest, code: &[u8]) -> wasmtime::Result<Plugin> {
+    fn deserialize(&self, code: &[u8]) -> wasmtime::Result<Component> {
         // SAFETY: `code` is what a compiler of ours wrote: it comes straight from the standard output of the process
         // that we started, or from a file whose tag was just verified with our key.
         #[expect(unsafe_code, reason = "machine code cannot be checked, only trusted")]
         let component = unsafe { Component::deserialize(&self.engine, code) }?;
         component.initialize_copy_on_write_image()?;
-        let linked = v1::link(&self.engine, &component)?;
+        Ok(component)
+    }
+
+    fn link(&self, digest: Digest, component: &Component, code_bytes: usize) -> wasmtime::Result<Plugin> {
+        let linked = v1::link(&self.engine, component)?;
         Ok(Plugin(Arc::new(Loaded {
             digest,
             linked,
-            code_bytes: code.len(),
+            code_bytes,
         })))
     }
 }

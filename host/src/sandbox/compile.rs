@@ -191,18 +191,23 @@ fn componentise(module: &[u8]) -> anyhow::Result<Vec<u8>> {
 
 /// From here on the process can use no more than this, open little and gain no rights.
 fn confine(memory_bytes: u64, cpu_seconds: u64) -> rustix::io::Result<()> {
-    use rustix::process::{Resource, Rlimit, setrlimit};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-    let at_most = |value| Rlimit {
-        current: Some(value),
-        maximum: Some(value),
+    // Never above what we were given: only root could do that.
+    let at_most = |resource, wanted: u64| {
+        let value = Some(getrlimit(resource).maximum.map_or(wanted, |given| wanted.min(given)));
+        let limit = Rlimit {
+            current: value,
+            maximum: value,
+        };
+        setrlimit(resource, limit)
     };
-    setrlimit(Resource::Cpu, at_most(cpu_seconds))?;
-    setrlimit(Resource::Core, at_most(0))?;
-    setrlimit(Resource::Nofile, at_most(16))?;
+    at_most(Resource::Cpu, cpu_seconds)?;
+    at_most(Resource::Core, 0)?;
+    at_most(Resource::Nofile, 16)?;
     #[cfg(target_os = "linux")]
     {
-        setrlimit(Resource::As, at_most(memory_bytes))?;
+        at_most(Resource::As, memory_bytes)?;
         rustix::thread::set_no_new_privs(true)?;
     }
     #[cfg(not(target_os = "linux"))]

@@ -15,7 +15,7 @@ use super::limits::{CORE_INSTANCES, MEMORIES, STACK_BYTES, Settings, TABLES};
 /// The exact version in `Cargo.lock` (a test compares). wasmtime's own check looks at the major version only, and
 /// would load code that an older, vulnerable patch release compiled.
 const WASMTIME: &str = "48.0.8";
-/// To be raised with every change to [`config`] that can change a decision or its fuel.
+/// To be raised with every change to [`config()`] that can change a decision or its fuel.
 const REVISION: u32 = 1;
 
 /// How often the clock that ends calls at their deadline ticks.

@@ -116,7 +116,7 @@ impl Failure {
         }
     }
 
-    fn of(error: &wasmtime::Error, budget: Budget) -> Self {
+    fn of(error: &wasmtime::Error, budget: Budget, started: bool) -> Self {
         if let Some(denied) = error.downcast_ref::<Denied>() {
             return match *denied {
                 Denied::Memory { wanted, limit } => Self::Memory { wanted, limit },
@@ -132,6 +132,8 @@ impl Failure {
             Some(Trap::Interrupt) => Self::Deadline(budget.deadline),
             Some(Trap::StackOverflow) => Self::Stack,
             Some(trap) => Self::Trap(trap.to_string()),
+            // No trap and no limit, and no answer yet: the machine has no memory for an instance.
+            None if !started => Self::Sandbox(text::line(&error.root_cause().to_string(), 512)),
             // What is left is what the canonical ABI refuses: pointers out of bounds, text that is not UTF-8, more
             // bytes than a transfer may have (which wasmtime calls the fuel of hostcalls).
             None => Self::Malformed(text::line(&error.root_cause().to_string(), 512)),
@@ -141,6 +143,8 @@ impl Failure {
 
 /// What the host keeps about a running plugin.
 pub(super) struct Guest {
+    /// Whether there is an instance, so that what goes wrong from now on is about its answer.
+    pub(super) started: bool,
     pub(super) limiter: Limiter,
     pub(super) notes: Notes,
 }
@@ -180,6 +184,7 @@ pub(super) fn run<T>(
 ) -> Call<T> {
     let started = Instant::now();
     let guest = Guest {
+        started: false,
         limiter: Limiter::new(limits),
         notes: Notes {
             lines: Vec::new(),
@@ -193,7 +198,7 @@ pub(super) fn run<T>(
         catch_unwind(AssertUnwindSafe(|| job(&mut store)))
             .unwrap_or_else(|_| Ok(Err(Failure::Sandbox("a panic; see the log".to_owned()))))
     });
-    let outcome = outcome.unwrap_or_else(|error| Err(Failure::of(&error, budget)));
+    let outcome = outcome.unwrap_or_else(|error| Err(Failure::of(&error, budget, store.data().started)));
     let fuel = budget.fuel - store.get_fuel().unwrap_or_default();
     let guest = store.into_data();
     Call {

@@ -46,11 +46,17 @@ fn note(mut store: StoreContextMut<'_, Guest>, message: &WasmStr) -> wasmtime::R
     Ok(())
 }
 
+fn start(linked: &Linked, store: &mut Store<Guest>) -> wasmtime::Result<bindings::Condition> {
+    let instance = linked.instantiate(&mut *store)?;
+    store.data_mut().started = true;
+    Ok(instance)
+}
+
 pub(in crate::sandbox) fn describe(
     linked: &Linked,
     store: &mut Store<Guest>,
 ) -> wasmtime::Result<Result<contract::Manifest, Failure>> {
-    let manifest = linked.instantiate(&mut *store)?.call_describe(store)?;
+    let manifest = start(linked, store)?.call_describe(store)?;
     Ok(serde_json::from_str(&manifest.params_schema)
         .map_err(|error| Failure::Malformed(format!("params-schema is not JSON: {error}")))
         .map(|params_schema| contract::Manifest {
@@ -67,7 +73,7 @@ pub(in crate::sandbox) fn bind(
     store: &mut Store<Guest>,
     params: &str,
 ) -> wasmtime::Result<Result<Result<contract::Binding, Vec<contract::Issue>>, Failure>> {
-    let answer = linked.instantiate(&mut *store)?.call_bind(store, &params.to_owned())?;
+    let answer = start(linked, store)?.call_bind(store, &params.to_owned())?;
     Ok(match answer {
         Ok(binding) => binding
             .queries
@@ -99,9 +105,7 @@ pub(in crate::sandbox) fn evaluate(
 ) -> wasmtime::Result<Result<contract::Decision, Failure>> {
     let context = context_to_wit(context);
     let facts: Vec<wit::Fact> = facts.iter().map(fact_to_wit).collect();
-    let answer = linked
-        .instantiate(&mut *store)?
-        .call_evaluate(store, &context, state, &facts)?;
+    let answer = start(linked, store)?.call_evaluate(store, &context, state, &facts)?;
     Ok(answer
         .map_err(|message| Failure::Refused(text::line(&message, 1024)))
         .and_then(decision))

@@ -98,6 +98,20 @@ async fn the_same_input_costs_the_same_fuel_on_any_thread_and_under_other_limits
 }
 
 #[tokio::test]
+async fn a_number_that_is_none_has_the_same_bits_on_every_machine() {
+    let condition = Condition {
+        evaluate: "(if (i64.ne
+                (i64.reinterpret_f64 (f64.div (f64.const 0) (f64.const 0)))
+                (i64.const 0x7ff8000000000000))
+            (then unreachable))",
+        ..Condition::default()
+    };
+    let sandbox = sandbox();
+    let plugin = load(&sandbox, &condition).await;
+    assert!(evaluate(&sandbox, &plugin).await.outcome.is_ok());
+}
+
+#[tokio::test]
 async fn nothing_survives_a_call() {
     // Traps when it finds what an earlier call left behind, in a global or in memory.
     let condition = Condition {
@@ -150,6 +164,7 @@ async fn a_full_pool_is_overloaded_and_recovers() {
     let (first, second) = tokio::join!(evaluate(&sandbox, &plugin), evaluate(&sandbox, &plugin));
     assert_eq!(first.outcome, Err(Failure::Deadline(Duration::from_millis(300))));
     assert_eq!(second.outcome, Err(Failure::Overloaded));
+    assert_eq!(sandbox.slots(), (0, 1));
     assert_eq!(
         evaluate(&sandbox, &plugin).await.outcome,
         Err(Failure::Deadline(Duration::from_millis(300)))

@@ -207,3 +207,18 @@ async fn items_of_a_section() {
     refused("element segments", items(10_001, &|_| "(elem func)".to_owned())).await;
     refused("component types", component(&"(type u8)".repeat(10_001))).await;
 }
+
+#[tokio::test]
+async fn no_single_byte_makes_the_walk_fail_in_another_way() {
+    let sandbox = Sandbox::new(&Settings::default(), "/nowhere/meed".into(), None).unwrap();
+    for honest in [Condition::default().module(), Condition::default().component()] {
+        for at in 0..honest.len() {
+            for value in [0, 0x7f, 0xff, honest[at].wrapping_add(1)] {
+                let mut bytes = honest.clone();
+                bytes[at] = value;
+                let refusal = sandbox.admit(bytes).await.unwrap_err();
+                assert!(!refusal.to_string().contains("panic"), "byte {at} = {value}: {refusal}");
+            }
+        }
+    }
+}
