@@ -1,8 +1,8 @@
 //! Reads JSON, no more of it than params need.
 //!
 //! A parser of our own, because it is the largest part of a small plugin: a general one with a tree of values is
-//! 18 KiB of Wasm, this is 2. It never recurses by itself, so the input cannot exhaust the stack. The server has parsed
-//! and validated the text before: a fault here is a plain issue without a line and a column.
+//! 18 KiB of Wasm (measured with miniserde), this is 3. It never recurses by itself, so the input cannot exhaust the
+//! stack. The server has parsed and validated the text before: a fault here is a plain issue without line and column.
 
 use crate::Issue;
 

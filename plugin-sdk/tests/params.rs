@@ -69,13 +69,16 @@ impl Condition for Collector {
 }
 
 fn read(params: &str) -> String {
-    let rule = testing::bind::<Collector>(params).unwrap();
+    let rule = testing::bind::<Collector>(params).expect("the params are valid");
     let _ = rule.decide(testing::context("2026-03-02T09:00[UTC]"), ());
     testing::notes().join("\n")
 }
 
 fn fault(params: &str) -> String {
-    testing::bind::<Collector>(params).unwrap_err().remove(0).path
+    testing::bind::<Collector>(params)
+        .expect_err("the params are not valid")
+        .remove(0)
+        .path
 }
 
 #[test]

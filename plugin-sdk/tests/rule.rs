@@ -50,7 +50,7 @@ impl Condition for Everything {
 meed_plugin_sdk::export!(Everything);
 
 fn bind(params: &str) -> wire::Binding {
-    Plugin::<Everything>::bind(params.to_owned()).unwrap()
+    Plugin::<Everything>::bind(params.to_owned()).expect("the params are valid")
 }
 
 fn context() -> wire::Context {
