@@ -47,8 +47,8 @@ impl Bump {
     }
 }
 
-// SAFETY: blocks are aligned, within memory and never overlap, as `next` moves back only over the block that is freed;
-// on failure nothing moves and the result is null.
+// SAFETY: blocks are aligned, within memory and never overlap, as `next` moves back only over the end of the last block
+// when that shrinks; on failure nothing moves and the result is null.
 unsafe impl GlobalAlloc for Bump {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let next = match self.next.load(Relaxed) {
@@ -62,6 +62,7 @@ unsafe impl GlobalAlloc for Bump {
         }
     }
 
+    /// Doing nothing also lets the optimiser drop all code that only frees.
     unsafe fn dealloc(&self, _block: *mut u8, _layout: Layout) {}
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {

@@ -1,8 +1,8 @@
 //! Reads JSON, no more of it than params need.
 //!
 //! A parser of our own, because it is the largest part of a small plugin: a general one with a tree of values is
-//! 18 KiB of Wasm, this is 2. It never recurses by itself, so the input cannot exhaust the stack. The server has parsed
-//! and validated the text before: a fault here is a plain issue without a line and a column.
+//! 18 KiB of Wasm (measured with miniserde), this is 3. It never recurses by itself, so the input cannot exhaust the
+//! stack. The server has parsed and validated the text before: a fault here is a plain issue without line and column.
 
 use crate::Issue;
 
@@ -22,7 +22,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
         Self {
             rest: text,
-            path: Vec::new(),
+            path: Vec::with_capacity(64),
         }
     }
 
@@ -141,11 +141,14 @@ impl<'a> Reader<'a> {
     fn rest_of_string(&mut self) -> Option<String> {
         let mut text = Vec::new();
         loop {
-            match self.next()? {
-                b'"' => return String::from_utf8(text).ok(),
-                b'\\' => text.extend_from_slice(self.escaped()?.encode_utf8(&mut [0; 4]).as_bytes()),
-                byte => text.push(byte),
+            let special = self.rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            let (plain, rest) = self.rest.split_at_checked(special)?;
+            text.extend_from_slice(plain);
+            self.rest = rest;
+            if self.next()? == b'"' {
+                return String::from_utf8(text).ok();
             }
+            text.extend_from_slice(self.escaped()?.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
 

@@ -44,7 +44,7 @@
 //! facts, an [`Option`] or [`Vec`] of queries an [`Option`] or [`Vec`] of facts. So a fact cannot be taken for another.
 //!
 //! The name and the version of the plugin are those of its package. Test it with plain `cargo test` and the
-//! [`testing`] kit (feature `testing`), build it for `wasm32-unknown-unknown`, and upload the file as it is.
+//! kit in `testing` (feature `testing`), build it for `wasm32-unknown-unknown`, and upload the file as it is.
 #![deny(missing_docs)]
 
 // The derive and the export macro write `::meed_plugin_sdk`, here as in a plugin.
@@ -63,7 +63,7 @@ pub mod log;
 mod params;
 mod plan;
 mod query;
-#[cfg(feature = "testing")]
+#[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
 pub mod testing;
 
 pub use bindings::types::{

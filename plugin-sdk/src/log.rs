@@ -8,7 +8,7 @@ pub fn note(message: &str) {
     crate::bindings::log::note(message);
 }
 
-/// Writes a note to the plugin's log; outside of a server, it goes to the test kit's `notes`.
+/// Writes a note to the plugin's log; outside of a server it waits for the test kit's `notes`.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn note(message: &str) {
     NOTES.with_borrow_mut(|notes| notes.push(message.to_owned()));
@@ -20,10 +20,8 @@ thread_local! {
     static NOTES: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
-#[cfg(feature = "testing")]
+/// Empties this thread's notes.
+#[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
 pub(crate) fn take_notes() -> Vec<String> {
-    #[cfg(not(target_arch = "wasm32"))]
-    return NOTES.take();
-    #[cfg(target_arch = "wasm32")]
-    Vec::new()
+    NOTES.take()
 }

@@ -147,6 +147,17 @@ pub struct Attribute(pub(crate) String);
 #[must_use]
 pub struct Grants;
 
+impl Default for Streak {
+    /// No activity at all.
+    fn default() -> Self {
+        Self {
+            current: 0,
+            longest: 0,
+            last_day: None,
+        }
+    }
+}
+
 /// A type of fact: `i64`, [`Streak`], `Option<Instant>`, `Option<String>`.
 pub trait Answer: Sized {
     #[doc(hidden)]

@@ -16,6 +16,18 @@ pub(crate) fn quoted(text: &str) -> String {
     json
 }
 
+/// JSON text without the whitespace between its tokens.
+pub(crate) fn compact(json: &str) -> String {
+    let (mut within_text, mut escaped) = (false, false);
+    let keep = |character: &char| {
+        let keep = within_text || !character.is_whitespace();
+        within_text ^= *character == '"' && !escaped;
+        escaped = *character == '\\' && !escaped;
+        keep
+    };
+    json.chars().filter(keep).collect()
+}
+
 /// `last_days` as `lastDays`.
 pub(crate) fn camel_case(name: &str) -> String {
     let mut words = name.split('_').filter(|word| !word.is_empty());
@@ -47,6 +59,11 @@ mod tests {
     #[test]
     fn texts_are_escaped() {
         assert_eq!(quoted("a \"b\" \\d+ \t"), r#""a \"b\" \\d+ \u0009""#);
+    }
+
+    #[test]
+    fn whitespace_goes_but_for_texts() {
+        assert_eq!(compact("{ \"a b\" : [1, \"\\\" c\"]\n}"), r#"{"a b":[1,"\" c"]}"#);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is written in `#[param(...)]` and in comments.
 
-use crate::json::quoted;
+use crate::json::{compact, quoted};
 use proc_macro2::{Span, TokenTree};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
@@ -114,7 +114,7 @@ impl Parse for Word {
         }
         input.parse::<Token![=]>()?;
         if input.peek(token::Brace) || input.peek(token::Bracket) {
-            let text = input.parse::<TokenTree>()?.to_string();
+            let text = compact(&input.parse::<TokenTree>()?.to_string());
             return Ok(Self {
                 name,
                 value: Value::Json { text, literal: None },

@@ -36,7 +36,7 @@ impl Condition for InviteCount {
         let people = if missing == 1 { "person" } else { "people" };
         Decision::not_yet(
             "too-few-invites",
-            format!("Invite {missing} more {people} who register with your code."),
+            format!("Invite {missing} more {people} to register with your code."),
         )
         .progress("invites", accepted, needed)
     }
@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(decision.reasons[0].code, "too-few-invites");
         assert_eq!(
             decision.reasons[0].message,
-            "Invite 1 more person who register with your code."
+            "Invite 1 more person to register with your code."
         );
         assert_eq!((decision.progress[0].current, decision.progress[0].target), (2, 3));
     }
