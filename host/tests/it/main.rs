@@ -7,4 +7,6 @@
 
 mod support;
 
+mod activities;
+mod facts;
 mod rewards;
