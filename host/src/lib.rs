@@ -13,10 +13,13 @@
 pub mod activities;
 pub mod app;
 pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod contract;
 pub mod db;
 pub mod facts;
 pub mod http;
+pub mod keys;
 pub mod rewards;
+pub mod users;

@@ -5,7 +5,7 @@ mod client;
 mod database;
 mod rows;
 
-pub use app::TestApp;
+pub use app::{PASSWORD, TestApp, TestUser};
 pub use client::Reply;
 
 /// Makes one test per engine out of `async fn name(app: TestApp)`.

@@ -1,9 +1,16 @@
 //! The application as `serve` wires it, with a clock that stands still.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use meed_host::app::App;
+use meed_host::auth::Role;
+use meed_host::cli;
 use meed_host::clock::{Clock, Instant};
 use meed_host::config::Config;
 use meed_host::db::Db;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::client::Call;
@@ -12,29 +19,57 @@ use super::database;
 /// When every test begins: a Sunday, noon in UTC.
 pub const START: &str = "2026-03-01T12:00:00Z";
 
+pub const PASSWORD: &str = "correct horse battery";
+
 #[derive(Debug)]
 pub struct TestApp {
     pub app: App,
     pub clock: Clock,
     router: axum::Router,
-    _directory: TempDir,
+    directory: Arc<TempDir>,
+    users: AtomicU32,
+}
+
+/// An account that is logged in.
+#[derive(Clone, Debug)]
+pub struct TestUser {
+    pub id: String,
+    pub email: String,
+    pub password: &'static str,
+    pub token: String,
+    pub refresh_token: String,
+    pub invite_code: String,
 }
 
 impl TestApp {
     pub async fn on_sqlite() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let db = database::sqlite(&directory).await;
-        Self::new(db, directory).await
+        Self::first(db, directory).await
     }
 
     pub async fn on_postgres() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        Self::new(database::postgres().await, directory).await
+        Self::first(database::postgres().await, directory).await
     }
 
-    async fn new(db: Db, directory: TempDir) -> Self {
+    async fn first(db: Db, directory: TempDir) -> Self {
         let clock = Clock::fixed(START.parse().expect("an instant"));
-        let config = Config::load(None, &[]).expect("the defaults");
+        cli::keys::generate(&directory.path().join("keys"), &clock, false).expect("the keys are made");
+        Self::start(db, clock, Arc::new(directory), &[]).await
+    }
+
+    /// Another process on the same database and keys, with settings of its own.
+    pub async fn replica(&self, settings: &[(&str, &str)]) -> Self {
+        let db = self.app.db.clone();
+        Self::start(db, self.clock.clone(), self.directory.clone(), settings).await
+    }
+
+    async fn start(db: Db, clock: Clock, directory: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
+        let keys = directory.path().join("keys").display().to_string();
+        let mut overrides = vec![("keys.directory", keys)];
+        overrides.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
+        let config = Config::load(None, &overrides).expect("the settings");
         let app = App::new(&config, db, clock.clone())
             .await
             .expect("the application starts");
@@ -43,8 +78,13 @@ impl TestApp {
             app,
             clock,
             router,
-            _directory: directory,
+            directory,
+            users: AtomicU32::new(0),
         }
+    }
+
+    pub fn keys_directory(&self) -> PathBuf {
+        self.directory.path().join("keys")
     }
 
     /// Moves the clock to this RFC 3339 instant.
@@ -54,12 +94,52 @@ impl TestApp {
         instant
     }
 
+    /// A fresh account in this role, logged in (so it has one `auth.login` and one `user.registered`).
+    pub async fn user(&self, role: Role) -> TestUser {
+        let number = self.users.fetch_add(1, Ordering::Relaxed);
+        let email = format!("{role}-{number}@example.com").to_lowercase();
+        let user = cli::user::create(&self.app.users, &email, PASSWORD.into(), role)
+            .await
+            .expect("the account is made");
+        let tokens = self.app.auth.open_session(user.id).await.expect("a session");
+        TestUser {
+            id: user.id.to_string(),
+            email,
+            password: PASSWORD,
+            token: tokens.access_token,
+            refresh_token: tokens.refresh_token,
+            invite_code: user.invite_code,
+        }
+    }
+
+    /// The access token of a fresh account in this role.
+    pub async fn token(&self, role: Role) -> String {
+        self.user(role).await.token
+    }
+
+    /// The answer to logging in over HTTP.
+    pub async fn login(&self, email: &str, password: &str) -> Value {
+        self.post("/auth/login")
+            .json(&json!({"email": email, "password": password}))
+            .send()
+            .await
+            .expect(200)
+    }
+
     pub fn get(&self, path: &str) -> Call {
         self.call("GET", path)
     }
 
     pub fn post(&self, path: &str) -> Call {
         self.call("POST", path)
+    }
+
+    pub fn put(&self, path: &str) -> Call {
+        self.call("PUT", path)
+    }
+
+    pub fn patch(&self, path: &str) -> Call {
+        self.call("PATCH", path)
     }
 
     pub fn call(&self, method: &str, path: &str) -> Call {

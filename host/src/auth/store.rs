@@ -1,0 +1,112 @@
+//! `sessions` and `refresh_tokens`. A session is read together with its user's role and state, which `users` owns: the
+//! check of every request is one statement.
+
+use uuid::Uuid;
+
+use super::{EndReason, Role};
+use crate::clock::Instant;
+use crate::db::{Result, Run, Tx, row};
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct SessionRow {
+        pub user_id: Uuid,
+        pub role: Role,
+        pub disabled: bool,
+        pub expires_at: Instant,
+        pub ended_at: Option<Instant>,
+    }
+}
+
+row! {
+    pub(super) struct ConsumedRow {
+        pub session_id: Uuid,
+        pub expires_at: Instant,
+    }
+}
+
+/// SHA-256 of a refresh token.
+pub(super) type Hash = Vec<u8>;
+
+pub(super) async fn insert_session(
+    tx: &mut Tx,
+    id: Uuid,
+    user_id: Uuid,
+    created_at: Instant,
+    expires_at: Instant,
+) -> Result<()> {
+    const SQL: &str = "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
+    tx.query(SQL)
+        .bind(id)
+        .bind(user_id)
+        .bind(created_at)
+        .bind(expires_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn find_session(on: impl Run, id: Uuid) -> Result<Option<SessionRow>> {
+    const SQL: &str = "SELECT s.user_id, u.role, u.disabled, s.expires_at, s.ended_at \
+        FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1";
+    on.statement(SQL).bind(id).fetch_optional(on).await
+}
+
+pub(super) async fn end_session(tx: &mut Tx, id: Uuid, reason: EndReason, at: Instant) -> Result<()> {
+    const SQL: &str = "UPDATE sessions SET ended_at = $2, ended_reason = $3 WHERE id = $1 AND ended_at IS NULL";
+    tx.query(SQL)
+        .bind(id)
+        .bind(at)
+        .bind(reason.to_string())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn end_sessions_of(tx: &mut Tx, user_id: Uuid, reason: EndReason, at: Instant) -> Result<Vec<Uuid>> {
+    const SQL: &str = "UPDATE sessions SET ended_at = $2, ended_reason = $3 \
+        WHERE user_id = $1 AND ended_at IS NULL RETURNING id";
+    let rows: Vec<(Uuid,)> = tx
+        .query(SQL)
+        .bind(user_id)
+        .bind(at)
+        .bind(reason.to_string())
+        .fetch_all(tx)
+        .await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+pub(super) async fn insert_refresh_token(
+    tx: &mut Tx,
+    hash: Hash,
+    session_id: Uuid,
+    created_at: Instant,
+    expires_at: Instant,
+) -> Result<()> {
+    const SQL: &str = "INSERT INTO refresh_tokens (hash, session_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
+    tx.query(SQL)
+        .bind(hash)
+        .bind(session_id)
+        .bind(created_at)
+        .bind(expires_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Uses up a refresh token. Of any number of attempts at the same time, one gets the row.
+pub(super) async fn consume_refresh_token(tx: &mut Tx, hash: Hash, at: Instant) -> Result<Option<ConsumedRow>> {
+    const SQL: &str = "UPDATE refresh_tokens SET consumed_at = $2 WHERE hash = $1 AND consumed_at IS NULL \
+        RETURNING session_id, expires_at";
+    tx.query(SQL).bind(hash).bind(at).fetch_optional(tx).await
+}
+
+/// The session that a refresh token belongs to, used up or not.
+pub(super) async fn session_of_refresh_token(tx: &mut Tx, hash: Hash) -> Result<Option<Uuid>> {
+    Ok(tx
+        .query("SELECT session_id FROM refresh_tokens WHERE hash = $1")
+        .bind(hash)
+        .fetch_optional::<(Uuid,)>(tx)
+        .await?
+        .map(|(session_id,)| session_id))
+}

@@ -1,0 +1,328 @@
+//! Ed25519 signing keys from a directory: `access-*.pem` sign access tokens, `receipt-*.pem` sign receipts.
+//!
+//! A file's name carries when it was made, so names sort by age: the newest key signs, every key verifies. To rotate,
+//! add a file and restart; take the old file away once nothing signed with it is in use.
+//!
+//! Must not know: what is signed.
+
+mod routes;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::clock::Instant;
+
+pub use routes::router;
+
+/// What a key is for: the first word of its file's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Access,
+    Receipt,
+}
+
+impl Purpose {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Access => "access-",
+            Self::Receipt => "receipt-",
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("{directory} holds no {prefix}*.pem; make one with `meed keys generate`")]
+    Missing { directory: PathBuf, prefix: &'static str },
+    #[error("cannot read {path}: {source}; make the keys with `meed keys generate`, or correct keys.directory")]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{path} is not an Ed25519 private key in PKCS#8 PEM ({reason}); replace it with `meed keys generate`")]
+    NotAKey { path: PathBuf, reason: String },
+    #[error("cannot write {path}: {source}")]
+    Unwritable { path: PathBuf, source: io::Error },
+    #[error("the system made no random key; try again")]
+    NotMade,
+}
+
+/// The two keyrings of a server.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    pub access: Arc<Keyring>,
+    pub receipt: Arc<Keyring>,
+}
+
+impl Keys {
+    pub fn load(directory: &Path) -> Result<Self, KeyError> {
+        Ok(Self {
+            access: Arc::new(Keyring::load(directory, Purpose::Access)?),
+            receipt: Arc::new(Keyring::load(directory, Purpose::Receipt)?),
+        })
+    }
+}
+
+/// All keys of one purpose.
+#[derive(Debug)]
+pub struct Keyring {
+    newest: Key,
+    older: Vec<Key>,
+}
+
+impl Keyring {
+    pub fn load(directory: &Path, purpose: Purpose) -> Result<Self, KeyError> {
+        let mut keys = key_files(directory, purpose)?
+            .iter()
+            .map(|path| Key::read(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let newest = keys.pop().ok_or_else(|| KeyError::Missing {
+            directory: directory.to_owned(),
+            prefix: purpose.prefix(),
+        })?;
+        Ok(Self { newest, older: keys })
+    }
+
+    /// The key that signs.
+    pub fn signing(&self) -> &Key {
+        &self.newest
+    }
+
+    /// Every key, newest first.
+    pub fn all(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.newest).chain(self.older.iter().rev())
+    }
+
+    /// Whether the key with this id signed these bytes.
+    pub fn verify(&self, id: &str, bytes: &[u8], signature: &[u8]) -> bool {
+        self.all()
+            .find(|key| key.id == id)
+            .is_some_and(|key| verify(key.public(), bytes, signature))
+    }
+
+    /// The public keys as a JWK Set (RFC 7517, RFC 8037).
+    pub fn jwks(&self) -> JwkSet {
+        JwkSet {
+            keys: self.all().map(Key::jwk).collect(),
+        }
+    }
+}
+
+/// Whether the holder of this Ed25519 public key (32 bytes) signed these bytes.
+pub fn verify(public: &[u8], bytes: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public)
+        .verify(bytes, signature)
+        .is_ok()
+}
+
+/// One key pair.
+#[derive(Debug)]
+pub struct Key {
+    /// The key's JWK thumbprint (RFC 7638), so it names the key and nothing else.
+    id: String,
+    pair: Ed25519KeyPair,
+}
+
+impl Key {
+    fn read(path: &Path) -> Result<Self, KeyError> {
+        let not_a_key = |reason: String| KeyError::NotAKey {
+            path: path.to_owned(),
+            reason,
+        };
+        let text = fs::read(path).map_err(|source| KeyError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let pem = pem::parse(text).map_err(|error| not_a_key(error.to_string()))?;
+        let pair = Ed25519KeyPair::from_pkcs8(pem.contents()).map_err(|error| not_a_key(error.to_string()))?;
+        let id = thumbprint(pair.public_key().as_ref());
+        Ok(Self { id, pair })
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The 32 bytes of the public key.
+    pub fn public(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
+
+    pub fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+        self.pair.sign(bytes).as_ref().to_vec()
+    }
+
+    /// The private key, for a library that wants to sign by itself.
+    pub(crate) fn pkcs8(&self) -> Result<impl AsRef<[u8]>, KeyError> {
+        self.pair.to_pkcs8v1().map_err(|_| KeyError::NotMade)
+    }
+
+    fn jwk(&self) -> Jwk {
+        Jwk {
+            kty: "OKP",
+            crv: "Ed25519",
+            x: URL_SAFE_NO_PAD.encode(self.public()),
+            kid: self.id.clone(),
+            use_: "sig",
+            alg: "EdDSA",
+        }
+    }
+}
+
+/// Public keys (RFC 7517).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JwkSet {
+    /// Newest first
+    pub keys: Vec<Jwk>,
+}
+
+/// An Ed25519 public key (RFC 8037).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Jwk {
+    #[schema(example = "OKP")]
+    pub kty: &'static str,
+    #[schema(example = "Ed25519")]
+    pub crv: &'static str,
+    #[schema(example = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")]
+    pub x: String,
+    /// The key's thumbprint (RFC 7638)
+    #[schema(example = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
+    pub kid: String,
+    #[serde(rename = "use")]
+    #[schema(example = "sig")]
+    pub use_: &'static str,
+    #[schema(example = "EdDSA")]
+    pub alg: &'static str,
+}
+
+/// Writes a new key file and gives its path. Nobody but the owner may read it.
+pub fn generate(directory: &Path, purpose: Purpose, now: Instant) -> Result<PathBuf, KeyError> {
+    let unwritable = |path: &Path, source| KeyError::Unwritable {
+        path: path.to_owned(),
+        source,
+    };
+    let seed = Ed25519KeyPair::generate().map_err(|_| KeyError::NotMade)?;
+    let document = seed.to_pkcs8v1().map_err(|_| KeyError::NotMade)?;
+    let text = pem::encode_config(
+        &pem::Pem::new("PRIVATE KEY", document.as_ref()),
+        pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
+    );
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|source| unwritable(directory, source))?;
+    let made = now.to_timestamp().strftime("%Y%m%dT%H%M%S.%3fZ");
+    let path = directory.join(format!("{}{made}.pem", purpose.prefix()));
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(|source| unwritable(&path, source))?;
+    Ok(path)
+}
+
+/// The key files of one purpose, oldest first.
+pub fn key_files(directory: &Path, purpose: Purpose) -> Result<Vec<PathBuf>, KeyError> {
+    let unreadable = |source| KeyError::Unreadable {
+        path: directory.to_owned(),
+        source,
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        if let Ok(name) = entry.map_err(unreadable)?.file_name().into_string()
+            && name.starts_with(purpose.prefix())
+            && Path::new(&name).extension().is_some_and(|extension| extension == "pem")
+        {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names.into_iter().map(|name| directory.join(name)).collect())
+}
+
+fn thumbprint(public: &[u8]) -> String {
+    // RFC 7638: the required members only, in this order, without white space.
+    let x = URL_SAFE_NO_PAD.encode(public);
+    let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn at(second: u32) -> Instant {
+        format!("2026-03-01T12:00:{second:02}Z").parse().unwrap()
+    }
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_8037() {
+        let public = URL_SAFE_NO_PAD
+            .decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+            .unwrap();
+        assert_eq!(thumbprint(&public), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn the_newest_key_signs_and_every_key_verifies() {
+        let directory = tempfile::tempdir().unwrap();
+        generate(directory.path(), Purpose::Access, at(0)).unwrap();
+        let before = Keyring::load(directory.path(), Purpose::Access).unwrap();
+        let old_signature = before.signing().sign(b"bytes");
+
+        generate(directory.path(), Purpose::Access, at(1)).unwrap();
+        let after = Keyring::load(directory.path(), Purpose::Access).unwrap();
+
+        assert_ne!(after.signing().id(), before.signing().id());
+        assert!(after.verify(before.signing().id(), b"bytes", &old_signature));
+        assert!(!after.verify(after.signing().id(), b"bytes", &old_signature));
+        assert!(!after.verify(before.signing().id(), b"other bytes", &old_signature));
+        let ids: Vec<_> = after.jwks().keys.into_iter().map(|key| key.kid).collect();
+        assert_eq!(ids, [after.signing().id(), before.signing().id()]);
+    }
+
+    #[test]
+    fn a_key_is_for_its_purpose_only() {
+        let directory = tempfile::tempdir().unwrap();
+        generate(directory.path(), Purpose::Access, at(0)).unwrap();
+        let error = Keys::load(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("no receipt-*.pem"), "{error}");
+    }
+
+    #[test]
+    fn only_the_owner_may_read_a_key_and_none_is_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = directory.path().join("deep/keys");
+        let path = generate(&keys, Purpose::Receipt, at(0)).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&keys), mode(&path)), (0o700, 0o600));
+        assert_eq!(path.file_name().unwrap(), "receipt-20260301T120000.000Z.pem");
+        assert!(generate(&keys, Purpose::Receipt, at(0)).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_or_no_key_is_named_with_the_way_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let message = |directory: &Path| Keyring::load(directory, Purpose::Access).unwrap_err().to_string();
+        for directory in [directory.path().to_owned(), directory.path().join("missing")] {
+            assert!(message(&directory).contains("meed keys generate"), "{directory:?}");
+        }
+        fs::write(directory.path().join("access-1.pem"), "not a key").unwrap();
+        assert!(message(directory.path()).contains("access-1.pem is not an Ed25519 private key"));
+    }
+}

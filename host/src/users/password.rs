@@ -1,0 +1,206 @@
+//! Passwords: what one may be, and hashing them with Argon2id off the async threads.
+//!
+//! Hashing is slow and wants memory on purpose, so it is a way to exhaust a server: only so many run at the same time,
+//! only so many wait, and the rest is told to come back.
+
+use std::sync::Arc;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::{Output, PasswordHash, Salt};
+use argon2::password_hash::{Error as HashError, PasswordHasher as _, PasswordVerifier as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Deserializer, de};
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+
+/// A password that someone may choose. Its `Debug` does not show it.
+#[derive(Clone, Debug)]
+pub struct Password(SecretString);
+
+impl Password {
+    pub const MIN_CHARS: usize = 8;
+    pub const MAX_CHARS: usize = 128;
+
+    pub fn new(text: SecretString) -> Result<Self, String> {
+        let chars = text.expose_secret().chars().count();
+        if (Self::MIN_CHARS..=Self::MAX_CHARS).contains(&chars) {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "has {chars} characters; a password has {} to {}",
+            Self::MIN_CHARS,
+            Self::MAX_CHARS
+        ))
+    }
+}
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(SecretString::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    #[error("Too many people are logging in right now; try again in a second.")]
+    QueueFull,
+    #[error("hashing a password failed: {0}")]
+    Failed(String),
+}
+
+/// Hashes passwords and checks them.
+#[derive(Clone, Debug)]
+pub struct Passwords {
+    clock: Clock,
+    running: Arc<Semaphore>,
+    running_or_waiting: Arc<Semaphore>,
+    /// Costs as much to check as a real one, and no password fits.
+    nobodys: Arc<str>,
+}
+
+impl Passwords {
+    pub fn new(concurrency: usize, queue: usize, clock: Clock) -> Result<Self, PasswordError> {
+        let nobodys = PasswordHash {
+            hash: Some(Output::new(&clock.random::<32>()).map_err(failed)?),
+            salt: Some(Salt::new(&clock.random::<16>()).map_err(failed)?),
+            ..shape()?
+        };
+        Ok(Self {
+            clock,
+            running: Arc::new(Semaphore::new(concurrency)),
+            running_or_waiting: Arc::new(Semaphore::new(concurrency.saturating_add(queue))),
+            nobodys: nobodys.to_string().into(),
+        })
+    }
+
+    /// The hash to store, in PHC form.
+    pub async fn hash(&self, Password(password): Password) -> Result<String, PasswordError> {
+        let salt = self.clock.random::<16>();
+        self.run(move || {
+            Argon2::default()
+                .hash_password_with_salt(password.expose_secret().as_bytes(), &salt)
+                .map(|hash| hash.to_string())
+        })
+        .await?
+        .map_err(failed)
+    }
+
+    /// Whether the password fits the hash. Without a hash the same work is done, so that the time does not tell.
+    pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool, PasswordError> {
+        let hash = hash.unwrap_or_else(|| self.nobodys.to_string());
+        let verified = self
+            .run(move || Argon2::default().verify_password(password.expose_secret().as_bytes(), hash.as_str()))
+            .await?;
+        match verified {
+            Ok(()) => Ok(true),
+            Err(HashError::PasswordInvalid) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, PasswordError> {
+        let Ok(place) = self.running_or_waiting.clone().try_acquire_owned() else {
+            return Err(PasswordError::QueueFull);
+        };
+        let turn = self.running.clone().acquire_owned().await.map_err(failed)?;
+        // The permits go with the work: it runs to its end even when its request is gone.
+        tokio::task::spawn_blocking(move || {
+            let _held = (place, turn);
+            work()
+        })
+        .await
+        .map_err(failed)
+    }
+}
+
+/// A hash with today's algorithm and parameters; OWASP's first choice, which is the crate's default.
+fn shape() -> Result<PasswordHash, PasswordError> {
+    let argon2 = Argon2::default();
+    Ok(PasswordHash {
+        algorithm: argon2::Algorithm::default().ident(),
+        version: Some(argon2::Version::default().into()),
+        params: argon2.params().try_into().map_err(failed)?,
+        salt: None,
+        hash: None,
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "reads well in map_err")]
+fn failed(error: impl ToString) -> PasswordError {
+    PasswordError::Failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWASP: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
+
+    fn passwords(concurrency: usize, queue: usize) -> Passwords {
+        Passwords::new(concurrency, queue, Clock::System).unwrap()
+    }
+
+    fn password(text: &str) -> Password {
+        Password::new(text.into()).unwrap()
+    }
+
+    #[test]
+    fn a_password_has_8_to_128_characters_of_any_kind() {
+        for (text, fits) in [
+            ("seven77".to_owned(), false),
+            ("eight888".to_owned(), true),
+            ("ж".repeat(128), true),
+            ("x".repeat(129), false),
+        ] {
+            assert_eq!(Password::new(text.as_str().into()).is_ok(), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let shown = format!("{:?}", password("correct horse"));
+        assert!(!shown.contains("horse"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_salted_argon2id_with_the_parameters_of_owasp() {
+        let passwords = passwords(1, 1);
+        let first = passwords.hash(password("correct horse")).await.unwrap();
+        let second = passwords.hash(password("correct horse")).await.unwrap();
+        assert!(first.starts_with(OWASP), "{first}");
+        assert_ne!(first, second);
+        assert!(
+            passwords
+                .verify("correct horse".into(), Some(first.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(!passwords.verify("correct house".into(), Some(first)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn nobody_has_a_hash_of_the_same_cost_that_nothing_fits() {
+        let passwords = passwords(1, 1);
+        assert!(passwords.nobodys.starts_with(OWASP), "{}", passwords.nobodys);
+        assert!(!passwords.verify("".into(), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn beyond_the_queue_it_is_refused_at_once() {
+        let passwords = passwords(1, 2);
+        let tries = (0..8).map(|_| {
+            let passwords = passwords.clone();
+            tokio::spawn(async move { passwords.verify("whatever".into(), None).await })
+        });
+        let mut refused = 0;
+        for answer in tries.collect::<Vec<_>>() {
+            refused += usize::from(matches!(answer.await.unwrap(), Err(PasswordError::QueueFull)));
+        }
+        assert_eq!(refused, 5);
+        assert!(
+            !passwords.verify("whatever".into(), None).await.unwrap(),
+            "the places are free again"
+        );
+    }
+}

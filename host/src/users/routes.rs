@@ -1,0 +1,153 @@
+//! `/users` over HTTP.
+
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::attributes::NewAttributes;
+use super::service::{Filter, User, UserChange, UserDetails, UserError, UserService};
+use super::{Email, PasswordError};
+use crate::auth::{Admin, Caller, Operator, Role};
+use crate::http::problem::INVALID_PARAMETER;
+use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
+
+const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
+const EMAIL_TAKEN: Code = Code::new("email-taken", 409, "The e-mail has an account already");
+const LAST_ADMIN: Code = Code::new("last-admin", 409, "Someone must be left to administer");
+const PASSWORD_QUEUE_FULL: Code = Code::new("password-queue-full", 503, "Too many logins at the same time");
+
+pub const CODES: &[Code] = &[NO_SUCH_USER, EMAIL_TAKEN, LAST_ADMIN, PASSWORD_QUEUE_FULL];
+
+pub fn router(service: UserService) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(me))
+        .routes(routes!(list))
+        .routes(routes!(get, change))
+        .routes(routes!(set_attributes))
+        .with_state(service)
+}
+
+/// Get your own account.
+#[utoipa::path(
+    get, path = "/users/me", tag = "users", security(("bearer" = [])),
+    responses((status = 200, body = UserDetails)),
+    extensions(("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"]))),
+)]
+async fn me(State(service): State<UserService>, caller: Caller) -> Result<axum::Json<UserDetails>, Problem> {
+    Ok(axum::Json(service.get(caller.user_id).await?))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    /// Only users in this role
+    role: Option<Role>,
+    /// Only the user with this e-mail
+    #[param(example = "ada@example.com")]
+    email: Option<String>,
+}
+
+/// List accounts, newest first.
+#[utoipa::path(
+    get, path = "/users", tag = "users", security(("bearer" = [])),
+    params(PageParams, ListParams),
+    responses((status = 200, body = Page<User>)),
+    extensions(("x-roles" = json!(["ADMIN"]))),
+)]
+async fn list(
+    State(service): State<UserService>,
+    _: Admin,
+    Params(page): Params<PageParams>,
+    Params(params): Params<ListParams>,
+) -> Result<axum::Json<Page<User>>, Problem> {
+    let (size, after) = (page.size()?, page.after()?);
+    let email = params
+        .email
+        .map(|text| text.parse::<Email>())
+        .transpose()
+        .map_err(|error| Problem::new(INVALID_PARAMETER, format!("email {error}.")))?;
+    let filter = Filter {
+        role: params.role,
+        email,
+    };
+    let users = service.list(filter, after, size).await?;
+    Ok(axum::Json(Page::new(users, size, |user| user.id, |user| user)))
+}
+
+/// Get an account. Anyone but an ADMIN sees only their own: every other id is unknown to them.
+#[utoipa::path(
+    get, path = "/users/{id}", tag = "users", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = UserDetails)),
+    extensions(
+        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-user"])),
+    ),
+)]
+async fn get(
+    State(service): State<UserService>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+) -> Result<axum::Json<UserDetails>, Problem> {
+    if caller.user_id != id && caller.role != Role::Admin {
+        return Err(UserError::NotFound(id).into());
+    }
+    Ok(axum::Json(service.get(id).await?))
+}
+
+/// Change someone's role, or disable or enable their account. Either ends their sessions at once.
+#[utoipa::path(
+    patch, path = "/users/{id}", tag = "users", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    request_body(content = UserChange, examples(
+        ("role" = (summary = "Make an operator", value = json!({"role": "OPERATOR"}))),
+        ("disable" = (summary = "Disable", value = json!({"disabled": true}))),
+    )),
+    responses((status = 200, body = User)),
+    extensions(("x-roles" = json!(["ADMIN"])), ("x-problems" = json!(["no-such-user", "last-admin"]))),
+)]
+async fn change(
+    State(service): State<UserService>,
+    _: Admin,
+    Path(id): Path<Uuid>,
+    Body(change): Body<UserChange>,
+) -> Result<axum::Json<User>, Problem> {
+    Ok(axum::Json(service.change(id, change).await?))
+}
+
+/// Replace all attributes of a user. Conditions may read them, so users cannot set their own.
+#[utoipa::path(
+    put, path = "/users/{id}/attributes", tag = "users", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    request_body = NewAttributes,
+    responses((status = 200, body = UserDetails)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-user"]))),
+)]
+async fn set_attributes(
+    State(service): State<UserService>,
+    Operator(caller): Operator,
+    Path(id): Path<Uuid>,
+    Body(new): Body<NewAttributes>,
+) -> Result<axum::Json<UserDetails>, Problem> {
+    Ok(axum::Json(service.set_attributes(id, new, caller.user_id).await?))
+}
+
+impl From<UserError> for Problem {
+    fn from(error: UserError) -> Self {
+        let detail = error.to_string();
+        match error {
+            UserError::NotFound(_) => Self::new(NO_SUCH_USER, detail),
+            UserError::EmailTaken(_) => Self::new(EMAIL_TAKEN, detail),
+            UserError::NoSuchInvite => Self::field("/inviteCode", detail),
+            UserError::LastAdmin(_) => Self::new(LAST_ADMIN, detail),
+            UserError::Password(PasswordError::QueueFull) => Self::new(PASSWORD_QUEUE_FULL, detail).retry_after(1),
+            UserError::Password(error @ PasswordError::Failed(_)) => Self::internal(error),
+            UserError::Activity(error) => error.into(),
+            UserError::Db(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The rules for accounts.
+
+use std::collections::BTreeMap;
+
+use garde::Validate;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::attributes::NewAttributes;
+use super::store::{self, UserRow};
+use super::{Email, Password, PasswordError, Passwords, invite};
+use crate::activities::{ActivityError, ActivityService, OwnActivity};
+use crate::auth::{EndReason, Role, Sessions};
+use crate::clock::{Clock, Instant};
+use crate::db::{Db, DbError, Tx};
+
+/// An account to be made.
+#[derive(Debug)]
+pub struct NewUser {
+    pub email: Email,
+    pub password: Password,
+    pub role: Role,
+    /// Whoever invited this user is credited.
+    pub invite_code: Option<String>,
+}
+
+/// An account.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    pub id: Uuid,
+    #[schema(example = "ada@example.com")]
+    pub email: String,
+    pub role: Role,
+    /// Give it to friends: registering with it credits this user
+    #[schema(example = "7K3M9QXZ2B")]
+    pub invite_code: String,
+    /// Who invited this user
+    pub invited_by: Option<Uuid>,
+    /// A disabled account cannot log in, and its sessions are over
+    pub disabled: bool,
+    pub created_at: Instant,
+}
+
+impl From<UserRow> for User {
+    fn from(row: UserRow) -> Self {
+        Self {
+            id: row.id,
+            email: row.email,
+            role: row.role,
+            invite_code: row.invite_code,
+            invited_by: row.invited_by,
+            disabled: row.disabled,
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// An account and what is known of it now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserDetails {
+    #[serde(flatten)]
+    pub user: User,
+    /// Values are texts, whatever they were set as
+    #[schema(example = json!({"level": "42", "region": "KR", "beta": "true"}))]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What to change of an account; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserChange {
+    #[garde(skip)]
+    pub role: Option<Role>,
+    #[garde(skip)]
+    pub disabled: Option<bool>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    #[error("There is no user {0}.")]
+    NotFound(Uuid),
+    #[error("{0} has an account already; log in, or use another address.")]
+    EmailTaken(Email),
+    #[error("is nobody's invite code; correct it or leave it out")]
+    NoSuchInvite,
+    #[error("{0} is the last ADMIN who can log in; make someone else ADMIN first.")]
+    LastAdmin(Uuid),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error(transparent)]
+    Activity(#[from] ActivityError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+#[derive(Debug, Default)]
+pub struct Filter {
+    pub role: Option<Role>,
+    pub email: Option<Email>,
+}
+
+#[derive(Clone, Debug)]
+pub struct UserService {
+    db: Db,
+    clock: Clock,
+    passwords: Passwords,
+    sessions: Sessions,
+    activities: ActivityService,
+}
+
+impl UserService {
+    pub fn new(db: Db, clock: Clock, passwords: Passwords, sessions: Sessions, activities: ActivityService) -> Self {
+        Self {
+            db,
+            clock,
+            passwords,
+            sessions,
+            activities,
+        }
+    }
+
+    /// Makes an account, and credits whoever invited it.
+    pub async fn create(&self, new: NewUser) -> Result<User, UserError> {
+        let password_hash = self.passwords.hash(new.password).await?;
+        let mut tx = self.db.begin().await?;
+        let invited_by = match &new.invite_code {
+            Some(code) => Some(self.inviter(&mut tx, code).await?),
+            None => None,
+        };
+        let user = UserRow {
+            id: self.clock.new_id(),
+            email: new.email.to_string(),
+            role: new.role,
+            invite_code: invite::mint(&self.clock),
+            invited_by,
+            disabled: false,
+            created_at: self.clock.now(),
+        };
+        if !store::insert(&mut tx, &user, new.email.key(), password_hash).await? {
+            return Err(UserError::EmailTaken(new.email));
+        }
+        self.record(&mut tx, user.id, "user.registered", &user, BTreeMap::new())
+            .await?;
+        if let Some(inviter) = invited_by {
+            let invitee = BTreeMap::from([("inviteeId".to_owned(), user.id.to_string())]);
+            self.record(&mut tx, inviter, "invite.accepted", &user, invitee).await?;
+        }
+        tx.commit().await?;
+        Ok(user.into())
+    }
+
+    async fn inviter(&self, tx: &mut Tx, code: &str) -> Result<Uuid, UserError> {
+        let code = invite::read(code).ok_or(UserError::NoSuchInvite)?;
+        store::find_inviter(tx, code).await?.ok_or(UserError::NoSuchInvite)
+    }
+
+    /// Records what happened to `of` when `new` came: both happen once in the life of `new`.
+    async fn record(
+        &self,
+        tx: &mut Tx,
+        of: Uuid,
+        kind: &'static str,
+        new: &UserRow,
+        attributes: BTreeMap<String, String>,
+    ) -> Result<(), ActivityError> {
+        let activity = OwnActivity {
+            user_id: of,
+            kind,
+            source_id: format!("{kind}:{}", new.id),
+            occurred_at: new.created_at,
+            attributes,
+        };
+        self.activities.record_own(tx, activity).await
+    }
+
+    /// The enabled account with this e-mail and password. Every other case is `None` and costs the same.
+    pub async fn with_credentials(&self, email: &str, password: SecretString) -> Result<Option<Uuid>, UserError> {
+        let found = match email.parse::<Email>() {
+            Ok(email) => store::find_credentials(&self.db, email.key()).await?,
+            Err(_) => None,
+        };
+        let hash = found.as_ref().map(|row| row.password_hash.clone());
+        let fits = self.passwords.verify(password, hash).await?;
+        Ok(found.filter(|row| fits && !row.disabled).map(|row| row.id))
+    }
+
+    pub async fn find(&self, id: Uuid) -> Result<Option<User>, UserError> {
+        Ok(store::find(&self.db, id).await?.map(User::from))
+    }
+
+    /// Reads an account and keeps it from being changed until the transaction ends. Part of the caller's transaction.
+    pub async fn hold(&self, tx: &mut Tx, id: Uuid) -> Result<Option<User>, UserError> {
+        Ok(store::hold(tx, id).await?.map(User::from))
+    }
+
+    pub async fn get(&self, id: Uuid) -> Result<UserDetails, UserError> {
+        let user = self.find(id).await?.ok_or(UserError::NotFound(id))?;
+        let attributes = self.attributes(id).await?;
+        Ok(UserDetails { user, attributes })
+    }
+
+    /// What is known of a user now.
+    pub async fn attributes(&self, id: Uuid) -> Result<BTreeMap<String, String>, UserError> {
+        let newest = store::newest_attributes(&self.db, id).await?;
+        Ok(newest
+            .into_iter()
+            .filter_map(|row| Some((row.name, row.value?)))
+            .collect())
+    }
+
+    /// Newest first, up to `size + 1` so that the caller sees whether there are more.
+    pub async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<User>, UserError> {
+        let email_key = filter.email.map(|email| email.key());
+        let rows = store::list(&self.db, filter.role, email_key, after, i64::from(size) + 1).await?;
+        Ok(rows.into_iter().map(User::from).collect())
+    }
+
+    /// Changes the role or disables an account; both end its sessions at once.
+    pub async fn change(&self, id: Uuid, change: UserChange) -> Result<User, UserError> {
+        let mut tx = self.db.begin().await?;
+        // All admins are held before anyone is changed, so that two admins cannot demote each other at the same time.
+        let admins = store::lock_enabled_admins(&mut tx).await?;
+        let before = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;
+        let after = UserRow {
+            role: change.role.unwrap_or(before.role),
+            disabled: change.disabled.unwrap_or(before.disabled),
+            ..before.clone()
+        };
+        if admins == [id] && (after.role != Role::Admin || after.disabled) {
+            return Err(UserError::LastAdmin(id));
+        }
+        store::update(&mut tx, &after).await?;
+        let reason = if after.disabled && !before.disabled {
+            Some(EndReason::UserDisabled)
+        } else if after.role != before.role {
+            Some(EndReason::RoleChanged)
+        } else {
+            None
+        };
+        let ended = match reason {
+            Some(reason) => Some(self.sessions.end_all(&mut tx, id, reason).await?),
+            None => None,
+        };
+        tx.commit().await?;
+        if let Some(ended) = ended {
+            self.sessions.forget(ended).await;
+        }
+        Ok(after.into())
+    }
+
+    /// Makes these all the attributes of a user. What they were at an earlier instant stays known.
+    pub(super) async fn set_attributes(
+        &self,
+        id: Uuid,
+        new: NewAttributes,
+        by: Uuid,
+    ) -> Result<UserDetails, UserError> {
+        let mut new = new.into_texts();
+        let mut tx = self.db.begin().await?;
+        let user = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;
+        let attributes = new.clone();
+        let now = self.clock.now();
+        for current in store::newest_attributes(&mut tx, id).await? {
+            let value = new.remove(&current.name);
+            if value != current.value {
+                let row = current.followed_by(value, now, self.clock.new_id());
+                store::add_attribute(&mut tx, id, row, by).await?;
+            }
+        }
+        for (name, value) in new {
+            let row = store::AttributeRow {
+                id: self.clock.new_id(),
+                name,
+                value: Some(value),
+                set_at: now,
+            };
+            store::add_attribute(&mut tx, id, row, by).await?;
+        }
+        tx.commit().await?;
+        Ok(UserDetails {
+            user: user.into(),
+            attributes,
+        })
+    }
+}

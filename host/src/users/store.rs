@@ -1,0 +1,185 @@
+//! `users` and `user_attributes`.
+
+use uuid::Uuid;
+
+use crate::auth::Role;
+use crate::clock::Instant;
+use crate::db::{Db, Engine, Result, Run, Tx, row};
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct UserRow {
+        pub id: Uuid,
+        pub email: String,
+        pub role: Role,
+        pub invite_code: String,
+        pub invited_by: Option<Uuid>,
+        pub disabled: bool,
+        pub created_at: Instant,
+    }
+}
+
+row! {
+    pub(super) struct CredentialsRow {
+        pub id: Uuid,
+        pub password_hash: String,
+        pub disabled: bool,
+    }
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct AttributeRow {
+        pub id: Uuid,
+        pub name: String,
+        pub value: Option<String>,
+        pub set_at: Instant,
+    }
+}
+
+impl AttributeRow {
+    /// The next row of this attribute. It sorts after this one even when the clock stood still or went back.
+    pub(super) fn followed_by(self, value: Option<String>, now: Instant, new_id: Uuid) -> Self {
+        let (set_at, id) = if now > self.set_at {
+            (now, new_id)
+        } else {
+            (self.set_at, Uuid::from_u128(self.id.as_u128().saturating_add(1)))
+        };
+        Self {
+            id,
+            name: self.name,
+            value,
+            set_at,
+        }
+    }
+}
+
+/// Adds an account; `false` when its e-mail has one already.
+pub(super) async fn insert(tx: &mut Tx, row: &UserRow, email_key: String, password_hash: String) -> Result<bool> {
+    const SQL: &str = "INSERT INTO users \
+        (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (email_key) DO NOTHING";
+    let inserted = tx
+        .query(SQL)
+        .bind(row.id)
+        .bind(row.email.clone())
+        .bind(email_key)
+        .bind(password_hash)
+        .bind(row.role)
+        .bind(row.invite_code.clone())
+        .bind(row.invited_by)
+        .bind(row.disabled)
+        .bind(row.created_at)
+        .execute(tx)
+        .await?;
+    Ok(inserted == 1)
+}
+
+pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<UserRow>> {
+    const SQL: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at FROM users WHERE id = $1";
+    on.statement(SQL).bind(id).fetch_optional(on).await
+}
+
+pub(super) async fn find_credentials(db: &Db, email_key: String) -> Result<Option<CredentialsRow>> {
+    db.query("SELECT id, password_hash, disabled FROM users WHERE email_key = $1")
+        .bind(email_key)
+        .fetch_optional(db)
+        .await
+}
+
+pub(super) async fn find_inviter(tx: &mut Tx, invite_code: String) -> Result<Option<Uuid>> {
+    const SQL: &str = "SELECT id FROM users WHERE invite_code = $1 AND disabled = FALSE";
+    Ok(tx
+        .query(SQL)
+        .bind(invite_code)
+        .fetch_optional::<(Uuid,)>(tx)
+        .await?
+        .map(|(id,)| id))
+}
+
+/// Reads an account and keeps others from changing it until the transaction ends; others may hold it too.
+pub(super) async fn hold(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
+    const POSTGRES: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at \
+        FROM users WHERE id = $1 FOR SHARE";
+    match tx.engine() {
+        // SQLite's one writer holds everything.
+        Engine::Sqlite => find(tx, id).await,
+        Engine::Postgres => tx.query(POSTGRES).bind(id).fetch_optional(tx).await,
+    }
+}
+
+/// Reads an account to change it: nobody else changes or holds it until the transaction ends.
+pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
+    const POSTGRES: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at \
+        FROM users WHERE id = $1 FOR NO KEY UPDATE";
+    match tx.engine() {
+        Engine::Sqlite => find(tx, id).await,
+        Engine::Postgres => tx.query(POSTGRES).bind(id).fetch_optional(tx).await,
+    }
+}
+
+/// The admins who can log in, none of whom can be changed until the transaction ends.
+pub(super) async fn lock_enabled_admins(tx: &mut Tx) -> Result<Vec<Uuid>> {
+    const SQLITE: &str = "SELECT id FROM users WHERE role = 'ADMIN' AND disabled = FALSE ORDER BY id";
+    const POSTGRES: &str =
+        "SELECT id FROM users WHERE role = 'ADMIN' AND disabled = FALSE ORDER BY id FOR NO KEY UPDATE";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    let rows: Vec<(Uuid,)> = tx.query(sql).fetch_all(tx).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+pub(super) async fn update(tx: &mut Tx, row: &UserRow) -> Result<()> {
+    tx.query("UPDATE users SET role = $2, disabled = $3 WHERE id = $1")
+        .bind(row.id)
+        .bind(row.role)
+        .bind(row.disabled)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn list(
+    db: &Db,
+    role: Option<Role>,
+    email_key: Option<String>,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<UserRow>> {
+    const SQL: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at FROM users \
+        WHERE ($1 IS NULL OR role = $1) AND ($2 IS NULL OR email_key = $2) AND ($3 IS NULL OR id < $3) \
+        ORDER BY id DESC LIMIT $4";
+    db.query(SQL)
+        .bind(role)
+        .bind(email_key)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(db)
+        .await
+}
+
+/// The newest row of every attribute the user ever had; a removed one has no value.
+pub(super) async fn newest_attributes(on: impl Run, user_id: Uuid) -> Result<Vec<AttributeRow>> {
+    const SQL: &str = "SELECT a.id, a.name, a.value, a.set_at FROM user_attributes a WHERE a.user_id = $1 \
+        AND NOT EXISTS (SELECT 1 FROM user_attributes b \
+            WHERE b.user_id = a.user_id AND b.name = a.name AND (b.set_at, b.id) > (a.set_at, a.id)) \
+        ORDER BY a.name";
+    on.statement(SQL).bind(user_id).fetch_all(on).await
+}
+
+pub(super) async fn add_attribute(tx: &mut Tx, user_id: Uuid, row: AttributeRow, set_by: Uuid) -> Result<()> {
+    const SQL: &str = "INSERT INTO user_attributes (id, user_id, name, value, set_at, set_by) \
+        VALUES ($1, $2, $3, $4, $5, $6)";
+    tx.query(SQL)
+        .bind(row.id)
+        .bind(user_id)
+        .bind(row.name)
+        .bind(row.value)
+        .bind(row.set_at)
+        .bind(set_by)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
