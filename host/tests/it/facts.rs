@@ -157,7 +157,7 @@ impl Model {
             Query::Last(selection) => at(self.selected(selection).iter().map(|did| did.at).max()),
             Query::Streak(selection) => {
                 let days = days(selection);
-                let run_to = |day: i64| (0..).take_while(|back| days.contains(&(day - back))).count();
+                let run_to = |day: i64| (0..3660).take_while(|back| days.contains(&(day - back))).count();
                 let today = seoul_day(self.now);
                 let current = if days.contains(&today) {
                     run_to(today)
