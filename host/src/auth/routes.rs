@@ -27,7 +27,17 @@ pub fn router(service: AuthService) -> OpenApiRouter {
 /// Make an account. Anyone makes a USER; a `role` other than USER needs an ADMIN's access token.
 #[utoipa::path(
     post, path = "/auth/register", tag = "auth", security((), ("bearer" = [])),
-    request_body = NewAccount,
+    request_body(content = NewAccount, examples(
+        ("user" = (summary = "Make an account", value = json!({
+            "email": "ada@example.com", "password": "correct horse battery",
+        }))),
+        ("invited" = (summary = "Accept an invitation", value = json!({
+            "email": "ada@example.com", "password": "correct horse battery", "inviteCode": "7K3M9QXZ2B",
+        }))),
+        ("operator" = (summary = "As an ADMIN, make an operator", value = json!({
+            "email": "ada@example.com", "password": "correct horse battery", "role": "OPERATOR",
+        }))),
+    )),
     responses((status = 201, body = User, headers(("Location" = String)))),
     extensions(
         ("x-roles" = json!(["PUBLIC"])),

