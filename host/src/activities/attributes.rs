@@ -17,7 +17,7 @@ pub(super) const MAX_ATTRIBUTES: usize = 32;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes(pub BTreeMap<String, String>);
 
-/// What an attribute may be when it is reported (for the OpenAPI document).
+/// A string of at most 500 characters, a number or a boolean.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only the document names it")]

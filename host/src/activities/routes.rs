@@ -37,7 +37,7 @@ pub fn router(service: ActivityService) -> OpenApiRouter {
         .with_state(service)
 }
 
-/// What `POST /activities` accepts as JSON (for the OpenAPI document).
+/// One activity, or an array of 1 to 1000.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only the document names it")]

@@ -232,20 +232,13 @@ impl ActivityService {
         after: Option<(Instant, Uuid)>,
         size: u32,
     ) -> Result<Vec<Activity>, ActivityError> {
-        let epoch = Instant::try_from(jiff::Timestamp::UNIX_EPOCH).unwrap_or_else(|_| self.clock.now());
-        let end = filter.to.unwrap_or_else(|| epoch.plus(Duration::MAX));
+        let now = self.clock.now();
+        let begin = filter.from.unwrap_or_else(|| now.minus(Duration::MAX));
+        let end = filter.to.unwrap_or_else(|| now.plus(Duration::MAX));
         // Nothing of the instant `end` itself comes before the least of all ids.
         let before = after.map_or((end, Uuid::nil()), |after| after.min((end, Uuid::nil())));
         let limit = i64::from(size) + 1;
-        let rows = store::list(
-            &self.db,
-            user_id,
-            filter.kind,
-            filter.from.unwrap_or(epoch),
-            before,
-            limit,
-        )
-        .await?;
+        let rows = store::list(&self.db, user_id, filter.kind, begin, before, limit).await?;
         if rows.is_empty() && !store::is_user(&self.db, user_id).await? {
             return Err(ActivityError::NoSuchUser(user_id));
         }

@@ -104,28 +104,41 @@ pub(super) async fn answers(db: &Db, asker: &Asker<'_>, queries: &[Query]) -> Re
 
 impl Assembly {
     fn add(&mut self, asker: &Asker<'_>, index: usize, query: &Query) {
-        let quarter_hours = format!("a.occurred_at / {QUARTER_HOUR}");
-        let (number, selection, group) = match query {
-            Query::Count(selection) => ("COUNT(*)", selection, ""),
-            Query::Sum(selection) => ("CAST(COALESCE(SUM(a.amount), 0) AS BIGINT)", selection, ""),
-            Query::First(selection) => ("MIN(a.occurred_at)", selection, ""),
-            Query::Last(selection) => ("MAX(a.occurred_at)", selection, ""),
+        const COUNT: &str = "COUNT(*)";
+        const SUM: &str = "CAST(COALESCE(SUM(a.amount), 0) AS BIGINT)";
+        match query {
+            Query::Count(selection) => self.add_aggregate(asker, index, COUNT, selection),
+            Query::Sum(selection) => self.add_aggregate(asker, index, SUM, selection),
             Query::DistinctDays(selection) | Query::Streak(selection) => {
-                (quarter_hours.as_str(), selection, quarter_hours.as_str())
+                self.push(&format!(
+                    " UNION ALL SELECT {index}, a.occurred_at / {QUARTER_HOUR}, NULL, NULL"
+                ));
+                self.restrict(asker, selection);
+                self.push(&format!(" GROUP BY a.occurred_at / {QUARTER_HOUR}"));
             }
-            Query::Attribute(name) => return self.add_attribute(index, name),
-            // Answered by the slot that every plan has.
-            Query::Grants => return,
-        };
-        self.push(&format!(
-            " UNION ALL SELECT {index}, {number}, NULL, NULL FROM activities a"
-        ));
-        self.restrict(asker, selection);
-        if !group.is_empty() {
-            self.push(&format!(" GROUP BY {group}"));
+            Query::First(selection) => self.add_edge(asker, index, "ASC", selection),
+            Query::Last(selection) => self.add_edge(asker, index, "DESC", selection),
+            Query::Attribute(name) => self.add_attribute(index, name),
+            // Answered by a slot that every plan has.
+            Query::Grants => {}
         }
     }
 
+    fn add_aggregate(&mut self, asker: &Asker<'_>, index: usize, aggregate: &'static str, selection: &Selection) {
+        self.push(&format!(" UNION ALL SELECT {index}, {aggregate}, NULL, NULL"));
+        self.restrict(asker, selection);
+    }
+
+    /// Not MIN or MAX: PostgreSQL's generic plans read the whole window for those.
+    fn add_edge(&mut self, asker: &Asker<'_>, index: usize, order: &'static str, selection: &Selection) {
+        self.push(&format!(
+            " UNION ALL SELECT {index}, occurred_at, NULL, NULL FROM (SELECT a.occurred_at"
+        ));
+        self.restrict(asker, selection);
+        self.push(&format!(" ORDER BY a.occurred_at {order} LIMIT 1) AS edge"));
+    }
+
+    /// From which activities, as the selection says.
     fn restrict(&mut self, asker: &Asker<'_>, selection: &Selection) {
         let from = asker
             .zone
@@ -138,7 +151,7 @@ impl Assembly {
             Subject::Invitees => INVITEES,
         };
         self.push(&format!(
-            " WHERE {whose} AND a.kind = {kind} AND a.occurred_at BETWEEN {from} AND $2"
+            " FROM activities a WHERE {whose} AND a.kind = {kind} AND a.occurred_at BETWEEN {from} AND $2"
         ));
         for filter in &selection.filters {
             let name = self.bind(Value::Text(filter.attribute.clone()));

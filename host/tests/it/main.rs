@@ -4,11 +4,17 @@
     clippy::disallowed_methods,
     reason = "the tests stand outside: they read the environment and bring their own ids"
 )]
+#![allow(
+    unreachable_pub,
+    reason = "a test binary has no outside; `pub` says what a support module offers"
+)]
 
 mod guests;
 mod support;
 
+mod activities;
 mod auth;
+mod facts;
 mod house;
 mod rewards;
 mod sandbox;

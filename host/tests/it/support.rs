@@ -3,6 +3,7 @@
 mod app;
 mod client;
 mod database;
+mod rows;
 
 pub use app::{PASSWORD, TestApp, TestUser};
 pub use client::Reply;
