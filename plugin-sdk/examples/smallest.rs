@@ -10,9 +10,9 @@ impl Condition for BeforeNoon {
     type Params = ();
     type Plan = ();
 
-    fn plan(_: &()) {}
+    fn plan((): &()) {}
 
-    fn decide(_: &(), context: &Context, _: ()) -> Decision {
+    fn decide((): &(), context: &Context, (): ()) -> Decision {
         if context.local.hour < 12 {
             return Decision::eligible();
         }

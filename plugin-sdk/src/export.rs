@@ -17,9 +17,9 @@ use std::marker::PhantomData;
 ///     type Params = ();
 ///     type Plan = ();
 ///
-///     fn plan(_: &()) {}
+///     fn plan((): &()) {}
 ///
-///     fn decide(_: &(), _: &Context, _: ()) -> Decision {
+///     fn decide((): &(), _: &Context, (): ()) -> Decision {
 ///         Decision::eligible()
 ///     }
 /// }

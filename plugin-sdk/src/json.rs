@@ -6,77 +6,110 @@
 
 use crate::Issue;
 
+/// What is wrong with the value at the reader's path.
+#[doc(hidden)]
+pub type Fault = &'static str;
+
 /// A JSON text that is read from left to right.
 #[doc(hidden)]
 pub struct Reader<'a> {
     rest: &'a [u8],
+    /// JSON Pointer to the value that is being read.
+    path: Vec<u8>,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { rest: text }
+        Self {
+            rest: text,
+            path: Vec::new(),
+        }
+    }
+
+    /// The issue with the value that was read last.
+    pub(crate) fn issue(self, fault: Fault) -> Issue {
+        Issue::at(String::from_utf8(self.path).unwrap_or_default(), fault)
+    }
+
+    /// Goes into a member or an element. After a fault the path stays there, otherwise `leave` goes back.
+    #[inline(never)]
+    pub(crate) fn enter(&mut self, key: &str) -> usize {
+        let outside = self.path.len();
+        self.path.push(b'/');
+        for &byte in key.as_bytes() {
+            match byte {
+                b'~' => self.path.extend_from_slice(b"~0"),
+                b'/' => self.path.extend_from_slice(b"~1"),
+                other => self.path.push(other),
+            }
+        }
+        outside
+    }
+
+    pub(crate) fn leave(&mut self, outside: usize) {
+        self.path.truncate(outside);
     }
 
     /// Nothing may follow.
-    pub(crate) fn end(&mut self) -> Result<(), Issue> {
+    pub(crate) fn end(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
         if self.rest.is_empty() {
             Ok(())
         } else {
-            Err(fault("This must be one JSON value and no more."))
+            Err("This must be one JSON value and no more.")
         }
     }
 
     /// Enters an object or array; whether it has anything in it.
-    pub fn open(&mut self, open: u8, close: u8) -> Result<bool, Issue> {
+    pub fn open(&mut self, open: u8, close: u8) -> Result<bool, Fault> {
         if !self.accept(open) {
-            return Err(fault(if open == b'{' {
+            return Err(if open == b'{' {
                 "This must be an object."
             } else {
                 "This must be an array."
-            }));
+            });
         }
         Ok(!self.accept(close))
     }
 
     /// Goes on after an element; whether there is another.
-    pub fn more(&mut self, close: u8) -> Result<bool, Issue> {
+    pub fn more(&mut self, close: u8) -> Result<bool, Fault> {
         if self.accept(b',') {
             return Ok(true);
         }
         if self.accept(close) {
             Ok(false)
         } else {
-            Err(fault("This must be valid JSON."))
+            Err("This must be valid JSON.")
         }
     }
 
     /// The name of the next member of an object.
-    pub fn key(&mut self) -> Result<String, Issue> {
+    pub fn key(&mut self) -> Result<String, Fault> {
         let key = self.string()?;
         if self.accept(b':') {
             Ok(key)
         } else {
-            Err(fault("This must be valid JSON."))
+            Err("This must be valid JSON.")
         }
     }
 
-    pub(crate) fn boolean(&mut self) -> Result<bool, Issue> {
+    pub(crate) fn boolean(&mut self) -> Result<bool, Fault> {
         self.skip_whitespace();
         let (flag, rest) = match self.rest {
             [b't', b'r', b'u', b'e', rest @ ..] => (true, rest),
             [b'f', b'a', b'l', b's', b'e', rest @ ..] => (false, rest),
-            _ => return Err(fault("This must be true or false.")),
+            _ => return Err("This must be true or false."),
         };
         self.rest = rest;
         Ok(flag)
     }
 
     /// A whole number. For JSON Schema 7.0 is one, so a fraction of zeros is fine; an exponent is not.
-    pub(crate) fn integer(&mut self) -> Result<i64, Issue> {
+    pub(crate) fn integer(&mut self) -> Result<i64, Fault> {
         let negative = self.accept(b'-');
         self.whole_number(negative)
-            .ok_or_else(|| fault("This must be a whole number, written in digits."))
+            .ok_or("This must be a whole number, written in digits.")
     }
 
     fn whole_number(&mut self, negative: bool) -> Option<i64> {
@@ -100,9 +133,9 @@ impl<'a> Reader<'a> {
         if negative { Some(number) } else { number.checked_neg() }
     }
 
-    pub(crate) fn string(&mut self) -> Result<String, Issue> {
+    pub(crate) fn string(&mut self) -> Result<String, Fault> {
         let text = if self.accept(b'"') { self.rest_of_string() } else { None };
-        text.ok_or_else(|| fault("This must be a text."))
+        text.ok_or("This must be a text.")
     }
 
     fn rest_of_string(&mut self) -> Option<String> {
@@ -168,12 +201,6 @@ impl<'a> Reader<'a> {
         self.rest = rest;
         Some(*first)
     }
-}
-
-/// An issue at the value that is being read.
-#[inline(never)]
-pub(crate) fn fault(message: &str) -> Issue {
-    Issue::at("", message)
 }
 
 #[cfg(test)]

@@ -88,6 +88,6 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::export::{Package, Plugin};
-    pub use crate::json::Reader;
-    pub use crate::params::{choice, given, member, unknown};
+    pub use crate::json::{Fault, Reader};
+    pub use crate::params::{UNKNOWN, choice, given, member};
 }

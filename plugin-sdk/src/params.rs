@@ -3,7 +3,7 @@
 //! The server has checked the params against the schema before it hands them over, so there is little left to say here.
 
 use crate::Issue;
-use crate::json::{Reader, fault};
+use crate::json::{Fault, Reader};
 use std::collections::BTreeMap;
 
 /// What an operator fills in. Derive it for a struct with named fields:
@@ -50,7 +50,7 @@ pub trait Param: Sized {
     fn schema(out: &mut String);
 
     #[doc(hidden)]
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue>;
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault>;
 
     /// What an absent member means, if it may be absent.
     #[doc(hidden)]
@@ -71,65 +71,40 @@ pub(crate) fn schema<P: Params>() -> String {
 /// Reads params from their JSON text.
 pub(crate) fn read<P: Params>(text: &[u8]) -> Result<P, Issue> {
     let mut reader = Reader::new(text);
-    let params = P::read(&mut reader)?;
-    reader.end()?;
-    Ok(params)
+    let params = P::read(&mut reader).and_then(|params| reader.end().map(|()| params));
+    params.map_err(|fault| reader.issue(fault))
 }
 
-impl Issue {
-    /// The same issue, seen from the object or array that holds the faulty value under `key`.
-    #[inline(never)]
-    fn under(self, key: &str) -> Self {
-        let mut path = String::from("/");
-        path.push_str(key);
-        path.push_str(&self.path);
-        Self { path, ..self }
-    }
-}
-
-/// A key as a part of a JSON Pointer.
-#[inline(never)]
-fn escaped(key: &str) -> String {
-    let mut part = String::new();
-    for character in key.chars() {
-        match character {
-            '~' => part.push_str("~0"),
-            '/' => part.push_str("~1"),
-            other => part.push(other),
-        }
-    }
-    part
-}
-
-/// Reads the value of a member. The key is a name that the derive wrote, so a JSON Pointer takes it as it is.
+/// Reads the value of a member.
 #[doc(hidden)]
-pub fn member<P: Param>(reader: &mut Reader<'_>, key: &'static str) -> Result<P, Issue> {
-    P::read(reader).map_err(|issue| issue.under(key))
-}
-
-/// The issue with a member that the params do not have.
-#[doc(hidden)]
-#[inline(never)]
-pub fn unknown() -> Issue {
-    fault("This has a member that the rule does not know; leave it out.")
+pub fn member<P: Param>(reader: &mut Reader<'_>, key: &str) -> Result<P, Fault> {
+    let outside = reader.enter(key);
+    let value = P::read(reader)?;
+    reader.leave(outside);
+    Ok(value)
 }
 
 /// What was read for a member, or what its absence means.
 #[doc(hidden)]
-pub fn given<P: Param>(value: Option<P>, key: &'static str) -> Result<P, Issue> {
-    value
-        .or_else(P::absent)
-        .ok_or_else(|| fault("This must be given.").under(key))
+pub fn given<P: Param>(reader: &mut Reader<'_>, value: Option<P>, key: &str) -> Result<P, Fault> {
+    value.or_else(P::absent).ok_or_else(|| {
+        reader.enter(key);
+        "This must be given."
+    })
 }
+
+/// The fault of a member that the params do not have.
+#[doc(hidden)]
+pub const UNKNOWN: Fault = "This has a member that the rule does not know; leave it out.";
 
 /// The position of a text among the names of an enum.
 #[doc(hidden)]
-pub fn choice(reader: &mut Reader<'_>, names: &[&str]) -> Result<usize, Issue> {
+pub fn choice(reader: &mut Reader<'_>, names: &[&str]) -> Result<usize, Fault> {
     let name = reader.string()?;
     names
         .iter()
         .position(|known| *known == name)
-        .ok_or_else(|| fault("This must be one of the values of the schema."))
+        .ok_or("This must be one of the values of the schema.")
 }
 
 impl Params for () {}
@@ -139,12 +114,8 @@ impl Param for () {
         out.push_str(r#""type":"object","properties":{},"additionalProperties":false"#);
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
-        if reader.open(b'{', b'}')? {
-            Err(unknown())
-        } else {
-            Ok(())
-        }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        if reader.open(b'{', b'}')? { Err(UNKNOWN) } else { Ok(()) }
     }
 }
 
@@ -153,7 +124,7 @@ impl Param for bool {
         out.push_str(r#""type":"boolean""#);
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
         reader.boolean()
     }
 }
@@ -163,7 +134,7 @@ impl Param for String {
         out.push_str(r#""type":"string""#);
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
         reader.string()
     }
 }
@@ -175,8 +146,8 @@ macro_rules! integers {
                 out.push_str(r#""type":"integer""#);
             }
 
-            fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
-                Self::try_from(reader.integer()?).map_err(|_| fault("This must be a whole number within its bounds."))
+            fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+                Self::try_from(reader.integer()?).map_err(|_| "This must be a whole number within its bounds.")
             }
         }
     )*};
@@ -189,7 +160,7 @@ impl<P: Param> Param for Option<P> {
         P::schema(out);
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
         P::read(reader).map(Some)
     }
 
@@ -205,11 +176,11 @@ impl<P: Param> Param for Vec<P> {
         out.push('}');
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let mut items = Self::new();
         let mut more = reader.open(b'[', b']')?;
         while more {
-            items.push(P::read(reader).map_err(|issue| issue.under(&items.len().to_string()))?);
+            items.push(member(reader, &items.len().to_string())?);
             more = reader.more(b']')?;
         }
         Ok(items)
@@ -223,12 +194,12 @@ impl<P: Param> Param for BTreeMap<String, P> {
         out.push('}');
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Issue> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
         let mut map = Self::new();
         let mut more = reader.open(b'{', b'}')?;
         while more {
             let key = reader.key()?;
-            let value = P::read(reader).map_err(|issue| issue.under(&escaped(&key)))?;
+            let value = member(reader, &key)?;
             map.insert(key, value);
             more = reader.more(b'}')?;
         }

@@ -85,7 +85,9 @@ impl<P: Plan> Plan for Vec<P> {
     type Facts = Vec<P::Facts>;
 
     fn ask(self, queries: &mut Vec<wire::Query>) {
-        self.into_iter().for_each(|plan| plan.ask(queries));
+        for plan in self {
+            plan.ask(queries);
+        }
     }
 
     fn read(&self, facts: &mut IntoIter<wire::Fact>) -> Option<Self::Facts> {
@@ -101,7 +103,9 @@ impl<P: Plan, const N: usize> Plan for [P; N] {
     type Facts = [P::Facts; N];
 
     fn ask(self, queries: &mut Vec<wire::Query>) {
-        self.into_iter().for_each(|plan| plan.ask(queries));
+        for plan in self {
+            plan.ask(queries);
+        }
     }
 
     fn read(&self, facts: &mut IntoIter<wire::Fact>) -> Option<Self::Facts> {

@@ -75,7 +75,7 @@ fn structure<'a>(input: &DeriveInput, fields: impl Iterator<Item = &'a Field>) -
 
             fn read(
                 reader: &mut ::meed_plugin_sdk::__private::Reader<'_>,
-            ) -> ::core::result::Result<Self, ::meed_plugin_sdk::Issue> {
+            ) -> ::core::result::Result<Self, ::meed_plugin_sdk::__private::Fault> {
                 #(let mut #names = ::core::option::Option::None;)*
                 let mut more = reader.open(b'{', b'}')?;
                 while more {
@@ -84,7 +84,7 @@ fn structure<'a>(input: &DeriveInput, fields: impl Iterator<Item = &'a Field>) -
                         #(#keys => #names = ::core::option::Option::Some(
                             ::meed_plugin_sdk::__private::member(reader, #keys)?,
                         ),)*
-                        _ => return ::core::result::Result::Err(::meed_plugin_sdk::__private::unknown()),
+                        _ => return ::core::result::Result::Err(::meed_plugin_sdk::__private::UNKNOWN),
                     }
                     more = reader.more(b'}')?;
                 }
@@ -122,7 +122,7 @@ fn property(field: &Field, schema: &mut Schema) -> Result<Property> {
 
     let required = !is_optional(&field.ty) && default.is_none();
     let value = match default {
-        None => quote!(::meed_plugin_sdk::__private::given(#name, #key)?),
+        None => quote!(::meed_plugin_sdk::__private::given(reader, #name, #key)?),
         Some((_, Lit::Str(text))) => quote!(#name.unwrap_or_else(|| ::std::string::String::from(#text))),
         Some((_, literal)) => quote!(#name.unwrap_or(#literal)),
     };
@@ -162,7 +162,7 @@ fn choice(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
 
             fn read(
                 reader: &mut ::meed_plugin_sdk::__private::Reader<'_>,
-            ) -> ::core::result::Result<Self, ::meed_plugin_sdk::Issue> {
+            ) -> ::core::result::Result<Self, ::meed_plugin_sdk::__private::Fault> {
                 ::core::result::Result::Ok(match ::meed_plugin_sdk::__private::choice(reader, &[#(#names),*])? {
                     #(#indexes => Self::#others,)*
                     _ => Self::#last,

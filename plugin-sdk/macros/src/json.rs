@@ -8,7 +8,7 @@ pub(crate) fn quoted(text: &str) -> String {
             '"' => json.push_str("\\\""),
             '\\' => json.push_str("\\\\"),
             '\n' => json.push_str("\\n"),
-            control if control.is_control() => json.push_str(&format!("\\u{:04x}", u32::from(control))),
+            control if control.is_control() => json.extend(format!("\\u{:04x}", u32::from(control)).chars()),
             other => json.push(other),
         }
     }

@@ -11,9 +11,9 @@ impl Condition for FirstCome {
     type Params = ();
     type Plan = ();
 
-    fn plan(_params: &()) {}
+    fn plan((): &()) {}
 
-    fn decide(_params: &(), _context: &Context, _facts: ()) -> Decision {
+    fn decide((): &(), _context: &Context, (): ()) -> Decision {
         Decision::eligible()
     }
 }

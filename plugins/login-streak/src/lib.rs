@@ -50,8 +50,8 @@ meed_plugin_sdk::export!(LoginStreak);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meed_plugin_sdk::testing::{self, ContextBuilder};
     use meed_plugin_sdk::Date;
+    use meed_plugin_sdk::testing::{self, ContextBuilder};
 
     const TODAY: Date = Date {
         year: 2026,
@@ -79,8 +79,8 @@ mod tests {
             .decide(monday_morning(), streak)
     }
 
-    fn midnight(now: &str) -> Option<i64> {
-        Some(Context::from(testing::context(now)).now.millis())
+    fn millis(now: &str) -> i64 {
+        Context::from(testing::context(now)).now.millis()
     }
 
     #[test]
@@ -111,11 +111,11 @@ mod tests {
     fn a_retry_is_worth_it_on_the_last_missing_day() {
         assert_eq!(
             seven_days_after(5, TODAY).retry_at,
-            midnight("2026-03-04T00:00[Asia/Seoul]")
+            Some(millis("2026-03-04T00:00[Asia/Seoul]"))
         );
         assert_eq!(
             seven_days_after(5, YESTERDAY).retry_at,
-            midnight("2026-03-03T00:00[Asia/Seoul]")
+            Some(millis("2026-03-03T00:00[Asia/Seoul]"))
         );
     }
 

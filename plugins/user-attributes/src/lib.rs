@@ -23,30 +23,35 @@ struct UserAttributesParams {
     platform: Option<String>,
 }
 
-/// An attribute that has to be one exact text.
-struct Expected<'a> {
-    attribute: &'static str,
-    text: &'a str,
-    code: &'static str,
-    called: &'static str,
+/// What one attribute must be.
+enum Requirement<'a> {
+    /// `level` is a whole number and at least this.
+    Level(i64),
+    /// The attribute is this text.
+    Text {
+        attribute: &'static str,
+        text: &'a str,
+        code: &'static str,
+        called: &'static str,
+    },
 }
 
 impl UserAttributesParams {
-    fn expected(&self) -> impl Iterator<Item = Expected<'_>> {
-        [
+    fn requirements(&self) -> impl Iterator<Item = Requirement<'_>> {
+        let texts = [
             ("region", &self.region, "wrong-region", "region"),
             ("worldType", &self.world_type, "wrong-world-type", "type of world"),
             ("platform", &self.platform, "wrong-platform", "platform"),
-        ]
-        .into_iter()
-        .filter_map(|(attribute, text, code, called)| {
-            Some(Expected {
+        ];
+        let texts = texts.into_iter().filter_map(|(attribute, text, code, called)| {
+            text.as_deref().map(|text| Requirement::Text {
                 attribute,
-                text: text.as_deref()?,
+                text,
                 code,
                 called,
             })
-        })
+        });
+        self.min_level.map(Requirement::Level).into_iter().chain(texts)
     }
 }
 
@@ -56,10 +61,10 @@ impl Condition for UserAttributes {
     const TITLE: &'static str = "User attributes";
     const DESCRIPTION: &'static str = "The user is of a minimum level, or of a region, type of world or platform.";
     type Params = UserAttributesParams;
-    type Plan = (Option<Attribute>, Vec<Attribute>);
+    type Plan = Vec<Attribute>;
 
     fn check(params: &UserAttributesParams) -> Vec<Issue> {
-        if params.min_level.is_none() && params.expected().next().is_none() {
+        if params.requirements().next().is_none() {
             return vec![Issue::at(
                 "",
                 "Give at least one of `minLevel`, `region`, `worldType` and `platform`.",
@@ -68,36 +73,33 @@ impl Condition for UserAttributes {
         Vec::new()
     }
 
-    fn plan(params: &UserAttributesParams) -> (Option<Attribute>, Vec<Attribute>) {
-        let level = params.min_level.map(|_| attribute("level"));
-        (
-            level,
-            params
-                .expected()
-                .map(|expected| attribute(expected.attribute))
-                .collect(),
-        )
+    fn plan(params: &UserAttributesParams) -> Vec<Attribute> {
+        let name = |requirement| match requirement {
+            Requirement::Level(_) => "level",
+            Requirement::Text { attribute, .. } => attribute,
+        };
+        params
+            .requirements()
+            .map(|requirement| attribute(name(requirement)))
+            .collect()
     }
 
-    fn decide(
-        params: &UserAttributesParams,
-        _context: &Context,
-        (level, texts): (Option<Option<String>>, Vec<Option<String>>),
-    ) -> Decision {
+    fn decide(params: &UserAttributesParams, _context: &Context, attributes: Vec<Option<String>>) -> Decision {
         let mut decision = Decision::eligible();
-        if let (Some(minimum), Some(level)) = (params.min_level, level) {
-            decision = check_level(decision, level.as_deref(), minimum);
-        }
-        for (Expected { text, code, called, .. }, actual) in params.expected().zip(texts) {
-            if actual.as_deref() != Some(text) {
-                decision = decision.refuse(code, format!("Your {called} must be {text}."));
-            }
+        for (requirement, actual) in params.requirements().zip(attributes) {
+            decision = match requirement {
+                Requirement::Level(minimum) => check_level(decision, actual, minimum),
+                Requirement::Text { text, .. } if actual.as_deref() == Some(text) => decision,
+                Requirement::Text { text, code, called, .. } => {
+                    decision.refuse(code, format!("Your {called} must be {text}."))
+                }
+            };
         }
         decision
     }
 }
 
-fn check_level(decision: Decision, level: Option<&str>, minimum: i64) -> Decision {
+fn check_level(decision: Decision, level: Option<String>, minimum: i64) -> Decision {
     let Some(text) = level else {
         return decision.refuse(
             "level-missing",
@@ -127,11 +129,10 @@ mod tests {
     use super::*;
     use meed_plugin_sdk::testing;
 
-    fn decide(params: &str, level: Option<Option<&str>>, texts: &[Option<&str>]) -> Decision {
-        let owned = |text: Option<&str>| text.map(str::to_owned);
-        let facts = (level.map(owned), texts.iter().copied().map(owned).collect());
+    fn decide(params: &str, attributes: &[Option<&str>]) -> Decision {
+        let attributes = attributes.iter().map(|text| text.map(str::to_owned)).collect();
         let rule = testing::bind::<UserAttributes>(params).unwrap();
-        rule.decide(testing::context("2026-03-02T09:00[Asia/Seoul]"), facts)
+        rule.decide(testing::context("2026-03-02T09:00[Asia/Seoul]"), attributes)
     }
 
     fn codes(decision: &Decision) -> Vec<&str> {
@@ -142,10 +143,10 @@ mod tests {
     fn a_level_is_a_minimum() {
         let params = r#"{"minLevel": 10}"#;
         assert_eq!(
-            decide(params, Some(Some("12")), &[]),
+            decide(params, &[Some("12")]),
             Decision::eligible().progress("level", 10, 10)
         );
-        let decision = decide(params, Some(Some("7")), &[]);
+        let decision = decide(params, &[Some("7")]);
         assert!(!decision.eligible);
         assert_eq!(codes(&decision), ["level-too-low"]);
         assert_eq!((decision.progress[0].current, decision.progress[0].target), (7, 10));
@@ -153,13 +154,13 @@ mod tests {
 
     #[test]
     fn a_level_that_is_no_level_is_not_eligible() {
-        assert_eq!(codes(&decide(r#"{"minLevel": 1}"#, Some(None), &[])), ["level-missing"]);
+        assert_eq!(codes(&decide(r#"{"minLevel": 1}"#, &[None])), ["level-missing"]);
         assert_eq!(
-            codes(&decide(r#"{"minLevel": 1}"#, Some(Some("gold")), &[])),
+            codes(&decide(r#"{"minLevel": 1}"#, &[Some("gold")])),
             ["level-not-a-number"]
         );
         assert_eq!(
-            codes(&decide(r#"{"minLevel": 1}"#, Some(Some("7.5")), &[])),
+            codes(&decide(r#"{"minLevel": 1}"#, &[Some("7.5")])),
             ["level-not-a-number"]
         );
     }
@@ -167,9 +168,9 @@ mod tests {
     #[test]
     fn the_other_attributes_are_compared_exactly() {
         let params = r#"{"region": "KR", "platform": "ios"}"#;
-        assert_eq!(decide(params, None, &[Some("KR"), Some("ios")]), Decision::eligible());
+        assert_eq!(decide(params, &[Some("KR"), Some("ios")]), Decision::eligible());
         assert_eq!(
-            codes(&decide(params, None, &[Some("kr"), None])),
+            codes(&decide(params, &[Some("kr"), None])),
             ["wrong-region", "wrong-platform"]
         );
     }
@@ -178,8 +179,7 @@ mod tests {
     fn every_misfit_is_told() {
         let decision = decide(
             r#"{"minLevel": 5, "worldType": "seasonal"}"#,
-            Some(Some("4")),
-            &[Some("classic")],
+            &[Some("4"), Some("classic")],
         );
         assert!(!decision.eligible);
         assert_eq!(codes(&decision), ["level-too-low", "wrong-world-type"]);
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_asked() {
         let rule = testing::bind::<UserAttributes>(r#"{"platform": "ios"}"#).unwrap();
-        assert_eq!(*rule.plan(), (None, vec![attribute("platform")]));
+        assert_eq!(*rule.plan(), vec![attribute("platform")]);
     }
 
     #[test]
