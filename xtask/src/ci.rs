@@ -78,7 +78,7 @@ fn count(tree: &str) -> usize {
 /// The committed document is what this source answers.
 fn check_openapi(workspace: &Workspace) -> Result<()> {
     // Built for the tests already; nothing else has the same features.
-    run_program(workspace.cargo("test").args(["--workspace", "--no-run", "--quiet"]))?;
+    run_program(workspace.cargo("test").args(["--workspace", "--no-run"]))?;
     let mut meed = Command::new(workspace.programs.join("meed"));
     meed.arg("openapi");
     let committed = fs::read_to_string(workspace.root.join(OPENAPI)).with_context(|| format!("read {OPENAPI}"))?;
