@@ -20,7 +20,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     // Before the runner, so that its closing line is the last thing on the screen.
     if arguments.is_empty() {
         step("build the tests", || {
-            run_program(workspace.cargo("test").args(["--workspace", "--no-run", "--quiet"]))
+            run_program(workspace.cargo("test").args(["--workspace", "--no-run"]))
         })?;
     }
     let cluster = step("start PostgreSQL", || Cluster::start(server, &workspace.target))?;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -10,19 +11,18 @@ use crate::plugins;
 use crate::process::{line, run as run_program, step};
 use crate::workspace::Workspace;
 
-const SERVER: [&str; 4] = ["--package", "meed-host", "--bin", "meed"];
-
 /// Returns only when something went wrong: the server takes the place of this process, so that it gets the signals and
 /// its exit code is ours.
 pub(crate) fn run(workspace: &Workspace, arguments: Vec<OsString>) -> Result<()> {
     let plugins = plugins::build(workspace)?;
     step("build the server", || {
-        run_program(workspace.cargo("build").args(SERVER))
+        // With the features that the whole workspace asks for, so that the tests find the same libraries built.
+        run_program(workspace.cargo("build").args(["--workspace", "--bin", "meed"]))
     })?;
     let here = std::env::current_dir().context("find the current directory")?;
+    let mut meed = Command::new(workspace.programs.join("meed"));
     // It runs in the root of the checkout, so that the data is there again whatever directory this is typed in.
-    let mut meed = workspace.cargo("run");
-    meed.arg("--quiet").args(SERVER).args(["--", "demo", "--plugins"]);
+    meed.current_dir(&workspace.root).args(["demo", "--plugins"]);
     meed.arg(plugins).args(with_absolute_data_dir(arguments, &here));
     Err(meed.exec()).with_context(|| format!("start {}", line(&meed)))
 }

@@ -9,10 +9,13 @@ use anyhow::{Context as _, Result};
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     pub(crate) target: PathBuf,
+    /// Where cargo puts programs of the dev profile.
+    pub(crate) programs: PathBuf,
 }
 
 impl Workspace {
-    /// Cargo says where the package is and has put this program into `<target>/debug/`.
+    /// Cargo says where the package is and has put this program below the target directory: into `debug/`, or one
+    /// folder deeper where the developer's configuration names a target.
     pub(crate) fn find() -> Result<Self> {
         let package = std::env::var_os("CARGO_MANIFEST_DIR").context("start this program as `cargo xtask`")?;
         let program = std::env::current_exe().context("find the path of this program")?;
@@ -23,9 +26,11 @@ impl Workspace {
                 .to_owned(),
             target: program
                 .ancestors()
-                .nth(2)
+                .find(|directory| directory.join(".rustc_info.json").is_file())
+                .or(program.ancestors().nth(2))
                 .context("find the target directory")?
                 .to_owned(),
+            programs: program.parent().context("find the programs")?.to_owned(),
         })
     }
 
