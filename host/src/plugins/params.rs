@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use crate::contract::Issue;
+use crate::sandbox::params_validator;
 
 /// Faults beyond these are left out: the operator mends the first ones and tries again.
 const MAX_ISSUES: usize = 32;
 
 /// What is wrong with `params`, by JSON Pointer; empty when nothing is. The sandbox has checked that `schema` is one.
 pub(super) fn check(schema: &Value, params: &Value) -> Vec<Issue> {
-    let validator = match jsonschema::draft202012::new(schema) {
+    let validator = match params_validator(schema) {
         Ok(validator) => validator,
         Err(error) => {
             return vec![Issue {

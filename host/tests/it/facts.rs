@@ -6,7 +6,7 @@ use meed_host::activities::{Attributes, NewActivity};
 use meed_host::clock::Instant;
 use meed_host::contract::{Fact, Filter, MAX_INTEGER, Query, Selection, Streak, Subject, Window};
 use meed_host::db::Json;
-use meed_host::facts::{Asker, FactError, Plan, Recurrence, Snapshot, Zone, gather};
+use meed_host::facts::{Asker, FactError, Period, Plan, Snapshot, Zone, gather};
 use meed_host::rewards::NewReward;
 use uuid::Uuid;
 
@@ -62,7 +62,7 @@ fn asker(user_id: Uuid, zone: &Zone, now: Instant) -> Asker<'_> {
         event_id: Uuid::nil(),
         event_starts: at("2026-02-10T09:30:00Z"),
         zone,
-        recurrence: Recurrence::Once,
+        period: Period::Once,
         now,
     }
 }
@@ -308,7 +308,7 @@ on_both_engines! {
         ]).await;
 
         let seoul = zone("Asia/Seoul");
-        let asker = Asker { event_id, recurrence: Recurrence::Daily, ..asker(user, &seoul, now) };
+        let asker = Asker { event_id, period: Period::Daily, ..asker(user, &seoul, now) };
         let window = Window::LastDays(7);
         let invitees = selection("shop.purchase", Subject::Invitees, window, &[]);
         let snapshot = ask(&app, &asker, vec![
@@ -416,7 +416,7 @@ on_both_engines! {
             app.insert_request(event, who, status, period, at(received)).await;
         }
         let utc = zone("UTC");
-        let weekly = |now| Asker { event_id, recurrence: Recurrence::Weekly, ..asker(user, &utc, at(now)) };
+        let weekly = |now| Asker { event_id, period: Period::Weekly, ..asker(user, &utc, at(now)) };
         for (now, ever, in_period) in [
             ("2026-02-19T00:00:00Z", 0, 0),
             ("2026-02-23T00:00:00Z", 1, 0),

@@ -57,7 +57,7 @@ on_both_engines! {
 
     async fn a_login_for_nobody_does_the_same_work(app: TestApp) {
         // Where no password may be hashed, no login gets an answer: each of them hashes, whoever it is for.
-        let no_hashing = app.replica(&[("auth.password_concurrency", "0"), ("auth.password_queue", "0")]).await;
+        let no_hashing = app.replica(&[("auth.password_concurrency", "0"), ("auth.password_queue", "0")]);
         let user = app.user(Role::User).await;
         for email in [user.email.as_str(), "nobody@example.com", "not an e-mail", "", "\u{0}@example.com"] {
             login(&no_hashing, email, "wrong password").await.expect_problem(503, "password-queue-full");
@@ -65,7 +65,7 @@ on_both_engines! {
     }
 
     async fn beyond_the_queue_a_login_is_told_to_come_back(app: TestApp) {
-        let app = app.replica(&[("auth.password_concurrency", "1"), ("auth.password_queue", "1")]).await;
+        let app = app.replica(&[("auth.password_concurrency", "1"), ("auth.password_queue", "1")]);
         let tries: Vec<_> = (0..16)
             .map(|_| {
                 let body = json!({"email": "nobody@example.com", "password": PASSWORD});

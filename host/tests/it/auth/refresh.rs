@@ -36,7 +36,7 @@ on_both_engines! {
     }
 
     async fn of_64_parallel_refreshes_at_most_one_leaf_lives(app: TestApp) {
-        let replica = app.replica(&[]).await;
+        let replica = app.replica(&[]);
         for round in 0..3 {
             let user = app.user(Role::User).await;
             let tries: Vec<_> = (0..64)

@@ -23,7 +23,7 @@ on_both_engines! {
     }
 
     async fn another_process_learns_of_a_logout_when_its_cache_is_old(app: TestApp) {
-        let replica = app.replica(&[("auth.session_cache_seconds", "1")]).await;
+        let replica = app.replica(&[("auth.session_cache_seconds", "1")]);
         let user = app.user(Role::User).await;
         me(&replica, &user.token).await.expect(200);
         app.post("/auth/logout").bearer(&user.token).send().await.expect(204);
@@ -97,7 +97,7 @@ on_both_engines! {
         let user = app.user(Role::User).await;
         app.at("2026-03-01T12:01:00Z");
         meed_host::cli::keys::generate(&app.keys_directory(), &app.clock, false).expect("new keys");
-        let restarted = app.replica(&[]).await;
+        let restarted = app.replica(&[]);
         me(&restarted, &user.token).await.expect(200);
         let pair = restarted.login(&user.email, user.password).await;
         me(&restarted, text(&pair, "accessToken")).await.expect(200);

@@ -44,27 +44,27 @@ impl TestApp {
     pub async fn on_sqlite() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let db = database::sqlite(&directory).await;
-        Self::first(db, directory).await
+        Self::first(db, directory)
     }
 
     pub async fn on_postgres() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        Self::first(database::postgres().await, directory).await
+        Self::first(database::postgres().await, directory)
     }
 
-    async fn first(db: Db, directory: TempDir) -> Self {
+    fn first(db: Db, directory: TempDir) -> Self {
         let clock = Clock::fixed(START.parse().expect("an instant"));
         cli::keys::generate(&directory.path().join("keys"), &clock, false).expect("the keys are made");
-        Self::start(db, clock, Arc::new(directory), &[]).await
+        Self::start(db, clock, Arc::new(directory), &[])
     }
 
     /// Another process on the same database and keys, with settings of its own.
-    pub async fn replica(&self, settings: &[(&str, &str)]) -> Self {
+    pub fn replica(&self, settings: &[(&str, &str)]) -> Self {
         let db = self.app.db.clone();
-        Self::start(db, self.clock.clone(), self.directory.clone(), settings).await
+        Self::start(db, self.clock.clone(), self.directory.clone(), settings)
     }
 
-    async fn start(db: Db, clock: Clock, directory: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
+    fn start(db: Db, clock: Clock, directory: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
         let below = |name: &str| directory.path().join(name).display().to_string();
         let mut overrides = vec![
             ("keys.directory", below("keys")),
