@@ -1,7 +1,5 @@
 //! What is reported of a user, and what it must look like before it reaches the service.
 
-use std::collections::BTreeMap;
-
 use garde::Validate;
 use serde::Deserialize;
 use utoipa::ToSchema;
