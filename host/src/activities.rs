@@ -4,10 +4,14 @@
 //! other feature but `auth` (who is calling); a login, a registration and an accepted invite are handed in by theirs.
 
 mod attributes;
+mod report;
 mod routes;
 mod service;
 mod store;
 
 pub use attributes::Attributes;
+pub use report::NewActivity;
 pub use routes::{CODES, router};
-pub use service::{Activity, ActivityError, ActivityService, Fault, NewActivity, Outcome, OwnActivity, Recorded};
+pub use service::{
+    Activity, ActivityError, ActivityService, Fault, Filter, Outcome, OwnActivity, Recorded, RecordedItem,
+};

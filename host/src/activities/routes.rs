@@ -10,7 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::service::{Activity, ActivityError, ActivityService, Fault, Filter, NewActivity, Recorded};
+use super::report::NewActivity;
+use super::service::{Activity, ActivityError, ActivityService, Fault, Filter, Recorded};
 use crate::auth::{Caller, FORBIDDEN, Operator, Role};
 use crate::clock::Instant;
 use crate::http::extract::{field_errors, parse, read_bytes};
