@@ -49,6 +49,15 @@ pub fn finish(mut document: OpenApi, codes: &[Code], secured: &[Code]) -> Result
     Ok(document)
 }
 
+/// `get` and `/events/{id}/progress` make `getEventsIdProgress`.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.fold(method.to_owned(), |id, word| {
+        let (first, rest) = word.split_at(1);
+        id + &first.to_ascii_uppercase() + rest
+    })
+}
+
 fn add_problems(operation: &mut Operation, codes: &BTreeMap<&str, Code>, secured: &[Code]) -> Result<(), String> {
     let names: Vec<String> = operation
         .extensions

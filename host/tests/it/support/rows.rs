@@ -52,10 +52,10 @@ impl TestApp {
         const PLUGIN: &str = "INSERT INTO plugin_versions \
             (digest, id, name, version, title, description, params_schema, abi, size_bytes, state, created_at) \
             VALUES ($1, $2, $1, '1.0.0', '', '', $3, 'v1', 0, 'ACTIVE', $4)";
-        const EVENT: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, time_zone, \
-            plugin_digest, params, queries, state, recurrence, recurrence_count, max_quantity, seed_secret, revision, \
+        const EVENT: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, \
+            time_zone, plugin_digest, plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, seed_secret, revision, \
             created_by, created_at, updated_at) \
-            VALUES ($1, '', '', 0, 1, $2, $3, 'UTC', $4, $3, $3, $5, 'ONCE', 1, 1, $5, 1, $6, 0, 0)";
+            VALUES ($1, '', '', 0, 1, $2, $3, $3, 'UTC', $4, $4, '1.0.0', $3, $3, $5, 'ONCE', 1, 1, $5, 1, $6, 0, 0)";
         let id = self.app.clock.new_id();
         let mut tx = self.begin().await;
         tx.query(PLUGIN)
