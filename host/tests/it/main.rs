@@ -10,6 +10,7 @@ mod support;
 
 mod auth;
 mod house;
+mod plugins;
 mod rewards;
 mod sandbox;
 mod users;
