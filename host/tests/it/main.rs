@@ -9,6 +9,7 @@ mod guests;
 mod support;
 
 mod auth;
+mod events;
 mod house;
 mod plugins;
 mod rewards;

@@ -4,7 +4,7 @@ use meed_host::auth::Role;
 use serde_json::{Value, json};
 
 use crate::guests::{Condition, ENDLESS, IMPORT_NOTE};
-use crate::support::{Reply, TestApp, bundled, guest, on_both_engines};
+use crate::support::{Reply, TestApp, assert_fault, bundled, guest, on_both_engines, with};
 
 async fn simulate(app: &TestApp, module: Vec<u8>, body: Value) -> Reply {
     let plugin = app.install(module).await;
@@ -15,16 +15,6 @@ async fn simulate(app: &TestApp, module: Vec<u8>, body: Value) -> Reply {
 
 async fn streak(app: &TestApp, body: Value) -> Reply {
     simulate(app, bundled("login-streak"), body).await
-}
-
-#[track_caller]
-fn assert_fault(reply: Reply, pointer: &str) {
-    let problem = reply.expect_problem(422, "invalid-body");
-    let errors = problem["errors"].as_array().expect("errors");
-    assert!(
-        errors.iter().any(|error| error["pointer"] == pointer),
-        "{pointer} is not in {problem:#}"
-    );
 }
 
 on_both_engines! {
@@ -103,7 +93,7 @@ on_both_engines! {
             ("/colour", json!({"colour": "red"})),
         ];
         for (pointer, changes) in cases {
-            assert_fault(streak(&app, crate::support::with(good.clone(), changes)).await, pointer);
+            assert_fault(streak(&app, with(good.clone(), changes)).await, pointer);
         }
     }
 

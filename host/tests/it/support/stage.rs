@@ -52,6 +52,16 @@ pub fn each<'a>(list: &'a Value, member: &str) -> Vec<&'a str> {
     items.iter().map(|item| text(item, member)).collect()
 }
 
+/// Asserts that the body was refused for the field at this JSON Pointer.
+#[track_caller]
+pub fn assert_fault(reply: Reply, pointer: &str) {
+    let problem = reply.expect_problem(422, "invalid-body");
+    assert!(
+        each(&problem["errors"], "pointer").contains(&pointer),
+        "{pointer} is not in {problem:#}"
+    );
+}
+
 /// Puts the members of `changes` over those of `body`.
 pub fn with(mut body: Value, changes: Value) -> Value {
     let members = body.as_object_mut().expect("an object");
