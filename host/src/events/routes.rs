@@ -199,6 +199,7 @@ impl From<EventError> for Problem {
             EventError::Field { pointer, message } => Self::field(pointer, message),
             EventError::Plugin(PluginError::Params(issues)) => Self::fields(field_errors("/condition/params", issues)),
             EventError::Plugin(error) => error.into(),
+            EventError::Zone(_) => Self::internal(error),
             EventError::Reward(error) => error.into(),
             EventError::Db(error) => error.into(),
         }

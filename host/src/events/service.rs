@@ -13,7 +13,7 @@ use super::model::{ActiveEvent, Condition, Event, NewEvent, Recurrence};
 use super::store::{self, EventRow, Filter, RevisionRow};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError, Json, Tx};
-use crate::facts::Zone;
+use crate::facts::{UnknownZone, Zone};
 use crate::plugins::{Bound, PluginError, PluginService};
 use crate::rewards::{Reward, RewardError, RewardService};
 
@@ -34,6 +34,8 @@ pub enum EventError {
     Over(Instant),
     #[error(transparent)]
     Plugin(PluginError),
+    #[error(transparent)]
+    Zone(#[from] UnknownZone),
     #[error(transparent)]
     Reward(#[from] RewardError),
     #[error(transparent)]
@@ -57,6 +59,7 @@ pub struct EventRevision {
 pub struct Offer {
     pub event: Event,
     pub rewards: Vec<Reward>,
+    pub zone: Zone,
 }
 
 #[derive(Clone)]
@@ -234,7 +237,8 @@ impl EventService {
             .into_iter()
             .map(|(_, reward)| reward)
             .collect();
-        let offer = Arc::new(Offer { event, rewards });
+        let zone = event.time_zone.parse()?;
+        let offer = Arc::new(Offer { event, rewards, zone });
         self.cache.insert(id, Arc::clone(&offer)).await;
         Ok(offer)
     }

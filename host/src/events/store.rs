@@ -123,7 +123,7 @@ pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<EventRow>> {
 /// Reads an event and keeps others from changing it, and claims on it from committing, until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EventRow>> {
     const SQLITE: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL");
-    const POSTGRES: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL FOR UPDATE");
+    const POSTGRES: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE");
     let sql = match tx.engine() {
         Engine::Sqlite => SQLITE,
         Engine::Postgres => POSTGRES,

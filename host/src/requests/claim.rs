@@ -15,7 +15,7 @@ use super::store::{self, GrantRow, KeptAnswer, ReceiptRow, RequestRow};
 use crate::clock::Instant;
 use crate::db::Json;
 use crate::events::{Event, Offer};
-use crate::facts::{self, Asker, Snapshot, Zone};
+use crate::facts::{self, Asker, Snapshot};
 
 /// How often a claim starts over after it lost a race. Each loss means that another claim, or a change of the event,
 /// was committed meanwhile, so a handful is plenty.
@@ -48,7 +48,6 @@ struct Claim<'a> {
 
 /// What was known when the verdict was reached.
 pub(super) struct Case {
-    pub zone: Zone,
     pub snapshot: Snapshot,
     pub place: Place,
 }
@@ -82,6 +81,10 @@ impl RequestService {
                     tokio::time::sleep(self.jitter(attempt)).await;
                 }
                 Err(error @ RequestError::AlreadyGranted { .. }) => {
+                    // The grant may be that of a twin under the same key, committed a moment ago.
+                    if let Some(answer) = self.kept_answer(&claim).await? {
+                        return Ok(Claimed::Replayed(answer));
+                    }
                     metrics::counter!("meed_claims_total", "outcome" => "ALREADY_GRANTED").increment(1);
                     return Err(error);
                 }
@@ -95,7 +98,7 @@ impl RequestService {
         let offer = self.events.recent(claim.event_id).await?;
         let case = self.case(&offer, claim.user_id, claim.received_at).await?;
         if case.place.sequence > offer.event.recurrence.count {
-            return Err(self.already_granted(claim, &offer.event, &case).await?);
+            return Err(self.already_granted(claim, &offer, &case).await?);
         }
         let verdict = self
             .decide(&offer, &case, claim.user_id, claim.received_at, Purpose::Claim)
@@ -106,16 +109,18 @@ impl RequestService {
     /// Reads all that a decision needs of the user, in one round trip.
     pub(super) async fn case(&self, offer: &Offer, user_id: Uuid, now: Instant) -> Result<Case, RequestError> {
         let event = &offer.event;
-        let zone: Zone = event.time_zone.parse()?;
         let asker = Asker {
             user_id,
             event_id: event.id,
             event_starts: event.start_date,
-            zone: &zone,
+            zone: &offer.zone,
             period: event.recurrence.period,
             now,
         };
         let snapshot = facts::gather(&self.db, &asker, &event.plan).await?;
+        if snapshot.disabled {
+            return Err(RequestError::Disabled);
+        }
         let sequence = u32::try_from(snapshot.granted_in_period)
             .unwrap_or(u32::MAX)
             .saturating_add(1);
@@ -123,7 +128,7 @@ impl RequestService {
             period: snapshot.period.clone(),
             sequence,
         };
-        Ok(Case { zone, snapshot, place })
+        Ok(Case { snapshot, place })
     }
 
     pub(super) async fn decide(
@@ -149,7 +154,7 @@ impl RequestService {
             }
         };
         let seed = decide::seed(event, user_id, &case.place, purpose);
-        let context = decide::context(offer, &case.snapshot, user_id, &case.zone, now, seed);
+        let context = decide::context(offer, &case.snapshot, user_id, now, seed);
         Ok(decide::evaluate(&self.sandbox, &plugin, event, context, case.snapshot.facts.clone()).await)
     }
 
@@ -284,9 +289,10 @@ impl RequestService {
     async fn already_granted(
         &self,
         claim: &Claim<'_>,
-        event: &Event,
+        offer: &Offer,
         case: &Case,
     ) -> Result<RequestError, RequestError> {
+        let event = &offer.event;
         let granted = store::newest_granted(&self.db, event.id, claim.user_id, case.place.period.clone()).await?;
         let Some(granted) = granted else {
             return Ok(RequestError::Contended);
@@ -298,7 +304,7 @@ impl RequestService {
             next_at: event
                 .recurrence
                 .period
-                .next_start(claim.received_at, &case.zone)
+                .next_start(claim.received_at, &offer.zone)
                 .filter(|at| *at < event.end_date),
         })
     }

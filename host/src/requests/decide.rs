@@ -7,7 +7,7 @@ use super::model::{Reason, Status};
 use crate::clock::Instant;
 use crate::contract::{Award, Awards, Context, Decision, EventInfo, Fact, Progress, RewardInfo, UserInfo};
 use crate::events::{Event, Offer};
-use crate::facts::{Snapshot, Zone};
+use crate::facts::Snapshot;
 use crate::sandbox::{Call, Failure, Sandbox};
 
 /// The period of a claim and its place in it: what makes a grant unique.
@@ -97,18 +97,11 @@ pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, now: Instant) -> Option<V
 }
 
 /// Everything the decision may depend on besides the facts.
-pub(super) fn context(
-    offer: &Offer,
-    snapshot: &Snapshot,
-    user_id: Uuid,
-    zone: &Zone,
-    now: Instant,
-    seed: [u8; 32],
-) -> Context {
+pub(super) fn context(offer: &Offer, snapshot: &Snapshot, user_id: Uuid, now: Instant, seed: [u8; 32]) -> Context {
     let event = &offer.event;
     Context {
         now,
-        local: zone.local(now),
+        local: offer.zone.local(now),
         time_zone: event.time_zone.clone(),
         event: EventInfo {
             id: event.id.to_string(),

@@ -16,7 +16,7 @@ use super::model::{EventProgress, RewardRequest, Status};
 use super::receipt::SignedReceipt;
 use super::service::{IdempotencyKey, RequestError, RequestService};
 use super::store::Filter;
-use crate::auth::{Auditor, Caller, Claimant, Role};
+use crate::auth::{Auditor, Caller, Claimant, FORBIDDEN, Role};
 use crate::clock::Instant;
 use crate::http::problem::{INVALID_PARAMETER, UNAVAILABLE};
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
@@ -319,6 +319,7 @@ impl From<RequestError> for Problem {
                 }
             }
             RequestError::KeyReused(_) => Self::new(KEY_REUSED, detail),
+            RequestError::Disabled => Self::new(FORBIDDEN, detail),
             RequestError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
             RequestError::Contended => Self::new(UNAVAILABLE, detail).retry_after(1),
             RequestError::Event(error) => error.into(),
@@ -327,7 +328,6 @@ impl From<RequestError> for Problem {
             RequestError::Db(error) | RequestError::Facts(crate::facts::FactError::Db(error)) => error.into(),
             RequestError::ForeignReward(_)
             | RequestError::Facts(_)
-            | RequestError::Zone(_)
             | RequestError::Receipt(_)
             | RequestError::Json(_) => Self::internal(error),
         }

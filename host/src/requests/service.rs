@@ -14,7 +14,7 @@ use super::store::{self, Filter, RequestRow};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError};
 use crate::events::{EventError, EventService};
-use crate::facts::{FactError, UnknownZone};
+use crate::facts::FactError;
 use crate::keys::Keyring;
 use crate::plugins::{PluginError, PluginService};
 use crate::rewards::{RewardError, RewardService};
@@ -32,6 +32,8 @@ pub enum RequestError {
     },
     #[error("The Idempotency-Key {0:?} was used for another claim; use a new key for a new claim.")]
     KeyReused(String),
+    #[error("Your account is disabled.")]
+    Disabled,
     #[error("The event's condition could not be evaluated; try again later.")]
     ConditionFailed,
     #[error("Too many claims at once; nothing was changed. Try again.")]
@@ -46,8 +48,6 @@ pub enum RequestError {
     Reward(#[from] RewardError),
     #[error(transparent)]
     Facts(#[from] FactError),
-    #[error(transparent)]
-    Zone(#[from] UnknownZone),
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
     #[error("The answer cannot be stored: {0}")]
@@ -141,7 +141,7 @@ impl RequestService {
             progress.reasons.insert(0, reason);
             progress.retry_at = recurrence
                 .period
-                .next_start(now, &case.zone)
+                .next_start(now, &offer.zone)
                 .filter(|at| *at < offer.event.end_date);
         } else if verdict.status == Status::Failed {
             return Err(RequestError::ConditionFailed);

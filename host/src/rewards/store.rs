@@ -60,22 +60,18 @@ pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RewardRow>> {
 }
 
 /// Reads a reward and keeps others from changing it, or its stock, until the transaction ends.
+///
+/// First the reward, then its stock: the order in which a claim touches them. The lock on the reward lets claims refer
+/// to it meanwhile.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<RewardRow>> {
+    const REWARD: &str = "SELECT id FROM rewards WHERE id = $1 FOR NO KEY UPDATE";
+    const STOCK: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1 FOR UPDATE";
     // SQLite's one writer holds the lock already.
-    const LOCK_STOCK: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1 FOR UPDATE";
-    const SQLITE: &str = select_rewards!("WHERE r.id = $1 AND r.deleted_at IS NULL");
-    const POSTGRES: &str = select_rewards!("WHERE r.id = $1 AND r.deleted_at IS NULL FOR UPDATE OF r");
-    let sql = match tx.engine() {
-        Engine::Sqlite => SQLITE,
-        Engine::Postgres => {
-            tx.query(LOCK_STOCK)
-                .bind(id)
-                .fetch_optional::<(Uuid,)>(&mut *tx)
-                .await?;
-            POSTGRES
-        }
-    };
-    tx.query(sql).bind(id).fetch_optional(tx).await
+    if tx.engine() == Engine::Postgres {
+        tx.query(REWARD).bind(id).fetch_optional::<(Uuid,)>(&mut *tx).await?;
+        tx.query(STOCK).bind(id).fetch_optional::<(Uuid,)>(&mut *tx).await?;
+    }
+    find(tx, id).await
 }
 
 pub(super) async fn list(db: &Db, type_: Option<String>, after: Option<Uuid>, limit: i64) -> Result<Vec<RewardRow>> {
