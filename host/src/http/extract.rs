@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use garde::Validate;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::problem::{
     BODY_TOO_LARGE, FieldError, INVALID_PARAMETER, MALFORMED_JSON, Problem, REVISION_REQUIRED, UNSUPPORTED_MEDIA_TYPE,
@@ -51,6 +52,7 @@ pub async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<a
 
 /// Parses JSON; a fault names the field by its JSON Pointer.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    refuse_nul(bytes)?;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer_of(error.path());
@@ -68,6 +70,43 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         )
     })?;
     Ok(value)
+}
+
+/// PostgreSQL stores no U+0000, so no text of ours has one, whatever the engine. In JSON it can only be written so.
+fn refuse_nul(bytes: &[u8]) -> Result<(), Problem> {
+    const ESCAPED: &[u8] = b"\\u0000";
+    if !bytes.windows(ESCAPED.len()).any(|window| window == ESCAPED) {
+        return Ok(());
+    }
+    // What is no JSON is reported by whoever parses it next.
+    let value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+    match pointer_to_nul(&value) {
+        Some(pointer) => Err(Problem::field(pointer, "holds U+0000, which cannot be stored")),
+        None => Ok(()),
+    }
+}
+
+/// Where the first text with a U+0000 is; of a member's name, the object it is in.
+fn pointer_to_nul(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| Some(format!("/{index}{}", pointer_to_nul(item)?))),
+        Value::Object(members) => members.iter().find_map(|(name, member)| {
+            if name.contains('\0') {
+                return Some(String::new());
+            }
+            Some(format!("/{}{}", escaped(name), pointer_to_nul(member)?))
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+/// A member's name as a JSON Pointer writes it.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
@@ -102,7 +141,7 @@ fn pointer_of(path: &serde_path_to_error::Path) -> String {
             }
             Segment::Map { key } | Segment::Enum { variant: key } => {
                 pointer.push('/');
-                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                pointer.push_str(&escaped(key));
             }
             Segment::Unknown => {}
         }
@@ -148,6 +187,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        refuse_nul_in_uri(parts)?;
         #[expect(clippy::disallowed_types, reason = "this is the extractor that replaces it")]
         <axum::extract::Query<T> as FromRequestParts<S>>::from_request_parts(parts, state)
             .await
@@ -164,12 +204,28 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        refuse_nul_in_uri(parts)?;
         #[expect(clippy::disallowed_types, reason = "this is the extractor that replaces it")]
         <axum::extract::Path<T> as FromRequestParts<S>>::from_request_parts(parts, state)
             .await
             .map(|path| Self(path.0))
             .map_err(|rejection| Problem::new(INVALID_PARAMETER, rejection.body_text()))
     }
+}
+
+/// See [`refuse_nul`]. A URI cannot hold it but encoded.
+fn refuse_nul_in_uri(parts: &Parts) -> Result<(), Problem> {
+    if parts
+        .uri
+        .path_and_query()
+        .is_some_and(|uri| uri.as_str().contains("%00"))
+    {
+        return Err(Problem::new(
+            INVALID_PARAMETER,
+            "The URL holds U+0000 (%00), which no value of this API has.",
+        ));
+    }
+    Ok(())
 }
 
 /// The revision a change builds on: `If-Match: "3"`, as the `ETag` of an earlier answer said (RFC 9110).
@@ -227,6 +283,21 @@ mod tests {
     fn rust_paths_become_json_pointers() {
         assert_eq!(camel_case("reward_ids"), "rewardIds");
         assert_eq!(camel_case("title"), "title");
+    }
+
+    #[test]
+    fn a_nul_is_found_wherever_it_is() {
+        let found = |json: &str| refuse_nul(json.as_bytes()).err().map(|problem| format!("{problem:?}"));
+        for (json, pointer) in [
+            (r#""\u0000""#, r#"pointer: """#),
+            (r#"{"a": [{"b/c": "x\u0000"}]}"#, r#"pointer: "/a/0/b~1c""#),
+            (r#"{"a": {"\u0000": 1}}"#, r#"pointer: "/a""#),
+        ] {
+            assert!(found(json).is_some_and(|problem| problem.contains(pointer)), "{json}");
+        }
+        // An escaped backslash before it makes it plain text.
+        assert_eq!(found(r#""\\u0000""#), None);
+        assert_eq!(found(r#"{"a": "\u0000"#), None);
     }
 
     #[test]

@@ -25,13 +25,16 @@ pub fn finish(mut document: OpenApi, codes: &[Code], secured: &[Code]) -> Result
     let codes: BTreeMap<&str, Code> = codes.iter().map(|code| (code.code, *code)).collect();
     for (path, item) in &mut document.paths.paths {
         let operations = [
-            &mut item.get,
-            &mut item.put,
-            &mut item.post,
-            &mut item.delete,
-            &mut item.patch,
+            ("get", &mut item.get),
+            ("put", &mut item.put),
+            ("post", &mut item.post),
+            ("delete", &mut item.delete),
+            ("patch", &mut item.patch),
         ];
-        for operation in operations.into_iter().flatten() {
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            // Function names repeat between features; a method and a path do not.
+            operation.operation_id = Some(operation_id(method, path));
             add_problems(operation, &codes, secured).map_err(|error| format!("{path}: {error}"))?;
         }
     }
@@ -51,7 +54,9 @@ pub fn finish(mut document: OpenApi, codes: &[Code], secured: &[Code]) -> Result
 
 /// `get` and `/events/{id}/progress` make `getEventsIdProgress`.
 fn operation_id(method: &str, path: &str) -> String {
-    let words = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let words = path
+        .split(|letter: char| !letter.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
     words.fold(method.to_owned(), |id, word| {
         let (first, rest) = word.split_at(1);
         id + &first.to_ascii_uppercase() + rest

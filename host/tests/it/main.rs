@@ -14,8 +14,10 @@ mod support;
 
 mod activities;
 mod auth;
+mod events;
 mod facts;
 mod house;
+mod plugins;
 mod rewards;
 mod sandbox;
 mod users;

@@ -4,9 +4,11 @@ mod app;
 mod client;
 mod database;
 mod rows;
+mod stage;
 
 pub use app::{PASSWORD, TestApp, TestUser};
 pub use client::Reply;
+pub use stage::{assert_fault, bundled, each, event_input, guest, padded, text, with};
 
 /// Makes one test per engine out of `async fn name(app: TestApp)`.
 macro_rules! on_both_engines {

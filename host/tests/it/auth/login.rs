@@ -37,7 +37,6 @@ on_both_engines! {
             ("nobody@example.com", PASSWORD),
             ("not an e-mail", PASSWORD),
             ("' OR 1=1 --", PASSWORD),
-            ("\u{0}@example.com", PASSWORD),
             ("", PASSWORD),
             (disabled.email.as_str(), PASSWORD),
             (disabled.email.as_str(), "wrong password"),
@@ -59,7 +58,7 @@ on_both_engines! {
         // Where no password may be hashed, no login gets an answer: each of them hashes, whoever it is for.
         let no_hashing = app.replica(&[("auth.password_concurrency", "0"), ("auth.password_queue", "0")]);
         let user = app.user(Role::User).await;
-        for email in [user.email.as_str(), "nobody@example.com", "not an e-mail", "", "\u{0}@example.com"] {
+        for email in [user.email.as_str(), "nobody@example.com", "not an e-mail", ""] {
             login(&no_hashing, email, "wrong password").await.expect_problem(503, "password-queue-full");
         }
     }

@@ -64,7 +64,7 @@ on_both_engines! {
     async fn what_never_was_a_refresh_token_is_refused(app: TestApp) {
         let user = app.user(Role::User).await;
         let other_case = user.refresh_token.to_lowercase();
-        for token in ["", "x", "\u{0}", "' OR 1=1 --", &user.token, &other_case, &user.refresh_token[1..]] {
+        for token in ["", "x", "' OR 1=1 --", &user.token, &other_case, &user.refresh_token[1..]] {
             refresh(&app, token).await.expect_problem(401, "invalid-refresh-token");
         }
         for body in [json!({}), json!({"refreshToken": null}), json!({"refreshToken": "x".repeat(1025)})] {

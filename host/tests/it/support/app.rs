@@ -12,6 +12,7 @@ use meed_host::config::Config;
 use meed_host::db::Db;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use super::client::Call;
 use super::database;
@@ -27,6 +28,8 @@ pub struct TestApp {
     router: axum::Router,
     directory: Arc<TempDir>,
     users: AtomicU32,
+    pub(super) operator: OnceCell<TestUser>,
+    pub(super) auditor: OnceCell<TestUser>,
 }
 
 /// An account that is logged in.
@@ -81,6 +84,8 @@ impl TestApp {
             router,
             directory,
             users: AtomicU32::new(0),
+            operator: OnceCell::new(),
+            auditor: OnceCell::new(),
         }
     }
 

@@ -1,0 +1,59 @@
+//! The secret behind an event's draws: committed to at first, shown when nothing can be drawn any more.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use meed_host::auth::Role;
+use serde_json::json;
+
+use super::path_of;
+use crate::support::{on_both_engines, text, with};
+
+on_both_engines! {
+    async fn the_secret_is_hidden_until_the_end_and_fits_the_commitment(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({"endDate": "2026-03-02T00:00:00Z"})).await;
+        let path = path_of(&event);
+        app.at("2026-03-01T23:59:59.999Z");
+        assert_eq!(app.read(&path).await.get("seedSecret"), None);
+        assert_eq!(app.read("/events").await["items"][0].get("seedSecret"), None);
+        app.at("2026-03-02T00:00:00Z");
+        let over = app.read(&path).await;
+        let secret = hex::decode(text(&over, "seedSecret")).expect("hexadecimal");
+        assert_eq!(secret.len(), 32);
+        assert_eq!(hex::encode(digest(&SHA256, &secret)), text(&event, "seedCommitment"));
+        assert_eq!(over["seedCommitment"], event["seedCommitment"]);
+    }
+
+    async fn no_two_events_share_a_secret(app: TestApp) {
+        let first = app.event("first-come", json!({}), json!({})).await;
+        let second = app.event("first-come", json!({}), json!({})).await;
+        assert_ne!(first["seedCommitment"], second["seedCommitment"]);
+    }
+
+    async fn the_dates_of_an_event_that_is_over_stand(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({"endDate": "2026-03-02T00:00:00Z"})).await;
+        // While it runs they may move, even into the past: that ends it.
+        let event = app.change_event(&event, json!({"endDate": "2026-03-05T00:00:00Z"})).await.expect(200);
+        app.at("2026-03-05T00:00:00Z");
+        for changes in [
+            json!({"endDate": "2026-03-05T00:00:00.001Z"}),
+            json!({"endDate": "2026-03-04T00:00:00Z"}),
+            json!({"startDate": "2026-02-02T00:00:00Z"}),
+        ] {
+            app.change_event(&event, changes).await.expect_problem(409, "event-over");
+        }
+        let renamed = app.change_event(&event, json!({"title": "It was"})).await.expect(200);
+        assert_eq!(text(&renamed, "title"), "It was");
+        let user = app.user(Role::User).await;
+        let late = app.claim(&user.token, &event).send().await.expect(201);
+        assert_eq!(late["reasons"][0]["code"], "event-ended");
+    }
+
+    async fn moving_the_end_into_the_past_ends_the_event(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({})).await;
+        let ended = app.change_event(&event, json!({"endDate": "2026-03-01T11:00:00Z"})).await.expect(200);
+        assert!(ended["seedSecret"].is_string(), "{ended:#}");
+        app.change_event(&ended, json!({"endDate": "2026-06-01T00:00:00Z"})).await.expect_problem(409, "event-over");
+        let revisions = app.read(&format!("{}/revisions", path_of(&event))).await;
+        assert_eq!(revisions["items"][1]["event"].get("seedSecret"), None);
+        assert_eq!(revisions["items"][1]["event"], with(event, json!({})));
+    }
+}
