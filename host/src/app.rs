@@ -175,6 +175,17 @@ impl App {
             .merge(health::router(self.health.clone()))
     }
 
+    /// Sets the gauges that are read at the moment of a scrape.
+    #[expect(clippy::cast_precision_loss, reason = "pools are small")]
+    pub fn gauges(&self) {
+        let (busy, open) = self.db.pool_use();
+        metrics::gauge!("meed_db_connections", "state" => "busy").set(busy as f64);
+        metrics::gauge!("meed_db_connections", "state" => "open").set(open as f64);
+        let (busy, all) = self.sandbox.slots();
+        metrics::gauge!("meed_sandbox_slots", "state" => "busy").set(busy as f64);
+        metrics::gauge!("meed_sandbox_slots", "state" => "all").set(all as f64);
+    }
+
     /// The OpenAPI document, the same for every configuration.
     pub fn openapi(&self) -> Result<OpenApi, String> {
         openapi::finish(self.routes().into_openapi(), &codes(), auth::SECURED)

@@ -45,9 +45,11 @@ pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
         demo
     };
     let plugins = plugins.to_owned();
-    let address = config.http.listen;
     let admin = config.http.admin_listen;
-    serve::serve(&config, app, move |_| walk::print(address, admin, &demo, &plugins)).await
+    serve::serve(&config, app, move |address| {
+        walk::print(address, admin, &demo, &plugins);
+    })
+    .await
 }
 
 /// Fails when the keys or the database were made by a demo.

@@ -1,5 +1,6 @@
 //! `meed serve` and `meed healthcheck`: from settings to a listening server, and back down in order.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -39,9 +40,13 @@ pub(super) async fn production(config: &Config, migrate: bool) -> anyhow::Result
     serve(config, app, |_| ()).await
 }
 
-/// Listens until the process is told to stop; `ready` is called once it listens.
-pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(&App)) -> anyhow::Result<()> {
-    let metrics = metrics::install(app.db.clone()).context("start the metrics")?;
+/// Listens until the process is told to stop; `ready` gets the address once it listens.
+pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+    let metrics = metrics::install({
+        let app = app.clone();
+        move || app.gauges()
+    })
+    .context("start the metrics")?;
     let listener = TcpListener::bind(config.http.listen)
         .await
         .with_context(|| format!("listen on {} (http.listen)", config.http.listen))?;
@@ -53,8 +58,9 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(&App)) -
         tracing::info!(%address, "metrics are served");
     }
     let router = app.router().map_err(anyhow::Error::msg)?;
-    tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "meed is served");
-    ready(&app);
+    let address = listener.local_addr().context("ask for the address")?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "meed is served");
+    ready(address);
 
     let sweeper = tokio::spawn(sweep(app.clone()));
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;

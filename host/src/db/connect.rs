@@ -17,8 +17,11 @@ impl Db {
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self> {
         if url.starts_with("sqlite:") {
             Self::connect_sqlite(url, max_connections).await
-        } else {
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             Self::connect_postgres(url, max_connections).await
+        } else {
+            // The URL may hold a password, so the error does not repeat it.
+            Err(sqlx::Error::Configuration("it must begin with sqlite: or postgres://".into()).into())
         }
     }
 

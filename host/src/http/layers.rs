@@ -30,7 +30,8 @@ pub fn around(router: Router, clock: Clock, timeout: Duration) -> Router {
         .layer(middleware::from_fn(metrics::layer))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(move |request, next: middleware::Next| async move {
-            // Dropping a request half-way is safe: a claim commits in a task of its own.
+            // Dropping a request half-way is safe: a transaction that is not committed is rolled back, and a claim runs
+            // in a task of its own.
             match tokio::time::timeout(timeout, next.run(request)).await {
                 Ok(response) => response,
                 Err(_) => {

@@ -2,18 +2,18 @@
 //!
 //! Names: `meed_claims_total{outcome}`, `meed_evaluation_seconds{plugin}`, `meed_evaluation_fuel{plugin}`,
 //! `meed_evaluation_failures_total{plugin,failure}`, `meed_http_requests_total{method,route,status}`,
-//! `meed_http_request_seconds{method,route}`, `meed_db_connections{state}`.
+//! `meed_http_request_seconds{method,route}`, and the gauges `meed_db_connections{state}`, `meed_sandbox_slots{state}`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::get;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-
-use crate::db::Db;
 
 const SECONDS: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0,
@@ -25,11 +25,11 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
-    db: Db,
+    gauges: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Starts counting, once in a process.
-pub fn install(db: Db) -> Result<Metrics, BuildError> {
+/// Starts counting, once in a process. `gauges` sets what is read at the moment of a scrape.
+pub fn install(gauges: impl Fn() + Send + Sync + 'static) -> Result<Metrics, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_fuel".to_owned()), FUEL)?
@@ -41,7 +41,10 @@ pub fn install(db: Db) -> Result<Metrics, BuildError> {
             upkeep.run_upkeep();
         }
     });
-    Ok(Metrics { handle, db })
+    Ok(Metrics {
+        handle,
+        gauges: Arc::new(gauges),
+    })
 }
 
 impl Metrics {
@@ -50,18 +53,29 @@ impl Metrics {
         Router::new().route("/metrics", get(async move || metrics.render()))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a pool is small")]
     fn render(&self) -> String {
-        let (busy, open) = self.db.pool_use();
-        metrics::gauge!("meed_db_connections", "state" => "busy").set(busy as f64);
-        metrics::gauge!("meed_db_connections", "state" => "open").set(open as f64);
+        (self.gauges)();
         self.handle.render()
     }
 }
 
 /// Counts every answered request by its route's pattern, never by its path.
 pub async fn layer(request: Request, next: Next) -> Response {
-    let method = request.method().as_str().to_owned();
+    // A client may invent methods, but not series.
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    let method = known
+        .iter()
+        .find(|known| *known == request.method())
+        .map_or("OTHER", Method::as_str)
+        .to_owned();
     let route = request
         .extensions()
         .get::<MatchedPath>()

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use garde::Validate;
 use serde::Deserialize;
+use tracing::Instrument as _;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -113,7 +114,11 @@ async fn make_claim(
     event_id: Uuid,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(headers)?;
-    let claimed = service.claim(caller.user_id, event_id, key.as_ref()).await?;
+    // In a task of its own: a client that hangs up, or a time-out, does not stop a claim half-way.
+    let claim = async move { service.claim(caller.user_id, event_id, key.as_ref()).await };
+    let claimed = tokio::spawn(claim.in_current_span())
+        .await
+        .map_err(Problem::internal)??;
     Ok(match claimed {
         Claimed::Decided(request) => {
             let location = [(header::LOCATION, format!("/reward-requests/{}", request.id))];

@@ -14,6 +14,7 @@ mod support;
 
 mod activities;
 mod auth;
+mod cli;
 mod events;
 mod facts;
 mod house;

@@ -58,7 +58,7 @@ REQUEST=$(echo "$CLAIM" | grep -o '"\(id\|rewardRequestId\)":"[^"]*"' | head -n 
 # Replay the receipt, offline: the same plugin, the same facts, the same decision.
 curl -s $API/reward-requests/$REQUEST/receipt -H "Authorization: Bearer $USER_TOKEN" > receipt.json
 curl -s $API/.well-known/receipt-keys.json > receipt-keys.json
-{meed} replay receipt.json --plugin {module} --keys receipt-keys.json
+"{meed}" replay receipt.json --plugin "{module}" --keys receipt-keys.json
 "#,
         quests = demo.quests,
         user_id = demo.user_id,
