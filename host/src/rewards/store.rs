@@ -61,10 +61,11 @@ pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RewardRow>> {
 
 /// Reads a reward and keeps others from changing it, or its stock, until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<RewardRow>> {
-    // SQLite's one writer holds the lock already.
+    // Not FOR UPDATE: a grant's foreign key shares the reward's row before it takes from the stock, so the two would
+    // wait for each other. SQLite's one writer holds the lock already.
     const LOCK_STOCK: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1 FOR UPDATE";
     const SQLITE: &str = select_rewards!("WHERE r.id = $1 AND r.deleted_at IS NULL");
-    const POSTGRES: &str = select_rewards!("WHERE r.id = $1 AND r.deleted_at IS NULL FOR UPDATE OF r");
+    const POSTGRES: &str = select_rewards!("WHERE r.id = $1 AND r.deleted_at IS NULL FOR NO KEY UPDATE OF r");
     let sql = match tx.engine() {
         Engine::Sqlite => SQLITE,
         Engine::Postgres => {
