@@ -25,8 +25,11 @@ const TRIES: u32 = 8;
 #[derive(Debug)]
 pub enum Claimed {
     Decided(Box<RewardRequest>),
-    /// The very answer that the first claim under this Idempotency-Key got, as JSON.
-    Replayed(String),
+    /// The very answer that the first claim under this Idempotency-Key got, as JSON, and the request it made.
+    Replayed {
+        request_id: Uuid,
+        answer: String,
+    },
 }
 
 /// How settling ended.
@@ -69,10 +72,10 @@ impl RequestService {
             key,
         };
         for attempt in 0..TRIES {
-            if let Some(answer) = self.kept_answer(&claim).await? {
-                return Ok(Claimed::Replayed(answer));
+            if let Some(replayed) = self.replayed(&claim).await? {
+                return Ok(replayed);
             }
-            match self.attempt(&claim).await {
+            match self.attempt(&claim, attempt).await {
                 Ok(Settled::Committed(request)) => {
                     metrics::counter!("meed_claims_total", "outcome" => request.status.as_str()).increment(1);
                     return Ok(Claimed::Decided(request));
@@ -82,6 +85,10 @@ impl RequestService {
                     tokio::time::sleep(self.jitter(attempt)).await;
                 }
                 Err(error @ RequestError::AlreadyGranted { .. }) => {
+                    // Perhaps to a claim under the same key that was committed since we looked.
+                    if let Some(replayed) = self.replayed(&claim).await? {
+                        return Ok(replayed);
+                    }
                     metrics::counter!("meed_claims_total", "outcome" => "ALREADY_GRANTED").increment(1);
                     return Err(error);
                 }
@@ -91,9 +98,12 @@ impl RequestService {
         Err(RequestError::Contended)
     }
 
-    async fn attempt(&self, claim: &Claim<'_>) -> Result<Settled, RequestError> {
+    async fn attempt(&self, claim: &Claim<'_>, attempt: u32) -> Result<Settled, RequestError> {
         let offer = self.events.recent(claim.event_id).await?;
-        let case = self.case(&offer, claim.user_id, claim.received_at).await?;
+        let mut case = self.case(&offer, claim.user_id, claim.received_at).await?;
+        if attempt > 0 {
+            self.pass_later_grants(claim, &mut case.place).await?;
+        }
         if case.place.sequence > offer.event.recurrence.count {
             return Err(self.already_granted(claim, &offer.event, &case).await?);
         }
@@ -101,6 +111,15 @@ impl RequestService {
             .decide(&offer, &case, claim.user_id, claim.received_at, Purpose::Claim)
             .await?;
         self.settle(claim, &offer.event, case.place, verdict).await
+    }
+
+    /// The facts are as of the instant when the claim arrived. Another one that arrived later, or at a process whose
+    /// clock is ahead, may have been granted first: they do not know of it, but its place is taken.
+    async fn pass_later_grants(&self, claim: &Claim<'_>, place: &mut Place) -> Result<(), RequestError> {
+        let newest = store::newest_granted(&self.db, claim.event_id, claim.user_id, place.period.clone()).await?;
+        let next = newest.and_then(|row| u32::try_from(row.sequence + 1).ok());
+        place.sequence = place.sequence.max(next.unwrap_or(1));
+        Ok(())
     }
 
     /// Reads all that a decision needs of the user, in one round trip.
@@ -271,12 +290,15 @@ impl RequestService {
         Ok(store::keep_answer(tx, answer).await?)
     }
 
-    async fn kept_answer(&self, claim: &Claim<'_>) -> Result<Option<String>, RequestError> {
+    async fn replayed(&self, claim: &Claim<'_>) -> Result<Option<Claimed>, RequestError> {
         let Some(key) = claim.key else { return Ok(None) };
         let kept = store::kept_answer(&self.db, claim.user_id, key.as_str().to_owned()).await?;
         match kept.filter(|kept| kept.expires_at > claim.received_at) {
             None => Ok(None),
-            Some(kept) if kept.fingerprint == fingerprint(claim.event_id) => Ok(Some(kept.response)),
+            Some(kept) if kept.fingerprint == fingerprint(claim.event_id) => Ok(Some(Claimed::Replayed {
+                request_id: kept.request_id,
+                answer: kept.response,
+            })),
             Some(_) => Err(RequestError::KeyReused(key.as_str().to_owned())),
         }
     }
