@@ -1,6 +1,6 @@
 //! The answers to a plan, put in the plan's order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -22,13 +22,21 @@ pub struct Snapshot {
     pub granted_ever: i64,
     /// The key of the recurrence period that holds `now`.
     pub period: String,
-    /// How often this user was granted this event in that period.
-    pub granted_in_period: i64,
+    /// The places in that period that this user's grants hold, from 1. This is what is taken right now, whatever `now`:
+    /// a claim must see a grant that arrived after it but was decided before.
+    pub granted_places: BTreeSet<u32>,
     /// How many are left of each of the event's rewards that are limited. This is the stock right now, whatever `now`.
     pub stock: BTreeMap<Uuid, i64>,
 }
 
 impl Snapshot {
+    /// The lowest place in the period that no grant holds; a reversal frees one in the middle.
+    pub fn free_place(&self) -> u32 {
+        (1..=u32::MAX)
+            .find(|place| !self.granted_places.contains(place))
+            .unwrap_or(u32::MAX)
+    }
+
     pub(super) fn of(asker: &Asker<'_>, queries: &[Query], answers: Vec<Answer>) -> Result<Self, FactError> {
         let mut by_slot: BTreeMap<i64, Vec<Answer>> = BTreeMap::new();
         for answer in answers {
@@ -42,7 +50,10 @@ impl Snapshot {
             .ok_or(FactError::NoSuchUser(asker.user_id))?;
         // Counts and sums always answer one row.
         let granted_ever = number(&take(Slot::GrantedEver)).unwrap_or(0);
-        let granted_in_period = number(&take(Slot::GrantedInPeriod)).unwrap_or(0);
+        let granted_places = take(Slot::GrantedPlaces)
+            .into_iter()
+            .filter_map(|answer| u32::try_from(answer.number?).ok())
+            .collect();
         let stock = take(Slot::Stock)
             .into_iter()
             .filter_map(|answer| Some((answer.id?, answer.number?)))
@@ -61,7 +72,7 @@ impl Snapshot {
             disabled,
             granted_ever,
             period: asker.period.key(asker.now, asker.zone),
-            granted_in_period,
+            granted_places,
             stock,
         })
     }

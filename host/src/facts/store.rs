@@ -21,7 +21,7 @@ pub(super) enum Slot {
     Query(usize),
     User,
     GrantedEver,
-    GrantedInPeriod,
+    GrantedPlaces,
     Stock,
 }
 
@@ -32,7 +32,7 @@ impl Slot {
             Self::Query(index) => i64::try_from(index).unwrap_or(i64::MAX),
             Self::User => -1,
             Self::GrantedEver => -2,
-            Self::GrantedInPeriod => -3,
+            Self::GrantedPlaces => -3,
             Self::Stock => -4,
         }
     }
@@ -55,8 +55,8 @@ const ALWAYS: &str = "\
         FROM users WHERE id = $1 \
     UNION ALL SELECT -2, COUNT(*), NULL, NULL FROM reward_requests \
         WHERE event_id = $3 AND user_id = $1 AND status = 'GRANTED' AND received_at <= $2 \
-    UNION ALL SELECT -3, COUNT(*), NULL, NULL FROM reward_requests \
-        WHERE event_id = $3 AND user_id = $1 AND status = 'GRANTED' AND period = $4 AND received_at <= $2 \
+    UNION ALL SELECT -3, sequence, NULL, NULL FROM reward_requests \
+        WHERE event_id = $3 AND user_id = $1 AND status = 'GRANTED' AND period = $4 \
     UNION ALL SELECT -4, s.remaining, NULL, s.reward_id \
         FROM event_rewards e JOIN reward_stock s ON s.reward_id = e.reward_id WHERE e.event_id = $3";
 

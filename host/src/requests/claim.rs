@@ -25,8 +25,11 @@ const TRIES: u32 = 8;
 #[derive(Debug)]
 pub enum Claimed {
     Decided(Box<RewardRequest>),
-    /// The very answer that the first claim under this Idempotency-Key got, as JSON.
-    Replayed(String),
+    /// The very answer that the first claim under this Idempotency-Key got, as JSON, and the request it made.
+    Replayed {
+        request_id: Uuid,
+        answer: String,
+    },
 }
 
 /// How settling ended.
@@ -52,6 +55,13 @@ pub(super) struct Case {
     pub place: Place,
 }
 
+impl Case {
+    /// Grants the user has in the period.
+    pub(super) fn granted(&self) -> u32 {
+        u32::try_from(self.snapshot.granted_places.len()).unwrap_or(u32::MAX)
+    }
+}
+
 impl RequestService {
     /// Decides a claim and settles it. What is answered was committed.
     pub async fn claim(
@@ -68,8 +78,8 @@ impl RequestService {
             key,
         };
         for attempt in 0..TRIES {
-            if let Some(answer) = self.kept_answer(&claim).await? {
-                return Ok(Claimed::Replayed(answer));
+            if let Some(replayed) = self.replayed(&claim).await? {
+                return Ok(replayed);
             }
             match self.attempt(&claim).await {
                 Ok(Settled::Committed(request)) => {
@@ -81,9 +91,9 @@ impl RequestService {
                     tokio::time::sleep(self.jitter(attempt)).await;
                 }
                 Err(error @ RequestError::AlreadyGranted { .. }) => {
-                    // The grant may be that of a twin under the same key, committed a moment ago.
-                    if let Some(answer) = self.kept_answer(&claim).await? {
-                        return Ok(Claimed::Replayed(answer));
+                    // Perhaps to a claim under the same key that was committed since we looked.
+                    if let Some(replayed) = self.replayed(&claim).await? {
+                        return Ok(replayed);
                     }
                     metrics::counter!("meed_claims_total", "outcome" => "ALREADY_GRANTED").increment(1);
                     return Err(error);
@@ -97,7 +107,7 @@ impl RequestService {
     async fn attempt(&self, claim: &Claim<'_>) -> Result<Settled, RequestError> {
         let offer = self.events.recent(claim.event_id).await?;
         let case = self.case(&offer, claim.user_id, claim.received_at).await?;
-        if case.place.sequence > offer.event.recurrence.count {
+        if case.granted() >= offer.event.recurrence.count {
             return Err(self.already_granted(claim, &offer, &case).await?);
         }
         let verdict = self
@@ -121,12 +131,9 @@ impl RequestService {
         if snapshot.disabled {
             return Err(RequestError::Disabled);
         }
-        let sequence = u32::try_from(snapshot.granted_in_period)
-            .unwrap_or(u32::MAX)
-            .saturating_add(1);
         let place = Place {
             period: snapshot.period.clone(),
-            sequence,
+            sequence: snapshot.free_place(),
         };
         Ok(Case { snapshot, place })
     }
@@ -276,12 +283,15 @@ impl RequestService {
         Ok(store::keep_answer(tx, answer).await?)
     }
 
-    async fn kept_answer(&self, claim: &Claim<'_>) -> Result<Option<String>, RequestError> {
+    async fn replayed(&self, claim: &Claim<'_>) -> Result<Option<Claimed>, RequestError> {
         let Some(key) = claim.key else { return Ok(None) };
         let kept = store::kept_answer(&self.db, claim.user_id, key.as_str().to_owned()).await?;
         match kept.filter(|kept| kept.expires_at > claim.received_at) {
             None => Ok(None),
-            Some(kept) if kept.fingerprint == fingerprint(claim.event_id) => Ok(Some(kept.response)),
+            Some(kept) if kept.fingerprint == fingerprint(claim.event_id) => Ok(Some(Claimed::Replayed {
+                request_id: kept.request_id,
+                answer: kept.response,
+            })),
             Some(_) => Err(RequestError::KeyReused(key.as_str().to_owned())),
         }
     }

@@ -121,17 +121,22 @@ async fn make_claim(
         .map_err(Problem::internal)??;
     Ok(match claimed {
         Claimed::Decided(request) => {
-            let location = [(header::LOCATION, format!("/reward-requests/{}", request.id))];
+            let location = [(header::LOCATION, path_of(request.id))];
             (StatusCode::CREATED, location, axum::Json(request)).into_response()
         }
-        Claimed::Replayed(answer) => {
+        Claimed::Replayed { request_id, answer } => {
             let headers = [
-                (header::CONTENT_TYPE, "application/json"),
-                (IDEMPOTENT_REPLAYED, "true"),
+                (header::LOCATION, path_of(request_id)),
+                (header::CONTENT_TYPE, "application/json".to_owned()),
+                (IDEMPOTENT_REPLAYED, "true".to_owned()),
             ];
             (StatusCode::CREATED, headers, answer).into_response()
         }
     })
+}
+
+fn path_of(id: Uuid) -> String {
+    format!("/reward-requests/{id}")
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {

@@ -120,7 +120,7 @@ impl RequestService {
         let offer = self.events.recent(event_id).await?;
         let case = self.case(&offer, user_id, now).await?;
         let recurrence = offer.event.recurrence;
-        let granted = case.place.sequence - 1;
+        let granted = case.granted();
         let verdict = self.decide(&offer, &case, user_id, now, Purpose::Preview).await?;
         let mut progress = EventProgress {
             event_id,

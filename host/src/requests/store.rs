@@ -53,6 +53,7 @@ row! {
     #[derive(Clone, Debug)]
     pub(super) struct IdempotencyRow {
         pub fingerprint: Vec<u8>,
+        pub request_id: Uuid,
         pub response: String,
         pub expires_at: Instant,
     }
@@ -173,7 +174,8 @@ pub(super) async fn keep_answer(tx: &mut Tx, answer: KeptAnswer) -> Result<bool>
 }
 
 pub(super) async fn kept_answer(db: &Db, user_id: Uuid, key: String) -> Result<Option<IdempotencyRow>> {
-    const SQL: &str = "SELECT fingerprint, response, expires_at FROM idempotency_keys WHERE user_id = $1 AND key = $2";
+    const SQL: &str = "SELECT fingerprint, request_id, response, expires_at FROM idempotency_keys \
+        WHERE user_id = $1 AND key = $2";
     db.query(SQL).bind(user_id).bind(key).fetch_optional(db).await
 }
 

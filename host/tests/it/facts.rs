@@ -296,9 +296,9 @@ on_both_engines! {
         let limited = app.app.rewards.create(reward.clone(), admin).await.expect("a reward").id;
         let unlimited = app.app.rewards.create(NewReward { stock: None, ..reward }, admin).await.expect("a reward").id;
         let event_id = app.insert_event(admin, &[unlimited, limited]).await;
-        app.insert_request(event_id, user, "GRANTED", "2026-02-28", at("2026-02-28T10:00:00Z")).await;
-        app.insert_request(event_id, user, "GRANTED", "2026-03-01", at("2026-03-01T10:00:00Z")).await;
-        app.insert_request(event_id, user, "REJECTED", "2026-03-01", at("2026-03-01T10:00:00Z")).await;
+        app.insert_request(event_id, user, "GRANTED", ("2026-02-28", 1), at("2026-02-28T10:00:00Z")).await;
+        app.insert_request(event_id, user, "GRANTED", ("2026-03-01", 1), at("2026-03-01T10:00:00Z")).await;
+        app.insert_request(event_id, user, "REJECTED", ("2026-03-01", 1), at("2026-03-01T10:00:00Z")).await;
         app.set_attribute(user, "level", Some("12"), at("2026-02-01T00:00:00Z")).await;
         record(&app, &[
             purchase(user, at("2026-02-26T16:00:00Z"), Some(-300)),
@@ -345,7 +345,7 @@ on_both_engines! {
             disabled: false,
             granted_ever: 2,
             period: "2026-03-01".to_owned(),
-            granted_in_period: 1,
+            granted_places: [1].into(),
             stock: BTreeMap::from([(limited, 7)]),
         });
     }
@@ -404,28 +404,30 @@ on_both_engines! {
         let event_id = app.insert_event(user, &[]).await;
         let other_event = app.insert_event(user, &[]).await;
         for (event, who, status, period, received) in [
-            (event_id, user, "GRANTED", "2026-W08", "2026-02-20T00:00:00Z"),
-            (event_id, user, "GRANTED", "2026-W09", "2026-02-24T00:00:00Z"),
-            (event_id, user, "GRANTED", "2026-W09", "2026-02-25T00:00:00Z"),
-            (event_id, user, "GRANTED", "2026-W09", "2026-02-28T00:00:00Z"),
-            (event_id, user, "REVERSED", "2026-W09", "2026-02-24T00:00:01Z"),
-            (event_id, user, "FAILED", "2026-W09", "2026-02-24T00:00:02Z"),
-            (event_id, other, "GRANTED", "2026-W09", "2026-02-24T00:00:00Z"),
-            (other_event, user, "GRANTED", "2026-W09", "2026-02-24T00:00:00Z"),
+            (event_id, user, "GRANTED", ("2026-W08", 1), "2026-02-20T00:00:00Z"),
+            (event_id, user, "GRANTED", ("2026-W09", 1), "2026-02-24T00:00:00Z"),
+            (event_id, user, "GRANTED", ("2026-W09", 3), "2026-02-25T00:00:00Z"),
+            (event_id, user, "GRANTED", ("2026-W09", 4), "2026-02-28T00:00:00Z"),
+            (event_id, user, "REVERSED", ("2026-W09", 2), "2026-02-24T00:00:01Z"),
+            (event_id, user, "FAILED", ("2026-W09", 2), "2026-02-24T00:00:02Z"),
+            (event_id, other, "GRANTED", ("2026-W09", 1), "2026-02-24T00:00:00Z"),
+            (other_event, user, "GRANTED", ("2026-W09", 1), "2026-02-24T00:00:00Z"),
         ] {
             app.insert_request(event, who, status, period, at(received)).await;
         }
         let utc = zone("UTC");
         let weekly = |now| Asker { event_id, period: Period::Weekly, ..asker(user, &utc, at(now)) };
-        for (now, ever, in_period) in [
-            ("2026-02-19T00:00:00Z", 0, 0),
-            ("2026-02-23T00:00:00Z", 1, 0),
-            ("2026-02-25T00:00:00Z", 3, 2),
-            ("2026-03-01T23:59:59Z", 4, 3),
-            ("2026-03-02T00:00:00Z", 4, 0),
+        // Facts are as of an instant; the places that are taken are so whenever one asks.
+        for (now, ever, places, free) in [
+            ("2026-02-19T00:00:00Z", 0, vec![1], 2),
+            ("2026-02-23T00:00:00Z", 1, vec![1, 3, 4], 2),
+            ("2026-02-25T00:00:00Z", 3, vec![1, 3, 4], 2),
+            ("2026-03-01T23:59:59Z", 4, vec![1, 3, 4], 2),
+            ("2026-03-02T00:00:00Z", 4, vec![], 1),
         ] {
             let snapshot = ask(&app, &weekly(now), vec![Query::Grants]).await.expect("a snapshot");
-            assert_eq!((snapshot.granted_ever, snapshot.granted_in_period), (ever, in_period), "{now}");
+            assert_eq!((snapshot.granted_ever, snapshot.free_place()), (ever, free), "{now}");
+            assert_eq!(snapshot.granted_places, places.into_iter().collect(), "{now}");
             assert_eq!(snapshot.facts, [Fact::Integer(ever)]);
         }
     }

@@ -19,6 +19,8 @@ mod events;
 mod facts;
 mod house;
 mod plugins;
+mod receipts;
+mod reward_requests;
 mod rewards;
 mod sandbox;
 mod users;

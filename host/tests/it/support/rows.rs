@@ -85,7 +85,14 @@ impl TestApp {
         id
     }
 
-    pub async fn insert_request(&self, event_id: Uuid, user_id: Uuid, status: &str, period: &str, received: Instant) {
+    pub async fn insert_request(
+        &self,
+        event_id: Uuid,
+        user_id: Uuid,
+        status: &str,
+        (period, sequence): (&str, i64),
+        received: Instant,
+    ) {
         const SQL: &str = "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, \
             period, sequence, reasons, progress, received_at, decided_at, receipt, receipt_key_id, receipt_signature) \
             VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $8, $9, $9, '', '', $10)";
@@ -98,7 +105,7 @@ impl TestApp {
             .bind(event_id.to_string())
             .bind(status.to_owned())
             .bind(period.to_owned())
-            .bind(received.as_millis())
+            .bind(sequence)
             .bind(Json(json!([])))
             .bind(received)
             .bind(Vec::<u8>::new())

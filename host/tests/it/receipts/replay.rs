@@ -1,0 +1,125 @@
+//! Running a decision again from its receipt
+
+use meed_host::auth::Role;
+use meed_host::requests::{Replay, ReplayError, SignedReceipt, replay};
+use meed_host::sandbox::Digest;
+use serde_json::{Value, json};
+
+use super::{receipt_of, signed};
+use crate::guests::{Condition, ENDLESS};
+use crate::support::{TestApp, bundled, guest, on_both_engines, padded, text};
+
+async fn replayed(app: &TestApp, receipt: &Value, module: Option<Vec<u8>>) -> Result<Replay, ReplayError> {
+    replay(&app.app.sandbox, &signed(receipt), module, None).await
+}
+
+async fn assert_match(app: &TestApp, receipt: &Value, module: Vec<u8>) {
+    let fuel = receipt["receipt"]["evaluation"]["fuel"].as_u64().expect("fuel");
+    let replay = replayed(app, receipt, Some(module)).await.expect("a verdict");
+    assert_eq!(replay, Replay::Match { fuel });
+}
+
+on_both_engines! {
+    async fn every_bundled_condition_matches(app: TestApp) {
+        let reward = app.reward(json!({"type": "ITEM"})).await;
+        let user = app.user(Role::User).await;
+        let cases = [
+            ("REJECTED", "login-streak", json!({"days": 7})),
+            ("GRANTED", "login-streak", json!({"days": 1})),
+            ("REJECTED", "invite-count", json!({"count": 1})),
+            ("GRANTED", "activity-count", json!({"kind": "auth.login", "count": 1})),
+            ("REJECTED", "activity-count", json!({"kind": "shop.purchase", "sum": 5, "where": {"shop": "ä\n\u{1f381}"}})),
+            ("REJECTED", "user-attributes", json!({"minLevel": 10, "region": "KR"})),
+            ("GRANTED", "first-come", json!({})),
+            ("GRANTED", "lucky-draw", json!({"weights": {text(&reward, "id"): 1}})),
+        ];
+        for (status, plugin, params) in cases {
+            let event = app.event(plugin, params, json!({"rewardIds": [reward["id"]], "timeZone": "Asia/Seoul"})).await;
+            let receipt = receipt_of(&app, &user, &event).await;
+            assert_eq!(text(&receipt["receipt"], "status"), status, "{plugin}");
+            assert_match(&app, &receipt, bundled(plugin)).await;
+        }
+    }
+
+    async fn it_needs_nothing_but_the_file_and_the_module(app: TestApp) {
+        let event = app.event("login-streak", json!({"days": 7}), json!({})).await;
+        let user = app.user(Role::User).await;
+        let receipt = receipt_of(&app, &user, &event).await;
+        app.app.db.close().await;
+        app.at("2031-01-01T00:00:00Z");
+        // As a file that someone indented.
+        let file = serde_json::to_string_pretty(&receipt).expect("JSON");
+        let signed: SignedReceipt = serde_json::from_str(&file).expect("a receipt");
+        let replay = replay(&app.app.sandbox, &signed, Some(bundled("login-streak")), None).await.expect("a verdict");
+        assert!(matches!(replay, Replay::Match { .. }), "{replay:?}");
+    }
+
+    async fn a_failure_by_fuel_matches(app: TestApp) {
+        let user = app.user(Role::User).await;
+        for (name, evaluate, code) in [("endless", ENDLESS, "out-of-fuel"), ("trapping", "(unreachable)", "trap")] {
+            let module = Condition { evaluate, ..guest(name) }.module();
+            let plugin = app.install(module.clone()).await;
+            let event = app.event_on(&plugin, json!({}), json!({})).await;
+            let receipt = receipt_of(&app, &user, &event).await;
+            let outcome = &receipt["receipt"]["evaluation"]["outcome"];
+            assert_eq!(outcome, &json!({"failure": {"code": code, "deterministic": true}}));
+            assert_match(&app, &receipt, module).await;
+        }
+    }
+
+    async fn what_depends_on_the_machine_is_not_replayable(app: TestApp) {
+        let deep = "(call $deep)";
+        let module = Condition { items: "(func $deep (call $deep))".to_owned(), evaluate: deep, ..guest("deep") }.module();
+        let plugin = app.install(module.clone()).await;
+        let event = app.event_on(&plugin, json!({}), json!({})).await;
+        let user = app.user(Role::User).await;
+        let receipt = receipt_of(&app, &user, &event).await;
+        assert_eq!(receipt["receipt"]["evaluation"]["outcome"]["failure"]["deterministic"], false);
+        let replay = replayed(&app, &receipt, Some(module)).await.expect("a verdict");
+        assert!(matches!(&replay, Replay::NotReplayable(why) if why.contains("stack-overflow")), "{replay:?}");
+    }
+
+    async fn the_hosts_own_answers_need_no_run(app: TestApp) {
+        let ended = app.event("first-come", json!({}), json!({"endDate": "2026-03-01T12:00:00Z"})).await;
+        let disabled = app.event("login-streak", json!({"days": 1}), json!({})).await;
+        app.set_plugin("login-streak", disabled["condition"]["version"].as_str().expect("a version"), "DISABLED").await;
+        let user = app.user(Role::User).await;
+        for event in [ended, disabled] {
+            let receipt = receipt_of(&app, &user, &event).await;
+            assert_eq!(receipt["receipt"]["evaluation"], Value::Null);
+            assert_eq!(replayed(&app, &receipt, None).await.expect("a verdict"), Replay::NothingToRun);
+        }
+    }
+
+    async fn only_the_very_module_will_do(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({})).await;
+        let user = app.user(Role::User).await;
+        let receipt = receipt_of(&app, &user, &event).await;
+        let needed = text(&event["condition"], "digest").to_owned();
+        let missing = replayed(&app, &receipt, None).await.expect_err("no module");
+        assert!(missing.to_string().contains(&needed), "{missing}");
+        let other = padded(bundled("first-come"), "not the same");
+        let passed = Digest::of(&other).to_string();
+        let error = replayed(&app, &receipt, Some(other)).await.expect_err("another module");
+        assert!(matches!(error, ReplayError::OtherPlugin { .. }), "{error:?}");
+        assert!(error.to_string().contains(&needed) && error.to_string().contains(&passed), "{error}");
+    }
+
+    async fn only_trusted_keys_will_do(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({})).await;
+        let user = app.user(Role::User).await;
+        let receipt = signed(&receipt_of(&app, &user, &event).await);
+        let module = || Some(bundled("first-come"));
+        let jwks = async |path: &str| {
+            let reply = app.get(path).send().await;
+            meed_host::keys::PublicKey::of_jwks(&String::from_utf8(reply.bytes).expect("text")).expect("keys")
+        };
+        let receipt_keys = jwks("/.well-known/receipt-keys.json").await;
+        let replayed = replay(&app.app.sandbox, &receipt, module(), Some(&receipt_keys)).await.expect("a verdict");
+        assert!(matches!(replayed, Replay::Match { .. }), "{replayed:?}");
+        for keys in [jwks("/.well-known/jwks.json").await, Vec::new()] {
+            let error = replay(&app.app.sandbox, &receipt, module(), Some(&keys)).await.expect_err("not trusted");
+            assert!(error.to_string().contains("signature"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `Idempotency-Key`
+
+use meed_host::auth::Role;
+use serde_json::{Value, json};
+
+use crate::guests::Condition;
+use crate::support::{Reply, TestApp, bundled, guest, on_both_engines, text};
+
+async fn claim(app: &TestApp, token: &str, event: &Value, key: &str) -> Reply {
+    app.claim(token, event).header("idempotency-key", key).send().await
+}
+
+const ROWS: &str = "SELECT COUNT(*) FROM reward_requests";
+
+on_both_engines! {
+    async fn a_repeat_is_answered_with_the_same_bytes(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({})).await;
+        let user = app.user(Role::User).await;
+        let first = claim(&app, &user.token, &event, "k-1").await;
+        assert_eq!((first.status.as_u16(), first.header("idempotent-replayed")), (201, ""));
+        app.at("2026-03-01T12:09:00Z");
+        for path in ["/reward-requests", "/events/requests"] {
+            let call = app.post(path).bearer(&user.token).header("idempotency-key", "k-1");
+            let again = call.json(&json!({"eventId": event["id"]})).send().await;
+            assert_eq!((again.status, &again.bytes), (first.status, &first.bytes));
+            assert_eq!(again.header("idempotent-replayed"), "true");
+            for header in ["content-type", "location"] {
+                assert_eq!(again.header(header), first.header(header), "{header}");
+            }
+        }
+        // Without the key, or with another one, it is a second claim.
+        app.claim(&user.token, &event).send().await.expect_problem(409, "already-granted");
+        claim(&app, &user.token, &event, "k-2").await.expect_problem(409, "already-granted");
+        assert_eq!(app.count(ROWS).await, 1);
+    }
+
+    async fn a_rejection_is_repeated_until_the_key_expires(app: TestApp) {
+        let event = app.event("login-streak", json!({"days": 2}), json!({})).await;
+        let user = app.user(Role::User).await;
+        let first = claim(&app, &user.token, &event, "daily").await;
+        assert_eq!(first.json["status"], "REJECTED");
+        app.at("2026-03-02T12:00:00Z");
+        app.log_in(&user).await;
+        app.at("2026-03-04T11:59:59.999Z");
+        let token = app.log_in(&user).await;
+        assert_eq!(claim(&app, &token, &event, "daily").await.bytes, first.bytes);
+        assert_eq!(app.app.requests.sweep().await.expect("a sweep"), 0);
+
+        app.at("2026-03-04T12:00:00Z");
+        let token = app.log_in(&user).await;
+        let anew = claim(&app, &token, &event, "daily").await;
+        assert_eq!(anew.header("idempotent-replayed"), "");
+        assert_ne!(anew.json["id"], first.json["id"]);
+        assert_eq!(claim(&app, &token, &event, "daily").await.bytes, anew.bytes);
+        assert_eq!(app.count(ROWS).await, 2);
+        app.at("2026-03-07T12:00:00Z");
+        assert_eq!(app.app.requests.sweep().await.expect("a sweep"), 1);
+    }
+
+    async fn a_key_belongs_to_one_claim_of_one_user(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({})).await;
+        let other = app.event("first-come", json!({}), json!({})).await;
+        let (ada, bob) = (app.user(Role::User).await, app.user(Role::User).await);
+        let granted = claim(&app, &ada.token, &event, "k").await.expect(201);
+        claim(&app, &ada.token, &other, "k").await.expect_problem(422, "idempotency-key-reused");
+        let reply = claim(&app, &bob.token, &other, "k").await;
+        assert_eq!(reply.header("idempotent-replayed"), "");
+        let request = reply.expect(201);
+        assert_eq!((text(&request, "status"), &request["eventId"]), ("GRANTED", &other["id"]));
+        assert_ne!(request["id"], granted["id"]);
+    }
+
+    async fn a_key_is_1_to_255_visible_ascii_characters(app: TestApp) {
+        let event = app.event("login-streak", json!({"days": 9}), json!({})).await;
+        let user = app.user(Role::User).await;
+        let longest = "~".repeat(255);
+        for key in ["!", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77", longest.as_str()] {
+            claim(&app, &user.token, &event, key).await.expect(201);
+        }
+        let too_long = "k".repeat(256);
+        for key in ["", "two words", "tab\there", "clé", too_long.as_str()] {
+            claim(&app, &user.token, &event, key).await.expect_problem(400, "invalid-parameter");
+        }
+        let two = app.claim(&user.token, &event).header("idempotency-key", "a").header("idempotency-key", "b");
+        two.send().await.expect_problem(400, "invalid-parameter");
+        assert_eq!(app.count(ROWS).await, 3);
+    }
+
+    async fn a_failure_is_not_kept(app: TestApp) {
+        let plugin = app.install(Condition { evaluate: "(unreachable)", ..guest("trapping") }.module()).await;
+        let event = app.event_on(&plugin, json!({}), json!({})).await;
+        let user = app.user(Role::User).await;
+        let failed = claim(&app, &user.token, &event, "k").await.expect(201);
+        assert_eq!(text(&failed, "status"), "FAILED");
+        let works = app.install(bundled("first-come")).await;
+        let condition = json!({"plugin": works.name, "version": works.version, "params": {}});
+        app.change_event(&event, json!({"condition": condition})).await.expect(200);
+        let granted = claim(&app, &user.token, &event, "k").await;
+        assert_eq!(granted.json["status"], "GRANTED");
+        assert_eq!(claim(&app, &user.token, &event, "k").await.bytes, granted.bytes);
+    }
+
+    async fn of_16_parallel_claims_under_one_key_one_is_made(app: TestApp) {
+        let replica = app.replica(&[]);
+        for (plugin, params, status) in [("first-come", json!({}), "GRANTED"), ("login-streak", json!({"days": 9}), "REJECTED")] {
+            let event = app.event(plugin, params, json!({"recurrence": {"period": "DAILY", "count": 5}})).await;
+            let user = app.user(Role::User).await;
+            let claims: Vec<_> = (0..16)
+                .map(|number| {
+                    let process = if number % 2 == 0 { &app } else { &replica };
+                    tokio::spawn(process.claim(&user.token, &event).header("idempotency-key", "k").send())
+                })
+                .collect();
+            let mut replies = Vec::new();
+            for claim in claims {
+                replies.push(claim.await.expect("an answer"));
+            }
+            assert!(replies.iter().all(|reply| reply.status == 201 && reply.bytes == replies[0].bytes), "{replies:#?}");
+            assert_eq!(replies[0].json["status"], status);
+            let new = replies.iter().filter(|reply| reply.header("idempotent-replayed").is_empty()).count();
+            assert_eq!(new, 1);
+            let path = format!("/reward-requests?eventId={}", text(&event, "id"));
+            assert_eq!(app.read(&path).await["items"].as_array().map(Vec::len), Some(1));
+        }
+    }
+
+    async fn parallel_repeats_of_the_only_grant_are_no_second_claims(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({})).await;
+        for _ in 0..4 {
+            let user = app.user(Role::User).await;
+            let claims: Vec<_> = (0..16)
+                .map(|_| tokio::spawn(app.claim(&user.token, &event).header("idempotency-key", "k").send()))
+                .collect();
+            let mut ids = std::collections::HashSet::new();
+            for claim in claims {
+                let granted = claim.await.expect("an answer").expect(201);
+                ids.insert(text(&granted, "id").to_owned());
+            }
+            assert_eq!(ids.len(), 1);
+        }
+    }
+}
