@@ -88,7 +88,7 @@ on_both_engines! {
         let old = receipt_of(&app, &ada, &event).await;
         app.at("2026-03-01T12:05:00Z");
         meed_host::cli::keys::generate(&app.keys_directory(), &app.clock, false).expect("new keys");
-        let restarted = app.replica(&[]).await;
+        let restarted = app.replica(&[]);
         let new = receipt_of(&restarted, &bob, &event).await;
         assert_ne!(old["signature"]["keyId"], new["signature"]["keyId"]);
         let jwks = restarted.get("/.well-known/receipt-keys.json").send().await;

@@ -11,7 +11,7 @@ mod recurrence;
 use meed_host::auth::Role;
 use serde_json::{Value, json};
 
-use crate::support::{TestApp, each, on_both_engines, text};
+use crate::support::{each, on_both_engines, text};
 
 on_both_engines! {
     async fn a_user_is_rejected_acts_and_is_granted_once(app: TestApp) {

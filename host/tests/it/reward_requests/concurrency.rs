@@ -25,7 +25,7 @@ async fn statuses(claims: Vec<tokio::task::JoinHandle<Reply>>) -> Vec<Value> {
 
 on_both_engines! {
     async fn of_64_parallel_claims_of_one_user_one_is_granted(app: TestApp) {
-        let replica = app.replica(&[]).await;
+        let replica = app.replica(&[]);
         let reward = app.reward(json!({"type": "ITEM", "stock": 1000})).await;
         let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
         let user = app.user(Role::User).await;
@@ -66,7 +66,7 @@ on_both_engines! {
     }
 
     async fn of_200_users_50_get_a_stock_of_50(app: TestApp) {
-        let replica = app.replica(&[]).await;
+        let replica = app.replica(&[]);
         let reward = app.reward(json!({"type": "ITEM", "stock": 50})).await;
         let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
         let users = app.crowd(200).await;
@@ -100,7 +100,7 @@ on_both_engines! {
     }
 
     async fn after_a_pause_was_acknowledged_no_grant_appears(app: TestApp) {
-        let replica = app.replica(&[]).await;
+        let replica = app.replica(&[]);
         let event = app.event("first-come", json!({}), json!({})).await;
         let users = app.crowd(120).await;
         // So that the pause falls among the claims: the replica's memory holds the event.

@@ -4,7 +4,7 @@ use meed_host::auth::Role;
 use serde_json::json;
 
 use crate::guests::{Condition, ENDLESS};
-use crate::support::{TestApp, bundled, guest, on_both_engines, text};
+use crate::support::{bundled, guest, on_both_engines, text};
 
 on_both_engines! {
     async fn a_plugin_that_fails_is_no_verdict_on_the_user(app: TestApp) {

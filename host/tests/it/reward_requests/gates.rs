@@ -66,7 +66,7 @@ on_both_engines! {
     }
 
     async fn another_process_sees_the_pause_at_once(app: TestApp) {
-        let replica = app.replica(&[]).await;
+        let replica = app.replica(&[]);
         let event = app.event("first-come", json!({}), json!({})).await;
         assert_granted(&replica, "2026-03-01T12:00:00Z", &event).await;
         app.change_event(&event, json!({"isActive": false})).await.expect(200);

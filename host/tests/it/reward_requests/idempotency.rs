@@ -101,7 +101,7 @@ on_both_engines! {
     }
 
     async fn of_16_parallel_claims_under_one_key_one_is_made(app: TestApp) {
-        let replica = app.replica(&[]).await;
+        let replica = app.replica(&[]);
         for (plugin, params, status) in [("first-come", json!({}), "GRANTED"), ("login-streak", json!({"days": 9}), "REJECTED")] {
             let event = app.event(plugin, params, json!({"recurrence": {"period": "DAILY", "count": 5}})).await;
             let user = app.user(Role::User).await;

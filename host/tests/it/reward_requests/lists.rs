@@ -3,7 +3,7 @@
 use meed_host::auth::Role;
 use serde_json::json;
 
-use crate::support::{TestApp, each, on_both_engines, text};
+use crate::support::{each, on_both_engines, text};
 
 on_both_engines! {
     async fn operators_and_auditors_see_all_and_filter_them(app: TestApp) {
