@@ -14,6 +14,19 @@ use crate::sandbox::Digest;
 /// An event as an operator writes it.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({
+    "title": "7-day login streak",
+    "description": "Log in seven days in a row.",
+    "startDate": "2026-03-01T00:00:00Z",
+    "endDate": "2026-04-01T00:00:00Z",
+    "isActive": true,
+    "tags": ["spring"],
+    "rewardIds": ["0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"],
+    "timeZone": "Asia/Seoul",
+    "condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": 7}},
+    "recurrence": {"period": "ONCE", "count": 1},
+    "maxQuantity": 1,
+}))]
 pub struct NewEvent {
     #[garde(length(chars, min = 1, max = 200))]
     #[schema(example = "7-day login streak", min_length = 1, max_length = 200)]
@@ -72,7 +85,7 @@ pub struct NewCondition {
     /// What the plugin's schema asks for
     #[garde(skip)]
     #[serde(default = "no_params")]
-    #[schema(value_type = Object, example = json!({"days": 7}))]
+    #[schema(value_type = Object)]
     pub params: Value,
 }
 
@@ -144,7 +157,7 @@ pub struct Condition {
     pub version: String,
     #[schema(value_type = String)]
     pub digest: Digest,
-    #[schema(value_type = Object, example = json!({"days": 7}))]
+    #[schema(value_type = Object)]
     pub params: Value,
 }
 

@@ -17,16 +17,21 @@ use crate::facts::{self, Asker, FactError, Period, Zone};
 /// What to run a plugin with. Either `userId` or `facts` must be there.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({
+    "params": {"days": 7},
+    "facts": [{"days": {"current": 5, "longest": 5, "lastDay": "2026-03-01"}}],
+    "asOf": "2026-03-01T09:30:00Z",
+    "timeZone": "Asia/Seoul",
+}))]
 pub struct SimulationRequest {
     #[garde(skip)]
-    #[schema(value_type = Object, example = json!({"days": 7}))]
+    #[schema(value_type = Object)]
     pub params: Value,
     /// Gather the facts of this user
     #[garde(skip)]
     pub user_id: Option<Uuid>,
     /// Facts in the order of the plan's queries, instead of a user's
     #[garde(length(max = 64))]
-    #[schema(example = json!([{"days": {"current": 5, "longest": 5, "lastDay": "2026-03-01"}}]))]
     pub facts: Option<Vec<Fact>>,
     /// The decision's `now`; the present unless said
     #[garde(skip)]

@@ -117,14 +117,13 @@ on_both_engines! {
         }
     }
 
-    async fn a_lie_about_the_place_is_found(app: TestApp) {
+    async fn what_a_re_run_cannot_see_is_signed(app: TestApp) {
         let receipt = genuine(&app).await;
         for (pointer, value) in [
             ("/receipt/evaluation/limits/fuel", json!(2_000_000)),
             ("/receipt/evaluation/context/local/hour", json!(23)),
             ("/receipt/period", json!("2026-03-01")),
         ] {
-            // What the re-run cannot see rests on the signature alone.
             let unsigned = told(&app, &change(&receipt, pointer, value)).await;
             assert!(unsigned.starts_with("the receipt's digest is"), "{pointer}: {unsigned}");
         }
