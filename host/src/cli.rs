@@ -15,6 +15,8 @@ mod replay;
 mod serve;
 pub mod user;
 
+use std::io::IsTerminal as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -76,9 +78,9 @@ enum Command {
     Openapi,
     /// Ask a running server whether it is ready
     Healthcheck {
-        /// Address of the API
-        #[arg(default_value = "127.0.0.1:3000", value_name = "ADDRESS")]
-        address: String,
+        /// Where it listens; http.listen unless said
+        #[arg(value_name = "ADDRESS")]
+        address: Option<String>,
     },
 }
 
@@ -155,7 +157,11 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
         Command::Openapi => println!("{}", runtime.block_on(openapi::document())?),
         Command::Healthcheck { address } => {
-            runtime.block_on(serve::healthcheck(address))?;
+            let address = match address {
+                Some(address) => address.clone(),
+                None => load(None)?.http.listen.to_string(),
+            };
+            runtime.block_on(serve::healthcheck(&address))?;
             println!("ready");
         }
     }
@@ -186,7 +192,12 @@ async fn connect(config: &Config) -> anyhow::Result<Db> {
         .strip_prefix("sqlite:")
         .and_then(|path| std::path::Path::new(path).parent())
     {
-        std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+        // It will hold password hashes and the secrets of draws: for the owner alone.
+        let mut private = std::fs::DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        private
+            .create(directory)
+            .with_context(|| format!("create {}", directory.display()))?;
     }
     // The URL may hold a password, so the error does not repeat it.
     Db::connect(url, config.database.max_connections)
@@ -201,8 +212,8 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match config.log.format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
     }
     Ok(())
 }

@@ -46,16 +46,25 @@ impl DbError {
         let Some(code) = self.0.as_database_error().and_then(sqlx::error::DatabaseError::code) else {
             return false;
         };
-        // PostgreSQL: serialisation failure, deadlock, lock time-out. SQLite: busy, busy snapshot, locked.
-        matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "5" | "517" | "6")
+        // PostgreSQL: serialisation failure, deadlock, lock time-out. SQLite: busy (also in recovery, of a snapshot, by
+        // time-out), locked.
+        matches!(
+            code.as_ref(),
+            "40001" | "40P01" | "55P03" | "5" | "261" | "517" | "773" | "6" | "262"
+        )
     }
 
     /// The pool had no free connection in time, or the database cannot be reached: try again later.
     pub fn is_unavailable(&self) -> bool {
-        matches!(
-            self.0,
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)
-        )
+        match &self.0 {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
+            // PostgreSQL: cancelled, idle for too long, shutting down or starting, no connection to give, lost.
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                matches!(code.as_ref(), "57014" | "25P03" | "57P01" | "57P02" | "57P03" | "53300")
+                    || (code.len() == 5 && code.starts_with("08"))
+            }),
+            _ => false,
+        }
     }
 }
 
@@ -129,6 +138,15 @@ impl Db {
         Query::new(self.engine(), AssertSqlSafe(sql))
     }
 
+    /// Begins a `SELECT … WHERE TRUE` with conditions to come.
+    pub fn select(&self, sql: &'static str) -> Select<'_> {
+        Select {
+            db: self,
+            sql: sql.to_owned(),
+            binds: Vec::new(),
+        }
+    }
+
     /// Answers when the database does.
     pub async fn ping(&self) -> Result<()> {
         self.query("SELECT 1").fetch_one::<(i32,)>(self).await.map(|_| ())
@@ -177,6 +195,40 @@ impl Tx {
             Self::Postgres(tx) => tx.commit().await?,
         }
         Ok(())
+    }
+}
+
+/// A `SELECT` whose conditions depend on what is asked for, so that each set of filters has a plan of its own.
+pub struct Select<'a> {
+    db: &'a Db,
+    sql: String,
+    binds: Vec<Box<dyn FnOnce(Query) -> Query + Send>>,
+}
+
+impl Select<'_> {
+    /// Adds `AND` and the condition when there is a value; `$?` in it stands for the value.
+    #[must_use]
+    pub fn and<T: Bind>(mut self, condition: &'static str, value: Option<T>) -> Self {
+        if let Some(value) = value {
+            self.sql.push_str(" AND ");
+            self.push(condition, value);
+        }
+        self
+    }
+
+    /// Ends the statement, for example with `ORDER BY id DESC LIMIT $?`.
+    #[must_use]
+    pub fn end<T: Bind>(mut self, clause: &'static str, value: T) -> Query {
+        self.sql.push(' ');
+        self.push(clause, value);
+        let query = self.db.query_assembled(self.sql);
+        self.binds.into_iter().fold(query, |query, bind| bind(query))
+    }
+
+    fn push<T: Bind>(&mut self, piece: &'static str, value: T) {
+        self.binds.push(Box::new(move |query| query.bind(value)));
+        self.sql
+            .push_str(&piece.replace("$?", &format!("${}", self.binds.len())));
     }
 }
 

@@ -4,9 +4,11 @@
 
 mod model;
 mod routes;
+mod seed;
 mod service;
 mod store;
 
 pub use model::{Event, NewEvent, Recurrence};
 pub use routes::{CODES, NO_SUCH_EVENT, router};
+pub use seed::{Purpose, Secret};
 pub use service::{EventError, EventService, Offer};

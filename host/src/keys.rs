@@ -46,11 +46,11 @@ impl Purpose {
 pub enum KeyError {
     #[error("{directory} holds no {prefix}*.pem; make one with `meed keys generate`")]
     Missing { directory: PathBuf, prefix: &'static str },
-    #[error("cannot read {path}: {source}; make the keys with `meed keys generate`, or correct keys.directory")]
+    #[error("cannot read {path}; make the keys with `meed keys generate`, or correct keys.directory")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path} is not an Ed25519 private key in PKCS#8 PEM ({reason}); replace it with `meed keys generate`")]
     NotAKey { path: PathBuf, reason: String },
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}")]
     Unwritable { path: PathBuf, source: io::Error },
     #[error("the system made no random key; try again")]
     NotMade,

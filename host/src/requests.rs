@@ -14,6 +14,6 @@ mod store;
 
 pub use model::{RewardRequest, Status};
 pub use receipt::{Receipt, SignedReceipt};
-pub use replay::{Replay, ReplayError, replay};
+pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use routes::{CODES, router};
 pub use service::{IdempotencyKey, RequestError, RequestService};

@@ -15,4 +15,4 @@ pub use attributes::NewAttributes;
 pub use email::Email;
 pub use password::{Password, PasswordError, Passwords};
 pub use routes::{CODES, router};
-pub use service::{NewUser, User, UserChange, UserDetails, UserError, UserService};
+pub use service::{Filter, NewUser, User, UserChange, UserDetails, UserError, UserService};

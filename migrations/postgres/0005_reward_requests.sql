@@ -31,6 +31,8 @@ CREATE TABLE grants (
     request_id      UUID NOT NULL REFERENCES reward_requests (id),
     reward_id       UUID NOT NULL REFERENCES rewards (id),
     quantity        BIGINT NOT NULL CHECK (quantity > 0),
+    -- what the reward said then
+    reward          JSONB NOT NULL,
     granted_at      BIGINT NOT NULL,
     UNIQUE (request_id, reward_id)
 );

@@ -31,6 +31,8 @@ CREATE TABLE grants (
     request_id      BLOB NOT NULL REFERENCES reward_requests (id),
     reward_id       BLOB NOT NULL REFERENCES rewards (id),
     quantity        INTEGER NOT NULL CHECK (quantity > 0),
+    -- what the reward said then
+    reward          TEXT NOT NULL,
     granted_at      INTEGER NOT NULL,
     UNIQUE (request_id, reward_id)
 ) STRICT;

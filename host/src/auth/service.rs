@@ -43,7 +43,7 @@ pub struct NewAccount {
 }
 
 /// What a login or a refresh gives.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenPair {
     /// Send it as `Authorization: Bearer …`
@@ -57,6 +57,12 @@ pub struct TokenPair {
     /// Good for one `POST /auth/refresh`; keep it secret
     #[schema(example = "pQ4J0mXh1s0m1xq3tV7n4k2a9c8b6d5e4f3g2h1i0jk")]
     pub refresh_token: String,
+}
+
+impl std::fmt::Debug for TokenPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenPair(…)")
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -14,11 +14,14 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::db::Db;
+use crate::users::Filter;
 
 /// Beside the keys: they were made for a demo.
 const KEYS_MARK: &str = "MADE-FOR-A-DEMO";
 /// In the database: its accounts have published passwords. The value holds what the walk needs.
 const DATABASE_MARK: &str = "demo";
+/// The mark's value until the walk can be walked.
+const FILLING: &str = "filling";
 
 pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
     let clock = Clock::System;
@@ -35,14 +38,32 @@ pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
         .install_bundled(plugins)
         .await
         .with_context(|| format!("install {}", plugins.display()))?;
-    let demo = if let Some(text) = app.db.mark(DATABASE_MARK).await? {
-        serde_json::from_str(&text).context("read the demo's mark in the database")?
-    } else {
-        let demo = seed::fill(&config, &app).await?;
-        app.db
-            .set_mark(DATABASE_MARK, serde_json::to_string(&demo)?, app.clock.now())
-            .await?;
-        demo
+    let demo = match app.db.mark(DATABASE_MARK).await?.as_deref() {
+        Some(FILLING) => anyhow::bail!(
+            "an earlier demo was stopped while it filled this database; delete {} and start again",
+            config
+                .keys
+                .directory
+                .parent()
+                .unwrap_or(&config.keys.directory)
+                .display()
+        ),
+        Some(text) => serde_json::from_str(text).context("read the demo's mark in the database")?,
+        None => {
+            ensure!(
+                app.users.list(Filter::default(), None, 1).await?.is_empty(),
+                "database.url names a database with accounts in it; a demo, whose passwords are published, wants its own"
+            );
+            // Marked before the first account is made, so that nobody can take a half-filled demo for more.
+            app.db
+                .set_mark(DATABASE_MARK, FILLING.to_owned(), app.clock.now())
+                .await?;
+            let demo = seed::fill(&config, &app).await?;
+            app.db
+                .set_mark(DATABASE_MARK, serde_json::to_string(&demo)?, app.clock.now())
+                .await?;
+            demo
+        }
     };
     let plugins = plugins.to_owned();
     let admin = config.http.admin_listen;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::events::Secret;
 use crate::keys::PublicKey;
-use crate::requests::{Replay, SignedReceipt, replay};
+use crate::requests::{Replay, SignedReceipt, check_seed, replay};
 use crate::sandbox::{Sandbox, Settings};
 
 /// A whole receipt is far smaller; this only bounds what is read.
@@ -24,9 +25,13 @@ pub(super) struct Arguments {
     /// The server's receipt keys, as /.well-known/receipt-keys.json gives them, from a source you trust
     #[arg(long, value_name = "JWKS")]
     keys: Option<PathBuf>,
+    /// The secret that GET /events/{id}/seed shows once the event is over: checks the seed of the draw as well
+    #[arg(long, value_name = "HEX")]
+    seed_secret: Option<String>,
 }
 
-/// Exit code 0: MATCH, or nothing to run. 1: it differs, or cannot be verified. 2: not replayable here.
+/// Exit code 0: MATCH, or nothing to run. 1: it differs, or cannot be verified. 3: not replayable here (2 is a wrong
+/// command line).
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let size = std::fs::metadata(&arguments.receipt)
@@ -51,11 +56,26 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let outcome = replay(&sandbox, &signed, module, keys.as_deref()).await?;
 
     let receipt = &signed.receipt;
+    let seed = match &arguments.seed_secret {
+        Some(text) => check_seed(
+            &signed,
+            &Secret::from_hex(text).context("--seed-secret is not 64 hexadecimal digits")?,
+        ),
+        None => None,
+    };
     println!("receipt    {} {}", signed.digest, receipt.status);
     println!("request    {} received {}", receipt.request_id, receipt.received_at);
     println!("signature  good, key {}", signed.signature.key_id);
     if keys.is_none() {
         println!("           (the receipt's own key; pass --keys to know that it is the server's)");
+    }
+    match seed {
+        Some(Ok(())) => println!("seed       good, it is the one that the event's secret gives"),
+        Some(Err(fault)) => {
+            println!("DIFFERS\n  seed: {fault}");
+            return Ok(ExitCode::FAILURE);
+        }
+        None => {}
     }
     Ok(match outcome {
         Replay::Match { fuel } => {
@@ -83,7 +103,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Replay::NotReplayable(reason) => {
             println!("NOT REPLAYABLE HERE  {reason}");
-            ExitCode::from(2)
+            ExitCode::from(3)
         }
     })
 }

@@ -1,5 +1,6 @@
 //! The tables, as numbered files in `migrations/`, one folder per engine with the same names.
 
+use sqlx::Connection as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 use super::Db;
@@ -35,7 +36,14 @@ impl Db {
     pub async fn migrate(&self) -> std::result::Result<(), sqlx::migrate::MigrateError> {
         match self {
             Self::Sqlite { write, .. } => migrator(|step| step.sqlite).run(write).await,
-            Self::Postgres(pool) => migrator(|step| step.postgres).run(pool).await,
+            Self::Postgres(pool) => {
+                // A migration may take longer than any request may, so its connection is not one of theirs.
+                let options = pool.connect_options().as_ref().clone();
+                let options = options.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+                let mut connection = sqlx::PgConnection::connect_with(&options).await?;
+                migrator(|step| step.postgres).run(&mut connection).await?;
+                Ok(connection.close().await?)
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::seed::Secret;
 use crate::clock::Instant;
 use crate::facts::{Period, Plan};
 use crate::rewards::Reward;
@@ -144,7 +145,7 @@ pub struct Event {
     #[serde(skip)]
     pub state: Vec<u8>,
     #[serde(skip)]
-    pub secret: [u8; 32],
+    pub secret: Secret,
 }
 
 /// The condition of an event, pinned to the bytes of its plugin.

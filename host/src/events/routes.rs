@@ -10,9 +10,9 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::model::{ActiveEvent, Event, NewEvent};
-use super::service::{EventError, EventRevision, EventService};
+use super::service::{EventError, EventRevision, EventSeed, EventService};
 use super::store::Filter;
-use crate::auth::{Claimant, Operator};
+use crate::auth::{Caller, Claimant, Operator};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 use crate::plugins::{PluginError, field_errors};
@@ -20,8 +20,9 @@ use crate::plugins::{PluginError, field_errors};
 pub const NO_SUCH_EVENT: Code = Code::new("no-such-event", 404, "There is no such event");
 const EVENT_CHANGED: Code = Code::new("event-changed", 412, "The event changed since you read it");
 const EVENT_OVER: Code = Code::new("event-over", 409, "The event is over");
+const EVENT_STARTED: Code = Code::new("event-started", 409, "The event has started");
 
-pub const CODES: &[Code] = &[NO_SUCH_EVENT, EVENT_CHANGED, EVENT_OVER];
+pub const CODES: &[Code] = &[NO_SUCH_EVENT, EVENT_CHANGED, EVENT_OVER, EVENT_STARTED];
 
 pub fn router(service: EventService) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -29,6 +30,7 @@ pub fn router(service: EventService) -> OpenApiRouter {
         .routes(routes!(active))
         .routes(routes!(get, replace, delete))
         .routes(routes!(revisions))
+        .routes(routes!(seed))
         .with_state(service)
 }
 
@@ -123,6 +125,9 @@ async fn get(
 }
 
 /// Replace an event. Requests and grants keep the revision they were decided under.
+///
+/// Once it has started, `startDate`, `timeZone` and `recurrence.period` stay: they say which grants are repeats. Once it
+/// is over, `endDate` stays too, because its draws can be checked from then on.
 #[utoipa::path(
     put, path = "/events/{id}", tag = "events", security(("bearer" = [])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
@@ -130,7 +135,7 @@ async fn get(
     responses((status = 200, body = Event, headers(("ETag" = String)))),
     extensions(
         ("x-roles" = json!(["OPERATOR", "ADMIN"])),
-        ("x-problems" = json!(["no-such-event", "event-changed", "event-over", "revision-required", "plugin-failed"])),
+        ("x-problems" = json!(["no-such-event", "event-changed", "event-started", "event-over", "revision-required", "plugin-failed"])),
     ),
 )]
 async fn replace(
@@ -161,7 +166,7 @@ async fn delete(
     revision: Option<IfMatch>,
 ) -> Result<StatusCode, Problem> {
     service
-        .delete(id, revision.map(|IfMatch(revision)| revision), caller.user_id)
+        .delete(id, revision.and_then(|IfMatch(revision)| revision), caller.user_id)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -189,6 +194,27 @@ async fn revisions(
     )))
 }
 
+/// Get what an event's draws can be checked with: the commitment, and the secret once the event is over.
+///
+/// The seed of a claim is HMAC-SHA256 under the secret over the lines `meed-seed/1`, `claim`, the event's id, the user's
+/// id, the period and the sequence of the receipt; `meed replay --seed-secret` computes it.
+#[utoipa::path(
+    get, path = "/events/{id}/seed", tag = "events", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = EventSeed)),
+    extensions(
+        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-event"])),
+    ),
+)]
+async fn seed(
+    State(service): State<EventService>,
+    _: Caller,
+    Path(id): Path<Uuid>,
+) -> Result<axum::Json<EventSeed>, Problem> {
+    Ok(axum::Json(service.seed(id).await?))
+}
+
 impl From<EventError> for Problem {
     fn from(error: EventError) -> Self {
         let detail = error.to_string();
@@ -196,10 +222,11 @@ impl From<EventError> for Problem {
             EventError::NotFound(_) => Self::new(NO_SUCH_EVENT, detail),
             EventError::Changed { .. } => Self::new(EVENT_CHANGED, detail),
             EventError::Over(_) => Self::new(EVENT_OVER, detail),
+            EventError::Started(_) => Self::new(EVENT_STARTED, detail),
             EventError::Field { pointer, message } => Self::field(pointer, message),
             EventError::Plugin(PluginError::Params(issues)) => Self::fields(field_errors("/condition/params", issues)),
             EventError::Plugin(error) => error.into(),
-            EventError::Zone(_) => Self::internal(error),
+            EventError::Zone(_) | EventError::Secret(_) => Self::internal(error),
             EventError::Reward(error) => error.into(),
             EventError::Db(error) => error.into(),
         }

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::model::{ActiveEvent, Condition, Event, NewEvent, Recurrence};
+use super::seed::Secret;
 use super::store::{self, EventRow, Filter, RevisionRow};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError, Json, Tx};
@@ -20,6 +21,8 @@ use crate::rewards::{Reward, RewardError, RewardService};
 /// How long a claim trusts a cached event before it looks again. The commit checks the revision in any case.
 const CACHED_FOR: Duration = Duration::from_secs(2);
 const CACHED_EVENTS: u64 = 10_000;
+/// An event's secret is shown this long after its end, so that no clock of another process still lets a claim in.
+const REVEALED_AFTER: Duration = Duration::from_mins(1);
 const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
 
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,12 @@ pub enum EventError {
     Field { pointer: &'static str, message: String },
     #[error("The event ended at {0} and its draws can be checked since; make a new event instead of moving its dates.")]
     Over(Instant),
+    #[error(
+        "The event started at {0}: its startDate, timeZone and recurrence.period decide what was granted, so they stay."
+    )]
+    Started(Instant),
+    #[error("The stored secret of the event {0} is damaged.")]
+    Secret(Uuid),
     #[error(transparent)]
     Plugin(PluginError),
     #[error(transparent)]
@@ -52,6 +61,18 @@ pub struct EventRevision {
     pub event: serde_json::Value,
     pub changed_by: Uuid,
     pub changed_at: Instant,
+}
+
+/// How to check an event's draws.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EventSeed {
+    pub event_id: Uuid,
+    /// SHA-256 of the secret, in hexadecimal
+    pub seed_commitment: String,
+    /// The secret in hexadecimal, from a minute after the event's end on
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed_secret: Option<String>,
 }
 
 /// An event with its rewards, for a claim.
@@ -87,7 +108,7 @@ impl EventService {
     }
 
     pub async fn create(&self, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
-        let bound = self.check(&new).await?;
+        let (new, bound) = self.check(new).await?;
         let now = self.clock.now();
         let created = Created {
             id: self.clock.new_id(),
@@ -102,7 +123,7 @@ impl EventService {
             .set_offer(&mut tx, row.id, &row.reward_ids.0)
             .await
             .map_err(unknown_reward)?;
-        let event = self.shown(row);
+        let event = self.shown(row)?;
         self.record_revision(&mut tx, &event, by).await?;
         tx.commit().await?;
         Ok(event)
@@ -112,13 +133,23 @@ impl EventService {
         store::find(&self.db, id)
             .await?
             .map(|row| self.shown(row))
-            .ok_or(EventError::NotFound(id))
+            .unwrap_or(Err(EventError::NotFound(id)))
+    }
+
+    /// The commitment to the event's secret, and the secret itself once the event is over.
+    pub(super) async fn seed(&self, id: Uuid) -> Result<EventSeed, EventError> {
+        let event = self.get(id).await?;
+        Ok(EventSeed {
+            event_id: id,
+            seed_commitment: event.seed_commitment,
+            seed_secret: event.seed_secret,
+        })
     }
 
     /// Newest first, up to `size + 1`.
     pub(super) async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<Event>, EventError> {
         let rows = store::list(&self.db, filter, after, i64::from(size) + 1).await?;
-        Ok(rows.into_iter().map(|row| self.shown(row)).collect())
+        rows.into_iter().map(|row| self.shown(row)).collect()
     }
 
     /// What users see: events that run now, newest first, up to `size + 1`.
@@ -143,19 +174,18 @@ impl EventService {
             .collect())
     }
 
-    pub async fn replace(&self, id: Uuid, expected: i64, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
-        let bound = self.check(&new).await?;
-        let now = self.clock.now();
+    pub async fn replace(&self, id: Uuid, expected: Option<i64>, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
+        let (new, bound) = self.check(new).await?;
         let mut tx = self.db.begin().await?;
-        let current = store::lock(&mut tx, id).await?.ok_or(EventError::NotFound(id))?;
-        if current.revision != expected {
-            return Err(EventError::Changed {
-                is: current.revision,
-                expected,
-            });
-        }
-        if current.end_at <= now && (current.start_at, current.end_at) != (new.start_date, new.end_date) {
+        let current = self.lock(&mut tx, id, expected).await?;
+        // Read after the lock was got: a claim may have held it for a while.
+        let now = self.clock.now();
+        if current.end_at <= now && current.end_at != new.end_date {
             return Err(EventError::Over(current.end_at));
+        }
+        let kept = (current.start_at, current.time_zone.as_str(), current.recurrence);
+        if current.start_at <= now && kept != (new.start_date, new.time_zone.as_str(), new.recurrence.period) {
+            return Err(EventError::Started(current.start_at));
         }
         let created = Created {
             id,
@@ -169,7 +199,7 @@ impl EventService {
             .set_offer(&mut tx, id, &row.reward_ids.0)
             .await
             .map_err(unknown_reward)?;
-        let event = self.shown(row);
+        let event = self.shown(row)?;
         self.record_revision(&mut tx, &event, by).await?;
         tx.commit().await?;
         self.cache.invalidate(&id).await;
@@ -178,15 +208,9 @@ impl EventService {
 
     /// Hides the event from everyone. Its requests, grants and revisions stay.
     pub async fn delete(&self, id: Uuid, expected: Option<i64>, by: Uuid) -> Result<(), EventError> {
-        let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        let current = store::lock(&mut tx, id).await?.ok_or(EventError::NotFound(id))?;
-        if let Some(expected) = expected.filter(|expected| *expected != current.revision) {
-            return Err(EventError::Changed {
-                is: current.revision,
-                expected,
-            });
-        }
+        let current = self.lock(&mut tx, id, expected).await?;
+        let now = self.clock.now();
         let revision = current.revision + 1;
         store::mark_deleted(&mut tx, id, revision, now).await?;
         self.rewards.set_offer(&mut tx, id, &[]).await?;
@@ -205,6 +229,17 @@ impl EventService {
         tx.commit().await?;
         self.cache.invalidate(&id).await;
         Ok(())
+    }
+
+    /// Reads the event at the expected revision and keeps claims on it from committing meanwhile.
+    async fn lock(&self, tx: &mut Tx, id: Uuid, expected: Option<i64>) -> Result<EventRow, EventError> {
+        store::be_patient(tx).await?;
+        let current = store::lock(tx, id).await?.ok_or(EventError::NotFound(id))?;
+        let is = current.revision;
+        match expected {
+            Some(expected) if expected != is => Err(EventError::Changed { is, expected }),
+            _ => Ok(current),
+        }
     }
 
     /// What the event said, newest first, up to `size + 1`; also of a deleted event.
@@ -254,7 +289,7 @@ impl EventService {
     }
 
     /// Everything about a new event that is not in its shape: dates, zone, plugin and params.
-    async fn check(&self, new: &NewEvent) -> Result<Bound, EventError> {
+    async fn check(&self, mut new: NewEvent) -> Result<(NewEvent, Bound), EventError> {
         if new.end_date <= new.start_date {
             let message = format!("must be after startDate ({})", new.start_date);
             return Err(EventError::Field {
@@ -269,21 +304,29 @@ impl EventService {
                 message,
             });
         }
-        new.time_zone.parse::<Zone>().map_err(|error| EventError::Field {
+        let zone: Zone = new.time_zone.parse().map_err(|error: UnknownZone| EventError::Field {
             pointer: "/timeZone",
             message: error.to_string(),
         })?;
+        // The canonical spelling, whatever the operator's.
+        zone.name().clone_into(&mut new.time_zone);
         let condition = &new.condition;
-        self.plugins
+        let bound = self
+            .plugins
             .bind(&condition.plugin, &condition.version, &condition.params)
-            .await
-            .map_err(|error| match error {
-                PluginError::NoSuchVersion { .. } | PluginError::Disabled { .. } => EventError::Field {
-                    pointer: "/condition/plugin",
-                    message: error.to_string(),
-                },
-                error => EventError::Plugin(error),
-            })
+            .await;
+        let bound = bound.map_err(|error| match error {
+            PluginError::NoSuchPlugin { .. } => EventError::Field {
+                pointer: "/condition/plugin",
+                message: error.to_string(),
+            },
+            PluginError::NoSuchVersion { .. } | PluginError::Disabled { .. } => EventError::Field {
+                pointer: "/condition/version",
+                message: error.to_string(),
+            },
+            error => EventError::Plugin(error),
+        })?;
+        Ok((new, bound))
     }
 
     async fn record_revision(&self, tx: &mut Tx, event: &Event, by: Uuid) -> Result<(), EventError> {
@@ -297,12 +340,10 @@ impl EventService {
         Ok(store::insert_revision(tx, event.id, row).await?)
     }
 
-    fn shown(&self, row: EventRow) -> Event {
-        let over = row.end_at <= self.clock.now();
-        let mut secret = [0; 32];
-        let length = secret.len().min(row.seed_secret.len());
-        secret[..length].copy_from_slice(&row.seed_secret[..length]);
-        Event {
+    fn shown(&self, row: EventRow) -> Result<Event, EventError> {
+        let secret = Secret::new(&row.seed_secret).ok_or(EventError::Secret(row.id))?;
+        let revealed = row.end_at.plus(REVEALED_AFTER) <= self.clock.now();
+        Ok(Event {
             id: row.id,
             title: row.title,
             description: row.description,
@@ -323,8 +364,8 @@ impl EventService {
                 count: u32::try_from(row.recurrence_count).unwrap_or(u32::MAX),
             },
             max_quantity: u32::try_from(row.max_quantity).unwrap_or(u32::MAX),
-            seed_commitment: hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &secret)),
-            seed_secret: over.then(|| hex::encode(secret)),
+            seed_commitment: secret.commitment(),
+            seed_secret: revealed.then(|| secret.reveal()),
             revision: row.revision,
             created_by: row.created_by,
             created_at: row.created_at,
@@ -332,7 +373,7 @@ impl EventService {
             plan: row.queries.0,
             state: row.state,
             secret,
-        }
+        })
     }
 }
 

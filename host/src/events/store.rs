@@ -9,7 +9,7 @@ use crate::facts::{Period, Plan};
 use crate::sandbox::Digest;
 
 row! {
-    #[derive(Clone, Debug)]
+    #[derive(Clone)]
     pub(super) struct EventRow {
         pub id: Uuid,
         pub title: String,
@@ -131,6 +131,14 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EventRow>> {
     tx.query(sql).bind(id).fetch_optional(tx).await
 }
 
+/// Waits longer for a lock than a claim does: a change of a popular event stands behind the claims that share it.
+pub(super) async fn be_patient(tx: &mut Tx) -> Result<()> {
+    if tx.engine() == Engine::Postgres {
+        tx.query("SET LOCAL lock_timeout = '9s'").execute(tx).await?;
+    }
+    Ok(())
+}
+
 /// The event's revision, which then cannot change until the transaction ends; other claims hold it at the same time.
 pub(super) async fn share_revision(tx: &mut Tx, id: Uuid) -> Result<Option<i64>> {
     const SQLITE: &str = "SELECT revision FROM events WHERE id = $1 AND deleted_at IS NULL";
@@ -158,19 +166,15 @@ pub(super) struct Filter {
 
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<EventRow>> {
     // A tag holds no quote, so it stands in the JSON text exactly as quoted.
-    const SQL: &str = select_events!(
-        "WHERE deleted_at IS NULL AND ($1 IS NULL OR is_active = $1) \
-         AND ($2 IS NULL OR REPLACE(CAST(tags AS TEXT), $2, '') <> CAST(tags AS TEXT)) \
-         AND ($3 IS NULL OR plugin_name = $3) AND ($4 IS NULL OR (start_at <= $4 AND end_at > $4)) \
-         AND ($5 IS NULL OR id < $5) ORDER BY id DESC LIMIT $6"
-    );
-    db.query(SQL)
-        .bind(filter.is_active)
-        .bind(filter.tag.map(|tag| format!("\"{tag}\"")))
-        .bind(filter.plugin)
-        .bind(filter.at)
-        .bind(after)
-        .bind(limit)
+    const TAGGED: &str = "REPLACE(CAST(tags AS TEXT), $?, '') <> CAST(tags AS TEXT)";
+    db.select(select_events!("WHERE deleted_at IS NULL"))
+        .and("is_active = $?", filter.is_active)
+        .and(TAGGED, filter.tag.map(|tag| format!("\"{tag}\"")))
+        .and("plugin_name = $?", filter.plugin)
+        .and("start_at <= $?", filter.at)
+        .and("end_at > $?", filter.at)
+        .and("id < $?", after)
+        .end("ORDER BY id DESC LIMIT $?", limit)
         .fetch_all(db)
         .await
 }

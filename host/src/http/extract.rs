@@ -4,7 +4,7 @@ use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Req
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use garde::Validate;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::problem::{
@@ -52,24 +52,14 @@ pub async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<a
 
 /// Parses JSON; a fault names the field by its JSON Pointer.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // First whether it is JSON at all: the parser calls some wrong types a fault of syntax.
+    serde_json::from_slice::<IgnoredAny>(bytes)
+        .map_err(|error| Problem::new(MALFORMED_JSON, format!("The body is not valid JSON: {error}.")))?;
     refuse_nul(bytes)?;
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(bytes)).map_err(|error| {
         let pointer = pointer_of(error.path());
-        let inner = error.into_inner();
-        if inner.is_data() {
-            Problem::field(pointer, without_position(&inner))
-        } else {
-            Problem::new(MALFORMED_JSON, format!("The body is not valid JSON: {inner}."))
-        }
-    })?;
-    deserializer.end().map_err(|error| {
-        Problem::new(
-            MALFORMED_JSON,
-            format!("There is more after the JSON document: {error}."),
-        )
-    })?;
-    Ok(value)
+        Problem::field(pointer, without_position(&error.into_inner()))
+    })
 }
 
 /// PostgreSQL stores no U+0000, so no text of ours has one, whatever the engine. In JSON it can only be written so.
@@ -229,23 +219,27 @@ fn refuse_nul_in_uri(parts: &Parts) -> Result<(), Problem> {
 }
 
 /// The revision a change builds on: `If-Match: "3"`, as the `ETag` of an earlier answer said (RFC 9110).
-#[derive(Clone, Copy, Debug)]
-pub struct IfMatch(pub i64);
+///
+/// `None` stands for `*`, any revision. An ETag that was never given out, and a weak one (which If-Match never matches),
+/// is revision 0, which nothing has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IfMatch(pub Option<i64>);
 
 impl IfMatch {
-    fn of(parts: &Parts) -> Result<Option<Self>, Problem> {
-        let Some(value) = parts.headers.get(header::IF_MATCH) else {
-            return Ok(None);
-        };
-        let text = value.to_str().unwrap_or_default().trim();
+    fn of(parts: &Parts) -> Option<Self> {
+        let text = parts.headers.get(header::IF_MATCH)?.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Some(Self(None));
+        }
         let revision = text
             .strip_prefix('"')
             .and_then(|text| text.strip_suffix('"'))
             .and_then(|text| text.parse().ok());
-        revision.map(|revision| Some(Self(revision))).ok_or_else(|| {
-            let detail = format!("If-Match is {text}; send the ETag of the version you read, such as \"3\".");
-            Problem::new(INVALID_PARAMETER, detail)
-        })
+        Some(Self(Some(
+            revision
+                .filter(|revision: &i64| text == format!("\"{revision}\""))
+                .unwrap_or(0),
+        )))
     }
 }
 
@@ -253,7 +247,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Self::of(parts)?.ok_or_else(|| {
+        Self::of(parts).ok_or_else(|| {
             Problem::new(
                 REVISION_REQUIRED,
                 "Send If-Match with the ETag of the version you read, so that nobody's change is lost.",
@@ -266,7 +260,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Problem> {
-        Self::of(parts)
+        Ok(Self::of(parts))
     }
 }
 

@@ -27,7 +27,6 @@ pub fn around(router: Router, clock: Clock, timeout: Duration) -> Router {
                 "This path does not know this method; see /openapi.json.",
             )
         })
-        .layer(middleware::from_fn(metrics::layer))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(move |request, next: middleware::Next| async move {
             // Dropping a request half-way is safe: a transaction that is not committed is rolled back, and a claim runs
@@ -40,6 +39,8 @@ pub fn around(router: Router, clock: Clock, timeout: Duration) -> Router {
             }
         }))
         .layer(CatchPanicLayer::custom(panicked))
+        // Outside of both, so that time-outs and panics are counted.
+        .layer(middleware::from_fn(metrics::layer))
         .layer(middleware::from_fn(move |request, next| {
             request_id::layer(clock.clone(), request, next)
         }))

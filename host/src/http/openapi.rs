@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::problem::{
-    BODY_TOO_LARGE, Code, INTERNAL, INVALID_BODY, INVALID_PARAMETER, MALFORMED_JSON, UNAVAILABLE,
+    BODY_TOO_LARGE, Code, INTERNAL, INVALID_BODY, INVALID_PARAMETER, MALFORMED_JSON, TIMED_OUT, UNAVAILABLE,
     UNSUPPORTED_MEDIA_TYPE,
 };
 
 /// Problems that any operation may answer with.
-const EVERYWHERE: &[Code] = &[INTERNAL, UNAVAILABLE];
+const EVERYWHERE: &[Code] = &[INTERNAL, UNAVAILABLE, TIMED_OUT];
 /// Problems of every JSON body.
 const WITH_JSON_BODY: &[Code] = &[MALFORMED_JSON, INVALID_BODY, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE];
 
@@ -106,7 +106,7 @@ fn add_problems(operation: &mut Operation, codes: &BTreeMap<&str, Code>, secured
             .collect::<Vec<_>>();
         let mut content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
         for code in &codes {
-            let example = serde_json::json!({
+            let mut example = serde_json::json!({
                 "type": format!("urn:meed:problem:{}", code.code),
                 "title": code.title,
                 "status": code.status,
@@ -114,15 +114,27 @@ fn add_problems(operation: &mut Operation, codes: &BTreeMap<&str, Code>, secured
                 "detail": "what was wrong, with which value, and what to do",
                 "requestId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77",
             });
+            let members: serde_json::Map<_, _> =
+                serde_json::from_str(code.members).map_err(|error| format!("members of {:?}: {error}", code.code))?;
+            if let Some(example) = example.as_object_mut() {
+                example.extend(members);
+            }
             let example = utoipa::openapi::example::ExampleBuilder::new()
                 .value(Some(example))
                 .build();
             content = content.examples_from_iter([(code.code.to_owned(), example)]);
         }
-        let response = ResponseBuilder::new()
+        let mut response = ResponseBuilder::new()
             .description(description.join("<br>"))
-            .content("application/problem+json", content.build())
-            .build();
+            .content("application/problem+json", content.build());
+        if status == UNAVAILABLE.status {
+            let mut header = Header::new(utoipa::openapi::schema::Object::with_type(
+                utoipa::openapi::Type::Integer,
+            ));
+            header.description = Some("Seconds after which it is worth trying again".to_owned());
+            response = response.header("Retry-After", header);
+        }
+        let response = response.build();
         operation
             .responses
             .responses

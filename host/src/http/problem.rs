@@ -13,11 +13,23 @@ pub struct Code {
     pub code: &'static str,
     pub status: u16,
     pub title: &'static str,
+    /// The members that only this problem has, as an example in JSON.
+    pub members: &'static str,
 }
 
 impl Code {
     pub const fn new(code: &'static str, status: u16, title: &'static str) -> Self {
-        Self { code, status, title }
+        Self {
+            code,
+            status,
+            title,
+            members: "{}",
+        }
+    }
+
+    #[must_use]
+    pub const fn with_members(self, members: &'static str) -> Self {
+        Self { members, ..self }
     }
 }
 
@@ -59,9 +71,21 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// A refusal on its way to the client.
+impl std::fmt::Display for FieldError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.pointer.as_str() {
+            "" => f.write_str(&self.message),
+            pointer => write!(f, "{pointer}: {}", self.message),
+        }
+    }
+}
+
+/// A refusal on its way to the client. Boxed, so that a handler's result stays small.
 #[derive(Debug)]
-pub struct Problem {
+pub struct Problem(Box<Refusal>);
+
+#[derive(Debug)]
+struct Refusal {
     code: Code,
     detail: String,
     errors: Vec<FieldError>,
@@ -89,20 +113,20 @@ pub struct ProblemBody<'a> {
     /// Quote this when you report the problem
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// Members that only some codes have, such as `requestId` of an earlier grant
+    /// Members that only some codes have, such as `rewardRequestId` of an earlier grant
     #[serde(flatten)]
     pub members: &'a serde_json::Map<String, serde_json::Value>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Refusal {
             code,
             detail: detail.into(),
             errors: Vec::new(),
             members: serde_json::Map::new(),
             retry_after_seconds: None,
-        }
+        }))
     }
 
     /// A fault of ours: `error` is logged with the request id, the client sees only the id.
@@ -110,7 +134,7 @@ impl Problem {
         tracing::error!(%error, detail = ?error, "request failed");
         Self::new(
             INTERNAL,
-            "Something went wrong on our side; nothing was changed. Quote the requestId when you report it.",
+            "Something went wrong on our side; look before you repeat a change, it may have been made. Quote the requestId when you report it.",
         )
     }
 
@@ -123,31 +147,25 @@ impl Problem {
     }
 
     pub fn fields(errors: Vec<FieldError>) -> Self {
-        let detail = errors
-            .iter()
-            .map(|error| format!("{}: {}", error.pointer, error.message))
-            .collect::<Vec<_>>();
-        Self {
-            errors,
-            ..Self::new(INVALID_BODY, detail.join("; "))
-        }
+        let detail = errors.iter().map(FieldError::to_string).collect::<Vec<_>>();
+        Self::new(INVALID_BODY, detail.join("; ")).with_errors(errors)
     }
 
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Serialize) -> Self {
-        self.members.insert(member.to_owned(), serde_json::json!(value));
+        self.0.members.insert(member.to_owned(), serde_json::json!(value));
         self
     }
 
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
-        self.errors = errors;
+        self.0.errors = errors;
         self
     }
 
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
-        self.retry_after_seconds = Some(seconds);
+        self.0.retry_after_seconds = Some(seconds);
         self
     }
 }
@@ -158,7 +176,7 @@ impl From<crate::db::DbError> for Problem {
             tracing::warn!(%error, "database unavailable");
             return Self::new(
                 UNAVAILABLE,
-                "The database is busy or cannot be reached; nothing was changed. Try again.",
+                "The database is busy or cannot be reached. A change may or may not have been made: look, or repeat a claim under the same Idempotency-Key.",
             )
             .retry_after(1);
         }
@@ -168,17 +186,18 @@ impl From<crate::db::DbError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let refusal = *self.0;
         let body = ProblemBody {
-            type_: format!("urn:meed:problem:{}", self.code.code),
-            title: self.code.title,
-            status: self.code.status,
-            code: self.code.code,
-            detail: &self.detail,
-            errors: &self.errors,
+            type_: format!("urn:meed:problem:{}", refusal.code.code),
+            title: refusal.code.title,
+            status: refusal.code.status,
+            code: refusal.code.code,
+            detail: &refusal.detail,
+            errors: &refusal.errors,
             request_id: request_id::current(),
-            members: &self.members,
+            members: &refusal.members,
         };
-        let status = StatusCode::from_u16(self.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(refusal.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(
@@ -188,7 +207,7 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(seconds) = self.retry_after_seconds {
+        if let Some(seconds) = refusal.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

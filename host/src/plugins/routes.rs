@@ -58,7 +58,7 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
 /// answer 200 with the version that is there.
 #[utoipa::path(
     post, path = "/plugins", tag = "plugins", security(("bearer" = [])),
-    request_body(content((Vec<u8> = "application/wasm"), (UploadForm = "multipart/form-data"))),
+    request_body(content((Binary = "application/wasm"), (UploadForm = "multipart/form-data"))),
     responses(
         (status = 201, body = PluginVersion, headers(("Location" = String))),
         (status = 200, body = PluginVersion, description = "These bytes were uploaded before"),
@@ -85,6 +85,12 @@ async fn upload(
         Uploaded::Known(version) => axum::Json(version).into_response(),
     })
 }
+
+/// The bytes of a module.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "only describes the body")]
+struct Binary(Vec<u8>);
 
 /// A form with the module as its only file.
 #[derive(ToSchema)]
@@ -228,7 +234,7 @@ async fn version(
 #[utoipa::path(
     get, path = "/plugins/{name}/versions/{version}/module", tag = "plugins", security(("bearer" = [])),
     params(("name" = String, Path), ("version" = String, Path)),
-    responses((status = 200, body = Vec<u8>, content_type = "application/wasm")),
+    responses((status = 200, body = Binary, content_type = "application/wasm")),
     extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
 )]
 async fn module(
@@ -353,6 +359,7 @@ impl From<SimulationError> for Problem {
     fn from(error: SimulationError) -> Self {
         match error {
             SimulationError::Plugin(error) => error.into(),
+            SimulationError::Facts(crate::facts::FactError::Db(error)) => error.into(),
             SimulationError::Facts(error) => Self::internal(error),
             SimulationError::Field { pointer, message } => Self::field(pointer, message),
         }

@@ -54,7 +54,7 @@ pub struct SimulationRequest {
     /// 64 hexadecimal digits; zeros unless said
     #[garde(skip)]
     #[serde(default, with = "hex::serde")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = String, pattern = "^[0-9a-fA-F]{64}$")]
     pub seed: [u8; 32],
 }
 
@@ -141,8 +141,8 @@ impl Simulator {
                 let snapshot = facts::gather(&self.db, &asker, &bound.plan)
                     .await
                     .map_err(|error| match error {
-                        FactError::NoSuchUser(_) => field("/userId", error.to_string()),
-                        error => error.into(),
+                        FactError::NoSuchUser(_) | FactError::TooLarge { .. } => field("/userId", error.to_string()),
+                        error @ FactError::Db(_) => error.into(),
                     })?;
                 (
                     UserInfo {

@@ -7,15 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::decide::{self, Evaluation, Place, Purpose, Verdict};
-use super::model::{Grant, RewardRequest, Status};
+use super::decide::{self, Evaluation, Place, Verdict};
+use super::model::{Grant, GrantedReward, RewardRequest, Status};
 use super::receipt::{self, EvaluationRecord, FailureRecord, Limits, Outcome, PluginRecord, Receipt, Sealed};
 use super::service::{IdempotencyKey, RequestError, RequestService};
 use super::store::{self, GrantRow, KeptAnswer, ReceiptRow, RequestRow};
 use crate::clock::Instant;
 use crate::db::Json;
-use crate::events::{Event, Offer};
-use crate::facts::{self, Asker, Snapshot};
+use crate::events::{Event, Offer, Purpose};
+use crate::facts::{self, Asker, FactError, Snapshot};
 
 /// How often a claim starts over after it lost a race. Each loss means that another claim, or a change of the event,
 /// was committed meanwhile, so a handful is plenty.
@@ -70,33 +70,37 @@ impl RequestService {
         event_id: Uuid,
         key: Option<&IdempotencyKey>,
     ) -> Result<Claimed, RequestError> {
-        // The one clock read of the claim: gates, facts and the condition all see this instant.
+        // Gates, facts and the condition all see this instant; only the times of writing are read later.
         let claim = Claim {
             user_id,
             event_id,
             received_at: self.clock.now(),
             key,
         };
+        let claimed = self.try_claim(&claim).await;
+        let outcome = match &claimed {
+            Ok(Claimed::Decided(request)) => request.status.as_str(),
+            Ok(Claimed::Replayed { .. }) => "REPLAYED",
+            Err(RequestError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
+            Err(RequestError::Contended) => "CONTENDED",
+            Err(_) => "ERROR",
+        };
+        metrics::counter!("meed_claims_total", "outcome" => outcome).increment(1);
+        claimed
+    }
+
+    async fn try_claim(&self, claim: &Claim<'_>) -> Result<Claimed, RequestError> {
         for attempt in 0..TRIES {
-            if let Some(replayed) = self.replayed(&claim).await? {
+            if let Some(replayed) = self.replayed(claim).await? {
                 return Ok(replayed);
             }
-            match self.attempt(&claim).await {
-                Ok(Settled::Committed(request)) => {
-                    metrics::counter!("meed_claims_total", "outcome" => request.status.as_str()).increment(1);
-                    return Ok(Claimed::Decided(request));
-                }
+            match self.attempt(claim).await {
+                Ok(Settled::Committed(request)) => return Ok(Claimed::Decided(request)),
                 Ok(Settled::Lost | Settled::AnsweredElsewhere) => {}
-                Err(RequestError::Db(error)) if error.is_conflict() => {
-                    tokio::time::sleep(self.jitter(attempt)).await;
-                }
+                Err(error) if error.is_conflict() => tokio::time::sleep(self.jitter(attempt)).await,
                 Err(error @ RequestError::AlreadyGranted { .. }) => {
                     // Perhaps to a claim under the same key that was committed since we looked.
-                    if let Some(replayed) = self.replayed(&claim).await? {
-                        return Ok(replayed);
-                    }
-                    metrics::counter!("meed_claims_total", "outcome" => "ALREADY_GRANTED").increment(1);
-                    return Err(error);
+                    return self.replayed(claim).await?.ok_or(error);
                 }
                 Err(error) => return Err(error),
             }
@@ -106,14 +110,22 @@ impl RequestService {
 
     async fn attempt(&self, claim: &Claim<'_>) -> Result<Settled, RequestError> {
         let offer = self.events.recent(claim.event_id).await?;
-        let case = self.case(&offer, claim.user_id, claim.received_at).await?;
+        let case = match self.case(&offer, claim.user_id, claim.received_at).await {
+            Err(RequestError::Facts(error @ FactError::TooLarge { .. })) => {
+                tracing::warn!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "facts cannot be told");
+                let period = offer.event.recurrence.period.key(claim.received_at, &offer.zone);
+                let place = Place { period, sequence: 1 };
+                return self.settle(claim, &offer, place, Verdict::condition_failed(None)).await;
+            }
+            case => case?,
+        };
         if case.granted() >= offer.event.recurrence.count {
             return Err(self.already_granted(claim, &offer, &case).await?);
         }
         let verdict = self
             .decide(&offer, &case, claim.user_id, claim.received_at, Purpose::Claim)
             .await?;
-        self.settle(claim, &offer.event, case.place, verdict).await
+        self.settle(claim, &offer, case.place, verdict).await
     }
 
     /// Reads all that a decision needs of the user, in one round trip.
@@ -160,7 +172,8 @@ impl RequestService {
                 return Ok(Verdict::condition_failed(None));
             }
         };
-        let seed = decide::seed(event, user_id, &case.place, purpose);
+        let Place { period, sequence } = &case.place;
+        let seed = event.secret.seed(event.id, user_id, period, *sequence, purpose);
         let context = decide::context(offer, &case.snapshot, user_id, now, seed);
         Ok(decide::evaluate(&self.sandbox, &plugin, event, context, case.snapshot.facts.clone()).await)
     }
@@ -169,10 +182,11 @@ impl RequestService {
     async fn settle(
         &self,
         claim: &Claim<'_>,
-        event: &Event,
+        offer: &Offer,
         place: Place,
         verdict: Verdict,
     ) -> Result<Settled, RequestError> {
+        let event = &offer.event;
         let id = self.clock.new_id();
         let decided_at = self.clock.now();
         let receipt = self.write_receipt(id, claim, event, &place, &verdict, decided_at);
@@ -204,15 +218,17 @@ impl RequestService {
         };
         let mut grants = Vec::with_capacity(verdict.awards.len());
         for award in &verdict.awards {
-            // The sandbox let only the event's own reward ids through.
-            let reward_id = award
-                .reward_id
-                .parse()
-                .map_err(|_| RequestError::ForeignReward(award.reward_id.clone()))?;
+            // The sandbox let only the event's own rewards through.
+            let reward = offer
+                .rewards
+                .iter()
+                .find(|reward| reward.id.to_string() == award.reward_id);
+            let reward = reward.ok_or_else(|| RequestError::ForeignReward(award.reward_id.clone()))?;
             grants.push(Grant {
                 id: self.clock.new_id(),
-                reward_id,
+                reward_id: reward.id,
                 quantity: award.quantity,
+                reward: GrantedReward::from(reward),
             });
         }
         // One order for all claims, so that two of them never wait for each other.
@@ -231,6 +247,7 @@ impl RequestService {
                 request_id: id,
                 reward_id: grant.reward_id,
                 quantity: i64::from(grant.quantity),
+                reward: Json(grant.reward.clone()),
             };
             store::insert_grant(&mut tx, &row, decided_at).await?;
         }

@@ -1,6 +1,5 @@
 //! What the host and the event's condition say about a claim: gates, evaluation, awards. Changes nothing.
 
-use aws_lc_rs::hmac;
 use uuid::Uuid;
 
 use super::model::{Reason, Status};
@@ -216,31 +215,4 @@ pub(super) fn judge(decision: &Decision, rewards: &[RewardInfo]) -> Verdict {
         retry_at: None,
         ..verdict
     }
-}
-
-/// What a seed is for. A look at one's progress must not tell the draw of a later claim.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose {
-    Claim,
-    Preview,
-}
-
-/// The only source of chance: HMAC-SHA256 under the event's secret, over event, user, period and place in the period.
-///
-/// It does not depend on the request, so neither a user who claims again nor a server that tries request ids can draw
-/// twice; whoever knows the secret (published when the event is over) can recompute it.
-pub(super) fn seed(event: &Event, user_id: Uuid, place: &Place, purpose: Purpose) -> [u8; 32] {
-    let purpose = match purpose {
-        Purpose::Claim => "claim",
-        Purpose::Preview => "preview",
-    };
-    let message = format!(
-        "meed-seed/1\n{purpose}\n{}\n{user_id}\n{}\n{}",
-        event.id, place.period, place.sequence
-    );
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &event.secret);
-    let tag = hmac::sign(&key, message.as_bytes());
-    let mut seed = [0; 32];
-    seed.copy_from_slice(tag.as_ref());
-    seed
 }

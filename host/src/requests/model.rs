@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::clock::Instant;
 use crate::contract::{self, Progress};
 use crate::db::text_column;
+use crate::rewards::Reward;
 use crate::sandbox::Digest;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -105,6 +106,33 @@ pub struct Grant {
     pub id: Uuid,
     pub reward_id: Uuid,
     pub quantity: u32,
+    /// The reward as it was then
+    pub reward: GrantedReward,
+}
+
+/// What a reward said when it was granted; a later change of the reward does not change it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantedReward {
+    #[serde(rename = "type")]
+    #[schema(example = "COUPON")]
+    pub type_: String,
+    pub item_id: Option<String>,
+    pub value: Option<i64>,
+    pub duration: Option<String>,
+    pub revision: i64,
+}
+
+impl From<&Reward> for GrantedReward {
+    fn from(reward: &Reward) -> Self {
+        Self {
+            type_: reward.type_.clone(),
+            item_id: reward.item_id.clone(),
+            value: reward.value,
+            duration: reward.duration.clone(),
+            revision: reward.revision,
+        }
+    }
 }
 
 /// A claim and what became of it.

@@ -3,9 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::decide;
-use super::receipt::{EvaluationRecord, Outcome, ReceiptError, SignedReceipt};
+use super::decide::{self, Verdict};
+use super::model::{Reason, Source, Status};
+use super::receipt::{EvaluationRecord, Outcome, Receipt, ReceiptError, SignedReceipt};
 use crate::contract::Query;
+use crate::events::{Purpose, Secret};
 use crate::keys::PublicKey;
 use crate::sandbox::{Digest, LoadError, Sandbox};
 
@@ -51,8 +53,13 @@ pub async fn replay(
     trusted: Option<&[PublicKey]>,
 ) -> Result<Replay, ReplayError> {
     signed.verify(trusted)?;
+    let mut differences = contradictions(&signed.receipt);
     let Some(record) = &signed.receipt.evaluation else {
-        return Ok(Replay::NothingToRun);
+        return Ok(if differences.is_empty() {
+            Replay::NothingToRun
+        } else {
+            Replay::Differs(differences)
+        });
     };
     let needs = record.plugin.digest;
     let module = module.ok_or(ReplayError::PluginMissing { needs })?;
@@ -76,7 +83,6 @@ pub async fn replay(
         )));
     }
     let plugin = sandbox.load(needs, module).await?;
-    let mut differences = Vec::new();
     check_binding(sandbox, &plugin, record, &mut differences).await?;
     let state = STANDARD.decode(&record.state).map_err(|_| ReplayError::State)?;
     let call = sandbox.evaluate(&plugin, &record.context, &state, &record.facts).await;
@@ -87,9 +93,7 @@ pub async fn replay(
         ));
     }
     match (&record.outcome, &call.outcome) {
-        (Outcome::Decision(recorded), Ok(decision)) if recorded == decision => {
-            check_verdict(signed, record, &mut differences);
-        }
+        (Outcome::Decision(recorded), Ok(decision)) if recorded == decision => {}
         (Outcome::Failure(recorded), Err(failure)) if recorded.code == failure.code() => {}
         (recorded, outcome) => {
             let outcome = match outcome {
@@ -136,18 +140,36 @@ async fn check_binding(
     Ok(())
 }
 
-/// The host must have done with the decision what its rules say.
-fn check_verdict(signed: &SignedReceipt, record: &EvaluationRecord, differences: &mut Vec<String>) {
-    let Outcome::Decision(decision) = &record.outcome else {
-        return;
-    };
-    let receipt = &signed.receipt;
-    let verdict = decide::judge(decision, &record.context.rewards);
-    let mut compare = |what: &str, recorded: String, judged: String| {
-        if recorded != judged {
-            differences.push(format!(
-                "{what}: the receipt says {recorded}, the decision means {judged}"
+/// What the host's own rules do not allow, whatever the condition said.
+fn contradictions(receipt: &Receipt) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut compare = |what: &str, recorded: String, expected: String| {
+        if recorded != expected {
+            found.push(format!(
+                "{what}: the receipt says {recorded}, the rules make it {expected}"
             ));
+        }
+    };
+    let verdict = match &receipt.evaluation {
+        None => {
+            // A gate, or a condition that could not even be asked.
+            let by_host = receipt.reasons.iter().all(|reason| reason.source == Source::Host);
+            compare("reasons of the host alone", by_host.to_string(), "true".to_owned());
+            compare("progress", format!("{:?}", receipt.progress), "[]".to_owned());
+            compare("awards", format!("{:?}", receipt.awards), "[]".to_owned());
+            let refused = matches!(receipt.status, Status::Rejected | Status::Failed);
+            compare("status REJECTED or FAILED", refused.to_string(), "true".to_owned());
+            return found;
+        }
+        Some(record) => {
+            let context = &record.context;
+            compare("receivedAt", receipt.received_at.to_string(), context.now.to_string());
+            compare("eventId", receipt.event_id.to_string(), context.event.id.clone());
+            compare("userId", receipt.user_id.to_string(), context.user.id.clone());
+            match &record.outcome {
+                Outcome::Decision(decision) => decide::judge(decision, &context.rewards),
+                Outcome::Failure(_) => Verdict::condition_failed(None),
+            }
         }
     };
     compare("status", receipt.status.to_string(), verdict.status.to_string());
@@ -157,22 +179,48 @@ fn check_verdict(signed: &SignedReceipt, record: &EvaluationRecord, differences:
         format!("{:?}", verdict.awards),
     );
     compare(
-        "reasons",
-        format!("{:?}", receipt.reasons),
-        format!("{:?}", verdict.reasons),
-    );
-    compare(
         "progress",
         format!("{:?}", receipt.progress),
         format!("{:?}", verdict.progress),
     );
     compare(
-        "receivedAt",
-        receipt.received_at.to_string(),
-        record.context.now.to_string(),
+        "reasons",
+        format!("{:?}", spoken(&receipt.reasons)),
+        format!("{:?}", spoken(&verdict.reasons)),
     );
-    compare("eventId", receipt.event_id.to_string(), record.context.event.id.clone());
-    compare("userId", receipt.user_id.to_string(), record.context.user.id.clone());
+    found
+}
+
+/// Reasons as far as they bind: the host may word its own better in a later release.
+fn spoken(reasons: &[Reason]) -> Vec<(Source, &str, &str)> {
+    reasons
+        .iter()
+        .map(|reason| match reason.source {
+            Source::Host => (reason.source, reason.code.as_str(), ""),
+            Source::Condition => (reason.source, reason.code.as_str(), reason.message.as_str()),
+        })
+        .collect()
+}
+
+/// Whether the seed of a receipt is the one that this secret gives, and the secret the one the event committed to.
+///
+/// `None` when there was no evaluation, so that no seed was used.
+pub fn check_seed(signed: &SignedReceipt, secret: &Secret) -> Option<Result<(), String>> {
+    let receipt = &signed.receipt;
+    let record = receipt.evaluation.as_ref()?;
+    if secret.commitment() != receipt.seed_commitment {
+        let (is, committed) = (secret.commitment(), &receipt.seed_commitment);
+        return Some(Err(format!(
+            "the secret's SHA-256 is {is}, the event committed to {committed}"
+        )));
+    }
+    let (event_id, user_id) = (receipt.event_id, receipt.user_id);
+    let seed = secret.seed(event_id, user_id, &receipt.period, receipt.sequence, Purpose::Claim);
+    if seed == record.context.seed {
+        return Some(Ok(()));
+    }
+    let (found, made) = (hex::encode(record.context.seed), hex::encode(seed));
+    Some(Err(format!("the receipt's seed is {found}, the secret gives {made}")))
 }
 
 fn json(queries: &[Query]) -> String {

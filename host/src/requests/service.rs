@@ -7,13 +7,12 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::claim::request_of;
-use super::decide::Purpose;
 use super::model::{EventProgress, Grant, Reason, RewardRequest, Status};
 use super::receipt::{ReceiptError, Sealed, SignedReceipt};
 use super::store::{self, Filter, RequestRow};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError};
-use crate::events::{EventError, EventService};
+use crate::events::{EventError, EventService, Purpose};
 use crate::facts::FactError;
 use crate::keys::Keyring;
 use crate::plugins::{PluginError, PluginService};
@@ -54,6 +53,21 @@ pub enum RequestError {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl RequestError {
+    /// Whether the transaction lost against another one and did nothing, whichever service it was in.
+    pub(super) fn is_conflict(&self) -> bool {
+        let (Self::Db(error)
+        | Self::Facts(FactError::Db(error))
+        | Self::Event(EventError::Db(error) | EventError::Reward(RewardError::Db(error)))
+        | Self::Plugin(PluginError::Db(error))
+        | Self::Reward(RewardError::Db(error))) = self
+        else {
+            return false;
+        };
+        error.is_conflict()
+    }
 }
 
 /// A client's name for one claim, so that repeating it changes nothing: 1 to 255 visible ASCII characters.
@@ -201,6 +215,7 @@ impl RequestService {
                 id: row.id,
                 reward_id: row.reward_id,
                 quantity,
+                reward: row.reward.0,
             });
         }
         Ok(rows

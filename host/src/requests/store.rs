@@ -3,7 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::model::{Reason, Status};
+use super::model::{GrantedReward, Reason, Status};
 use crate::clock::Instant;
 use crate::contract::Progress;
 use crate::db::{Db, Json, Result, Run, Tx, row};
@@ -46,6 +46,7 @@ row! {
         pub request_id: Uuid,
         pub reward_id: Uuid,
         pub quantity: i64,
+        pub reward: Json<GrantedReward>,
     }
 }
 
@@ -102,13 +103,14 @@ pub(super) async fn insert(tx: &mut Tx, row: &RequestRow, receipt: &ReceiptRow) 
 }
 
 pub(super) async fn insert_grant(tx: &mut Tx, row: &GrantRow, at: Instant) -> Result<()> {
-    const SQL: &str =
-        "INSERT INTO grants (id, request_id, reward_id, quantity, granted_at) VALUES ($1, $2, $3, $4, $5)";
+    const SQL: &str = "INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at) \
+        VALUES ($1, $2, $3, $4, $5, $6)";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.request_id)
         .bind(row.reward_id)
         .bind(row.quantity)
+        .bind(row.reward.clone())
         .bind(at)
         .execute(tx)
         .await?;
@@ -222,19 +224,14 @@ pub(super) struct Filter {
 }
 
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<RequestRow>> {
-    const SQL: &str = select_requests!(
-        "WHERE ($1 IS NULL OR event_id = $1) AND ($2 IS NULL OR user_id = $2) AND ($3 IS NULL OR status = $3) \
-         AND ($4 IS NULL OR received_at >= $4) AND ($5 IS NULL OR received_at < $5) AND ($6 IS NULL OR id < $6) \
-         ORDER BY id DESC LIMIT $7"
-    );
-    db.query(SQL)
-        .bind(filter.event_id)
-        .bind(filter.user_id)
-        .bind(filter.status)
-        .bind(filter.from)
-        .bind(filter.to)
-        .bind(after)
-        .bind(limit)
+    db.select(select_requests!("WHERE TRUE"))
+        .and("event_id = $?", filter.event_id)
+        .and("user_id = $?", filter.user_id)
+        .and("status = $?", filter.status)
+        .and("received_at >= $?", filter.from)
+        .and("received_at < $?", filter.to)
+        .and("id < $?", after)
+        .end("ORDER BY id DESC LIMIT $?", limit)
         .fetch_all(db)
         .await
 }
@@ -248,7 +245,7 @@ pub(super) async fn grants(db: &Db, request_ids: &[Uuid]) -> Result<Vec<GrantRow
         .collect::<Vec<_>>()
         .join(", ");
     let sql = format!(
-        "SELECT id, request_id, reward_id, quantity FROM grants WHERE request_id IN ({places}) ORDER BY request_id, id"
+        "SELECT id, request_id, reward_id, quantity, reward FROM grants WHERE request_id IN ({places}) ORDER BY request_id, id"
     );
     request_ids
         .iter()

@@ -94,7 +94,10 @@ async fn get(
     Ok(with_etag(reward.revision, reward))
 }
 
-/// Replace a reward. `stock` is the total ever offered, so it cannot fall below what was granted.
+/// Replace a reward.
+///
+/// `stock` is the total that is offered from when the reward was first limited, so it cannot fall below what was granted
+/// since; grants that were made without a limit were not counted.
 #[utoipa::path(
     put, path = "/rewards/{id}", tag = "rewards", security(("bearer" = [])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
@@ -119,16 +122,25 @@ async fn replace(
 /// Delete a reward that no event offers. Grants of it keep their history.
 #[utoipa::path(
     delete, path = "/rewards/{id}", tag = "rewards", security(("bearer" = [])),
-    params(("id" = Uuid, Path)),
+    params(
+        ("id" = Uuid, Path),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; leave it out to delete any"),
+    ),
     responses((status = 204)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-reward", "reward-in-use"]))),
+    extensions(
+        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-reward", "reward-changed", "reward-in-use"])),
+    ),
 )]
 async fn delete(
     State(service): State<RewardService>,
     _: Operator,
     Path(id): Path<Uuid>,
+    revision: Option<IfMatch>,
 ) -> Result<StatusCode, Problem> {
-    service.delete(id).await?;
+    service
+        .delete(id, revision.and_then(|IfMatch(revision)| revision))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -147,15 +147,10 @@ impl RewardService {
         Ok(rows.into_iter().map(Reward::from).collect())
     }
 
-    pub async fn replace(&self, id: Uuid, expected: i64, new: NewReward) -> Result<Reward, RewardError> {
+    pub async fn replace(&self, id: Uuid, expected: Option<i64>, new: NewReward) -> Result<Reward, RewardError> {
         let mut tx = self.db.begin().await?;
         let current = store::lock(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
-        if current.revision != expected {
-            return Err(RewardError::Changed {
-                is: current.revision,
-                expected,
-            });
-        }
+        require_revision(expected, current.revision)?;
         let row = RewardRow {
             type_: new.type_,
             item_id: new.item_id,
@@ -209,15 +204,24 @@ impl RewardService {
         Ok(store::take(tx, reward_id, i64::from(quantity)).await?)
     }
 
-    pub async fn delete(&self, id: Uuid) -> Result<(), RewardError> {
+    pub async fn delete(&self, id: Uuid, expected: Option<i64>) -> Result<(), RewardError> {
         let mut tx = self.db.begin().await?;
-        store::lock(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
+        let current = store::lock(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
+        require_revision(expected, current.revision)?;
         if let Some(event_id) = store::event_offering(&mut tx, id).await? {
             return Err(RewardError::InUse(event_id));
         }
         store::mark_deleted(&mut tx, id, self.clock.now()).await?;
         tx.commit().await?;
         Ok(())
+    }
+}
+
+/// Fails when the change builds on another revision than the one that is there.
+fn require_revision(expected: Option<i64>, is: i64) -> Result<(), RewardError> {
+    match expected {
+        Some(expected) if expected != is => Err(RewardError::Changed { is, expected }),
+        _ => Ok(()),
     }
 }
 

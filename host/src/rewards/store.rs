@@ -75,11 +75,12 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<RewardRow>> {
 }
 
 pub(super) async fn list(db: &Db, type_: Option<String>, after: Option<Uuid>, limit: i64) -> Result<Vec<RewardRow>> {
-    const SQL: &str = select_rewards!(
-        "WHERE r.deleted_at IS NULL AND ($1 IS NULL OR r.type = $1) AND ($2 IS NULL OR r.id < $2) \
-        ORDER BY r.id DESC LIMIT $3"
-    );
-    db.query(SQL).bind(type_).bind(after).bind(limit).fetch_all(db).await
+    db.select(select_rewards!("WHERE r.deleted_at IS NULL"))
+        .and("r.type = $?", type_)
+        .and("r.id < $?", after)
+        .end("ORDER BY r.id DESC LIMIT $?", limit)
+        .fetch_all(db)
+        .await
 }
 
 pub(super) async fn update(tx: &mut Tx, row: &RewardRow) -> Result<()> {

@@ -83,7 +83,7 @@ pub(super) async fn fill(config: &Config, app: &App) -> anyhow::Result<Demo> {
         "params": {"kind": "quest.completed", "count": 7}});
     let streak = json!({"plugin": "login-streak", "version": "1.0.0", "params": {"days": 7}});
     let first_come = json!({"plugin": "first-come", "version": "1.0.0", "params": {}});
-    let dates = (days_ago(14), now.plus(DAY * 30));
+    let dates = (days_ago(14), now.plus(DAY * 365));
     Ok(Demo {
         user_id,
         quests: event(app, operator_id, "Complete 7 quests", dates, points, quests).await?,

@@ -6,6 +6,12 @@ use std::path::Path;
 use super::seed::{ACCOUNTS, Demo};
 
 pub(super) fn print(listen: SocketAddr, admin: Option<SocketAddr>, demo: &Demo, plugins: &Path) {
+    // Listening everywhere is not an address to go to.
+    let listen = match listen {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port())),
+        listen => listen,
+    };
     let meed = std::env::current_exe().map_or_else(|_| "meed".to_owned(), |path| path.display().to_string());
     let module = plugins.join("activity-count.wasm");
     let [(_, user, user_password), (_, operator, operator_password), ..] = ACCOUNTS else {
@@ -32,32 +38,32 @@ A walk, to copy and paste into another terminal (a second time, it starts where 
 # Log in, as the user and as the operator.
 API=http://{listen}
 login() {{
-  curl -s $API/auth/login -H 'Content-Type: application/json' -d "{{\"email\": \"$1\", \"password\": \"$2\"}}" |
+  curl -sS $API/auth/login -H 'Content-Type: application/json' -d "{{\"email\": \"$1\", \"password\": \"$2\"}}" |
     sed 's/.*"accessToken":"\([^"]*\)".*/\1/'
 }}
 USER_TOKEN=$(login {user} {user_password})
 OPERATOR_TOKEN=$(login {operator} {operator_password})
 
 # See how far you are: 5 of 7 quests.
-curl -s $API/events/{quests}/progress -H "Authorization: Bearer $USER_TOKEN"; echo
+curl -sS $API/events/{quests}/progress -H "Authorization: Bearer $USER_TOKEN"; echo
 
 # Claim anyway, and be told why not.
-curl -s $API/reward-requests -H "Authorization: Bearer $USER_TOKEN" \
+curl -sS $API/reward-requests -H "Authorization: Bearer $USER_TOKEN" \
   -H 'Content-Type: application/json' -d '{{"eventId": "{quests}"}}'; echo
 
 # Act: the game reports two more quests.
-curl -s $API/activities -H "Authorization: Bearer $OPERATOR_TOKEN" -H 'Content-Type: application/json' -d '[
+curl -sS $API/activities -H "Authorization: Bearer $OPERATOR_TOKEN" -H 'Content-Type: application/json' -d '[
   {{"source": "game", "id": "walk-1", "userId": "{user_id}", "kind": "quest.completed"}},
   {{"source": "game", "id": "walk-2", "userId": "{user_id}", "kind": "quest.completed"}}]'; echo
 
 # Claim again, and be granted.
-CLAIM=$(curl -s $API/reward-requests -H "Authorization: Bearer $USER_TOKEN" \
+CLAIM=$(curl -sS $API/reward-requests -H "Authorization: Bearer $USER_TOKEN" \
   -H 'Content-Type: application/json' -d '{{"eventId": "{quests}"}}'); echo "$CLAIM"
 REQUEST=$(echo "$CLAIM" | grep -o '"\(id\|rewardRequestId\)":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
 
 # Replay the receipt, offline: the same plugin, the same facts, the same decision.
-curl -s $API/reward-requests/$REQUEST/receipt -H "Authorization: Bearer $USER_TOKEN" > receipt.json
-curl -s $API/.well-known/receipt-keys.json > receipt-keys.json
+curl -sS $API/reward-requests/$REQUEST/receipt -H "Authorization: Bearer $USER_TOKEN" > receipt.json
+curl -sS $API/.well-known/receipt-keys.json > receipt-keys.json
 "{meed}" replay receipt.json --plugin "{module}" --keys receipt-keys.json
 "#,
         quests = demo.quests,
