@@ -180,7 +180,7 @@ impl EventService {
         let current = self.lock(&mut tx, id, expected).await?;
         // Read after the lock was got: a claim may have held it for a while.
         let now = self.clock.now();
-        if current.end_at <= now && current.end_at != new.end_date {
+        if current.end_at <= now && (current.start_at, current.end_at) != (new.start_date, new.end_date) {
             return Err(EventError::Over(current.end_at));
         }
         let kept = (current.start_at, current.time_zone.as_str(), current.recurrence);

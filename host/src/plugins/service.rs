@@ -265,8 +265,12 @@ impl PluginService {
     }
 
     pub async fn version(&self, name: &str, version: &str) -> Result<PluginVersion, PluginError> {
-        let row = store::find(&self.db, name.to_owned(), version.to_owned()).await?;
-        row.map(PluginVersion::from).ok_or_else(|| PluginError::NoSuchVersion {
+        if let Some(row) = store::find(&self.db, name.to_owned(), version.to_owned()).await? {
+            return Ok(row.into());
+        }
+        // Which of the two is wrong is worth a look.
+        self.versions(name).await?;
+        Err(PluginError::NoSuchVersion {
             name: name.to_owned(),
             version: version.to_owned(),
         })

@@ -8,7 +8,8 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use meed_host::auth::Role;
-use meed_host::requests::SignedReceipt;
+use meed_host::events::Secret;
+use meed_host::requests::{SignedReceipt, check_seed};
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, TestUser, on_both_engines, text};
@@ -105,15 +106,19 @@ on_both_engines! {
         let event = app.event("first-come", json!({}), changes).await;
         let user = app.user(Role::User).await;
         let receipts = [receipt_of(&app, &user, &event).await, receipt_of(&app, &user, &event).await];
-        app.at("2026-03-02T00:00:00Z");
-        let secret = app.read(&format!("/events/{}", text(&event, "id"))).await["seedSecret"].clone();
-        let secret = hex::decode(secret.as_str().expect("the secret")).expect("hexadecimal");
-        for (sequence, signed) in (1..).zip(&receipts) {
-            let receipt = &signed["receipt"];
+        app.at("2026-03-02T00:01:00Z");
+        let published = app.read(&format!("/events/{}", text(&event, "id"))).await["seedSecret"].clone();
+        let published = published.as_str().expect("the secret");
+        let secret = hex::decode(published).expect("hexadecimal");
+        for (sequence, whole) in (1..).zip(&receipts) {
+            let receipt = &whole["receipt"];
             assert_eq!(text(receipt, "seedCommitment"), hex::encode(digest(&SHA256, &secret)));
             let message = format!("meed-seed/1\nclaim\n{}\n{}\n2026-03-01\n{sequence}", text(&event, "id"), user.id);
             let seed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), message.as_bytes());
             assert_eq!(text(&receipt["evaluation"]["context"], "seed"), hex::encode(seed));
+            let check = |secret: &str| check_seed(&signed(whole), &Secret::from_hex(secret).expect("a secret"));
+            assert_eq!(check(published), Some(Ok(())));
+            assert!(matches!(check(&"0".repeat(64)), Some(Err(fault)) if fault.contains("committed")));
         }
     }
 }

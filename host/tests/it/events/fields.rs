@@ -111,7 +111,7 @@ on_both_engines! {
         let purchases = |params: Value| condition("activity-count", with(json!({"kind": "shop.purchase"}), params));
         let cases = [
             ("/condition/plugin", json!({"plugin": "nobody", "version": "1.0.0"})),
-            ("/condition/plugin", json!({"plugin": "login-streak", "version": "9.9.9"})),
+            ("/condition/version", json!({"plugin": "login-streak", "version": "9.9.9"})),
             ("/condition/plugin", json!({"plugin": "", "version": "1.0.0"})),
             ("/condition/plugin", json!({"plugin": "x".repeat(65), "version": "1.0.0"})),
             ("/condition/plugin", json!({"plugin": 7, "version": "1.0.0"})),
@@ -143,7 +143,7 @@ on_both_engines! {
         let event = app.event("first-come", json!({}), json!({})).await;
         let version = event["condition"]["version"].as_str().expect("a version");
         app.set_plugin("first-come", version, "DISABLED").await;
-        assert_fault(app.create_event(&event_input(&event)).await, "/condition/plugin");
+        assert_fault(app.create_event(&event_input(&event)).await, "/condition/version");
         app.set_plugin("first-come", version, "ACTIVE").await;
         app.create_event(&event_input(&event)).await.expect(201);
     }

@@ -8,7 +8,8 @@ use meed_host::sandbox::Digest;
 use serde_json::{Value, json};
 
 use super::{receipt_of, signed};
-use crate::support::{TestApp, bundled, on_both_engines};
+use crate::guests::Condition;
+use crate::support::{TestApp, bundled, guest, on_both_engines};
 
 async fn genuine(app: &TestApp) -> Value {
     let event = app.event("login-streak", json!({"days": 1}), json!({})).await;
@@ -101,7 +102,7 @@ on_both_engines! {
             ("queries: the receipt says", "/receipt/evaluation/queries/0/streak/kind", json!("auth.logout")),
             ("state: bind gives other bytes", "/receipt/evaluation/params/days", json!(2)),
             ("params: bind refuses them", "/receipt/evaluation/params", json!({"days": "one"})),
-            ("status: the receipt says REJECTED, the decision means GRANTED", "/receipt/status", json!("REJECTED")),
+            ("status: the receipt says REJECTED, the rules make it GRANTED", "/receipt/status", json!("REJECTED")),
             ("awards: the receipt says []", "/receipt/awards", json!([])),
             ("progress: the receipt says []", "/receipt/progress", json!([])),
             ("receivedAt: the receipt says", "/receipt/receivedAt", json!("2026-03-01T12:00:01.000Z")),
@@ -114,6 +115,31 @@ on_both_engines! {
             let lie = resigned(&app, change(&receipt, pointer, value));
             let told = told(&app, &lie).await;
             assert!(told.lines().any(|line| line.starts_with(expected)), "{pointer}: {told}");
+        }
+    }
+
+    async fn what_the_hosts_rules_forbid_is_no_match(app: TestApp) {
+        let receipt = genuine(&app).await;
+        // A grant that no condition decided.
+        let mut ungrounded = change(&receipt, "/receipt/evaluation", Value::Null);
+        let told_of = told(&app, &resigned(&app, ungrounded.clone())).await;
+        assert!(told_of.contains("status REJECTED or FAILED") && told_of.contains("awards"), "{told_of}");
+        ungrounded = change(&ungrounded, "/receipt/status", json!("REJECTED"));
+        ungrounded = change(&ungrounded, "/receipt/awards", json!([]));
+        ungrounded = change(&ungrounded, "/receipt/progress", json!([]));
+        ungrounded = change(&ungrounded, "/receipt/reasons", json!([{"source": "HOST", "code": "sold-out", "message": ""}]));
+        assert_eq!(told(&app, &resigned(&app, ungrounded)).await, "NothingToRun");
+
+        // A grant over a condition that failed.
+        let module = Condition { evaluate: "(unreachable)", ..guest("trapping") }.module();
+        let plugin = app.install(module.clone()).await;
+        let event = app.event_on(&plugin, json!({}), json!({})).await;
+        let failed = receipt_of(&app, &app.user(Role::User).await, &event).await;
+        let lie = change(&failed, "/receipt/status", json!("GRANTED"));
+        let lie = change(&lie, "/receipt/awards", receipt["receipt"]["awards"].clone());
+        match replay(&app.app.sandbox, &signed(&resigned(&app, lie)), Some(module), None).await {
+            Ok(Replay::Differs(differences)) => assert!(differences.iter().any(|line| line.starts_with("status")), "{differences:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -65,6 +65,16 @@ on_both_engines! {
         assert_eq!((granted, app.count(GRANTED).await), (3, 3));
     }
 
+    async fn a_clock_that_is_behind_sees_what_was_granted_ahead_of_it(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({"recurrence": {"period": "DAILY", "count": 2}})).await;
+        let user = app.user(Role::User).await;
+        app.at("2026-03-01T12:00:05Z");
+        assert_eq!(app.claim(&user.token, &event).send().await.expect(201)["status"], "GRANTED");
+        app.at("2026-03-01T12:00:00Z");
+        assert_eq!(app.claim(&user.token, &event).send().await.expect(201)["status"], "GRANTED");
+        app.claim(&user.token, &event).send().await.expect_problem(409, "already-granted");
+    }
+
     async fn of_200_users_50_get_a_stock_of_50(app: TestApp) {
         let replica = app.replica(&[]);
         let reward = app.reward(json!({"type": "ITEM", "stock": 50})).await;

@@ -35,6 +35,24 @@ on_both_engines! {
         assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests WHERE status = 'FAILED'").await, 4);
     }
 
+    async fn facts_too_large_to_tell_are_a_failure_that_leaves_a_row(app: TestApp) {
+        let user = app.user(Role::User).await;
+        let operator = app.operator().await;
+        for batch in 0..10 {
+            let purchases: Vec<_> = (0..1000)
+                .map(|number| json!({
+                    "source": "shop", "id": format!("{batch}-{number}"), "userId": user.id, "kind": "shop.purchase",
+                    "amount": 1_000_000_000_000_i64,
+                }))
+                .collect();
+            app.post("/activities").bearer(&operator).json(&json!(purchases)).send().await.expect(201);
+        }
+        let event = app.event("activity-count", json!({"kind": "shop.purchase", "sum": 1}), json!({})).await;
+        let failed = app.claim(&user.token, &event).send().await.expect(201);
+        assert_eq!((text(&failed, "status"), text(&failed["reasons"][0], "code")), ("FAILED", "condition-failed"));
+        assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 1);
+    }
+
     async fn what_a_plugin_may_not_award_is_a_failure(app: TestApp) {
         // The honest guest awards a reward that the event does not have.
         let mut foreign = Condition::default();
