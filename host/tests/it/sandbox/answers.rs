@@ -175,7 +175,7 @@ async fn queries() {
 
 #[tokio::test]
 async fn state() {
-    let state = vec![0; (64 << 10) + 1];
+    let state = vec![0; (16 << 10) + 1];
     let condition = Condition {
         binding: Ok(Binding {
             queries: Vec::new(),
@@ -185,7 +185,7 @@ async fn state() {
     };
     assert_eq!(
         bind(condition).await.outcome,
-        Err(malformed("state has 65537 bytes, the limit is 65536"))
+        Err(malformed("state has 16385 bytes, the limit is 16384"))
     );
 }
 
