@@ -126,7 +126,10 @@ on_both_engines! {
             ("/condition/params/days", condition("login-streak", json!({"days": 366}))),
             ("/condition/params/days", condition("login-streak", json!({"days": "7"}))),
             ("/condition/params/days", condition("login-streak", json!({"days": 7.5}))),
+            ("/condition/params/kind", purchases(json!({"kind": "shop purchase", "count": 1}))),
+            ("/condition/params/kind", purchases(json!({"kind": "k".repeat(65), "count": 1}))),
             ("/condition/params/where", purchases(json!({"count": 1, "where": []}))),
+            ("/condition/params/where", purchases(json!({"count": 1, "where": {"no spaces": "x"}}))),
             // and by what only the plugin can say.
             ("/condition/params", purchases(json!({}))),
             ("/condition/params/sum", purchases(json!({"count": 1, "sum": 1}))),
