@@ -132,7 +132,12 @@ impl Config {
         let in_range = [
             ("http.timeout_seconds", self.http.timeout.as_secs(), 1, HOUR),
             ("http.shutdown_seconds", self.http.shutdown.as_secs(), 0, HOUR),
-            ("database.max_connections", self.database.max_connections.into(), 1, 10_000),
+            (
+                "database.max_connections",
+                self.database.max_connections.into(),
+                1,
+                10_000,
+            ),
             ("auth.access_token_seconds", auth.access_token.as_secs(), 1, YEAR),
             ("auth.refresh_idle_seconds", auth.refresh_idle.as_secs(), 1, 100 * YEAR),
             ("auth.session_seconds", auth.session.as_secs(), 1, 100 * YEAR),
