@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -23,7 +23,7 @@ pub(super) const INLINE_MEMORY_BYTES: usize = 2 * MIB;
 
 /// All that an operator may set about the sandbox. The defaults are those of `config.default.toml`, for who has no
 /// configuration: `meed replay` and tests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub call: CallLimits,
@@ -33,7 +33,7 @@ pub struct Settings {
 }
 
 /// What one call of a plugin may use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallLimits {
     /// Instructions, roughly, for `evaluate`. Deterministic: the limit authors meet. A million takes about a millisecond.
@@ -83,7 +83,7 @@ impl Default for CallLimits {
 
 /// What an upload may look like, checked by one linear walk over its bytes before anything else reads them. The
 /// defaults fit compiled languages; a language runtime (an interpreter inside the plugin) needs more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UploadLimits {
     pub bytes: usize,
@@ -128,7 +128,7 @@ impl Default for UploadLimits {
 }
 
 /// What compiling one upload may use, in a process of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompileLimits {
     pub cpu_seconds: u64,
@@ -154,7 +154,7 @@ impl Default for CompileLimits {
 }
 
 /// How many calls run at the same time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoolSettings {
     /// Calls at the same time; 0 = four per core. Each reserves 4 GiB of address space, not of memory.
