@@ -225,6 +225,13 @@ fn settings_that_make_no_sense_are_named() {
         ("MEED__HTTP__LISSEN", "127.0.0.1:0", "lissen"),
         ("MEED__DATABASE__URL", "mysql://localhost/meed", "database.url"),
         ("MEED__LOG__FORMAT", "xml", "format"),
+        (
+            "MEED__AUTH__PASSWORD_CONCURRENCY",
+            "0",
+            "auth.password_concurrency = 0: must be between 1 and 1024",
+        ),
+        ("MEED__DATABASE__MAX_CONNECTIONS", "0", "database.max_connections = 0"),
+        ("MEED__SANDBOX__CALL__NOTE_LINE", "1", "note_line"),
     ] {
         let refused = output(meed(directory.path()).args(["serve"]).env(name, value));
         assert!(!refused.status.success());

@@ -187,6 +187,7 @@ fn every_rule_can_fail() {
             "host/src/facts/plan.rs",
             "use crate::clock::Instant; use std::time::Duration;",
         ),
+        ("host/src/facts/period.rs", "crate::db::text_column!(Period);"),
         ("host/src/facts/plan/tests.rs", "use std::fs::read;"),
         ("host/src/facts.rs", "use crate::db::Db;"),
         (
