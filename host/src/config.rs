@@ -11,6 +11,10 @@ use serde::{Deserialize, Deserializer};
 
 const DEFAULTS: &str = include_str!("../config.default.toml");
 
+/// In seconds.
+const HOUR: u64 = 60 * 60;
+const YEAR: u64 = 365 * 24 * HOUR;
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -20,7 +24,6 @@ pub struct Config {
     pub auth: Auth,
     pub plugins: Plugins,
     pub claims: Claims,
-    #[serde(default)]
     pub sandbox: crate::sandbox::Settings,
     pub log: Log,
 }
@@ -117,7 +120,38 @@ impl Config {
         for (key, value) in overrides {
             builder = builder.set_override(*key, value.clone())?;
         }
-        builder.build()?.try_deserialize()
+        let config: Self = builder.build()?.try_deserialize()?;
+        config.check().map_err(config::ConfigError::Message)?;
+        Ok(config)
+    }
+
+    /// Says which setting makes no sense, if one does: a zero that would let everyone wait for ever, a number that
+    /// overflows where it is used. The sandbox checks its own.
+    fn check(&self) -> Result<(), String> {
+        let auth = &self.auth;
+        let in_range = [
+            ("http.timeout_seconds", self.http.timeout.as_secs(), 1, HOUR),
+            ("http.shutdown_seconds", self.http.shutdown.as_secs(), 0, HOUR),
+            (
+                "database.max_connections",
+                self.database.max_connections.into(),
+                1,
+                10_000,
+            ),
+            ("auth.access_token_seconds", auth.access_token.as_secs(), 1, YEAR),
+            ("auth.refresh_idle_seconds", auth.refresh_idle.as_secs(), 1, 100 * YEAR),
+            ("auth.session_seconds", auth.session.as_secs(), 1, 100 * YEAR),
+            ("auth.password_concurrency", auth.password_concurrency as u64, 1, 1_024),
+            ("auth.password_queue", auth.password_queue as u64, 0, 1_000_000),
+            ("auth.session_cache_seconds", auth.session_cache.as_secs(), 0, HOUR),
+            ("claims.idempotency_seconds", self.claims.idempotency.as_secs(), 1, YEAR),
+        ];
+        for (name, value, least, most) in in_range {
+            if !(least..=most).contains(&value) {
+                return Err(format!("{name} = {value}: must be between {least} and {most}"));
+            }
+        }
+        Ok(())
     }
 
     /// The defaults alone, with everything they keep below `data_dir`.
@@ -188,5 +222,49 @@ mod tests {
         assert_eq!(config.http.listen.port(), 4000);
         let error = Config::load(None, None, &[("http.lisen", "x".to_owned())]).unwrap_err();
         assert!(error.to_string().contains("lisen"), "{error}");
+    }
+
+    #[test]
+    fn the_documented_sandbox_is_the_default_one() {
+        let documented = Config::load(None, None, &[]).unwrap().sandbox;
+        assert_eq!(documented, crate::sandbox::Settings::default());
+    }
+
+    #[test]
+    fn one_limit_of_the_sandbox_can_be_set_alone() {
+        let config = Config::load(None, None, &[("sandbox.call.note_lines", "7".to_owned())]).unwrap();
+        let mut expected = crate::sandbox::Settings::default();
+        expected.call.note_lines = 7;
+        assert_eq!(config.sandbox, expected);
+    }
+
+    #[test]
+    fn what_would_hang_or_overflow_is_refused_with_its_range() {
+        for (key, value, range) in [
+            ("http.timeout_seconds", "0", "1 and 3600"),
+            ("http.timeout_seconds", "3601", "1 and 3600"),
+            ("http.shutdown_seconds", "9223372036854775807", "0 and 3600"),
+            ("database.max_connections", "0", "1 and 10000"),
+            ("database.max_connections", "10001", "1 and 10000"),
+            ("auth.access_token_seconds", "0", "1 and 31536000"),
+            ("auth.refresh_idle_seconds", "0", "1 and 3153600000"),
+            ("auth.session_seconds", "9223372036854775807", "1 and 3153600000"),
+            ("auth.password_concurrency", "0", "1 and 1024"),
+            ("auth.password_queue", "9223372036854775807", "0 and 1000000"),
+            ("auth.session_cache_seconds", "9223372036854775807", "0 and 3600"),
+            ("claims.idempotency_seconds", "9223372036854775807", "1 and 31536000"),
+        ] {
+            let error = Config::load(None, None, &[(key, value.to_owned())]).unwrap_err();
+            assert_eq!(error.to_string(), format!("{key} = {value}: must be between {range}"));
+        }
+        for (key, value) in [
+            ("http.timeout_seconds", "1"),
+            ("http.shutdown_seconds", "0"),
+            ("auth.session_cache_seconds", "0"),
+            ("auth.password_queue", "0"),
+            ("database.max_connections", "1"),
+        ] {
+            assert!(Config::load(None, None, &[(key, value.to_owned())]).is_ok(), "{key}");
+        }
     }
 }

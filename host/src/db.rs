@@ -27,13 +27,6 @@ pub type Result<T> = std::result::Result<T, DbError>;
 pub struct DbError(#[from] sqlx::Error);
 
 impl DbError {
-    /// A row with this key exists already. SQLite does not name the constraint, so let one statement risk only one.
-    pub fn is_unique_violation(&self) -> bool {
-        self.0
-            .as_database_error()
-            .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
-    }
-
     /// A row that is referred to does not exist, or a row is still referred to.
     pub fn is_foreign_key_violation(&self) -> bool {
         self.0

@@ -12,7 +12,7 @@ mod store;
 
 pub use calendar::{UnknownZone, Zone};
 pub use period::Period;
-pub use plan::{InvalidPlan, Plan, is_attribute_name, is_attribute_text, is_kind};
+pub use plan::{InvalidPlan, MAX_QUERIES, Plan, is_kind};
 pub use snapshot::Snapshot;
 
 use uuid::Uuid;

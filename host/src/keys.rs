@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -102,13 +102,6 @@ impl Keyring {
         std::iter::once(&self.newest).chain(self.older.iter().rev())
     }
 
-    /// Whether the key with this id signed these bytes.
-    pub fn verify(&self, id: &str, bytes: &[u8], signature: &[u8]) -> bool {
-        self.all()
-            .find(|key| key.id == id)
-            .is_some_and(|key| verify(key.public(), bytes, signature))
-    }
-
     pub fn public_key(&self, id: &str) -> Option<PublicKey> {
         self.all()
             .find(|key| key.id == id)
@@ -129,13 +122,6 @@ impl Keyring {
             keys: self.all().map(Key::jwk).collect(),
         }
     }
-}
-
-/// Whether the holder of this Ed25519 public key (32 bytes) signed these bytes.
-pub fn verify(public: &[u8], bytes: &[u8], signature: &[u8]) -> bool {
-    UnparsedPublicKey::new(&ED25519, public)
-        .verify(bytes, signature)
-        .is_ok()
 }
 
 /// One key pair.
@@ -305,9 +291,11 @@ mod tests {
         let after = Keyring::load(directory.path(), Purpose::Access).unwrap();
 
         assert_ne!(after.signing().id(), before.signing().id());
-        assert!(after.verify(before.signing().id(), b"bytes", &old_signature));
-        assert!(!after.verify(after.signing().id(), b"bytes", &old_signature));
-        assert!(!after.verify(before.signing().id(), b"other bytes", &old_signature));
+        let old_key = after.public_key(before.signing().id()).unwrap();
+        let new_key = after.public_key(after.signing().id()).unwrap();
+        assert!(old_key.verify(b"bytes", &old_signature));
+        assert!(!new_key.verify(b"bytes", &old_signature));
+        assert!(!old_key.verify(b"other bytes", &old_signature));
         let ids: Vec<_> = after.jwks().keys.into_iter().map(|key| key.kid).collect();
         assert_eq!(ids, [after.signing().id(), before.signing().id()]);
     }

@@ -206,7 +206,7 @@ impl Sandbox {
             Ok(binding) => answer::check_binding(binding, &self.0.settings.call),
             Err(issues) => answer::check_issues(issues),
         })
-        .log(plugin.digest())
+        .log_notes(plugin.digest())
     }
 
     /// Asks a plugin for its decision. `facts[i]` answers the i-th query of its plan.
@@ -232,7 +232,7 @@ impl Sandbox {
             .await
         };
         call.and_check(|decision| answer::check_decision(decision, context, &inner.settings.call))
-            .log(plugin.digest())
+            .log_notes(plugin.digest())
     }
 
     async fn describe(&self, plugin: &Plugin) -> Call<Manifest> {
@@ -243,7 +243,7 @@ impl Sandbox {
             })
             .await;
         call.and_check(|manifest| answer::check_manifest(manifest, &self.0.settings.call))
-            .log(plugin.digest())
+            .log_notes(plugin.digest())
     }
 
     /// Structure and digest.

@@ -3,7 +3,6 @@
 //! Must not know: tokens and refresh tokens. It knows `auth` for roles and guards, and to end the sessions of an
 //! account that changed.
 
-mod attributes;
 mod email;
 mod invite;
 mod password;
@@ -11,7 +10,6 @@ mod routes;
 mod service;
 mod store;
 
-pub use attributes::NewAttributes;
 pub use email::Email;
 pub use password::{Password, PasswordError, Passwords};
 pub use routes::{CODES, router};

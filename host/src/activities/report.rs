@@ -5,7 +5,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::attributes::{Attributes, Scalar};
+use crate::attributes::Attributes;
 use crate::clock::Instant;
 use crate::facts::is_kind;
 
@@ -40,10 +40,8 @@ pub struct NewActivity {
     #[garde(range(min = -MAX_AMOUNT, max = MAX_AMOUNT))]
     #[schema(example = 2500, minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
     pub amount: Option<i64>,
-    /// At most 32; kept as texts, numbers and booleans as JSON writes them (`10.0` as `10`)
     #[serde(default)]
-    #[garde(custom(attributes_fit))]
-    #[schema(value_type = BTreeMap<String, Scalar>, example = json!({"category": "hats", "items": 2, "gift": false}))]
+    #[garde(skip)]
     pub attributes: Attributes,
 }
 
@@ -83,9 +81,4 @@ fn no_control_characters(text: &str, (): &()) -> garde::Result {
         return Err(garde::Error::new(format!("{text:?} holds a control character")));
     }
     Ok(())
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
-fn attributes_fit(attributes: &Attributes, (): &()) -> garde::Result {
-    attributes.fault().map_or(Ok(()), |fault| Err(garde::Error::new(fault)))
 }

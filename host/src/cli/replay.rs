@@ -138,10 +138,7 @@ fn settings(signed: &SignedReceipt) -> Settings {
     settings.compile.memory_bytes *= 4;
     settings.compile.code_bytes *= 4;
     if let Some(record) = &signed.receipt.evaluation {
-        let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        settings.call.evaluate_fuel = record.limits.fuel;
-        settings.call.memory_bytes = bytes(record.limits.memory_bytes);
-        settings.call.table_elements = bytes(record.limits.table_elements);
+        record.limits.set(&mut settings.call);
         // Here nobody waits for an answer: only fuel ends a run.
         settings.call.evaluate_deadline_ms = 60_000;
         settings.call.setup_deadline_ms = 60_000;

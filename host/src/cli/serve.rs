@@ -71,7 +71,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         stopping.await.ok();
     }));
     tokio::select! {
-        ended = &mut serving => return ended.context("the server task ended")?.context("serve"),
+        ended = &mut serving => return ended.context("the server task ended"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -83,7 +83,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     drop(stop);
     sweeper.abort();
     tokio::select! {
-        ended = serving => ended.context("the server task ended")?.context("serve")?,
+        ended = serving => ended.context("the server task ended")?,
         () = tokio::time::sleep(config.http.shutdown) => tracing::warn!("requests were still running"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

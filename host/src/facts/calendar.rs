@@ -9,7 +9,6 @@ use std::str::FromStr;
 use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{Span, Timestamp};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::clock::Instant;
 use crate::contract::{LocalTime, Window};
@@ -114,33 +113,6 @@ impl fmt::Debug for Zone {
         fmt::Display::fmt(self, f)
     }
 }
-
-crate::db::text_column!(Zone);
-
-impl Serialize for Zone {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for Zone {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        name.parse().map_err(de::Error::custom)
-    }
-}
-
-impl utoipa::PartialSchema for Zone {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        utoipa::openapi::schema::ObjectBuilder::new()
-            .schema_type(utoipa::openapi::schema::Type::String)
-            .description(Some("IANA time zone: where days begin"))
-            .examples([serde_json::json!("Asia/Seoul")])
-            .into()
-    }
-}
-
-impl utoipa::ToSchema for Zone {}
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,14 @@
-//! A plan: the queries that a condition with its params asks, within limits that keep one claim cheap.
+//! A plan: the queries that a condition with its params asks, within limits that keep one claim cheap. This is the one
+//! rule for what may be asked; the sandbox only bounds how many bytes a plugin hands over.
 
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::{MAX_NAME_BYTES, MAX_TEXT_CHARS, is_name, is_text};
 use crate::contract::{Query, Selection, Window};
 
-const MAX_QUERIES: usize = 32;
+pub const MAX_QUERIES: usize = 32;
 const MAX_FILTERS: usize = 8;
 const MAX_DAYS: u32 = 3660;
-const MAX_NAME: usize = 64;
-const MAX_TEXT: usize = 500;
 
 /// Queries that were checked. What `bind` answered becomes one before it is stored with an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ fn check(query: &Query) -> Result<(), String> {
 fn check_selection(selection: &Selection) -> Result<(), String> {
     if !is_kind(&selection.kind) {
         return Err(format!(
-            "asks for activities of kind {:?}; a kind is 1 to {MAX_NAME} letters, digits, dots, hyphens and underscores",
+            "asks for activities of kind {:?}; a kind is 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -",
             selection.kind
         ));
     }
@@ -80,9 +80,9 @@ fn check_selection(selection: &Selection) -> Result<(), String> {
     }
     for filter in &selection.filters {
         check_attribute_name(&filter.attribute)?;
-        if !is_attribute_text(&filter.equals) {
+        if !is_text(&filter.equals) {
             return Err(format!(
-                "compares {:?} with a text that is longer than {MAX_TEXT} characters or holds U+0000",
+                "compares {:?} with a text that is longer than {MAX_TEXT_CHARS} characters or holds U+0000",
                 filter.attribute
             ));
         }
@@ -91,30 +91,17 @@ fn check_selection(selection: &Selection) -> Result<(), String> {
 }
 
 fn check_attribute_name(name: &str) -> Result<(), String> {
-    if is_attribute_name(name) {
+    if is_name(name) {
         return Ok(());
     }
     Err(format!(
-        "names the attribute {name:?}; a name is 1 to {MAX_NAME} characters without control characters"
+        "names the attribute {name:?}; a name is 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -"
     ))
 }
 
-/// Whether an activity can be of this kind: `[A-Za-z0-9._-]{1,64}`.
+/// Whether an activity can be of this kind. Kinds are named like attributes.
 pub fn is_kind(text: &str) -> bool {
-    (1..=MAX_NAME).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-}
-
-/// Whether a user or an activity can have an attribute of this name: 1 to 64 characters, no control characters.
-pub fn is_attribute_name(text: &str) -> bool {
-    (1..=MAX_NAME).contains(&text.chars().count()) && !text.chars().any(char::is_control)
-}
-
-/// Whether an attribute can have this value: at most 500 characters, without U+0000, which PostgreSQL cannot hold.
-pub fn is_attribute_text(text: &str) -> bool {
-    text.chars().count() <= MAX_TEXT && !text.contains('\0')
+    is_name(text)
 }
 
 #[cfg(test)]

@@ -18,8 +18,6 @@ pub struct Snapshot {
     /// When the user registered.
     pub registered: Instant,
     pub disabled: bool,
-    /// How often this user was granted this event, in all periods.
-    pub granted_ever: i64,
     /// The key of the recurrence period that holds `now`.
     pub period: String,
     /// The places in that period that this user's grants hold, from 1. This is what is taken right now, whatever `now`:
@@ -70,7 +68,6 @@ impl Snapshot {
             facts,
             registered,
             disabled,
-            granted_ever,
             period: asker.period.key(asker.now, asker.zone),
             granted_places,
             stock,

@@ -1,10 +1,11 @@
 //! Public keys, for whoever verifies without holding the private ones.
 
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::{thumbprint, verify};
+use super::thumbprint;
 
 /// An Ed25519 public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +29,11 @@ impl PublicKey {
         thumbprint(&self.0)
     }
 
+    /// Whether the holder of this key signed these bytes.
     pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> bool {
-        verify(&self.0, bytes, signature)
+        UnparsedPublicKey::new(&ED25519, &self.0)
+            .verify(bytes, signature)
+            .is_ok()
     }
 
     /// The Ed25519 keys of a JWK Set, as `/.well-known/receipt-keys.json` gives it.

@@ -5,6 +5,9 @@ use serde_json::Value;
 use crate::contract::Issue;
 use crate::sandbox::params_validator;
 
+/// What the params may have as canonical JSON: they are in every receipt of the event.
+const MAX_BYTES: usize = 16 << 10;
+
 /// Faults beyond these are left out: the operator mends the first ones and tries again.
 const MAX_ISSUES: usize = 32;
 
@@ -27,6 +30,18 @@ pub(super) fn check(schema: &Value, params: &Value) -> Vec<Issue> {
             message: error.to_string(),
         })
         .collect()
+}
+
+/// What is wrong with the size of params, given as [`canonical`] JSON.
+pub(super) fn check_size(canonical: &str) -> Vec<Issue> {
+    let bytes = canonical.len();
+    if bytes <= MAX_BYTES {
+        return Vec::new();
+    }
+    vec![Issue {
+        path: String::new(),
+        message: format!("the params have {bytes} bytes as JSON; at most {MAX_BYTES} are kept"),
+    }]
 }
 
 /// RFC 8785: `bind` sees the same bytes when the operator saves the params and when a third party replays a receipt,

@@ -325,12 +325,16 @@ impl PluginService {
                 version: found.version,
             });
         }
-        let issues = params::check(&found.params_schema, params);
+        let canonical = params::canonical(params)?;
+        let mut issues = params::check_size(&canonical);
+        if issues.is_empty() {
+            issues = params::check(&found.params_schema, params);
+        }
         if !issues.is_empty() {
             return Err(PluginError::Params(issues));
         }
         let plugin = self.runnable(found.digest).await?;
-        let call = self.sandbox.bind(&plugin, &params::canonical(params)?).await;
+        let call = self.sandbox.bind(&plugin, &canonical).await;
         match call.outcome {
             Ok(Ok(binding)) => Ok(Bound {
                 digest: found.digest,

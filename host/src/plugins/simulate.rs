@@ -31,7 +31,7 @@ pub struct SimulationRequest {
     #[garde(skip)]
     pub user_id: Option<Uuid>,
     /// Facts in the order of the plan's queries, instead of a user's
-    #[garde(length(max = 64))]
+    #[garde(length(max = facts::MAX_QUERIES))]
     pub facts: Option<Vec<Fact>>,
     /// The decision's `now`; the present unless said
     #[garde(skip)]

@@ -27,6 +27,16 @@ row! {
     }
 }
 
+macro_rules! select_versions {
+    ($tail:literal) => {
+        concat!(
+            "SELECT digest, id, name, version, title, description, params_schema, abi, size_bytes, state, uploaded_by, \
+             created_at FROM plugin_versions ",
+            $tail
+        )
+    };
+}
+
 /// `false` when a version with this digest, or with this name and version, is there already.
 pub(super) async fn insert(tx: &mut Tx, row: &VersionRow, module: Vec<u8>) -> Result<bool> {
     const VERSION: &str = "INSERT INTO plugin_versions \
@@ -57,21 +67,18 @@ pub(super) async fn insert(tx: &mut Tx, row: &VersionRow, module: Vec<u8>) -> Re
 }
 
 pub(super) async fn find_by_digest(on: impl Run, digest: Digest) -> Result<Option<VersionRow>> {
-    const SQL: &str = "SELECT digest, id, name, version, title, description, params_schema, abi, size_bytes, state, \
-        uploaded_by, created_at FROM plugin_versions WHERE digest = $1";
+    const SQL: &str = select_versions!("WHERE digest = $1");
     on.statement(SQL).bind(digest).fetch_optional(on).await
 }
 
 pub(super) async fn find(on: impl Run, name: String, version: String) -> Result<Option<VersionRow>> {
-    const SQL: &str = "SELECT digest, id, name, version, title, description, params_schema, abi, size_bytes, state, \
-        uploaded_by, created_at FROM plugin_versions WHERE name = $1 AND version = $2";
+    const SQL: &str = select_versions!("WHERE name = $1 AND version = $2");
     on.statement(SQL).bind(name).bind(version).fetch_optional(on).await
 }
 
 /// All versions of a name, newest upload first.
 pub(super) async fn versions(db: &Db, name: String) -> Result<Vec<VersionRow>> {
-    const SQL: &str = "SELECT digest, id, name, version, title, description, params_schema, abi, size_bytes, state, \
-        uploaded_by, created_at FROM plugin_versions WHERE name = $1 ORDER BY id DESC";
+    const SQL: &str = select_versions!("WHERE name = $1 ORDER BY id DESC");
     db.query(SQL).bind(name).fetch_all(db).await
 }
 
@@ -82,10 +89,10 @@ pub(super) async fn list(
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<VersionRow>> {
-    const SQL: &str = "SELECT digest, id, name, version, title, description, params_schema, abi, size_bytes, state, \
-        uploaded_by, created_at FROM plugin_versions \
-        WHERE ($1 IS NULL OR name = $1) AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR id < $3) \
-        ORDER BY id DESC LIMIT $4";
+    const SQL: &str = select_versions!(
+        "WHERE ($1 IS NULL OR name = $1) AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR id < $3) \
+        ORDER BY id DESC LIMIT $4"
+    );
     db.query(SQL)
         .bind(name)
         .bind(state)

@@ -368,7 +368,6 @@ impl RequestService {
     }
 
     fn record(&self, event: &Event, evaluation: &Evaluation) -> EvaluationRecord {
-        let limits = &self.sandbox.settings().call;
         EvaluationRecord {
             plugin: PluginRecord {
                 name: event.condition.plugin.clone(),
@@ -376,11 +375,7 @@ impl RequestService {
                 digest: event.condition.digest,
             },
             engine: self.sandbox.fingerprint().to_owned(),
-            limits: Limits {
-                fuel: limits.evaluate_fuel,
-                memory_bytes: limits.memory_bytes as u64,
-                table_elements: limits.table_elements as u64,
-            },
+            limits: Limits::from(&self.sandbox.settings().call),
             params: event.condition.params.clone(),
             queries: event.plan.queries().to_vec(),
             state: STANDARD.encode(&event.state),

@@ -146,13 +146,16 @@ pub(super) async fn evaluate(
     #[expect(clippy::cast_precision_loss, reason = "fuel is far below 2^52")]
     metrics::histogram!("meed_evaluation_fuel", "plugin" => plugin_label.clone()).record(call.fuel as f64);
     if let Err(failure) = &call.outcome {
-        metrics::counter!("meed_evaluation_failures_total", "plugin" => plugin_label, "failure" => failure.code())
-            .increment(1);
+        if failure.is_of_the_plugin() {
+            metrics::counter!("meed_evaluation_failures_total", "plugin" => plugin_label, "failure" => failure.code())
+                .increment(1);
+        }
         tracing::warn!(
             plugin.digest = %event.condition.digest,
             event.id = %event.id,
             failure.code = failure.code(),
             %failure,
+            fuel = call.fuel,
             "condition failed"
         );
     }

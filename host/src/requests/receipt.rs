@@ -14,7 +14,7 @@ use super::model::{Reason, Status};
 use crate::clock::Instant;
 use crate::contract::{Award, Context, Decision, Fact, Progress, Query};
 use crate::keys::{Keyring, PublicKey};
-use crate::sandbox::{Digest, Failure};
+use crate::sandbox::{CallLimits, Digest, Failure};
 
 pub(super) const FORMAT: &str = "meed-receipt/1";
 
@@ -52,7 +52,6 @@ pub struct EvaluationRecord {
     pub plugin: PluginRecord,
     /// The engine and its settings, as far as they bear on the answer
     pub engine: String,
-    /// Fuel and linear memory that the run could use
     pub limits: Limits,
     #[schema(value_type = Object)]
     pub params: Value,
@@ -76,12 +75,44 @@ pub struct PluginRecord {
     pub digest: Digest,
 }
 
+/// What `bind` and the run could use, as far as it bears on the answer
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
-    pub fuel: u64,
-    pub memory_bytes: u64,
-    pub table_elements: u64,
+    pub evaluate_fuel: u64,
+    pub setup_fuel: u64,
+    pub memory_bytes: usize,
+    pub table_elements: usize,
+    pub input_bytes: usize,
+    pub state_bytes: usize,
+    pub decision_bytes: usize,
+}
+
+impl From<&CallLimits> for Limits {
+    fn from(call: &CallLimits) -> Self {
+        Self {
+            evaluate_fuel: call.evaluate_fuel,
+            setup_fuel: call.setup_fuel,
+            memory_bytes: call.memory_bytes,
+            table_elements: call.table_elements,
+            input_bytes: call.input_bytes,
+            state_bytes: call.state_bytes,
+            decision_bytes: call.decision_bytes,
+        }
+    }
+}
+
+impl Limits {
+    /// Gives a sandbox these limits; what they do not say stays.
+    pub fn set(&self, call: &mut CallLimits) {
+        call.evaluate_fuel = self.evaluate_fuel;
+        call.setup_fuel = self.setup_fuel;
+        call.memory_bytes = self.memory_bytes;
+        call.table_elements = self.table_elements;
+        call.input_bytes = self.input_bytes;
+        call.state_bytes = self.state_bytes;
+        call.decision_bytes = self.decision_bytes;
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -42,7 +42,7 @@ pub enum ReplayError {
     State,
 }
 
-/// Verifies a receipt's signature and runs its decision again. `sandbox` should have the receipt's limits.
+/// Verifies a receipt's signature and runs its decision again. `sandbox` must have the receipt's limits.
 ///
 /// `trusted`: the server's receipt keys, got from its operator; without them the receipt's own key is used, which
 /// proves that the receipt is whole but not who wrote it.
@@ -72,6 +72,13 @@ pub async fn replay(
             "it was decided on the engine {}, this is {}; use the release of meed that has that engine",
             record.engine,
             sandbox.fingerprint()
+        )));
+    }
+    let limits = super::receipt::Limits::from(&sandbox.settings().call);
+    if record.limits != limits {
+        return Ok(Replay::NotReplayable(format!(
+            "it was decided within {:?}, this sandbox has {limits:?}",
+            record.limits
         )));
     }
     if let Outcome::Failure(failure) = &record.outcome

@@ -6,15 +6,12 @@ use serde_json::Value;
 
 use super::limits::CallLimits;
 use super::run::Failure;
-use crate::contract::{Awards, Binding, Context, Decision, Issue, MAX_INTEGER, Manifest, Query, Selection, Window};
+use crate::contract::{Awards, Binding, Context, Decision, Issue, MAX_INTEGER, Manifest};
 
-const QUERIES: usize = 64;
-const FILTERS: usize = 16;
 const ENTRIES: usize = 32;
 const NAME_BYTES: usize = 64;
 const TITLE_BYTES: usize = 200;
 const MESSAGE_BYTES: usize = 1024;
-const LAST_DAYS: std::ops::RangeInclusive<u32> = 1..=3660;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 const PATTERNS: usize = 64;
@@ -111,6 +108,7 @@ pub fn params_validator(schema: &Value) -> Result<jsonschema::Validator, String>
         })
 }
 
+/// Its size alone. What the queries may ask is for whoever answers them to say.
 pub(super) fn check_binding(binding: &Binding, limits: &CallLimits) -> Check {
     require!(
         binding.state.len() <= limits.state_bytes,
@@ -118,29 +116,7 @@ pub(super) fn check_binding(binding: &Binding, limits: &CallLimits) -> Check {
         binding.state.len(),
         limits.state_bytes
     );
-    count("queries", binding.queries.len(), QUERIES)?;
-    binding.queries.iter().try_for_each(|query| match query {
-        Query::Count(of)
-        | Query::Sum(of)
-        | Query::DistinctDays(of)
-        | Query::Streak(of)
-        | Query::First(of)
-        | Query::Last(of) => check_selection(of),
-        Query::Attribute(attribute) => name("attribute", attribute),
-        Query::Grants => Ok(()),
-    })
-}
-
-fn check_selection(selection: &Selection) -> Check {
-    name("kind", &selection.kind)?;
-    if let Window::LastDays(days) = selection.window {
-        require!(LAST_DAYS.contains(&days), "last-days({days}) must be within 1 to 3660");
-    }
-    count("filters", selection.filters.len(), FILTERS)?;
-    selection.filters.iter().try_for_each(|filter| {
-        name("filter attribute", &filter.attribute)?;
-        text("filter value", &filter.equals, MESSAGE_BYTES)
-    })
+    Ok(())
 }
 
 pub(super) fn check_issues(issues: &[Issue]) -> Check {
@@ -227,7 +203,7 @@ fn text(what: &str, value: &str, limit: usize) -> Check {
     Ok(())
 }
 
-/// The charset of activity kinds, attribute names and progress keys.
+/// The charset of progress keys.
 fn name(what: &str, value: &str) -> Check {
     require!(
         (1..=NAME_BYTES).contains(&value.len())

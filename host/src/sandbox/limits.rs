@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -21,9 +21,10 @@ pub(super) const HANDLES: usize = 64;
 pub(super) const INLINE_FUEL: u64 = 1_000_000;
 pub(super) const INLINE_MEMORY_BYTES: usize = 2 * MIB;
 
-/// All that an operator may set about the sandbox.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// All that an operator may set about the sandbox. The defaults are those of `config.default.toml`, for who has no
+/// configuration: `meed replay` and tests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     pub call: CallLimits,
     pub upload: UploadLimits,
@@ -32,8 +33,8 @@ pub struct Settings {
 }
 
 /// What one call of a plugin may use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CallLimits {
     /// Instructions, roughly, for `evaluate`. Deterministic: the limit authors meet. A million takes about a millisecond.
     pub evaluate_fuel: u64,
@@ -66,12 +67,12 @@ impl Default for CallLimits {
         Self {
             evaluate_fuel: 1_000_000,
             setup_fuel: 10_000_000,
-            evaluate_deadline_ms: 50,
+            evaluate_deadline_ms: 250,
             setup_deadline_ms: 1_000,
             memory_bytes: 2 * MIB,
             table_elements: 10_000,
             input_bytes: 256 * KIB,
-            state_bytes: 64 * KIB,
+            state_bytes: 16 * KIB,
             decision_bytes: 16 * KIB,
             schema_bytes: 64 * KIB,
             note_lines: 32,
@@ -82,8 +83,8 @@ impl Default for CallLimits {
 
 /// What an upload may look like, checked by one linear walk over its bytes before anything else reads them. The
 /// defaults fit compiled languages; a language runtime (an interpreter inside the plugin) needs more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UploadLimits {
     pub bytes: usize,
     pub core_modules: usize,
@@ -127,8 +128,8 @@ impl Default for UploadLimits {
 }
 
 /// What compiling one upload may use, in a process of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CompileLimits {
     pub cpu_seconds: u64,
     pub wall_seconds: u64,
@@ -153,8 +154,8 @@ impl Default for CompileLimits {
 }
 
 /// How many calls run at the same time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PoolSettings {
     /// Calls at the same time; 0 = four per core. Each reserves 4 GiB of address space, not of memory.
     pub slots: usize,

@@ -44,11 +44,8 @@ impl<T> Call<T> {
         self
     }
 
-    /// Tells the operator about a failure, and the author what the plugin noted.
-    pub(super) fn log(self, digest: Digest) -> Self {
-        if let Err(failure) = &self.outcome {
-            tracing::warn!(%digest, code = failure.code(), %failure, fuel = self.fuel, "plugin failed");
-        }
+    /// Tells the author what the plugin noted. A failure is for the caller to tell: it knows what the call was for.
+    pub(super) fn log_notes(self, digest: Digest) -> Self {
         for note in &self.notes {
             tracing::debug!(%digest, note, "plugin note");
         }
@@ -114,6 +111,11 @@ impl Failure {
             | Self::Input { .. } => true,
             Self::Stack | Self::Deadline(_) | Self::Overloaded | Self::Sandbox(_) => false,
         }
+    }
+
+    /// Whether the plugin is to blame, or may be: not when it never got to run, or the host broke.
+    pub fn is_of_the_plugin(&self) -> bool {
+        !matches!(self, Self::Overloaded | Self::Sandbox(_))
     }
 
     fn of(error: &wasmtime::Error, budget: Budget, started: bool) -> Self {
@@ -234,6 +236,20 @@ mod tests {
             panic!("on purpose")
         });
         assert_eq!(call.outcome.unwrap_err().code(), "sandbox-failure");
+    }
+
+    #[test]
+    fn a_plugin_answers_for_what_it_did_and_not_for_the_host() {
+        for failure in [
+            Failure::Stack,
+            Failure::Deadline(Duration::ZERO),
+            Failure::OutOfFuel { limit: 1 },
+        ] {
+            assert!(failure.is_of_the_plugin(), "{failure}");
+        }
+        for failure in [Failure::Overloaded, Failure::Sandbox(String::new())] {
+            assert!(!failure.is_of_the_plugin(), "{failure}");
+        }
     }
 
     fn notes(most_lines: usize, bytes_left: usize) -> Notes {

@@ -7,9 +7,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::attributes::NewAttributes;
 use super::service::{Filter, User, UserChange, UserDetails, UserError, UserService};
 use super::{Email, PasswordError};
+use crate::attributes::Attributes;
 use crate::auth::{Admin, Caller, Operator, Role};
 use crate::http::problem::INVALID_PARAMETER;
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
@@ -123,7 +123,7 @@ async fn change(
 #[utoipa::path(
     put, path = "/users/{id}/attributes", tag = "users", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
-    request_body = NewAttributes,
+    request_body = Attributes,
     responses((status = 200, body = UserDetails)),
     extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-user"]))),
 )]
@@ -131,7 +131,7 @@ async fn set_attributes(
     State(service): State<UserService>,
     Operator(caller): Operator,
     Path(id): Path<Uuid>,
-    Body(new): Body<NewAttributes>,
+    Body(new): Body<Attributes>,
 ) -> Result<axum::Json<UserDetails>, Problem> {
     Ok(axum::Json(service.set_attributes(id, new, caller.user_id).await?))
 }

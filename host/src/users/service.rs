@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::attributes::NewAttributes;
 use super::store::{self, UserRow};
 use super::{Email, Password, PasswordError, Passwords, invite};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
+use crate::attributes::Attributes;
 use crate::auth::{EndReason, Role, Sessions};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError, Tx};
@@ -253,8 +253,8 @@ impl UserService {
     }
 
     /// Makes these all the attributes of a user. What they were at an earlier instant stays known.
-    pub async fn set_attributes(&self, id: Uuid, new: NewAttributes, by: Uuid) -> Result<UserDetails, UserError> {
-        let mut new = new.into_texts();
+    pub async fn set_attributes(&self, id: Uuid, new: Attributes, by: Uuid) -> Result<UserDetails, UserError> {
+        let Attributes(mut new) = new;
         let mut tx = self.db.begin().await?;
         let user = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;
         let attributes = new.clone();

@@ -165,7 +165,7 @@ on_both_engines! {
     async fn every_faulty_field_is_named(app: TestApp) {
         let operator = app.token(Role::Operator).await;
         let user = app.user(Role::User).await;
-        let many: BTreeMap<String, u32> = (0..33).map(|index| (index.to_string(), 1)).collect();
+        let many: BTreeMap<String, u32> = (0..65).map(|index| (index.to_string(), 1)).collect();
         for (field, value) in [
             ("source", json!("")),
             ("source", json!("the shop")),
@@ -193,8 +193,11 @@ on_both_engines! {
             ("attributes", json!({"a": null})),
             ("attributes", json!({"a": {"b": 1}})),
             ("attributes", json!({"": 1})),
+            ("attributes", json!({"지역": 1})),
+            ("attributes", json!({"a b": 1})),
+            ("attributes", json!({"weight": 1e300})),
             ("attributes", json!({"a": "\u{0}"})),
-            ("attributes", json!({"a": "v".repeat(501)})),
+            ("attributes", json!({"a": "v".repeat(257)})),
             ("attributes", json!(many)),
             ("colour", json!("red")),
         ] {
@@ -216,7 +219,7 @@ on_both_engines! {
     async fn the_edges_of_every_limit_are_inside(app: TestApp) {
         let operator = app.token(Role::Operator).await;
         let user = app.user(Role::User).await;
-        let all: BTreeMap<String, String> = (0..32).map(|index| (format!("{index:064}"), "값".repeat(500))).collect();
+        let all: BTreeMap<String, String> = (0..64).map(|index| (format!("{index:064}"), "값".repeat(256))).collect();
         for (index, (field, value)) in [
             ("source", json!("A-z_0.9")),
             ("source", json!("s".repeat(64))),

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meed_host::activities::{Attributes, NewActivity};
+use meed_host::activities::NewActivity;
+use meed_host::attributes::Attributes;
 use meed_host::clock::Instant;
 use meed_host::contract::{Fact, Filter, MAX_INTEGER, Query, Selection, Streak, Subject, Window};
 use meed_host::db::Json;
@@ -343,7 +344,6 @@ on_both_engines! {
             ],
             registered: at("2026-01-02T03:04:05.678Z"),
             disabled: false,
-            granted_ever: 2,
             period: "2026-03-01".to_owned(),
             granted_places: [1].into(),
             stock: BTreeMap::from([(limited, 7)]),
@@ -355,7 +355,7 @@ on_both_engines! {
         let utc = zone("UTC");
         let asker = asker(user, &utc, at("2026-03-01T12:00:00Z"));
         let snapshot = ask(&app, &asker, vec![]).await.expect("a snapshot");
-        assert_eq!((snapshot.granted_ever, snapshot.disabled, snapshot.period.as_str()), (0, false, "once"));
+        assert_eq!((snapshot.disabled, snapshot.period.as_str()), (false, "once"));
         assert!(snapshot.stock.is_empty());
 
         let mut tx = app.begin().await;
@@ -370,7 +370,7 @@ on_both_engines! {
     async fn attributes_are_as_they_were_then(app: TestApp) {
         let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
         let other = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-        let name = "월드 $.type[0]\"'";
+        let name = "world.type";
         app.set_attribute(user, name, Some("pvp"), at("2026-02-01T00:00:00Z")).await;
         app.set_attribute(user, name, Some(""), at("2026-02-02T00:00:00Z")).await;
         // Two changes in one millisecond: the later one holds.
@@ -426,7 +426,7 @@ on_both_engines! {
             ("2026-03-02T00:00:00Z", 4, vec![], 1),
         ] {
             let snapshot = ask(&app, &weekly(now), vec![Query::Grants]).await.expect("a snapshot");
-            assert_eq!((snapshot.granted_ever, snapshot.free_place()), (ever, free), "{now}");
+            assert_eq!(snapshot.free_place(), free, "{now}");
             assert_eq!(snapshot.granted_places, places.into_iter().collect(), "{now}");
             assert_eq!(snapshot.facts, [Fact::Integer(ever)]);
         }
@@ -435,7 +435,7 @@ on_both_engines! {
     async fn names_and_texts_of_filters_mean_themselves(app: TestApp) {
         let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
         let names = [
-            "a", "a.b", "$", "$.a", "$[0]", "[0]", "0", "-1", "a\"b", "a'b", "a\\b", "a b", "지역", "é", "e\u{301}", "%", "null", "😀", "\\u0061",
+            "a", "A", "a.b", "a.", ".", "0", "00", "-1", "_", "a_b", "1.0", "1e1", "null", "true", "--", "a-b",
         ];
         let values = ["", "0", "true", "\"x\"", "it's", "서울", "😀", "two\nlines", "\\n", "null", "{}", "[1]", "1.0"];
         let mut log = Vec::new();

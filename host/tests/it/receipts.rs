@@ -45,7 +45,10 @@ on_both_engines! {
         assert_eq!(evaluation["params"], json!({"days": 7}));
         assert_eq!(evaluation["facts"], json!([{"days": {"current": 1, "longest": 1, "lastDay": "2026-03-01"}}]));
         assert_eq!(evaluation["queries"][0]["streak"]["window"], json!({"lastDays": 8}));
-        assert_eq!(evaluation["limits"], json!({"fuel": 1_000_000, "memoryBytes": 2 << 20, "tableElements": 10_000}));
+        assert_eq!(evaluation["limits"], json!({
+            "evaluateFuel": 1_000_000, "setupFuel": 10_000_000, "memoryBytes": 2 << 20, "tableElements": 10_000,
+            "inputBytes": 256 << 10, "stateBytes": 16 << 10, "decisionBytes": 16 << 10,
+        }));
         assert_eq!(evaluation["outcome"]["decision"]["progress"], receipt["progress"]);
         assert_eq!(text(evaluation, "engine"), app.app.sandbox.fingerprint());
         let context = &evaluation["context"];

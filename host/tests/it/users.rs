@@ -200,8 +200,8 @@ on_both_engines! {
         let user = app.user(Role::User).await;
         for role in [Role::Operator, Role::Admin] {
             let token = app.token(role).await;
-            let body = json!({"level": 42, "region": "KR", "beta": true, "ratio": -1.5, "by": role});
-            let expected = json!({"level": "42", "region": "KR", "beta": "true", "ratio": "-1.5", "by": role});
+            let body = json!({"level": 42, "region": "KR", "beta": true, "ratio": -1.5, "weight": 10.0, "by": role});
+            let expected = json!({"level": "42", "region": "KR", "beta": "true", "ratio": "-1.5", "weight": "10", "by": role});
             let answer = set_attributes(&app, &user.id, &token, body).await.expect(200);
             assert_eq!(answer["attributes"], expected);
             assert_eq!(get(&app, "/users/me", &user.token).await.expect(200)["attributes"], expected);
@@ -266,6 +266,7 @@ on_both_engines! {
         for (body, pointer) in [
             (json!({"level": null}), "/level"),
             (json!({"level": [1]}), "/level"),
+            (json!({"level": 1e300}), "/level"),
             (json!({"some.name": {"a": 1}}), "/some.name"),
             (json!({"level": "x".repeat(257)}), "/level"),
             (json!({"level": "a\u{0}b"}), "/level"),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 #[param(example = {"kind": "shop.purchase", "sum": 5000, "lastDays": 30, "where": {"shop": "main"}})]
 struct ActivityCountParams {
     /// The kind of activity.
-    #[param(min_length = 1, max_length = 100, example = "shop.purchase")]
+    #[param(max_length = 64, pattern = "^[A-Za-z0-9._-]{1,64}$", example = "shop.purchase")]
     kind: String,
     /// How many activities are needed.
     #[param(minimum = 1, maximum = 1_000_000, example = 3)]
@@ -21,7 +21,12 @@ struct ActivityCountParams {
     #[param(minimum = 1, maximum = 3660, example = 30)]
     last_days: Option<u32>,
     /// Only activities whose attributes have these values, as text: numbers and booleans as JSON writes them.
-    #[param(max_properties = 8, keys(min_length = 1, max_length = 64), values(max_length = 256), example = {"shop": "main"})]
+    #[param(
+        max_properties = 8,
+        keys(max_length = 64, pattern = "^[A-Za-z0-9._-]{1,64}$"),
+        values(max_length = 256),
+        example = {"shop": "main"}
+    )]
     r#where: Option<BTreeMap<String, String>>,
 }
 
@@ -138,8 +143,12 @@ mod tests {
 
     #[test]
     fn params_have_bounds() {
-        let path = |params| testing::bind::<ActivityCount>(params).unwrap_err()[0].path.clone();
-        assert_eq!(path(r#"{"kind": "", "count": 1}"#), "/kind");
+        let path = |params: &str| testing::bind::<ActivityCount>(params).unwrap_err()[0].path.clone();
+        for kind in ["", "shop purchase", "로그인", &"k".repeat(65)] {
+            assert_eq!(path(&format!(r#"{{"kind": "{kind}", "count": 1}}"#)), "/kind", "{kind}");
+            let filtered = format!(r#"{{"kind": "a.b", "count": 1, "where": {{"{kind}": ""}}}}"#);
+            assert!(path(&filtered).starts_with("/where"), "{kind}");
+        }
         assert_eq!(path(r#"{"kind": "a.b", "count": 0}"#), "/count");
         assert_eq!(path(r#"{"kind": "a.b", "count": 1, "lastDays": 3661}"#), "/lastDays");
         assert_eq!(path(r#"{"kind": "a.b", "count": 1, "where": {"a": 1}}"#), "/where/a");

@@ -1,3 +1,5 @@
+//! Days and streaks, by example and against their definition.
+
 use jiff::civil::date;
 use proptest::prelude::*;
 

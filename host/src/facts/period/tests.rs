@@ -1,3 +1,5 @@
+//! Where periods begin and end, and what they are called.
+
 use proptest::prelude::*;
 
 use super::*;

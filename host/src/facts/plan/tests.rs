@@ -1,3 +1,5 @@
+//! What a plan may and may not ask.
+
 use super::*;
 use crate::contract::{Filter, Subject};
 
@@ -7,8 +9,8 @@ fn selection() -> Selection {
         subject: Subject::Claimant,
         window: Window::LastDays(7),
         filters: vec![Filter {
-            attribute: "지역 $.a[0]\"'".to_owned(),
-            equals: String::new(),
+            attribute: "gift.wrapped".to_owned(),
+            equals: "지역 $.a[0]\"'".to_owned(),
         }],
     }
 }
@@ -58,9 +60,18 @@ fn windows_are_1_to_3660_days() {
 }
 
 #[test]
-fn attributes_hold_no_control_characters() {
-    for name in ["", "a\nb", "\0", &"n".repeat(65)] {
-        assert!(refused(Query::Attribute(name.to_owned())).contains(&format!("{name:?}")));
+fn attributes_are_named_by_words_and_compared_with_short_texts() {
+    for name in ["", "a b", "a\nb", "\0", "레벨", "$[0]", &"n".repeat(65)] {
+        let filters = vec![Filter {
+            attribute: name.to_owned(),
+            equals: String::new(),
+        }];
+        for query in [
+            Query::Attribute(name.to_owned()),
+            Query::DistinctDays(Selection { filters, ..selection() }),
+        ] {
+            assert!(refused(query).contains(&format!("{name:?}")));
+        }
     }
     let with = |equals: &str| {
         Query::First(Selection {
@@ -72,8 +83,8 @@ fn attributes_hold_no_control_characters() {
         })
     };
     assert!(refused(with("a\0b")).contains("U+0000"));
-    assert!(refused(with(&"v".repeat(501))).contains("500"));
-    assert!(Plan::try_from(vec![with("two\nlines")]).is_ok());
+    assert!(refused(with(&"v".repeat(257))).contains("256"));
+    assert!(Plan::try_from(vec![with("two\nlines"), with(&"값".repeat(256))]).is_ok());
 }
 
 #[test]

@@ -56,7 +56,10 @@ on_both_engines! {
 
     async fn a_login_for_nobody_does_the_same_work(app: TestApp) {
         // Where no password may be hashed, no login gets an answer: each of them hashes, whoever it is for.
-        let no_hashing = app.replica(&[("auth.password_concurrency", "0"), ("auth.password_queue", "0")]);
+        let no_hashing = app.replica_with(|config| {
+            config.auth.password_concurrency = 0;
+            config.auth.password_queue = 0;
+        });
         let user = app.user(Role::User).await;
         for email in [user.email.as_str(), "nobody@example.com", "not an e-mail", ""] {
             login(&no_hashing, email, "wrong password").await.expect_problem(503, "password-queue-full");

@@ -126,7 +126,11 @@ on_both_engines! {
             ("/condition/params/days", condition("login-streak", json!({"days": 366}))),
             ("/condition/params/days", condition("login-streak", json!({"days": "7"}))),
             ("/condition/params/days", condition("login-streak", json!({"days": 7.5}))),
+            ("/condition/params/kind", purchases(json!({"kind": "shop purchase", "count": 1}))),
+            ("/condition/params/kind", purchases(json!({"kind": "k".repeat(65), "count": 1}))),
             ("/condition/params/where", purchases(json!({"count": 1, "where": []}))),
+            ("/condition/params/where", purchases(json!({"count": 1, "where": {"no spaces": "x"}}))),
+            ("/condition/params", condition("login-streak", json!({"days": 7, "padding": "x".repeat(16 << 10)}))),
             // and by what only the plugin can say.
             ("/condition/params", purchases(json!({}))),
             ("/condition/params/sum", purchases(json!({"count": 1, "sum": 1}))),

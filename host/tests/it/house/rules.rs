@@ -13,7 +13,18 @@ const FEATURES: &[&str] = &[
 ];
 
 /// What features stand on, which therefore knows none of them.
-const GROUND_FLOOR: &[&str] = &["db", "cache", "http", "sandbox", "facts", "clock", "config", "contract"];
+const GROUND_FLOOR: &[&str] = &[
+    "db",
+    "cache",
+    "http",
+    "sandbox",
+    "facts",
+    "attributes",
+    "keys",
+    "clock",
+    "config",
+    "contract",
+];
 
 /// Besides `http`, `app` and the `routes`: who is calling is read from the request.
 const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/caller"];
@@ -131,7 +142,6 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
     // facts.rs itself is the door, which asks the store; facts/* compute.
     if top == "facts" && parts.len() > 1 && !parts.contains(&"store") {
         let reaches_out = match path {
-            ["crate", "db", "text_column"] => false,
             ["tokio" | "async", ..]
             | ["std", "fs" | "env" | "net" | "process" | "thread", ..]
             | ["std", "time", "Instant" | "SystemTime", ..]

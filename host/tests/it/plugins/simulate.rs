@@ -78,7 +78,7 @@ on_both_engines! {
         let cases = [
             ("/facts", json!({"facts": []})),
             ("/facts", json!({"facts": [days, days]})),
-            ("/facts", json!({"facts": vec![days.clone(); 65]})),
+            ("/facts", json!({"facts": vec![days.clone(); 33]})),
             ("/facts/0/days", json!({"facts": [{"days": 7}]})),
             ("/userId", json!({"facts": null, "userId": nobody})),
             ("/userId", json!({"facts": null, "userId": "me"})),
@@ -87,6 +87,7 @@ on_both_engines! {
             ("/params/days", json!({"params": {"days": 0}})),
             ("/params", json!({"params": {}})),
             ("/params", json!({"params": 7})),
+            ("/params", json!({"params": {"days": 7, "padding": "x".repeat(16 << 10)}})),
             ("/timeZone", json!({"timeZone": "Mars/Olympus"})),
             ("/asOf", json!({"asOf": "yesterday"})),
             ("/seed", json!({"seed": "00"})),
@@ -94,6 +95,22 @@ on_both_engines! {
         ];
         for (pointer, changes) in cases {
             assert_fault(streak(&app, with(good.clone(), changes)).await, pointer);
+        }
+    }
+
+    async fn params_have_at_most_16_kib_as_canonical_json(app: TestApp) {
+        let plugin = app.install(guest("greedy").module()).await;
+        let path = format!("/plugins/{}/versions/{}/simulate", plugin.name, plugin.version);
+        let operator = app.operator().await;
+        // {"a":"…"} has eight bytes besides the text.
+        for (length, fits) in [((16 << 10) - 8, true), ((16 << 10) - 7, false)] {
+            let body = json!({"params": {"a": "x".repeat(length)}, "facts": []});
+            let reply = app.post(&path).bearer(&operator).json(&body).send().await;
+            if fits {
+                reply.expect(200);
+            } else {
+                assert_fault(reply, "/params");
+            }
         }
     }
 

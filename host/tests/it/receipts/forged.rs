@@ -108,6 +108,7 @@ on_both_engines! {
             ("receivedAt: the receipt says", "/receipt/receivedAt", json!("2026-03-01T12:00:01.000Z")),
             ("userId: the receipt says", "/receipt/userId", json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")),
             ("eventId: the receipt says", "/receipt/eventId", json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")),
+            ("NotReplayable", "/receipt/evaluation/limits/stateBytes", json!(7)),
             ("NotReplayable", "/receipt/evaluation/engine", json!("wasmtime 1.0.0")),
             ("the receipt's state is not base64", "/receipt/evaluation/state", json!("?")),
             ("the receipt was decided by sha256:", "/receipt/evaluation/plugin/digest", json!(format!("sha256:{}", "0".repeat(64)))),
@@ -146,7 +147,7 @@ on_both_engines! {
     async fn what_a_re_run_cannot_see_is_signed(app: TestApp) {
         let receipt = genuine(&app).await;
         for (pointer, value) in [
-            ("/receipt/evaluation/limits/fuel", json!(2_000_000)),
+            ("/receipt/evaluation/limits/evaluateFuel", json!(2_000_000)),
             ("/receipt/evaluation/context/local/hour", json!(23)),
             ("/receipt/period", json!("2026-03-01")),
         ] {

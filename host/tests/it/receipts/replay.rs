@@ -1,6 +1,7 @@
 //! Running a decision again from its receipt
 
 use meed_host::auth::Role;
+use meed_host::contract::Reason;
 use meed_host::requests::{Replay, ReplayError, SignedReceipt, replay};
 use meed_host::sandbox::Digest;
 use serde_json::{Value, json};
@@ -121,5 +122,43 @@ on_both_engines! {
             let error = replay(&app.app.sandbox, &receipt, module(), Some(&keys)).await.expect_err("not trusted");
             assert!(error.to_string().contains("signature"), "{error}");
         }
+    }
+
+    async fn a_decision_within_raised_limits_is_replayed_by_the_executable(app: TestApp) {
+        let raised = app.replica(&[
+            ("sandbox.call.evaluate_fuel", "3000000"),
+            ("sandbox.call.setup_fuel", "20000000"),
+            ("sandbox.call.table_elements", "20000"),
+            ("sandbox.call.memory_bytes", "4194304"),
+            ("sandbox.call.input_bytes", "524288"),
+            ("sandbox.call.state_bytes", "32768"),
+            ("sandbox.call.decision_bytes", "32768"),
+        ]);
+        // More state and a longer answer than the defaults allow.
+        let mut large = guest("large");
+        if let (Ok(binding), Ok(decision)) = (&mut large.binding, &mut large.decision) {
+            binding.state = vec![7; 20 << 10];
+            decision.reasons = vec![Reason { code: "long".to_owned(), message: "x".repeat(1000) }; 20];
+        }
+        let plugin = raised.install(large.module()).await;
+        let event = raised.event_on(&plugin, json!({}), json!({})).await;
+        let user = raised.user(Role::User).await;
+        let receipt = receipt_of(&raised, &user, &event).await;
+        assert_eq!(text(&receipt["receipt"], "status"), "GRANTED");
+
+        let elsewhere = replayed(&app, &receipt, Some(large.module())).await.expect("a verdict");
+        assert!(matches!(&elsewhere, Replay::NotReplayable(why) if why.contains("state_bytes: 32768")), "{elsewhere:?}");
+
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, module) = (directory.path().join("receipt.json"), directory.path().join("large.wasm"));
+        std::fs::write(&file, receipt.to_string()).expect("a file");
+        std::fs::write(&module, large.module()).expect("a file");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_meed"))
+            .arg("replay").arg(&file).arg("--plugin").arg(&module)
+            .current_dir(directory.path())
+            .output()
+            .expect("the command starts");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && printed.contains("MATCH"), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
     }
 }

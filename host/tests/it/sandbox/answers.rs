@@ -1,10 +1,10 @@
 //! Answers that the canonical ABI allows and the contract does not.
 
-use meed_host::contract::{Award, Awards, Binding, Issue, MAX_INTEGER, Progress, Query, Reason, Window};
+use meed_host::contract::{Award, Awards, Binding, Issue, MAX_INTEGER, Progress, Reason};
 use meed_host::sandbox::Failure;
 
-use super::{bind, binding, deciding, evaluate, failure_of, load, sandbox};
-use crate::guests::{Condition, logins};
+use super::{bind, deciding, evaluate, failure_of, load, sandbox};
+use crate::guests::Condition;
 
 fn malformed(text: &str) -> Failure {
     Failure::Malformed(text.to_owned())
@@ -127,55 +127,8 @@ async fn an_instant_beyond_the_calendar() {
 }
 
 #[tokio::test]
-async fn queries() {
-    let kind = |kind: &str| {
-        let mut selection = logins(Window::AllTime);
-        selection.kind = kind.to_owned();
-        Query::Count(selection)
-    };
-    let filters = |count, attribute: &str, equals: &str| {
-        let mut selection = logins(Window::AllTime);
-        selection.filters[0].attribute = attribute.to_owned();
-        selection.filters[0].equals = equals.to_owned();
-        selection.filters = vec![selection.filters[0].clone(); count];
-        Query::Sum(selection)
-    };
-    for (queries, expected) in [
-        (vec![Query::Grants; 65], "65 queries, the limit is 64"),
-        (vec![kind("")], "kind \"\" must be 1 to 64 of A-Z a-z 0-9 . _ -"),
-        (
-            vec![kind("auth login")],
-            "kind \"auth login\" must be 1 to 64 of A-Z a-z 0-9 . _ -",
-        ),
-        (
-            vec![Query::Attribute("레벨".to_owned())],
-            "attribute \"레벨\" must be 1 to 64 of A-Z a-z 0-9 . _ -",
-        ),
-        (
-            vec![Query::First(logins(Window::LastDays(0)))],
-            "last-days(0) must be within 1 to 3660",
-        ),
-        (
-            vec![Query::Last(logins(Window::LastDays(3661)))],
-            "last-days(3661) must be within 1 to 3660",
-        ),
-        (vec![filters(17, "a", "b")], "17 filters, the limit is 16"),
-        (
-            vec![filters(1, "a b", "c")],
-            "filter attribute \"a b\" must be 1 to 64 of A-Z a-z 0-9 . _ -",
-        ),
-        (
-            vec![filters(1, "a", &"x".repeat(1025))],
-            "filter value has 1025 bytes, the limit is 1024",
-        ),
-    ] {
-        assert_eq!(bind(binding(queries)).await.outcome, Err(malformed(expected)));
-    }
-}
-
-#[tokio::test]
 async fn state() {
-    let state = vec![0; (64 << 10) + 1];
+    let state = vec![0; (16 << 10) + 1];
     let condition = Condition {
         binding: Ok(Binding {
             queries: Vec::new(),
@@ -185,7 +138,7 @@ async fn state() {
     };
     assert_eq!(
         bind(condition).await.outcome,
-        Err(malformed("state has 65537 bytes, the limit is 65536"))
+        Err(malformed("state has 16385 bytes, the limit is 16384"))
     );
 }
 

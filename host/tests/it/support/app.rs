@@ -58,23 +58,36 @@ impl TestApp {
     fn first(db: Db, directory: TempDir) -> Self {
         let clock = Clock::fixed(START.parse().expect("an instant"));
         cli::keys::generate(&directory.path().join("keys"), &clock, false).expect("the keys are made");
-        Self::start(db, clock, Arc::new(directory), &[])
+        Self::start(db, clock, Arc::new(directory), &[], |_| ())
     }
 
     /// Another process on the same database and keys, with settings of its own.
     pub fn replica(&self, settings: &[(&str, &str)]) -> Self {
         let db = self.app.db.clone();
-        Self::start(db, self.clock.clone(), self.directory.clone(), settings)
+        Self::start(db, self.clock.clone(), self.directory.clone(), settings, |_| ())
     }
 
-    fn start(db: Db, clock: Clock, directory: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
+    /// The same, with settings that no file may have.
+    pub fn replica_with(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let db = self.app.db.clone();
+        Self::start(db, self.clock.clone(), self.directory.clone(), &[], change)
+    }
+
+    fn start(
+        db: Db,
+        clock: Clock,
+        directory: Arc<TempDir>,
+        settings: &[(&str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let below = |name: &str| directory.path().join(name).display().to_string();
         let mut overrides = vec![
             ("keys.directory", below("keys")),
             ("plugins.code_cache_directory", below("code")),
         ];
         overrides.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
-        let config = Config::load(None, None, &overrides).expect("the settings");
+        let mut config = Config::load(None, None, &overrides).expect("the settings");
+        change(&mut config);
         let compiler = PathBuf::from(env!("CARGO_BIN_EXE_meed"));
         let app = App::new(&config, db, clock.clone(), compiler).expect("the application starts");
         let router = app.router().expect("the document is sound");

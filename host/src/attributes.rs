@@ -1,0 +1,231 @@
+//! Attributes, of a user or of an activity: names, and short texts that a condition compares. One rule for all of them.
+//!
+//! Must not know: any feature, the database, HTTP.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use garde::Validate;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::contract::MAX_INTEGER;
+
+pub const MAX_ATTRIBUTES: usize = 64;
+pub const MAX_NAME_BYTES: usize = 64;
+pub const MAX_TEXT_CHARS: usize = 256;
+
+/// At most 64; names are 1 to 64 of `A-Z a-z 0-9 . _ -`. Values are kept as texts of at most 256 characters, numbers and
+/// booleans as JSON writes them; there is one text per number: `10.0` and `1e1` are `10`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema, Validate)]
+#[schema(value_type = BTreeMap<String, AttributeValue>, example = json!({"level": 42, "region": "KR", "beta": true}))]
+pub struct Attributes(#[garde(skip)] pub BTreeMap<String, String>);
+
+/// Whether an attribute can have this name: `[A-Za-z0-9._-]{1,64}`.
+pub fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// Whether an attribute can have this value: at most 256 characters, without U+0000, which PostgreSQL cannot hold.
+pub fn is_text(text: &str) -> bool {
+    text.chars().count() <= MAX_TEXT_CHARS && !text.contains('\0')
+}
+
+impl<'de> Deserialize<'de> for Attributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Attributes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of strings, numbers and booleans")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attributes, A::Error> {
+        let mut attributes = BTreeMap::new();
+        while let Some((AttributeName(name), AttributeValue(text))) = map.next_entry()? {
+            if attributes.insert(name.clone(), text).is_some() {
+                return Err(de::Error::custom(format!("{name:?} is there twice")));
+            }
+        }
+        let count = attributes.len();
+        if count > MAX_ATTRIBUTES {
+            return Err(de::Error::custom(format!(
+                "there are {count} attributes; at most {MAX_ATTRIBUTES} are kept"
+            )));
+        }
+        Ok(Attributes(attributes))
+    }
+}
+
+struct AttributeName(String);
+
+impl<'de> Deserialize<'de> for AttributeName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if is_name(&name) {
+            return Ok(Self(name));
+        }
+        Err(de::Error::custom(format!(
+            "{name:?} is not an attribute name: 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -"
+        )))
+    }
+}
+
+/// A JSON scalar as text.
+struct AttributeValue(String);
+
+impl<'de> Deserialize<'de> for AttributeValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl Visitor<'_> for ScalarVisitor {
+    type Value = AttributeValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, a number or a boolean")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<AttributeValue, E> {
+        if is_text(text) {
+            return Ok(AttributeValue(text.to_owned()));
+        }
+        let chars = text.chars().count();
+        Err(E::custom(if chars > MAX_TEXT_CHARS {
+            format!("has {chars} characters; at most {MAX_TEXT_CHARS} are kept")
+        } else {
+            "holds U+0000, which cannot be stored".to_owned()
+        }))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<AttributeValue, E> {
+        Ok(AttributeValue(value.to_string()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<AttributeValue, E> {
+        Ok(AttributeValue(number.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<AttributeValue, E> {
+        Ok(AttributeValue(number.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<AttributeValue, E> {
+        #[expect(clippy::cast_precision_loss, reason = "the bound is below 2^53, where f64 is exact")]
+        if number.abs() > MAX_INTEGER as f64 {
+            // The sender's digits are gone already, so it must not look as if they were kept.
+            return Err(E::custom(format!(
+                "the number {number} is too large to keep; send it as a string"
+            )));
+        }
+        // One text per number, the one that ECMAScript and RFC 8785 have.
+        serde_json_canonicalizer::to_string(&number)
+            .map(AttributeValue)
+            .map_err(E::custom)
+    }
+}
+
+impl PartialSchema for AttributeValue {
+    fn schema() -> RefOr<Schema> {
+        let scalar = |type_| ObjectBuilder::new().schema_type(type_);
+        OneOfBuilder::new()
+            .item(scalar(Type::String).max_length(Some(MAX_TEXT_CHARS)))
+            .item(scalar(Type::Number))
+            .item(scalar(Type::Boolean))
+            .into()
+    }
+}
+
+impl ToSchema for AttributeValue {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(json: &str) -> Result<BTreeMap<String, String>, String> {
+        serde_json::from_str::<Attributes>(json)
+            .map(|Attributes(attributes)| attributes)
+            .map_err(|error| error.to_string())
+    }
+
+    fn text(json: &str) -> Result<String, String> {
+        attributes(&format!("{{\"a\": {json}}}")).map(|mut attributes| attributes.remove("a").unwrap())
+    }
+
+    #[test]
+    fn scalars_become_the_text_json_has_for_them() {
+        for (json, expected) in [
+            ("\"\"", ""),
+            ("\"x\\\"\\u00e9\\n\"", "x\"é\n"),
+            ("true", "true"),
+            ("-7", "-7"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("9007199254740993", "9007199254740993"),
+            ("1.50", "1.5"),
+            ("10.0", "10"),
+            ("1e1", "10"),
+            ("-0.0", "0"),
+            ("1e-7", "1e-7"),
+        ] {
+            assert_eq!(text(json).as_deref(), Ok(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_scalar_or_would_lose_digits_is_refused() {
+        for json in ["null", "[]", "{}", "18446744073709551616", "1e300", "\"\\u0000\""] {
+            assert!(text(json).is_err(), "{json}");
+        }
+        for json in ["[]", "\"a\"", "{\"a\": 1, \"a\": 2}"] {
+            assert!(attributes(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn names_are_words() {
+        for name in ["a", "A-z_0.9", "0", "-", ".", &"n".repeat(64)] {
+            assert!(attributes(&format!("{{\"{name}\": 1}}")).is_ok(), "{name}");
+        }
+        for name in [
+            "",
+            "a b",
+            "é",
+            "지역",
+            "$[0]",
+            "a'b",
+            "a\\u0007",
+            "a\\u0000",
+            &"n".repeat(65),
+        ] {
+            let refusal = attributes(&format!("{{\"{name}\": 1}}")).unwrap_err();
+            assert!(refusal.contains("is not an attribute name"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn texts_and_their_number_are_bounded() {
+        assert!(text(&format!("\"{}\"", "é".repeat(256))).is_ok());
+        assert!(text(&format!("\"{}\"", "v".repeat(257))).unwrap_err().contains("257"));
+        let many = |count: usize| {
+            let members: Vec<_> = (0..count).map(|index| format!("\"{index}\": 1")).collect();
+            attributes(&format!("{{{}}}", members.join(",")))
+        };
+        assert!(many(64).is_ok());
+        assert!(many(65).unwrap_err().contains("65"));
+    }
+}
