@@ -12,8 +12,6 @@ use crate::workspace::Workspace;
 /// Crates that must not be in the program: a second TLS or crypto provider makes rustls panic at the first handshake.
 const BANNED: [&str; 4] = ["ring", "openssl", "openssl-sys", "native-tls"];
 
-const OPENAPI: &str = "docs/openapi.json";
-
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     step("compiler version", || check_compiler(workspace))?;
     step("format", || {
@@ -31,9 +29,6 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
                 .env("RUSTDOCFLAGS", "-D warnings"),
         )
     })?;
-    if workspace.root.join(OPENAPI).is_file() {
-        step(OPENAPI, || check_openapi(workspace))?;
-    }
     Ok(())
 }
 
@@ -73,17 +68,4 @@ fn count(tree: &str) -> usize {
     crates.sort_unstable();
     crates.dedup();
     crates.len()
-}
-
-/// The committed document is what this source answers.
-fn check_openapi(workspace: &Workspace) -> Result<()> {
-    // Built for the tests already; nothing else has the same features.
-    run_program(workspace.cargo("test").args(["--workspace", "--no-run"]))?;
-    let mut meed = Command::new(workspace.programs.join("meed"));
-    meed.arg("openapi");
-    let committed = fs::read_to_string(workspace.root.join(OPENAPI)).with_context(|| format!("read {OPENAPI}"))?;
-    if output(&mut meed)?.trim_end() != committed.trim_end() {
-        bail!("{OPENAPI} is not what the routes say; run `cargo run -- openapi > {OPENAPI}` and commit it");
-    }
-    Ok(())
 }

@@ -138,7 +138,11 @@ impl EventService {
 
     /// The commitment to the event's secret, and the secret itself once the event is over.
     pub(super) async fn seed(&self, id: Uuid) -> Result<EventSeed, EventError> {
-        let event = self.get(id).await?;
+        // A deleted event's grants stay, and so does the way to check their draws.
+        let row = store::find_also_deleted(&self.db, id)
+            .await?
+            .ok_or(EventError::NotFound(id))?;
+        let event = self.shown(row)?;
         Ok(EventSeed {
             event_id: id,
             seed_commitment: event.seed_commitment,

@@ -120,6 +120,11 @@ pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<EventRow>> {
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
+pub(super) async fn find_also_deleted(on: impl Run, id: Uuid) -> Result<Option<EventRow>> {
+    const SQL: &str = select_events!("WHERE id = $1");
+    on.statement(SQL).bind(id).fetch_optional(on).await
+}
+
 /// Reads an event and keeps others from changing it, and claims on it from committing, until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EventRow>> {
     const SQLITE: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL");

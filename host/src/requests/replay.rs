@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::decide::{self, Verdict};
 use super::model::{Reason, Source, Status};
-use super::receipt::{EvaluationRecord, Outcome, Receipt, ReceiptError, SignedReceipt};
+use super::receipt::{EvaluationRecord, Limits, Outcome, Receipt, ReceiptError, SignedReceipt};
 use crate::contract::Query;
 use crate::events::{Purpose, Secret};
 use crate::keys::PublicKey;
@@ -67,27 +67,12 @@ pub async fn replay(
     if passed != needs {
         return Err(ReplayError::OtherPlugin { needs, passed });
     }
-    if record.engine != sandbox.fingerprint() {
-        return Ok(Replay::NotReplayable(format!(
-            "it was decided on the engine {}, this is {}; use the release of meed that has that engine",
-            record.engine,
-            sandbox.fingerprint()
-        )));
-    }
-    let limits = super::receipt::Limits::from(&sandbox.settings().call);
-    if record.limits != limits {
-        return Ok(Replay::NotReplayable(format!(
-            "it was decided within {:?}, this sandbox has {limits:?}",
-            record.limits
-        )));
-    }
-    if let Outcome::Failure(failure) = &record.outcome
-        && !failure.deterministic
-    {
-        return Ok(Replay::NotReplayable(format!(
-            "it failed with {:?}, which depends on the machine and its load",
-            failure.code
-        )));
+    if let Some(reason) = obstacle(sandbox, record) {
+        return Ok(if differences.is_empty() {
+            Replay::NotReplayable(reason)
+        } else {
+            Replay::Differs(differences)
+        });
     }
     let plugin = sandbox.load(needs, module).await?;
     check_binding(sandbox, &plugin, record, &mut differences).await?;
@@ -118,6 +103,30 @@ pub async fn replay(
     } else {
         Replay::Differs(differences)
     })
+}
+
+/// Why running it here would prove nothing.
+fn obstacle(sandbox: &Sandbox, record: &EvaluationRecord) -> Option<String> {
+    let (engine, limits) = (sandbox.fingerprint(), Limits::from(&sandbox.settings().call));
+    if record.engine != engine {
+        let decided = &record.engine;
+        return Some(format!(
+            "it was decided on the engine {decided}, this is {engine}; use the release of meed that has that engine"
+        ));
+    }
+    if record.limits != limits {
+        return Some(format!(
+            "it was decided within {:?}, this sandbox has {limits:?}",
+            record.limits
+        ));
+    }
+    match &record.outcome {
+        Outcome::Failure(failure) if !failure.deterministic => Some(format!(
+            "it failed with {:?}, which depends on the machine and its load",
+            failure.code
+        )),
+        _ => None,
+    }
 }
 
 /// The plan and the state must be what `bind` makes of the params.

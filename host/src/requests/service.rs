@@ -132,7 +132,10 @@ impl RequestService {
     pub async fn progress(&self, user_id: Uuid, event_id: Uuid) -> Result<EventProgress, RequestError> {
         let now = self.clock.now();
         let offer = self.events.recent(event_id).await?;
-        let case = self.case(&offer, user_id, now).await?;
+        let case = self.case(&offer, user_id, now).await.map_err(|error| match error {
+            RequestError::Facts(FactError::TooLarge { .. }) => RequestError::ConditionFailed,
+            error => error,
+        })?;
         let recurrence = offer.event.recurrence;
         let granted = case.granted();
         let verdict = self.decide(&offer, &case, user_id, now, Purpose::Preview).await?;
