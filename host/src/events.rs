@@ -2,6 +2,7 @@
 //!
 //! Must not know: requests (they know events). Knows rewards and plugins.
 
+mod check;
 mod model;
 mod routes;
 mod seed;

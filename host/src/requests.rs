@@ -1,7 +1,7 @@
 //! Claims: from the user's ask to the grant, and the receipt of how it was decided.
 //!
 //! Nobody but `app` and `cli` knows this feature. `claim` is the way of a claim, `decide` what the host and the
-//! condition say about it, `receipt` the proof, `replay` its re-run without a server.
+//! condition say about it, `settle` its one transaction, `receipt` the proof, `replay` its re-run without a server.
 
 mod claim;
 mod decide;
@@ -10,6 +10,7 @@ mod receipt;
 mod replay;
 mod routes;
 mod service;
+mod settle;
 mod store;
 
 pub use model::{RewardRequest, Status};

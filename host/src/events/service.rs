@@ -23,7 +23,6 @@ const CACHED_FOR: Duration = Duration::from_secs(2);
 const CACHED_EVENTS: u64 = 10_000;
 /// An event's secret is shown this long after its end, so that no clock of another process still lets a claim in.
 const REVEALED_AFTER: Duration = Duration::from_mins(1);
-const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
 
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
@@ -87,7 +86,7 @@ pub struct Offer {
 pub struct EventService {
     db: Db,
     clock: Clock,
-    plugins: PluginService,
+    pub(super) plugins: PluginService,
     rewards: RewardService,
     cache: Cache<Uuid, Arc<Offer>>,
 }
@@ -290,47 +289,6 @@ impl EventService {
         }
         self.cache.invalidate(&id).await;
         Ok(false)
-    }
-
-    /// Everything about a new event that is not in its shape: dates, zone, plugin and params.
-    async fn check(&self, mut new: NewEvent) -> Result<(NewEvent, Bound), EventError> {
-        if new.end_date <= new.start_date {
-            let message = format!("must be after startDate ({})", new.start_date);
-            return Err(EventError::Field {
-                pointer: "/endDate",
-                message,
-            });
-        }
-        if new.start_date.plus(LONGEST) < new.end_date {
-            let message = "must be within ten years of startDate".to_owned();
-            return Err(EventError::Field {
-                pointer: "/endDate",
-                message,
-            });
-        }
-        let zone: Zone = new.time_zone.parse().map_err(|error: UnknownZone| EventError::Field {
-            pointer: "/timeZone",
-            message: error.to_string(),
-        })?;
-        // The canonical spelling, whatever the operator's.
-        zone.name().clone_into(&mut new.time_zone);
-        let condition = &new.condition;
-        let bound = self
-            .plugins
-            .bind(&condition.plugin, &condition.version, &condition.params)
-            .await;
-        let bound = bound.map_err(|error| match error {
-            PluginError::NoSuchPlugin { .. } => EventError::Field {
-                pointer: "/condition/plugin",
-                message: error.to_string(),
-            },
-            PluginError::NoSuchVersion { .. } | PluginError::Disabled { .. } => EventError::Field {
-                pointer: "/condition/version",
-                message: error.to_string(),
-            },
-            error => EventError::Plugin(error),
-        })?;
-        Ok((new, bound))
     }
 
     async fn record_revision(&self, tx: &mut Tx, event: &Event, by: Uuid) -> Result<(), EventError> {

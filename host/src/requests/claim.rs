@@ -1,20 +1,16 @@
-//! The way of a claim: gather, decide, and settle in one transaction whose constraints are the proof.
+//! The way of a claim: gather, decide, `settle`; and start over when somebody else was first.
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
 use uuid::Uuid;
 
-use super::decide::{self, Evaluation, Place, Verdict};
-use super::model::{Grant, GrantedReward, RewardRequest, Status};
-use super::receipt::{self, EvaluationRecord, FailureRecord, Limits, Outcome, PluginRecord, Receipt, Sealed};
+use super::decide::{self, Place, Verdict};
+use super::model::RewardRequest;
 use super::service::{IdempotencyKey, RequestError, RequestService};
-use super::store::{self, GrantRow, KeptAnswer, ReceiptRow, RequestRow};
+use super::settle::{Claim, Settled};
+use super::store;
 use crate::clock::Instant;
-use crate::db::Json;
-use crate::events::{Event, Offer, Purpose};
+use crate::events::{Offer, Purpose};
 use crate::facts::{self, Asker, FactError, Snapshot};
 
 /// How often a claim starts over after it lost a race. Each loss means that another claim, or a change of the event,
@@ -30,23 +26,6 @@ pub enum Claimed {
         request_id: Uuid,
         answer: String,
     },
-}
-
-/// How settling ended.
-enum Settled {
-    Committed(Box<RewardRequest>),
-    /// Somebody else was first: the event changed, the place or the stock was taken. Nothing was written.
-    Lost,
-    /// Another claim under the same Idempotency-Key was first. Nothing was written.
-    AnsweredElsewhere,
-}
-
-/// A claim as it arrived.
-struct Claim<'a> {
-    user_id: Uuid,
-    event_id: Uuid,
-    received_at: Instant,
-    key: Option<&'a IdempotencyKey>,
 }
 
 /// What was known when the verdict was reached.
@@ -177,142 +156,6 @@ impl RequestService {
         let context = decide::context(offer, &case.snapshot, user_id, now, seed);
         Ok(decide::evaluate(&self.sandbox, &plugin, event, context, case.snapshot.facts.clone()).await)
     }
-
-    /// Writes the request, its receipt and its grants, and takes the stock: all of it or nothing.
-    async fn settle(
-        &self,
-        claim: &Claim<'_>,
-        offer: &Offer,
-        place: Place,
-        verdict: Verdict,
-    ) -> Result<Settled, RequestError> {
-        let event = &offer.event;
-        let id = self.clock.new_id();
-        let decided_at = self.clock.now();
-        let receipt = self.write_receipt(id, claim, event, &place, &verdict, decided_at);
-        let sealed = Sealed::new(&receipt, &self.keys)?;
-        let row = RequestRow {
-            id,
-            event_id: event.id,
-            event_revision: event.revision,
-            user_id: claim.user_id,
-            plugin_digest: event.condition.digest,
-            status: verdict.status,
-            period: place.period,
-            sequence: i64::from(place.sequence),
-            reasons: Json(verdict.reasons),
-            progress: Json(verdict.progress),
-            retry_at: verdict.retry_at,
-            received_at: claim.received_at,
-            decided_at,
-            fuel: verdict
-                .evaluation
-                .as_ref()
-                .and_then(|evaluation| i64::try_from(evaluation.fuel).ok()),
-        };
-        let receipt_row = ReceiptRow {
-            user_id: claim.user_id,
-            receipt: sealed.text,
-            receipt_key_id: sealed.key_id,
-            receipt_signature: sealed.signature,
-        };
-        let mut grants = Vec::with_capacity(verdict.awards.len());
-        for award in &verdict.awards {
-            // The sandbox let only the event's own rewards through.
-            let reward = offer
-                .rewards
-                .iter()
-                .find(|reward| reward.id.to_string() == award.reward_id);
-            let reward = reward.ok_or_else(|| RequestError::ForeignReward(award.reward_id.clone()))?;
-            grants.push(Grant {
-                id: self.clock.new_id(),
-                reward_id: reward.id,
-                quantity: award.quantity,
-                reward: GrantedReward::from(reward),
-            });
-        }
-        // One order for all claims, so that two of them never wait for each other.
-        grants.sort_by_key(|grant| grant.reward_id);
-
-        let mut tx = self.db.begin().await?;
-        if !self.events.confirm(&mut tx, event.id, event.revision).await? {
-            return Ok(Settled::Lost);
-        }
-        if !store::insert(&mut tx, &row, &receipt_row).await? {
-            return Ok(Settled::Lost);
-        }
-        for grant in &grants {
-            let row = GrantRow {
-                id: grant.id,
-                request_id: id,
-                reward_id: grant.reward_id,
-                quantity: i64::from(grant.quantity),
-                reward: Json(grant.reward.clone()),
-            };
-            store::insert_grant(&mut tx, &row, decided_at).await?;
-        }
-        if row.status == Status::Granted {
-            let payload = json!({
-                "requestId": id, "eventId": event.id, "userId": claim.user_id, "grants": grants, "grantedAt": decided_at,
-            });
-            let outbox_id = self.clock.new_id();
-            store::insert_outbox(&mut tx, outbox_id, "reward.granted", claim.user_id, payload, decided_at).await?;
-        }
-        let request = request_of(row, grants);
-        if !self.keep_answer(&mut tx, claim, &request).await? {
-            return Ok(Settled::AnsweredElsewhere);
-        }
-        // Last, because every other claim on the reward waits for this row until the commit.
-        for grant in &request.grants {
-            if !self.rewards.take(&mut tx, grant.reward_id, grant.quantity).await? {
-                return Ok(Settled::Lost);
-            }
-        }
-        tx.commit().await?;
-        tracing::info!(
-            reward_request.id = %id,
-            event.id = %event.id,
-            reward_request.status = %request.status,
-            "claim settled"
-        );
-        Ok(Settled::Committed(Box::new(request)))
-    }
-
-    /// Remembers the answer under the claim's key. A failure is not kept: the same key may try again.
-    async fn keep_answer(
-        &self,
-        tx: &mut crate::db::Tx,
-        claim: &Claim<'_>,
-        request: &RewardRequest,
-    ) -> Result<bool, RequestError> {
-        let Some(key) = claim.key.filter(|_| request.status != Status::Failed) else {
-            return Ok(true);
-        };
-        let answer = KeptAnswer {
-            user_id: claim.user_id,
-            key: key.as_str().to_owned(),
-            fingerprint: fingerprint(claim.event_id),
-            request_id: request.id,
-            response: serde_json::to_string(request)?,
-            created_at: claim.received_at,
-            expires_at: claim.received_at.plus(self.idempotency),
-        };
-        Ok(store::keep_answer(tx, answer).await?)
-    }
-
-    async fn replayed(&self, claim: &Claim<'_>) -> Result<Option<Claimed>, RequestError> {
-        let Some(key) = claim.key else { return Ok(None) };
-        let kept = store::kept_answer(&self.db, claim.user_id, key.as_str().to_owned()).await?;
-        match kept.filter(|kept| kept.expires_at > claim.received_at) {
-            None => Ok(None),
-            Some(kept) if kept.fingerprint == fingerprint(claim.event_id) => Ok(Some(Claimed::Replayed {
-                request_id: kept.request_id,
-                answer: kept.response,
-            })),
-            Some(_) => Err(RequestError::KeyReused(key.as_str().to_owned())),
-        }
-    }
-
     async fn already_granted(
         &self,
         claim: &Claim<'_>,
@@ -335,90 +178,9 @@ impl RequestService {
                 .filter(|at| *at < event.end_date),
         })
     }
-
-    fn write_receipt(
-        &self,
-        id: Uuid,
-        claim: &Claim<'_>,
-        event: &Event,
-        place: &Place,
-        verdict: &Verdict,
-        decided_at: Instant,
-    ) -> Receipt {
-        Receipt {
-            format: receipt::FORMAT.to_owned(),
-            request_id: id,
-            event_id: event.id,
-            event_revision: event.revision,
-            user_id: claim.user_id,
-            received_at: claim.received_at,
-            decided_at,
-            period: place.period.clone(),
-            sequence: place.sequence,
-            seed_commitment: event.seed_commitment.clone(),
-            status: verdict.status,
-            reasons: verdict.reasons.clone(),
-            progress: verdict.progress.clone(),
-            awards: verdict.awards.clone(),
-            evaluation: verdict
-                .evaluation
-                .as_ref()
-                .map(|evaluation| self.record(event, evaluation)),
-        }
-    }
-
-    fn record(&self, event: &Event, evaluation: &Evaluation) -> EvaluationRecord {
-        EvaluationRecord {
-            plugin: PluginRecord {
-                name: event.condition.plugin.clone(),
-                version: event.condition.version.clone(),
-                digest: event.condition.digest,
-            },
-            engine: self.sandbox.fingerprint().to_owned(),
-            limits: Limits::from(&self.sandbox.settings().call),
-            params: event.condition.params.clone(),
-            queries: event.plan.queries().to_vec(),
-            state: STANDARD.encode(&event.state),
-            context: evaluation.context.clone(),
-            facts: evaluation.facts.clone(),
-            outcome: match &evaluation.outcome {
-                Ok(decision) => Outcome::Decision(decision.clone()),
-                Err(failure) => Outcome::Failure(FailureRecord::from(failure)),
-            },
-            fuel: evaluation.fuel,
-        }
-    }
-
     /// Full jitter (5 to 200 ms at most), so that claims that collided do not collide again.
     fn jitter(&self, attempt: u32) -> Duration {
         let ceiling = (5_u64 << attempt.min(5)).min(200);
         Duration::from_millis(u64::from_le_bytes(self.clock.random()) % ceiling)
-    }
-}
-
-/// What a claim asks for: the same for `/reward-requests` and `/events/requests`.
-fn fingerprint(event_id: Uuid) -> Vec<u8> {
-    let asked = format!("claim\n{event_id}");
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, asked.as_bytes())
-        .as_ref()
-        .to_vec()
-}
-
-pub(super) fn request_of(row: RequestRow, grants: Vec<Grant>) -> RewardRequest {
-    RewardRequest {
-        id: row.id,
-        event_id: row.event_id,
-        event_revision: row.event_revision,
-        user_id: row.user_id,
-        status: row.status,
-        retryable: matches!(row.status, Status::Rejected | Status::Failed),
-        reasons: row.reasons.0,
-        progress: row.progress.0,
-        retry_at: row.retry_at,
-        period: row.period,
-        grants,
-        received_at: row.received_at,
-        decided_at: row.decided_at,
-        plugin_digest: row.plugin_digest,
     }
 }

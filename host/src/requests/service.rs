@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::claim::request_of;
 use super::model::{EventProgress, Grant, Reason, RewardRequest, Status};
 use super::receipt::{ReceiptError, Sealed, SignedReceipt};
+use super::settle::request_of;
 use super::store::{self, Filter, RequestRow};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError};

@@ -1,0 +1,53 @@
+//! Whether a new event makes sense beyond its shape: dates, zone, plugin and params.
+
+use std::time::Duration;
+
+use super::model::NewEvent;
+use super::service::{EventError, EventService};
+use crate::facts::{UnknownZone, Zone};
+use crate::plugins::{Bound, PluginError};
+
+const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
+
+impl EventService {
+    /// Everything about a new event that is not in its shape: dates, zone, plugin and params.
+    pub(super) async fn check(&self, mut new: NewEvent) -> Result<(NewEvent, Bound), EventError> {
+        if new.end_date <= new.start_date {
+            let message = format!("must be after startDate ({})", new.start_date);
+            return Err(EventError::Field {
+                pointer: "/endDate",
+                message,
+            });
+        }
+        if new.start_date.plus(LONGEST) < new.end_date {
+            let message = "must be within ten years of startDate".to_owned();
+            return Err(EventError::Field {
+                pointer: "/endDate",
+                message,
+            });
+        }
+        let zone: Zone = new.time_zone.parse().map_err(|error: UnknownZone| EventError::Field {
+            pointer: "/timeZone",
+            message: error.to_string(),
+        })?;
+        // The canonical spelling, whatever the operator's.
+        zone.name().clone_into(&mut new.time_zone);
+        let condition = &new.condition;
+        let bound = self
+            .plugins
+            .bind(&condition.plugin, &condition.version, &condition.params)
+            .await;
+        let bound = bound.map_err(|error| match error {
+            PluginError::NoSuchPlugin { .. } => EventError::Field {
+                pointer: "/condition/plugin",
+                message: error.to_string(),
+            },
+            PluginError::NoSuchVersion { .. } | PluginError::Disabled { .. } => EventError::Field {
+                pointer: "/condition/version",
+                message: error.to_string(),
+            },
+            error => EventError::Plugin(error),
+        })?;
+        Ok((new, bound))
+    }
+}
