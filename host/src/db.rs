@@ -101,7 +101,7 @@ impl<T> Bind for T where
 {
 }
 
-/// What a result must be: a tuple, or a struct made with [`row!`].
+/// What a result must be: a tuple, or a struct made with `row!`.
 pub trait Row: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
 impl<T> Row for T where T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
 
