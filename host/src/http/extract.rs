@@ -26,6 +26,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         require_json(request.headers())?;
         let bytes = read_bytes(request, state).await?;
+        refuse_array(&bytes)?;
         let value = parse::<T>(&bytes)?;
         value
             .validate()
@@ -48,6 +49,16 @@ pub async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<a
                 Problem::new(MALFORMED_JSON, format!("The body could not be read: {rejection}."))
             }
         })
+}
+
+/// serde would take an array for an object, member by member, and so make the order of fields part of the API.
+fn refuse_array(bytes: &[u8]) -> Result<(), Problem> {
+    let is_array = bytes.trim_ascii_start().starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+    if is_array {
+        Err(Problem::field("", "must be an object, not an array"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Parses JSON; a fault names the field by its JSON Pointer.

@@ -103,6 +103,17 @@ on_both_engines! {
         assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 0);
     }
 
+    async fn an_array_is_no_object(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({})).await;
+        let token = app.token(Role::User).await;
+        let claim = async |body: Value| app.post("/reward-requests").bearer(&token).json(&body).send().await;
+        let problem = claim(json!([event["id"]])).await.expect_problem(422, "invalid-body");
+        assert_eq!(problem["errors"][0]["pointer"], "");
+        let cut = app.post("/reward-requests").bearer(&token).bytes("application/json", "[1").send().await;
+        cut.expect_problem(400, "malformed-json");
+        assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 0);
+    }
+
     async fn progress_tells_how_one_stands_and_stores_nothing(app: TestApp) {
         let event = app.event("login-streak", json!({"days": 2}), json!({"recurrence": {"period": "WEEKLY", "count": 1}})).await;
         let path = format!("/events/{}/progress", text(&event, "id"));
