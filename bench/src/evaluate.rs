@@ -1,5 +1,6 @@
 //! What a decision costs in a fresh sandbox, next to the same rule written in Rust and called directly.
 //!
+//! `cargo xtask bench evaluate`, or for another plugin
 //! `cargo run --release --package bench --bin evaluate -- PLUGIN.wasm '{"days":7}'`
 //!
 //! Both are measured in turns in the same run, so that the ratio survives a busy machine; the minimum is what the code
@@ -20,14 +21,26 @@ use meed_host::sandbox::{COMPILE_WORKER, Sandbox, Settings, compile_worker};
 const ROUNDS: usize = 200;
 const CALLS_PER_ROUND: usize = 100;
 
+/// What `cargo xtask bench` measures: it says in `MEED_TEST_PLUGINS` where it built the plugins.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program of its own, without the host's settings"
+)]
+fn bundled_login_streak() -> anyhow::Result<(String, String)> {
+    let plugins = std::env::var("MEED_TEST_PLUGINS").context("run it with `cargo xtask bench`, or name a plugin")?;
+    Ok((format!("{plugins}/login-streak.wasm"), r#"{"days":7}"#.to_owned()))
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let (first, second) = (arguments.next(), arguments.next());
     if first.as_deref() == Some(COMPILE_WORKER) {
         return Ok(compile_worker(second.into_iter().chain(arguments)));
     }
-    let (Some(path), Some(params)) = (first, second) else {
-        return Err(anyhow!("usage: evaluate PLUGIN.wasm PARAMS"));
+    let (path, params) = match (first, second) {
+        (Some(path), Some(params)) => (path, params),
+        (None, None) => bundled_login_streak()?,
+        _ => return Err(anyhow!("usage: evaluate [PLUGIN.wasm PARAMS]")),
     };
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {path}"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
