@@ -34,36 +34,33 @@ pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
         clock,
         std::env::current_exe().context("find this executable")?,
     )?;
+    let mark = app.db.mark(DATABASE_MARK).await?;
+    ensure!(
+        mark.as_deref() != Some(FILLING),
+        "an earlier demo was stopped while it filled this database; start again with an empty one (another --data-dir, \
+         or another database in database.url)"
+    );
+    // Before anything of the demo's is put into it.
+    ensure!(
+        mark.is_some() || app.users.list(Filter::default(), None, 1).await?.is_empty(),
+        "database.url names a database with accounts in it; a demo, whose passwords are published, wants its own"
+    );
     app.plugins
         .install_bundled(plugins)
         .await
         .with_context(|| format!("install {}", plugins.display()))?;
-    let demo = match app.db.mark(DATABASE_MARK).await?.as_deref() {
-        Some(FILLING) => anyhow::bail!(
-            "an earlier demo was stopped while it filled this database; delete {} and start again",
-            config
-                .keys
-                .directory
-                .parent()
-                .unwrap_or(&config.keys.directory)
-                .display()
-        ),
-        Some(text) => serde_json::from_str(text).context("read the demo's mark in the database")?,
-        None => {
-            ensure!(
-                app.users.list(Filter::default(), None, 1).await?.is_empty(),
-                "database.url names a database with accounts in it; a demo, whose passwords are published, wants its own"
-            );
-            // Marked before the first account is made, so that nobody can take a half-filled demo for more.
-            app.db
-                .set_mark(DATABASE_MARK, FILLING.to_owned(), app.clock.now())
-                .await?;
-            let demo = seed::fill(&config, &app).await?;
-            app.db
-                .set_mark(DATABASE_MARK, serde_json::to_string(&demo)?, app.clock.now())
-                .await?;
-            demo
-        }
+    let demo = if let Some(text) = mark {
+        serde_json::from_str(&text).context("read the demo's mark in the database")?
+    } else {
+        // Marked before the first account is made, so that nobody can take a half-filled demo for more.
+        app.db
+            .set_mark(DATABASE_MARK, FILLING.to_owned(), app.clock.now())
+            .await?;
+        let demo = seed::fill(&config, &app).await?;
+        app.db
+            .set_mark(DATABASE_MARK, serde_json::to_string(&demo)?, app.clock.now())
+            .await?;
+        demo
     };
     let plugins = plugins.to_owned();
     let admin = config.http.admin_listen;

@@ -156,6 +156,7 @@ impl RequestService {
         let context = decide::context(offer, &case.snapshot, user_id, now, seed);
         Ok(decide::evaluate(&self.sandbox, &plugin, event, context, case.snapshot.facts.clone()).await)
     }
+
     async fn already_granted(
         &self,
         claim: &Claim<'_>,
@@ -178,6 +179,7 @@ impl RequestService {
                 .filter(|at| *at < event.end_date),
         })
     }
+
     /// Full jitter (5 to 200 ms at most), so that claims that collided do not collide again.
     fn jitter(&self, attempt: u32) -> Duration {
         let ceiling = (5_u64 << attempt.min(5)).min(200);

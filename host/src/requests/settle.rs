@@ -132,6 +132,7 @@ impl RequestService {
         );
         Ok(Settled::Committed(Box::new(request)))
     }
+
     /// Remembers the answer under the claim's key. A failure is not kept: the same key may try again.
     async fn keep_answer(&self, tx: &mut Tx, claim: &Claim<'_>, request: &RewardRequest) -> Result<bool, RequestError> {
         let Some(key) = claim.key.filter(|_| request.status != Status::Failed) else {
@@ -148,6 +149,7 @@ impl RequestService {
         };
         Ok(store::keep_answer(tx, answer).await?)
     }
+
     pub(super) async fn replayed(&self, claim: &Claim<'_>) -> Result<Option<Claimed>, RequestError> {
         let Some(key) = claim.key else { return Ok(None) };
         let kept = store::kept_answer(&self.db, claim.user_id, key.as_str().to_owned()).await?;
@@ -160,6 +162,7 @@ impl RequestService {
             Some(_) => Err(RequestError::KeyReused(key.as_str().to_owned())),
         }
     }
+
     fn write_receipt(
         &self,
         id: Uuid,
@@ -190,6 +193,7 @@ impl RequestService {
                 .map(|evaluation| self.record(event, evaluation)),
         }
     }
+
     fn record(&self, event: &Event, evaluation: &Evaluation) -> EvaluationRecord {
         EvaluationRecord {
             plugin: PluginRecord {
