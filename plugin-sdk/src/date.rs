@@ -72,16 +72,18 @@ impl Date {
 
     /// Reads `2026-03-02`, and nothing else: how the attribute of a user should hold a date.
     pub fn parse(text: &str) -> Option<Self> {
-        let &[a, b, c, d, b'-', e, f, b'-', g, h] = text.as_bytes() else {
-            return None;
-        };
-        let number = |digits: &[u8]| {
+        let mut parts = text.as_bytes().split(|byte| *byte == b'-');
+        let mut number = |length| {
+            let digits = parts.next().filter(|digits| digits.len() == length)?;
             digits.iter().try_fold(0u16, |number, digit| {
                 digit.is_ascii_digit().then(|| number * 10 + u16::from(digit - b'0'))
             })
         };
-        let part = |digits: &[u8]| u8::try_from(number(digits)?).ok();
-        Self::new(number(&[a, b, c, d])?.into(), part(&[e, f])?, part(&[g, h])?)
+        let (year, month, day) = (number(4)?, number(2)?, number(2)?);
+        if parts.next().is_some() {
+            return None;
+        }
+        Self::new(year.into(), u8::try_from(month).ok()?, u8::try_from(day).ok()?)
     }
 
     /// Its day of the week.
@@ -159,7 +161,8 @@ mod tests {
             "02.03.2026",
             "2026-03-02T00:00:00Z",
             "+026-03-02",
-            "２026-03",
+            "2026-03-02-",
+            "2026-03",
             "",
         ] {
             assert_eq!(Date::parse(text), None, "{text}");

@@ -52,7 +52,8 @@ impl Condition for Cooldown {
         if context.now >= ready {
             return Decision::eligible();
         }
-        let minutes = ready.since(context.now).as_secs().div_ceil(60);
+        // Rounded up, so that nobody is told to come back too early.
+        let minutes = (ready.since(context.now) + Duration::from_millis(59_999)).as_secs() / 60;
         Decision::not_yet(
             "cooling-down",
             format!("Come back in {} h {} min.", minutes / 60, minutes % 60),
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_rest_is_told_in_hours_and_minutes() {
-        let decision = after(Duration::from_secs(60));
+        let decision = after(Duration::from_mins(1));
         assert_eq!(decision.reasons[0].message, "Come back in 7 h 59 min.");
     }
 
