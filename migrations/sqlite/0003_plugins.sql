@@ -9,7 +9,9 @@ CREATE TABLE plugin_versions (
     params_schema   TEXT NOT NULL,
     abi             TEXT NOT NULL,
     size_bytes      INTEGER NOT NULL,
-    state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'DISABLED')),
+    state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'DISABLED', 'QUARANTINED')),
+    -- one more with every change of the state, so that each process knows which of its observations are of before
+    state_revision  INTEGER NOT NULL DEFAULT 1,
     -- NULL: bundled with the server
     uploaded_by     BLOB REFERENCES users (id),
     created_at      INTEGER NOT NULL,
