@@ -24,7 +24,7 @@ const LARGEST_ANSWER: usize = 64 << 20;
 pub(super) struct Server {
     /// Where it is, such as <https://rewards.example.com>
     #[arg(long = "server", value_name = "URL", env = "MEED_SERVER")]
-    url: Url,
+    url: Option<Url>,
     /// A file with an access token; without it, the environment variable MEED_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -84,15 +84,17 @@ impl fmt::Display for Refusal {
 
 impl Server {
     pub(super) fn client(&self) -> anyhow::Result<Client> {
+        let url = self
+            .url
+            .clone()
+            .context("there is no server: name it with --server, or in the environment variable MEED_SERVER")?;
         ensure!(
-            matches!(self.url.scheme(), "http" | "https"),
-            "--server {}: must begin with https:// or http://",
-            self.url
+            matches!(url.scheme(), "http" | "https"),
+            "--server {url}: must begin with https:// or http://"
         );
         ensure!(
-            self.url.scheme() == "https" || self.insecure || is_this_machine(&self.url),
-            "--server {}: over http everyone on the way can read the token; use https, or --insecure if you must",
-            self.url
+            url.scheme() == "https" || self.insecure || is_this_machine(&url),
+            "--server {url}: over http everyone on the way can read the token; use https, or --insecure if you must"
         );
         let token = match &self.token_file {
             Some(path) => std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?,
@@ -113,7 +115,6 @@ impl Server {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .context("set up HTTP")?;
-        let url = self.url.clone();
         Ok(Client { http, url })
     }
 }
@@ -199,7 +200,7 @@ mod tests {
 
     fn client(url: &str, insecure: bool) -> anyhow::Result<Client> {
         let server = Server {
-            url: url.parse().unwrap(),
+            url: Some(url.parse().unwrap()),
             token_file: None,
             token: Some("token".to_owned()),
             insecure,

@@ -13,26 +13,27 @@ use crate::requests::{EvaluationRecord, Outcome, SignedReceipt};
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// The id of a reward request on the server
-    #[arg(long, value_name = "ID", required_unless_present = "receipt", requires = "url")]
+    #[arg(long, value_name = "ID", required_unless_present = "receipt")]
     request: Option<Uuid>,
     /// Instead of a server: the answer of GET /reward-requests/{id}/receipt
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["request", "url"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "request")]
     receipt: Option<PathBuf>,
     /// Where to put the case; standard output unless said
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    server: Option<Server>,
+    server: Server,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let signed = match (&arguments.receipt, arguments.request, &arguments.server) {
-        (Some(path), _, _) => read(path)?,
-        (None, Some(id), Some(server)) => {
+    let signed = match (&arguments.receipt, arguments.request) {
+        (Some(path), _) => read(path)?,
+        (None, Some(id)) => {
             let id = id.to_string();
-            server.client()?.get(&["reward-requests", &id, "receipt"]).await?
+            let path = ["reward-requests", &id, "receipt"];
+            arguments.server.client()?.get(&path).await?
         }
-        _ => bail!("name a reward request with --request and its server with --server, or a file with --receipt"),
+        (None, None) => bail!("name a reward request with --request, or a file with --receipt"),
     };
     let receipt = &signed.receipt;
     let record = receipt
