@@ -62,7 +62,7 @@ const SIGNATURE_HEADER: &str = "meed-signature";
 const FRAME_BYTES: usize = 16 << 10;
 
 pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
-    let largest = service.sandbox().settings().upload.bytes + FRAME_BYTES;
+    let largest = service.sandbox().settings().largest_upload() + FRAME_BYTES;
     OpenApiRouter::new()
         .routes(routes!(upload).layer(DefaultBodyLimit::max(largest)))
         .routes(routes!(list))
@@ -106,7 +106,7 @@ async fn upload(
     Operator(caller): Operator,
     request: Request,
 ) -> Result<Response, Problem> {
-    let limit = service.sandbox().settings().upload.bytes;
+    let limit = service.sandbox().settings().largest_upload();
     let (module, signature) = read_upload(request, limit).await?;
     let signature = signature.as_deref();
     Ok(

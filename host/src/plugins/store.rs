@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::lifecycle::PluginState;
 use crate::clock::Instant;
 use crate::db::{Db, Engine, Json, Result, Run, Tx, row, text_column};
-use crate::sandbox::Digest;
+use crate::sandbox::{Class, Digest};
 
 text_column!(Digest);
+text_column!(Class);
 
 row! {
     #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ row! {
         pub description: String,
         pub params_schema: Json<serde_json::Value>,
         pub abi: String,
+        pub class: Class,
         pub size_bytes: i64,
         pub state: PluginState,
         pub state_revision: i64,
@@ -51,6 +53,7 @@ pub(super) struct NewVersion {
     pub description: String,
     pub params_schema: Json<serde_json::Value>,
     pub abi: String,
+    pub class: Class,
     pub size_bytes: i64,
     pub uploaded_by: Option<Uuid>,
     pub created_at: Instant,
@@ -59,8 +62,8 @@ pub(super) struct NewVersion {
 macro_rules! select_versions {
     ($tail:literal) => {
         concat!(
-            "SELECT v.digest, v.id, v.name, v.version, v.title, v.description, v.params_schema, v.abi, v.size_bytes, \
-             v.state, v.state_revision, v.uploaded_by, v.created_at, COALESCE(u.runs, 0) AS runs, \
+            "SELECT v.digest, v.id, v.name, v.version, v.title, v.description, v.params_schema, v.abi, v.class, \
+             v.size_bytes, v.state, v.state_revision, v.uploaded_by, v.created_at, COALESCE(u.runs, 0) AS runs, \
              COALESCE(u.failures, 0) AS failures, u.last_run_at, s.key_id, s.verified, k.name AS signer, k.revoked_at \
              FROM plugin_versions v \
              LEFT JOIN plugin_usage u ON u.digest = v.digest \
@@ -74,8 +77,8 @@ macro_rules! select_versions {
 /// `false` when a version with this digest, or with this name and version, is there already.
 pub(super) async fn insert(tx: &mut Tx, row: &NewVersion, module: Vec<u8>) -> Result<bool> {
     const VERSION: &str = "INSERT INTO plugin_versions \
-        (digest, id, name, version, title, description, params_schema, abi, size_bytes, state, uploaded_by, created_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
+        (digest, id, name, version, title, description, params_schema, abi, class, size_bytes, state, uploaded_by, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING";
     const MODULE: &str = "INSERT INTO plugin_modules (digest, module) VALUES ($1, $2)";
     let inserted = tx
         .query(VERSION)
@@ -87,6 +90,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &NewVersion, module: Vec<u8>) -> Re
         .bind(row.description.clone())
         .bind(row.params_schema.clone())
         .bind(row.abi.clone())
+        .bind(row.class)
         .bind(row.size_bytes)
         .bind(PluginState::Active)
         .bind(row.uploaded_by)

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::model::{Reason, Status};
+use super::receipt::Limits;
 use crate::clock::Instant;
 use crate::contract::{Award, Awards, Context, Decision, EventInfo, Fact, Progress, RewardInfo, UserInfo};
 use crate::events::{Event, Offer};
@@ -22,6 +23,7 @@ pub(super) struct Place {
 pub(super) struct Evaluation {
     pub context: Context,
     pub facts: Vec<Fact>,
+    pub limits: Limits,
     pub outcome: Result<Decision, Failure>,
     pub fuel: u64,
     /// Who signed the plugin, if a trusted key did.
@@ -178,6 +180,7 @@ pub(super) async fn evaluate(
     let evaluation = Some(Evaluation {
         context,
         facts,
+        limits: Limits::from(sandbox.limits(plugin)),
         outcome: call.outcome,
         fuel: call.fuel,
         signer: None,

@@ -48,7 +48,11 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn describe(module: Vec<u8>) -> anyhow::Result<Manifest> {
-    let sandbox = Sandbox::new(&Settings::default(), std::env::current_exe()?, None)?;
+    let settings = Settings {
+        language_runtimes: true,
+        ..Settings::default()
+    };
+    let sandbox = Sandbox::new(&settings, std::env::current_exe()?, None)?;
     Ok(sandbox.admit(module).await?.manifest)
 }
 
