@@ -93,6 +93,8 @@ pub struct UploadLimits {
     pub function_locals: usize,
     pub function_params: usize,
     pub function_blocks: usize,
+    /// Blocks within blocks: what a value has to be carried through costs the compiler at every level.
+    pub function_nesting: usize,
     pub function_loops: usize,
     pub branch_targets: usize,
     /// In all functions together.
@@ -100,7 +102,7 @@ pub struct UploadLimits {
     /// In all functions together.
     pub loops: usize,
     pub data_segments: usize,
-    /// Entries in each remaining section: types, imports, exports, globals, aliases and so on.
+    /// Entries of each remaining kind: types, imports, exports, globals, aliases and so on.
     pub section_items: usize,
     /// All custom sections together: names, debug information, producers.
     pub custom_bytes: usize,
@@ -116,6 +118,7 @@ impl Default for UploadLimits {
             function_locals: 500,
             function_params: 100,
             function_blocks: 4_096,
+            function_nesting: 256,
             function_loops: 256,
             branch_targets: 4_096,
             locals: 50_000,

@@ -1,0 +1,5 @@
+;; refused: wrong-world
+
+;; in items
+(type $a (array (mut i64)))
+(func (drop (array.new_default $a (i32.const 0x7fffffff))))

@@ -1,0 +1,5 @@
+;; refused: wrong-world
+
+;; Would sleep in the host, where neither fuel nor the deadline count.
+;; in items
+(func (drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))

@@ -1,0 +1,4 @@
+;; refused: wrong-world
+
+;; in items
+(func (drop (i32.atomic.rmw.add (i32.const 0) (i32.const 1))))

@@ -1,0 +1,5 @@
+;; refused: wrong-world
+
+;; in items
+(tag $tag)
+(func (throw $tag))

@@ -1,0 +1,3 @@
+;; refused: wrong-world
+
+(module (memory i64 1))

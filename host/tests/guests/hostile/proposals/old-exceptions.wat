@@ -1,0 +1,4 @@
+;; refused: wrong-world
+
+;; in items
+(func (try (do) (catch_all)))

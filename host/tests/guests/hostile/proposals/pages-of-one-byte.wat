@@ -1,0 +1,3 @@
+;; refused: wrong-world
+
+(module (memory 1 2 (pagesize 1)))

@@ -1,0 +1,4 @@
+;; refused: wrong-world
+
+;; in items
+(rec (type $a (struct (field (ref null $b)))) (type $b (struct (field (ref null $a)))))

@@ -1,0 +1,7 @@
+;; refused: wrong-world
+
+;; in items
+(type $f (func))
+(type $k (cont $f))
+(func $run (cont.new $k (ref.func $run)) drop)
+(elem declare func $run)

@@ -1,0 +1,4 @@
+;; refused: wrong-world
+
+;; in items
+(func $f (return_call $f))

@@ -1,0 +1,5 @@
+;; refused: wrong-world
+
+;; in items
+(type $f (func))
+(func (param (ref $f)) (call_ref $f (local.get 0)))
