@@ -15,8 +15,8 @@ use super::limits::{CORE_INSTANCES, MEMORIES, STACK_BYTES, Settings, TABLES};
 /// The exact version in `Cargo.lock` (a test compares). wasmtime's own check looks at the major version only, and
 /// would load code that an older, vulnerable patch release compiled.
 const WASMTIME: &str = "48.0.8";
-/// To be raised with every change to [`config()`] that can change a decision or its fuel.
-const REVISION: u32 = 1;
+/// To be raised with every change here or in `limits` that can change a decision or its fuel.
+const REVISION: u32 = 2;
 
 /// How often the clock that ends calls at their deadline ticks.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -104,6 +104,7 @@ fn pool(settings: &Settings) -> InstanceAllocationStrategy {
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
+        .max_tables_per_module(TABLES)
         .max_memory_size(settings.call.memory_bytes)
         .table_elements(settings.call.table_elements)
         .max_component_instance_size(1 << 20)

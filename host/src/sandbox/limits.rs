@@ -17,6 +17,9 @@ pub(super) const TABLES: u32 = 4;
 pub(super) const TRANSFER_BYTES: usize = 256 * KIB;
 /// The contract has no resources; wasmtime's default would let a guest make 100 000 handles.
 pub(super) const HANDLES: usize = 64;
+/// What a note costs its guest: without a price, a million fuel would buy more than a hundred thousand calls of the host,
+/// which take many times as long as a million instructions.
+pub(super) const NOTE_FUEL: u64 = 200;
 /// Fuel above which, and memory above which, an evaluation does not run on the thread that serves requests.
 pub(super) const INLINE_FUEL: u64 = 1_000_000;
 pub(super) const INLINE_MEMORY_BYTES: usize = 2 * MIB;

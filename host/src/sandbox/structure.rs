@@ -150,6 +150,7 @@ impl Walk<'_> {
             Payload::ComponentAliasSection(section) => self.items("aliases", &section),
             Payload::ComponentCanonicalSection(section) => self.items("canonical functions", &section),
             Payload::ComponentExportSection(section) => self.items("component exports", &section),
+            Payload::UnknownSection { id, .. } => Err(Refusal::Malformed(format!("there is no section of kind {id}"))),
             // A start function needs no rule: it runs under the limits of the call that instantiates the plugin.
             _ => Ok(()),
         }

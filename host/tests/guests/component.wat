@@ -55,7 +55,7 @@
 
   {definitions}
   (core {module})
-  (core instance $main (instantiate 0 {with}))
+  (core instance $main (instantiate $condition {with}))
   (alias core export $main "memory" (core memory $memory))
   (alias core export $main "cabi_realloc" (core func $realloc))
   (func $describe (result $manifest)

@@ -30,9 +30,9 @@ pub(crate) fn all() -> Vec<Bomb> {
     let passing = [
         ("branches-past-locals", branches(4_000, 250, 499).repeat(8)),
         ("loops-in-loops", nested("loop", 250).repeat(78)),
-        ("blocks-in-blocks", nested("block", 250).repeat(1_000)),
+        ("blocks-in-blocks", nested("block", 250).repeat(550)),
         ("ten-thousand-functions", "(func)".repeat(9_990)),
-        ("tables-of-branches", branch_tables(12, 4_096, 250).repeat(15)),
+        ("tables-of-branches", branch_tables(12, 4_096, 250).repeat(14)),
         ("indirect-calls", "(table 1 funcref)".to_owned() + &indirect_calls(10_000).repeat(14)),
         ("values-on-the-stack", straight(8_000).repeat(14)),
         ("vectors", vectors(3_000).repeat(14)),

@@ -145,7 +145,7 @@ pub(crate) fn with_metadata(module: &str) -> Vec<u8> {
 
 /// The same for a module whose strings are said to be in this encoding.
 pub(crate) fn with_metadata_in(module: &str, strings: StringEncoding) -> Vec<u8> {
-    let mut module = wat::parse_str(module).unwrap_or_else(|error| panic!("{error}\n{module}"));
+    let mut module = wat::parse_str(module).unwrap_or_else(|error| panic!("{error}"));
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk/wit/v1");
     let (package, _) = resolve.push_dir(wit).unwrap();

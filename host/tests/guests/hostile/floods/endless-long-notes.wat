@@ -1,5 +1,5 @@
-;; fails: out-of-fuel in evaluate
-;; Two megabytes of text at a time; once the notes are full nobody looks at it.
+;; fails: malformed-answer in evaluate
+;; Two megabytes of text at a time: more than one transfer may have.
 ;; pages: 30
 ;; in imports
 (import "meed:condition/log@1.0.0" "note" (func $note (param i32 i32)))

@@ -1,4 +1,4 @@
-;; refused: structure-limit
+;; refused: malformed, says locals
 ;; Sixteen bytes that declare eight billion locals in two groups: their sum does not fit into 32 bits.
 (module binary "\00asm\01\00\00\00"
   "\01\04\01\60\00\00"

@@ -1,4 +1,4 @@
-;; refused: wrong-world
+;; refused: malformed, says out of order
 ;; Every section is sound, but the types come last: not a module.
 (module binary "\00asm\01\00\00\00"
   "\03\02\01\00"

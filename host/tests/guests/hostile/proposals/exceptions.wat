@@ -1,5 +1,4 @@
-;; refused: wrong-world
-
+;; refused: does-not-compile, says exceptions
 ;; in items
 (tag $tag)
 (func (throw $tag))

@@ -1,3 +1,3 @@
-;; refused: wrong-world
-
-(module (memory i64 1))
+;; refused: wrong-world, says 64
+;; in memory
+(memory (export "memory") i64 2)

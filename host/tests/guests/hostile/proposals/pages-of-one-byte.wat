@@ -1,3 +1,3 @@
-;; refused: wrong-world
-
-(module (memory 1 2 (pagesize 1)))
+;; refused: structure-limit, says memory at the start
+;; in memory
+(memory (export "memory") 131072 131072 (pagesize 1))

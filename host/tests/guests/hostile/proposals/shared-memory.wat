@@ -1,3 +1,3 @@
-;; refused: wrong-world
-
-(module (memory 1 1 shared))
+;; refused: wrong-world, says shared
+;; in memory
+(memory (export "memory") 2 2 shared)

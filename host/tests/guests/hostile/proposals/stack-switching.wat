@@ -1,5 +1,4 @@
-;; refused: wrong-world
-
+;; refused: does-not-compile, says stack switching
 ;; in items
 (type $f (func))
 (type $k (cont $f))

@@ -1,5 +1,4 @@
-;; refused: wrong-world
-
+;; refused: does-not-compile, says gc
 ;; Objects that the host would have to collect.
 ;; in items
 (type $s (struct (field i32)))

@@ -1,4 +1,3 @@
-;; refused: wrong-world
-
+;; refused: does-not-compile, says tail calls
 ;; in items
 (func $f (return_call $f))

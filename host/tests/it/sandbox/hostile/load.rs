@@ -101,7 +101,7 @@ fn module(text: &str) -> Vec<u8> {
     let Some(parts) = text.find("\n;; in ") else {
         let plain = text.contains("\n(component") || text.lines().any(|line| line == ";; without metadata");
         return if plain {
-            wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+            wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
         } else {
             with_metadata_in(text, strings)
         };
@@ -157,6 +157,6 @@ fn in_component(module: &str, parts: &[(&str, &str)]) -> Vec<u8> {
         let part = parts.iter().find(|(name, _)| *name == hole).map_or(honest, |(_, part)| part);
         text = text.replace(&format!("{{{hole}}}"), part.trim());
     }
-    let text = text.replace("{module}", module);
-    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    let text = text.replace("{module}", &module.replacen("module", "module $condition", 1));
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
 }

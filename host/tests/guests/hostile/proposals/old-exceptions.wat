@@ -1,4 +1,0 @@
-;; refused: wrong-world
-
-;; in items
-(func (try (do) (catch_all)))
