@@ -17,7 +17,7 @@ use crate::clock::{Clock, Instant};
 use crate::contract::Issue;
 use crate::db::{Db, DbError, Json, text_column};
 use crate::facts::{InvalidPlan, Plan};
-use crate::sandbox::{Digest, Failure, LoadError, Plugin, Refusal, Sandbox};
+use crate::sandbox::{Class, Digest, Failure, LoadError, Plugin, Refusal, Sandbox};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
@@ -69,6 +69,8 @@ pub struct PluginVersion {
     /// The contract it implements
     #[schema(example = "meed:condition/condition@1.0.0")]
     pub abi: String,
+    /// Which limits it has: RUNTIME for plugins that bring a language's runtime
+    pub class: Class,
     pub size_bytes: i64,
     pub state: PluginState,
     /// null: bundled with the server
@@ -88,6 +90,7 @@ impl From<VersionRow> for PluginVersion {
             description: row.description,
             params_schema: row.params_schema.0,
             abi: row.abi,
+            class: row.class,
             size_bytes: row.size_bytes,
             state: row.state,
             uploaded_by: row.uploaded_by,
@@ -193,6 +196,7 @@ impl PluginService {
             description: manifest.description,
             params_schema: Json(manifest.params_schema),
             abi: admitted.abi.to_owned(),
+            class: admitted.class,
             size_bytes: i64::try_from(admitted.bytes).unwrap_or(i64::MAX),
             state: PluginState::Active,
             uploaded_by: by,
@@ -325,28 +329,17 @@ impl PluginService {
                 version: found.version,
             });
         }
-        let canonical = params::canonical(params)?;
-        let mut issues = params::check_size(&canonical);
-        if issues.is_empty() {
-            issues = params::check(&found.params_schema, params);
-        }
-        if !issues.is_empty() {
-            return Err(PluginError::Params(issues));
-        }
         let plugin = self.runnable(found.digest).await?;
-        let call = self.sandbox.bind(&plugin, &canonical).await;
-        match call.outcome {
-            Ok(Ok(binding)) => Ok(Bound {
-                digest: found.digest,
-                plan: binding.queries.try_into()?,
-                state: binding.state,
-            }),
-            Ok(Err(issues)) => Err(PluginError::Params(issues)),
-            Err(failure) => {
-                tracing::warn!(plugin.digest = %found.digest, failure.code = failure.code(), %failure, "bind failed");
-                Err(PluginError::BindFailed(failure))
-            }
+        let planned = params::bind(&self.sandbox, &plugin, &found.params_schema, params).await;
+        if let Err(PluginError::BindFailed(failure)) = &planned {
+            tracing::warn!(plugin.digest = %found.digest, failure.code = failure.code(), %failure, "bind failed");
         }
+        let planned = planned?;
+        Ok(Bound {
+            digest: found.digest,
+            plan: planned.plan,
+            state: planned.state,
+        })
     }
 
     /// Whether claims may run this version. Another process's change is seen within two seconds.

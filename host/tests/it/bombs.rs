@@ -67,7 +67,7 @@ fn nested(block: &str, depth: usize) -> String {
 }
 
 /// Branches past living locals: every block is a place where all of them may meet.
-fn branches(blocks: usize, depth: usize, locals: usize) -> String {
+pub(crate) fn branches(blocks: usize, depth: usize, locals: usize) -> String {
     let mut function = format!("(func (param i32) {}", "(local i32) ".repeat(locals));
     for outer in 0..blocks / depth {
         function += &"(block ".repeat(depth);

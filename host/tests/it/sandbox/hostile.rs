@@ -63,8 +63,7 @@ async fn run(name: &str) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Nobody was hurt.
     let admitted = sandbox.admit(Condition::default().module()).await.unwrap();
-    let honest = sandbox.loaded(admitted.digest).unwrap();
-    assert!(super::evaluate(&sandbox, &honest).await.outcome.unwrap().eligible);
+    assert!(super::evaluate(&sandbox, &admitted.plugin).await.outcome.unwrap().eligible);
 }
 
 /// Whether a module meets its fate; if not, what became of it instead.
@@ -82,9 +81,9 @@ async fn meets(sandbox: &Sandbox, hostile: &Hostile) -> Result<(), String> {
         (Fate::Fails { code, entry: Entry::Describe }, Err(Refusal::Manifest(_))) if code == "malformed-answer" => Ok(()),
         (_, Err(refusal)) => Err(format!("refused as {}: {refusal}", refusal.code())),
         (Fate::Fails { code, entry }, Ok(admitted)) => {
-            let plugin = sandbox.loaded(admitted.digest).unwrap();
+            let plugin = &admitted.plugin;
             // Twice: what is deterministic fails the same way for the same fuel.
-            let (first, second) = (fail(sandbox, &plugin, *entry).await?, fail(sandbox, &plugin, *entry).await?);
+            let (first, second) = (fail(sandbox, plugin, *entry).await?, fail(sandbox, plugin, *entry).await?);
             failed(code, &first.0)?;
             expect(!first.0.is_deterministic() || first == second, || {
                 format!("{first:?} and then {second:?}")
@@ -129,7 +128,7 @@ fn failure<T: std::fmt::Debug>(call: Call<T>) -> Result<(Failure, u64), String> 
 /// With a second of processor time, so that the test does not take as long as the bombs want to.
 #[tokio::test]
 async fn bombs() {
-    let sandbox = sandbox_with(|settings| settings.compile.cpu_seconds = 1);
+    let sandbox = sandbox_with(|settings| settings.standard.compile.cpu_seconds = 1);
     let mut wrong = Vec::new();
     for Bomb { name, module, passes } in bombs::all() {
         let outcome = sandbox.admit(module).await;

@@ -43,7 +43,7 @@ async fn over_and_over() {
     let mut refused = Vec::new();
     for hostile in classes().iter().flat_map(|name| class(name)) {
         match (hostile.fate, sandbox.admit(hostile.module.clone()).await) {
-            (Fate::Fails { entry, .. }, Ok(admitted)) => running.push((sandbox.loaded(admitted.digest).unwrap(), entry)),
+            (Fate::Fails { entry, .. }, Ok(admitted)) => running.push((admitted.plugin, entry)),
             _ => refused.push(hostile.module),
         }
     }
@@ -81,8 +81,8 @@ async fn calls_end_soon_after_their_deadline() {
     const MOST_OVERRUN: Duration = Duration::from_secs(2);
 
     let sandbox = sandbox_with(|settings| {
-        settings.call.evaluate_fuel = u64::MAX / 2;
-        settings.call.evaluate_deadline_ms = 50;
+        settings.standard.call.evaluate_fuel = u64::MAX / 2;
+        settings.standard.call.evaluate_deadline_ms = 50;
     });
     let mut measured = Vec::new();
     for hostile in class("cpu") {
@@ -93,10 +93,9 @@ async fn calls_end_soon_after_their_deadline() {
             continue;
         }
         let admitted = sandbox.admit(hostile.module.clone()).await.unwrap();
-        let plugin = sandbox.loaded(admitted.digest).unwrap();
         let mut worst = Duration::ZERO;
         for _ in 0..10 {
-            let call = super::super::evaluate(&sandbox, &plugin).await;
+            let call = super::super::evaluate(&sandbox, &admitted.plugin).await;
             assert_eq!(call.outcome.unwrap_err().code(), "deadline", "{}", hostile.name);
             worst = worst.max(call.elapsed.saturating_sub(DEADLINE));
         }
