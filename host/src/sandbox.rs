@@ -7,7 +7,7 @@
 //!
 //! `structure` walks over an upload, `compile` turns it into machine code in another process that `confine` ties down,
 //! `catalog` and `code_cache` keep that, `run` calls it under `limits` (and a `limiter`) on the `engine`, `abi`
-//! translates, and `answer` checks.
+//! translates, and `answer` and `schema` check.
 
 mod abi;
 mod admit;
@@ -21,6 +21,7 @@ mod engine;
 mod limiter;
 mod limits;
 mod run;
+mod schema;
 mod section;
 mod structure;
 mod text;
