@@ -86,7 +86,9 @@ impl Server {
             .env("MEED__HTTP__TIMEOUT_SECONDS", "120")
             .stdout(Stdio::piped())
             .spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().context("a pipe")?).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(child.stdout.take().context("a pipe")?)
+            .lines()
+            .map_while(Result::ok);
         let mut word = |line: &str, number: usize| {
             let line = lines.by_ref().find(|found| found.contains(line));
             line.and_then(|line| line.split_whitespace().nth(number).map(str::to_owned))
@@ -112,14 +114,22 @@ impl Server {
         let started = Instant::now();
         let mut uploads = tokio::task::JoinSet::new();
         for bomb in bombs {
-            let upload = probe.client.post(format!("{}/plugins", self.api)).bearer_auth(&operator);
-            let upload = upload.header("content-type", "application/wasm").body(bomb.module.clone());
+            let upload = probe
+                .client
+                .post(format!("{}/plugins", self.api))
+                .bearer_auth(&operator);
+            let upload = upload
+                .header("content-type", "application/wasm")
+                .body(bomb.module.clone());
             uploads.spawn(async move {
                 let reply = upload.send().await?;
                 let status = reply.status().as_u16();
                 let body: Value = reply.json().await?;
                 let text = |member: &str| body[member].as_str().unwrap_or_default().to_owned();
-                anyhow::Ok((format!("{status} {} {}", text("code"), text("refusal")), started.elapsed()))
+                anyhow::Ok((
+                    format!("{status} {} {}", text("code"), text("refusal")),
+                    started.elapsed(),
+                ))
             });
         }
         let mut answers = Vec::new();
@@ -159,7 +169,9 @@ impl Server {
 
     async fn login(&self, account: &str) -> anyhow::Result<String> {
         let body = json!({"email": format!("{account}@meed.example"), "password": format!("{account}-demo-password")});
-        let reply = reqwest::Client::new().post(format!("{}/auth/login", self.api)).json(&body);
+        let reply = reqwest::Client::new()
+            .post(format!("{}/auth/login", self.api))
+            .json(&body);
         let tokens: Value = reply.send().await?.error_for_status()?.json().await?;
         Ok(tokens["accessToken"].as_str().context("a token")?.to_owned())
     }
@@ -227,5 +239,9 @@ impl Probe {
 }
 
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    sorted.get(sorted.len() * percent / 100).or(sorted.last()).copied().unwrap_or(f64::NAN)
+    sorted
+        .get(sorted.len() * percent / 100)
+        .or(sorted.last())
+        .copied()
+        .unwrap_or(f64::NAN)
 }

@@ -44,9 +44,15 @@ pub fn gate(bytes: &[u8]) {
     let module = match choice % 8 {
         0 => Some(with_metadata(rest.to_vec())),
         1 => Some(with_metadata(damaged(rest))),
-        2 => input.arbitrary::<Component>().ok().map(|component| component.to_bytes()),
+        2 => input
+            .arbitrary::<Component>()
+            .ok()
+            .map(|component| component.to_bytes()),
         // Everything that the language has, proposals included.
-        3 => input.arbitrary::<Module>().ok().map(|module| with_metadata(module.to_bytes())),
+        3 => input
+            .arbitrary::<Module>()
+            .ok()
+            .map(|module| with_metadata(module.to_bytes())),
         _ => Module::new(condition(), &mut input)
             .ok()
             .map(|module| with_metadata(module.to_bytes())),

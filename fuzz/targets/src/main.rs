@@ -22,8 +22,13 @@ fn main() -> anyhow::Result<ExitCode> {
     if first.as_deref() == Some(COMPILE_WORKER) {
         return Ok(compile_worker(arguments));
     }
-    let seconds = first.map_or(Ok(20), |seconds| seconds.parse()).context("SECONDS must be a number")?;
-    let seed = arguments.next().map_or(Ok(1), |seed| seed.parse()).context("SEED must be a number")?;
+    let seconds = first
+        .map_or(Ok(20), |seconds| seconds.parse())
+        .context("SECONDS must be a number")?;
+    let seed = arguments
+        .next()
+        .map_or(Ok(1), |seed| seed.parse())
+        .context("SEED must be a number")?;
     compile_with(std::env::current_exe()?);
     let mut failed = 0;
     for (name, target) in TARGETS {
@@ -54,7 +59,10 @@ fn run(name: &str, target: fn(&[u8]), time: Duration, seed: u64) -> anyhow::Resu
             let path = home().join("artifacts").join(name).join(Digest::of(&input).to_string());
             std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
             std::fs::write(&path, &input)?;
-            println!("{name}: failed after {runs} runs with seed {seed}; the input is {}", path.display());
+            println!(
+                "{name}: failed after {runs} runs with seed {seed}; the input is {}",
+                path.display()
+            );
             return Ok(false);
         }
         slowest = slowest.max(begun.elapsed());
@@ -74,11 +82,16 @@ fn run(name: &str, target: fn(&[u8]), time: Duration, seed: u64) -> anyhow::Resu
 fn seeds(name: &str) -> anyhow::Result<Vec<Vec<u8>>> {
     let folder = home().join("seeds").join(name);
     let entries = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
-    let mut paths: Vec<_> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
     // The order of a directory is not the same everywhere.
     paths.sort();
     ensure!(!paths.is_empty(), "{} has no seeds", folder.display());
-    paths.iter().map(|path| std::fs::read(path).context("read a seed")).collect()
+    paths
+        .iter()
+        .map(|path| std::fs::read(path).context("read a seed"))
+        .collect()
 }
 
 /// xorshift64*: repeatable, and no dependency.

@@ -20,7 +20,10 @@ pub fn params(bytes: &[u8]) {
     within(Duration::from_secs(2), || {
         if let Ok(validator) = params_validator(&schema) {
             let _ = validator.is_valid(&params);
-            validator.iter_errors(&params).take(32).for_each(|error| drop(error.to_string()));
+            validator
+                .iter_errors(&params)
+                .take(32)
+                .for_each(|error| drop(error.to_string()));
         }
     });
 }

@@ -122,7 +122,11 @@ mod seccomp {
                 ]
             });
             for (number, outcome) in denied.into_iter().enumerate() {
-                assert_eq!(outcome.unwrap_err().kind(), ErrorKind::PermissionDenied, "attempt {number}");
+                assert_eq!(
+                    outcome.unwrap_err().kind(),
+                    ErrorKind::PermissionDenied,
+                    "attempt {number}"
+                );
             }
         }
 

@@ -121,13 +121,19 @@ mod tests {
             defs.insert(format!("d{level}"), json!({"anyOf": [next, next]}));
         }
         defs.insert("d30".to_owned(), json!({"type": "string"}));
-        refused(&json!({"$defs": defs, "properties": {"a": {"$ref": "#/$defs/d0"}}}), "more than 1000");
+        refused(
+            &json!({"$defs": defs, "properties": {"a": {"$ref": "#/$defs/d0"}}}),
+            "more than 1000",
+        );
     }
 
     #[test]
     fn references_in_a_circle_are_refused() {
         refused(&json!({"allOf": [{"$ref": "#"}]}), "circle");
-        refused(&json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"not": {"$ref": "#/$defs/a"}}}}), "circle");
+        refused(
+            &json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"not": {"$ref": "#/$defs/a"}}}}),
+            "circle",
+        );
         refused(&json!({"properties": {"a": {"$ref": "#/properties"}}}), "circle");
     }
 

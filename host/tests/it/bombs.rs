@@ -25,7 +25,10 @@ pub(crate) fn all() -> Vec<Bomb> {
         ("many-loops", format!("(func {})", "(loop)".repeat(200)).repeat(101)),
         ("element-items", elements(300_000)),
         ("types-in-many-sections", String::new()),
-        ("giant-custom-section", format!("(@custom \"name\" \"{}\")", "x".repeat(900_000))),
+        (
+            "giant-custom-section",
+            format!("(@custom \"name\" \"{}\")", "x".repeat(900_000)),
+        ),
     ];
     let passing = [
         ("branches-past-locals", branches(4_000, 250, 499).repeat(8)),
@@ -33,7 +36,10 @@ pub(crate) fn all() -> Vec<Bomb> {
         ("blocks-in-blocks", nested("block", 250).repeat(550)),
         ("ten-thousand-functions", "(func)".repeat(9_990)),
         ("tables-of-branches", branch_tables(12, 4_096, 250).repeat(14)),
-        ("indirect-calls", "(table 1 funcref)".to_owned() + &indirect_calls(10_000).repeat(14)),
+        (
+            "indirect-calls",
+            "(table 1 funcref)".to_owned() + &indirect_calls(10_000).repeat(14),
+        ),
         ("values-on-the-stack", straight(8_000).repeat(14)),
         ("vectors", vectors(3_000).repeat(14)),
         ("wide-calls", wide_calls(14, 300)),

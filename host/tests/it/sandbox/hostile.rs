@@ -63,7 +63,13 @@ async fn run(name: &str) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Nobody was hurt.
     let admitted = sandbox.admit(Condition::default().module()).await.unwrap();
-    assert!(super::evaluate(&sandbox, &admitted.plugin).await.outcome.unwrap().eligible);
+    assert!(
+        super::evaluate(&sandbox, &admitted.plugin)
+            .await
+            .outcome
+            .unwrap()
+            .eligible
+    );
 }
 
 /// Whether a module meets its fate; if not, what became of it instead.
@@ -76,14 +82,29 @@ async fn meets(sandbox: &Sandbox, hostile: &Hostile) -> Result<(), String> {
                 format!("{}: {text}", refusal.code())
             })
         }
-        (Fate::Fails { code, entry: Entry::Describe }, Err(Refusal::Describe(failure))) => failed(code, &failure),
+        (
+            Fate::Fails {
+                code,
+                entry: Entry::Describe,
+            },
+            Err(Refusal::Describe(failure)),
+        ) => failed(code, &failure),
         // What it answered was found out to break the contract.
-        (Fate::Fails { code, entry: Entry::Describe }, Err(Refusal::Manifest(_))) if code == "malformed-answer" => Ok(()),
+        (
+            Fate::Fails {
+                code,
+                entry: Entry::Describe,
+            },
+            Err(Refusal::Manifest(_)),
+        ) if code == "malformed-answer" => Ok(()),
         (_, Err(refusal)) => Err(format!("refused as {}: {refusal}", refusal.code())),
         (Fate::Fails { code, entry }, Ok(admitted)) => {
             let plugin = &admitted.plugin;
             // Twice: what is deterministic fails the same way for the same fuel.
-            let (first, second) = (fail(sandbox, plugin, *entry).await?, fail(sandbox, plugin, *entry).await?);
+            let (first, second) = (
+                fail(sandbox, plugin, *entry).await?,
+                fail(sandbox, plugin, *entry).await?,
+            );
             failed(code, &first.0)?;
             expect(!first.0.is_deterministic() || first == second, || {
                 format!("{first:?} and then {second:?}")

@@ -128,7 +128,13 @@ fn module(text: &str) -> Vec<u8> {
     }
     let mut text = condition.text();
     if let Some(memory) = memory {
-        let replaced = |line| if str::trim(line).starts_with("(memory ") { memory } else { line };
+        let replaced = |line| {
+            if str::trim(line).starts_with("(memory ") {
+                memory
+            } else {
+                line
+            }
+        };
         text = text.lines().map(replaced).collect::<Vec<_>>().join("\n");
     }
     if component.is_empty() {
@@ -154,7 +160,10 @@ fn in_component(module: &str, parts: &[(&str, &str)]) -> Vec<u8> {
         assert!(holes.iter().any(|(hole, _)| hole == name), "there is no part {name}");
     }
     for (hole, honest) in holes {
-        let part = parts.iter().find(|(name, _)| *name == hole).map_or(honest, |(_, part)| part);
+        let part = parts
+            .iter()
+            .find(|(name, _)| *name == hole)
+            .map_or(honest, |(_, part)| part);
         text = text.replace(&format!("{{{hole}}}"), part.trim());
     }
     let text = text.replace("{module}", &module.replacen("module", "module $condition", 1));

@@ -24,7 +24,12 @@ fn resident() -> i64 {
 #[cfg(target_os = "linux")]
 fn memory_is_flat_after_a_thousand_runs() {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sandbox::hostile::steady::over_and_over", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "sandbox::hostile::steady::over_and_over",
+            "--ignored",
+            "--nocapture",
+        ])
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
@@ -86,7 +91,11 @@ async fn calls_end_soon_after_their_deadline() {
     });
     let mut measured = Vec::new();
     for hostile in class("cpu") {
-        let Fate::Fails { code, entry: Entry::Evaluate } = &hostile.fate else {
+        let Fate::Fails {
+            code,
+            entry: Entry::Evaluate,
+        } = &hostile.fate
+        else {
             continue;
         };
         if code != "out-of-fuel" {
