@@ -35,7 +35,7 @@ pub(crate) fn all() -> Vec<Bomb> {
         ("loops-in-loops", nested("loop", 250).repeat(78)),
         ("blocks-in-blocks", nested("block", 250).repeat(550)),
         ("ten-thousand-functions", "(func)".repeat(9_990)),
-        ("tables-of-branches", branch_tables(12, 4_096, 250).repeat(14)),
+        ("tables-of-branches", branch_tables(10, 4_096, 250).repeat(16)),
         (
             "indirect-calls",
             "(table 1 funcref)".to_owned() + &indirect_calls(10_000).repeat(14),
@@ -51,11 +51,12 @@ pub(crate) fn all() -> Vec<Bomb> {
             module: if name == "types-in-many-sections" {
                 many_sections()
             } else {
-                Condition {
+                let mut condition = Condition {
                     items,
                     ..Condition::default()
-                }
-                .module()
+                };
+                name.clone_into(&mut condition.manifest.name);
+                condition.module()
             },
             passes,
         }
