@@ -23,8 +23,10 @@ pub use gate::gate;
 pub use params::params;
 pub use prescan::prescan;
 
+pub type Target = fn(&[u8]);
+
 /// By the names of their folders in `fuzz/seeds`.
-pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+pub const TARGETS: [(&str, Target); 4] = [
     ("prescan", prescan),
     ("decision", decision),
     ("gate", gate),

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use fuzz_targets::{TARGETS, compile_with};
+use fuzz_targets::{TARGETS, Target, compile_with};
 use meed_host::sandbox::{COMPILE_WORKER, Digest, compile_worker};
 
 const LONGEST: usize = 4096;
@@ -43,7 +43,7 @@ fn home() -> PathBuf {
 }
 
 /// Whether no input made it fail.
-fn run(name: &str, target: fn(&[u8]), time: Duration, seed: u64) -> anyhow::Result<bool> {
+fn run(name: &str, target: Target, time: Duration, seed: u64) -> anyhow::Result<bool> {
     let mut inputs = seeds(name)?;
     let seeds = inputs.len();
     let mut random = Random(seed);

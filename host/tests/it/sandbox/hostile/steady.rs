@@ -41,7 +41,6 @@ fn memory_is_flat_after_a_thousand_runs() {
 #[tokio::test]
 #[ignore = "is run by memory_is_flat_after_a_thousand_runs"]
 #[cfg(target_os = "linux")]
-#[expect(clippy::print_stdout, reason = "a figure to be quoted")]
 async fn over_and_over() {
     let sandbox = sandbox();
     let mut running = Vec::new();
@@ -79,7 +78,6 @@ async fn over_and_over() {
 
 /// Without a limit on fuel, only the deadline ends these: how much later do they end?
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a figure to be quoted")]
 async fn calls_end_soon_after_their_deadline() {
     const DEADLINE: Duration = Duration::from_millis(50);
     /// Alone on a machine it is two milliseconds; here all tests run at once.
