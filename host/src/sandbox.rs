@@ -5,9 +5,9 @@
 //! ([`Call`], [`Refusal`]), never a panic. Only this module names wasmtime. It must not know the database, HTTP, or
 //! any feature: it speaks [`crate::contract`].
 //!
-//! `structure` walks over an upload, `compile` turns it into machine code in another process, `catalog` and
-//! `code_cache` keep that, `run` calls it under `limits` (and a `limiter`) on the `engine`, `abi` translates, and
-//! `answer` checks.
+//! `structure` walks over an upload, `compile` turns it into machine code in another process that `confine` ties down,
+//! `catalog` and `code_cache` keep that, `run` calls it under `limits` (and a `limiter`) on the `engine`, `abi`
+//! translates, and `answer` and `schema` check.
 
 mod abi;
 mod admit;
@@ -15,11 +15,13 @@ mod answer;
 mod catalog;
 mod code_cache;
 mod compile;
+mod confine;
 mod digest;
 mod engine;
 mod limiter;
 mod limits;
 mod run;
+mod schema;
 mod section;
 mod structure;
 mod text;
