@@ -33,7 +33,8 @@ cargo xtask <command>
   test [...]        bring what the tests need and run them all; arguments go to the test
                     runner and narrow the run, as in `cargo xtask test -p meed-host claims`
   plugins           build the bundled conditions into <target>/plugins/*.wasm
-  bench [NAME...]   run the programs of bench/ (all, or these) in release mode
+  bench [NAME...]   run the programs of bench/ (all, or these) in release mode;
+                    `peers` compares with other engines and is built only when named
   ci                format, lints, docs and the dependency rules: what follows the tests in .ci/run
 ";
 

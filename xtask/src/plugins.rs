@@ -20,19 +20,29 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
     step("build the plugins", || {
         let names = names(workspace)?;
         let mut cargo = workspace.cargo("build");
-        cargo.args(["--target", TARGET, "--profile", PROFILE]);
-        for name in &names {
-            cargo.args(["--package", name]);
-        }
+        compile_for_wasm(&mut cargo, &names);
         // Cargo puts them back, also those that are up to date; what it does not put back is no plugin any more.
         for name in &names {
             let _ = fs::remove_file(artefact(workspace, name));
         }
-        // These would replace the flags in .cargo/config.toml, which give a plugin its small stack.
-        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
         run(&mut cargo)?;
         collect(workspace, &names)
     })
+}
+
+/// Makes `cargo build` one of these packages, as plugins are built.
+pub(crate) fn compile_for_wasm(cargo: &mut Command, packages: &[impl AsRef<str>]) {
+    cargo.args(["--target", TARGET, "--profile", PROFILE]);
+    for package in packages {
+        cargo.args(["--package", package.as_ref()]);
+    }
+    // These would replace the flags in .cargo/config.toml, which give a plugin its small stack.
+    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+}
+
+/// Where cargo puts what it builds so.
+pub(crate) fn artefacts(workspace: &Workspace) -> PathBuf {
+    workspace.target.join(TARGET).join(PROFILE)
 }
 
 /// Asks the compiler and not rustup, which need not be there when the compiler came from elsewhere.
@@ -77,8 +87,7 @@ fn names(workspace: &Workspace) -> Result<Vec<String>> {
 
 /// Where cargo puts what it builds from this crate.
 fn artefact(workspace: &Workspace, name: &str) -> PathBuf {
-    let folder = workspace.target.join(TARGET).join(PROFILE);
-    folder.join(format!("{}.wasm", name.replace('-', "_")))
+    artefacts(workspace).join(format!("{}.wasm", name.replace('-', "_")))
 }
 
 /// Copies what cargo built next to each other, under the names of the crates, and nothing older.
