@@ -7,6 +7,7 @@ use std::rc::Rc;
 use meed_host::contract;
 use wasmtime::component::{Component, Linker, WasmStr};
 use wasmtime::{Engine, Store, StoreContextMut};
+use wit_component::ComponentEncoder;
 
 use crate::harness::Row;
 use crate::rules::Rule;
@@ -59,7 +60,16 @@ fn link(engine: &Engine, bytes: &[u8]) -> anyhow::Result<Ready> {
     linker
         .instance("meed:condition/log@1.0.0")?
         .func_wrap("note", |_: StoreContextMut<'_, ()>, _: (WasmStr,)| Ok(()))?;
-    Ok(Ready::new(linker.instantiate_pre(&Component::new(engine, bytes)?)?)?)
+    Ok(Ready::new(linker.instantiate_pre(&component(engine, bytes)?)?)?)
+}
+
+/// Like the sandbox: what the linker of a compiled language makes is a module that has to be made a component.
+fn component(engine: &Engine, bytes: &[u8]) -> anyhow::Result<Component> {
+    if wasmparser::Parser::is_component(bytes) {
+        return Ok(Component::new(engine, bytes)?);
+    }
+    let component = ComponentEncoder::default().module(bytes)?.encode()?;
+    Ok(Component::new(engine, component)?)
 }
 
 fn store(engine: &Engine) -> Store<()> {

@@ -28,7 +28,7 @@ fn rate(sandbox: &Sandbox, rule: &Rule, threads: usize) -> anyhow::Result<f64> {
         .collect::<Result<_, _>>()?;
     let started = Instant::now();
     thread::scope(|scope| {
-        for runtime in runtimes {
+        for runtime in &runtimes {
             scope.spawn(|| {
                 runtime.block_on(async {
                     let mut own = 0;

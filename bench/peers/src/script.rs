@@ -17,7 +17,7 @@ if current < days {
     let missing = days - current;
     let noun = if missing == 1 { "day" } else { "days" };
     reasons.push(#{ code: "streak-too-short", message: `Log in on ${missing} more ${noun} in a row.` });
-    let ahead = missing - if current > 0 && last_day == today { 1 } else { 0 };
+    let ahead = missing - if current > 0 && last_day == today { 0 } else { 1 };
     if ahead > 0 {
         let since_midnight = hour * 3600 + minute * 60 + second;
         retry_at = now - now % 1000 + (ahead * 86400 - since_midnight) * 1000;
