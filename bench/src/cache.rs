@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use meed_host::sandbox::{CodeCache, Plugin, Sandbox, Settings};
+use meed_host::sandbox::{CodeCache, Digest, Plugin, Sandbox, Settings};
 use tokio::runtime::Runtime;
 
 use crate::harness::Row;
@@ -15,9 +15,8 @@ const PLUGINS: u32 = 100;
 const ROUNDS: usize = 10;
 
 pub(crate) struct Readiness {
-    /// All of them, loaded into their sandbox.
-    plugins: Vec<Plugin>,
-    sandbox: Sandbox,
+    /// All of them, in a sandbox as it is configured, and in one with a place for each.
+    loaded: [(&'static str, Sandbox, Vec<Plugin>); 2],
     /// From the making of the sandbox to the last plugin loaded, the best of several starts. The files were just written,
     /// so they come out of the kernel's cache.
     from_disk: Duration,
@@ -45,7 +44,7 @@ impl fmt::Display for Readiness {
 /// `module` many times over, each different in a custom section.
 pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Result<Readiness> {
     let directory = tempfile::tempdir()?;
-    let new_sandbox = || {
+    let new_sandbox = |settings: &Settings| {
         let cache = CodeCache {
             directory: directory.path().to_owned(),
             key: [7; 32],
@@ -53,7 +52,7 @@ pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Res
         Sandbox::new(settings, std::env::current_exe()?, Some(cache)).context("make the sandbox")
     };
 
-    let first = new_sandbox()?;
+    let first = new_sandbox(settings)?;
     let started = Instant::now();
     let mut digests = Vec::new();
     for number in 0..PLUGINS {
@@ -65,7 +64,7 @@ pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Res
     let (mut from_disk, mut making) = (Duration::MAX, Duration::MAX);
     for _ in 0..ROUNDS {
         let started = Instant::now();
-        let again = new_sandbox()?;
+        let again = new_sandbox(settings)?;
         making = making.min(started.elapsed());
         for &digest in &digests {
             again.recall(digest).await.context("it was kept on disk")?;
@@ -73,35 +72,46 @@ pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Res
         from_disk = from_disk.min(started.elapsed());
     }
 
-    let sandbox = new_sandbox()?;
-    let mut plugins = Vec::new();
-    for digest in digests {
-        plugins.push(sandbox.recall(digest).await.context("it was kept on disk")?);
-    }
+    let usual = recalled(new_sandbox(settings)?, &digests).await?;
+    let mut roomy = settings.clone();
+    roomy.pool.slots = 128;
+    let roomy = recalled(new_sandbox(&roomy)?, &digests).await?;
     Ok(Readiness {
-        plugins,
-        sandbox,
+        loaded: [
+            ("meed, fresh: 100 plugins in turn", usual.0, usual.1),
+            ("meed, fresh: the same, 128 places", roomy.0, roomy.1),
+        ],
         from_disk,
         making,
         admitting,
     })
 }
 
-/// One decision after the other, each by another plugin: more plugins than the pool has places, which remember the
-/// module that was in them last.
-pub(crate) fn in_turn(runtime: &Rc<Runtime>, ready: &Readiness, rule: &Rc<Rule>) -> Row {
-    let (runtime, rule) = (Rc::clone(runtime), Rc::clone(rule));
-    let (sandbox, plugins) = (ready.sandbox.clone(), ready.plugins.clone());
-    let mut next = 0;
-    Row::new(format!("meed, fresh: {PLUGINS} plugins in turn"), move |samples| {
-        runtime.block_on(samples.take_async(async || {
-            next = (next + 1) % plugins.len();
-            let call = sandbox
-                .evaluate(&plugins[next], &rule.context, &rule.binding.state, &rule.facts)
-                .await;
-            assert_eq!(call.outcome.as_ref(), Ok(&rule.decision));
-            call
-        }));
+async fn recalled(sandbox: Sandbox, digests: &[Digest]) -> anyhow::Result<(Sandbox, Vec<Plugin>)> {
+    let mut plugins = Vec::new();
+    for &digest in digests {
+        plugins.push(sandbox.recall(digest).await.context("it was kept on disk")?);
+    }
+    Ok((sandbox, plugins))
+}
+
+/// One decision after the other, each by another plugin. A place in the pool remembers the module that was in it last:
+/// with more plugins than places no place finds its own again.
+pub(crate) fn in_turn(runtime: &Rc<Runtime>, ready: &Readiness, rule: &Rc<Rule>) -> impl Iterator<Item = Row> {
+    ready.loaded.iter().map(|(name, sandbox, plugins)| {
+        let (runtime, rule) = (Rc::clone(runtime), Rc::clone(rule));
+        let (sandbox, plugins) = (sandbox.clone(), plugins.clone());
+        let mut next = 0;
+        Row::new(*name, move |samples| {
+            runtime.block_on(samples.take_async(async || {
+                next = (next + 1) % plugins.len();
+                let call = sandbox
+                    .evaluate(&plugins[next], &rule.context, &rule.binding.state, &rule.facts)
+                    .await;
+                assert_eq!(call.outcome.as_ref(), Ok(&rule.decision));
+                call
+            }));
+        })
     })
 }
 

@@ -57,7 +57,9 @@ pub fn compare(others: impl FnOnce(&Ours) -> anyhow::Result<Vec<Row>>) -> anyhow
         None => Some(runtime.block_on(cache::readiness(&settings, &login_streak.bytes))?),
         Some(_) => None,
     };
-    rows.extend(ready.iter().map(|ready| cache::in_turn(&runtime, ready, &login_streak)));
+    if let Some(ready) = &ready {
+        rows.extend(cache::in_turn(&runtime, ready, &login_streak));
+    }
     for rule in &rules {
         rows.push(reused::reused(&engine, rule)?);
     }
@@ -75,11 +77,7 @@ pub fn compare(others: impl FnOnce(&Ours) -> anyhow::Result<Vec<Row>>) -> anyhow
     println!("{}", table::render(&measured, NATIVE, &sandboxed::name(LOGIN_STREAK)));
 
     if let Some(ready) = ready {
-        let (one, two) = threads::one_and_two(&sandbox, &login_streak)?;
-        println!(
-            "two threads: {two:.0} decisions of {LOGIN_STREAK} per second, {:.2} times as many as one thread ({one:.0})",
-            two / one
-        );
+        println!("{}", threads::one_and_two(&sandbox, &login_streak)?);
         println!("{ready}");
     }
     Ok(ExitCode::SUCCESS)
