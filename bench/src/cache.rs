@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use meed_host::sandbox::{CodeCache, Digest, Plugin, Sandbox, Settings};
+use meed_host::sandbox::{CodeCache, Digest, Plugin, Sandbox, Settings, with_custom_section};
 use tokio::runtime::Runtime;
 
 use crate::harness::Row;
@@ -56,7 +56,10 @@ pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Res
     let started = Instant::now();
     let mut digests = Vec::new();
     for number in 0..PLUGINS {
-        digests.push(first.admit(variant(module, number)).await?.digest);
+        let variant = with_custom_section(module.to_vec(), "number", &number.to_le_bytes());
+        let admitted = first.admit(variant).await?;
+        first.keep(&admitted).await?;
+        digests.push(admitted.digest);
     }
     let admitting = started.elapsed();
     drop(first);
@@ -113,13 +116,4 @@ pub(crate) fn in_turn(runtime: &Rc<Runtime>, ready: &Readiness, rule: &Rc<Rule>)
             }));
         })
     })
-}
-
-/// A component with one more custom section, called `n`, at its end.
-fn variant(module: &[u8], number: u32) -> Vec<u8> {
-    let content = format!("{number:03}");
-    let mut bytes = module.to_vec();
-    bytes.extend([0, 5, 1, b'n']);
-    bytes.extend(content.as_bytes());
-    bytes
 }

@@ -33,7 +33,10 @@ pub fn compare(others: impl FnOnce(&Ours) -> anyhow::Result<Vec<Row>>) -> anyhow
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let runtime = Rc::new(runtime);
-    let settings = Settings::default();
+    let settings = Settings {
+        language_runtimes: true,
+        ..Settings::default()
+    };
     let sandbox = Sandbox::new(&settings, std::env::current_exe()?, None)?;
     let engine = engine_to_measure(&settings)?;
 
@@ -53,10 +56,10 @@ pub fn compare(others: impl FnOnce(&Ours) -> anyhow::Result<Vec<Row>>) -> anyhow
     for rule in &rules {
         rows.push(sandboxed::fresh(&runtime, &sandbox, rule));
     }
-    let ready = match only {
-        None => Some(runtime.block_on(cache::readiness(&settings, &login_streak.bytes))?),
-        Some(_) => None,
-    };
+    let all = only.as_deref().unwrap_or("plugins in turn") == "plugins in turn";
+    let ready = all
+        .then(|| runtime.block_on(cache::readiness(&settings, &login_streak.bytes)))
+        .transpose()?;
     if let Some(ready) = &ready {
         rows.extend(cache::in_turn(&runtime, ready, &login_streak));
     }

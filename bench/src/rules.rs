@@ -31,9 +31,7 @@ impl Rule {
         let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let admitted = sandbox.admit(bytes.clone()).await.with_context(|| name.clone())?;
-        let plugin = sandbox
-            .loaded(admitted.digest)
-            .context("an admitted plugin is loaded")?;
+        let plugin = admitted.plugin;
         let example = admitted.manifest.params_schema["examples"][0].to_string();
         let params = if example == "null" { "{}" } else { &example };
         let bound = sandbox.bind(&plugin, params).await.outcome?;

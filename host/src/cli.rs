@@ -8,9 +8,11 @@
     reason = "a command line talks to its caller"
 )]
 
+mod client;
 mod demo;
 pub mod keys;
 mod openapi;
+mod plugin;
 mod replay;
 mod serve;
 pub mod user;
@@ -72,6 +74,9 @@ enum Command {
     /// Manage signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Write, sign and share rules
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// Verify a receipt and run its decision again, without a server
     Replay(replay::Arguments),
     /// Print the OpenAPI document
@@ -154,6 +159,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
                 println!("{}", path.display());
             }
         }
+        Command::Plugin(command) => return runtime.block_on(plugin::run(command)),
         Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
         Command::Openapi => println!("{}", runtime.block_on(openapi::document())?),
         Command::Healthcheck { address } => {

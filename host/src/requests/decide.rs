@@ -3,10 +3,12 @@
 use uuid::Uuid;
 
 use super::model::{Reason, Status};
+use super::receipt::Limits;
 use crate::clock::Instant;
 use crate::contract::{Award, Awards, Context, Decision, EventInfo, Fact, Progress, RewardInfo, UserInfo};
 use crate::events::{Event, Offer};
 use crate::facts::Snapshot;
+use crate::plugins::Signer;
 use crate::sandbox::{Call, Failure, Sandbox};
 
 /// The period of a claim and its place in it: what makes a grant unique.
@@ -21,8 +23,11 @@ pub(super) struct Place {
 pub(super) struct Evaluation {
     pub context: Context,
     pub facts: Vec<Fact>,
+    pub limits: Limits,
     pub outcome: Result<Decision, Failure>,
     pub fuel: u64,
+    /// Who signed the plugin, if a trusted key did.
+    pub signer: Option<Signer>,
 }
 
 /// The whole answer, before it is committed.
@@ -54,6 +59,14 @@ impl Verdict {
         let reason = Reason::host(
             "plugin-disabled",
             "The event's condition is switched off for now. Try again later.",
+        );
+        Self::gate(Status::Failed, reason, None)
+    }
+
+    pub(super) fn plugin_quarantined() -> Self {
+        let reason = Reason::host(
+            "plugin-quarantined",
+            "The event's condition failed too often and is stopped until an operator has looked at it. Try again later.",
         );
         Self::gate(Status::Failed, reason, None)
     }
@@ -167,8 +180,10 @@ pub(super) async fn evaluate(
     let evaluation = Some(Evaluation {
         context,
         facts,
+        limits: Limits::from(sandbox.limits(plugin)),
         outcome: call.outcome,
         fuel: call.fuel,
+        signer: None,
     });
     match verdict {
         Some(verdict) => Verdict { evaluation, ..verdict },

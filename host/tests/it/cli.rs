@@ -1,5 +1,7 @@
 //! The executable, as people start it: the demo and its printed walk, the way to production, replay far from a server.
 
+mod plugin;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -231,7 +233,7 @@ fn settings_that_make_no_sense_are_named() {
             "auth.password_concurrency = 0: must be between 1 and 1024",
         ),
         ("MEED__DATABASE__MAX_CONNECTIONS", "0", "database.max_connections = 0"),
-        ("MEED__SANDBOX__CALL__NOTE_LINE", "1", "note_line"),
+        ("MEED__SANDBOX__STANDARD__CALL__NOTE_LINE", "1", "note_line"),
     ] {
         let refused = output(meed(directory.path()).args(["serve"]).env(name, value));
         assert!(!refused.status.success());

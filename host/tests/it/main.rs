@@ -9,6 +9,7 @@
     reason = "a test binary has no outside; `pub` says what a support module offers"
 )]
 
+mod bombs;
 mod guests;
 mod support;
 
@@ -19,6 +20,7 @@ mod events;
 mod facts;
 mod house;
 mod openapi;
+mod plugin_keys;
 mod plugins;
 mod receipts;
 mod reward_requests;

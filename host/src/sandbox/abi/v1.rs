@@ -8,6 +8,7 @@ use wasmtime::{Engine, Store, StoreContextMut};
 
 use crate::clock::Instant;
 use crate::contract;
+use crate::sandbox::limits::NOTE_FUEL;
 use crate::sandbox::run::{Failure, Guest};
 use crate::sandbox::text;
 
@@ -24,8 +25,9 @@ use bindings::meed::condition::types as wit;
 
 pub(in crate::sandbox) const WORLD: &str = "meed:condition/condition@1.0.0";
 const LOG: &str = "meed:condition/log@1.0.0";
+pub(in crate::sandbox) const TYPES: &str = "meed:condition/types@1.0.0";
 /// What a plugin may import: types are no capability, and notes return nothing.
-pub(in crate::sandbox) const IMPORTS: [&str; 2] = ["meed:condition/types@1.0.0", LOG];
+pub(in crate::sandbox) const IMPORTS: [&str; 2] = [TYPES, LOG];
 
 /// A component whose imports and exports were found to be those of the world, ready to be instantiated.
 pub(in crate::sandbox) type Linked = bindings::ConditionPre<Guest>;
@@ -43,6 +45,9 @@ pub(in crate::sandbox) fn link(engine: &Engine, component: &Component) -> wasmti
 }
 
 fn note(mut store: StoreContextMut<'_, Guest>, message: &WasmStr) -> wasmtime::Result<()> {
+    // Whether it is kept or not, as the guest's fuel must not depend on our limits.
+    let fuel = store.get_fuel()?;
+    store.set_fuel(fuel.saturating_sub(NOTE_FUEL))?;
     if store.data().notes.is_full() {
         return Ok(());
     }

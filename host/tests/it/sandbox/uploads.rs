@@ -1,10 +1,9 @@
 //! What is refused at upload, and by which code.
 
-use std::fmt::Write as _;
-
 use meed_host::sandbox::{Digest, Failure, Refusal, Sandbox, Settings};
 
 use super::{sandbox, sandbox_with};
+use crate::bombs::branches;
 use crate::guests::{Condition, ENDLESS, Manifest, with_metadata};
 
 async fn refusal(bytes: Vec<u8>) -> Refusal {
@@ -197,22 +196,9 @@ async fn proposals_that_are_switched_off() {
     }
 }
 
-/// Thousands of branches past hundreds of living locals. One function of 4000 and 500 keeps to every structural limit,
-/// and is still most of a second and a hundred megabytes of compiling.
-fn bomb(blocks: usize, locals: usize) -> String {
-    let mut function = format!("(func {} {}", "(local i32) ".repeat(locals), "(block ".repeat(blocks));
-    for i in 0..blocks {
-        let (tested, written, read) = (i % locals, i * 13 % locals, i * 7 % locals);
-        let _ = write!(
-            function,
-            "(br_if 0 (local.get {tested})) (local.set {written} (local.get {read})))"
-        );
-    }
-    function + ")"
-}
-
+/// Each function keeps to every structural limit, and is still most of a second and a hundred megabytes of compiling.
 fn bombs() -> String {
-    bomb(4_000, 500).repeat(8)
+    branches(4_000, 250, 499).repeat(8)
 }
 
 async fn limited(sandbox: &Sandbox, items: String, says: &str) {
@@ -229,31 +215,31 @@ async fn limited(sandbox: &Sandbox, items: String, says: &str) {
 
 #[tokio::test]
 async fn a_compile_bomb_is_killed_when_its_processor_time_is_over() {
-    let sandbox = sandbox_with(|settings| settings.compile.cpu_seconds = 1);
+    let sandbox = sandbox_with(|settings| settings.standard.compile.cpu_seconds = 1);
     limited(&sandbox, bombs(), "1 s of processor time").await;
 }
 
 #[tokio::test]
 async fn a_compile_bomb_is_killed_when_its_time_is_over() {
-    let sandbox = sandbox_with(|settings| settings.compile.wall_seconds = 1);
+    let sandbox = sandbox_with(|settings| settings.standard.compile.wall_seconds = 1);
     limited(&sandbox, bombs(), "longer than 1 s").await;
 }
 
 #[tokio::test]
 async fn a_compile_bomb_is_killed_when_its_memory_is_over() {
     let sandbox = sandbox_with(|settings| {
-        settings.compile.memory_bytes = 256 << 20;
+        settings.standard.compile.memory_bytes = 256 << 20;
         // An operator who allows interpreters needs this wall more.
-        settings.upload.function_bytes = 1 << 20;
-        settings.upload.function_blocks = 100_000;
-        settings.upload.function_locals = 10_000;
+        settings.standard.upload.function_bytes = 1 << 20;
+        settings.standard.upload.function_blocks = 100_000;
+        settings.standard.upload.function_locals = 10_000;
     });
-    limited(&sandbox, bomb(16_000, 2_000), "256 MiB of memory").await;
+    limited(&sandbox, branches(16_000, 250, 2_000), "256 MiB of memory").await;
 }
 
 #[tokio::test]
 async fn machine_code_beyond_the_limit() {
-    let sandbox = sandbox_with(|settings| settings.compile.code_bytes = 100_000);
+    let sandbox = sandbox_with(|settings| settings.standard.compile.code_bytes = 100_000);
     // A megabyte: more than fits into a pipe that nobody reads.
     let items = "(func)".repeat(5_000);
     let condition = Condition {
@@ -326,8 +312,8 @@ async fn a_start_function_runs_under_the_limits_of_the_call() {
 #[tokio::test]
 async fn a_start_function_with_endless_fuel_ends_at_the_deadline() {
     let sandbox = sandbox_with(|settings| {
-        settings.call.setup_fuel = u64::MAX / 2;
-        settings.call.setup_deadline_ms = 100;
+        settings.standard.call.setup_fuel = u64::MAX / 2;
+        settings.standard.call.setup_deadline_ms = 100;
     });
     let items = "(func $start (loop $again (br $again))) (start $start)".to_owned();
     let refusal = sandbox
@@ -462,7 +448,7 @@ async fn schemas_that_cost_too_much_to_read() {
 
 #[tokio::test]
 async fn a_schema_beyond_the_limit() {
-    let sandbox = sandbox_with(|settings| settings.call.schema_bytes = 30);
+    let sandbox = sandbox_with(|settings| settings.standard.call.schema_bytes = 30);
     let mut condition = Condition::default();
     condition.manifest.params_schema = r#"{"type":"object","title":"abc"}"#.to_owned();
     let refusal = sandbox.admit(condition.module()).await.unwrap_err();
