@@ -11,6 +11,7 @@
 mod demo;
 pub mod keys;
 mod openapi;
+mod plugin;
 mod replay;
 mod serve;
 pub mod user;
@@ -72,6 +73,9 @@ enum Command {
     /// Manage signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Write, build and try plugins
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// Verify a receipt and run its decision again, without a server
     Replay(replay::Arguments),
     /// Print the OpenAPI document
@@ -154,6 +158,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
                 println!("{}", path.display());
             }
         }
+        Command::Plugin(command) => plugin::run(command)?,
         Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
         Command::Openapi => println!("{}", runtime.block_on(openapi::document())?),
         Command::Healthcheck { address } => {

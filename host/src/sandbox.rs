@@ -7,7 +7,7 @@
 //!
 //! `structure` walks over an upload, `compile` turns it into machine code in another process, `catalog` and
 //! `code_cache` keep that, `run` calls it under `limits` (and a `limiter`) on the `engine`, `abi` translates, and
-//! `answer` checks.
+//! `answer` checks. `package` is for authors: it makes what is uploaded.
 
 mod abi;
 mod admit;
@@ -19,6 +19,7 @@ mod digest;
 mod engine;
 mod limiter;
 mod limits;
+pub mod package;
 mod run;
 mod structure;
 mod text;

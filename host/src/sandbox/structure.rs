@@ -272,7 +272,7 @@ impl Walk<'_> {
     }
 }
 
-fn component_import(import: &ComponentImport<'_>) -> Result<(), Refusal> {
+pub(super) fn component_import(import: &ComponentImport<'_>) -> Result<(), Refusal> {
     match import.ty {
         // A name for one of the contract's types.
         ComponentTypeRef::Type(TypeBounds::Eq(_)) => Ok(()),
