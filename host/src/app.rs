@@ -19,7 +19,7 @@ use crate::keys::Keys;
 use crate::plugins::{PluginService, Simulator};
 use crate::requests::RequestService;
 use crate::rewards::RewardService;
-use crate::sandbox::{CodeCache, Sandbox};
+use crate::sandbox::{Class, CodeCache, Sandbox};
 use crate::users::{Passwords, UserService};
 use crate::{activities, auth, events, keys, plugins, requests, rewards, users};
 
@@ -181,9 +181,11 @@ impl App {
         let (busy, open) = self.db.pool_use();
         metrics::gauge!("meed_db_connections", "state" => "busy").set(busy as f64);
         metrics::gauge!("meed_db_connections", "state" => "open").set(open as f64);
-        let (busy, all) = self.sandbox.slots();
-        metrics::gauge!("meed_sandbox_slots", "state" => "busy").set(busy as f64);
-        metrics::gauge!("meed_sandbox_slots", "state" => "all").set(all as f64);
+        for (class, label) in [(Class::Standard, "standard"), (Class::Runtime, "runtime")] {
+            let (busy, all) = self.sandbox.slots(class);
+            metrics::gauge!("meed_sandbox_slots", "class" => label, "state" => "busy").set(busy as f64);
+            metrics::gauge!("meed_sandbox_slots", "class" => label, "state" => "all").set(all as f64);
+        }
     }
 
     /// The OpenAPI document, the same for every configuration.

@@ -232,9 +232,9 @@ mod tests {
 
     #[test]
     fn one_limit_of_the_sandbox_can_be_set_alone() {
-        let config = Config::load(None, None, &[("sandbox.call.note_lines", "7".to_owned())]).unwrap();
+        let config = Config::load(None, None, &[("sandbox.standard.call.note_lines", "7".to_owned())]).unwrap();
         let mut expected = crate::sandbox::Settings::default();
-        expected.call.note_lines = 7;
+        expected.standard.call.note_lines = 7;
         assert_eq!(config.sandbox, expected);
     }
 

@@ -45,7 +45,7 @@ pub use self::catalog::Plugin;
 pub use self::code_cache::CodeCache;
 pub use self::compile::{COMPILE_WORKER, compile_worker};
 pub use self::digest::Digest;
-pub use self::limits::{CallLimits, CompileLimits, PoolSettings, Settings, UploadLimits};
+pub use self::limits::{CallLimits, Class, ClassLimits, CompileLimits, PoolSettings, Settings, UploadLimits};
 pub use self::run::{Call, Failure};
 
 /// What was found out about an upload that is a plugin.
@@ -53,6 +53,7 @@ pub use self::run::{Call, Failure};
 pub struct Admitted {
     pub digest: Digest,
     pub manifest: Manifest,
+    pub class: Class,
     /// The world it implements.
     pub abi: &'static str,
     pub bytes: usize,
@@ -89,7 +90,8 @@ struct Inner {
     catalog: Catalog,
     compiler: Compiler,
     /// One permit per place in the engine's pool, which does not wait when it is full.
-    slots: Arc<Semaphore>,
+    standard_slots: Arc<Semaphore>,
+    runtime_slots: Arc<Semaphore>,
     /// Held while a plugin is compiled because it was needed and not at hand, so that all who need it wait for one.
     loading: Mutex<()>,
 }
@@ -105,8 +107,9 @@ impl Sandbox {
         Ok(Self(Arc::new(Inner {
             fingerprint: engine::fingerprint(),
             catalog: Catalog::new(engine.clone(), settings.pool.loaded_code_bytes, disk),
-            compiler: Compiler::new(compiler, settings.compile.clone()),
-            slots: Arc::new(Semaphore::new(settings.slots())),
+            compiler: Compiler::new(compiler, settings.pool.compilations),
+            standard_slots: Arc::new(Semaphore::new(settings.slots(Class::Standard))),
+            runtime_slots: Arc::new(Semaphore::new(settings.slots(Class::Runtime))),
             loading: Mutex::new(()),
             settings: settings.clone(),
             engine,
@@ -122,23 +125,21 @@ impl Sandbox {
         &self.0.settings
     }
 
-    /// Places for calls: those in use, and all.
-    pub fn slots(&self) -> (usize, usize) {
-        let all = self.0.settings.slots();
-        (all - self.0.slots.available_permits(), all)
+    /// What a call of the plugin may use.
+    pub fn limits(&self, plugin: &Plugin) -> &CallLimits {
+        &self.0.settings.of(plugin.class()).call
+    }
+
+    /// Places for calls of a class: those in use, and all.
+    pub fn slots(&self, class: Class) -> (usize, usize) {
+        let all = self.0.settings.slots(class);
+        (all - self.0.slots(class).available_permits(), all)
     }
 
     /// Finds out whether an upload is a plugin; if so it is loaded afterwards.
     pub async fn admit(&self, bytes: Vec<u8>) -> Result<Admitted, Refusal> {
-        let limit = self.0.settings.upload.bytes;
-        if bytes.len() > limit {
-            return Err(Refusal::TooLarge {
-                found: bytes.len(),
-                limit,
-            });
-        }
-        let (bytes, digest) = self.inspect(bytes).await?;
-        let (plugin, code) = self.compile(digest, &bytes).await?;
+        let (bytes, digest, class) = self.inspect(bytes).await?;
+        let (plugin, code) = self.compile(digest, class, &bytes).await?;
         let described = self.describe(&plugin).await;
         let manifest = described.outcome.map_err(|failure| match failure {
             Failure::Malformed(fault) => Refusal::Manifest(fault),
@@ -148,6 +149,7 @@ impl Sandbox {
         Ok(Admitted {
             digest,
             manifest,
+            class,
             abi: v1::WORLD,
             bytes: bytes.len(),
         })
@@ -168,6 +170,8 @@ impl Sandbox {
             .await
             .ok()
             .flatten()
+            // The operator may take fewer classes than when the code was kept.
+            .filter(|plugin| self.0.settings.classes().any(|class| class == plugin.class()))
     }
 
     /// A plugin from memory, from disk, or from its bytes, in this order.
@@ -180,31 +184,32 @@ impl Sandbox {
             return Ok(plugin);
         }
         let refused = |refusal| LoadError::Refused { digest, refusal };
-        let (bytes, found) = self.inspect(bytes).await.map_err(refused)?;
+        let (bytes, found, class) = self.inspect(bytes).await.map_err(refused)?;
         if found != digest {
             return Err(LoadError::Digest {
                 expected: digest,
                 found,
             });
         }
-        let (plugin, code) = self.compile(digest, &bytes).await.map_err(refused)?;
+        let (plugin, code) = self.compile(digest, class, &bytes).await.map_err(refused)?;
         self.keep(plugin.clone(), code).await.map_err(refused)?;
         Ok(plugin)
     }
 
     /// Asks a plugin for its plan with these params; the inner error is what is wrong with them.
     pub async fn bind(&self, plugin: &Plugin, params_json: &str) -> Call<Result<Binding, Vec<Issue>>> {
-        if let Err(failure) = self.fits(params_json.len()) {
+        let limits = self.limits(plugin);
+        if let Err(failure) = fits(params_json.len(), limits) {
             return Call::not_run(failure);
         }
         let (linked, params) = (plugin.clone(), params_json.to_owned());
         let call = self
-            .aside(self.0.settings.setup_budget(), move |store| {
+            .aside(plugin.class(), limits.setup_budget(), move |store| {
                 v1::bind(linked.linked(), store, &params)
             })
             .await;
         call.and_check(|answer| match answer {
-            Ok(binding) => answer::check_binding(binding, &self.0.settings.call),
+            Ok(binding) => answer::check_binding(binding, limits),
             Err(issues) => answer::check_issues(issues),
         })
         .log_notes(plugin.digest())
@@ -212,56 +217,57 @@ impl Sandbox {
 
     /// Asks a plugin for its decision. `facts[i]` answers the i-th query of its plan.
     pub async fn evaluate(&self, plugin: &Plugin, context: &Context, state: &[u8], facts: &[Fact]) -> Call<Decision> {
-        if let Err(failure) = self.fits(input_bytes(context, state, facts)) {
+        let (inner, class, limits) = (&self.0, plugin.class(), self.limits(plugin));
+        if let Err(failure) = fits(input_bytes(context, state, facts), limits) {
             return Call::not_run(failure);
         }
-        let inner = &self.0;
-        let budget = inner.settings.evaluate_budget();
-        let call = if inner.settings.evaluates_inline() {
+        let budget = limits.evaluate_budget();
+        let call = if limits.evaluates_inline() {
             // So short that handing it to another thread would cost more than it blocks this one.
-            match inner.slot().await {
-                Ok(_slot) => inner.run(budget, |store| {
+            match inner.slot(class).await {
+                Ok(_slot) => inner.run(class, budget, |store| {
                     v1::evaluate(plugin.linked(), store, context, state, facts)
                 }),
                 Err(failure) => Call::not_run(failure),
             }
         } else {
             let (linked, context, state, facts) = (plugin.clone(), context.clone(), state.to_vec(), facts.to_vec());
-            self.aside(budget, move |store| {
+            self.aside(class, budget, move |store| {
                 v1::evaluate(linked.linked(), store, &context, &state, &facts)
             })
             .await
         };
-        call.and_check(|decision| answer::check_decision(decision, context, &inner.settings.call))
+        call.and_check(|decision| answer::check_decision(decision, context, limits))
             .log_notes(plugin.digest())
     }
 
     async fn describe(&self, plugin: &Plugin) -> Call<Manifest> {
-        let linked = plugin.clone();
+        let (linked, limits) = (plugin.clone(), self.limits(plugin));
         let call = self
-            .aside(self.0.settings.setup_budget(), move |store| {
+            .aside(plugin.class(), limits.setup_budget(), move |store| {
                 v1::describe(linked.linked(), store)
             })
             .await;
-        call.and_check(|manifest| answer::check_manifest(manifest, &self.0.settings.call))
+        call.and_check(|manifest| answer::check_manifest(manifest, limits))
             .log_notes(plugin.digest())
     }
 
-    /// Structure and digest.
-    async fn inspect(&self, bytes: Vec<u8>) -> Result<(Vec<u8>, Digest), Refusal> {
+    /// Structure, class and digest.
+    async fn inspect(&self, bytes: Vec<u8>) -> Result<(Vec<u8>, Digest, Class), Refusal> {
         let inner = Arc::clone(&self.0);
         blocking(move || {
-            structure::scan(&bytes, &inner.settings.upload, &inner.settings.call)?;
+            let class = structure::scan(&bytes, &inner.settings)?;
             let digest = Digest::of(&bytes);
-            Ok((bytes, digest))
+            Ok((bytes, digest, class))
         })
         .await?
     }
 
-    async fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<(Plugin, Vec<u8>), Refusal> {
-        let code = self.0.compiler.compile(bytes).await?;
+    async fn compile(&self, digest: Digest, class: Class, bytes: &[u8]) -> Result<(Plugin, Vec<u8>), Refusal> {
+        let limits = &self.0.settings.of(class).compile;
+        let code = self.0.compiler.compile(bytes, limits).await?;
         let inner = Arc::clone(&self.0);
-        blocking(move || Ok((inner.catalog.load(digest, &code)?, code))).await?
+        blocking(move || Ok((inner.catalog.load(digest, class, &code)?, code))).await?
     }
 
     async fn keep(&self, plugin: Plugin, code: Vec<u8>) -> Result<(), Refusal> {
@@ -269,29 +275,21 @@ impl Sandbox {
         blocking(move || inner.catalog.keep(&plugin, &code)).await
     }
 
-    fn fits(&self, found: usize) -> Result<(), Failure> {
-        let limit = self.0.settings.call.input_bytes;
-        if found > limit {
-            Err(Failure::Input { found, limit })
-        } else {
-            Ok(())
-        }
-    }
-
     /// Runs a call on a thread that may block. As many as there are slots, whatever becomes of the caller.
     async fn aside<T: Send + 'static>(
         &self,
+        class: Class,
         budget: Budget,
         job: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<Result<T, Failure>> + Send + 'static,
     ) -> Call<T> {
-        let slot = match self.0.slot().await {
+        let slot = match self.0.slot(class).await {
             Ok(slot) => slot,
             Err(failure) => return Call::not_run(failure),
         };
         let inner = Arc::clone(&self.0);
         let task = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            inner.run(budget, job)
+            inner.run(class, budget, job)
         });
         task.await
             .unwrap_or_else(|error| Call::not_run(Failure::Sandbox(error.to_string())))
@@ -299,8 +297,15 @@ impl Sandbox {
 }
 
 impl Inner {
-    async fn slot(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let slot = Arc::clone(&self.slots).acquire_owned();
+    fn slots(&self, class: Class) -> &Arc<Semaphore> {
+        match class {
+            Class::Standard => &self.standard_slots,
+            Class::Runtime => &self.runtime_slots,
+        }
+    }
+
+    async fn slot(&self, class: Class) -> Result<OwnedSemaphorePermit, Failure> {
+        let slot = Arc::clone(self.slots(class)).acquire_owned();
         match tokio::time::timeout(Duration::from_millis(self.settings.pool.wait_ms), slot).await {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) | Err(_) => Err(Failure::Overloaded),
@@ -309,10 +314,11 @@ impl Inner {
 
     fn run<T>(
         &self,
+        class: Class,
         budget: Budget,
         job: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<Result<T, Failure>>,
     ) -> Call<T> {
-        run::run(&self.engine, &self.settings.call, budget, job)
+        run::run(&self.engine, self.settings.of(class), budget, job)
     }
 }
 
@@ -320,6 +326,15 @@ async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(job)
         .await
         .map_err(|error| Refusal::Unavailable(error.to_string()))
+}
+
+fn fits(found: usize, limits: &CallLimits) -> Result<(), Failure> {
+    let limit = limits.input_bytes;
+    if found > limit {
+        Err(Failure::Input { found, limit })
+    } else {
+        Ok(())
+    }
 }
 
 /// Roughly what a guest has to take in.

@@ -8,6 +8,7 @@ CREATE TABLE plugin_versions (
     description     TEXT NOT NULL,
     params_schema   JSONB NOT NULL,
     abi             TEXT NOT NULL,
+    class           TEXT NOT NULL CHECK (class IN ('STANDARD', 'RUNTIME')),
     size_bytes      BIGINT NOT NULL,
     state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'DISABLED')),
     -- NULL: bundled with the server

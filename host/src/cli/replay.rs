@@ -114,11 +114,12 @@ const LARGEST_MODULE: usize = 64 << 20;
 /// This release's sandbox with the limits of the receipt. The module was let in by its server, whose limits on uploads
 /// are not in the receipt and do not bear on the answer, so here they are wide.
 fn settings(signed: &SignedReceipt) -> Settings {
-    let mut settings = Settings::default();
-    let upload = &mut settings.upload;
+    let mut settings = Settings {
+        language_runtimes: true,
+        ..Settings::default()
+    };
+    let upload = &mut settings.runtime.upload;
     for limit in [
-        &mut upload.core_modules,
-        &mut upload.functions,
         &mut upload.function_bytes,
         &mut upload.function_locals,
         &mut upload.function_blocks,
@@ -130,18 +131,16 @@ fn settings(signed: &SignedReceipt) -> Settings {
         &mut upload.section_items,
         &mut upload.custom_bytes,
     ] {
-        *limit *= 64;
+        *limit *= 16;
     }
     upload.bytes = LARGEST_MODULE;
-    settings.compile.cpu_seconds = 120;
-    settings.compile.wall_seconds = 240;
-    settings.compile.memory_bytes *= 4;
-    settings.compile.code_bytes *= 4;
     if let Some(record) = &signed.receipt.evaluation {
-        record.limits.set(&mut settings.call);
-        // Here nobody waits for an answer: only fuel ends a run.
-        settings.call.evaluate_deadline_ms = 60_000;
-        settings.call.setup_deadline_ms = 60_000;
+        for call in [&mut settings.standard.call, &mut settings.runtime.call] {
+            record.limits.set(call);
+            // Here nobody waits for an answer: only fuel ends a run.
+            call.evaluate_deadline_ms = 60_000;
+            call.setup_deadline_ms = 60_000;
+        }
     }
     settings
 }

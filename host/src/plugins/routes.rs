@@ -39,7 +39,7 @@ pub const CODES: &[Code] = &[
 const FRAME_BYTES: usize = 16 << 10;
 
 pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
-    let largest = service.sandbox().settings().upload.bytes + FRAME_BYTES;
+    let largest = service.sandbox().settings().largest_upload() + FRAME_BYTES;
     OpenApiRouter::new()
         .routes(routes!(upload).layer(DefaultBodyLimit::max(largest)))
         .routes(routes!(list))
@@ -75,7 +75,7 @@ async fn upload(
     Operator(caller): Operator,
     request: Request,
 ) -> Result<Response, Problem> {
-    let limit = service.sandbox().settings().upload.bytes;
+    let limit = service.sandbox().settings().largest_upload();
     let module = read_module(request, limit).await?;
     Ok(match service.upload(module, Some(caller.user_id)).await? {
         Uploaded::New(version) => {

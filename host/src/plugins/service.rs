@@ -17,7 +17,7 @@ use crate::clock::{Clock, Instant};
 use crate::contract::Issue;
 use crate::db::{Db, DbError, Json, text_column};
 use crate::facts::{InvalidPlan, Plan};
-use crate::sandbox::{Digest, Failure, LoadError, Plugin, Refusal, Sandbox};
+use crate::sandbox::{Class, Digest, Failure, LoadError, Plugin, Refusal, Sandbox};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
@@ -69,6 +69,8 @@ pub struct PluginVersion {
     /// The contract it implements
     #[schema(example = "meed:condition/condition@1.0.0")]
     pub abi: String,
+    /// Which limits it has: RUNTIME for plugins that bring a language's runtime
+    pub class: Class,
     pub size_bytes: i64,
     pub state: PluginState,
     /// null: bundled with the server
@@ -88,6 +90,7 @@ impl From<VersionRow> for PluginVersion {
             description: row.description,
             params_schema: row.params_schema.0,
             abi: row.abi,
+            class: row.class,
             size_bytes: row.size_bytes,
             state: row.state,
             uploaded_by: row.uploaded_by,
@@ -193,6 +196,7 @@ impl PluginService {
             description: manifest.description,
             params_schema: Json(manifest.params_schema),
             abi: admitted.abi.to_owned(),
+            class: admitted.class,
             size_bytes: i64::try_from(admitted.bytes).unwrap_or(i64::MAX),
             state: PluginState::Active,
             uploaded_by: by,

@@ -5,9 +5,10 @@ use uuid::Uuid;
 use super::service::PluginState;
 use crate::clock::Instant;
 use crate::db::{Db, Json, Result, Run, Tx, row, text_column};
-use crate::sandbox::Digest;
+use crate::sandbox::{Class, Digest};
 
 text_column!(Digest);
+text_column!(Class);
 
 row! {
     #[derive(Clone, Debug)]
@@ -20,6 +21,7 @@ row! {
         pub description: String,
         pub params_schema: Json<serde_json::Value>,
         pub abi: String,
+        pub class: Class,
         pub size_bytes: i64,
         pub state: PluginState,
         pub uploaded_by: Option<Uuid>,
@@ -30,7 +32,7 @@ row! {
 macro_rules! select_versions {
     ($tail:literal) => {
         concat!(
-            "SELECT digest, id, name, version, title, description, params_schema, abi, size_bytes, state, uploaded_by, \
+            "SELECT digest, id, name, version, title, description, params_schema, abi, class, size_bytes, state, uploaded_by, \
              created_at FROM plugin_versions ",
             $tail
         )
@@ -40,8 +42,8 @@ macro_rules! select_versions {
 /// `false` when a version with this digest, or with this name and version, is there already.
 pub(super) async fn insert(tx: &mut Tx, row: &VersionRow, module: Vec<u8>) -> Result<bool> {
     const VERSION: &str = "INSERT INTO plugin_versions \
-        (digest, id, name, version, title, description, params_schema, abi, size_bytes, state, uploaded_by, created_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
+        (digest, id, name, version, title, description, params_schema, abi, class, size_bytes, state, uploaded_by, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING";
     const MODULE: &str = "INSERT INTO plugin_modules (digest, module) VALUES ($1, $2)";
     let inserted = tx
         .query(VERSION)
@@ -53,6 +55,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &VersionRow, module: Vec<u8>) -> Re
         .bind(row.description.clone())
         .bind(row.params_schema.clone())
         .bind(row.abi.clone())
+        .bind(row.class)
         .bind(row.size_bytes)
         .bind(row.state)
         .bind(row.uploaded_by)

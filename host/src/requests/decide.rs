@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::model::{Reason, Status};
+use super::receipt::Limits;
 use crate::clock::Instant;
 use crate::contract::{Award, Awards, Context, Decision, EventInfo, Fact, Progress, RewardInfo, UserInfo};
 use crate::events::{Event, Offer};
@@ -21,6 +22,7 @@ pub(super) struct Place {
 pub(super) struct Evaluation {
     pub context: Context,
     pub facts: Vec<Fact>,
+    pub limits: Limits,
     pub outcome: Result<Decision, Failure>,
     pub fuel: u64,
 }
@@ -167,6 +169,7 @@ pub(super) async fn evaluate(
     let evaluation = Some(Evaluation {
         context,
         facts,
+        limits: Limits::from(sandbox.limits(plugin)),
         outcome: call.outcome,
         fuel: call.fuel,
     });

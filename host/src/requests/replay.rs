@@ -67,14 +67,22 @@ pub async fn replay(
     if passed != needs {
         return Err(ReplayError::OtherPlugin { needs, passed });
     }
-    if let Some(reason) = obstacle(sandbox, record) {
-        return Ok(if differences.is_empty() {
+    let not_replayable = |reason, differences: Vec<String>| {
+        if differences.is_empty() {
             Replay::NotReplayable(reason)
         } else {
             Replay::Differs(differences)
-        });
+        }
+    };
+    if let Some(reason) = obstacle(sandbox, record) {
+        return Ok(not_replayable(reason, differences));
     }
     let plugin = sandbox.load(needs, module).await?;
+    let limits = Limits::from(sandbox.limits(&plugin));
+    if record.limits != limits {
+        let reason = format!("it was decided within {:?}, this sandbox has {limits:?}", record.limits);
+        return Ok(not_replayable(reason, differences));
+    }
     check_binding(sandbox, &plugin, record, &mut differences).await?;
     let state = STANDARD.decode(&record.state).map_err(|_| ReplayError::State)?;
     let call = sandbox.evaluate(&plugin, &record.context, &state, &record.facts).await;
@@ -107,17 +115,11 @@ pub async fn replay(
 
 /// Why running it here would prove nothing.
 fn obstacle(sandbox: &Sandbox, record: &EvaluationRecord) -> Option<String> {
-    let (engine, limits) = (sandbox.fingerprint(), Limits::from(&sandbox.settings().call));
+    let engine = sandbox.fingerprint();
     if record.engine != engine {
         let decided = &record.engine;
         return Some(format!(
             "it was decided on the engine {decided}, this is {engine}; use the release of meed that has that engine"
-        ));
-    }
-    if record.limits != limits {
-        return Some(format!(
-            "it was decided within {:?}, this sandbox has {limits:?}",
-            record.limits
         ));
     }
     match &record.outcome {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::claim::Claimed;
 use super::decide::{Evaluation, Place, Verdict};
 use super::model::{Grant, GrantedReward, RewardRequest, Status};
-use super::receipt::{self, EvaluationRecord, FailureRecord, Limits, Outcome, PluginRecord, Receipt, Sealed};
+use super::receipt::{self, EvaluationRecord, FailureRecord, Outcome, PluginRecord, Receipt, Sealed};
 use super::service::{IdempotencyKey, RequestError, RequestService};
 use super::store::{self, GrantRow, KeptAnswer, ReceiptRow, RequestRow};
 use crate::clock::Instant;
@@ -202,7 +202,7 @@ impl RequestService {
                 digest: event.condition.digest,
             },
             engine: self.sandbox.fingerprint().to_owned(),
-            limits: Limits::from(&self.sandbox.settings().call),
+            limits: evaluation.limits,
             params: event.condition.params.clone(),
             queries: event.plan.queries().to_vec(),
             state: STANDARD.encode(&event.state),

@@ -7,7 +7,7 @@ use wasmtime::component::Component;
 
 use super::abi::v1::{self, Linked};
 use super::code_cache::Disk;
-use super::{Digest, Refusal, text};
+use super::{Class, Digest, Refusal, text};
 
 const MESSAGE_BYTES: usize = 1024;
 
@@ -17,6 +17,7 @@ pub struct Plugin(Arc<Loaded>);
 
 struct Loaded {
     digest: Digest,
+    class: Class,
     linked: Linked,
     code_bytes: usize,
 }
@@ -24,6 +25,10 @@ struct Loaded {
 impl Plugin {
     pub fn digest(&self) -> Digest {
         self.0.digest
+    }
+
+    pub fn class(&self) -> Class {
+        self.0.class
     }
 
     pub(super) fn linked(&self) -> &Linked {
@@ -61,10 +66,10 @@ impl Catalog {
     /// From disk. Blocks.
     pub(super) fn recall(&self, digest: Digest) -> Option<Plugin> {
         let disk = self.disk.as_ref()?;
-        let code = disk.read(digest)?;
+        let (class, code) = disk.read(digest)?;
         let plugin = self
             .deserialize(&code)
-            .and_then(|component| self.link(digest, &component, code.len()));
+            .and_then(|component| self.link(digest, class, &component, code.len()));
         match plugin {
             Ok(plugin) => {
                 self.loaded.insert(digest, plugin.clone());
@@ -79,7 +84,7 @@ impl Catalog {
     }
 
     /// What the compiling process just made; to be kept once it was found to be good. Blocks.
-    pub(super) fn load(&self, digest: Digest, code: &[u8]) -> Result<Plugin, Refusal> {
+    pub(super) fn load(&self, digest: Digest, class: Class, code: &[u8]) -> Result<Plugin, Refusal> {
         // Not the plugin's fault: say, the executable was replaced by another version while this one runs.
         let component = self.deserialize(code).map_err(|error| {
             Refusal::Unavailable(text::line(
@@ -87,13 +92,13 @@ impl Catalog {
                 MESSAGE_BYTES,
             ))
         })?;
-        self.link(digest, &component, code.len())
+        self.link(digest, class, &component, code.len())
             .map_err(|error| Refusal::World(text::line(&format!("{error:#}"), MESSAGE_BYTES)))
     }
 
     pub(super) fn keep(&self, plugin: &Plugin, code: &[u8]) {
         if let Some(disk) = &self.disk {
-            disk.write(plugin.digest(), code);
+            disk.write(plugin.digest(), plugin.class(), code);
         }
         self.loaded.insert(plugin.digest(), plugin.clone());
     }
@@ -107,10 +112,11 @@ impl Catalog {
         Ok(component)
     }
 
-    fn link(&self, digest: Digest, component: &Component, code_bytes: usize) -> wasmtime::Result<Plugin> {
+    fn link(&self, digest: Digest, class: Class, component: &Component, code_bytes: usize) -> wasmtime::Result<Plugin> {
         let linked = v1::link(&self.engine, component)?;
         Ok(Plugin(Arc::new(Loaded {
             digest,
+            class,
             linked,
             code_bytes,
         })))

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use aws_lc_rs::hmac;
 
-use super::Digest;
+use super::{Class, Digest};
 
-const LABEL: &[u8] = b"meed code cache v1\0";
+const LABEL: &[u8] = b"meed code cache v2\0";
 const TAG_BYTES: usize = 32;
 
 /// Where machine code is kept. Whoever can write there and knows the key can run code as this process, so the key
@@ -44,12 +44,13 @@ impl Disk {
             .join(format!("{}-{:016x}.cwasm", digest.hex(), self.compatibility))
     }
 
-    fn authenticated(&self, digest: Digest, code: &[u8]) -> Vec<u8> {
-        [LABEL, digest.as_bytes(), &self.compatibility.to_le_bytes(), code].concat()
+    /// `content`: the class, in one byte, and the code.
+    fn authenticated(&self, digest: Digest, content: &[u8]) -> Vec<u8> {
+        [LABEL, digest.as_bytes(), &self.compatibility.to_le_bytes(), content].concat()
     }
 
     /// `None` when there is none, or none that can be believed.
-    pub(super) fn read(&self, digest: Digest) -> Option<Vec<u8>> {
+    pub(super) fn read(&self, digest: Digest) -> Option<(Class, Vec<u8>)> {
         let path = self.path(digest);
         let mut file = match std::fs::read(&path) {
             Ok(file) => file,
@@ -59,11 +60,12 @@ impl Disk {
                 return None;
             }
         };
-        if let Some((tag, code)) = file.split_at_checked(TAG_BYTES)
-            && hmac::verify(&self.key, &self.authenticated(digest, code), tag).is_ok()
+        if let Some((tag, content)) = file.split_at_checked(TAG_BYTES)
+            && hmac::verify(&self.key, &self.authenticated(digest, content), tag).is_ok()
+            && let Some(class) = content.first().and_then(|byte| class_of(*byte))
         {
-            file.drain(..TAG_BYTES);
-            return Some(file);
+            file.drain(..=TAG_BYTES);
+            return Some((class, file));
         }
         tracing::warn!(path = %path.display(), "cached code is damaged or was not written with this key; it is deleted and compiled again");
         self.delete(digest);
@@ -71,17 +73,17 @@ impl Disk {
     }
 
     /// Losing a cache entry costs a compilation, nothing else, so a failure is only logged.
-    pub(super) fn write(&self, digest: Digest, code: &[u8]) {
-        if let Err(error) = self.try_write(digest, code) {
+    pub(super) fn write(&self, digest: Digest, class: Class, code: &[u8]) {
+        if let Err(error) = self.try_write(digest, &[&[byte_of(class)], code].concat()) {
             tracing::warn!(%error, directory = %self.directory.display(), "cannot cache compiled code");
         }
     }
 
-    fn try_write(&self, digest: Digest, code: &[u8]) -> io::Result<()> {
+    fn try_write(&self, digest: Digest, content: &[u8]) -> io::Result<()> {
         // Written aside, for its owner only, then renamed: a reader sees all of it or nothing.
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(hmac::sign(&self.key, &self.authenticated(digest, code)).as_ref())?;
-        file.write_all(code)?;
+        file.write_all(hmac::sign(&self.key, &self.authenticated(digest, content)).as_ref())?;
+        file.write_all(content)?;
         file.persist(self.path(digest))?;
         Ok(())
     }
@@ -93,6 +95,19 @@ impl Disk {
             tracing::warn!(%error, "cannot delete cached code");
         }
     }
+}
+
+fn byte_of(class: Class) -> u8 {
+    match class {
+        Class::Standard => 0,
+        Class::Runtime => 1,
+    }
+}
+
+fn class_of(byte: u8) -> Option<Class> {
+    [Class::Standard, Class::Runtime]
+        .into_iter()
+        .find(|class| byte_of(*class) == byte)
 }
 
 #[cfg(test)]
@@ -117,8 +132,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let disk = disk(&directory, 1, 7);
         assert_eq!(disk.read(Digest::of(PLUGIN)), None);
-        disk.write(Digest::of(PLUGIN), b"code");
-        assert_eq!(disk.read(Digest::of(PLUGIN)).unwrap(), b"code");
+        disk.write(Digest::of(PLUGIN), Class::Runtime, b"code");
+        assert_eq!(
+            disk.read(Digest::of(PLUGIN)).unwrap(),
+            (Class::Runtime, b"code".to_vec())
+        );
         assert_eq!(disk.read(Digest::of(b"other")), None);
     }
 
@@ -127,8 +145,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let disk = disk(&directory, 1, 7);
         let digest = Digest::of(PLUGIN);
-        for at in 0..TAG_BYTES + 4 {
-            disk.write(digest, b"code");
+        for at in 0..TAG_BYTES + 5 {
+            disk.write(digest, Class::Standard, b"code");
             let mut file = std::fs::read(disk.path(digest)).unwrap();
             file[at] ^= 1;
             std::fs::write(disk.path(digest), file).unwrap();
@@ -145,15 +163,15 @@ mod tests {
         let ours = disk(&directory, 1, 7);
         let digest = Digest::of(PLUGIN);
 
-        disk(&directory, 2, 7).write(digest, b"code");
+        disk(&directory, 2, 7).write(digest, Class::Standard, b"code");
         assert_eq!(ours.read(digest), None);
 
-        ours.write(Digest::of(b"other"), b"code");
+        ours.write(Digest::of(b"other"), Class::Standard, b"code");
         std::fs::rename(ours.path(Digest::of(b"other")), ours.path(digest)).unwrap();
         assert_eq!(ours.read(digest), None);
 
         let theirs = disk(&directory, 1, 8);
-        theirs.write(digest, b"code");
+        theirs.write(digest, Class::Standard, b"code");
         std::fs::rename(theirs.path(digest), ours.path(digest)).unwrap();
         assert_eq!(ours.read(digest), None);
     }

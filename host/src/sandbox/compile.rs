@@ -30,31 +30,28 @@ const MESSAGE_BYTES: usize = 1024;
 /// Starts compiling processes, a few at a time.
 pub(super) struct Compiler {
     executable: PathBuf,
-    limits: CompileLimits,
     places: Semaphore,
 }
 
 impl Compiler {
-    pub(super) fn new(executable: PathBuf, limits: CompileLimits) -> Self {
-        let places = Semaphore::new(limits.concurrent);
+    pub(super) fn new(executable: PathBuf, places: usize) -> Self {
         Self {
             executable,
-            limits,
-            places,
+            places: Semaphore::new(places),
         }
     }
 
     /// Machine code that the running engine can load. `bytes` have passed the structure check.
-    pub(super) async fn compile(&self, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let limit = Duration::from_secs(self.limits.wall_seconds);
+    pub(super) async fn compile(&self, bytes: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, Refusal> {
+        let limit = Duration::from_secs(limits.wall_seconds);
         let Ok(Ok(_place)) = tokio::time::timeout(limit, self.places.acquire()).await else {
             return Err(Refusal::Unavailable(
                 "others are being compiled; try again later".to_owned(),
             ));
         };
-        let child = self.start().map_err(|error| unavailable(&error))?;
+        let child = self.start(limits).map_err(|error| unavailable(&error))?;
         // Dropping the child, at the timeout or when the caller goes away, kills it.
-        match tokio::time::timeout(limit, self.converse(child, bytes)).await {
+        match tokio::time::timeout(limit, converse(child, bytes, limits)).await {
             Ok(answer) => answer,
             Err(_) => Err(Refusal::CompileLimit(format!(
                 "it took longer than {} s",
@@ -63,11 +60,11 @@ impl Compiler {
         }
     }
 
-    fn start(&self) -> std::io::Result<Child> {
+    fn start(&self, limits: &CompileLimits) -> std::io::Result<Child> {
         Command::new(&self.executable)
             .arg(COMPILE_WORKER)
-            .arg(self.limits.memory_bytes.to_string())
-            .arg(self.limits.cpu_seconds.to_string())
+            .arg(limits.memory_bytes.to_string())
+            .arg(limits.cpu_seconds.to_string())
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -75,55 +72,54 @@ impl Compiler {
             .kill_on_drop(true)
             .spawn()
     }
+}
 
-    async fn converse(&self, mut child: Child, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let (Some(mut stdin), Some(stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err(Refusal::Unavailable("the compiling process has no pipes".to_owned()));
-        };
-        // Each end is closed as soon as it is done with, so that the child never waits for a reader that has left.
-        let send = async move {
-            // An error here means that the child ended early; its exit status says why.
-            let _ = stdin.write_all(bytes).await;
-        };
-        let (code, message, ()) = tokio::join!(
-            read(stdout, self.limits.code_bytes as u64 + 1),
-            read(stderr, MESSAGE_BYTES as u64),
-            send
-        );
-        let (code, message) = (code?, message?);
-        if code.len() > self.limits.code_bytes {
-            return Err(Refusal::CompileLimit(format!(
-                "it became more than {} bytes of machine code",
-                self.limits.code_bytes
-            )));
-        }
-        let status = child.wait().await.map_err(|error| unavailable(&error))?;
-        self.judge(status, code, &message)
+async fn converse(mut child: Child, bytes: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, Refusal> {
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(Refusal::Unavailable("the compiling process has no pipes".to_owned()));
+    };
+    // Each end is closed as soon as it is done with, so that the child never waits for a reader that has left.
+    let send = async move {
+        // An error here means that the child ended early; its exit status says why.
+        let _ = stdin.write_all(bytes).await;
+    };
+    let (code, message, ()) = tokio::join!(
+        read(stdout, limits.code_bytes as u64 + 1),
+        read(stderr, MESSAGE_BYTES as u64),
+        send
+    );
+    let (code, message) = (code?, message?);
+    if code.len() > limits.code_bytes {
+        return Err(Refusal::CompileLimit(format!(
+            "it became more than {} bytes of machine code",
+            limits.code_bytes
+        )));
     }
+    let status = child.wait().await.map_err(|error| unavailable(&error))?;
+    judge(status, code, &message, limits)
+}
 
-    fn judge(&self, status: ExitStatus, code: Vec<u8>, message: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let message = || text::line(&String::from_utf8_lossy(message), MESSAGE_BYTES);
-        match status.code() {
-            Some(0) => Ok(code),
-            Some(exit) if exit == i32::from(DOES_NOT_FIT) => Err(Refusal::World(message())),
-            Some(exit) if exit == i32::from(DOES_NOT_COMPILE) => Err(Refusal::Compile(message())),
-            Some(PANICKED) => {
-                tracing::error!(message = message(), "the compiler panicked");
-                Err(Refusal::Compile("the compiler gave up on it".to_owned()))
-            }
-            Some(exit) => Err(Refusal::Unavailable(format!(
-                "the compiling process failed with exit code {exit}: {}",
-                message()
-            ))),
-            // Out of processor time or address space, or a crash: the system ended it by a signal.
-            None => Err(Refusal::CompileLimit(format!(
-                "it took more than {} s of processor time or {} MiB of memory, or crashed the compiler ({status})",
-                self.limits.cpu_seconds,
-                self.limits.memory_bytes >> 20
-            ))),
+fn judge(status: ExitStatus, code: Vec<u8>, message: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, Refusal> {
+    let message = || text::line(&String::from_utf8_lossy(message), MESSAGE_BYTES);
+    match status.code() {
+        Some(0) => Ok(code),
+        Some(exit) if exit == i32::from(DOES_NOT_FIT) => Err(Refusal::World(message())),
+        Some(exit) if exit == i32::from(DOES_NOT_COMPILE) => Err(Refusal::Compile(message())),
+        Some(PANICKED) => {
+            tracing::error!(message = message(), "the compiler panicked");
+            Err(Refusal::Compile("the compiler gave up on it".to_owned()))
         }
+        Some(exit) => Err(Refusal::Unavailable(format!(
+            "the compiling process failed with exit code {exit}: {}",
+            message()
+        ))),
+        // Out of processor time or address space, or a crash: the system ended it by a signal.
+        None => Err(Refusal::CompileLimit(format!(
+            "it took more than {} s of processor time or {} MiB of memory, or crashed the compiler ({status})",
+            limits.cpu_seconds,
+            limits.memory_bytes >> 20
+        ))),
     }
 }
 

@@ -10,7 +10,7 @@ use wasmtime::{
     Strategy,
 };
 
-use super::limits::{CORE_INSTANCES, MEMORIES, STACK_BYTES, Settings, TABLES};
+use super::limits::{Class, STACK_BYTES, Settings};
 
 /// The exact version in `Cargo.lock` (a test compares). wasmtime's own check looks at the major version only, and
 /// would load code that an older, vulnerable patch release compiled.
@@ -73,7 +73,7 @@ pub(super) fn compiling() -> wasmtime::Result<Engine> {
     Engine::new(config()?.allocation_strategy(InstanceAllocationStrategy::OnDemand))
 }
 
-/// The engine that runs plugins, with `settings.slots()` places ready, and its ticking clock.
+/// The engine that runs plugins, with all places of `settings` ready, and its ticking clock.
 pub(super) fn running(settings: &Settings) -> wasmtime::Result<Engine> {
     let engine = Engine::new(config()?.allocation_strategy(pool(settings))).or_else(|error| {
         // A container may forbid the address space. Everything works without a pool, only slower.
@@ -94,20 +94,29 @@ pub(super) fn running(settings: &Settings) -> wasmtime::Result<Engine> {
     Ok(engine)
 }
 
+/// One pool for all classes: how many of its places a class may take is for its semaphore, and what a plugin may have
+/// for the structure check and the limiter. Here the larger class decides.
 fn pool(settings: &Settings) -> InstanceAllocationStrategy {
-    let slots = u32::try_from(settings.slots()).unwrap_or(u32::MAX);
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let sum = |of: &dyn Fn(Class) -> usize| count(settings.classes().map(of).sum());
+    let most = |of: &dyn Fn(Class) -> usize| settings.classes().map(of).max().unwrap_or_default();
+    let places = |of: &dyn Fn(Class) -> usize| sum(&|class| settings.slots(class) * of(class));
+    let upload = |class| &settings.of(class).upload;
+    let call = |class| &settings.of(class).call;
+    let instance_bytes = if settings.language_runtimes { 8 << 20 } else { 1 << 20 };
+    let slots = sum(&|class| settings.slots(class));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
-        .total_core_instances(slots * CORE_INSTANCES)
-        .total_memories(slots * MEMORIES)
-        .total_tables(slots * TABLES)
-        .max_core_instances_per_component(CORE_INSTANCES)
-        .max_memories_per_component(MEMORIES)
-        .max_tables_per_component(TABLES)
-        .max_memory_size(settings.call.memory_bytes)
-        .table_elements(settings.call.table_elements)
-        .max_component_instance_size(1 << 20)
-        .max_core_instance_size(1 << 20)
+        .total_core_instances(places(&|class| upload(class).core_instances))
+        .total_memories(places(&|class| upload(class).memories))
+        .total_tables(places(&|class| upload(class).tables))
+        .max_core_instances_per_component(count(most(&|class| upload(class).core_instances)))
+        .max_memories_per_component(count(most(&|class| upload(class).memories)))
+        .max_tables_per_component(count(most(&|class| upload(class).tables)))
+        .max_memory_size(most(&|class| call(class).memory_bytes))
+        .table_elements(most(&|class| call(class).table_elements))
+        .max_component_instance_size(instance_bytes)
+        .max_core_instance_size(instance_bytes)
         // Resetting dirty pages by hand, and finding them with one system call, instead of unmapping all of them:
         // the pair makes a fresh instance two to six times cheaper.
         .linear_memory_keep_resident(256 << 10)

@@ -5,7 +5,7 @@
 
 use wasmtime::ResourceLimiter;
 
-use super::limits::{CORE_INSTANCES, CallLimits, MEMORIES, TABLES};
+use super::limits::ClassLimits;
 
 /// A growth that the limiter denied, or that the operating system could not give.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -21,22 +21,33 @@ pub(super) enum Denied {
 #[derive(Debug)]
 pub(super) struct Limiter {
     memory_limit: usize,
+    memory_bytes: usize,
     table_limit: usize,
     table_elements: usize,
     /// A growth beyond what the module itself declared fails by the rules of WebAssembly; it is no lack of memory.
     beyond_declared: bool,
-    pub(super) peak_memory: usize,
+    instances: usize,
+    memories: usize,
+    tables: usize,
 }
 
 impl Limiter {
-    pub(super) fn new(limits: &CallLimits) -> Self {
+    pub(super) fn new(limits: &ClassLimits) -> Self {
         Self {
-            memory_limit: limits.memory_bytes,
-            table_limit: limits.table_elements,
+            memory_limit: limits.call.memory_bytes,
+            memory_bytes: 0,
+            table_limit: limits.call.table_elements,
             table_elements: 0,
             beyond_declared: false,
-            peak_memory: 0,
+            instances: limits.upload.core_instances,
+            memories: limits.upload.memories,
+            tables: limits.upload.tables,
         }
+    }
+
+    /// All memories together. They only grow, so this is the most that there was.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
     }
 
     fn grow_failed(&self) -> wasmtime::Result<()> {
@@ -49,17 +60,17 @@ impl Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, _current: usize, wanted: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        // One memory per plugin, so this is the sum.
-        if wanted > self.memory_limit {
+    fn memory_growing(&mut self, current: usize, wanted: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.beyond_declared = maximum.is_some_and(|maximum| wanted > maximum);
+        let total = self.memory_bytes.saturating_add(wanted - current);
+        if total > self.memory_limit {
             return Err(wasmtime::Error::new(Denied::Memory {
-                wanted,
+                wanted: total,
                 limit: self.memory_limit,
             }));
         }
-        self.beyond_declared = maximum.is_some_and(|maximum| wanted > maximum);
         if !self.beyond_declared {
-            self.peak_memory = self.peak_memory.max(wanted);
+            self.memory_bytes = total;
         }
         Ok(true)
     }
@@ -88,39 +99,40 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        CORE_INSTANCES as usize
+        self.instances
     }
 
     fn tables(&self) -> usize {
-        TABLES as usize
+        self.tables
     }
 
     fn memories(&self) -> usize {
-        MEMORIES as usize
+        self.memories
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Settings;
 
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;
 
     #[test]
     fn a_growth_beyond_the_limit_ends_the_call_but_one_beyond_the_declaration_is_the_guests_affair() {
-        let mut limiter = Limiter::new(&CallLimits::default());
+        let mut limiter = Limiter::new(&Settings::default().standard);
         assert!(limiter.memory_growing(0, 3 * MIB, None).is_err());
         assert!(limiter.memory_growing(0, MIB, Some(64 * KIB)).is_ok());
         assert!(limiter.memory_grow_failed(wasmtime::Error::msg("declared")).is_ok());
-        assert_eq!(limiter.peak_memory, 0);
+        assert_eq!(limiter.memory_bytes(), 0);
         assert!(limiter.memory_growing(0, MIB, Some(2 * MIB)).is_ok());
         assert!(limiter.memory_grow_failed(wasmtime::Error::msg("no memory")).is_err());
     }
 
     #[test]
     fn tables_are_counted_together() {
-        let mut limiter = Limiter::new(&CallLimits::default());
+        let mut limiter = Limiter::new(&Settings::default().standard);
         assert!(limiter.table_growing(0, 6_000, None).is_ok());
         assert!(limiter.table_growing(0, 4_000, None).is_ok());
         assert!(limiter.table_growing(4_000, 4_001, None).is_err());

@@ -1,18 +1,17 @@
 //! Every limit a plugin meets: settings with their defaults, and the few that are fixed.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 /// The stack a guest may use, in bytes of native frames. Part of the engine's configuration, therefore not a setting.
 pub(super) const STACK_BYTES: usize = 256 * KIB;
-/// What one plugin consists of at run time; the structure check at upload uses the same numbers.
-pub(super) const CORE_INSTANCES: u32 = 8;
-pub(super) const MEMORIES: u32 = 1;
-pub(super) const TABLES: u32 = 4;
 /// Bytes that one transfer between guest and host may copy, however often the guest repeats the same string in it.
 pub(super) const TRANSFER_BYTES: usize = 256 * KIB;
 /// The contract has no resources; wasmtime's default would let a guest make 100 000 handles.
@@ -23,13 +22,64 @@ pub(super) const INLINE_MEMORY_BYTES: usize = 2 * MIB;
 
 /// All that an operator may set about the sandbox. The defaults are those of `config.default.toml`, for who has no
 /// configuration: `meed replay` and tests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    /// Whether plugins of the class [`Class::Runtime`] are taken.
+    pub language_runtimes: bool,
+    pub standard: ClassLimits,
+    pub runtime: ClassLimits,
+    pub pool: PoolSettings,
+}
+
+/// What a plugin is let in as: the first class whose limits on uploads it keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Class {
+    /// What a compiled language makes: small, and quick enough for the threads that serve requests.
+    Standard,
+    /// A plugin that brings a language's runtime, say an interpreter: larger in every way.
+    Runtime,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Standard => "STANDARD",
+            Self::Runtime => "RUNTIME",
+        })
+    }
+}
+
+impl FromStr for Class {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Standard, Self::Runtime]
+            .into_iter()
+            .find(|class| class.to_string() == text)
+            .ok_or_else(|| format!("{text:?} is not a class of plugins"))
+    }
+}
+
+/// The limits of one class.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassLimits {
     pub call: CallLimits,
     pub upload: UploadLimits,
     pub compile: CompileLimits,
-    pub pool: PoolSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            language_runtimes: false,
+            standard: ClassLimits::standard(),
+            runtime: ClassLimits::runtime(),
+            pool: PoolSettings::default(),
+        }
+    }
 }
 
 /// What one call of a plugin may use.
@@ -62,32 +112,19 @@ pub struct CallLimits {
     pub note_bytes: usize,
 }
 
-impl Default for CallLimits {
-    fn default() -> Self {
-        Self {
-            evaluate_fuel: 1_000_000,
-            setup_fuel: 10_000_000,
-            evaluate_deadline_ms: 250,
-            setup_deadline_ms: 1_000,
-            memory_bytes: 2 * MIB,
-            table_elements: 10_000,
-            input_bytes: 256 * KIB,
-            state_bytes: 16 * KIB,
-            decision_bytes: 16 * KIB,
-            schema_bytes: 64 * KIB,
-            note_lines: 32,
-            note_bytes: 4 * KIB,
-        }
-    }
-}
-
 /// What an upload may look like, checked by one linear walk over its bytes before anything else reads them. The
 /// defaults fit compiled languages; a language runtime (an interpreter inside the plugin) needs more.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UploadLimits {
     pub bytes: usize,
+    /// Components inside the component.
+    pub components: usize,
     pub core_modules: usize,
+    /// At run time.
+    pub core_instances: usize,
+    pub memories: usize,
+    pub tables: usize,
     pub functions: usize,
     pub function_bytes: usize,
     pub function_locals: usize,
@@ -106,27 +143,6 @@ pub struct UploadLimits {
     pub custom_bytes: usize,
 }
 
-impl Default for UploadLimits {
-    fn default() -> Self {
-        Self {
-            bytes: MIB,
-            core_modules: 4,
-            functions: 10_000,
-            function_bytes: 64 * KIB,
-            function_locals: 500,
-            function_params: 100,
-            function_blocks: 4_096,
-            function_loops: 256,
-            branch_targets: 4_096,
-            locals: 50_000,
-            loops: 20_000,
-            data_segments: 1_024,
-            section_items: 10_000,
-            custom_bytes: 256 * KIB,
-        }
-    }
-}
-
 /// What compiling one upload may use, in a process of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,20 +153,6 @@ pub struct CompileLimits {
     pub memory_bytes: u64,
     /// Machine code that one plugin may become.
     pub code_bytes: usize,
-    /// Compilations at the same time; more wait.
-    pub concurrent: usize,
-}
-
-impl Default for CompileLimits {
-    fn default() -> Self {
-        Self {
-            cpu_seconds: 10,
-            wall_seconds: 20,
-            memory_bytes: 1 << 30,
-            code_bytes: 32 * MIB,
-            concurrent: 2,
-        }
-    }
 }
 
 /// How many calls run at the same time.
@@ -159,26 +161,119 @@ impl Default for CompileLimits {
 pub struct PoolSettings {
     /// Calls at the same time; 0 = four per core. Each reserves 4 GiB of address space, not of memory.
     pub slots: usize,
+    /// The same for plugins with a language runtime; 0 = one per core.
+    pub runtime_slots: usize,
     /// How long a call waits for a slot before it fails as overloaded.
     pub wait_ms: u64,
     /// Machine code kept loaded, all plugins together; the least recently used go first.
     pub loaded_code_bytes: u64,
+    /// Compilations at the same time; more wait.
+    pub compilations: usize,
 }
 
 impl Default for PoolSettings {
     fn default() -> Self {
         Self {
             slots: 0,
+            runtime_slots: 0,
             wait_ms: 100,
             loaded_code_bytes: 256 << 20,
+            compilations: 2,
         }
     }
 }
 
-impl Settings {
-    /// Says which setting makes no sense, if one does.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let call = &self.call;
+impl ClassLimits {
+    fn standard() -> Self {
+        Self {
+            call: CallLimits {
+                evaluate_fuel: 1_000_000,
+                setup_fuel: 10_000_000,
+                evaluate_deadline_ms: 250,
+                setup_deadline_ms: 1_000,
+                memory_bytes: 2 * MIB,
+                table_elements: 10_000,
+                input_bytes: 256 * KIB,
+                state_bytes: 16 * KIB,
+                decision_bytes: 16 * KIB,
+                schema_bytes: 64 * KIB,
+                note_lines: 32,
+                note_bytes: 4 * KIB,
+            },
+            upload: UploadLimits {
+                bytes: MIB,
+                components: 0,
+                core_modules: 4,
+                core_instances: 8,
+                memories: 1,
+                tables: 4,
+                functions: 10_000,
+                function_bytes: 64 * KIB,
+                function_locals: 500,
+                function_params: 100,
+                function_blocks: 4_096,
+                function_loops: 256,
+                branch_targets: 4_096,
+                locals: 50_000,
+                loops: 20_000,
+                data_segments: 1_024,
+                section_items: 10_000,
+                custom_bytes: 256 * KIB,
+            },
+            compile: CompileLimits {
+                cpu_seconds: 10,
+                wall_seconds: 20,
+                memory_bytes: 1 << 30,
+                code_bytes: 32 * MIB,
+            },
+        }
+    }
+
+    fn runtime() -> Self {
+        let standard = Self::standard();
+        Self {
+            call: CallLimits {
+                evaluate_fuel: 100_000_000,
+                setup_fuel: 1_000_000_000,
+                evaluate_deadline_ms: 1_000,
+                setup_deadline_ms: 10_000,
+                memory_bytes: 64 * MIB,
+                table_elements: 100_000,
+                ..standard.call
+            },
+            upload: UploadLimits {
+                bytes: 32 * MIB,
+                components: 64,
+                core_modules: 64,
+                core_instances: 160,
+                memories: 4,
+                tables: 64,
+                functions: 100_000,
+                function_bytes: 512 * KIB,
+                function_locals: 10_000,
+                function_params: 100,
+                function_blocks: 65_536,
+                function_loops: 4_096,
+                branch_targets: 16_384,
+                locals: 1_000_000,
+                loops: 200_000,
+                data_segments: 16_384,
+                section_items: 100_000,
+                custom_bytes: 4 * MIB,
+            },
+            compile: CompileLimits {
+                cpu_seconds: 180,
+                wall_seconds: 240,
+                memory_bytes: 4 << 30,
+                code_bytes: 128 * MIB,
+            },
+        }
+    }
+
+    /// `name` is the section's, for the message.
+    fn check(&self, name: &str) -> Result<(), String> {
+        let (call, upload, compile) = (&self.call, &self.upload, &self.compile);
+        let transfer = TRANSFER_BYTES as u64;
         let in_range = [
             ("call.evaluate_fuel", call.evaluate_fuel, 1, u64::MAX / 2),
             ("call.setup_fuel", call.setup_fuel, 1, u64::MAX / 2),
@@ -187,59 +282,102 @@ impl Settings {
             ("call.memory_bytes", call.memory_bytes as u64, 64 << 10, 1 << 30),
             ("call.table_elements", call.table_elements as u64, 1, 1_000_000),
             ("call.input_bytes", call.input_bytes as u64, 1, 16 << 20),
-            ("call.state_bytes", call.state_bytes as u64, 0, TRANSFER_BYTES as u64),
+            ("call.state_bytes", call.state_bytes as u64, 0, transfer),
+            ("call.decision_bytes", call.decision_bytes as u64, 1, transfer),
+            ("call.schema_bytes", call.schema_bytes as u64, 1, transfer),
+            ("upload.bytes", upload.bytes as u64, 1, 256 << 20),
+            ("upload.core_instances", upload.core_instances as u64, 1, 1_000),
+            ("upload.memories", upload.memories as u64, 1, 100),
+            ("upload.tables", upload.tables as u64, 0, 1_000),
+            ("compile.cpu_seconds", compile.cpu_seconds, 1, 3_600),
+            ("compile.wall_seconds", compile.wall_seconds, 1, 3_600),
+            ("compile.memory_bytes", compile.memory_bytes, 128 << 20, 1 << 40),
+            ("compile.code_bytes", compile.code_bytes as u64, 1, 1 << 30),
+        ];
+        within(name, &in_range)
+    }
+}
+
+fn within(section: &str, settings: &[(&str, u64, u64, u64)]) -> Result<(), String> {
+    for (name, value, least, most) in settings {
+        if !(least..=most).contains(&value) {
+            return Err(format!(
+                "{section}.{name} = {value}: must be between {least} and {most}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Settings {
+    /// Says which setting makes no sense, if one does.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.standard.check("sandbox.standard")?;
+        self.runtime.check("sandbox.runtime")?;
+        let largest = self.classes().map(|class| self.of(class).compile.code_bytes).max();
+        let in_range = [
             (
-                "call.decision_bytes",
-                call.decision_bytes as u64,
-                1,
-                TRANSFER_BYTES as u64,
-            ),
-            ("call.schema_bytes", call.schema_bytes as u64, 1, TRANSFER_BYTES as u64),
-            ("upload.bytes", self.upload.bytes as u64, 1, 256 << 20),
-            ("compile.cpu_seconds", self.compile.cpu_seconds, 1, 3_600),
-            ("compile.wall_seconds", self.compile.wall_seconds, 1, 3_600),
-            ("compile.memory_bytes", self.compile.memory_bytes, 128 << 20, 1 << 40),
-            ("compile.concurrent", self.compile.concurrent as u64, 1, 64),
-            (
-                "pool.loaded_code_bytes",
+                "loaded_code_bytes",
                 self.pool.loaded_code_bytes,
-                self.compile.code_bytes as u64,
+                largest.unwrap_or_default() as u64,
                 1 << 40,
             ),
-            ("pool.slots", self.pool.slots as u64, 0, 4_096),
+            ("slots", self.pool.slots as u64, 0, 4_096),
+            ("runtime_slots", self.pool.runtime_slots as u64, 0, 1_024),
+            ("compilations", self.pool.compilations as u64, 1, 64),
         ];
-        for (name, value, least, most) in in_range {
-            if !(least..=most).contains(&value) {
-                return Err(format!("sandbox.{name} = {value}: must be between {least} and {most}"));
-            }
+        within("sandbox.pool", &in_range)
+    }
+
+    pub fn of(&self, class: Class) -> &ClassLimits {
+        match class {
+            Class::Standard => &self.standard,
+            Class::Runtime => &self.runtime,
         }
-        Ok(())
+    }
+
+    /// The classes that are taken, the stricter first.
+    pub(super) fn classes(&self) -> impl Iterator<Item = Class> {
+        std::iter::once(Class::Standard).chain(self.language_runtimes.then_some(Class::Runtime))
+    }
+
+    /// Bytes of the largest upload that can be taken.
+    pub fn largest_upload(&self) -> usize {
+        self.classes()
+            .map(|class| self.of(class).upload.bytes)
+            .max()
+            .unwrap_or_default()
     }
 
     /// Calls at the same time.
-    pub(super) fn slots(&self) -> usize {
-        match self.pool.slots {
-            0 => 4 * std::thread::available_parallelism().map_or(1, usize::from),
-            slots => slots,
+    pub(super) fn slots(&self, class: Class) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        match (class, self.pool.slots, self.pool.runtime_slots) {
+            (Class::Standard, 0, _) => 4 * cores(),
+            (Class::Standard, slots, _) => slots,
+            (Class::Runtime, _, 0) => cores(),
+            (Class::Runtime, _, slots) => slots,
         }
     }
+}
 
+impl CallLimits {
     pub(super) fn evaluate_budget(&self) -> Budget {
         Budget {
-            fuel: self.call.evaluate_fuel,
-            deadline: Duration::from_millis(self.call.evaluate_deadline_ms),
+            fuel: self.evaluate_fuel,
+            deadline: Duration::from_millis(self.evaluate_deadline_ms),
         }
     }
 
     pub(super) fn setup_budget(&self) -> Budget {
         Budget {
-            fuel: self.call.setup_fuel,
-            deadline: Duration::from_millis(self.call.setup_deadline_ms),
+            fuel: self.setup_fuel,
+            deadline: Duration::from_millis(self.setup_deadline_ms),
         }
     }
 
     pub(super) fn evaluates_inline(&self) -> bool {
-        self.call.evaluate_fuel <= INLINE_FUEL && self.call.memory_bytes <= INLINE_MEMORY_BYTES
+        self.evaluate_fuel <= INLINE_FUEL && self.memory_bytes <= INLINE_MEMORY_BYTES
     }
 }
 
@@ -255,20 +393,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_make_sense_and_evaluate_inline() {
+    fn the_defaults_make_sense_and_small_plugins_evaluate_inline() {
         let settings = Settings::default();
         assert_eq!(settings.check(), Ok(()));
-        assert!(settings.evaluates_inline());
+        assert!(settings.standard.call.evaluates_inline());
+        assert!(!settings.runtime.call.evaluates_inline());
+        let all = Settings {
+            language_runtimes: true,
+            ..settings
+        };
+        assert_eq!(all.check(), Ok(()));
     }
 
     #[test]
     fn a_setting_out_of_range_is_named() {
         let mut settings = Settings::default();
-        settings.call.memory_bytes = 1;
+        settings.standard.call.memory_bytes = 1;
         let fault = settings.check().unwrap_err();
         assert_eq!(
             fault,
-            "sandbox.call.memory_bytes = 1: must be between 65536 and 1073741824"
+            "sandbox.standard.call.memory_bytes = 1: must be between 65536 and 1073741824"
         );
     }
 }

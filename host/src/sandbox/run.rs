@@ -7,7 +7,7 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
 
 use super::engine::TICK;
 use super::limiter::{Denied, Limiter};
-use super::limits::{Budget, CallLimits, HANDLES, TRANSFER_BYTES};
+use super::limits::{Budget, ClassLimits, HANDLES, TRANSFER_BYTES};
 use super::{Digest, text};
 
 /// The outcome of a call and what it cost.
@@ -180,7 +180,7 @@ impl Notes {
 /// Runs `job` on a fresh store. Blocks the thread, for no longer than the deadline and one tick.
 pub(super) fn run<T>(
     engine: &Engine,
-    limits: &CallLimits,
+    limits: &ClassLimits,
     budget: Budget,
     job: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<Result<T, Failure>>,
 ) -> Call<T> {
@@ -190,8 +190,8 @@ pub(super) fn run<T>(
         limiter: Limiter::new(limits),
         notes: Notes {
             lines: Vec::new(),
-            most_lines: limits.note_lines,
-            bytes_left: limits.note_bytes,
+            most_lines: limits.call.note_lines,
+            bytes_left: limits.call.note_bytes,
         },
     };
     let mut store = Store::new(engine, guest);
@@ -206,7 +206,7 @@ pub(super) fn run<T>(
     Call {
         outcome,
         fuel,
-        memory: guest.limiter.peak_memory,
+        memory: guest.limiter.memory_bytes(),
         elapsed: started.elapsed(),
         notes: guest.notes.lines,
     }
@@ -232,9 +232,12 @@ mod tests {
     fn a_panic_of_ours_ends_one_call_only() {
         let settings = Settings::default();
         let engine = engine::running(&settings).unwrap();
-        let call = run::<()>(&engine, &settings.call, settings.evaluate_budget(), |_| {
-            panic!("on purpose")
-        });
+        let call = run::<()>(
+            &engine,
+            &settings.standard,
+            settings.standard.call.evaluate_budget(),
+            |_| panic!("on purpose"),
+        );
         assert_eq!(call.outcome.unwrap_err().code(), "sandbox-failure");
     }
 

@@ -10,11 +10,10 @@ use wasmparser::{
 
 use super::Refusal;
 use super::abi::v1;
-use super::limits::{CORE_INSTANCES, CallLimits, MEMORIES, TABLES, UploadLimits};
+use super::limits::{CallLimits, Class, ClassLimits, Settings, UploadLimits};
 
-/// What an upload is, once it passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+enum Form {
     Component,
     /// A core module that carries the description of its component in a custom section.
     CoreModule,
@@ -23,12 +22,35 @@ pub(super) enum Form {
 const PAGE_BYTES: u64 = 64 << 10;
 const METADATA_SECTION: &str = "component-type";
 
-pub(super) fn scan(bytes: &[u8], upload: &UploadLimits, call: &CallLimits) -> Result<Form, Refusal> {
+/// The class whose limits the upload keeps; else what the largest class that is taken says against it.
+pub(super) fn scan(bytes: &[u8], settings: &Settings) -> Result<Class, Refusal> {
+    let mut refusal = Refusal::NotWasm("no class of plugins is taken");
+    for class in settings.classes() {
+        match walk(bytes, settings.of(class)) {
+            Ok(()) => return Ok(class),
+            Err(refused) => refusal = refused,
+        }
+        if !matches!(refusal, Refusal::TooLarge { .. } | Refusal::Structure { .. }) {
+            break;
+        }
+    }
+    Err(refusal)
+}
+
+fn walk(bytes: &[u8], limits: &ClassLimits) -> Result<(), Refusal> {
+    let limit = limits.upload.bytes;
+    if bytes.len() > limit {
+        return Err(Refusal::TooLarge {
+            found: bytes.len(),
+            limit,
+        });
+    }
     let form = form(bytes)?;
     let mut walk = Walk {
-        upload,
-        call,
+        upload: &limits.upload,
+        call: &limits.call,
         form,
+        depth: 0,
         seen: Seen::default(),
     };
     for payload in Parser::new(0).parse_all(bytes) {
@@ -37,7 +59,7 @@ pub(super) fn scan(bytes: &[u8], upload: &UploadLimits, call: &CallLimits) -> Re
     if form == Form::CoreModule && !walk.seen.metadata {
         return Err(Refusal::NoMetadata);
     }
-    Ok(form)
+    Ok(())
 }
 
 fn form(bytes: &[u8]) -> Result<Form, Refusal> {
@@ -64,6 +86,8 @@ struct Walk<'a> {
     upload: &'a UploadLimits,
     call: &'a CallLimits,
     form: Form,
+    /// Components and modules around this place, itself included.
+    depth: usize,
     seen: Seen,
 }
 
@@ -71,9 +95,11 @@ struct Walk<'a> {
 #[derive(Default)]
 struct Seen {
     metadata: bool,
+    components: usize,
     core_modules: usize,
     core_instances: usize,
     memories: usize,
+    memory_bytes: u64,
     tables: usize,
     table_elements: u64,
     functions: usize,
@@ -98,19 +124,33 @@ fn within(what: &'static str, found: usize, limit: usize) -> Result<(), Refusal>
 impl Walk<'_> {
     fn payload(&mut self, payload: Payload<'_>) -> Result<(), Refusal> {
         match payload {
-            Payload::Version {
-                encoding: Encoding::Module,
-                ..
-            } => {
-                self.seen.core_modules += 1;
-                within("core modules", self.seen.core_modules, self.upload.core_modules)
+            Payload::Version { encoding, .. } => {
+                self.depth += 1;
+                match encoding {
+                    Encoding::Module => {
+                        self.seen.core_modules += 1;
+                        within("core modules", self.seen.core_modules, self.upload.core_modules)
+                    }
+                    Encoding::Component => Ok(()),
+                }
             }
-            Payload::ComponentSection { .. } => within("nested components", 1, 0),
+            Payload::End(_) => {
+                self.depth = self.depth.saturating_sub(1);
+                Ok(())
+            }
+            Payload::ComponentSection { .. } => {
+                self.seen.components += 1;
+                within("nested components", self.seen.components, self.upload.components)
+            }
             Payload::InstanceSection(section) => self.core_instances(section),
             Payload::TypeSection(section) => self.core_types(section),
             Payload::ImportSection(section) => self.core_imports(section),
             Payload::ComponentImportSection(section) => {
                 self.items("component imports", &section)?;
+                // What a component inside the plugin imports, the plugin gives to it.
+                if self.depth > 1 {
+                    return Ok(());
+                }
                 section
                     .into_iter()
                     .try_for_each(|import| component_import(&import.map_err(malformed)?))
@@ -161,7 +201,7 @@ impl Walk<'_> {
                 self.seen.core_instances += 1;
             }
         }
-        within("core instances", self.seen.core_instances, CORE_INSTANCES as usize)
+        within("core instances", self.seen.core_instances, self.upload.core_instances)
     }
 
     fn core_types(&self, section: wasmparser::TypeSectionReader<'_>) -> Result<(), Refusal> {
@@ -203,24 +243,25 @@ impl Walk<'_> {
 
     fn memories(&mut self, section: wasmparser::MemorySectionReader<'_>) -> Result<(), Refusal> {
         self.seen.memories += section.count() as usize;
-        within("memories", self.seen.memories, MEMORIES as usize)?;
+        within("memories", self.seen.memories, self.upload.memories)?;
         for memory in section {
-            let found = memory.map_err(malformed)?.initial.saturating_mul(PAGE_BYTES);
-            let limit = self.call.memory_bytes as u64;
-            if found > limit {
-                return Err(Refusal::Structure {
-                    what: "bytes of memory at the start",
-                    found,
-                    limit,
-                });
-            }
+            let bytes = memory.map_err(malformed)?.initial.saturating_mul(PAGE_BYTES);
+            self.seen.memory_bytes = self.seen.memory_bytes.saturating_add(bytes);
+        }
+        let (found, limit) = (self.seen.memory_bytes, self.call.memory_bytes as u64);
+        if found > limit {
+            return Err(Refusal::Structure {
+                what: "bytes of memory at the start",
+                found,
+                limit,
+            });
         }
         Ok(())
     }
 
     fn tables(&mut self, section: wasmparser::TableSectionReader<'_>) -> Result<(), Refusal> {
         self.seen.tables += section.count() as usize;
-        within("tables", self.seen.tables, TABLES as usize)?;
+        within("tables", self.seen.tables, self.upload.tables)?;
         for table in section {
             let initial = table.map_err(malformed)?.ty.initial;
             self.seen.table_elements = self.seen.table_elements.saturating_add(initial);

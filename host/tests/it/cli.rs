@@ -231,7 +231,7 @@ fn settings_that_make_no_sense_are_named() {
             "auth.password_concurrency = 0: must be between 1 and 1024",
         ),
         ("MEED__DATABASE__MAX_CONNECTIONS", "0", "database.max_connections = 0"),
-        ("MEED__SANDBOX__CALL__NOTE_LINE", "1", "note_line"),
+        ("MEED__SANDBOX__STANDARD__CALL__NOTE_LINE", "1", "note_line"),
     ] {
         let refused = output(meed(directory.path()).args(["serve"]).env(name, value));
         assert!(!refused.status.success());

@@ -126,13 +126,13 @@ on_both_engines! {
 
     async fn a_decision_within_raised_limits_is_replayed_by_the_executable(app: TestApp) {
         let raised = app.replica(&[
-            ("sandbox.call.evaluate_fuel", "3000000"),
-            ("sandbox.call.setup_fuel", "20000000"),
-            ("sandbox.call.table_elements", "20000"),
-            ("sandbox.call.memory_bytes", "4194304"),
-            ("sandbox.call.input_bytes", "524288"),
-            ("sandbox.call.state_bytes", "32768"),
-            ("sandbox.call.decision_bytes", "32768"),
+            ("sandbox.standard.call.evaluate_fuel", "3000000"),
+            ("sandbox.standard.call.setup_fuel", "20000000"),
+            ("sandbox.standard.call.table_elements", "20000"),
+            ("sandbox.standard.call.memory_bytes", "4194304"),
+            ("sandbox.standard.call.input_bytes", "524288"),
+            ("sandbox.standard.call.state_bytes", "32768"),
+            ("sandbox.standard.call.decision_bytes", "32768"),
         ]);
         // More state and a longer answer than the defaults allow.
         let mut large = guest("large");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use meed_host::contract::{Awards, Issue, MAX_INTEGER, Progress, Query, Window};
-use meed_host::sandbox::Failure;
+use meed_host::sandbox::{Class, Failure};
 
 use super::{bind, binding, deciding, evaluate, load, sandbox, sandbox_with};
 use crate::guests::{Condition, ENDLESS, logins};
@@ -82,8 +82,8 @@ async fn the_same_input_costs_the_same_fuel_on_any_thread_and_under_other_limits
     };
     let inline = sandbox();
     let aside = sandbox_with(|settings| {
-        settings.call.evaluate_fuel = 50_000_000;
-        settings.call.memory_bytes = 16 << 20;
+        settings.standard.call.evaluate_fuel = 50_000_000;
+        settings.standard.call.memory_bytes = 16 << 20;
     });
     assert_eq!(inline.fingerprint(), aside.fingerprint());
     let mut calls = Vec::new();
@@ -150,8 +150,8 @@ async fn a_full_pool_is_overloaded_and_recovers() {
     let sandbox = sandbox_with(|settings| {
         settings.pool.slots = 1;
         settings.pool.wait_ms = 1;
-        settings.call.evaluate_fuel = u64::MAX / 2;
-        settings.call.evaluate_deadline_ms = 300;
+        settings.standard.call.evaluate_fuel = u64::MAX / 2;
+        settings.standard.call.evaluate_deadline_ms = 300;
     });
     let plugin = load(
         &sandbox,
@@ -164,7 +164,7 @@ async fn a_full_pool_is_overloaded_and_recovers() {
     let (first, second) = tokio::join!(evaluate(&sandbox, &plugin), evaluate(&sandbox, &plugin));
     assert_eq!(first.outcome, Err(Failure::Deadline(Duration::from_millis(300))));
     assert_eq!(second.outcome, Err(Failure::Overloaded));
-    assert_eq!(sandbox.slots(), (0, 1));
+    assert_eq!(sandbox.slots(Class::Standard), (0, 1));
     assert_eq!(
         evaluate(&sandbox, &plugin).await.outcome,
         Err(Failure::Deadline(Duration::from_millis(300)))
@@ -174,8 +174,8 @@ async fn a_full_pool_is_overloaded_and_recovers() {
 #[tokio::test]
 async fn a_long_evaluation_does_not_hold_up_the_thread_that_serves_requests() {
     let sandbox = sandbox_with(|settings| {
-        settings.call.evaluate_fuel = u64::MAX / 2;
-        settings.call.evaluate_deadline_ms = 1_000;
+        settings.standard.call.evaluate_fuel = u64::MAX / 2;
+        settings.standard.call.evaluate_deadline_ms = 1_000;
     });
     let plugin = load(
         &sandbox,

@@ -36,8 +36,8 @@ async fn all_fuel_counts_as_spent_when_it_runs_out() {
 /// With fuel for hours, time is what ends these.
 async fn ends_at_the_deadline(evaluate_text: &'static str) {
     let sandbox = sandbox_with(|settings| {
-        settings.call.evaluate_fuel = u64::MAX / 2;
-        settings.call.evaluate_deadline_ms = 100;
+        settings.standard.call.evaluate_fuel = u64::MAX / 2;
+        settings.standard.call.evaluate_deadline_ms = 100;
     });
     let condition = Condition {
         evaluate: evaluate_text,

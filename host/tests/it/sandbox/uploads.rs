@@ -229,31 +229,31 @@ async fn limited(sandbox: &Sandbox, items: String, says: &str) {
 
 #[tokio::test]
 async fn a_compile_bomb_is_killed_when_its_processor_time_is_over() {
-    let sandbox = sandbox_with(|settings| settings.compile.cpu_seconds = 1);
+    let sandbox = sandbox_with(|settings| settings.standard.compile.cpu_seconds = 1);
     limited(&sandbox, bombs(), "1 s of processor time").await;
 }
 
 #[tokio::test]
 async fn a_compile_bomb_is_killed_when_its_time_is_over() {
-    let sandbox = sandbox_with(|settings| settings.compile.wall_seconds = 1);
+    let sandbox = sandbox_with(|settings| settings.standard.compile.wall_seconds = 1);
     limited(&sandbox, bombs(), "longer than 1 s").await;
 }
 
 #[tokio::test]
 async fn a_compile_bomb_is_killed_when_its_memory_is_over() {
     let sandbox = sandbox_with(|settings| {
-        settings.compile.memory_bytes = 256 << 20;
+        settings.standard.compile.memory_bytes = 256 << 20;
         // An operator who allows interpreters needs this wall more.
-        settings.upload.function_bytes = 1 << 20;
-        settings.upload.function_blocks = 100_000;
-        settings.upload.function_locals = 10_000;
+        settings.standard.upload.function_bytes = 1 << 20;
+        settings.standard.upload.function_blocks = 100_000;
+        settings.standard.upload.function_locals = 10_000;
     });
     limited(&sandbox, bomb(16_000, 2_000), "256 MiB of memory").await;
 }
 
 #[tokio::test]
 async fn machine_code_beyond_the_limit() {
-    let sandbox = sandbox_with(|settings| settings.compile.code_bytes = 100_000);
+    let sandbox = sandbox_with(|settings| settings.standard.compile.code_bytes = 100_000);
     // A megabyte: more than fits into a pipe that nobody reads.
     let items = "(func)".repeat(5_000);
     let condition = Condition {
@@ -326,8 +326,8 @@ async fn a_start_function_runs_under_the_limits_of_the_call() {
 #[tokio::test]
 async fn a_start_function_with_endless_fuel_ends_at_the_deadline() {
     let sandbox = sandbox_with(|settings| {
-        settings.call.setup_fuel = u64::MAX / 2;
-        settings.call.setup_deadline_ms = 100;
+        settings.standard.call.setup_fuel = u64::MAX / 2;
+        settings.standard.call.setup_deadline_ms = 100;
     });
     let items = "(func $start (loop $again (br $again))) (start $start)".to_owned();
     let refusal = sandbox
@@ -462,7 +462,7 @@ async fn schemas_that_cost_too_much_to_read() {
 
 #[tokio::test]
 async fn a_schema_beyond_the_limit() {
-    let sandbox = sandbox_with(|settings| settings.call.schema_bytes = 30);
+    let sandbox = sandbox_with(|settings| settings.standard.call.schema_bytes = 30);
     let mut condition = Condition::default();
     condition.manifest.params_schema = r#"{"type":"object","title":"abc"}"#.to_owned();
     let refusal = sandbox.admit(condition.module()).await.unwrap_err();
