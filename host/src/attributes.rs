@@ -7,7 +7,7 @@ use std::fmt;
 
 use garde::Validate;
 use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -20,7 +20,8 @@ pub const MAX_TEXT_CHARS: usize = 256;
 
 /// At most 64; names are 1 to 64 of `A-Z a-z 0-9 . _ -`. Values are kept as texts of at most 256 characters, numbers and
 /// booleans as JSON writes them; there is one text per number: `10.0` and `1e1` are `10`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema, Validate)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema, Validate)]
+#[serde(transparent)]
 #[schema(value_type = BTreeMap<String, AttributeValue>, example = json!({"level": 42, "region": "KR", "beta": true}))]
 pub struct Attributes(#[garde(skip)] pub BTreeMap<String, String>);
 

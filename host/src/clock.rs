@@ -20,6 +20,9 @@ use uuid::Uuid;
 pub struct Instant(i64);
 
 impl Instant {
+    /// The Unix epoch.
+    pub const EPOCH: Self = Self(0);
+
     /// The range every date arithmetic of ours stays inside: years 0001 to 9998.
     const MIN_MILLIS: i64 = -62_135_596_800_000;
     const MAX_MILLIS: i64 = 253_370_764_800_000;

@@ -3,6 +3,7 @@
 //! Must not know: events or requests (they know plugins). What an upload is and whether it may stay is the sandbox's
 //! word; this feature stores it.
 
+pub mod cases;
 mod params;
 mod routes;
 mod service;

@@ -21,6 +21,7 @@ mod limiter;
 mod limits;
 pub mod package;
 mod run;
+mod section;
 mod structure;
 mod text;
 
@@ -37,6 +38,7 @@ use self::code_cache::Disk;
 use self::compile::Compiler;
 use self::limits::Budget;
 use self::run::Guest;
+use self::structure::Scan;
 use crate::contract::{Binding, Context, Decision, Fact, Issue, Manifest};
 
 pub use self::admit::Refusal;
@@ -47,16 +49,29 @@ pub use self::compile::{COMPILE_WORKER, compile_worker};
 pub use self::digest::Digest;
 pub use self::limits::{CallLimits, Class, ClassLimits, CompileLimits, PoolSettings, Settings, UploadLimits};
 pub use self::run::{Call, Failure};
+pub use self::section::{custom_sections, with_custom_section};
 
 /// What was found out about an upload that is a plugin.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Admitted {
+    pub plugin: Plugin,
     pub digest: Digest,
     pub manifest: Manifest,
     pub class: Class,
     /// The world it implements.
     pub abi: &'static str,
     pub bytes: usize,
+    /// What it imports besides the contract's types.
+    pub imports: Vec<String>,
+    /// Machine code, until the sandbox keeps it.
+    code: Vec<u8>,
+}
+
+impl Admitted {
+    /// Bytes of machine code that it became.
+    pub fn code_bytes(&self) -> usize {
+        self.code.len()
+    }
 }
 
 /// Why a sandbox cannot be made.
@@ -136,23 +151,53 @@ impl Sandbox {
         (all - self.0.slots(class).available_permits(), all)
     }
 
-    /// Finds out whether an upload is a plugin; if so it is loaded afterwards.
+    /// Finds out whether an upload is a plugin. It can be run at once; for later, [`keep`](Self::keep) it.
     pub async fn admit(&self, bytes: Vec<u8>) -> Result<Admitted, Refusal> {
-        let (bytes, digest, class) = self.inspect(bytes).await?;
-        let (plugin, code) = self.compile(digest, class, &bytes).await?;
-        let described = self.describe(&plugin).await;
-        let manifest = described.outcome.map_err(|failure| match failure {
-            Failure::Malformed(fault) => Refusal::Manifest(fault),
-            failure => Refusal::Describe(failure),
-        })?;
-        self.keep(plugin, code).await?;
+        let (bytes, digest, scan) = self.inspect(bytes).await?;
+        let (plugin, code) = self.compile(digest, scan.class, &bytes).await?;
+        self.admit_compiled(bytes.len(), digest, scan, plugin, code).await
+    }
+
+    /// The same for the author of a plugin, who admits the same bytes often: compiled code is taken from the disk.
+    pub async fn admit_again(&self, bytes: Vec<u8>) -> Result<Admitted, Refusal> {
+        let (bytes, digest, scan) = self.inspect(bytes).await?;
+        let Some(plugin) = self.recall(digest).await else {
+            let admitted = self.admit(bytes).await?;
+            self.keep(&admitted).await?;
+            return Ok(admitted);
+        };
+        self.admit_compiled(bytes.len(), digest, scan, plugin, Vec::new()).await
+    }
+
+    async fn admit_compiled(
+        &self,
+        bytes: usize,
+        digest: Digest,
+        scan: Scan,
+        plugin: Plugin,
+        code: Vec<u8>,
+    ) -> Result<Admitted, Refusal> {
+        let (manifest, fuel) = self.describe(&plugin).await?;
+        let again = self.describe(&plugin).await?;
+        if again != (manifest.clone(), fuel) {
+            return Err(Refusal::DescribesDifferently);
+        }
         Ok(Admitted {
+            plugin,
             digest,
             manifest,
-            class,
+            class: scan.class,
             abi: v1::WORLD,
-            bytes: bytes.len(),
+            bytes,
+            imports: scan.imports,
+            code,
         })
+    }
+
+    /// Keeps what was admitted, in memory and on disk, so that claims find it.
+    pub async fn keep(&self, admitted: &Admitted) -> Result<(), Refusal> {
+        let (inner, plugin, code) = (Arc::clone(&self.0), admitted.plugin.clone(), admitted.code.clone());
+        blocking(move || inner.catalog.keep(&plugin, &code)).await
     }
 
     /// A plugin that is in memory: what a claim asks first. Neither waits nor blocks.
@@ -184,15 +229,16 @@ impl Sandbox {
             return Ok(plugin);
         }
         let refused = |refusal| LoadError::Refused { digest, refusal };
-        let (bytes, found, class) = self.inspect(bytes).await.map_err(refused)?;
+        let (bytes, found, scan) = self.inspect(bytes).await.map_err(refused)?;
         if found != digest {
             return Err(LoadError::Digest {
                 expected: digest,
                 found,
             });
         }
-        let (plugin, code) = self.compile(digest, class, &bytes).await.map_err(refused)?;
-        self.keep(plugin.clone(), code).await.map_err(refused)?;
+        let (plugin, code) = self.compile(digest, scan.class, &bytes).await.map_err(refused)?;
+        let (inner, kept) = (Arc::clone(&self.0), plugin.clone());
+        blocking(move || inner.catalog.keep(&kept, &code)).await.map_err(refused)?;
         Ok(plugin)
     }
 
@@ -241,24 +287,31 @@ impl Sandbox {
             .log_notes(plugin.digest())
     }
 
-    async fn describe(&self, plugin: &Plugin) -> Call<Manifest> {
+    /// The manifest, and the fuel it took.
+    async fn describe(&self, plugin: &Plugin) -> Result<(Manifest, u64), Refusal> {
         let (linked, limits) = (plugin.clone(), self.limits(plugin));
         let call = self
             .aside(plugin.class(), limits.setup_budget(), move |store| {
                 v1::describe(linked.linked(), store)
             })
             .await;
-        call.and_check(|manifest| answer::check_manifest(manifest, limits))
-            .log_notes(plugin.digest())
+        let call = call
+            .and_check(|manifest| answer::check_manifest(manifest, limits))
+            .log_notes(plugin.digest());
+        match call.outcome {
+            Ok(manifest) => Ok((manifest, call.fuel)),
+            Err(Failure::Malformed(fault)) => Err(Refusal::Manifest(fault)),
+            Err(failure) => Err(Refusal::Describe(failure)),
+        }
     }
 
-    /// Structure, class and digest.
-    async fn inspect(&self, bytes: Vec<u8>) -> Result<(Vec<u8>, Digest, Class), Refusal> {
+    /// Structure and digest.
+    async fn inspect(&self, bytes: Vec<u8>) -> Result<(Vec<u8>, Digest, Scan), Refusal> {
         let inner = Arc::clone(&self.0);
         blocking(move || {
-            let class = structure::scan(&bytes, &inner.settings)?;
+            let scan = structure::scan(&bytes, &inner.settings)?;
             let digest = Digest::of(&bytes);
-            Ok((bytes, digest, class))
+            Ok((bytes, digest, scan))
         })
         .await?
     }
@@ -268,11 +321,6 @@ impl Sandbox {
         let code = self.0.compiler.compile(bytes, limits).await?;
         let inner = Arc::clone(&self.0);
         blocking(move || Ok((inner.catalog.load(digest, class, &code)?, code))).await?
-    }
-
-    async fn keep(&self, plugin: Plugin, code: Vec<u8>) -> Result<(), Refusal> {
-        let inner = Arc::clone(&self.0);
-        blocking(move || inner.catalog.keep(&plugin, &code)).await
     }
 
     /// Runs a call on a thread that may block. As many as there are slots, whatever becomes of the caller.

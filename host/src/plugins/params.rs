@@ -1,9 +1,11 @@
-//! Params against a plugin's JSON Schema (2020-12), and their one canonical spelling.
+//! Params against a plugin's JSON Schema (2020-12), their one canonical spelling, and what `bind` makes of them.
 
 use serde_json::Value;
 
+use super::service::PluginError;
 use crate::contract::Issue;
-use crate::sandbox::params_validator;
+use crate::facts::Plan;
+use crate::sandbox::{Plugin, Sandbox, params_validator};
 
 /// What the params may have as canonical JSON: they are in every receipt of the event.
 const MAX_BYTES: usize = 16 << 10;
@@ -11,8 +13,44 @@ const MAX_BYTES: usize = 16 << 10;
 /// Faults beyond these are left out: the operator mends the first ones and tries again.
 const MAX_ISSUES: usize = 32;
 
+/// What a plugin wants to know for these params, and wants back.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Planned {
+    pub plan: Plan,
+    pub state: Vec<u8>,
+    pub fuel: u64,
+}
+
+/// Checks params against the plugin's schema and its `bind`.
+pub(super) async fn bind(
+    sandbox: &Sandbox,
+    plugin: &Plugin,
+    schema: &Value,
+    params: &Value,
+) -> Result<Planned, PluginError> {
+    let canonical = canonical(params)?;
+    let mut issues = check_size(&canonical);
+    if issues.is_empty() {
+        issues = check(schema, params);
+    }
+    if !issues.is_empty() {
+        return Err(PluginError::Params(issues));
+    }
+    let call = sandbox.bind(plugin, &canonical).await;
+    let fuel = call.fuel;
+    match call.outcome {
+        Ok(Ok(binding)) => Ok(Planned {
+            plan: binding.queries.try_into()?,
+            state: binding.state,
+            fuel,
+        }),
+        Ok(Err(issues)) => Err(PluginError::Params(issues)),
+        Err(failure) => Err(PluginError::BindFailed(failure)),
+    }
+}
+
 /// What is wrong with `params`, by JSON Pointer; empty when nothing is. The sandbox has checked that `schema` is one.
-pub(super) fn check(schema: &Value, params: &Value) -> Vec<Issue> {
+fn check(schema: &Value, params: &Value) -> Vec<Issue> {
     let validator = match params_validator(schema) {
         Ok(validator) => validator,
         Err(error) => {
@@ -32,8 +70,13 @@ pub(super) fn check(schema: &Value, params: &Value) -> Vec<Issue> {
         .collect()
 }
 
+/// Whether the schema has nothing against the params.
+pub(super) fn fits(schema: &Value, params: &Value) -> bool {
+    check(schema, params).is_empty()
+}
+
 /// What is wrong with the size of params, given as [`canonical`] JSON.
-pub(super) fn check_size(canonical: &str) -> Vec<Issue> {
+fn check_size(canonical: &str) -> Vec<Issue> {
     let bytes = canonical.len();
     if bytes <= MAX_BYTES {
         return Vec::new();
@@ -46,6 +89,6 @@ pub(super) fn check_size(canonical: &str) -> Vec<Issue> {
 
 /// RFC 8785: `bind` sees the same bytes when the operator saves the params and when a third party replays a receipt,
 /// whatever the database did to white space and key order in between.
-pub(super) fn canonical(params: &Value) -> Result<String, serde_json::Error> {
+fn canonical(params: &Value) -> Result<String, serde_json::Error> {
     serde_json_canonicalizer::to_string(params)
 }

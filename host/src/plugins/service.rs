@@ -329,28 +329,17 @@ impl PluginService {
                 version: found.version,
             });
         }
-        let canonical = params::canonical(params)?;
-        let mut issues = params::check_size(&canonical);
-        if issues.is_empty() {
-            issues = params::check(&found.params_schema, params);
-        }
-        if !issues.is_empty() {
-            return Err(PluginError::Params(issues));
-        }
         let plugin = self.runnable(found.digest).await?;
-        let call = self.sandbox.bind(&plugin, &canonical).await;
-        match call.outcome {
-            Ok(Ok(binding)) => Ok(Bound {
-                digest: found.digest,
-                plan: binding.queries.try_into()?,
-                state: binding.state,
-            }),
-            Ok(Err(issues)) => Err(PluginError::Params(issues)),
-            Err(failure) => {
-                tracing::warn!(plugin.digest = %found.digest, failure.code = failure.code(), %failure, "bind failed");
-                Err(PluginError::BindFailed(failure))
-            }
+        let planned = params::bind(&self.sandbox, &plugin, &found.params_schema, params).await;
+        if let Err(PluginError::BindFailed(failure)) = &planned {
+            tracing::warn!(plugin.digest = %found.digest, failure.code = failure.code(), %failure, "bind failed");
         }
+        let planned = planned?;
+        Ok(Bound {
+            digest: found.digest,
+            plan: planned.plan,
+            state: planned.state,
+        })
     }
 
     /// Whether claims may run this version. Another process's change is seen within two seconds.

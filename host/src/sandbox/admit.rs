@@ -1,7 +1,7 @@
 //! The way of an upload into the sandbox, and every reason to turn it away.
 //!
 //! In order of cost: size, structure, imports; componentise and compile in a killable process; types of imports and
-//! exports; then `describe`, under all limits.
+//! exports; then `describe`, twice, under all limits.
 
 use super::Failure;
 
@@ -33,6 +33,8 @@ pub enum Refusal {
     Describe(Failure),
     #[error("the plugin's manifest is not valid: {0}")]
     Manifest(String),
+    #[error("the plugin describes itself differently the second time, or with other fuel; describe must always do the same")]
+    DescribesDifferently,
     /// Not the upload's fault.
     #[error("the sandbox cannot look at the upload now: {0}")]
     Unavailable(String),
@@ -53,6 +55,7 @@ impl Refusal {
             Self::CompileLimit(_) => "compile-limit",
             Self::Describe(_) => "describe-failed",
             Self::Manifest(_) => "bad-manifest",
+            Self::DescribesDifferently => "describes-differently",
             Self::Unavailable(_) => "unavailable",
         }
     }

@@ -4,12 +4,13 @@
 //! its compiler is called.
 
 use anyhow::{Context as _, bail, ensure};
-use wasmparser::{Parser, Payload};
+use wasmparser::{ComponentTypeRef, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
+use super::Refusal;
+use super::abi::v1;
 use super::answer::is_kebab;
-use super::{Refusal, structure};
 
 /// The contract as WIT, for compilers that read it.
 pub const CONTRACT: &str = include_str!("../../../plugin-sdk/wit/v1/condition.wit");
@@ -100,8 +101,11 @@ pub fn finish(component: &[u8]) -> anyhow::Result<Vec<u8>> {
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    if let Err(refusal @ Refusal::Import(_)) = structure::component_import(&import?) {
-                        bail!(refusal);
+                    let import = import?;
+                    // A name for a type is no import of anything.
+                    let is_type = matches!(import.ty, ComponentTypeRef::Type(_));
+                    if !is_type && !v1::IMPORTS.contains(&import.name.name) {
+                        bail!(Refusal::Import(import.name.name.to_owned()));
                     }
                 }
             }

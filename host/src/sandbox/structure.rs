@@ -22,12 +22,20 @@ enum Form {
 const PAGE_BYTES: u64 = 64 << 10;
 const METADATA_SECTION: &str = "component-type";
 
-/// The class whose limits the upload keeps; else what the largest class that is taken says against it.
-pub(super) fn scan(bytes: &[u8], settings: &Settings) -> Result<Class, Refusal> {
+/// What is known of an upload that has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    pub(super) class: Class,
+    /// Of functions; names for the contract's types are none.
+    pub(super) imports: Vec<String>,
+}
+
+/// The class is the first whose limits the upload keeps; else this is what the last one says against it.
+pub(super) fn scan(bytes: &[u8], settings: &Settings) -> Result<Scan, Refusal> {
     let mut refusal = Refusal::NotWasm("no class of plugins is taken");
     for class in settings.classes() {
         match walk(bytes, settings.of(class)) {
-            Ok(()) => return Ok(class),
+            Ok(imports) => return Ok(Scan { class, imports }),
             Err(refused) => refusal = refused,
         }
         if !matches!(refusal, Refusal::TooLarge { .. } | Refusal::Structure { .. }) {
@@ -37,7 +45,7 @@ pub(super) fn scan(bytes: &[u8], settings: &Settings) -> Result<Class, Refusal> 
     Err(refusal)
 }
 
-fn walk(bytes: &[u8], limits: &ClassLimits) -> Result<(), Refusal> {
+fn walk(bytes: &[u8], limits: &ClassLimits) -> Result<Vec<String>, Refusal> {
     let limit = limits.upload.bytes;
     if bytes.len() > limit {
         return Err(Refusal::TooLarge {
@@ -59,7 +67,10 @@ fn walk(bytes: &[u8], limits: &ClassLimits) -> Result<(), Refusal> {
     if form == Form::CoreModule && !walk.seen.metadata {
         return Err(Refusal::NoMetadata);
     }
-    Ok(())
+    let mut imports = walk.seen.imports;
+    imports.sort_unstable();
+    imports.dedup();
+    Ok(imports)
 }
 
 fn form(bytes: &[u8]) -> Result<Form, Refusal> {
@@ -95,6 +106,7 @@ struct Walk<'a> {
 #[derive(Default)]
 struct Seen {
     metadata: bool,
+    imports: Vec<String>,
     components: usize,
     core_modules: usize,
     core_instances: usize,
@@ -153,7 +165,7 @@ impl Walk<'_> {
                 }
                 section
                     .into_iter()
-                    .try_for_each(|import| component_import(&import.map_err(malformed)?))
+                    .try_for_each(|import| self.component_import(&import.map_err(malformed)?))
             }
             Payload::FunctionSection(section) => {
                 self.seen.functions += section.count() as usize;
@@ -225,15 +237,15 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn core_imports(&self, section: wasmparser::ImportSectionReader<'_>) -> Result<(), Refusal> {
+    fn core_imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<(), Refusal> {
         self.items("imports", &section)?;
         // Inside a component, the core modules import from each other.
         if self.form == Form::CoreModule {
             for imports in section {
                 match imports.map_err(malformed)? {
-                    wasmparser::Imports::Single(_, import) => allowed(import.module)?,
+                    wasmparser::Imports::Single(_, import) => self.allow(import.module)?,
                     wasmparser::Imports::Compact1 { module, .. } | wasmparser::Imports::Compact2 { module, .. } => {
-                        allowed(module)?;
+                        self.allow(module)?;
                     }
                 }
             }
@@ -311,20 +323,21 @@ impl Walk<'_> {
         self.seen.loops += loops;
         within("loops of all functions", self.seen.loops, self.upload.loops)
     }
-}
-
-pub(super) fn component_import(import: &ComponentImport<'_>) -> Result<(), Refusal> {
-    match import.ty {
-        // A name for one of the contract's types.
-        ComponentTypeRef::Type(TypeBounds::Eq(_)) => Ok(()),
-        _ => allowed(import.name.name),
+    fn component_import(&mut self, import: &ComponentImport<'_>) -> Result<(), Refusal> {
+        match import.ty {
+            // A name for one of the contract's types.
+            ComponentTypeRef::Type(TypeBounds::Eq(_)) => Ok(()),
+            _ => self.allow(import.name.name),
+        }
     }
-}
 
-fn allowed(import: &str) -> Result<(), Refusal> {
-    if v1::IMPORTS.contains(&import) {
+    fn allow(&mut self, import: &str) -> Result<(), Refusal> {
+        if !v1::IMPORTS.contains(&import) {
+            return Err(Refusal::Import(super::text::line(import, 128)));
+        }
+        if import != v1::TYPES {
+            self.seen.imports.push(import.to_owned());
+        }
         Ok(())
-    } else {
-        Err(Refusal::Import(super::text::line(import, 128)))
     }
 }

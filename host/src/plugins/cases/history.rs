@@ -1,0 +1,92 @@
+//! Facts of a case's past, by the very queries that a claim uses.
+
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::{Case, store};
+use crate::clock::Clock;
+use crate::contract::{Context, Fact, Query};
+use crate::db::{Db, DbError};
+use crate::facts::{self, Asker, FactError, Period, Plan, Zone};
+
+/// A database of its own, gone when this is dropped. Every case gets a user of its own in it.
+pub struct History {
+    db: Db,
+    clock: Clock,
+    _directory: TempDir,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error("cannot make a directory for the case's history: {0}")]
+    Directory(#[from] std::io::Error),
+    #[error("cannot make the tables of the case's history: {0}")]
+    Migrate(String),
+    #[error("the case's history cannot be written: {0}")]
+    Db(#[from] DbError),
+    #[error("the case's facts cannot be told: {0}")]
+    Facts(#[from] FactError),
+}
+
+impl History {
+    pub async fn open(clock: Clock) -> Result<Self, HistoryError> {
+        let directory = tempfile::tempdir()?;
+        let db = Db::connect(&format!("sqlite:{}", directory.path().join("cases.db").display()), 1).await?;
+        db.migrate()
+            .await
+            .map_err(|error| HistoryError::Migrate(error.to_string()))?;
+        Ok(Self {
+            db,
+            clock,
+            _directory: directory,
+        })
+    }
+
+    /// What a claim in this context would have been told.
+    pub(super) async fn facts(
+        &self,
+        case: &Case,
+        context: &Context,
+        zone: &Zone,
+        plan: &Plan,
+    ) -> Result<Vec<Fact>, HistoryError> {
+        let user_id = self.clock.new_id();
+        self.write(user_id, case, context).await?;
+        let asker = Asker {
+            user_id,
+            event_id: Uuid::nil(),
+            event_starts: context.event.starts,
+            zone,
+            period: Period::Once,
+            now: context.now,
+        };
+        let mut facts = facts::gather(&self.db, &asker, plan).await?.facts;
+        // Grants are of an event, and there is none here.
+        for (fact, query) in facts.iter_mut().zip(plan.queries()) {
+            if *query == Query::Grants {
+                *fact = Fact::Integer(case.grants.into());
+            }
+        }
+        Ok(facts)
+    }
+
+    async fn write(&self, user_id: Uuid, case: &Case, context: &Context) -> Result<(), DbError> {
+        let registered = context.user.registered;
+        let mut tx = self.db.begin().await?;
+        store::add_user(&mut tx, user_id, None, registered).await?;
+        for (name, value) in case.attributes.0.clone() {
+            store::add_attribute(&mut tx, self.clock.new_id(), user_id, name, value, registered).await?;
+        }
+        for activity in case.activities.clone() {
+            store::add_activity(&mut tx, self.clock.new_id(), user_id, activity).await?;
+        }
+        for activities in case.invitees.clone() {
+            let invitee = self.clock.new_id();
+            store::add_user(&mut tx, invitee, Some(user_id), registered).await?;
+            for activity in activities {
+                store::add_activity(&mut tx, self.clock.new_id(), invitee, activity).await?;
+            }
+        }
+        tx.commit().await
+    }
+}
