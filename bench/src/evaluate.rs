@@ -51,9 +51,7 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn compare(bytes: Vec<u8>, params: &str) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(&Settings::default(), std::env::current_exe()?, None)?;
     let admitted = sandbox.admit(bytes).await?;
-    let plugin = sandbox
-        .loaded(admitted.digest)
-        .context("an admitted plugin is loaded")?;
+    let plugin = admitted.plugin;
     let binding = sandbox
         .bind(&plugin, params)
         .await

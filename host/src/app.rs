@@ -129,7 +129,7 @@ impl App {
             users.clone(),
             activities.clone(),
         )?;
-        let plugins = PluginService::new(db.clone(), clock.clone(), sandbox.clone());
+        let plugins = PluginService::new(&config.plugins, db.clone(), clock.clone(), sandbox.clone());
         let simulator = Simulator::new(db.clone(), clock.clone(), plugins.clone());
         let rewards = RewardService::new(db.clone(), clock.clone());
         let events = EventService::new(db.clone(), clock.clone(), plugins.clone(), rewards.clone());

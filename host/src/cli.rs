@@ -8,6 +8,7 @@
     reason = "a command line talks to its caller"
 )]
 
+mod client;
 mod demo;
 pub mod keys;
 mod openapi;
@@ -73,7 +74,7 @@ enum Command {
     /// Manage signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Write, build and try plugins
+    /// Write, sign and share rules
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
     /// Verify a receipt and run its decision again, without a server
@@ -158,7 +159,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
                 println!("{}", path.display());
             }
         }
-        Command::Plugin(command) => plugin::run(command)?,
+        Command::Plugin(command) => return runtime.block_on(plugin::run(command)),
         Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
         Command::Openapi => println!("{}", runtime.block_on(openapi::document())?),
         Command::Healthcheck { address } => {

@@ -78,6 +78,30 @@ pub struct Plugins {
     pub bundled_directory: Option<PathBuf>,
     #[serde(deserialize_with = "empty_is_none")]
     pub code_cache_directory: Option<PathBuf>,
+    pub signatures: Signatures,
+    pub quarantine: Quarantine,
+    pub uploads: crate::plugins::UploadQuota,
+}
+
+/// What becomes of uploads without a signature by a trusted key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signatures {
+    Off,
+    Warn,
+    Enforce,
+}
+
+/// When a plugin version is stopped by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quarantine {
+    #[serde(rename = "window_seconds", deserialize_with = "seconds")]
+    pub window: Duration,
+    /// 0: never.
+    pub failures: u32,
+    pub percent: u32,
+    pub users: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -128,7 +152,7 @@ impl Config {
     /// Says which setting makes no sense, if one does: a zero that would let everyone wait for ever, a number that
     /// overflows where it is used. The sandbox checks its own.
     fn check(&self) -> Result<(), String> {
-        let auth = &self.auth;
+        let (auth, quarantine, uploads) = (&self.auth, &self.plugins.quarantine, &self.plugins.uploads);
         let in_range = [
             ("http.timeout_seconds", self.http.timeout.as_secs(), 1, HOUR),
             ("http.shutdown_seconds", self.http.shutdown.as_secs(), 0, HOUR),
@@ -144,6 +168,18 @@ impl Config {
             ("auth.password_concurrency", auth.password_concurrency as u64, 1, 1_024),
             ("auth.password_queue", auth.password_queue as u64, 0, 1_000_000),
             ("auth.session_cache_seconds", auth.session_cache.as_secs(), 0, HOUR),
+            (
+                "plugins.quarantine.window_seconds",
+                quarantine.window.as_secs(),
+                1,
+                24 * HOUR,
+            ),
+            ("plugins.quarantine.failures", quarantine.failures.into(), 0, 1_000_000),
+            ("plugins.quarantine.percent", quarantine.percent.into(), 1, 100),
+            ("plugins.quarantine.users", quarantine.users as u64, 1, 1_000),
+            ("plugins.uploads.seconds_per_hour", uploads.seconds_per_hour, 1, HOUR),
+            ("plugins.uploads.versions", uploads.versions, 0, 1_000_000_000),
+            ("plugins.uploads.bytes", uploads.bytes, 0, 1 << 50),
             ("claims.idempotency_seconds", self.claims.idempotency.as_secs(), 1, YEAR),
         ];
         for (name, value, least, most) in in_range {
@@ -253,6 +289,9 @@ mod tests {
             ("auth.password_queue", "9223372036854775807", "0 and 1000000"),
             ("auth.session_cache_seconds", "9223372036854775807", "0 and 3600"),
             ("claims.idempotency_seconds", "9223372036854775807", "1 and 31536000"),
+            ("plugins.quarantine.window_seconds", "0", "1 and 86400"),
+            ("plugins.quarantine.percent", "101", "1 and 100"),
+            ("plugins.quarantine.users", "0", "1 and 1000"),
         ] {
             let error = Config::load(None, None, &[(key, value.to_owned())]).unwrap_err();
             assert_eq!(error.to_string(), format!("{key} = {value}: must be between {range}"));
@@ -263,6 +302,8 @@ mod tests {
             ("auth.session_cache_seconds", "0"),
             ("auth.password_queue", "0"),
             ("database.max_connections", "1"),
+            ("plugins.quarantine.failures", "0"),
+            ("plugins.signatures", "enforce"),
         ] {
             assert!(Config::load(None, None, &[(key, value.to_owned())]).is_ok(), "{key}");
         }

@@ -4,12 +4,24 @@
 //! word; this feature stores it.
 
 pub mod cases;
+mod gate;
+mod lifecycle;
 mod params;
+mod quarantine;
+mod quota;
 mod routes;
 mod service;
+mod signature;
+mod signatures;
 mod simulate;
 mod store;
+mod usage;
 
+pub use gate::GateRefusal;
+pub use lifecycle::{Action, HistoryEntry, PluginState, Standing};
+pub use quota::UploadQuota;
 pub use routes::{CODES, field_errors, router};
-pub use service::{Bound, PluginError, PluginService, PluginState, PluginVersion, Uploaded};
+pub use service::{Bound, PluginError, PluginService, PluginVersion, Uploaded};
+pub use signature::trusted_comment;
+pub use signatures::{PluginKey, SignatureError, SignatureState, Signer, VersionSignature};
 pub use simulate::{Simulation, SimulationRequest, Simulator};

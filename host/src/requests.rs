@@ -12,9 +12,10 @@ mod routes;
 mod service;
 mod settle;
 mod store;
+mod usage;
 
 pub use model::{RewardRequest, Status};
-pub use receipt::{Receipt, SignedReceipt};
+pub use receipt::{EvaluationRecord, Outcome, Receipt, SignedReceipt};
 pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use routes::{CODES, router};
 pub use service::{IdempotencyKey, RequestError, RequestService};

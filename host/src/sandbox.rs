@@ -238,7 +238,9 @@ impl Sandbox {
         }
         let (plugin, code) = self.compile(digest, scan.class, &bytes).await.map_err(refused)?;
         let (inner, kept) = (Arc::clone(&self.0), plugin.clone());
-        blocking(move || inner.catalog.keep(&kept, &code)).await.map_err(refused)?;
+        blocking(move || inner.catalog.keep(&kept, &code))
+            .await
+            .map_err(refused)?;
         Ok(plugin)
     }
 

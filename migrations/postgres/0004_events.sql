@@ -70,7 +70,10 @@ CREATE TABLE event_revisions (
     event_id        UUID NOT NULL REFERENCES events (id),
     revision        BIGINT NOT NULL,
     snapshot        JSONB NOT NULL,
+    -- what the snapshot's condition runs, so that it is never deleted; NULL when the event was
+    plugin_digest   TEXT REFERENCES plugin_versions (digest),
     changed_by      UUID NOT NULL REFERENCES users (id),
     changed_at      BIGINT NOT NULL,
     PRIMARY KEY (event_id, revision)
 );
+CREATE INDEX event_revisions_plugin ON event_revisions (plugin_digest);

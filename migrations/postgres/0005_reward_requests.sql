@@ -24,7 +24,8 @@ CREATE TABLE reward_requests (
 CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (event_id, user_id, period, sequence) WHERE status = 'GRANTED';
 CREATE INDEX reward_requests_user ON reward_requests (user_id, id);
 CREATE INDEX reward_requests_event ON reward_requests (event_id, id);
-CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest);
+-- with the fuel, so that what a version costs is read from here alone
+CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest, id, fuel);
 
 CREATE TABLE grants (
     id              UUID NOT NULL PRIMARY KEY,

@@ -10,12 +10,15 @@ CREATE TABLE plugin_versions (
     abi             TEXT NOT NULL,
     class           TEXT NOT NULL CHECK (class IN ('STANDARD', 'RUNTIME')),
     size_bytes      INTEGER NOT NULL,
-    state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'DISABLED')),
+    state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'DISABLED', 'QUARANTINED')),
+    -- one more with every change of the state, so that each process knows which of its observations are of before
+    state_revision  INTEGER NOT NULL DEFAULT 1,
     -- NULL: bundled with the server
     uploaded_by     BLOB REFERENCES users (id),
     created_at      INTEGER NOT NULL,
     UNIQUE (name, version)
 ) STRICT;
+CREATE INDEX plugin_versions_uploaded_by ON plugin_versions (uploaded_by);
 
 CREATE TABLE plugin_modules (
     digest          TEXT NOT NULL PRIMARY KEY REFERENCES plugin_versions (digest) ON DELETE CASCADE,

@@ -70,7 +70,10 @@ CREATE TABLE event_revisions (
     event_id        BLOB NOT NULL REFERENCES events (id),
     revision        INTEGER NOT NULL,
     snapshot        TEXT NOT NULL,
+    -- what the snapshot's condition runs, so that it is never deleted; NULL when the event was
+    plugin_digest   TEXT REFERENCES plugin_versions (digest),
     changed_by      BLOB NOT NULL REFERENCES users (id),
     changed_at      INTEGER NOT NULL,
     PRIMARY KEY (event_id, revision)
 ) STRICT;
+CREATE INDEX event_revisions_plugin ON event_revisions (plugin_digest);

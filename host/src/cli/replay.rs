@@ -69,6 +69,16 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if keys.is_none() {
         println!("           (the receipt's own key; pass --keys to know that it is the server's)");
     }
+    if let Some(record) = &receipt.evaluation {
+        let plugin = &record.plugin;
+        println!("plugin     {} {} {}", plugin.name, plugin.version, plugin.digest);
+        if let Some(signer) = &plugin.signer {
+            println!(
+                "signer     {}, key {} (as the server attests)",
+                signer.name, signer.key_id
+            );
+        }
+    }
     match seed {
         Some(Ok(())) => println!("seed       good, it is the one that the event's secret gives"),
         Some(Err(fault)) => {

@@ -16,6 +16,8 @@ use crate::http::{metrics, server};
 
 /// How often expired answers to Idempotency-Keys are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
+/// How often the runs of plugins are added up in the database.
+const USAGE_EVERY: Duration = Duration::from_secs(5);
 
 /// Serves with real secrets: refuses what a demo left behind.
 pub(super) async fn production(config: &Config, migrate: bool) -> anyhow::Result<()> {
@@ -63,6 +65,8 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     ready(address);
 
     let sweeper = tokio::spawn(sweep(app.clone()));
+    let (stop_usage, usage_stopping) = tokio::sync::oneshot::channel::<()>();
+    let usage = tokio::spawn(write_usage(app.clone(), usage_stopping));
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
@@ -88,6 +92,8 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    drop(stop_usage);
+    usage.await.context("the task that counts runs ended")?;
     app.db.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -100,6 +106,21 @@ async fn sweep(app: App) {
         match app.requests.sweep().await {
             Ok(forgotten) => tracing::debug!(forgotten, "expired answers forgotten"),
             Err(error) => tracing::warn!(%error, "expired answers not forgotten"),
+        }
+    }
+}
+
+/// Until it is told to stop, and once more then.
+async fn write_usage(app: App, mut stopping: tokio::sync::oneshot::Receiver<()>) {
+    let mut timer = tokio::time::interval(USAGE_EVERY);
+    let mut last = false;
+    while !last {
+        tokio::select! {
+            _ = timer.tick() => {}
+            _ = &mut stopping => last = true,
+        }
+        if let Err(error) = app.plugins.write_usage().await {
+            tracing::warn!(%error, "runs of plugins not added up yet");
         }
     }
 }

@@ -29,6 +29,7 @@ const STEPS: &[Step] = steps![
     3 "0003_plugins",
     4 "0004_events",
     5 "0005_reward_requests",
+    6 "0006_plugin_lifecycle",
 ];
 
 impl Db {

@@ -42,10 +42,12 @@ impl EventService {
                 pointer: "/condition/plugin",
                 message: error.to_string(),
             },
-            PluginError::NoSuchVersion { .. } | PluginError::Disabled { .. } => EventError::Field {
-                pointer: "/condition/version",
-                message: error.to_string(),
-            },
+            PluginError::NoSuchVersion { .. } | PluginError::NotActive { .. } | PluginError::NotTrusted { .. } => {
+                EventError::Field {
+                    pointer: "/condition/version",
+                    message: error.to_string(),
+                }
+            }
             error => EventError::Plugin(error),
         })?;
         Ok((new, bound))

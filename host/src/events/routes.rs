@@ -63,6 +63,9 @@ struct ListParams {
     /// Only events whose condition is this plugin
     #[param(example = "login-streak")]
     plugin: Option<String>,
+    /// Only events whose condition has this version
+    #[param(example = "1.0.0")]
+    version: Option<String>,
     /// Only events whose period holds this instant
     at: Option<crate::clock::Instant>,
 }
@@ -85,6 +88,7 @@ async fn list(
         is_active: params.is_active,
         tag: params.tag,
         plugin: params.plugin,
+        version: params.version,
         at: params.at,
     };
     let events = service.list(filter, after, size).await?;

@@ -17,6 +17,7 @@ use crate::db::{Db, DbError, Json, Tx};
 use crate::facts::{UnknownZone, Zone};
 use crate::plugins::{Bound, PluginError, PluginService};
 use crate::rewards::{Reward, RewardError, RewardService};
+use crate::sandbox::Digest;
 
 /// How long a claim trusts a cached event before it looks again. The commit checks the revision in any case.
 const CACHED_FOR: Duration = Duration::from_secs(2);
@@ -227,6 +228,7 @@ impl EventService {
                 changed_by: by,
                 changed_at: now,
             },
+            None,
         )
         .await?;
         tx.commit().await?;
@@ -260,6 +262,11 @@ impl EventService {
                 changed_at: row.changed_at,
             })
             .collect())
+    }
+
+    /// How many events use a plugin version, and the newest `most` of them.
+    pub async fn using(&self, plugin: Digest, most: u32) -> Result<(i64, Vec<Uuid>), EventError> {
+        Ok(store::using(&self.db, plugin, i64::from(most)).await?)
     }
 
     /// The event for a claim: from memory when it was read a moment ago. Confirm the revision before anything commits.
@@ -299,7 +306,7 @@ impl EventService {
             changed_by: by,
             changed_at: event.updated_at,
         };
-        Ok(store::insert_revision(tx, event.id, row).await?)
+        Ok(store::insert_revision(tx, event.id, row, Some(event.condition.digest)).await?)
     }
 
     fn shown(&self, row: EventRow) -> Result<Event, EventError> {

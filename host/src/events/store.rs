@@ -165,6 +165,7 @@ pub(super) struct Filter {
     pub is_active: Option<bool>,
     pub tag: Option<String>,
     pub plugin: Option<String>,
+    pub version: Option<String>,
     /// Only events whose period holds this instant.
     pub at: Option<Instant>,
 }
@@ -176,12 +177,23 @@ pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i6
         .and("is_active = $?", filter.is_active)
         .and(TAGGED, filter.tag.map(|tag| format!("\"{tag}\"")))
         .and("plugin_name = $?", filter.plugin)
+        .and("plugin_version = $?", filter.version)
         .and("start_at <= $?", filter.at)
         .and("end_at > $?", filter.at)
         .and("id < $?", after)
         .end("ORDER BY id DESC LIMIT $?", limit)
         .fetch_all(db)
         .await
+}
+
+/// How many events use a plugin version, and the newest of them.
+pub(super) async fn using(db: &Db, plugin: Digest, limit: i64) -> Result<(i64, Vec<Uuid>)> {
+    const COUNT: &str = "SELECT COUNT(*) FROM events WHERE plugin_digest = $1 AND deleted_at IS NULL";
+    const NEWEST: &str =
+        "SELECT id FROM events WHERE plugin_digest = $1 AND deleted_at IS NULL ORDER BY id DESC LIMIT $2";
+    let (count,): (i64,) = db.query(COUNT).bind(plugin).fetch_one(db).await?;
+    let newest: Vec<(Uuid,)> = db.query(NEWEST).bind(plugin).bind(limit).fetch_all(db).await?;
+    Ok((count, newest.into_iter().map(|(id,)| id).collect()))
 }
 
 pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, revision: i64, at: Instant) -> Result<()> {
@@ -200,13 +212,20 @@ row! {
     }
 }
 
-pub(super) async fn insert_revision(tx: &mut Tx, event_id: Uuid, row: RevisionRow) -> Result<()> {
-    const SQL: &str = "INSERT INTO event_revisions (event_id, revision, snapshot, changed_by, changed_at) \
-        VALUES ($1, $2, $3, $4, $5)";
+/// `plugin`: what the snapshot's condition runs, and what from now on cannot be deleted.
+pub(super) async fn insert_revision(
+    tx: &mut Tx,
+    event_id: Uuid,
+    row: RevisionRow,
+    plugin: Option<Digest>,
+) -> Result<()> {
+    const SQL: &str = "INSERT INTO event_revisions (event_id, revision, snapshot, plugin_digest, changed_by, changed_at) \
+        VALUES ($1, $2, $3, $4, $5, $6)";
     tx.query(SQL)
         .bind(event_id)
         .bind(row.revision)
         .bind(row.snapshot)
+        .bind(plugin)
         .bind(row.changed_by)
         .bind(row.changed_at)
         .execute(tx)

@@ -125,10 +125,7 @@ pub enum Expectation {
 impl Case {
     /// Whether it tells what the user did or has, from which facts are to be taken.
     fn has_past(&self) -> bool {
-        !self.activities.is_empty()
-            || !self.invitees.is_empty()
-            || !self.attributes.0.is_empty()
-            || self.grants > 0
+        !self.activities.is_empty() || !self.invitees.is_empty() || !self.attributes.0.is_empty() || self.grants > 0
     }
 
     /// The case with the facts that it was run with, instead of the past they were taken from.

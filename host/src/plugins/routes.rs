@@ -1,16 +1,22 @@
-//! `/plugins` over HTTP.
+//! `/plugins` and, in `keys`, `/plugin-keys` over HTTP.
+
+mod keys;
 
 use axum::extract::multipart::MultipartError;
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
-use super::service::{PluginError, PluginService, PluginState, PluginVersion, Uploaded};
+use super::lifecycle::{HistoryEntry, PluginState};
+use super::service::{PluginError, PluginService, PluginVersion, Uploaded};
+use super::signatures::SignatureError;
 use super::simulate::{Simulation, SimulationError, SimulationRequest, Simulator};
 use crate::auth::Operator;
 use crate::contract::Issue;
@@ -21,19 +27,42 @@ use crate::sandbox::Refusal;
 
 const NO_SUCH_PLUGIN: Code = Code::new("no-such-plugin", 404, "There is no such plugin or version");
 const PLUGIN_REFUSED: Code = Code::new("plugin-refused", 422, "The upload is not a condition");
+const UPLOAD_BUSY: Code = Code::new("upload-busy", 429, "Another upload of yours is being looked at");
+const UPLOAD_QUOTA: Code = Code::new("upload-quota", 429, "Your uploads took their time of this hour");
+const UPLOAD_ROOM: Code = Code::new("upload-room", 409, "Your plugin versions take all their room");
 const PLUGIN_VERSION_TAKEN: Code = Code::new("plugin-version-taken", 409, "The version exists with other bytes");
 const PLUGIN_IN_USE: Code = Code::new("plugin-in-use", 409, "The version is in use");
 const PLUGIN_DISABLED: Code = Code::new("plugin-disabled", 409, "The version is disabled");
+const SIGNATURE_REQUIRED: Code = Code::new("signature-required", 422, "The upload must be signed");
+const SIGNATURE_INVALID: Code = Code::new("signature-invalid", 422, "The signature is not one of this upload");
+const SIGNATURE_UNTRUSTED: Code = Code::new(
+    "signature-untrusted",
+    422,
+    "The signature is by a key that is not trusted",
+);
+const NO_SUCH_PLUGIN_KEY: Code = Code::new("no-such-plugin-key", 404, "There is no such key");
+const PLUGIN_KEY_TAKEN: Code = Code::new("plugin-key-taken", 409, "The key is there already");
 const PLUGIN_FAILED: Code = Code::new("plugin-failed", 422, "The plugin failed");
 
 pub const CODES: &[Code] = &[
     NO_SUCH_PLUGIN,
     PLUGIN_REFUSED,
+    UPLOAD_BUSY,
+    UPLOAD_QUOTA,
+    UPLOAD_ROOM,
     PLUGIN_VERSION_TAKEN,
     PLUGIN_IN_USE,
     PLUGIN_DISABLED,
     PLUGIN_FAILED,
+    SIGNATURE_REQUIRED,
+    SIGNATURE_INVALID,
+    SIGNATURE_UNTRUSTED,
+    NO_SUCH_PLUGIN_KEY,
+    PLUGIN_KEY_TAKEN,
 ];
+
+/// The text of the `.minisig` file in base64, beside a module that is sent as it is.
+const SIGNATURE_HEADER: &str = "meed-signature";
 
 /// Room for the multipart frame around a module of the largest size.
 const FRAME_BYTES: usize = 16 << 10;
@@ -46,6 +75,8 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
         .routes(routes!(get))
         .routes(routes!(version, change, delete))
         .routes(routes!(module))
+        .routes(routes!(history))
+        .merge(keys::router())
         .with_state(service)
         .merge(OpenApiRouter::new().routes(routes!(simulate)).with_state(simulator))
 }
@@ -54,10 +85,15 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
 ///
 /// The body is a WebAssembly component of the world `meed:condition/condition@1.0.0`, or a core module with that
 /// component's metadata embedded (what `cargo build --target wasm32-unknown-unknown` makes with the SDK); or a
-/// multipart form with one file field `module`. Name and version come from the plugin itself. The same bytes again
+/// multipart form with a file field `module`. Name and version come from the plugin itself. The same bytes again
 /// answer 200 with the version that is there.
+///
+/// A minisign signature (`meed plugin sign`) comes as the form's field `signature` or, in base64, as the header
+/// `Meed-Signature`. Its trusted comment must name the plugin: `name:login-streak version:1.0.0`. The setting
+/// `plugins.signatures` says whether one is needed. With bytes that are there, it is added to their version.
 #[utoipa::path(
     post, path = "/plugins", tag = "plugins", security(("bearer" = [])),
+    params(("Meed-Signature" = Option<String>, Header, description = "The text of the .minisig file, in base64")),
     request_body(content((Binary = "application/wasm"), (UploadForm = "multipart/form-data"))),
     responses(
         (status = 201, body = PluginVersion, headers(("Location" = String))),
@@ -66,7 +102,8 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
     extensions(
         ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!([
-            "plugin-refused", "plugin-version-taken", "body-too-large", "unsupported-media-type", "invalid-body"
+            "plugin-refused", "upload-busy", "upload-quota", "upload-room", "plugin-version-taken", "body-too-large", "unsupported-media-type", "invalid-body",
+            "signature-required", "signature-invalid", "signature-untrusted"
         ])),
     ),
 )]
@@ -76,14 +113,17 @@ async fn upload(
     request: Request,
 ) -> Result<Response, Problem> {
     let limit = service.sandbox().settings().largest_upload();
-    let module = read_module(request, limit).await?;
-    Ok(match service.upload(module, Some(caller.user_id)).await? {
-        Uploaded::New(version) => {
-            let location = format!("/plugins/{}/versions/{}", version.name, version.version);
-            (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(version)).into_response()
-        }
-        Uploaded::Known(version) => axum::Json(version).into_response(),
-    })
+    let (module, signature) = read_upload(request, limit).await?;
+    let signature = signature.as_deref();
+    Ok(
+        match service.upload_signed(module, signature, Some(caller.user_id)).await? {
+            Uploaded::New(version) => {
+                let location = format!("/plugins/{}/versions/{}", version.name, version.version);
+                (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(version)).into_response()
+            }
+            Uploaded::Known(version) => axum::Json(version).into_response(),
+        },
+    )
 }
 
 /// The bytes of a module.
@@ -92,15 +132,19 @@ async fn upload(
 #[expect(dead_code, reason = "only describes the body")]
 struct Binary(Vec<u8>);
 
-/// A form with the module as its only file.
+/// A form with the module and, if it is signed, its signature.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only describes the form")]
 struct UploadForm {
     #[schema(value_type = String, format = Binary)]
     module: Vec<u8>,
+    /// The `.minisig` file
+    signature: Option<String>,
 }
 
-async fn read_module(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
+/// The module and the text of its signature.
+async fn read_upload(request: Request, limit: usize) -> Result<(Vec<u8>, Option<String>), Problem> {
+    let in_header = read_signature_header(&request)?;
     let content_type = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -112,8 +156,8 @@ async fn read_module(request: Request, limit: usize) -> Result<Vec<u8>, Problem>
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
-    let module = match essence.as_str() {
-        "application/wasm" => read_bytes(request, &()).await?.to_vec(),
+    let (module, in_form) = match essence.as_str() {
+        "application/wasm" => (read_bytes(request, &()).await?.to_vec(), None),
         "multipart/form-data" => read_form(request).await?,
         other => {
             return Err(Problem::new(
@@ -130,22 +174,40 @@ async fn read_module(request: Request, limit: usize) -> Result<Vec<u8>, Problem>
             format!("The module has {} bytes; at most {limit} are accepted.", module.len()),
         ));
     }
-    Ok(module)
+    Ok((module, in_form.or(in_header)))
 }
 
-async fn read_form(request: Request) -> Result<Vec<u8>, Problem> {
+fn read_signature_header(request: &Request) -> Result<Option<String>, Problem> {
+    let Some(value) = request.headers().get(SIGNATURE_HEADER) else {
+        return Ok(None);
+    };
+    let text = STANDARD
+        .decode(value)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    text.map(Some).ok_or_else(|| {
+        let detail = "Meed-Signature is not the text of a .minisig file in base64.";
+        Problem::new(SIGNATURE_INVALID, detail)
+    })
+}
+
+async fn read_form(request: Request) -> Result<(Vec<u8>, Option<String>), Problem> {
     let mut form = Multipart::from_request(request, &()).await.map_err(|rejection| {
         Problem::new(
             INVALID_BODY,
             format!("The form cannot be read: {}.", rejection.body_text()),
         )
     })?;
+    let (mut module, mut signature) = (None, None);
     while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
-        if field.name() == Some("module") {
-            return Ok(field.bytes().await.map_err(|error| unreadable(&error))?.to_vec());
+        match field.name() {
+            Some("module") => module = Some(field.bytes().await.map_err(|error| unreadable(&error))?.to_vec()),
+            Some("signature") => signature = Some(field.text().await.map_err(|error| unreadable(&error))?),
+            _ => {}
         }
     }
-    Err(Problem::new(INVALID_BODY, "The form has no file field named module."))
+    let module = module.ok_or_else(|| Problem::new(INVALID_BODY, "The form has no file field named module."))?;
+    Ok((module, signature))
 }
 
 fn unreadable(error: &MultipartError) -> Problem {
@@ -257,12 +319,12 @@ async fn module(
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 struct PluginChange {
-    /// While a version is DISABLED, claims on its events are FAILED and may be repeated
+    /// ACTIVE or DISABLED. While a version is not ACTIVE, claims on its events are FAILED and may be repeated
     #[garde(skip)]
     state: PluginState,
 }
 
-/// Disable or enable a version.
+/// Disable or enable a version, or release it from quarantine.
 #[utoipa::path(
     patch, path = "/plugins/{name}/versions/{version}", tag = "plugins", security(("bearer" = [])),
     params(("name" = String, Path), ("version" = String, Path)),
@@ -272,14 +334,16 @@ struct PluginChange {
 )]
 async fn change(
     State(service): State<PluginService>,
-    _: Operator,
+    Operator(caller): Operator,
     Path((name, version)): Path<(String, String)>,
     Body(change): Body<PluginChange>,
 ) -> Result<axum::Json<PluginVersion>, Problem> {
-    Ok(axum::Json(service.set_state(&name, &version, change.state).await?))
+    Ok(axum::Json(
+        service.set_state(&name, &version, change.state, caller.user_id).await?,
+    ))
 }
 
-/// Delete a version that no event and no receipt refers to.
+/// Delete a version that no event, no earlier revision of one and no receipt refers to.
 #[utoipa::path(
     delete, path = "/plugins/{name}/versions/{version}", tag = "plugins", security(("bearer" = [])),
     params(("name" = String, Path), ("version" = String, Path)),
@@ -291,11 +355,34 @@ async fn change(
 )]
 async fn delete(
     State(service): State<PluginService>,
-    _: Operator,
+    Operator(caller): Operator,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    service.delete(&name, &version).await?;
+    service.delete(&name, &version, caller.user_id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Tell what was done to a version, newest first: uploaded, signed, disabled, enabled, put into quarantine, released.
+#[utoipa::path(
+    get, path = "/plugins/{name}/versions/{version}/history", tag = "plugins", security(("bearer" = [])),
+    params(("name" = String, Path), ("version" = String, Path), PageParams),
+    responses((status = 200, body = Page<HistoryEntry>)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
+)]
+async fn history(
+    State(service): State<PluginService>,
+    _: Operator,
+    Path((name, version)): Path<(String, String)>,
+    Params(page): Params<PageParams>,
+) -> Result<axum::Json<Page<HistoryEntry>>, Problem> {
+    let (size, before) = (page.size()?, page.after()?);
+    let entries = service.history(&name, &version, before, size).await?;
+    Ok(axum::Json(Page::new(
+        entries,
+        size,
+        |entry| entry.number,
+        |entry| entry,
+    )))
 }
 
 /// Run a version without any effect.
@@ -340,9 +427,22 @@ impl From<PluginError> for Problem {
             PluginError::Refused(Refusal::TooLarge { .. }) => Self::new(BODY_TOO_LARGE, detail),
             PluginError::Refused(refusal) if refusal.is_temporary() => Self::new(UNAVAILABLE, detail).retry_after(5),
             PluginError::Refused(refusal) => Self::new(PLUGIN_REFUSED, detail).with("refusal", refusal.code()),
+            PluginError::Gate(refusal) => Self::new(PLUGIN_REFUSED, detail).with("refusal", refusal.code()),
+            PluginError::UploadBusy => Self::new(UPLOAD_BUSY, detail).retry_after(1),
+            PluginError::UploadTime { retry_after, .. } => Self::new(UPLOAD_QUOTA, detail).retry_after(retry_after),
+            PluginError::UploadRoom { .. } => Self::new(UPLOAD_ROOM, detail),
             PluginError::VersionTaken { digest, .. } => Self::new(PLUGIN_VERSION_TAKEN, detail).with("digest", digest),
             PluginError::InUse { .. } => Self::new(PLUGIN_IN_USE, detail),
-            PluginError::Disabled { .. } => Self::new(PLUGIN_DISABLED, detail),
+            PluginError::NotActive { .. } => Self::new(PLUGIN_DISABLED, detail),
+            PluginError::NotByHand => Self::field("/state", detail),
+            PluginError::NotTrusted { .. } | PluginError::Signature(SignatureError::Untrusted(_)) => {
+                Self::new(SIGNATURE_UNTRUSTED, detail)
+            }
+            PluginError::Signature(SignatureError::Required) => Self::new(SIGNATURE_REQUIRED, detail),
+            PluginError::Signature(SignatureError::Invalid(_)) => Self::new(SIGNATURE_INVALID, detail),
+            PluginError::PublicKey(fault) => Self::field("/publicKey", fault),
+            PluginError::KeyTaken(_) => Self::new(PLUGIN_KEY_TAKEN, detail),
+            PluginError::NoSuchKey(_) => Self::new(NO_SUCH_PLUGIN_KEY, detail),
             PluginError::Params(issues) => Self::fields(field_errors("/params", issues)),
             PluginError::BindFailed(failure) => Self::new(PLUGIN_FAILED, detail).with("failure", failure.code()),
             PluginError::Plan(_) => Self::new(PLUGIN_FAILED, detail).with("failure", "invalid-plan"),

@@ -1,54 +1,29 @@
 //! The rules for plugins.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::gate::{self, GateRefusal};
+use super::lifecycle::{Action, PluginState, Standing};
 use super::params;
-use super::store::{self, VersionRow};
+use super::quarantine::Watch;
+use super::quota::Uploads;
+use super::signatures::{SignatureError, VersionSignature};
+use super::store::{self, NewVersion, VersionRow};
+use super::usage::Unwritten;
 use crate::clock::{Clock, Instant};
+use crate::config::{Plugins, Signatures};
 use crate::contract::Issue;
-use crate::db::{Db, DbError, Json, text_column};
+use crate::db::{Db, DbError, Json};
 use crate::facts::{InvalidPlan, Plan};
 use crate::sandbox::{Class, Digest, Failure, LoadError, Plugin, Refusal, Sandbox};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum PluginState {
-    Active,
-    /// Claims on its events fail, and may be repeated once it is active again.
-    Disabled,
-}
-
-text_column!(PluginState);
-
-impl fmt::Display for PluginState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active => "ACTIVE",
-            Self::Disabled => "DISABLED",
-        })
-    }
-}
-
-impl FromStr for PluginState {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "ACTIVE" => Ok(Self::Active),
-            "DISABLED" => Ok(Self::Disabled),
-            _ => Err(format!("{text:?} is not a plugin state")),
-        }
-    }
-}
 
 /// One immutable upload.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -73,16 +48,25 @@ pub struct PluginVersion {
     pub class: Class,
     pub size_bytes: i64,
     pub state: PluginState,
+    pub signature: VersionSignature,
     /// null: bundled with the server
     pub uploaded_by: Option<Uuid>,
     pub created_at: Instant,
+    /// How often it ran for a claim, up to a few seconds ago
+    pub runs: i64,
+    /// How often it gave no decision by its own fault
+    pub failures: i64,
+    pub last_run_at: Option<Instant>,
     #[serde(skip)]
     pub(super) id: Uuid,
+    #[serde(skip)]
+    pub(super) state_revision: i64,
 }
 
 impl From<VersionRow> for PluginVersion {
     fn from(row: VersionRow) -> Self {
         Self {
+            signature: VersionSignature::of(&row),
             name: row.name,
             version: row.version,
             digest: row.digest,
@@ -95,7 +79,11 @@ impl From<VersionRow> for PluginVersion {
             state: row.state,
             uploaded_by: row.uploaded_by,
             created_at: row.created_at,
+            runs: row.runs,
+            failures: row.failures,
+            last_run_at: row.last_run_at,
             id: row.id,
+            state_revision: row.state_revision,
         }
     }
 }
@@ -124,16 +112,48 @@ pub enum PluginError {
     NoSuchVersion { name: String, version: String },
     #[error("Not a condition: {0}.")]
     Refused(Refusal),
+    #[error("Not a condition to rely on: {0}.")]
+    Gate(GateRefusal),
+    #[error("Another upload of yours is being looked at; wait for its answer.")]
+    UploadBusy,
+    #[error(
+        "Your uploads took {limit} s of this hour; that is all one operator may take (plugins.uploads.seconds_per_hour)."
+    )]
+    UploadTime { limit: u64, retry_after: u32 },
+    #[error(
+        "You have {versions} versions with {bytes} bytes here, and this is what one operator may have \
+         (plugins.uploads); delete some that nothing refers to."
+    )]
+    UploadRoom { versions: i64, bytes: i64 },
     #[error("{name} {version} exists already with other bytes ({digest}); a version never changes: raise the version.")]
     VersionTaken {
         name: String,
         version: String,
         digest: Digest,
     },
-    #[error("{name} {version} is used by an event or by the receipt of a reward request; disable it instead.")]
+    #[error(
+        "{name} {version} is used by an event, by an earlier revision of one or by the receipt of a reward request; \
+         disable it instead."
+    )]
     InUse { name: String, version: String },
-    #[error("{name} {version} is disabled; enable it or choose another version.")]
-    Disabled { name: String, version: String },
+    #[error("{name} {version} is {state}; make it ACTIVE or choose another version.")]
+    NotActive {
+        name: String,
+        version: String,
+        state: PluginState,
+    },
+    #[error("{name} {version} is not signed by a trusted key (plugins.signatures = enforce); choose one that is.")]
+    NotTrusted { name: String, version: String },
+    #[error("must be ACTIVE or DISABLED: only the server itself puts a version into quarantine")]
+    NotByHand,
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    #[error("{0}")]
+    PublicKey(String),
+    #[error("There is a key {0} already; a key that was revoked stays so: make a new one.")]
+    KeyTaken(String),
+    #[error("There is no key {0:?}.")]
+    NoSuchKey(String),
     #[error("The params do not fit the plugin.")]
     Params(Vec<Issue>),
     #[error("The plugin failed in bind: {0}.")]
@@ -152,42 +172,75 @@ pub enum PluginError {
     Db(#[from] DbError),
 }
 
+/// Wired by `app`; cheap to clone.
 #[derive(Clone)]
 pub struct PluginService {
-    db: Db,
-    clock: Clock,
+    pub(super) db: Db,
+    pub(super) clock: Clock,
     sandbox: Sandbox,
-    /// Whether claims may run a version, read a moment ago.
-    states: Cache<Digest, PluginState>,
+    pub(super) signatures: Signatures,
+    /// What claims need to know of a version, read a moment ago.
+    pub(super) standings: Cache<Digest, Arc<Standing>>,
+    pub(super) watch: Arc<Watch>,
+    uploads: Uploads,
+    pub(super) unwritten: Arc<Unwritten>,
 }
 
-/// How long a claim trusts the state of a version that it read.
-const STATE_CACHED_FOR: Duration = Duration::from_secs(2);
-const CACHED_STATES: u64 = 10_000;
+/// How long a claim trusts what it read of a version.
+const CACHED_FOR: Duration = Duration::from_secs(2);
+const CACHED_VERSIONS: u64 = 10_000;
 
 impl PluginService {
-    pub fn new(db: Db, clock: Clock, sandbox: Sandbox) -> Self {
-        let states = Cache::builder()
-            .max_capacity(CACHED_STATES)
-            .time_to_live(STATE_CACHED_FOR)
+    pub fn new(settings: &Plugins, db: Db, clock: Clock, sandbox: Sandbox) -> Self {
+        let standings = Cache::builder()
+            .max_capacity(CACHED_VERSIONS)
+            .time_to_live(CACHED_FOR)
             .build();
         Self {
             db,
             clock,
             sandbox,
-            states,
+            signatures: settings.signatures,
+            standings,
+            uploads: Uploads::new(settings.uploads.clone()),
+            watch: Arc::new(Watch::new(settings.quarantine.clone())),
+            unwritten: Arc::default(),
         }
     }
 
-    /// Takes in a plugin, or says precisely why not. `by` is absent for plugins that come with the server.
+    /// Takes in a plugin without a signature, or says precisely why not.
     pub async fn upload(&self, module: Vec<u8>, by: Option<Uuid>) -> Result<Uploaded, PluginError> {
+        self.upload_signed(module, None, by).await
+    }
+
+    /// Takes in a plugin, or says precisely why not. `signature` is the text of a `.minisig` file. `by` is absent for
+    /// plugins that come with the server, which need no signature.
+    pub async fn upload_signed(
+        &self,
+        module: Vec<u8>,
+        signature: Option<&str>,
+        by: Option<Uuid>,
+    ) -> Result<Uploaded, PluginError> {
         let digest = Digest::of(&module);
+        let mut checked = self.check_signature(&module, signature).await?;
         if let Some(known) = store::find_by_digest(&self.db, digest).await? {
-            return Ok(Uploaded::Known(known.into()));
+            return Ok(Uploaded::Known(self.upload_again(known.into(), checked, by).await?));
         }
+        if by.is_some() && checked.is_none() {
+            self.require_signature()?;
+        }
+        let _turn = match by {
+            Some(operator) => {
+                self.require_room(operator).await?;
+                Some(self.uploads.take_turn(operator, self.clock.now())?)
+            }
+            None => None,
+        };
         let admitted = self.sandbox.admit(module.clone()).await.map_err(PluginError::Refused)?;
-        let manifest = admitted.manifest;
-        let row = VersionRow {
+        gate::check(&self.sandbox, &admitted, &module).await?;
+        let manifest = admitted.manifest.clone();
+        checked = self.check_signed_version(checked, &manifest.name, &manifest.version)?;
+        let new = NewVersion {
             digest,
             id: self.clock.new_id(),
             name: manifest.name,
@@ -198,22 +251,29 @@ impl PluginService {
             abi: admitted.abi.to_owned(),
             class: admitted.class,
             size_bytes: i64::try_from(admitted.bytes).unwrap_or(i64::MAX),
-            state: PluginState::Active,
             uploaded_by: by,
             created_at: self.clock.now(),
         };
         let mut tx = self.db.begin().await?;
-        if store::insert(&mut tx, &row, module).await? {
+        if store::insert(&mut tx, &new, module).await? {
+            self.record(&mut tx, digest, Action::Uploaded, by, None).await?;
+            if let Some(checked) = checked {
+                self.attach(&mut tx, digest, checked, by).await?;
+            }
             tx.commit().await?;
-            tracing::info!(plugin.name = row.name, plugin.version = row.version, plugin.digest = %digest, "plugin uploaded");
-            return Ok(Uploaded::New(row.into()));
+            if let Err(error) = self.sandbox.keep(&admitted).await {
+                // The first claim will have to compile it.
+                tracing::warn!(plugin.digest = %digest, %error, "compiled code was not kept");
+            }
+            tracing::info!(plugin.name = new.name, plugin.version = new.version, plugin.digest = %digest, "plugin uploaded");
+            return Ok(Uploaded::New(self.by_digest(digest).await?));
         }
         drop(tx);
         // Somebody else was first: with the same bytes, or with this name and version.
         if let Some(known) = store::find_by_digest(&self.db, digest).await? {
-            return Ok(Uploaded::Known(known.into()));
+            return Ok(Uploaded::Known(self.upload_again(known.into(), checked, by).await?));
         }
-        let (name, version) = (row.name, row.version);
+        let (name, version) = (new.name, new.version);
         match store::find(&self.db, name.clone(), version.clone()).await? {
             Some(taken) => Err(PluginError::VersionTaken {
                 name,
@@ -222,6 +282,16 @@ impl PluginService {
             }),
             None => Err(PluginError::NoSuchVersion { name, version }),
         }
+    }
+
+    async fn require_room(&self, operator: Uuid) -> Result<(), PluginError> {
+        let (versions, bytes) = store::uploaded_by(&self.db, operator).await?;
+        let quota = self.uploads.quota();
+        let is_full = |found: i64, limit: u64| u64::try_from(found).unwrap_or_default() >= limit;
+        if is_full(versions, quota.versions) || is_full(bytes, quota.bytes) {
+            return Err(PluginError::UploadRoom { versions, bytes });
+        }
+        Ok(())
     }
 
     /// Installs every `*.wasm` of a directory that is not there yet. One that is refused, or whose version is there
@@ -292,17 +362,7 @@ impl PluginService {
             .ok_or(PluginError::ModuleMissing(digest))
     }
 
-    pub async fn set_state(&self, name: &str, version: &str, state: PluginState) -> Result<PluginVersion, PluginError> {
-        let found = self.version(name, version).await?;
-        let mut tx = self.db.begin().await?;
-        store::set_state(&mut tx, found.digest, state).await?;
-        tx.commit().await?;
-        self.states.insert(found.digest, state).await;
-        tracing::info!(plugin.digest = %found.digest, %state, "plugin state set");
-        Ok(PluginVersion { state, ..found })
-    }
-
-    pub async fn delete(&self, name: &str, version: &str) -> Result<(), PluginError> {
+    pub async fn delete(&self, name: &str, version: &str, by: Uuid) -> Result<(), PluginError> {
         let found = self.version(name, version).await?;
         let mut tx = self.db.begin().await?;
         store::delete(&mut tx, found.digest).await.map_err(|error| {
@@ -315,20 +375,28 @@ impl PluginService {
                 error.into()
             }
         })?;
+        self.record(&mut tx, found.digest, Action::Deleted, Some(by), None)
+            .await?;
         tx.commit().await?;
-        tracing::info!(plugin.digest = %found.digest, "plugin deleted");
+        tracing::info!(plugin.digest = %found.digest, user.id = %by, "plugin deleted");
         Ok(())
     }
 
-    /// Checks params against the plugin's schema and its `bind`, and keeps the plan.
+    /// Binds params to a version for an event, if events may have the version.
     pub async fn bind(&self, name: &str, version: &str, params: &Value) -> Result<Bound, PluginError> {
         let found = self.version(name, version).await?;
-        if found.state == PluginState::Disabled {
-            return Err(PluginError::Disabled {
-                name: found.name,
-                version: found.version,
-            });
+        let (name, version, state) = (found.name.clone(), found.version.clone(), found.state);
+        if state != PluginState::Active {
+            return Err(PluginError::NotActive { name, version, state });
         }
+        if !self.may_be_bound(&found) {
+            return Err(PluginError::NotTrusted { name, version });
+        }
+        self.bind_version(found, params).await
+    }
+
+    /// Checks params against the plugin's schema and its `bind`, and gives the plan.
+    pub(super) async fn bind_version(&self, found: PluginVersion, params: &Value) -> Result<Bound, PluginError> {
         let plugin = self.runnable(found.digest).await?;
         let planned = params::bind(&self.sandbox, &plugin, &found.params_schema, params).await;
         if let Err(PluginError::BindFailed(failure)) = &planned {
@@ -340,16 +408,6 @@ impl PluginService {
             plan: planned.plan,
             state: planned.state,
         })
-    }
-
-    /// Whether claims may run this version. Another process's change is seen within two seconds.
-    pub async fn is_active(&self, digest: Digest) -> Result<bool, PluginError> {
-        if let Some(state) = self.states.get(&digest).await {
-            return Ok(state == PluginState::Active);
-        }
-        let state = self.by_digest(digest).await?.state;
-        self.states.insert(digest, state).await;
-        Ok(state == PluginState::Active)
     }
 
     /// The plugin, ready to run: from memory on the claim path, else from its compiled code or its bytes.

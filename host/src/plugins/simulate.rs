@@ -8,6 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::lifecycle::PluginState;
 use super::service::{PluginError, PluginService};
 use crate::clock::{Clock, Instant};
 use crate::contract::{Context, Decision, EventInfo, Fact, Query, RewardInfo, UserInfo};
@@ -122,7 +123,13 @@ impl Simulator {
             .time_zone
             .parse()
             .map_err(|error: facts::UnknownZone| field("/timeZone", error.to_string()))?;
-        let bound = self.plugins.bind(name, version, &request.params).await?;
+        let found = self.plugins.version(name, version).await?;
+        // One in quarantine may be simulated: that is how its fault is found.
+        if found.state == PluginState::Disabled {
+            let (name, version, state) = (found.name, found.version, found.state);
+            return Err(PluginError::NotActive { name, version, state }.into());
+        }
+        let bound = self.plugins.bind_version(found, &request.params).await?;
         let now = request.as_of.unwrap_or_else(|| self.clock.now());
         let starts = request.start_date.unwrap_or_else(|| now.minus(MONTH));
         let ends = request.end_date.unwrap_or_else(|| now.plus(MONTH));

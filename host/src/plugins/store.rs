@@ -1,10 +1,15 @@
-//! `plugin_versions` and `plugin_modules`.
+//! `plugin_versions` and `plugin_modules`; what else is known of a version has a file of its own.
+
+pub(super) mod history;
+pub(super) mod keys;
+pub(super) mod signatures;
+pub(super) mod usage;
 
 use uuid::Uuid;
 
-use super::service::PluginState;
+use super::lifecycle::PluginState;
 use crate::clock::Instant;
-use crate::db::{Db, Json, Result, Run, Tx, row, text_column};
+use crate::db::{Db, Engine, Json, Result, Run, Tx, row, text_column};
 use crate::sandbox::{Class, Digest};
 
 text_column!(Digest);
@@ -24,23 +29,53 @@ row! {
         pub class: Class,
         pub size_bytes: i64,
         pub state: PluginState,
+        pub state_revision: i64,
         pub uploaded_by: Option<Uuid>,
         pub created_at: Instant,
+        pub runs: i64,
+        pub failures: i64,
+        pub last_run_at: Option<Instant>,
+        pub key_id: Option<String>,
+        pub verified: Option<bool>,
+        pub signer: Option<String>,
+        pub revoked_at: Option<Instant>,
     }
+}
+
+/// A version as it begins: active, unsigned, never run.
+#[derive(Clone, Debug)]
+pub(super) struct NewVersion {
+    pub digest: Digest,
+    pub id: Uuid,
+    pub name: String,
+    pub version: String,
+    pub title: String,
+    pub description: String,
+    pub params_schema: Json<serde_json::Value>,
+    pub abi: String,
+    pub class: Class,
+    pub size_bytes: i64,
+    pub uploaded_by: Option<Uuid>,
+    pub created_at: Instant,
 }
 
 macro_rules! select_versions {
     ($tail:literal) => {
         concat!(
-            "SELECT digest, id, name, version, title, description, params_schema, abi, class, size_bytes, state, uploaded_by, \
-             created_at FROM plugin_versions ",
+            "SELECT v.digest, v.id, v.name, v.version, v.title, v.description, v.params_schema, v.abi, v.class, \
+             v.size_bytes, v.state, v.state_revision, v.uploaded_by, v.created_at, COALESCE(u.runs, 0) AS runs, \
+             COALESCE(u.failures, 0) AS failures, u.last_run_at, s.key_id, s.verified, k.name AS signer, k.revoked_at \
+             FROM plugin_versions v \
+             LEFT JOIN plugin_usage u ON u.digest = v.digest \
+             LEFT JOIN plugin_signatures s ON s.digest = v.digest \
+             LEFT JOIN plugin_keys k ON s.verified AND k.key_id = s.key_id ",
             $tail
         )
     };
 }
 
 /// `false` when a version with this digest, or with this name and version, is there already.
-pub(super) async fn insert(tx: &mut Tx, row: &VersionRow, module: Vec<u8>) -> Result<bool> {
+pub(super) async fn insert(tx: &mut Tx, row: &NewVersion, module: Vec<u8>) -> Result<bool> {
     const VERSION: &str = "INSERT INTO plugin_versions \
         (digest, id, name, version, title, description, params_schema, abi, class, size_bytes, state, uploaded_by, created_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING";
@@ -57,7 +92,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &VersionRow, module: Vec<u8>) -> Re
         .bind(row.abi.clone())
         .bind(row.class)
         .bind(row.size_bytes)
-        .bind(row.state)
+        .bind(PluginState::Active)
         .bind(row.uploaded_by)
         .bind(row.created_at)
         .execute(tx)
@@ -70,18 +105,18 @@ pub(super) async fn insert(tx: &mut Tx, row: &VersionRow, module: Vec<u8>) -> Re
 }
 
 pub(super) async fn find_by_digest(on: impl Run, digest: Digest) -> Result<Option<VersionRow>> {
-    const SQL: &str = select_versions!("WHERE digest = $1");
+    const SQL: &str = select_versions!("WHERE v.digest = $1");
     on.statement(SQL).bind(digest).fetch_optional(on).await
 }
 
 pub(super) async fn find(on: impl Run, name: String, version: String) -> Result<Option<VersionRow>> {
-    const SQL: &str = select_versions!("WHERE name = $1 AND version = $2");
+    const SQL: &str = select_versions!("WHERE v.name = $1 AND v.version = $2");
     on.statement(SQL).bind(name).bind(version).fetch_optional(on).await
 }
 
 /// All versions of a name, newest upload first.
 pub(super) async fn versions(db: &Db, name: String) -> Result<Vec<VersionRow>> {
-    const SQL: &str = select_versions!("WHERE name = $1 ORDER BY id DESC");
+    const SQL: &str = select_versions!("WHERE v.name = $1 ORDER BY v.id DESC");
     db.query(SQL).bind(name).fetch_all(db).await
 }
 
@@ -93,8 +128,8 @@ pub(super) async fn list(
     limit: i64,
 ) -> Result<Vec<VersionRow>> {
     const SQL: &str = select_versions!(
-        "WHERE ($1 IS NULL OR name = $1) AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR id < $3) \
-        ORDER BY id DESC LIMIT $4"
+        "WHERE ($1 IS NULL OR v.name = $1) AND ($2 IS NULL OR v.state = $2) AND ($3 IS NULL OR v.id < $3) \
+        ORDER BY v.id DESC LIMIT $4"
     );
     db.query(SQL)
         .bind(name)
@@ -103,6 +138,18 @@ pub(super) async fn list(
         .bind(limit)
         .fetch_all(db)
         .await
+}
+
+/// How many versions a user uploaded that are stored, and their modules' bytes.
+pub(super) async fn uploaded_by(db: &Db, user: Uuid) -> Result<(i64, i64)> {
+    const SQL: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM plugin_versions \
+        WHERE uploaded_by = $1";
+    Ok(db
+        .query(SQL)
+        .bind(user)
+        .fetch_optional::<(i64, i64)>(db)
+        .await?
+        .unwrap_or_default())
 }
 
 pub(super) async fn module(db: &Db, digest: Digest) -> Result<Option<Vec<u8>>> {
@@ -115,13 +162,32 @@ pub(super) async fn module(db: &Db, digest: Digest) -> Result<Option<Vec<u8>>> {
         .map(|(module,)| module))
 }
 
-pub(super) async fn set_state(tx: &mut Tx, digest: Digest, state: PluginState) -> Result<()> {
-    const SQL: &str = "UPDATE plugin_versions SET state = $2 WHERE digest = $1";
-    tx.query(SQL).bind(digest).bind(state).execute(tx).await?;
-    Ok(())
+/// A version's state, which nobody else changes until the transaction ends, and the state's revision.
+pub(super) async fn lock_state(tx: &mut Tx, digest: Digest) -> Result<Option<(PluginState, i64)>> {
+    const SQLITE: &str = "SELECT state, state_revision FROM plugin_versions WHERE digest = $1";
+    const POSTGRES: &str = "SELECT state, state_revision FROM plugin_versions WHERE digest = $1 FOR NO KEY UPDATE";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    tx.query(sql).bind(digest).fetch_optional(tx).await
 }
 
-/// Fails with a foreign key violation while an event or a reward request refers to the version.
+/// `false` when the state was changed since the revision.
+pub(super) async fn set_state(tx: &mut Tx, digest: Digest, state: PluginState, revision: i64) -> Result<bool> {
+    const SQL: &str = "UPDATE plugin_versions SET state = $2, state_revision = $3 + 1 \
+        WHERE digest = $1 AND state_revision = $3";
+    let changed = tx
+        .query(SQL)
+        .bind(digest)
+        .bind(state)
+        .bind(revision)
+        .execute(tx)
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Fails with a foreign key violation while an event, a revision of one or a reward request refers to the version.
 pub(super) async fn delete(tx: &mut Tx, digest: Digest) -> Result<()> {
     tx.query("DELETE FROM plugin_modules WHERE digest = $1")
         .bind(digest)

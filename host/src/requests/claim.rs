@@ -12,6 +12,7 @@ use super::store;
 use crate::clock::Instant;
 use crate::events::{Offer, Purpose};
 use crate::facts::{self, Asker, FactError, Snapshot};
+use crate::plugins::PluginState;
 
 /// How often a claim starts over after it lost a race. Each loss means that another claim, or a change of the event,
 /// was committed meanwhile, so a handful is plenty.
@@ -141,20 +142,33 @@ impl RequestService {
             return Ok(verdict);
         }
         let event = &offer.event;
-        if !self.plugins.is_active(event.condition.digest).await? {
-            return Ok(Verdict::plugin_disabled());
+        let digest = event.condition.digest;
+        let standing = self.plugins.standing(digest).await?;
+        match standing.state {
+            PluginState::Active => {}
+            PluginState::Disabled => return Ok(Verdict::plugin_disabled()),
+            PluginState::Quarantined => return Ok(Verdict::plugin_quarantined()),
         }
-        let plugin = match self.plugins.runnable(event.condition.digest).await {
+        let plugin = match self.plugins.runnable(digest).await {
             Ok(plugin) => plugin,
             Err(error) => {
-                tracing::error!(plugin.digest = %event.condition.digest, %error, "plugin cannot be loaded");
+                tracing::error!(plugin.digest = %digest, %error, "plugin cannot be loaded");
                 return Ok(Verdict::condition_failed(None));
             }
         };
         let Place { period, sequence } = &case.place;
         let seed = event.secret.seed(event.id, user_id, period, *sequence, purpose);
         let context = decide::context(offer, &case.snapshot, user_id, now, seed);
-        Ok(decide::evaluate(&self.sandbox, &plugin, event, context, case.snapshot.facts.clone()).await)
+        let mut verdict = decide::evaluate(&self.sandbox, &plugin, event, context, case.snapshot.facts.clone()).await;
+        if let Some(evaluation) = &mut verdict.evaluation {
+            // Whoever looks at their progress can do so without end, so only claims count for or against the plugin.
+            if matches!(purpose, Purpose::Claim) {
+                let failure = evaluation.outcome.as_ref().err();
+                self.plugins.ran(digest, &standing, user_id, now, failure).await;
+            }
+            evaluation.signer.clone_from(&standing.signer);
+        }
+        Ok(verdict)
     }
 
     async fn already_granted(

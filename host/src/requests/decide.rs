@@ -8,6 +8,7 @@ use crate::clock::Instant;
 use crate::contract::{Award, Awards, Context, Decision, EventInfo, Fact, Progress, RewardInfo, UserInfo};
 use crate::events::{Event, Offer};
 use crate::facts::Snapshot;
+use crate::plugins::Signer;
 use crate::sandbox::{Call, Failure, Sandbox};
 
 /// The period of a claim and its place in it: what makes a grant unique.
@@ -25,6 +26,8 @@ pub(super) struct Evaluation {
     pub limits: Limits,
     pub outcome: Result<Decision, Failure>,
     pub fuel: u64,
+    /// Who signed the plugin, if a trusted key did.
+    pub signer: Option<Signer>,
 }
 
 /// The whole answer, before it is committed.
@@ -56,6 +59,14 @@ impl Verdict {
         let reason = Reason::host(
             "plugin-disabled",
             "The event's condition is switched off for now. Try again later.",
+        );
+        Self::gate(Status::Failed, reason, None)
+    }
+
+    pub(super) fn plugin_quarantined() -> Self {
+        let reason = Reason::host(
+            "plugin-quarantined",
+            "The event's condition failed too often and is stopped until an operator has looked at it. Try again later.",
         );
         Self::gate(Status::Failed, reason, None)
     }
@@ -172,6 +183,7 @@ pub(super) async fn evaluate(
         limits: Limits::from(sandbox.limits(plugin)),
         outcome: call.outcome,
         fuel: call.fuel,
+        signer: None,
     });
     match verdict {
         Some(verdict) => Verdict { evaluation, ..verdict },

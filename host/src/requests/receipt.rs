@@ -14,6 +14,7 @@ use super::model::{Reason, Status};
 use crate::clock::Instant;
 use crate::contract::{Award, Context, Decision, Fact, Progress, Query};
 use crate::keys::{Keyring, PublicKey};
+use crate::plugins::Signer;
 use crate::sandbox::{CallLimits, Digest, Failure};
 
 pub(super) const FORMAT: &str = "meed-receipt/1";
@@ -73,6 +74,9 @@ pub struct PluginRecord {
     /// sha256 of the module's bytes
     #[schema(value_type = String)]
     pub digest: Digest,
+    /// Who signed the module, as the server attests; absent when no key that it trusted then did
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<Signer>,
 }
 
 /// What `bind` and the run could use, as far as it bears on the answer

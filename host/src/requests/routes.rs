@@ -1,4 +1,5 @@
-//! Claims over HTTP: `/reward-requests`, and the two paths under `/events` that evaluate.
+//! Claims over HTTP: `/reward-requests`, the two paths under `/events` that evaluate, and the one under `/plugins` that
+//! counts claims.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -16,7 +17,8 @@ use super::model::{EventProgress, RewardRequest, Status};
 use super::receipt::SignedReceipt;
 use super::service::{IdempotencyKey, RequestError, RequestService};
 use super::store::Filter;
-use crate::auth::{Auditor, Caller, Claimant, FORBIDDEN, Role};
+use super::usage::PluginUsage;
+use crate::auth::{Auditor, Caller, Claimant, FORBIDDEN, Operator, Role};
 use crate::clock::Instant;
 use crate::http::problem::{INVALID_PARAMETER, UNAVAILABLE};
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
@@ -43,6 +45,7 @@ pub fn router(service: RequestService) -> OpenApiRouter {
         .routes(routes!(get))
         .routes(routes!(receipt))
         .routes(routes!(progress))
+        .routes(routes!(plugin_usage))
         .with_state(service)
 }
 
@@ -303,6 +306,21 @@ async fn progress(
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<EventProgress>, Problem> {
     Ok(axum::Json(service.progress(caller.user_id, id).await?))
+}
+
+/// Tell which events use a plugin version, and what its evaluations cost.
+#[utoipa::path(
+    get, path = "/plugins/{name}/versions/{version}/usage", tag = "plugins", security(("bearer" = [])),
+    params(("name" = String, Path), ("version" = String, Path)),
+    responses((status = 200, body = PluginUsage)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
+)]
+async fn plugin_usage(
+    State(service): State<RequestService>,
+    _: Operator,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<axum::Json<PluginUsage>, Problem> {
+    Ok(axum::Json(service.plugin_usage(&name, &version).await?))
 }
 
 impl From<RequestError> for Problem {

@@ -200,6 +200,7 @@ impl RequestService {
                 name: event.condition.plugin.clone(),
                 version: event.condition.version.clone(),
                 digest: event.condition.digest,
+                signer: evaluation.signer.clone(),
             },
             engine: self.sandbox.fingerprint().to_owned(),
             limits: evaluation.limits,

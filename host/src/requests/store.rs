@@ -258,3 +258,11 @@ pub(super) async fn receipt(db: &Db, id: Uuid) -> Result<Option<ReceiptRow>> {
     const SQL: &str = "SELECT user_id, receipt, receipt_key_id, receipt_signature FROM reward_requests WHERE id = $1";
     db.query(SQL).bind(id).fetch_optional(db).await
 }
+
+/// The fuel of a version's newest evaluations.
+pub(super) async fn newest_fuel(db: &Db, plugin: Digest, limit: i64) -> Result<Vec<i64>> {
+    const SQL: &str = "SELECT fuel FROM reward_requests WHERE plugin_digest = $1 AND fuel IS NOT NULL \
+        ORDER BY id DESC LIMIT $2";
+    let rows: Vec<(i64,)> = db.query(SQL).bind(plugin).bind(limit).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(fuel,)| fuel).collect())
+}

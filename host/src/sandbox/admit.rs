@@ -33,7 +33,9 @@ pub enum Refusal {
     Describe(Failure),
     #[error("the plugin's manifest is not valid: {0}")]
     Manifest(String),
-    #[error("the plugin describes itself differently the second time, or with other fuel; describe must always do the same")]
+    #[error(
+        "the plugin describes itself differently the second time, or with other fuel; describe must always do the same"
+    )]
     DescribesDifferently,
     /// Not the upload's fault.
     #[error("the sandbox cannot look at the upload now: {0}")]

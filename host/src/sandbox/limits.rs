@@ -257,7 +257,7 @@ impl ClassLimits {
                 branch_targets: 16_384,
                 locals: 1_000_000,
                 loops: 200_000,
-                data_segments: 16_384,
+                data_segments: 65_536,
                 section_items: 100_000,
                 custom_bytes: 4 * MIB,
             },

@@ -1,5 +1,7 @@
 //! The executable, as people start it: the demo and its printed walk, the way to production, replay far from a server.
 
+mod plugin;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

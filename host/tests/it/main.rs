@@ -19,6 +19,7 @@ mod events;
 mod facts;
 mod house;
 mod openapi;
+mod plugin_keys;
 mod plugins;
 mod receipts;
 mod reward_requests;

@@ -1,6 +1,9 @@
 //! `/plugins`
 
+mod lifecycle;
+pub(crate) mod signatures;
 mod simulate;
+mod usage;
 
 use meed_host::auth::Role;
 use meed_host::sandbox::Digest;
@@ -36,9 +39,8 @@ async fn upload_form(app: &TestApp, fields: &[(&str, &[u8])]) -> Reply {
     call.bytes("multipart/form-data; boundary=frame", form).send().await
 }
 
-async fn set_state(app: &TestApp, path: &str, body: Value) -> Reply {
-    let token = app.operator().await;
-    app.patch(path).bearer(&token).json(&body).send().await
+async fn set_state(app: &TestApp, path: &str, body: Value, token: &str) -> Reply {
+    app.patch(path).bearer(token).json(&body).send().await
 }
 
 on_both_engines! {
@@ -211,19 +213,20 @@ on_both_engines! {
         let path = "/plugins/first-come/versions/9.9.9";
         app.get(&format!("{path}/module")).bearer(&token).send().await.expect_problem(404, "no-such-plugin");
         app.delete(path).bearer(&token).send().await.expect_problem(404, "no-such-plugin");
-        set_state(&app, path, json!({"state": "DISABLED"})).await.expect_problem(404, "no-such-plugin");
+        set_state(&app, path, json!({"state": "DISABLED"}), &token).await.expect_problem(404, "no-such-plugin");
         let simulate = app.post(&format!("{path}/simulate")).bearer(&token).json(&simulation).send().await;
         simulate.expect_problem(404, "no-such-plugin");
     }
 
     async fn a_version_is_disabled_and_enabled(app: TestApp) {
         let path = path_of(&app.upload(bundled("login-streak")).await.expect(201));
+        let token = app.operator().await;
         for state in ["DISABLED", "DISABLED", "ACTIVE"] {
-            set_state(&app, &path, json!({"state": state})).await.expect(200);
+            set_state(&app, &path, json!({"state": state}), &token).await.expect(200);
             assert_eq!(app.read(&path).await["state"], state);
         }
         for body in [json!({}), json!({"state": "active"}), json!({"state": "ACTIVE", "more": 1}), json!([])] {
-            set_state(&app, &path, body).await.expect_problem(422, "invalid-body");
+            set_state(&app, &path, body, &token).await.expect_problem(422, "invalid-body");
         }
     }
 

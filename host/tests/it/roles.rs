@@ -13,6 +13,7 @@ fn filled(path: &str) -> String {
     path.replace("{id}", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")
         .replace("{name}", "nobody")
         .replace("{version}", "0.0.0")
+        .replace("{keyId}", "0123456789ABCDEF")
 }
 
 on_both_engines! {

@@ -33,8 +33,7 @@ fn sandbox_with(change: impl FnOnce(&mut Settings)) -> Sandbox {
 }
 
 async fn load(sandbox: &Sandbox, condition: &Condition) -> Plugin {
-    let admitted = sandbox.admit(condition.module()).await.unwrap();
-    sandbox.loaded(admitted.digest).unwrap()
+    sandbox.admit(condition.module()).await.unwrap().plugin
 }
 
 async fn evaluate(sandbox: &Sandbox, plugin: &Plugin) -> Call<Decision> {

@@ -2,7 +2,7 @@
 
 Everything here is pure; a rule has no clock, no randomness and no network. Instants are milliseconds since the Unix
 epoch. The types of `wit_world` are made from the contract when the plugin is built; `meed plugin build` leaves a copy
-for your editor in build/bindings.
+for your editor in build/work/bindings.
 """
 
 import json

@@ -4,11 +4,13 @@ mod compile;
 mod tool;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
 use super::project::{Language, Project};
+use super::workbench::{Bench, history, read_cases};
+use crate::plugins::cases;
 use crate::sandbox::package;
 
 #[derive(Debug, clap::Args)]
@@ -16,22 +18,56 @@ pub(in crate::cli) struct Arguments {
     /// The project
     #[arg(default_value = ".", value_name = "DIR")]
     directory: PathBuf,
+    /// Leave the cases in tests/ out of the module; with them, a server tries the module on them before it takes it
+    #[arg(long)]
+    without_cases: bool,
 }
 
-/// Builds the project and says where the module is.
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<PathBuf> {
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let project = Project::open(&arguments.directory)?;
-    let build = project.build_directory();
-    fs::create_dir_all(build.join("wit")).with_context(|| format!("create {}", build.display()))?;
+    let work = project.work_directory();
+    fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
     write_identity(&project)?;
-    let component = compile::component(&project)
-        .with_context(|| format!("cannot build the {} project in {}", project.language.name(), project.directory.display()))?;
+    let component = compile::component(&project).with_context(|| {
+        let language = project.language.name();
+        format!("cannot build the {language} project in {}", project.directory.display())
+    })?;
     let plugin = package::finish(&component)?;
     let module = project.module();
-    fs::write(&module, &plugin).with_context(|| format!("write {}", module.display()))?;
-    println!("{}: {} bytes", module.display(), plugin.len());
+    write(&module, &plugin)?;
+    if !arguments.without_cases {
+        embed_cases(&project, plugin).await?;
+    }
+    println!("{}: {} bytes", module.display(), fs::metadata(&module)?.len());
     println!("Next: `meed plugin test` runs the cases in tests/ against it.");
-    Ok(module)
+    Ok(())
+}
+
+fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    fs::write(file, bytes).with_context(|| format!("write {}", file.display()))
+}
+
+/// The cases travel with the module as the facts they come down to, because a server has no history for them.
+async fn embed_cases(project: &Project, plugin: Vec<u8>) -> anyhow::Result<()> {
+    let tests = project.directory.join("tests");
+    if !tests.is_dir() {
+        return Ok(());
+    }
+    let workbench = Bench::of(project.module()).open().await?;
+    let history = history().await?;
+    let schema = &workbench.admitted.manifest.params_schema;
+    let mut told = Vec::new();
+    for (path, case) in read_cases(&tests)? {
+        let ran = cases::run(&workbench.sandbox, &workbench.admitted.plugin, schema, &case, Some(&history))
+            .await
+            .with_context(|| format!("{} cannot be run", path.display()))?;
+        if !case.faults(&ran).is_empty() {
+            println!("{} does not pass, so the module carries no cases.", path.display());
+            return Ok(());
+        }
+        told.push(case.with_facts(ran.facts));
+    }
+    write(&project.module(), &cases::embed(plugin, &told)?)
 }
 
 /// The name and the version are those of meed.toml; the code gets them as a small file of constants.

@@ -88,14 +88,14 @@ impl Project {
         })
     }
 
-    /// Everything that is made goes here.
-    pub(super) fn build_directory(&self) -> PathBuf {
-        self.directory.join("build")
+    /// What is uploaded, alone in its folder.
+    pub(super) fn module(&self) -> PathBuf {
+        self.directory.join("build").join(format!("{}.wasm", self.name))
     }
 
-    /// What is uploaded.
-    pub(super) fn module(&self) -> PathBuf {
-        self.build_directory().join(format!("{}.wasm", self.name))
+    /// What compilers leave on the way to it.
+    pub(super) fn work_directory(&self) -> PathBuf {
+        self.directory.join("build/work")
     }
 }
 

@@ -115,7 +115,9 @@ pub async fn run(
         Ok(ready) => ready,
         Err(got) => return Ok(Ran::ended_early(got)),
     };
-    let call = sandbox.evaluate(plugin, &ready.context, &ready.state, &ready.facts).await;
+    let call = sandbox
+        .evaluate(plugin, &ready.context, &ready.state, &ready.facts)
+        .await;
     Ok(Ran {
         got: match call.outcome {
             Ok(decision) => Expectation::Decision(decision),

@@ -145,6 +145,15 @@ impl TestApp {
             .expect(200)
     }
 
+    /// Serves it on a port of this machine as long as the test runs, and gives its address.
+    pub async fn listen(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let router = self.router.clone();
+        tokio::spawn(meed_host::http::server::serve(listener, router, std::future::pending()));
+        format!("http://{address}")
+    }
+
     pub fn get(&self, path: &str) -> Call {
         self.call("GET", path)
     }

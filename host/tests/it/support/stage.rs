@@ -169,6 +169,12 @@ impl TestApp {
         with(body, changes)
     }
 
+    /// The body of an event on whatever has this name and version.
+    pub async fn event_body_of(&self, name: &str, version: &str) -> Value {
+        let plugin = self.app.plugins.version(name, version).await.expect("a plugin");
+        self.event_body(&plugin, json!({}), json!({})).await
+    }
+
     pub async fn create_event(&self, body: &Value) -> Reply {
         let token = self.operator().await;
         self.post("/events").bearer(&token).json(body).send().await

@@ -64,8 +64,8 @@ const COMPONENTIZE_QJS: Tool = Tool {
 
 fn typescript(project: &Project) -> anyhow::Result<Vec<u8>> {
     let wit = write_contract(project, package::CONTRACT)?;
-    let bundle = project.build_directory().join("rule.js");
-    let component = project.build_directory().join("rule.wasm");
+    let bundle = project.work_directory().join("rule.js");
+    let component = project.work_directory().join("rule.wasm");
     ESBUILD.run(&project.directory, |esbuild| {
         esbuild
             .args(["src/rule.ts", "--bundle", "--format=esm", "--target=es2022"])
@@ -95,8 +95,8 @@ const PYTHON_BIND: &str = "bond";
 fn python(project: &Project) -> anyhow::Result<Vec<u8>> {
     let contract = package::CONTRACT.replace("export bind:", &format!("export {PYTHON_BIND}:"));
     let wit = write_contract(project, &contract)?;
-    let file = project.build_directory().join("rule.wasm");
-    let bindings = project.build_directory().join("bindings");
+    let file = project.work_directory().join("rule.wasm");
+    let bindings = project.work_directory().join("bindings");
     let for_world = |componentize: &mut std::process::Command| {
         componentize.arg("--wit-path").arg(&wit).args(["--world", "condition"]);
     };
@@ -123,7 +123,7 @@ const GO: Tool = Tool {
 };
 
 fn go(project: &Project) -> anyhow::Result<Vec<u8>> {
-    let module = project.build_directory().join("rule.wasm");
+    let module = project.work_directory().join("rule.wasm");
     GO.run(&project.directory, |go| {
         go.args(["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
             .arg(&module)
@@ -139,7 +139,7 @@ const ZIG: Tool = Tool {
 };
 
 fn c(project: &Project) -> anyhow::Result<Vec<u8>> {
-    let module = project.build_directory().join("rule.wasm");
+    let module = project.work_directory().join("rule.wasm");
     let sources = sources(&project.directory.join("src"), "c")?;
     ZIG.run(&project.directory, |zig| {
         zig.args(["cc", "-target", "wasm32-wasi", "-mexec-model=reactor", "-std=c23", "-Oz", "-Wall", "-Wextra", "-s"])
@@ -172,7 +172,7 @@ const ASC: Tool = Tool {
 };
 
 fn assemblyscript(project: &Project) -> anyhow::Result<Vec<u8>> {
-    let module = project.build_directory().join("rule.wasm");
+    let module = project.work_directory().join("rule.wasm");
     ASC.run(&project.directory, |asc| {
         asc.args(["assembly/abi.ts", "-O3s", "--noAssert", "--outFile"])
             .arg(&module)
@@ -184,7 +184,8 @@ fn assemblyscript(project: &Project) -> anyhow::Result<Vec<u8>> {
 }
 
 fn write_contract(project: &Project, text: &str) -> anyhow::Result<PathBuf> {
-    let folder = project.build_directory().join("wit");
+    let folder = project.work_directory().join("wit");
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let file = folder.join("condition.wit");
     fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
     Ok(folder)

@@ -1,0 +1,261 @@
+//! The life of a version after its upload: its state and who changed it, and the quarantine when it fails too often.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::quarantine::{Excess, Outcome};
+use super::service::{PluginError, PluginService, PluginVersion};
+use super::signatures::Signer;
+use super::store;
+use super::usage::Totals;
+use crate::clock::Instant;
+use crate::db::{Tx, text_column};
+use crate::sandbox::{Digest, Failure};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PluginState {
+    Active,
+    /// An operator stopped it: claims on its events fail, and may be repeated once it is active again.
+    Disabled,
+    /// The same, by the server: it failed too often.
+    Quarantined,
+}
+
+text_column!(PluginState);
+
+impl fmt::Display for PluginState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "ACTIVE",
+            Self::Disabled => "DISABLED",
+            Self::Quarantined => "QUARANTINED",
+        })
+    }
+}
+
+impl FromStr for PluginState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Active, Self::Disabled, Self::Quarantined]
+            .into_iter()
+            .find(|state| state.to_string() == text)
+            .ok_or_else(|| format!("{text:?} is not a plugin state"))
+    }
+}
+
+/// What was done to a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Action {
+    Uploaded,
+    /// A signature was added
+    Signed,
+    Disabled,
+    Enabled,
+    /// The server stopped it
+    Quarantined,
+    /// An operator made it active again
+    Released,
+    /// Nothing referred to it any more. The same bytes may have been uploaded again since
+    Deleted,
+}
+
+text_column!(Action);
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uploaded => "UPLOADED",
+            Self::Signed => "SIGNED",
+            Self::Disabled => "DISABLED",
+            Self::Enabled => "ENABLED",
+            Self::Quarantined => "QUARANTINED",
+            Self::Released => "RELEASED",
+            Self::Deleted => "DELETED",
+        })
+    }
+}
+
+impl FromStr for Action {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [
+            Self::Uploaded,
+            Self::Signed,
+            Self::Disabled,
+            Self::Enabled,
+            Self::Quarantined,
+            Self::Released,
+            Self::Deleted,
+        ]
+        .into_iter()
+        .find(|action| action.to_string() == text)
+        .ok_or_else(|| format!("{text:?} is not an action"))
+    }
+}
+
+/// One line of a version's history.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    pub action: Action,
+    /// null: the server itself
+    pub by: Option<Uuid>,
+    pub at: Instant,
+    #[schema(example = "20 of 24 runs within 300 s failed, of at least 5 users")]
+    pub detail: Option<String>,
+    #[serde(skip)]
+    pub(super) number: i64,
+}
+
+/// What a claim needs to know of a version, besides its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub state: PluginState,
+    /// Goes up with every change of the state.
+    pub(super) revision: i64,
+    /// Who signed it, as long as the key is trusted.
+    pub signer: Option<Signer>,
+}
+
+impl PluginService {
+    /// Whether claims may run this version, and who signed it. Another process's change is seen within two seconds.
+    pub async fn standing(&self, digest: Digest) -> Result<Arc<Standing>, PluginError> {
+        if let Some(standing) = self.standings.get(&digest).await {
+            return Ok(standing);
+        }
+        let version = self.by_digest(digest).await?;
+        let standing = Arc::new(Standing {
+            state: version.state,
+            revision: version.state_revision,
+            signer: version.signature.signer(),
+        });
+        self.standings.insert(digest, Arc::clone(&standing)).await;
+        Ok(standing)
+    }
+
+    /// Takes note of a run for a claim. A version that failed too often is put into quarantine.
+    pub async fn ran(
+        &self,
+        digest: Digest,
+        standing: &Standing,
+        user_id: Uuid,
+        at: Instant,
+        failure: Option<&Failure>,
+    ) {
+        let failed = failure.is_some_and(Failure::is_of_the_plugin);
+        self.unwritten.add(
+            digest,
+            Totals {
+                runs: 1,
+                failures: failed.into(),
+                last_run_at: at,
+            },
+        );
+        let outcome = Outcome { user_id, at, failed };
+        let Some(excess) = self.watch.saw(digest, standing.revision, outcome) else {
+            return;
+        };
+        let last = failure.map(Failure::code).unwrap_or_default();
+        if let Err(error) = self.quarantine(digest, standing.revision, excess, last).await {
+            tracing::error!(plugin.digest = %digest, %error, "plugin not put into quarantine");
+            self.watch.tell_again(digest);
+        }
+    }
+
+    /// Stops a version, unless its state was changed since the revision.
+    async fn quarantine(
+        &self,
+        digest: Digest,
+        revision: i64,
+        excess: Excess,
+        last: &'static str,
+    ) -> Result<(), PluginError> {
+        let mut tx = self.db.begin().await?;
+        if !store::set_state(&mut tx, digest, PluginState::Quarantined, revision).await? {
+            return Ok(());
+        }
+        let detail = format!("{excess}; the last one with {last}");
+        self.record(&mut tx, digest, Action::Quarantined, None, Some(detail))
+            .await?;
+        tx.commit().await?;
+        self.standings.invalidate(&digest).await;
+        let found = self.by_digest(digest).await?;
+        let plugin = format!("{}@{}", found.name, found.version);
+        metrics::counter!("meed_plugin_quarantines_total", "plugin" => plugin.clone()).increment(1);
+        tracing::error!(plugin = plugin, plugin.digest = %digest, %excess, failure.code = last, "plugin put into quarantine");
+        Ok(())
+    }
+
+    /// Enables, disables or releases a version. The same state again changes nothing.
+    pub async fn set_state(
+        &self,
+        name: &str,
+        version: &str,
+        state: PluginState,
+        by: Uuid,
+    ) -> Result<PluginVersion, PluginError> {
+        if state == PluginState::Quarantined {
+            return Err(PluginError::NotByHand);
+        }
+        let found = self.version(name, version).await?;
+        let mut tx = self.db.begin().await?;
+        let locked = store::lock_state(&mut tx, found.digest).await?;
+        let (before, revision) = locked.ok_or(PluginError::ModuleMissing(found.digest))?;
+        let action = match (before, state) {
+            (before, after) if before == after => return Ok(found),
+            (PluginState::Quarantined, PluginState::Active) => Action::Released,
+            (_, PluginState::Active) => Action::Enabled,
+            _ => Action::Disabled,
+        };
+        store::set_state(&mut tx, found.digest, state, revision).await?;
+        self.record(&mut tx, found.digest, action, Some(by), None).await?;
+        tx.commit().await?;
+        self.standings.invalidate(&found.digest).await;
+        tracing::info!(plugin.digest = %found.digest, %state, user.id = %by, "plugin state set");
+        self.by_digest(found.digest).await
+    }
+
+    /// What was done to a version, newest first, up to `size + 1`.
+    pub async fn history(
+        &self,
+        name: &str,
+        version: &str,
+        before: Option<i64>,
+        size: u32,
+    ) -> Result<Vec<HistoryEntry>, PluginError> {
+        let found = self.version(name, version).await?;
+        let rows = store::history::list(&self.db, found.digest, before, i64::from(size) + 1).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| HistoryEntry {
+                action: row.action,
+                by: row.by_user,
+                at: row.at,
+                detail: row.detail,
+                number: row.number,
+            })
+            .collect())
+    }
+
+    /// Writes a line of a version's history in the transaction of what it tells, which must hold the version's row.
+    pub(super) async fn record(
+        &self,
+        tx: &mut Tx,
+        digest: Digest,
+        action: Action,
+        by: Option<Uuid>,
+        detail: Option<String>,
+    ) -> Result<(), PluginError> {
+        let at = self.clock.now();
+        Ok(store::history::insert(tx, digest, action, by, at, detail).await?)
+    }
+}

@@ -1,0 +1,101 @@
+//! `/plugin-keys` over HTTP: whose signatures on plugins count.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use garde::Validate;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::Admin;
+use crate::http::{Body, Page, PageParams, Params, Path, Problem};
+use crate::plugins::service::PluginService;
+use crate::plugins::signatures::PluginKey;
+
+pub(super) fn router() -> OpenApiRouter<PluginService> {
+    OpenApiRouter::new()
+        .routes(routes!(trust, list))
+        .routes(routes!(get, revoke))
+}
+
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "Ada's release key",
+    "publicKey": "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3",
+}))]
+struct NewPluginKey {
+    /// Whose key it is: receipts show it
+    #[garde(length(chars, min = 1, max = 100))]
+    name: String,
+    /// The line that begins with RW, or the whole .pub file
+    #[garde(length(bytes, min = 1, max = 1024))]
+    public_key: String,
+}
+
+/// Trust a minisign key: uploads that it signed count as signed.
+#[utoipa::path(
+    post, path = "/plugin-keys", tag = "plugins", security(("bearer" = [])),
+    request_body = NewPluginKey,
+    responses((status = 201, body = PluginKey, headers(("Location" = String)))),
+    extensions(("x-roles" = json!(["ADMIN"])), ("x-problems" = json!(["plugin-key-taken"]))),
+)]
+async fn trust(
+    State(service): State<PluginService>,
+    Admin(caller): Admin,
+    Body(new): Body<NewPluginKey>,
+) -> Result<impl IntoResponse, Problem> {
+    let key = service.trust_key(&new.name, &new.public_key, caller.user_id).await?;
+    let location = [(header::LOCATION, format!("/plugin-keys/{}", key.key_id))];
+    Ok((StatusCode::CREATED, location, axum::Json(key)))
+}
+
+/// List the keys, revoked ones too, newest first.
+#[utoipa::path(
+    get, path = "/plugin-keys", tag = "plugins", security(("bearer" = [])),
+    params(PageParams),
+    responses((status = 200, body = Page<PluginKey>)),
+    extensions(("x-roles" = json!(["ADMIN"]))),
+)]
+async fn list(
+    State(service): State<PluginService>,
+    _: Admin,
+    Params(page): Params<PageParams>,
+) -> Result<axum::Json<Page<PluginKey>>, Problem> {
+    let (size, after) = (page.size()?, page.after()?);
+    let keys = service.keys(after, size).await?;
+    Ok(axum::Json(Page::new(keys, size, |key| key.id, |key| key)))
+}
+
+/// Get a key.
+#[utoipa::path(
+    get, path = "/plugin-keys/{keyId}", tag = "plugins", security(("bearer" = [])),
+    params(("keyId" = String, Path)),
+    responses((status = 200, body = PluginKey)),
+    extensions(("x-roles" = json!(["ADMIN"])), ("x-problems" = json!(["no-such-plugin-key"]))),
+)]
+async fn get(
+    State(service): State<PluginService>,
+    _: Admin,
+    Path(key_id): Path<String>,
+) -> Result<axum::Json<PluginKey>, Problem> {
+    Ok(axum::Json(service.key(&key_id).await?))
+}
+
+/// Revoke a key. What it signed stays and goes on running, but no longer counts as signed.
+#[utoipa::path(
+    delete, path = "/plugin-keys/{keyId}", tag = "plugins", security(("bearer" = [])),
+    params(("keyId" = String, Path)),
+    responses((status = 204)),
+    extensions(("x-roles" = json!(["ADMIN"])), ("x-problems" = json!(["no-such-plugin-key"]))),
+)]
+async fn revoke(
+    State(service): State<PluginService>,
+    Admin(caller): Admin,
+    Path(key_id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    service.revoke_key(&key_id, caller.user_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,56 @@
+//! `plugin_history`.
+
+use uuid::Uuid;
+
+use crate::clock::Instant;
+use crate::db::{Db, Result, Tx, row};
+use crate::plugins::lifecycle::Action;
+use crate::sandbox::Digest;
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(in crate::plugins) struct HistoryRow {
+        pub number: i64,
+        pub action: Action,
+        pub by_user: Option<Uuid>,
+        pub at: Instant,
+        pub detail: Option<String>,
+    }
+}
+
+/// Numbered in the order of writing. The transaction must hold the version's row.
+pub(in crate::plugins) async fn insert(
+    tx: &mut Tx,
+    digest: Digest,
+    action: Action,
+    by: Option<Uuid>,
+    at: Instant,
+    detail: Option<String>,
+) -> Result<()> {
+    const SQL: &str = "INSERT INTO plugin_history (digest, number, action, by_user, at, detail) \
+        SELECT $1, COALESCE(MAX(number), 0) + 1, $2, $3, $4, $5 FROM plugin_history WHERE digest = $1";
+    tx.query(SQL)
+        .bind(digest)
+        .bind(action)
+        .bind(by)
+        .bind(at)
+        .bind(detail)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Newest first.
+pub(in crate::plugins) async fn list(
+    db: &Db,
+    digest: Digest,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<HistoryRow>> {
+    db.select("SELECT number, action, by_user, at, detail FROM plugin_history WHERE TRUE")
+        .and("digest = $?", Some(digest))
+        .and("number < $?", before)
+        .end("ORDER BY number DESC LIMIT $?", limit)
+        .fetch_all(db)
+        .await
+}

@@ -1,0 +1,82 @@
+//! Who uses a plugin version, and what it costs: asked here, because plugins know neither events nor claims.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::service::{RequestError, RequestService};
+use super::store;
+
+/// Events that are named; their number is always whole.
+const NAMED_EVENTS: u32 = 20;
+/// Evaluations that the percentiles are over.
+const NEWEST_RUNS: i64 = 1_000;
+
+/// Which events use a version, and what it costs.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginUsage {
+    pub events: UsingEvents,
+    /// null when no claim was evaluated yet
+    pub fuel: Option<FuelPercentiles>,
+}
+
+/// The events whose condition is the version.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsingEvents {
+    pub count: i64,
+    /// The newest 20; `GET /events?plugin=NAME&version=VERSION` has all of them
+    pub newest_ids: Vec<Uuid>,
+}
+
+/// What an evaluation costs: of `runs` evaluations, so many percent took at most this much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FuelPercentiles {
+    pub p50: i64,
+    pub p99: i64,
+    /// The newest claims that these are over, 1000 at most
+    pub runs: usize,
+}
+
+impl FuelPercentiles {
+    fn of(mut fuel: Vec<i64>) -> Option<Self> {
+        fuel.sort_unstable();
+        let at = |percent: usize| {
+            fuel.get((fuel.len() * percent).div_ceil(100).saturating_sub(1))
+                .copied()
+        };
+        Some(Self {
+            p50: at(50)?,
+            p99: at(99)?,
+            runs: fuel.len(),
+        })
+    }
+}
+
+impl RequestService {
+    pub async fn plugin_usage(&self, name: &str, version: &str) -> Result<PluginUsage, RequestError> {
+        let version = self.plugins.version(name, version).await?;
+        let (count, newest_ids) = self.events.using(version.digest, NAMED_EVENTS).await?;
+        let fuel = store::newest_fuel(&self.db, version.digest, NEWEST_RUNS).await?;
+        Ok(PluginUsage {
+            events: UsingEvents { count, newest_ids },
+            fuel: FuelPercentiles::of(fuel),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_nearest_rank() {
+        let of = |fuel: Vec<i64>| FuelPercentiles::of(fuel).map(|fuel| (fuel.p50, fuel.p99, fuel.runs));
+        assert_eq!(of(vec![]), None);
+        assert_eq!(of(vec![7]), Some((7, 7, 1)));
+        assert_eq!(of(vec![3, 1, 2, 4]), Some((2, 4, 4)));
+        assert_eq!(of((1..=1000).rev().collect()), Some((500, 990, 1000)));
+    }
+}
