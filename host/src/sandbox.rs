@@ -5,9 +5,10 @@
 //! ([`Call`], [`Refusal`]), never a panic. Only this module names wasmtime. It must not know the database, HTTP, or
 //! any feature: it speaks [`crate::contract`].
 //!
-//! `structure` walks over an upload, `compile` turns it into machine code in another process, `catalog` and
-//! `code_cache` keep that, `run` calls it under `limits` (and a `limiter`) on the `engine`, `abi` translates, and
-//! `answer` checks. `package` is for authors: it makes what is uploaded.
+//! `structure` walks over an upload, `compile` turns it into machine code in another process that `confine` ties down,
+//! `catalog` and `code_cache` keep that, `run` calls it under `limits` (and a `limiter`) on the `engine`, `abi`
+//! translates, and `answer` and `schema` check. `package` is for
+//! authors: it makes what is uploaded.
 
 mod abi;
 mod admit;
@@ -15,12 +16,14 @@ mod answer;
 mod catalog;
 mod code_cache;
 mod compile;
+mod confine;
 mod digest;
 mod engine;
 mod limiter;
 mod limits;
 pub mod package;
 mod run;
+mod schema;
 mod section;
 mod structure;
 mod text;

@@ -11,6 +11,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod plugins;
 mod postgres;
 mod process;
@@ -34,6 +35,9 @@ cargo xtask <command>
                     runner and narrow the run, as in `cargo xtask test -p meed-host claims`
   plugins           build the bundled conditions into <target>/plugins/*.wasm
   bench [NAME...]   run the programs of bench/ (all, or these) in release mode
+  fuzz [SECONDS] [--long]
+                    hostile input at random, for so many seconds (20) each; --long follows the
+                    branches of instrumented code with cargo-fuzz, which it installs
   ci                format, lints, docs and the dependency rules: what follows the tests in .ci/run
 ";
 
@@ -63,6 +67,7 @@ fn run() -> Result<()> {
         "test" => test::run(&workspace, &arguments),
         "plugins" => plugins::build(&workspace).map(drop),
         "bench" => bench::run(&workspace, &arguments),
+        "fuzz" => fuzz::run(&workspace, &arguments),
         "ci" => ci::run(&workspace),
         unknown => bail!("there is no command `{unknown}`\n\n{USAGE}"),
     }

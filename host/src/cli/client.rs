@@ -22,7 +22,7 @@ const LARGEST_ANSWER: usize = 64 << 20;
 /// Which server, and who asks.
 #[derive(Debug, Args)]
 pub(super) struct Server {
-    /// Where it is, such as <https://rewards.example.com>
+    /// Where the server is, such as `https://rewards.example.com`
     #[arg(long = "server", value_name = "URL", env = "MEED_SERVER")]
     url: Option<Url>,
     /// A file with an access token; without it, the environment variable MEED_TOKEN

@@ -133,6 +133,7 @@ fn settings(signed: &SignedReceipt) -> Settings {
         &mut upload.function_bytes,
         &mut upload.function_locals,
         &mut upload.function_blocks,
+        &mut upload.function_nesting,
         &mut upload.function_loops,
         &mut upload.branch_targets,
         &mut upload.locals,

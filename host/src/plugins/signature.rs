@@ -136,24 +136,37 @@ mod tests {
         )
     }
 
-    /// minisign prints a key's id without leading zeros.
-    const MINISIGN_PUB: &str = "untrusted comment: minisign public key FA37951A71AB0EC\n\
-        RWTssBqnUXmjD25eKeYCRGgsNOfWbVx7ScAcxu5hAOCIQUeOZyNCO5OH\n";
-    /// Made by minisign 0.11 over the bytes `rule\n`.
+    const MINISIGN_PUB: &str = "untrusted comment: minisign public key C204279AD4394E91\n\
+        RWSRTjnUmicEwvL+BczClboEUCwC1ZI+7WU9zR5OwZpG9oJX76Dz11mN\n";
+    /// Made by minisign 0.11 over the bytes `rule\n`, as it does by default and as it did once.
     const MINISIGN_SIG: &str = "untrusted comment: signature from minisign secret key\n\
-        RUTssBqnUXmjD+9PWH6+pdPbAnyaeroxaDfuREQCz3rDlICwLOZ3vHJx0q7Z5dkz5j8DYg3c+odHpAPffW8B5KPbnOkzr+MriQg=\n\
+        RUSRTjnUmicEwjWu2PIQ4/f+D7M6GRgUlYJ0yHejRfOk4Lw58DHdm0YBO3dLltPTwHHF40TYsFB90InnfKG3foj+AR5Cknaucgg=\n\
         trusted comment: name:first-come version:1.0.0\n\
-        IExfnQNYSGIo0ftr5ESoo9Vo5JF0m6xRDQ9KJT9hbqWnvVmPCzbyPArkqO6lmuOkxr390M/dUXxxi9P1CWWYCQ==\n";
+        30Ju4fxmAY2v1HGEt36elL1ATe3y1sgpDTcdQNNxWjmtaw+ATWvToKrpJIM/hr0mlz+2v4AZ/PlzOOH3m8GJDw==\n";
+    const MINISIGN_LEGACY: &str = "untrusted comment: signature from minisign secret key\n\
+        RWSRTjnUmicEwh+aXKB7552aYZemgPUdRFpCy0/xHoTyrJYi1obOYctTeKwQUCNz8xP9MBLj/q44FJY3ErIPWVcAuicdWTDydAU=\n\
+        trusted comment: name:first-come version:1.0.0\n\
+        zfzRiY3go5NPptmzGu7gU30Y8BVbOaWZoFaRo2D7TqPM+gw2Lpea98stCHhjX9pYIsK8dtOG7WxIJHmI0vZGCw==\n";
 
     #[test]
     fn a_signature_by_the_minisign_program_verifies() {
         let key = VerifyingKey::parse(MINISIGN_PUB).unwrap();
         let signature = Signature::parse(MINISIGN_SIG).unwrap();
         assert_eq!(signature.key_id(), key.key_id());
-        assert_eq!(key.key_id(), "0FA37951A71AB0EC");
+        assert_eq!(key.key_id(), "C204279AD4394E91");
         assert_eq!(signature.verify(&key, b"rule\n"), Ok(()));
         assert!(signature.verify(&key, b"rule").is_err());
         assert_eq!(signature.names("first-come", "1.0.0"), Ok(()));
+        let legacy = Signature::parse(MINISIGN_LEGACY).unwrap().verify(&key, b"rule\n");
+        assert!(legacy.unwrap_err().contains("Legacy"));
+    }
+
+    #[test]
+    fn a_key_id_keeps_its_leading_zeros() {
+        assert_eq!(
+            key_id(&[0xEC, 0xB0, 0x1A, 0xA7, 0x51, 0x79, 0xA3, 0x0F]),
+            "0FA37951A71AB0EC"
+        );
     }
 
     #[test]

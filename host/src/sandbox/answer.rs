@@ -91,9 +91,10 @@ fn patterns(schema: &Value) -> usize {
     }
 }
 
-/// The one way to make a validator from a plugin's schema: its patterns are small and match in linear time, and it reads
-/// nothing from outside.
+/// The one way to make a validator from a plugin's schema: its patterns are small and match in linear time, its
+/// references lead to little, and it reads nothing from outside.
 pub fn params_validator(schema: &Value) -> Result<jsonschema::Validator, String> {
+    super::schema::check_cost(schema)?;
     let patterns = jsonschema::PatternOptions::regex()
         .size_limit(PATTERN_BYTES)
         .dfa_size_limit(PATTERN_BYTES);

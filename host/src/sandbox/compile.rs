@@ -12,8 +12,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
+use wasmparser::{CanonicalFunction, CanonicalOption, Parser, Payload};
 
 use super::Refusal;
+use super::confine::confine;
 use super::limits::CompileLimits;
 use super::{engine, text};
 
@@ -169,9 +171,10 @@ fn work(arguments: impl Iterator<Item = String>) -> Result<Vec<u8>, (String, Exi
     std::io::stdin()
         .read_to_end(&mut bytes)
         .map_err(|error| failed(&error))?;
-    if wasmparser::Parser::is_core_wasm(&bytes) {
+    if Parser::is_core_wasm(&bytes) {
         bytes = componentise(&bytes).map_err(|error| (format!("{error:#}"), ExitCode::from(DOES_NOT_FIT)))?;
     }
+    only_utf8(&bytes).map_err(|error| (format!("{error:#}"), ExitCode::from(DOES_NOT_FIT)))?;
     engine
         .precompile_component(&bytes)
         .map_err(|error| (format!("{error:#}"), ExitCode::from(DOES_NOT_COMPILE)))
@@ -185,28 +188,23 @@ fn componentise(module: &[u8]) -> anyhow::Result<Vec<u8>> {
         .encode()
 }
 
-/// From here on the process can use no more than this, open little and gain no rights.
-fn confine(memory_bytes: u64, cpu_seconds: u64) -> rustix::io::Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    // Never above what we were given: only root could do that.
-    let at_most = |resource, wanted: u64| {
-        let value = Some(getrlimit(resource).maximum.map_or(wanted, |given| wanted.min(given)));
-        let limit = Rlimit {
-            current: value,
-            maximum: value,
+/// No other encoding of strings: translating them is where advisories were, and no toolchain needs one.
+fn only_utf8(component: &[u8]) -> anyhow::Result<()> {
+    for payload in Parser::new(0).parse_all(component) {
+        let Ok(Payload::ComponentCanonicalSection(section)) = payload else {
+            // What is not sound is refused by the compiler, which says it better.
+            continue;
         };
-        setrlimit(resource, limit)
-    };
-    at_most(Resource::Cpu, cpu_seconds)?;
-    at_most(Resource::Core, 0)?;
-    at_most(Resource::Nofile, 16)?;
-    #[cfg(target_os = "linux")]
-    {
-        at_most(Resource::As, memory_bytes)?;
-        rustix::thread::set_no_new_privs(true)?;
+        for function in section.into_iter().flatten() {
+            let (CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. }) = function else {
+                continue;
+            };
+            let other = [CanonicalOption::UTF16, CanonicalOption::CompactUTF16];
+            anyhow::ensure!(
+                !options.iter().any(|option| other.contains(option)),
+                "its strings must be UTF-8, not UTF-16 or Latin-1"
+            );
+        }
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = memory_bytes;
     Ok(())
 }

@@ -15,8 +15,8 @@ use super::limits::{Class, STACK_BYTES, Settings};
 /// The exact version in `Cargo.lock` (a test compares). wasmtime's own check looks at the major version only, and
 /// would load code that an older, vulnerable patch release compiled.
 const WASMTIME: &str = "48.0.8";
-/// To be raised with every change to [`config()`] that can change a decision or its fuel.
-const REVISION: u32 = 1;
+/// To be raised with every change here or in `limits` that can change a decision or its fuel.
+const REVISION: u32 = 2;
 
 /// How often the clock that ends calls at their deadline ticks.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -114,6 +114,7 @@ fn pool(settings: &Settings) -> InstanceAllocationStrategy {
         .max_core_instances_per_component(count(most(&|class| upload(class).core_instances)))
         .max_memories_per_component(count(most(&|class| upload(class).memories)))
         .max_tables_per_component(count(most(&|class| upload(class).tables)))
+        .max_tables_per_module(count(most(&|class| upload(class).tables)))
         .max_memory_size(most(&|class| call(class).memory_bytes))
         .table_elements(most(&|class| call(class).table_elements))
         .max_component_instance_size(instance_bytes)

@@ -16,6 +16,9 @@ pub(super) const STACK_BYTES: usize = 256 * KIB;
 pub(super) const TRANSFER_BYTES: usize = 256 * KIB;
 /// The contract has no resources; wasmtime's default would let a guest make 100 000 handles.
 pub(super) const HANDLES: usize = 64;
+/// What a note costs its guest: without a price, a million fuel would buy more than a hundred thousand calls of the host,
+/// which take many times as long as a million instructions.
+pub(super) const NOTE_FUEL: u64 = 200;
 /// Fuel above which, and memory above which, an evaluation does not run on the thread that serves requests.
 pub(super) const INLINE_FUEL: u64 = 1_000_000;
 pub(super) const INLINE_MEMORY_BYTES: usize = 2 * MIB;
@@ -130,6 +133,8 @@ pub struct UploadLimits {
     pub function_locals: usize,
     pub function_params: usize,
     pub function_blocks: usize,
+    /// Blocks within blocks: what a value has to be carried through costs the compiler at every level.
+    pub function_nesting: usize,
     pub function_loops: usize,
     pub branch_targets: usize,
     /// In all functions together.
@@ -137,7 +142,7 @@ pub struct UploadLimits {
     /// In all functions together.
     pub loops: usize,
     pub data_segments: usize,
-    /// Entries in each remaining section: types, imports, exports, globals, aliases and so on.
+    /// Entries of each remaining kind: types, imports, exports, globals, aliases and so on.
     pub section_items: usize,
     /// All custom sections together: names, debug information, producers.
     pub custom_bytes: usize,
@@ -212,6 +217,7 @@ impl ClassLimits {
                 function_locals: 500,
                 function_params: 100,
                 function_blocks: 4_096,
+                function_nesting: 256,
                 function_loops: 256,
                 branch_targets: 4_096,
                 locals: 50_000,
@@ -253,6 +259,7 @@ impl ClassLimits {
                 function_locals: 10_000,
                 function_params: 100,
                 function_blocks: 65_536,
+                function_nesting: 4_096,
                 function_loops: 4_096,
                 branch_targets: 16_384,
                 locals: 1_000_000,

@@ -3,9 +3,11 @@
 //! Compilers and validators have limits made for browsers and whole programs; ours are made for rules, so that what
 //! passes compiles in seconds. Says nothing about validity: that is the compiling process's business.
 
+use std::collections::BTreeMap;
+
 use wasmparser::{
-    ComponentImport, ComponentTypeRef, Encoding, FunctionBody, Instance, Operator, Parser, Payload, SectionLimited,
-    TypeBounds, TypeRef,
+    ComponentImport, ComponentTypeRef, ElementItems, Encoding, FunctionBody, Instance, Operator, Parser, Payload,
+    SectionLimited, TypeBounds, TypeRef,
 };
 
 use super::Refusal;
@@ -119,7 +121,10 @@ struct Seen {
     locals: usize,
     loops: usize,
     data_segments: usize,
+    element_items: usize,
     custom_bytes: usize,
+    /// By kind: a kind may have any number of sections.
+    items: BTreeMap<&'static str, usize>,
 }
 
 fn within(what: &'static str, found: usize, limit: usize) -> Result<(), Refusal> {
@@ -191,7 +196,7 @@ impl Walk<'_> {
             }
             Payload::GlobalSection(section) => self.items("globals", &section),
             Payload::ExportSection(section) => self.items("exports", &section),
-            Payload::ElementSection(section) => self.items("element segments", &section),
+            Payload::ElementSection(section) => self.elements(section),
             Payload::TagSection(section) => self.items("tags", &section),
             Payload::CoreTypeSection(section) => self.items("core types", &section),
             Payload::ComponentTypeSection(section) => self.items("component types", &section),
@@ -199,13 +204,32 @@ impl Walk<'_> {
             Payload::ComponentAliasSection(section) => self.items("aliases", &section),
             Payload::ComponentCanonicalSection(section) => self.items("canonical functions", &section),
             Payload::ComponentExportSection(section) => self.items("component exports", &section),
+            Payload::UnknownSection { id, .. } => Err(Refusal::Malformed(format!("there is no section of kind {id}"))),
             // A start function needs no rule: it runs under the limits of the call that instantiates the plugin.
             _ => Ok(()),
         }
     }
 
-    fn items<T>(&self, what: &'static str, section: &SectionLimited<'_, T>) -> Result<(), Refusal> {
-        within(what, section.count() as usize, self.upload.section_items)
+    fn items<T>(&mut self, what: &'static str, section: &SectionLimited<'_, T>) -> Result<(), Refusal> {
+        let seen = self.seen.items.entry(what).or_default();
+        *seen += section.count() as usize;
+        within(what, *seen, self.upload.section_items)
+    }
+
+    /// All segments together need no more than all tables together can take.
+    fn elements(&mut self, section: wasmparser::ElementSectionReader<'_>) -> Result<(), Refusal> {
+        self.items("element segments", &section)?;
+        for segment in section {
+            self.seen.element_items += match segment.map_err(malformed)?.items {
+                ElementItems::Functions(items) => items.count(),
+                ElementItems::Expressions(_, items) => items.count(),
+            } as usize;
+        }
+        within(
+            "items of element segments",
+            self.seen.element_items,
+            self.call.table_elements,
+        )
     }
 
     fn core_instances(&mut self, section: SectionLimited<'_, Instance<'_>>) -> Result<(), Refusal> {
@@ -218,7 +242,7 @@ impl Walk<'_> {
         within("core instances", self.seen.core_instances, self.upload.core_instances)
     }
 
-    fn core_types(&self, section: wasmparser::TypeSectionReader<'_>) -> Result<(), Refusal> {
+    fn core_types(&mut self, section: wasmparser::TypeSectionReader<'_>) -> Result<(), Refusal> {
         self.items("types", &section)?;
         for group in section {
             for subtype in group.map_err(malformed)?.types() {
@@ -308,14 +332,21 @@ impl Walk<'_> {
         self.seen.locals += locals;
         within("locals of all functions", self.seen.locals, self.upload.locals)?;
 
-        let (mut blocks, mut loops) = (0, 0);
+        let (mut blocks, mut loops, mut nesting) = (0, 0, 0_usize);
         let mut operators = body.get_operators_reader().map_err(malformed)?;
         while !operators.eof() {
             match operators.read().map_err(malformed)? {
-                Operator::Loop { .. } => loops += 1,
-                Operator::Block { .. } | Operator::If { .. } | Operator::Else | Operator::TryTable { .. } => {
-                    blocks += 1;
+                Operator::Loop { .. } => {
+                    loops += 1;
+                    nesting += 1;
                 }
+                Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } | Operator::Try { .. } => {
+                    blocks += 1;
+                    nesting += 1;
+                }
+                Operator::Else => blocks += 1,
+                // The last one closes the function itself.
+                Operator::End => nesting = nesting.saturating_sub(1),
                 Operator::BrTable { targets } => {
                     within(
                         "targets of a br_table",
@@ -325,6 +356,7 @@ impl Walk<'_> {
                 }
                 _ => {}
             }
+            within("nested blocks in a function", nesting, self.upload.function_nesting)?;
         }
         within("blocks of a function", blocks + loops, self.upload.function_blocks)?;
         within("loops of a function", loops, self.upload.function_loops)?;

@@ -140,12 +140,17 @@ impl Condition {
 
 /// Embeds the metadata of the condition world into a core module.
 pub(crate) fn with_metadata(module: &str) -> Vec<u8> {
-    let mut module = wat::parse_str(module).unwrap();
+    with_metadata_in(module, StringEncoding::UTF8)
+}
+
+/// The same for a module whose strings are said to be in this encoding.
+pub(crate) fn with_metadata_in(module: &str, strings: StringEncoding) -> Vec<u8> {
+    let mut module = wat::parse_str(module).unwrap_or_else(|error| panic!("{error}"));
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk/wit/v1");
     let (package, _) = resolve.push_dir(wit).unwrap();
     let world = resolve.select_world(&[package], Some("condition")).unwrap();
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, strings).unwrap();
     module
 }
 

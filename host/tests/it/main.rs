@@ -9,6 +9,7 @@
     reason = "a test binary has no outside; `pub` says what a support module offers"
 )]
 
+mod bombs;
 mod guests;
 mod support;
 

@@ -1,5 +1,6 @@
 //! `/plugins`
 
+mod bombs;
 mod lifecycle;
 pub(crate) mod signatures;
 mod simulate;

@@ -5,6 +5,7 @@
 mod answers;
 mod calls;
 mod code_cache;
+mod hostile;
 mod lies;
 mod limits;
 mod notes;

@@ -16,6 +16,7 @@ use super::super::client::Server;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
+    /// What to upload: a module or a component
     #[arg(value_name = "WASM")]
     module: PathBuf,
     /// Its signature; WASM.minisig when that is there

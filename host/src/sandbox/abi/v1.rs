@@ -8,6 +8,7 @@ use wasmtime::{Engine, Store, StoreContextMut};
 
 use crate::clock::Instant;
 use crate::contract;
+use crate::sandbox::limits::NOTE_FUEL;
 use crate::sandbox::run::{Failure, Guest};
 use crate::sandbox::text;
 
@@ -39,6 +40,9 @@ pub(in crate::sandbox) fn link(engine: &Engine, component: &Component) -> wasmti
 }
 
 fn note(mut store: StoreContextMut<'_, Guest>, message: &WasmStr) -> wasmtime::Result<()> {
+    // Whether it is kept or not, as the guest's fuel must not depend on our limits.
+    let fuel = store.get_fuel()?;
+    store.set_fuel(fuel.saturating_sub(NOTE_FUEL))?;
     if store.data().notes.is_full() {
         return Ok(());
     }

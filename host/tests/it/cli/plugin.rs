@@ -97,6 +97,21 @@ fn a_key_signs_with_its_password_and_is_nobody_elses_to_read() {
     );
 }
 
+/// `minisign -G -W` writes zeros where the checksum is.
+#[test]
+fn a_key_of_the_minisign_program_signs() {
+    const KEY: &str = "untrusted comment: minisign encrypted secret key\nRWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAkU451JonBMInczhxPB7LAZ5+YcnDh2P9gn3rjSvuiB2bVjpQKfJOVfL+BczClboEUCwC1ZI+7WU9zR5OwZpG9oJX76Dz11mNAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+    let directory = TempDir::new().expect("a directory");
+    let directory = directory.path();
+    std::fs::write(directory.join("rule.wasm"), bundled("first-come")).expect("a file");
+    std::fs::write(directory.join("key"), KEY).expect("a file");
+    let printed = good(plugin(directory, &["sign", "rule.wasm", "--key", "key"]), "");
+    assert!(
+        printed.contains("RWSRTjnUmicEwvL+BczClboEUCwC1ZI+7WU9zR5OwZpG9oJX76Dz11mN"),
+        "{printed}"
+    );
+}
+
 on_both_engines! {
     async fn a_module_goes_to_the_server_once_and_comes_back(app: TestApp) {
         let directory = TempDir::new().expect("a directory");

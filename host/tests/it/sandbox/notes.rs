@@ -32,11 +32,26 @@ async fn a_flood_is_cut_at_32_lines_and_changes_no_decision() {
         "(local $i i32)
         (loop $again
             (call $note (i32.const 0) (i32.const 9))
-            (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 10000))))",
+            (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))",
     )
     .await;
     assert_eq!(call.notes, vec![" ".repeat(9); 32]);
     assert!(call.outcome.is_ok());
+}
+
+#[tokio::test]
+async fn every_note_costs_the_same_fuel_kept_or_not() {
+    let once = noted("(call $note (i32.const 0) (i32.const 9))").await.fuel;
+    let (few, many) = (20, 200);
+    let mut fuel = Vec::new();
+    for notes in [few, many] {
+        let text = "(call $note (i32.const 0) (i32.const 9))".repeat(notes).leak();
+        fuel.push(noted(text).await.fuel);
+    }
+    assert!(once > 200);
+    let each = (fuel[1] - fuel[0]) / (many - few) as u64;
+    assert!((200..220).contains(&each), "{each}");
+    assert_eq!(each * (many - few) as u64, fuel[1] - fuel[0]);
 }
 
 #[tokio::test]

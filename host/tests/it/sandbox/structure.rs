@@ -118,6 +118,40 @@ async fn blocks_of_a_function() {
 }
 
 #[tokio::test]
+async fn blocks_within_blocks() {
+    let (open, close) = ("block ".repeat(257), "end ".repeat(257));
+    exceeds(
+        "nested blocks in a function",
+        257,
+        256,
+        module(format!("(func {open} {close})")),
+    )
+    .await;
+    // One after the other is another matter.
+    let beside = "block end ".repeat(1_000);
+    assert_eq!(scan(module(format!("(func {beside})"))).await.code(), "unavailable");
+}
+
+#[tokio::test]
+async fn items_of_element_segments() {
+    let items = "$f ".repeat(5_001);
+    exceeds(
+        "items of element segments",
+        10_002,
+        10_000,
+        module(format!("(func $f) (elem func {items}) (elem func {items})")),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn items_of_many_sections() {
+    let text = component(&"(type u8)".repeat(5_001));
+    let (header, section) = text.split_at(8);
+    exceeds("component types", 10_002, 10_000, [header, section, section].concat()).await;
+}
+
+#[tokio::test]
 async fn loops_of_a_function() {
     exceeds(
         "loops of a function",

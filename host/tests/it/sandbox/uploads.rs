@@ -1,10 +1,9 @@
 //! What is refused at upload, and by which code.
 
-use std::fmt::Write as _;
-
 use meed_host::sandbox::{Digest, Failure, Refusal, Sandbox, Settings};
 
 use super::{sandbox, sandbox_with};
+use crate::bombs::branches;
 use crate::guests::{Condition, ENDLESS, Manifest, with_metadata};
 
 async fn refusal(bytes: Vec<u8>) -> Refusal {
@@ -197,22 +196,9 @@ async fn proposals_that_are_switched_off() {
     }
 }
 
-/// Thousands of branches past hundreds of living locals. One function of 4000 and 500 keeps to every structural limit,
-/// and is still most of a second and a hundred megabytes of compiling.
-fn bomb(blocks: usize, locals: usize) -> String {
-    let mut function = format!("(func {} {}", "(local i32) ".repeat(locals), "(block ".repeat(blocks));
-    for i in 0..blocks {
-        let (tested, written, read) = (i % locals, i * 13 % locals, i * 7 % locals);
-        let _ = write!(
-            function,
-            "(br_if 0 (local.get {tested})) (local.set {written} (local.get {read})))"
-        );
-    }
-    function + ")"
-}
-
+/// Each function keeps to every structural limit, and is still most of a second and a hundred megabytes of compiling.
 fn bombs() -> String {
-    bomb(4_000, 500).repeat(8)
+    branches(4_000, 250, 499).repeat(8)
 }
 
 async fn limited(sandbox: &Sandbox, items: String, says: &str) {
@@ -248,7 +234,7 @@ async fn a_compile_bomb_is_killed_when_its_memory_is_over() {
         settings.standard.upload.function_blocks = 100_000;
         settings.standard.upload.function_locals = 10_000;
     });
-    limited(&sandbox, bomb(16_000, 2_000), "256 MiB of memory").await;
+    limited(&sandbox, branches(16_000, 250, 2_000), "256 MiB of memory").await;
 }
 
 #[tokio::test]

@@ -74,8 +74,8 @@ fn typescript(project: &Project) -> anyhow::Result<Vec<u8>> {
     })?;
     COMPONENTIZE_QJS.run(&project.directory, |componentize| {
         componentize
-            // Without --sync it uses an ABI that servers have switched off.
-            .args(["--sync", "--stub-wasi", "--opt-size", "--minify", "--world", "condition"])
+            // Without --sync it uses an ABI that servers have switched off, and with --opt-size tail calls.
+            .args(["--sync", "--stub-wasi", "--minify", "--world", "condition"])
             .args([OsString::from("--wit"), wit.clone().into()])
             .args([OsString::from("--js"), bundle.clone().into()])
             .args([OsString::from("--output"), component.clone().into()]);

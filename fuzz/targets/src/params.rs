@@ -1,0 +1,29 @@
+//! A plugin's JSON Schema, and params that an operator writes for it: both are read in the host itself.
+
+use std::time::Duration;
+
+use meed_host::sandbox::params_validator;
+use serde_json::Value;
+
+use crate::within;
+
+/// The schema, a NUL, and the params.
+pub fn params(bytes: &[u8]) {
+    let mut halves = bytes.splitn(2, |byte| *byte == 0);
+    let (schema, params) = (halves.next().unwrap_or_default(), halves.next().unwrap_or(b"{}"));
+    let (Ok(schema), Ok(params)) = (
+        serde_json::from_slice::<Value>(schema),
+        serde_json::from_slice::<Value>(params),
+    ) else {
+        return;
+    };
+    within(Duration::from_secs(2), || {
+        if let Ok(validator) = params_validator(&schema) {
+            let _ = validator.is_valid(&params);
+            validator
+                .iter_errors(&params)
+                .take(32)
+                .for_each(|error| drop(error.to_string()));
+        }
+    });
+}

@@ -1,0 +1,22 @@
+//! The walk over an upload, before anything with a worse than linear cost may see it.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use meed_host::sandbox::{Sandbox, Settings};
+
+use crate::{RUNTIME, within};
+
+/// With no compiler to start, so that whatever passes the walk is refused right after it.
+static WITHOUT_COMPILER: LazyLock<Sandbox> =
+    LazyLock::new(|| Sandbox::new(&Settings::default(), "/nowhere/meed".into(), None).unwrap());
+
+/// Any bytes are refused, with a reason that is not a panic, in linear time.
+pub fn prescan(bytes: &[u8]) {
+    let admitted = within(Duration::from_secs(2), || {
+        RUNTIME.block_on(WITHOUT_COMPILER.admit(bytes.to_vec()))
+    });
+    let refusal = admitted.expect_err("nothing is admitted without a compiler");
+    let text = refusal.to_string();
+    assert!(!text.contains("panic") && text.len() < 4096, "{text}");
+}

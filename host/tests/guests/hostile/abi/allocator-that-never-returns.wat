@@ -1,0 +1,3 @@
+;; fails: out-of-fuel in evaluate
+;; in realloc
+(loop $again (br $again))

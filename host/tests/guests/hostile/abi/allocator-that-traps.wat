@@ -1,0 +1,3 @@
+;; fails: trap in evaluate
+;; in realloc
+unreachable

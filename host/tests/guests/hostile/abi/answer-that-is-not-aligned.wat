@@ -1,0 +1,3 @@
+;; fails: malformed-answer in evaluate
+;; in evaluate
+(return (i32.const 1025))

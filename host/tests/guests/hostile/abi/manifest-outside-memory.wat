@@ -1,0 +1,3 @@
+;; fails: malformed-answer in describe
+;; in describe
+(return (i32.const -8))

@@ -1,0 +1,9 @@
+;; fails: malformed-answer in evaluate
+;; An error message that ends within a character.
+;; in evaluate
+(i32.store8 (i32.const 512) (i32.const 0xe2))
+(i32.store8 (i32.const 513) (i32.const 0x82))
+(i32.store8 (i32.const 0) (i32.const 1))
+(i32.store (i32.const 8) (i32.const 512))
+(i32.store (i32.const 12) (i32.const 2))
+(return (i32.const 0))

@@ -1,0 +1,4 @@
+;; refused: does-not-compile
+;; in definitions
+(type (stream u8))
+(type (future string))

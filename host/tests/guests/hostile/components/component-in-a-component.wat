@@ -1,0 +1,2 @@
+;; refused: structure-limit, says nested components
+(component (component))

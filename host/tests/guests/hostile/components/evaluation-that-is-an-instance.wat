@@ -1,0 +1,5 @@
+;; refused: wrong-world, says evaluate
+;; in definitions
+(instance $nothing)
+;; in evaluate-export
+instance $nothing

@@ -1,0 +1,4 @@
+;; refused: does-not-compile
+;; in imports
+(import "nobody" "f" (func))
+;; in with

@@ -1,0 +1,3 @@
+;; refused: wrong-world, says UTF-8
+;; in options
+string-encoding=utf16

@@ -1,0 +1,3 @@
+;; fails: out-of-fuel in bind
+;; in bind
+(loop $again (br $again))

@@ -1,0 +1,3 @@
+;; fails: out-of-fuel in describe
+;; in describe
+(loop $again (br $again))

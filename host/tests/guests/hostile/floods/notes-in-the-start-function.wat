@@ -1,0 +1,6 @@
+;; fails: trap in describe
+;; in imports
+(import "meed:condition/log@1.0.0" "note" (func $note (param i32 i32)))
+;; in items
+(func $start (loop $again (call $note (i32.const 1024) (i32.const 64)) (br $again)))
+(start $start)

@@ -1,0 +1,2 @@
+;; refused: import-not-allowed
+(component (import "url=<https://example.com/log.wasm>" (func)))

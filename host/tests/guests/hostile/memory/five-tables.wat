@@ -1,0 +1,3 @@
+;; refused: structure-limit
+;; in items
+(table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref)

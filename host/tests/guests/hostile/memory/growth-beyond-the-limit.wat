@@ -1,0 +1,3 @@
+;; fails: memory-limit in evaluate
+;; in evaluate
+(drop (memory.grow (i32.const 31)))

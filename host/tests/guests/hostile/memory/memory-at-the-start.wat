@@ -1,0 +1,4 @@
+;; refused: structure-limit
+;; pages: 64
+;; in items
+(func)

@@ -1,0 +1,3 @@
+;; refused: structure-limit
+;; in items
+(memory $second 1)

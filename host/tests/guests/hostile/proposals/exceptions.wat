@@ -1,0 +1,4 @@
+;; refused: does-not-compile, says exceptions
+;; in items
+(tag $tag)
+(func (throw $tag))

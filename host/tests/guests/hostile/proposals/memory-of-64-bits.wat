@@ -1,0 +1,3 @@
+;; refused: wrong-world, says 64
+;; in memory
+(memory (export "memory") i64 2)

@@ -1,0 +1,3 @@
+;; refused: does-not-compile, says gc
+;; in items
+(rec (type $a (struct (field (ref null $b)))) (type $b (struct (field (ref null $a)))))

@@ -1,0 +1,3 @@
+;; refused: wrong-world, says shared
+;; in memory
+(memory (export "memory") 2 2 shared)

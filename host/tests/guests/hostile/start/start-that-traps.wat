@@ -1,0 +1,4 @@
+;; fails: trap in describe
+;; in items
+(func $start unreachable)
+(start $start)

@@ -1,0 +1,66 @@
+//! `cargo xtask fuzz`: hostile input at random. Short and without instrumentation by default, which builds like any
+//! test; with `--long` by cargo-fuzz, which learns from the branches that an input takes and wants hours.
+
+use std::ffi::OsString;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{output, run as run_program, step};
+use crate::workspace::Workspace;
+
+const CARGO_FUZZ: &str = "0.13.2";
+const TARGETS: [&str; 4] = ["prescan", "decision", "gate", "params"];
+
+pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    let long = arguments.iter().any(|argument| argument == "--long");
+    let numbers: Vec<_> = arguments.iter().filter(|argument| *argument != "--long").collect();
+    let seconds = match numbers[..] {
+        [] => "20",
+        [seconds] => seconds.to_str().context("SECONDS must be a number")?,
+        _ => bail!("cargo xtask fuzz [SECONDS] [--long]"),
+    };
+    step("build the targets", || {
+        run_program(workspace.cargo("build").args(["--package", "fuzz-targets"]))
+    })?;
+    if long {
+        return instrumented(workspace, seconds);
+    }
+    step("fuzz", || {
+        let mut cargo = workspace.cargo("run");
+        run_program(cargo.args(["--quiet", "--package", "fuzz-targets", "--", seconds]))
+    })
+}
+
+/// With libFuzzer. `RUSTC_BOOTSTRAP` lets the compiler that everything else is built with take nightly's options.
+fn instrumented(workspace: &Workspace, seconds: &str) -> Result<()> {
+    let has_cargo_fuzz =
+        output(workspace.bare_cargo("fuzz").arg("--version")).is_ok_and(|version| version.contains(CARGO_FUZZ));
+    if !has_cargo_fuzz {
+        step("install cargo-fuzz", || {
+            let mut install = workspace.bare_cargo("install");
+            run_program(install.args(["cargo-fuzz", "--version", CARGO_FUZZ, "--locked", "--force"]))
+        })?;
+    }
+    let compiler = workspace.programs.join("fuzz-targets");
+    for target in TARGETS {
+        step(target, || {
+            let mut fuzz = workspace.bare_cargo("fuzz");
+            fuzz.args(["run", "--dev", "--sanitizer", "none", target]);
+            // New inputs go to the first folder, which is not kept; the second holds the seeds.
+            let corpus = workspace.root.join("fuzz/corpus").join(target);
+            std::fs::create_dir_all(&corpus).with_context(|| format!("make {}", corpus.display()))?;
+            fuzz.arg(corpus).arg(workspace.root.join("fuzz/seeds").join(target));
+            fuzz.args([
+                "--",
+                &format!("-max_total_time={seconds}"),
+                "-timeout=10",
+                "-rss_limit_mb=4096",
+            ]);
+            fuzz.env("RUSTC_BOOTSTRAP", "1")
+                .env("CARGO_TARGET_DIR", workspace.target.join("fuzz"))
+                .env("MEED_FUZZ_COMPILER", &compiler);
+            run_program(fuzz.current_dir(&workspace.root))
+        })?;
+    }
+    Ok(())
+}
