@@ -14,9 +14,7 @@ const PROFILE: &str = "plugin";
 
 /// Builds the bundled conditions and says where they are.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
-    if !has_target(workspace)? {
-        step("add the wasm target", || add_target(workspace))?;
-    }
+    ensure_target(workspace)?;
     step("build the plugins", || {
         let names = names(workspace)?;
         let mut cargo = workspace.cargo("build");
@@ -33,6 +31,14 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
         run(&mut cargo)?;
         collect(workspace, &names)
     })
+}
+
+/// Sees to it that the compiler can build for plugins.
+pub(crate) fn ensure_target(workspace: &Workspace) -> Result<()> {
+    if has_target(workspace)? {
+        return Ok(());
+    }
+    step("add the wasm target", || add_target(workspace))
 }
 
 /// Asks the compiler and not rustup, which need not be there when the compiler came from elsewhere.

@@ -89,10 +89,7 @@ pub fn rename_export(component: &mut [u8], from: &str, to: &str) -> anyhow::Resu
 
 /// What is uploaded: the component without names, debug information and the like, proven to import nothing but the log.
 pub fn finish(component: &[u8]) -> anyhow::Result<Vec<u8>> {
-    ensure!(
-        Parser::is_component(component),
-        "the compiler did not make a component"
-    );
+    ensure!(Parser::is_component(component), "the compiler did not make a component");
     let stripped = without_custom_sections(component).context("the component is damaged")?;
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(&stripped) {

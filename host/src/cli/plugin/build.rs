@@ -58,9 +58,15 @@ async fn embed_cases(project: &Project, plugin: Vec<u8>) -> anyhow::Result<()> {
     let schema = &workbench.admitted.manifest.params_schema;
     let mut told = Vec::new();
     for (path, case) in read_cases(&tests)? {
-        let ran = cases::run(&workbench.sandbox, &workbench.admitted.plugin, schema, &case, Some(&history))
-            .await
-            .with_context(|| format!("{} cannot be run", path.display()))?;
+        let ran = cases::run(
+            &workbench.sandbox,
+            &workbench.admitted.plugin,
+            schema,
+            &case,
+            Some(&history),
+        )
+        .await
+        .with_context(|| format!("{} cannot be run", path.display()))?;
         if !case.faults(&ran).is_empty() {
             println!("{} does not pass, so the module carries no cases.", path.display());
             return Ok(());

@@ -49,11 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if *lang == Language::Rust {
         write_sdk(&directory.join("sdk"))?;
     }
-    println!(
-        "A {} plugin is in {}. Next:\n",
-        lang.name(),
-        directory.display()
-    );
+    println!("A {} plugin is in {}. Next:\n", lang.name(), directory.display());
     println!("  cd {}", directory.display());
     if let Some(install) = lang.install() {
         println!("  {install}");
@@ -104,10 +100,7 @@ fn write_sdk(sdk: &Path) -> anyhow::Result<()> {
     ] {
         write(from, &sdk.join(to), TEMPLATE_NAME)?;
     }
-    for (path, text) in [
-        ("Cargo.toml", SDK_MANIFEST),
-        ("macros/Cargo.toml", SDK_MACROS_MANIFEST),
-    ] {
+    for (path, text) in [("Cargo.toml", SDK_MANIFEST), ("macros/Cargo.toml", SDK_MACROS_MANIFEST)] {
         let path = sdk.join(path);
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }

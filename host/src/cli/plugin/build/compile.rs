@@ -109,7 +109,14 @@ fn python(project: &Project) -> anyhow::Result<Vec<u8>> {
     }
     COMPONENTIZE_PY.run(&project.directory, |componentize| {
         for_world(componentize);
-        componentize.args(["componentize", "--stub-wasi", "--python-path", "src", "rule", "--output"]);
+        componentize.args([
+            "componentize",
+            "--stub-wasi",
+            "--python-path",
+            "src",
+            "rule",
+            "--output",
+        ]);
         componentize.arg(&file);
     })?;
     let mut component = read(&file)?;
@@ -125,10 +132,17 @@ const GO: Tool = Tool {
 fn go(project: &Project) -> anyhow::Result<Vec<u8>> {
     let module = project.work_directory().join("rule.wasm");
     GO.run(&project.directory, |go| {
-        go.args(["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
-            .arg(&module)
-            .arg(".")
-            .envs([("GOOS", "wasip1"), ("GOARCH", "wasm")]);
+        go.args([
+            "build",
+            "-buildmode=c-shared",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags=-s -w",
+            "-o",
+        ])
+        .arg(&module)
+        .arg(".")
+        .envs([("GOOS", "wasip1"), ("GOARCH", "wasm")]);
     })?;
     package::componentise(&read(&module)?, TextEncoding::Utf8)
 }
@@ -142,12 +156,22 @@ fn c(project: &Project) -> anyhow::Result<Vec<u8>> {
     let module = project.work_directory().join("rule.wasm");
     let sources = sources(&project.directory.join("src"), "c")?;
     ZIG.run(&project.directory, |zig| {
-        zig.args(["cc", "-target", "wasm32-wasi", "-mexec-model=reactor", "-std=c23", "-Oz", "-Wall", "-Wextra", "-s"])
-            // The default is a stack of 16 MiB, and making that ready costs more than the decision.
-            .args(["-Wl,--no-entry", "-Wl,-z,stack-size=16384", "-fno-builtin-malloc"])
-            .args(&sources)
-            .arg("-o")
-            .arg(&module);
+        zig.args([
+            "cc",
+            "-target",
+            "wasm32-wasi",
+            "-mexec-model=reactor",
+            "-std=c23",
+            "-Oz",
+            "-Wall",
+            "-Wextra",
+            "-s",
+        ])
+        // The default is a stack of 16 MiB, and making that ready costs more than the decision.
+        .args(["-Wl,--no-entry", "-Wl,-z,stack-size=16384", "-fno-builtin-malloc"])
+        .args(&sources)
+        .arg("-o")
+        .arg(&module);
     })?;
     package::componentise(&read(&module)?, TextEncoding::Utf8)
 }
@@ -160,7 +184,11 @@ fn sources(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
             sources.push(path);
         }
     }
-    ensure!(!sources.is_empty(), "there is no .{extension} file in {}", folder.display());
+    ensure!(
+        !sources.is_empty(),
+        "there is no .{extension} file in {}",
+        folder.display()
+    );
     // The same order everywhere, for the same bytes everywhere.
     sources.sort();
     Ok(sources)

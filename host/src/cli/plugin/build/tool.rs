@@ -26,7 +26,10 @@ impl Tool {
                 .unwrap_or_else(|| name.into());
             let mut command = Command::new(&program);
             arguments(&mut command);
-            command.current_dir(project).stdin(Stdio::null()).stderr(Stdio::inherit());
+            command
+                .current_dir(project)
+                .stdin(Stdio::null())
+                .stderr(Stdio::inherit());
             match command.output() {
                 Ok(output) if output.status.success() => return Ok(output.stdout),
                 Ok(output) => bail!(
