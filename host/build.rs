@@ -1,7 +1,5 @@
 //! Builds the host again when a file is added to the folders that it embeds: cargo sees changes in them by itself.
 
-#![expect(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
-
 fn main() {
     for folder in ["../templates", "../plugin-sdk"] {
         println!("cargo:rerun-if-changed={folder}");

@@ -19,6 +19,7 @@ mod cli;
 mod events;
 mod facts;
 mod house;
+mod languages;
 mod openapi;
 mod plugin_keys;
 mod plugins;
