@@ -37,6 +37,14 @@ impl Context {
         let this_second = Instant::from_millis(self.now.millis() - self.now.millis().rem_euclid(1000));
         this_second - Duration::from_secs(since_midnight) + Duration::from_secs(u64::from(days_ahead) * 86_400)
     }
+
+    /// The event's reward of this id. Its `max_quantity` is 0 when it is sold out.
+    ///
+    /// Ids in params may be wrong, and an event may change its rewards: award only what this finds, and no more than
+    /// `max_quantity`, because an award that the event does not have fails the claim.
+    pub fn reward(&self, id: &str) -> Option<&Reward> {
+        self.rewards.iter().find(|reward| reward.id == id)
+    }
 }
 
 /// Milliseconds since the Unix epoch, UTC.
@@ -52,6 +60,11 @@ impl Instant {
     /// Milliseconds since the Unix epoch.
     pub const fn millis(self) -> i64 {
         self.0
+    }
+
+    /// How long it is after `earlier`; zero when it is before it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
@@ -111,12 +124,34 @@ impl Seed {
     /// When `bound` is 0: there is nothing to draw from.
     pub fn below(&self, bound: u32) -> u32 {
         assert!(bound > 0, "a draw needs at least one outcome");
-        let bound = u64::from(bound);
-        let remainder = self
-            .0
+        u32::try_from(self.modulo(bound.into())).unwrap_or(u32::MAX)
+    }
+
+    /// Draws one of these by weight and says which; `None` when all weights are 0.
+    ///
+    /// It takes the seed modulo the sum of the weights, goes along them and subtracts each until the rest is below the
+    /// next one. So the order matters: take the same one for the same draw, and say which it is to whoever verifies it.
+    pub fn pick(&self, weights: &[u32]) -> Option<usize> {
+        let total = weights.iter().map(|weight| u64::from(*weight)).sum();
+        if total == 0 {
+            return None;
+        }
+        let mut rest = self.modulo(total);
+        weights
             .iter()
-            .fold(0, |remainder, &byte| (remainder * 256 + u64::from(byte)) % bound);
-        u32::try_from(remainder).unwrap_or(u32::MAX)
+            .position(|weight| match rest.checked_sub(u64::from(*weight)) {
+                Some(left) => {
+                    rest = left;
+                    false
+                }
+                None => true,
+            })
+    }
+
+    fn modulo(&self, bound: u64) -> u64 {
+        self.0
+            .iter()
+            .fold(0, |remainder, &byte| (remainder * 256 + u64::from(byte)) % bound)
     }
 }
 

@@ -56,6 +56,7 @@ mod allocator;
 pub mod bindings;
 mod condition;
 mod context;
+mod date;
 mod decision;
 mod export;
 mod json;
@@ -71,6 +72,7 @@ pub use bindings::types::{
 };
 pub use condition::Condition;
 pub use context::{Context, Event, Instant, Seed, User};
+pub use date::Weekday;
 pub use meed_plugin_sdk_macros::Params;
 pub use params::{Param, Params};
 pub use plan::Plan;
@@ -79,8 +81,8 @@ pub use query::{Answer, Attribute, Grants, Query, attribute, count, distinct_day
 /// Everything a rule usually names.
 pub mod prelude {
     pub use crate::{
-        Attribute, Condition, Context, Decision, Grants, Instant, Issue, Params, Plan, Query, Streak, attribute, count,
-        distinct_days, first, grants, last, log, streak, sum,
+        Attribute, Condition, Context, Date, Decision, Grants, Instant, Issue, Params, Plan, Query, Streak, Weekday,
+        attribute, count, distinct_days, first, grants, last, log, streak, sum,
     };
 }
 

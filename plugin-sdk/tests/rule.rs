@@ -215,3 +215,32 @@ fn a_draw_is_the_seed_modulo_the_bound() {
         assert_eq!(seed.below(bound), number);
     }
 }
+
+#[test]
+fn a_weighted_draw_goes_along_the_weights() {
+    let mut seed = meed_plugin_sdk::Seed([0; 32]);
+    let weights = [70, 0, 5, 25];
+    for (byte, drawn) in [(0, 0), (69, 0), (70, 2), (74, 2), (75, 3), (99, 3), (100, 0), (255, 0)] {
+        seed.0[31] = byte;
+        assert_eq!(seed.pick(&weights), Some(drawn), "{byte}");
+    }
+    assert_eq!(seed.pick(&[]), None);
+    assert_eq!(seed.pick(&[0, 0]), None);
+    // A sum beyond 32 bits: in Python, int.from_bytes([255] * 32, "big") % (2 * (2**32 - 1)) == 2**32 - 1
+    assert_eq!(meed_plugin_sdk::Seed([255; 32]).pick(&[u32::MAX, u32::MAX]), Some(1));
+}
+
+#[test]
+fn an_instant_is_so_long_after_another() {
+    let (earlier, later) = (Instant::from_millis(1_000), Instant::from_millis(3_500));
+    assert_eq!(later.since(earlier).as_millis(), 2_500);
+    assert_eq!(earlier.since(later).as_millis(), 0);
+}
+
+#[test]
+fn a_reward_is_found_by_its_id() {
+    let rewards = [testing::reward("gold", 1), testing::reward("silver", 0)];
+    let context = Context::from(testing::context("2026-03-02T09:00[UTC]").rewards(rewards));
+    assert_eq!(context.reward("silver").map(|reward| reward.max_quantity), Some(0));
+    assert!(context.reward("bronze").is_none());
+}

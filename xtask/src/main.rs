@@ -35,7 +35,8 @@ cargo xtask <command>
                     every argument goes to `meed demo`
   test [...]        bring what the tests need and run them all; arguments go to the test
                     runner and narrow the run, as in `cargo xtask test -p meed-host claims`
-  plugins           build the bundled conditions into <target>/plugins/*.wasm
+  plugins           build the bundled conditions into <target>/plugins/*.wasm,
+                    and the cookbook into <target>/plugins/cookbook/
   bench [NAME...]   run the programs of bench/ (all, or these) in release mode
   fuzz [SECONDS] [--long]
                     hostile input at random, for so many seconds (20) each; --long follows the

@@ -1,4 +1,5 @@
-//! `cargo xtask plugins`: every crate under `plugins/` as `<target>/plugins/<name>.wasm`.
+//! `cargo xtask plugins`: every crate under `plugins/` as `<target>/plugins/<name>.wasm`, and those of the cookbook in
+//! `<target>/plugins/cookbook/`, where no server looks for bundled plugins.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,24 +13,39 @@ use crate::workspace::{Workspace, is_on_path};
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "plugin";
 
-/// Builds the bundled conditions and says where they are.
+/// Crates that are built together and end up in one place.
+struct Shelf {
+    /// Where they are in the checkout.
+    folder: &'static str,
+    names: Vec<String>,
+    /// Where they go.
+    destination: PathBuf,
+}
+
+/// Builds the bundled conditions and the cookbook, and says where the bundled ones are.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
     ensure_target(workspace)?;
     step("build the plugins", || {
-        let names = names(workspace)?;
+        let plugins = workspace.target.join("plugins");
+        let cookbook = plugins.join("cookbook");
+        let shelves = [
+            Shelf::of(workspace, "plugins", plugins.clone())?,
+            Shelf::of(workspace, "cookbook", cookbook)?,
+        ];
         let mut cargo = workspace.cargo("build");
         cargo.args(["--target", TARGET, "--profile", PROFILE]);
-        for name in &names {
+        for name in shelves.iter().flat_map(|shelf| &shelf.names) {
             cargo.args(["--package", name]);
-        }
-        // Cargo puts them back, also those that are up to date; what it does not put back is no plugin any more.
-        for name in &names {
+            // Cargo puts them back, also those that are up to date; what it does not put back is no plugin any more.
             let _ = fs::remove_file(artefact(workspace, name));
         }
         // These would replace the flags in .cargo/config.toml, which give a plugin its small stack.
         cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
         run(&mut cargo)?;
-        collect(workspace, &names)
+        for shelf in &shelves {
+            shelf.collect(workspace)?;
+        }
+        Ok(plugins)
     })
 }
 
@@ -64,51 +80,61 @@ fn add_target(workspace: &Workspace) -> Result<()> {
     })
 }
 
-/// The crates under `plugins/`; a folder is named like its crate.
-fn names(workspace: &Workspace) -> Result<Vec<String>> {
-    let folder = workspace.root.join("plugins");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
-        let entry = entry?;
-        if entry.path().join("Cargo.toml").is_file() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
+impl Shelf {
+    /// The crates under a folder of the checkout; each is in a folder of its own name.
+    fn of(workspace: &Workspace, folder: &'static str, destination: PathBuf) -> Result<Self> {
+        let path = workspace.root.join(folder);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&path).with_context(|| format!("read {}", path.display()))? {
+            let entry = entry?;
+            if entry.path().join("Cargo.toml").is_file() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
         }
+        if names.is_empty() {
+            bail!("there is no crate under {}", path.display());
+        }
+        names.sort();
+        Ok(Self {
+            folder,
+            names,
+            destination,
+        })
     }
-    if names.is_empty() {
-        bail!("there is no crate under {}", folder.display());
+
+    /// Copies what cargo built next to each other, under the names of the crates, and nothing older.
+    fn collect(&self, workspace: &Workspace) -> Result<()> {
+        let Self {
+            folder,
+            names,
+            destination,
+        } = self;
+        fs::create_dir_all(destination).with_context(|| format!("create {}", destination.display()))?;
+        for entry in fs::read_dir(destination)? {
+            let path = entry?.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let is_plugin = path.extension().is_some_and(|extension| extension == "wasm");
+            if is_plugin && !names.iter().any(|known| *known == name) {
+                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+        for name in names {
+            let from = artefact(workspace, name);
+            let to = destination.join(format!("{name}.wasm"));
+            let bytes = fs::copy(&from, &to).with_context(|| {
+                format!(
+                    "copy {}; is `crate-type = [\"cdylib\"]` missing in {folder}/{name}/Cargo.toml?",
+                    from.display()
+                )
+            })?;
+            println!("{bytes:>9} bytes  {}", to.display());
+        }
+        Ok(())
     }
-    names.sort();
-    Ok(names)
 }
 
 /// Where cargo puts what it builds from this crate.
 fn artefact(workspace: &Workspace, name: &str) -> PathBuf {
     let folder = workspace.target.join(TARGET).join(PROFILE);
     folder.join(format!("{}.wasm", name.replace('-', "_")))
-}
-
-/// Copies what cargo built next to each other, under the names of the crates, and nothing older.
-fn collect(workspace: &Workspace, names: &[String]) -> Result<PathBuf> {
-    let plugins = workspace.target.join("plugins");
-    fs::create_dir_all(&plugins).with_context(|| format!("create {}", plugins.display()))?;
-    for entry in fs::read_dir(&plugins)? {
-        let path = entry?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let is_plugin = path.extension().is_some_and(|extension| extension == "wasm");
-        if is_plugin && !names.iter().any(|known| *known == name) {
-            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-        }
-    }
-    for name in names {
-        let from = artefact(workspace, name);
-        let to = plugins.join(format!("{name}.wasm"));
-        let bytes = fs::copy(&from, &to).with_context(|| {
-            format!(
-                "copy {}; is `crate-type = [\"cdylib\"]` missing in plugins/{name}/Cargo.toml?",
-                from.display()
-            )
-        })?;
-        println!("{bytes:>9} bytes  {}", to.display());
-    }
-    Ok(plugins)
 }

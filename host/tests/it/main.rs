@@ -15,7 +15,9 @@ mod support;
 
 mod activities;
 mod auth;
+mod cases;
 mod cli;
+mod contract;
 mod events;
 mod facts;
 mod house;

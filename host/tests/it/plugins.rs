@@ -89,11 +89,16 @@ on_both_engines! {
     }
 
     async fn of_eight_parallel_uploads_of_the_same_bytes_one_is_new(app: TestApp) {
-        let token = app.operator().await;
         let module = guest("popular").module();
-        let uploads: Vec<_> = (0..8)
-            .map(|_| {
-                let call = app.post("/plugins").bearer(&token);
+        // One operator uploads one at a time.
+        let mut operators = Vec::new();
+        for _ in 0..8 {
+            operators.push(app.token(Role::Operator).await);
+        }
+        let uploads: Vec<_> = operators
+            .iter()
+            .map(|token| {
+                let call = app.post("/plugins").bearer(token);
                 tokio::spawn(call.bytes("application/wasm", module.clone()).send())
             })
             .collect();

@@ -38,31 +38,23 @@ impl Condition for LuckyDraw {
     fn plan(_params: &LuckyDrawParams) {}
 
     fn decide(params: &LuckyDrawParams, context: &Context, _facts: ()) -> Decision {
-        let in_event = |id: &str| context.rewards.iter().find(|reward| reward.id == id);
-        if !params.weights.keys().any(|id| in_event(id).is_some()) {
+        let offered = || {
+            params
+                .weights
+                .iter()
+                .filter_map(|(id, weight)| Some((context.reward(id)?, *weight)))
+        };
+        if offered().next().is_none() {
             return Decision::not_yet(
                 "nothing-to-draw",
                 "None of the rewards of this draw belongs to the event.",
             );
         }
-        let available = || {
-            params
-                .weights
-                .iter()
-                .filter(|(id, _)| in_event(id).is_some_and(|it| it.max_quantity > 0))
-        };
-        let total: u32 = available().map(|(_, weight)| weight).sum();
-        if total == 0 {
-            return Decision::not_yet("sold-out", "All rewards of this draw are gone.");
+        let (rewards, weights): (Vec<_>, Vec<_>) = offered().filter(|(reward, _)| reward.max_quantity > 0).unzip();
+        match context.seed.pick(&weights) {
+            Some(drawn) => Decision::eligible().award(&rewards[drawn].id, 1),
+            None => Decision::not_yet("sold-out", "All rewards of this draw are gone."),
         }
-        let mut number = context.seed.below(total);
-        for (id, &weight) in available() {
-            match number.checked_sub(weight) {
-                Some(rest) => number = rest,
-                None => return Decision::eligible().award(id, 1),
-            }
-        }
-        unreachable!("the number is below the sum of the weights")
     }
 }
 

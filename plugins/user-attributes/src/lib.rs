@@ -109,7 +109,8 @@ fn check_level(decision: Decision, level: Option<String>, minimum: i64) -> Decis
     let Ok(level) = text.parse::<i64>() else {
         return decision.refuse(
             "level-not-a-number",
-            format!("You need level {minimum}, but yours is “{text}”."),
+            // Not the text itself: an attribute may hold what a message may not.
+            format!("You need level {minimum}, but yours is not a whole number."),
         );
     };
     let decision = decision.progress("level", level, minimum);

@@ -198,8 +198,16 @@ on_both_engines! {
         std::fs::write(directory.join("receipt.json"), receipt.to_string()).expect("a file");
         let printed = good(plugin(directory, &["case", "--receipt", "receipt.json"]), "");
         assert_eq!(serde_json::from_str::<Value>(&printed).expect("JSON"), case);
+        let passes = |module: Vec<u8>, case: &Value| {
+            std::fs::write(directory.join("rule.wasm"), module).expect("a file");
+            std::fs::write(directory.join("case.json"), case.to_string()).expect("a file");
+            let printed = good(plugin(directory, &["test", "rule.wasm", "--cases", "case.json", "--code-cache", "code"]), "");
+            assert!(printed.contains("0 failed"), "{printed}");
+        };
+        passes(bundled("login-streak"), &case);
 
-        let failing = app.install(Condition { evaluate: "(unreachable)", ..guest("failing") }.module()).await;
+        let module = Condition { evaluate: "(unreachable)", ..guest("failing") }.module();
+        let failing = app.install(module.clone()).await;
         let event = app.event_on(&failing, json!({}), json!({})).await;
         let claim = app.claim(&user.token, &event).send().await.expect(201);
         let receipt = app.read(&format!("/reward-requests/{}/receipt", claim["id"].as_str().expect("an id"))).await;
@@ -207,6 +215,7 @@ on_both_engines! {
         let printed = good(plugin(directory, &["case", "--receipt", "receipt.json"]), "");
         let case = serde_json::from_str::<Value>(&printed).expect("JSON");
         assert_eq!((&case["expect"], &case["fuelCeiling"]), (&json!({"failure": "trap"}), &Value::Null));
+        passes(module, &case);
 
         // The host's own answers hold no decision.
         app.set_plugin("failing", &failing.version, "DISABLED").await;

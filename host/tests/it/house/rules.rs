@@ -157,5 +157,7 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
 }
 
 fn is_guest(file: &str) -> bool {
-    file.starts_with("plugins/") || file.starts_with("plugin-sdk/")
+    ["plugins/", "cookbook/", "plugin-sdk/"]
+        .iter()
+        .any(|folder| file.starts_with(folder))
 }

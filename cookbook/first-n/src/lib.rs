@@ -1,0 +1,92 @@
+//! The first hundred get gold, the next thousand silver, everybody else a consolation.
+//!
+//! What to know before you copy it:
+//! - **A rule cannot count to N.** It sees one user and no other claims, so "the first hundred" is not its business: it is
+//!   the `stock` of the gold reward, 100. The host takes it in the transaction that grants, never beyond, however many
+//!   claims arrive at once. This rule only says what to give when something is gone.
+//! - **`max_quantity` is a snapshot**: the most that this claim may be awarded, from the event's `maxQuantity` and the stock
+//!   that was left a moment ago; 0 is sold out. When another claim takes the last one in between, the host notices, grants
+//!   nothing wrong, and has the rule decide again or answers that it is sold out.
+//! - **A rule without a choice needs none of this**: `Decision::eligible()` gives one of each reward, and the host rejects
+//!   with `sold-out` by itself. That is the bundled `first-come`.
+//! - **Once each.** How often a user is granted is the event's recurrence. If that is more than once, a quick user could
+//!   take much of the gold: `grants()` lets the later claims of one user have the last reward only.
+
+use meed_plugin_sdk::prelude::*;
+
+/// What there is to get.
+#[derive(Params)]
+#[param(example = {"rewards": ["reward-1", "reward-2", "reward-3"]})]
+struct FirstNParams {
+    /// The ids of the rewards, the best first. Give the last one no stock, and nobody leaves with empty hands.
+    #[param(min_items = 1, max_items = 16, items(min_length = 1, max_length = 64))]
+    rewards: Vec<String>,
+}
+
+struct FirstN;
+
+impl Condition for FirstN {
+    const TITLE: &'static str = "First N get the best";
+    const DESCRIPTION: &'static str = "Everybody is eligible and gets the first reward of a list that is not sold out; later claims get the last one.";
+    type Params = FirstNParams;
+    type Plan = Grants;
+
+    fn plan(_params: &FirstNParams) -> Grants {
+        grants()
+    }
+
+    fn decide(params: &FirstNParams, context: &Context, granted: i64) -> Decision {
+        let choices = match params.rewards.split_last() {
+            Some((last, _)) if granted > 0 => std::slice::from_ref(last),
+            _ => &params.rewards,
+        };
+        let left = |id: &&String| context.reward(id).is_some_and(|reward| reward.max_quantity > 0);
+        match choices.iter().find(left) {
+            Some(id) => Decision::eligible().award(id, 1),
+            None => Decision::not_yet("sold-out", "Everything is gone."),
+        }
+    }
+}
+
+meed_plugin_sdk::export!(FirstN);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meed_plugin_sdk::testing::{self, reward};
+
+    /// With so many of gold, silver and the consolation left.
+    fn decide(granted: i64, gold: u32, silver: u32, consolation: u32) -> Decision {
+        let rewards = [
+            reward("consolation", consolation),
+            reward("silver", silver),
+            reward("gold", gold),
+        ];
+        let rule = testing::bind::<FirstN>(r#"{"rewards": ["gold", "elsewhere", "silver", "consolation"]}"#).unwrap();
+        rule.decide(testing::context("2026-03-02T09:00[UTC]").rewards(rewards), granted)
+    }
+
+    #[test]
+    fn the_best_that_is_left_is_given() {
+        assert_eq!(decide(0, 1, 1, 1), Decision::eligible().award("gold", 1));
+        assert_eq!(decide(0, 0, 1, 1), Decision::eligible().award("silver", 1));
+        assert_eq!(decide(0, 0, 0, 1), Decision::eligible().award("consolation", 1));
+    }
+
+    #[test]
+    fn later_claims_get_the_last() {
+        assert_eq!(decide(1, 1, 1, 1), Decision::eligible().award("consolation", 1));
+        assert_eq!(decide(7, 1, 1, 0).reasons[0].code, "sold-out");
+    }
+
+    #[test]
+    fn nothing_left_is_not_eligible() {
+        assert_eq!(decide(0, 0, 0, 0).reasons[0].code, "sold-out");
+    }
+
+    #[test]
+    fn there_is_something_to_get() {
+        let issues = testing::bind::<FirstN>(r#"{"rewards": []}"#).unwrap_err();
+        assert_eq!(issues[0].path, "/rewards");
+    }
+}

@@ -1,0 +1,112 @@
+//! A draw that one can lose: prizes by weight, and blanks.
+//!
+//! What to know before you copy it:
+//! - **Chance comes from `context.seed` and from nowhere else.** It is fixed by the event's secret, the user and the place in
+//!   the period, so that claiming again draws the same again, and anybody can check the draw once the event is over.
+//! - **Keep the weights constant.** The outcome is the seed modulo their sum. If the sum depended on something that changes,
+//!   such as what is sold out or how much a user has spent, then a loser could change it and, with the same seed, draw
+//!   anew. So a prize that is gone keeps its weight here and is a blank. (The bundled `lucky-draw` has no blanks: whoever
+//!   draws has won, and nobody draws again. There it is fine to leave out what is gone.)
+//! - **A blank is a rejection**, which may be claimed again and finds the seed in its receipt. If a lost draw should be over,
+//!   make the blank a consolation prize: then the claim is granted, and the recurrence counts it.
+//! - **Draw once.** The seed is one number. Two draws from it in one decision are not independent.
+
+use meed_plugin_sdk::prelude::*;
+use std::collections::BTreeMap;
+
+/// How likely the prizes are.
+#[derive(Params)]
+#[param(example = {"prizes": {"reward-1": 1, "reward-2": 9}, "blanks": 90})]
+struct WeightedDrawParams {
+    /// The weight of each reward by its id.
+    #[param(
+        min_properties = 1,
+        max_properties = 64,
+        keys(min_length = 1, max_length = 64),
+        values(minimum = 1, maximum = 1_000_000)
+    )]
+    prizes: BTreeMap<String, u32>,
+    /// The weight of winning nothing: with prizes of 10 and blanks of 90, nine claims of ten win nothing.
+    #[param(minimum = 0, maximum = 100_000_000, default = 0, example = 90)]
+    blanks: u32,
+}
+
+struct WeightedDraw;
+
+impl Condition for WeightedDraw {
+    const TITLE: &'static str = "Weighted draw with blanks";
+    const DESCRIPTION: &'static str = "The user draws one of the rewards by weight, or a blank.";
+    type Params = WeightedDrawParams;
+    type Plan = ();
+
+    fn plan(_params: &WeightedDrawParams) {}
+
+    fn decide(params: &WeightedDrawParams, context: &Context, (): ()) -> Decision {
+        // In the order of the ids' bytes, the blanks last: whoever verifies a draw needs to know.
+        let weights: Vec<u32> = params.prizes.values().copied().chain([params.blanks]).collect();
+        let drawn = context
+            .seed
+            .pick(&weights)
+            .and_then(|index| params.prizes.keys().nth(index));
+        let Some(id) = drawn else {
+            return Decision::not_yet("no-luck", "No luck this time.");
+        };
+        match context.reward(id) {
+            Some(reward) if reward.max_quantity > 0 => Decision::eligible().award(id, 1),
+            _ => Decision::not_yet("prize-gone", "Your prize is gone already. No luck this time."),
+        }
+    }
+}
+
+meed_plugin_sdk::export!(WeightedDraw);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meed_plugin_sdk::testing::{self, reward};
+
+    /// Gold (1), silver (9) or a blank (90), with so much gold left.
+    fn draw(number: u8, gold: u32) -> Decision {
+        let mut seed = [0; 32];
+        seed[31] = number;
+        let context = testing::context("2026-03-02T09:00[UTC]").rewards([reward("silver", 5), reward("gold", gold)]);
+        testing::bind::<WeightedDraw>(r#"{"prizes": {"silver": 9, "gold": 1}, "blanks": 90}"#)
+            .unwrap()
+            .decide(context.seed(seed), ())
+    }
+
+    #[test]
+    fn the_seed_decides_in_the_order_of_ids_with_blanks_last() {
+        assert_eq!(draw(0, 1), Decision::eligible().award("gold", 1));
+        assert_eq!(draw(1, 1), Decision::eligible().award("silver", 1));
+        assert_eq!(draw(9, 1), Decision::eligible().award("silver", 1));
+        assert_eq!(draw(100, 1), Decision::eligible().award("gold", 1));
+        for number in [10, 99, 110] {
+            assert_eq!(draw(number, 1).reasons[0].code, "no-luck", "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_gone_changes_no_other_draw() {
+        assert_eq!(draw(0, 0).reasons[0].code, "prize-gone");
+        for number in 1..100 {
+            assert_eq!(draw(number, 0), draw(number, 1), "{number}");
+        }
+    }
+
+    #[test]
+    fn without_blanks_everybody_wins() {
+        let rule = testing::bind::<WeightedDraw>(r#"{"prizes": {"points": 1}}"#).unwrap();
+        for byte in 0..=255 {
+            let context = testing::context("2026-03-02T09:00[UTC]").seed([byte; 32]);
+            assert!(rule.decide(context, ()).eligible, "{byte}");
+        }
+    }
+
+    #[test]
+    fn a_draw_has_a_prize() {
+        let path = |params| testing::bind::<WeightedDraw>(params).unwrap_err()[0].path.clone();
+        assert_eq!(path(r#"{"prizes": {}, "blanks": 1}"#), "/prizes");
+        assert_eq!(path(r#"{"prizes": {"gold": 0}}"#), "/prizes/gold");
+    }
+}

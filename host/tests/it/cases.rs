@@ -1,0 +1,51 @@
+//! The cases of the bundled plugins and of the cookbook, run against what was built of them, as `meed plugin test` does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a plugin in Rust has to stay below: most of a plugin's start is copying its bytes.
+const MOST_BYTES: u64 = 30 << 10;
+
+/// A crate of a plugin and what was built of it.
+struct Built {
+    name: String,
+    cases: PathBuf,
+    wasm: PathBuf,
+}
+
+/// Every crate below `plugins/` and `cookbook/`.
+fn built() -> Vec<Built> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let plugins = PathBuf::from(
+        std::env::var("MEED_TEST_PLUGINS")
+            .expect("MEED_TEST_PLUGINS is not set: run the tests with `cargo xtask test`, which builds the plugins"),
+    );
+    let shelves = [("plugins", plugins.clone()), ("cookbook", plugins.join("cookbook"))];
+    let mut built = Vec::new();
+    for (folder, destination) in shelves {
+        for entry in fs::read_dir(root.join(folder)).expect("the folder is there") {
+            let path = entry.expect("its entries can be read").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            built.push(Built {
+                wasm: destination.join(format!("{name}.wasm")),
+                cases: path.join("tests"),
+                name,
+            });
+        }
+    }
+    assert!(built.len() >= 16, "only {} plugins found", built.len());
+    built
+}
+
+#[test]
+fn every_plugin_is_small() {
+    for Built { name, wasm, .. } in built() {
+        let bytes = fs::metadata(&wasm)
+            .unwrap_or_else(|error| panic!("{}: {error}", wasm.display()))
+            .len();
+        assert!(
+            bytes < MOST_BYTES,
+            "{name} has {bytes} bytes, {MOST_BYTES} are too many"
+        );
+    }
+}
