@@ -7,7 +7,8 @@
 //!
 //! `structure` walks over an upload, `compile` turns it into machine code in another process that `confine` ties down,
 //! `catalog` and `code_cache` keep that, `run` calls it under `limits` (and a `limiter`) on the `engine`, `abi`
-//! translates, and `answer` and `schema` check.
+//! translates, and `answer` and `schema` check. `package` is for
+//! authors: it makes what is uploaded.
 
 mod abi;
 mod admit;
@@ -20,6 +21,7 @@ mod digest;
 mod engine;
 mod limiter;
 mod limits;
+pub mod package;
 mod run;
 mod schema;
 mod section;

@@ -12,6 +12,8 @@
 mod bench;
 mod ci;
 mod fuzz;
+mod languages;
+mod package;
 mod plugins;
 mod postgres;
 mod process;
@@ -45,6 +47,9 @@ cargo xtask <command>
   fuzz [SECONDS] [--long]
                     hostile input at random, for so many seconds (20) each; --long follows the
                     branches of instrumented code with cargo-fuzz, which it installs
+  languages [--print] [--dev]
+                    make, build, test and measure a plugin in every language, and write the table into
+                    docs/languages.md, or print it; --dev measures without a release build
   ci                format, lints, docs and the dependency rules: what follows the tests in .ci/run
 ";
 
@@ -74,6 +79,7 @@ fn run() -> Result<()> {
         "test" => test::run(&workspace, &arguments),
         "plugins" => plugins::build(&workspace).map(drop),
         "bench" => bench::run(&workspace, &arguments),
+        "languages" => languages::run(&workspace, &arguments),
         "fuzz" => fuzz::run(&workspace, &arguments),
         "ci" => ci::run(&workspace),
         unknown => bail!("there is no command `{unknown}`\n\n{USAGE}"),

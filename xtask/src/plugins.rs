@@ -24,9 +24,7 @@ struct Shelf {
 
 /// Builds the bundled conditions and the cookbook, and says where the bundled ones are.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
-    if !has_target(workspace)? {
-        step("add the wasm target", || add_target(workspace))?;
-    }
+    ensure_target(workspace)?;
     step("build the plugins", || {
         let plugins = workspace.target.join("plugins");
         let cookbook = plugins.join("cookbook");
@@ -62,6 +60,14 @@ pub(crate) fn compile_for_wasm(cargo: &mut Command, packages: &[impl AsRef<str>]
 /// Where cargo puts what it builds so.
 pub(crate) fn artefacts(workspace: &Workspace) -> PathBuf {
     workspace.target.join(TARGET).join(PROFILE)
+}
+
+/// Sees to it that the compiler can build for plugins.
+pub(crate) fn ensure_target(workspace: &Workspace) -> Result<()> {
+    if has_target(workspace)? {
+        return Ok(());
+    }
+    step("add the wasm target", || add_target(workspace))
 }
 
 /// Asks the compiler and not rustup, which need not be there when the compiler came from elsewhere.

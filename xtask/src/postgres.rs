@@ -38,7 +38,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn find_or_install() -> Result<Self> {
         if find().is_none() {
-            step("install PostgreSQL", install::install)?;
+            step("install PostgreSQL", || install::POSTGRES.install())?;
         }
         let programs = find().context(
             "PostgreSQL was installed, but initdb, postgres and pg_ctl are not in a place that we know; \

@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 
+use crate::languages;
 use crate::plugins;
 use crate::postgres::{self, Cluster, Server};
 use crate::process::{check, line, run as run_program, step, wait};
@@ -17,6 +18,7 @@ use crate::workspace::Workspace;
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let server = Server::find_or_install()?;
     let plugins = plugins::build(workspace)?;
+    let languages = languages::build(workspace)?;
     // Before the runner, so that its closing line is the last thing on the screen.
     if arguments.is_empty() {
         step("build the tests", || {
@@ -28,7 +30,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     if has_nextest && arguments.is_empty() {
         step("documentation tests", || {
             let mut doc = workspace.cargo("test");
-            run_program(with_services(&mut doc, &cluster, &plugins).args(["--workspace", "--doc", "--quiet"]))
+            run_program(with_services(&mut doc, &cluster, &plugins, &languages).args([
+                "--workspace",
+                "--doc",
+                "--quiet",
+            ]))
         })?;
     }
     step("tests", || {
@@ -38,13 +44,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             if std::env::var_os("CI").is_some() {
                 nextest.args(["--profile", "ci"]);
             }
-            select(with_services(&mut nextest, &cluster, &plugins), arguments);
+            select(with_services(&mut nextest, &cluster, &plugins, &languages), arguments);
             run_program(&mut nextest)
         } else {
             println!("cargo-nextest is not installed, so `cargo test` runs the tests, one after the other binary");
             let mut test = workspace.cargo("test");
             test.arg("--no-fail-fast");
-            select(with_services(&mut test, &cluster, &plugins), arguments);
+            select(with_services(&mut test, &cluster, &plugins, &languages), arguments);
             run_and_sum_up(&mut test)
         }
     })
@@ -56,11 +62,12 @@ fn has_nextest(workspace: &Workspace) -> bool {
     nextest.status().is_ok_and(|status| status.success())
 }
 
-fn with_services<'a>(command: &'a mut Command, cluster: &Cluster, plugins: &Path) -> &'a mut Command {
+fn with_services<'a>(command: &'a mut Command, cluster: &Cluster, plugins: &Path, languages: &Path) -> &'a mut Command {
     postgres::clear_environment(command);
     command
         .env("MEED_TEST_POSTGRES", cluster.url())
         .env("MEED_TEST_PLUGINS", plugins)
+        .env("MEED_TEST_LANGUAGES", languages)
 }
 
 /// The whole workspace, unless the arguments choose packages.

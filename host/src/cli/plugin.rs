@@ -1,9 +1,12 @@
 //! `meed plugin`: what the author of a rule types.
 
 mod bench;
+mod build;
 mod case;
 mod inspect;
 mod keygen;
+mod new;
+mod project;
 mod pull;
 mod push;
 mod run;
@@ -17,6 +20,10 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginCommand {
+    /// Make a project for a new plugin, in the language of your choice
+    New(new::Arguments),
+    /// Build the project with its language's own compiler
+    Build(build::Arguments),
     /// Show what a server would make of a module: its manifest, world, imports, and its plan for given params
     Inspect(inspect::Arguments),
     /// Run the project's cases against the built module
@@ -39,6 +46,8 @@ pub(super) enum PluginCommand {
 
 pub(super) async fn run(command: &PluginCommand) -> anyhow::Result<ExitCode> {
     match command {
+        PluginCommand::New(arguments) => new::run(arguments)?,
+        PluginCommand::Build(arguments) => build::run(arguments).await?,
         PluginCommand::Inspect(arguments) => return inspect::run(arguments).await,
         PluginCommand::Test(arguments) => return test::run(arguments).await,
         PluginCommand::Run(arguments) => return run::run(arguments).await,

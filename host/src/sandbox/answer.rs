@@ -217,7 +217,7 @@ fn name(what: &str, value: &str) -> Check {
     Ok(())
 }
 
-fn is_kebab(value: &str) -> bool {
+pub(super) fn is_kebab(value: &str) -> bool {
     value.len() <= NAME_BYTES
         && value.starts_with(|c: char| c.is_ascii_lowercase())
         && value.split('-').all(|word| {

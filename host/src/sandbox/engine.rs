@@ -35,7 +35,9 @@ fn config() -> wasmtime::Result<Config> {
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
         // The language: WebAssembly 2.0 and components. Newer proposals are where most advisories are, and no
-        // condition needs them.
+        // condition needs them. Several memories are for the engine's own code between two components of one plugin; a
+        // module of an upload may have one (see `structure`).
+        .wasm_multi_memory(true)
         .wasm_gc(false)
         .wasm_exceptions(false)
         .wasm_function_references(false)
@@ -44,7 +46,6 @@ fn config() -> wasmtime::Result<Config> {
         .shared_memory(false)
         .wasm_memory64(false)
         .wasm_tail_call(false)
-        .wasm_multi_memory(false)
         .wasm_wide_arithmetic(false)
         .wasm_custom_page_sizes(false)
         .concurrency_support(false)

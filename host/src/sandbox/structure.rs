@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use wasmparser::{
     ComponentImport, ComponentTypeRef, ElementItems, Encoding, FunctionBody, Instance, Operator, Parser, Payload,
-    SectionLimited, TypeBounds,
+    SectionLimited, TypeBounds, TypeRef,
 };
 
 use super::Refusal;
@@ -113,6 +113,7 @@ struct Seen {
     core_modules: usize,
     core_instances: usize,
     memories: usize,
+    memories_of_module: usize,
     memory_bytes: u64,
     tables: usize,
     table_elements: u64,
@@ -146,6 +147,7 @@ impl Walk<'_> {
                 match encoding {
                     Encoding::Module => {
                         self.seen.core_modules += 1;
+                        self.seen.memories_of_module = 0;
                         within("core modules", self.seen.core_modules, self.upload.core_modules)
                     }
                     Encoding::Component => Ok(()),
@@ -263,23 +265,29 @@ impl Walk<'_> {
 
     fn core_imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<(), Refusal> {
         self.items("imports", &section)?;
-        // Inside a component, the core modules import from each other.
-        if self.form == Form::CoreModule {
-            for imports in section {
-                match imports.map_err(malformed)? {
-                    wasmparser::Imports::Single(_, import) => self.allow(import.module)?,
-                    wasmparser::Imports::Compact1 { module, .. } | wasmparser::Imports::Compact2 { module, .. } => {
-                        self.allow(module)?;
-                    }
-                }
+        for import in section.into_imports() {
+            let import = import.map_err(malformed)?;
+            if matches!(import.ty, TypeRef::Memory(_)) {
+                self.one_memory(1)?;
+            }
+            // Inside a component, the core modules import from each other.
+            if self.form == Form::CoreModule {
+                self.allow(import.module)?;
             }
         }
         Ok(())
     }
 
+    /// The engine would take more; no compiler makes more.
+    fn one_memory(&mut self, more: usize) -> Result<(), Refusal> {
+        self.seen.memories_of_module += more;
+        within("memories of one module", self.seen.memories_of_module, 1)
+    }
+
     fn memories(&mut self, section: wasmparser::MemorySectionReader<'_>) -> Result<(), Refusal> {
         self.seen.memories += section.count() as usize;
         within("memories", self.seen.memories, self.upload.memories)?;
+        self.one_memory(section.count() as usize)?;
         for memory in section {
             let bytes = memory.map_err(malformed)?.initial.saturating_mul(PAGE_BYTES);
             self.seen.memory_bytes = self.seen.memory_bytes.saturating_add(bytes);

@@ -21,6 +21,7 @@ mod contract;
 mod events;
 mod facts;
 mod house;
+mod languages;
 mod openapi;
 mod plugin_keys;
 mod plugins;

@@ -32,6 +32,14 @@ pub(super) struct Workbench {
 }
 
 impl Bench {
+    /// A module, with the usual tools.
+    pub(super) fn of(module: PathBuf) -> Self {
+        Self {
+            plugin: module,
+            code_cache: None,
+        }
+    }
+
     pub(super) async fn open(&self) -> anyhow::Result<Workbench> {
         let path = self.module()?;
         let module = fs::read(&path).with_context(|| format!("read {}", path.display()))?;

@@ -1,5 +1,7 @@
 //! `meed plugin`: the commands that sign, and those that talk to a server.
 
+mod project;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -1,0 +1,3 @@
+module regular-shopper
+
+go 1.24

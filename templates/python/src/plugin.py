@@ -1,0 +1,3 @@
+# Written by `meed plugin build` from meed.toml.
+NAME = "regular-shopper"
+VERSION = "1.0.0"

@@ -1,0 +1,73 @@
+//! A user has shopped on so many of the last 30 days, for so much in all.
+
+use meed_plugin_sdk::prelude::*;
+
+/// How regular a shopper has to be.
+#[derive(Params)]
+struct Regular {
+    /// Days with a purchase, of the last 30.
+    #[param(minimum = 1, maximum = 30, example = 4)]
+    days: u32,
+    /// What was paid in these 30 days, in cents.
+    #[param(minimum = 0, maximum = 9_007_199_254_740_991, default = 0)]
+    spent: i64,
+}
+
+struct RegularShopper;
+
+impl Condition for RegularShopper {
+    const TITLE: &'static str = "Regular shopper";
+    const DESCRIPTION: &'static str = "The user shopped on so many of the last 30 days, for so much in all.";
+    type Params = Regular;
+    type Plan = (Query<i64>, Query<i64>);
+
+    fn check(params: &Regular) -> Vec<Issue> {
+        if (1..params.days.into()).contains(&params.spent) {
+            return vec![Issue::at("/spent", "Ask for at least one cent a day, or leave `spent` out.")];
+        }
+        Vec::new()
+    }
+
+    fn plan(_params: &Regular) -> Self::Plan {
+        (distinct_days("shop.purchase").last_days(30), sum("shop.purchase").last_days(30))
+    }
+
+    fn decide(params: &Regular, _context: &Context, (days, spent): (i64, i64)) -> Decision {
+        let mut decision = Decision::eligible()
+            .progress("days", days, params.days)
+            .progress("spent", spent, params.spent);
+        if days < params.days.into() {
+            let missing = i64::from(params.days) - days;
+            decision = decision.refuse("too-few-days", format!("Days of shopping to go: {missing}."));
+        }
+        if spent < params.spent {
+            decision = decision.refuse("spent-too-little", "Spend a little more.");
+        }
+        decision
+    }
+}
+
+meed_plugin_sdk::export!(RegularShopper);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meed_plugin_sdk::testing;
+
+    #[test]
+    fn four_days_of_shopping() {
+        let rule = testing::bind::<RegularShopper>(r#"{"days": 4}"#).unwrap();
+        let today = testing::context("2026-03-02T09:00[Asia/Seoul]");
+        assert!(rule.decide(today.clone(), (4, 1200)).eligible);
+
+        let decision = rule.decide(today, (3, 1200));
+        assert!(!decision.eligible);
+        assert_eq!(decision.reasons[0].message, "Days of shopping to go: 1.");
+    }
+
+    #[test]
+    fn there_are_only_30_days() {
+        let issues = testing::bind::<RegularShopper>(r#"{"days": 31}"#).unwrap_err();
+        assert_eq!(issues[0].path, "/days");
+    }
+}

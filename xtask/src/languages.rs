@@ -1,0 +1,189 @@
+//! `cargo xtask languages`: a project of every template, made, built and measured with the tools that authors use.
+//!
+//! It installs the languages' compilers, at the versions that the templates name, below the target directory.
+
+mod costs;
+mod toolchains;
+
+use std::ffi::OsString;
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::plugins;
+use crate::process::{run as run_program, step};
+use crate::workspace::Workspace;
+use toolchains::Toolchains;
+
+/// As below `templates/`, the cheapest decisions first.
+const LANGUAGES: [&str; 6] = ["rust", "c", "assemblyscript", "go", "typescript", "python"];
+
+/// What the plugin of every template is called.
+const NAME: &str = "regular-shopper";
+
+/// What goes into a module besides its template, below the root of the checkout.
+const INGREDIENTS: [&str; 4] = [
+    "plugin-sdk",
+    "host/src/cli/plugin/build",
+    "host/src/sandbox/package.rs",
+    "host/src/sandbox/without_wasi.wat",
+];
+
+const USAGE: &str = "cargo xtask languages [--print] [--dev]";
+
+/// A template's project, built.
+struct Sample {
+    language: &'static str,
+    project: PathBuf,
+    build_seconds: f64,
+}
+
+/// Builds and measures all of them, and writes the table into the docs or, with `--print`, to the terminal.
+pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    if let Some(unknown) = arguments
+        .iter()
+        .find(|argument| **argument != *"--print" && **argument != *"--dev")
+    {
+        bail!("`{}` means nothing here: {USAGE}", unknown.display());
+    }
+    let has = |flag: &str| arguments.iter().any(|argument| *argument == *flag);
+    let samples = samples(workspace, false)?;
+    // What is measured is as quick as what people run.
+    let meed = build_meed(workspace, !has("--dev"))?;
+    for sample in &samples {
+        step(&format!("test the {} sample", sample.language), || {
+            run_program(with_code_cache(Command::new(&meed).args(["plugin", "test"]), workspace).arg(&sample.project))
+        })?;
+    }
+    let rows = step("measure the samples", || {
+        samples
+            .iter()
+            .map(|sample| costs::measure(&meed, workspace, sample))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    let table = costs::table(&rows);
+    if has("--print") {
+        print!("{table}");
+        return Ok(());
+    }
+    costs::write(&workspace.root.join("docs/languages.md"), &table)
+}
+
+/// For the tests: the modules as `LANGUAGE.wasm` in one folder, which it returns.
+pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
+    samples(workspace, true)?;
+    Ok(folder(workspace))
+}
+
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("languages")
+}
+
+fn samples(workspace: &Workspace, may_be_there: bool) -> Result<Vec<Sample>> {
+    plugins::ensure_target(workspace)?;
+    let toolchains = Toolchains::install(workspace)?;
+    let meed = build_meed(workspace, false)?;
+    LANGUAGES
+        .iter()
+        .map(|language| sample(workspace, &toolchains, &meed, language, may_be_there))
+        .collect()
+}
+
+fn build_meed(workspace: &Workspace, release: bool) -> Result<PathBuf> {
+    step("build meed", || {
+        let mut cargo = workspace.cargo("build");
+        cargo.args(["--package", "meed-host", "--bin", "meed"]);
+        if release {
+            cargo.arg("--release");
+        }
+        run_program(&mut cargo)
+    })?;
+    Ok(if release {
+        workspace.programs.with_file_name("release").join("meed")
+    } else {
+        workspace.programs.join("meed")
+    })
+}
+
+/// Makes and builds a project, unless it was built from the same files before and `may_be_there`.
+fn sample(
+    workspace: &Workspace,
+    toolchains: &Toolchains,
+    meed: &Path,
+    language: &'static str,
+    may_be_there: bool,
+) -> Result<Sample> {
+    let folder = folder(workspace);
+    let project = folder.join(language);
+    let module = folder.join(format!("{language}.wasm"));
+    let stamp = folder.join(format!("{language}.stamp"));
+    let ingredients = ingredients(workspace, language)?;
+    if may_be_there && module.is_file() && fs::read_to_string(&stamp).is_ok_and(|found| found == ingredients) {
+        return Ok(Sample {
+            language,
+            project,
+            build_seconds: 0.0,
+        });
+    }
+    step(&format!("build the {language} sample"), || {
+        for old in [&stamp, &module] {
+            let _ = fs::remove_file(old);
+        }
+        if project.exists() {
+            fs::remove_dir_all(&project).with_context(|| format!("remove {}", project.display()))?;
+        }
+        let mut new = Command::new(meed);
+        new.args(["plugin", "new", NAME, "--lang", language, "--directory"])
+            .arg(&project);
+        run_program(&mut new)?;
+        let started = Instant::now();
+        let mut build = Command::new(meed);
+        // The cases are run from outside, and with them a module would be another one for the cache of compiled code.
+        build.args(["plugin", "build", "--without-cases"]).arg(&project);
+        build.env("CARGO_TARGET_DIR", folder.join("cargo"));
+        build.env("PATH", toolchains.path()?);
+        run_program(&mut build)?;
+        let build_seconds = started.elapsed().as_secs_f64();
+        let built = project.join("build").join(format!("{NAME}.wasm"));
+        fs::copy(&built, &module).with_context(|| format!("copy {}", built.display()))?;
+        fs::write(&stamp, ingredients).with_context(|| format!("write {}", stamp.display()))?;
+        Ok(Sample {
+            language,
+            project,
+            build_seconds,
+        })
+    })
+}
+
+/// A text that changes with every file that goes into the sample. A template names the versions of its compilers.
+fn ingredients(workspace: &Workspace, language: &str) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    toolchains::PINS.hash(&mut hasher);
+    hash(&workspace.root.join("templates").join(language), &mut hasher)?;
+    for path in INGREDIENTS {
+        hash(&workspace.root.join(path), &mut hasher)?;
+    }
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+fn hash(path: &Path, hasher: &mut DefaultHasher) -> Result<()> {
+    path.hash(hasher);
+    if path.is_dir() {
+        let mut entries: Vec<_> = fs::read_dir(path)
+            .and_then(Iterator::collect::<std::io::Result<_>>)
+            .with_context(|| format!("read {}", path.display()))?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        return entries.iter().try_for_each(|entry| hash(&entry.path(), hasher));
+    }
+    let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    bytes.hash(hasher);
+    Ok(())
+}
+
+fn with_code_cache<'a>(meed: &'a mut Command, workspace: &Workspace) -> &'a mut Command {
+    meed.env("MEED_CODE_CACHE", folder(workspace).join("code"))
+}
