@@ -198,6 +198,14 @@ impl App {
         let (router, _) = self.routes().split_for_parts();
         let router = router.layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate));
         let router = router.merge(openapi::swagger(self.openapi()?));
-        Ok(layers::around(router, self.clock.clone(), self.timeout))
+        let timeouts = layers::Timeouts {
+            any: self.timeout,
+            slow: (
+                "POST",
+                "/plugins",
+                self.timeout + self.sandbox.settings().longest_admission(),
+            ),
+        };
+        Ok(layers::around(router, self.clock.clone(), timeouts))
     }
 }

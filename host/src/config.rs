@@ -80,7 +80,19 @@ pub struct Plugins {
     pub code_cache_directory: Option<PathBuf>,
     pub signatures: Signatures,
     pub quarantine: Quarantine,
-    pub uploads: crate::plugins::UploadQuota,
+    pub uploads: UploadQuota,
+}
+
+/// What one operator's uploads may take.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UploadQuota {
+    /// What the uploads of one operator may take in an hour, in seconds.
+    pub seconds_per_hour: u64,
+    /// Versions of one operator that are stored.
+    pub versions: u64,
+    /// Their modules' bytes.
+    pub bytes: u64,
 }
 
 /// What becomes of uploads without a signature by a trusted key.

@@ -19,7 +19,6 @@ mod usage;
 
 pub use gate::GateRefusal;
 pub use lifecycle::{Action, HistoryEntry, PluginState, Standing};
-pub use quota::UploadQuota;
 pub use routes::{CODES, field_errors, router};
 pub use service::{Bound, PluginError, PluginService, PluginVersion, Uploaded};
 pub use signature::trusted_comment;

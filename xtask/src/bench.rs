@@ -1,7 +1,10 @@
-//! `cargo xtask bench`: the programs of `bench/`, each of which prints its ratios against a baseline of the same run.
+//! `cargo xtask bench`: the programs of `bench/`, each of which prints its ratios against a baseline of the same run, and
+//! `peers`, which has a workspace of its own and is run only when it is asked for.
 
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -9,32 +12,66 @@ use crate::plugins;
 use crate::process::{run as run_program, step};
 use crate::workspace::Workspace;
 
+/// Other engines next to ours; see `bench/peers/Cargo.toml`.
+const PEERS: &str = "peers";
+/// Its modules, which are not built like programs.
+const GUESTS: [&str; 2] = ["core-json", "extism-json"];
+
 pub(crate) fn run(workspace: &Workspace, wanted: &[OsString]) -> Result<()> {
     let programs = programs(workspace)?;
     if let Some(unknown) = wanted
         .iter()
-        .find(|name| !programs.iter().any(|known| **name == **known))
+        .find(|name| **name != *PEERS && !programs.iter().any(|known| **name == **known))
     {
         bail!(
-            "bench/ has no program {}; it has {}",
+            "bench/ has no program {}; it has {} and {PEERS}",
             unknown.display(),
             programs.join(", ")
         );
     }
     let plugins = plugins::build(workspace)?;
-    step("build the benchmarks", || {
-        run_program(workspace.cargo("build").args(["--release", "--package", "bench"]))
-    })?;
-    for program in programs {
-        if wanted.is_empty() || wanted.iter().any(|name| *name == *program) {
-            step(&program, || {
+    for program in &programs {
+        if wanted.is_empty() || wanted.iter().any(|name| **name == **program) {
+            step(&format!("build {program}"), || {
+                run_program(workspace.cargo("build").args(of_bench(program)))
+            })?;
+            step(program, || {
                 let mut cargo = workspace.cargo("run");
-                cargo.args(["--quiet", "--release", "--package", "bench", "--bin", &program]);
+                cargo.arg("--quiet").args(of_bench(program));
                 run_program(cargo.env("MEED_TEST_PLUGINS", &plugins))
             })?;
         }
     }
+    if wanted.iter().any(|name| **name == *PEERS) {
+        peers(workspace, &plugins)?;
+    }
     Ok(())
+}
+
+fn of_bench(program: &str) -> [&str; 5] {
+    ["--release", "--package", "bench", "--bin", program]
+}
+
+fn peers(workspace: &Workspace, plugins: &Path) -> Result<()> {
+    let cargo = |command: &str| {
+        let mut cargo = workspace.cargo(command);
+        cargo.args(["--manifest-path", "bench/peers/Cargo.toml"]);
+        cargo
+    };
+    step("build the guests of other engines", || {
+        let mut cargo = cargo("build");
+        plugins::compile_for_wasm(&mut cargo, &GUESTS);
+        run_program(&mut cargo)
+    })?;
+    step("build the other engines", || {
+        run_program(cargo("build").args(["--release", "--package", PEERS]))
+    })?;
+    step(PEERS, || {
+        let mut cargo: Command = cargo("run");
+        cargo.args(["--quiet", "--release", "--package", PEERS]);
+        cargo.env("MEED_BENCH_GUESTS", plugins::artefacts(workspace));
+        run_program(cargo.env("MEED_TEST_PLUGINS", plugins))
+    })
 }
 
 /// Cargo's own rule: `main.rs` is called like the package, and every file or folder of `bin/` is a program.

@@ -33,20 +33,33 @@ pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
             Shelf::of(workspace, "cookbook", cookbook)?,
         ];
         let mut cargo = workspace.cargo("build");
-        cargo.args(["--target", TARGET, "--profile", PROFILE]);
-        for name in shelves.iter().flat_map(|shelf| &shelf.names) {
-            cargo.args(["--package", name]);
+        let names: Vec<_> = shelves.iter().flat_map(|shelf| &shelf.names).collect();
+        compile_for_wasm(&mut cargo, &names);
+        for name in names {
             // Cargo puts them back, also those that are up to date; what it does not put back is no plugin any more.
             let _ = fs::remove_file(artefact(workspace, name));
         }
-        // These would replace the flags in .cargo/config.toml, which give a plugin its small stack.
-        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
         run(&mut cargo)?;
         for shelf in &shelves {
             shelf.collect(workspace)?;
         }
         Ok(plugins)
     })
+}
+
+/// Makes `cargo build` one of these packages, as plugins are built.
+pub(crate) fn compile_for_wasm(cargo: &mut Command, packages: &[impl AsRef<str>]) {
+    cargo.args(["--target", TARGET, "--profile", PROFILE]);
+    for package in packages {
+        cargo.args(["--package", package.as_ref()]);
+    }
+    // These would replace the flags in .cargo/config.toml, which give a plugin its small stack.
+    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+}
+
+/// Where cargo puts what it builds so.
+pub(crate) fn artefacts(workspace: &Workspace) -> PathBuf {
+    workspace.target.join(TARGET).join(PROFILE)
 }
 
 /// Sees to it that the compiler can build for plugins.
@@ -135,6 +148,5 @@ impl Shelf {
 
 /// Where cargo puts what it builds from this crate.
 fn artefact(workspace: &Workspace, name: &str) -> PathBuf {
-    let folder = workspace.target.join(TARGET).join(PROFILE);
-    folder.join(format!("{}.wasm", name.replace('-', "_")))
+    artefacts(workspace).join(format!("{}.wasm", name.replace('-', "_")))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::NewEvent;
+use super::model::{Condition, NewCondition, NewEvent};
 use super::service::{EventError, EventService};
 use crate::facts::{UnknownZone, Zone};
 use crate::plugins::{Bound, PluginError};
@@ -10,8 +10,13 @@ use crate::plugins::{Bound, PluginError};
 const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
 
 impl EventService {
-    /// Everything about a new event that is not in its shape: dates, zone, plugin and params.
-    pub(super) async fn check(&self, mut new: NewEvent) -> Result<(NewEvent, Bound), EventError> {
+    /// Everything about a new event that is not in its shape: dates, zone, plugin and params. `current` is the
+    /// condition of the event that it replaces: its version may stay even when no new event could have it.
+    pub(super) async fn check(
+        &self,
+        mut new: NewEvent,
+        current: Option<&Condition>,
+    ) -> Result<(NewEvent, Bound), EventError> {
         if new.end_date <= new.start_date {
             let message = format!("must be after startDate ({})", new.start_date);
             return Err(EventError::Field {
@@ -32,11 +37,16 @@ impl EventService {
         })?;
         // The canonical spelling, whatever the operator's.
         zone.name().clone_into(&mut new.time_zone);
-        let condition = &new.condition;
-        let bound = self
-            .plugins
-            .bind(&condition.plugin, &condition.version, &condition.params)
-            .await;
+        let NewCondition {
+            plugin,
+            version,
+            params,
+        } = &new.condition;
+        let bound = if current.is_some_and(|kept| kept.plugin == *plugin && kept.version == *version) {
+            self.plugins.bind_again(plugin, version, params).await
+        } else {
+            self.plugins.bind(plugin, version, params).await
+        };
         let bound = bound.map_err(|error| match error {
             PluginError::NoSuchPlugin { .. } => EventError::Field {
                 pointer: "/condition/plugin",

@@ -108,7 +108,7 @@ impl EventService {
     }
 
     pub async fn create(&self, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
-        let (new, bound) = self.check(new).await?;
+        let (new, bound) = self.check(new, None).await?;
         let now = self.clock.now();
         let created = Created {
             id: self.clock.new_id(),
@@ -179,7 +179,8 @@ impl EventService {
     }
 
     pub async fn replace(&self, id: Uuid, expected: Option<i64>, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
-        let (new, bound) = self.check(new).await?;
+        let current = self.get(id).await?;
+        let (new, bound) = self.check(new, Some(&current.condition)).await?;
         let mut tx = self.db.begin().await?;
         let current = self.lock(&mut tx, id, expected).await?;
         // Read after the lock was got: a claim may have held it for a while.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,26 @@ use crate::clock::Clock;
 /// JSON bodies; the upload route sets its own.
 const BODY_LIMIT: usize = 1 << 20;
 
-pub fn around(router: Router, clock: Clock, timeout: Duration) -> Router {
+/// How long an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    pub any: Duration,
+    /// A route that may take longer, by its method and path.
+    pub slow: (&'static str, &'static str, Duration),
+}
+
+impl Timeouts {
+    fn of(self, request: &Request) -> Duration {
+        let (method, path, slow) = self.slow;
+        if request.method() == method && request.uri().path() == path {
+            slow
+        } else {
+            self.any
+        }
+    }
+}
+
+pub fn around(router: Router, clock: Clock, timeouts: Timeouts) -> Router {
     router
         .fallback(async || Problem::new(NO_SUCH_ROUTE, "There is nothing at this path; see /openapi.json."))
         .method_not_allowed_fallback(async || {
@@ -29,6 +48,7 @@ pub fn around(router: Router, clock: Clock, timeout: Duration) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(move |request, next: middleware::Next| async move {
+            let timeout = timeouts.of(&request);
             // Dropping a request half-way is safe: a transaction that is not committed is rolled back, and a claim runs
             // in a task of its own.
             match tokio::time::timeout(timeout, next.run(request)).await {

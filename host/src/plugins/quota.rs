@@ -6,24 +6,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
 use uuid::Uuid;
 
 use super::service::PluginError;
 use crate::clock::Instant;
+use crate::config::UploadQuota;
 
 const HOUR: Duration = Duration::from_hours(1);
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UploadQuota {
-    /// What the uploads of one operator may take in an hour, in seconds.
-    pub seconds_per_hour: u64,
-    /// Versions of one operator that are stored.
-    pub versions: u64,
-    /// Their modules' bytes.
-    pub bytes: u64,
-}
 
 /// Who is uploading, and what it took lately. Cheap to clone; all clones count together.
 #[derive(Clone)]

@@ -395,6 +395,13 @@ impl PluginService {
         self.bind_version(found, params).await
     }
 
+    /// Binds params to a version that the event has already: whether new events may have it does not matter, or an
+    /// event whose plugin was stopped could not even be switched off.
+    pub async fn bind_again(&self, name: &str, version: &str, params: &Value) -> Result<Bound, PluginError> {
+        let found = self.version(name, version).await?;
+        self.bind_version(found, params).await
+    }
+
     /// Checks params against the plugin's schema and its `bind`, and gives the plan.
     pub(super) async fn bind_version(&self, found: PluginVersion, params: &Value) -> Result<Bound, PluginError> {
         let plugin = self.runnable(found.digest).await?;

@@ -75,7 +75,7 @@ pub(super) fn compiling() -> wasmtime::Result<Engine> {
 }
 
 /// The engine that runs plugins, with all places of `settings` ready, and its ticking clock.
-pub(super) fn running(settings: &Settings) -> wasmtime::Result<Engine> {
+pub fn running(settings: &Settings) -> wasmtime::Result<Engine> {
     let engine = Engine::new(config()?.allocation_strategy(pool(settings))).or_else(|error| {
         // A container may forbid the address space. Everything works without a pool, only slower.
         tracing::warn!(%error, "cannot reserve address space for the sandbox pool; evaluations will be several times slower");

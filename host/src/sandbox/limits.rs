@@ -227,8 +227,8 @@ impl ClassLimits {
                 custom_bytes: 256 * KIB,
             },
             compile: CompileLimits {
-                cpu_seconds: 10,
-                wall_seconds: 20,
+                cpu_seconds: 5,
+                wall_seconds: 10,
                 memory_bytes: 1 << 30,
                 code_bytes: 32 * MIB,
             },
@@ -356,15 +356,20 @@ impl Settings {
             .unwrap_or_default()
     }
 
+    /// How long the slowest upload may be looked at: as long as it may be compiled, after waiting that long.
+    pub fn longest_admission(&self) -> Duration {
+        let seconds = self.classes().map(|class| self.of(class).compile.wall_seconds).max();
+        Duration::from_secs(2 * seconds.unwrap_or_default())
+    }
+
     /// Calls at the same time.
     pub(super) fn slots(&self, class: Class) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        match (class, self.pool.slots, self.pool.runtime_slots) {
-            (Class::Standard, 0, _) => 4 * cores(),
-            (Class::Standard, slots, _) => slots,
-            (Class::Runtime, _, 0) => cores(),
-            (Class::Runtime, _, slots) => slots,
-        }
+        let (set, unless_set) = match class {
+            Class::Standard => (self.pool.slots, 4 * cores()),
+            Class::Runtime => (self.pool.runtime_slots, cores()),
+        };
+        if set == 0 { unless_set } else { set }
     }
 }
 

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use meed_host::clock::Clock;
+use meed_host::plugins::cases::{self, Case, History};
+use meed_host::sandbox::{Sandbox, Settings};
+
 /// What a plugin in Rust has to stay below: most of a plugin's start is copying its bytes.
 const MOST_BYTES: u64 = 30 << 10;
 
@@ -48,4 +52,27 @@ fn every_plugin_is_small() {
             "{name} has {bytes} bytes, {MOST_BYTES} are too many"
         );
     }
+}
+
+#[tokio::test]
+async fn every_case_passes() {
+    let sandbox = Sandbox::new(&Settings::default(), env!("CARGO_BIN_EXE_meed").into(), None).unwrap();
+    let history = History::open(Clock::System).await.unwrap();
+    let mut passed = 0;
+    for Built { name, cases, wasm } in built() {
+        let admitted = sandbox.admit(fs::read(&wasm).unwrap()).await.unwrap();
+        let schema = &admitted.manifest.params_schema;
+        for entry in fs::read_dir(&cases).unwrap_or_else(|error| panic!("{}: {error}", cases.display())) {
+            let file = entry.unwrap().path();
+            let case: Case = serde_json::from_slice(&fs::read(&file).unwrap())
+                .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let ran = cases::run(&sandbox, &admitted.plugin, schema, &case, Some(&history))
+                .await
+                .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let faults = case.faults(&ran);
+            assert!(faults.is_empty(), "{name}: {}\n{}", file.display(), faults.join("\n"));
+            passed += 1;
+        }
+    }
+    assert!(passed >= 60, "only {passed} cases found");
 }

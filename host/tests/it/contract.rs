@@ -6,88 +6,117 @@ use std::path::{Path, PathBuf};
 
 use meed_host::contract::MAX_INTEGER;
 use meed_host::facts::MAX_QUERIES;
-use meed_host::sandbox::Settings;
-use wit_parser::{Docs, Function, Interface, Resolve, Type, TypeDef, TypeDefKind, WorldItem, WorldKey};
+use meed_host::sandbox::{ClassLimits, Settings};
+use wit_parser::{Docs, Function, Resolve, Type, TypeDef, TypeDefKind, WorldItem};
 
 const INTRODUCTION: &str = "\
-<!-- Made from plugin-sdk/wit/v1/condition.wit by the test `contract`; `UPDATE_DOCS=1 cargo xtask test contract` writes \
+<!-- Made from plugin-sdk/wit/v1/condition.wit by a test; `UPDATE_DOCS=1 cargo xtask test -p meed-host contract` writes \
 it again. -->
 
 # The contract
 
 What a server and a plugin say to each other, word for word. The source is \
 [`condition.wit`](../plugin-sdk/wit/v1/condition.wit), in the language of WebAssembly components (WIT). \
-[Plugins](plugins.md) is the guide to it, and in Rust the SDK hides all of this.
+[Plugins](plugins.md) is the guide to it; in Rust the SDK hides most of this.
 ";
 
 /// What the host allows beyond what a type says, at the place where an author looks for it. Each must name something
 /// that the contract has.
-fn limits() -> Vec<(&'static str, String)> {
-    let call = Settings::default().standard.call;
-    let kib = |bytes: usize| format!("{} KiB", bytes >> 10);
-    let integers = format!("Within ±{MAX_INTEGER} (2^53 − 1), so that every JSON reader sees the same number.");
+fn rules() -> Vec<(&'static str, String)> {
+    let integer = format!(
+        "Within ±{}, so that every JSON reader sees the same number.",
+        digits(MAX_INTEGER.unsigned_abs())
+    );
     let name = "1 to 64 of `A-Z a-z 0-9 . _ -`.";
-    vec![
-        ("bind.params", format!("At most {}.", kib(16 << 10))),
-        (
-            "evaluate",
-            format!(
-                "Fuel {}, {} ms, {} KiB of memory; context, state and facts together at most {}.",
-                call.evaluate_fuel,
-                call.evaluate_deadline_ms,
-                call.memory_bytes >> 10,
-                kib(call.input_bytes)
-            ),
-        ),
-        (
-            "bind",
-            format!(
-                "Fuel {}, {} ms; at least one issue and at most 32.",
-                call.setup_fuel, call.setup_deadline_ms
-            ),
-        ),
-        (
-            "note",
-            format!(
-                "{} lines and {} for one call; the rest is dropped.",
-                call.note_lines,
-                kib(call.note_bytes)
-            ),
-        ),
-        ("manifest.title", "1 to 200 bytes.".to_owned()),
-        ("manifest.description", "At most 1024 bytes.".to_owned()),
-        (
-            "manifest.params-schema",
-            format!("At most {}, with at most 64 patterns.", kib(call.schema_bytes)),
-        ),
-        ("issue.message", "At most 1024 bytes.".to_owned()),
-        ("binding.queries", format!("At most {MAX_QUERIES}.")),
-        ("binding.state", format!("At most {}.", kib(call.state_bytes))),
-        ("selection.kind", name.to_owned()),
-        ("selection.filters", "At most 8.".to_owned()),
-        ("filter.attribute", name.to_owned()),
-        ("filter.equals", "At most 256 characters.".to_owned()),
-        ("query.attribute", name.to_owned()),
-        ("fact.integer", integers.clone()),
-        (
-            "reason.message",
-            "At most 1024 bytes, no control characters but line breaks.".to_owned(),
-        ),
-        ("progress.key", name.to_owned()),
-        ("progress.current", integers.clone()),
-        ("progress.target", integers),
-        (
-            "award.quantity",
-            "1 to the `max-quantity` of the reward, which must be one of the event's.".to_owned(),
-        ),
-        (
-            "decision",
-            format!(
-                "All texts together at most {}; at most 32 reasons, 32 goals and 32 awards.",
-                kib(call.decision_bytes)
-            ),
-        ),
-    ]
+    let text = "At most 1,024 bytes, without control characters but line breaks.";
+    let rules = [
+        ("bind", "An error has 1 to 32 issues."),
+        ("bind.params", "An object that fits the schema, at most 16 KiB."),
+        ("manifest.title", "1 to 200 bytes."),
+        ("manifest.description", text),
+        ("manifest.params-schema", "At most 64 patterns."),
+        ("issue.message", text),
+        ("selection.kind", name),
+        ("selection.filters", "At most 8."),
+        ("filter.attribute", name),
+        ("filter.equals", "At most 256 characters."),
+        ("query.attribute", name),
+        ("fact.integer", integer.as_str()),
+        ("reason.code", "At most 64 bytes."),
+        ("reason.message", text),
+        ("progress.key", name),
+        ("progress.current", integer.as_str()),
+        ("progress.target", integer.as_str()),
+        ("award.reward-id", "The id of a reward in the context."),
+        ("award.quantity", "1 to the `max-quantity` of the reward."),
+        ("decision.reasons", "At most 32."),
+        ("decision.progress", "At most 32."),
+        ("awards.chosen", "At most 32."),
+    ];
+    let queries = ("binding.queries", format!("At most {MAX_QUERIES}."));
+    rules
+        .map(|(place, rule)| (place, rule.to_owned()))
+        .into_iter()
+        .chain([queries])
+        .collect()
+}
+
+/// The limits of both classes of plugins, as a server has them that was not told otherwise.
+fn limits() -> String {
+    let Settings { standard, runtime, .. } = Settings::default();
+    let classes = [standard, runtime];
+    let mut table = "\n## The limits\n\nA plugin is of the class `STANDARD`, which is for compiled languages, or, when \
+        it does not fit there and the operator takes such plugins (`sandbox.language_runtimes`), of the class `RUNTIME`, \
+        for plugins that bring a language's runtime. These are the defaults; [an operator may change \
+        them](operations.md#the-sandbox). A call that meets one of them has failed: it is never a \"no\".\n\n\
+        | limit | `STANDARD` | `RUNTIME` |\n|---|---|---|\n"
+        .to_owned();
+    let mut row = |what: &str, limit: fn(&ClassLimits) -> String| {
+        let [standard, runtime] = classes.each_ref().map(limit);
+        let _ = writeln!(table, "| {what} | {standard} | {runtime} |");
+    };
+    row("fuel of `evaluate`", |class| digits(class.call.evaluate_fuel));
+    row("fuel of `describe` and of `bind`", |class| {
+        digits(class.call.setup_fuel)
+    });
+    row("time of `evaluate`", |class| {
+        format!("{} ms", digits(class.call.evaluate_deadline_ms))
+    });
+    row("time of `describe` and of `bind`", |class| {
+        format!("{} ms", digits(class.call.setup_deadline_ms))
+    });
+    row("memory", |class| bytes(class.call.memory_bytes));
+    row("context, state and facts together", |class| {
+        bytes(class.call.input_bytes)
+    });
+    row("state", |class| bytes(class.call.state_bytes));
+    row("all texts of a decision together", |class| {
+        bytes(class.call.decision_bytes)
+    });
+    row("JSON Schema of the params", |class| bytes(class.call.schema_bytes));
+    row("notes of one call; the rest is dropped", |class| {
+        format!("{} lines, {}", class.call.note_lines, bytes(class.call.note_bytes))
+    });
+    row("the module", |class| bytes(class.upload.bytes));
+    row("functions in it", |class| digits(class.upload.functions as u64));
+    row("one function", |class| bytes(class.upload.function_bytes));
+    row("custom sections together", |class| bytes(class.upload.custom_bytes));
+    table
+}
+
+fn bytes(count: usize) -> String {
+    match count {
+        mebibytes if mebibytes.is_multiple_of(1 << 20) => format!("{} MiB", mebibytes >> 20),
+        kibibytes => format!("{} KiB", kibibytes >> 10),
+    }
+}
+
+/// A number as people read it: `1,000,000`.
+fn digits(number: u64) -> String {
+    match number / 1000 {
+        0 => number.to_string(),
+        thousands => format!("{},{:03}", digits(thousands), number % 1000),
+    }
 }
 
 #[test]
@@ -115,25 +144,26 @@ fn render() -> String {
     let world = resolve.select_world(&[package], Some("condition")).unwrap();
     let mut page = Page {
         resolve: &resolve,
-        limits: limits(),
+        rules: rules(),
         text: INTRODUCTION.to_owned(),
     };
     page.paragraph(&resolve.packages[package].docs);
     let world = &resolve.worlds[world];
-    let name = resolve.id_of_name(package, &world.name);
-    page.line(&format!("\n## What a plugin exports\n\nThe world is `{name}`."));
+    page.line(&format!(
+        "\n## What a plugin exports\n\nThe world is `{}`.",
+        resolve.id_of_name(package, &world.name)
+    ));
     for item in world.exports.values() {
         if let WorldItem::Function(function) = item {
             page.function(function);
         }
     }
-    // The interface of types is imported too, but it has no functions and asks for nothing.
-    let imported = world.imports.iter().filter_map(|(key, item)| match (key, item) {
-        (WorldKey::Interface(_), WorldItem::Interface { id, .. }) => Some(&resolve.interfaces[*id]),
+    let imported = world.imports.values().filter_map(|item| match item {
+        WorldItem::Interface { id, .. } => Some(&resolve.interfaces[*id]),
         _ => None,
     });
-    let (services, types): (Vec<&Interface>, Vec<&Interface>) =
-        imported.partition(|interface| !interface.functions.is_empty());
+    // What has no functions is only names for types.
+    let (services, types): (Vec<_>, Vec<_>) = imported.partition(|interface| !interface.functions.is_empty());
     page.line("\n## What a plugin may import");
     for interface in services {
         page.paragraph(&interface.docs);
@@ -146,15 +176,15 @@ fn render() -> String {
     for id in types.iter().flat_map(|interface| interface.types.values()) {
         page.type_definition(&resolve.types[*id]);
     }
-    let unused: Vec<_> = page.limits.iter().map(|(place, _)| place).collect();
+    let unused: Vec<_> = page.rules.iter().map(|(place, _)| place).collect();
     assert!(unused.is_empty(), "the contract has no {unused:?}");
-    page.text
+    page.text + &limits()
 }
 
-/// The page as it grows, and the limits that have not found their place yet.
+/// The page as it grows, and the rules that have not found their place yet.
 struct Page<'a> {
     resolve: &'a Resolve,
-    limits: Vec<(&'static str, String)>,
+    rules: Vec<(&'static str, String)>,
     text: String,
 }
 
@@ -165,95 +195,87 @@ impl Page<'_> {
     }
 
     fn paragraph(&mut self, docs: &Docs) {
-        if let Some(contents) = &docs.contents {
-            self.line(&format!("\n{}", sentence(contents.trim())));
+        for paragraph in docs.contents.iter().flat_map(|contents| contents.split("\n\n")) {
+            self.line(&format!("\n{}", sentence(paragraph)));
+        }
+    }
+
+    fn rule(&mut self, place: &str) -> Option<String> {
+        let index = self.rules.iter().position(|(known, _)| *known == place)?;
+        Some(self.rules.remove(index).1)
+    }
+
+    /// The head of a function or a type.
+    fn heading(&mut self, name: &str, docs: &Docs) {
+        self.line(&format!("\n### {name}"));
+        // A line between the types, such as `// ---- what it answers ----`, is none of the next one's comment.
+        let contents = docs.contents.as_deref().unwrap_or_default().lines();
+        let lines: Vec<_> = contents.filter(|line| !line.trim().starts_with("---")).collect();
+        let contents = Some(lines.join("\n")).filter(|contents| !contents.is_empty());
+        self.paragraph(&Docs { contents });
+        if let Some(rule) = self.rule(name) {
+            self.line(&format!("\n{rule}"));
         }
     }
 
     fn function(&mut self, function: &Function) {
-        let name = &function.name;
-        self.line(&format!("\n### {name}"));
-        self.paragraph(&function.docs);
-        if let Some(limit) = self.limit(name) {
-            self.line(&format!("\n*Limits:* {limit}"));
-        }
-        let mut params = String::new();
+        self.heading(&function.name, &function.docs);
+        self.line("");
         for param in &function.params {
-            let limit = self.limit(&format!("{name}.{}", param.name)).unwrap_or_default();
-            let _ = writeln!(params, "| `{}` | {} | {limit} |", param.name, self.type_name(&param.ty));
+            let rule = self.rule(&format!("{}.{}", function.name, param.name));
+            let rule = rule.map(|rule| format!(". {rule}")).unwrap_or_default();
+            self.line(&format!(
+                "- takes `{}`: {}{rule}",
+                param.name,
+                self.type_name(&param.ty)
+            ));
         }
-        if params.is_empty() && function.result.is_none() {
-            return;
-        }
-        self.line("\n| takes | type | |\n|---|---|---|");
-        self.text.push_str(if params.is_empty() {
-            "| nothing | | |\n"
-        } else {
-            &params
-        });
         let result = function.result.as_ref().map(|result| self.type_name(result));
-        self.line(&format!("\nReturns {}.", result.as_deref().unwrap_or("nothing")));
+        self.line(&format!("- returns {}", result.as_deref().unwrap_or("nothing")));
     }
 
     fn type_definition(&mut self, definition: &TypeDef) {
         let name = definition.name.as_deref().unwrap_or_default();
-        self.line(&format!("\n### {name}"));
-        self.paragraph(&definition.docs);
-        if let Some(limit) = self.limit(name) {
-            self.line(&format!("\n*Limits:* {limit}"));
-        }
+        self.heading(name, &definition.docs);
         match &definition.kind {
             TypeDefKind::Record(record) => {
-                self.line("\nA record.\n\n| field | type | |\n|---|---|---|");
+                self.line("\n| field | type | |\n|---|---|---|");
                 for field in &record.fields {
-                    self.member(name, &field.name, Some(&field.ty), &field.docs);
+                    self.row(name, &field.name, Some(&field.ty), &field.docs);
                 }
             }
             TypeDefKind::Variant(variant) => {
-                self.line("\nOne of these cases.\n\n| case | with | |\n|---|---|---|");
+                self.line("\n| one of | with | |\n|---|---|---|");
                 for case in &variant.cases {
-                    self.member(name, &case.name, case.ty.as_ref(), &case.docs);
+                    self.row(name, &case.name, case.ty.as_ref(), &case.docs);
                 }
             }
             TypeDefKind::Enum(choice) => {
                 let names: Vec<_> = choice.cases.iter().map(|case| format!("`{}`", case.name)).collect();
                 self.line(&format!("\nOne of {}.", names.join(", ")));
             }
-            TypeDefKind::Type(other) => {
-                let other = self.type_name(other);
-                self.line(&format!("\nAnother name for {other}."));
-            }
+            TypeDefKind::Type(other) => self.line(&format!("\nIt is a {}.", self.type_name(other))),
             other => panic!("the reference cannot show a {} yet", other.as_str()),
         }
     }
 
-    /// A row of a record or a variant.
-    fn member(&mut self, owner: &str, name: &str, ty: Option<&Type>, docs: &Docs) {
-        let about = docs.contents.as_deref().map(|contents| sentence(contents.trim()));
-        let limit = self.limit(&format!("{owner}.{name}"));
-        let about: Vec<_> = about.into_iter().chain(limit).collect();
-        let ty = ty.map(|ty| self.type_name(ty)).unwrap_or_default();
-        self.line(&format!("| `{name}` | {ty} | {} |", about.join(" ")));
-    }
-
-    fn limit(&mut self, place: &str) -> Option<String> {
-        let index = self.limits.iter().position(|(known, _)| *known == place)?;
-        Some(self.limits.remove(index).1)
+    /// A field of a record or a case of a variant.
+    fn row(&mut self, owner: &str, name: &str, ty: Option<&Type>, docs: &Docs) {
+        let about = docs.contents.as_deref().map(sentence);
+        let rule = self.rule(&format!("{owner}.{name}"));
+        let about: Vec<_> = about.into_iter().chain(rule).collect();
+        let cells = [
+            format!("`{name}`"),
+            ty.map(|ty| self.type_name(ty)).unwrap_or_default(),
+            about.join(" "),
+        ];
+        self.line(&format!("| {} |", cells.join(" | ")).replace("|  |", "| |"));
     }
 
     fn type_name(&self, ty: &Type) -> String {
         let Type::Id(id) = ty else {
-            return match ty {
-                Type::Bool => "bool",
-                Type::U8 => "u8",
-                Type::U32 => "u32",
-                Type::S16 => "s16",
-                Type::S32 => "s32",
-                Type::S64 => "s64",
-                Type::String => "string",
-                other => panic!("the reference cannot show {other:?} yet"),
-            }
-            .to_owned();
+            // The primitive types print as WIT spells them, but for the case.
+            return format!("{ty:?}").to_lowercase();
         };
         let definition = &self.resolve.types[*id];
         if let Some(name) = &definition.name {
@@ -265,27 +287,33 @@ impl Page<'_> {
             TypeDefKind::List(inner) => format!("list of {}", self.type_name(inner)),
             TypeDefKind::Result(result) => {
                 let part = |ty: Option<Type>| ty.map_or("nothing".to_owned(), |ty| self.type_name(&ty));
-                format!("{}, or as an error {}", part(result.ok), part(result.err))
+                format!("{}, or an error: {}", part(result.ok), part(result.err))
             }
             other => panic!("the reference cannot show a {} yet", other.as_str()),
         }
     }
 }
 
-/// A comment as it reads in a page: one paragraph, with a capital and a full stop.
+/// A comment as a page has it: one line, with a capital and a full stop.
 fn sentence(comment: &str) -> String {
-    let text = comment.split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
-    let mut characters = text.chars();
-    let starts_with_code = text
+    let line = comment
+        .lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace(" -> ", " → ");
+    // Names and what is not a word keep their spelling.
+    let is_word = line
         .split_whitespace()
         .next()
-        .is_some_and(|word| word.contains(['-', '`']));
-    let mut text = match characters.next() {
-        Some(first) if !starts_with_code => first.to_uppercase().chain(characters).collect(),
-        _ => text,
+        .is_some_and(|word| word.chars().all(|c| c.is_ascii_lowercase()));
+    let mut characters = line.chars();
+    let mut sentence = match characters.next() {
+        Some(first) if is_word => first.to_uppercase().chain(characters).collect(),
+        _ => line,
     };
-    if !text.ends_with(['.', ')', '?']) {
-        text.push('.');
+    if !sentence.ends_with(['.', '?']) {
+        sentence.push('.');
     }
-    text
+    sentence
 }

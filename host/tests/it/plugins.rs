@@ -1,6 +1,7 @@
 //! `/plugins`
 
 mod bombs;
+mod gate;
 mod lifecycle;
 pub(crate) mod signatures;
 mod simulate;

@@ -21,16 +21,15 @@ pub(in crate::cli) struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let case: Case = match &arguments.case {
-        Some(path) => super::workbench::read_case(path)?,
-        None => {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .context("read standard input")?;
-            let mut json = serde_json::Deserializer::from_str(&text);
-            serde_path_to_error::deserialize(&mut json).context("standard input is not a case")?
-        }
+    let case: Case = if let Some(path) = &arguments.case {
+        super::workbench::read_case(path)?
+    } else {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("read standard input")?;
+        let mut json = serde_json::Deserializer::from_str(&text);
+        serde_path_to_error::deserialize(&mut json).context("standard input is not a case")?
     };
     let workbench = arguments.bench.open().await?;
     let (admitted, history) = (&workbench.admitted, history().await?);

@@ -13,7 +13,12 @@ use crate::sandbox::run::{Failure, Guest};
 use crate::sandbox::text;
 
 mod bindings {
-    wasmtime::component::bindgen!({ path: "../plugin-sdk/wit/v1", world: "condition" });
+    wasmtime::component::bindgen!({
+        path: "../plugin-sdk/wit/v1",
+        world: "condition",
+        // What a guest is told is read from where it lies, and not copied first.
+        ownership: Borrowing { duplicate_if_necessary: false },
+    });
 }
 
 use bindings::meed::condition::types as wit;
@@ -50,6 +55,9 @@ fn note(mut store: StoreContextMut<'_, Guest>, message: &WasmStr) -> wasmtime::R
     store.data_mut().notes.push(&text);
     Ok(())
 }
+
+/// The params of `evaluate`.
+type Told<'a> = (wit::Context<'a>, &'a [u8], &'a [wit::Fact<'a>]);
 
 fn start(linked: &Linked, store: &mut Store<Guest>) -> wasmtime::Result<bindings::Condition> {
     let instance = linked.instantiate(&mut *store)?;
@@ -108,9 +116,14 @@ pub(in crate::sandbox) fn evaluate(
     state: &[u8],
     facts: &[contract::Fact],
 ) -> wasmtime::Result<Result<contract::Decision, Failure>> {
-    let context = context_to_wit(context);
-    let facts: Vec<wit::Fact> = facts.iter().map(fact_to_wit).collect();
-    let answer = start(linked, store)?.call_evaluate(store, &context, state, &facts)?;
+    let rewards: Vec<_> = context.rewards.iter().map(reward_to_wit).collect();
+    let context = context_to_wit(context, &rewards);
+    let facts: Vec<_> = facts.iter().map(fact_to_wit).collect();
+    // By hand: the bindings would look up, and check the types of, all three exports of every instance.
+    let instance = linked.instance_pre().instantiate(&mut *store)?;
+    store.data_mut().started = true;
+    let evaluate = instance.get_typed_func::<Told<'_>, (Result<wit::Decision, String>,)>(&mut *store, "evaluate")?;
+    let (answer,) = evaluate.call(store, (context, state, &facts))?;
     Ok(answer
         .map_err(|message| Failure::Refused(text::line(&message, 1024)))
         .and_then(decision))
@@ -204,12 +217,12 @@ fn date_to_wit(date: Date) -> wit::Date {
     }
 }
 
-fn fact_to_wit(fact: &contract::Fact) -> wit::Fact {
+fn fact_to_wit(fact: &contract::Fact) -> wit::Fact<'_> {
     match fact {
         contract::Fact::Absent => wit::Fact::Absent,
         contract::Fact::Integer(value) => wit::Fact::Integer(*value),
         contract::Fact::At(at) => wit::Fact::At(at.as_millis()),
-        contract::Fact::Text(text) => wit::Fact::Text(text.clone()),
+        contract::Fact::Text(text) => wit::Fact::Text(text),
         contract::Fact::Days(streak) => wit::Fact::Days(wit::Streak {
             current: streak.current,
             longest: streak.longest,
@@ -218,7 +231,16 @@ fn fact_to_wit(fact: &contract::Fact) -> wit::Fact {
     }
 }
 
-fn context_to_wit(context: &contract::Context) -> wit::Context {
+fn reward_to_wit(reward: &contract::RewardInfo) -> wit::RewardInfo<'_> {
+    wit::RewardInfo {
+        id: &reward.id,
+        kind: &reward.kind,
+        value: reward.value,
+        max_quantity: reward.max_quantity,
+    }
+}
+
+fn context_to_wit<'a>(context: &'a contract::Context, rewards: &'a [wit::RewardInfo<'a>]) -> wit::Context<'a> {
     wit::Context {
         now: context.now.as_millis(),
         local: wit::LocalTime {
@@ -229,27 +251,18 @@ fn context_to_wit(context: &contract::Context) -> wit::Context {
             second: context.local.second,
             utc_offset_minutes: context.local.utc_offset_minutes,
         },
-        time_zone: context.time_zone.clone(),
+        time_zone: &context.time_zone,
         event: wit::EventInfo {
-            id: context.event.id.clone(),
-            title: context.event.title.clone(),
+            id: &context.event.id,
+            title: &context.event.title,
             starts: context.event.starts.as_millis(),
             ends: context.event.ends.as_millis(),
         },
         user: wit::UserInfo {
-            id: context.user.id.clone(),
+            id: &context.user.id,
             registered: context.user.registered.as_millis(),
         },
-        rewards: context
-            .rewards
-            .iter()
-            .map(|reward| wit::RewardInfo {
-                id: reward.id.clone(),
-                kind: reward.kind.clone(),
-                value: reward.value,
-                max_quantity: reward.max_quantity,
-            })
-            .collect(),
-        seed: context.seed.to_vec(),
+        rewards,
+        seed: &context.seed,
     }
 }

@@ -28,15 +28,26 @@ fn only_file(directory: &Path) -> PathBuf {
     file
 }
 
+async fn admit_and_keep(sandbox: &Sandbox, module: Vec<u8>) -> Digest {
+    let admitted = sandbox.admit(module).await.unwrap();
+    sandbox.keep(&admitted).await.unwrap();
+    admitted.digest
+}
+
+#[tokio::test]
+async fn what_is_not_kept_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = sandbox(directory.path(), executable());
+    let admitted = sandbox.admit(Condition::default().module()).await.unwrap();
+    assert!(sandbox.loaded(admitted.digest).is_none());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
 #[tokio::test]
 async fn a_plugin_survives_a_restart_without_a_compiler() {
     let directory = tempfile::tempdir().unwrap();
     let module = Condition::default().module();
-    let digest = sandbox(directory.path(), executable())
-        .admit(module)
-        .await
-        .unwrap()
-        .digest;
+    let digest = admit_and_keep(&sandbox(directory.path(), executable()), module).await;
 
     let restarted = sandbox(directory.path(), no_compiler());
     assert!(restarted.loaded(digest).is_none());
@@ -49,11 +60,7 @@ async fn a_plugin_survives_a_restart_without_a_compiler() {
 async fn damaged_code_is_compiled_again_and_never_run() {
     let directory = tempfile::tempdir().unwrap();
     let module = Condition::default().module();
-    let digest = sandbox(directory.path(), executable())
-        .admit(module.clone())
-        .await
-        .unwrap()
-        .digest;
+    let digest = admit_and_keep(&sandbox(directory.path(), executable()), module.clone()).await;
     let file = only_file(directory.path());
     let mut code = fs::read(&file).unwrap();
     let middle = code.len() / 2;
@@ -102,7 +109,7 @@ async fn refused_plugins_leave_no_code_behind() {
 async fn compiled_code_is_not_an_upload() {
     let directory = tempfile::tempdir().unwrap();
     let sandbox = sandbox(directory.path(), executable());
-    sandbox.admit(Condition::default().module()).await.unwrap();
+    admit_and_keep(&sandbox, Condition::default().module()).await;
     let tag_and_code = fs::read(only_file(directory.path())).unwrap();
     assert_eq!(
         sandbox.admit(tag_and_code[32..].to_vec()).await.unwrap_err().code(),

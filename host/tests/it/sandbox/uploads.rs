@@ -22,7 +22,7 @@ fn text(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_core_module_with_metadata_is_admitted_and_loaded() {
+async fn a_core_module_with_metadata_is_admitted_and_loaded_once_it_is_kept() {
     let sandbox = sandbox();
     let module = Condition::default().module();
     let admitted = sandbox.admit(module.clone()).await.unwrap();
@@ -34,6 +34,8 @@ async fn a_core_module_with_metadata_is_admitted_and_loaded() {
         ("honest", "1.2.3")
     );
     assert_eq!(admitted.manifest.params_schema, serde_json::json!({"type": "object"}));
+    assert!(sandbox.loaded(admitted.digest).is_none());
+    sandbox.keep(&admitted).await.unwrap();
     assert_eq!(sandbox.loaded(admitted.digest).unwrap().digest(), admitted.digest);
 }
 

@@ -1,0 +1,32 @@
+//! `cargo xtask bench peers`: our rows and those of other engines in one run.
+//!
+//! Every engine is asked for the same decision and must give it before, and while, it is measured: `login-streak` with
+//! seven days, five of them done.
+
+mod core_module;
+mod json;
+mod plugin;
+mod script;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bench::Ours;
+use bench::harness::Row;
+
+fn main() -> anyhow::Result<ExitCode> {
+    bench::compare(rows)
+}
+
+fn rows(ours: &Ours) -> anyhow::Result<Vec<Row>> {
+    let guests = std::env::var("MEED_BENCH_GUESTS").context("run it with `cargo xtask bench peers`")?;
+    let guest = |name: &str| {
+        let path = PathBuf::from(&guests).join(name);
+        std::fs::read(&path).with_context(|| format!("read {}", path.display()))
+    };
+    let mut rows = script::rows(&ours.login_streak)?;
+    rows.extend(core_module::rows(ours, &guest("core_json.wasm")?)?);
+    rows.extend(plugin::rows(&ours.login_streak, guest("extism_json.wasm")?)?);
+    Ok(rows)
+}
