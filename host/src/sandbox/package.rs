@@ -20,20 +20,13 @@ const WORLD: &str = "condition";
 const WASI: &str = "wasi_snapshot_preview1";
 const WITHOUT_WASI: &str = include_str!("without_wasi.wat");
 
-/// How a module writes its texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TextEncoding {
-    Utf8,
-    Utf16,
-}
-
 /// Whether a plugin may be called this.
 pub fn is_plugin_name(name: &str) -> bool {
     is_kebab(name)
 }
 
 /// Makes the component of a core module. One that does not say which world it implements gets the contract's.
-pub fn componentise(module: &[u8], encoding: TextEncoding) -> anyhow::Result<Vec<u8>> {
+pub fn componentise(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut module = module.to_vec();
     let mut has_metadata = false;
     let mut needs_wasi = false;
@@ -52,11 +45,7 @@ pub fn componentise(module: &[u8], encoding: TextEncoding) -> anyhow::Result<Vec
         let mut resolve = Resolve::default();
         let package = resolve.push_str(CONTRACT_NAME, CONTRACT)?;
         let world = resolve.select_world(&[package], Some(WORLD))?;
-        let encoding = match encoding {
-            TextEncoding::Utf8 => StringEncoding::UTF8,
-            TextEncoding::Utf16 => StringEncoding::UTF16,
-        };
-        wit_component::embed_component_metadata(&mut module, &resolve, world, encoding)?;
+        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     }
     let mut encoder = ComponentEncoder::default()
         .validate(true)
@@ -176,7 +165,7 @@ mod tests {
           (drop (call $clock (i32.const 0) (i64.const 0) (i32.const 0))) (i32.const 8)))"#;
 
     fn component() -> Vec<u8> {
-        componentise(&wat::parse_str(MODULE).unwrap(), TextEncoding::Utf8).unwrap()
+        componentise(&wat::parse_str(MODULE).unwrap()).unwrap()
     }
 
     fn custom_sections(component: &[u8]) -> usize {

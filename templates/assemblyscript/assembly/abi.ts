@@ -1,5 +1,5 @@
-// The canonical ABI of the world meed:condition/condition@1.0.0, by hand, with texts in UTF-16, which is what strings are
-// here. This file is what the compiler starts from: it exports what the server calls.
+// The canonical ABI of the world meed:condition/condition@1.0.0, by hand. Texts are UTF-8 there and UTF-16 in strings here.
+// This file is what the compiler starts from: it exports what the server calls.
 
 import {
   Context, Event, Fact, LocalDate, LocalTime, Params, Query, Reward, Streak, User,
@@ -21,7 +21,7 @@ function allocate(size: usize): usize {
 // ---- what comes in ----
 
 function text(at: usize): string {
-  return String.UTF16.decodeUnsafe(load<u32>(at), <usize>load<u32>(at, 4) << 1);
+  return String.UTF8.decodeUnsafe(load<u32>(at), load<u32>(at, 4));
 }
 
 function date(at: usize): LocalDate {
@@ -69,8 +69,9 @@ function facts(at: usize, count: u32): Fact[] {
 // ---- what goes out ----
 
 function storeText(at: usize, value: string): void {
-  store<u32>(at, changetype<usize>(value));
-  store<u32>(at, value.length, 4);
+  const bytes = String.UTF8.encode(value);
+  store<u32>(at, changetype<usize>(bytes));
+  store<u32>(at, bytes.byteLength, 4);
 }
 
 /** Stores a list of so many records and returns where they go. */
@@ -102,8 +103,7 @@ export function describe(): usize {
 }
 
 export function bind(start: usize, length: usize): usize {
-  const given = String.UTF16.decodeUnsafe(start, length << 1);
-  const params = new Params(given);
+  const params = new Params(String.UTF8.decodeUnsafe(start, length));
   const issues = rule.check(params);
   const at = allocate(20);
   store<u8>(at, issues.length > 0 ? 1 : 0);
@@ -119,9 +119,8 @@ export function bind(start: usize, length: usize): usize {
   const record = storeList(at + 4, queries.length, 48);
   for (let i = 0; i < queries.length; i++) storeQuery(record + i * 48, queries[i]);
   // The state is the text of the params: short, and reading it again is quicker than any detour.
-  const state = String.UTF8.encode(given);
-  store<u32>(at, changetype<usize>(state), 12);
-  store<u32>(at, state.byteLength, 16);
+  store<u32>(at, start, 12);
+  store<u32>(at, length, 16);
   return at;
 }
 

@@ -1,7 +1,8 @@
 @external("meed:condition/log@1.0.0", "note")
-declare function write(start: usize, length: i32): void;
+declare function write(start: usize, length: usize): void;
 
 /** Writes a note for you, the author; it cannot sway a decision. */
 export function note(message: string): void {
-  write(changetype<usize>(message), message.length);
+  const bytes = String.UTF8.encode(message);
+  write(changetype<usize>(bytes), bytes.byteLength);
 }

@@ -37,7 +37,7 @@ fn five_of_seven_days() -> Value {
             "eligible": false,
             "reasons": [{"code": "streak-too-short", "message": "Log in on 2 more days in a row."}],
             "progress": [{"key": "days", "current": 5, "target": 7}],
-            "awards": "all",
+            "awards": {"chosen": []},
             "retryAt": "2026-03-04T00:00:00.000Z",
         }},
         "fuelCeiling": 10_000,

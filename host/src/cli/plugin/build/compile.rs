@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 
 use super::tool::Tool;
 use crate::cli::plugin::project::{Language, Project};
-use crate::sandbox::package::{self, TextEncoding};
+use crate::sandbox::package;
 
 pub(super) fn component(project: &Project) -> anyhow::Result<Vec<u8>> {
     match project.language {
@@ -50,7 +50,7 @@ fn rust(project: &Project) -> anyhow::Result<Vec<u8>> {
         .filter_map(|message| Some(message["filenames"].as_array()?.first()?.as_str()?.to_owned()))
         .find(|file| Path::new(file).extension().is_some_and(|extension| extension == "wasm"))
         .context("cargo made no module; is `crate-type = [\"cdylib\"]` in Cargo.toml?")?;
-    package::componentise(&read(Path::new(&module))?, TextEncoding::Utf8)
+    package::componentise(&read(Path::new(&module))?)
 }
 
 const ESBUILD: Tool = Tool {
@@ -144,7 +144,7 @@ fn go(project: &Project) -> anyhow::Result<Vec<u8>> {
         .arg(".")
         .envs([("GOOS", "wasip1"), ("GOARCH", "wasm")]);
     })?;
-    package::componentise(&read(&module)?, TextEncoding::Utf8)
+    package::componentise(&read(&module)?)
 }
 
 const ZIG: Tool = Tool {
@@ -173,7 +173,7 @@ fn c(project: &Project) -> anyhow::Result<Vec<u8>> {
         .arg("-o")
         .arg(&module);
     })?;
-    package::componentise(&read(&module)?, TextEncoding::Utf8)
+    package::componentise(&read(&module)?)
 }
 
 fn sources(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
@@ -207,8 +207,7 @@ fn assemblyscript(project: &Project) -> anyhow::Result<Vec<u8>> {
             // No collector, as an instance serves one call; and no import for a failure, which is a trap.
             .args(["--runtime", "stub", "--use", "abort="]);
     })?;
-    // Its texts are UTF-16, so the host converts them and not the guest.
-    package::componentise(&read(&module)?, TextEncoding::Utf16)
+    package::componentise(&read(&module)?)
 }
 
 fn write_contract(project: &Project, text: &str) -> anyhow::Result<PathBuf> {
