@@ -82,8 +82,9 @@ pub(super) async fn check(sandbox: &Sandbox, admitted: &Admitted, module: &[u8])
     Ok(())
 }
 
-/// Params that the schema itself holds up as fitting: its examples, its default, and its members' defaults together with
-/// the examples of those that are required.
+/// Params that the schema itself holds up as fitting: its examples and its default. When it has none, its members'
+/// defaults together with the examples of those that are required: whether members go together is more than a schema can
+/// say ("give one of these two"), so this is a guess, and its author's own example is better.
 fn proposals(schema: &Value) -> Vec<(String, Value)> {
     let mut proposals = Vec::new();
     if let Some(examples) = schema.get("examples").and_then(Value::as_array) {
@@ -94,7 +95,9 @@ fn proposals(schema: &Value) -> Vec<(String, Value)> {
     if let Some(default) = schema.get("default") {
         proposals.push(("/default".to_owned(), default.clone()));
     }
-    if let Some(members) = schema.get("properties").and_then(Value::as_object) {
+    if proposals.is_empty()
+        && let Some(members) = schema.get("properties").and_then(Value::as_object)
+    {
         let required = schema.get("required").and_then(Value::as_array);
         let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|one| one == name));
         let together: Map<String, Value> = members
@@ -237,11 +240,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schema_proposes_its_examples_its_default_and_its_members_together() {
+    fn a_schema_proposes_its_examples_and_its_default() {
         let schema = json!({
             "type": "object",
             "examples": [{"days": 7}],
             "default": {"days": 3},
+            "required": ["days"],
+            "properties": {"days": {"type": "integer", "examples": [5, 6]}},
+        });
+        assert_eq!(
+            proposals(&schema),
+            [
+                ("/examples/0".to_owned(), json!({"days": 7})),
+                ("/default".to_owned(), json!({"days": 3})),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_schema_without_either_proposes_its_members_together() {
+        let schema = json!({
+            "type": "object",
             "required": ["days"],
             "properties": {
                 "days": {"type": "integer", "examples": [5, 6]},
@@ -251,11 +270,7 @@ mod tests {
         });
         assert_eq!(
             proposals(&schema),
-            [
-                ("/examples/0".to_owned(), json!({"days": 7})),
-                ("/default".to_owned(), json!({"days": 3})),
-                ("/properties".to_owned(), json!({"days": 5, "spent": 0})),
-            ]
+            [("/properties".to_owned(), json!({"days": 5, "spent": 0}))]
         );
     }
 

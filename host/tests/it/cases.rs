@@ -7,6 +7,8 @@ use meed_host::clock::Clock;
 use meed_host::plugins::cases::{self, Case, History};
 use meed_host::sandbox::{Sandbox, Settings};
 
+use crate::support::TestApp;
+
 /// What a plugin in Rust has to stay below: most of a plugin's start is copying its bytes.
 const MOST_BYTES: u64 = 30 << 10;
 
@@ -51,6 +53,16 @@ fn every_plugin_is_small() {
             bytes < MOST_BYTES,
             "{name} has {bytes} bytes, {MOST_BYTES} are too many"
         );
+    }
+}
+
+/// One engine is enough for what the sandbox says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_plugin_passes_the_gate() {
+    let app = TestApp::on_sqlite().await;
+    for Built { name, wasm, .. } in built() {
+        let uploaded = app.app.plugins.upload(fs::read(&wasm).unwrap(), None).await;
+        assert!(uploaded.is_ok(), "{name}: {}", uploaded.unwrap_err());
     }
 }
 

@@ -140,8 +140,8 @@ fn root() -> PathBuf {
 
 fn render() -> String {
     let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(root().join("plugin-sdk/wit/v1")).unwrap();
-    let world = resolve.select_world(&[package], Some("condition")).unwrap();
+    let (package, _) = resolve.push_dir(root().join("plugin-sdk/wit/v1")).expect("the contract parses");
+    let world = resolve.select_world(&[package], Some("condition")).expect("it has the world");
     let mut page = Page {
         resolve: &resolve,
         rules: rules(),
