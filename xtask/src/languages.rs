@@ -65,7 +65,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             .map(|sample| costs::measure(&meed, workspace, sample))
             .collect::<Result<Vec<_>>>()
     })?;
-    let table = costs::table(&rows);
+    let mut table = costs::table(&rows);
+    if has("--dev") {
+        table.push_str("\nMeasured with a development build of `meed`, which is slower than what people run.\n");
+    }
     if has("--print") {
         print!("{table}");
         return Ok(());

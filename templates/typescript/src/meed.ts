@@ -33,6 +33,9 @@ export function draw(seed: Uint8Array, below: number): number {
   return Number(number % BigInt(below));
 }
 
+/** Writes a note for you, the author; it cannot sway a decision. */
+export { note } from "meed:condition/log@1.0.0";
+
 // ---- what a rule asks ----
 
 type Window =
@@ -166,7 +169,9 @@ export function condition<Params, Q extends Plan>(rule: Rule<Params, Q>) {
       const params = read(fromUtf8(state));
       const names = Object.keys(rule.plan(params));
       const facts = Object.fromEntries(names.map((name, index) => [name, answers[index]?.val])) as Facts<Q>;
-      return rule.decide(params, facts, context).toWire();
+      // The runtime reads unsigned numbers as signed ones.
+      const rewards = context.rewards.map((reward) => ({ ...reward, maxQuantity: reward.maxQuantity >>> 0 }));
+      return rule.decide(params, facts, { ...context, rewards }).toWire();
     },
   };
 }

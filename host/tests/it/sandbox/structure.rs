@@ -207,6 +207,28 @@ async fn memories() {
     .await;
 }
 
+/// The engine could run a module with two, and does so for its own code.
+#[tokio::test]
+async fn memories_of_one_module() {
+    let settings = Settings {
+        language_runtimes: true,
+        ..Settings::default()
+    };
+    let sandbox = Sandbox::new(&settings, "/nowhere/meed".into(), None).unwrap();
+    for two in ["(memory 1) (memory 1)", r#"(import "a" "b" (memory 1)) (memory 1)"#] {
+        let refusal = sandbox
+            .admit(component(&format!("(core module {two})")))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "too many memories of one module: 2, the limit is 1"
+        );
+    }
+    let apart = component("(core module (memory 1)) (core module (memory 1))");
+    assert_eq!(sandbox.admit(apart).await.unwrap_err().code(), "unavailable");
+}
+
 #[tokio::test]
 async fn tables() {
     exceeds("tables", 5, 4, module("(table 1 funcref)".repeat(5))).await;
