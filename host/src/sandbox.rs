@@ -167,7 +167,7 @@ impl Sandbox {
     /// The same for the author of a plugin, who admits the same bytes often: compiled code is taken from the disk.
     pub async fn admit_again(&self, bytes: Vec<u8>) -> Result<Admitted, Refusal> {
         let (bytes, digest, scan) = self.inspect(bytes).await?;
-        let Some(plugin) = self.recall(digest).await else {
+        let Some(plugin) = self.recall(digest).await.filter(|plugin| plugin.class() == scan.class) else {
             let admitted = self.admit(bytes).await?;
             self.keep(&admitted).await?;
             return Ok(admitted);
@@ -217,12 +217,20 @@ impl Sandbox {
             return Some(plugin);
         }
         let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || inner.catalog.recall(digest))
-            .await
-            .ok()
-            .flatten()
-            // The operator may take fewer classes than when the code was kept.
-            .filter(|plugin| self.0.settings.classes().any(|class| class == plugin.class()))
+        tokio::task::spawn_blocking(move || {
+            let is_taken = |class| inner.settings.classes().any(|taken| taken == class);
+            inner.catalog.recall(digest, is_taken)
+        })
+        .await
+        .ok()
+        .flatten()
+    }
+
+    /// Forgets a plugin that is gone, in memory and on disk.
+    pub async fn forget(&self, digest: Digest) {
+        let inner = Arc::clone(&self.0);
+        // Nothing is lost when this fails: without its version, nobody asks for the code.
+        let _ = blocking(move || inner.catalog.forget(digest)).await;
     }
 
     /// A plugin from memory, from disk, or from its bytes, in this order.

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// An upload waits for its turn to be compiled.
-const ANSWER_WITHIN: Duration = Duration::from_mins(2);
+/// Longer than a server looks at an upload that it has to compile a language's runtime for.
+const ANSWER_WITHIN: Duration = Duration::from_mins(10);
 /// No answer of ours is larger: an operator may let in modules of this size.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -51,6 +51,8 @@ struct Refusal {
     status: u16,
     code: String,
     detail: String,
+    /// Of a refused upload: the code in the table of the gate.
+    refusal: Option<String>,
     #[serde(default)]
     errors: Vec<Fault>,
     request_id: Option<String>,
@@ -71,6 +73,9 @@ impl fmt::Display for Refusal {
             "the server refused it: {} ({} {})",
             self.title, self.status, self.code
         )?;
+        if let Some(refusal) = &self.refusal {
+            writeln!(f, "  {refusal}")?;
+        }
         write!(f, "  {}", self.detail)?;
         for fault in &self.errors {
             write!(f, "\n  at {:?}: {}", fault.pointer, fault.message)?;

@@ -15,6 +15,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Proposals of a schema and lines of a difference beyond these are left out.
 const MAX_EXAMPLES: usize = 32;
 const MAX_LINES: usize = 40;
+const MAX_CHARS: usize = 200;
 /// Where the params stand in a schema that are put together from its members.
 const TOGETHER: &str = "/properties";
 
@@ -158,8 +159,18 @@ async fn check_example(
             Some(first) => {
                 return refuse(GateRefusal::NotDeterministic {
                     what: format!("bind with the params at {pointer}"),
-                    first: format!("{first:?}"),
-                    second: format!("{planned:?}"),
+                    first: format!(
+                        "{} queries, {} bytes, {} fuel",
+                        first.plan.queries().len(),
+                        first.state.len(),
+                        first.fuel
+                    ),
+                    second: format!(
+                        "{} queries, {} bytes, {} fuel",
+                        planned.plan.queries().len(),
+                        planned.state.len(),
+                        planned.fuel
+                    ),
                 });
             }
         }
@@ -191,6 +202,9 @@ async fn check_case(sandbox: &Sandbox, admitted: &Admitted, number: usize, case:
         let mut faults = case.faults(&ran);
         if !faults.is_empty() {
             faults.truncate(MAX_LINES);
+            for line in &mut faults {
+                *line = line.chars().take(MAX_CHARS).collect();
+            }
             return refuse(GateRefusal::CaseFailed {
                 number,
                 description: description(),

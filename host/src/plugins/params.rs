@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::service::PluginError;
 use crate::contract::Issue;
 use crate::facts::Plan;
-use crate::sandbox::{Plugin, Sandbox, params_validator};
+use crate::sandbox::{Failure, Plugin, Sandbox, params_validator};
 
 /// What the params may have as canonical JSON: they are in every receipt of the event.
 const MAX_BYTES: usize = 16 << 10;
@@ -31,7 +31,11 @@ pub(super) async fn bind(
     let canonical = canonical(params)?;
     let mut issues = check_size(&canonical);
     if issues.is_empty() {
-        issues = check(schema, params);
+        // A schema may be a thousand subschemas and the params many items: not for a thread that serves requests.
+        let (schema, params) = (schema.clone(), params.clone());
+        issues = tokio::task::spawn_blocking(move || check(&schema, &params))
+            .await
+            .map_err(|error| PluginError::BindFailed(Failure::Sandbox(error.to_string())))?;
     }
     if !issues.is_empty() {
         return Err(PluginError::Params(issues));

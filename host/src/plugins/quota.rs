@@ -79,6 +79,13 @@ impl Uploads {
     }
 }
 
+impl Turn {
+    /// From now on it counts: what came before was waiting for the client.
+    pub(super) fn begin(&mut self) {
+        self.started = std::time::Instant::now();
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let took = self.started.elapsed();

@@ -23,7 +23,7 @@ use crate::contract::Issue;
 use crate::http::extract::read_bytes;
 use crate::http::problem::{BODY_TOO_LARGE, INVALID_BODY, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE};
 use crate::http::{Body, Code, FieldError, Page, PageParams, Params, Path, Problem};
-use crate::sandbox::Refusal;
+use crate::sandbox::{LoadError, Refusal};
 
 const NO_SUCH_PLUGIN: Code = Code::new("no-such-plugin", 404, "There is no such plugin or version");
 const PLUGIN_REFUSED: Code = Code::new("plugin-refused", 422, "The upload is not a condition");
@@ -102,7 +102,8 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
     extensions(
         ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!([
-            "plugin-refused", "upload-busy", "upload-quota", "upload-room", "plugin-version-taken", "body-too-large", "unsupported-media-type", "invalid-body",
+            "plugin-refused", "upload-busy", "upload-quota", "upload-room", "plugin-version-taken",
+            "body-too-large", "unsupported-media-type", "invalid-body",
             "signature-required", "signature-invalid", "signature-untrusted"
         ])),
     ),
@@ -112,9 +113,12 @@ async fn upload(
     Operator(caller): Operator,
     request: Request,
 ) -> Result<Response, Problem> {
+    // Before the body is read, so that one operator's uploads are in memory one at a time.
+    let mut turn = service.take_turn(caller.user_id)?;
     let limit = service.sandbox().settings().largest_upload();
     let (module, signature) = read_upload(request, limit).await?;
     let signature = signature.as_deref();
+    turn.begin();
     Ok(
         match service.upload_signed(module, signature, Some(caller.user_id)).await? {
             Uploaded::New(version) => {
@@ -447,6 +451,12 @@ impl From<PluginError> for Problem {
             PluginError::BindFailed(failure) => Self::new(PLUGIN_FAILED, detail).with("failure", failure.code()),
             PluginError::Plan(_) => Self::new(PLUGIN_FAILED, detail).with("failure", "invalid-plan"),
             PluginError::Db(error) => error.into(),
+            PluginError::Load(LoadError::Refused { refusal, .. }) if refusal.is_temporary() => {
+                Self::new(UNAVAILABLE, detail).retry_after(5)
+            }
+            PluginError::Load(LoadError::Refused { refusal, .. }) => {
+                Self::new(PLUGIN_FAILED, detail).with("failure", refusal.code())
+            }
             PluginError::Load(_)
             | PluginError::ModuleMissing(_)
             | PluginError::Canonical(_)

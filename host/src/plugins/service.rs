@@ -14,7 +14,7 @@ use super::gate::{self, GateRefusal};
 use super::lifecycle::{Action, PluginState, Standing};
 use super::params;
 use super::quarantine::Watch;
-use super::quota::Uploads;
+use super::quota::{Turn, Uploads};
 use super::signatures::{SignatureError, VersionSignature};
 use super::store::{self, NewVersion, VersionRow};
 use super::usage::Unwritten;
@@ -229,13 +229,9 @@ impl PluginService {
         if by.is_some() && checked.is_none() {
             self.require_signature()?;
         }
-        let _turn = match by {
-            Some(operator) => {
-                self.require_room(operator).await?;
-                Some(self.uploads.take_turn(operator, self.clock.now())?)
-            }
-            None => None,
-        };
+        if let Some(operator) = by {
+            self.require_room(operator, module.len()).await?;
+        }
         let admitted = self.sandbox.admit(module.clone()).await.map_err(PluginError::Refused)?;
         gate::check(&self.sandbox, &admitted, &module).await?;
         let manifest = admitted.manifest.clone();
@@ -284,11 +280,18 @@ impl PluginService {
         }
     }
 
-    async fn require_room(&self, operator: Uuid) -> Result<(), PluginError> {
+    /// The right of an operator to upload, until it is dropped.
+    pub(super) fn take_turn(&self, operator: Uuid) -> Result<Turn, PluginError> {
+        self.uploads.take_turn(operator, self.clock.now())
+    }
+
+    async fn require_room(&self, operator: Uuid, more: usize) -> Result<(), PluginError> {
         let (versions, bytes) = store::uploaded_by(&self.db, operator).await?;
         let quota = self.uploads.quota();
-        let is_full = |found: i64, limit: u64| u64::try_from(found).unwrap_or_default() >= limit;
-        if is_full(versions, quota.versions) || is_full(bytes, quota.bytes) {
+        let is_full = |found: i64, more: usize, limit: u64| {
+            u64::try_from(found).unwrap_or_default().saturating_add(more as u64) > limit
+        };
+        if is_full(versions, 1, quota.versions) || is_full(bytes, more, quota.bytes) {
             return Err(PluginError::UploadRoom { versions, bytes });
         }
         Ok(())
@@ -378,6 +381,7 @@ impl PluginService {
         self.record(&mut tx, found.digest, Action::Deleted, Some(by), None)
             .await?;
         tx.commit().await?;
+        self.sandbox.forget(found.digest).await;
         tracing::info!(plugin.digest = %found.digest, user.id = %by, "plugin deleted");
         Ok(())
     }

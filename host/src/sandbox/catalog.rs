@@ -63,10 +63,10 @@ impl Catalog {
         self.loaded.get(&digest)
     }
 
-    /// From disk. Blocks.
-    pub(super) fn recall(&self, digest: Digest) -> Option<Plugin> {
+    /// From disk, if the operator still takes its class. Blocks.
+    pub(super) fn recall(&self, digest: Digest, is_taken: impl Fn(Class) -> bool) -> Option<Plugin> {
         let disk = self.disk.as_ref()?;
-        let (class, code) = disk.read(digest)?;
+        let (class, code) = disk.read(digest).filter(|(class, _)| is_taken(*class))?;
         let plugin = self
             .deserialize(&code)
             .and_then(|component| self.link(digest, class, &component, code.len()));
@@ -101,6 +101,14 @@ impl Catalog {
             disk.write(plugin.digest(), plugin.class(), code);
         }
         self.loaded.insert(plugin.digest(), plugin.clone());
+    }
+
+    /// Blocks.
+    pub(super) fn forget(&self, digest: Digest) {
+        self.loaded.invalidate(&digest);
+        if let Some(disk) = &self.disk {
+            disk.delete(digest);
+        }
     }
 
     fn deserialize(&self, code: &[u8]) -> wasmtime::Result<Component> {

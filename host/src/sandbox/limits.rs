@@ -228,7 +228,7 @@ impl ClassLimits {
             },
             compile: CompileLimits {
                 cpu_seconds: 5,
-                wall_seconds: 10,
+                wall_seconds: 20,
                 memory_bytes: 1 << 30,
                 code_bytes: 32 * MIB,
             },

@@ -48,21 +48,31 @@ impl<'a> Walk<'a> {
                         }
                         // Data, whatever it looks like.
                         ("const" | "enum" | "default" | "examples", _) => 0,
+                        // Their members' names are no keywords: a schema may be called "enum".
+                        (
+                            "$defs" | "definitions" | "properties" | "patternProperties" | "dependentSchemas"
+                            | "dependencies",
+                            Value::Object(named),
+                        ) => self.all(named.values())?,
                         _ => self.cost(member, false)?,
                     });
                 }
             }
-            Value::Array(items) => {
-                for item in items {
-                    sum = sum.saturating_add(self.cost(item, false)?);
-                }
-            }
+            Value::Array(items) => sum = self.all(items)?,
             _ => {}
         }
         if sum > SUBSCHEMAS {
             return Err(format!(
                 "it has more than {SUBSCHEMAS} subschemas, those that are referred to counted once for every $ref"
             ));
+        }
+        Ok(sum)
+    }
+
+    fn all(&mut self, schemas: impl IntoIterator<Item = &'a Value>) -> Result<usize, String> {
+        let mut sum = 0_usize;
+        for schema in schemas {
+            sum = sum.saturating_add(self.cost(schema, false)?);
         }
         Ok(sum)
     }
@@ -78,7 +88,10 @@ impl<'a> Walk<'a> {
         if self.open.len() >= CHAIN {
             return Err(format!("$ref {shown:?} is reached by more than {CHAIN} references"));
         }
-        let pointer = reference.strip_prefix('#').filter(|pointer| pointer.starts_with('/'));
+        // Percent-encoding would be a second spelling of the same place.
+        let pointer = reference
+            .strip_prefix('#')
+            .filter(|pointer| pointer.starts_with('/') && !pointer.contains('%'));
         let target = pointer
             .and_then(|pointer| self.root.pointer(pointer))
             .ok_or_else(|| format!("$ref {shown:?} must be a #/pointer to somewhere within the schema"))?;
@@ -124,6 +137,27 @@ mod tests {
         refused(
             &json!({"$defs": defs, "properties": {"a": {"$ref": "#/$defs/d0"}}}),
             "more than 1000",
+        );
+    }
+
+    #[test]
+    fn names_of_schemas_are_not_taken_for_keywords() {
+        let mut named = serde_json::Map::new();
+        for level in 0..30 {
+            let next = json!({"$ref": format!("#/$defs/enum/anyOf/0/d{}", level + 1)});
+            named.insert(format!("d{level}"), json!({"anyOf": [next, next]}));
+        }
+        named.insert("d30".to_owned(), json!({"type": "string"}));
+        refused(
+            &json!({
+                "$defs": {"enum": {"anyOf": [named]}},
+                "properties": {"default": {"$ref": "#/$defs/enum/anyOf/0/d0"}},
+            }),
+            "more than 1000",
+        );
+        refused(
+            &json!({"$defs": {"d1": {"type": "string"}, "d%31": {}}, "$ref": "#/$defs/d%31"}),
+            "within the schema",
         );
     }
 

@@ -68,12 +68,15 @@ async fn embed_cases(project: &Project, plugin: Vec<u8>) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("{} cannot be run", path.display()))?;
         if !case.faults(&ran).is_empty() {
-            println!("{} does not pass, so the module carries no cases.", path.display());
-            return Ok(());
+            anyhow::bail!(
+                "{} does not pass; see `meed plugin test`, or build with --without-cases",
+                path.display()
+            );
         }
         told.push(case.with_facts(ran.facts));
     }
-    write(&project.module(), &cases::embed(plugin, &told)?)
+    let module = cases::embed(plugin, &told).context("tests/ does not go into the module; see --without-cases")?;
+    write(&project.module(), &module)
 }
 
 /// The name and the version are those of meed.toml; the code gets them as a small file of constants.

@@ -28,8 +28,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         std::io::stdin()
             .read_to_string(&mut text)
             .context("read standard input")?;
-        let mut json = serde_json::Deserializer::from_str(&text);
-        serde_path_to_error::deserialize(&mut json).context("standard input is not a case")?
+        super::workbench::parse_case(&text).context("standard input is not a case")?
     };
     let workbench = arguments.bench.open().await?;
     let (admitted, history) = (&workbench.admitted, history().await?);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -11,6 +11,9 @@ use clap::Args;
 use crate::clock::Clock;
 use crate::plugins::cases::{Case, History};
 use crate::sandbox::{Admitted, CodeCache, Sandbox, Settings};
+
+/// What an operator may let in at most.
+const LARGEST_MODULE: u64 = 256 << 20;
 
 /// Which module, and with which tools.
 #[derive(Debug, Args)]
@@ -42,6 +45,12 @@ impl Bench {
 
     pub(super) async fn open(&self) -> anyhow::Result<Workbench> {
         let path = self.module()?;
+        let bytes = fs::metadata(&path).map(|file| file.len()).unwrap_or_default();
+        ensure!(
+            bytes <= LARGEST_MODULE,
+            "{} has {bytes} bytes, no plugin has",
+            path.display()
+        );
         let module = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         // As the server's defaults, so that what passes here passes there; whether the server takes language runtimes
         // is its operator's choice.
@@ -112,9 +121,18 @@ impl Bench {
             .mode(0o700)
             .create(&directory)
             .with_context(|| format!("create {}", directory.display()))?;
+        ensure!(
+            fs::metadata(&directory)?.permissions().mode() & 0o022 == 0 && is_ours(&directory)?,
+            "others may write to {}, and whoever does could run code as you; choose another with --code-cache",
+            directory.display()
+        );
         let key = cache_key(&directory.join("key"))?;
         Ok(Some(CodeCache { directory, key }))
     }
+}
+
+fn is_ours(path: &Path) -> std::io::Result<bool> {
+    Ok(fs::metadata(path)?.uid() == rustix::process::geteuid().as_raw())
 }
 
 /// Made once for each user, in a folder that only they can write to.
@@ -135,6 +153,7 @@ fn cache_key(path: &Path) -> anyhow::Result<[u8; 32]> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error).with_context(|| format!("create {}", path.display())),
     }
+    ensure!(is_ours(path)?, "{} belongs to somebody else", path.display());
     let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     bytes
         .try_into()
@@ -173,8 +192,15 @@ pub(super) fn read_cases(path: &Path) -> anyhow::Result<Vec<(PathBuf, Case)>> {
 
 pub(super) fn read_case(path: &Path) -> anyhow::Result<Case> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let mut json = serde_json::Deserializer::from_str(&text);
-    serde_path_to_error::deserialize(&mut json).with_context(|| format!("{} is not a case", path.display()))
+    parse_case(&text).with_context(|| format!("{} is not a case", path.display()))
+}
+
+/// One case and nothing after it.
+pub(super) fn parse_case(text: &str) -> anyhow::Result<Case> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let case = serde_path_to_error::deserialize(&mut json)?;
+    json.end()?;
+    Ok(case)
 }
 
 pub(super) async fn history() -> anyhow::Result<History> {

@@ -7,7 +7,7 @@ use crate::sandbox::{Refusal, custom_sections, with_custom_section};
 pub const SECTION: &str = "meed-cases";
 
 /// Cases in one module; each is run twice at upload.
-const MAX_CASES: usize = 64;
+const MAX_CASES: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SectionError {
@@ -19,8 +19,8 @@ pub enum SectionError {
     Json(#[from] serde_path_to_error::Error<serde_json::Error>),
     #[error("the section {SECTION:?} has {0} cases, the limit is {MAX_CASES}")]
     TooMany(usize),
-    #[error("the cases cannot be written as JSON: {0}")]
-    Write(#[from] serde_json::Error),
+    #[error("the cases are not JSON: {0}")]
+    NotJson(#[from] serde_json::Error),
 }
 
 /// The cases of a module; none when it carries none.
@@ -30,7 +30,9 @@ pub fn read(module: &[u8]) -> Result<Vec<Case>, SectionError> {
         [json] => *json,
         several => return Err(SectionError::Several(several.len())),
     };
-    let cases: Vec<Case> = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(json))?;
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let cases: Vec<Case> = serde_path_to_error::deserialize(&mut json)?;
+    json.end()?;
     if cases.len() > MAX_CASES {
         return Err(SectionError::TooMany(cases.len()));
     }
@@ -71,11 +73,13 @@ mod tests {
             Err(SectionError::Several(2))
         ));
         assert!(matches!(
-            embed(EMPTY.to_vec(), &vec![case(); 65]),
-            Err(SectionError::TooMany(65))
+            embed(EMPTY.to_vec(), &vec![case(); 257]),
+            Err(SectionError::TooMany(257))
         ));
         let other = with_custom_section(EMPTY.to_vec(), SECTION, br#"[{"params": {}, "expected": 1}]"#);
         let error = read(&other).unwrap_err().to_string();
         assert!(error.contains("[0].expected"), "{error}");
+        let more = with_custom_section(EMPTY.to_vec(), SECTION, b"[] and more");
+        assert!(matches!(read(&more), Err(SectionError::NotJson(_))));
     }
 }
