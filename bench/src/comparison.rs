@@ -111,10 +111,11 @@ fn modules(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(modules)
 }
 
+/// What an environment variable names, which `cargo xtask bench` sets.
 #[expect(
     clippy::disallowed_methods,
     reason = "a program of its own, without the host's settings"
 )]
-fn directory(variable: &str) -> Option<PathBuf> {
+pub fn directory(variable: &str) -> Option<PathBuf> {
     std::env::var(variable).ok().map(PathBuf::from)
 }
