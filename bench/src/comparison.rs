@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use anyhow::Context as _;
 use meed_host::sandbox::{COMPILE_WORKER, Sandbox, Settings, compile_worker, engine_to_measure};
-use tokio::runtime::Runtime;
 use wasmtime::Engine;
 
 use crate::harness::{Row, measure};
@@ -42,14 +41,22 @@ pub fn compare(others: impl FnOnce(&Ours) -> anyhow::Result<Vec<Row>>) -> anyhow
 
     let plugins =
         directory("MEED_TEST_PLUGINS").context("run it with `cargo xtask bench`, which builds the plugins")?;
-    let mut rules = load(&runtime, &sandbox, &plugins)?;
+    let mut rules = Vec::new();
+    for module in modules(&plugins)? {
+        rules.push(Rc::new(runtime.block_on(Rule::load(&sandbox, &module))?));
+    }
     let login_streak = rules
         .iter()
         .find(|rule| rule.name == LOGIN_STREAK)
         .map(Rc::clone)
         .with_context(|| format!("find {LOGIN_STREAK}.wasm in {}", plugins.display()))?;
     if let Some(languages) = directory("MEED_TEST_LANGUAGES") {
-        rules.extend(load(&runtime, &sandbox, &languages)?);
+        for module in modules(&languages)? {
+            match runtime.block_on(Rule::load(&sandbox, &module)) {
+                Ok(rule) => rules.push(Rc::new(rule)),
+                Err(error) => println!("{} is not measured: {error:#}", module.display()),
+            }
+        }
     }
 
     let mut rows = vec![native(&login_streak)];
@@ -94,23 +101,21 @@ fn native(login_streak: &Rc<Rule>) -> Row {
 }
 
 /// Every module of a directory, by name.
-fn load(runtime: &Runtime, sandbox: &Sandbox, directory: &Path) -> anyhow::Result<Vec<Rc<Rule>>> {
+fn modules(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut modules: Vec<PathBuf> = std::fs::read_dir(directory)
         .with_context(|| format!("read {}", directory.display()))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
     modules.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
     modules.sort();
-    modules
-        .iter()
-        .map(|path| Ok(Rc::new(runtime.block_on(Rule::load(sandbox, path))?)))
-        .collect()
+    Ok(modules)
 }
 
+/// What an environment variable names, which `cargo xtask bench` sets.
 #[expect(
     clippy::disallowed_methods,
     reason = "a program of its own, without the host's settings"
 )]
-fn directory(variable: &str) -> Option<PathBuf> {
+pub fn directory(variable: &str) -> Option<PathBuf> {
     std::env::var(variable).ok().map(PathBuf::from)
 }

@@ -16,4 +16,4 @@ mod sandboxed;
 mod table;
 mod threads;
 
-pub use comparison::{Ours, compare};
+pub use comparison::{Ours, compare, directory};

@@ -9,6 +9,7 @@ use meed_host::contract::{
     UserInfo,
 };
 use meed_host::sandbox::{Plugin, Sandbox};
+use serde_json::{Value, json};
 
 pub const LOGIN_STREAK: &str = "login-streak";
 pub const DAYS: u32 = 7;
@@ -32,8 +33,14 @@ impl Rule {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let admitted = sandbox.admit(bytes.clone()).await.with_context(|| name.clone())?;
         let plugin = admitted.plugin;
-        let example = admitted.manifest.params_schema["examples"][0].to_string();
-        let params = if example == "null" { "{}" } else { &example };
+        let schema = &admitted.manifest.params_schema;
+        let params = match &schema["examples"][0] {
+            // The samples in other languages decide what `login-streak` decides.
+            Value::Null if schema["properties"]["days"].is_object() => json!({"days": DAYS}),
+            Value::Null => json!({}),
+            example => example.clone(),
+        };
+        let params = &params.to_string();
         let bound = sandbox.bind(&plugin, params).await.outcome?;
         let binding = bound.map_err(|issues| anyhow!("{name} refuses {params}: {issues:?}"))?;
         let context = context()?;

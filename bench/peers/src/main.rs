@@ -8,21 +8,20 @@ mod json;
 mod plugin;
 mod script;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use bench::Ours;
 use bench::harness::Row;
+use bench::{Ours, directory};
 
 fn main() -> anyhow::Result<ExitCode> {
     bench::compare(rows)
 }
 
 fn rows(ours: &Ours) -> anyhow::Result<Vec<Row>> {
-    let guests = std::env::var("MEED_BENCH_GUESTS").context("run it with `cargo xtask bench peers`")?;
+    let guests = directory("MEED_BENCH_GUESTS").context("run it with `cargo xtask bench peers`")?;
     let guest = |name: &str| {
-        let path = PathBuf::from(&guests).join(name);
+        let path = guests.join(name);
         std::fs::read(&path).with_context(|| format!("read {}", path.display()))
     };
     let mut rows = script::rows(&ours.login_streak)?;
