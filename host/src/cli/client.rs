@@ -52,7 +52,8 @@ struct Refusal {
     code: String,
     detail: String,
     /// Of a refused upload: the code in the table of the gate.
-    refusal: Option<String>,
+    #[serde(rename = "refusal")]
+    gate_code: Option<String>,
     #[serde(default)]
     errors: Vec<Fault>,
     request_id: Option<String>,
@@ -73,8 +74,8 @@ impl fmt::Display for Refusal {
             "the server refused it: {} ({} {})",
             self.title, self.status, self.code
         )?;
-        if let Some(refusal) = &self.refusal {
-            writeln!(f, "  {refusal}")?;
+        if let Some(code) = &self.gate_code {
+            writeln!(f, "  {code}")?;
         }
         write!(f, "  {}", self.detail)?;
         for fault in &self.errors {
