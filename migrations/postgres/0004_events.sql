@@ -18,7 +18,9 @@ CREATE TABLE rewards (
 CREATE TABLE reward_stock (
     reward_id       UUID NOT NULL PRIMARY KEY REFERENCES rewards (id),
     total           BIGINT NOT NULL CHECK (total >= 0),
-    remaining       BIGINT NOT NULL CHECK (remaining >= 0 AND remaining <= total)
+    remaining       BIGINT NOT NULL CHECK (remaining >= 0 AND remaining <= total),
+    -- the reward's revision since which it is counted: a limit that was taken away and came back counts anew
+    since           BIGINT NOT NULL
 ) WITH (fillfactor = 50);
 
 CREATE TABLE events (

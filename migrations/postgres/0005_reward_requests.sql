@@ -34,6 +34,8 @@ CREATE TABLE grants (
     quantity        BIGINT NOT NULL CHECK (quantity > 0),
     -- what the reward said then
     reward          JSONB NOT NULL,
+    -- reward_stock.since of the stock that it was taken from; NULL: it was not limited
+    stock_since     BIGINT,
     granted_at      BIGINT NOT NULL,
     UNIQUE (request_id, reward_id)
 );

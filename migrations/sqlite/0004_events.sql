@@ -18,7 +18,9 @@ CREATE TABLE rewards (
 CREATE TABLE reward_stock (
     reward_id       BLOB NOT NULL PRIMARY KEY REFERENCES rewards (id),
     total           INTEGER NOT NULL CHECK (total >= 0),
-    remaining       INTEGER NOT NULL CHECK (remaining >= 0 AND remaining <= total)
+    remaining       INTEGER NOT NULL CHECK (remaining >= 0 AND remaining <= total),
+    -- the reward's revision since which it is counted: a limit that was taken away and came back counts anew
+    since           INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE events (

@@ -34,6 +34,8 @@ CREATE TABLE grants (
     quantity        INTEGER NOT NULL CHECK (quantity > 0),
     -- what the reward said then
     reward          TEXT NOT NULL,
+    -- reward_stock.since of the stock that it was taken from; NULL: it was not limited
+    stock_since     INTEGER,
     granted_at      INTEGER NOT NULL,
     UNIQUE (request_id, reward_id)
 ) STRICT;

@@ -35,15 +35,10 @@ cargo xtask <command>
                     every argument goes to `meed demo`
   test [...]        bring what the tests need and run them all; arguments go to the test
                     runner and narrow the run, as in `cargo xtask test -p meed-host claims`
-<<<<<<< HEAD
-  plugins           build the bundled conditions into <target>/plugins/*.wasm
-  bench [NAME...]   run the programs of bench/ (all, or these) in release mode;
-                    `peers` compares with other engines and is built only when named
-=======
   plugins           build the bundled conditions into <target>/plugins/*.wasm,
                     and the cookbook into <target>/plugins/cookbook/
   bench [NAME...]   run the programs of bench/ (all, or these) in release mode
->>>>>>> main
+                    `peers` compares with other engines and is built only when named
   fuzz [SECONDS] [--long]
                     hostile input at random, for so many seconds (20) each; --long follows the
                     branches of instrumented code with cargo-fuzz, which it installs

@@ -103,8 +103,8 @@ pub(super) async fn insert(tx: &mut Tx, row: &RequestRow, receipt: &ReceiptRow) 
 }
 
 pub(super) async fn insert_grant(tx: &mut Tx, row: &GrantRow, at: Instant) -> Result<()> {
-    const SQL: &str = "INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at) \
-        VALUES ($1, $2, $3, $4, $5, $6)";
+    const SQL: &str = "INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at, stock_since) \
+        VALUES ($1, $2, $3, $4, $5, $6, (SELECT since FROM reward_stock WHERE reward_id = $3))";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.request_id)

@@ -128,7 +128,7 @@ impl RewardService {
         let mut tx = self.db.begin().await?;
         store::insert(&mut tx, &row, by).await?;
         if let Some(stock) = new.stock {
-            store::put_stock(&mut tx, row.id, stock, stock).await?;
+            store::put_stock(&mut tx, row.id, stock, stock, row.revision).await?;
         }
         tx.commit().await?;
         Ok(row.into())
@@ -169,7 +169,7 @@ impl RewardService {
                 if granted > total {
                     return Err(RewardError::StockBelowGranted { granted, wanted: total });
                 }
-                store::put_stock(&mut tx, id, total, total - granted).await?;
+                store::put_stock(&mut tx, id, total, total - granted, row.revision).await?;
             }
             None => store::delete_stock(&mut tx, id).await?,
         }

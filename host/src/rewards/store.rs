@@ -100,13 +100,15 @@ pub(super) async fn update(tx: &mut Tx, row: &RewardRow) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn put_stock(tx: &mut Tx, reward_id: Uuid, total: i64, remaining: i64) -> Result<()> {
-    const SQL: &str = "INSERT INTO reward_stock (reward_id, total, remaining) VALUES ($1, $2, $3) \
+/// `since`: the reward's revision, which counts only when there was no stock before.
+pub(super) async fn put_stock(tx: &mut Tx, reward_id: Uuid, total: i64, remaining: i64, since: i64) -> Result<()> {
+    const SQL: &str = "INSERT INTO reward_stock (reward_id, total, remaining, since) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (reward_id) DO UPDATE SET total = $2, remaining = $3";
     tx.query(SQL)
         .bind(reward_id)
         .bind(total)
         .bind(remaining)
+        .bind(since)
         .execute(tx)
         .await?;
     Ok(())
