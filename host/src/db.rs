@@ -10,6 +10,7 @@
 mod connect;
 mod marks;
 mod migrate;
+mod sets;
 mod types;
 
 use sqlx::postgres::{PgArguments, PgRow};
@@ -17,6 +18,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, Sqlite, Type};
 
 pub use sqlx::types::Json;
+pub use sets::{SETS_AT_ONCE, Set};
 pub(crate) use types::{row, text_column};
 
 pub type Result<T> = std::result::Result<T, DbError>;
@@ -47,6 +49,30 @@ impl DbError {
         )
     }
 
+    /// The connection was lost while the statement ran, so nobody knows whether it was committed.
+    pub fn is_outcome_unknown(&self) -> bool {
+        match &self.0 {
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+            // PostgreSQL: told to stop, crashed, connection lost.
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                matches!(code.as_ref(), "57P01" | "57P02") || (code.len() == 5 && code.starts_with("08"))
+            }),
+            _ => false,
+        }
+    }
+
+    /// The table whose CHECK refused a row.
+    pub fn violated_check(&self) -> Option<&str> {
+        let error = self.0.as_database_error()?;
+        error.is_check_violation().then(|| error.table())?
+    }
+
+    /// The table that held this key already.
+    pub fn violated_unique(&self) -> Option<&str> {
+        let error = self.0.as_database_error()?;
+        error.is_unique_violation().then(|| error.table())?
+    }
+
     /// The pool had no free connection in time, or the database cannot be reached: try again later.
     pub fn is_unavailable(&self) -> bool {
         match &self.0 {
@@ -75,7 +101,11 @@ pub enum Db {
         read: sqlx::SqlitePool,
         write: sqlx::SqlitePool,
     },
-    Postgres(sqlx::PgPool),
+    Postgres {
+        pool: sqlx::PgPool,
+        /// For [`Set`] alone.
+        sets: sqlx::PgPool,
+    },
 }
 
 /// An open transaction; dropped without `commit` it is rolled back.
@@ -109,7 +139,7 @@ impl Db {
     pub fn engine(&self) -> Engine {
         match self {
             Self::Sqlite { .. } => Engine::Sqlite,
-            Self::Postgres(_) => Engine::Postgres,
+            Self::Postgres { .. } => Engine::Postgres,
         }
     }
 
@@ -118,7 +148,7 @@ impl Db {
     pub async fn begin(&self) -> Result<Tx> {
         Ok(match self {
             Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
         })
     }
 
@@ -154,7 +184,11 @@ impl Db {
                 let (write_busy, write_open) = of(write.size(), write.num_idle());
                 (read_busy + write_busy, read_open + write_open)
             }
-            Self::Postgres(pool) => of(pool.size(), pool.num_idle()),
+            Self::Postgres { pool, sets } => {
+                let (pool_busy, pool_open) = of(pool.size(), pool.num_idle());
+                let (sets_busy, sets_open) = of(sets.size(), sets.num_idle());
+                (pool_busy + sets_busy, pool_open + sets_open)
+            }
         }
     }
 
@@ -165,7 +199,10 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres { pool, sets } => {
+                sets.close().await;
+                pool.close().await;
+            }
         }
     }
 }
@@ -252,7 +289,7 @@ impl Run for &Db {
     async fn fetch_all<R: Row>(self, query: Query) -> Result<Vec<R>> {
         match (self, query) {
             (Db::Sqlite { read, .. }, Query::Sqlite(query)) => from_rows(&query.fetch_all(read).await?),
-            (Db::Postgres(pool), Query::Postgres(query)) => from_rows(&query.fetch_all(pool).await?),
+            (Db::Postgres { pool, .. }, Query::Postgres(query)) => from_rows(&query.fetch_all(pool).await?),
             _ => Err(mixed()),
         }
     }
@@ -264,7 +301,7 @@ impl Run for &Db {
                 .await?
                 .map(|row| R::from_row(&row))
                 .transpose()?),
-            (Db::Postgres(pool), Query::Postgres(query)) => Ok(query
+            (Db::Postgres { pool, .. }, Query::Postgres(query)) => Ok(query
                 .fetch_optional(pool)
                 .await?
                 .map(|row| R::from_row(&row))

@@ -1,11 +1,14 @@
 //! Claims: from the user's ask to the grant, and the receipt of how it was decided.
 //!
 //! Nobody but `app` and `cli` knows this feature. `claim` is the way of a claim, `decide` what the host and the
-//! condition say about it, `settle` its one transaction, `receipt` the proof, `replay` its re-run without a server.
+//! condition say about it, `settle` what it writes, `queue` and `commit` how that is written together with others,
+//! `receipt` the proof, `replay` its re-run without a server.
 
 mod claim;
+mod commit;
 mod decide;
 mod model;
+mod queue;
 mod receipt;
 mod replay;
 mod routes;

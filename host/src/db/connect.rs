@@ -7,6 +7,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use super::sets::{self, SETS_AT_ONCE};
 use super::{Db, Result};
 
 /// How long a request waits for a free connection before it is told to come back later.
@@ -55,11 +56,15 @@ impl Db {
         ]);
         // A pool would try again until its time is up, and then say only that.
         PgConnection::connect_with(&options).await?.close().await?;
+        let sets = PgPoolOptions::new()
+            .max_connections(SETS_AT_ONCE)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(sets::connections(options.clone()));
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options)
             .await?;
-        Ok(Self::Postgres(pool))
+        Ok(Self::Postgres { pool, sets })
     }
 }

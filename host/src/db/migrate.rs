@@ -37,7 +37,7 @@ impl Db {
     pub async fn migrate(&self) -> std::result::Result<(), sqlx::migrate::MigrateError> {
         match self {
             Self::Sqlite { write, .. } => migrator(|step| step.sqlite).run(write).await,
-            Self::Postgres(pool) => {
+            Self::Postgres { pool, .. } => {
                 // A migration may take longer than any request may, so its connection is not one of theirs.
                 let options = pool.connect_options().as_ref().clone();
                 let options = options.options([("statement_timeout", "0"), ("lock_timeout", "0")]);

@@ -289,14 +289,18 @@ impl EventService {
         Ok(offer)
     }
 
-    /// Whether the event still is at this revision; if so it stays there until the transaction ends.
-    pub async fn confirm(&self, tx: &mut Tx, id: Uuid, revision: i64) -> Result<bool, EventError> {
-        let current = store::share_revision(tx, id).await?;
-        if current == Some(revision) {
+    /// Whether the event still is at this revision. For SQLite, whose one writer keeps it there until it commits.
+    pub async fn confirm(&self, tx: &mut Tx, id: Uuid, revision: i64) -> Result<bool, DbError> {
+        if store::revision(tx, id).await? == Some(revision) {
             return Ok(true);
         }
-        self.cache.invalidate(&id).await;
+        self.forget(id).await;
         Ok(false)
+    }
+
+    /// The event is not what it was: the next claim reads it anew.
+    pub async fn forget(&self, id: Uuid) {
+        self.cache.invalidate(&id).await;
     }
 
     async fn record_revision(&self, tx: &mut Tx, event: &Event, by: Uuid) -> Result<(), EventError> {

@@ -144,20 +144,10 @@ pub(super) async fn be_patient(tx: &mut Tx) -> Result<()> {
     Ok(())
 }
 
-/// The event's revision, which then cannot change until the transaction ends; other claims hold it at the same time.
-pub(super) async fn share_revision(tx: &mut Tx, id: Uuid) -> Result<Option<i64>> {
-    const SQLITE: &str = "SELECT revision FROM events WHERE id = $1 AND deleted_at IS NULL";
-    const POSTGRES: &str = "SELECT revision FROM events WHERE id = $1 AND deleted_at IS NULL FOR SHARE";
-    let sql = match tx.engine() {
-        Engine::Sqlite => SQLITE,
-        Engine::Postgres => POSTGRES,
-    };
-    Ok(tx
-        .query(sql)
-        .bind(id)
-        .fetch_optional::<(i64,)>(tx)
-        .await?
-        .map(|(revision,)| revision))
+pub(super) async fn revision(tx: &mut Tx, id: Uuid) -> Result<Option<i64>> {
+    const SQL: &str = "SELECT revision FROM events WHERE id = $1 AND deleted_at IS NULL";
+    let row: Option<(i64,)> = tx.query(SQL).bind(id).fetch_optional(tx).await?;
+    Ok(row.map(|(revision,)| revision))
 }
 
 #[derive(Debug, Default)]

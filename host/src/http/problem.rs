@@ -172,6 +172,12 @@ impl Problem {
 
 impl From<crate::db::DbError> for Problem {
     fn from(error: crate::db::DbError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&crate::db::DbError> for Problem {
+    fn from(error: &crate::db::DbError) -> Self {
         if error.is_unavailable() || error.is_conflict() {
             tracing::warn!(%error, "database unavailable");
             return Self::new(

@@ -1,13 +1,14 @@
 //! The way of a claim: gather, decide, `settle`; and start over when somebody else was first.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::commit::full_jitter;
 use super::decide::{self, Place, Verdict};
 use super::model::RewardRequest;
 use super::service::{IdempotencyKey, RequestError, RequestService};
-use super::settle::{Claim, Settled};
+use super::settle::Claim;
 use super::store;
 use crate::clock::Instant;
 use crate::events::{Offer, Purpose};
@@ -71,13 +72,19 @@ impl RequestService {
 
     async fn try_claim(&self, claim: &Claim<'_>) -> Result<Claimed, RequestError> {
         for attempt in 0..TRIES {
-            if let Some(replayed) = self.replayed(claim).await? {
+            // Read side by side: the answer to the key is needed first, and seldom there.
+            let (replayed, prepared) = tokio::join!(self.replayed(claim), self.prepare(claim));
+            if let Some(replayed) = replayed? {
                 return Ok(replayed);
             }
-            match self.attempt(claim).await {
-                Ok(Settled::Committed(request)) => return Ok(Claimed::Decided(request)),
-                Ok(Settled::Lost | Settled::AnsweredElsewhere) => {}
-                Err(error) if error.is_conflict() => tokio::time::sleep(self.jitter(attempt)).await,
+            let attempted = match prepared {
+                Ok(prepared) => self.attempt(claim, prepared).await,
+                Err(error) => Err(error),
+            };
+            match attempted {
+                Ok(Some(request)) => return Ok(Claimed::Decided(request)),
+                Ok(None) => {}
+                Err(error) if error.is_conflict() => tokio::time::sleep(full_jitter(&self.clock, attempt)).await,
                 Err(error @ RequestError::AlreadyGranted { .. }) => {
                     // Perhaps to a claim under the same key that was committed since we looked.
                     return self.replayed(claim).await?.ok_or(error);
@@ -88,9 +95,19 @@ impl RequestService {
         Err(RequestError::Contended)
     }
 
-    async fn attempt(&self, claim: &Claim<'_>) -> Result<Settled, RequestError> {
+    async fn prepare(&self, claim: &Claim<'_>) -> Result<(Arc<Offer>, Result<Case, RequestError>), RequestError> {
         let offer = self.events.recent(claim.event_id).await?;
-        let case = match self.case(&offer, claim.user_id, claim.received_at).await {
+        let case = self.case(&offer, claim.user_id, claim.received_at).await;
+        Ok((offer, case))
+    }
+
+    /// `None`: somebody else was first, and nothing was written.
+    async fn attempt(
+        &self,
+        claim: &Claim<'_>,
+        (offer, case): (Arc<Offer>, Result<Case, RequestError>),
+    ) -> Result<Option<Box<RewardRequest>>, RequestError> {
+        let case = match case {
             Err(RequestError::Facts(error @ FactError::TooLarge { .. })) => {
                 tracing::warn!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "facts cannot be told");
                 let period = offer.event.recurrence.period.key(claim.received_at, &offer.zone);
@@ -192,11 +209,5 @@ impl RequestService {
                 .next_start(claim.received_at, &offer.zone)
                 .filter(|at| *at < event.end_date),
         })
-    }
-
-    /// Full jitter (5 to 200 ms at most), so that claims that collided do not collide again.
-    fn jitter(&self, attempt: u32) -> Duration {
-        let ceiling = (5_u64 << attempt.min(5)).min(200);
-        Duration::from_millis(u64::from_le_bytes(self.clock.random()) % ceiling)
     }
 }

@@ -344,7 +344,8 @@ impl From<RequestError> for Problem {
             RequestError::KeyReused(_) => Self::new(KEY_REUSED, detail),
             RequestError::Disabled => Self::new(FORBIDDEN, detail),
             RequestError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
-            RequestError::Contended => Self::new(UNAVAILABLE, detail).retry_after(1),
+            RequestError::Contended | RequestError::Overloaded => Self::new(UNAVAILABLE, detail).retry_after(1),
+            RequestError::Commit(error) => Self::from(error.as_ref()),
             RequestError::Event(error) => error.into(),
             RequestError::Plugin(error) => error.into(),
             RequestError::Reward(error) => error.into(),
@@ -352,6 +353,7 @@ impl From<RequestError> for Problem {
             RequestError::ForeignReward(_)
             | RequestError::Facts(_)
             | RequestError::Receipt(_)
+            | RequestError::Uncommitted
             | RequestError::Json(_) => Self::internal(error),
         }
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::commit::Committer;
 use super::model::{EventProgress, Grant, Reason, RewardRequest, Status};
+use super::queue::Queue;
 use super::receipt::{ReceiptError, Sealed, SignedReceipt};
 use super::settle::request_of;
 use super::store::{self, Filter, RequestRow};
@@ -37,6 +39,10 @@ pub enum RequestError {
     ConditionFailed,
     #[error("Too many claims at once; nothing was changed. Try again.")]
     Contended,
+    #[error("More claims wait for their commit than this server takes; nothing was changed. Try again.")]
+    Overloaded,
+    #[error("The claim's commit was given up; look whether it was made, or repeat it under the same Idempotency-Key.")]
+    Uncommitted,
     #[error("The condition awarded {0}, which is no reward id.")]
     ForeignReward(String),
     #[error(transparent)]
@@ -53,6 +59,9 @@ pub enum RequestError {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Db(#[from] DbError),
+    /// Of a commit that was tried often enough.
+    #[error(transparent)]
+    Commit(Arc<DbError>),
 }
 
 impl RequestError {
@@ -99,9 +108,9 @@ pub struct RequestService {
     pub(super) sandbox: Sandbox,
     pub(super) plugins: PluginService,
     pub(super) events: EventService,
-    pub(super) rewards: RewardService,
     pub(super) keys: Arc<Keyring>,
     pub(super) idempotency: Duration,
+    pub(super) queue: Queue,
 }
 
 impl RequestService {
@@ -116,15 +125,21 @@ impl RequestService {
         keys: Arc<Keyring>,
         idempotency: Duration,
     ) -> Self {
+        let queue = Queue::new(&Committer {
+            db: db.clone(),
+            clock: clock.clone(),
+            events: events.clone(),
+            rewards,
+        });
         Self {
             db,
             clock,
             sandbox,
             plugins,
             events,
-            rewards,
             keys,
             idempotency,
+            queue,
         }
     }
 

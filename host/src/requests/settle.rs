@@ -1,4 +1,4 @@
-//! The end of a claim: one transaction whose constraints are the proof, and the receipt of what it proves.
+//! The end of a claim: what it writes, and the receipt of it. `queue` and `commit` write it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,23 +6,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::claim::Claimed;
+use super::commit::{Ended, Settlement};
 use super::decide::{Evaluation, Place, Verdict};
 use super::model::{Grant, GrantedReward, RewardRequest, Status};
 use super::receipt::{self, EvaluationRecord, FailureRecord, Outcome, PluginRecord, Receipt, Sealed};
 use super::service::{IdempotencyKey, RequestError, RequestService};
-use super::store::{self, GrantRow, KeptAnswer, ReceiptRow, RequestRow};
+use super::store::{self, GrantRow, KeptAnswer, OutboxRow, ReceiptRow, RequestRow};
 use crate::clock::Instant;
-use crate::db::{Json, Tx};
+use crate::db::Json;
 use crate::events::{Event, Offer};
-
-/// How settling ended.
-pub(super) enum Settled {
-    Committed(Box<RewardRequest>),
-    /// Somebody else was first: the event changed, the place or the stock was taken. Nothing was written.
-    Lost,
-    /// Another claim under the same Idempotency-Key was first. Nothing was written.
-    AnsweredElsewhere,
-}
 
 /// A claim as it arrived.
 pub(super) struct Claim<'a> {
@@ -33,14 +25,15 @@ pub(super) struct Claim<'a> {
 }
 
 impl RequestService {
-    /// Writes the request, its receipt and its grants, and takes the stock: all of it or nothing.
+    /// Writes the request, its receipt and its grants, and takes the stock: all of it, or nothing and `None` because
+    /// somebody else was first.
     pub(super) async fn settle(
         &self,
         claim: &Claim<'_>,
         offer: &Offer,
         place: Place,
         verdict: Verdict,
-    ) -> Result<Settled, RequestError> {
+    ) -> Result<Option<Box<RewardRequest>>, RequestError> {
         let event = &offer.event;
         let id = self.clock.new_id();
         let decided_at = self.clock.now();
@@ -65,7 +58,7 @@ impl RequestService {
                 .as_ref()
                 .and_then(|evaluation| i64::try_from(evaluation.fuel).ok()),
         };
-        let receipt_row = ReceiptRow {
+        let receipt = ReceiptRow {
             user_id: claim.user_id,
             receipt: sealed.text,
             receipt_key_id: sealed.key_id,
@@ -88,57 +81,53 @@ impl RequestService {
         }
         // One order for all claims, so that two of them never wait for each other.
         grants.sort_by_key(|grant| grant.reward_id);
-
-        let mut tx = self.db.begin().await?;
-        if !self.events.confirm(&mut tx, event.id, event.revision).await? {
-            return Ok(Settled::Lost);
-        }
-        if !store::insert(&mut tx, &row, &receipt_row).await? {
-            return Ok(Settled::Lost);
-        }
-        for grant in &grants {
-            let row = GrantRow {
+        let told = (row.status == Status::Granted).then(|| OutboxRow {
+            id: self.clock.new_id(),
+            kind: "reward.granted",
+            user_id: claim.user_id,
+            payload: json!({
+                "requestId": id, "eventId": event.id, "userId": claim.user_id, "grants": grants, "grantedAt": decided_at,
+            }),
+            created_at: decided_at,
+        });
+        let grant_rows = grants
+            .iter()
+            .map(|grant| GrantRow {
                 id: grant.id,
                 request_id: id,
                 reward_id: grant.reward_id,
                 quantity: i64::from(grant.quantity),
                 reward: Json(grant.reward.clone()),
-            };
-            store::insert_grant(&mut tx, &row, decided_at).await?;
+            })
+            .collect();
+        let request = request_of(row.clone(), grants);
+        let settlement = Settlement {
+            request: row,
+            receipt,
+            grants: grant_rows,
+            told,
+            answer: self.answer_to_keep(claim, &request)?,
+        };
+        match self.queue.settle(settlement).await? {
+            Ended::Committed => {}
+            Ended::Lost => return Ok(None),
+            Ended::Failed(error) => return Err(error.into()),
         }
-        if row.status == Status::Granted {
-            let payload = json!({
-                "requestId": id, "eventId": event.id, "userId": claim.user_id, "grants": grants, "grantedAt": decided_at,
-            });
-            let outbox_id = self.clock.new_id();
-            store::insert_outbox(&mut tx, outbox_id, "reward.granted", claim.user_id, payload, decided_at).await?;
-        }
-        let request = request_of(row, grants);
-        if !self.keep_answer(&mut tx, claim, &request).await? {
-            return Ok(Settled::AnsweredElsewhere);
-        }
-        // Last, because every other claim on the reward waits for this row until the commit.
-        for grant in &request.grants {
-            if !self.rewards.take(&mut tx, grant.reward_id, grant.quantity).await? {
-                return Ok(Settled::Lost);
-            }
-        }
-        tx.commit().await?;
         tracing::info!(
             reward_request.id = %id,
             event.id = %event.id,
             reward_request.status = %request.status,
             "claim settled"
         );
-        Ok(Settled::Committed(Box::new(request)))
+        Ok(Some(Box::new(request)))
     }
 
-    /// Remembers the answer under the claim's key. A failure is not kept: the same key may try again.
-    async fn keep_answer(&self, tx: &mut Tx, claim: &Claim<'_>, request: &RewardRequest) -> Result<bool, RequestError> {
+    /// What to remember under the claim's key. A failure is not kept: the same key may try again.
+    fn answer_to_keep(&self, claim: &Claim<'_>, request: &RewardRequest) -> Result<Option<KeptAnswer>, RequestError> {
         let Some(key) = claim.key.filter(|_| request.status != Status::Failed) else {
-            return Ok(true);
+            return Ok(None);
         };
-        let answer = KeptAnswer {
+        Ok(Some(KeptAnswer {
             user_id: claim.user_id,
             key: key.as_str().to_owned(),
             fingerprint: fingerprint(claim.event_id),
@@ -146,15 +135,21 @@ impl RequestService {
             response: serde_json::to_string(request)?,
             created_at: claim.received_at,
             expires_at: claim.received_at.plus(self.idempotency),
-        };
-        Ok(store::keep_answer(tx, answer).await?)
+        }))
     }
 
+    /// The answer that the claim's key got before. No database without a key.
     pub(super) async fn replayed(&self, claim: &Claim<'_>) -> Result<Option<Claimed>, RequestError> {
         let Some(key) = claim.key else { return Ok(None) };
         let kept = store::kept_answer(&self.db, claim.user_id, key.as_str().to_owned()).await?;
-        match kept.filter(|kept| kept.expires_at > claim.received_at) {
+        match kept {
             None => Ok(None),
+            Some(kept) if kept.expires_at <= claim.received_at => {
+                let mut tx = self.db.begin().await?;
+                store::forget_answer(&mut tx, claim.user_id, key.as_str().to_owned(), claim.received_at).await?;
+                tx.commit().await?;
+                Ok(None)
+            }
             Some(kept) if kept.fingerprint == fingerprint(claim.event_id) => Ok(Some(Claimed::Replayed {
                 request_id: kept.request_id,
                 answer: kept.response,

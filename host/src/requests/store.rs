@@ -1,5 +1,7 @@
 //! `reward_requests`, `grants`, `idempotency_keys` and `outbox`.
 
+pub(super) mod set;
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -70,13 +72,13 @@ macro_rules! select_requests {
     };
 }
 
-/// `false` when the user's place in the period was granted already.
+/// `false` when the user's place in the period was granted already, or this very request was written before.
 pub(super) async fn insert(tx: &mut Tx, row: &RequestRow, receipt: &ReceiptRow) -> Result<bool> {
     const SQL: &str = "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, \
         period, sequence, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, \
         receipt_signature) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
-        ON CONFLICT (event_id, user_id, period, sequence) WHERE status = 'GRANTED' DO NOTHING";
+        ON CONFLICT DO NOTHING";
     let (row, receipt) = (row.clone(), receipt.clone());
     let inserted = tx
         .query(SQL)
@@ -117,24 +119,39 @@ pub(super) async fn insert_grant(tx: &mut Tx, row: &GrantRow, at: Instant) -> Re
     Ok(())
 }
 
-pub(super) async fn insert_outbox(
-    tx: &mut Tx,
-    id: Uuid,
-    kind: &'static str,
-    user_id: Uuid,
-    payload: Value,
-    at: Instant,
-) -> Result<()> {
+/// What the world outside must be told.
+#[derive(Clone, Debug)]
+pub(super) struct OutboxRow {
+    pub id: Uuid,
+    pub kind: &'static str,
+    pub user_id: Uuid,
+    pub payload: Value,
+    pub created_at: Instant,
+}
+
+pub(super) async fn insert_outbox(tx: &mut Tx, row: OutboxRow) -> Result<()> {
     const SQL: &str = "INSERT INTO outbox (id, kind, user_id, payload, created_at) VALUES ($1, $2, $3, $4, $5)";
     tx.query(SQL)
-        .bind(id)
-        .bind(kind)
-        .bind(user_id)
-        .bind(Json(payload))
-        .bind(at)
+        .bind(row.id)
+        .bind(row.kind)
+        .bind(row.user_id)
+        .bind(Json(row.payload))
+        .bind(row.created_at)
         .execute(tx)
         .await?;
     Ok(())
+}
+
+pub(super) async fn savepoint(tx: &mut Tx) -> Result<()> {
+    tx.query("SAVEPOINT claim").execute(tx).await.map(drop)
+}
+
+pub(super) async fn roll_back_to_savepoint(tx: &mut Tx) -> Result<()> {
+    tx.query("ROLLBACK TO SAVEPOINT claim").execute(tx).await.map(drop)
+}
+
+pub(super) async fn release_savepoint(tx: &mut Tx) -> Result<()> {
+    tx.query("RELEASE SAVEPOINT claim").execute(tx).await.map(drop)
 }
 
 /// What is kept under an Idempotency-Key.
@@ -151,16 +168,9 @@ pub(super) struct KeptAnswer {
 
 /// `false` when an answer under this key, of the same moment, was faster.
 pub(super) async fn keep_answer(tx: &mut Tx, answer: KeptAnswer) -> Result<bool> {
-    const FORGET: &str = "DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND expires_at <= $3";
     const KEEP: &str = "INSERT INTO idempotency_keys \
         (user_id, key, fingerprint, request_id, response, created_at, expires_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id, key) DO NOTHING";
-    tx.query(FORGET)
-        .bind(answer.user_id)
-        .bind(answer.key.clone())
-        .bind(answer.created_at)
-        .execute(tx)
-        .await?;
     let kept = tx
         .query(KEEP)
         .bind(answer.user_id)
@@ -179,6 +189,18 @@ pub(super) async fn kept_answer(db: &Db, user_id: Uuid, key: String) -> Result<O
     const SQL: &str = "SELECT fingerprint, request_id, response, expires_at FROM idempotency_keys \
         WHERE user_id = $1 AND key = $2";
     db.query(SQL).bind(user_id).bind(key).fetch_optional(db).await
+}
+
+/// Forgets the answer under this key if it has expired, so that the key is free.
+pub(super) async fn forget_answer(tx: &mut Tx, user_id: Uuid, key: String, expired_at: Instant) -> Result<()> {
+    const SQL: &str = "DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND expires_at <= $3";
+    tx.query(SQL)
+        .bind(user_id)
+        .bind(key)
+        .bind(expired_at)
+        .execute(tx)
+        .await?;
+    Ok(())
 }
 
 pub(super) async fn forget_answers(tx: &mut Tx, expired_at: Instant) -> Result<u64> {

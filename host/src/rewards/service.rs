@@ -199,9 +199,9 @@ impl RewardService {
     }
 
     /// Takes one grant out of the stock, if the reward has one; `false` when it is sold out. Part of the caller's
-    /// transaction, and the last thing it does: every other claim on the reward waits for its end.
-    pub async fn take(&self, tx: &mut Tx, reward_id: Uuid, quantity: u32) -> Result<bool, RewardError> {
-        Ok(store::take(tx, reward_id, i64::from(quantity)).await?)
+    /// transaction. For SQLite: sets of claims on PostgreSQL take theirs in their own statement.
+    pub async fn take(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<bool, DbError> {
+        store::take(tx, reward_id, quantity).await
     }
 
     pub async fn delete(&self, id: Uuid, expected: Option<i64>) -> Result<(), RewardError> {

@@ -1,0 +1,59 @@
+//! Statements over whole sets of rows, on PostgreSQL: one round trip writes what many are waiting for.
+//!
+//! Each runs and commits by itself, on one of a few connections that nothing else uses, so that commits never queue
+//! behind reads. Their plans are made once for all sizes of sets: planning such a statement costs more than running it.
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgHasArrayType, PgRow};
+use sqlx::{Encode, FromRow, Postgres, Type};
+
+use super::{Db, Result};
+
+/// How many set statements one process runs at the same time, and how many connections it keeps for them.
+///
+/// While one waits for the disk another collects its rows; with more, sets get smaller and meet at the same locks.
+pub const SETS_AT_ONCE: u32 = 2;
+
+/// A statement whose parameters are lists.
+pub struct Set {
+    pool: sqlx::PgPool,
+    query: sqlx::query::Query<'static, Postgres, PgArguments>,
+}
+
+impl Db {
+    /// `None` on SQLite, whose one writer writes row by row.
+    #[expect(clippy::disallowed_methods, reason = "as in Query::new")]
+    pub fn set(&self, sql: &'static str) -> Option<Set> {
+        match self {
+            Self::Sqlite { .. } => None,
+            Self::Postgres { sets, .. } => Some(Set {
+                pool: sets.clone(),
+                query: sqlx::query(sql),
+            }),
+        }
+    }
+}
+
+impl Set {
+    /// Binds a list to the next placeholder.
+    #[must_use]
+    pub fn each<T>(self, values: impl IntoIterator<Item = T>) -> Self
+    where
+        T: PgHasArrayType + Encode<'static, Postgres> + Type<Postgres> + Send + 'static,
+    {
+        let values: Vec<T> = values.into_iter().collect();
+        Self {
+            query: self.query.bind(values),
+            ..self
+        }
+    }
+
+    pub async fn fetch_all<R: for<'r> FromRow<'r, PgRow>>(self) -> Result<Vec<R>> {
+        let rows = self.query.fetch_all(&self.pool).await?;
+        Ok(rows.iter().map(R::from_row).collect::<std::result::Result<_, _>>()?)
+    }
+}
+
+pub(super) fn connections(options: PgConnectOptions) -> PgConnectOptions {
+    // The compiler of queries would be tempted by the estimates of such statements, and takes longer than they do.
+    options.options([("plan_cache_mode", "force_generic_plan"), ("jit", "off")])
+}

@@ -1,0 +1,252 @@
+//! Committing a set of claims: all of each or nothing of it, and whoever is refused costs the others nothing.
+//!
+//! Must not know: how a verdict is reached, who waits for the answer.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::service::RequestError;
+use super::store::{self, GrantRow, KeptAnswer, OutboxRow, ReceiptRow, RequestRow, set};
+use crate::clock::Clock;
+use crate::db::{Db, DbError, Tx};
+use crate::events::EventService;
+use crate::rewards::RewardService;
+
+/// How often a set is tried again after a conflict with another process, or after the connection was lost.
+const TRIES: u32 = 6;
+
+/// All that a decided claim writes. Its ids are minted before, so that trying again writes the same.
+#[derive(Clone, Debug)]
+pub(super) struct Settlement {
+    pub request: RequestRow,
+    pub receipt: ReceiptRow,
+    /// In the order of their rewards' ids.
+    pub grants: Vec<GrantRow>,
+    pub told: Option<OutboxRow>,
+    pub answer: Option<KeptAnswer>,
+}
+
+/// How committing a claim ended.
+#[derive(Clone, Debug)]
+pub(super) enum Ended {
+    Committed,
+    /// Somebody else was first: the event changed, the place or the stock was taken, the key has an answer. Nothing was
+    /// written.
+    Lost,
+    /// The database failed. Unless it says that the outcome is unknown, nothing was written.
+    Failed(Arc<DbError>),
+}
+
+/// Wired by [`super::RequestService`]; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Committer {
+    pub db: Db,
+    pub clock: Clock,
+    pub events: EventService,
+    pub rewards: RewardService,
+}
+
+impl Committer {
+    /// Commits a set, in the order in which the claims arrived; answers in the same order.
+    pub(super) async fn commit(&self, settlements: &[Settlement]) -> Vec<Ended> {
+        let mut ended = HashMap::with_capacity(settlements.len());
+        match self.db.engine() {
+            crate::db::Engine::Sqlite => self.commit_row_by_row(settlements, &mut ended).await,
+            crate::db::Engine::Postgres => self.commit_at_once(settlements.iter().collect(), &mut ended).await,
+        }
+        settlements
+            .iter()
+            .map(|settlement| ended.remove(&settlement.request.id).unwrap_or(Ended::Lost))
+            .collect()
+    }
+
+    /// One statement for all; what it cannot leave out by itself is taken out of the set and the rest tried again.
+    async fn commit_at_once(&self, mut open: Vec<&Settlement>, ended: &mut HashMap<Uuid, Ended>) {
+        let mut attempt = 0;
+        while !open.is_empty() {
+            let error = match set::write(&self.db, &open).await {
+                Ok(written) => {
+                    let written = written.unwrap_or_default();
+                    for settlement in open {
+                        let is_there = written.requests.contains(&settlement.request.id);
+                        let event_id = settlement.request.event_id;
+                        if !is_there && written.revisions.get(&event_id) != Some(&settlement.request.event_revision) {
+                            self.events.forget(event_id).await;
+                        }
+                        // After a lost connection a request may be there already, which the caller has seen to.
+                        ended.insert(
+                            settlement.request.id,
+                            if is_there { Ended::Committed } else { Ended::Lost },
+                        );
+                    }
+                    return;
+                }
+                Err(error) => error,
+            };
+            let next = if error.violated_check() == Some(set::STOCK) {
+                self.leave_out_what_does_not_fit(&mut open, ended).await
+            } else if attempt + 1 < TRIES && error.is_outcome_unknown() {
+                attempt += 1;
+                tokio::time::sleep(self.jitter(attempt)).await;
+                self.leave_out_what_is_there(&mut open, ended).await
+            } else if attempt + 1 < TRIES && (error.is_conflict() || error.violated_unique() == Some(set::KEYS)) {
+                attempt += 1;
+                tokio::time::sleep(self.jitter(attempt)).await;
+                Ok(())
+            } else if open.len() > 1 && !error.is_unavailable() && !error.is_outcome_unknown() {
+                tracing::warn!(%error, claims = open.len(), "a claim spoils its set; each is committed alone");
+                for settlement in std::mem::take(&mut open) {
+                    Box::pin(self.commit_at_once(vec![settlement], ended)).await;
+                }
+                Ok(())
+            } else {
+                Err(error)
+            };
+            if let Err(error) = next {
+                let error = Arc::new(error);
+                for settlement in std::mem::take(&mut open) {
+                    ended.insert(settlement.request.id, Ended::Failed(Arc::clone(&error)));
+                }
+            }
+        }
+    }
+
+    /// The stock does not hold enough for all: first come, first served.
+    async fn leave_out_what_does_not_fit(
+        &self,
+        open: &mut Vec<&Settlement>,
+        ended: &mut HashMap<Uuid, Ended>,
+    ) -> Result<(), DbError> {
+        let rewards: HashSet<Uuid> = open
+            .iter()
+            .flat_map(|settlement| settlement.grants.iter().map(|grant| grant.reward_id))
+            .collect();
+        let mut stock = set::stock(&self.db, rewards).await?;
+        open.retain(|settlement| {
+            let fits = settlement
+                .grants
+                .iter()
+                .all(|grant| stock.get(&grant.reward_id).is_none_or(|left| *left >= grant.quantity));
+            if fits {
+                for grant in &settlement.grants {
+                    stock.entry(grant.reward_id).and_modify(|left| *left -= grant.quantity);
+                }
+            } else {
+                ended.insert(settlement.request.id, Ended::Lost);
+            }
+            fits
+        });
+        Ok(())
+    }
+
+    /// A commit whose answer was lost may have happened: only the database knows, by the ids.
+    async fn leave_out_what_is_there(
+        &self,
+        open: &mut Vec<&Settlement>,
+        ended: &mut HashMap<Uuid, Ended>,
+    ) -> Result<(), DbError> {
+        let mut attempt = 0;
+        let there = loop {
+            match set::present(&self.db, open.iter().map(|settlement| settlement.request.id)).await {
+                Ok(there) => break there,
+                Err(error) if attempt < TRIES && (error.is_unavailable() || error.is_outcome_unknown()) => {
+                    attempt += 1;
+                    tokio::time::sleep(self.jitter(attempt)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        open.retain(|settlement| {
+            let id = settlement.request.id;
+            if there.contains(&id) {
+                ended.insert(id, Ended::Committed);
+            }
+            !there.contains(&id)
+        });
+        Ok(())
+    }
+
+    /// One transaction with a savepoint for each claim, so that one wait for the disk does for all.
+    async fn commit_row_by_row(&self, settlements: &[Settlement], ended: &mut HashMap<Uuid, Ended>) {
+        let mut attempt = 0;
+        loop {
+            ended.clear();
+            let Err(error) = self.write_all(settlements, ended).await else {
+                return;
+            };
+            attempt += 1;
+            if attempt == TRIES || !error.is_conflict() {
+                let error = Arc::new(error);
+                let failed = |settlement: &Settlement| (settlement.request.id, Ended::Failed(Arc::clone(&error)));
+                ended.extend(settlements.iter().map(failed));
+                return;
+            }
+            tokio::time::sleep(self.jitter(attempt)).await;
+        }
+    }
+
+    async fn write_all(&self, settlements: &[Settlement], ended: &mut HashMap<Uuid, Ended>) -> Result<(), DbError> {
+        let mut tx = self.db.begin().await?;
+        for settlement in settlements {
+            store::savepoint(&mut tx).await?;
+            let written = self.write_one(&mut tx, settlement).await;
+            if !matches!(written, Ok(true)) {
+                store::roll_back_to_savepoint(&mut tx).await?;
+            }
+            store::release_savepoint(&mut tx).await?;
+            let end = match written {
+                Ok(true) => Ended::Committed,
+                Ok(false) => Ended::Lost,
+                Err(error) => Ended::Failed(Arc::new(error)),
+            };
+            ended.insert(settlement.request.id, end);
+        }
+        tx.commit().await
+    }
+
+    /// `false`: lost, and what was written must be rolled back.
+    async fn write_one(&self, tx: &mut Tx, settlement: &Settlement) -> Result<bool, DbError> {
+        let Settlement { request, receipt, .. } = settlement;
+        if !self.events.confirm(tx, request.event_id, request.event_revision).await?
+            || !store::insert(tx, request, receipt).await?
+        {
+            return Ok(false);
+        }
+        for grant in &settlement.grants {
+            store::insert_grant(tx, grant, request.decided_at).await?;
+        }
+        if let Some(told) = &settlement.told {
+            store::insert_outbox(tx, told.clone()).await?;
+        }
+        if let Some(answer) = &settlement.answer
+            && !store::keep_answer(tx, answer.clone()).await?
+        {
+            return Ok(false);
+        }
+        for grant in &settlement.grants {
+            if !self.rewards.take(tx, grant.reward_id, grant.quantity).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn jitter(&self, attempt: u32) -> Duration {
+        full_jitter(&self.clock, attempt)
+    }
+}
+
+/// 5 to 200 ms at most, so that claims that collided do not collide again.
+pub(super) fn full_jitter(clock: &Clock, attempt: u32) -> Duration {
+    let ceiling = (5_u64 << attempt.min(6)).min(200);
+    Duration::from_millis(u64::from_le_bytes(clock.random()) % ceiling)
+}
+
+impl From<Arc<DbError>> for RequestError {
+    fn from(error: Arc<DbError>) -> Self {
+        Self::Commit(error)
+    }
+}

@@ -1,0 +1,181 @@
+//! What a set of claims writes, in one statement on PostgreSQL.
+//!
+//! This is the one place that writes `reward_stock` and locks `events` for their features, so that a commit pays for one
+//! round trip however many claims it holds. On SQLite the same is done claim by claim (`super`).
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use crate::clock::Instant;
+use crate::db::{Db, Json, Result};
+use crate::requests::commit::Settlement;
+
+/// What a set statement did.
+#[derive(Debug, Default)]
+pub(in crate::requests) struct Written {
+    /// The requests that are there now. The others of the set left nothing behind.
+    pub requests: HashSet<Uuid>,
+    /// The revisions of the events, which the statement held still until it was committed.
+    pub revisions: HashMap<Uuid, i64>,
+}
+
+/// Each claim is written whole or not at all, and a claim that is not written does not stop the others: its event is at
+/// another revision, its place in the period is taken, or its Idempotency-Key has an answer. Where only the whole
+/// statement can be refused it is, by a constraint: `reward_stock` holds too little for the set, or a key got its answer
+/// between this statement's beginning and its end.
+///
+/// Everybody locks in this order: events, requests, keys, stock, each by its key; so no two sets wait for each other.
+/// Reading the counts of `told` and `kept` makes the stock the last thing that is locked, because every other set that
+/// takes from it waits from then on until the commit.
+const WRITE: &str = "\
+    WITH asked AS MATERIALIZED (SELECT * FROM UNNEST( \
+            $1::UUID[], $2::UUID[], $3::BIGINT[], $4::UUID[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::BIGINT[], \
+            $9::JSONB[], $10::JSONB[], $11::BIGINT[], $12::BIGINT[], $13::BIGINT[], $14::BIGINT[], $15::TEXT[], \
+            $16::TEXT[], $17::BYTEA[]) \
+        AS a (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, \
+            retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature)), \
+    keyed AS MATERIALIZED (SELECT * FROM UNNEST( \
+            $18::UUID[], $19::UUID[], $20::TEXT[], $21::BYTEA[], $22::TEXT[], $23::BIGINT[], $24::BIGINT[]) \
+        AS k (request_id, user_id, key, fingerprint, response, created_at, expires_at)), \
+    current AS MATERIALIZED ( \
+        SELECT id, revision FROM events WHERE id = ANY ($25::UUID[]) AND deleted_at IS NULL ORDER BY id FOR SHARE), \
+    written AS ( \
+        INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, \
+            reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature) \
+        SELECT a.* FROM asked a JOIN current c ON c.id = a.event_id AND c.revision = a.event_revision \
+        WHERE a.id NOT IN (SELECT k.request_id FROM keyed k JOIN idempotency_keys i USING (user_id, key)) \
+        ORDER BY a.event_id, a.user_id, a.period, a.sequence \
+        ON CONFLICT DO NOTHING RETURNING id), \
+    given AS ( \
+        INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at, stock_since) \
+        SELECT g.id, g.request_id, g.reward_id, g.quantity, g.reward, g.granted_at, s.since \
+        FROM UNNEST($26::UUID[], $27::UUID[], $28::UUID[], $29::BIGINT[], $30::JSONB[], $31::BIGINT[]) \
+            AS g (id, request_id, reward_id, quantity, reward, granted_at) \
+        JOIN written w ON w.id = g.request_id LEFT JOIN reward_stock s ON s.reward_id = g.reward_id \
+        RETURNING reward_id, quantity, stock_since), \
+    told AS ( \
+        INSERT INTO outbox (id, kind, user_id, payload, created_at) \
+        SELECT o.id, o.kind, o.user_id, o.payload, o.created_at \
+        FROM UNNEST($32::UUID[], $33::UUID[], $34::TEXT[], $35::UUID[], $36::JSONB[], $37::BIGINT[]) \
+            AS o (request_id, id, kind, user_id, payload, created_at) JOIN written w ON w.id = o.request_id \
+        RETURNING 1), \
+    kept AS ( \
+        INSERT INTO idempotency_keys (user_id, key, fingerprint, request_id, response, created_at, expires_at) \
+        SELECT k.user_id, k.key, k.fingerprint, k.request_id, k.response, k.created_at, k.expires_at \
+        FROM keyed k JOIN written w ON w.id = k.request_id ORDER BY k.user_id, k.key RETURNING 1), \
+    needed AS MATERIALIZED ( \
+        SELECT reward_id, SUM(quantity)::BIGINT AS quantity FROM given WHERE stock_since IS NOT NULL \
+        GROUP BY reward_id), \
+    held AS MATERIALIZED ( \
+        SELECT reward_id FROM reward_stock WHERE reward_id IN (SELECT reward_id FROM needed) \
+            AND (SELECT COUNT(*) FROM told) >= 0 AND (SELECT COUNT(*) FROM kept) >= 0 \
+        ORDER BY reward_id FOR NO KEY UPDATE), \
+    taken AS ( \
+        UPDATE reward_stock s SET remaining = s.remaining - n.quantity \
+        FROM held h JOIN needed n USING (reward_id) WHERE s.reward_id = h.reward_id RETURNING 1) \
+    SELECT id, NULL::BIGINT AS revision FROM written WHERE (SELECT COUNT(*) FROM taken) >= 0 \
+    UNION ALL SELECT id, revision FROM current";
+
+/// The table whose CHECK says that a stock does not hold enough.
+pub(in crate::requests) const STOCK: &str = "reward_stock";
+
+/// The table whose key says that an answer was given meanwhile.
+pub(in crate::requests) const KEYS: &str = "idempotency_keys";
+
+/// `None` on SQLite.
+pub(in crate::requests) async fn write(db: &Db, set: &[&Settlement]) -> Result<Option<Written>> {
+    let Some(statement) = db.set(WRITE) else {
+        return Ok(None);
+    };
+    let requests = || set.iter().map(|settlement| &settlement.request);
+    let receipts = || set.iter().map(|settlement| &settlement.receipt);
+    let keyed = || set.iter().filter_map(|settlement| settlement.answer.as_ref());
+    let grants = || {
+        set.iter()
+            .flat_map(|settlement| settlement.grants.iter().map(move |grant| (settlement, grant)))
+    };
+    let told = || {
+        set.iter()
+            .filter_map(|settlement| Some((settlement.request.id, settlement.told.as_ref()?)))
+    };
+    let mut events: Vec<Uuid> = requests().map(|row| row.event_id).collect();
+    events.sort_unstable();
+    events.dedup();
+
+    let rows: Vec<(Uuid, Option<i64>)> = statement
+        .each(requests().map(|row| row.id))
+        .each(requests().map(|row| row.event_id))
+        .each(requests().map(|row| row.event_revision))
+        .each(requests().map(|row| row.user_id))
+        .each(requests().map(|row| row.plugin_digest.to_string()))
+        .each(requests().map(|row| row.status.as_str()))
+        .each(requests().map(|row| row.period.clone()))
+        .each(requests().map(|row| row.sequence))
+        .each(requests().map(|row| row.reasons.clone()))
+        .each(requests().map(|row| row.progress.clone()))
+        .each(requests().map(|row| row.retry_at.map(Instant::as_millis)))
+        .each(requests().map(|row| row.received_at.as_millis()))
+        .each(requests().map(|row| row.decided_at.as_millis()))
+        .each(requests().map(|row| row.fuel))
+        .each(receipts().map(|row| row.receipt.clone()))
+        .each(receipts().map(|row| row.receipt_key_id.clone()))
+        .each(receipts().map(|row| row.receipt_signature.clone()))
+        .each(keyed().map(|answer| answer.request_id))
+        .each(keyed().map(|answer| answer.user_id))
+        .each(keyed().map(|answer| answer.key.clone()))
+        .each(keyed().map(|answer| answer.fingerprint.clone()))
+        .each(keyed().map(|answer| answer.response.clone()))
+        .each(keyed().map(|answer| answer.created_at.as_millis()))
+        .each(keyed().map(|answer| answer.expires_at.as_millis()))
+        .each(events)
+        .each(grants().map(|(_, grant)| grant.id))
+        .each(grants().map(|(_, grant)| grant.request_id))
+        .each(grants().map(|(_, grant)| grant.reward_id))
+        .each(grants().map(|(_, grant)| grant.quantity))
+        .each(grants().map(|(_, grant)| grant.reward.clone()))
+        .each(grants().map(|(settlement, _)| settlement.request.decided_at.as_millis()))
+        .each(told().map(|(request_id, _)| request_id))
+        .each(told().map(|(_, row)| row.id))
+        .each(told().map(|(_, row)| row.kind))
+        .each(told().map(|(_, row)| row.user_id))
+        .each(told().map(|(_, row)| Json(row.payload.clone())))
+        .each(told().map(|(_, row)| row.created_at.as_millis()))
+        .fetch_all()
+        .await?;
+    let mut written = Written::default();
+    for (id, revision) in rows {
+        match revision {
+            None => {
+                written.requests.insert(id);
+            }
+            Some(revision) => {
+                written.revisions.insert(id, revision);
+            }
+        }
+    }
+    Ok(Some(written))
+}
+
+/// Which of these requests are there: read after a commit whose outcome nobody knows.
+pub(in crate::requests) async fn present(db: &Db, ids: impl IntoIterator<Item = Uuid>) -> Result<HashSet<Uuid>> {
+    const SQL: &str = "SELECT id FROM reward_requests WHERE id = ANY ($1::UUID[])";
+    let Some(statement) = db.set(SQL) else {
+        return Ok(HashSet::new());
+    };
+    let rows: Vec<(Uuid,)> = statement.each(ids).fetch_all().await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// How many are left of those of these rewards that are limited.
+pub(in crate::requests) async fn stock(
+    db: &Db,
+    reward_ids: impl IntoIterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, i64>> {
+    const SQL: &str = "SELECT reward_id, remaining FROM reward_stock WHERE reward_id = ANY ($1::UUID[])";
+    let Some(statement) = db.set(SQL) else {
+        return Ok(HashMap::new());
+    };
+    let rows: Vec<(Uuid, i64)> = statement.each(reward_ids).fetch_all().await?;
+    Ok(rows.into_iter().collect())
+}
