@@ -9,9 +9,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::plugins;
+use crate::postgres::{Cluster, Durability, Server};
 use crate::process::{run as run_program, step};
 use crate::workspace::Workspace;
 
+/// The program that measures on a PostgreSQL server of its own.
+const NEEDS_POSTGRES: &str = "claim";
 /// Other engines next to ours; see `bench/peers/Cargo.toml`.
 const PEERS: &str = "peers";
 /// Its modules, which are not built like programs.
@@ -38,7 +41,14 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[OsString]) -> Result<()> {
             step(program, || {
                 let mut cargo = workspace.cargo("run");
                 cargo.arg("--quiet").args(of_bench(program));
-                run_program(cargo.env("MEED_TEST_PLUGINS", &plugins))
+                cargo.env("MEED_TEST_PLUGINS", &plugins);
+                if program != NEEDS_POSTGRES {
+                    return run_program(&mut cargo);
+                }
+                let server = Server::find_or_install()?;
+                let cluster = Cluster::start(server, &workspace.target, Durability::Real)?;
+                cargo.env("MEED_BENCH_POSTGRES", cluster.url());
+                run_program(cargo.env("MEED_BENCH_POSTGRES_PROGRAMS", cluster.programs()))
             })?;
         }
     }

@@ -23,9 +23,25 @@ const PROGRAMS: [&str; 3] = ["initdb", "postgres", "pg_ctl"];
 /// What the names of our clusters' folders begin with; [`sweep`] looks for it.
 const PREFIX: &str = "meed-postgres-";
 
-/// Fast and careless: this data need not survive anything.
-const SETTINGS: &str = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=300 \
-                        -c listen_addresses=127.0.0.1 -c unix_socket_directories=''";
+const SETTINGS: &str = "-c max_connections=300 -c listen_addresses=127.0.0.1 -c unix_socket_directories=''";
+
+/// What becomes of the data when the machine loses its power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// As PostgreSQL comes: every commit waits for the disk.
+    Real,
+    /// Fast and careless: this data need not survive anything.
+    None,
+}
+
+impl Durability {
+    fn settings(self) -> &'static str {
+        match self {
+            Self::Real => "-c shared_buffers=512MB -c max_wal_size=4GB",
+            Self::None => "-c fsync=off -c synchronous_commit=off -c full_page_writes=off",
+        }
+    }
+}
 
 /// The installed server programs, and who is to run them.
 #[derive(Debug)]
@@ -77,12 +93,13 @@ pub(crate) struct Cluster {
     server: Server,
     directory: PathBuf,
     port: u16,
+    durability: Durability,
     /// Held as long as we live, which tells [`sweep`] that the cluster is in use.
     _lock: File,
 }
 
 impl Cluster {
-    pub(crate) fn start(server: Server, target: &Path) -> Result<Self> {
+    pub(crate) fn start(server: Server, target: &Path, durability: Durability) -> Result<Self> {
         // Only where the server's user gets to: a checkout below /root is closed to them.
         let parents = [target.to_owned(), std::env::temp_dir()];
         sweep(&server, &parents);
@@ -98,6 +115,7 @@ impl Cluster {
             server,
             directory,
             port: 0,
+            durability,
             _lock: lock,
         };
         // From here on an error drops `cluster`, which removes it.
@@ -109,6 +127,11 @@ impl Cluster {
     /// Where tests may create databases, without a database name.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}", self.port)
+    }
+
+    /// Where the server's programs are, `pgbench` among them.
+    pub(crate) fn programs(&self) -> &Path {
+        &self.server.programs
     }
 
     fn create(&self) -> Result<()> {
@@ -133,7 +156,7 @@ impl Cluster {
         let mut start = self.server.command("pg_ctl", &self.directory);
         // `pg_ctl` waits until the server accepts connections, and puts it out of the reach of this terminal's Ctrl-C.
         start.args(["start", "--silent", "--wait", "--timeout", "60"]);
-        start.arg("--options").arg(format!("{SETTINGS} -p {}", self.port));
+        start.arg("--options").arg(format!("{SETTINGS} {} -p {}", self.durability.settings(), self.port));
         start.arg("--log").arg(&log).arg("--pgdata").arg(&data);
         // Nothing piped: the server would inherit the pipe and hold it open.
         let status = start.status().context("start pg_ctl")?;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use crate::languages;
 use crate::plugins;
-use crate::postgres::{self, Cluster, Server};
+use crate::postgres::{self, Cluster, Durability, Server};
 use crate::process::{check, line, run as run_program, step, wait};
 use crate::workspace::Workspace;
 
@@ -25,7 +25,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             run_program(workspace.cargo("test").args(["--workspace", "--no-run"]))
         })?;
     }
-    let cluster = step("start PostgreSQL", || Cluster::start(server, &workspace.target))?;
+    let cluster = step("start PostgreSQL", || Cluster::start(server, &workspace.target, Durability::None))?;
     let has_nextest = has_nextest(workspace);
     if has_nextest && arguments.is_empty() {
         step("documentation tests", || {

@@ -1,0 +1,132 @@
+//! The servers, each a process of its own: this very program, told to `serve`.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use meed_host::app::App;
+use meed_host::clock::Clock;
+use meed_host::config::Config;
+use meed_host::db::Db;
+use tempfile::TempDir;
+
+/// Dropped, it ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+pub(crate) struct Fleet {
+    database: String,
+    directory: TempDir,
+    addresses: Vec<String>,
+    _processes: Vec<Process>,
+}
+
+impl Fleet {
+    /// `replicas` servers on this database.
+    pub(crate) fn start(database: &str, replicas: usize) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        meed_host::cli::keys::generate(&directory.path().join("keys"), &Clock::System, false)?;
+        let mut fleet = Self {
+            database: database.to_owned(),
+            directory,
+            addresses: Vec::new(),
+            _processes: Vec::new(),
+        };
+        for _ in 0..replicas {
+            let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+            let address = format!("127.0.0.1:{port}");
+            let mut serve = Command::new(std::env::current_exe()?);
+            serve.args(["serve", "--migrate", "--listen", &address]);
+            for (key, value) in fleet.settings() {
+                serve.env(format!("MEED__{}", key.to_uppercase().replace('.', "__")), value);
+            }
+            fleet._processes.push(Process(serve.stdout(Stdio::null()).spawn()?));
+            wait_until_ready(&address)?;
+            fleet.addresses.push(address);
+        }
+        Ok(fleet)
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let below = |name: &str| self.directory.path().join(name).display().to_string();
+        vec![
+            ("database.url", self.database.clone()),
+            ("keys.directory", below("keys")),
+            ("plugins.code_cache_directory", below("code")),
+            ("http.admin_listen", String::new()),
+            ("log.filter", "warn".to_owned()),
+        ]
+    }
+
+    /// The same application in this process, to set the stage.
+    pub(crate) async fn app(&self) -> anyhow::Result<App> {
+        let config = Config::load(None, None, &self.settings())?;
+        let db = Db::connect(&self.database, 16).await?;
+        App::new(&config, db, Clock::System, std::env::current_exe()?)
+    }
+
+    pub(crate) fn first(&self) -> Vec<String> {
+        self.addresses[..1].to_vec()
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.addresses.clone()
+    }
+}
+
+/// The route without a database.
+pub(crate) struct Plain {
+    address: String,
+    _process: Process,
+}
+
+impl Plain {
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("plain")
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().context("a pipe")?).read_line(&mut address)?;
+        let address = address.trim().to_owned();
+        ensure!(!address.is_empty(), "the plain server does not say where it listens");
+        Ok(Self {
+            address,
+            _process: Process(child),
+        })
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.address.clone()
+    }
+}
+
+fn wait_until_ready(address: &str) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(30) {
+        if std::net::TcpStream::connect(address).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("the server on {address} does not listen")
+}
+
+/// A directory that the run was told of.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program of its own, without the host's settings"
+)]
+pub(crate) fn told(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(std::env::var(name)
+        .with_context(|| format!("{name} is not set: run it with `cargo xtask bench claim`"))?
+        .into())
+}

@@ -1,0 +1,139 @@
+//! What a claim costs through the whole server, next to the limits it stands at.
+//!
+//! `cargo xtask bench claim` starts real servers on PostgreSQL (with `fsync`) and on SQLite, sends them claims from this
+//! process, and in the same rounds measures what bounds them: `pgbench` with the statements of one claim one by one, raw
+//! SQLite transactions, and an axum route without a database. Every figure is of all processes together on this
+//! machine. Ratios are of medians over the rounds (`ROUNDS=n`, `SECONDS=n`).
+
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+
+mod fleet;
+mod load;
+mod pgbench;
+mod plain;
+mod raw_sqlite;
+mod report;
+mod stage;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use meed_host::sandbox::COMPILE_WORKER;
+
+use fleet::Fleet;
+use load::{Load, Measured};
+use report::Report;
+use stage::Stage;
+
+/// Connections of the client, and of `pgbench`.
+const CONNECTIONS: usize = 64;
+/// Users who claim. Each may be granted a thousand times, so that few can keep a server busy for long.
+const USERS: usize = 2000;
+const EVENTS: usize = 1000;
+
+fn main() -> anyhow::Result<ExitCode> {
+    // This program is also every server that it measures.
+    match std::env::args().nth(1).as_deref() {
+        Some("serve" | "migrate" | COMPILE_WORKER) => return Ok(meed_host::cli::main()),
+        Some("plain") => plain::serve()?,
+        _ => tokio::runtime::Runtime::new()?.block_on(measure())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program of its own, without the host's settings"
+)]
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
+async fn measure() -> anyhow::Result<()> {
+    let rounds = number("ROUNDS", 3);
+    let seconds = Duration::from_secs(number("SECONDS", 4));
+    let load = Load {
+        connections: CONNECTIONS,
+        seconds,
+        per_second: None,
+    };
+    println!("{CONNECTIONS} connections, {rounds} rounds of {} s each", seconds.as_secs());
+    on_postgres(&load, rounds).await?;
+    on_sqlite(&load, rounds).await
+}
+
+async fn on_postgres(load: &Load, rounds: u64) -> anyhow::Result<()> {
+    let database = pgbench::create_database("meed").await?;
+    let fleet = Fleet::start(&database, 2)?;
+    let stage = Stage::build(&fleet, USERS, EVENTS).await?;
+    let baseline = pgbench::Baseline::build(stage.receipt_bytes(&fleet).await?).await?;
+    let plain = fleet::Plain::start()?;
+    let mut report = Report::new("PostgreSQL");
+    for _ in 0..rounds {
+        let plain_rate = load.run(&[plain.address()], |turn| stage.on_hot_event(turn)).await?;
+        report.add("axum route, no database", plain_rate);
+        report.add("pgbench: one popular event, naive", baseline.hot(load)?);
+        report.add("pgbench: spread, one by one", baseline.spread(load)?);
+        scenarios(load, &fleet, &stage, &mut report).await?;
+        let both = fleet.addresses();
+        report.add("hot event, two replicas", load.run(&both, |turn| stage.on_hot_event(turn)).await?.granted()?);
+        report.add("spread, two replicas", load.run(&both, |turn| stage.spread(turn)).await?.granted()?);
+        half_load(load, &fleet, &stage, &mut report).await?;
+    }
+    report.print();
+    report.ratio("hot event", "pgbench: one popular event, naive", "at least 10, stretch 20");
+    report.ratio("spread", "pgbench: spread, one by one", "at least 2");
+    report.ratio("sold out, repeated", "axum route, no database", "at least 0.5");
+    report.ratio("sold out, first", "axum route, no database", "");
+    report.ratio("hot event, two replicas", "hot event", "at least 1");
+    report.ratio("spread, two replicas", "spread", "at least 1");
+    Ok(())
+}
+
+async fn on_sqlite(load: &Load, rounds: u64) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("meed.db");
+    let fleet = Fleet::start(&format!("sqlite:{}", path.display()), 1)?;
+    let stage = Stage::build(&fleet, USERS / 4, EVENTS / 4).await?;
+    let raw = raw_sqlite::Baseline::build(directory.path(), stage.receipt_bytes(&fleet).await?).await?;
+    let mut report = Report::new("SQLite (synchronous=FULL)");
+    for _ in 0..rounds {
+        report.add("raw transactions, one claim each", raw.run(load).await?);
+        scenarios(load, &fleet, &stage, &mut report).await?;
+    }
+    report.print();
+    report.ratio("hot event", "raw transactions, one claim each", "");
+    report.ratio("spread", "raw transactions, one claim each", "");
+    Ok(())
+}
+
+/// What one server does.
+async fn scenarios(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
+    let one = fleet.first();
+    report.add("spread", load.run(&one, |turn| stage.spread(turn)).await?.granted()?);
+    report.add("hot event", load.run(&one, |turn| stage.on_hot_event(turn)).await?.granted()?);
+    report.add("hot event, one connection", {
+        let alone = Load { connections: 1, ..*load };
+        alone.run(&one, |turn| stage.on_hot_event(turn)).await?.granted()?
+    });
+    report.add("sold out, first", stage.first_sold_out(load, &one).await?);
+    report.add("sold out, repeated", load.run(&one, |turn| stage.on_sold_out_event(turn)).await?);
+    report.add("rejected", load.run(&one, |turn| stage.rejected(turn)).await?);
+    Ok(())
+}
+
+/// Latency when half of what the server can do is asked of it, at the pace of a clock.
+async fn half_load(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
+    let peak = report.last("hot event").context("the peak was measured")?;
+    let half = Load {
+        per_second: Some(peak / 2.0),
+        ..*load
+    };
+    let measured: Measured = half.run(&fleet.first(), |turn| stage.on_hot_event(turn)).await?.granted()?;
+    report.add("hot event, half load", measured);
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The figures of all rounds, and their ratios.
+
+use std::time::Duration;
+
+use crate::load::Measured;
+
+pub(crate) struct Report {
+    title: &'static str,
+    rows: Vec<(&'static str, Vec<Measured>)>,
+}
+
+impl Report {
+    pub(crate) fn new(title: &'static str) -> Self {
+        Self {
+            title,
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, name: &'static str, measured: Measured) {
+        match self.rows.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, rounds)) => rounds.push(measured),
+            None => self.rows.push((name, vec![measured])),
+        }
+    }
+
+    pub(crate) fn last(&self, name: &str) -> Option<f64> {
+        let (_, rounds) = self.rows.iter().find(|(known, _)| *known == name)?;
+        Some(rounds.last()?.per_second)
+    }
+
+    pub(crate) fn print(&self) {
+        println!("\n{}", self.title);
+        println!(
+            "{:36} {:>9} {:>18} {:>9} {:>9} {:>9}",
+            "", "per s", "(min..max)", "p50 ms", "p99 ms", "failures"
+        );
+        for (name, rounds) in &self.rows {
+            let rates: Vec<f64> = rounds.iter().map(|round| round.per_second).collect();
+            let millis = |of: fn(&Measured) -> Duration| {
+                median(rounds.iter().map(|round| of(round).as_secs_f64() * 1000.0).collect())
+            };
+            let span = format!(
+                "({:.0}..{:.0})",
+                rates.iter().copied().fold(f64::INFINITY, f64::min),
+                rates.iter().copied().fold(0.0, f64::max)
+            );
+            println!(
+                "{name:36} {:>9.0} {span:>18} {:>9.2} {:>9.2} {:>9}",
+                median(rates.clone()),
+                millis(|round| round.p50),
+                millis(|round| round.p99),
+                rounds.iter().map(|round| round.failures).sum::<usize>()
+            );
+            if let Some(failure) = rounds.iter().find_map(|round| round.failure.as_ref()) {
+                println!("    such as {failure}");
+            }
+        }
+    }
+
+    /// How many times as fast `name` is as `base`.
+    pub(crate) fn ratio(&self, name: &str, base: &str, aim: &str) {
+        let rate = |name: &str| {
+            let (_, rounds) = self.rows.iter().find(|(known, _)| *known == name)?;
+            Some(median(rounds.iter().map(|round| round.per_second).collect()))
+        };
+        if let (Some(of), Some(to)) = (rate(name), rate(base)) {
+            let aim = if aim.is_empty() { String::new() } else { format!("  (aim: {aim})") };
+            println!("{:6.2} x  {name} : {base}{aim}", of / to);
+        }
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}

@@ -1,0 +1,191 @@
+//! Users, events and rewards to claim, and which user claims what in each turn.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use meed_host::app::App;
+use meed_host::auth::Role;
+use meed_host::plugins::Uploaded;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::fleet::{self, Fleet};
+use crate::load::{Claim, Load, Measured, Turn};
+
+/// Sessions opened at the same time.
+const OPENING: usize = 16;
+
+pub(crate) struct Stage {
+    tokens: Vec<Arc<str>>,
+    spread: Vec<Arc<str>>,
+    hot: Arc<str>,
+    sold_out: Arc<str>,
+    rejecting: Arc<str>,
+    operator: Operator,
+}
+
+struct Operator {
+    client: reqwest::Client,
+    api: String,
+    token: String,
+}
+
+impl Stage {
+    pub(crate) async fn build(fleet: &Fleet, users: usize, events: usize) -> anyhow::Result<Self> {
+        let app = fleet.app().await?;
+        let first_come = install(&app, "first-come").await?;
+        let activity_count = install(&app, "activity-count").await?;
+        let create = |name: &'static str, role| meed_host::cli::user::create(&app.users, name, "a long password".into(), role);
+        let operator = create("operator@example.com", Role::Operator).await?;
+        let user = create("user@example.com", Role::User).await?;
+        let operator = Operator {
+            client: reqwest::Client::new(),
+            api: format!("http://{}", fleet.first()[0]),
+            token: app.auth.open_session(operator.id).await?.access_token,
+        };
+        let tokens = futures_util::stream::iter(0..users)
+            .map(|number| open_session(&app, user.id, number))
+            .buffered(OPENING)
+            .try_collect()
+            .await?;
+
+        let many = json!({"type": "POINT", "value": 10, "stock": 1_000_000_000});
+        let mut spread = Vec::new();
+        for _ in 0..events {
+            spread.push(operator.event(&first_come, &json!({}), &many).await?);
+        }
+        let gone = json!({"type": "POINT", "value": 10, "stock": 0});
+        let params = json!({"kind": "shop.purchase", "count": 5});
+        Ok(Self {
+            hot: operator.event(&first_come, &json!({}), &many).await?,
+            sold_out: operator.event(&first_come, &json!({}), &gone).await?,
+            rejecting: operator.event(&activity_count, &params, &many).await?,
+            tokens,
+            spread,
+            operator,
+        })
+    }
+
+    /// Each connection has users of its own, so that no two claims of a user meet.
+    fn token(&self, turn: Turn) -> Arc<str> {
+        let own = self.tokens.len() / turn.connections;
+        Arc::clone(&self.tokens[turn.connection * own + turn.number % own])
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "one shape for all")]
+    fn claim(&self, turn: Turn, event_id: &Arc<str>) -> Option<Claim> {
+        Some(Claim {
+            token: self.token(turn),
+            event_id: Arc::clone(event_id),
+        })
+    }
+
+    pub(crate) fn spread(&self, turn: Turn) -> Option<Claim> {
+        // A stride that is prime to the number of events, so that neighbours in time are not neighbours here.
+        let event = (turn.connection * 7919 + turn.number * 104_729) % self.spread.len();
+        self.claim(turn, &self.spread[event])
+    }
+
+    pub(crate) fn on_hot_event(&self, turn: Turn) -> Option<Claim> {
+        self.claim(turn, &self.hot)
+    }
+
+    pub(crate) fn on_sold_out_event(&self, turn: Turn) -> Option<Claim> {
+        self.claim(turn, &self.sold_out)
+    }
+
+    pub(crate) fn rejected(&self, turn: Turn) -> Option<Claim> {
+        self.claim(turn, &self.rejecting)
+    }
+
+    /// Users who have never claimed this event before: it is a new one in every round, and each claims once.
+    pub(crate) async fn first_sold_out(&self, load: &Load, servers: &[String]) -> anyhow::Result<Measured> {
+        let gone = json!({"type": "POINT", "value": 10, "stock": 0});
+        let mut events = Vec::new();
+        for _ in 0..20 {
+            events.push(self.operator.event("first-come", &json!({}), &gone).await?);
+        }
+        let own = self.tokens.len() / load.connections;
+        load.run(servers, |turn| {
+            let event = events.get(turn.number / own)?;
+            self.claim(turn, event)
+        })
+        .await
+    }
+
+    /// How long the receipt of a grant is.
+    pub(crate) async fn receipt_bytes(&self, fleet: &Fleet) -> anyhow::Result<usize> {
+        let app = fleet.app().await?;
+        let one = Load {
+            connections: 1,
+            seconds: std::time::Duration::from_millis(200),
+            per_second: None,
+        };
+        one.run(&fleet.first(), |turn| self.on_hot_event(turn)).await?.granted()?;
+        let (bytes,): (i64,) = app
+            .db
+            .query("SELECT CAST(MAX(LENGTH(receipt)) AS BIGINT) FROM reward_requests")
+            .fetch_one(&app.db)
+            .await?;
+        Ok(usize::try_from(bytes)?)
+    }
+}
+
+impl Operator {
+    /// An event without end whose users may be granted a thousand times, on a reward of its own.
+    async fn event(&self, plugin: &str, params: &Value, reward: &Value) -> anyhow::Result<Arc<str>> {
+        let reward = self.post("/rewards", reward).await?;
+        let event = json!({
+            "title": "An event",
+            "startDate": "2020-01-01T00:00:00Z",
+            "endDate": "2100-01-01T00:00:00Z",
+            "timeZone": "UTC",
+            "condition": {"plugin": plugin, "version": "1.0.0", "params": params},
+            "recurrence": {"period": "ONCE", "count": 1000},
+            "rewardIds": [reward["id"]],
+        });
+        let event = self.post("/events", &event).await?;
+        Ok(event["id"].as_str().context("an id")?.into())
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let reply = self
+            .client
+            .post(format!("{}{path}", self.api))
+            .bearer_auth(&self.token)
+            .json(body)
+            .send()
+            .await?;
+        let status = reply.status();
+        let body: Value = reply.json().await?;
+        anyhow::ensure!(status.is_success(), "{path}: {status} {body:#}");
+        Ok(body)
+    }
+}
+
+async fn install(app: &App, name: &str) -> anyhow::Result<String> {
+    let path = fleet::told("MEED_TEST_PLUGINS")?.join(format!("{name}.wasm"));
+    let module = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let (Uploaded::New(version) | Uploaded::Known(version)) = app.plugins.upload(module, None).await?;
+    Ok(version.name)
+}
+
+/// Makes a user like this one, since hashing a password for each would take longer than the measurement; gives the
+/// user's access token.
+async fn open_session(app: &App, like: Uuid, number: usize) -> anyhow::Result<Arc<str>> {
+    const SQL: &str = "INSERT INTO users \
+        (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
+        SELECT $1, $2, $2, password_hash, role, $3, NULL, disabled, created_at FROM users WHERE id = $4";
+    let id = app.clock.new_id();
+    let mut tx = app.db.begin().await?;
+    tx.query(SQL)
+        .bind(id)
+        .bind(format!("crowd-{number}@example.com"))
+        .bind(format!("CROWD{number:06}"))
+        .bind(like)
+        .execute(&mut tx)
+        .await?;
+    tx.commit().await?;
+    Ok(app.auth.open_session(id).await?.access_token.into())
+}
