@@ -17,8 +17,8 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, Sqlite, Type};
 
-pub use sqlx::types::Json;
 pub use sets::{SETS_AT_ONCE, Set};
+pub use sqlx::types::Json;
 pub(crate) use types::{row, text_column};
 
 pub type Result<T> = std::result::Result<T, DbError>;

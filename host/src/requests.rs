@@ -15,6 +15,7 @@ mod routes;
 mod service;
 mod settle;
 mod store;
+mod turned_away;
 mod usage;
 
 pub use model::{RewardRequest, Status};

@@ -156,7 +156,9 @@ impl Cluster {
         let mut start = self.server.command("pg_ctl", &self.directory);
         // `pg_ctl` waits until the server accepts connections, and puts it out of the reach of this terminal's Ctrl-C.
         start.args(["start", "--silent", "--wait", "--timeout", "60"]);
-        start.arg("--options").arg(format!("{SETTINGS} {} -p {}", self.durability.settings(), self.port));
+        start
+            .arg("--options")
+            .arg(format!("{SETTINGS} {} -p {}", self.durability.settings(), self.port));
         start.arg("--log").arg(&log).arg("--pgdata").arg(&data);
         // Nothing piped: the server would inherit the pipe and hold it open.
         let status = start.status().context("start pg_ctl")?;

@@ -25,7 +25,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             run_program(workspace.cargo("test").args(["--workspace", "--no-run"]))
         })?;
     }
-    let cluster = step("start PostgreSQL", || Cluster::start(server, &workspace.target, Durability::None))?;
+    let cluster = step("start PostgreSQL", || {
+        Cluster::start(server, &workspace.target, Durability::None)
+    })?;
     let has_nextest = has_nextest(workspace);
     if has_nextest && arguments.is_empty() {
         step("documentation tests", || {

@@ -23,6 +23,8 @@ const TRIES: u32 = 8;
 #[derive(Debug)]
 pub enum Claimed {
     Decided(Box<RewardRequest>),
+    /// What this user was told before, because nothing has changed: the event's rewards are gone.
+    TurnedAwayAgain(Arc<RewardRequest>),
     /// The very answer that the first claim under this Idempotency-Key got, as JSON, and the request it made.
     Replayed {
         request_id: Uuid,
@@ -61,6 +63,7 @@ impl RequestService {
         let claimed = self.try_claim(&claim).await;
         let outcome = match &claimed {
             Ok(Claimed::Decided(request)) => request.status.as_str(),
+            Ok(Claimed::TurnedAwayAgain(_)) => "TURNED_AWAY_AGAIN",
             Ok(Claimed::Replayed { .. }) => "REPLAYED",
             Err(RequestError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
             Err(RequestError::Contended) => "CONTENDED",
@@ -71,6 +74,9 @@ impl RequestService {
     }
 
     async fn try_claim(&self, claim: &Claim<'_>) -> Result<Claimed, RequestError> {
+        if let Some(again) = self.turned_away_again(claim).await? {
+            return Ok(again);
+        }
         for attempt in 0..TRIES {
             // Read side by side: the answer to the key is needed first, and seldom there.
             let (replayed, prepared) = tokio::join!(self.replayed(claim), self.prepare(claim));
@@ -82,7 +88,10 @@ impl RequestService {
                 Err(error) => Err(error),
             };
             match attempted {
-                Ok(Some(request)) => return Ok(Claimed::Decided(request)),
+                Ok(Some(request)) => {
+                    self.turned_away.remember(&request);
+                    return Ok(Claimed::Decided(request));
+                }
                 Ok(None) => {}
                 Err(error) if error.is_conflict() => tokio::time::sleep(full_jitter(&self.clock, attempt)).await,
                 Err(error @ RequestError::AlreadyGranted { .. }) => {

@@ -210,7 +210,10 @@ impl Committer {
     /// `false`: lost, and what was written must be rolled back.
     async fn write_one(&self, tx: &mut Tx, settlement: &Settlement) -> Result<bool, DbError> {
         let Settlement { request, receipt, .. } = settlement;
-        if !self.events.confirm(tx, request.event_id, request.event_revision).await?
+        if !self
+            .events
+            .confirm(tx, request.event_id, request.event_revision)
+            .await?
             || !store::insert(tx, request, receipt).await?
         {
             return Ok(false);

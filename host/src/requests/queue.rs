@@ -87,8 +87,10 @@ async fn next_set(arriving: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
 
 #[expect(clippy::cast_precision_loss, reason = "sets are small")]
 async fn commit(committer: Committer, set: Vec<Waiting>) {
-    let (settlements, answers): (Vec<_>, Vec<_>) =
-        set.into_iter().map(|waiting| (waiting.settlement, waiting.answer)).unzip();
+    let (settlements, answers): (Vec<_>, Vec<_>) = set
+        .into_iter()
+        .map(|waiting| (waiting.settlement, waiting.answer))
+        .unzip();
     metrics::histogram!("meed_commit_claims").record(settlements.len() as f64);
     let started = std::time::Instant::now();
     let ended = committer.commit(&settlements).await;

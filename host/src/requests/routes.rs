@@ -61,7 +61,8 @@ struct NewRewardRequest {
 ///
 /// A well-formed claim leaves a reward request: `GRANTED`, `REJECTED` with reasons and progress (claim again whenever
 /// you like), or `FAILED` (our fault; claim again). A repeat after a grant is 409 with `rewardRequestId` and `grantIds`
-/// of the grant, and `nextAt` when the event recurs.
+/// of the grant, and `nextAt` when the event recurs. Whoever was told that everything is gone and asks again gets that
+/// request again, with 200, until there is more.
 ///
 /// With an `Idempotency-Key`, the same claim under the same key is answered with the same bytes, marked by
 /// `Idempotent-Replayed: true`; a `FAILED` claim is not kept, so that the key can try again.
@@ -69,10 +70,16 @@ struct NewRewardRequest {
     post, path = "/reward-requests", tag = "reward-requests", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
     request_body = NewRewardRequest,
-    responses((
-        status = 201, body = RewardRequest,
-        headers(("Location" = String), ("Idempotent-Replayed" = Option<String>))
-    )),
+    responses(
+        (
+            status = 201, body = RewardRequest,
+            headers(("Location" = String), ("Idempotent-Replayed" = Option<String>))
+        ),
+        (
+            status = 200, body = RewardRequest, headers(("Location" = String)),
+            description = "Everything is gone, as you were told before: this is your earlier request"
+        ),
+    ),
     extensions(
         ("x-roles" = json!(["USER", "ADMIN"])),
         ("x-problems" = json!(["no-such-event", "already-granted", "idempotency-key-reused"])),
@@ -92,10 +99,16 @@ async fn claim(
     post, path = "/events/requests", tag = "reward-requests", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
     request_body = NewRewardRequest,
-    responses((
-        status = 201, body = RewardRequest,
-        headers(("Location" = String), ("Idempotent-Replayed" = Option<String>))
-    )),
+    responses(
+        (
+            status = 201, body = RewardRequest,
+            headers(("Location" = String), ("Idempotent-Replayed" = Option<String>))
+        ),
+        (
+            status = 200, body = RewardRequest, headers(("Location" = String)),
+            description = "Everything is gone, as you were told before: this is your earlier request"
+        ),
+    ),
     extensions(
         ("x-roles" = json!(["USER", "ADMIN"])),
         ("x-problems" = json!(["no-such-event", "already-granted", "idempotency-key-reused"])),
@@ -126,6 +139,10 @@ async fn make_claim(
         Claimed::Decided(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
             (StatusCode::CREATED, location, axum::Json(request)).into_response()
+        }
+        Claimed::TurnedAwayAgain(request) => {
+            let location = [(header::LOCATION, path_of(request.id))];
+            (StatusCode::OK, location, axum::Json(&*request)).into_response()
         }
         Claimed::Replayed { request_id, answer } => {
             let headers = [

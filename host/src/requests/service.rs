@@ -12,6 +12,7 @@ use super::queue::Queue;
 use super::receipt::{ReceiptError, Sealed, SignedReceipt};
 use super::settle::request_of;
 use super::store::{self, Filter, RequestRow};
+use super::turned_away::TurnedAway;
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError};
 use crate::events::{EventError, EventService, Purpose};
@@ -111,6 +112,8 @@ pub struct RequestService {
     pub(super) keys: Arc<Keyring>,
     pub(super) idempotency: Duration,
     pub(super) queue: Queue,
+    pub(super) rewards: RewardService,
+    pub(super) turned_away: TurnedAway,
 }
 
 impl RequestService {
@@ -129,7 +132,7 @@ impl RequestService {
             db: db.clone(),
             clock: clock.clone(),
             events: events.clone(),
-            rewards,
+            rewards: rewards.clone(),
         });
         Self {
             db,
@@ -140,6 +143,8 @@ impl RequestService {
             keys,
             idempotency,
             queue,
+            rewards,
+            turned_away: TurnedAway::new(),
         }
     }
 

@@ -1,6 +1,9 @@
 //! The rules for rewards.
 
+use std::time::Duration;
+
 use garde::Validate;
+use moka::future::Cache;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -99,15 +102,25 @@ pub struct Filter {
     pub type_: Option<String>,
 }
 
+/// How long it is believed that an event's rewards are gone before the database is asked again.
+const GONE_FOR: Duration = Duration::from_secs(1);
+const GONE_EVENTS: u64 = 10_000;
+
 #[derive(Clone, Debug)]
 pub struct RewardService {
     db: Db,
     clock: Clock,
+    /// Whether all that an event offers is gone, by its id.
+    gone: Cache<Uuid, bool>,
 }
 
 impl RewardService {
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+        let gone = Cache::builder()
+            .max_capacity(GONE_EVENTS)
+            .time_to_live(GONE_FOR)
+            .build();
+        Self { db, clock, gone }
     }
 
     pub async fn create(&self, new: NewReward, by: Uuid) -> Result<Reward, RewardError> {
@@ -175,6 +188,7 @@ impl RewardService {
         }
         let row = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
         tx.commit().await?;
+        self.gone.invalidate_all();
         Ok(row.into())
     }
 
@@ -185,6 +199,16 @@ impl RewardService {
             .into_iter()
             .map(|(event_id, row)| (event_id, row.into()))
             .collect())
+    }
+
+    /// Whether an event's rewards were all limited and gone at some instant of the last second. One of many who ask at
+    /// the same time asks the database. When it does not answer nobody knows, so the answer is no.
+    pub async fn are_all_gone(&self, event_id: Uuid) -> bool {
+        let look = async {
+            let offers = store::offers(&self.db, &[event_id]).await?;
+            Ok::<_, DbError>(!offers.is_empty() && offers.iter().all(|(_, row)| row.remaining == Some(0)))
+        };
+        self.gone.try_get_with(event_id, look).await.unwrap_or(false)
     }
 
     /// Makes these the rewards that an event offers. Part of the caller's transaction.

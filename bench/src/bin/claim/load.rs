@@ -68,7 +68,11 @@ struct Answer {
 
 impl Load {
     /// Sends what `claim` says for each turn to the servers, each connection to one of them.
-    pub(crate) async fn run(&self, servers: &[String], claim: impl Fn(Turn) -> Option<Claim>) -> anyhow::Result<Measured> {
+    pub(crate) async fn run(
+        &self,
+        servers: &[String],
+        claim: impl Fn(Turn) -> Option<Claim>,
+    ) -> anyhow::Result<Measured> {
         let claim = &claim;
         let started = Instant::now();
         let connections = (0..self.connections).map(|connection| {
@@ -101,7 +105,9 @@ impl Load {
         started: Instant,
         claim: &impl Fn(Turn) -> Option<Claim>,
     ) -> anyhow::Result<Vec<Answer>> {
-        let stream = TcpStream::connect(server).await.with_context(|| format!("connect to {server}"))?;
+        let stream = TcpStream::connect(server)
+            .await
+            .with_context(|| format!("connect to {server}"))?;
         stream.set_nodelay(true)?;
         let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(driver);
@@ -122,7 +128,10 @@ impl Load {
                 .header(HOST, server)
                 .header(CONTENT_TYPE, "application/json")
                 .header(AUTHORIZATION, format!("Bearer {}", claim.token))
-                .body(Full::new(Bytes::from(format!("{{\"eventId\":\"{}\"}}", claim.event_id))))?;
+                .body(Full::new(Bytes::from(format!(
+                    "{{\"eventId\":\"{}\"}}",
+                    claim.event_id
+                ))))?;
             let response = sender.send_request(request).await?;
             let status = response.status();
             let body = response.into_body().collect().await?.to_bytes();

@@ -61,7 +61,10 @@ async fn measure() -> anyhow::Result<()> {
         seconds,
         per_second: None,
     };
-    println!("{CONNECTIONS} connections, {rounds} rounds of {} s each", seconds.as_secs());
+    println!(
+        "{CONNECTIONS} connections, {rounds} rounds of {} s each",
+        seconds.as_secs()
+    );
     on_postgres(&load, rounds).await?;
     on_sqlite(&load, rounds).await
 }
@@ -80,12 +83,22 @@ async fn on_postgres(load: &Load, rounds: u64) -> anyhow::Result<()> {
         report.add("pgbench: spread, one by one", baseline.spread(load)?);
         scenarios(load, &fleet, &stage, &mut report).await?;
         let both = fleet.addresses();
-        report.add("hot event, two replicas", load.run(&both, |turn| stage.on_hot_event(turn)).await?.granted()?);
-        report.add("spread, two replicas", load.run(&both, |turn| stage.spread(turn)).await?.granted()?);
+        report.add(
+            "hot event, two replicas",
+            load.run(&both, |turn| stage.on_hot_event(turn)).await?.granted()?,
+        );
+        report.add(
+            "spread, two replicas",
+            load.run(&both, |turn| stage.spread(turn)).await?.granted()?,
+        );
         half_load(load, &fleet, &stage, &mut report).await?;
     }
     report.print();
-    report.ratio("hot event", "pgbench: one popular event, naive", "at least 10, stretch 20");
+    report.ratio(
+        "hot event",
+        "pgbench: one popular event, naive",
+        "at least 10, stretch 20",
+    );
     report.ratio("spread", "pgbench: spread, one by one", "at least 2");
     report.ratio("sold out, repeated", "axum route, no database", "at least 0.5");
     report.ratio("sold out, first", "axum route, no database", "");
@@ -115,13 +128,22 @@ async fn on_sqlite(load: &Load, rounds: u64) -> anyhow::Result<()> {
 async fn scenarios(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     let one = fleet.first();
     report.add("spread", load.run(&one, |turn| stage.spread(turn)).await?.granted()?);
-    report.add("hot event", load.run(&one, |turn| stage.on_hot_event(turn)).await?.granted()?);
+    report.add(
+        "hot event",
+        load.run(&one, |turn| stage.on_hot_event(turn)).await?.granted()?,
+    );
     report.add("hot event, one connection", {
-        let alone = Load { connections: 1, ..*load };
+        let alone = Load {
+            connections: 1,
+            ..*load
+        };
         alone.run(&one, |turn| stage.on_hot_event(turn)).await?.granted()?
     });
     report.add("sold out, first", stage.first_sold_out(load, &one).await?);
-    report.add("sold out, repeated", load.run(&one, |turn| stage.on_sold_out_event(turn)).await?);
+    report.add(
+        "sold out, repeated",
+        load.run(&one, |turn| stage.on_sold_out_event(turn)).await?,
+    );
     report.add("rejected", load.run(&one, |turn| stage.rejected(turn)).await?);
     Ok(())
 }
@@ -133,7 +155,10 @@ async fn half_load(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Repor
         per_second: Some(peak / 2.0),
         ..*load
     };
-    let measured: Measured = half.run(&fleet.first(), |turn| stage.on_hot_event(turn)).await?.granted()?;
+    let measured: Measured = half
+        .run(&fleet.first(), |turn| stage.on_hot_event(turn))
+        .await?
+        .granted()?;
     report.add("hot event, half load", measured);
     Ok(())
 }

@@ -82,7 +82,10 @@ impl Baseline {
         let scripts = tempfile::tempdir()?;
         let script = |name: &str, text: String| std::fs::write(scripts.path().join(name), text);
         script("hot.sql", format!("{}{}", variables(1), writes(receipt_bytes)?))?;
-        script("spread.sql", format!("{}{READ}{}", variables(EVENTS), writes(receipt_bytes)?))?;
+        script(
+            "spread.sql",
+            format!("{}{READ}{}", variables(EVENTS), writes(receipt_bytes)?),
+        )?;
         Ok(Self { database, scripts })
     }
 
@@ -99,7 +102,15 @@ impl Baseline {
     fn run(&self, script: &str, load: &Load) -> anyhow::Result<Measured> {
         let log = tempfile::tempdir()?;
         let output = Command::new(programs()?.join("pgbench"))
-            .args(["--no-vacuum", "--protocol", "prepared", "--jobs", "1", "--log", "--client"])
+            .args([
+                "--no-vacuum",
+                "--protocol",
+                "prepared",
+                "--jobs",
+                "1",
+                "--log",
+                "--client",
+            ])
             .arg(load.connections.to_string())
             .arg("--time")
             .arg(load.seconds.as_secs().to_string())
@@ -125,7 +136,11 @@ impl Baseline {
             }
         }
         latencies.sort();
-        let at = |percent: usize| latencies.get(latencies.len().saturating_sub(1) * percent / 100).copied();
+        let at = |percent: usize| {
+            latencies
+                .get(latencies.len().saturating_sub(1) * percent / 100)
+                .copied()
+        };
         Ok(Measured {
             per_second,
             p50: at(50).unwrap_or_default(),
@@ -148,7 +163,9 @@ fn writes(receipt_bytes: usize) -> anyhow::Result<String> {
     let mut receipt = String::with_capacity(receipt_bytes + 16);
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     while receipt.len() < receipt_bytes {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         write!(receipt, "{:08x}", state >> 32)?;
     }
     // As Meed mints them: in the order of time, so that each index grows at its end.

@@ -31,7 +31,9 @@ impl Baseline {
         for table in TABLES {
             tx.query(table).execute(&mut tx).await?;
         }
-        tx.query("INSERT INTO stock VALUES (1, 1000000000)").execute(&mut tx).await?;
+        tx.query("INSERT INTO stock VALUES (1, 1000000000)")
+            .execute(&mut tx)
+            .await?;
         tx.commit().await?;
         Ok(Self {
             db,
@@ -50,12 +52,21 @@ impl Baseline {
             let (id, payload) = (clock.new_id(), "{}".to_owned());
             place += 1;
             let mut tx = self.db.begin().await?;
-            let request = tx.query("INSERT INTO requests VALUES ($1, $2, $3, $4, $5)").bind(id).bind(event);
+            let request = tx
+                .query("INSERT INTO requests VALUES ($1, $2, $3, $4, $5)")
+                .bind(id)
+                .bind(event);
             let request = request.bind(user).bind(place).bind(self.receipt.clone());
             request.execute(&mut tx).await?;
-            let grant = tx.query("INSERT INTO grants VALUES ($1, $2)").bind(clock.new_id()).bind(id);
+            let grant = tx
+                .query("INSERT INTO grants VALUES ($1, $2)")
+                .bind(clock.new_id())
+                .bind(id);
             grant.execute(&mut tx).await?;
-            let outbox = tx.query("INSERT INTO outbox VALUES ($1, $2)").bind(clock.new_id()).bind(payload);
+            let outbox = tx
+                .query("INSERT INTO outbox VALUES ($1, $2)")
+                .bind(clock.new_id())
+                .bind(payload);
             outbox.execute(&mut tx).await?;
             tx.query("UPDATE stock SET remaining = remaining - 1 WHERE id = 1 AND remaining >= 1")
                 .execute(&mut tx)

@@ -65,7 +65,11 @@ impl Report {
             Some(median(rounds.iter().map(|round| round.per_second).collect()))
         };
         if let (Some(of), Some(to)) = (rate(name), rate(base)) {
-            let aim = if aim.is_empty() { String::new() } else { format!("  (aim: {aim})") };
+            let aim = if aim.is_empty() {
+                String::new()
+            } else {
+                format!("  (aim: {aim})")
+            };
             println!("{:6.2} x  {name} : {base}{aim}", of / to);
         }
     }

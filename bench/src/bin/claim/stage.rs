@@ -36,7 +36,8 @@ impl Stage {
         let app = fleet.app().await?;
         let first_come = install(&app, "first-come").await?;
         let activity_count = install(&app, "activity-count").await?;
-        let create = |name: &'static str, role| meed_host::cli::user::create(&app.users, name, "a long password".into(), role);
+        let create =
+            |name: &'static str, role| meed_host::cli::user::create(&app.users, name, "a long password".into(), role);
         let operator = create("operator@example.com", Role::Operator).await?;
         let user = create("user@example.com", Role::User).await?;
         let operator = Operator {
@@ -122,7 +123,9 @@ impl Stage {
             seconds: std::time::Duration::from_millis(200),
             per_second: None,
         };
-        one.run(&fleet.first(), |turn| self.on_hot_event(turn)).await?.granted()?;
+        one.run(&fleet.first(), |turn| self.on_hot_event(turn))
+            .await?
+            .granted()?;
         let (bytes,): (i64,) = app
             .db
             .query("SELECT CAST(MAX(LENGTH(receipt)) AS BIGINT) FROM reward_requests")

@@ -89,6 +89,44 @@ on_both_engines! {
         assert_rejected(&app, "2026-03-01T12:03:00Z", &event, "sold-out").await;
     }
 
+    async fn who_was_turned_away_and_asks_again_gets_the_same_answer_until_there_is_more(app: TestApp) {
+        let replica = app.replica(&[]);
+        let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
+        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
+        let token = app.token(Role::User).await;
+        let first = app.claim(&token, &event).send().await.expect(201);
+        let again = app.claim(&token, &event).send().await;
+        assert_eq!(again.header("location"), format!("/reward-requests/{}", text(&first, "id")));
+        assert_eq!(again.expect(200), first);
+        // Others, other processes and claims under a key are decided.
+        let other = app.token(Role::User).await;
+        assert_ne!(replica.claim(&other, &event).send().await.expect(201)["id"], first["id"]);
+        assert_ne!(replica.claim(&token, &event).send().await.expect(201)["id"], first["id"]);
+        let keyed = app.claim(&token, &event).header("idempotency-key", "a").send().await.expect(201);
+        assert_ne!(keyed["id"], first["id"]);
+        assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 4);
+
+        let operator = app.operator().await;
+        let path = format!("/rewards/{}", text(&reward, "id"));
+        let call = app.put(&path).bearer(&operator).header("if-match", "\"1\"").json(&json!({"type": "ITEM", "stock": 2}));
+        call.send().await.expect(200);
+        assert_eq!(app.claim(&token, &event).send().await.expect(201)["status"], "GRANTED");
+        // Another process may believe for a second what it read.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        assert_eq!(replica.claim(&other, &event).send().await.expect(201)["status"], "GRANTED");
+    }
+
+    async fn who_was_turned_away_is_told_when_the_event_has_ended(app: TestApp) {
+        let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
+        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
+        let user = app.user(Role::User).await;
+        app.claim(&user.token, &event).send().await.expect(201);
+        app.at("2026-06-01T00:00:00Z");
+        let token = app.log_in(&user).await;
+        let late = app.claim(&token, &event).send().await.expect(201);
+        assert_eq!(text(&late["reasons"][0], "code"), "event-ended");
+    }
+
     async fn all_of_an_events_rewards_or_none(app: TestApp) {
         let (scarce, plenty) = (app.reward(json!({"type": "ITEM", "stock": 1})).await, app.reward(json!({"type": "POINT", "stock": 9})).await);
         let event = app.event("first-come", json!({}), json!({"rewardIds": [plenty["id"], scarce["id"]]})).await;

@@ -1,0 +1,64 @@
+//! Users who were turned away because everything is gone, and ask again: a crowd at a sold-out event does little else.
+//!
+//! The first time each gets a decision and a receipt like anyone. From then on, while the event is unchanged and the
+//! database said within the last second that its stock is gone, the same answer is given from memory. This only ever
+//! repeats what was decided and stored: it grants nothing, and stock that comes back is seen within that second. Claims
+//! under an Idempotency-Key do not come here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use uuid::Uuid;
+
+use super::claim::Claimed;
+use super::model::{RewardRequest, Source, Status};
+use super::service::{RequestError, RequestService};
+use super::settle::Claim;
+
+/// Answers that are remembered, at about a kilobyte each.
+const REMEMBERED: u64 = 50_000;
+const REMEMBERED_FOR: Duration = Duration::from_mins(10);
+
+#[derive(Clone)]
+pub(super) struct TurnedAway {
+    /// By event and user.
+    answers: Cache<(Uuid, Uuid), Arc<RewardRequest>>,
+}
+
+impl TurnedAway {
+    pub(super) fn new() -> Self {
+        Self {
+            answers: Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(REMEMBERED_FOR)
+                .build(),
+        }
+    }
+
+    pub(super) fn remember(&self, request: &RewardRequest) {
+        let is_gone = request.status == Status::Rejected
+            && matches!(&request.reasons[..], [reason] if reason.source == Source::Host && reason.code == "sold-out");
+        if is_gone {
+            self.answers
+                .insert((request.event_id, request.user_id), Arc::new(request.clone()));
+        }
+    }
+}
+
+impl RequestService {
+    /// The answer that this user got before, if it must be the same now.
+    pub(super) async fn turned_away_again(&self, claim: &Claim<'_>) -> Result<Option<Claimed>, RequestError> {
+        let Some(request) = self.turned_away.answers.get(&(claim.event_id, claim.user_id)) else {
+            return Ok(None);
+        };
+        let offer = self.events.recent(claim.event_id).await?;
+        let event = &offer.event;
+        let is_the_same = claim.key.is_none()
+            && event.revision == request.event_revision
+            && claim.received_at < event.end_date
+            && event.recurrence.period.key(claim.received_at, &offer.zone) == request.period
+            && self.rewards.are_all_gone(event.id).await;
+        Ok(is_the_same.then(|| Claimed::TurnedAwayAgain(request)))
+    }
+}
