@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
 use crate::events::EventService;
-use crate::http::{Code, FieldError, health, layers, openapi, problem};
+use crate::http::{Code, FieldError, health, layers, openapi, overload, problem};
 use crate::keys::Keys;
 use crate::plugins::{PluginService, Simulator};
 use crate::requests::RequestService;
@@ -103,6 +103,7 @@ pub struct App {
     pub events: EventService,
     pub requests: RequestService,
     pub health: health::Health,
+    overload: overload::Overload,
     timeout: Duration,
 }
 
@@ -143,7 +144,7 @@ impl App {
             keys.receipt.clone(),
             config.claims.idempotency,
         );
-        let health = health::Health::new(db.clone());
+        let health = health::Health::new(db.clone(), clock.clone());
         Ok(Self {
             db,
             clock,
@@ -158,6 +159,7 @@ impl App {
             events,
             requests,
             health,
+            overload: overload::Overload::new(config.http.max_in_flight),
             timeout: config.http.timeout,
         })
     }
@@ -178,6 +180,7 @@ impl App {
     /// Sets the gauges that are read at the moment of a scrape.
     #[expect(clippy::cast_precision_loss, reason = "pools are small")]
     pub fn gauges(&self) {
+        metrics::gauge!("meed_requests_in_flight").set(self.overload.in_flight() as f64);
         let (busy, open) = self.db.pool_use();
         metrics::gauge!("meed_db_connections", "state" => "busy").set(busy as f64);
         metrics::gauge!("meed_db_connections", "state" => "open").set(open as f64);
@@ -197,6 +200,8 @@ impl App {
     pub fn router(&self) -> Result<Router, String> {
         let (router, _) = self.routes().split_for_parts();
         let router = router.layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate));
+        // Outside of it: to know who is asking may take the database.
+        let router = router.layer(middleware::from_fn_with_state(self.overload.clone(), overload::layer));
         let router = router.merge(openapi::swagger(self.openapi()?));
         let timeouts = layers::Timeouts {
             any: self.timeout,
@@ -206,6 +211,10 @@ impl App {
                 self.timeout + self.sandbox.settings().longest_admission(),
             ),
         };
-        Ok(layers::around(router, self.clock.clone(), timeouts))
+        let router = layers::around(router, self.clock.clone(), timeouts);
+        Ok(router.layer(middleware::from_fn_with_state(
+            self.health.clone(),
+            health::send_elsewhere,
+        )))
     }
 }

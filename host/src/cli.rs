@@ -29,7 +29,7 @@ use secrecy::ExposeSecret as _;
 use crate::auth::Role;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
-use crate::db::Db;
+use crate::db::{Db, Schema};
 use crate::sandbox;
 
 /// Rewards decided by sandboxed WebAssembly conditions; every decision is a receipt that anyone can re-run.
@@ -148,8 +148,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Migrate => {
             let config = load(None)?;
-            runtime.block_on(async { connect(&config).await?.migrate().await.context("migrate the database") })?;
-            println!("The database is up to date.");
+            println!("{}", runtime.block_on(migrate(&config))?);
         }
         Command::User(UserCommand::Create { email, role }) => {
             runtime.block_on(create_user(&load(None)?, email, *role))?;
@@ -176,10 +175,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 
 async fn create_user(config: &Config, email: &str, role: Role) -> anyhow::Result<()> {
     let db = connect(config).await?;
-    anyhow::ensure!(
-        db.is_migrated().await,
-        "the database is not migrated to this release; run `meed migrate`"
-    );
+    db.schema().await.check()?;
     let users = crate::app::users(config, &db, &Clock::System)?;
     let given = user::read_password(std::io::stdin().lock()).context("read the password from standard input")?;
     let generated = given.is_none();
@@ -190,6 +186,19 @@ async fn create_user(config: &Config, email: &str, role: Role) -> anyhow::Result
         println!("Password: {}", password.expose_secret());
     }
     Ok(())
+}
+
+/// Says what came of it.
+async fn migrate(config: &Config) -> anyhow::Result<&'static str> {
+    let db = connect(config).await?;
+    db.migrate().await.context("migrate the database")?;
+    let schema = db.schema().await;
+    db.close().await;
+    schema.check()?;
+    Ok(match schema {
+        Schema::Newer => "The database is up to date; a later release migrated it further.",
+        _ => "The database is up to date.",
+    })
 }
 
 async fn connect(config: &Config) -> anyhow::Result<Db> {

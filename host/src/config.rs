@@ -38,6 +38,9 @@ pub struct Http {
     pub timeout: Duration,
     #[serde(rename = "shutdown_seconds", deserialize_with = "seconds")]
     pub shutdown: Duration,
+    #[serde(rename = "drain_seconds", deserialize_with = "seconds")]
+    pub drain: Duration,
+    pub max_in_flight: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -168,6 +171,8 @@ impl Config {
         let in_range = [
             ("http.timeout_seconds", self.http.timeout.as_secs(), 1, HOUR),
             ("http.shutdown_seconds", self.http.shutdown.as_secs(), 0, HOUR),
+            ("http.drain_seconds", self.http.drain.as_secs(), 0, HOUR),
+            ("http.max_in_flight", self.http.max_in_flight as u64, 1, 1_000_000),
             (
                 "database.max_connections",
                 self.database.max_connections.into(),
@@ -292,6 +297,8 @@ mod tests {
             ("http.timeout_seconds", "0", "1 and 3600"),
             ("http.timeout_seconds", "3601", "1 and 3600"),
             ("http.shutdown_seconds", "9223372036854775807", "0 and 3600"),
+            ("http.drain_seconds", "3601", "0 and 3600"),
+            ("http.max_in_flight", "0", "1 and 1000000"),
             ("database.max_connections", "0", "1 and 10000"),
             ("database.max_connections", "10001", "1 and 10000"),
             ("auth.access_token_seconds", "0", "1 and 31536000"),
@@ -311,6 +318,7 @@ mod tests {
         for (key, value) in [
             ("http.timeout_seconds", "1"),
             ("http.shutdown_seconds", "0"),
+            ("http.drain_seconds", "0"),
             ("auth.session_cache_seconds", "0"),
             ("auth.password_queue", "0"),
             ("database.max_connections", "1"),

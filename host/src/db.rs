@@ -17,9 +17,12 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, Sqlite, Type};
 
+pub use migrate::{Schema, Unfit};
 pub use sets::{SETS_AT_ONCE, Set};
 pub use sqlx::types::Json;
 pub(crate) use types::{row, text_column};
+
+use crate::clock::Instant;
 
 pub type Result<T> = std::result::Result<T, DbError>;
 
@@ -170,9 +173,29 @@ impl Db {
         }
     }
 
-    /// Answers when the database does.
-    pub async fn ping(&self) -> Result<()> {
-        self.query("SELECT 1").fetch_one::<(i32,)>(self).await.map(|_| ())
+    /// Answers when the database does, with what its clock says; SQLite has none of its own.
+    pub async fn time(&self) -> Result<Option<Instant>> {
+        const SQL: &str = "SELECT CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT)";
+        match self {
+            Self::Sqlite { .. } => self.query("SELECT 1").fetch_one::<(i32,)>(self).await.map(|_| None),
+            Self::Postgres { .. } => {
+                let (now,): (Instant,) = self.query(SQL).fetch_one(self).await?;
+                Ok(Some(now))
+            }
+        }
+    }
+
+    /// How many connections the server gives to all processes together, when it is a server.
+    pub async fn connections_allowed(&self) -> Result<Option<i64>> {
+        const SQL: &str = "SELECT current_setting('max_connections')::BIGINT \
+            - current_setting('superuser_reserved_connections')::BIGINT";
+        match self {
+            Self::Sqlite { .. } => Ok(None),
+            Self::Postgres { .. } => {
+                let (allowed,): (i64,) = self.query(SQL).fetch_one(self).await?;
+                Ok(Some(allowed))
+            }
+        }
     }
 
     /// Connections in use and open, over all pools.

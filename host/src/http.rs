@@ -8,6 +8,7 @@ pub mod health;
 pub mod layers;
 pub mod metrics;
 pub mod openapi;
+pub mod overload;
 pub mod page;
 pub mod problem;
 pub mod request_id;

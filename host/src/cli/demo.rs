@@ -6,6 +6,7 @@ mod seed;
 mod walk;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
@@ -94,9 +95,10 @@ fn make_keys(directory: &Path, clock: &Clock) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In a terminal, a demo's log is for people.
+/// In a terminal, a demo's log is for people, and no load balancer has to be told that it stops.
 pub(super) fn readable(mut config: Config) -> Config {
     config.log.format = LogFormat::Text;
+    config.http.drain = Duration::ZERO;
     if config.log.filter == "info" {
         "warn".clone_into(&mut config.log.filter);
     }

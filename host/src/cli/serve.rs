@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,6 +12,7 @@ use super::{connect, demo};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::db::{SETS_AT_ONCE, Unfit};
 use crate::http::{metrics, server};
 
 /// How often expired answers to Idempotency-Keys are forgotten.
@@ -25,10 +26,20 @@ pub(super) async fn production(config: &Config, migrate: bool) -> anyhow::Result
     if migrate {
         db.migrate().await.context("migrate the database")?;
     }
-    ensure!(
-        db.is_migrated().await,
-        "the database is not migrated to this release; run `meed migrate`, or start with --migrate"
-    );
+    match db.schema().await.check() {
+        Ok(()) => {}
+        Err(Unfit::Older) => bail!("{}, or start with --migrate", Unfit::Older),
+        Err(unfit) => return Err(unfit.into()),
+    }
+    let wanted = config.database.max_connections + SETS_AT_ONCE;
+    let allowed = db.connections_allowed().await?;
+    if let Some(allowed) = allowed.filter(|allowed| i64::from(wanted) > *allowed) {
+        tracing::warn!(
+            wanted,
+            allowed,
+            "one process may open more connections than the database allows to all of them"
+        );
+    }
     demo::refuse(config, &db).await?;
     let app = App::new(
         config,
@@ -44,6 +55,9 @@ pub(super) async fn production(config: &Config, migrate: bool) -> anyhow::Result
 
 /// Listens until the process is told to stop; `ready` gets the address once it listens.
 pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+    // Before anybody can know that it runs: a signal that nobody listens for ends the process.
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let metrics = metrics::install({
         let app = app.clone();
         move || app.gauges()
@@ -56,6 +70,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("listen on {address} (http.admin_listen)"))?;
+        let address = listener.local_addr().context("ask for the address")?;
         tokio::spawn(server::serve(listener, metrics.router(), std::future::pending()));
         tracing::info!(%address, "metrics are served");
     }
@@ -65,32 +80,42 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     ready(address);
 
     let sweeper = tokio::spawn(sweep(app.clone()));
+    let watcher = tokio::spawn(app.health.clone().watch());
     let (stop_usage, usage_stopping) = tokio::sync::oneshot::channel::<()>();
     let usage = tokio::spawn(write_usage(app.clone(), usage_stopping));
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(server::serve(listener, router, async {
         // A dropped sender stops as well.
         stopping.await.ok();
     }));
-    tokio::select! {
+    let drain = tokio::select! {
         ended = &mut serving => return ended.context("the server task ended"),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+        _ = terminate.recv() => config.http.drain,
+        // Somebody at a terminal, who waits.
+        _ = interrupt.recv() => Duration::ZERO,
+    };
     tracing::info!(
-        seconds = config.http.shutdown.as_secs(),
-        "finishing what runs; another signal ends it at once"
+        drain_seconds = drain.as_secs(),
+        shutdown_seconds = config.http.shutdown.as_secs(),
+        "shutting down; another signal ends it at once"
     );
     app.health.drain();
-    drop(stop);
     sweeper.abort();
+    watcher.abort();
+    let wind_down = async {
+        // Still accepting, until whoever sends us requests has noticed.
+        tokio::time::sleep(drain).await;
+        drop(stop);
+        if let Ok(ended) = tokio::time::timeout(config.http.shutdown, serving).await {
+            return ended.context("the server task ended");
+        }
+        tracing::warn!("requests were still running");
+        Ok(())
+    };
     tokio::select! {
-        ended = serving => ended.context("the server task ended")?,
-        () = tokio::time::sleep(config.http.shutdown) => tracing::warn!("requests were still running"),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        ended = wind_down => ended?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
     }
     drop(stop_usage);
     usage.await.context("the task that counts runs ended")?;

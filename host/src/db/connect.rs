@@ -10,8 +10,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use super::sets::{self, SETS_AT_ONCE};
 use super::{Db, Result};
 
-/// How long a request waits for a free connection before it is told to come back later.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request waits for a free connection before it is told to come back later: an overload is told early, and
+/// the client still waits for its answer.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for SQLite, where everybody who writes stands in one line, and where another process may hold the lock.
+const SQLITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was used more recently is taken to be alive: asking costs a round trip.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 impl Db {
     /// `url`: `sqlite:PATH` (created when missing) or `postgres://…`. `max_connections` bounds the PostgreSQL pool and
@@ -34,15 +39,18 @@ impl Db {
             // An acknowledged grant must survive a power cut, so every commit reaches the disk.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(ACQUIRE_TIMEOUT);
+            .busy_timeout(SQLITE_TIMEOUT);
         let write = SqlitePoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(SQLITE_TIMEOUT)
+            // A file does not hang up.
+            .test_before_acquire(false)
             .connect_with(options.clone())
             .await?;
         let read = SqlitePoolOptions::new()
             .max_connections(max_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(SQLITE_TIMEOUT)
+            .test_before_acquire(false)
             .connect_with(options.read_only(true))
             .await?;
         Ok(Self::Sqlite { read, write })
@@ -53,18 +61,31 @@ impl Db {
             ("lock_timeout", "2s"),
             ("statement_timeout", "10s"),
             ("idle_in_transaction_session_timeout", "10s"),
+            // The server gives up the connections of a process that vanished, in a minute and not in two hours.
+            ("tcp_keepalives_idle", "30"),
+            ("tcp_keepalives_interval", "10"),
+            ("tcp_keepalives_count", "3"),
         ]);
         // A pool would try again until its time is up, and then say only that.
         PgConnection::connect_with(&options).await?.close().await?;
-        let sets = PgPoolOptions::new()
-            .max_connections(SETS_AT_ONCE)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(sets::connections(options.clone()));
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options)
-            .await?;
+        let sets = postgres_pool(SETS_AT_ONCE).connect_lazy_with(sets::connections(options.clone()));
+        let pool = postgres_pool(max_connections).connect_with(options).await?;
         Ok(Self::Postgres { pool, sets })
     }
+}
+
+fn postgres_pool(max_connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, before| {
+            Box::pin(async move {
+                // After a restart of the server, its old connections are found out here.
+                if before.idle_for > TRUSTED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
 }

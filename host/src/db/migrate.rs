@@ -1,4 +1,8 @@
 //! The tables, as numbered files in `migrations/`, one folder per engine with the same names.
+//!
+//! A process runs on tables that are newer than itself, as long as they only grew: that is how replicas are replaced one
+//! after the other. A migration that takes something away says in its name which migration a process must know to do
+//! without it: `0012_drop_nicknames_needs_0011`.
 
 use sqlx::Connection as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -32,13 +36,55 @@ const STEPS: &[Step] = steps![
     6 "0006_plugin_lifecycle",
 ];
 
+/// What of a migration's name says how old a process may be.
+const NEEDS: &str = "_needs_";
+
+/// How the tables and this release go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// Exactly this release's.
+    Current,
+    /// Of a later release, and good for this one.
+    Newer,
+    /// Of an earlier release, or none at all.
+    Older,
+    /// Of a later release, which took away what this one needs.
+    TooNew,
+}
+
+/// Why a process cannot run on these tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("the database is not migrated to this release; run `meed migrate`")]
+    Older,
+    #[error("the database was migrated by a later release, which took away what this one needs; run that release")]
+    TooNew,
+}
+
+impl Schema {
+    pub fn check(self) -> std::result::Result<(), Unfit> {
+        match self {
+            Self::Current | Self::Newer => Ok(()),
+            Self::Older => Err(Unfit::Older),
+            Self::TooNew => Err(Unfit::TooNew),
+        }
+    }
+}
+
 impl Db {
-    /// Brings the tables to this release's version. Safe to run again, and from several processes at once.
+    /// Brings the tables to this release's version; leaves tables of a later release alone. Safe to run again, and from
+    /// several processes at once: one does the work, the others wait and find it done.
     pub async fn migrate(&self) -> std::result::Result<(), sqlx::migrate::MigrateError> {
         match self {
-            Self::Sqlite { write, .. } => migrator(|step| step.sqlite).run(write).await,
+            Self::Sqlite { write, .. } => {
+                // sqlx takes no lock here. With the write lock from the start, a second process sees what the first made.
+                let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
+                migrator(|step| step.sqlite).run(&mut *tx).await?;
+                Ok(tx.commit().await?)
+            }
             Self::Postgres { pool, .. } => {
-                // A migration may take longer than any request may, so its connection is not one of theirs.
+                // A migration may take longer than any request may, so its connection is not one of theirs. sqlx takes
+                // an advisory lock, which ends with the connection.
                 let options = pool.connect_options().as_ref().clone();
                 let options = options.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
                 let mut connection = sqlx::PgConnection::connect_with(&options).await?;
@@ -48,19 +94,39 @@ impl Db {
         }
     }
 
-    /// Whether every migration of this release was applied.
-    pub async fn is_migrated(&self) -> bool {
-        let newest = STEPS.last().map_or(0, |step| step.version);
-        let applied: super::Result<(Option<i64>,)> = self
-            .query("SELECT MAX(version) FROM _sqlx_migrations WHERE success = TRUE")
-            .fetch_one(self)
-            .await;
-        applied.is_ok_and(|(version,)| version.unwrap_or(0) >= newest)
+    /// How the tables and this release go together; a database that cannot be read counts as not migrated.
+    pub async fn schema(&self) -> Schema {
+        let applied = self.query(APPLIED).fetch_all::<(i64, String)>(self).await;
+        judge(&applied.unwrap_or_default())
     }
 }
 
+/// The migrations that were applied, by number.
+pub(super) const APPLIED: &str =
+    "SELECT version, description FROM _sqlx_migrations WHERE success = TRUE ORDER BY version";
+
+pub(super) fn judge(applied: &[(i64, String)]) -> Schema {
+    let newest = STEPS.last().map_or(0, |step| step.version);
+    let unknown = applied.iter().filter(|(version, _)| *version > newest);
+    if applied.iter().filter(|(version, _)| *version <= newest).count() < STEPS.len() {
+        Schema::Older
+    } else if unknown.clone().any(|(_, name)| needs(name) > newest) {
+        Schema::TooNew
+    } else if unknown.count() > 0 {
+        Schema::Newer
+    } else {
+        Schema::Current
+    }
+}
+
+/// The newest migration that a process must know to run on what this one leaves behind; 0 when it only adds.
+fn needs(name: &str) -> i64 {
+    name.rsplit_once(NEEDS)
+        .map_or(0, |(_, number)| number.parse().unwrap_or(i64::MAX))
+}
+
 fn migrator(sql: impl Fn(&Step) -> &'static str) -> Migrator {
-    Migrator::with_migrations(
+    let mut migrator = Migrator::with_migrations(
         STEPS
             .iter()
             .map(|step| {
@@ -68,14 +134,17 @@ fn migrator(sql: impl Fn(&Step) -> &'static str) -> Migrator {
                 Migration::new(step.version, step.name.into(), MigrationType::Simple, sql, false)
             })
             .collect(),
-    )
+    );
+    // A later release was here before: its migrations are none of our business.
+    migrator.set_ignore_missing(true);
+    migrator
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::STEPS;
+    use super::{NEEDS, STEPS, Schema, judge, needs};
 
     fn files(engine: &str) -> BTreeSet<String> {
         std::fs::read_dir(format!("{}/../migrations/{engine}", env!("CARGO_MANIFEST_DIR")))
@@ -96,6 +165,37 @@ mod tests {
         for (index, step) in STEPS.iter().enumerate() {
             assert_eq!(step.version, i64::try_from(index).unwrap() + 1);
             assert!(step.name.starts_with(&format!("{:04}_", step.version)), "{}", step.name);
+        }
+    }
+
+    #[test]
+    fn a_later_release_may_add_but_not_take_away_what_is_needed() {
+        let newest = STEPS.last().unwrap().version;
+        let ours: Vec<_> = STEPS.iter().map(|step| (step.version, step.name.to_owned())).collect();
+        let with = |names: &[String]| {
+            let later = (newest + 1..).zip(names.iter().cloned());
+            ours.iter().cloned().chain(later).collect::<Vec<_>>()
+        };
+        assert_eq!(judge(&[]), Schema::Older);
+        assert_eq!(judge(&ours[1..]), Schema::Older);
+        assert_eq!(judge(&ours), Schema::Current);
+        assert_eq!(judge(&with(&["0098_more".to_owned()])), Schema::Newer);
+        assert_eq!(
+            judge(&with(&[format!("0098_drop_names{NEEDS}{newest:04}")])),
+            Schema::Newer
+        );
+        let next = newest + 1;
+        let names = ["0098_more".to_owned(), format!("0099_drop_names{NEEDS}{next:04}")];
+        assert_eq!(judge(&with(&names)), Schema::TooNew);
+        assert_eq!(judge(&with(&["0098_drop_needs_care".to_owned()])), Schema::TooNew);
+        // The first of a later release's alone does not make up for one of ours.
+        assert_eq!(judge(&with(&names)[1..]), Schema::Older);
+    }
+
+    #[test]
+    fn a_migration_needs_only_those_before_it() {
+        for step in STEPS {
+            assert!(needs(step.name) < step.version, "{}", step.name);
         }
     }
 }

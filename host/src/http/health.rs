@@ -1,30 +1,53 @@
 //! Whether the process lives (`/livez`) and whether it should get traffic (`/readyz`).
+//!
+//! Not ready is: a shutdown has begun, the database does not answer or has other tables than this release needs, or the
+//! clocks of process and database differ. Decisions depend on the instant, so a process with a wrong clock decides wrongly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::sync::Mutex;
+use tokio::time::Instant as Moment;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{Problem, UNAVAILABLE};
+use crate::clock::{Clock, Instant};
 use crate::db::Db;
 
 /// A database that answers later than this is as good as none.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a finding holds, so that probes cannot load the database.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+/// How often the process looks at itself when nobody asks.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
+/// How far the clocks of process and database may be apart, in milliseconds.
+const MAX_SKEW: u64 = 1_000;
 
 #[derive(Clone, Debug)]
 pub struct Health {
     db: Db,
+    clock: Clock,
     draining: Arc<AtomicBool>,
+    /// The last finding and when it was made. Whoever asks meanwhile waits for the same one.
+    found: Arc<Mutex<Option<(Moment, Finding)>>>,
 }
 
+/// `Err` says why the process is not ready.
+type Finding = Result<(), String>;
+
 impl Health {
-    pub fn new(db: Db) -> Self {
+    pub fn new(db: Db, clock: Clock) -> Self {
         Self {
             db,
-            draining: Arc::new(AtomicBool::new(false)),
+            clock,
+            draining: Arc::default(),
+            found: Arc::default(),
         }
     }
 
@@ -33,19 +56,101 @@ impl Health {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    async fn check(&self) -> Result<(), &'static str> {
-        if self.draining.load(Ordering::SeqCst) {
-            return Err("The server is shutting down.");
+    /// Looks now and then, so that log and metrics tell of trouble that no probe asked for.
+    pub async fn watch(self) {
+        let mut timer = tokio::time::interval(WATCH_EVERY);
+        loop {
+            timer.tick().await;
+            self.check().await.ok();
         }
-        let ping = tokio::time::timeout(PATIENCE, self.db.ping()).await;
-        if !matches!(ping, Ok(Ok(()))) {
-            return Err("The database does not answer.");
-        }
-        if !self.db.is_migrated().await {
-            return Err("The database is not migrated to this release; run `meed migrate`.");
-        }
-        Ok(())
     }
+
+    async fn check(&self) -> Finding {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err("The server is shutting down.".to_owned());
+        }
+        let mut found = self.found.lock().await;
+        let before = match &*found {
+            Some((at, finding)) if at.elapsed() < KEPT_FOR => return finding.clone(),
+            Some((_, finding)) => finding.clone(),
+            None => Ok(()),
+        };
+        let finding = tokio::time::timeout(PATIENCE, self.look())
+            .await
+            .unwrap_or_else(|_| Err(no_answer()));
+        match &finding {
+            Err(reason) if before != finding => tracing::warn!(%reason, "not ready"),
+            Ok(()) if before.is_err() => tracing::info!("ready again"),
+            _ => {}
+        }
+        *found = Some((Moment::now(), finding.clone()));
+        finding
+    }
+
+    async fn look(&self) -> Finding {
+        let (began, asked) = (Moment::now(), self.clock.now());
+        let database = self.db.time().await.map_err(|_| no_answer())?;
+        // A fixed clock is not meant to be right.
+        if let (Some(database), Clock::System) = (database, &self.clock) {
+            let skew = Skew::between(asked, began.elapsed(), database);
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!("meed_clock_skew_seconds").set(skew.ahead as f64 / 1_000.0);
+            if skew.is_certain() {
+                return Err(format!(
+                    "The clock of this server is {} ms {} the database's; bring both to the right time.",
+                    skew.ahead.unsigned_abs(),
+                    if skew.ahead > 0 { "ahead of" } else { "behind" },
+                ));
+            }
+        }
+        self.db.schema().await.check().map_err(|unfit| sentence(&unfit))
+    }
+}
+
+fn no_answer() -> String {
+    "The database does not answer.".to_owned()
+}
+
+fn sentence(error: &impl std::error::Error) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        format!("{}{}.", first.to_uppercase(), letters.as_str())
+    })
+}
+
+/// How far the process's clock is ahead of the database's, in milliseconds, and how much of that the way of the question
+/// may account for.
+#[derive(Debug, PartialEq, Eq)]
+struct Skew {
+    ahead: i64,
+    doubt: u64,
+}
+
+impl Skew {
+    /// The database was asked at `asked`, answered `database`, and the answer was there after `round_trip`: it read its
+    /// clock somewhere in between, half-way at a guess.
+    fn between(asked: Instant, round_trip: Duration, database: Instant) -> Self {
+        let half = round_trip / 2;
+        Self {
+            ahead: asked.plus(half).as_millis() - database.as_millis(),
+            doubt: u64::try_from(half.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn is_certain(&self) -> bool {
+        self.ahead.unsigned_abs() > self.doubt.saturating_add(MAX_SKEW)
+    }
+}
+
+/// While the process drains, tells each client to open its next connection elsewhere.
+pub async fn send_elsewhere(State(health): State<Health>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if health.draining.load(Ordering::SeqCst) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 pub fn router(health: Health) -> OpenApiRouter {
@@ -65,7 +170,7 @@ async fn livez() -> &'static str {
     "ok"
 }
 
-/// The process is ready for traffic: the database answers and is migrated, and no shutdown has begun.
+/// The process is ready for traffic: the database answers, is migrated and has the same time, and no shutdown has begun.
 #[utoipa::path(
     get, path = "/readyz", tag = "service",
     responses((status = 200, body = String, example = json!("ok"))),
@@ -75,5 +180,38 @@ async fn readyz(State(health): State<Health>) -> Result<&'static str, Problem> {
     match health.check().await {
         Ok(()) => Ok("ok"),
         Err(reason) => Err(Problem::new(UNAVAILABLE, reason).retry_after(2)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn skew(asked: &str, round_trip: u64, database: &str) -> Skew {
+        let instant = |time: &str| format!("2026-03-01T12:00:{time}Z").parse().unwrap();
+        Skew::between(instant(asked), Duration::from_millis(round_trip), instant(database))
+    }
+
+    #[test]
+    fn the_database_is_taken_to_have_read_its_clock_half_way() {
+        assert_eq!(skew("10.000", 40, "10.020"), Skew { ahead: 0, doubt: 20 });
+        assert_eq!(skew("10.000", 0, "10.250"), Skew { ahead: -250, doubt: 0 });
+        assert_eq!(
+            skew("12.000", 100, "10.000"),
+            Skew {
+                ahead: 2_050,
+                doubt: 50
+            }
+        );
+    }
+
+    #[test]
+    fn more_than_a_second_counts_and_a_slow_answer_proves_nothing() {
+        assert!(!skew("10.000", 0, "11.000").is_certain());
+        assert!(skew("10.000", 0, "11.001").is_certain());
+        assert!(skew("11.001", 0, "10.000").is_certain());
+        // It may have read its clock right at the beginning.
+        assert!(!skew("10.000", 1_900, "09.000").is_certain());
+        assert!(skew("10.000", 1_900, "08.000").is_certain());
     }
 }

@@ -44,6 +44,7 @@ pub const METHOD_NOT_ALLOWED: Code = Code::new("method-not-allowed", 405, "The r
 pub const REVISION_REQUIRED: Code = Code::new("revision-required", 428, "The If-Match header is required");
 pub const TIMED_OUT: Code = Code::new("timed-out", 504, "The request took too long");
 pub const UNAVAILABLE: Code = Code::new("unavailable", 503, "The server cannot answer right now");
+pub const OVERLOADED: Code = Code::new("overloaded", 503, "The server has too much to do");
 pub const INTERNAL: Code = Code::new("internal", 500, "An unexpected failure");
 
 pub const CODES: &[Code] = &[
@@ -57,6 +58,7 @@ pub const CODES: &[Code] = &[
     REVISION_REQUIRED,
     TIMED_OUT,
     UNAVAILABLE,
+    OVERLOADED,
     INTERNAL,
 ];
 

@@ -1,5 +1,6 @@
 //! The executable, as people start it: the demo and its printed walk, the way to production, replay far from a server.
 
+mod life;
 mod plugin;
 
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -20,6 +21,7 @@ fn meed(directory: &Path) -> Command {
     }
     command
         .env("MEED__HTTP__ADMIN_LISTEN", "")
+        .env("MEED__HTTP__DRAIN_SECONDS", "0")
         .current_dir(directory)
         .arg("--data-dir")
         .arg(directory.join("data"));

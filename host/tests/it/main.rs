@@ -23,6 +23,7 @@ mod facts;
 mod house;
 mod languages;
 mod openapi;
+mod overload;
 mod plugin_keys;
 mod plugins;
 mod receipts;

@@ -13,8 +13,17 @@ pub async fn sqlite(directory: &TempDir) -> Db {
     db
 }
 
-/// `MEED_TEST_POSTGRES` is the URL of a server on which this user may create databases, without a database name.
 pub async fn postgres() -> Db {
+    let db = Db::connect(&postgres_url().await, CONNECTIONS)
+        .await
+        .expect("open PostgreSQL");
+    db.migrate().await.expect("migrate PostgreSQL");
+    db
+}
+
+/// A database without tables. `MEED_TEST_POSTGRES` is the URL of a server on which this user may create databases,
+/// without a database name.
+pub async fn postgres_url() -> String {
     let server = std::env::var("MEED_TEST_POSTGRES")
         .expect("MEED_TEST_POSTGRES is not set: run the tests with `cargo xtask test`, which starts PostgreSQL");
     let name = format!("it_{}", uuid::Uuid::now_v7().simple());
@@ -26,9 +35,5 @@ pub async fn postgres() -> Db {
         .await
         .expect("create database");
     admin.close().await;
-    let db = Db::connect(&format!("{server}/{name}"), CONNECTIONS)
-        .await
-        .expect("open PostgreSQL");
-    db.migrate().await.expect("migrate PostgreSQL");
-    db
+    format!("{server}/{name}")
 }
