@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod db;
 mod demo;
 pub mod keys;
 mod openapi;
@@ -68,6 +69,9 @@ enum Command {
     },
     /// Bring the database to this release
     Migrate,
+    /// Move to another database
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Manage accounts
     #[command(subcommand)]
     User(UserCommand),
@@ -150,6 +154,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             let config = load(None)?;
             println!("{}", runtime.block_on(migrate(&config))?);
         }
+        Command::Db(command) => runtime.block_on(db::run(command, &load(None)?))?,
         Command::User(UserCommand::Create { email, role }) => {
             runtime.block_on(create_user(&load(None)?, email, *role))?;
         }

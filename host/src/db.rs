@@ -8,6 +8,7 @@
 //! from the clock, never `now()`; amounts are `BIGINT`; `ON CONFLICT`, `RETURNING`, explicit columns, keyset pages.
 
 mod connect;
+pub mod copy;
 mod marks;
 mod migrate;
 mod sets;

@@ -1,5 +1,6 @@
 //! The executable, as people start it: the demo and its printed walk, the way to production, replay far from a server.
 
+mod db;
 mod life;
 mod plugin;
 

@@ -73,6 +73,29 @@ impl TestApp {
         Self::start(db, self.clock.clone(), self.directory.clone(), &[], change)
     }
 
+    /// The same keys and people on another database.
+    pub fn on(&self, db: Db) -> Self {
+        let app = Self::start(db, self.clock.clone(), self.directory.clone(), &[], |_| ());
+        Self {
+            users: AtomicU32::new(self.users.load(Ordering::Relaxed)),
+            operator: self.operator.clone(),
+            auditor: self.auditor.clone(),
+            ..app
+        }
+    }
+
+    /// Where its database is.
+    pub fn database_url(&self) -> String {
+        match &self.app.db {
+            Db::Sqlite { .. } => database::sqlite_url(&self.directory),
+            Db::Postgres { pool, .. } => {
+                let options = pool.connect_options();
+                let name = options.get_database().expect("a database");
+                format!("{}/{name}", database::postgres_server())
+            }
+        }
+    }
+
     fn start(
         db: Db,
         clock: Clock,

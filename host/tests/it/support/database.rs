@@ -7,10 +7,15 @@ use tempfile::TempDir;
 const CONNECTIONS: u32 = 8;
 
 pub async fn sqlite(directory: &TempDir) -> Db {
-    let url = format!("sqlite:{}", directory.path().join("meed.db").display());
-    let db = Db::connect(&url, CONNECTIONS).await.expect("open SQLite");
+    let db = Db::connect(&sqlite_url(directory), CONNECTIONS)
+        .await
+        .expect("open SQLite");
     db.migrate().await.expect("migrate SQLite");
     db
+}
+
+pub fn sqlite_url(directory: &TempDir) -> String {
+    format!("sqlite:{}", directory.path().join("meed.db").display())
 }
 
 pub async fn postgres() -> Db {
@@ -21,11 +26,15 @@ pub async fn postgres() -> Db {
     db
 }
 
-/// A database without tables. `MEED_TEST_POSTGRES` is the URL of a server on which this user may create databases,
-/// without a database name.
+/// `MEED_TEST_POSTGRES` is the URL of a server on which this user may create databases, without a database name.
+pub fn postgres_server() -> String {
+    std::env::var("MEED_TEST_POSTGRES")
+        .expect("MEED_TEST_POSTGRES is not set: run the tests with `cargo xtask test`, which starts PostgreSQL")
+}
+
+/// A database without tables.
 pub async fn postgres_url() -> String {
-    let server = std::env::var("MEED_TEST_POSTGRES")
-        .expect("MEED_TEST_POSTGRES is not set: run the tests with `cargo xtask test`, which starts PostgreSQL");
+    let server = postgres_server();
     let name = format!("it_{}", uuid::Uuid::now_v7().simple());
     let admin = sqlx::PgPool::connect(&format!("{server}/postgres"))
         .await
