@@ -63,6 +63,8 @@ impl Side {
 
     /// `None`: somebody else is on it.
     async fn try_open(name: &'static str, url: &str) -> Result<Option<Self>> {
+        const USERS: &str = "SELECT COUNT(*) FROM pg_stat_activity \
+            WHERE datname = current_database() AND application_name = 'meed'";
         let opening = || format!("open the {name}");
         let connection = if url.starts_with("sqlite:") {
             let options = SqliteConnectOptions::from_str(url)
@@ -91,8 +93,6 @@ impl Side {
             connection,
             is_target: name == "target",
         };
-        const USERS: &str = "SELECT COUNT(*) FROM pg_stat_activity \
-            WHERE datname = current_database() AND application_name = 'meed'";
         let others = match side.engine() {
             // The first look at the file takes the lock.
             Engine::Sqlite => side.fetch::<(i64,)>("SELECT 0 FROM sqlite_master LIMIT 1").await,
@@ -235,17 +235,17 @@ impl Side {
     /// Every row, all columns in order, by the key in the order that both engines share.
     pub(super) fn rows(&mut self, table: &Table) -> Rows<'_> {
         let columns: Vec<usize> = (0..table.columns.len()).collect();
-        self.stream(table, &columns, String::new())
+        self.stream(table, &columns, "")
     }
 
     /// The key and one column of every row in which that is not empty.
     pub(super) fn references(&mut self, table: &Table, column: usize) -> Rows<'_> {
         let columns: Vec<usize> = table.key.iter().copied().chain([column]).collect();
         let condition = format!(" WHERE \"{}\" IS NOT NULL", table.columns[column].name);
-        self.stream(table, &columns, condition)
+        self.stream(table, &columns, &condition)
     }
 
-    fn stream(&mut self, table: &Table, columns: &[usize], condition: String) -> Rows<'_> {
+    fn stream(&mut self, table: &Table, columns: &[usize], condition: &str) -> Rows<'_> {
         let kinds: Vec<Kind> = columns.iter().map(|&index| self.kind(table, index)).collect();
         let postgres = self.engine() == Engine::Postgres;
         let chosen = columns.iter().zip(&kinds).map(|(&index, kind)| {

@@ -97,6 +97,7 @@ struct Past {
 
 /// Puts something into every table, as people would.
 async fn live(app: &TestApp) -> Past {
+    const INVITE: &str = "UPDATE users SET invited_by = $1 WHERE email_key = $2";
     let operator = app.operator().await;
     let user = app.user(Role::User).await;
     let event = app
@@ -123,8 +124,8 @@ async fn live(app: &TestApp) -> Past {
     let invited = json!({"email": "invited@example.com", "password": PASSWORD, "inviteCode": user.invite_code});
     app.post("/auth/register").json(&invited).send().await.expect(201);
     // Who invites may come later in the order of ids than who was invited.
+    app.at("2026-03-01T12:00:01Z");
     let late = app.insert_user(app.clock.now(), None).await;
-    const INVITE: &str = "UPDATE users SET invited_by = $1 WHERE email_key = $2";
     let mut tx = app.begin().await;
     let invite = tx.query(INVITE).bind(late).bind(user.email.clone());
     assert_eq!(invite.execute(&mut tx).await.expect("an invitation"), 1);
