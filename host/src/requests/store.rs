@@ -1,11 +1,12 @@
-//! `reward_requests`, `grants`, `idempotency_keys` and `outbox`.
+//! `reward_requests`, `grants`, `idempotency_keys` and `outbox`; `reversals` in `reversal`.
 
+pub(super) mod reversal;
 pub(super) mod set;
 
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::model::{GrantedReward, Reason, Status};
+use super::model::{Grant, GrantedReward, Reason, Status};
 use crate::clock::Instant;
 use crate::contract::Progress;
 use crate::db::{Db, Json, Result, Run, Tx, row};
@@ -49,6 +50,17 @@ row! {
         pub reward_id: Uuid,
         pub quantity: i64,
         pub reward: Json<GrantedReward>,
+    }
+}
+
+impl From<GrantRow> for Grant {
+    fn from(row: GrantRow) -> Self {
+        Self {
+            id: row.id,
+            reward_id: row.reward_id,
+            quantity: u32::try_from(row.quantity).unwrap_or(u32::MAX),
+            reward: row.reward.0,
+        }
     }
 }
 
@@ -267,7 +279,7 @@ pub(super) async fn grants(db: &Db, request_ids: &[Uuid]) -> Result<Vec<GrantRow
         .collect::<Vec<_>>()
         .join(", ");
     let sql = format!(
-        "SELECT id, request_id, reward_id, quantity, reward FROM grants WHERE request_id IN ({places}) ORDER BY request_id, id"
+        "SELECT id, request_id, reward_id, quantity, reward FROM grants WHERE request_id IN ({places}) ORDER BY request_id, reward_id"
     );
     request_ids
         .iter()

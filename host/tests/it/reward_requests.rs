@@ -7,6 +7,7 @@ mod gates;
 mod idempotency;
 mod lists;
 mod recurrence;
+mod reversal;
 mod sets;
 
 use std::collections::BTreeSet;
