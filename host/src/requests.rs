@@ -1,9 +1,10 @@
 //! Claims: from the user's ask to the grant, and the receipt of how it was decided.
 //!
 //! Nobody but `app` and `cli` knows this feature. `claim` is the way of a claim, `decide` what the host and the
-//! condition say about it, `settle` what it writes, `queue` and `commit` how that is written together with others,
+//! condition say about it, `budget` what is left for it, `settle` what it writes, `queue` and `commit` how that is written together with others,
 //! `receipt` the proof, `replay` its re-run without a server, `reversal` how a grant is taken back.
 
+mod budget;
 mod claim;
 mod commit;
 mod decide;

@@ -72,7 +72,7 @@ pub enum Source {
 pub struct Reason {
     pub source: Source,
     /// Stable and kebab-case. Of the host: `event-inactive`, `event-not-started`, `event-ended`, `sold-out`,
-    /// `already-granted`, `plugin-disabled`, `plugin-quarantined`, `condition-failed`; of a condition: whatever it documents
+    /// `budget-spent`, `already-granted`, `plugin-disabled`, `plugin-quarantined`, `condition-failed`; of a condition: whatever it documents
     #[schema(example = "streak-too-short")]
     pub code: String,
     #[schema(example = "Log in on 2 more days in a row.")]

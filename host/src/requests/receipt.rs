@@ -69,6 +69,10 @@ pub struct EvaluationRecord {
     pub facts: Vec<Fact>,
     pub outcome: Outcome,
     pub fuel: u64,
+    /// What the event's budget had left of its amount, or what the awards can be worth at most if that is less; absent
+    /// when the event has no such budget
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_amount: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

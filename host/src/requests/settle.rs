@@ -209,6 +209,7 @@ impl RequestService {
                 Err(failure) => Outcome::Failure(FailureRecord::from(failure)),
             },
             fuel: evaluation.fuel,
+            budget_amount: evaluation.budget_amount,
         }
     }
 }

@@ -222,6 +222,11 @@ impl RewardService {
         Ok(())
     }
 
+    /// Whether any of the rewards that an event offers has a value. Part of the caller's transaction.
+    pub async fn is_any_of_value(&self, tx: &mut Tx, event_id: Uuid) -> Result<bool, DbError> {
+        store::is_any_of_value(tx, event_id).await
+    }
+
     /// Takes one grant out of the stock, if the reward has one; `false` when it is sold out. Part of the caller's
     /// transaction. For SQLite: sets of claims on PostgreSQL take theirs in their own statement.
     pub async fn take(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<bool, DbError> {

@@ -196,6 +196,13 @@ pub(super) async fn add_to_offer(tx: &mut Tx, event_id: Uuid, reward_id: Uuid, p
     Ok(true)
 }
 
+pub(super) async fn is_any_of_value(tx: &mut Tx, event_id: Uuid) -> Result<bool> {
+    const SQL: &str = "SELECT r.id FROM event_rewards e JOIN rewards r ON r.id = e.reward_id \
+        WHERE e.event_id = $1 AND r.value > 0 LIMIT 1";
+    let found: Option<(Uuid,)> = tx.query(SQL).bind(event_id).fetch_optional(tx).await?;
+    Ok(found.is_some())
+}
+
 row! {
     #[derive(Clone, Debug)]
     pub(super) struct OfferRow {
