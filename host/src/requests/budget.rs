@@ -1,6 +1,6 @@
-//! What an event's budget has left for a claim. Changes nothing.
+//! What an event's budget has left for a claim, and what a granted claim takes from it. Changes nothing.
 
-use super::model::Reason;
+use super::model::{Grant, Reason};
 use crate::clock::Instant;
 use crate::contract::{Award, RewardInfo};
 use crate::events::Offer;
@@ -59,4 +59,44 @@ pub(super) fn shortfall(awards: &[Award], rewards: &[RewardInfo], left: Option<i
 
 fn worth(value: Option<i64>, quantity: u32) -> i64 {
     value.unwrap_or(0).saturating_mul(i64::from(quantity))
+}
+
+/// What a granted claim takes: one grant, and the amount if the budget bounds it.
+#[derive(Clone, Debug)]
+pub(super) struct Spending {
+    /// The budget's period that holds the instant of the claim.
+    pub period: String,
+    pub amount: i64,
+    max_grants: Option<i64>,
+    max_amount: Option<i64>,
+}
+
+impl Spending {
+    /// `None` when the event has no budget.
+    pub(super) fn of(offer: &Offer, grants: &[Grant], received_at: Instant) -> Option<Self> {
+        let budget = offer.event.budget?;
+        let worth = grants
+            .iter()
+            .map(|grant| worth(grant.reward.value, grant.quantity))
+            .fold(0, i64::saturating_add);
+        Some(Self {
+            period: budget.period.key(received_at, &offer.zone),
+            amount: budget.amount.map_or(0, |_| worth),
+            max_grants: budget.grants,
+            max_amount: budget.amount,
+        })
+    }
+
+    /// Adds itself to what was used, if that fits.
+    pub(super) fn add_to(&self, (grants, amount): &mut (i64, i64)) -> bool {
+        let fits = self.max_grants.is_none_or(|most| *grants < most)
+            && self
+                .max_amount
+                .is_none_or(|most| amount.saturating_add(self.amount) <= most);
+        if fits {
+            *grants += 1;
+            *amount += self.amount;
+        }
+        fits
+    }
 }

@@ -1,5 +1,5 @@
-//! Taking a grant back. What it used is free again, exactly once: the user's place in the period and the stock. It is a
-//! row of its own, with a receipt.
+//! Taking a grant back. What it used is free again, exactly once: the user's place in the period, the event's budget and
+//! the stock. It is a row of its own, with a receipt.
 //!
 //! Must not know: who may do so.
 
@@ -137,6 +137,9 @@ impl RequestService {
             created_at: reversed_at,
         };
         store::insert_outbox(&mut tx, told).await?;
+        if let (Some(period), Some(amount)) = (&taken.budget_period, taken.budget_amount) {
+            self.events.give_back(&mut tx, taken.event_id, period, amount).await?;
+        }
         for grant in &grants {
             if let Some(since) = grant.stock_since {
                 self.rewards

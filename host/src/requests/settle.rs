@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::budget::Spending;
 use super::claim::Claimed;
 use super::commit::{Ended, Settlement};
 use super::decide::{Evaluation, Place, Verdict};
@@ -90,6 +91,9 @@ impl RequestService {
             }),
             created_at: decided_at,
         });
+        let spending = (row.status == Status::Granted)
+            .then(|| Spending::of(offer, &grants, claim.received_at))
+            .flatten();
         let grant_rows = grants
             .iter()
             .map(|grant| GrantRow {
@@ -105,6 +109,7 @@ impl RequestService {
             request: row,
             receipt,
             grants: grant_rows,
+            spending,
             told,
             answer: self.answer_to_keep(claim, &request)?,
         };

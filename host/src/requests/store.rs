@@ -6,6 +6,7 @@ pub(super) mod set;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::budget::Spending;
 use super::model::{Grant, GrantedReward, Reason, Status};
 use crate::clock::Instant;
 use crate::contract::Progress;
@@ -85,11 +86,16 @@ macro_rules! select_requests {
 }
 
 /// `false` when the user's place in the period was granted already, or this very request was written before.
-pub(super) async fn insert(tx: &mut Tx, row: &RequestRow, receipt: &ReceiptRow) -> Result<bool> {
+pub(super) async fn insert(
+    tx: &mut Tx,
+    row: &RequestRow,
+    receipt: &ReceiptRow,
+    spending: Option<&Spending>,
+) -> Result<bool> {
     const SQL: &str = "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, \
         period, sequence, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, \
-        receipt_signature) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+        receipt_signature, budget_period, budget_amount) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
         ON CONFLICT DO NOTHING";
     let (row, receipt) = (row.clone(), receipt.clone());
     let inserted = tx
@@ -111,6 +117,8 @@ pub(super) async fn insert(tx: &mut Tx, row: &RequestRow, receipt: &ReceiptRow) 
         .bind(receipt.receipt)
         .bind(receipt.receipt_key_id)
         .bind(receipt.receipt_signature)
+        .bind(spending.map(|spending| spending.period.clone()))
+        .bind(spending.map(|spending| spending.amount))
         .execute(tx)
         .await?;
     Ok(inserted == 1)

@@ -1,5 +1,6 @@
 //! `/reward-requests`: claims from the ask to the grant
 
+mod budgets;
 mod concurrency;
 mod conditions;
 mod failures;

@@ -13,13 +13,15 @@ row! {
         pub event_id: Uuid,
         pub user_id: Uuid,
         pub receipt: String,
+        pub budget_period: Option<String>,
+        pub budget_amount: Option<i64>,
     }
 }
 
 /// `None`: nothing is granted under this id, or not any more. Others wait here until the transaction ends.
 pub(in crate::requests) async fn take(tx: &mut Tx, request_id: Uuid) -> Result<Option<TakenRow>> {
     const SQL: &str = "UPDATE reward_requests SET status = 'REVERSED' WHERE id = $1 AND status = 'GRANTED' \
-        RETURNING event_id, user_id, receipt";
+        RETURNING event_id, user_id, receipt, budget_period, budget_amount";
     tx.query(SQL).bind(request_id).fetch_optional(tx).await
 }
 
