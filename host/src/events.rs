@@ -2,6 +2,7 @@
 //!
 //! Must not know: requests (they know events). Knows rewards and plugins.
 
+mod budget;
 mod check;
 mod model;
 mod routes;
@@ -9,6 +10,7 @@ mod seed;
 mod service;
 mod store;
 
+pub use budget::Budget;
 pub use model::{Event, NewEvent, Recurrence};
 pub use routes::{CODES, NO_SUCH_EVENT, router};
 pub use seed::{Purpose, Secret};

@@ -13,7 +13,7 @@ mod store;
 pub use calendar::{UnknownZone, Zone};
 pub use period::Period;
 pub use plan::{InvalidPlan, MAX_QUERIES, Plan, is_kind};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, Spent};
 
 use uuid::Uuid;
 
@@ -30,6 +30,8 @@ pub struct Asker<'a> {
     pub event_starts: Instant,
     pub zone: &'a Zone,
     pub period: Period,
+    /// The period of the event's budget, if it has one.
+    pub budget: Option<Period>,
     pub now: Instant,
 }
 

@@ -1,9 +1,10 @@
 //! Claims: from the user's ask to the grant, and the receipt of how it was decided.
 //!
 //! Nobody but `app` and `cli` knows this feature. `claim` is the way of a claim, `decide` what the host and the
-//! condition say about it, `settle` what it writes, `queue` and `commit` how that is written together with others,
-//! `receipt` the proof, `replay` its re-run without a server.
+//! condition say about it, `budget` what is left for it, `settle` what it writes, `queue` and `commit` how that is written together with others,
+//! `receipt` the proof, `replay` its re-run without a server, `reversal` how a grant is taken back.
 
+mod budget;
 mod claim;
 mod commit;
 mod decide;
@@ -11,6 +12,7 @@ mod model;
 mod queue;
 mod receipt;
 mod replay;
+mod reversal;
 mod routes;
 mod service;
 mod settle;
@@ -19,7 +21,7 @@ mod turned_away;
 mod usage;
 
 pub use model::{RewardRequest, Status};
-pub use receipt::{EvaluationRecord, Outcome, Receipt, SignedReceipt};
+pub use receipt::{EvaluationRecord, Outcome, Receipt, ReversalReceipt, SignedReceipt, SignedReversal, TakenBack};
 pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use routes::{CODES, router};
 pub use service::{IdempotencyKey, RequestError, RequestService};

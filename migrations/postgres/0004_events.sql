@@ -18,7 +18,7 @@ CREATE TABLE rewards (
 CREATE TABLE reward_stock (
     reward_id       UUID NOT NULL PRIMARY KEY REFERENCES rewards (id),
     total           BIGINT NOT NULL CHECK (total >= 0),
-    remaining       BIGINT NOT NULL CHECK (remaining >= 0 AND remaining <= total),
+    remaining       BIGINT NOT NULL CONSTRAINT reward_stock_remaining CHECK (remaining >= 0 AND remaining <= total),
     -- the reward's revision since which it is counted: a limit that was taken away and came back counts anew
     since           BIGINT NOT NULL
 ) WITH (fillfactor = 50);
@@ -48,13 +48,18 @@ CREATE TABLE events (
     recurrence_count BIGINT NOT NULL CHECK (recurrence_count > 0),
     -- the most of one reward that one claim may be awarded
     max_quantity    BIGINT NOT NULL CHECK (max_quantity > 0),
+    -- what may be granted to all users together in one period: granted claims, and the sum of their rewards' values
+    budget_period   TEXT CHECK (budget_period IN ('ONCE', 'DAILY', 'WEEKLY', 'MONTHLY')),
+    budget_grants   BIGINT CHECK (budget_grants > 0),
+    budget_amount   BIGINT CHECK (budget_amount > 0),
     -- 32 bytes; its SHA-256 is published when the event is created, itself when the event is over
     seed_secret     BYTEA NOT NULL,
     revision        BIGINT NOT NULL,
     created_by      UUID NOT NULL REFERENCES users (id),
     created_at      BIGINT NOT NULL,
     updated_at      BIGINT NOT NULL,
-    deleted_at      BIGINT
+    deleted_at      BIGINT,
+    CHECK ((budget_period IS NULL) = (budget_grants IS NULL AND budget_amount IS NULL))
 );
 CREATE INDEX events_period ON events (end_at, start_at);
 CREATE INDEX events_plugin ON events (plugin_digest);

@@ -18,7 +18,7 @@ CREATE TABLE rewards (
 CREATE TABLE reward_stock (
     reward_id       BLOB NOT NULL PRIMARY KEY REFERENCES rewards (id),
     total           INTEGER NOT NULL CHECK (total >= 0),
-    remaining       INTEGER NOT NULL CHECK (remaining >= 0 AND remaining <= total),
+    remaining       INTEGER NOT NULL CONSTRAINT reward_stock_remaining CHECK (remaining >= 0 AND remaining <= total),
     -- the reward's revision since which it is counted: a limit that was taken away and came back counts anew
     since           INTEGER NOT NULL
 ) STRICT;
@@ -48,13 +48,18 @@ CREATE TABLE events (
     recurrence_count INTEGER NOT NULL CHECK (recurrence_count > 0),
     -- the most of one reward that one claim may be awarded
     max_quantity    INTEGER NOT NULL CHECK (max_quantity > 0),
+    -- what may be granted to all users together in one period: granted claims, and the sum of their rewards' values
+    budget_period   TEXT CHECK (budget_period IN ('ONCE', 'DAILY', 'WEEKLY', 'MONTHLY')),
+    budget_grants   INTEGER CHECK (budget_grants > 0),
+    budget_amount   INTEGER CHECK (budget_amount > 0),
     -- 32 bytes; its SHA-256 is published when the event is created, itself when the event is over
     seed_secret     BLOB NOT NULL,
     revision        INTEGER NOT NULL,
     created_by      BLOB NOT NULL REFERENCES users (id),
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,
-    deleted_at      INTEGER
+    deleted_at      INTEGER,
+    CHECK ((budget_period IS NULL) = (budget_grants IS NULL AND budget_amount IS NULL))
 ) STRICT;
 CREATE INDEX events_period ON events (end_at, start_at);
 CREATE INDEX events_plugin ON events (plugin_digest);

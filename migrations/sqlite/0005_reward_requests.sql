@@ -9,6 +9,10 @@ CREATE TABLE reward_requests (
     -- the recurrence period in the event's zone ("once", "2026-03-01", "2026-W09", "2026-03") and the place in it
     period          TEXT NOT NULL,
     sequence        INTEGER NOT NULL CHECK (sequence > 0),
+    -- the period of the event's budget that a grant was taken from, and how much of its amount, so that a reversal gives
+    -- back the same; NULL: the event had no budget
+    budget_period   TEXT,
+    budget_amount   INTEGER,
     reasons         TEXT NOT NULL,
     progress        TEXT NOT NULL,
     retry_at        INTEGER,
@@ -18,7 +22,8 @@ CREATE TABLE reward_requests (
     -- canonical JSON (RFC 8785), byte for byte what was signed
     receipt         TEXT NOT NULL,
     receipt_key_id  TEXT NOT NULL,
-    receipt_signature BLOB NOT NULL
+    receipt_signature BLOB NOT NULL,
+    CHECK ((budget_period IS NULL) = (budget_amount IS NULL))
 ) STRICT;
 -- The proof of "never twice": one grant per user, event, period and place in the period.
 CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (event_id, user_id, period, sequence) WHERE status = 'GRANTED';

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::events::Secret;
 use crate::keys::PublicKey;
-use crate::requests::{Replay, SignedReceipt, check_seed, replay};
+use crate::requests::{Replay, ReversalReceipt, SignedReceipt, SignedReversal, check_seed, replay};
 use crate::sandbox::{Sandbox, Settings};
 
 /// A whole receipt is far smaller; this only bounds what is read.
@@ -16,7 +16,7 @@ const LARGEST_RECEIPT: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The answer of GET /reward-requests/{id}/receipt
+    /// The answer of GET /reward-requests/{id}/receipt, or of GET /reward-requests/{id}/reversal/receipt
     #[arg(value_name = "RECEIPT")]
     receipt: PathBuf,
     /// The module whose digest the receipt names
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     seed_secret: Option<String>,
 }
 
-/// Exit code 0: MATCH, or nothing to run. 1: it differs, or cannot be verified. 3: not replayable here (2 is a wrong
+/// Exit code 0: MATCH, nothing to run, or a true reversal. 1: it differs, or cannot be verified. 3: not replayable here (2 is a wrong
 /// command line).
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("read {}", path.display()));
@@ -42,9 +42,8 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         "{} is too large for a receipt",
         arguments.receipt.display()
     );
-    let signed: SignedReceipt = serde_json::from_slice(&read(&arguments.receipt)?)
-        .with_context(|| format!("{} is not a signed receipt", arguments.receipt.display()))?;
-    let module = arguments.plugin.as_ref().map(read).transpose()?;
+    let text = read(&arguments.receipt)?;
+    let is_not = || format!("{} is not a signed receipt", arguments.receipt.display());
     let keys = match &arguments.keys {
         Some(path) => {
             let text = String::from_utf8(read(path)?).with_context(|| format!("read {}", path.display()))?;
@@ -52,6 +51,13 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
+    let kind: serde_json::Value = serde_json::from_slice(&text).with_context(is_not)?;
+    if kind.pointer("/receipt/format").and_then(serde_json::Value::as_str) == Some(ReversalReceipt::FORMAT) {
+        let signed: SignedReversal = serde_json::from_slice(&text).with_context(is_not)?;
+        return verify_reversal(&signed, keys.as_deref());
+    }
+    let signed: SignedReceipt = serde_json::from_slice(&text).with_context(is_not)?;
+    let module = arguments.plugin.as_ref().map(read).transpose()?;
     let sandbox = Sandbox::new(&settings(&signed), std::env::current_exe()?, None)?;
     let outcome = replay(&sandbox, &signed, module, keys.as_deref()).await?;
 
@@ -65,10 +71,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     println!("receipt    {} {}", signed.digest, receipt.status);
     println!("request    {} received {}", receipt.request_id, receipt.received_at);
-    println!("signature  good, key {}", signed.signature.key_id);
-    if keys.is_none() {
-        println!("           (the receipt's own key; pass --keys to know that it is the server's)");
-    }
+    print_signature(&signed.signature.key_id, keys.is_some());
     if let Some(record) = &receipt.evaluation {
         let plugin = &record.plugin;
         println!("plugin     {} {} {}", plugin.name, plugin.version, plugin.digest);
@@ -116,6 +119,34 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             ExitCode::from(3)
         }
     })
+}
+
+fn print_signature(key_id: &str, is_trusted: bool) {
+    println!("signature  good, key {key_id}");
+    if !is_trusted {
+        println!("           (the receipt's own key; pass --keys to know that it is the server's)");
+    }
+}
+
+/// An operator decided this, so there is nothing to run again: the signature is all that can be checked.
+fn verify_reversal(signed: &SignedReversal, keys: Option<&[PublicKey]>) -> anyhow::Result<ExitCode> {
+    signed.verify(keys)?;
+    let receipt = &signed.receipt;
+    println!("receipt    {} REVERSED", signed.digest);
+    println!(
+        "request    {} of receipt {}",
+        receipt.request_id, receipt.request_digest
+    );
+    print_signature(&signed.signature.key_id, keys.is_some());
+    println!("reason     {:?}", receipt.reason);
+    println!(
+        "REVERSAL   taken back at {} by {}; nothing to run",
+        receipt.reversed_at, receipt.reversed_by
+    );
+    for grant in &receipt.grants {
+        println!("  {} of the reward {}", grant.quantity, grant.reward_id);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Bytes of a module that an operator may have let in by raising the limits on uploads.

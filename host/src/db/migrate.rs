@@ -34,6 +34,7 @@ const STEPS: &[Step] = steps![
     4 "0004_events",
     5 "0005_reward_requests",
     6 "0006_plugin_lifecycle",
+    7 "0007_reversals_and_budgets",
 ];
 
 /// What of a migration's name says how old a process may be.

@@ -1,4 +1,4 @@
-//! Whether a new event makes sense beyond its shape: dates, zone, plugin and params.
+//! Whether a new event makes sense beyond its shape: dates, zone, budget, plugin and params.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::plugins::{Bound, PluginError};
 const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
 
 impl EventService {
-    /// Everything about a new event that is not in its shape: dates, zone, plugin and params. `current` is the
+    /// Everything about a new event that is not in its shape: dates, zone, budget, plugin and params. `current` is the
     /// condition of the event that it replaces: its version may stay even when no new event could have it.
     pub(super) async fn check(
         &self,
@@ -37,6 +37,9 @@ impl EventService {
         })?;
         // The canonical spelling, whatever the operator's.
         zone.name().clone_into(&mut new.time_zone);
+        if let Some(budget) = new.budget {
+            budget.check()?;
+        }
         let NewCondition {
             plugin,
             version,

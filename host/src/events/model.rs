@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::budget::Budget;
 use super::seed::Secret;
 use crate::clock::Instant;
 use crate::facts::{Period, Plan};
@@ -66,6 +67,10 @@ pub struct NewEvent {
     #[garde(dive)]
     #[serde(default)]
     pub recurrence: Recurrence,
+    /// Leave it out for no budget
+    #[garde(dive)]
+    #[serde(default)]
+    pub budget: Option<Budget>,
     /// The most of one reward that a condition may choose for one claim
     #[garde(range(min = 1, max = 1000))]
     #[serde(default = "one")]
@@ -127,6 +132,7 @@ pub struct Event {
     pub time_zone: String,
     pub condition: Condition,
     pub recurrence: Recurrence,
+    pub budget: Option<Budget>,
     pub max_quantity: u32,
     /// SHA-256 of the secret behind every draw of the event, published before the first one
     #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]

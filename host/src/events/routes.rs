@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::budget::EventBudget;
 use super::model::{ActiveEvent, Event, NewEvent};
 use super::service::{EventError, EventRevision, EventSeed, EventService};
 use super::store::Filter;
@@ -31,6 +32,7 @@ pub fn router(service: EventService) -> OpenApiRouter {
         .routes(routes!(get, replace, delete))
         .routes(routes!(revisions))
         .routes(routes!(seed))
+        .routes(routes!(budget))
         .with_state(service)
 }
 
@@ -217,6 +219,21 @@ async fn seed(
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<EventSeed>, Problem> {
     Ok(axum::Json(service.seed(id).await?))
+}
+
+/// Get an event's budget and what was used of it, period by period.
+#[utoipa::path(
+    get, path = "/events/{id}/budget", tag = "events", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = EventBudget)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-event"]))),
+)]
+async fn budget(
+    State(service): State<EventService>,
+    _: Operator,
+    Path(id): Path<Uuid>,
+) -> Result<axum::Json<EventBudget>, Problem> {
+    Ok(axum::Json(service.budget(id).await?))
 }
 
 impl From<EventError> for Problem {

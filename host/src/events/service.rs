@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::budget::Budget;
 use super::model::{ActiveEvent, Condition, Event, NewEvent, Recurrence};
 use super::seed::Secret;
 use super::store::{self, EventRow, Filter, RevisionRow};
@@ -85,10 +86,10 @@ pub struct Offer {
 
 #[derive(Clone)]
 pub struct EventService {
-    db: Db,
-    clock: Clock,
+    pub(super) db: Db,
+    pub(super) clock: Clock,
     pub(super) plugins: PluginService,
-    rewards: RewardService,
+    pub(super) rewards: RewardService,
     cache: Cache<Uuid, Arc<Offer>>,
 }
 
@@ -119,10 +120,7 @@ impl EventService {
         let row = row_of(new, bound, created, 1, now);
         let mut tx = self.db.begin().await?;
         store::insert(&mut tx, &row).await?;
-        self.rewards
-            .set_offer(&mut tx, row.id, &row.reward_ids.0)
-            .await
-            .map_err(unknown_reward)?;
+        self.set_offer(&mut tx, &row).await?;
         let event = self.shown(row)?;
         self.record_revision(&mut tx, &event, by).await?;
         tx.commit().await?;
@@ -200,10 +198,7 @@ impl EventService {
         };
         let row = row_of(new, bound, created, current.revision + 1, now);
         store::update(&mut tx, &row).await?;
-        self.rewards
-            .set_offer(&mut tx, id, &row.reward_ids.0)
-            .await
-            .map_err(unknown_reward)?;
+        self.set_offer(&mut tx, &row).await?;
         let event = self.shown(row)?;
         self.record_revision(&mut tx, &event, by).await?;
         tx.commit().await?;
@@ -337,6 +332,11 @@ impl EventService {
                 period: row.recurrence,
                 count: u32::try_from(row.recurrence_count).unwrap_or(u32::MAX),
             },
+            budget: row.budget_period.map(|period| Budget {
+                period,
+                grants: row.budget_grants,
+                amount: row.budget_amount,
+            }),
             max_quantity: u32::try_from(row.max_quantity).unwrap_or(u32::MAX),
             seed_commitment: secret.commitment(),
             seed_secret: revealed.then(|| secret.reveal()),
@@ -379,6 +379,9 @@ fn row_of(new: NewEvent, bound: Bound, created: Created, revision: i64, now: Ins
         recurrence: new.recurrence.period,
         recurrence_count: i64::from(new.recurrence.count),
         max_quantity: i64::from(new.max_quantity),
+        budget_period: new.budget.map(|budget| budget.period),
+        budget_grants: new.budget.and_then(|budget| budget.grants),
+        budget_amount: new.budget.and_then(|budget| budget.amount),
         seed_secret: created.secret,
         revision,
         created_by: created.by,
@@ -387,7 +390,7 @@ fn row_of(new: NewEvent, bound: Bound, created: Created, revision: i64, now: Ins
     }
 }
 
-fn unknown_reward(error: RewardError) -> EventError {
+pub(super) fn unknown_reward(error: RewardError) -> EventError {
     match error {
         RewardError::NotFound(_) => EventError::Field {
             pointer: "/rewardIds",

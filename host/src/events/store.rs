@@ -1,4 +1,6 @@
-//! `events` and `event_revisions`.
+//! `events` and `event_revisions`; `event_budgets` in `budget`.
+
+pub(super) mod budget;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -29,6 +31,9 @@ row! {
         pub recurrence: Period,
         pub recurrence_count: i64,
         pub max_quantity: i64,
+        pub budget_period: Option<Period>,
+        pub budget_grants: Option<i64>,
+        pub budget_amount: Option<i64>,
         pub seed_secret: Vec<u8>,
         pub revision: i64,
         pub created_by: Uuid,
@@ -42,7 +47,7 @@ macro_rules! select_events {
         concat!(
             "SELECT id, title, description, start_at, end_at, is_active, tags, reward_ids, time_zone, plugin_digest, \
              plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, \
-             seed_secret, revision, created_by, created_at, updated_at FROM events ",
+             budget_period, budget_grants, budget_amount, seed_secret, revision, created_by, created_at, updated_at FROM events ",
             $tail
         )
     };
@@ -51,8 +56,10 @@ macro_rules! select_events {
 pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
     const SQL: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, \
         time_zone, plugin_digest, plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, \
-        max_quantity, seed_secret, revision, created_by, created_at, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)";
+        max_quantity, budget_period, budget_grants, budget_amount, seed_secret, revision, created_by, created_at, \
+        updated_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
+        $25, $26)";
     let row = row.clone();
     tx.query(SQL)
         .bind(row.id)
@@ -73,6 +80,9 @@ pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.recurrence)
         .bind(row.recurrence_count)
         .bind(row.max_quantity)
+        .bind(row.budget_period)
+        .bind(row.budget_grants)
+        .bind(row.budget_amount)
         .bind(row.seed_secret)
         .bind(row.revision)
         .bind(row.created_by)
@@ -87,7 +97,7 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
     const SQL: &str = "UPDATE events SET title = $2, description = $3, start_at = $4, end_at = $5, is_active = $6, \
         tags = $7, reward_ids = $8, time_zone = $9, plugin_digest = $10, plugin_name = $11, plugin_version = $12, \
         params = $13, queries = $14, state = $15, recurrence = $16, recurrence_count = $17, max_quantity = $18, \
-        revision = $19, updated_at = $20 WHERE id = $1";
+        budget_period = $19, budget_grants = $20, budget_amount = $21, revision = $22, updated_at = $23 WHERE id = $1";
     let row = row.clone();
     tx.query(SQL)
         .bind(row.id)
@@ -108,6 +118,9 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.recurrence)
         .bind(row.recurrence_count)
         .bind(row.max_quantity)
+        .bind(row.budget_period)
+        .bind(row.budget_grants)
+        .bind(row.budget_amount)
         .bind(row.revision)
         .bind(row.updated_at)
         .execute(tx)

@@ -25,6 +25,15 @@ pub struct Snapshot {
     pub granted_places: BTreeSet<u32>,
     /// How many are left of each of the event's rewards that are limited. This is the stock right now, whatever `now`.
     pub stock: BTreeMap<Uuid, i64>,
+    /// What of the event's budget is used right now in the period that holds `now`; `None` when it has no budget.
+    pub spent: Option<Spent>,
+}
+
+/// What was granted to all users together: how many claims, and what their rewards are worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    pub grants: i64,
+    pub amount: i64,
 }
 
 impl Snapshot {
@@ -56,6 +65,12 @@ impl Snapshot {
             .into_iter()
             .filter_map(|answer| Some((answer.id?, answer.number?)))
             .collect();
+        // No row before the first grant of a period.
+        let mut used = |slot| number(&take(slot)).unwrap_or(0);
+        let spent = asker.budget.map(|_| Spent {
+            grants: used(Slot::SpentGrants),
+            amount: used(Slot::SpentAmount),
+        });
         let facts = queries
             .iter()
             .enumerate()
@@ -71,6 +86,7 @@ impl Snapshot {
             period: asker.period.key(asker.now, asker.zone),
             granted_places,
             stock,
+            spent,
         })
     }
 }

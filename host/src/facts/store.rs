@@ -1,8 +1,8 @@
 //! One statement that answers a whole plan: a `UNION ALL` of one fragment per query.
 //!
 //! This is the one place that reads other features' tables (`users`, `user_attributes`, `activities`,
-//! `reward_requests`, `event_rewards`, `reward_stock`), so that a claim pays for one round trip instead of five. It only
-//! reads.
+//! `reward_requests`, `event_rewards`, `reward_stock`, `event_budgets`), so that a claim pays for one round trip instead of
+//! five. It only reads.
 
 use uuid::Uuid;
 
@@ -23,6 +23,8 @@ pub(super) enum Slot {
     GrantedEver,
     GrantedPlaces,
     Stock,
+    SpentGrants,
+    SpentAmount,
 }
 
 impl Slot {
@@ -34,6 +36,8 @@ impl Slot {
             Self::GrantedEver => -2,
             Self::GrantedPlaces => -3,
             Self::Stock => -4,
+            Self::SpentGrants => -5,
+            Self::SpentAmount => -6,
         }
     }
 }
@@ -84,6 +88,9 @@ pub(super) async fn answers(db: &Db, asker: &Asker<'_>, queries: &[Query]) -> Re
         sql: ALWAYS.to_owned(),
         values: Vec::new(),
     };
+    if let Some(period) = asker.budget {
+        assembly.add_budget(period.key(asker.now, asker.zone));
+    }
     for (index, query) in queries.iter().enumerate() {
         assembly.add(asker, index, query);
     }
@@ -165,6 +172,14 @@ impl Assembly {
                 )),
             }
         }
+    }
+
+    fn add_budget(&mut self, period: String) {
+        let period = self.bind(Value::Text(period));
+        self.push(&format!(
+            " UNION ALL SELECT -5, grants, NULL, NULL FROM event_budgets WHERE event_id = $3 AND period = {period} \
+             UNION ALL SELECT -6, amount, NULL, NULL FROM event_budgets WHERE event_id = $3 AND period = {period}"
+        ));
     }
 
     fn add_attribute(&mut self, index: usize, name: &str) {

@@ -1,9 +1,10 @@
 //! `/metrics` in the Prometheus text format, for the admin listener.
 //!
-//! Names: `meed_claims_total{outcome}`, `meed_evaluation_seconds{plugin}`, `meed_evaluation_fuel{plugin}`,
-//! `meed_evaluation_failures_total{plugin,failure}`, `meed_http_requests_total{method,route,status}`,
-//! `meed_http_request_seconds{method,route}`, `meed_requests_shed_total`, and the gauges `meed_requests_in_flight`,
-//! `meed_clock_skew_seconds`, `meed_db_connections{state}`, `meed_sandbox_slots{state}`.
+//! Names: `meed_claims_total{outcome}`, `meed_commit_claims`, `meed_commit_seconds`, `meed_reversals_total`,
+//! `meed_evaluation_seconds{plugin}`, `meed_evaluation_fuel{plugin}`, `meed_evaluation_failures_total{plugin,failure}`,
+//! `meed_http_requests_total{method,route,status}`, `meed_http_request_seconds{method,route}`,
+//! `meed_requests_shed_total`, and the gauges `meed_requests_in_flight`, `meed_clock_skew_seconds`,
+//! `meed_db_connections{state}`, `meed_sandbox_slots{state}`.
 
 use std::sync::Arc;
 use std::time::Duration;

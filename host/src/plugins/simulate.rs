@@ -143,6 +143,7 @@ impl Simulator {
                     event_starts: starts,
                     zone: &zone,
                     period: Period::Once,
+                    budget: None,
                     now,
                 };
                 let snapshot = facts::gather(&self.db, &asker, &bound.plan)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::budget::Left;
 use super::commit::full_jitter;
 use super::decide::{self, Place, Verdict};
 use super::model::RewardRequest;
@@ -143,6 +144,7 @@ impl RequestService {
             event_starts: event.start_date,
             zone: &offer.zone,
             period: event.recurrence.period,
+            budget: event.budget.map(|budget| budget.period),
             now,
         };
         let snapshot = facts::gather(&self.db, &asker, &event.plan).await?;
@@ -164,7 +166,8 @@ impl RequestService {
         now: Instant,
         purpose: Purpose,
     ) -> Result<Verdict, RequestError> {
-        if let Some(verdict) = decide::gate(offer, &case.snapshot, now) {
+        let left = Left::of(offer, &case.snapshot, now);
+        if let Some(verdict) = decide::gate(offer, &case.snapshot, left.as_ref(), now) {
             return Ok(verdict);
         }
         let event = &offer.event;
@@ -185,7 +188,8 @@ impl RequestService {
         let Place { period, sequence } = &case.place;
         let seed = event.secret.seed(event.id, user_id, period, *sequence, purpose);
         let context = decide::context(offer, &case.snapshot, user_id, now, seed);
-        let mut verdict = decide::evaluate(&self.sandbox, &plugin, event, context, case.snapshot.facts.clone()).await;
+        let facts = case.snapshot.facts.clone();
+        let mut verdict = decide::evaluate(&self.sandbox, &plugin, event, context, facts, left.as_ref()).await;
         if let Some(evaluation) = &mut verdict.evaluation {
             // Whoever looks at their progress can do so without end, so only claims count for or against the plugin.
             if matches!(purpose, Purpose::Claim) {

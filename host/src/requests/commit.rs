@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::budget::Spending;
 use super::service::RequestError;
 use super::store::{self, GrantRow, KeptAnswer, OutboxRow, ReceiptRow, RequestRow, set};
 use crate::clock::Clock;
@@ -25,6 +26,8 @@ pub(super) struct Settlement {
     pub receipt: ReceiptRow,
     /// In the order of their rewards' ids.
     pub grants: Vec<GrantRow>,
+    /// What it takes from the event's budget, if that has one and something is granted.
+    pub spending: Option<Spending>,
     pub told: Option<OutboxRow>,
     pub answer: Option<KeptAnswer>,
 }
@@ -33,8 +36,8 @@ pub(super) struct Settlement {
 #[derive(Clone, Debug)]
 pub(super) enum Ended {
     Committed,
-    /// Somebody else was first: the event changed, the place or the stock was taken, the key has an answer. Nothing was
-    /// written.
+    /// Somebody else was first: the event changed, the place, the stock or the budget was taken, the key has an answer.
+    /// Nothing was written.
     Lost,
     /// The database failed. Unless it says that the outcome is unknown, nothing was written.
     Failed(Arc<DbError>),
@@ -86,7 +89,7 @@ impl Committer {
                 }
                 Err(error) => error,
             };
-            let next = if error.violated_check() == Some(set::STOCK) {
+            let next = if matches!(error.violated_check(), Some(set::STOCK | set::BUDGETS)) {
                 self.leave_out_what_does_not_fit(&mut open, ended).await
             } else if attempt + 1 < TRIES && error.is_outcome_unknown() {
                 attempt += 1;
@@ -114,7 +117,7 @@ impl Committer {
         }
     }
 
-    /// The stock does not hold enough for all: first come, first served.
+    /// The stock or a budget does not hold enough for all: first come, first served.
     async fn leave_out_what_does_not_fit(
         &self,
         open: &mut Vec<&Settlement>,
@@ -125,11 +128,17 @@ impl Committer {
             .flat_map(|settlement| settlement.grants.iter().map(|grant| grant.reward_id))
             .collect();
         let mut stock = set::stock(&self.db, rewards).await?;
+        let mut spent = set::spent(&self.db, open).await?;
         open.retain(|settlement| {
-            let fits = settlement
+            let has_stock = settlement
                 .grants
                 .iter()
                 .all(|grant| stock.get(&grant.reward_id).is_none_or(|left| *left >= grant.quantity));
+            let has_budget = |spending: &Spending| {
+                let period = (settlement.request.event_id, spending.period.clone());
+                spending.add_to(spent.entry(period).or_default())
+            };
+            let fits = has_stock && settlement.spending.as_ref().is_none_or(has_budget);
             if fits {
                 for grant in &settlement.grants {
                     stock.entry(grant.reward_id).and_modify(|left| *left -= grant.quantity);
@@ -214,7 +223,7 @@ impl Committer {
             .events
             .confirm(tx, request.event_id, request.event_revision)
             .await?
-            || !store::insert(tx, request, receipt).await?
+            || !store::insert(tx, request, receipt, settlement.spending.as_ref()).await?
         {
             return Ok(false);
         }
@@ -226,6 +235,14 @@ impl Committer {
         }
         if let Some(answer) = &settlement.answer
             && !store::keep_answer(tx, answer.clone()).await?
+        {
+            return Ok(false);
+        }
+        if let Some(spending) = &settlement.spending
+            && !self
+                .events
+                .spend(tx, request.event_id, &spending.period, spending.amount)
+                .await?
         {
             return Ok(false);
         }

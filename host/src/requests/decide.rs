@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use super::model::{Reason, Status};
+use super::budget::{self, Left};
+use super::model::{Reason, Source, Status};
 use super::receipt::Limits;
 use crate::clock::Instant;
 use crate::contract::{Award, Awards, Context, Decision, EventInfo, Fact, Progress, RewardInfo, UserInfo};
@@ -26,6 +27,8 @@ pub(super) struct Evaluation {
     pub limits: Limits,
     pub outcome: Result<Decision, Failure>,
     pub fuel: u64,
+    /// What the event's budget had left of its amount, as far as it bears on the awards.
+    pub budget_amount: Option<i64>,
     /// Who signed the plugin, if a trusted key did.
     pub signer: Option<Signer>,
 }
@@ -53,6 +56,11 @@ impl Verdict {
             awards: Vec::new(),
             evaluation: None,
         }
+    }
+
+    fn is_short_of_budget(&self) -> bool {
+        let first = self.reasons.first();
+        first.is_some_and(|reason| reason.source == Source::Host && reason.code == budget::SPENT)
     }
 
     pub(super) fn plugin_disabled() -> Self {
@@ -84,7 +92,7 @@ impl Verdict {
 }
 
 /// The gates that need no evaluation, in the order in which a user can do something about them.
-pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, now: Instant) -> Option<Verdict> {
+pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, left: Option<&Left>, now: Instant) -> Option<Verdict> {
     let event = &offer.event;
     let rejected =
         |code, message: String, retry_at| Some(Verdict::gate(Status::Rejected, Reason::host(code, message), retry_at));
@@ -105,7 +113,9 @@ pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, now: Instant) -> Option<V
     {
         return rejected("sold-out", "All rewards of the event are gone.".to_owned(), None);
     }
-    None
+    let left = left?;
+    let refusal = left.refusal(offer)?;
+    Some(Verdict::gate(Status::Rejected, refusal, left.renews_at))
 }
 
 /// Everything the decision may depend on besides the facts.
@@ -152,6 +162,7 @@ pub(super) async fn evaluate(
     event: &Event,
     context: Context,
     facts: Vec<Fact>,
+    left: Option<&Left>,
 ) -> Verdict {
     let call: Call<Decision> = sandbox.evaluate(plugin, &context, &event.state, &facts).await;
     let plugin_label = format!("{}@{}", event.condition.plugin, event.condition.version);
@@ -172,27 +183,35 @@ pub(super) async fn evaluate(
             "condition failed"
         );
     }
+    let budget_amount = left.and_then(|left| left.amount_for(&context.rewards));
     let verdict = call
         .outcome
         .as_ref()
         .ok()
-        .map(|decision| judge(decision, &context.rewards));
+        .map(|decision| judge(decision, &context.rewards, budget_amount));
     let evaluation = Some(Evaluation {
         context,
         facts,
         limits: Limits::from(sandbox.limits(plugin)),
         outcome: call.outcome,
         fuel: call.fuel,
+        budget_amount,
         signer: None,
     });
     match verdict {
+        Some(verdict) if verdict.is_short_of_budget() => Verdict {
+            evaluation,
+            retry_at: left.and_then(|left| left.renews_at),
+            ..verdict
+        },
         Some(verdict) => Verdict { evaluation, ..verdict },
         None => Verdict::condition_failed(evaluation),
     }
 }
 
-/// A decision, bounded by the rewards the event offers: the same for the server and for a replay.
-pub(super) fn judge(decision: &Decision, rewards: &[RewardInfo]) -> Verdict {
+/// A decision, bounded by the rewards the event offers and by what is left of its budget: the same for the server and for
+/// a replay.
+pub(super) fn judge(decision: &Decision, rewards: &[RewardInfo], budget_amount: Option<i64>) -> Verdict {
     let reasons: Vec<Reason> = decision.reasons.iter().cloned().map(Reason::from).collect();
     let progress = decision.progress.clone();
     let verdict = Verdict {
@@ -222,9 +241,16 @@ pub(super) fn judge(decision: &Decision, rewards: &[RewardInfo]) -> Verdict {
             .find(|reward| reward.id == award.reward_id)
             .is_none_or(|reward| reward.max_quantity < award.quantity)
     });
-    if gone {
-        let sold_out = Reason::host("sold-out", "You qualify, but a reward of the event is gone.");
-        let reasons = std::iter::once(sold_out).chain(verdict.reasons).collect();
+    let refusal = if gone {
+        Some(Reason::host(
+            "sold-out",
+            "You qualify, but a reward of the event is gone.",
+        ))
+    } else {
+        budget::shortfall(&awards, rewards, budget_amount)
+    };
+    if let Some(refusal) = refusal {
+        let reasons = std::iter::once(refusal).chain(verdict.reasons).collect();
         return Verdict { reasons, ..verdict };
     }
     Verdict {

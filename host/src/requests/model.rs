@@ -22,7 +22,7 @@ pub enum Status {
     Rejected,
     /// Our fault: the condition could not be evaluated. May claim again.
     Failed,
-    /// A grant that was taken back.
+    /// A grant that was taken back. The user may claim again.
     Reversed,
 }
 
@@ -72,7 +72,7 @@ pub enum Source {
 pub struct Reason {
     pub source: Source,
     /// Stable and kebab-case. Of the host: `event-inactive`, `event-not-started`, `event-ended`, `sold-out`,
-    /// `already-granted`, `plugin-disabled`, `plugin-quarantined`, `condition-failed`; of a condition: whatever it documents
+    /// `budget-spent`, `already-granted`, `plugin-disabled`, `plugin-quarantined`, `condition-failed`; of a condition: whatever it documents
     #[schema(example = "streak-too-short")]
     pub code: String,
     #[schema(example = "Log in on 2 more days in a row.")]
@@ -135,6 +135,16 @@ impl From<&Reward> for GrantedReward {
     }
 }
 
+/// That a grant was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReversalNote {
+    pub id: Uuid,
+    #[schema(example = "Bought and returned")]
+    pub reason: String,
+    pub reversed_at: Instant,
+}
+
 /// A claim and what became of it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -155,8 +165,11 @@ pub struct RewardRequest {
     /// The period of the event's recurrence: `once`, a date, an ISO week or a month in the event's zone
     #[schema(example = "2026-03-01")]
     pub period: String,
-    /// The rewards that were given; empty unless GRANTED
+    /// The rewards that were given; empty unless GRANTED, or REVERSED since
     pub grants: Vec<Grant>,
+    /// Only of a REVERSED request: why it was taken back
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reversal: Option<ReversalNote>,
     /// When the claim arrived: what every rule is measured against
     pub received_at: Instant,
     pub decided_at: Instant,

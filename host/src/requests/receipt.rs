@@ -3,8 +3,11 @@
 //! The digest and the signature (Ed25519) are over the receipt as canonical JSON (RFC 8785), so a receipt may be
 //! re-indented on its way and still verifies.
 
+mod reversal;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -16,6 +19,8 @@ use crate::contract::{Award, Context, Decision, Fact, Progress, Query};
 use crate::keys::{Keyring, PublicKey};
 use crate::plugins::Signer;
 use crate::sandbox::{CallLimits, Digest, Failure};
+
+pub use reversal::{ReversalReceipt, SignedReversal, TakenBack};
 
 pub(super) const FORMAT: &str = "meed-receipt/1";
 
@@ -64,6 +69,10 @@ pub struct EvaluationRecord {
     pub facts: Vec<Fact>,
     pub outcome: Outcome,
     pub fuel: u64,
+    /// What the event's budget had left of its amount, or what the awards can be worth at most if that is less; absent
+    /// when the event has no such budget
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_amount: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -177,8 +186,8 @@ pub struct SignatureRecord {
 pub enum ReceiptError {
     #[error("the receipt cannot be written as canonical JSON: {0}")]
     Canonical(#[from] serde_json::Error),
-    #[error("this is not a {FORMAT} but a {0:?}")]
-    Format(String),
+    #[error("this is not a {needed} but a {found:?}")]
+    Format { needed: &'static str, found: String },
     #[error("the receipt's digest is {found}, its content has {is}")]
     Digest { found: Digest, is: Digest },
     #[error("the signature does not fit the receipt and the key {0}")]
@@ -192,7 +201,7 @@ impl Receipt {
     }
 }
 
-/// A receipt's canonical text with its signature, as a request stores it.
+/// A receipt's canonical text with its signature, as it is stored.
 #[derive(Clone, Debug)]
 pub(super) struct Sealed {
     pub text: String,
@@ -201,8 +210,8 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    pub(super) fn new(receipt: &Receipt, keys: &Keyring) -> Result<Self, ReceiptError> {
-        let text = receipt.canonical()?;
+    pub(super) fn new(receipt: &impl Serialize, keys: &Keyring) -> Result<Self, ReceiptError> {
+        let text = serde_json_canonicalizer::to_string(receipt)?;
         let key = keys.signing();
         let signature = key.sign(text.as_bytes());
         Ok(Self {
@@ -213,49 +222,62 @@ impl Sealed {
     }
 
     /// `public_key`: absent when the key was retired from this server.
-    pub(super) fn open(self, public_key: Option<&PublicKey>) -> Result<SignedReceipt, serde_json::Error> {
-        Ok(SignedReceipt {
-            digest: Digest::of(self.text.as_bytes()),
-            receipt: serde_json::from_str(&self.text)?,
-            signature: SignatureRecord {
-                algorithm: "Ed25519".to_owned(),
-                key_id: self.key_id,
-                public_key: public_key.map(PublicKey::to_base64url).unwrap_or_default(),
-                value: STANDARD.encode(self.signature),
-            },
-        })
+    pub(super) fn open<R: DeserializeOwned>(
+        self,
+        public_key: Option<&PublicKey>,
+    ) -> Result<(R, Digest, SignatureRecord), serde_json::Error> {
+        let receipt = serde_json::from_str(&self.text)?;
+        let signature = SignatureRecord {
+            algorithm: "Ed25519".to_owned(),
+            key_id: self.key_id,
+            public_key: public_key.map(PublicKey::to_base64url).unwrap_or_default(),
+            value: STANDARD.encode(self.signature),
+        };
+        Ok((receipt, Digest::of(self.text.as_bytes()), signature))
     }
 }
 
 impl SignedReceipt {
     /// Checks format, digest and signature. `trusted`: keys got from the operator; without them, the receipt's own.
     pub fn verify(&self, trusted: Option<&[PublicKey]>) -> Result<(), ReceiptError> {
-        if self.receipt.format != FORMAT {
-            return Err(ReceiptError::Format(self.receipt.format.clone()));
-        }
-        let text = self.receipt.canonical()?;
+        require_format(FORMAT, &self.receipt.format)?;
+        self.signature.check(&self.receipt.canonical()?, self.digest, trusted)
+    }
+}
+
+fn require_format(needed: &'static str, found: &str) -> Result<(), ReceiptError> {
+    if found == needed {
+        return Ok(());
+    }
+    let found = found.to_owned();
+    Err(ReceiptError::Format { needed, found })
+}
+
+impl SignatureRecord {
+    /// Whether a canonical text has this digest, and a key that counts signed it.
+    fn check(&self, text: &str, digest: Digest, trusted: Option<&[PublicKey]>) -> Result<(), ReceiptError> {
         let is = Digest::of(text.as_bytes());
-        if is != self.digest {
-            return Err(ReceiptError::Digest { found: self.digest, is });
+        if is != digest {
+            return Err(ReceiptError::Digest { found: digest, is });
         }
         let own;
         let keys = if let Some(trusted) = trusted {
             trusted
         } else {
-            own = PublicKey::from_base64url(&self.signature.public_key)
+            own = PublicKey::from_base64url(&self.public_key)
                 .into_iter()
                 .collect::<Vec<_>>();
             &own
         };
-        let signature = STANDARD.decode(&self.signature.value).unwrap_or_default();
-        let signed = self.signature.algorithm == "Ed25519"
+        let signature = STANDARD.decode(&self.value).unwrap_or_default();
+        let signed = self.algorithm == "Ed25519"
             && keys
                 .iter()
-                .any(|key| key.id() == self.signature.key_id && key.verify(text.as_bytes(), &signature));
+                .any(|key| key.id() == self.key_id && key.verify(text.as_bytes(), &signature));
         if signed {
             Ok(())
         } else {
-            Err(ReceiptError::Signature(self.signature.key_id.clone()))
+            Err(ReceiptError::Signature(self.key_id.clone()))
         }
     }
 }

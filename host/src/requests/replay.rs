@@ -185,7 +185,7 @@ fn contradictions(receipt: &Receipt) -> Vec<String> {
             compare("eventId", receipt.event_id.to_string(), context.event.id.clone());
             compare("userId", receipt.user_id.to_string(), context.user.id.clone());
             match &record.outcome {
-                Outcome::Decision(decision) => decide::judge(decision, &context.rewards),
+                Outcome::Decision(decision) => decide::judge(decision, &context.rewards, record.budget_amount),
                 Outcome::Failure(_) => Verdict::condition_failed(None),
             }
         }

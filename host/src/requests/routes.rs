@@ -1,6 +1,8 @@
 //! Claims over HTTP: `/reward-requests`, the two paths under `/events` that evaluate, and the one under `/plugins` that
 //! counts claims.
 
+mod reversal;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -32,7 +34,20 @@ const KEY_REUSED: Code = Code::new(
 );
 const CONDITION_FAILED: Code = Code::new("condition-failed", 503, "The condition could not be evaluated");
 
-pub const CODES: &[Code] = &[NO_SUCH_REQUEST, ALREADY_GRANTED, KEY_REUSED, CONDITION_FAILED];
+const ALREADY_REVERSED: Code = Code::new("already-reversed", 409, "Reversed already")
+    .with_members(r#"{"reversalId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
+const NOT_GRANTED: Code = Code::new("not-granted", 409, "There is no grant to take back");
+const NO_SUCH_REVERSAL: Code = Code::new("no-such-reversal", 404, "The reward request was not reversed");
+
+pub const CODES: &[Code] = &[
+    NO_SUCH_REQUEST,
+    ALREADY_GRANTED,
+    KEY_REUSED,
+    CONDITION_FAILED,
+    ALREADY_REVERSED,
+    NOT_GRANTED,
+    NO_SUCH_REVERSAL,
+];
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -46,6 +61,7 @@ pub fn router(service: RequestService) -> OpenApiRouter {
         .routes(routes!(receipt))
         .routes(routes!(progress))
         .routes(routes!(plugin_usage))
+        .merge(reversal::router())
         .with_state(service)
 }
 
@@ -358,6 +374,11 @@ impl From<RequestError> for Problem {
                     None => problem,
                 }
             }
+            RequestError::AlreadyReversed { reversal_id, .. } => {
+                Self::new(ALREADY_REVERSED, detail).with("reversalId", reversal_id)
+            }
+            RequestError::NotGranted { .. } => Self::new(NOT_GRANTED, detail),
+            RequestError::NoReversal(_) => Self::new(NO_SUCH_REVERSAL, detail),
             RequestError::KeyReused(_) => Self::new(KEY_REUSED, detail),
             RequestError::Disabled => Self::new(FORBIDDEN, detail),
             RequestError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),

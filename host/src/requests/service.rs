@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::commit::Committer;
-use super::model::{EventProgress, Grant, Reason, RewardRequest, Status};
+use super::model::{EventProgress, Grant, Reason, ReversalNote, RewardRequest, Status};
 use super::queue::Queue;
 use super::receipt::{ReceiptError, Sealed, SignedReceipt};
 use super::settle::request_of;
@@ -34,6 +34,16 @@ pub enum RequestError {
     },
     #[error("The Idempotency-Key {0:?} was used for another claim; use a new key for a new claim.")]
     KeyReused(String),
+    #[error("The reward request {request_id} was reversed already, at {reversed_at}; nothing more was given back.")]
+    AlreadyReversed {
+        request_id: Uuid,
+        reversal_id: Uuid,
+        reversed_at: Instant,
+    },
+    #[error("The reward request {id} is {status}, so nothing was granted that could be taken back.")]
+    NotGranted { id: Uuid, status: Status },
+    #[error("The reward request {0} was not reversed.")]
+    NoReversal(Uuid),
     #[error("Your account is disabled.")]
     Disabled,
     #[error("The event's condition could not be evaluated; try again later.")]
@@ -214,7 +224,13 @@ impl RequestService {
             key_id: row.receipt_key_id,
             signature: row.receipt_signature,
         };
-        Ok((row.user_id, sealed.open(key.as_ref())?))
+        let (receipt, digest, signature) = sealed.open(key.as_ref())?;
+        let signed = SignedReceipt {
+            receipt,
+            digest,
+            signature,
+        };
+        Ok((row.user_id, signed))
     }
 
     /// Forgets answers whose Idempotency-Key expired; says how many.
@@ -226,26 +242,28 @@ impl RequestService {
     }
 
     async fn with_grants(&self, rows: Vec<RequestRow>) -> Result<Vec<RewardRequest>, RequestError> {
-        let granted: Vec<Uuid> = rows
-            .iter()
-            .filter(|row| row.status == Status::Granted)
-            .map(|row| row.id)
-            .collect();
+        let with_status = |statuses: &[Status]| -> Vec<Uuid> {
+            let chosen = rows.iter().filter(|row| statuses.contains(&row.status));
+            chosen.map(|row| row.id).collect()
+        };
+        let granted = with_status(&[Status::Granted, Status::Reversed]);
+        let reversed = with_status(&[Status::Reversed]);
         let mut grants: HashMap<Uuid, Vec<Grant>> = HashMap::new();
         for row in store::grants(&self.db, &granted).await? {
-            let quantity = u32::try_from(row.quantity).unwrap_or(u32::MAX);
-            grants.entry(row.request_id).or_default().push(Grant {
-                id: row.id,
-                reward_id: row.reward_id,
-                quantity,
-                reward: row.reward.0,
-            });
+            grants.entry(row.request_id).or_default().push(row.into());
         }
+        let mut reversals: HashMap<Uuid, ReversalNote> = store::reversal::notes(&self.db, &reversed)
+            .await?
+            .into_iter()
+            .map(|row| (row.request_id, row.into()))
+            .collect();
         Ok(rows
             .into_iter()
             .map(|row| {
                 let grants = grants.remove(&row.id).unwrap_or_default();
-                request_of(row, grants)
+                let reversal = reversals.remove(&row.id);
+                let request = request_of(row, grants);
+                RewardRequest { reversal, ..request }
             })
             .collect())
     }

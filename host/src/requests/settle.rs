@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::budget::Spending;
 use super::claim::Claimed;
 use super::commit::{Ended, Settlement};
 use super::decide::{Evaluation, Place, Verdict};
@@ -90,6 +91,9 @@ impl RequestService {
             }),
             created_at: decided_at,
         });
+        let spending = (row.status == Status::Granted)
+            .then(|| Spending::of(offer, &grants, claim.received_at))
+            .flatten();
         let grant_rows = grants
             .iter()
             .map(|grant| GrantRow {
@@ -105,6 +109,7 @@ impl RequestService {
             request: row,
             receipt,
             grants: grant_rows,
+            spending,
             told,
             answer: self.answer_to_keep(claim, &request)?,
         };
@@ -209,6 +214,7 @@ impl RequestService {
                 Err(failure) => Outcome::Failure(FailureRecord::from(failure)),
             },
             fuel: evaluation.fuel,
+            budget_amount: evaluation.budget_amount,
         }
     }
 }
@@ -228,12 +234,13 @@ pub(super) fn request_of(row: RequestRow, grants: Vec<Grant>) -> RewardRequest {
         event_revision: row.event_revision,
         user_id: row.user_id,
         status: row.status,
-        retryable: matches!(row.status, Status::Rejected | Status::Failed),
+        retryable: row.status != Status::Granted,
         reasons: row.reasons.0,
         progress: row.progress.0,
         retry_at: row.retry_at,
         period: row.period,
         grants,
+        reversal: None,
         received_at: row.received_at,
         decided_at: row.decided_at,
         plugin_digest: row.plugin_digest,

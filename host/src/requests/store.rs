@@ -1,11 +1,13 @@
-//! `reward_requests`, `grants`, `idempotency_keys` and `outbox`.
+//! `reward_requests`, `grants`, `idempotency_keys` and `outbox`; `reversals` in `reversal`.
 
+pub(super) mod reversal;
 pub(super) mod set;
 
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::model::{GrantedReward, Reason, Status};
+use super::budget::Spending;
+use super::model::{Grant, GrantedReward, Reason, Status};
 use crate::clock::Instant;
 use crate::contract::Progress;
 use crate::db::{Db, Json, Result, Run, Tx, row};
@@ -52,6 +54,17 @@ row! {
     }
 }
 
+impl From<GrantRow> for Grant {
+    fn from(row: GrantRow) -> Self {
+        Self {
+            id: row.id,
+            reward_id: row.reward_id,
+            quantity: u32::try_from(row.quantity).unwrap_or(u32::MAX),
+            reward: row.reward.0,
+        }
+    }
+}
+
 row! {
     #[derive(Clone, Debug)]
     pub(super) struct IdempotencyRow {
@@ -73,11 +86,16 @@ macro_rules! select_requests {
 }
 
 /// `false` when the user's place in the period was granted already, or this very request was written before.
-pub(super) async fn insert(tx: &mut Tx, row: &RequestRow, receipt: &ReceiptRow) -> Result<bool> {
+pub(super) async fn insert(
+    tx: &mut Tx,
+    row: &RequestRow,
+    receipt: &ReceiptRow,
+    spending: Option<&Spending>,
+) -> Result<bool> {
     const SQL: &str = "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, \
         period, sequence, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, \
-        receipt_signature) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+        receipt_signature, budget_period, budget_amount) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
         ON CONFLICT DO NOTHING";
     let (row, receipt) = (row.clone(), receipt.clone());
     let inserted = tx
@@ -99,6 +117,8 @@ pub(super) async fn insert(tx: &mut Tx, row: &RequestRow, receipt: &ReceiptRow) 
         .bind(receipt.receipt)
         .bind(receipt.receipt_key_id)
         .bind(receipt.receipt_signature)
+        .bind(spending.map(|spending| spending.period.clone()))
+        .bind(spending.map(|spending| spending.amount))
         .execute(tx)
         .await?;
     Ok(inserted == 1)
@@ -267,7 +287,7 @@ pub(super) async fn grants(db: &Db, request_ids: &[Uuid]) -> Result<Vec<GrantRow
         .collect::<Vec<_>>()
         .join(", ");
     let sql = format!(
-        "SELECT id, request_id, reward_id, quantity, reward FROM grants WHERE request_id IN ({places}) ORDER BY request_id, id"
+        "SELECT id, request_id, reward_id, quantity, reward FROM grants WHERE request_id IN ({places}) ORDER BY request_id, reward_id"
     );
     request_ids
         .iter()

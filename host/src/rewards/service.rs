@@ -188,7 +188,7 @@ impl RewardService {
         }
         let row = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
         tx.commit().await?;
-        self.gone.invalidate_all();
+        self.refilled();
         Ok(row.into())
     }
 
@@ -222,10 +222,26 @@ impl RewardService {
         Ok(())
     }
 
+    /// Whether any of the rewards that an event offers has a value. Part of the caller's transaction.
+    pub async fn is_any_of_value(&self, tx: &mut Tx, event_id: Uuid) -> Result<bool, DbError> {
+        store::is_any_of_value(tx, event_id).await
+    }
+
     /// Takes one grant out of the stock, if the reward has one; `false` when it is sold out. Part of the caller's
     /// transaction. For SQLite: sets of claims on PostgreSQL take theirs in their own statement.
     pub async fn take(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<bool, DbError> {
         store::take(tx, reward_id, quantity).await
+    }
+
+    /// Puts back what was taken from the stock that was counted since `since`. A stock that was removed meanwhile, and
+    /// perhaps set again, never counted it. Part of the caller's transaction, which calls [`Self::refilled`] after it.
+    pub async fn give_back(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64, since: i64) -> Result<(), DbError> {
+        store::give_back(tx, reward_id, quantity, since).await
+    }
+
+    /// There is stock again: nothing that was believed to be gone is believed any more.
+    pub fn refilled(&self) {
+        self.gone.invalidate_all();
     }
 
     pub async fn delete(&self, id: Uuid, expected: Option<i64>) -> Result<(), RewardError> {

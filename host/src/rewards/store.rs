@@ -139,6 +139,17 @@ pub(super) async fn take(tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<
     Ok(limited.is_none())
 }
 
+pub(super) async fn give_back(tx: &mut Tx, reward_id: Uuid, quantity: i64, since: i64) -> Result<()> {
+    const SQL: &str = "UPDATE reward_stock SET remaining = remaining + $2 WHERE reward_id = $1 AND since = $3";
+    tx.query(SQL)
+        .bind(reward_id)
+        .bind(quantity)
+        .bind(since)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn event_offering(tx: &mut Tx, reward_id: Uuid) -> Result<Option<Uuid>> {
     const SQL: &str = "SELECT event_id FROM event_rewards WHERE reward_id = $1 LIMIT 1";
     Ok(tx
@@ -183,6 +194,13 @@ pub(super) async fn add_to_offer(tx: &mut Tx, event_id: Uuid, reward_id: Uuid, p
         .execute(tx)
         .await?;
     Ok(true)
+}
+
+pub(super) async fn is_any_of_value(tx: &mut Tx, event_id: Uuid) -> Result<bool> {
+    const SQL: &str = "SELECT r.id FROM event_rewards e JOIN rewards r ON r.id = e.reward_id \
+        WHERE e.event_id = $1 AND r.value > 0 LIMIT 1";
+    let found: Option<(Uuid,)> = tx.query(SQL).bind(event_id).fetch_optional(tx).await?;
+    Ok(found.is_some())
 }
 
 row! {

@@ -26,6 +26,7 @@ on_both_engines! {
             "tags": ["spring", "새봄"], "rewardIds": [rewards[1]["id"], rewards[0]["id"]], "timeZone": "Asia/Seoul",
             "condition": {"plugin": "login-streak", "version": plugin.version, "params": {"days": 7}},
             "recurrence": {"period": "WEEKLY", "count": 2}, "maxQuantity": 3,
+            "budget": {"period": "DAILY", "grants": 1000, "amount": null},
         });
         let reply = app.create_event(&body).await;
         let (location, etag) = (reply.header("location").to_owned(), reply.header("etag").to_owned());

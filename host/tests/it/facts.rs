@@ -64,6 +64,7 @@ fn asker(user_id: Uuid, zone: &Zone, now: Instant) -> Asker<'_> {
         event_starts: at("2026-02-10T09:30:00Z"),
         zone,
         period: Period::Once,
+        budget: None,
         now,
     }
 }
@@ -347,6 +348,7 @@ on_both_engines! {
             period: "2026-03-01".to_owned(),
             granted_places: [1].into(),
             stock: BTreeMap::from([(limited, 7)]),
+            spent: None,
         });
     }
 

@@ -1,5 +1,6 @@
 //! `/reward-requests`: claims from the ask to the grant
 
+mod budgets;
 mod concurrency;
 mod conditions;
 mod failures;
@@ -7,6 +8,7 @@ mod gates;
 mod idempotency;
 mod lists;
 mod recurrence;
+mod reversal;
 mod sets;
 
 use std::collections::BTreeSet;

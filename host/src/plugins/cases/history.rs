@@ -58,6 +58,7 @@ impl History {
             event_starts: context.event.starts,
             zone,
             period: Period::Once,
+            budget: None,
             now: context.now,
         };
         let mut facts = facts::gather(&self.db, &asker, plan).await?.facts;

@@ -1,6 +1,6 @@
 //! What a set of claims writes, in one statement on PostgreSQL.
 //!
-//! This is the one place that writes `reward_stock` and locks `events` for their features, so that a commit pays for one
+//! This is the one place that writes `reward_stock` and `event_budgets` and locks `events` for their features, so that a commit pays for one
 //! round trip however many claims it holds. On SQLite the same is done claim by claim (`super`).
 
 use std::collections::{HashMap, HashSet};
@@ -22,31 +22,34 @@ pub(in crate::requests) struct Written {
 
 /// Each claim is written whole or not at all, and a claim that is not written does not stop the others: its event is at
 /// another revision, its place in the period is taken, or its Idempotency-Key has an answer. Where only the whole
-/// statement can be refused it is, by a constraint: `reward_stock` holds too little for the set, or a key got its answer
-/// between this statement's beginning and its end.
+/// statement can be refused it is, by a constraint: `reward_stock` or `event_budgets` holds too little for the set, or a
+/// key got its answer between this statement's beginning and its end.
 ///
-/// Everybody locks in this order: events, requests, keys, stock, each by its key; so no two sets wait for each other.
-/// Reading the counts of `told` and `kept` makes the stock the last thing that is locked, because every other set that
-/// takes from it waits from then on until the commit.
+/// Everybody locks in this order: events, requests, keys, budgets, stock, each by its key; so no two sets wait for each
+/// other. Reading the counts of `told` and `kept`, and of `counted` after them, makes budgets and stock the last things that
+/// are locked, because every other set that takes from them waits from then on until the commit.
 const WRITE: &str = "\
     WITH asked AS MATERIALIZED (SELECT * FROM UNNEST( \
             $1::UUID[], $2::UUID[], $3::BIGINT[], $4::UUID[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::BIGINT[], \
             $9::JSONB[], $10::JSONB[], $11::BIGINT[], $12::BIGINT[], $13::BIGINT[], $14::BIGINT[], $15::TEXT[], \
-            $16::TEXT[], $17::BYTEA[]) \
+            $16::TEXT[], $17::BYTEA[], $38::TEXT[], $39::BIGINT[]) \
         AS a (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, \
-            retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature)), \
+            retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature, budget_period, \
+            budget_amount)), \
     keyed AS MATERIALIZED (SELECT * FROM UNNEST( \
             $18::UUID[], $19::UUID[], $20::TEXT[], $21::BYTEA[], $22::TEXT[], $23::BIGINT[], $24::BIGINT[]) \
         AS k (request_id, user_id, key, fingerprint, response, created_at, expires_at)), \
     current AS MATERIALIZED ( \
-        SELECT id, revision FROM events WHERE id = ANY ($25::UUID[]) AND deleted_at IS NULL ORDER BY id FOR SHARE), \
+        SELECT id, revision, budget_grants, budget_amount FROM events \
+        WHERE id = ANY ($25::UUID[]) AND deleted_at IS NULL ORDER BY id FOR SHARE), \
     written AS ( \
         INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, \
-            reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature) \
+            reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature, \
+            budget_period, budget_amount) \
         SELECT a.* FROM asked a JOIN current c ON c.id = a.event_id AND c.revision = a.event_revision \
         WHERE a.id NOT IN (SELECT k.request_id FROM keyed k JOIN idempotency_keys i USING (user_id, key)) \
         ORDER BY a.event_id, a.user_id, a.period, a.sequence \
-        ON CONFLICT DO NOTHING RETURNING id), \
+        ON CONFLICT DO NOTHING RETURNING id, event_id, budget_period, budget_amount), \
     given AS ( \
         INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at, stock_since) \
         SELECT g.id, g.request_id, g.reward_id, g.quantity, g.reward, g.granted_at, s.since \
@@ -64,21 +67,38 @@ const WRITE: &str = "\
         INSERT INTO idempotency_keys (user_id, key, fingerprint, request_id, response, created_at, expires_at) \
         SELECT k.user_id, k.key, k.fingerprint, k.request_id, k.response, k.created_at, k.expires_at \
         FROM keyed k JOIN written w ON w.id = k.request_id ORDER BY k.user_id, k.key RETURNING 1), \
+    spent AS MATERIALIZED ( \
+        SELECT event_id, budget_period AS period, COUNT(*) AS grants, SUM(budget_amount)::BIGINT AS amount \
+        FROM written WHERE budget_period IS NOT NULL GROUP BY event_id, budget_period), \
+    counted AS ( \
+        INSERT INTO event_budgets AS b (event_id, period, grants, amount, max_grants, max_amount) \
+        SELECT s.event_id, s.period, s.grants, s.amount, c.budget_grants, c.budget_amount \
+        FROM spent s JOIN current c ON c.id = s.event_id \
+        WHERE (SELECT COUNT(*) FROM told) >= 0 AND (SELECT COUNT(*) FROM kept) >= 0 \
+        ORDER BY s.event_id, s.period \
+        ON CONFLICT (event_id, period) DO UPDATE SET grants = b.grants + excluded.grants, \
+            amount = b.amount + excluded.amount, max_grants = excluded.max_grants, max_amount = excluded.max_amount \
+        RETURNING 1), \
     needed AS MATERIALIZED ( \
         SELECT reward_id, SUM(quantity)::BIGINT AS quantity FROM given WHERE stock_since IS NOT NULL \
         GROUP BY reward_id), \
     held AS MATERIALIZED ( \
         SELECT reward_id FROM reward_stock WHERE reward_id IN (SELECT reward_id FROM needed) \
             AND (SELECT COUNT(*) FROM told) >= 0 AND (SELECT COUNT(*) FROM kept) >= 0 \
+            AND (SELECT COUNT(*) FROM counted) >= 0 \
         ORDER BY reward_id FOR NO KEY UPDATE), \
     taken AS ( \
         UPDATE reward_stock s SET remaining = s.remaining - n.quantity \
         FROM held h JOIN needed n USING (reward_id) WHERE s.reward_id = h.reward_id RETURNING 1) \
-    SELECT id, NULL::BIGINT AS revision FROM written WHERE (SELECT COUNT(*) FROM taken) >= 0 \
+    SELECT id, NULL::BIGINT AS revision FROM written \
+        WHERE (SELECT COUNT(*) FROM taken) >= 0 AND (SELECT COUNT(*) FROM counted) >= 0 \
     UNION ALL SELECT id, revision FROM current";
 
 /// The table whose CHECK says that a stock does not hold enough.
 pub(in crate::requests) const STOCK: &str = "reward_stock";
+
+/// The table whose CHECKs say that a budget does not hold enough.
+pub(in crate::requests) const BUDGETS: &str = "event_budgets";
 
 /// The table whose key says that an answer was given meanwhile.
 pub(in crate::requests) const KEYS: &str = "idempotency_keys";
@@ -90,6 +110,7 @@ pub(in crate::requests) async fn write(db: &Db, set: &[&Settlement]) -> Result<O
     };
     let requests = || set.iter().map(|settlement| &settlement.request);
     let receipts = || set.iter().map(|settlement| &settlement.receipt);
+    let spendings = || set.iter().map(|settlement| settlement.spending.as_ref());
     let keyed = || set.iter().filter_map(|settlement| settlement.answer.as_ref());
     let grants = || {
         set.iter()
@@ -141,6 +162,8 @@ pub(in crate::requests) async fn write(db: &Db, set: &[&Settlement]) -> Result<O
         .each(told().map(|(_, row)| row.user_id))
         .each(told().map(|(_, row)| Json(row.payload.clone())))
         .each(told().map(|(_, row)| row.created_at.as_millis()))
+        .each(spendings().map(|spending| spending.map(|spending| spending.period.clone())))
+        .each(spendings().map(|spending| spending.map(|spending| spending.amount)))
         .fetch_all()
         .await?;
     let mut written = Written::default();
@@ -178,4 +201,34 @@ pub(in crate::requests) async fn stock(
     };
     let rows: Vec<(Uuid, i64)> = statement.each(reward_ids).fetch_all().await?;
     Ok(rows.into_iter().collect())
+}
+
+/// Grants and amount that were used in those periods of budgets that this set takes from; none before the first grant.
+pub(in crate::requests) async fn spent(db: &Db, set: &[&Settlement]) -> Result<HashMap<(Uuid, String), (i64, i64)>> {
+    const SQL: &str = "SELECT event_id, period, grants, amount FROM event_budgets \
+        WHERE (event_id, period) IN (SELECT * FROM UNNEST($1::UUID[], $2::TEXT[]))";
+    let periods: HashSet<(Uuid, &str)> = set
+        .iter()
+        .filter_map(|settlement| {
+            Some((
+                settlement.request.event_id,
+                settlement.spending.as_ref()?.period.as_str(),
+            ))
+        })
+        .collect();
+    if periods.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let Some(statement) = db.set(SQL) else {
+        return Ok(HashMap::new());
+    };
+    let rows: Vec<(Uuid, String, i64, i64)> = statement
+        .each(periods.iter().map(|(event_id, _)| *event_id))
+        .each(periods.iter().map(|(_, period)| (*period).to_owned()))
+        .fetch_all()
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(event_id, period, grants, amount)| ((event_id, period), (grants, amount)))
+        .collect())
 }

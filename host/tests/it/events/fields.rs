@@ -63,6 +63,18 @@ on_both_engines! {
             ("/recurrence/count", json!({"recurrence": {"period": "DAILY", "count": 1001}})),
             ("/recurrence/count", json!({"recurrence": {"period": "DAILY", "count": 1.5}})),
             ("/recurrence/every", json!({"recurrence": {"period": "DAILY", "every": 2}})),
+            ("/budget", json!({"budget": 1000})),
+            ("/budget", json!({"budget": {"grants": 1000}})),
+            ("/budget", json!({"budget": {"period": "DAILY"}})),
+            ("/budget", json!({"budget": {"period": "DAILY", "grants": null, "amount": null}})),
+            ("/budget/period", json!({"budget": {"period": "HOURLY", "grants": 1000}})),
+            ("/budget/grants", json!({"budget": {"period": "DAILY", "grants": 0}})),
+            ("/budget/grants", json!({"budget": {"period": "DAILY", "grants": 1.5}})),
+            ("/budget/grants", json!({"budget": {"period": "DAILY", "grants": 1_000_000_001}})),
+            ("/budget/amount", json!({"budget": {"period": "DAILY", "amount": 0}})),
+            ("/budget/amount", json!({"budget": {"period": "DAILY", "grants": 1, "amount": -1}})),
+            ("/budget/amount", json!({"budget": {"period": "DAILY", "amount": 9_007_199_254_740_992_i64}})),
+            ("/budget/users", json!({"budget": {"period": "DAILY", "grants": 1, "users": 1}})),
             ("/maxQuantity", json!({"maxQuantity": 0})),
             ("/maxQuantity", json!({"maxQuantity": 1001})),
             ("/maxQuantity", json!({"maxQuantity": -1})),
@@ -161,5 +173,28 @@ on_both_engines! {
             let problem = app.create_event(&body).await.expect_problem(422, "plugin-failed");
             assert_eq!(problem["failure"], failure);
         }
+    }
+
+    async fn an_amount_needs_a_reward_that_is_worth_something(app: TestApp) {
+        let plugin = app.install(bundled("first-come")).await;
+        let budget = json!({"period": "MONTHLY", "amount": 500});
+        let (item, nothing) = (app.reward(json!({"type": "ITEM"})).await, app.reward(json!({"type": "POINT", "value": 0})).await);
+        let worthless = json!({"rewardIds": [item["id"], nothing["id"]]});
+        let body = app.event_body(&plugin, json!({}), worthless.clone()).await;
+        assert_fault(app.create_event(&with(body.clone(), json!({"budget": budget}))).await, "/budget/amount");
+        app.create_event(&with(body, json!({"budget": {"period": "MONTHLY", "grants": 5}}))).await.expect(201);
+
+        let worth = app.reward(json!({"type": "POINT", "value": 1})).await;
+        let changes = json!({"rewardIds": [item["id"], worth["id"]], "budget": budget});
+        let body = app.event_body(&plugin, json!({}), changes).await;
+        let event = app.create_event(&body).await.expect(201);
+        assert_eq!(event["budget"], json!({"period": "MONTHLY", "grants": null, "amount": 500}));
+        assert_fault(app.change_event(&event, worthless).await, "/budget/amount");
+        let path = format!("{}/revisions", path_of(&event));
+        let revisions = app.read(&path).await;
+        assert_eq!((revisions["items"].as_array().map(Vec::len), &revisions["items"][0]["event"]["budget"]), (Some(1), &event["budget"]));
+        // What was answered can be sent back.
+        let changed = app.change_event(&event, json!({"title": "Again"})).await.expect(200);
+        assert_eq!((&changed["budget"], event_input(&changed)["budget"].is_object()), (&event["budget"], true));
     }
 }

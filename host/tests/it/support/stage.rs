@@ -221,7 +221,7 @@ impl TestApp {
 
 /// What of an event's answer may be sent back.
 pub fn event_input(event: &Value) -> Value {
-    const MEMBERS: [&str; 10] = [
+    const MEMBERS: [&str; 11] = [
         "title",
         "description",
         "startDate",
@@ -231,6 +231,7 @@ pub fn event_input(event: &Value) -> Value {
         "rewardIds",
         "timeZone",
         "recurrence",
+        "budget",
         "maxQuantity",
     ];
     let mut input: Value = MEMBERS

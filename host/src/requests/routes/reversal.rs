@@ -1,0 +1,112 @@
+//! Taking grants back over HTTP: `/reward-requests/{id}/reversal`.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use garde::Validate;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::require_own;
+use crate::auth::{Caller, Operator};
+use crate::http::{Body, Path, Problem};
+use crate::requests::receipt::SignedReversal;
+use crate::requests::reversal::Reversal;
+use crate::requests::service::{RequestError, RequestService};
+
+pub(super) fn router() -> OpenApiRouter<RequestService> {
+    OpenApiRouter::new()
+        .routes(routes!(reverse, reversal))
+        .routes(routes!(reversal_receipt))
+}
+
+/// Why a grant is taken back.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewReversal {
+    /// The user sees it
+    #[garde(length(chars, min = 1, max = 500), custom(says_something))]
+    #[schema(example = "Bought and returned", min_length = 1, max_length = 500)]
+    reason: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
+fn says_something(text: &str, (): &()) -> garde::Result {
+    if text.trim().is_empty() {
+        return Err(garde::Error::new("is blank; say why the grant is taken back"));
+    }
+    Ok(())
+}
+
+/// Take a grant back. What it used is free again: the user's place in the period, the stock of its rewards, the budget.
+///
+/// It can be done once. A second reversal changes nothing and is 409 `already-reversed` with the `reversalId`, so it is
+/// safe to repeat a reversal whose answer was lost; it takes no `Idempotency-Key`.
+#[utoipa::path(
+    post, path = "/reward-requests/{id}/reversal", tag = "reward-requests", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    request_body = NewReversal,
+    responses((status = 201, body = Reversal, headers(("Location" = String)))),
+    extensions(
+        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-reward-request", "already-reversed", "not-granted"])),
+    ),
+)]
+async fn reverse(
+    State(service): State<RequestService>,
+    Operator(caller): Operator,
+    Path(id): Path<Uuid>,
+    Body(new): Body<NewReversal>,
+) -> Result<impl IntoResponse, Problem> {
+    let reversal = service.reverse(id, &new.reason, caller.user_id).await?;
+    let location = [(header::LOCATION, format!("/reward-requests/{id}/reversal"))];
+    Ok((StatusCode::CREATED, location, axum::Json(reversal)))
+}
+
+/// Get the reversal of a reward request. A USER gets those of their own; others' requests are not found.
+#[utoipa::path(
+    get, path = "/reward-requests/{id}/reversal", tag = "reward-requests", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = Reversal)),
+    extensions(
+        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-reward-request", "no-such-reversal"])),
+    ),
+)]
+async fn reversal(
+    State(service): State<RequestService>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+) -> Result<axum::Json<Reversal>, Problem> {
+    Ok(axum::Json(signed(&service, caller, id).await?.receipt.into()))
+}
+
+/// Get the signed receipt of a reversal.
+///
+/// Save it and run `meed replay reversal.json`, which checks the signature. A USER gets those of their own requests;
+/// others' are not found.
+#[utoipa::path(
+    get, path = "/reward-requests/{id}/reversal/receipt", tag = "reward-requests", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = SignedReversal)),
+    extensions(
+        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-reward-request", "no-such-reversal"])),
+    ),
+)]
+async fn reversal_receipt(
+    State(service): State<RequestService>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+) -> Result<axum::Json<SignedReversal>, Problem> {
+    Ok(axum::Json(signed(&service, caller, id).await?))
+}
+
+async fn signed(service: &RequestService, caller: Caller, id: Uuid) -> Result<SignedReversal, Problem> {
+    let (user_id, signed) = service.reversal(id).await?;
+    require_own(caller, user_id, id)?;
+    signed.ok_or_else(|| RequestError::NoReversal(id).into())
+}

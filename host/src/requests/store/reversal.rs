@@ -1,0 +1,125 @@
+//! `reversals`, and the one statement that decides which of several reversals of a grant is the one.
+
+use uuid::Uuid;
+
+use crate::clock::Instant;
+use crate::db::{Db, Result, Tx, row};
+use crate::requests::model::{GrantedReward, ReversalNote};
+
+row! {
+    /// The request that was granted until now.
+    #[derive(Debug)]
+    pub(in crate::requests) struct TakenRow {
+        pub event_id: Uuid,
+        pub user_id: Uuid,
+        pub receipt: String,
+        pub budget_period: Option<String>,
+        pub budget_amount: Option<i64>,
+    }
+}
+
+/// `None`: nothing is granted under this id, or not any more. Others wait here until the transaction ends.
+pub(in crate::requests) async fn take(tx: &mut Tx, request_id: Uuid) -> Result<Option<TakenRow>> {
+    const SQL: &str = "UPDATE reward_requests SET status = 'REVERSED' WHERE id = $1 AND status = 'GRANTED' \
+        RETURNING event_id, user_id, receipt, budget_period, budget_amount";
+    tx.query(SQL).bind(request_id).fetch_optional(tx).await
+}
+
+row! {
+    #[derive(Debug)]
+    pub(in crate::requests) struct TakenGrantRow {
+        pub id: Uuid,
+        pub reward_id: Uuid,
+        pub quantity: i64,
+        pub reward: crate::db::Json<GrantedReward>,
+        pub stock_since: Option<i64>,
+    }
+}
+
+/// In the order in which everybody touches the stock of rewards.
+pub(in crate::requests) async fn grants(tx: &mut Tx, request_id: Uuid) -> Result<Vec<TakenGrantRow>> {
+    const SQL: &str = "SELECT id, reward_id, quantity, reward, stock_since FROM grants WHERE request_id = $1 \
+        ORDER BY reward_id";
+    tx.query(SQL).bind(request_id).fetch_all(tx).await
+}
+
+#[derive(Debug)]
+pub(in crate::requests) struct ReversalRow {
+    pub id: Uuid,
+    pub request_id: Uuid,
+    pub reason: String,
+    pub reversed_by: Uuid,
+    pub reversed_at: Instant,
+    pub receipt: String,
+    pub receipt_key_id: String,
+    pub receipt_signature: Vec<u8>,
+}
+
+pub(in crate::requests) async fn insert(tx: &mut Tx, row: ReversalRow) -> Result<()> {
+    const SQL: &str = "INSERT INTO reversals \
+        (id, request_id, reason, reversed_by, reversed_at, receipt, receipt_key_id, receipt_signature) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    tx.query(SQL)
+        .bind(row.id)
+        .bind(row.request_id)
+        .bind(row.reason)
+        .bind(row.reversed_by)
+        .bind(row.reversed_at)
+        .bind(row.receipt)
+        .bind(row.receipt_key_id)
+        .bind(row.receipt_signature)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+row! {
+    #[derive(Debug)]
+    pub(in crate::requests) struct SealedRow {
+        pub receipt: String,
+        pub receipt_key_id: String,
+        pub receipt_signature: Vec<u8>,
+    }
+}
+
+pub(in crate::requests) async fn find(db: &Db, request_id: Uuid) -> Result<Option<SealedRow>> {
+    const SQL: &str = "SELECT receipt, receipt_key_id, receipt_signature FROM reversals WHERE request_id = $1";
+    db.query(SQL).bind(request_id).fetch_optional(db).await
+}
+
+row! {
+    #[derive(Debug)]
+    pub(in crate::requests) struct NoteRow {
+        pub request_id: Uuid,
+        pub id: Uuid,
+        pub reason: String,
+        pub reversed_at: Instant,
+    }
+}
+
+impl From<NoteRow> for ReversalNote {
+    fn from(row: NoteRow) -> Self {
+        Self {
+            id: row.id,
+            reason: row.reason,
+            reversed_at: row.reversed_at,
+        }
+    }
+}
+
+/// Those of these requests that were reversed.
+pub(in crate::requests) async fn notes(db: &Db, request_ids: &[Uuid]) -> Result<Vec<NoteRow>> {
+    if request_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = (1..=request_ids.len())
+        .map(|place| format!("${place}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let sql = format!("SELECT request_id, id, reason, reversed_at FROM reversals WHERE request_id IN ({places})");
+    request_ids
+        .iter()
+        .fold(db.query_assembled(sql), |query, id| query.bind(*id))
+        .fetch_all(db)
+        .await
+}
