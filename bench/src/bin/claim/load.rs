@@ -11,6 +11,8 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::cpu::Cpu;
+
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
     pub connections: usize,
@@ -44,6 +46,8 @@ pub(crate) struct Measured {
     pub failures: usize,
     /// One of them, to look at.
     pub failure: Option<String>,
+    /// Microseconds of processor time for each answer.
+    pub cpu: Cpu,
 }
 
 impl Measured {
@@ -74,6 +78,7 @@ impl Load {
         claim: impl Fn(Turn) -> Option<Claim>,
     ) -> anyhow::Result<Measured> {
         let claim = &claim;
+        let before = Cpu::now();
         let started = Instant::now();
         let connections = (0..self.connections).map(|connection| {
             let server = &servers[connection % servers.len()];
@@ -94,6 +99,7 @@ impl Load {
             granted: answers.iter().filter(|answer| answer.granted).count(),
             failures: answers.iter().filter(|answer| answer.failure.is_some()).count(),
             answers: answers.len(),
+            cpu: (Cpu::now() - before).each(answers.len()),
             failure: answers.into_iter().find_map(|answer| answer.failure),
         })
     }
@@ -132,6 +138,7 @@ impl Load {
                     "{{\"eventId\":\"{}\"}}",
                     claim.event_id
                 ))))?;
+            sender.ready().await?;
             let response = sender.send_request(request).await?;
             let status = response.status();
             let body = response.into_body().collect().await?.to_bytes();

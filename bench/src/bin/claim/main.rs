@@ -5,8 +5,9 @@
 //! SQLite transactions, and an axum route without a database. Every figure is of all processes together on this
 //! machine. Ratios are of medians over the rounds (`ROUNDS=n`, `SECONDS=n`).
 
-#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
+mod cpu;
 mod fleet;
 mod load;
 mod pgbench;
@@ -127,6 +128,11 @@ async fn on_sqlite(load: &Load, rounds: u64) -> anyhow::Result<()> {
 /// What one server does.
 async fn scenarios(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     let one = fleet.first();
+    for _ in 0..number("PROFILE", 0) {
+        eprintln!("PROFILE");
+        let m = load.run(&one, |turn| stage.on_hot_event(turn)).await?.granted()?;
+        eprintln!("{} {:?}", m.per_second, m.cpu);
+    }
     report.add("spread", load.run(&one, |turn| stage.spread(turn)).await?.granted()?);
     report.add(
         "hot event",

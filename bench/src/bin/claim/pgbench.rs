@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use meed_host::db::Db;
 use tempfile::TempDir;
 
+use crate::cpu::Cpu;
 use crate::fleet::told;
 use crate::load::{Load, Measured};
 
@@ -101,6 +102,7 @@ impl Baseline {
 
     fn run(&self, script: &str, load: &Load) -> anyhow::Result<Measured> {
         let log = tempfile::tempdir()?;
+        let before = Cpu::now();
         let output = Command::new(programs()?.join("pgbench"))
             .args([
                 "--no-vacuum",
@@ -149,6 +151,7 @@ impl Baseline {
             answers: latencies.len(),
             failures: 0,
             failure: None,
+            cpu: (Cpu::now() - before).each(latencies.len()),
         })
     }
 }

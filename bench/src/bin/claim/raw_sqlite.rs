@@ -6,6 +6,7 @@ use std::time::Instant;
 use meed_host::clock::Clock;
 use meed_host::db::Db;
 
+use crate::cpu::Cpu;
 use crate::load::{Load, Measured};
 
 /// The rows of one granted claim, with the keys and indexes of ours.
@@ -44,6 +45,7 @@ impl Baseline {
     pub(crate) async fn run(&self, load: &Load) -> anyhow::Result<Measured> {
         let clock = Clock::System;
         let (event, user) = (clock.new_id(), clock.new_id());
+        let before = Cpu::now();
         let started = Instant::now();
         let mut latencies = Vec::new();
         let mut place = i64::from_le_bytes(clock.random()) >> 2;
@@ -85,6 +87,7 @@ impl Baseline {
             answers: latencies.len(),
             failures: 0,
             failure: None,
+            cpu: (Cpu::now() - before).each(latencies.len()),
         })
     }
 }

@@ -32,8 +32,8 @@ impl Report {
     pub(crate) fn print(&self) {
         println!("\n{}", self.title);
         println!(
-            "{:36} {:>9} {:>18} {:>9} {:>9} {:>9}",
-            "", "per s", "(min..max)", "p50 ms", "p99 ms", "failures"
+            "{:36} {:>9} {:>18} {:>9} {:>9} {:>9} {:>24}",
+            "", "per s", "(min..max)", "p50 ms", "p99 ms", "failures", "cpu us: client+server+db"
         );
         for (name, rounds) in &self.rows {
             let rates: Vec<f64> = rounds.iter().map(|round| round.per_second).collect();
@@ -46,11 +46,17 @@ impl Report {
                 rates.iter().copied().fold(0.0, f64::max)
             );
             println!(
-                "{name:36} {:>9.0} {span:>18} {:>9.2} {:>9.2} {:>9}",
+                "{name:36} {:>9.0} {span:>18} {:>9.2} {:>9.2} {:>9} {:>24}",
                 median(rates.clone()),
                 millis(|round| round.p50),
                 millis(|round| round.p99),
-                rounds.iter().map(|round| round.failures).sum::<usize>()
+                rounds.iter().map(|round| round.failures).sum::<usize>(),
+                format!(
+                    "{:.0} + {:.0} + {:.0}",
+                    median(rounds.iter().map(|round| round.cpu.client).collect()),
+                    median(rounds.iter().map(|round| round.cpu.servers).collect()),
+                    median(rounds.iter().map(|round| round.cpu.database).collect())
+                )
             );
             if let Some(failure) = rounds.iter().find_map(|round| round.failure.as_ref()) {
                 println!("    such as {failure}");

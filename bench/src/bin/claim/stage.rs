@@ -1,11 +1,13 @@
 //! Users, events and rewards to claim, and which user claims what in each turn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use meed_host::app::App;
 use meed_host::auth::Role;
+use meed_host::clock::Clock;
 use meed_host::plugins::Uploaded;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -15,6 +17,8 @@ use crate::load::{Claim, Load, Measured, Turn};
 
 /// Sessions opened at the same time.
 const OPENING: usize = 16;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) struct Stage {
     tokens: Vec<Arc<str>>,
@@ -120,7 +124,7 @@ impl Stage {
         let app = fleet.app().await?;
         let one = Load {
             connections: 1,
-            seconds: std::time::Duration::from_millis(200),
+            seconds: Duration::from_millis(200),
             per_second: None,
         };
         one.run(&fleet.first(), |turn| self.on_hot_event(turn))
@@ -136,13 +140,14 @@ impl Stage {
 }
 
 impl Operator {
-    /// An event without end whose users may be granted a thousand times, on a reward of its own.
+    /// An event whose users may be granted a thousand times, on a reward of its own.
     async fn event(&self, plugin: &str, params: &Value, reward: &Value) -> anyhow::Result<Arc<str>> {
         let reward = self.post("/rewards", reward).await?;
+        let now = Clock::System.now();
         let event = json!({
             "title": "An event",
-            "startDate": "2020-01-01T00:00:00Z",
-            "endDate": "2100-01-01T00:00:00Z",
+            "startDate": now.minus(DAY),
+            "endDate": now.plus(DAY),
             "timeZone": "UTC",
             "condition": {"plugin": plugin, "version": "1.0.0", "params": params},
             "recurrence": {"period": "ONCE", "count": 1000},
