@@ -7,6 +7,7 @@
 mod claim;
 mod commit;
 mod decide;
+mod hints;
 mod model;
 mod queue;
 mod receipt;

@@ -65,6 +65,10 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     ready(address);
 
     let sweeper = tokio::spawn(sweep(app.clone()));
+    let listening = tokio::spawn({
+        let app = app.clone();
+        async move { app.listen().await }
+    });
     let (stop_usage, usage_stopping) = tokio::sync::oneshot::channel::<()>();
     let usage = tokio::spawn(write_usage(app.clone(), usage_stopping));
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -92,6 +96,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    listening.abort();
     drop(stop_usage);
     usage.await.context("the task that counts runs ended")?;
     app.db.close().await;

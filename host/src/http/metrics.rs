@@ -2,7 +2,8 @@
 //!
 //! Names: `meed_claims_total{outcome}`, `meed_evaluation_seconds{plugin}`, `meed_evaluation_fuel{plugin}`,
 //! `meed_evaluation_failures_total{plugin,failure}`, `meed_http_requests_total{method,route,status}`,
-//! `meed_http_request_seconds{method,route}`, and the gauges `meed_db_connections{state}`, `meed_sandbox_slots{state}`.
+//! `meed_http_request_seconds{method,route}`, `meed_rate_limited_total{policy}`, `meed_cache_errors_total{call,fault}`, and
+//! the gauges `meed_db_connections{state}`, `meed_sandbox_slots{state}`, `meed_cache_up`.
 
 use std::sync::Arc;
 use std::time::Duration;
