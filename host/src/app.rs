@@ -10,11 +10,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::activities::ActivityService;
 use crate::auth::{AuthService, Sessions};
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
 use crate::events::EventService;
-use crate::http::{Code, FieldError, health, layers, openapi, overload, problem};
+use crate::http::{Code, FieldError, health, layers, limit, openapi, overload, problem};
 use crate::keys::Keys;
 use crate::plugins::{PluginService, Simulator};
 use crate::requests::RequestService;
@@ -62,7 +63,8 @@ fn codes() -> Vec<Code> {
 /// The accounts alone, for the command line: the first ADMIN is made before there are keys or plugins.
 pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserService> {
     let activities = ActivityService::new(db.clone(), clock.clone());
-    let sessions = Sessions::new(db.clone(), clock.clone(), config.auth.session_cache);
+    let cache = Cache::in_process(&clock.random());
+    let sessions = Sessions::new(db.clone(), clock.clone(), cache, config.auth.session_cache);
     user_service(config, db, clock, &sessions, &activities)
 }
 
@@ -92,6 +94,7 @@ fn user_service(
 pub struct App {
     pub db: Db,
     pub clock: Clock,
+    pub cache: Cache,
     pub keys: Keys,
     pub sandbox: Sandbox,
     pub activities: ActivityService,
@@ -104,6 +107,7 @@ pub struct App {
     pub requests: RequestService,
     pub health: health::Health,
     overload: overload::Overload,
+    limits: limit::Limits,
     timeout: Duration,
 }
 
@@ -120,20 +124,34 @@ impl App {
         };
         let sandbox = Sandbox::new(&config.sandbox, compiler, code_cache)?;
         let activities = ActivityService::new(db.clone(), clock.clone());
-        let sessions = Sessions::new(db.clone(), clock.clone(), config.auth.session_cache);
+        let cache = Cache::new(&config.cache.url, &keys.receipt.derive("meed cache")?)?;
+        let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
         let users = user_service(config, &db, &clock, &sessions, &activities)?;
         let auth = AuthService::new(
             &config.auth,
             &keys.access,
             (db.clone(), clock.clone()),
+            (cache.clone(), limit::policy("account", config.limits.account)),
             sessions,
             users.clone(),
             activities.clone(),
         )?;
-        let plugins = PluginService::new(&config.plugins, db.clone(), clock.clone(), sandbox.clone());
+        let plugins = PluginService::new(
+            &config.plugins,
+            db.clone(),
+            clock.clone(),
+            sandbox.clone(),
+            cache.clone(),
+        );
         let simulator = Simulator::new(db.clone(), clock.clone(), plugins.clone());
         let rewards = RewardService::new(db.clone(), clock.clone());
-        let events = EventService::new(db.clone(), clock.clone(), plugins.clone(), rewards.clone());
+        let events = EventService::new(
+            db.clone(),
+            clock.clone(),
+            plugins.clone(),
+            rewards.clone(),
+            cache.clone(),
+        );
         let requests = RequestService::new(
             db.clone(),
             clock.clone(),
@@ -143,11 +161,20 @@ impl App {
             rewards.clone(),
             keys.receipt.clone(),
             config.claims.idempotency,
+            cache.clone(),
+        );
+        let limits = limit::Limits::new(
+            &config.limits,
+            config.http.trusted_proxies.clone(),
+            auth::CREDENTIALS_PATHS,
+            cache.clone(),
+            clock.clone(),
         );
         let health = health::Health::new(db.clone(), clock.clone());
         Ok(Self {
             db,
             clock,
+            cache,
             keys,
             sandbox,
             activities,
@@ -160,8 +187,20 @@ impl App {
             requests,
             health,
             overload: overload::Overload::new(config.http.max_in_flight),
+            limits,
             timeout: config.http.timeout,
         })
+    }
+
+    /// Keeps what this process remembers true to what others change, until it is dropped.
+    pub async fn listen(&self) {
+        loop {
+            let news = self.cache.next().await;
+            self.auth.heard(&news).await;
+            self.plugins.heard(&news).await;
+            self.events.heard(&news).await;
+            self.requests.heard(&news).await;
+        }
     }
 
     fn routes(&self) -> OpenApiRouter {
@@ -199,6 +238,7 @@ impl App {
     /// The whole API, ready to serve.
     pub fn router(&self) -> Result<Router, String> {
         let (router, _) = self.routes().split_for_parts();
+        let router = router.layer(middleware::from_fn_with_state(self.limits.clone(), limit::layer));
         let router = router.layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate));
         // Outside of it: to know who is asking may take the database.
         let router = router.layer(middleware::from_fn_with_state(self.overload.clone(), overload::layer));

@@ -37,5 +37,8 @@ pub const CODES: &[Code] = &[
     REFRESH_TOKEN_REUSED,
 ];
 
+/// Where passwords are tried or accounts are made, which is limited by address.
+pub const CREDENTIALS_PATHS: &[&str] = &["/auth/register", "/auth/login"];
+
 /// The problems of every route that needs a token.
 pub const SECURED: &[Code] = &[UNAUTHENTICATED, INVALID_TOKEN, FORBIDDEN];

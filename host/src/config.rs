@@ -2,10 +2,11 @@
 //!
 //! The only reader of the environment. Must not know: what the settings are for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
@@ -20,6 +21,8 @@ const YEAR: u64 = 365 * 24 * HOUR;
 pub struct Config {
     pub http: Http,
     pub database: Database,
+    pub cache: Cache,
+    pub limits: Limits,
     pub keys: Keys,
     pub auth: Auth,
     pub plugins: Plugins,
@@ -41,6 +44,53 @@ pub struct Http {
     #[serde(rename = "drain_seconds", deserialize_with = "seconds")]
     pub drain: Duration,
     pub max_in_flight: usize,
+    /// Whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// May hold a password. Empty: none.
+    pub url: SecretString,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub credentials: Limit,
+    pub account: Limit,
+    pub anonymous: Limit,
+    pub user: Limit,
+}
+
+impl Limits {
+    /// With the names of its settings.
+    fn each(&self) -> [([&'static str; 2], Limit); 4] {
+        [
+            (
+                ["limits.credentials.burst", "limits.credentials.per_minute"],
+                self.credentials,
+            ),
+            (["limits.account.burst", "limits.account.per_minute"], self.account),
+            (
+                ["limits.anonymous.burst", "limits.anonymous.per_minute"],
+                self.anonymous,
+            ),
+            (["limits.user.burst", "limits.user.per_minute"], self.user),
+        ]
+    }
+}
+
+/// How often something may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// At once. 0: no limit.
+    pub burst: u32,
+    /// In the long run.
+    pub per_minute: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -199,7 +249,16 @@ impl Config {
             ("plugins.uploads.bytes", uploads.bytes, 0, 1 << 50),
             ("claims.idempotency_seconds", self.claims.idempotency.as_secs(), 1, YEAR),
         ];
-        for (name, value, least, most) in in_range {
+        let limits = self.limits.each().into_iter().flat_map(|(names, limit)| {
+            let Limit { burst, per_minute } = limit;
+            // A bucket fills within an hour, so that it can be forgotten then.
+            let in_an_hour = u64::from(per_minute) * 60;
+            [
+                (names[1], per_minute.into(), 1, 1_000_000),
+                (names[0], burst.into(), 0, in_an_hour.min(1_000_000)),
+            ]
+        });
+        for (name, value, least, most) in in_range.into_iter().chain(limits) {
             if !(least..=most).contains(&value) {
                 return Err(format!("{name} = {value}: must be between {least} and {most}"));
             }
@@ -245,6 +304,23 @@ where
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
+/// Networks and addresses, with commas between them, so that an environment variable can hold them.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parse = |item: &str| {
+        let network = item.parse::<IpNet>();
+        network
+            .or_else(|_| item.parse::<IpAddr>().map(IpNet::from))
+            .map_err(|_| {
+                serde::de::Error::custom(format!(
+                    "{item:?} is neither a network such as 10.0.0.0/8 nor an address"
+                ))
+            })
+    };
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(parse).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret as _;
@@ -275,6 +351,16 @@ mod tests {
         assert_eq!(config.http.listen.port(), 4000);
         let error = Config::load(None, None, &[("http.lisen", "x".to_owned())]).unwrap_err();
         assert!(error.to_string().contains("lisen"), "{error}");
+    }
+
+    #[test]
+    fn trusted_proxies_are_networks_or_addresses() {
+        let load = |text: &str| Config::load(None, None, &[("http.trusted_proxies", text.to_owned())]);
+        assert_eq!(load("").unwrap().http.trusted_proxies, []);
+        let proxies = load("10.0.0.0/8, ::1").unwrap().http.trusted_proxies;
+        assert_eq!(proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+        let error = load("10.0.0.0/8,proxy").unwrap_err();
+        assert!(error.to_string().contains("\"proxy\" is neither"), "{error}");
     }
 
     #[test]
@@ -311,6 +397,8 @@ mod tests {
             ("plugins.quarantine.window_seconds", "0", "1 and 86400"),
             ("plugins.quarantine.percent", "101", "1 and 100"),
             ("plugins.quarantine.users", "0", "1 and 1000"),
+            ("limits.user.per_minute", "0", "1 and 1000000"),
+            ("limits.account.burst", "1201", "0 and 1200"),
         ] {
             let error = Config::load(None, None, &[(key, value.to_owned())]).unwrap_err();
             assert_eq!(error.to_string(), format!("{key} = {value}: must be between {range}"));
@@ -324,6 +412,8 @@ mod tests {
             ("database.max_connections", "1"),
             ("plugins.quarantine.failures", "0"),
             ("plugins.signatures", "enforce"),
+            ("limits.credentials.burst", "0"),
+            ("cache.url", "redis://127.0.0.1"),
         ] {
             assert!(Config::load(None, None, &[(key, value.to_owned())]).is_ok(), "{key}");
         }

@@ -8,6 +8,7 @@ mod budget;
 mod claim;
 mod commit;
 mod decide;
+mod hints;
 mod model;
 mod queue;
 mod receipt;

@@ -17,6 +17,7 @@ mod package;
 mod plugins;
 mod postgres;
 mod process;
+mod redis;
 mod test;
 mod up;
 mod workspace;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -12,11 +12,13 @@ use crate::languages;
 use crate::plugins;
 use crate::postgres::{self, Cluster, Durability, Server};
 use crate::process::{check, line, run as run_program, step, wait};
+use crate::redis;
 use crate::workspace::Workspace;
 
 /// `arguments` are for the runner; with any, only what they select runs.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let server = Server::find_or_install()?;
+    let redis = redis::find_or_install()?;
     let plugins = plugins::build(workspace)?;
     let languages = languages::build(workspace)?;
     // Before the runner, so that its closing line is the last thing on the screen.
@@ -28,15 +30,17 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let cluster = step("start PostgreSQL", || {
         Cluster::start(server, &workspace.target, Durability::None)
     })?;
+    let services = Services {
+        cluster,
+        redis,
+        plugins,
+        languages,
+    };
     let has_nextest = has_nextest(workspace);
     if has_nextest && arguments.is_empty() {
         step("documentation tests", || {
             let mut doc = workspace.cargo("test");
-            run_program(with_services(&mut doc, &cluster, &plugins, &languages).args([
-                "--workspace",
-                "--doc",
-                "--quiet",
-            ]))
+            run_program(services.tell(&mut doc).args(["--workspace", "--doc", "--quiet"]))
         })?;
     }
     step("tests", || {
@@ -46,13 +50,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             if std::env::var_os("CI").is_some() {
                 nextest.args(["--profile", "ci"]);
             }
-            select(with_services(&mut nextest, &cluster, &plugins, &languages), arguments);
+            select(services.tell(&mut nextest), arguments);
             run_program(&mut nextest)
         } else {
             println!("cargo-nextest is not installed, so `cargo test` runs the tests, one after the other binary");
             let mut test = workspace.cargo("test");
             test.arg("--no-fail-fast");
-            select(with_services(&mut test, &cluster, &plugins, &languages), arguments);
+            select(services.tell(&mut test), arguments);
             run_and_sum_up(&mut test)
         }
     })
@@ -64,12 +68,23 @@ fn has_nextest(workspace: &Workspace) -> bool {
     nextest.status().is_ok_and(|status| status.success())
 }
 
-fn with_services<'a>(command: &'a mut Command, cluster: &Cluster, plugins: &Path, languages: &Path) -> &'a mut Command {
-    postgres::clear_environment(command);
-    command
-        .env("MEED_TEST_POSTGRES", cluster.url())
-        .env("MEED_TEST_PLUGINS", plugins)
-        .env("MEED_TEST_LANGUAGES", languages)
+/// Where the tests find what they need.
+struct Services {
+    cluster: Cluster,
+    redis: PathBuf,
+    plugins: PathBuf,
+    languages: PathBuf,
+}
+
+impl Services {
+    fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        postgres::clear_environment(command);
+        command
+            .env("MEED_TEST_POSTGRES", self.cluster.url())
+            .env("MEED_TEST_REDIS_SERVER", &self.redis)
+            .env("MEED_TEST_PLUGINS", &self.plugins)
+            .env("MEED_TEST_LANGUAGES", &self.languages)
+    }
 }
 
 /// The whole workspace, unless the arguments choose packages.

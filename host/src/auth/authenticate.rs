@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::AuthService;
 use super::caller::{Authentication, InvalidToken};
 use crate::http::Problem;
+use crate::http::limit::Subject;
 
 /// Puts what it found into the request's extensions, where the guards look. It refuses nothing itself: a public route
 /// ignores a bad token.
@@ -20,6 +21,9 @@ pub async fn authenticate(State(service): State<AuthService>, mut request: Reque
             },
             Err(invalid) => Err(invalid),
         };
+        if let Ok(caller) = caller {
+            request.extensions_mut().insert(Subject(caller.user_id));
+        }
         request.extensions_mut().insert(Authentication(caller));
     }
     next.run(request).await

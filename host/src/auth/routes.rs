@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::service::{AuthError, AuthService, NewAccount, TokenPair};
 use super::{Caller, FORBIDDEN, INVALID_REFRESH_TOKEN, REFRESH_TOKEN_REUSED, UNAUTHENTICATED, WRONG_CREDENTIALS};
+use crate::http::problem::RATE_LIMITED;
 use crate::http::{Body, Problem};
 use crate::users::User;
 
@@ -136,6 +137,7 @@ impl From<AuthError> for Problem {
             AuthError::RoleNeedsLogin(_) => Self::new(UNAUTHENTICATED, detail),
             AuthError::RoleNeedsAdmin { .. } => Self::new(FORBIDDEN, detail),
             AuthError::WrongCredentials => Self::new(WRONG_CREDENTIALS, detail),
+            AuthError::TooManyAttempts(verdict) => Self::new(RATE_LIMITED, detail).retry_after(verdict.retry_after),
             AuthError::InvalidRefreshToken => Self::new(INVALID_REFRESH_TOKEN, detail),
             AuthError::RefreshTokenReused => Self::new(REFRESH_TOKEN_REUSED, detail),
             AuthError::User(error) => error.into(),

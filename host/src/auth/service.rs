@@ -17,6 +17,7 @@ use super::store::{self, Hash};
 use super::tokens::AccessTokens;
 use super::{Caller, EndReason, Role, Sessions};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
+use crate::cache::{Cache, News, Policy, Verdict};
 use crate::clock::{Clock, Instant};
 use crate::config;
 use crate::db::{Db, DbError, Tx};
@@ -73,6 +74,8 @@ pub enum AuthError {
     RoleNeedsAdmin { by: Role, wanted: Role },
     #[error("No account has this e-mail and this password.")]
     WrongCredentials,
+    #[error("Too many attempts to log in to this account; wait {} s.", .0.retry_after)]
+    TooManyAttempts(Verdict),
     #[error("The refresh token is unknown or expired, or its session is over; log in again.")]
     InvalidRefreshToken,
     #[error("The refresh token was used before, so someone else may hold it. Its session is over; log in again.")]
@@ -92,6 +95,8 @@ pub struct AuthService {
     db: Db,
     clock: Clock,
     tokens: Arc<AccessTokens>,
+    cache: Cache,
+    attempts: Option<Policy>,
     sessions: Sessions,
     users: UserService,
     activities: ActivityService,
@@ -104,6 +109,7 @@ impl AuthService {
         config: &config::Auth,
         keyring: &Keyring,
         (db, clock): (Db, Clock),
+        (cache, attempts): (Cache, Option<Policy>),
         sessions: Sessions,
         users: UserService,
         activities: ActivityService,
@@ -112,6 +118,8 @@ impl AuthService {
             db,
             clock,
             tokens: Arc::new(AccessTokens::new(config, keyring)?),
+            cache,
+            attempts,
             sessions,
             users,
             activities,
@@ -144,12 +152,32 @@ impl AuthService {
     }
 
     pub async fn login(&self, email: &str, password: SecretString) -> Result<TokenPair, AuthError> {
+        self.count_attempt(email).await?;
         let user_id = self
             .users
             .with_credentials(email, password)
             .await?
             .ok_or(AuthError::WrongCredentials)?;
         self.open_session(user_id).await
+    }
+
+    /// Counts an attempt on an account, whether there is one or not. Only passwords are counted, so whoever holds a session
+    /// keeps it; and the bucket fills again by itself, so nobody is kept out for long.
+    async fn count_attempt(&self, email: &str) -> Result<(), AuthError> {
+        let (Some(policy), Ok(email)) = (&self.attempts, email.parse::<Email>()) else {
+            return Ok(());
+        };
+        let verdict = self.cache.take(policy, &email.key(), self.clock.now()).await;
+        if verdict.granted {
+            return Ok(());
+        }
+        metrics::counter!("meed_rate_limited_total", "policy" => policy.name).increment(1);
+        Err(AuthError::TooManyAttempts(verdict))
+    }
+
+    /// Another process ended sessions.
+    pub async fn heard(&self, news: &News) {
+        self.sessions.heard(news).await;
     }
 
     /// Logs in a user whose identity was checked.

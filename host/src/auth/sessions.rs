@@ -1,7 +1,8 @@
 //! Sessions: one login each, and over at once when someone logs out, is disabled or changes roles.
 //!
-//! Every request asks whether its session still lives, so the answer is kept for a moment. The process that ends a
-//! session knows at once; another process learns when what it kept is too old (`auth.session_cache_seconds`).
+//! Every request asks whether its session still lives, so the answer is kept for a moment: by each process, and in Redis
+//! for all of them. The process that ends a session knows at once, the others when they are told; and whether they are
+//! told or not, nobody trusts what was read longer than `auth.session_cache_seconds` ago.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::store::{self, SessionRow};
 use super::{Caller, Role};
+use crate::cache::{Cache as Shared, News, Topic};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, Result, Tx};
 
@@ -50,17 +52,28 @@ pub struct EndedSessions(Vec<Uuid>);
 pub struct Sessions {
     db: Db,
     clock: Clock,
-    known: Cache<Uuid, SessionRow>,
-    /// Sessions that this process ended. It is asked after `known`: a slow read that began before the end may put a
+    shared: Shared,
+    trusted_for: Duration,
+    known: Cache<Uuid, Known>,
+    /// Sessions that were ended here, or that another process told of. It is asked after `known`: a slow read that began before the end may put a
     /// living session into `known` after the end.
     ended: Cache<Uuid, ()>,
 }
 
+/// What was read of a session, and when.
+#[derive(Clone, Debug)]
+struct Known {
+    session: SessionRow,
+    read_at: Instant,
+}
+
 impl Sessions {
-    pub fn new(db: Db, clock: Clock, trusted_for: Duration) -> Self {
+    pub fn new(db: Db, clock: Clock, shared: Shared, trusted_for: Duration) -> Self {
         Self {
             db,
             clock,
+            shared,
+            trusted_for,
             known: Cache::builder()
                 .max_capacity(CAPACITY)
                 .time_to_live(trusted_for)
@@ -75,19 +88,47 @@ impl Sessions {
 
     /// Whether this is a living session of this user in this role. No database while the answer is fresh.
     pub(super) async fn is_living(&self, caller: &Caller) -> Result<bool> {
-        let session = match self.known.get(&caller.session_id).await {
-            Some(session) => session,
-            None => match store::find_session(&self.db, caller.session_id).await? {
-                Some(session) => {
-                    self.known.insert(caller.session_id, session.clone()).await;
-                    session
-                }
+        let now = self.clock.now();
+        let known = self.known.get(&caller.session_id).await;
+        let session = match known.filter(|known| now < known.read_at.plus(self.trusted_for)) {
+            Some(known) => known.session,
+            None => match self.read(caller.session_id, now).await? {
+                Some(session) => session,
                 None => return Ok(false),
             },
         };
-        Ok(session.lives(self.clock.now())
+        Ok(session.lives(now)
             && (session.user_id, session.role) == (caller.user_id, caller.role)
             && !self.ended.contains_key(&caller.session_id))
+    }
+
+    /// From Redis, where a process of ours put it a moment ago, or from the database.
+    async fn read(&self, id: Uuid, now: Instant) -> Result<Option<SessionRow>> {
+        let key = shared_key(id);
+        if let Some((read_at, value)) = self.shared.get(&key, now, self.trusted_for).await
+            && let Ok(session) = serde_json::from_slice::<SessionRow>(&value)
+        {
+            let known = Known {
+                session: session.clone(),
+                read_at,
+            };
+            self.known.insert(id, known).await;
+            return Ok(Some(session));
+        }
+        let Some(session) = store::find_session(&self.db, id).await? else {
+            return Ok(None);
+        };
+        let known = Known {
+            session: session.clone(),
+            read_at: now,
+        };
+        self.known.insert(id, known).await;
+        if session.lives(now)
+            && let Ok(value) = serde_json::to_vec(&session)
+        {
+            self.shared.put(&key, now, &value, self.trusted_for).await;
+        }
+        Ok(Some(session))
     }
 
     /// Ends one session. Part of the caller's transaction.
@@ -102,12 +143,35 @@ impl Sessions {
         Ok(EndedSessions(ids))
     }
 
-    /// Refuses the tokens of these sessions from now on.
+    /// Refuses the tokens of these sessions from now on, and tells the other processes to.
     pub async fn forget(&self, EndedSessions(ids): EndedSessions) {
         for id in ids {
-            self.ended.insert(id, ()).await;
+            self.refuse(id).await;
+            // Longer than a process that read the session before its end may take to put it there.
+            self.shared
+                .forget(&shared_key(id), self.trusted_for + SLOWEST_READ)
+                .await;
+            self.shared.publish(Topic::Session(id)).await;
         }
     }
+
+    /// Another process ended sessions.
+    pub async fn heard(&self, news: &News) {
+        match news {
+            News::Changed(Topic::Session(id)) => self.refuse(*id).await,
+            News::Changed(_) => {}
+            News::Unknown => self.known.invalidate_all(),
+        }
+    }
+
+    async fn refuse(&self, id: Uuid) {
+        self.ended.insert(id, ()).await;
+        self.known.invalidate(&id).await;
+    }
+}
+
+fn shared_key(id: Uuid) -> String {
+    format!("session:{id}")
 }
 
 impl SessionRow {

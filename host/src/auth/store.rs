@@ -1,6 +1,7 @@
 //! `sessions` and `refresh_tokens`. A session is read together with its user's role and state, which `users` owns: the
 //! check of every request is one statement.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{EndReason, Role};
@@ -8,7 +9,7 @@ use crate::clock::Instant;
 use crate::db::{Result, Run, Tx, row};
 
 row! {
-    #[derive(Clone, Debug)]
+    #[derive(Clone, Debug, Serialize, Deserialize)]
     pub(super) struct SessionRow {
         pub user_id: Uuid,
         pub role: Role,

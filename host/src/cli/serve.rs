@@ -81,6 +81,10 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
 
     let sweeper = tokio::spawn(sweep(app.clone()));
     let watcher = tokio::spawn(app.health.clone().watch());
+    let listening = tokio::spawn({
+        let app = app.clone();
+        async move { app.listen().await }
+    });
     let (stop_usage, usage_stopping) = tokio::sync::oneshot::channel::<()>();
     let usage = tokio::spawn(write_usage(app.clone(), usage_stopping));
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
@@ -117,6 +121,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     }
+    listening.abort();
     drop(stop_usage);
     usage.await.context("the task that counts runs ended")?;
     app.db.close().await;

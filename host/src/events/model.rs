@@ -213,6 +213,21 @@ impl From<Reward> for OfferedReward {
     }
 }
 
+/// An event that runs now and how many users claimed it lately.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct PopularEvent {
+    #[serde(flatten)]
+    pub event: ActiveEvent,
+    /// Users whose claims were decided in the last 24 hours, each counted once an hour; about
+    pub claims: u64,
+}
+
+/// The events that are claimed most, first the first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct PopularEvents {
+    pub items: Vec<PopularEvent>,
+}
+
 impl ActiveEvent {
     pub(super) fn new(event: Event, rewards: Vec<Reward>) -> Self {
         Self {

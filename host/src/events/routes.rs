@@ -10,11 +10,12 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::budget::EventBudget;
-use super::model::{ActiveEvent, Event, NewEvent};
+use super::model::{ActiveEvent, Event, NewEvent, PopularEvent, PopularEvents};
 use super::service::{EventError, EventRevision, EventSeed, EventService};
 use super::store::Filter;
 use crate::auth::{Caller, Claimant, Operator};
 use crate::http::extract::with_etag;
+use crate::http::problem::INVALID_PARAMETER;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 use crate::plugins::{PluginError, field_errors};
 
@@ -29,6 +30,7 @@ pub fn router(service: EventService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(active))
+        .routes(routes!(popular))
         .routes(routes!(get, replace, delete))
         .routes(routes!(revisions))
         .routes(routes!(seed))
@@ -112,6 +114,41 @@ async fn active(
     let (size, after) = (page.size()?, page.after()?);
     let events = service.active(after, size).await?;
     Ok(axum::Json(Page::new(events, size, |event| event.id, |event| event)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PopularParams {
+    /// How many at most: 1 to 50, 10 unless said
+    #[param(minimum = 1, maximum = 50, default = 10)]
+    limit: Option<usize>,
+}
+
+/// List the running events that most users claimed in the last 24 hours, as users see them.
+#[utoipa::path(
+    get, path = "/events/popular", tag = "events", security(("bearer" = [])),
+    params(PopularParams),
+    responses((status = 200, body = PopularEvents)),
+    extensions(("x-roles" = json!(["USER", "ADMIN"]))),
+)]
+async fn popular(
+    State(service): State<EventService>,
+    _: Claimant,
+    Params(params): Params<PopularParams>,
+) -> Result<axum::Json<PopularEvents>, Problem> {
+    let limit = params.limit.unwrap_or(10);
+    if !(1..=50).contains(&limit) {
+        return Err(Problem::new(
+            INVALID_PARAMETER,
+            format!("limit is {limit}; it must be 1 to 50."),
+        ));
+    }
+    let events = service.popular(limit).await?;
+    let items = events
+        .into_iter()
+        .map(|(event, claims)| PopularEvent { event, claims })
+        .collect();
+    Ok(axum::Json(PopularEvents { items }))
 }
 
 /// Get an event.

@@ -13,6 +13,7 @@ use super::budget::Budget;
 use super::model::{ActiveEvent, Condition, Event, NewEvent, Recurrence};
 use super::seed::Secret;
 use super::store::{self, EventRow, Filter, RevisionRow};
+use crate::cache::{Cache as Shared, News, Topic};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError, Json, Tx};
 use crate::facts::{UnknownZone, Zone};
@@ -23,6 +24,8 @@ use crate::sandbox::Digest;
 /// How long a claim trusts a cached event before it looks again. The commit checks the revision in any case.
 const CACHED_FOR: Duration = Duration::from_secs(2);
 const CACHED_EVENTS: u64 = 10_000;
+/// How many events are ranked; those that do not run now are left out of an answer.
+const RANKED: usize = 200;
 /// An event's secret is shown this long after its end, so that no clock of another process still lets a claim in.
 const REVEALED_AFTER: Duration = Duration::from_mins(1);
 
@@ -90,21 +93,26 @@ pub struct EventService {
     pub(super) clock: Clock,
     pub(super) plugins: PluginService,
     pub(super) rewards: RewardService,
-    cache: Cache<Uuid, Arc<Offer>>,
+    cache: Shared,
+    offers: Cache<Uuid, Arc<Offer>>,
+    popular: Cache<(), Arc<Vec<(Uuid, u64)>>>,
 }
 
 impl EventService {
-    pub fn new(db: Db, clock: Clock, plugins: PluginService, rewards: RewardService) -> Self {
-        let cache = Cache::builder()
+    pub fn new(db: Db, clock: Clock, plugins: PluginService, rewards: RewardService, cache: Shared) -> Self {
+        let offers = Cache::builder()
             .max_capacity(CACHED_EVENTS)
             .time_to_live(CACHED_FOR)
             .build();
+        let popular = Cache::builder().max_capacity(1).time_to_live(CACHED_FOR).build();
         Self {
             db,
             clock,
             plugins,
             rewards,
             cache,
+            offers,
+            popular,
         }
     }
 
@@ -162,6 +170,35 @@ impl EventService {
             ..Filter::default()
         };
         let events = self.list(filter, after, size).await?;
+        self.as_users_see(events).await
+    }
+
+    /// A claim of this user was decided.
+    pub fn claimed(&self, id: Uuid, user_id: Uuid) {
+        self.cache.count(id, user_id, self.clock.now());
+    }
+
+    /// Of the events that run now, those that most users claimed in the last day, each with how many about.
+    pub(super) async fn popular(&self, most: usize) -> Result<Vec<(ActiveEvent, u64)>, EventError> {
+        let now = self.clock.now();
+        let read = async { Arc::new(self.cache.top(now, RANKED).await) };
+        let ranked = self.popular.get_with((), read).await;
+        let ids: Vec<Uuid> = ranked.iter().map(|(id, _)| *id).collect();
+        let rows = store::running(&self.db, &ids, now).await?;
+        let mut running: HashMap<Uuid, EventRow> = rows.into_iter().map(|row| (row.id, row)).collect();
+        let (mut events, mut counts) = (Vec::new(), Vec::new());
+        for (id, count) in ranked.iter() {
+            if events.len() < most
+                && let Some(row) = running.remove(id)
+            {
+                events.push(self.shown(row)?);
+                counts.push(*count);
+            }
+        }
+        Ok(self.as_users_see(events).await?.into_iter().zip(counts).collect())
+    }
+
+    async fn as_users_see(&self, events: Vec<Event>) -> Result<Vec<ActiveEvent>, EventError> {
         let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
         let mut offers: HashMap<Uuid, Vec<_>> = HashMap::new();
         for (event_id, reward) in self.rewards.offers(&ids).await? {
@@ -202,7 +239,7 @@ impl EventService {
         let event = self.shown(row)?;
         self.record_revision(&mut tx, &event, by).await?;
         tx.commit().await?;
-        self.cache.invalidate(&id).await;
+        self.changed(id).await;
         Ok(event)
     }
 
@@ -228,7 +265,7 @@ impl EventService {
         )
         .await?;
         tx.commit().await?;
-        self.cache.invalidate(&id).await;
+        self.changed(id).await;
         Ok(())
     }
 
@@ -267,7 +304,7 @@ impl EventService {
 
     /// The event for a claim: from memory when it was read a moment ago. Confirm the revision before anything commits.
     pub async fn recent(&self, id: Uuid) -> Result<Arc<Offer>, EventError> {
-        if let Some(offer) = self.cache.get(&id).await {
+        if let Some(offer) = self.offers.get(&id).await {
             return Ok(offer);
         }
         let event = self.get(id).await?;
@@ -280,7 +317,7 @@ impl EventService {
             .collect();
         let zone = event.time_zone.parse()?;
         let offer = Arc::new(Offer { event, rewards, zone });
-        self.cache.insert(id, Arc::clone(&offer)).await;
+        self.offers.insert(id, Arc::clone(&offer)).await;
         Ok(offer)
     }
 
@@ -293,9 +330,24 @@ impl EventService {
         Ok(false)
     }
 
+    /// An event was changed: to be called after the commit.
+    async fn changed(&self, id: Uuid) {
+        self.offers.invalidate(&id).await;
+        self.cache.publish(Topic::Event(id)).await;
+    }
+
+    /// Another process changed events.
+    pub async fn heard(&self, news: &News) {
+        match news {
+            News::Changed(Topic::Event(id)) => self.offers.invalidate(id).await,
+            News::Changed(_) => {}
+            News::Unknown => self.offers.invalidate_all(),
+        }
+    }
+
     /// The event is not what it was: the next claim reads it anew.
     pub async fn forget(&self, id: Uuid) {
-        self.cache.invalidate(&id).await;
+        self.offers.invalidate(&id).await;
     }
 
     async fn record_revision(&self, tx: &mut Tx, event: &Event, by: Uuid) -> Result<(), EventError> {

@@ -189,6 +189,21 @@ pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i6
         .await
 }
 
+/// Those of these events that run now.
+pub(super) async fn running(db: &Db, ids: &[Uuid], now: Instant) -> Result<Vec<EventRow>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = (3..ids.len() + 3).map(|place| format!("${place}")).collect::<Vec<_>>();
+    let sql = format!(
+        "{} AND id IN ({})",
+        select_events!("WHERE deleted_at IS NULL AND is_active = $1 AND start_at <= $2 AND end_at > $2"),
+        places.join(", ")
+    );
+    let query = db.query_assembled(sql).bind(true).bind(now);
+    ids.iter().fold(query, |query, id| query.bind(*id)).fetch_all(db).await
+}
+
 /// How many events use a plugin version, and the newest of them.
 pub(super) async fn using(db: &Db, plugin: Digest, limit: i64) -> Result<(i64, Vec<Uuid>)> {
     const COUNT: &str = "SELECT COUNT(*) FROM events WHERE plugin_digest = $1 AND deleted_at IS NULL";

@@ -9,9 +9,10 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, ResponseBuilder};
 
+use super::limit::UNLIMITED;
 use super::problem::{
-    BODY_TOO_LARGE, Code, INTERNAL, INVALID_BODY, INVALID_PARAMETER, MALFORMED_JSON, TIMED_OUT, UNAVAILABLE,
-    UNSUPPORTED_MEDIA_TYPE,
+    BODY_TOO_LARGE, Code, INTERNAL, INVALID_BODY, INVALID_PARAMETER, MALFORMED_JSON, RATE_LIMITED, TIMED_OUT,
+    UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
 };
 
 /// Problems that any operation may answer with.
@@ -35,7 +36,8 @@ pub fn finish(mut document: OpenApi, codes: &[Code], secured: &[Code]) -> Result
             let Some(operation) = operation else { continue };
             // Function names repeat between features; a method and a path do not.
             operation.operation_id = Some(operation_id(method, path));
-            add_problems(operation, &codes, secured).map_err(|error| format!("{path}: {error}"))?;
+            let limited = !UNLIMITED.contains(&path.as_str());
+            add_problems(operation, &codes, secured, limited).map_err(|error| format!("{path}: {error}"))?;
         }
     }
     let components = document.components.get_or_insert_default();
@@ -63,7 +65,12 @@ fn operation_id(method: &str, path: &str) -> String {
     })
 }
 
-fn add_problems(operation: &mut Operation, codes: &BTreeMap<&str, Code>, secured: &[Code]) -> Result<(), String> {
+fn add_problems(
+    operation: &mut Operation,
+    codes: &BTreeMap<&str, Code>,
+    secured: &[Code],
+    limited: bool,
+) -> Result<(), String> {
     let names: Vec<String> = operation
         .extensions
         .as_ref()
@@ -71,6 +78,9 @@ fn add_problems(operation: &mut Operation, codes: &BTreeMap<&str, Code>, secured
         .and_then(|value| serde_json::from_value(value.clone()).ok())
         .unwrap_or_default();
     let mut answers = EVERYWHERE.to_vec();
+    if limited {
+        answers.push(RATE_LIMITED);
+    }
     if operation.security.is_some() {
         answers.extend(secured);
     }
@@ -127,7 +137,7 @@ fn add_problems(operation: &mut Operation, codes: &BTreeMap<&str, Code>, secured
         let mut response = ResponseBuilder::new()
             .description(description.join("<br>"))
             .content("application/problem+json", content.build());
-        if status == UNAVAILABLE.status {
+        if [UNAVAILABLE.status, RATE_LIMITED.status].contains(&status) {
             let mut header = Header::new(utoipa::openapi::schema::Object::with_type(
                 utoipa::openapi::Type::Integer,
             ));

@@ -42,6 +42,7 @@ pub const UNSUPPORTED_MEDIA_TYPE: Code = Code::new("unsupported-media-type", 415
 pub const NO_SUCH_ROUTE: Code = Code::new("no-such-route", 404, "There is no such route");
 pub const METHOD_NOT_ALLOWED: Code = Code::new("method-not-allowed", 405, "The route does not know this method");
 pub const REVISION_REQUIRED: Code = Code::new("revision-required", 428, "The If-Match header is required");
+pub const RATE_LIMITED: Code = Code::new("rate-limited", 429, "Too many requests");
 pub const TIMED_OUT: Code = Code::new("timed-out", 504, "The request took too long");
 pub const UNAVAILABLE: Code = Code::new("unavailable", 503, "The server cannot answer right now");
 pub const OVERLOADED: Code = Code::new("overloaded", 503, "The server has too much to do");
@@ -56,6 +57,7 @@ pub const CODES: &[Code] = &[
     NO_SUCH_ROUTE,
     METHOD_NOT_ALLOWED,
     REVISION_REQUIRED,
+    RATE_LIMITED,
     TIMED_OUT,
     UNAVAILABLE,
     OVERLOADED,

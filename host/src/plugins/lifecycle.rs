@@ -13,6 +13,7 @@ use super::service::{PluginError, PluginService, PluginVersion};
 use super::signatures::Signer;
 use super::store;
 use super::usage::Totals;
+use crate::cache::{News, Topic};
 use crate::clock::Instant;
 use crate::db::{Tx, text_column};
 use crate::sandbox::{Digest, Failure};
@@ -127,7 +128,8 @@ pub struct Standing {
 }
 
 impl PluginService {
-    /// Whether claims may run this version, and who signed it. Another process's change is seen within two seconds.
+    /// Whether claims may run this version, and who signed it. Another process's change is seen when it is told, and within
+    /// two seconds in any case.
     pub async fn standing(&self, digest: Digest) -> Result<Arc<Standing>, PluginError> {
         if let Some(standing) = self.standings.get(&digest).await {
             return Ok(standing);
@@ -140,6 +142,25 @@ impl PluginService {
         });
         self.standings.insert(digest, Arc::clone(&standing)).await;
         Ok(standing)
+    }
+
+    /// A version's state or signature was changed: to be called after the commit.
+    pub(super) async fn changed(&self, digest: Digest) {
+        self.standings.invalidate(&digest).await;
+        self.shared.publish(Topic::Plugin(digest.to_string())).await;
+    }
+
+    /// Another process changed versions.
+    pub async fn heard(&self, news: &News) {
+        match news {
+            News::Changed(Topic::Plugin(digest)) => {
+                if let Ok(digest) = digest.parse::<Digest>() {
+                    self.standings.invalidate(&digest).await;
+                }
+            }
+            News::Changed(Topic::Plugins) | News::Unknown => self.standings.invalidate_all(),
+            News::Changed(_) => {}
+        }
     }
 
     /// Takes note of a run for a claim. A version that failed too often is put into quarantine.
@@ -187,7 +208,7 @@ impl PluginService {
         self.record(&mut tx, digest, Action::Quarantined, None, Some(detail))
             .await?;
         tx.commit().await?;
-        self.standings.invalidate(&digest).await;
+        self.changed(digest).await;
         let found = self.by_digest(digest).await?;
         let plugin = format!("{}@{}", found.name, found.version);
         metrics::counter!("meed_plugin_quarantines_total", "plugin" => plugin.clone()).increment(1);
@@ -219,7 +240,7 @@ impl PluginService {
         store::set_state(&mut tx, found.digest, state, revision).await?;
         self.record(&mut tx, found.digest, action, Some(by), None).await?;
         tx.commit().await?;
-        self.standings.invalidate(&found.digest).await;
+        self.changed(found.digest).await;
         tracing::info!(plugin.digest = %found.digest, %state, user.id = %by, "plugin state set");
         self.by_digest(found.digest).await
     }

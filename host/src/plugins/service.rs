@@ -18,6 +18,7 @@ use super::quota::{Turn, Uploads};
 use super::signatures::{SignatureError, VersionSignature};
 use super::store::{self, NewVersion, VersionRow};
 use super::usage::Unwritten;
+use crate::cache::Cache as Shared;
 use crate::clock::{Clock, Instant};
 use crate::config::{Plugins, Signatures};
 use crate::contract::Issue;
@@ -178,6 +179,7 @@ pub struct PluginService {
     pub(super) db: Db,
     pub(super) clock: Clock,
     sandbox: Sandbox,
+    pub(super) shared: Shared,
     pub(super) signatures: Signatures,
     /// What claims need to know of a version, read a moment ago.
     pub(super) standings: Cache<Digest, Arc<Standing>>,
@@ -191,7 +193,7 @@ const CACHED_FOR: Duration = Duration::from_secs(2);
 const CACHED_VERSIONS: u64 = 10_000;
 
 impl PluginService {
-    pub fn new(settings: &Plugins, db: Db, clock: Clock, sandbox: Sandbox) -> Self {
+    pub fn new(settings: &Plugins, db: Db, clock: Clock, sandbox: Sandbox, shared: Shared) -> Self {
         let standings = Cache::builder()
             .max_capacity(CACHED_VERSIONS)
             .time_to_live(CACHED_FOR)
@@ -200,6 +202,7 @@ impl PluginService {
             db,
             clock,
             sandbox,
+            shared,
             signatures: settings.signatures,
             standings,
             uploads: Uploads::new(settings.uploads.clone()),

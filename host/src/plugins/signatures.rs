@@ -11,6 +11,7 @@ use super::lifecycle::Action;
 use super::service::{PluginError, PluginService, PluginVersion};
 use super::signature::{Signature, VerifyingKey};
 use super::store::{self, keys::KeyRow};
+use crate::cache::Topic;
 use crate::clock::Instant;
 use crate::config::Signatures;
 use crate::db::Tx;
@@ -180,6 +181,7 @@ impl PluginService {
         if revoked {
             // Receipts name a signer only while the key is trusted.
             self.standings.invalidate_all();
+            self.shared.publish(Topic::Plugins).await;
             tracing::warn!(plugin_key.id = key.key_id, plugin_key.name = key.name, user.id = %by, "plugin key revoked");
         }
         Ok(())
@@ -273,7 +275,7 @@ impl PluginService {
             return Ok(known);
         }
         tx.commit().await?;
-        self.standings.invalidate(&digest).await;
+        self.changed(digest).await;
         self.by_digest(digest).await
     }
 

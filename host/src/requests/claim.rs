@@ -63,7 +63,10 @@ impl RequestService {
         };
         let claimed = self.try_claim(&claim).await;
         let outcome = match &claimed {
-            Ok(Claimed::Decided(request)) => request.status.as_str(),
+            Ok(Claimed::Decided(request)) => {
+                self.events.claimed(event_id, user_id);
+                request.status.as_str()
+            }
             Ok(Claimed::TurnedAwayAgain(_)) => "TURNED_AWAY_AGAIN",
             Ok(Claimed::Replayed { .. }) => "REPLAYED",
             Err(RequestError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
@@ -107,6 +110,9 @@ impl RequestService {
 
     async fn prepare(&self, claim: &Claim<'_>) -> Result<(Arc<Offer>, Result<Case, RequestError>), RequestError> {
         let offer = self.events.recent(claim.event_id).await?;
+        if let Some(repeat) = self.hints.look(claim, &offer).await {
+            return Err(repeat);
+        }
         let case = self.case(&offer, claim.user_id, claim.received_at).await;
         Ok((offer, case))
     }
@@ -127,12 +133,19 @@ impl RequestService {
             case => case?,
         };
         if case.granted() >= offer.event.recurrence.count {
-            return Err(self.already_granted(claim, &offer, &case).await?);
+            let repeat = self.already_granted(claim, &offer, &case).await?;
+            self.hints.note_repeat(claim, &offer, &case.place.period, &repeat).await;
+            return Err(repeat);
         }
+        let before = case.granted();
         let verdict = self
             .decide(&offer, &case, claim.user_id, claim.received_at, Purpose::Claim)
             .await?;
-        self.settle(claim, &offer, case.place, verdict).await
+        let settled = self.settle(claim, &offer, case.place, verdict).await?;
+        if let Some(request) = &settled {
+            self.hints.note(claim, &offer, before, request).await;
+        }
+        Ok(settled)
     }
 
     /// Reads all that a decision needs of the user, in one round trip.

@@ -51,7 +51,7 @@ impl RequestService {
     /// Of any number of reversals of one request, one succeeds.
     pub(super) async fn reverse(&self, request_id: Uuid, reason: &str, by: Uuid) -> Result<Reversal, RequestError> {
         let mut attempt = 0;
-        let receipt = loop {
+        let (receipt, period) = loop {
             match self.take_back(request_id, reason, by).await {
                 Err(error) if error.is_conflict() && attempt < TRIES => {
                     attempt += 1;
@@ -62,6 +62,7 @@ impl RequestService {
         };
         // It is committed: what this process believed before is not so any more.
         self.rewards.refilled();
+        self.hints.forget(receipt.event_id, receipt.user_id, &period).await;
         metrics::counter!("meed_reversals_total").increment(1);
         tracing::info!(
             reversal.id = %receipt.id,
@@ -75,8 +76,8 @@ impl RequestService {
     }
 
     /// One transaction. It touches things in the order in which claims do: the request, then what was counted, the stock
-    /// last.
-    async fn take_back(&self, request_id: Uuid, reason: &str, by: Uuid) -> Result<ReversalReceipt, RequestError> {
+    /// last. Tells the period of the event in which the user may be granted again, too.
+    async fn take_back(&self, request_id: Uuid, reason: &str, by: Uuid) -> Result<(ReversalReceipt, String), RequestError> {
         let mut tx = self.db.begin().await?;
         let Some(taken) = reversal::take(&mut tx, request_id).await? else {
             drop(tx);
@@ -148,7 +149,7 @@ impl RequestService {
             }
         }
         tx.commit().await?;
-        Ok(receipt)
+        Ok((receipt, taken.period))
     }
 
     /// Why nothing could be taken back.

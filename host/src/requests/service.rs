@@ -7,12 +7,14 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::commit::Committer;
+use super::hints::Hints;
 use super::model::{EventProgress, Grant, Reason, ReversalNote, RewardRequest, Status};
 use super::queue::Queue;
 use super::receipt::{ReceiptError, Sealed, SignedReceipt};
 use super::settle::request_of;
 use super::store::{self, Filter, RequestRow};
 use super::turned_away::TurnedAway;
+use crate::cache::{Cache, News};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError};
 use crate::events::{EventError, EventService, Purpose};
@@ -121,6 +123,7 @@ pub struct RequestService {
     pub(super) events: EventService,
     pub(super) keys: Arc<Keyring>,
     pub(super) idempotency: Duration,
+    pub(super) hints: Hints,
     pub(super) queue: Queue,
     pub(super) rewards: RewardService,
     pub(super) turned_away: TurnedAway,
@@ -137,6 +140,7 @@ impl RequestService {
         rewards: RewardService,
         keys: Arc<Keyring>,
         idempotency: Duration,
+        cache: Cache,
     ) -> Self {
         let queue = Queue::new(&Committer {
             db: db.clone(),
@@ -152,10 +156,16 @@ impl RequestService {
             events,
             keys,
             idempotency,
+            hints: Hints::new(cache),
             queue,
             rewards,
             turned_away: TurnedAway::new(),
         }
+    }
+
+    /// Another process took grants back.
+    pub async fn heard(&self, news: &News) {
+        self.hints.heard(news).await;
     }
 
     /// How a user stands in an event that runs now. Nothing is stored, and no draw of a later claim is told.

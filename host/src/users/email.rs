@@ -17,7 +17,7 @@ impl Email {
     const MAX_BYTES: usize = 254;
 
     /// What makes an account unique: the address in lower case.
-    pub(super) fn key(&self) -> String {
+    pub fn key(&self) -> String {
         self.0.to_ascii_lowercase()
     }
 

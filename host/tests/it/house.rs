@@ -96,6 +96,8 @@ fn every_rule_can_fail() {
             "use {wit_component::ComponentEncoder};",
             "knows the engine",
         ),
+        ("host/src/auth/sessions.rs", "use redis::Cmd;", "knows Redis"),
+        ("host/src/cache.rs", "use crate::events::Event;", "stands below"),
         ("host/src/facts/plan.rs", "use crate::db::Db;", "facts are computed"),
         ("host/src/facts/streak.rs", "async fn f() {}", "facts are computed"),
         (
@@ -178,6 +180,7 @@ fn every_rule_can_fail() {
             r#"const HELP: &str = "select a reward, where there is one";"#,
         ),
         ("host/src/rewards/store.rs", r#"fn f() { db.query("SELECT 1") }"#),
+        ("host/src/cache/redis.rs", "use redis::Cmd; use crate::clock::Instant;"),
         ("host/src/db/migrate.rs", "use sqlx::migrate::Migrator;"),
         ("host/src/http/extract.rs", "fn f() { uri.query() }"),
         ("host/src/sandbox/run.rs", "use wasmtime::{Engine, Store};"),

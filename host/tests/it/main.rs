@@ -15,6 +15,7 @@ mod support;
 
 mod activities;
 mod auth;
+mod cache;
 mod cases;
 mod cli;
 mod contract;

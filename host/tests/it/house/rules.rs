@@ -116,6 +116,9 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             "sqlx" if top != "db" && !parts.contains(&"store") => {
                 return Some("only db/ and a store.rs know sqlx: use what db.rs offers".to_owned());
             }
+            "redis" if top != "cache" => {
+                return Some("only cache/ knows Redis: use what cache.rs offers".to_owned());
+            }
             "wasmtime" | "wasmparser" | "wit_component" if top != "sandbox" => {
                 return Some("only sandbox/ knows the engine: add what is needed to its interface".to_owned());
             }

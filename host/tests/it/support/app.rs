@@ -27,9 +27,17 @@ pub struct TestApp {
     pub clock: Clock,
     router: axum::Router,
     directory: Arc<TempDir>,
-    users: AtomicU32,
+    listening: tokio::task::AbortHandle,
+    /// How many accounts were made, by all processes on the database.
+    users: Arc<AtomicU32>,
     pub(super) operator: OnceCell<TestUser>,
     pub(super) auditor: OnceCell<TestUser>,
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
 }
 
 /// An account that is logged in.
@@ -58,30 +66,30 @@ impl TestApp {
     fn first(db: Db, directory: TempDir) -> Self {
         let clock = Clock::fixed(START.parse().expect("an instant"));
         cli::keys::generate(&directory.path().join("keys"), &clock, false).expect("the keys are made");
-        Self::start(db, clock, Arc::new(directory), &[], |_| ())
+        Self::start(db, clock, (Arc::new(directory), Arc::default()), &[], |_| ())
     }
 
     /// Another process on the same database and keys, with settings of its own.
     pub fn replica(&self, settings: &[(&str, &str)]) -> Self {
         let db = self.app.db.clone();
-        Self::start(db, self.clock.clone(), self.directory.clone(), settings, |_| ())
+        let shared = (self.directory.clone(), self.users.clone());
+        Self::start(db, self.clock.clone(), shared, settings, |_| ())
     }
 
     /// The same, with settings that no file may have.
     pub fn replica_with(&self, change: impl FnOnce(&mut Config)) -> Self {
         let db = self.app.db.clone();
-        Self::start(db, self.clock.clone(), self.directory.clone(), &[], change)
+        let shared = (self.directory.clone(), self.users.clone());
+        Self::start(db, self.clock.clone(), shared, &[], change)
     }
 
     /// The same keys and people on another database.
     pub fn on(&self, db: Db) -> Self {
-        let app = Self::start(db, self.clock.clone(), self.directory.clone(), &[], |_| ());
-        Self {
-            users: AtomicU32::new(self.users.load(Ordering::Relaxed)),
-            operator: self.operator.clone(),
-            auditor: self.auditor.clone(),
-            ..app
-        }
+        let shared = (self.directory.clone(), self.users.clone());
+        let mut app = Self::start(db, self.clock.clone(), shared, &[], |_| ());
+        app.operator = self.operator.clone();
+        app.auditor = self.auditor.clone();
+        app
     }
 
     /// Where its database is.
@@ -99,12 +107,17 @@ impl TestApp {
     fn start(
         db: Db,
         clock: Clock,
-        directory: Arc<TempDir>,
+        (directory, users): (Arc<TempDir>, Arc<AtomicU32>),
         settings: &[(&str, &str)],
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let below = |name: &str| directory.path().join(name).display().to_string();
         let mut overrides = vec![
+            // The clock stands still, so a bucket would never fill again. Tests of limits set their own.
+            ("limits.credentials.burst", "0".to_owned()),
+            ("limits.account.burst", "0".to_owned()),
+            ("limits.anonymous.burst", "0".to_owned()),
+            ("limits.user.burst", "0".to_owned()),
             ("keys.directory", below("keys")),
             ("plugins.code_cache_directory", below("code")),
         ];
@@ -114,12 +127,17 @@ impl TestApp {
         let compiler = PathBuf::from(env!("CARGO_BIN_EXE_meed"));
         let app = App::new(&config, db, clock.clone(), compiler).expect("the application starts");
         let router = app.router().expect("the document is sound");
+        let listening = tokio::spawn({
+            let app = app.clone();
+            async move { app.listen().await }
+        });
         Self {
             app,
             clock,
             router,
             directory,
-            users: AtomicU32::new(0),
+            listening: listening.abort_handle(),
+            users,
             operator: OnceCell::new(),
             auditor: OnceCell::new(),
         }

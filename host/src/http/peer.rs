@@ -1,0 +1,91 @@
+//! Whose request it is, as far as an address tells.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use axum::http::{Extensions, HeaderMap};
+use ipnet::IpNet;
+
+/// The other end of the connection, in the request's extensions. A request that came over no connection has none.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// The client's address: the peer's or, where that is a proxy of ours, the last one that the proxies did not add
+/// themselves. What a client wrote into `X-Forwarded-For` stands before that, so nobody chooses an address.
+pub fn client(extensions: &Extensions, headers: &HeaderMap, proxies: &[IpNet]) -> Option<IpAddr> {
+    let is_proxy = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
+    let mut client = extensions.get::<Peer>()?.0.to_canonical();
+    let lists: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
+    let mut forwarded = lists
+        .into_iter()
+        .rev()
+        .flat_map(|list| list.to_str().unwrap_or_default().rsplit(','));
+    while is_proxy(&client) {
+        let Some(before) = forwarded.next().and_then(|text| text.trim().parse::<IpAddr>().ok()) else {
+            break;
+        };
+        client = before.to_canonical();
+    }
+    Some(client)
+}
+
+/// A name for all addresses that one client is likely to have: a provider gives out IPv6 by the /64.
+pub fn name(client: Option<IpAddr>) -> String {
+    match client {
+        None => "unknown".to_owned(),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn of(peer: &str, forwarded: &[&'static str]) -> String {
+        let mut extensions = Extensions::new();
+        extensions.insert(Peer(peer.parse().unwrap()));
+        let mut headers = HeaderMap::new();
+        for list in forwarded {
+            headers.append("x-forwarded-for", HeaderValue::from_static(list));
+        }
+        let proxies = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        client(&extensions, &headers, &proxies).unwrap().to_string()
+    }
+
+    #[test]
+    fn only_a_proxy_of_ours_is_believed() {
+        assert_eq!(of("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
+        assert_eq!(of("10.1.2.3", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(of("::ffff:10.1.2.3", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(of("10.1.2.3", &[]), "10.1.2.3");
+    }
+
+    #[test]
+    fn what_the_client_wrote_itself_does_not_count() {
+        assert_eq!(of("10.1.2.3", &["1.1.1.1, 198.51.100.7"]), "198.51.100.7");
+        assert_eq!(
+            of("10.1.2.3", &["1.1.1.1, 198.51.100.7, fd00::1, 10.9.9.9"]),
+            "198.51.100.7"
+        );
+        assert_eq!(of("10.1.2.3", &["1.1.1.1", "198.51.100.7", "10.9.9.9"]), "198.51.100.7");
+    }
+
+    #[test]
+    fn what_is_no_address_ends_the_search_at_the_proxy() {
+        assert_eq!(of("10.1.2.3", &["1.1.1.1, unknown, 10.9.9.9"]), "10.9.9.9");
+        assert_eq!(of("10.1.2.3", &["10.4.4.4"]), "10.4.4.4");
+    }
+
+    #[test]
+    fn an_ipv6_client_goes_by_its_network() {
+        let name = |text: &str| super::name(Some(text.parse().unwrap()));
+        assert_eq!(name("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(name("192.0.2.1"), "192.0.2.1");
+        assert_eq!(super::name(None), "unknown");
+    }
+}

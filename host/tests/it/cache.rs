@@ -1,0 +1,39 @@
+//! What replicas share through Redis, and what each use of it does when Redis is slow, wrong, flushed or gone
+
+mod faults;
+mod hints;
+mod limits;
+mod news;
+mod popular;
+mod sessions;
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{RedisServer, Reply, TestApp, text};
+
+/// Two processes that share a Redis server.
+async fn two(app: &TestApp, settings: &[(&str, &str)]) -> (RedisServer, TestApp, TestApp) {
+    let redis = RedisServer::start().await;
+    let (here, there) = (redis.replica(app, settings).await, redis.replica(app, settings).await);
+    (redis, here, there)
+}
+
+async fn me(app: &TestApp, token: &str) -> u16 {
+    app.get("/users/me").bearer(token).send().await.status.as_u16()
+}
+
+async fn progress(app: &TestApp, token: &str, event: &Value) -> Reply {
+    let path = format!("/events/{}/progress", text(event, "id"));
+    app.get(&path).bearer(token).send().await
+}
+
+/// Tries again until it is true.
+async fn soon(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_true().await {
+        assert!(started.elapsed() < Duration::from_secs(20), "not yet: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
