@@ -162,6 +162,13 @@ async fn live(app: &TestApp) -> Past {
     assert_eq!(granted["status"], "GRANTED");
     let rejected = app.claim(&user.token, &streak).send().await.expect(201);
     assert_eq!(rejected["status"], "REJECTED");
+    let budgeted = json!({"budget": {"period": "DAILY", "grants": 5}});
+    let budgeted = app.event("first-come", json!({}), budgeted).await;
+    let other = app.user(Role::User).await;
+    let taken_back = app.claim(&other.token, &budgeted).send().await.expect(201);
+    let path = format!("/reward-requests/{}/reversal", text(&taken_back, "id"));
+    let reverse = app.post(&path).bearer(&operator).json(&json!({"reason": "A mistake"}));
+    reverse.send().await.expect(201);
     app.app.plugins.write_usage().await.expect("the usage is written");
     app.app
         .db
