@@ -66,8 +66,8 @@ fn has_nextest(workspace: &Workspace) -> bool {
 
 fn with_services<'a>(command: &'a mut Command, cluster: &Cluster, plugins: &Path, languages: &Path) -> &'a mut Command {
     postgres::clear_environment(command);
+    cluster.tell(command);
     command
-        .env("MEED_TEST_POSTGRES", cluster.url())
         .env("MEED_TEST_PLUGINS", plugins)
         .env("MEED_TEST_LANGUAGES", languages)
 }

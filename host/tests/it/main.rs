@@ -20,6 +20,7 @@ mod cli;
 mod contract;
 mod events;
 mod facts;
+mod faults;
 mod house;
 mod languages;
 mod openapi;
