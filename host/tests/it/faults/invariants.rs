@@ -105,10 +105,12 @@ fn budgets(books: &Books, _: &View, violations: &mut Violations) {
     }
     for ((event, period), budget) in &books.budgets {
         let used = used.remove(&(*event, period.as_str())).unwrap_or_default();
-        let is_kept = budget.max_grants.is_none_or(|most| used.0 <= most)
-            && budget.max_amount.is_none_or(|most| used.1 <= most);
+        let is_kept =
+            budget.max_grants.is_none_or(|most| used.0 <= most) && budget.max_amount.is_none_or(|most| used.1 <= most);
         if !is_kept || used != (budget.grants, budget.amount) {
-            violations.push(format!("I3: {used:?} are used of event {event} in {period}, where there is {budget:?}"));
+            violations.push(format!(
+                "I3: {used:?} are used of event {event} in {period}, where there is {budget:?}"
+            ));
         }
     }
     for key in used.keys() {

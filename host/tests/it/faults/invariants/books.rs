@@ -80,13 +80,11 @@ impl Books {
     pub async fn read(db: &Db) -> Self {
         type RequestRow = (Uuid, Uuid, i64, Uuid, String, String, i64, Option<String>, Option<i64>);
         type BudgetRow = (Uuid, String, i64, i64, Option<i64>, Option<i64>);
-        const REQUESTS: &str =
-            "SELECT id, event_id, event_revision, user_id, status, period, sequence, budget_period, budget_amount \
+        const REQUESTS: &str = "SELECT id, event_id, event_revision, user_id, status, period, sequence, budget_period, budget_amount \
             FROM reward_requests";
         const GRANTS: &str = "SELECT id, request_id, reward_id, quantity, stock_since FROM grants";
         const STOCK: &str = "SELECT reward_id, total, remaining, since FROM reward_stock";
-        const BUDGETS: &str =
-            "SELECT event_id, period, grants, amount, max_grants, max_amount FROM event_budgets";
+        const BUDGETS: &str = "SELECT event_id, period, grants, amount, max_grants, max_amount FROM event_budgets";
         const TOLD: &str = "SELECT kind, user_id, payload FROM outbox";
         const KEPT: &str = "SELECT user_id, key, request_id, response FROM idempotency_keys";
         const LIMITS: &str = "SELECT id, recurrence_count FROM events";
