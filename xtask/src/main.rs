@@ -14,6 +14,7 @@ mod ci;
 mod fuzz;
 mod languages;
 mod package;
+mod planted;
 mod plugins;
 mod postgres;
 mod process;
@@ -46,6 +47,9 @@ cargo xtask <command>
   languages [--print] [--dev]
                     make, build, test and measure a plugin in every language, and write the table into
                     docs/languages.md, or print it; --dev measures without a release build
+  planted [NAME...]
+                    plant each known bug of host/tests/planted (or these) and demand that its tests fail;
+                    takes minutes for each
   ci                format, lints, docs and the dependency rules: what follows the tests in .ci/run
 ";
 
@@ -76,6 +80,7 @@ fn run() -> Result<()> {
         "plugins" => plugins::build(&workspace).map(drop),
         "bench" => bench::run(&workspace, &arguments),
         "languages" => languages::run(&workspace, &arguments),
+        "planted" => planted::run(&workspace, &arguments),
         "fuzz" => fuzz::run(&workspace, &arguments),
         "ci" => ci::run(&workspace),
         unknown => bail!("there is no command `{unknown}`\n\n{USAGE}"),

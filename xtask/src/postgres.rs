@@ -134,6 +134,21 @@ impl Cluster {
         &self.server.programs
     }
 
+    /// Gives a test that runs servers of its own what it needs: their programs, and whom to run them as.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        command.env("MEED_TEST_POSTGRES", self.url());
+        // Distributions put some of the programs on the PATH as links, and not all.
+        let server = fs::canonicalize(self.server.programs.join("postgres"));
+        let programs = server.ok().and_then(|program| program.parent().map(Path::to_owned));
+        command.env(
+            "MEED_TEST_POSTGRES_BIN",
+            programs.as_ref().unwrap_or(&self.server.programs),
+        );
+        if let Some(user) = &self.server.user {
+            command.env("MEED_TEST_POSTGRES_USER", format!("{}:{}", user.id, user.group));
+        }
+    }
+
     fn create(&self) -> Result<()> {
         let data = self.directory.join("data");
         fs::create_dir(&data)?;

@@ -41,9 +41,15 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
 
 /// Runs a program to its end; an exit code other than 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = status(command)?;
+    check(command, status)
+}
+
+/// Runs a program to its end, whatever that is.
+pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
     stop_if_told()?;
     let child = command.spawn().with_context(|| format!("start {}", line(command)))?;
-    check(command, wait(child)?)
+    wait(child)
 }
 
 /// What a program prints on standard output.

@@ -79,8 +79,8 @@ struct Services {
 impl Services {
     fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         postgres::clear_environment(command);
+        self.cluster.tell(command);
         command
-            .env("MEED_TEST_POSTGRES", self.cluster.url())
             .env("MEED_TEST_REDIS_SERVER", &self.redis)
             .env("MEED_TEST_PLUGINS", &self.plugins)
             .env("MEED_TEST_LANGUAGES", &self.languages)

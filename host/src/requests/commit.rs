@@ -58,7 +58,10 @@ impl Committer {
         let mut ended = HashMap::with_capacity(settlements.len());
         match self.db.engine() {
             crate::db::Engine::Sqlite => self.commit_row_by_row(settlements, &mut ended).await,
-            crate::db::Engine::Postgres => self.commit_at_once(settlements.iter().collect(), &mut ended).await,
+            crate::db::Engine::Postgres => {
+                self.commit_at_once(settlements.iter().collect(), false, &mut ended)
+                    .await;
+            }
         }
         settlements
             .iter()
@@ -67,30 +70,56 @@ impl Committer {
     }
 
     /// One statement for all; what it cannot leave out by itself is taken out of the set and the rest tried again.
-    async fn commit_at_once(&self, mut open: Vec<&Settlement>, ended: &mut HashMap<Uuid, Ended>) {
+    ///
+    /// A write whose outcome is unknown may end after it was looked up. Whatever is written then waits for it and finds
+    /// its ids taken, so once anything is in doubt, whoever seems to have lost is looked up again.
+    async fn commit_at_once(
+        &self,
+        mut open: Vec<&Settlement>,
+        mut is_in_doubt: bool,
+        ended: &mut HashMap<Uuid, Ended>,
+    ) {
         let mut attempt = 0;
         while !open.is_empty() {
             let error = match set::write(&self.db, &open).await {
                 Ok(written) => {
                     let written = written.unwrap_or_default();
+                    open.retain(|settlement| {
+                        let id = settlement.request.id;
+                        let is_there = written.requests.contains(&id);
+                        if is_there {
+                            ended.insert(id, Ended::Committed);
+                        }
+                        !is_there
+                    });
+                    let looked_up = if is_in_doubt {
+                        self.leave_out_what_is_there(&mut open, ended).await.map_err(Arc::new)
+                    } else {
+                        Ok(())
+                    };
                     for settlement in open {
-                        let is_there = written.requests.contains(&settlement.request.id);
                         let event_id = settlement.request.event_id;
-                        if !is_there && written.revisions.get(&event_id) != Some(&settlement.request.event_revision) {
+                        if written.revisions.get(&event_id) != Some(&settlement.request.event_revision) {
                             self.events.forget(event_id).await;
                         }
-                        // After a lost connection a request may be there already, which the caller has seen to.
-                        ended.insert(
-                            settlement.request.id,
-                            if is_there { Ended::Committed } else { Ended::Lost },
-                        );
+                        let lost = looked_up.clone().map_or_else(Ended::Failed, |()| Ended::Lost);
+                        ended.insert(settlement.request.id, lost);
                     }
                     return;
                 }
                 Err(error) => error,
             };
+            is_in_doubt |= error.is_outcome_unknown();
             let next = if matches!(error.violated_check(), Some(set::STOCK | set::BUDGETS)) {
-                self.leave_out_what_does_not_fit(&mut open, ended).await
+                let known = if is_in_doubt {
+                    self.leave_out_what_is_there(&mut open, ended).await
+                } else {
+                    Ok(())
+                };
+                match known {
+                    Ok(()) => self.leave_out_what_does_not_fit(&mut open, ended).await,
+                    error => error,
+                }
             } else if attempt + 1 < TRIES && error.is_outcome_unknown() {
                 attempt += 1;
                 tokio::time::sleep(self.jitter(attempt)).await;
@@ -102,7 +131,7 @@ impl Committer {
             } else if open.len() > 1 && !error.is_unavailable() && !error.is_outcome_unknown() {
                 tracing::warn!(%error, claims = open.len(), "a claim spoils its set; each is committed alone");
                 for settlement in std::mem::take(&mut open) {
-                    Box::pin(self.commit_at_once(vec![settlement], ended)).await;
+                    Box::pin(self.commit_at_once(vec![settlement], is_in_doubt, ended)).await;
                 }
                 Ok(())
             } else {

@@ -77,7 +77,12 @@ impl RequestService {
 
     /// One transaction. It touches things in the order in which claims do: the request, then what was counted, the stock
     /// last. Tells the period of the event in which the user may be granted again, too.
-    async fn take_back(&self, request_id: Uuid, reason: &str, by: Uuid) -> Result<(ReversalReceipt, String), RequestError> {
+    async fn take_back(
+        &self,
+        request_id: Uuid,
+        reason: &str,
+        by: Uuid,
+    ) -> Result<(ReversalReceipt, String), RequestError> {
         let mut tx = self.db.begin().await?;
         let Some(taken) = reversal::take(&mut tx, request_id).await? else {
             drop(tx);

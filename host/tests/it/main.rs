@@ -21,6 +21,7 @@ mod cli;
 mod contract;
 mod events;
 mod facts;
+mod faults;
 mod house;
 mod languages;
 mod openapi;

@@ -25,7 +25,9 @@ impl Cpu {
                 continue;
             };
             // pid (name) state parent …, of which the user, system, children's user and system times are the 14th to 17th.
-            let Some((head, tail)) = stat.rsplit_once(')') else { continue };
+            let Some((head, tail)) = stat.rsplit_once(')') else {
+                continue;
+            };
             let (pid, name) = head.split_once(" (").unwrap_or_default();
             let fields: Vec<&str> = tail.split_whitespace().collect();
             let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse().ok()).unwrap_or(0.0) * TICK;

@@ -20,10 +20,6 @@ async fn claim(process: &TestApp, user: &TestUser, event: &Value) -> Reply {
     process.claim(&user.token, event).send().await
 }
 
-fn id_of(user: &TestUser) -> uuid::Uuid {
-    user.id.parse().expect("an id")
-}
-
 on_both_engines! {
     async fn a_repeat_needs_no_database(app: TestApp) {
         let event = app.event("first-come", json!({}), json!({})).await;

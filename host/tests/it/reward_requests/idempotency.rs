@@ -1,8 +1,31 @@
-//! `Idempotency-Key`
+//! `Idempotency-Key`: sixteen ways to ask twice, and where each is tried
+//!
+//! | | what is repeated | where |
+//! |---|---|---|
+//! | 1 | a claim without a key: a second claim | `a_repeat_is_answered_with_the_same_bytes` |
+//! | 2 | a grant: the same status, headers and bytes | the same |
+//! | 3 | by the other path | the same |
+//! | 4 | in another spelling of the same body | `a_repeat_may_be_spelled_otherwise_and_come_to_another_process` |
+//! | 5 | at another process | the same |
+//! | 6 | after the process was killed and started again | `faults::kill` |
+//! | 7 | after the database's answer was lost | `faults::lost_replies` |
+//! | 8 | sixteen at the same time | `of_16_parallel_claims_under_one_key_one_is_made` |
+//! | 9 | while the first is at work, its client gone | `a_client_that_hung_up_asks_again_while_its_claim_is_at_work` |
+//! | 10 | for another event, later or at the same time | `a_key_belongs_to_one_claim_of_one_user`, `of_claims_for_two_events_under_one_key_one_is_made` |
+//! | 11 | by another user | `a_key_belongs_to_one_claim_of_one_user` |
+//! | 12 | under no key at all, though the header says so | `a_key_is_1_to_255_visible_ascii_characters` |
+//! | 13 | a rejection, until the key expires | `a_rejection_is_repeated_until_the_key_expires` |
+//! | 14 | a failure: tried again | `a_failure_is_not_kept` |
+//! | 15 | a refusal (4xx): tried again, the key is free | `a_refusal_uses_no_key_up` |
+//! | 16 | after the event was paused | `a_repeat_does_not_look_at_the_event_again` |
+
+use std::time::Duration;
 
 use meed_host::auth::Role;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
+use super::sets::hold;
 use crate::guests::Condition;
 use crate::support::{Reply, TestApp, bundled, guest, on_both_engines, text};
 
@@ -138,5 +161,93 @@ on_both_engines! {
             }
             assert_eq!(ids.len(), 1);
         }
+    }
+
+    async fn a_repeat_may_be_spelled_otherwise_and_come_to_another_process(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({"recurrence": {"period": "DAILY", "count": 9}})).await;
+        let user = app.user(Role::User).await;
+        let first = claim(&app, &user.token, &event, "k").await;
+        let id = text(&event, "id");
+        let escaped = format!("\\u00{:x}", id.as_bytes()[0]) + &id[1..];
+        let spellings = [
+            format!("\n{{ \"eventId\" :\t\"{id}\" }}\r\n"), format!("{{\"eventId\":\"{}\"}}", id.to_uppercase()),
+            format!("{{\"event\\u0049d\":\"{escaped}\"}}"),
+        ];
+        let replica = app.replica(&[]);
+        for (body, process) in spellings.into_iter().zip([&replica, &app, &replica]) {
+            let call = process.post("/reward-requests").bearer(&user.token).header("idempotency-key", "k");
+            let again = call.bytes("application/json", body.clone()).send().await;
+            assert_eq!((again.status.as_u16(), &again.bytes), (201, &first.bytes), "{body}");
+            assert_eq!(again.header("idempotent-replayed"), "true");
+        }
+        assert_eq!(app.count(ROWS).await, 1);
+    }
+
+    async fn a_client_that_hung_up_asks_again_while_its_claim_is_at_work(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({"recurrence": {"period": "DAILY", "count": 9}})).await;
+        let user = app.user(Role::User).await;
+        let address = app.listen().await;
+        let held = hold(&app, &event).await;
+        let body = json!({"eventId": event["id"]}).to_string();
+        let request = format!(
+            "POST /reward-requests HTTP/1.1\r\nHost: meed\r\nAuthorization: Bearer {}\r\nIdempotency-Key: k\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            user.token, body.len()
+        );
+        let mut client = tokio::net::TcpStream::connect(address.trim_start_matches("http://")).await.expect("a server");
+        client.write_all(request.as_bytes()).await.expect("sent");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(client);
+        let again = tokio::spawn(app.claim(&user.token, &event).header("idempotency-key", "k").send());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(held);
+        let again = again.await.expect("an answer");
+        assert_eq!(again.json["status"], "GRANTED");
+        assert_eq!(claim(&app, &user.token, &event, "k").await.bytes, again.bytes);
+        assert_eq!(app.count(ROWS).await, 1);
+    }
+
+    async fn of_claims_for_two_events_under_one_key_one_is_made(app: TestApp) {
+        let daily = || json!({"recurrence": {"period": "DAILY", "count": 9}});
+        let events = [app.event("first-come", json!({}), daily()).await, app.event("first-come", json!({}), daily()).await];
+        for round in 0..4_i64 {
+            let user = app.user(Role::User).await;
+            let claims: Vec<_> = (0..16)
+                .map(|number| tokio::spawn(app.claim(&user.token, &events[number % 2]).header("idempotency-key", "k").send()))
+                .collect();
+            let mut made = std::collections::HashSet::new();
+            for claim in claims {
+                let reply = claim.await.expect("an answer");
+                if reply.status == 201 {
+                    made.insert(text(&reply.json, "id").to_owned());
+                } else {
+                    reply.expect_problem(422, "idempotency-key-reused");
+                }
+            }
+            assert_eq!((made.len(), app.count(ROWS).await), (1, round + 1));
+        }
+    }
+
+    async fn a_refusal_uses_no_key_up(app: TestApp) {
+        let (event, other) = (app.event("first-come", json!({}), json!({})).await, app.event("first-come", json!({}), json!({})).await);
+        let user = app.user(Role::User).await;
+        let nobody = json!({"id": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"});
+        claim(&app, &user.token, &nobody, "k").await.expect_problem(404, "no-such-event");
+        claim(&app, &user.token, &json!({"id": 7}), "k").await.expect_problem(422, "invalid-body");
+        claim(&app, "no-token", &event, "k").await.expect_problem(401, "invalid-token");
+        app.claim(&user.token, &event).send().await.expect(201);
+        claim(&app, &user.token, &event, "k").await.expect_problem(409, "already-granted");
+        let granted = claim(&app, &user.token, &other, "k").await;
+        assert_eq!((granted.header("idempotent-replayed"), text(&granted.json, "status")), ("", "GRANTED"));
+    }
+
+    async fn a_repeat_does_not_look_at_the_event_again(app: TestApp) {
+        let event = app.event("first-come", json!({}), json!({})).await;
+        let user = app.user(Role::User).await;
+        let granted = claim(&app, &user.token, &event, "k").await;
+        app.change_event(&event, json!({"isActive": false})).await.expect(200);
+        let again = claim(&app, &user.token, &event, "k").await;
+        assert_eq!((again.status, &again.bytes), (granted.status, &granted.bytes));
+        assert_eq!(again.json["status"], "GRANTED");
     }
 }

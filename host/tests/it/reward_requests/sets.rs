@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Reply, TestApp, TestUser, on_both_engines, text};
 
 /// Holds up every commit on this event until the transaction ends.
-async fn hold(app: &TestApp, event: &Value) -> Tx {
+pub(super) async fn hold(app: &TestApp, event: &Value) -> Tx {
     let mut tx = app.begin().await;
     if tx.engine() == Engine::Postgres {
         let id: uuid::Uuid = text(event, "id").parse().expect("an id");

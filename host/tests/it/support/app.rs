@@ -1,6 +1,6 @@
 //! The application as `serve` wires it, with a clock that stands still.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -63,10 +63,28 @@ impl TestApp {
         Self::first(database::postgres().await, directory)
     }
 
+    /// On this server instead of the one that all tests share.
+    pub async fn on_postgres_at(server: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::first(database::postgres_on(server).await, directory)
+    }
+
     fn first(db: Db, directory: TempDir) -> Self {
         let clock = Clock::fixed(START.parse().expect("an instant"));
         cli::keys::generate(&directory.path().join("keys"), &clock, false).expect("the keys are made");
         Self::start(db, clock, (Arc::new(directory), Arc::default()), &[], |_| ())
+    }
+
+    /// The same database and keys in the time of the world outside, for processes of their own. Its tokens live a day.
+    pub fn in_real_time(&self) -> Self {
+        let (db, settings) = (self.app.db.clone(), [("auth.access_token_seconds", "86400")]);
+        Self::start(
+            db,
+            Clock::System,
+            (self.directory.clone(), self.users.clone()),
+            &settings,
+            |_| (),
+        )
     }
 
     /// Another process on the same database and keys, with settings of its own.
@@ -98,8 +116,9 @@ impl TestApp {
             Db::Sqlite { .. } => database::sqlite_url(&self.directory),
             Db::Postgres { pool, .. } => {
                 let options = pool.connect_options();
+                let (host, port) = (options.get_host(), options.get_port());
                 let name = options.get_database().expect("a database");
-                format!("{}/{name}", database::postgres_server())
+                format!("postgres://{}@{host}:{port}/{name}", options.get_username())
             }
         }
     }
@@ -141,6 +160,11 @@ impl TestApp {
             operator: OnceCell::new(),
             auditor: OnceCell::new(),
         }
+    }
+
+    /// Below it are the keys, the compiled code and, on SQLite, the database.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub fn keys_directory(&self) -> PathBuf {

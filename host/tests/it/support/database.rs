@@ -19,7 +19,12 @@ pub fn sqlite_url(directory: &TempDir) -> String {
 }
 
 pub async fn postgres() -> Db {
-    let db = Db::connect(&postgres_url().await, CONNECTIONS)
+    postgres_on(&postgres_server()).await
+}
+
+/// On this server instead of the one that all tests share.
+pub async fn postgres_on(server: &str) -> Db {
+    let db = Db::connect(&postgres_url_on(server).await, CONNECTIONS)
         .await
         .expect("open PostgreSQL");
     db.migrate().await.expect("migrate PostgreSQL");
@@ -34,7 +39,11 @@ pub fn postgres_server() -> String {
 
 /// A database without tables.
 pub async fn postgres_url() -> String {
-    let server = postgres_server();
+    postgres_url_on(&postgres_server()).await
+}
+
+/// The same on this server.
+pub async fn postgres_url_on(server: &str) -> String {
     let name = format!("it_{}", uuid::Uuid::now_v7().simple());
     let admin = sqlx::PgPool::connect(&format!("{server}/postgres"))
         .await

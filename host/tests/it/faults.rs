@@ -1,0 +1,22 @@
+//! Faults: the executable hurried, killed and cut off from its database, on both engines. After every run the same
+//! invariants are checked, against the tables and against what the clients saw.
+//!
+//! Every test prints its seed and takes it back in `SEED` (what the scheduler does is not in it, so a seed makes a failure
+//! likely again, not certain). `MEED_TEST_LONG=1` makes the runs long. `tests/planted` holds known bugs, each of which one
+//! of these tests must find: `cargo xtask planted`.
+
+mod claims;
+mod cluster;
+mod fleet;
+mod invariants;
+mod proxy;
+mod seed;
+mod stage;
+
+mod kill;
+mod lost_replies;
+mod planted;
+mod race;
+mod refresh;
+mod restart;
+mod silence;

@@ -1,0 +1,145 @@
+//! A PostgreSQL server of a test's own, which it may stop, and which keeps what it committed: `fsync` is on.
+
+use std::fs::Permissions;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+pub struct Cluster {
+    directory: TempDir,
+    port: u16,
+    settings: String,
+}
+
+impl Cluster {
+    /// Empty, and running.
+    pub fn create() -> Self {
+        let cluster = Self::folder();
+        let mut initdb = program("initdb", cluster.directory.path());
+        initdb.args([
+            "--auth",
+            "trust",
+            "--username",
+            "postgres",
+            "--encoding",
+            "UTF8",
+            "--locale",
+            "C",
+            "--pgdata",
+        ]);
+        run(initdb.arg(cluster.data()));
+        cluster.start();
+        cluster
+    }
+
+    /// A standby of this one, running.
+    pub fn standby(&self) -> Self {
+        let standby = Self::folder();
+        let mut copy = program("pg_basebackup", standby.directory.path());
+        copy.args(["--dbname", &format!("{}/postgres?application_name=standby", self.url())]);
+        run(copy
+            .args(["--write-recovery-conf", "--checkpoint", "fast", "--pgdata"])
+            .arg(standby.data()));
+        standby.start();
+        standby
+    }
+
+    fn folder() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let data = directory.path().join("data");
+        std::fs::create_dir(&data).expect("a folder");
+        std::fs::set_permissions(&data, Permissions::from_mode(0o700)).expect("a private folder");
+        if let Some((user, group)) = user() {
+            // Its user must get through to the data.
+            std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("an open folder");
+            chown(&data, Some(user), Some(group)).expect("the folder is given to its user");
+        }
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a port")
+            .port();
+        Self {
+            directory,
+            port,
+            settings: format!(
+                "-c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=100 -c wal_keep_size=64 -p {port}"
+            ),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Without a database's name.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@{}", self.address())
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn start(&self) {
+        self.control(&["start", "--wait", "--timeout", "60", "--options", &self.settings]);
+    }
+
+    /// As a crash stops it.
+    pub fn crash(&self) {
+        self.control(&["stop", "--mode", "immediate"]);
+    }
+
+    /// A standby becomes the server.
+    pub fn promote(&self) {
+        self.control(&["promote", "--wait", "--timeout", "60"]);
+    }
+
+    fn control(&self, arguments: &[&str]) {
+        let mut control = program("pg_ctl", self.directory.path());
+        control.args(arguments).args(["--silent", "--pgdata"]).arg(self.data());
+        run(control.arg("--log").arg(self.data().join("server.log")));
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let mut stop = program("pg_ctl", self.directory.path());
+        stop.args(["stop", "--silent", "--mode", "immediate", "--pgdata"])
+            .arg(self.data());
+        // It may be stopped already.
+        stop.stderr(Stdio::null()).status().ok();
+    }
+}
+
+fn program(name: &str, directory: &Path) -> Command {
+    let programs = std::env::var("MEED_TEST_POSTGRES_BIN")
+        .expect("MEED_TEST_POSTGRES_BIN is not set: run the tests with `cargo xtask test`, which finds PostgreSQL");
+    let mut command = Command::new(Path::new(&programs).join(name));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+        command.env_remove(name);
+    }
+    command
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    if let Some((user, group)) = user() {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+/// Whom the server runs as, when it must not be us: `MEED_TEST_POSTGRES_USER` is `UID:GID`.
+fn user() -> Option<(u32, u32)> {
+    let ids = std::env::var("MEED_TEST_POSTGRES_USER").ok()?;
+    let (user, group) = ids.split_once(':').expect("UID:GID");
+    Some((user.parse().expect("a number"), group.parse().expect("a number")))
+}
+
+fn run(command: &mut Command) {
+    let status = command.status().expect("the program starts");
+    assert!(status.success(), "{command:?} ended with {status}");
+}

@@ -1,0 +1,177 @@
+//! `meed serve` in processes of their own, on the database and the keys of a test: started, killed, brought back.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::support::TestApp;
+
+/// A debug build on a busy machine takes its time.
+const START_PATIENCE: Duration = Duration::from_mins(1);
+
+/// How much of a log a failing test shows.
+const LOG_LINES: usize = 60;
+
+pub struct Fleet {
+    http: reqwest::Client,
+    url: String,
+    directory: PathBuf,
+    settings: Vec<(String, String)>,
+    members: Vec<Member>,
+}
+
+struct Member {
+    log: PathBuf,
+    child: Mutex<Option<Child>>,
+    /// Another one after every start: while a process is dead somebody else may take its port.
+    address: Mutex<String>,
+}
+
+impl Fleet {
+    /// So many processes on the database of `stage`.
+    pub async fn start(stage: &TestApp, size: usize) -> Self {
+        Self::start_on(stage, &stage.database_url(), size, &[]).await
+    }
+
+    /// The same, by another way to the database (a proxy, say) and with settings such as `MEED__LOG__FILTER`.
+    pub async fn start_on(stage: &TestApp, url: &str, size: usize, settings: &[(&str, &str)]) -> Self {
+        let directory = stage.directory().to_owned();
+        let members = (0..size).map(|number| Member {
+            log: directory.join(format!("process-{number}.log")),
+            child: Mutex::default(),
+            address: Mutex::default(),
+        });
+        let fleet = Self {
+            http: client(),
+            url: url.to_owned(),
+            members: members.collect(),
+            settings: settings
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            directory,
+        };
+        for number in 0..size {
+            fleet.revive(number).await;
+        }
+        fleet
+    }
+
+    pub fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Where a process listens, or listened before it was killed.
+    pub fn address(&self, number: usize) -> String {
+        self.members[number].address.lock().expect("no panic before").clone()
+    }
+
+    pub fn any(&self, rng: &mut fastrand::Rng) -> String {
+        self.address(rng.usize(..self.size()))
+    }
+
+    /// As a power cut ends it: SIGKILL.
+    pub fn kill(&self, number: usize) {
+        if let Some(mut child) = self.members[number].child.lock().expect("no panic before").take() {
+            child.kill().expect("the process is killed");
+            child.wait().expect("the process ends");
+        }
+    }
+
+    /// Starts a process that was killed, or was never started, and waits until it is ready.
+    pub async fn revive(&self, number: usize) {
+        let member = &self.members[number];
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a port")
+            .port();
+        let listen = format!("127.0.0.1:{port}");
+        *member.child.lock().expect("no panic before") = Some(self.spawn(member, &listen));
+        *member.address.lock().expect("no panic before") = format!("http://{listen}");
+        self.ready(number, START_PATIENCE).await;
+    }
+
+    fn spawn(&self, member: &Member, listen: &str) -> Child {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&member.log)
+            .expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meed"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("MEED__") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .current_dir(&self.directory)
+            .env("MEED__DATABASE__URL", &self.url)
+            .env("MEED__KEYS__DIRECTORY", self.directory.join("keys"))
+            .env("MEED__PLUGINS__CODE_CACHE_DIRECTORY", self.directory.join("code"))
+            .env("MEED__HTTP__ADMIN_LISTEN", "")
+            .env("MEED__AUTH__ACCESS_TOKEN_SECONDS", "86400")
+            .env("MEED__LOG__FORMAT", "text")
+            // That a connection broke is told where it matters.
+            .env("MEED__LOG__FILTER", "warn,sqlx_core::pool=error")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .args(["serve", "--migrate", "--listen", listen])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log"))
+            .stderr(log)
+            .spawn()
+            .expect("a process starts")
+    }
+
+    /// Waits until a process says that it is ready; for the processes that live nobody may wait longer than this.
+    pub async fn ready(&self, number: usize, patience: Duration) {
+        let url = format!("{}/readyz", self.address(number));
+        let started = Instant::now();
+        loop {
+            let answer = self.http.get(&url).send().await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                return;
+            }
+            let mut child = self.members[number].child.lock().expect("no panic before");
+            let ended = child
+                .as_mut()
+                .and_then(|child| child.try_wait().expect("a process of ours"));
+            drop(child);
+            if let Some(status) = ended {
+                panic!("process {number} ended by itself: {status}");
+            }
+            assert!(
+                started.elapsed() < patience,
+                "process {number} is not ready after {patience:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for (number, member) in self.members.iter().enumerate() {
+            if let Some(mut child) = member.child.lock().ok().and_then(|mut child| child.take()) {
+                child.kill().ok();
+                child.wait().ok();
+            }
+            if std::thread::panicking() {
+                let log = std::fs::read_to_string(&member.log).unwrap_or_default();
+                let lines: Vec<_> = log.lines().collect();
+                let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
+                println!("the end of the log of process {number}:\n{}\n", last.join("\n"));
+            }
+        }
+    }
+}
+
+/// Nobody waits for an answer longer than this.
+pub const PATIENCE: Duration = Duration::from_secs(35);
+
+pub fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+    client.build().expect("an HTTP client")
+}

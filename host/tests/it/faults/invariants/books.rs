@@ -1,0 +1,216 @@
+//! Everything that claims wrote, read in one go.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use meed_host::db::{Db, Engine, Json};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A connection that broke is seen by the server when it next reads from it; a lock is waited for two seconds.
+const QUIET_PATIENCE: Duration = Duration::from_secs(6);
+
+#[derive(Debug)]
+pub struct Request {
+    pub id: Uuid,
+    pub event_id: Uuid,
+    pub event_revision: i64,
+    pub user_id: Uuid,
+    pub status: String,
+    pub period: String,
+    pub sequence: i64,
+    /// The period of the event's budget that it was taken from, and how much
+    pub budget: Option<(String, i64)>,
+}
+
+#[derive(Debug)]
+pub struct Budget {
+    pub grants: i64,
+    pub amount: i64,
+    pub max_grants: Option<i64>,
+    pub max_amount: Option<i64>,
+}
+
+#[derive(Debug)]
+pub struct Grant {
+    pub id: Uuid,
+    pub request_id: Uuid,
+    pub reward_id: Uuid,
+    pub quantity: i64,
+    pub stock_since: Option<i64>,
+}
+
+#[derive(Debug)]
+pub struct Stock {
+    pub total: i64,
+    pub remaining: i64,
+    pub since: i64,
+}
+
+#[derive(Debug)]
+pub struct Told {
+    pub kind: String,
+    pub user_id: Uuid,
+    pub payload: Value,
+}
+
+#[derive(Debug)]
+pub struct Kept {
+    pub user_id: Uuid,
+    pub key: String,
+    pub request_id: Uuid,
+    pub response: String,
+}
+
+#[derive(Debug)]
+pub struct Books {
+    pub requests: BTreeMap<Uuid, Request>,
+    pub grants: Vec<Grant>,
+    pub stock: BTreeMap<Uuid, Stock>,
+    /// By event and period.
+    pub budgets: BTreeMap<(Uuid, String), Budget>,
+    pub told: Vec<Told>,
+    pub kept: Vec<Kept>,
+    /// Grants that a user may have in a period, of each event.
+    pub limits: BTreeMap<Uuid, i64>,
+    by_request: BTreeMap<Uuid, Vec<usize>>,
+}
+
+impl Books {
+    pub async fn read(db: &Db) -> Self {
+        type RequestRow = (Uuid, Uuid, i64, Uuid, String, String, i64, Option<String>, Option<i64>);
+        type BudgetRow = (Uuid, String, i64, i64, Option<i64>, Option<i64>);
+        const REQUESTS: &str = "SELECT id, event_id, event_revision, user_id, status, period, sequence, budget_period, budget_amount \
+            FROM reward_requests";
+        const GRANTS: &str = "SELECT id, request_id, reward_id, quantity, stock_since FROM grants";
+        const STOCK: &str = "SELECT reward_id, total, remaining, since FROM reward_stock";
+        const BUDGETS: &str = "SELECT event_id, period, grants, amount, max_grants, max_amount FROM event_budgets";
+        const TOLD: &str = "SELECT kind, user_id, payload FROM outbox";
+        const KEPT: &str = "SELECT user_id, key, request_id, response FROM idempotency_keys";
+        const LIMITS: &str = "SELECT id, recurrence_count FROM events";
+
+        let requests: Vec<RequestRow> = db.query(REQUESTS).fetch_all(db).await.expect("the requests");
+        let grants: Vec<(Uuid, Uuid, Uuid, i64, Option<i64>)> =
+            db.query(GRANTS).fetch_all(db).await.expect("the grants");
+        let stock: Vec<(Uuid, i64, i64, i64)> = db.query(STOCK).fetch_all(db).await.expect("the stock");
+        let budgets: Vec<BudgetRow> = db.query(BUDGETS).fetch_all(db).await.expect("the budgets");
+        let told: Vec<(String, Uuid, Json<Value>)> = db.query(TOLD).fetch_all(db).await.expect("the outbox");
+        let kept: Vec<(Uuid, String, Uuid, String)> = db.query(KEPT).fetch_all(db).await.expect("the answers");
+        let limits: Vec<(Uuid, i64)> = db.query(LIMITS).fetch_all(db).await.expect("the events");
+
+        let grants: Vec<_> = grants
+            .into_iter()
+            .map(|(id, request_id, reward_id, quantity, stock_since)| Grant {
+                id,
+                request_id,
+                reward_id,
+                quantity,
+                stock_since,
+            })
+            .collect();
+        let mut by_request: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
+        for (index, grant) in grants.iter().enumerate() {
+            by_request.entry(grant.request_id).or_default().push(index);
+        }
+        let request = |row: RequestRow| {
+            let (id, event_id, event_revision, user_id, status, period, sequence, budget_period, budget_amount) = row;
+            Request {
+                id,
+                event_id,
+                event_revision,
+                user_id,
+                status,
+                period,
+                sequence,
+                budget: budget_period.zip(budget_amount),
+            }
+        };
+        let budget = |(event, period, grants, amount, max_grants, max_amount): BudgetRow| {
+            let budget = Budget {
+                grants,
+                amount,
+                max_grants,
+                max_amount,
+            };
+            ((event, period), budget)
+        };
+        Self {
+            requests: requests.into_iter().map(|row| (row.0, request(row))).collect(),
+            grants,
+            stock: stock
+                .into_iter()
+                .map(|(id, total, remaining, since)| {
+                    (
+                        id,
+                        Stock {
+                            total,
+                            remaining,
+                            since,
+                        },
+                    )
+                })
+                .collect(),
+            budgets: budgets.into_iter().map(budget).collect(),
+            told: told
+                .into_iter()
+                .map(|(kind, user_id, Json(payload))| Told { kind, user_id, payload })
+                .collect(),
+            kept: kept
+                .into_iter()
+                .map(|(user_id, key, request_id, response)| Kept {
+                    user_id,
+                    key,
+                    request_id,
+                    response,
+                })
+                .collect(),
+            limits: limits.into_iter().collect(),
+            by_request,
+        }
+    }
+
+    pub fn grants_of(&self, request: Uuid) -> impl Iterator<Item = &Grant> {
+        let indices = self.by_request.get(&request).into_iter().flatten();
+        indices.map(|index| &self.grants[*index])
+    }
+}
+
+/// I7: no transaction is open and nobody waits for a lock; on SQLite, the file is whole besides.
+pub async fn nothing_is_open(db: &Db, violations: &mut Vec<String>) {
+    const OPEN: &str = "SELECT pid, COALESCE(state, ''), COALESCE(query, '') FROM pg_stat_activity \
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' \
+        AND state <> 'idle'";
+    match db.engine() {
+        Engine::Postgres => {
+            let started = Instant::now();
+            loop {
+                let open: Vec<(i32, String, String)> = db.query(OPEN).fetch_all(db).await.expect("the sessions");
+                if open.is_empty() {
+                    return;
+                }
+                if started.elapsed() > QUIET_PATIENCE {
+                    violations.push(format!("I7: sessions are not idle: {open:?}"));
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Engine::Sqlite => {
+            if let Err(error) = db.begin().await {
+                violations.push(format!("I7: the write lock cannot be had: {error}"));
+            }
+            let whole: Vec<(String,)> = db.query("PRAGMA integrity_check").fetch_all(db).await.expect("a check");
+            if whole != [("ok".to_owned(),)] {
+                violations.push(format!("I7: the file is damaged: {whole:?}"));
+            }
+            let loose: Vec<(String,)> = db
+                .query("PRAGMA foreign_key_check")
+                .fetch_all(db)
+                .await
+                .expect("a check");
+            if !loose.is_empty() {
+                violations.push(format!("I7: rows refer to rows that are not there: {loose:?}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Commits of which nobody knows whether they happened: the connection to PostgreSQL is cut around them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::claims::{Ask, Clients, View, id_of};
+use super::fleet::Fleet;
+use super::invariants;
+use super::proxy::{Proxy, Toxics};
+use super::seed::{seeded, size};
+use super::stage::{daily, event, limited};
+use crate::support::TestApp;
+
+const WIDTH: usize = 16;
+
+/// Two processes behind a proxy.
+async fn behind_a_proxy(rng: &mut fastrand::Rng, stage: &TestApp) -> (Proxy, Fleet) {
+    let proxy = Proxy::start(rng.fork(), server_of(&stage.database_url())).await;
+    let fleet = Fleet::start_on(stage, &proxy.before(&stage.database_url()), 2, &[]).await;
+    (proxy, fleet)
+}
+
+/// `HOST:PORT` of a URL.
+pub(super) fn server_of(url: &str) -> &str {
+    let (_, rest) = url.split_once('@').expect("a user");
+    rest.split('/').next().expect("a host")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_under_a_key_is_neither_lost_nor_repeated() {
+    let mut rng = seeded();
+    let stage = TestApp::on_postgres().await.in_real_time();
+    let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
+    let stock = size(80, 300);
+    let users = stage.crowd(2 * stock).await;
+    let scarce = limited(&stage, stock).await;
+    let unlimited = stage.reward(json!({"type": "POINT", "value": 5})).await;
+    let once = event(&stage, &[&scarce], json!({})).await;
+    let often = daily(&stage, &[&unlimited], 4).await;
+    proxy.set(Toxics {
+        lost_commits: 0.2,
+        ..Toxics::default()
+    });
+    let mut asks = Vec::new();
+    for user in &users {
+        asks.push(Ask::new(user, &once).under(rng.u64(..)));
+        for _ in 0..3 {
+            asks.push(Ask::new(user, &often).under(rng.u64(..)));
+        }
+    }
+    rng.shuffle(&mut asks);
+    let clients = Clients::new(&fleet);
+    let mut view = View {
+        answers: clients.all(&mut rng, &asks, WIDTH).await,
+    };
+    println!(
+        "{} answers, {} commits cut off, {} broken off",
+        view.answers.len(),
+        proxy.cuts(),
+        clients.broken()
+    );
+    assert!(proxy.cuts() >= 10, "only {} commits were cut off", proxy.cuts());
+    proxy.set(Toxics::default());
+    let refused: Vec<_> = view.answers.iter().filter(|answer| answer.status != 201).collect();
+    assert!(refused.is_empty(), "refused, though nobody asked twice: {refused:#?}");
+    let granted = view
+        .answers
+        .iter()
+        .filter(|answer| answer.is_granted() && answer.ask.event == id_of(&often));
+    assert_eq!(granted.count(), 3 * users.len());
+    assert_eq!(
+        stage.count("SELECT COUNT(*) FROM reward_requests").await.unsigned_abs(),
+        asks.len() as u64
+    );
+    view.answers
+        .extend(clients.all(&mut rng, &asks[..asks.len() / 2], WIDTH).await);
+    invariants::check(&stage, &view, &[&scarce]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_without_a_key_that_is_asked_once_is_written_once() {
+    let mut rng = seeded();
+    let stage = TestApp::on_postgres().await.in_real_time();
+    let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
+    let users = stage.crowd(size(250, 1000)).await;
+    let reward = limited(&stage, 10 * users.len()).await;
+    // There are places enough that a claim which is made again finds one.
+    let event = daily(&stage, &[&reward], 20).await;
+    let clients = Clients::new(&fleet);
+    proxy.set(Toxics {
+        lost_commits: 0.3,
+        ..Toxics::default()
+    });
+    let asks: Vec<_> = users.iter().map(|user| Ask::new(user, &event)).collect();
+    let mut view = View::default();
+    let mut unknown = Vec::new();
+    for crowd in asks.chunks(WIDTH) {
+        let addresses: Vec<_> = crowd.iter().map(|_| fleet.any(&mut rng)).collect();
+        let tries = crowd
+            .iter()
+            .zip(&addresses)
+            .map(|(ask, address)| clients.ask(address, ask));
+        for (ask, answer) in crowd.iter().zip(futures_util::future::join_all(tries).await) {
+            match answer {
+                Ok(answer) => view.answers.push(answer),
+                Err(_) => unknown.push(ask.user),
+            }
+        }
+    }
+    println!(
+        "{} answers, {} commits cut off, {} unknown",
+        view.answers.len(),
+        proxy.cuts(),
+        unknown.len()
+    );
+    assert!(proxy.cuts() >= 5, "only {} commits were cut off", proxy.cuts());
+    proxy.set(Toxics::default());
+    let mut written: BTreeMap<_, usize> = BTreeMap::new();
+    let rows: Vec<(uuid::Uuid,)> = stage
+        .app
+        .db
+        .query("SELECT user_id FROM reward_requests")
+        .fetch_all(&stage.app.db)
+        .await
+        .expect("requests");
+    for (user,) in rows {
+        *written.entry(user).or_default() += 1;
+    }
+    for answer in &view.answers {
+        assert!(answer.is_granted(), "asked once and refused: {answer:#?}");
+        assert_eq!(written.get(&answer.ask.user), Some(&1), "asked once: {answer:#?}");
+    }
+    for user in &unknown {
+        assert!(
+            written.get(user).is_none_or(|written| *written == 1),
+            "asked once: {user}"
+        );
+    }
+    invariants::check(&stage, &view, &[]).await;
+}
+
+/// The server is still at work on a commit when it is looked up: it is not there yet, and then it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_ends_after_it_was_looked_up_is_not_made_again() {
+    let mut rng = seeded();
+    let stage = TestApp::on_postgres().await.in_real_time();
+    let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
+    let reward = limited(&stage, 100).await;
+    let event = daily(&stage, &[&reward], 20).await;
+    let users = stage.crowd(4).await;
+    let clients = Clients::new(&fleet);
+    // So that everything is read and prepared.
+    let mut view = View {
+        answers: clients.all(&mut rng, &vec![Ask::new(&users[0], &event); 8], 1).await,
+    };
+    for user in &users[1..] {
+        let mut tx = stage.begin().await;
+        let held: Vec<(uuid::Uuid,)> = tx
+            .query("SELECT id FROM events FOR UPDATE")
+            .fetch_all(&mut tx)
+            .await
+            .expect("the event");
+        assert_eq!(held.len(), 1);
+        proxy.set(Toxics {
+            leave_commits: true,
+            ..Toxics::default()
+        });
+        let before = proxy.cuts();
+        let ask = Ask::new(user, &event);
+        let address = fleet.any(&mut rng);
+        let let_go = async {
+            while proxy.cuts() == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            proxy.set(Toxics::default());
+            // The claim is looked up meanwhile, and written a second time, which waits as the first does.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            drop(tx);
+        };
+        let (answer, ()) = tokio::join!(clients.ask(&address, &ask), let_go);
+        view.answers.push(answer.expect("an answer"));
+    }
+    for answer in &view.answers {
+        assert!(answer.is_granted(), "asked once and refused: {answer:#?}");
+    }
+    assert_eq!(
+        stage.count("SELECT COUNT(*) FROM reward_requests").await,
+        8 + 3,
+        "each was asked once"
+    );
+    invariants::check(&stage, &view, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_way_in_pieces_that_breaks_off_costs_time_and_nothing_else() {
+    let mut rng = seeded();
+    let stage = TestApp::on_postgres().await.in_real_time();
+    let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
+    let users = stage.crowd(size(60, 300)).await;
+    let scarce = limited(&stage, users.len() / 2).await;
+    let event = event(&stage, &[&scarce], json!({})).await;
+    proxy.set(Toxics {
+        lost_commits: 0.1,
+        resets: 0.002,
+        latency: Duration::from_millis(2),
+        sliced: true,
+        ..Toxics::default()
+    });
+    let asks: Vec<_> = users
+        .iter()
+        .map(|user| Ask::new(user, &event).under(rng.u64(..)))
+        .collect();
+    let clients = Clients::new(&fleet);
+    let answers = clients.all(&mut rng, &asks, WIDTH).await;
+    println!(
+        "{} answers, {} commits cut off, {} broken off",
+        answers.len(),
+        proxy.cuts(),
+        clients.broken()
+    );
+    assert!(answers.iter().all(|answer| answer.status == 201), "{answers:#?}");
+    proxy.set(Toxics::default());
+    invariants::check(&stage, &View { answers }, &[&scarce]).await;
+}

@@ -1,0 +1,121 @@
+//! More people than stock, at two processes at the same time.
+
+use serde_json::{Value, json};
+
+use super::claims::{Ask, Clients, View, id_of};
+use super::fleet::{self, Fleet};
+use super::invariants;
+use super::seed::{seeded, size};
+use super::stage::{daily, event, limited};
+use crate::support::{TestUser, event_input, on_both_engines, text, with};
+
+/// Clients at the same time.
+const WIDTH: usize = 48;
+
+/// Everybody twice, some under one key for both.
+fn twice(rng: &mut fastrand::Rng, users: &[TestUser], event: &Value) -> Vec<Ask> {
+    let mut asks = Vec::new();
+    for user in users {
+        let ask = Ask::new(user, event);
+        match rng.u8(..3) {
+            0 => asks.extend([ask.clone(), ask]),
+            1 => asks.extend([ask.clone().under(rng.u64(..)), ask.under(rng.u64(..))]),
+            _ => {
+                let ask = ask.under(rng.u64(..));
+                asks.extend([ask.clone(), ask]);
+            }
+        }
+    }
+    asks
+}
+
+/// Shuffled, but so that the two claims of a user stay near each other.
+fn mixed(rng: &mut fastrand::Rng, asks: Vec<Ask>) -> Vec<Ask> {
+    let mut placed: Vec<_> = asks
+        .into_iter()
+        .enumerate()
+        .map(|(place, ask)| (place + rng.usize(..24), ask))
+        .collect();
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, ask)| ask).collect()
+}
+
+async fn change(clients: &reqwest::Client, address: &str, token: &str, path: &str, revision: i64, body: &Value) -> u16 {
+    let request = clients.put(format!("{address}{path}")).bearer_auth(token);
+    let request = request.header("if-match", format!("\"{revision}\"")).json(body);
+    request.send().await.expect("an answer").status().as_u16()
+}
+
+on_both_engines! {
+    async fn stock_is_given_to_the_last_and_no_further(app: TestApp) {
+        let mut rng = seeded();
+        let stage = app.in_real_time();
+        let fleet = Fleet::start(&stage, 2).await;
+        let stock = size(60, 100);
+        let users = stage.crowd(3 * stock).await;
+        let mut view = View::default();
+        for _ in 0..size(1, 20) {
+            let (one, scarce, scarcer, daily_one) = (
+                limited(&stage, stock).await, limited(&stage, stock / 2).await, limited(&stage, stock / 3).await,
+                limited(&stage, stock).await,
+            );
+            let single = event(&stage, &[&one], json!({})).await;
+            let together = event(&stage, &[&scarce, &scarcer], json!({})).await;
+            let twice_a_day = daily(&stage, &[&daily_one], 2).await;
+            let mut asks = twice(&mut rng, &users, &single);
+            asks.extend(twice(&mut rng, &users[..2 * stock], &together));
+            asks.extend(twice(&mut rng, &users[stock..], &twice_a_day));
+            let clients = Clients::new(&fleet);
+            let asks = mixed(&mut rng, asks);
+            let answers = clients.all(&mut rng, &asks, WIDTH).await;
+            assert_eq!(clients.broken(), 0, "claims were answered with 5xx");
+            for (event, given) in [(&single, stock), (&together, stock / 3), (&twice_a_day, stock)] {
+                let event = id_of(event);
+                let requests: std::collections::BTreeSet<_> = answers.iter()
+                    .filter(|answer| answer.ask.event == event && answer.is_granted())
+                    .map(|answer| id_of(&answer.body)).collect();
+                assert_eq!(requests.len(), given);
+            }
+            view.answers.extend(answers);
+            invariants::check(&stage, &view, &[&one, &scarcer, &daily_one]).await;
+        }
+    }
+
+    async fn stock_is_raised_and_the_event_paused_while_claims_run(app: TestApp) {
+        let mut rng = seeded();
+        let stage = app.in_real_time();
+        let fleet = Fleet::start(&stage, 2).await;
+        let stock = size(30, 100);
+        let users = stage.crowd(6 * stock).await;
+        let operator = stage.operator().await;
+        let http = fleet::client();
+        let mut view = View::default();
+        for _ in 0..size(1, 20) {
+            let reward = limited(&stage, stock).await;
+            let event = event(&stage, &[&reward], json!({})).await;
+            let clients = Clients::new(&fleet);
+            let asks = mixed(&mut rng.fork(), twice(&mut rng, &users, &event));
+            let (addresses, mut clients_rng) = ([fleet.any(&mut rng), fleet.any(&mut rng)], rng.fork());
+            let operate = async {
+                let path = format!("/rewards/{}", text(&reward, "id"));
+                for revision in 1_i64..=4 {
+                    clients.answered(rng.usize(..stock)).await;
+                    // In the end for everybody, so that it is the pause alone that stops them.
+                    let raised = stock * (1 + 2 * usize::try_from(revision).expect("small"));
+                    let raised = json!({"type": "ITEM", "stock": raised});
+                    assert_eq!(change(&http, &addresses[0], &operator, &path, revision, &raised).await, 200);
+                }
+                clients.answered(rng.usize(stock..4 * stock)).await;
+                let paused = with(event_input(&event), json!({"isActive": false}));
+                let path = format!("/events/{}", text(&event, "id"));
+                assert_eq!(change(&http, &addresses[1], &operator, &path, 1, &paused).await, 200);
+                stage.count("SELECT COUNT(*) FROM grants").await
+            };
+            let (granted, answers) = tokio::join!(operate, clients.all(&mut clients_rng, &asks, WIDTH));
+            assert_eq!(clients.broken(), 0, "claims were answered with 5xx");
+            assert_eq!(stage.count("SELECT COUNT(*) FROM grants").await, granted, "granted after the pause");
+            view.answers.extend(answers);
+            invariants::check(&stage, &view, &[]).await;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One refresh token, many hands, two processes.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::fleet::{self, Fleet};
+use super::seed::{seeded, size};
+use crate::support::{TestUser, on_both_engines};
+
+const HANDS: usize = 64;
+
+const LIVE: &str = "SELECT COUNT(*) FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id \
+    WHERE r.consumed_at IS NULL AND s.ended_at IS NULL";
+
+async fn refresh(http: &reqwest::Client, address: &str, token: &str) -> (u16, Value) {
+    let request = http
+        .post(format!("{address}/auth/refresh"))
+        .json(&json!({"refreshToken": token}));
+    let answer = request.send().await.expect("an answer");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+async fn me(http: &reqwest::Client, address: &str, token: &str) -> u16 {
+    let request = http.get(format!("{address}/users/me")).bearer_auth(token);
+    request.send().await.expect("an answer").status().as_u16()
+}
+
+/// The session is over at both processes: neither the newest pair nor the first one is good for anything.
+async fn is_over(http: &reqwest::Client, fleet: &Fleet, user: &TestUser, newest: &Value) {
+    // A process asks the database again after two seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    for number in 0..fleet.size() {
+        let address = fleet.address(number);
+        let refreshed = refresh(http, &address, newest["refreshToken"].as_str().expect("a token")).await;
+        assert_eq!(
+            (refreshed.0, &refreshed.1["code"]),
+            (401, &json!("invalid-refresh-token"))
+        );
+        for token in [&user.token, newest["accessToken"].as_str().expect("a token")] {
+            assert_eq!(me(http, &address, token).await, 401);
+        }
+    }
+}
+
+on_both_engines! {
+    /// Also the first regression of others: a token checked, and used up by two (CVE-2026-1035).
+    async fn of_64_hands_one_at_most_gets_a_pair_and_the_session_ends(app: TestApp) {
+        let mut rng = seeded();
+        let stage = app.in_real_time();
+        let fleet = Fleet::start(&stage, 2).await;
+        let http = fleet::client();
+        let rounds = size(4, 200);
+        let users = stage.crowd(rounds).await;
+        for (round, user) in users.iter().enumerate() {
+            let addresses: Vec<_> = (0..HANDS).map(|_| fleet.any(&mut rng)).collect();
+            let hands = addresses.iter().map(|address| refresh(&http, address, &user.refresh_token));
+            let mut pairs = Vec::new();
+            for (status, body) in join_all(hands).await {
+                if status == 200 {
+                    pairs.push(body);
+                } else {
+                    assert_eq!((status, &body["code"]), (401, &json!("refresh-token-reused")), "round {round}: {body}");
+                }
+            }
+            assert_eq!(pairs.len(), 1, "round {round}");
+            assert_eq!(stage.count(LIVE).await.unsigned_abs(), (rounds - round - 1) as u64, "round {round}");
+            if round == 0 {
+                is_over(&http, &fleet, user, &pairs[0]).await;
+            }
+        }
+    }
+
+    /// Rotated tokens that a restart makes good again (CVE-2026-9802), and a repeat within the same second.
+    async fn a_used_token_stays_used_across_a_restart_and_within_a_second(app: TestApp) {
+        let stage = app.in_real_time();
+        let fleet = Fleet::start(&stage, 2).await;
+        let http = fleet::client();
+        let users = stage.crowd(2).await;
+
+        let (status, pair) = refresh(&http, &fleet.address(0), &users[0].refresh_token).await;
+        assert_eq!(status, 200);
+        fleet.kill(0);
+        fleet.kill(1);
+        fleet.revive(0).await;
+        fleet.revive(1).await;
+        let (status, body) = refresh(&http, &fleet.address(1), &users[0].refresh_token).await;
+        assert_eq!((status, &body["code"]), (401, &json!("refresh-token-reused")));
+        is_over(&http, &fleet, &users[0], &pair).await;
+
+        let (status, pair) = refresh(&http, &fleet.address(0), &users[1].refresh_token).await;
+        assert_eq!(status, 200);
+        for number in 0..2 {
+            let (status, body) = refresh(&http, &fleet.address(number), &users[1].refresh_token).await;
+            assert_eq!((status, &body["code"]), (401, &json!("refresh-token-reused")));
+        }
+        is_over(&http, &fleet, &users[1], &pair).await;
+    }
+}
