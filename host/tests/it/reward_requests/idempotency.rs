@@ -17,7 +17,7 @@
 //! | 13 | a rejection, until the key expires | `a_rejection_is_repeated_until_the_key_expires` |
 //! | 14 | a failure: tried again | `a_failure_is_not_kept` |
 //! | 15 | a refusal (4xx): tried again, the key is free | `a_refusal_uses_no_key_up` |
-//! | 16 | after the event was paused | `a_repeat_does_not_look_at_the_event_again` |
+//! | 16 | after the event was paused, or the grant taken back | `a_repeat_does_not_look_at_the_event_again`, `reversal::the_kept_answer_stays_and_a_new_key_is_a_new_claim` |
 
 use std::time::Duration;
 
