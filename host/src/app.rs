@@ -106,7 +106,7 @@ pub struct App {
     pub events: EventService,
     pub requests: RequestService,
     pub health: health::Health,
-    overload: overload::Overload,
+    pub overload: overload::Overload,
     limits: limit::Limits,
     timeout: Duration,
 }

@@ -117,8 +117,19 @@ impl Committer {
                     Ok(())
                 };
                 match known {
-                    Ok(()) => self.leave_out_what_does_not_fit(&mut open, ended).await,
-                    error => error,
+                    // Others may take and give back meanwhile, time and again, but not for ever.
+                    Ok(()) if attempt < TRIES => {
+                        let before = open.len();
+                        let left_out = self.leave_out_what_does_not_fit(&mut open, ended).await;
+                        attempt += u32::from(open.len() == before);
+                        left_out
+                    }
+                    Ok(()) => {
+                        let lost = |settlement: &Settlement| (settlement.request.id, Ended::Lost);
+                        ended.extend(std::mem::take(&mut open).into_iter().map(lost));
+                        Ok(())
+                    }
+                    known => known,
                 }
             } else if attempt + 1 < TRIES && error.is_outcome_unknown() {
                 attempt += 1;

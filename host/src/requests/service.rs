@@ -1,6 +1,7 @@
 //! What can be asked about claims: one, a list, a receipt, how a user stands. Claiming itself is in `claim`.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,9 +114,11 @@ impl std::str::FromStr for IdempotencyKey {
     }
 }
 
-/// Wired by `app`; cheap to clone.
+/// Wired by `app`; cheap to clone, as every request does.
 #[derive(Clone)]
-pub struct RequestService {
+pub struct RequestService(Arc<Parts>);
+
+pub struct Parts {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) sandbox: Sandbox,
@@ -127,6 +130,14 @@ pub struct RequestService {
     pub(super) queue: Queue,
     pub(super) rewards: RewardService,
     pub(super) turned_away: TurnedAway,
+}
+
+impl Deref for RequestService {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl RequestService {
@@ -148,7 +159,7 @@ impl RequestService {
             events: events.clone(),
             rewards: rewards.clone(),
         });
-        Self {
+        Self(Arc::new(Parts {
             db,
             clock,
             sandbox,
@@ -160,7 +171,7 @@ impl RequestService {
             queue,
             rewards,
             turned_away: TurnedAway::new(),
-        }
+        }))
     }
 
     /// Another process took grants back.

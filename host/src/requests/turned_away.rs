@@ -59,6 +59,6 @@ impl RequestService {
             && claim.received_at < event.end_date
             && event.recurrence.period.key(claim.received_at, &offer.zone) == request.period
             && self.rewards.are_all_gone(event.id).await;
-        Ok(is_the_same.then(|| Claimed::TurnedAwayAgain(request)))
+        Ok(is_the_same.then_some(Claimed::TurnedAwayAgain(request)))
     }
 }

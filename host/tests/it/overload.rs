@@ -44,7 +44,7 @@ on_both_engines! {
         }
         // Their heads are on the way.
         let full = async {
-            while keys(&app).await.status != 503 {
+            while app.app.overload.in_flight() < 3 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

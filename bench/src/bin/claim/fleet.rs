@@ -26,7 +26,7 @@ pub(crate) struct Fleet {
     database: String,
     directory: TempDir,
     addresses: Vec<String>,
-    _processes: Vec<Process>,
+    processes: Vec<Process>,
 }
 
 impl Fleet {
@@ -38,7 +38,7 @@ impl Fleet {
             database: database.to_owned(),
             directory,
             addresses: Vec::new(),
-            _processes: Vec::new(),
+            processes: Vec::new(),
         };
         for _ in 0..replicas {
             let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -48,7 +48,7 @@ impl Fleet {
             for (key, value) in fleet.settings() {
                 serve.env(format!("MEED__{}", key.to_uppercase().replace('.', "__")), value);
             }
-            fleet._processes.push(Process(serve.stdout(Stdio::null()).spawn()?));
+            fleet.processes.push(Process(serve.stdout(Stdio::null()).spawn()?));
             wait_until_ready(&address)?;
             fleet.addresses.push(address);
         }
@@ -63,6 +63,9 @@ impl Fleet {
             ("plugins.code_cache_directory", below("code")),
             ("http.admin_listen", String::new()),
             ("log.filter", "warn".to_owned()),
+            // All clients are one here, and few users are many.
+            ("limits.anonymous.burst", "0".to_owned()),
+            ("limits.user.burst", "0".to_owned()),
         ]
     }
 

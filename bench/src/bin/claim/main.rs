@@ -5,7 +5,7 @@
 //! SQLite transactions, and an axum route without a database. Every figure is of all processes together on this
 //! machine. Ratios are of medians over the rounds (`ROUNDS=n`, `SECONDS=n`).
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 mod cpu;
 mod fleet;
@@ -29,8 +29,8 @@ use stage::Stage;
 
 /// Connections of the client, and of `pgbench`.
 const CONNECTIONS: usize = 64;
-/// Users who claim. Each may be granted a thousand times, so that few can keep a server busy for long.
-const USERS: usize = 2000;
+/// Users who claim. Each may be granted a thousand times, and has few grants when the run is over.
+const USERS: usize = 8000;
 const EVENTS: usize = 1000;
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -71,7 +71,7 @@ async fn measure() -> anyhow::Result<()> {
 }
 
 async fn on_postgres(load: &Load, rounds: u64) -> anyhow::Result<()> {
-    let database = pgbench::create_database("meed").await?;
+    let database = pgbench::create_database("meed")?;
     let fleet = Fleet::start(&database, 2)?;
     let stage = Stage::build(&fleet, USERS, EVENTS).await?;
     let baseline = pgbench::Baseline::build(stage.receipt_bytes(&fleet).await?).await?;
@@ -128,11 +128,6 @@ async fn on_sqlite(load: &Load, rounds: u64) -> anyhow::Result<()> {
 /// What one server does.
 async fn scenarios(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     let one = fleet.first();
-    for _ in 0..number("PROFILE", 0) {
-        eprintln!("PROFILE");
-        let m = load.run(&one, |turn| stage.on_hot_event(turn)).await?.granted()?;
-        eprintln!("{} {:?}", m.per_second, m.cpu);
-    }
     report.add("spread", load.run(&one, |turn| stage.spread(turn)).await?.granted()?);
     report.add(
         "hot event",

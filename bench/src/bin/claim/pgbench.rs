@@ -44,7 +44,7 @@ UNION ALL SELECT -4, s.remaining, NULL, s.reward_id FROM event_rewards e JOIN re
 ";
 
 /// Makes an empty database on the server of the run; gives its URL.
-pub(crate) async fn create_database(name: &str) -> anyhow::Result<String> {
+pub(crate) fn create_database(name: &str) -> anyhow::Result<String> {
     let server = told("MEED_BENCH_POSTGRES")?.display().to_string();
     let admin = Command::new(programs()?.join("createdb"))
         .arg("--maintenance-db")
@@ -68,7 +68,7 @@ pub(crate) struct Baseline {
 
 impl Baseline {
     pub(crate) async fn build(receipt_bytes: usize) -> anyhow::Result<Self> {
-        let database = create_database("baseline").await?;
+        let database = create_database("baseline")?;
         let db = Db::connect(&database, 2).await?;
         db.migrate().await?;
         let mut tx = db.begin().await?;
@@ -160,6 +160,10 @@ fn variables(events: u32) -> String {
     format!("\\set user random(1, {USERS})\n\\set event random(1, {events})\n\\set place random(1, 1000000000000)\n")
 }
 
+/// An id as Meed mints it: in the order of time, so that each index grows at its end.
+const ID: &str = "(LPAD(TO_HEX((EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()) * 1000)::BIGINT), 12, '0') || '7' \
+    || SUBSTR(MD5(RANDOM()::TEXT), 1, 19))::UUID";
+
 /// A claim that is granted, in the order that holds the stock's lock for the shortest time.
 fn writes(receipt_bytes: usize) -> anyhow::Result<String> {
     // Like a receipt, it does not shrink to nothing when it is compressed.
@@ -171,9 +175,6 @@ fn writes(receipt_bytes: usize) -> anyhow::Result<String> {
             .wrapping_add(1_442_695_040_888_963_407);
         write!(receipt, "{:08x}", state >> 32)?;
     }
-    // As Meed mints them: in the order of time, so that each index grows at its end.
-    const ID: &str = "(LPAD(TO_HEX((EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()) * 1000)::BIGINT), 12, '0') || '7' \
-        || SUBSTR(MD5(RANDOM()::TEXT), 1, 19))::UUID";
     let event = "('00000000-0000-7000-8000-' || LPAD(:event::TEXT, 12, '0'))::UUID";
     let user = "('00000000-0000-7000-8000-' || LPAD(:user::TEXT, 12, '0'))::UUID";
     Ok(format!(

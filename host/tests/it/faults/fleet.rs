@@ -113,6 +113,10 @@ impl Fleet {
             .env("MEED__PLUGINS__CODE_CACHE_DIRECTORY", self.directory.join("code"))
             .env("MEED__HTTP__ADMIN_LISTEN", "")
             .env("MEED__AUTH__ACCESS_TOKEN_SECONDS", "86400")
+            // All clients are one here.
+            .env("MEED__LIMITS__ANONYMOUS__BURST", "0")
+            .env("MEED__LIMITS__CREDENTIALS__BURST", "0")
+            .env("MEED__LIMITS__USER__BURST", "0")
             .env("MEED__LOG__FORMAT", "text")
             // That a connection broke is told where it matters.
             .env("MEED__LOG__FILTER", "warn,sqlx_core::pool=error")

@@ -30,7 +30,7 @@ async fn claim_together(app: &TestApp, users: &[TestUser], event: &Value) -> Vec
         .iter()
         .map(|user| tokio::spawn(app.claim(&user.token, event).send()))
         .collect();
-    tokio::time::sleep(Duration::from_millis(1000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     drop(held);
     let mut replies = Vec::new();
     for claim in claims {
@@ -130,7 +130,7 @@ on_both_engines! {
                 claims.push((user.id.clone(), tokio::spawn(claim.send())));
             }
         }
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         held.take();
         let mut granted = std::collections::BTreeMap::<String, Vec<Value>>::new();
         for (user, claim) in claims {
@@ -158,7 +158,7 @@ on_both_engines! {
             .iter()
             .map(|user| tokio::spawn(app.claim(&user.token, &event).send()))
             .collect();
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let id: uuid::Uuid = text(&event, "id").parse().expect("an id");
         tx.query("UPDATE events SET is_active = FALSE, revision = 2 WHERE id = $1")
             .bind(id)
