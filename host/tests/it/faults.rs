@@ -5,6 +5,11 @@
 //! likely again, not certain). `MEED_TEST_LONG=1` makes the runs long. `tests/planted` holds known bugs, each of which one
 //! of these tests must find: `cargo xtask planted`.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "what a run did and its seed are told to whoever looks for the failure"
+)]
+
 mod claims;
 mod cluster;
 mod fleet;

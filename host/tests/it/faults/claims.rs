@@ -33,7 +33,7 @@ impl Ask {
     }
 
     /// Under an Idempotency-Key.
-    pub fn under(self, key: impl ToString) -> Self {
+    pub fn under(self, key: u64) -> Self {
         Self {
             key: Some(key.to_string()),
             ..self

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,13 @@ impl Fleet {
             .expect("a process starts")
     }
 
+    /// How a process ended by itself, if it did.
+    fn ended(&self, number: usize) -> Option<ExitStatus> {
+        let mut child = self.members[number].child.lock().expect("no panic before");
+        let child = child.as_mut()?;
+        child.try_wait().expect("a process of ours")
+    }
+
     /// Waits until a process says that it is ready; for the processes that live nobody may wait longer than this.
     pub async fn ready(&self, number: usize, patience: Duration) {
         let url = format!("{}/readyz", self.address(number));
@@ -138,12 +145,7 @@ impl Fleet {
             if answer.is_ok_and(|answer| answer.status() == 200) {
                 return;
             }
-            let mut child = self.members[number].child.lock().expect("no panic before");
-            let ended = child
-                .as_mut()
-                .and_then(|child| child.try_wait().expect("a process of ours"));
-            drop(child);
-            if let Some(status) = ended {
+            if let Some(status) = self.ended(number) {
                 panic!("process {number} ended by itself: {status}");
             }
             assert!(

@@ -56,13 +56,12 @@ on_both_engines! {
                 let mut answers: Vec<Answer> = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let repeated = (rng.u8(..4) == 0).then(|| rng.choice(&answers)).flatten();
-                    let ask = match repeated {
-                        Some(answer) => answer.ask.clone(),
-                        None => {
-                            let user = rng.choice(users).expect("users");
-                            let event = if rng.u8(..4) == 0 { few } else { many };
-                            Ask::new(user, event).under(rng.u64(..))
-                        }
+                    let ask = if let Some(answer) = repeated {
+                        answer.ask.clone()
+                    } else {
+                        let user = rng.choice(users).expect("users");
+                        let event = if rng.u8(..4) == 0 { few } else { many };
+                        Ask::new(user, event).under(rng.u64(..))
                     };
                     answers.push(clients.insist(&mut rng, &ask).await);
                 }
