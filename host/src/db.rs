@@ -9,6 +9,7 @@
 
 mod connect;
 pub mod copy;
+mod lanes;
 mod marks;
 mod migrate;
 mod sets;
@@ -18,6 +19,8 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, Sqlite, Type};
 
+pub use connect::LANES;
+pub use lanes::Lanes;
 pub use migrate::{Schema, Unfit};
 pub use sets::{SETS_AT_ONCE, Set};
 pub use sqlx::types::Json;
@@ -108,7 +111,9 @@ pub enum Db {
     Postgres {
         pool: sqlx::PgPool,
         /// For [`Set`] alone.
-        sets: sqlx::PgPool,
+        sets: Lanes,
+        /// For [`Query::fetch_all_in_lane`].
+        reads: Lanes,
     },
 }
 
@@ -208,11 +213,7 @@ impl Db {
                 let (write_busy, write_open) = of(write.size(), write.num_idle());
                 (read_busy + write_busy, read_open + write_open)
             }
-            Self::Postgres { pool, sets } => {
-                let (pool_busy, pool_open) = of(pool.size(), pool.num_idle());
-                let (sets_busy, sets_open) = of(sets.size(), sets.num_idle());
-                (pool_busy + sets_busy, pool_open + sets_open)
-            }
+            Self::Postgres { pool, .. } => of(pool.size(), pool.num_idle()),
         }
     }
 
@@ -223,8 +224,9 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres { pool, sets } => {
-                sets.close().await;
+            Self::Postgres { pool, sets, reads } => {
+                sets.close();
+                reads.close();
                 pool.close().await;
             }
         }
@@ -388,6 +390,14 @@ impl Query {
 
     pub async fn fetch_optional<R: Row>(self, on: impl Run) -> Result<Option<R>> {
         on.fetch_optional(self).await
+    }
+
+    /// The same as `fetch_all(db)`, for what every claim reads: on PostgreSQL in lanes of its own instead of the pool.
+    pub async fn fetch_all_in_lane<R: Row>(self, db: &Db) -> Result<Vec<R>> {
+        match (db, self) {
+            (Db::Postgres { reads, .. }, Self::Postgres(query)) => from_rows(&reads.run(query).await?),
+            (db, query) => db.fetch_all(query).await,
+        }
     }
 
     pub async fn fetch_one<R: Row>(self, on: impl Run) -> Result<R> {

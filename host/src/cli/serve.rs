@@ -12,7 +12,7 @@ use super::{connect, demo};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::{SETS_AT_ONCE, Unfit};
+use crate::db::{LANES, Unfit};
 use crate::http::{metrics, server};
 
 /// How often expired answers to Idempotency-Keys are forgotten.
@@ -31,7 +31,7 @@ pub(super) async fn production(config: &Config, migrate: bool) -> anyhow::Result
         Err(Unfit::Older) => bail!("{}, or start with --migrate", Unfit::Older),
         Err(unfit) => return Err(unfit.into()),
     }
-    let wanted = config.database.max_connections + SETS_AT_ONCE;
+    let wanted = config.database.max_connections + LANES;
     let allowed = db.connections_allowed().await?;
     if let Some(allowed) = allowed.filter(|allowed| i64::from(wanted) > *allowed) {
         tracing::warn!(

@@ -7,16 +7,21 @@ use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use super::lanes::Lanes;
 use super::sets::{self, SETS_AT_ONCE};
 use super::{Db, Result};
 
 /// How long a request waits for a free connection before it is told to come back later: an overload is told early, and
 /// the client still waits for its answer.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same for SQLite, where everybody who writes stands in one line, and where another process may hold the lock.
 const SQLITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Lanes for what claims read, in one process.
+const READS_AT_ONCE: u32 = 4;
+/// Connections of one process besides its pool.
+pub const LANES: u32 = READS_AT_ONCE + SETS_AT_ONCE;
 /// A connection that was used more recently is taken to be alive: asking costs a round trip.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
+pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 impl Db {
     /// `url`: `sqlite:PATH` (created when missing) or `postgres://…`. `max_connections` bounds the PostgreSQL pool and
@@ -68,9 +73,10 @@ impl Db {
         ]);
         // A pool would try again until its time is up, and then say only that.
         PgConnection::connect_with(&options).await?.close().await?;
-        let sets = postgres_pool(SETS_AT_ONCE).connect_lazy_with(sets::connections(options.clone()));
+        let sets = Lanes::new(&sets::connections(options.clone()), SETS_AT_ONCE);
+        let reads = Lanes::new(&options, READS_AT_ONCE);
         let pool = postgres_pool(max_connections).connect_with(options).await?;
-        Ok(Self::Postgres { pool, sets })
+        Ok(Self::Postgres { pool, sets, reads })
     }
 }
 

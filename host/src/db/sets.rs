@@ -1,11 +1,11 @@
 //! Statements over whole sets of rows, on PostgreSQL: one round trip writes what many are waiting for.
 //!
-//! Each runs and commits by itself, on one of a few connections that nothing else uses, so that commits never queue
-//! behind reads. Their plans are made once for all sizes of sets: planning such a statement costs more than running it.
+//! Each runs and commits by itself, in lanes that nothing else uses, so that commits never queue behind reads. Their plans are made once for all sizes of sets: planning such a statement costs more than running it.
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgHasArrayType, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgHasArrayType, PgRow};
 use sqlx::{Encode, FromRow, Postgres, Type};
 
+use super::lanes::{Lanes, Statement};
 use super::{Db, Result};
 
 /// How many set statements one process runs at the same time, and how many connections it keeps for them.
@@ -15,8 +15,8 @@ pub const SETS_AT_ONCE: u32 = 2;
 
 /// A statement whose parameters are lists.
 pub struct Set {
-    pool: sqlx::PgPool,
-    query: sqlx::query::Query<'static, Postgres, PgArguments>,
+    lanes: Lanes,
+    query: Statement,
 }
 
 impl Db {
@@ -26,7 +26,7 @@ impl Db {
         match self {
             Self::Sqlite { .. } => None,
             Self::Postgres { sets, .. } => Some(Set {
-                pool: sets.clone(),
+                lanes: sets.clone(),
                 query: sqlx::query(sql),
             }),
         }
@@ -48,7 +48,7 @@ impl Set {
     }
 
     pub async fn fetch_all<R: for<'r> FromRow<'r, PgRow>>(self) -> Result<Vec<R>> {
-        let rows = self.query.fetch_all(&self.pool).await?;
+        let rows = self.lanes.run(self.query).await?;
         Ok(rows.iter().map(R::from_row).collect::<std::result::Result<_, _>>()?)
     }
 }

@@ -106,7 +106,7 @@ pub(super) async fn answers(db: &Db, asker: &Asker<'_>, queries: &[Query]) -> Re
             Value::Text(text) => query.bind(text),
         };
     }
-    query.fetch_all(db).await
+    query.fetch_all_in_lane(db).await
 }
 
 impl Assembly {

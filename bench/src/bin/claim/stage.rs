@@ -96,8 +96,10 @@ impl Stage {
         self.claim(turn, &self.hot)
     }
 
+    /// Few users, who ask again and again.
     pub(crate) fn on_sold_out_event(&self, turn: Turn) -> Option<Claim> {
-        self.claim(turn, &self.sold_out)
+        let number = turn.number % 10;
+        self.claim(Turn { number, ..turn }, &self.sold_out)
     }
 
     pub(crate) fn rejected(&self, turn: Turn) -> Option<Claim> {
