@@ -18,7 +18,7 @@ use crate::load::{Claim, Load, Measured, Turn};
 /// Sessions opened at the same time.
 const OPENING: usize = 16;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 pub(crate) struct Stage {
     tokens: Vec<Arc<str>>,
