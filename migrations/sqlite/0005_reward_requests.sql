@@ -4,7 +4,8 @@ CREATE TABLE reward_requests (
     event_id        BLOB NOT NULL REFERENCES events (id),
     event_revision  INTEGER NOT NULL,
     user_id         BLOB NOT NULL REFERENCES users (id),
-    plugin_digest   TEXT NOT NULL REFERENCES plugin_versions (digest),
+    -- the event's revision refers to it: a reference from here would have all claims lock the one row that they share
+    plugin_digest   TEXT NOT NULL,
     status          TEXT NOT NULL CHECK (status IN ('GRANTED', 'REJECTED', 'FAILED', 'REVERSED')),
     -- the recurrence period in the event's zone ("once", "2026-03-01", "2026-W09", "2026-03") and the place in it
     period          TEXT NOT NULL,
@@ -35,7 +36,8 @@ CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest, id, fuel)
 CREATE TABLE grants (
     id              BLOB NOT NULL PRIMARY KEY,
     request_id      BLOB NOT NULL REFERENCES reward_requests (id),
-    reward_id       BLOB NOT NULL REFERENCES rewards (id),
+    -- rewards are never deleted, only marked; no reference, as above
+    reward_id       BLOB NOT NULL,
     quantity        INTEGER NOT NULL CHECK (quantity > 0),
     -- what the reward said then
     reward          TEXT NOT NULL,
