@@ -54,6 +54,11 @@ impl Set {
 }
 
 pub(super) fn connections(options: PgConnectOptions) -> PgConnectOptions {
-    // The compiler of queries would be tempted by the estimates of such statements, and takes longer than they do.
-    options.options([("plan_cache_mode", "force_generic_plan"), ("jit", "off")])
+    options.options([
+        ("plan_cache_mode", "force_generic_plan"),
+        // The plan that was made for an empty table is kept while the table grows.
+        ("enable_seqscan", "off"),
+        // The compiler of queries would be tempted by the estimates of such statements, and takes longer than they do.
+        ("jit", "off"),
+    ])
 }
