@@ -9,17 +9,21 @@
 
 mod connect;
 pub mod copy;
+mod joint;
 mod lanes;
 mod marks;
 mod migrate;
 mod sets;
 mod types;
 
+use std::sync::Arc;
+
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, Sqlite, Type};
 
 pub use connect::LANES;
+pub use joint::{Joint, JointReads};
 pub use lanes::Lanes;
 pub use migrate::{Schema, Unfit};
 pub use sets::{SETS_AT_ONCE, Set};
@@ -31,9 +35,15 @@ use crate::clock::Instant;
 pub type Result<T> = std::result::Result<T, DbError>;
 
 /// A failed statement or connection. Its text may hold SQL and values: log it, never send it to a client.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct DbError(#[from] sqlx::Error);
+pub struct DbError(Arc<sqlx::Error>);
+
+impl From<sqlx::Error> for DbError {
+    fn from(error: sqlx::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
 
 impl DbError {
     /// A row that is referred to does not exist, or a row is still referred to.
@@ -58,7 +68,7 @@ impl DbError {
 
     /// The connection was lost while the statement ran, so nobody knows whether it was committed.
     pub fn is_outcome_unknown(&self) -> bool {
-        match &self.0 {
+        match &*self.0 {
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
             // PostgreSQL: told to stop, crashed, connection lost.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
@@ -82,7 +92,7 @@ impl DbError {
 
     /// The pool had no free connection in time, or the database cannot be reached: try again later.
     pub fn is_unavailable(&self) -> bool {
-        match &self.0 {
+        match &*self.0 {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
             // PostgreSQL: cancelled, idle for too long, shutting down or starting, no connection to give, lost.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
@@ -112,8 +122,8 @@ pub enum Db {
         pool: sqlx::PgPool,
         /// For [`Set`] alone.
         sets: Lanes,
-        /// For [`Query::fetch_all_in_lane`].
-        reads: Lanes,
+        /// For [`Joint`].
+        reads: JointReads,
     },
 }
 
@@ -213,7 +223,13 @@ impl Db {
                 let (write_busy, write_open) = of(write.size(), write.num_idle());
                 (read_busy + write_busy, read_open + write_open)
             }
-            Self::Postgres { pool, .. } => of(pool.size(), pool.num_idle()),
+            Self::Postgres { pool, sets, reads } => {
+                let uses = [of(pool.size(), pool.num_idle()), sets.in_use(), reads.lanes().in_use()];
+                (
+                    uses.iter().map(|(busy, _)| busy).sum(),
+                    uses.iter().map(|(_, open)| open).sum(),
+                )
+            }
         }
     }
 
@@ -225,8 +241,8 @@ impl Db {
                 write.close().await;
             }
             Self::Postgres { pool, sets, reads } => {
-                sets.close();
-                reads.close();
+                sets.close().await;
+                reads.lanes().close().await;
                 pool.close().await;
             }
         }
@@ -299,12 +315,12 @@ pub trait Run {
 /// Statements are made by the very pool or transaction that runs them, so this is a bug in a store, and loud.
 const MIXED: &str = "statement and connection come from different engines";
 
-fn mixed() -> DbError {
-    DbError(sqlx::Error::InvalidArgument(MIXED.to_owned()))
+fn mixed() -> sqlx::Error {
+    sqlx::Error::InvalidArgument(MIXED.to_owned())
 }
 
 fn from_rows<R: for<'r> FromRow<'r, D>, D: sqlx::Row>(rows: &[D]) -> Result<Vec<R>> {
-    rows.iter().map(|row| R::from_row(row).map_err(DbError)).collect()
+    rows.iter().map(|row| Ok(R::from_row(row)?)).collect()
 }
 
 impl Run for &Db {
@@ -316,7 +332,7 @@ impl Run for &Db {
         match (self, query) {
             (Db::Sqlite { read, .. }, Query::Sqlite(query)) => from_rows(&query.fetch_all(read).await?),
             (Db::Postgres { pool, .. }, Query::Postgres(query)) => from_rows(&query.fetch_all(pool).await?),
-            _ => Err(mixed()),
+            _ => Err(mixed().into()),
         }
     }
 
@@ -332,7 +348,7 @@ impl Run for &Db {
                 .await?
                 .map(|row| R::from_row(&row))
                 .transpose()?),
-            _ => Err(mixed()),
+            _ => Err(mixed().into()),
         }
     }
 }
@@ -346,7 +362,7 @@ impl Run for &mut Tx {
         match (self, query) {
             (Tx::Sqlite(tx), Query::Sqlite(query)) => from_rows(&query.fetch_all(&mut **tx).await?),
             (Tx::Postgres(tx), Query::Postgres(query)) => from_rows(&query.fetch_all(&mut **tx).await?),
-            _ => Err(mixed()),
+            _ => Err(mixed().into()),
         }
     }
 
@@ -362,7 +378,7 @@ impl Run for &mut Tx {
                 .await?
                 .map(|row| R::from_row(&row))
                 .transpose()?),
-            _ => Err(mixed()),
+            _ => Err(mixed().into()),
         }
     }
 }
@@ -392,16 +408,10 @@ impl Query {
         on.fetch_optional(self).await
     }
 
-    /// The same as `fetch_all(db)`, for what every claim reads: on PostgreSQL in lanes of its own instead of the pool.
-    pub async fn fetch_all_in_lane<R: Row>(self, db: &Db) -> Result<Vec<R>> {
-        match (db, self) {
-            (Db::Postgres { reads, .. }, Self::Postgres(query)) => from_rows(&reads.run(query).await?),
-            (db, query) => db.fetch_all(query).await,
-        }
-    }
-
     pub async fn fetch_one<R: Row>(self, on: impl Run) -> Result<R> {
-        on.fetch_optional(self).await?.ok_or(DbError(sqlx::Error::RowNotFound))
+        on.fetch_optional(self)
+            .await?
+            .ok_or_else(|| sqlx::Error::RowNotFound.into())
     }
 
     /// Writes; answers how many rows it changed. Only a transaction can write.
@@ -409,7 +419,7 @@ impl Query {
         match (on, self) {
             (Tx::Sqlite(tx), Self::Sqlite(query)) => Ok(query.execute(&mut **tx).await?.rows_affected()),
             (Tx::Postgres(tx), Self::Postgres(query)) => Ok(query.execute(&mut **tx).await?.rows_affected()),
-            _ => Err(mixed()),
+            _ => Err(mixed().into()),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The map, from the outside in (an arrow is "may know"):
 //!
 //! ```text
-//! main -> cli -> app -> features -> {facts, sandbox, attributes, db, cache, http, keys, clock}
+//! main -> cli -> app -> features -> {facts, sandbox, attributes, db, batch, cache, http, keys, clock}
 //!                       auth users activities plugins events rewards requests
 //! ```
 //!
@@ -14,6 +14,7 @@ pub mod activities;
 pub mod app;
 pub mod attributes;
 pub mod auth;
+pub mod batch;
 pub mod cache;
 pub mod cli;
 pub mod clock;

@@ -7,8 +7,9 @@ use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use super::joint::JointReads;
 use super::lanes::Lanes;
-use super::sets::{self, SETS_AT_ONCE};
+use super::sets::SETS_AT_ONCE;
 use super::{Db, Result};
 
 /// How long a request waits for a free connection before it is told to come back later: an overload is told early, and
@@ -16,7 +17,7 @@ use super::{Db, Result};
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same for SQLite, where everybody who writes stands in one line, and where another process may hold the lock.
 const SQLITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Lanes for what claims read, in one process.
+/// How many joint reads one process makes at the same time.
 const READS_AT_ONCE: u32 = 4;
 /// Connections of one process besides its pool.
 pub const LANES: u32 = READS_AT_ONCE + SETS_AT_ONCE;
@@ -73,8 +74,8 @@ impl Db {
         ]);
         // A pool would try again until its time is up, and then say only that.
         PgConnection::connect_with(&options).await?.close().await?;
-        let sets = Lanes::new(&sets::connections(options.clone()), SETS_AT_ONCE);
-        let reads = Lanes::new(&options, READS_AT_ONCE);
+        let sets = Lanes::new(options.clone(), SETS_AT_ONCE);
+        let reads = JointReads::new(Lanes::new(options.clone(), READS_AT_ONCE), READS_AT_ONCE);
         let pool = postgres_pool(max_connections).connect_with(options).await?;
         Ok(Self::Postgres { pool, sets, reads })
     }

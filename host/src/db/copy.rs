@@ -44,7 +44,7 @@ impl<T> Doing<T> for std::result::Result<T, sqlx::Error> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|error| CopyError::Failed {
             doing: what(),
-            error: DbError(error),
+            error: DbError::from(error),
         })
     }
 }

@@ -1,8 +1,8 @@
 //! Statements over whole sets of rows, on PostgreSQL: one round trip writes what many are waiting for.
 //!
-//! Each runs and commits by itself, in lanes that nothing else uses, so that commits never queue behind reads. Their plans are made once for all sizes of sets: planning such a statement costs more than running it.
+//! Each runs and commits by itself, in lanes that nothing else uses, so that commits never queue behind reads.
 
-use sqlx::postgres::{PgConnectOptions, PgHasArrayType, PgRow};
+use sqlx::postgres::{PgHasArrayType, PgRow};
 use sqlx::{Encode, FromRow, Postgres, Type};
 
 use super::lanes::{Lanes, Statement};
@@ -51,14 +51,4 @@ impl Set {
         let rows = self.lanes.run(self.query).await?;
         Ok(rows.iter().map(R::from_row).collect::<std::result::Result<_, _>>()?)
     }
-}
-
-pub(super) fn connections(options: PgConnectOptions) -> PgConnectOptions {
-    options.options([
-        ("plan_cache_mode", "force_generic_plan"),
-        // The plan that was made for an empty table is kept while the table grows.
-        ("enable_seqscan", "off"),
-        // The compiler of queries would be tempted by the estimates of such statements, and takes longer than they do.
-        ("jit", "off"),
-    ])
 }

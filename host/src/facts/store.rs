@@ -1,4 +1,5 @@
-//! One statement that answers a whole plan: a `UNION ALL` of one fragment per query.
+//! One statement that answers a whole plan: a `UNION ALL` of one fragment per query. Claims with plans of one shape that
+//! arrive together are answered together.
 //!
 //! This is the one place that reads other features' tables (`users`, `user_attributes`, `activities`,
 //! `reward_requests`, `event_rewards`, `reward_stock`, `event_budgets`), so that a claim pays for one round trip instead of
@@ -94,19 +95,17 @@ pub(super) async fn answers(db: &Db, asker: &Asker<'_>, queries: &[Query]) -> Re
     for (index, query) in queries.iter().enumerate() {
         assembly.add(asker, index, query);
     }
-    let mut query = db
-        .query_assembled(assembly.sql)
-        .bind(asker.user_id)
-        .bind(asker.now)
-        .bind(asker.event_id)
-        .bind(asker.period.key(asker.now, asker.zone));
-    for value in assembly.values {
-        query = match value {
-            Value::Number(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-        };
-    }
-    query.fetch_all_in_lane(db).await
+    let read = db
+        .joint(assembly.sql)
+        .id(asker.user_id)
+        .number(asker.now.as_millis())
+        .id(asker.event_id)
+        .text(asker.period.key(asker.now, asker.zone));
+    let read = assembly.values.into_iter().fold(read, |read, value| match value {
+        Value::Number(number) => read.number(number),
+        Value::Text(text) => read.text(text),
+    });
+    read.fetch_all().await
 }
 
 impl Assembly {

@@ -3,13 +3,11 @@
 //! Must not know: how a verdict is reached, who waits for the answer.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::budget::Spending;
-use super::service::RequestError;
 use super::store::{self, GrantRow, KeptAnswer, OutboxRow, ReceiptRow, RequestRow, set};
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Tx};
@@ -40,7 +38,7 @@ pub(super) enum Ended {
     /// Nothing was written.
     Lost,
     /// The database failed. Unless it says that the outcome is unknown, nothing was written.
-    Failed(Arc<DbError>),
+    Failed(DbError),
 }
 
 /// Wired by [`super::RequestService`]; cheap to clone.
@@ -93,7 +91,7 @@ impl Committer {
                         !is_there
                     });
                     let looked_up = if is_in_doubt {
-                        self.leave_out_what_is_there(&mut open, ended).await.map_err(Arc::new)
+                        self.leave_out_what_is_there(&mut open, ended).await
                     } else {
                         Ok(())
                     };
@@ -149,9 +147,8 @@ impl Committer {
                 Err(error)
             };
             if let Err(error) = next {
-                let error = Arc::new(error);
                 for settlement in std::mem::take(&mut open) {
-                    ended.insert(settlement.request.id, Ended::Failed(Arc::clone(&error)));
+                    ended.insert(settlement.request.id, Ended::Failed(error.clone()));
                 }
             }
         }
@@ -228,8 +225,7 @@ impl Committer {
             };
             attempt += 1;
             if attempt == TRIES || !error.is_conflict() {
-                let error = Arc::new(error);
-                let failed = |settlement: &Settlement| (settlement.request.id, Ended::Failed(Arc::clone(&error)));
+                let failed = |settlement: &Settlement| (settlement.request.id, Ended::Failed(error.clone()));
                 ended.extend(settlements.iter().map(failed));
                 return;
             }
@@ -249,7 +245,7 @@ impl Committer {
             let end = match written {
                 Ok(true) => Ended::Committed,
                 Ok(false) => Ended::Lost,
-                Err(error) => Ended::Failed(Arc::new(error)),
+                Err(error) => Ended::Failed(error),
             };
             ended.insert(settlement.request.id, end);
         }
@@ -303,10 +299,4 @@ impl Committer {
 pub(super) fn full_jitter(clock: &Clock, attempt: u32) -> Duration {
     let ceiling = (5_u64 << attempt.min(6)).min(200);
     Duration::from_millis(u64::from_le_bytes(clock.random()) % ceiling)
-}
-
-impl From<Arc<DbError>> for RequestError {
-    fn from(error: Arc<DbError>) -> Self {
-        Self::Commit(error)
-    }
 }

@@ -383,7 +383,6 @@ impl From<RequestError> for Problem {
             RequestError::Disabled => Self::new(FORBIDDEN, detail),
             RequestError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
             RequestError::Contended | RequestError::Overloaded => Self::new(UNAVAILABLE, detail).retry_after(1),
-            RequestError::Commit(error) => Self::from(error.as_ref()),
             RequestError::Event(error) => error.into(),
             RequestError::Plugin(error) => error.into(),
             RequestError::Reward(error) => error.into(),

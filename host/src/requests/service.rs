@@ -73,9 +73,6 @@ pub enum RequestError {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Db(#[from] DbError),
-    /// Of a commit that was tried often enough.
-    #[error(transparent)]
-    Commit(Arc<DbError>),
 }
 
 impl RequestError {
@@ -153,7 +150,7 @@ impl RequestService {
         idempotency: Duration,
         cache: Cache,
     ) -> Self {
-        let queue = Queue::new(&Committer {
+        let queue = Queue::new(Committer {
             db: db.clone(),
             clock: clock.clone(),
             events: events.clone(),

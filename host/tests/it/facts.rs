@@ -496,6 +496,51 @@ on_both_engines! {
         }
     }
 
+    async fn who_asks_at_the_same_time_gets_their_own_answers(app: TestApp) {
+        const SQL: &str = "INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
+            VALUES ($1, 'test', $2, $3, 'shop.purchase', $4, $5, 0, 0)";
+        let utc = zone("UTC");
+        let mut users = Vec::new();
+        for number in 0..100_i64 {
+            users.push((number, app.insert_user(at("2026-01-01T00:00:00Z"), None).await));
+        }
+        let mut tx = app.begin().await;
+        for (number, user) in &users {
+            // No database can add up the amounts of this one.
+            let amounts = if *number == 50 { vec![i64::MIN, i64::MIN] } else { vec![1; usize::try_from(number % 7).expect("a number")] };
+            for amount in amounts {
+                let id = Uuid::now_v7();
+                tx.query(SQL).bind(id).bind(id.to_string()).bind(*user).bind(amount).bind(Json(texts(&[]))).execute(&mut tx).await.expect("an activity");
+            }
+        }
+        tx.commit().await.expect("commit");
+        let asked = users.iter().map(|(number, user)| {
+            // Three shapes of plans, and a window that differs within one.
+            let window = Window::LastDays(3650 - u32::try_from(number % 5).expect("a number"));
+            let queries = match number % 3 {
+                0 => vec![Query::Sum(purchases(Window::AllTime))],
+                1 => vec![Query::Attribute("none".to_owned()), Query::Count(purchases(Window::AllTime))],
+                _ => vec![Query::Sum(purchases(window)), Query::First(purchases(Window::AllTime))],
+            };
+            let (app, asker) = (&app, asker(*user, &utc, at("1975-03-01T00:00:00Z")));
+            async move { (*number, ask(app, &asker, queries).await) }
+        });
+        for (number, answer) in futures_util::future::join_all(asked).await {
+            if number == 50 {
+                assert!(matches!(answer, Err(FactError::Db(_))), "{answer:?}");
+                continue;
+            }
+            let facts = answer.expect("a snapshot").facts;
+            let count = Fact::Integer(number % 7);
+            match number % 3 {
+                0 => assert_eq!(facts, [count]),
+                1 => assert_eq!(facts, [Fact::Absent, count]),
+                _ if number % 7 == 0 => assert_eq!(facts, [count, Fact::Absent]),
+                _ => assert_eq!(facts, [count, Fact::At(Instant::EPOCH)]),
+            }
+        }
+    }
+
     async fn days_turn_in_the_zone_of_the_event(app: TestApp) {
         let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
         app.at("2026-03-09T04:00:00Z");

@@ -166,7 +166,7 @@ impl Side {
         match (&mut self.connection, query) {
             (Connection::Sqlite(connection), Query::Sqlite(query)) => query.execute(connection).await.map(|_| ()),
             (Connection::Postgres(connection), Query::Postgres(query)) => query.execute(connection).await.map(|_| ()),
-            _ => Err(crate::db::mixed().0),
+            _ => Err(crate::db::mixed()),
         }
     }
 
@@ -178,7 +178,7 @@ impl Side {
             (Query::Postgres(query), Connection::Postgres(connection)) => {
                 query.fetch_all(connection).await?.iter().map(R::from_row).collect()
             }
-            _ => Err(crate::db::mixed().0),
+            _ => Err(crate::db::mixed()),
         }
     }
 
@@ -278,7 +278,7 @@ impl Side {
                 .fetch(connection)
                 .map(move |row| from_postgres(&row?, &kinds))
                 .boxed(),
-            _ => futures_util::stream::iter([Err(crate::db::mixed().0)]).boxed(),
+            _ => futures_util::stream::iter([Err(crate::db::mixed())]).boxed(),
         }
     }
 
@@ -307,7 +307,7 @@ impl Side {
 }
 
 fn busy_or<T>(error: sqlx::Error, doing: impl FnOnce() -> String) -> Result<Option<T>> {
-    let error = DbError(error);
+    let error = DbError::from(error);
     if error.is_conflict() {
         return Ok(None);
     }

@@ -15,6 +15,7 @@ const FEATURES: &[&str] = &[
 /// What features stand on, which therefore knows none of them.
 const GROUND_FLOOR: &[&str] = &[
     "db",
+    "batch",
     "cache",
     "http",
     "sandbox",
