@@ -3,7 +3,8 @@
 //! `cargo xtask bench claim` starts real servers on PostgreSQL (with `fsync`) and on SQLite, sends them claims from this
 //! process, and in the same rounds measures what bounds them: `pgbench` with the statements of one claim one by one, raw
 //! SQLite transactions, and an axum route without a database. Every figure is of all processes together on this
-//! machine. Ratios are of medians over the rounds (`ROUNDS=n`, `SECONDS=n`).
+//! machine. Ratios are of medians over the rounds (`ROUNDS=n`, `SECONDS=n`). `ONLY=spread,hot` measures
+//! only the rows that begin with one of these words, for example under a profiler.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -19,7 +20,6 @@ mod stage;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use meed_host::sandbox::COMPILE_WORKER;
 
 use fleet::Fleet;
@@ -47,11 +47,12 @@ fn main() -> anyhow::Result<ExitCode> {
     clippy::disallowed_methods,
     reason = "a program of its own, without the host's settings"
 )]
+fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+    text(name).and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 async fn measure() -> anyhow::Result<()> {
@@ -76,22 +77,21 @@ async fn on_postgres(load: &Load, rounds: u64) -> anyhow::Result<()> {
     let stage = Stage::build(&fleet, USERS, EVENTS).await?;
     let baseline = pgbench::Baseline::build(stage.receipt_bytes(&fleet).await?).await?;
     let plain = fleet::Plain::start()?;
-    let mut report = Report::new("PostgreSQL");
+    let mut report = Report::new("PostgreSQL", text("ONLY").as_deref());
     for _ in 0..rounds {
-        let plain_rate = load.run(&[plain.address()], |turn| stage.on_hot_event(turn)).await?;
-        report.add("axum route, no database", plain_rate);
-        report.add("pgbench: one popular event, naive", baseline.hot(load)?);
-        report.add("pgbench: spread, one by one", baseline.spread(load)?);
+        let plain_address = [plain.address()];
+        let plain = load.run(&plain_address, |turn| stage.on_hot_event(turn));
+        report.add("axum route, no database", plain).await?;
+        let naive = async { baseline.hot(load) };
+        report.add("pgbench: one popular event, naive", naive).await?;
+        let one_by_one = async { baseline.spread(load) };
+        report.add("pgbench: spread, one by one", one_by_one).await?;
         scenarios(load, &fleet, &stage, &mut report).await?;
         let both = fleet.addresses();
-        report.add(
-            "hot event, two replicas",
-            load.run(&both, |turn| stage.on_hot_event(turn)).await?.granted()?,
-        );
-        report.add(
-            "spread, two replicas",
-            load.run(&both, |turn| stage.spread(turn)).await?.granted()?,
-        );
+        let hot = granted(load.run(&both, |turn| stage.on_hot_event(turn)));
+        report.add("hot event, two replicas", hot).await?;
+        let spread = granted(load.run(&both, |turn| stage.spread(turn)));
+        report.add("spread, two replicas", spread).await?;
         half_load(load, &fleet, &stage, &mut report).await?;
     }
     report.print();
@@ -114,9 +114,9 @@ async fn on_sqlite(load: &Load, rounds: u64) -> anyhow::Result<()> {
     let fleet = Fleet::start(&format!("sqlite:{}", path.display()), 1)?;
     let stage = Stage::build(&fleet, USERS / 4, EVENTS / 4).await?;
     let raw = raw_sqlite::Baseline::build(directory.path(), stage.receipt_bytes(&fleet).await?).await?;
-    let mut report = Report::new("SQLite (synchronous=FULL)");
+    let mut report = Report::new("SQLite (synchronous=FULL)", text("ONLY").as_deref());
     for _ in 0..rounds {
-        report.add("raw transactions, one claim each", raw.run(load).await?);
+        report.add("raw transactions, one claim each", raw.run(load)).await?;
         scenarios(load, &fleet, &stage, &mut report).await?;
     }
     report.print();
@@ -128,38 +128,38 @@ async fn on_sqlite(load: &Load, rounds: u64) -> anyhow::Result<()> {
 /// What one server does.
 async fn scenarios(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     let one = fleet.first();
-    report.add("spread", load.run(&one, |turn| stage.spread(turn)).await?.granted()?);
-    report.add(
-        "hot event",
-        load.run(&one, |turn| stage.on_hot_event(turn)).await?.granted()?,
-    );
-    report.add("hot event, one connection", {
-        let alone = Load {
-            connections: 1,
-            ..*load
-        };
-        alone.run(&one, |turn| stage.on_hot_event(turn)).await?.granted()?
-    });
-    report.add("sold out, first", stage.first_sold_out(load, &one).await?);
-    report.add(
-        "sold out, repeated",
-        load.run(&one, |turn| stage.on_sold_out_event(turn)).await?,
-    );
-    report.add("rejected", load.run(&one, |turn| stage.rejected(turn)).await?);
-    Ok(())
+    let spread = granted(load.run(&one, |turn| stage.spread(turn)));
+    report.add("spread", spread).await?;
+    let hot = granted(load.run(&one, |turn| stage.on_hot_event(turn)));
+    report.add("hot event", hot).await?;
+    let alone = Load {
+        connections: 1,
+        ..*load
+    };
+    let alone = granted(alone.run(&one, |turn| stage.on_hot_event(turn)));
+    report.add("hot event, one connection", alone).await?;
+    report.add("sold out, first", stage.first_sold_out(load, &one)).await?;
+    let repeated = load.run(&one, |turn| stage.on_sold_out_event(turn));
+    report.add("sold out, repeated", repeated).await?;
+    let rejected = load.run(&one, |turn| stage.rejected(turn));
+    report.add("rejected", rejected).await
+}
+
+/// Fails when an answer was no grant.
+async fn granted(measuring: impl Future<Output = anyhow::Result<Measured>>) -> anyhow::Result<Measured> {
+    measuring.await?.granted()
 }
 
 /// Latency when half of what the server can do is asked of it, at the pace of a clock.
 async fn half_load(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
-    let peak = report.last("hot event").context("the peak was measured")?;
+    let Some(peak) = report.last("hot event") else {
+        return Ok(());
+    };
     let half = Load {
         per_second: Some(peak / 2.0),
         ..*load
     };
-    let measured: Measured = half
-        .run(&fleet.first(), |turn| stage.on_hot_event(turn))
-        .await?
-        .granted()?;
-    report.add("hot event, half load", measured);
-    Ok(())
+    let one = fleet.first();
+    let half = granted(half.run(&one, |turn| stage.on_hot_event(turn)));
+    report.add("hot event, half load", half).await
 }

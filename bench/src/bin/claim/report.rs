@@ -6,22 +6,39 @@ use crate::load::Measured;
 
 pub(crate) struct Report {
     title: &'static str,
+    only: Option<Vec<String>>,
     rows: Vec<(&'static str, Vec<Measured>)>,
 }
 
 impl Report {
-    pub(crate) fn new(title: &'static str) -> Self {
+    /// `only`: the beginning of the names that are wanted, with commas between them.
+    pub(crate) fn new(title: &'static str, only: Option<&str>) -> Self {
         Self {
             title,
+            only: only.map(|only| only.split(',').map(str::to_owned).collect()),
             rows: Vec::new(),
         }
     }
 
-    pub(crate) fn add(&mut self, name: &'static str, measured: Measured) {
+    /// Measures it, unless `ONLY` names others.
+    pub(crate) async fn add(
+        &mut self,
+        name: &'static str,
+        measuring: impl Future<Output = anyhow::Result<Measured>>,
+    ) -> anyhow::Result<()> {
+        if !self
+            .only
+            .as_ref()
+            .is_none_or(|only| only.iter().any(|begin| name.starts_with(begin)))
+        {
+            return Ok(());
+        }
+        let measured = measuring.await?;
         match self.rows.iter_mut().find(|(known, _)| *known == name) {
             Some((_, rounds)) => rounds.push(measured),
             None => self.rows.push((name, vec![measured])),
         }
+        Ok(())
     }
 
     pub(crate) fn last(&self, name: &str) -> Option<f64> {
