@@ -1,6 +1,7 @@
 //! The rules for logging in, staying logged in and logging out.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,11 +91,15 @@ pub enum AuthError {
     Db(#[from] DbError),
 }
 
+/// Cheap to clone, as every request does.
 #[derive(Clone, Debug)]
-pub struct AuthService {
+pub struct AuthService(Arc<Parts>);
+
+#[derive(Debug)]
+pub struct Parts {
     db: Db,
     clock: Clock,
-    tokens: Arc<AccessTokens>,
+    tokens: AccessTokens,
     cache: Cache,
     attempts: Option<Policy>,
     sessions: Sessions,
@@ -102,6 +107,14 @@ pub struct AuthService {
     activities: ActivityService,
     session_lifetime: Duration,
     refresh_idle: Duration,
+}
+
+impl Deref for AuthService {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl AuthService {
@@ -114,10 +127,10 @@ impl AuthService {
         users: UserService,
         activities: ActivityService,
     ) -> Result<Self, KeyError> {
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             db,
             clock,
-            tokens: Arc::new(AccessTokens::new(config, keyring)?),
+            tokens: AccessTokens::new(config, keyring)?,
             cache,
             attempts,
             sessions,
@@ -125,7 +138,7 @@ impl AuthService {
             activities,
             session_lifetime: config.session,
             refresh_idle: config.refresh_idle,
-        })
+        })))
     }
 
     /// Makes an account; only an ADMIN makes others than USERs.

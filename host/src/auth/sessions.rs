@@ -115,7 +115,7 @@ impl Sessions {
             self.known.insert(id, known).await;
             return Ok(Some(session));
         }
-        let Some(session) = store::find_session(&self.db, id).await? else {
+        let Some(session) = store::read_session(&self.db, id).await? else {
             return Ok(None);
         };
         let known = Known {

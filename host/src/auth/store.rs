@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{EndReason, Role};
 use crate::clock::Instant;
-use crate::db::{Result, Run, Tx, row};
+use crate::db::{Db, Result, Tx, row};
 
 row! {
     #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,10 +47,16 @@ pub(super) async fn insert_session(
     Ok(())
 }
 
-pub(super) async fn find_session(on: impl Run, id: Uuid) -> Result<Option<SessionRow>> {
-    const SQL: &str = "SELECT s.user_id, u.role, u.disabled, s.expires_at, s.ended_at \
-        FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1";
-    on.statement(SQL).bind(id).fetch_optional(on).await
+const SESSION: &str = "SELECT s.user_id, u.role, u.disabled, s.expires_at, s.ended_at \
+    FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1";
+
+pub(super) async fn find_session(tx: &mut Tx, id: Uuid) -> Result<Option<SessionRow>> {
+    tx.query(SESSION).bind(id).fetch_optional(tx).await
+}
+
+/// The same outside of a transaction, as most requests ask it.
+pub(super) async fn read_session(db: &Db, id: Uuid) -> Result<Option<SessionRow>> {
+    db.joint(SESSION).id(id).fetch_optional().await
 }
 
 pub(super) async fn end_session(tx: &mut Tx, id: Uuid, reason: EndReason, at: Instant) -> Result<()> {

@@ -17,8 +17,8 @@ use super::{Db, Result};
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same for SQLite, where everybody who writes stands in one line, and where another process may hold the lock.
 const SQLITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many joint reads one process makes at the same time.
-const READS_AT_ONCE: u32 = 4;
+/// How many joint reads one process makes at the same time. More would make each for fewer.
+const READS_AT_ONCE: u32 = 2;
 /// Connections of one process besides its pool.
 pub const LANES: u32 = READS_AT_ONCE + SETS_AT_ONCE;
 /// A connection that was used more recently is taken to be alive: asking costs a round trip.

@@ -3,6 +3,7 @@
 //! What everybody asks of the database costs it more to begin and to end than to answer. So a read that finds a lane idle
 //! runs at once and alone, and those that arrive meanwhile share a round trip ([`crate::batch`]).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,17 +36,17 @@ enum Value {
 /// A read that may be made together with others of the same text. Made by [`Db::joint`].
 pub struct Joint<'a> {
     db: &'a Db,
-    sql: String,
+    sql: Cow<'static, str>,
     values: Vec<Value>,
 }
 
 impl Db {
     /// A `SELECT`, or several with `UNION ALL`, put together from constant pieces: `sql` must hold no value from outside,
     /// and no `$` that is no placeholder. Every parameter needs a place in it.
-    pub fn joint(&self, sql: String) -> Joint<'_> {
+    pub fn joint(&self, sql: impl Into<Cow<'static, str>>) -> Joint<'_> {
         Joint {
             db: self,
-            sql,
+            sql: sql.into(),
             values: Vec::new(),
         }
     }
@@ -70,6 +71,10 @@ impl Joint<'_> {
         self
     }
 
+    pub async fn fetch_optional<R: Row>(self) -> Result<Option<R>> {
+        Ok(self.fetch_all().await?.into_iter().next())
+    }
+
     pub async fn fetch_all<R: Row>(self) -> Result<Vec<R>> {
         let Db::Postgres { reads, .. } = self.db else {
             return self.alone().fetch_all(self.db).await;
@@ -79,7 +84,7 @@ impl Joint<'_> {
     }
 
     fn alone(&self) -> Query {
-        let query = self.db.query_assembled(self.sql.clone());
+        let query = self.db.query_assembled(self.sql.clone().into_owned());
         self.values.iter().cloned().fold(query, |query, value| match value {
             Value::Id(id) => query.bind(id),
             Value::Number(number) => query.bind(number),
@@ -102,7 +107,7 @@ impl std::fmt::Debug for JointReads {
 }
 
 struct Asked {
-    sql: String,
+    sql: Cow<'static, str>,
     values: Vec<Value>,
     answer: oneshot::Sender<Result<Vec<PgRow>>>,
 }
@@ -173,7 +178,7 @@ impl JointReads {
         &self.lanes
     }
 
-    async fn ask(&self, sql: String, values: Vec<Value>) -> Result<Vec<PgRow>> {
+    async fn ask(&self, sql: Cow<'static, str>, values: Vec<Value>) -> Result<Vec<PgRow>> {
         let (answer, answered) = oneshot::channel();
         let asked = Asked { sql, values, answer };
         if self.asked.push(asked).is_err() {

@@ -208,7 +208,7 @@ pub(super) async fn keep_answer(tx: &mut Tx, answer: KeptAnswer) -> Result<bool>
 pub(super) async fn kept_answer(db: &Db, user_id: Uuid, key: String) -> Result<Option<IdempotencyRow>> {
     const SQL: &str = "SELECT fingerprint, request_id, response, expires_at FROM idempotency_keys \
         WHERE user_id = $1 AND key = $2";
-    db.query(SQL).bind(user_id).bind(key).fetch_optional(db).await
+    db.joint(SQL).id(user_id).text(key).fetch_optional().await
 }
 
 /// Forgets the answer under this key if it has expired, so that the key is free.
