@@ -1,7 +1,8 @@
 -- Claims, their decisions and receipts, and what was granted.
 CREATE TABLE reward_requests (
     id              UUID NOT NULL PRIMARY KEY,
-    event_id        UUID NOT NULL REFERENCES events (id),
+    -- no reference: whoever writes a request holds the event's row still until the commit
+    event_id        UUID NOT NULL,
     event_revision  BIGINT NOT NULL,
     user_id         UUID NOT NULL REFERENCES users (id),
     -- the event's revision refers to it: a reference from here would have all claims lock the one row that they share
@@ -35,7 +36,8 @@ CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest, id, fuel)
 
 CREATE TABLE grants (
     id              UUID NOT NULL PRIMARY KEY,
-    request_id      UUID NOT NULL REFERENCES reward_requests (id),
+    -- written together with their request, in one statement; no reference, which is checked row by row
+    request_id      UUID NOT NULL,
     -- rewards are never deleted, only marked; no reference, as above
     reward_id       UUID NOT NULL,
     quantity        BIGINT NOT NULL CHECK (quantity > 0),
@@ -46,7 +48,6 @@ CREATE TABLE grants (
     granted_at      BIGINT NOT NULL,
     UNIQUE (request_id, reward_id)
 );
-CREATE INDEX grants_reward ON grants (reward_id);
 
 -- The first answer to a claim under an Idempotency-Key, written in the claim's own transaction.
 CREATE TABLE idempotency_keys (
@@ -66,7 +67,7 @@ CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
 CREATE TABLE outbox (
     id              UUID NOT NULL PRIMARY KEY,
     kind            TEXT NOT NULL,
-    user_id         UUID NOT NULL REFERENCES users (id),
+    user_id         UUID NOT NULL,
     payload         JSONB NOT NULL,
     created_at      BIGINT NOT NULL,
     sent_at         BIGINT
