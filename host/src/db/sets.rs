@@ -2,8 +2,10 @@
 //!
 //! Each runs and commits by itself, in lanes that nothing else uses, so that commits never queue behind reads.
 
+use std::borrow::Cow;
+
 use sqlx::postgres::{PgHasArrayType, PgRow};
-use sqlx::{Encode, FromRow, Postgres, Type};
+use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, Type};
 
 use super::lanes::{Lanes, Statement};
 use super::{Db, Result};
@@ -22,12 +24,14 @@ pub struct Set {
 impl Db {
     /// `None` on SQLite, whose one writer writes row by row.
     #[expect(clippy::disallowed_methods, reason = "as in Query::new")]
-    pub fn set(&self, sql: &'static str) -> Option<Set> {
+    ///
+    /// `sql` may be put together from constant pieces; it must hold no value from outside.
+    pub fn set(&self, sql: impl Into<Cow<'static, str>>) -> Option<Set> {
         match self {
             Self::Sqlite { .. } => None,
             Self::Postgres { sets, .. } => Some(Set {
                 lanes: sets.clone(),
-                query: sqlx::query(sql),
+                query: sqlx::query(AssertSqlSafe(sql.into().into_owned())),
             }),
         }
     }

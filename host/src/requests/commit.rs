@@ -57,8 +57,13 @@ impl Committer {
         match self.db.engine() {
             crate::db::Engine::Sqlite => self.commit_row_by_row(settlements, &mut ended).await,
             crate::db::Engine::Postgres => {
-                self.commit_at_once(settlements.iter().collect(), false, &mut ended)
-                    .await;
+                let mut keys = HashSet::new();
+                // Of two claims under one key the later has lost: its answer is that of the first.
+                let open = settlements.iter().filter(|settlement| {
+                    let answer = settlement.answer.as_ref();
+                    answer.is_none_or(|answer| keys.insert((answer.user_id, answer.key.as_str())))
+                });
+                self.commit_at_once(open.collect(), false, &mut ended).await;
             }
         }
         settlements

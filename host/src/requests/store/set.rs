@@ -28,71 +28,141 @@ pub(in crate::requests) struct Written {
 /// Everybody locks in this order: events, requests, keys, budgets, stock, each by its key; so no two sets wait for each
 /// other. Reading the counts of `told` and `kept`, and of `counted` after them, makes budgets and stock the last things that
 /// are locked, because every other set that takes from them waits from then on until the commit.
-const WRITE: &str = "\
-    WITH asked AS MATERIALIZED (SELECT * FROM UNNEST( \
-            $1::UUID[], $2::UUID[], $3::BIGINT[], $4::UUID[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::BIGINT[], \
-            $9::JSONB[], $10::JSONB[], $11::BIGINT[], $12::BIGINT[], $13::BIGINT[], $14::BIGINT[], $15::TEXT[], \
-            $16::TEXT[], $17::BYTEA[], $38::TEXT[], $39::BIGINT[]) \
-        AS a (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, \
-            retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature, budget_period, \
-            budget_amount)), \
-    keyed AS MATERIALIZED (SELECT * FROM UNNEST( \
-            $18::UUID[], $19::UUID[], $20::TEXT[], $21::BYTEA[], $22::TEXT[], $23::BIGINT[], $24::BIGINT[]) \
-        AS k (request_id, user_id, key, fingerprint, response, created_at, expires_at)), \
-    current AS MATERIALIZED ( \
-        SELECT id, revision, budget_grants, budget_amount FROM events \
-        WHERE id = ANY ($25::UUID[]) AND deleted_at IS NULL ORDER BY id FOR SHARE), \
-    written AS ( \
-        INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, \
-            reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature, \
-            budget_period, budget_amount) \
-        SELECT a.* FROM asked a JOIN current c ON c.id = a.event_id AND c.revision = a.event_revision \
-        WHERE a.id NOT IN (SELECT k.request_id FROM keyed k JOIN idempotency_keys i USING (user_id, key)) \
-        ORDER BY a.event_id, a.user_id, a.period, a.sequence \
-        ON CONFLICT DO NOTHING RETURNING id, event_id, budget_period, budget_amount), \
-    given AS ( \
-        INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at, stock_since) \
-        SELECT g.id, g.request_id, g.reward_id, g.quantity, g.reward, g.granted_at, s.since \
-        FROM UNNEST($26::UUID[], $27::UUID[], $28::UUID[], $29::BIGINT[], $30::JSONB[], $31::BIGINT[]) \
-            AS g (id, request_id, reward_id, quantity, reward, granted_at) \
-        JOIN written w ON w.id = g.request_id LEFT JOIN reward_stock s ON s.reward_id = g.reward_id \
-        RETURNING reward_id, quantity, stock_since), \
-    told AS ( \
-        INSERT INTO outbox (id, kind, user_id, payload, created_at) \
-        SELECT o.id, o.kind, o.user_id, o.payload, o.created_at \
-        FROM UNNEST($32::UUID[], $33::UUID[], $34::TEXT[], $35::UUID[], $36::JSONB[], $37::BIGINT[]) \
-            AS o (request_id, id, kind, user_id, payload, created_at) JOIN written w ON w.id = o.request_id \
-        RETURNING 1), \
-    kept AS ( \
-        INSERT INTO idempotency_keys (user_id, key, fingerprint, request_id, response, created_at, expires_at) \
-        SELECT k.user_id, k.key, k.fingerprint, k.request_id, k.response, k.created_at, k.expires_at \
-        FROM keyed k JOIN written w ON w.id = k.request_id ORDER BY k.user_id, k.key RETURNING 1), \
-    spent AS MATERIALIZED ( \
-        SELECT event_id, budget_period AS period, COUNT(*) AS grants, SUM(budget_amount)::BIGINT AS amount \
-        FROM written WHERE budget_period IS NOT NULL GROUP BY event_id, budget_period), \
-    counted AS ( \
-        INSERT INTO event_budgets AS b (event_id, period, grants, amount, max_grants, max_amount) \
-        SELECT s.event_id, s.period, s.grants, s.amount, c.budget_grants, c.budget_amount \
-        FROM spent s JOIN current c ON c.id = s.event_id \
-        WHERE (SELECT COUNT(*) FROM told) >= 0 AND (SELECT COUNT(*) FROM kept) >= 0 \
-        ORDER BY s.event_id, s.period \
-        ON CONFLICT (event_id, period) DO UPDATE SET grants = b.grants + excluded.grants, \
-            amount = b.amount + excluded.amount, max_grants = excluded.max_grants, max_amount = excluded.max_amount \
-        RETURNING 1), \
-    needed AS MATERIALIZED ( \
-        SELECT reward_id, SUM(quantity)::BIGINT AS quantity FROM given WHERE stock_since IS NOT NULL \
-        GROUP BY reward_id), \
-    held AS MATERIALIZED ( \
-        SELECT reward_id FROM reward_stock WHERE reward_id IN (SELECT reward_id FROM needed) \
-            AND (SELECT COUNT(*) FROM told) >= 0 AND (SELECT COUNT(*) FROM kept) >= 0 \
-            AND (SELECT COUNT(*) FROM counted) >= 0 \
-        ORDER BY reward_id FOR NO KEY UPDATE), \
-    taken AS ( \
-        UPDATE reward_stock s SET remaining = s.remaining - n.quantity \
-        FROM held h JOIN needed n USING (reward_id) WHERE s.reward_id = h.reward_id RETURNING 1) \
-    SELECT id, NULL::BIGINT AS revision FROM written \
-        WHERE (SELECT COUNT(*) FROM taken) >= 0 AND (SELECT COUNT(*) FROM counted) >= 0 \
-    UNION ALL SELECT id, revision FROM current";
+///
+/// What no claim of the set needs is left out, as every part costs something even when it has nothing to do. `$?` is the
+/// next placeholder.
+struct Parts {
+    /// Some claim has an Idempotency-Key.
+    keys: bool,
+    /// Something is granted.
+    grants: bool,
+    /// Some grant is taken from a budget.
+    budgets: bool,
+}
+
+impl Parts {
+    fn of(set: &[&Settlement]) -> Self {
+        Self {
+            keys: set.iter().any(|settlement| settlement.answer.is_some()),
+            grants: set.iter().any(|settlement| settlement.told.is_some()),
+            budgets: set.iter().any(|settlement| settlement.spending.is_some()),
+        }
+    }
+
+    fn statement(&self) -> String {
+        const ASKED: &str = "\
+            WITH asked AS MATERIALIZED (SELECT * FROM UNNEST( \
+                    $?::UUID[], $?::UUID[], $?::BIGINT[], $?::UUID[], $?::TEXT[], $?::TEXT[], $?::TEXT[], $?::BIGINT[], \
+                    $?::JSONB[], $?::JSONB[], $?::BIGINT[], $?::BIGINT[], $?::BIGINT[], $?::BIGINT[], $?::TEXT[], \
+                    $?::TEXT[], $?::BYTEA[], $?::TEXT[], $?::BIGINT[]) \
+                AS a (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, \
+                    retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature, budget_period, \
+                    budget_amount)), \
+            current AS MATERIALIZED ( \
+                SELECT id, revision, budget_grants, budget_amount FROM events \
+                WHERE id = ANY ($?::UUID[]) AND deleted_at IS NULL ORDER BY id FOR SHARE)";
+        const KEYED: &str = ", \
+            keyed AS MATERIALIZED (SELECT * FROM UNNEST( \
+                    $?::UUID[], $?::UUID[], $?::TEXT[], $?::BYTEA[], $?::TEXT[], $?::BIGINT[], $?::BIGINT[]) \
+                AS k (request_id, user_id, key, fingerprint, response, created_at, expires_at))";
+        const WRITTEN: &str = ", \
+            written AS ( \
+                INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, \
+                    sequence, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, \
+                    receipt_signature, budget_period, budget_amount) \
+                SELECT a.* FROM asked a JOIN current c ON c.id = a.event_id AND c.revision = a.event_revision ";
+        const WITHOUT_ANSWER: &str = "\
+                WHERE a.id NOT IN (SELECT k.request_id FROM keyed k JOIN idempotency_keys i USING (user_id, key)) ";
+        const ONCE: &str = "\
+                ORDER BY a.event_id, a.user_id, a.period, a.sequence \
+                ON CONFLICT DO NOTHING RETURNING id, event_id, budget_period, budget_amount)";
+        const GIVEN: &str = ", \
+            given AS ( \
+                INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at, stock_since) \
+                SELECT g.id, g.request_id, g.reward_id, g.quantity, g.reward, g.granted_at, s.since \
+                FROM UNNEST($?::UUID[], $?::UUID[], $?::UUID[], $?::BIGINT[], $?::JSONB[], $?::BIGINT[]) \
+                    AS g (id, request_id, reward_id, quantity, reward, granted_at) \
+                JOIN written w ON w.id = g.request_id LEFT JOIN reward_stock s ON s.reward_id = g.reward_id \
+                RETURNING reward_id, quantity, stock_since), \
+            told AS ( \
+                INSERT INTO outbox (id, kind, user_id, payload, created_at) \
+                SELECT o.id, o.kind, o.user_id, o.payload, o.created_at \
+                FROM UNNEST($?::UUID[], $?::UUID[], $?::TEXT[], $?::UUID[], $?::JSONB[], $?::BIGINT[]) \
+                    AS o (request_id, id, kind, user_id, payload, created_at) JOIN written w ON w.id = o.request_id \
+                RETURNING 1)";
+        const KEPT: &str = ", \
+            kept AS ( \
+                INSERT INTO idempotency_keys (user_id, key, fingerprint, request_id, response, created_at, expires_at) \
+                SELECT k.user_id, k.key, k.fingerprint, k.request_id, k.response, k.created_at, k.expires_at \
+                FROM keyed k JOIN written w ON w.id = k.request_id ORDER BY k.user_id, k.key RETURNING 1)";
+        const COUNTED: &str = ", \
+            spent AS MATERIALIZED ( \
+                SELECT event_id, budget_period AS period, COUNT(*) AS grants, SUM(budget_amount)::BIGINT AS amount \
+                FROM written WHERE budget_period IS NOT NULL GROUP BY event_id, budget_period), \
+            counted AS ( \
+                INSERT INTO event_budgets AS b (event_id, period, grants, amount, max_grants, max_amount) \
+                SELECT s.event_id, s.period, s.grants, s.amount, c.budget_grants, c.budget_amount \
+                FROM spent s JOIN current c ON c.id = s.event_id WHERE TRUE{after} \
+                ORDER BY s.event_id, s.period \
+                ON CONFLICT (event_id, period) DO UPDATE SET grants = b.grants + excluded.grants, \
+                    amount = b.amount + excluded.amount, max_grants = excluded.max_grants, \
+                    max_amount = excluded.max_amount \
+                RETURNING 1)";
+        const TAKEN: &str = ", \
+            needed AS MATERIALIZED ( \
+                SELECT reward_id, SUM(quantity)::BIGINT AS quantity FROM given WHERE stock_since IS NOT NULL \
+                GROUP BY reward_id), \
+            held AS MATERIALIZED ( \
+                SELECT reward_id FROM reward_stock WHERE reward_id IN (SELECT reward_id FROM needed){after} \
+                ORDER BY reward_id FOR NO KEY UPDATE), \
+            taken AS ( \
+                UPDATE reward_stock s SET remaining = s.remaining - n.quantity \
+                FROM held h JOIN needed n USING (reward_id) WHERE s.reward_id = h.reward_id RETURNING 1)";
+        const DONE: &str = " \
+            SELECT id, NULL::BIGINT AS revision FROM written WHERE TRUE{after} UNION ALL SELECT id, revision FROM current";
+
+        let mut sql = ASKED.to_owned();
+        // What must be done before what comes next.
+        let mut after = String::new();
+        let mut then = |piece: &str, name: Option<&str>| {
+            sql.push_str(&piece.replace("{after}", &after));
+            if let Some(name) = name {
+                after = format!("{after} AND (SELECT COUNT(*) FROM {name}) >= 0");
+            }
+        };
+        if self.keys {
+            then(KEYED, None);
+        }
+        then(WRITTEN, None);
+        if self.keys {
+            then(WITHOUT_ANSWER, None);
+        }
+        then(ONCE, None);
+        if self.grants {
+            then(GIVEN, Some("told"));
+        }
+        if self.keys {
+            then(KEPT, Some("kept"));
+        }
+        if self.budgets {
+            then(COUNTED, Some("counted"));
+        }
+        if self.grants {
+            then(TAKEN, Some("taken"));
+        }
+        then(DONE, None);
+        numbered(&sql)
+    }
+}
+
+/// With `$1`, `$2` and so on in the places of `$?`.
+fn numbered(sql: &str) -> String {
+    let mut pieces = sql.split("$?");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    (1..)
+        .zip(pieces)
+        .fold(first, |text, (place, piece)| format!("{text}${place}{piece}"))
+}
 
 /// The table whose CHECK says that a stock does not hold enough.
 pub(in crate::requests) const STOCK: &str = "reward_stock";
@@ -105,26 +175,18 @@ pub(in crate::requests) const KEYS: &str = "idempotency_keys";
 
 /// `None` on SQLite.
 pub(in crate::requests) async fn write(db: &Db, set: &[&Settlement]) -> Result<Option<Written>> {
-    let Some(statement) = db.set(WRITE) else {
+    let parts = Parts::of(set);
+    let Some(statement) = db.set(parts.statement()) else {
         return Ok(None);
     };
     let requests = || set.iter().map(|settlement| &settlement.request);
     let receipts = || set.iter().map(|settlement| &settlement.receipt);
     let spendings = || set.iter().map(|settlement| settlement.spending.as_ref());
-    let keyed = || set.iter().filter_map(|settlement| settlement.answer.as_ref());
-    let grants = || {
-        set.iter()
-            .flat_map(|settlement| settlement.grants.iter().map(move |grant| (settlement, grant)))
-    };
-    let told = || {
-        set.iter()
-            .filter_map(|settlement| Some((settlement.request.id, settlement.told.as_ref()?)))
-    };
     let mut events: Vec<Uuid> = requests().map(|row| row.event_id).collect();
     events.sort_unstable();
     events.dedup();
 
-    let rows: Vec<(Uuid, Option<i64>)> = statement
+    let mut statement = statement
         .each(requests().map(|row| row.id))
         .each(requests().map(|row| row.event_id))
         .each(requests().map(|row| row.event_revision))
@@ -142,30 +204,44 @@ pub(in crate::requests) async fn write(db: &Db, set: &[&Settlement]) -> Result<O
         .each(receipts().map(|row| row.receipt.clone()))
         .each(receipts().map(|row| row.receipt_key_id.clone()))
         .each(receipts().map(|row| row.receipt_signature.clone()))
-        .each(keyed().map(|answer| answer.request_id))
-        .each(keyed().map(|answer| answer.user_id))
-        .each(keyed().map(|answer| answer.key.clone()))
-        .each(keyed().map(|answer| answer.fingerprint.clone()))
-        .each(keyed().map(|answer| answer.response.clone()))
-        .each(keyed().map(|answer| answer.created_at.as_millis()))
-        .each(keyed().map(|answer| answer.expires_at.as_millis()))
-        .each(events)
-        .each(grants().map(|(_, grant)| grant.id))
-        .each(grants().map(|(_, grant)| grant.request_id))
-        .each(grants().map(|(_, grant)| grant.reward_id))
-        .each(grants().map(|(_, grant)| grant.quantity))
-        .each(grants().map(|(_, grant)| grant.reward.clone()))
-        .each(grants().map(|(settlement, _)| settlement.request.decided_at.as_millis()))
-        .each(told().map(|(request_id, _)| request_id))
-        .each(told().map(|(_, row)| row.id))
-        .each(told().map(|(_, row)| row.kind))
-        .each(told().map(|(_, row)| row.user_id))
-        .each(told().map(|(_, row)| Json(row.payload.clone())))
-        .each(told().map(|(_, row)| row.created_at.as_millis()))
         .each(spendings().map(|spending| spending.map(|spending| spending.period.clone())))
         .each(spendings().map(|spending| spending.map(|spending| spending.amount)))
-        .fetch_all()
-        .await?;
+        .each(events);
+    if parts.keys {
+        let keyed = || set.iter().filter_map(|settlement| settlement.answer.as_ref());
+        statement = statement
+            .each(keyed().map(|answer| answer.request_id))
+            .each(keyed().map(|answer| answer.user_id))
+            .each(keyed().map(|answer| answer.key.clone()))
+            .each(keyed().map(|answer| answer.fingerprint.clone()))
+            .each(keyed().map(|answer| answer.response.clone()))
+            .each(keyed().map(|answer| answer.created_at.as_millis()))
+            .each(keyed().map(|answer| answer.expires_at.as_millis()));
+    }
+    if parts.grants {
+        let grants = || {
+            set.iter()
+                .flat_map(|settlement| settlement.grants.iter().map(move |grant| (settlement, grant)))
+        };
+        let told = || {
+            set.iter()
+                .filter_map(|settlement| Some((settlement.request.id, settlement.told.as_ref()?)))
+        };
+        statement = statement
+            .each(grants().map(|(_, grant)| grant.id))
+            .each(grants().map(|(_, grant)| grant.request_id))
+            .each(grants().map(|(_, grant)| grant.reward_id))
+            .each(grants().map(|(_, grant)| grant.quantity))
+            .each(grants().map(|(_, grant)| grant.reward.clone()))
+            .each(grants().map(|(settlement, _)| settlement.request.decided_at.as_millis()))
+            .each(told().map(|(request_id, _)| request_id))
+            .each(told().map(|(_, row)| row.id))
+            .each(told().map(|(_, row)| row.kind))
+            .each(told().map(|(_, row)| row.user_id))
+            .each(told().map(|(_, row)| Json(row.payload.clone())))
+            .each(told().map(|(_, row)| row.created_at.as_millis()));
+    }
+    let rows: Vec<(Uuid, Option<i64>)> = statement.fetch_all().await?;
     let mut written = Written::default();
     for (id, revision) in rows {
         match revision {
