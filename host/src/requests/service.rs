@@ -25,6 +25,9 @@ use crate::plugins::{PluginError, PluginService};
 use crate::rewards::{RewardError, RewardService};
 use crate::sandbox::Sandbox;
 
+/// Answers that are forgotten in one step of a sweep.
+const SWEPT_AT_ONCE: i64 = 500;
+
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     #[error("There is no reward request {0}.")]
@@ -254,12 +257,20 @@ impl RequestService {
         Ok((row.user_id, signed))
     }
 
-    /// Forgets answers whose Idempotency-Key expired; says how many.
+    /// Forgets answers whose Idempotency-Key expired; says how many. In short steps: on SQLite everybody who writes waits
+    /// for one, and PostgreSQL ends what takes longer than its time-out, and undoes it.
     pub async fn sweep(&self) -> Result<u64, RequestError> {
-        let mut tx = self.db.begin().await?;
-        let forgotten = store::forget_answers(&mut tx, self.clock.now()).await?;
-        tx.commit().await?;
-        Ok(forgotten)
+        let now = self.clock.now();
+        let mut forgotten = 0;
+        loop {
+            let mut tx = self.db.begin().await?;
+            let swept = store::forget_answers(&mut tx, now, SWEPT_AT_ONCE).await?;
+            tx.commit().await?;
+            forgotten += swept;
+            if swept < SWEPT_AT_ONCE.unsigned_abs() {
+                return Ok(forgotten);
+            }
+        }
     }
 
     async fn with_grants(&self, rows: Vec<RequestRow>) -> Result<Vec<RewardRequest>, RequestError> {
