@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::time::timeout;
 
 use super::lanes::Lanes;
 use super::sets::{self, SETS_AT_ONCE};
@@ -22,6 +23,9 @@ const READS_AT_ONCE: u32 = 4;
 pub const LANES: u32 = READS_AT_ONCE + SETS_AT_ONCE;
 /// A connection that was used more recently is taken to be alive: asking costs a round trip.
 pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// A connection that takes longer to say that it is alive is given up, early enough that whoever asks for one still gets
+/// another.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Db {
     /// `url`: `sqlite:PATH` (created when missing) or `postgres://…`. `max_connections` bounds the PostgreSQL pool and
@@ -89,9 +93,19 @@ fn postgres_pool(max_connections: u32) -> PgPoolOptions {
             Box::pin(async move {
                 // After a restart of the server, its old connections are found out here.
                 if before.idle_for > TRUSTED_FOR {
-                    connection.ping().await?;
+                    answers(connection).await?;
                 }
                 Ok(true)
             })
         })
+        // The pool asks by itself, too, but waits for the answer without end, and the place of the connection with it.
+        .after_release(|connection, _| Box::pin(async move { answers(connection).await.map(|()| true) }))
+}
+
+/// Fails when nothing is heard: whoever hangs up first knows it.
+async fn answers(connection: &mut PgConnection) -> sqlx::Result<()> {
+    match timeout(PING_TIMEOUT, connection.ping()).await {
+        Ok(answered) => answered,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }
