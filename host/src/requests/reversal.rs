@@ -61,7 +61,7 @@ impl RequestService {
             }
         };
         // It is committed: what this process believed before is not so any more.
-        self.rewards.refilled();
+        self.rewards.changed();
         self.hints.forget(receipt.event_id, receipt.user_id, &period).await;
         metrics::counter!("meed_reversals_total").increment(1);
         tracing::info!(

@@ -1,5 +1,7 @@
 //! The rules for rewards.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use garde::Validate;
@@ -9,6 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::store::{self, RewardRow};
+use crate::cache::{Cache as Shared, News, Topic};
 use crate::clock::{Clock, Instant};
 use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError, Tx};
@@ -110,17 +113,43 @@ const GONE_EVENTS: u64 = 10_000;
 pub struct RewardService {
     db: Db,
     clock: Clock,
-    /// Whether all that an event offers is gone, by its id.
-    gone: Cache<Uuid, bool>,
+    cache: Shared,
+    /// Counts what this process knows to have changed rewards, or given some back.
+    edition: Arc<AtomicU64>,
+    /// Whether all that an event offers is gone, by its id and the edition before it was read.
+    gone: Cache<(Uuid, u64), bool>,
 }
 
 impl RewardService {
-    pub fn new(db: Db, clock: Clock) -> Self {
+    pub fn new(db: Db, clock: Clock, cache: Shared) -> Self {
         let gone = Cache::builder()
             .max_capacity(GONE_EVENTS)
             .time_to_live(GONE_FOR)
             .build();
-        Self { db, clock, gone }
+        Self {
+            db,
+            clock,
+            cache,
+            edition: Arc::default(),
+            gone,
+        }
+    }
+
+    /// Whatever was read of rewards is out of date when this is another one than before it was read.
+    pub fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
+    }
+
+    /// Rewards were changed, or some were given back: to be called after the commit.
+    pub fn changed(&self) {
+        self.edition.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Another process changed rewards.
+    pub fn heard(&self, news: &News) {
+        if matches!(news, News::Changed(Topic::Reward(_)) | News::Unknown) {
+            self.changed();
+        }
     }
 
     pub async fn create(&self, new: NewReward, by: Uuid) -> Result<Reward, RewardError> {
@@ -188,7 +217,8 @@ impl RewardService {
         }
         let row = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
         tx.commit().await?;
-        self.refilled();
+        self.changed();
+        self.cache.publish(Topic::Reward(id)).await;
         Ok(row.into())
     }
 
@@ -208,7 +238,8 @@ impl RewardService {
             let offers = store::offers(&self.db, &[event_id]).await?;
             Ok::<_, DbError>(!offers.is_empty() && offers.iter().all(|(_, row)| row.remaining == Some(0)))
         };
-        self.gone.try_get_with(event_id, look).await.unwrap_or(false)
+        let known = self.gone.try_get_with((event_id, self.edition()), look);
+        known.await.unwrap_or(false)
     }
 
     /// Makes these the rewards that an event offers. Part of the caller's transaction.
@@ -234,14 +265,9 @@ impl RewardService {
     }
 
     /// Puts back what was taken from the stock that was counted since `since`. A stock that was removed meanwhile, and
-    /// perhaps set again, never counted it. Part of the caller's transaction, which calls [`Self::refilled`] after it.
+    /// perhaps set again, never counted it. Part of the caller's transaction, which calls [`Self::changed`] after it.
     pub async fn give_back(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64, since: i64) -> Result<(), DbError> {
         store::give_back(tx, reward_id, quantity, since).await
-    }
-
-    /// There is stock again: nothing that was believed to be gone is believed any more.
-    pub fn refilled(&self) {
-        self.gone.invalidate_all();
     }
 
     pub async fn delete(&self, id: Uuid, expected: Option<i64>) -> Result<(), RewardError> {

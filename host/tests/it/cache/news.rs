@@ -1,4 +1,4 @@
-//! Changes of events, plugins and roles reach every replica within a second
+//! Changes of events, rewards, plugins and roles reach every replica within a second
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,27 @@ on_both_engines! {
         progress(&there, &user, &event).await.expect(200);
         here.delete(&path).bearer(&operator).send().await.expect(204);
         while progress(&there, &user, &event).await.status == 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(read_at.elapsed() < AT_ONCE, "{:?}", read_at.elapsed());
+    }
+
+    async fn a_changed_reward_is_seen_by_another_process_at_once(app: TestApp) {
+        let (_redis, here, there) = two(&app, &[]).await;
+        let reward = here.reward(json!({"type": "POINT", "value": 100})).await;
+        let event = here.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
+        let users = app.crowd(40).await;
+        let operator = here.operator().await;
+        let read_at = Instant::now();
+        let mut granted = users.iter().map(async |user| {
+            let request = there.claim(&user.token, &event).send().await.expect(201);
+            request["grants"][0]["reward"]["value"].as_i64().expect("a value")
+        });
+        assert_eq!(granted.next().expect("a user").await, 100);
+        let path = format!("/rewards/{}", text(&reward, "id"));
+        let change = here.put(&path).bearer(&operator).header("if-match", "\"1\"");
+        change.json(&json!({"type": "POINT", "value": 90})).send().await.expect(200);
+        while granted.next().expect("a user who has not claimed yet").await != 90 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(read_at.elapsed() < AT_ONCE, "{:?}", read_at.elapsed());
