@@ -15,7 +15,7 @@ use super::receipt::{ReceiptError, Sealed, SignedReceipt};
 use super::settle::request_of;
 use super::store::{self, Filter, RequestRow};
 use super::turned_away::TurnedAway;
-use crate::cache::{Cache, News};
+use crate::cache::{Cache, News, Topic};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError};
 use crate::events::{EventError, EventService, Purpose};
@@ -180,6 +180,9 @@ impl RequestService {
     /// Another process took grants back.
     pub async fn heard(&self, news: &News) {
         self.hints.heard(news).await;
+        if matches!(news, News::Changed(Topic::Hint(_))) {
+            self.rewards.changed();
+        }
     }
 
     /// How a user stands in an event that runs now. Nothing is stored, and no draw of a later claim is told.

@@ -62,6 +62,9 @@ pub struct Reward {
     pub stock: Option<i64>,
     /// How many are left; null for no limit
     pub stock_remaining: Option<i64>,
+    /// How often something was given back to the stock; nobody's affair
+    #[serde(skip)]
+    returns: i64,
     /// Counts changes; it is the ETag. Granting does not count.
     pub revision: i64,
     pub created_at: Instant,
@@ -79,9 +82,28 @@ impl From<RewardRow> for Reward {
             description: row.description,
             stock: row.total,
             stock_remaining: row.remaining,
+            returns: row.returns.unwrap_or_default(),
             revision: row.revision,
             created_at: row.created_at,
             updated_at: row.updated_at,
+        }
+    }
+}
+
+/// How often an event's rewards were added to. As long as it is the same, what was gone still is.
+///
+/// Both counts only grow while an event offers the same rewards: a stock counts returns anew only at a new revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supply {
+    revisions: i64,
+    returns: i64,
+}
+
+impl Supply {
+    pub fn of(rewards: &[Reward]) -> Self {
+        Self {
+            revisions: rewards.iter().map(|reward| reward.revision).sum(),
+            returns: rewards.iter().map(|reward| reward.returns).sum(),
         }
     }
 }
@@ -116,8 +138,8 @@ pub struct RewardService {
     cache: Shared,
     /// Counts what this process knows to have changed rewards, or given some back.
     edition: Arc<AtomicU64>,
-    /// Whether all that an event offers is gone, by its id and the edition before it was read.
-    gone: Cache<(Uuid, u64), bool>,
+    /// Of events of which all is gone, by their id and the edition before it was read.
+    gone: Cache<(Uuid, u64), Option<Supply>>,
 }
 
 impl RewardService {
@@ -163,6 +185,7 @@ impl RewardService {
             description: new.description,
             total: new.stock,
             remaining: new.stock,
+            returns: None,
             revision: 1,
             created_at: now,
             updated_at: now,
@@ -231,15 +254,20 @@ impl RewardService {
             .collect())
     }
 
-    /// Whether an event's rewards were all limited and gone at some instant of the last second. One of many who ask at
-    /// the same time asks the database. When it does not answer nobody knows, so the answer is no.
-    pub async fn are_all_gone(&self, event_id: Uuid) -> bool {
+    /// The supply of an event whose rewards were all limited and gone at some instant of the last second. One of many who
+    /// ask at the same time asks the database. When it does not answer nobody knows, so the answer is none.
+    pub async fn gone(&self, event_id: Uuid) -> Option<Supply> {
         let look = async {
-            let offers = store::offers(&self.db, &[event_id]).await?;
-            Ok::<_, DbError>(!offers.is_empty() && offers.iter().all(|(_, row)| row.remaining == Some(0)))
+            let rewards: Vec<Reward> = store::offers(&self.db, &[event_id])
+                .await?
+                .into_iter()
+                .map(|(_, row)| row.into())
+                .collect();
+            let is_gone = !rewards.is_empty() && rewards.iter().all(|reward| reward.stock_remaining == Some(0));
+            Ok::<_, DbError>(is_gone.then(|| Supply::of(&rewards)))
         };
         let known = self.gone.try_get_with((event_id, self.edition()), look);
-        known.await.unwrap_or(false)
+        known.await.unwrap_or_default()
     }
 
     /// Makes these the rewards that an event offers. Part of the caller's transaction.
