@@ -84,15 +84,23 @@ pub enum RequestError {
 impl RequestError {
     /// Whether the transaction lost against another one and did nothing, whichever service it was in.
     pub(super) fn is_conflict(&self) -> bool {
-        let (Self::Db(error)
-        | Self::Facts(FactError::Db(error))
-        | Self::Event(EventError::Db(error) | EventError::Reward(RewardError::Db(error)))
-        | Self::Plugin(PluginError::Db(error))
-        | Self::Reward(RewardError::Db(error))) = self
-        else {
-            return false;
-        };
-        error.is_conflict()
+        self.of_database().is_some_and(DbError::is_conflict)
+    }
+
+    /// Whether nobody knows how it ended.
+    pub(super) fn is_outcome_unknown(&self) -> bool {
+        self.of_database().is_some_and(DbError::is_outcome_unknown)
+    }
+
+    fn of_database(&self) -> Option<&DbError> {
+        match self {
+            Self::Db(error)
+            | Self::Facts(FactError::Db(error))
+            | Self::Event(EventError::Db(error) | EventError::Reward(RewardError::Db(error)))
+            | Self::Plugin(PluginError::Db(error))
+            | Self::Reward(RewardError::Db(error)) => Some(error),
+            _ => None,
+        }
     }
 }
 
