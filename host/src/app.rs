@@ -144,7 +144,7 @@ impl App {
             cache.clone(),
         );
         let simulator = Simulator::new(db.clone(), clock.clone(), plugins.clone());
-        let rewards = RewardService::new(db.clone(), clock.clone());
+        let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone());
         let events = EventService::new(
             db.clone(),
             clock.clone(),
@@ -198,6 +198,7 @@ impl App {
             let news = self.cache.next().await;
             self.auth.heard(&news).await;
             self.plugins.heard(&news).await;
+            self.rewards.heard(&news);
             self.events.heard(&news).await;
             self.requests.heard(&news).await;
         }

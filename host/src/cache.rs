@@ -31,6 +31,7 @@ use crate::clock::Instant;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topic {
     Event(Uuid),
+    Reward(Uuid),
     /// By its digest.
     Plugin(String),
     /// All of them, as when a key is revoked.
@@ -193,6 +194,7 @@ impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Event(id) => write!(f, "event {id}"),
+            Self::Reward(id) => write!(f, "reward {id}"),
             Self::Plugin(digest) => write!(f, "plugin {digest}"),
             Self::Plugins => f.write_str("plugins "),
             Self::Session(id) => write!(f, "session {id}"),
@@ -209,6 +211,7 @@ impl FromStr for Topic {
         let id = || name.parse().map_err(|_| ());
         match kind {
             "event" => Ok(Self::Event(id()?)),
+            "reward" => Ok(Self::Reward(id()?)),
             "plugin" => Ok(Self::Plugin(name.to_owned())),
             "plugins" => Ok(Self::Plugins),
             "session" => Ok(Self::Session(id()?)),
@@ -227,6 +230,7 @@ mod tests {
         let id = Uuid::from_u128(7);
         for topic in [
             Topic::Event(id),
+            Topic::Reward(id),
             Topic::Plugin("sha256:00".to_owned()),
             Topic::Plugins,
             Topic::Session(id),

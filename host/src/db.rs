@@ -66,13 +66,14 @@ impl DbError {
         )
     }
 
-    /// The connection was lost while the statement ran, so nobody knows whether it was committed.
+    /// The connection was lost while the statement ran, so nobody knows whether it was committed; or it leads to a server
+    /// that only reads, as one that was replaced by its standby may. Either way another connection must be asked.
     pub fn is_outcome_unknown(&self) -> bool {
         match &*self.0 {
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
-            // PostgreSQL: told to stop, crashed, connection lost.
+            // PostgreSQL: told to stop, crashed, only reads, connection lost.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                matches!(code.as_ref(), "57P01" | "57P02") || (code.len() == 5 && code.starts_with("08"))
+                matches!(code.as_ref(), "57P01" | "57P02" | "25006") || (code.len() == 5 && code.starts_with("08"))
             }),
             _ => false,
         }
@@ -94,10 +95,12 @@ impl DbError {
     pub fn is_unavailable(&self) -> bool {
         match &*self.0 {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
-            // PostgreSQL: cancelled, idle for too long, shutting down or starting, no connection to give, lost.
+            // PostgreSQL: cancelled, idle for too long, only reads, shutting down or starting, no connection to give, lost.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                matches!(code.as_ref(), "57014" | "25P03" | "57P01" | "57P02" | "57P03" | "53300")
-                    || (code.len() == 5 && code.starts_with("08"))
+                matches!(
+                    code.as_ref(),
+                    "57014" | "25P03" | "25006" | "57P01" | "57P02" | "57P03" | "53300"
+                ) || (code.len() == 5 && code.starts_with("08"))
             }),
             _ => false,
         }
@@ -197,6 +200,18 @@ impl Db {
             Self::Postgres { .. } => {
                 let (now,): (Instant,) = self.query(SQL).fetch_one(self).await?;
                 Ok(Some(now))
+            }
+        }
+    }
+
+    /// Whether a new transaction may write: not on a standby, nor while an operator keeps the server from it.
+    pub async fn takes_writes(&self) -> Result<bool> {
+        const SQL: &str = "SELECT current_setting('transaction_read_only') = 'off'";
+        match self {
+            Self::Sqlite { .. } => Ok(true),
+            Self::Postgres { .. } => {
+                let (takes_writes,): (bool,) = self.query(SQL).fetch_one(self).await?;
+                Ok(takes_writes)
             }
         }
     }

@@ -7,4 +7,4 @@ mod service;
 mod store;
 
 pub use routes::{CODES, router};
-pub use service::{NewReward, Reward, RewardError, RewardService};
+pub use service::{NewReward, Reward, RewardError, RewardService, Supply};

@@ -20,7 +20,9 @@ CREATE TABLE reward_stock (
     total           BIGINT NOT NULL CHECK (total >= 0),
     remaining       BIGINT NOT NULL CONSTRAINT reward_stock_remaining CHECK (remaining >= 0 AND remaining <= total),
     -- the reward's revision since which it is counted: a limit that was taken away and came back counts anew
-    since           BIGINT NOT NULL
+    since           BIGINT NOT NULL,
+    -- how often something was given back to it, so that whoever looks again sees that there was more in between
+    returns         BIGINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 CREATE TABLE events (

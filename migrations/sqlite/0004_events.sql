@@ -20,7 +20,9 @@ CREATE TABLE reward_stock (
     total           INTEGER NOT NULL CHECK (total >= 0),
     remaining       INTEGER NOT NULL CONSTRAINT reward_stock_remaining CHECK (remaining >= 0 AND remaining <= total),
     -- the reward's revision since which it is counted: a limit that was taken away and came back counts anew
-    since           INTEGER NOT NULL
+    since           INTEGER NOT NULL,
+    -- how often something was given back to it, so that whoever looks again sees that there was more in between
+    returns         INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE events (

@@ -3,9 +3,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, Executor as _, Row as _};
+use tokio::time::timeout;
 
 use super::joint::JointReads;
 use super::lanes::Lanes;
@@ -23,6 +24,11 @@ const READS_AT_ONCE: u32 = 2;
 pub const LANES: u32 = READS_AT_ONCE + SETS_AT_ONCE;
 /// A connection that was used more recently is taken to be alive: asking costs a round trip.
 pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// How long a connection of the pool may take to say that it is alive: before it is used, so short that another one can
+/// still be opened for whoever asked; after it was used, long enough for a statement that nobody waits for any more, such
+/// as one that waits for a lock.
+const BEFORE_USE: Duration = Duration::from_secs(1);
+const AFTER_USE: Duration = Duration::from_secs(3);
 
 impl Db {
     /// `url`: `sqlite:PATH` (created when missing) or `postgres://…`. `max_connections` bounds the PostgreSQL pool and
@@ -90,9 +96,25 @@ fn postgres_pool(max_connections: u32) -> PgPoolOptions {
             Box::pin(async move {
                 // After a restart of the server, its old connections are found out here.
                 if before.idle_for > TRUSTED_FOR {
-                    connection.ping().await?;
+                    heard(BEFORE_USE, connection.ping()).await?;
                 }
                 Ok(true)
             })
         })
+        // The pool asks for a sign of life by itself, too, but waits for it without end, and the place of the connection
+        // with it. What comes back after a failover may lead to the server of before, which only reads now.
+        .after_release(|connection, _| Box::pin(heard(AFTER_USE, takes_writes(connection))))
+}
+
+async fn takes_writes(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let row = connection.fetch_one("SHOW transaction_read_only").await?;
+    Ok(row.try_get::<&str, _>(0)? == "off")
+}
+
+/// Fails when nothing is heard: whoever hangs up first knows it.
+async fn heard<T>(patience: Duration, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    match timeout(patience, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }

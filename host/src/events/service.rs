@@ -94,7 +94,8 @@ pub struct EventService {
     pub(super) plugins: PluginService,
     pub(super) rewards: RewardService,
     cache: Shared,
-    offers: Cache<Uuid, Arc<Offer>>,
+    /// With the edition of the rewards before they were read.
+    offers: Cache<Uuid, (u64, Arc<Offer>)>,
     popular: Cache<(), Arc<Vec<(Uuid, u64)>>>,
 }
 
@@ -304,7 +305,10 @@ impl EventService {
 
     /// The event for a claim: from memory when it was read a moment ago. Confirm the revision before anything commits.
     pub async fn recent(&self, id: Uuid) -> Result<Arc<Offer>, EventError> {
-        if let Some(offer) = self.offers.get(&id).await {
+        let edition = self.rewards.edition();
+        if let Some((read, offer)) = self.offers.get(&id).await
+            && read == edition
+        {
             return Ok(offer);
         }
         let event = self.get(id).await?;
@@ -317,7 +321,7 @@ impl EventService {
             .collect();
         let zone = event.time_zone.parse()?;
         let offer = Arc::new(Offer { event, rewards, zone });
-        self.offers.insert(id, Arc::clone(&offer)).await;
+        self.offers.insert(id, (edition, Arc::clone(&offer))).await;
         Ok(offer)
     }
 

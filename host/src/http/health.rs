@@ -1,7 +1,7 @@
 //! Whether the process lives (`/livez`) and whether it should get traffic (`/readyz`).
 //!
-//! Not ready is: a shutdown has begun, the database does not answer or has other tables than this release needs, or the
-//! clocks of process and database differ. Decisions depend on the instant, so a process with a wrong clock decides wrongly.
+//! Not ready is: a shutdown has begun, the database does not answer, does not write or has other tables than this release
+//! needs, or the clocks of process and database differ. Decisions depend on the instant, so a process with a wrong clock decides wrongly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,6 +103,9 @@ impl Health {
                 ));
             }
         }
+        if !self.db.takes_writes().await.map_err(|_| no_answer())? {
+            return Err("The database only reads: it is a standby, or was told to.".to_owned());
+        }
         self.db.schema().await.check().map_err(|unfit| sentence(&unfit))
     }
 }
@@ -170,7 +173,7 @@ async fn livez() -> &'static str {
     "ok"
 }
 
-/// The process is ready for traffic: the database answers, is migrated and has the same time, and no shutdown has begun.
+/// The process is ready for traffic: the database answers, writes, is migrated and has the same time; no shutdown began.
 #[utoipa::path(
     get, path = "/readyz", tag = "service",
     responses((status = 200, body = String, example = json!("ok"))),

@@ -92,10 +92,7 @@ impl RequestService {
                 Err(error) => Err(error),
             };
             match attempted {
-                Ok(Some(request)) => {
-                    self.turned_away.remember(&request);
-                    return Ok(Claimed::Decided(request));
-                }
+                Ok(Some(request)) => return Ok(Claimed::Decided(request)),
                 Ok(None) => {}
                 Err(error) if error.is_conflict() => tokio::time::sleep(full_jitter(&self.clock, attempt)).await,
                 Err(error @ RequestError::AlreadyGranted { .. }) => {
@@ -143,6 +140,7 @@ impl RequestService {
             .await?;
         let settled = self.settle(claim, &offer, case.place, verdict).await?;
         if let Some(request) = &settled {
+            self.turned_away.note(&offer, request);
             self.hints.note(claim, &offer, before, request).await;
         }
         Ok(settled)

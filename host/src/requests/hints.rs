@@ -2,7 +2,7 @@
 //!
 //! A hint says that a user has all grants of an event in a period, and which is the newest; it is good for the revision
 //! of the event at which it was true. It is never used to grant, and whoever takes a grant back must call
-//! [`Hints::forget`] after the commit. What is not told is bounded by time: a process that hears the others trusts a hint
+//! [`Hints::forget`] just before the commit, whose answer may be lost. What is not told is bounded by time: a process that hears the others trusts a hint
 //! for a minute, one that does not for two seconds.
 
 use std::time::Duration;
@@ -23,8 +23,8 @@ use crate::events::Offer;
 const TRUSTED: Duration = Duration::from_mins(1);
 /// While they are not: as long as anything else that a process remembers.
 const TRUSTED_ALONE: Duration = Duration::from_secs(2);
-/// A grant that was taken back stays so: whoever read before that does not put the hint back, also with a clock that is
-/// a minute off.
+/// A grant that is taken back stays so: whoever reads before that does not put the hint back, also with a clock that is
+/// half a minute off, if the commit takes half a minute.
 const BARRED: Duration = Duration::from_mins(2);
 /// About 300 bytes each.
 const CAPACITY: u64 = 100_000;
@@ -34,7 +34,7 @@ const CAPACITY: u64 = 100_000;
 pub(super) struct Hints {
     shared: Shared,
     known: Cache<String, Hint>,
-    /// Taken back, here or at another process. It is asked last, as a slow answer from Redis may come late.
+    /// Taken back or about to be, here or at another process. It is asked last, as a slow answer from Redis may come late.
     forgotten: Cache<String, ()>,
 }
 
@@ -106,7 +106,7 @@ impl Hints {
         }
     }
 
-    /// A grant of the user in this period was taken back. To be called after the commit and before the answer.
+    /// A grant of the user in this period is about to be taken back.
     pub(super) async fn forget(&self, event_id: Uuid, user_id: Uuid, period: &str) {
         let name = name(event_id, user_id, period);
         self.bar(&name).await;

@@ -50,19 +50,27 @@ impl From<ReversalReceipt> for Reversal {
 impl RequestService {
     /// Of any number of reversals of one request, one succeeds.
     pub(super) async fn reverse(&self, request_id: Uuid, reason: &str, by: Uuid) -> Result<Reversal, RequestError> {
+        // Minted before, so that whoever lost the answer to its commit finds its own reversal when it tries again.
+        let id = self.clock.new_id();
         let mut attempt = 0;
-        let (receipt, period) = loop {
-            match self.take_back(request_id, reason, by).await {
-                Err(error) if error.is_conflict() && attempt < TRIES => {
+        let ended = loop {
+            match self.take_back(id, request_id, reason, by).await {
+                Err(error) if (error.is_conflict() || error.is_outcome_unknown()) && attempt < TRIES => {
                     attempt += 1;
                     tokio::time::sleep(full_jitter(&self.clock, attempt)).await;
                 }
-                ended => break ended?,
+                ended => break ended,
             }
         };
-        // It is committed: what this process believed before is not so any more.
-        self.rewards.refilled();
-        self.hints.forget(receipt.event_id, receipt.user_id, &period).await;
+        // What this process believed before may not be so any more, however the commit ended.
+        self.rewards.changed();
+        let receipt = match ended {
+            Err(RequestError::AlreadyReversed { reversal_id, .. }) if reversal_id == id => {
+                let (_, ours) = self.reversal(request_id).await?;
+                ours.ok_or(RequestError::NoReversal(request_id))?.receipt
+            }
+            ended => ended?,
+        };
         metrics::counter!("meed_reversals_total").increment(1);
         tracing::info!(
             reversal.id = %receipt.id,
@@ -76,24 +84,27 @@ impl RequestService {
     }
 
     /// One transaction. It touches things in the order in which claims do: the request, then what was counted, the stock
-    /// last. Tells the period of the event in which the user may be granted again, too.
+    /// last.
     async fn take_back(
         &self,
+        id: Uuid,
         request_id: Uuid,
         reason: &str,
         by: Uuid,
-    ) -> Result<(ReversalReceipt, String), RequestError> {
+    ) -> Result<ReversalReceipt, RequestError> {
         let mut tx = self.db.begin().await?;
         let Some(taken) = reversal::take(&mut tx, request_id).await? else {
             drop(tx);
             return Err(self.why_not(request_id).await?);
         };
+        // Before the commit, as nobody may ever learn how that ended; and before anything is locked that others wait for.
+        self.hints.forget(taken.event_id, taken.user_id, &taken.period).await;
         let grants = reversal::grants(&mut tx, request_id).await?;
         // Read after the lock was got.
         let reversed_at = self.clock.now();
         let receipt = ReversalReceipt {
             format: ReversalReceipt::FORMAT.to_owned(),
-            id: self.clock.new_id(),
+            id,
             request_id,
             event_id: taken.event_id,
             user_id: taken.user_id,
@@ -154,7 +165,7 @@ impl RequestService {
             }
         }
         tx.commit().await?;
-        Ok((receipt, taken.period))
+        Ok(receipt)
     }
 
     /// Why nothing could be taken back.

@@ -15,7 +15,7 @@ use super::receipt::{ReceiptError, Sealed, SignedReceipt};
 use super::settle::request_of;
 use super::store::{self, Filter, RequestRow};
 use super::turned_away::TurnedAway;
-use crate::cache::{Cache, News};
+use crate::cache::{Cache, News, Topic};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError};
 use crate::events::{EventError, EventService, Purpose};
@@ -24,6 +24,9 @@ use crate::keys::Keyring;
 use crate::plugins::{PluginError, PluginService};
 use crate::rewards::{RewardError, RewardService};
 use crate::sandbox::Sandbox;
+
+/// Answers that are forgotten in one step of a sweep.
+const SWEPT_AT_ONCE: i64 = 500;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
@@ -78,15 +81,23 @@ pub enum RequestError {
 impl RequestError {
     /// Whether the transaction lost against another one and did nothing, whichever service it was in.
     pub(super) fn is_conflict(&self) -> bool {
-        let (Self::Db(error)
-        | Self::Facts(FactError::Db(error))
-        | Self::Event(EventError::Db(error) | EventError::Reward(RewardError::Db(error)))
-        | Self::Plugin(PluginError::Db(error))
-        | Self::Reward(RewardError::Db(error))) = self
-        else {
-            return false;
-        };
-        error.is_conflict()
+        self.of_database().is_some_and(DbError::is_conflict)
+    }
+
+    /// Whether nobody knows how it ended.
+    pub(super) fn is_outcome_unknown(&self) -> bool {
+        self.of_database().is_some_and(DbError::is_outcome_unknown)
+    }
+
+    fn of_database(&self) -> Option<&DbError> {
+        match self {
+            Self::Db(error)
+            | Self::Facts(FactError::Db(error))
+            | Self::Event(EventError::Db(error) | EventError::Reward(RewardError::Db(error)))
+            | Self::Plugin(PluginError::Db(error))
+            | Self::Reward(RewardError::Db(error)) => Some(error),
+            _ => None,
+        }
     }
 }
 
@@ -174,6 +185,9 @@ impl RequestService {
     /// Another process took grants back.
     pub async fn heard(&self, news: &News) {
         self.hints.heard(news).await;
+        if matches!(news, News::Changed(Topic::Hint(_))) {
+            self.rewards.changed();
+        }
     }
 
     /// How a user stands in an event that runs now. Nothing is stored, and no draw of a later claim is told.
@@ -251,12 +265,20 @@ impl RequestService {
         Ok((row.user_id, signed))
     }
 
-    /// Forgets answers whose Idempotency-Key expired; says how many.
+    /// Forgets answers whose Idempotency-Key expired; says how many. In short steps: on SQLite everybody who writes waits
+    /// for one, and PostgreSQL ends what takes longer than its time-out, and undoes it.
     pub async fn sweep(&self) -> Result<u64, RequestError> {
-        let mut tx = self.db.begin().await?;
-        let forgotten = store::forget_answers(&mut tx, self.clock.now()).await?;
-        tx.commit().await?;
-        Ok(forgotten)
+        let now = self.clock.now();
+        let mut forgotten = 0;
+        loop {
+            let mut tx = self.db.begin().await?;
+            let swept = store::forget_answers(&mut tx, now, SWEPT_AT_ONCE).await?;
+            tx.commit().await?;
+            forgotten += swept;
+            if swept < SWEPT_AT_ONCE.unsigned_abs() {
+                return Ok(forgotten);
+            }
+        }
     }
 
     async fn with_grants(&self, rows: Vec<RequestRow>) -> Result<Vec<RewardRequest>, RequestError> {

@@ -10,7 +10,7 @@ use super::budget::Spending;
 use super::model::{Grant, GrantedReward, Reason, Status};
 use crate::clock::Instant;
 use crate::contract::Progress;
-use crate::db::{Db, Json, Result, Run, Tx, row};
+use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
 use crate::sandbox::Digest;
 
 row! {
@@ -223,11 +223,24 @@ pub(super) async fn forget_answer(tx: &mut Tx, user_id: Uuid, key: String, expir
     Ok(())
 }
 
-pub(super) async fn forget_answers(tx: &mut Tx, expired_at: Instant) -> Result<u64> {
-    tx.query("DELETE FROM idempotency_keys WHERE expires_at <= $1")
-        .bind(expired_at)
-        .execute(tx)
-        .await
+/// Forgets up to `most` of the answers that have expired, the oldest first.
+pub(super) async fn forget_answers(tx: &mut Tx, expired_at: Instant, most: i64) -> Result<u64> {
+    macro_rules! delete_expired {
+        ($lock:literal) => {
+            concat!(
+                "WITH expired AS MATERIALIZED (SELECT user_id, key FROM idempotency_keys WHERE expires_at <= $1 \
+                 ORDER BY expires_at LIMIT $2",
+                $lock,
+                ") DELETE FROM idempotency_keys WHERE (user_id, key) IN (SELECT user_id, key FROM expired)"
+            )
+        };
+    }
+    // What another process is about to delete, or a claim under the same key, is left to it.
+    let sql = match tx.engine() {
+        Engine::Postgres => delete_expired!(" FOR UPDATE SKIP LOCKED"),
+        Engine::Sqlite => delete_expired!(""),
+    };
+    tx.query(sql).bind(expired_at).bind(most).execute(tx).await
 }
 
 pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RequestRow>> {

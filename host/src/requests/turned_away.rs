@@ -1,8 +1,9 @@
 //! Users who were turned away because everything is gone, and ask again: a crowd at a sold-out event does little else.
 //!
-//! The first time each gets a decision and a receipt like anyone. From then on, while the event is unchanged and the
-//! database said within the last second that its stock is gone, the same answer is given from memory. This only ever
-//! repeats what was decided and stored: it grants nothing, and stock that comes back is seen within that second. Claims
+//! The first time each gets a decision and a receipt like anyone. From then on the same answer is given from memory, while
+//! the event is unchanged and the database said within the last second that its stock is gone and that nothing was added
+//! to it since the decision: neither raised nor given back, not even for a moment in which this user may have been granted
+//! something, here or at another process. This only ever repeats what was decided and stored: it grants nothing. Claims
 //! under an Idempotency-Key do not come here.
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use super::claim::Claimed;
 use super::model::{RewardRequest, Source, Status};
 use super::service::{RequestError, RequestService};
 use super::settle::Claim;
+use crate::events::Offer;
+use crate::rewards::Supply;
 
 /// Answers that are remembered, at about a kilobyte each.
 const REMEMBERED: u64 = 50_000;
@@ -22,8 +25,8 @@ const REMEMBERED_FOR: Duration = Duration::from_mins(10);
 
 #[derive(Clone)]
 pub(super) struct TurnedAway {
-    /// By event and user.
-    answers: Cache<(Uuid, Uuid), Arc<RewardRequest>>,
+    /// By event and user, with what the event's rewards had been added to before the decision.
+    answers: Cache<(Uuid, Uuid), (Supply, Arc<RewardRequest>)>,
 }
 
 impl TurnedAway {
@@ -36,12 +39,16 @@ impl TurnedAway {
         }
     }
 
-    pub(super) fn remember(&self, request: &RewardRequest) {
+    /// Takes note of what a claim on this offer, which was read before its facts, was answered with.
+    pub(super) fn note(&self, offer: &Offer, request: &RewardRequest) {
+        let whose = (request.event_id, request.user_id);
         let is_gone = request.status == Status::Rejected
             && matches!(&request.reasons[..], [reason] if reason.source == Source::Host && reason.code == "sold-out");
         if is_gone {
-            self.answers
-                .insert((request.event_id, request.user_id), Arc::new(request.clone()));
+            let answer = (Supply::of(&offer.rewards), Arc::new(request.clone()));
+            self.answers.insert(whose, answer);
+        } else {
+            self.answers.invalidate(&whose);
         }
     }
 }
@@ -49,7 +56,7 @@ impl TurnedAway {
 impl RequestService {
     /// The answer that this user got before, if it must be the same now.
     pub(super) async fn turned_away_again(&self, claim: &Claim<'_>) -> Result<Option<Claimed>, RequestError> {
-        let Some(request) = self.turned_away.answers.get(&(claim.event_id, claim.user_id)) else {
+        let Some((supply, request)) = self.turned_away.answers.get(&(claim.event_id, claim.user_id)) else {
             return Ok(None);
         };
         let offer = self.events.recent(claim.event_id).await?;
@@ -58,7 +65,7 @@ impl RequestService {
             && event.revision == request.event_revision
             && claim.received_at < event.end_date
             && event.recurrence.period.key(claim.received_at, &offer.zone) == request.period
-            && self.rewards.are_all_gone(event.id).await;
+            && self.rewards.gone(event.id).await == Some(supply);
         Ok(is_the_same.then_some(Claimed::TurnedAwayAgain(request)))
     }
 }

@@ -1,5 +1,7 @@
 //! The rules for rewards.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use garde::Validate;
@@ -9,6 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::store::{self, RewardRow};
+use crate::cache::{Cache as Shared, News, Topic};
 use crate::clock::{Clock, Instant};
 use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError, Tx};
@@ -59,6 +62,9 @@ pub struct Reward {
     pub stock: Option<i64>,
     /// How many are left; null for no limit
     pub stock_remaining: Option<i64>,
+    /// How often something was given back to the stock; nobody's affair
+    #[serde(skip)]
+    returns: i64,
     /// Counts changes; it is the ETag. Granting does not count.
     pub revision: i64,
     pub created_at: Instant,
@@ -76,9 +82,28 @@ impl From<RewardRow> for Reward {
             description: row.description,
             stock: row.total,
             stock_remaining: row.remaining,
+            returns: row.returns.unwrap_or_default(),
             revision: row.revision,
             created_at: row.created_at,
             updated_at: row.updated_at,
+        }
+    }
+}
+
+/// How often an event's rewards were added to. As long as it is the same, what was gone still is.
+///
+/// Both counts only grow while an event offers the same rewards: a stock counts returns anew only at a new revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supply {
+    revisions: i64,
+    returns: i64,
+}
+
+impl Supply {
+    pub fn of(rewards: &[Reward]) -> Self {
+        Self {
+            revisions: rewards.iter().map(|reward| reward.revision).sum(),
+            returns: rewards.iter().map(|reward| reward.returns).sum(),
         }
     }
 }
@@ -110,17 +135,43 @@ const GONE_EVENTS: u64 = 10_000;
 pub struct RewardService {
     db: Db,
     clock: Clock,
-    /// Whether all that an event offers is gone, by its id.
-    gone: Cache<Uuid, bool>,
+    cache: Shared,
+    /// Counts what this process knows to have changed rewards, or given some back.
+    edition: Arc<AtomicU64>,
+    /// Of events of which all is gone, by their id and the edition before it was read.
+    gone: Cache<(Uuid, u64), Option<Supply>>,
 }
 
 impl RewardService {
-    pub fn new(db: Db, clock: Clock) -> Self {
+    pub fn new(db: Db, clock: Clock, cache: Shared) -> Self {
         let gone = Cache::builder()
             .max_capacity(GONE_EVENTS)
             .time_to_live(GONE_FOR)
             .build();
-        Self { db, clock, gone }
+        Self {
+            db,
+            clock,
+            cache,
+            edition: Arc::default(),
+            gone,
+        }
+    }
+
+    /// Whatever was read of rewards is out of date when this is another one than before it was read.
+    pub fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
+    }
+
+    /// Rewards were changed, or some were given back: to be called after the commit.
+    pub fn changed(&self) {
+        self.edition.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Another process changed rewards.
+    pub fn heard(&self, news: &News) {
+        if matches!(news, News::Changed(Topic::Reward(_)) | News::Unknown) {
+            self.changed();
+        }
     }
 
     pub async fn create(&self, new: NewReward, by: Uuid) -> Result<Reward, RewardError> {
@@ -134,6 +185,7 @@ impl RewardService {
             description: new.description,
             total: new.stock,
             remaining: new.stock,
+            returns: None,
             revision: 1,
             created_at: now,
             updated_at: now,
@@ -188,7 +240,8 @@ impl RewardService {
         }
         let row = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
         tx.commit().await?;
-        self.refilled();
+        self.changed();
+        self.cache.publish(Topic::Reward(id)).await;
         Ok(row.into())
     }
 
@@ -201,14 +254,20 @@ impl RewardService {
             .collect())
     }
 
-    /// Whether an event's rewards were all limited and gone at some instant of the last second. One of many who ask at
-    /// the same time asks the database. When it does not answer nobody knows, so the answer is no.
-    pub async fn are_all_gone(&self, event_id: Uuid) -> bool {
+    /// The supply of an event whose rewards were all limited and gone at some instant of the last second. One of many who
+    /// ask at the same time asks the database. When it does not answer nobody knows, so the answer is none.
+    pub async fn gone(&self, event_id: Uuid) -> Option<Supply> {
         let look = async {
-            let offers = store::offers(&self.db, &[event_id]).await?;
-            Ok::<_, DbError>(!offers.is_empty() && offers.iter().all(|(_, row)| row.remaining == Some(0)))
+            let rewards: Vec<Reward> = store::offers(&self.db, &[event_id])
+                .await?
+                .into_iter()
+                .map(|(_, row)| row.into())
+                .collect();
+            let is_gone = !rewards.is_empty() && rewards.iter().all(|reward| reward.stock_remaining == Some(0));
+            Ok::<_, DbError>(is_gone.then(|| Supply::of(&rewards)))
         };
-        self.gone.try_get_with(event_id, look).await.unwrap_or(false)
+        let known = self.gone.try_get_with((event_id, self.edition()), look);
+        known.await.unwrap_or_default()
     }
 
     /// Makes these the rewards that an event offers. Part of the caller's transaction.
@@ -234,14 +293,9 @@ impl RewardService {
     }
 
     /// Puts back what was taken from the stock that was counted since `since`. A stock that was removed meanwhile, and
-    /// perhaps set again, never counted it. Part of the caller's transaction, which calls [`Self::refilled`] after it.
+    /// perhaps set again, never counted it. Part of the caller's transaction, which calls [`Self::changed`] after it.
     pub async fn give_back(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64, since: i64) -> Result<(), DbError> {
         store::give_back(tx, reward_id, quantity, since).await
-    }
-
-    /// There is stock again: nothing that was believed to be gone is believed any more.
-    pub fn refilled(&self) {
-        self.gone.invalidate_all();
     }
 
     pub async fn delete(&self, id: Uuid, expected: Option<i64>) -> Result<(), RewardError> {

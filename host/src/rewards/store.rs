@@ -18,6 +18,7 @@ row! {
         pub description: Option<String>,
         pub total: Option<i64>,
         pub remaining: Option<i64>,
+        pub returns: Option<i64>,
         pub revision: i64,
         pub created_at: Instant,
         pub updated_at: Instant,
@@ -27,7 +28,7 @@ row! {
 macro_rules! select_rewards {
     ($tail:literal) => {
         concat!(
-            "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, s.total, s.remaining, \
+            "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, s.total, s.remaining, s.returns, \
              r.revision, r.created_at, r.updated_at FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id ",
             $tail
         )
@@ -140,7 +141,8 @@ pub(super) async fn take(tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<
 }
 
 pub(super) async fn give_back(tx: &mut Tx, reward_id: Uuid, quantity: i64, since: i64) -> Result<()> {
-    const SQL: &str = "UPDATE reward_stock SET remaining = remaining + $2 WHERE reward_id = $1 AND since = $3";
+    const SQL: &str = "UPDATE reward_stock SET remaining = remaining + $2, returns = returns + 1 \
+        WHERE reward_id = $1 AND since = $3";
     tx.query(SQL)
         .bind(reward_id)
         .bind(quantity)

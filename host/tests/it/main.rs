@@ -19,6 +19,7 @@ mod cache;
 mod cases;
 mod cli;
 mod contract;
+mod database;
 mod events;
 mod facts;
 mod faults;

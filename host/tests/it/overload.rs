@@ -2,11 +2,26 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use meed_host::auth::Role;
+use meed_host::db::{Db, Engine, Tx};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
-use crate::support::{Reply, TestApp, on_both_engines};
+use crate::support::{Reply, TestApp, on_both_engines, text};
+
+/// Holds up every commit on this event until it is dropped, as another process may.
+async fn hold_commits(app: &TestApp, event: &Value) -> Tx {
+    let other = Db::connect(&app.database_url(), 1).await.expect("the database");
+    let mut tx = other.begin().await.expect("a transaction");
+    if tx.engine() == Engine::Postgres {
+        let id: uuid::Uuid = text(event, "id").parse().expect("an id");
+        let lock = tx.query("SELECT id FROM events WHERE id = $1 FOR UPDATE").bind(id);
+        let _: (uuid::Uuid,) = lock.fetch_one(&mut tx).await.expect("the event");
+    }
+    tx
+}
 
 const BODY: &str = r#"{"email": "nobody@example.com", "password": "not the right one"}"#;
 
@@ -73,6 +88,46 @@ on_both_engines! {
         for _ in 0..4 {
             keys(&app).await.expect(200);
         }
+    }
+
+    async fn claims_that_too_many_others_wait_before_are_refused_at_once_and_leave_nothing(app: TestApp) {
+        // Claims that no condition is asked about: they are decided fast.
+        let event = app.event("first-come", json!({}), json!({"isActive": false})).await;
+        let user = app.user(Role::User).await;
+        let process = app.replica(&[("http.max_in_flight", "1000000")]);
+        let path = format!("/events/{}/progress", text(&event, "id"));
+        let progress = || process.get(&path).bearer(&user.token).send();
+        progress().await.expect(200);
+        let held = hold_commits(&app, &event).await;
+        let (mut waiting, mut refused) = (JoinSet::new(), Vec::new());
+        let mut committed = 0;
+        while refused.is_empty() {
+            assert!(waiting.len() < 20_000, "nothing bounds what waits");
+            for _ in 0..256 {
+                waiting.spawn(process.claim(&user.token, &event).send());
+            }
+            // It reads what claims read, after them.
+            progress().await.expect(200);
+            while let Some(reply) = waiting.try_join_next() {
+                refused.push(reply.expect("an answer"));
+            }
+        }
+        for reply in refused {
+            assert_eq!(reply.header("retry-after"), "1");
+            let problem = reply.expect_problem(503, "unavailable");
+            assert!(text(&problem, "detail").contains("More claims wait"), "{problem:#}");
+        }
+        drop(held);
+        while let Some(reply) = waiting.join_next().await {
+            let reply = reply.expect("an answer");
+            if reply.status == 201 {
+                committed += 1;
+            } else {
+                reply.expect_problem(503, "unavailable");
+            }
+        }
+        assert!(committed > 1_000, "{committed}");
+        assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, committed);
     }
 
     async fn a_lost_database_makes_the_server_unready(app: TestApp) {

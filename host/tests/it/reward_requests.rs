@@ -10,6 +10,7 @@ mod lists;
 mod recurrence;
 mod reversal;
 mod sets;
+mod sold_out;
 
 use std::collections::BTreeSet;
 

@@ -110,6 +110,20 @@ on_both_engines! {
         send("application/json; charset=utf-8", "{\"type\": \"POINT\"}").await.expect(201);
     }
 
+    async fn the_next_claim_is_granted_what_the_reward_says_by_then(app: TestApp) {
+        let reward = create(&app, json!({"type": "POINT", "value": 100})).await.expect(201);
+        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
+        for (revision, value) in [(1, 100), (2, 90), (3, 80)] {
+            let token = app.token(Role::User).await;
+            let request = app.claim(&token, &event).send().await.expect(201);
+            let granted = &request["grants"][0]["reward"];
+            assert_eq!((&granted["value"], &granted["revision"]), (&json!(value), &json!(revision)));
+            let change = json!({"type": "POINT", "value": value - 10});
+            let path = format!("/rewards/{}", text(&reward, "id"));
+            replace(&app, &path, &format!("\"{revision}\""), change).await.expect(200);
+        }
+    }
+
     async fn a_replacement_builds_on_a_revision(app: TestApp) {
         let reward = create(&app, coupon()).await.expect(201);
         let path = format!("/rewards/{}", text(&reward, "id"));

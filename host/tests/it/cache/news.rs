@@ -1,4 +1,4 @@
-//! Changes of events, plugins and roles reach every replica within a second
+//! Changes of events, rewards, plugins and roles reach every replica within a second
 
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,27 @@ on_both_engines! {
         assert!(read_at.elapsed() < AT_ONCE, "{:?}", read_at.elapsed());
     }
 
+    async fn a_changed_reward_is_seen_by_another_process_at_once(app: TestApp) {
+        let (_redis, here, there) = two(&app, &[]).await;
+        let reward = here.reward(json!({"type": "POINT", "value": 100})).await;
+        let event = here.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
+        let users = app.crowd(40).await;
+        let operator = here.operator().await;
+        let read_at = Instant::now();
+        let mut granted = users.iter().map(async |user| {
+            let request = there.claim(&user.token, &event).send().await.expect(201);
+            request["grants"][0]["reward"]["value"].as_i64().expect("a value")
+        });
+        assert_eq!(granted.next().expect("a user").await, 100);
+        let path = format!("/rewards/{}", text(&reward, "id"));
+        let change = here.put(&path).bearer(&operator).header("if-match", "\"1\"");
+        change.json(&json!({"type": "POINT", "value": 90})).send().await.expect(200);
+        while granted.next().expect("a user who has not claimed yet").await != 90 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(read_at.elapsed() < AT_ONCE, "{:?}", read_at.elapsed());
+    }
+
     async fn a_disabled_plugin_is_seen_by_another_process_at_once(app: TestApp) {
         let (_redis, here, there) = two(&app, &[]).await;
         let event = here.event("first-come", json!({}), json!({})).await;
@@ -55,7 +76,7 @@ on_both_engines! {
         assert!(read_at.elapsed() < AT_ONCE, "{:?}", read_at.elapsed());
     }
 
-    async fn a_logout_and_a_changed_role_are_seen_by_another_process(app: TestApp) {
+    async fn a_logout_and_a_changed_role_are_seen_by_another_process_within_a_second(app: TestApp) {
         let (_redis, here, there) = two(&app, LONG).await;
         let (user, admin, operator) = (
             app.token(Role::User).await,
@@ -65,12 +86,16 @@ on_both_engines! {
         for token in [&user, &operator.token] {
             assert_eq!((me(&here, token).await, me(&there, token).await), (200, 200));
         }
+        let over_within_a_second = async |token: &str| {
+            let told = Instant::now();
+            soon("the session is over", async || me(&there, token).await == 401).await;
+            assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+        };
         here.post("/auth/logout").bearer(&user).send().await.expect(204);
+        over_within_a_second(&user).await;
         let path = format!("/users/{}", operator.id);
         here.patch(&path).bearer(&admin).json(&json!({"role": "USER"})).send().await.expect(200);
-        for token in [&user, &operator.token] {
-            soon("the session is over", async || me(&there, token).await == 401).await;
-        }
+        over_within_a_second(&operator.token).await;
     }
 
     async fn what_was_not_heard_is_made_up_for_when_redis_is_back(app: TestApp) {

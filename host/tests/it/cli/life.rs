@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use meed_host::db::{Db, Schema};
+use meed_host::db::{Db, LANES, Schema};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -50,6 +50,8 @@ struct Replica {
     server: Server,
     address: String,
     metrics: String,
+    /// What it logged until it served.
+    told: String,
 }
 
 impl Replica {
@@ -84,6 +86,7 @@ impl Replica {
             server,
             address,
             metrics,
+            told,
         }
     }
 
@@ -333,4 +336,21 @@ async fn a_second_signal_ends_a_replica_at_once() {
     while !replica.ask("/readyz").await.starts_with("HTTP/1.1 503 ") {}
     replica.signal(Signal::TERM);
     assert_eq!(replica.end().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_process_warns_when_it_may_take_more_connections_than_there_are() {
+    const WARNING: &str = "one process may open more connections than the database allows to all of them";
+    let directory = TempDir::new().expect("a directory");
+    let url = postgres_url().await;
+    prepare(directory.path(), &url);
+    let db = open(&url).await;
+    let allowed = db.connections_allowed().await.expect("a number").expect("PostgreSQL");
+    db.close().await;
+    let allowed = u32::try_from(allowed).expect("a number") - LANES;
+    for (pool, is_warned) in [(allowed, false), (allowed + 1, true)] {
+        let mut command = meed_on(directory.path(), &url);
+        let replica = Replica::start(command.env("MEED__DATABASE__MAX_CONNECTIONS", pool.to_string()));
+        assert_eq!(replica.told.contains(WARNING), is_warned, "{pool}: {}", replica.told);
+    }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::json;
+use meed_host::db::Db;
+use serde_json::{Value, json};
 
 use super::claims::{Ask, Clients, View, id_of};
 use super::fleet::Fleet;
@@ -191,6 +192,81 @@ async fn a_commit_that_ends_after_it_was_looked_up_is_not_made_again() {
         "each was asked once"
     );
     invariants::check(&stage, &view, &[]).await;
+}
+
+/// Asks for a reversal until it is told something definite: its status, and how often it was told nothing.
+async fn insist_on_reversal(process: &TestApp, operator: &str, request: &Value) -> (u16, usize) {
+    let path = format!("/reward-requests/{}/reversal", id_of(request));
+    for unknown in 0..50 {
+        let call = process
+            .post(&path)
+            .bearer(operator)
+            .json(&json!({"reason": "Returned"}));
+        let reply = call.send().await;
+        match reply.status.as_u16() {
+            status @ (201 | 409) => return (status, unknown),
+            _ => reply.expect_problem(503, "unavailable"),
+        };
+    }
+    panic!("no definite answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reversal_is_made_once_and_its_user_may_claim_again_at_once() {
+    let mut rng = seeded();
+    let stage = TestApp::on_postgres().await.in_real_time();
+    let proxy = Proxy::start(rng.fork(), server_of(&stage.database_url())).await;
+    let db = Db::connect(&proxy.before(&stage.database_url()), 8)
+        .await
+        .expect("the database");
+    let process = stage.on(db);
+    let users = stage.crowd(size(25, 200)).await;
+    let reward = limited(&stage, users.len()).await;
+    let event = event(&stage, &[&reward], json!({})).await;
+    let operator = process.operator().await;
+    let mut unknown = 0;
+    for (number, user) in users.iter().enumerate() {
+        let token = process.log_in(user).await;
+        let request = process.claim(&token, &event).send().await.expect(201);
+        let repeat = process.claim(&token, &event).send().await;
+        repeat.expect_problem(409, "already-granted");
+        let before = proxy.cuts();
+        // The first is committed, and its answer lost. Of the others anything may become.
+        proxy.set(Toxics {
+            leave_commits: number == 0,
+            lost_commits: 0.7,
+            ..Toxics::default()
+        });
+        let (status, broken) = insist_on_reversal(&process, &operator, &request).await;
+        proxy.set(Toxics::default());
+        unknown += broken;
+        // Only who was told nothing may find that it was made already.
+        assert!(status == 201 || broken > 0, "{status} after {broken} without an answer");
+        if number == 0 {
+            assert_eq!((status, broken, proxy.cuts()), (201, 0, before + 1));
+        }
+        let again = process.claim(&token, &event).send().await.expect(201);
+        assert_eq!(again["status"], "GRANTED", "{again:#}");
+    }
+    println!(
+        "{} reversals, {} commits cut off, {unknown} unknown",
+        users.len(),
+        proxy.cuts()
+    );
+    assert!(
+        proxy.cuts() > users.len() / 2,
+        "only {} commits were cut off",
+        proxy.cuts()
+    );
+    let count = i64::try_from(users.len()).expect("a number");
+    assert_eq!(stage.count("SELECT COUNT(*) FROM reversals").await, count);
+    assert_eq!(
+        stage
+            .count("SELECT COUNT(*) FROM outbox WHERE kind = 'reward.reversed'")
+            .await,
+        count
+    );
+    assert_eq!(stage.count("SELECT remaining FROM reward_stock").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,10 @@
 //! The database goes away under load and comes back, or another takes its place.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use serde_json::json;
 
 use super::claims::{Answer, Ask, Clients, View};
 use super::cluster::Cluster;
@@ -74,6 +75,69 @@ async fn a_fleet_outlives_the_crash_of_its_database_and_loses_nothing() {
     println!("{} grants told, {} broken off", view.granted(), clients.broken());
     assert!(view.granted() > 20, "the crashes hit nobody");
     invariants::check(&stage, &view, &[]).await;
+}
+
+/// What a process says: the status, the header `Retry-After` and the problem's code.
+async fn ask(request: reqwest::RequestBuilder) -> (u16, String, String) {
+    let response = request.send().await.expect("an answer");
+    let status = response.status().as_u16();
+    let retry_after = response.headers().get("retry-after");
+    let retry_after = retry_after.map(|seconds| seconds.to_str().expect("text").to_owned());
+    let body: serde_json::Value = response.json().await.unwrap_or_default();
+    let code = body["code"].as_str().unwrap_or_default().to_owned();
+    (status, retry_after.unwrap_or_default(), code)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_its_database_is_stopped_a_process_lives_and_is_not_ready_and_says_come_back() {
+    let cluster = Cluster::create();
+    let stage = TestApp::on_postgres_at(&cluster.url()).await.in_real_time();
+    let fleet = Fleet::start(&stage, 1).await;
+    let users = stage.crowd(20).await;
+    let reward = limited(&stage, 100).await;
+    let event = daily(&stage, &[&reward], 10).await;
+    let http = super::fleet::client();
+    let url = |path: &str| format!("{}{path}", fleet.address(0));
+    let claim = |user: &TestUser| {
+        let call = http.post(url("/reward-requests")).bearer_auth(&user.token);
+        ask(call.json(&json!({"eventId": event["id"]})))
+    };
+    let log_in = |user: &TestUser| {
+        let body = json!({"email": user.email, "password": user.password});
+        ask(http.post(url("/auth/login")).json(&body))
+    };
+    assert_eq!(claim(&users[0]).await.0, 201);
+    assert_eq!(log_in(&users[0]).await.0, 200);
+
+    tokio::task::block_in_place(|| cluster.crash());
+    // What was found holds for a second.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let unavailable = |retry_after: &str| (503, retry_after.to_owned(), "unavailable".to_owned());
+    let stopped = Instant::now();
+    // Users whom the process knows and others, all at the same time, and again.
+    for _ in 0..2 {
+        let claims = join_all(users.iter().map(claim));
+        let (claims, login, ready, lives) = tokio::join!(
+            claims,
+            log_in(&users[1]),
+            ask(http.get(url("/readyz"))),
+            ask(http.get(url("/livez")))
+        );
+        for answer in claims.into_iter().chain([login]) {
+            assert_eq!(answer, unavailable("1"));
+        }
+        assert_eq!(ready, unavailable("2"));
+        assert_eq!(lives.0, 200);
+    }
+    assert!(stopped.elapsed() < Duration::from_secs(20), "{:?}", stopped.elapsed());
+
+    tokio::task::block_in_place(|| cluster.start());
+    fleet.ready(0, RECOVERY).await;
+    for user in &users {
+        assert_eq!(claim(user).await.0, 201);
+    }
+    assert_eq!(log_in(&users[0]).await.0, 200);
+    assert_eq!(stage.count("SELECT remaining FROM reward_stock").await, 79);
 }
 
 /// Nothing that was acknowledged is lost when a synchronous standby takes over. Only in a long run.

@@ -22,6 +22,7 @@
 use std::time::Duration;
 
 use meed_host::auth::Role;
+use meed_host::db::Engine;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
@@ -78,6 +79,48 @@ on_both_engines! {
         assert_eq!(app.count(ROWS).await, 2);
         app.at("2026-03-07T12:00:00Z");
         assert_eq!(app.app.requests.sweep().await.expect("a sweep"), 1);
+    }
+
+    async fn many_expired_answers_are_forgotten_in_steps(app: TestApp) {
+        // As many as a busy day leaves, and the newest of them cannot be deleted: what was forgotten before it stays so.
+        const MORE: &str = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1999) \
+            INSERT INTO idempotency_keys (user_id, key, fingerprint, request_id, response, created_at, expires_at) \
+            SELECT user_id, 'k-' || n, fingerprint, request_id, response, created_at, expires_at - n \
+            FROM idempotency_keys, numbers";
+        const KEYS: &str = "SELECT COUNT(*) FROM idempotency_keys";
+        let event = app.event("first-come", json!({}), json!({})).await;
+        let user = app.user(Role::User).await;
+        claim(&app, &user.token, &event, "newest").await.expect(201);
+        let mut tx = app.begin().await;
+        tx.query(MORE).execute(&mut tx).await.expect("more answers");
+        let refuse: &[&str] = match tx.engine() {
+            Engine::Postgres => &[
+                "CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$",
+                "CREATE TRIGGER refuse BEFORE DELETE ON idempotency_keys FOR EACH ROW WHEN (OLD.key = 'newest') \
+                    EXECUTE FUNCTION refuse()",
+            ],
+            Engine::Sqlite => &["CREATE TRIGGER refuse BEFORE DELETE ON idempotency_keys WHEN OLD.key = 'newest' \
+                BEGIN SELECT RAISE(ABORT, 'refused'); END"],
+        };
+        for statement in refuse {
+            tx.query(statement).execute(&mut tx).await.expect("a trigger");
+        }
+        tx.commit().await.expect("a commit");
+        assert_eq!(app.count(KEYS).await, 2000);
+        app.at("2026-03-04T12:00:00Z");
+        assert!(app.app.requests.sweep().await.is_err());
+        let left = app.count(KEYS).await;
+        assert!((1..=500).contains(&left), "{left} are left of 2000");
+
+        let drop = match app.app.db.engine() {
+            Engine::Postgres => "DROP TRIGGER refuse ON idempotency_keys",
+            Engine::Sqlite => "DROP TRIGGER refuse",
+        };
+        let mut tx = app.begin().await;
+        tx.query(drop).execute(&mut tx).await.expect("no trigger");
+        tx.commit().await.expect("a commit");
+        assert_eq!(app.app.requests.sweep().await.expect("a sweep").cast_signed(), left);
+        assert_eq!(app.count(KEYS).await, 0);
     }
 
     async fn a_key_belongs_to_one_claim_of_one_user(app: TestApp) {
