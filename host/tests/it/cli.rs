@@ -249,6 +249,32 @@ fn settings_that_make_no_sense_are_named() {
 }
 
 #[test]
+fn a_database_may_be_named_by_a_file() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("database-url");
+    std::fs::write(&file, "sqlite:elsewhere.db\n").expect("a file");
+    let run = || {
+        output(
+            meed(directory.path())
+                .arg("migrate")
+                .env("MEED__DATABASE__URL_FILE", &file),
+        )
+    };
+    assert!(run().status.success(), "{}", text(&run().stderr));
+    assert!(directory.path().join("elsewhere.db").is_file());
+    assert!(!directory.path().join("data").exists(), "the default does not count");
+
+    std::fs::write(&file, "").expect("a file");
+    let refused = run();
+    assert!(!refused.status.success());
+    assert!(
+        text(&refused.stderr).contains("database.url_file"),
+        "{}",
+        text(&refused.stderr)
+    );
+}
+
+#[test]
 fn the_openapi_document_needs_nothing() {
     let directory = TempDir::new().expect("a directory");
     let printed = output(meed(directory.path()).arg("openapi"));
