@@ -11,6 +11,7 @@
 
 mod bench;
 mod ci;
+mod dist;
 mod fuzz;
 mod languages;
 mod package;
@@ -39,6 +40,8 @@ cargo xtask <command>
                     runner and narrow the run, as in `cargo xtask test -p meed-host claims`
   plugins           build the bundled conditions into <target>/plugins/*.wasm,
                     and the cookbook into <target>/plugins/cookbook/
+  dist [DIR]        what a release consists of: the server, plugins, man pages, completions and
+                    systemd units as an archive with its checksum, in <target>/dist (or DIR)
   bench [NAME...]   run the programs of bench/ (all, or these) in release mode
                     `peers` compares with other engines and is built only when named
   fuzz [SECONDS] [--long]
@@ -78,6 +81,7 @@ fn run() -> Result<()> {
         "up" => up::run(&workspace, arguments),
         "test" => test::run(&workspace, &arguments),
         "plugins" => plugins::build(&workspace).map(drop),
+        "dist" => dist::run(&workspace, &arguments),
         "bench" => bench::run(&workspace, &arguments),
         "languages" => languages::run(&workspace, &arguments),
         "planted" => planted::run(&workspace, &arguments),
