@@ -15,10 +15,12 @@ mod dist;
 mod fuzz;
 mod languages;
 mod package;
+mod packaging;
 mod planted;
 mod plugins;
 mod postgres;
 mod process;
+mod python;
 mod redis;
 mod test;
 mod up;
@@ -53,6 +55,7 @@ cargo xtask <command>
   planted [NAME...]
                     plant each known bug of host/tests/planted (or these) and demand that its tests fail;
                     takes minutes for each
+  packaging         look at what deploy/ and .github/ hold, each with its own tool, which it installs
   ci                format, lints, docs and the dependency rules: what follows the tests in .ci/run
 ";
 
@@ -86,6 +89,7 @@ fn run() -> Result<()> {
         "languages" => languages::run(&workspace, &arguments),
         "planted" => planted::run(&workspace, &arguments),
         "fuzz" => fuzz::run(&workspace, &arguments),
+        "packaging" => packaging::run(&workspace),
         "ci" => ci::run(&workspace),
         unknown => bail!("there is no command `{unknown}`\n\n{USAGE}"),
     }
