@@ -92,7 +92,7 @@ impl Check<'_> {
         let rendered = output(compose.arg("config"))?;
         // What is mounted is what is made.
         for name in made.lines().filter_map(|line| line.strip_prefix("made secrets/")) {
-            if !rendered.contains(&format!("/run/secrets/{name}")) {
+            if !rendered.contains(&format!("source: {name}\n")) {
                 bail!("no service of deploy/compose/compose.yaml gets the secret {name}");
             }
         }
