@@ -12,19 +12,21 @@ mod client;
 mod db;
 mod demo;
 pub mod keys;
+mod man;
 mod openapi;
 mod plugin;
 mod replay;
 mod serve;
 pub mod user;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use secrecy::ExposeSecret as _;
 
 use crate::auth::Role;
@@ -33,9 +35,13 @@ use crate::config::{Config, LogFormat};
 use crate::db::{Db, Schema};
 use crate::sandbox;
 
+const SETTINGS: &str = "\
+Settings come from the defaults, then the file given with --config, then environment variables, then flags. The variable \
+of `listen` in the section `[http]` is MEED__HTTP__LISTEN. docs/operations.md lists all of them.";
+
 /// Rewards decided by sandboxed WebAssembly conditions; every decision is a receipt that anyone can re-run.
 #[derive(Debug, Parser)]
-#[command(name = "meed", version)]
+#[command(name = "meed", version, after_long_help = SETTINGS)]
 struct Cli {
     /// A TOML file with settings; see config.default.toml for all of them
     #[arg(long, global = true, value_name = "FILE")]
@@ -85,6 +91,14 @@ enum Command {
     Replay(replay::Arguments),
     /// Print the OpenAPI document
     Openapi,
+    /// Print a script that teaches a shell to complete the words of this command line
+    Completions { shell: Shell },
+    /// Print the man page, or write those of all commands
+    Man {
+        /// Write a page for each command into this directory instead
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
     /// Ask a running server whether it is ready
     Healthcheck {
         /// Where it listens; http.listen unless said
@@ -166,6 +180,18 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Plugin(command) => return runtime.block_on(plugin::run(command)),
         Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
         Command::Openapi => println!("{}", runtime.block_on(openapi::document())?),
+        Command::Completions { shell } => {
+            // Aside first: clap_complete panics when nobody reads on.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "meed", &mut script);
+            std::io::stdout().write_all(&script).context("print the script")?;
+        }
+        Command::Man { directory: None } => std::io::stdout()
+            .write_all(&man::page(Cli::command())?)
+            .context("print the page")?,
+        Command::Man {
+            directory: Some(directory),
+        } => man::write_all(Cli::command(), directory)?,
         Command::Healthcheck { address } => {
             let address = match address {
                 Some(address) => address.clone(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 
 const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -54,6 +54,9 @@ pub struct Http {
 pub struct Cache {
     /// May hold a password. Empty: none.
     pub url: SecretString,
+    /// Where `url` was read from, if it was.
+    #[serde(deserialize_with = "empty_is_none")]
+    pub url_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -98,6 +101,9 @@ pub struct Limit {
 pub struct Database {
     /// May hold a password.
     pub url: SecretString,
+    /// Where `url` was read from, if it was.
+    #[serde(deserialize_with = "empty_is_none")]
+    pub url_file: Option<PathBuf>,
     pub max_connections: u32,
 }
 
@@ -209,9 +215,24 @@ impl Config {
         for (key, value) in overrides {
             builder = builder.set_override(*key, value.clone())?;
         }
-        let config: Self = builder.build()?.try_deserialize()?;
+        let mut config: Self = builder.build()?.try_deserialize()?;
+        config.read_secrets().map_err(config::ConfigError::Message)?;
         config.check().map_err(config::ConfigError::Message)?;
         Ok(config)
+    }
+
+    /// Takes the URLs that are in files of their own, where the environment and the settings hold no password.
+    fn read_secrets(&mut self) -> Result<(), String> {
+        let (database, cache) = (&mut self.database, &mut self.cache);
+        for (name, file, url) in [
+            ("database.url_file", &database.url_file, &mut database.url),
+            ("cache.url_file", &cache.url_file, &mut cache.url),
+        ] {
+            if let Some(file) = file {
+                *url = read_secret(file).map_err(|fault| format!("{name} = {:?}: {fault}", file.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Says which setting makes no sense, if one does: a zero that would let everyone wait for ever, a number that
@@ -288,6 +309,19 @@ fn defaults(
     Ok(builder)
 }
 
+/// The line that is in the file. A fault never repeats what was read.
+fn read_secret(file: &Path) -> Result<SecretString, String> {
+    let text = SecretString::from(std::fs::read_to_string(file).map_err(|error| error.to_string())?);
+    let secret = text.expose_secret().trim();
+    if secret.is_empty() {
+        return Err("the file is empty; write the URL into it".to_owned());
+    }
+    if secret.lines().nth(1).is_some() {
+        return Err("the file must hold the URL and nothing else".to_owned());
+    }
+    Ok(secret.into())
+}
+
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
 }
@@ -323,8 +357,6 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
-
     use super::*;
 
     #[test]
@@ -351,6 +383,47 @@ mod tests {
         assert_eq!(config.http.listen.port(), 4000);
         let error = Config::load(None, None, &[("http.lisen", "x".to_owned())]).unwrap_err();
         assert!(error.to_string().contains("lisen"), "{error}");
+    }
+
+    #[test]
+    fn a_url_in_a_file_takes_the_place_of_the_setting() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("url");
+        let load = |key: &str| {
+            let overrides = [
+                ("database.url", "sqlite:elsewhere.db".to_owned()),
+                (key, file.display().to_string()),
+            ];
+            Config::load(None, None, &overrides)
+        };
+        std::fs::write(&file, "redis://:hush@cache/0\n").unwrap();
+        assert_eq!(
+            load("cache.url_file").unwrap().cache.url.expose_secret(),
+            "redis://:hush@cache/0"
+        );
+        let config = load("database.url_file").unwrap();
+        assert_eq!(config.database.url.expose_secret(), "redis://:hush@cache/0");
+        assert_eq!(config.cache.url.expose_secret(), "");
+        assert!(!format!("{config:?}").contains("hush"));
+
+        for (text, hint) in [
+            ("\n", "the file is empty"),
+            ("redis://cache\nhush\n", "and nothing else"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = load("cache.url_file").unwrap_err().to_string();
+            assert!(
+                error.starts_with("cache.url_file = ") && error.contains(hint),
+                "{error}"
+            );
+            assert!(!error.contains("hush"), "{error}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        let error = load("database.url_file").unwrap_err().to_string();
+        assert!(
+            error.starts_with("database.url_file = ") && error.contains("No such file"),
+            "{error}"
+        );
     }
 
     #[test]

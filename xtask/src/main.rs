@@ -11,13 +11,16 @@
 
 mod bench;
 mod ci;
+mod dist;
 mod fuzz;
 mod languages;
 mod package;
+mod packaging;
 mod planted;
 mod plugins;
 mod postgres;
 mod process;
+mod python;
 mod redis;
 mod test;
 mod up;
@@ -39,6 +42,8 @@ cargo xtask <command>
                     runner and narrow the run, as in `cargo xtask test -p meed-host claims`
   plugins           build the bundled conditions into <target>/plugins/*.wasm,
                     and the cookbook into <target>/plugins/cookbook/
+  dist [DIR]        what a release consists of: the server, plugins, man pages, completions and
+                    systemd units as an archive with its checksum, in <target>/dist (or DIR)
   bench [NAME...]   run the programs of bench/ (all, or these) in release mode
                     `peers` compares with other engines and is built only when named
   fuzz [SECONDS] [--long]
@@ -50,6 +55,7 @@ cargo xtask <command>
   planted [NAME...]
                     plant each known bug of host/tests/planted (or these) and demand that its tests fail;
                     takes minutes for each
+  packaging         look at what deploy/ and .github/ hold, each with its own tool, which it installs
   ci                format, lints, docs and the dependency rules: what follows the tests in .ci/run
 ";
 
@@ -78,10 +84,12 @@ fn run() -> Result<()> {
         "up" => up::run(&workspace, arguments),
         "test" => test::run(&workspace, &arguments),
         "plugins" => plugins::build(&workspace).map(drop),
+        "dist" => dist::run(&workspace, &arguments),
         "bench" => bench::run(&workspace, &arguments),
         "languages" => languages::run(&workspace, &arguments),
         "planted" => planted::run(&workspace, &arguments),
         "fuzz" => fuzz::run(&workspace, &arguments),
+        "packaging" => packaging::run(&workspace),
         "ci" => ci::run(&workspace),
         unknown => bail!("there is no command `{unknown}`\n\n{USAGE}"),
     }

