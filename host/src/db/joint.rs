@@ -42,7 +42,7 @@ pub struct Joint<'a> {
 
 impl Db {
     /// A `SELECT`, or several with `UNION ALL`, put together from constant pieces: `sql` must hold no value from outside,
-    /// and no `$` that is no placeholder. Every parameter needs a place in it.
+    /// and no `$` that is no placeholder. It has at least one parameter, and each has a place in it.
     pub fn joint(&self, sql: impl Into<Cow<'static, str>>) -> Joint<'_> {
         Joint {
             db: self,
@@ -227,7 +227,7 @@ async fn ask_for_all(lanes: &Lanes, batch: &[Asked]) -> Result<Vec<Vec<PgRow>>> 
     }
     let mut shares: Vec<Vec<PgRow>> = batch.iter().map(|_| Vec::new()).collect();
     for row in rows? {
-        let asker: i64 = row.try_get(0).map_err(DbError::from)?;
+        let asker: i64 = row.try_get(row.len() - 1).map_err(DbError::from)?;
         if let Some(share) = usize::try_from(asker - 1).ok().and_then(|asker| shares.get_mut(asker)) {
             share.push(row);
         }
@@ -247,7 +247,7 @@ fn statement(batch: &[Asked]) -> Statement {
         .collect();
     let columns: Vec<String> = (1..=first.values.len()).map(|place| format!("p{place}")).collect();
     let sql = format!(
-        "SELECT asker.number AS asker_number, answer.* \
+        "SELECT answer.*, asker.number AS asker_number \
          FROM UNNEST({}) WITH ORDINALITY AS asker ({}, number) CROSS JOIN LATERAL ({}) AS answer",
         types.join(", "),
         columns.join(", "),

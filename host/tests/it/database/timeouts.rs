@@ -13,7 +13,12 @@ async fn every_kind_of_connection_has_them() {
     let app = TestApp::on_postgres().await;
     let db = &app.app.db;
     let pool: Vec<(String,)> = db.query(SQL).fetch_all(db).await.expect("the settings");
-    let reads: Vec<(String,)> = db.query(SQL).fetch_all_in_lane(db).await.expect("the settings");
+    let reads: Vec<(String,)> = db
+        .joint(format!("{SQL} WHERE $1 = 0"))
+        .number(0)
+        .fetch_all()
+        .await
+        .expect("the settings");
     let sets = db
         .set(SQL)
         .expect("PostgreSQL")
