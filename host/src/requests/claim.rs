@@ -130,7 +130,10 @@ impl RequestService {
             case => case?,
         };
         if case.granted() >= offer.event.recurrence.count {
-            let repeat = self.already_granted(claim, &offer, &case).await?;
+            // Taken back since it was counted: there is a place now.
+            let Some(repeat) = self.already_granted(claim, &offer, &case).await? else {
+                return Ok(None);
+            };
             self.hints.note_repeat(claim, &offer, &case.place.period, &repeat).await;
             return Err(repeat);
         }
@@ -217,14 +220,14 @@ impl RequestService {
         claim: &Claim<'_>,
         offer: &Offer,
         case: &Case,
-    ) -> Result<RequestError, RequestError> {
+    ) -> Result<Option<RequestError>, RequestError> {
         let event = &offer.event;
         let granted = store::newest_granted(&self.db, event.id, claim.user_id, case.place.period.clone()).await?;
         let Some(granted) = granted else {
-            return Ok(RequestError::Contended);
+            return Ok(None);
         };
         let grants = store::grants(&self.db, &[granted.id]).await?;
-        Ok(RequestError::AlreadyGranted {
+        Ok(Some(RequestError::AlreadyGranted {
             reward_request_id: granted.id,
             grant_ids: grants.into_iter().map(|grant| grant.id).collect(),
             next_at: event
@@ -232,6 +235,6 @@ impl RequestService {
                 .period
                 .next_start(claim.received_at, &offer.zone)
                 .filter(|at| *at < event.end_date),
-        })
+        }))
     }
 }

@@ -1,5 +1,5 @@
-//! Faults: the executable hurried, killed and cut off from its database, on both engines. After every run the same
-//! invariants are checked, against the tables and against what the clients saw.
+//! Faults: the executable hurried, killed and cut off from its database and from Redis, on both engines. After every run
+//! the same invariants are checked, against the tables and against what the clients saw.
 //!
 //! Every test prints its seed and takes it back in `SEED` (what the scheduler does is not in it, so a seed makes a failure
 //! likely again, not certain). `MEED_TEST_LONG=1` makes the runs long. `tests/planted` holds known bugs, each of which one
@@ -12,12 +12,15 @@
 
 mod claims;
 mod cluster;
-mod fleet;
+pub mod fleet;
 mod invariants;
+mod mix;
 mod proxy;
+mod run;
 mod seed;
-mod stage;
+pub mod stage;
 
+mod budgets;
 mod kill;
 mod lost_replies;
 mod planted;

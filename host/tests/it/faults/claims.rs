@@ -1,5 +1,7 @@
-//! Clients that claim from a fleet and remember every answer.
+//! Clients that claim from a fleet, operators who take grants back, and every answer that they got.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,8 +12,8 @@ use uuid::Uuid;
 use super::fleet::{self, Fleet};
 use crate::support::TestUser;
 
-/// How long a client asks again before the test fails.
-const INSISTENCE: Duration = Duration::from_mins(1);
+/// How long a client asks again before the test fails: nothing that is done to a fleet may cost more.
+const INSISTENCE: Duration = Duration::from_secs(30);
 
 /// What a client wants.
 #[derive(Clone, Debug)]
@@ -49,6 +51,9 @@ pub fn id_of(body: &Value) -> Uuid {
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub ask: Ask,
+    /// When it was first asked, if again and again, and when this was told
+    pub asked: Instant,
+    pub told: Instant,
     pub status: u16,
     pub text: String,
     pub body: Value,
@@ -58,17 +63,54 @@ impl Answer {
     pub fn is_granted(&self) -> bool {
         self.status == 201 && self.body["status"] == "GRANTED"
     }
+
+    /// The host said that there is no more, of the stock or of the budget.
+    pub fn is_turned_away(&self) -> bool {
+        let reason = &self.body["reasons"][0];
+        self.body["status"] == "REJECTED"
+            && reason["source"] == "HOST"
+            && (reason["code"] == "sold-out" || reason["code"] == "budget-spent")
+    }
+}
+
+/// What an operator was told who took a grant back.
+#[derive(Clone, Debug)]
+pub struct TakenBack {
+    pub request: Uuid,
+    /// The process that answered
+    pub by: String,
+    pub status: u16,
+    pub body: Value,
 }
 
 /// Everything that clients were told in a run.
 #[derive(Debug, Default)]
 pub struct View {
     pub answers: Vec<Answer>,
+    pub reversals: Vec<TakenBack>,
+    /// Requests and reversals whose receipts were looked at already: a receipt never changes.
+    pub looked_at: Mutex<BTreeSet<Uuid>>,
 }
 
 impl View {
+    pub fn of(answers: Vec<Answer>) -> Self {
+        Self {
+            answers,
+            ..Self::default()
+        }
+    }
+
     pub fn granted(&self) -> usize {
         self.answers.iter().filter(|answer| answer.is_granted()).count()
+    }
+
+    pub fn taken_back(&self) -> usize {
+        self.reversals.iter().filter(|reversal| reversal.status == 201).count()
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.answers.extend(other.answers);
+        self.reversals.extend(other.reversals);
     }
 }
 
@@ -76,7 +118,7 @@ pub struct Clients<'a> {
     http: reqwest::Client,
     fleet: &'a Fleet,
     /// Requests that broke off, or were answered with 5xx
-    broken: AtomicUsize,
+    broken: Mutex<Vec<String>>,
     answered: AtomicUsize,
 }
 
@@ -85,13 +127,23 @@ impl<'a> Clients<'a> {
         Self {
             http: fleet::client(),
             fleet,
-            broken: AtomicUsize::new(0),
+            broken: Mutex::default(),
             answered: AtomicUsize::new(0),
         }
     }
 
     pub fn broken(&self) -> usize {
-        self.broken.load(Ordering::Relaxed)
+        self.broken.lock().expect("no panic before").len()
+    }
+
+    /// Where nothing is done to a process or its database, everything is answered.
+    pub fn are_all_answered(&self) {
+        let broken = self.broken.lock().expect("no panic before");
+        assert!(
+            broken.is_empty(),
+            "{} claims were not answered: {broken:#?}",
+            broken.len()
+        );
     }
 
     /// How many claims have been answered.
@@ -108,6 +160,7 @@ impl<'a> Clients<'a> {
 
     /// Asks one process once. An error says nothing of what was done.
     pub async fn ask(&self, address: &str, ask: &Ask) -> Result<Answer, String> {
+        let asked = Instant::now();
         let mut request = self
             .http
             .post(format!("{address}/reward-requests"))
@@ -115,40 +168,71 @@ impl<'a> Clients<'a> {
         if let Some(key) = &ask.key {
             request = request.header("idempotency-key", key);
         }
-        let answer = async {
-            let response = request.json(&json!({"eventId": ask.event})).send().await?;
-            Ok::<_, reqwest::Error>((response.status().as_u16(), response.text().await?))
-        };
-        let broken = match answer.await {
-            Ok((status, text)) if status < 500 => {
-                self.answered.fetch_add(1, Ordering::Relaxed);
-                return Ok(Answer {
-                    ask: ask.clone(),
-                    status,
-                    body: serde_json::from_str(&text).unwrap_or_default(),
-                    text,
-                });
-            }
-            Ok((status, text)) => format!("{status} {text}"),
-            Err(error) => format!("{error:?}"),
-        };
-        self.broken.fetch_add(1, Ordering::Relaxed);
-        Err(broken)
+        let (status, text) = self.send(request.json(&json!({"eventId": ask.event}))).await?;
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        Ok(Answer {
+            ask: ask.clone(),
+            asked,
+            told: Instant::now(),
+            status,
+            body: serde_json::from_str(&text).unwrap_or_default(),
+            text,
+        })
     }
 
     /// Asks one process after the other until it is told something definite.
     pub async fn insist(&self, rng: &mut fastrand::Rng, ask: &Ask) -> Answer {
-        let started = Instant::now();
+        let asked = Instant::now();
         loop {
             match self.ask(&self.fleet.any(rng), ask).await {
-                Ok(answer) => return answer,
-                Err(error) => assert!(
-                    started.elapsed() < INSISTENCE,
-                    "no definite answer after {INSISTENCE:?}; the last: {error}"
-                ),
+                Ok(answer) => return Answer { asked, ..answer },
+                Err(error) => self.try_again(rng, asked, &error).await,
             }
-            tokio::time::sleep(Duration::from_millis(rng.u64(5..60))).await;
         }
+    }
+
+    /// Takes the grants of a request back, and asks again until it is told something definite.
+    pub async fn take_back(&self, rng: &mut fastrand::Rng, operator: &str, request: Uuid) -> TakenBack {
+        let started = Instant::now();
+        loop {
+            let by = self.fleet.any(rng);
+            let call = self.http.post(format!("{by}/reward-requests/{request}/reversal"));
+            let call = call.bearer_auth(operator).json(&json!({"reason": "A fault test"}));
+            match self.send(call).await {
+                Ok((status, text)) => {
+                    let body = serde_json::from_str(&text).unwrap_or_default();
+                    return TakenBack {
+                        request,
+                        by,
+                        status,
+                        body,
+                    };
+                }
+                Err(error) => self.try_again(rng, started, &error).await,
+            }
+        }
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<(u16, String), String> {
+        let answer = async {
+            let response = request.send().await?;
+            Ok::<_, reqwest::Error>((response.status().as_u16(), response.text().await?))
+        };
+        let broken = match answer.await {
+            Ok((status, text)) if status < 500 => return Ok((status, text)),
+            Ok((status, text)) => format!("{status} {text}"),
+            Err(error) => format!("{error:?}"),
+        };
+        self.broken.lock().expect("no panic before").push(broken.clone());
+        Err(broken)
+    }
+
+    async fn try_again(&self, rng: &mut fastrand::Rng, started: Instant, error: &str) {
+        assert!(
+            started.elapsed() < INSISTENCE,
+            "no definite answer after {INSISTENCE:?}; the last: {error}"
+        );
+        tokio::time::sleep(Duration::from_millis(rng.u64(5..60))).await;
     }
 
     /// All of these, in this order, so many at a time; each client insists.

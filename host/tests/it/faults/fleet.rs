@@ -12,6 +12,9 @@ use crate::support::TestApp;
 /// A debug build on a busy machine takes its time.
 const START_PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long a process holds on to what it found about its readiness.
+const FINDING: Duration = Duration::from_millis(1_100);
+
 /// How much of a log a failing test shows.
 const LOG_LINES: usize = 60;
 
@@ -134,6 +137,18 @@ impl Fleet {
         let mut child = self.members[number].child.lock().expect("no panic before");
         let child = child.as_mut()?;
         child.try_wait().expect("a process of ours")
+    }
+
+    /// The same for a process that lives, after something was done to it: what it found before that does not count.
+    pub async fn ready_again(&self, number: usize, patience: Duration) {
+        tokio::time::sleep(FINDING).await;
+        self.ready(number, patience).await;
+    }
+
+    /// How often a line of a process's log holds this.
+    pub fn logged(&self, number: usize, text: &str) -> usize {
+        let log = std::fs::read_to_string(&self.members[number].log).expect("a log");
+        log.lines().filter(|line| line.contains(text)).count()
     }
 
     /// Waits until a process says that it is ready; for the processes that live nobody may wait longer than this.

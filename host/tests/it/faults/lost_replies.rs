@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use super::claims::{Ask, Clients, View, id_of};
 use super::fleet::Fleet;
 use super::invariants;
+use super::mix::Mix;
 use super::proxy::{Proxy, Toxics};
-use super::seed::{seeded, size};
-use super::stage::{daily, event, limited};
-use crate::support::TestApp;
+use super::run::Run;
+use super::seed::size;
+use super::stage::{daily, event, limited, points};
+use crate::support::{TestApp, with};
 
 const WIDTH: usize = 16;
 
@@ -31,15 +33,19 @@ pub(super) fn server_of(url: &str) -> &str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_under_a_key_is_neither_lost_nor_repeated() {
-    let mut rng = seeded();
+    let mut run = Run::begin("A3 replies to COMMIT are lost");
+    let mut rng = run.round();
     let stage = TestApp::on_postgres().await.in_real_time();
     let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
     let stock = size(80, 300);
     let users = stage.crowd(2 * stock).await;
     let scarce = limited(&stage, stock).await;
-    let unlimited = stage.reward(json!({"type": "POINT", "value": 5})).await;
+    let five = points(&stage, 5).await;
     let once = event(&stage, &[&scarce], json!({})).await;
-    let often = daily(&stage, &[&unlimited], 4).await;
+    // Exactly what is asked for, so that whatever is counted twice is refused.
+    let budget = json!({"budget": {"period": "DAILY", "grants": 3 * users.len(), "amount": 15 * users.len()}});
+    let places = json!({"recurrence": {"period": "DAILY", "count": 4}});
+    let often = event(&stage, &[&five], with(budget, places)).await;
     proxy.set(Toxics {
         lost_commits: 0.2,
         ..Toxics::default()
@@ -53,17 +59,8 @@ async fn a_claim_under_a_key_is_neither_lost_nor_repeated() {
     }
     rng.shuffle(&mut asks);
     let clients = Clients::new(&fleet);
-    let mut view = View {
-        answers: clients.all(&mut rng, &asks, WIDTH).await,
-    };
-    println!(
-        "{} answers, {} commits cut off, {} broken off",
-        view.answers.len(),
-        proxy.cuts(),
-        clients.broken()
-    );
+    let mut view = View::of(clients.all(&mut rng, &asks, WIDTH).await);
     assert!(proxy.cuts() >= 10, "only {} commits were cut off", proxy.cuts());
-    proxy.set(Toxics::default());
     let refused: Vec<_> = view.answers.iter().filter(|answer| answer.status != 201).collect();
     assert!(refused.is_empty(), "refused, though nobody asked twice: {refused:#?}");
     let granted = view
@@ -75,14 +72,37 @@ async fn a_claim_under_a_key_is_neither_lost_nor_repeated() {
         stage.count("SELECT COUNT(*) FROM reward_requests").await.unsigned_abs(),
         asks.len() as u64
     );
+    // A reversal whose answer was lost can be repeated, too, and what it frees is given once.
+    let operator = stage.operator().await;
+    let mix = Mix {
+        clients: &clients,
+        operator: &operator,
+        taken_back: 0,
+        width: WIDTH,
+    };
+    let grants = view.answers.iter().filter(|answer| answer.is_granted());
+    let grants: Vec<_> = grants.map(|answer| (answer.ask.clone(), id_of(&answer.body))).collect();
+    for (ask, request) in grants.iter().take(size(40, 200)) {
+        mix.take_back(&mut rng, ask, *request, &mut view).await;
+    }
+    run.count("commits cut off", proxy.cuts());
+    proxy.set(Toxics::default());
     view.answers
         .extend(clients.all(&mut rng, &asks[..asks.len() / 2], WIDTH).await);
+    let again: Vec<_> = users
+        .iter()
+        .map(|user| Ask::new(user, &once).under(rng.u64(..)))
+        .collect();
+    view.answers.extend(clients.all(&mut rng, &again, WIDTH).await);
+    run.count("broken off", clients.broken());
+    run.saw(&view);
     invariants::check(&stage, &view, &[&scarce]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_without_a_key_that_is_asked_once_is_written_once() {
-    let mut rng = seeded();
+    let mut run = Run::begin("A3 replies to COMMIT are lost, claims without a key");
+    let mut rng = run.round();
     let stage = TestApp::on_postgres().await.in_real_time();
     let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
     let users = stage.crowd(size(250, 1000)).await;
@@ -110,12 +130,9 @@ async fn a_claim_without_a_key_that_is_asked_once_is_written_once() {
             }
         }
     }
-    println!(
-        "{} answers, {} commits cut off, {} unknown",
-        view.answers.len(),
-        proxy.cuts(),
-        unknown.len()
-    );
+    run.count("commits cut off", proxy.cuts());
+    run.count("unknown", unknown.len());
+    run.saw(&view);
     assert!(proxy.cuts() >= 5, "only {} commits were cut off", proxy.cuts());
     proxy.set(Toxics::default());
     let mut written: BTreeMap<_, usize> = BTreeMap::new();
@@ -145,7 +162,8 @@ async fn a_claim_without_a_key_that_is_asked_once_is_written_once() {
 /// The server is still at work on a commit when it is looked up: it is not there yet, and then it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_ends_after_it_was_looked_up_is_not_made_again() {
-    let mut rng = seeded();
+    let mut run = Run::begin("A3 a COMMIT ends after it was looked up");
+    let mut rng = run.round();
     let stage = TestApp::on_postgres().await.in_real_time();
     let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
     let reward = limited(&stage, 100).await;
@@ -153,9 +171,7 @@ async fn a_commit_that_ends_after_it_was_looked_up_is_not_made_again() {
     let users = stage.crowd(4).await;
     let clients = Clients::new(&fleet);
     // So that everything is read and prepared.
-    let mut view = View {
-        answers: clients.all(&mut rng, &vec![Ask::new(&users[0], &event); 8], 1).await,
-    };
+    let mut view = View::of(clients.all(&mut rng, &vec![Ask::new(&users[0], &event); 8], 1).await);
     for user in &users[1..] {
         let mut tx = stage.begin().await;
         let held: Vec<(uuid::Uuid,)> = tx
@@ -191,6 +207,8 @@ async fn a_commit_that_ends_after_it_was_looked_up_is_not_made_again() {
         8 + 3,
         "each was asked once"
     );
+    run.count("commits cut off", proxy.cuts());
+    run.saw(&view);
     invariants::check(&stage, &view, &[]).await;
 }
 
@@ -213,7 +231,8 @@ async fn insist_on_reversal(process: &TestApp, operator: &str, request: &Value) 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reversal_is_made_once_and_its_user_may_claim_again_at_once() {
-    let mut rng = seeded();
+    let mut run = Run::begin("A3 replies to the COMMIT of a reversal are lost");
+    let mut rng = run.round();
     let stage = TestApp::on_postgres().await.in_real_time();
     let proxy = Proxy::start(rng.fork(), server_of(&stage.database_url())).await;
     let db = Db::connect(&proxy.before(&stage.database_url()), 8)
@@ -248,11 +267,9 @@ async fn a_reversal_is_made_once_and_its_user_may_claim_again_at_once() {
         let again = process.claim(&token, &event).send().await.expect(201);
         assert_eq!(again["status"], "GRANTED", "{again:#}");
     }
-    println!(
-        "{} reversals, {} commits cut off, {unknown} unknown",
-        users.len(),
-        proxy.cuts()
-    );
+    run.count("reversals", users.len());
+    run.count("commits cut off", proxy.cuts());
+    run.count("unknown", unknown);
     assert!(
         proxy.cuts() > users.len() / 2,
         "only {} commits were cut off",
@@ -267,11 +284,13 @@ async fn a_reversal_is_made_once_and_its_user_may_claim_again_at_once() {
         count
     );
     assert_eq!(stage.count("SELECT remaining FROM reward_stock").await, 0);
+    invariants::check(&stage, &View::default(), &[&reward]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_way_in_pieces_that_breaks_off_costs_time_and_nothing_else() {
-    let mut rng = seeded();
+    let mut run = Run::begin("A3 a slow way in pieces that breaks off");
+    let mut rng = run.round();
     let stage = TestApp::on_postgres().await.in_real_time();
     let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
     let users = stage.crowd(size(60, 300)).await;
@@ -289,14 +308,12 @@ async fn a_slow_way_in_pieces_that_breaks_off_costs_time_and_nothing_else() {
         .map(|user| Ask::new(user, &event).under(rng.u64(..)))
         .collect();
     let clients = Clients::new(&fleet);
-    let answers = clients.all(&mut rng, &asks, WIDTH).await;
-    println!(
-        "{} answers, {} commits cut off, {} broken off",
-        answers.len(),
-        proxy.cuts(),
-        clients.broken()
-    );
-    assert!(answers.iter().all(|answer| answer.status == 201), "{answers:#?}");
+    let view = View::of(clients.all(&mut rng, &asks, WIDTH).await);
+    run.count("commits cut off", proxy.cuts());
+    run.count("broken off", clients.broken());
+    run.saw(&view);
+    let refused: Vec<_> = view.answers.iter().filter(|answer| answer.status != 201).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
     proxy.set(Toxics::default());
-    invariants::check(&stage, &View { answers }, &[&scarce]).await;
+    invariants::check(&stage, &view, &[&scarce]).await;
 }

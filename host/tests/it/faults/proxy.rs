@@ -1,7 +1,8 @@
-//! A way to PostgreSQL that fails as networks do: slowly, in pieces, not at all, or just after a commit.
+//! A way to PostgreSQL that fails as networks do: slowly, in pieces, not at all, or just after a commit. Or to Redis,
+//! slowly.
 //!
-//! It reads as much of the protocol as it takes to know which message commits claims: `COMMIT`, or a statement that writes
-//! `reward_requests` and commits itself.
+//! It reads as much of PostgreSQL's protocol as it takes to know which message commits claims: `COMMIT`, or a statement
+//! that writes `reward_requests` and commits itself.
 
 mod watch;
 
@@ -49,6 +50,8 @@ struct Shared {
     rng: Mutex<fastrand::Rng>,
     toxics: Mutex<Toxics>,
     target: Mutex<String>,
+    /// What it passes on is PostgreSQL's protocol; else it does not look inside.
+    is_postgres: bool,
     cuts: Mutex<usize>,
     /// Connections of a generation that is over are cut off.
     generation: signal::Sender<u64>,
@@ -59,12 +62,22 @@ struct Shared {
 impl Proxy {
     /// In front of `target`, such as `127.0.0.1:5432`.
     pub async fn start(rng: fastrand::Rng, target: &str) -> Self {
+        Self::start_for(rng, target, true).await
+    }
+
+    /// The same in front of anything else; it cuts no commits.
+    pub async fn start_plain(rng: fastrand::Rng, target: &str) -> Self {
+        Self::start_for(rng, target, false).await
+    }
+
+    async fn start_for(rng: fastrand::Rng, target: &str, is_postgres: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let shared = Arc::new(Shared {
             rng: Mutex::new(rng),
             toxics: Mutex::default(),
             target: Mutex::new(target.to_owned()),
+            is_postgres,
             cuts: Mutex::default(),
             generation: signal::Sender::new(1),
             silent: signal::Sender::new(0),
@@ -160,6 +173,12 @@ async fn carry(mut client: TcpStream, shared: Arc<Shared>) {
             read = client.read(&mut asked) => {
                 let Ok(1..) = read else { return };
                 let arrived = &asked[..read.unwrap_or_default()];
+                if !shared.is_postgres {
+                    if pass(&shared, arrived, &mut server).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
                 for message in watch.messages(arrived) {
                     if message.commits {
                         cut = shared.cut();

@@ -5,15 +5,23 @@ use serde_json::{Value, json};
 use super::claims::{Ask, Clients, View, id_of};
 use super::fleet::{self, Fleet};
 use super::invariants;
-use super::seed::{seeded, size};
+use super::run::Run;
+use super::seed::size;
 use super::stage::{daily, event, limited};
 use crate::support::{TestUser, event_input, on_both_engines, text, with};
 
 /// Clients at the same time.
 const WIDTH: usize = 48;
 
+/// The largest stock, in every twentieth run. Small ones are over before everybody has asked once.
+const LARGE: usize = 40;
+
+/// Runs, each with events of its own.
+const SHORT: usize = 12;
+const LONG: usize = 200;
+
 /// Everybody twice, some under one key for both.
-fn twice(rng: &mut fastrand::Rng, users: &[TestUser], event: &Value) -> Vec<Ask> {
+pub(super) fn twice(rng: &mut fastrand::Rng, users: &[TestUser], event: &Value) -> Vec<Ask> {
     let mut asks = Vec::new();
     for user in users {
         let ask = Ask::new(user, event);
@@ -30,7 +38,7 @@ fn twice(rng: &mut fastrand::Rng, users: &[TestUser], event: &Value) -> Vec<Ask>
 }
 
 /// Shuffled, but so that the two claims of a user stay near each other.
-fn mixed(rng: &mut fastrand::Rng, asks: Vec<Ask>) -> Vec<Ask> {
+pub(super) fn mixed(rng: &mut fastrand::Rng, asks: Vec<Ask>) -> Vec<Ask> {
     let mut placed: Vec<_> = asks
         .into_iter()
         .enumerate()
@@ -48,13 +56,15 @@ async fn change(clients: &reqwest::Client, address: &str, token: &str, path: &st
 
 on_both_engines! {
     async fn stock_is_given_to_the_last_and_no_further(app: TestApp) {
-        let mut rng = seeded();
+        let mut run = Run::begin("A1 stock race at two processes");
         let stage = app.in_real_time();
         let fleet = Fleet::start(&stage, 2).await;
-        let stock = size(60, 100);
-        let users = stage.crowd(3 * stock).await;
+        let users = stage.crowd(3 * LARGE).await;
         let mut view = View::default();
-        for _ in 0..size(1, 20) {
+        for round in 0..size(SHORT, LONG) {
+            let mut rng = run.round();
+            let stock = if round % 20 == 0 { LARGE } else { rng.usize(4..LARGE / 3) };
+            let users = &users[..3 * stock];
             let (one, scarce, scarcer, daily_one) = (
                 limited(&stage, stock).await, limited(&stage, stock / 2).await, limited(&stage, stock / 3).await,
                 limited(&stage, stock).await,
@@ -62,13 +72,13 @@ on_both_engines! {
             let single = event(&stage, &[&one], json!({})).await;
             let together = event(&stage, &[&scarce, &scarcer], json!({})).await;
             let twice_a_day = daily(&stage, &[&daily_one], 2).await;
-            let mut asks = twice(&mut rng, &users, &single);
+            let mut asks = twice(&mut rng, users, &single);
             asks.extend(twice(&mut rng, &users[..2 * stock], &together));
             asks.extend(twice(&mut rng, &users[stock..], &twice_a_day));
             let clients = Clients::new(&fleet);
             let asks = mixed(&mut rng, asks);
             let answers = clients.all(&mut rng, &asks, WIDTH).await;
-            assert_eq!(clients.broken(), 0, "claims were answered with 5xx");
+            clients.are_all_answered();
             for (event, given) in [(&single, stock), (&together, stock / 3), (&twice_a_day, stock)] {
                 let event = id_of(event);
                 let requests: std::collections::BTreeSet<_> = answers.iter()
@@ -76,25 +86,29 @@ on_both_engines! {
                     .map(|answer| id_of(&answer.body)).collect();
                 assert_eq!(requests.len(), given);
             }
-            view.answers.extend(answers);
+            let seen = View::of(answers);
+            run.saw(&seen);
+            view.add(seen);
             invariants::check(&stage, &view, &[&one, &scarcer, &daily_one]).await;
         }
     }
 
     async fn stock_is_raised_and_the_event_paused_while_claims_run(app: TestApp) {
-        let mut rng = seeded();
+        let mut run = Run::begin("A1 stock raised and event paused in a race");
         let stage = app.in_real_time();
         let fleet = Fleet::start(&stage, 2).await;
-        let stock = size(30, 100);
-        let users = stage.crowd(6 * stock).await;
+        let users = stage.crowd(3 * LARGE).await;
         let operator = stage.operator().await;
         let http = fleet::client();
         let mut view = View::default();
-        for _ in 0..size(1, 20) {
+        for round in 0..size(SHORT, LONG) {
+            let mut rng = run.round();
+            let stock = if round % 20 == 0 { LARGE / 2 } else { rng.usize(4..LARGE / 3) };
+            let users = &users[..6 * stock];
             let reward = limited(&stage, stock).await;
             let event = event(&stage, &[&reward], json!({})).await;
             let clients = Clients::new(&fleet);
-            let asks = mixed(&mut rng.fork(), twice(&mut rng, &users, &event));
+            let asks = mixed(&mut rng.fork(), twice(&mut rng, users, &event));
             let (addresses, mut clients_rng) = ([fleet.any(&mut rng), fleet.any(&mut rng)], rng.fork());
             let operate = async {
                 let path = format!("/rewards/{}", text(&reward, "id"));
@@ -112,9 +126,11 @@ on_both_engines! {
                 stage.count("SELECT COUNT(*) FROM grants").await
             };
             let (granted, answers) = tokio::join!(operate, clients.all(&mut clients_rng, &asks, WIDTH));
-            assert_eq!(clients.broken(), 0, "claims were answered with 5xx");
+            clients.are_all_answered();
             assert_eq!(stage.count("SELECT COUNT(*) FROM grants").await, granted, "granted after the pause");
-            view.answers.extend(answers);
+            let seen = View::of(answers);
+            run.saw(&seen);
+            view.add(seen);
             invariants::check(&stage, &view, &[]).await;
         }
     }

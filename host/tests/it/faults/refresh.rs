@@ -3,8 +3,11 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use super::claims::View;
 use super::fleet::{self, Fleet};
-use super::seed::{seeded, size};
+use super::invariants;
+use super::run::Run;
+use super::seed::size;
 use crate::support::{TestUser, on_both_engines};
 
 const HANDS: usize = 64;
@@ -45,13 +48,14 @@ async fn is_over(http: &reqwest::Client, fleet: &Fleet, user: &TestUser, newest:
 on_both_engines! {
     /// Also the first regression of others: a token checked, and used up by two (CVE-2026-1035).
     async fn of_64_hands_one_at_most_gets_a_pair_and_the_session_ends(app: TestApp) {
-        let mut rng = seeded();
+        let mut run = Run::begin("A5 one refresh token in 64 hands at two processes");
         let stage = app.in_real_time();
         let fleet = Fleet::start(&stage, 2).await;
         let http = fleet::client();
         let rounds = size(4, 200);
         let users = stage.crowd(rounds).await;
         for (round, user) in users.iter().enumerate() {
+            let mut rng = run.round();
             let addresses: Vec<_> = (0..HANDS).map(|_| fleet.any(&mut rng)).collect();
             let hands = addresses.iter().map(|address| refresh(&http, address, &user.refresh_token));
             let mut pairs = Vec::new();
@@ -68,6 +72,8 @@ on_both_engines! {
                 is_over(&http, &fleet, user, &pairs[0]).await;
             }
         }
+        run.count("refreshes", rounds * HANDS);
+        invariants::check(&stage, &View::default(), &[]).await;
     }
 
     /// Rotated tokens that a restart makes good again (CVE-2026-9802), and a repeat within the same second.
@@ -94,5 +100,6 @@ on_both_engines! {
             assert_eq!((status, &body["code"]), (401, &json!("refresh-token-reused")));
         }
         is_over(&http, &fleet, &users[1], &pair).await;
+        invariants::check(&stage, &View::default(), &[]).await;
     }
 }

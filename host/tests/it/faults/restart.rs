@@ -4,76 +4,91 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::claims::{Answer, Ask, Clients, View};
+use super::claims::{Ask, Clients};
 use super::cluster::Cluster;
 use super::fleet::Fleet;
 use super::invariants;
+use super::mix::Mix;
 use super::proxy::Proxy;
-use super::seed::{is_long, seeded, size};
-use super::stage::{daily, limited};
-use crate::support::{TestApp, TestUser};
+use super::run::Run;
+use super::seed::size;
+use super::stage::{daily, event, limited, points};
+use crate::support::{TestApp, TestUser, with};
 
 /// A fleet must be of use again so soon after its database is.
 const RECOVERY: Duration = Duration::from_secs(30);
 
 const WIDTH: usize = 16;
 
-/// Claims of all kinds, until told to stop.
-async fn claim_on(
-    rng: &mut fastrand::Rng,
-    clients: &Clients<'_>,
-    users: &[TestUser],
-    event: &serde_json::Value,
-    stop: &AtomicBool,
-) -> Vec<Answer> {
-    let workers = (0..WIDTH).map(|_| {
-        let mut rng = rng.fork();
-        async move {
-            let mut answers = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                let user = rng.choice(users).expect("users");
-                let ask = Ask::new(user, event).under(rng.u64(..));
-                answers.push(clients.insist(&mut rng, &ask).await);
-            }
-            answers
-        }
-    });
-    join_all(workers).await.concat()
+/// Places in a day.
+const PLACES: usize = 1000;
+
+/// An event that never runs dry, and one whose budget does.
+async fn events(stage: &TestApp) -> [Value; 2] {
+    let (reward, five) = (limited(stage, 1_000_000).await, points(stage, 5).await);
+    let budget = json!({"budget": {"period": "DAILY", "grants": 500, "amount": 2000}});
+    let places = json!({"recurrence": {"period": "DAILY", "count": PLACES}});
+    [
+        daily(stage, &[&reward], PLACES).await,
+        event(stage, &[&five], with(budget, places)).await,
+    ]
+}
+
+fn any_claim(rng: &mut fastrand::Rng, users: &[TestUser], events: &[Value]) -> Ask {
+    let user = rng.choice(users).expect("users");
+    Ask::new(user, rng.choice(events).expect("events")).under(rng.u64(..))
+}
+
+/// Every process is ready and claims are answered, both in time; says how long that took.
+async fn recover(fleet: &Fleet, clients: &Clients<'_>) -> Duration {
+    let started = Instant::now();
+    let before = clients.count();
+    join_all((0..fleet.size()).map(|number| fleet.ready_again(number, RECOVERY))).await;
+    tokio::time::timeout(RECOVERY, clients.answered(before + WIDTH))
+        .await
+        .expect("claims go on");
+    started.elapsed()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_outlives_the_crash_of_its_database_and_loses_nothing() {
-    let mut rng = seeded();
+    let mut run = Run::begin("A2 PostgreSQL crashes and restarts");
+    let mut rng = run.round();
     let cluster = Cluster::create();
     let stage = TestApp::on_postgres_at(&cluster.url()).await.in_real_time();
     let fleet = Fleet::start(&stage, 2).await;
     let users = stage.crowd(60).await;
-    let reward = limited(&stage, 1_000_000).await;
-    let event = daily(&stage, &[&reward], 1000).await;
+    let operator = stage.operator().await;
+    let events = events(&stage).await;
     let clients = Clients::new(&fleet);
+    let mix = Mix {
+        clients: &clients,
+        operator: &operator,
+        taken_back: 10,
+        width: WIDTH,
+    };
     let stop = AtomicBool::new(false);
     let mut claims_rng = rng.fork();
+    let crashes = size(2, 10);
     let crash = async {
-        for _ in 0..size(2, 10) {
+        for _ in 0..crashes {
             tokio::time::sleep(Duration::from_millis(rng.u64(500..1000))).await;
             tokio::task::block_in_place(|| cluster.crash());
             tokio::time::sleep(Duration::from_millis(rng.u64(0..2000))).await;
             tokio::task::block_in_place(|| cluster.start());
-            for number in 0..fleet.size() {
-                fleet.ready(number, RECOVERY).await;
-            }
+            recover(&fleet, &clients).await;
         }
-        tokio::time::timeout(RECOVERY, clients.answered(clients.count() + WIDTH))
-            .await
-            .expect("claims go on");
         stop.store(true, Ordering::Relaxed);
     };
-    let (answers, ()) = tokio::join!(claim_on(&mut claims_rng, &clients, &users, &event, &stop), crash);
-    let view = View { answers };
-    println!("{} grants told, {} broken off", view.granted(), clients.broken());
+    let claim = mix.until(&mut claims_rng, &stop, |rng| any_claim(rng, &users, &events));
+    let (view, ()) = tokio::join!(claim, crash);
+    run.count("crashes", crashes);
+    run.count("broken off", clients.broken());
+    run.saw(&view);
     assert!(view.granted() > 20, "the crashes hit nobody");
+    assert!(clients.broken() > 0, "nobody noticed the crashes");
     invariants::check(&stage, &view, &[]).await;
 }
 
@@ -132,7 +147,7 @@ async fn while_its_database_is_stopped_a_process_lives_and_is_not_ready_and_says
     assert!(stopped.elapsed() < Duration::from_secs(20), "{:?}", stopped.elapsed());
 
     tokio::task::block_in_place(|| cluster.start());
-    fleet.ready(0, RECOVERY).await;
+    fleet.ready_again(0, RECOVERY).await;
     for user in &users {
         assert_eq!(claim(user).await.0, 201);
     }
@@ -140,15 +155,29 @@ async fn while_its_database_is_stopped_a_process_lives_and_is_not_ready_and_says
     assert_eq!(stage.count("SELECT remaining FROM reward_stock").await, 79);
 }
 
-/// Nothing that was acknowledged is lost when a synchronous standby takes over. Only in a long run.
+/// Waits until the standby holds every commit before it is acknowledged; only then a failover loses nothing.
+async fn is_synchronous(admin: &sqlx::PgPool) {
+    let started = Instant::now();
+    loop {
+        let state: Option<String> =
+            sqlx::query_scalar("SELECT sync_state FROM pg_stat_replication WHERE application_name = 'standby'")
+                .fetch_optional(admin)
+                .await
+                .expect("the standby's state");
+        if state.as_deref() == Some("sync") {
+            return;
+        }
+        assert!(started.elapsed() < RECOVERY, "the standby is {state:?} and not sync");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Nothing that was acknowledged is lost when a synchronous standby takes over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_synchronous_standby_takes_over_and_nothing_is_lost() {
-    if !is_long() {
-        println!("a long run only: set MEED_TEST_LONG=1");
-        return;
-    }
-    let mut rng = seeded();
-    for _ in 0..10 {
+    let mut run = Run::begin("A19 failover to a synchronous standby");
+    for _ in 0..size(1, 10) {
+        let mut rng = run.round();
         let primary = Cluster::create();
         let standby = primary.standby();
         let proxy = Proxy::start(rng.fork(), &primary.address()).await;
@@ -161,33 +190,41 @@ async fn a_synchronous_standby_takes_over_and_nothing_is_lost() {
         for sql in [wait_for_standby, "SELECT pg_reload_conf()"] {
             sqlx::query(sql).execute(&admin).await.expect("a setting");
         }
-        admin.close().await;
+        is_synchronous(&admin).await;
         let fleet = Fleet::start(&stage, 2).await;
         let users = stage.crowd(60).await;
-        let reward = limited(&stage, 1_000_000).await;
-        let event = daily(&stage, &[&reward], 1000).await;
+        let operator = stage.operator().await;
+        let events = events(&stage).await;
         let clients = Clients::new(&fleet);
+        let mix = Mix {
+            clients: &clients,
+            operator: &operator,
+            taken_back: 10,
+            width: WIDTH,
+        };
         let stop = AtomicBool::new(false);
         let mut claims_rng = rng.fork();
         let fail_over = async {
+            clients.answered(WIDTH).await;
             tokio::time::sleep(Duration::from_millis(rng.u64(500..1500))).await;
+            is_synchronous(&admin).await;
+            admin.close().await;
             tokio::task::block_in_place(|| {
                 primary.crash();
                 standby.promote();
             });
             proxy.move_to(&standby.address());
-            for number in 0..fleet.size() {
-                fleet.ready(number, RECOVERY).await;
-            }
-            tokio::time::timeout(RECOVERY, clients.answered(clients.count() + WIDTH))
-                .await
-                .expect("claims go on");
+            let took = recover(&fleet, &clients).await;
             stop.store(true, Ordering::Relaxed);
+            took
         };
-        let (answers, ()) = tokio::join!(claim_on(&mut claims_rng, &clients, &users, &event, &stop), fail_over);
-        let view = View { answers };
-        println!("{} grants told, {} broken off", view.granted(), clients.broken());
+        let claim = mix.until(&mut claims_rng, &stop, |rng| any_claim(rng, &users, &events));
+        let (view, took) = tokio::join!(claim, fail_over);
+        println!("of use again after {took:?}");
+        run.count("broken off", clients.broken());
+        run.saw(&view);
         assert!(view.granted() > 20, "the failover hit nobody");
+        assert!(clients.broken() > 0, "nobody noticed the failover");
         invariants::check(&stage, &view, &[]).await;
     }
 }

@@ -1,13 +1,11 @@
 //! Chance that can be repeated, and how large a run is.
 
-/// The chance of a test: from `SEED`, or a new one. Printed, so that a failure can be tried again.
-pub fn seeded() -> fastrand::Rng {
-    let seed = match std::env::var("SEED") {
+/// Where the chance of a test begins: at `SEED`, or anywhere.
+pub fn first() -> u64 {
+    match std::env::var("SEED") {
         Ok(seed) => seed.parse().expect("SEED is a number of at most 64 bits"),
         Err(_) => fastrand::u64(..),
-    };
-    println!("SEED={seed}");
-    fastrand::Rng::with_seed(seed)
+    }
 }
 
 /// `long` when `MEED_TEST_LONG` is 1.

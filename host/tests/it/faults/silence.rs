@@ -7,7 +7,7 @@ use super::fleet::Fleet;
 use super::invariants;
 use super::lost_replies::server_of;
 use super::proxy::{Proxy, Toxics};
-use super::seed::seeded;
+use super::run::Run;
 use super::stage::{daily, limited};
 use crate::support::TestApp;
 
@@ -15,8 +15,8 @@ use crate::support::TestApp;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// `after`: so many claims are answered when the connections fall silent.
-async fn claim_through_silence(after: fn(&mut fastrand::Rng) -> usize) {
-    let mut rng = seeded();
+async fn claim_through_silence(mut run: Run, after: fn(&mut fastrand::Rng) -> usize) {
+    let mut rng = run.round();
     let stage = TestApp::on_postgres().await.in_real_time();
     let proxy = Proxy::start(rng.fork(), server_of(&stage.database_url())).await;
     let settings = [("MEED__HTTP__TIMEOUT_SECONDS", "5")];
@@ -52,12 +52,8 @@ async fn claim_through_silence(after: fn(&mut fastrand::Rng) -> usize) {
     };
     let ((), answers) = tokio::join!(silence, claim);
     view.answers.extend(answers);
-    println!(
-        "{} answers in {:?}, {} broken off",
-        view.answers.len(),
-        started.elapsed(),
-        clients.broken()
-    );
+    run.count("broken off", clients.broken());
+    run.saw(&view);
     assert!(started.elapsed() < PATIENCE, "claims took {:?}", started.elapsed());
     assert!(view.answers.iter().all(super::claims::Answer::is_granted));
     invariants::check(&stage, &view, &[]).await;
@@ -65,10 +61,10 @@ async fn claim_through_silence(after: fn(&mut fastrand::Rng) -> usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_go_on_after_idle_connections_fell_silent() {
-    claim_through_silence(|_| 0).await;
+    claim_through_silence(Run::begin("A3 idle connections fall silent"), |_| 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_go_on_after_busy_connections_fell_silent() {
-    claim_through_silence(|rng| rng.usize(10..40)).await;
+    claim_through_silence(Run::begin("A3 busy connections fall silent"), |rng| rng.usize(10..40)).await;
 }

@@ -27,3 +27,8 @@ pub async fn daily(stage: &TestApp, rewards: &[&Value], count: usize) -> Value {
     let recurrence = json!({"recurrence": {"period": "DAILY", "count": count}});
     event(stage, rewards, recurrence).await
 }
+
+/// A reward of which there is no end, worth so much.
+pub async fn points(stage: &TestApp, value: i64) -> Value {
+    stage.reward(json!({"type": "POINT", "value": value})).await
+}

@@ -23,12 +23,19 @@ pub struct Request {
     pub budget: Option<(String, i64)>,
 }
 
+/// What an event allows.
 #[derive(Debug)]
-pub struct Budget {
-    pub grants: i64,
-    pub amount: i64,
+pub struct Event {
+    /// Grants that a user may have in a period
+    pub limit: i64,
     pub max_grants: Option<i64>,
     pub max_amount: Option<i64>,
+}
+
+impl Event {
+    pub fn has_budget(&self) -> bool {
+        self.max_grants.is_some() || self.max_amount.is_some()
+    }
 }
 
 #[derive(Debug)]
@@ -37,6 +44,8 @@ pub struct Grant {
     pub request_id: Uuid,
     pub reward_id: Uuid,
     pub quantity: i64,
+    /// Of one of them, when it was granted
+    pub value: i64,
     pub stock_since: Option<i64>,
 }
 
@@ -67,46 +76,52 @@ pub struct Books {
     pub requests: BTreeMap<Uuid, Request>,
     pub grants: Vec<Grant>,
     pub stock: BTreeMap<Uuid, Stock>,
-    /// By event and period.
-    pub budgets: BTreeMap<(Uuid, String), Budget>,
+    pub events: BTreeMap<Uuid, Event>,
+    /// By event and period: how many grants are counted, and the amount.
+    pub budgets: BTreeMap<(Uuid, String), (i64, i64)>,
+    /// Which request each of them took back.
+    pub reversals: BTreeMap<Uuid, Uuid>,
     pub told: Vec<Told>,
     pub kept: Vec<Kept>,
-    /// Grants that a user may have in a period, of each event.
-    pub limits: BTreeMap<Uuid, i64>,
     by_request: BTreeMap<Uuid, Vec<usize>>,
 }
 
 impl Books {
     pub async fn read(db: &Db) -> Self {
         type RequestRow = (Uuid, Uuid, i64, Uuid, String, String, i64, Option<String>, Option<i64>);
-        type BudgetRow = (Uuid, String, i64, i64, Option<i64>, Option<i64>);
+        type GrantRow = (Uuid, Uuid, Uuid, i64, Json<Value>, Option<i64>);
         const REQUESTS: &str = "SELECT id, event_id, event_revision, user_id, status, period, sequence, budget_period, budget_amount \
             FROM reward_requests";
-        const GRANTS: &str = "SELECT id, request_id, reward_id, quantity, stock_since FROM grants";
+        const GRANTS: &str = "SELECT id, request_id, reward_id, quantity, reward, stock_since FROM grants";
         const STOCK: &str = "SELECT reward_id, total, remaining, since FROM reward_stock";
-        const BUDGETS: &str = "SELECT event_id, period, grants, amount, max_grants, max_amount FROM event_budgets";
+        const BUDGETS: &str = "SELECT event_id, period, grants, amount FROM event_budgets";
         const TOLD: &str = "SELECT kind, user_id, payload FROM outbox";
         const KEPT: &str = "SELECT user_id, key, request_id, response FROM idempotency_keys";
-        const LIMITS: &str = "SELECT id, recurrence_count FROM events";
+        const EVENTS: &str = "SELECT id, recurrence_count, budget_grants, budget_amount FROM events";
+        const REVERSALS: &str = "SELECT id, request_id FROM reversals";
 
         let requests: Vec<RequestRow> = db.query(REQUESTS).fetch_all(db).await.expect("the requests");
-        let grants: Vec<(Uuid, Uuid, Uuid, i64, Option<i64>)> =
-            db.query(GRANTS).fetch_all(db).await.expect("the grants");
+        let grants: Vec<GrantRow> = db.query(GRANTS).fetch_all(db).await.expect("the grants");
         let stock: Vec<(Uuid, i64, i64, i64)> = db.query(STOCK).fetch_all(db).await.expect("the stock");
-        let budgets: Vec<BudgetRow> = db.query(BUDGETS).fetch_all(db).await.expect("the budgets");
+        let budgets: Vec<(Uuid, String, i64, i64)> = db.query(BUDGETS).fetch_all(db).await.expect("the budgets");
         let told: Vec<(String, Uuid, Json<Value>)> = db.query(TOLD).fetch_all(db).await.expect("the outbox");
         let kept: Vec<(Uuid, String, Uuid, String)> = db.query(KEPT).fetch_all(db).await.expect("the answers");
-        let limits: Vec<(Uuid, i64)> = db.query(LIMITS).fetch_all(db).await.expect("the events");
+        let events: Vec<(Uuid, i64, Option<i64>, Option<i64>)> =
+            db.query(EVENTS).fetch_all(db).await.expect("the events");
+        let reversals: Vec<(Uuid, Uuid)> = db.query(REVERSALS).fetch_all(db).await.expect("the reversals");
 
         let grants: Vec<_> = grants
             .into_iter()
-            .map(|(id, request_id, reward_id, quantity, stock_since)| Grant {
-                id,
-                request_id,
-                reward_id,
-                quantity,
-                stock_since,
-            })
+            .map(
+                |(id, request_id, reward_id, quantity, Json(reward), stock_since)| Grant {
+                    id,
+                    request_id,
+                    reward_id,
+                    quantity,
+                    value: reward["value"].as_i64().unwrap_or_default(),
+                    stock_since,
+                },
+            )
             .collect();
         let mut by_request: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
         for (index, grant) in grants.iter().enumerate() {
@@ -125,15 +140,15 @@ impl Books {
                 budget: budget_period.zip(budget_amount),
             }
         };
-        let budget = |(event, period, grants, amount, max_grants, max_amount): BudgetRow| {
-            let budget = Budget {
-                grants,
-                amount,
+        let event = |(id, limit, max_grants, max_amount)| {
+            let event = Event {
+                limit,
                 max_grants,
                 max_amount,
             };
-            ((event, period), budget)
+            (id, event)
         };
+        let budget = |(event, period, grants, amount)| ((event, period), (grants, amount));
         Self {
             requests: requests.into_iter().map(|row| (row.0, request(row))).collect(),
             grants,
@@ -150,7 +165,9 @@ impl Books {
                     )
                 })
                 .collect(),
+            events: events.into_iter().map(event).collect(),
             budgets: budgets.into_iter().map(budget).collect(),
+            reversals: reversals.into_iter().collect(),
             told: told
                 .into_iter()
                 .map(|(kind, user_id, Json(payload))| Told { kind, user_id, payload })
@@ -164,7 +181,6 @@ impl Books {
                     response,
                 })
                 .collect(),
-            limits: limits.into_iter().collect(),
             by_request,
         }
     }
@@ -172,6 +188,11 @@ impl Books {
     pub fn grants_of(&self, request: Uuid) -> impl Iterator<Item = &Grant> {
         let indices = self.by_request.get(&request).into_iter().flatten();
         indices.map(|index| &self.grants[*index])
+    }
+
+    /// Grants that a user may have in a period of an event.
+    pub fn limit(&self, event: Uuid) -> i64 {
+        self.events.get(&event).map_or(0, |event| event.limit)
     }
 }
 

@@ -1,16 +1,78 @@
-//! I8: every request has a receipt that the server signed, and the two say the same.
+//! I8: every request and every reversal has a receipt that the server signed, and says the same.
+
+use std::collections::BTreeSet;
 
 use meed_host::keys::PublicKey;
+use meed_host::requests::SignedReversal;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::Violations;
 use super::books::{Books, Request};
+use crate::faults::claims::View;
 use crate::support::TestApp;
 
-pub(super) async fn check(stage: &TestApp, books: &Books, violations: &mut Violations) {
+pub(super) async fn check(stage: &TestApp, books: &Books, view: &View, violations: &mut Violations) {
     let jwks = serde_json::to_string(&stage.app.keys.receipt.jwks()).expect("the keys");
     let trusted = PublicKey::of_jwks(&jwks).expect("the keys");
-    for request in books.requests.values() {
+    let is_new = |id: Uuid| view.looked_at.lock().expect("no panic before").insert(id);
+    of_requests(stage, books, &trusted, is_new, violations).await;
+    of_reversals(stage, books, &trusted, is_new, violations).await;
+}
+
+async fn of_reversals(
+    stage: &TestApp,
+    books: &Books,
+    trusted: &[PublicKey],
+    is_new: impl Fn(Uuid) -> bool,
+    violations: &mut Violations,
+) {
+    if books.reversals.is_empty() {
+        return;
+    }
+    let auditor = stage.auditor().await;
+    for (id, request) in books.reversals.iter().filter(|(id, _)| is_new(**id)) {
+        let path = format!("/reward-requests/{request}/reversal/receipt");
+        let reply = stage.get(&path).bearer(&auditor).send().await;
+        let Ok(signed) = serde_json::from_value::<SignedReversal>(reply.json) else {
+            violations.push(format!(
+                "I8: reversal {id} of request {request} has no receipt: {}",
+                reply.status
+            ));
+            continue;
+        };
+        if let Err(error) = signed.verify(Some(trusted)) {
+            violations.push(format!("I8: the receipt of reversal {id}: {error}"));
+        }
+        let receipt = &signed.receipt;
+        let given: BTreeSet<_> = books
+            .grants_of(*request)
+            .map(|grant| (grant.id, grant.quantity))
+            .collect();
+        let taken = receipt.grants.iter().map(|grant| (grant.id, i64::from(grant.quantity)));
+        let of_request = &books.requests[request];
+        let is_theirs = receipt.id == *id
+            && receipt.request_id == *request
+            && receipt.event_id == of_request.event_id
+            && receipt.user_id == of_request.user_id
+            && given == taken.collect();
+        let original = stage.app.requests.receipt(*request).await;
+        if !is_theirs || !original.is_ok_and(|(_, original)| original.digest == receipt.request_digest) {
+            violations.push(format!(
+                "I8: the receipt of reversal {id} says {receipt:?}, the tables {of_request:?} and {given:?}"
+            ));
+        }
+    }
+}
+
+async fn of_requests(
+    stage: &TestApp,
+    books: &Books,
+    trusted: &[PublicKey],
+    is_new: impl Fn(Uuid) -> bool,
+    violations: &mut Violations,
+) {
+    for request in books.requests.values().filter(|request| is_new(request.id)) {
         let (_, signed) = match stage.app.requests.receipt(request.id).await {
             Ok(receipt) => receipt,
             Err(error) => {
@@ -18,7 +80,7 @@ pub(super) async fn check(stage: &TestApp, books: &Books, violations: &mut Viola
                 continue;
             }
         };
-        if let Err(error) = signed.verify(Some(&trusted)) {
+        if let Err(error) = signed.verify(Some(trusted)) {
             violations.push(format!("I8: the receipt of request {}: {error}", request.id));
         }
         let receipt = serde_json::to_value(&signed.receipt).expect("JSON");

@@ -1,0 +1,96 @@
+//! What clients do all at once: claims, repeats of them, and operators who take grants back, each with several hands.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use super::claims::{Ask, Clients, View, id_of};
+
+pub struct Mix<'a> {
+    pub clients: &'a Clients<'a>,
+    /// Who takes grants back
+    pub operator: &'a str,
+    /// So many of a hundred grants
+    pub taken_back: u8,
+    /// Clients at the same time
+    pub width: usize,
+}
+
+impl Mix<'_> {
+    /// All of these, in this order; each client insists.
+    pub async fn all(&self, rng: &mut fastrand::Rng, asks: &[Ask]) -> View {
+        let next = AtomicUsize::new(0);
+        self.work(rng, |_, _| asks.get(next.fetch_add(1, Ordering::Relaxed)).cloned())
+            .await
+    }
+
+    /// What `ask` says, and every fourth time something that was asked before, until told to stop.
+    pub async fn until(
+        &self,
+        rng: &mut fastrand::Rng,
+        stop: &AtomicBool,
+        ask: impl Fn(&mut fastrand::Rng) -> Ask,
+    ) -> View {
+        self.work(rng, |rng, seen| {
+            let repeated = (rng.u8(..4) == 0).then(|| rng.choice(&seen.answers)).flatten();
+            let ask = repeated.map_or_else(|| ask(rng), |answer| answer.ask.clone());
+            (!stop.load(Ordering::Relaxed)).then_some(ask)
+        })
+        .await
+    }
+
+    async fn work(&self, rng: &mut fastrand::Rng, next: impl Fn(&mut fastrand::Rng, &View) -> Option<Ask>) -> View {
+        let workers = (0..self.width).map(|_| {
+            let (next, mut rng) = (&next, rng.fork());
+            async move {
+                let mut seen = View::default();
+                while let Some(ask) = next(&mut rng, &seen) {
+                    self.turn(&mut rng, &ask, &mut seen).await;
+                }
+                seen
+            }
+        });
+        let mut view = View::default();
+        for seen in join_all(workers).await {
+            view.add(seen);
+        }
+        view
+    }
+
+    async fn turn(&self, rng: &mut fastrand::Rng, ask: &Ask, seen: &mut View) {
+        let answer = self.clients.insist(rng, ask).await;
+        let is_taken_back = answer.is_granted() && rng.u8(..100) < self.taken_back;
+        let request = is_taken_back.then(|| id_of(&answer.body));
+        seen.answers.push(answer);
+        if let Some(request) = request {
+            self.take_back(rng, ask, request, seen).await;
+        }
+    }
+
+    /// Several hands at once, of which one at most is told that it did.
+    pub async fn take_back(&self, rng: &mut fastrand::Rng, ask: &Ask, request: Uuid, seen: &mut View) {
+        let hands = (0..rng.usize(1..4)).map(|_| {
+            let mut rng = rng.fork();
+            async move { self.clients.take_back(&mut rng, self.operator, request).await }
+        });
+        let told = join_all(hands.collect::<Vec<_>>()).await;
+        let done = told.iter().find(|told| told.status == 201).map(|told| told.by.clone());
+        seen.reversals.extend(told);
+        // The process that took it back knows at once: it does not refuse the user for this very grant.
+        let unkeyed = Ask {
+            key: None,
+            ..ask.clone()
+        };
+        if let Some(process) = done
+            && let Ok(again) = self.clients.ask(&process, &unkeyed).await
+        {
+            assert_ne!(
+                again.body["rewardRequestId"],
+                request.to_string().as_str(),
+                "refused by the process that took it back: {again:#?}"
+            );
+            seen.answers.push(again);
+        }
+    }
+}

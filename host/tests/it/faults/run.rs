@@ -1,0 +1,86 @@
+//! A test's runs: each with a seed of its own, and in the end one line that says what was done to the server and what came
+//! of it. `cargo xtask test --profile long faults:: | grep '^ *fault |'` is the table of all of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use super::claims::View;
+use super::seed;
+
+/// Said when it is dropped, so that a run which failed is in the table too.
+pub struct Run {
+    what: &'static str,
+    first_seed: u64,
+    rounds: u64,
+    started: Instant,
+    counts: BTreeMap<&'static str, usize>,
+    slowest: Duration,
+    skipped: Option<&'static str>,
+}
+
+impl Run {
+    /// `what` is done to the server.
+    pub fn begin(what: &'static str) -> Self {
+        Self {
+            what,
+            first_seed: seed::first(),
+            rounds: 0,
+            started: Instant::now(),
+            counts: BTreeMap::new(),
+            slowest: Duration::ZERO,
+            skipped: None,
+        }
+    }
+
+    /// Nothing is done on this machine, for this reason.
+    pub fn skip(mut self, reason: &'static str) {
+        self.skipped = Some(reason);
+    }
+
+    /// The chance of the next round. With this seed in `SEED` the same round is the first.
+    pub fn round(&mut self) -> fastrand::Rng {
+        let seed = self.first_seed.wrapping_add(self.rounds);
+        self.rounds += 1;
+        println!("SEED={seed}");
+        fastrand::Rng::with_seed(seed)
+    }
+
+    /// Adds to what is told of this.
+    pub fn count(&mut self, what: &'static str, number: usize) {
+        *self.counts.entry(what).or_default() += number;
+    }
+
+    /// Adds what clients saw since it was last told.
+    pub fn saw(&mut self, view: &View) {
+        self.count("answers", view.answers.len());
+        self.count("grants", view.granted());
+        self.count("reversals", view.taken_back());
+        let slowest = view.answers.iter().map(|answer| answer.told - answer.asked).max();
+        self.slowest = self.slowest.max(slowest.unwrap_or_default());
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let mut line = format!("fault | {} | ", self.what);
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        let last = self.first_seed.wrapping_add(self.rounds.saturating_sub(1));
+        write!(
+            line,
+            "{test} | runs {} | seeds {}..={last} |",
+            self.rounds, self.first_seed
+        )
+        .ok();
+        for (what, number) in &self.counts {
+            write!(line, " {number} {what},").ok();
+        }
+        let (slowest, took) = (self.slowest.as_secs_f64(), self.started.elapsed().as_secs());
+        write!(line, " slowest answer {slowest:.2} s, took {took} s | ").ok();
+        match self.skipped {
+            Some(reason) => println!("{line}SKIPPED: {reason}"),
+            None if std::thread::panicking() => println!("{line}FAILED"),
+            None => println!("{line}violations 0"),
+        }
+    }
+}
