@@ -1,6 +1,6 @@
-//! What replicas share through Redis, and what each use of it does when Redis is slow, wrong, flushed or gone
+//! What replicas share through Redis, and what each use of it does when Redis is slow, wrong, flushed or gone. What becomes
+//! of claims then is in `faults::redis`.
 
-mod faults;
 mod hints;
 mod limits;
 mod news;

@@ -25,6 +25,7 @@ mod kill;
 mod lost_replies;
 mod planted;
 mod race;
+mod redis;
 mod refresh;
 mod restart;
 mod silence;

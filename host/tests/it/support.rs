@@ -10,7 +10,7 @@ mod stage;
 pub use app::{PASSWORD, TestApp, TestUser};
 pub use client::Reply;
 pub use database::postgres_url;
-pub use redis::{RedisServer, is_shared};
+pub use redis::{RedisServer, free_port, is_shared};
 pub use stage::{assert_fault, bundled, each, event_input, guest, padded, text, with};
 
 /// Makes one test per engine out of `async fn name(app: TestApp)`.

@@ -15,23 +15,32 @@ pub struct RedisServer {
     program: String,
     port: u16,
     directory: TempDir,
+    arguments: Vec<String>,
     process: Child,
 }
 
+/// A member of a cluster talks to the others at its port and so much.
+const BUS: u16 = 10_000;
+
 impl RedisServer {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With settings of its own, such as `--cluster-enabled yes`.
+    pub async fn start_with(arguments: &[&str]) -> Self {
         let program = std::env::var("MEED_TEST_REDIS_SERVER").expect(
             "MEED_TEST_REDIS_SERVER is not set: run the tests with `cargo xtask test`, which installs a Redis server",
         );
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let process = spawn(&program, port, &directory);
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let port = free_port();
+        let process = spawn(&program, port, &directory, &arguments);
         let server = Self {
             program,
             port,
             directory,
+            arguments,
             process,
         };
         server.answers().await;
@@ -39,7 +48,11 @@ impl RedisServer {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.address())
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Another process that shares this server, with settings of its own.
@@ -60,7 +73,7 @@ impl RedisServer {
     /// At the same place, and empty.
     pub async fn restart(&mut self) {
         self.kill();
-        self.process = spawn(&self.program, self.port, &self.directory);
+        self.process = spawn(&self.program, self.port, &self.directory, &self.arguments);
         self.answers().await;
     }
 
@@ -128,11 +141,23 @@ pub async fn is_shared(app: &TestApp, shared: bool) {
     }
 }
 
-fn spawn(program: &str, port: u16, directory: &TempDir) -> Child {
+/// One of which the bus is a port, too.
+pub fn free_port() -> u16 {
+    loop {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        if port < u16::MAX - BUS {
+            return port;
+        }
+    }
+}
+
+fn spawn(program: &str, port: u16, directory: &TempDir, arguments: &[String]) -> Child {
     Command::new(program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no", "--dir"])
         .arg(directory.path())
+        .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
