@@ -256,6 +256,8 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("log.filter is {:?}", config.log.filter))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would print, and panic, where nothing can be written: a full disk must not cost the answer, too.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match config.log.format {
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),

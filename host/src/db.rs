@@ -91,15 +91,16 @@ impl DbError {
         error.is_unique_violation().then(|| error.table())?
     }
 
-    /// The pool had no free connection in time, or the database cannot be reached: try again later.
+    /// The pool had no free connection in time, the database cannot be reached, or its disk is full: try again later.
     pub fn is_unavailable(&self) -> bool {
         match &*self.0 {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
-            // PostgreSQL: cancelled, idle for too long, only reads, shutting down or starting, no connection to give, lost.
+            // PostgreSQL: cancelled, idle for too long, only reads, shutting down or starting, no connection to give, no
+            // room on the disk, lost. SQLite: no room.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
                 matches!(
                     code.as_ref(),
-                    "57014" | "25P03" | "25006" | "57P01" | "57P02" | "57P03" | "53300"
+                    "57014" | "25P03" | "25006" | "57P01" | "57P02" | "57P03" | "53300" | "53100" | "13"
                 ) || (code.len() == 5 && code.starts_with("08"))
             }),
             _ => false,

@@ -57,6 +57,14 @@ impl Db {
             .acquire_timeout(SQLITE_TIMEOUT)
             // A file does not hang up.
             .test_before_acquire(false)
+            // When the disk is full SQLite ends a transaction by itself. The driver does not notice, and could begin none
+            // on that connection any more. The ping is answered after the rollback, if one was on its way.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_with(options.clone())
             .await?;
         let read = SqlitePoolOptions::new()

@@ -21,6 +21,7 @@ mod seed;
 pub mod stage;
 
 mod budgets;
+mod disk;
 mod kill;
 mod lost_replies;
 mod planted;

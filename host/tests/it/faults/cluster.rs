@@ -48,6 +48,27 @@ impl Cluster {
         standby
     }
 
+    /// What is created from now on is in this folder; the log of what was written stays where it is.
+    pub async fn keep_tables_on(&self, folder: &Path) {
+        if let Some((user, group)) = user() {
+            chown(folder, Some(user), Some(group)).expect("the folder is given to its user");
+        }
+        let admin = sqlx::PgPool::connect(&format!("{}/postgres", self.url()))
+            .await
+            .expect("the server");
+        let create = format!("CREATE TABLESPACE elsewhere LOCATION '{}'", folder.display());
+        let settings = [
+            create.as_str(),
+            "ALTER SYSTEM SET default_tablespace = 'elsewhere'",
+            "SELECT pg_reload_conf()",
+        ];
+        for sql in settings {
+            let statement = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
+            statement.execute(&admin).await.expect("a setting");
+        }
+        admin.close().await;
+    }
+
     fn folder() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let data = directory.path().join("data");

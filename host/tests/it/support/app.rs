@@ -58,6 +58,13 @@ impl TestApp {
         Self::first(db, directory)
     }
 
+    /// With all its files in a folder below this one.
+    pub async fn on_sqlite_below(folder: &Path) -> Self {
+        let directory = tempfile::tempdir_in(folder).expect("a temporary directory");
+        let db = database::sqlite(&directory).await;
+        Self::first(db, directory)
+    }
+
     pub async fn on_postgres() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         Self::first(database::postgres().await, directory)
