@@ -1,11 +1,13 @@
 //! What replicas share through Redis, and what each use of it does when Redis is slow, wrong, flushed or gone. What becomes
 //! of claims then is in `faults::redis`.
 
+mod cluster;
 mod hints;
 mod limits;
 mod news;
 mod popular;
 mod sessions;
+mod tls;
 
 use std::time::{Duration, Instant};
 

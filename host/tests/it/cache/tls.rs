@@ -1,0 +1,103 @@
+//! Redis by TLS, with a certificate of one's own authority: it is used when the authority is known to the machine
+//! (`SSL_CERT_FILE`), and not used when it is not
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use super::soon;
+use crate::faults::fleet::{self, Fleet};
+use crate::faults::stage::{event, points};
+use crate::support::{RedisServer, TestApp, TestUser, free_port};
+
+fn openssl(folder: &Path, arguments: &str) {
+    let mut openssl = Command::new("openssl");
+    openssl.args(arguments.split_whitespace()).current_dir(folder);
+    let status = openssl.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status = status.expect("openssl, which makes certificates for this test, is on the PATH");
+    assert!(status.success(), "{openssl:?} ended with {status}");
+}
+
+/// An authority: its certificate and, beside it, its key.
+fn authority(folder: &Path, name: &str) -> PathBuf {
+    let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
+    openssl(
+        folder,
+        &format!("{new} -subj /CN={name} -keyout {name}.key -out {name}.pem"),
+    );
+    folder.join(format!("{name}.pem"))
+}
+
+/// A certificate for this machine by the authority `ours`.
+fn certificate(folder: &Path) {
+    let new = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=redis";
+    openssl(folder, &format!("{new} -keyout redis.key -out redis.csr"));
+    std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").expect("a file");
+    let sign = "x509 -req -in redis.csr -CA ours.pem -CAkey ours.key -CAcreateserial -days 2";
+    openssl(folder, &format!("{sign} -extfile names -out redis.pem"));
+}
+
+/// The status of a claim at a process.
+async fn claim(fleet: &Fleet, number: usize, user: &TestUser, event: &serde_json::Value) -> u16 {
+    let call = fleet::client().post(format!("{}/reward-requests", fleet.address(number)));
+    let call = call.bearer_auth(&user.token).json(&json!({"eventId": event["id"]}));
+    call.send().await.expect("an answer").status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_authority_is_known_is_used_and_no_other() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (ours, theirs) = (authority(folder.path(), "ours"), authority(folder.path(), "theirs"));
+    certificate(folder.path());
+    let port = free_port();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (certificate, key, ca) = (file("redis.pem"), file("redis.key"), file("ours.pem"));
+    let redis = RedisServer::start_with(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+    ])
+    .await;
+    let app = TestApp::on_sqlite().await;
+    let stage = app.in_real_time();
+    let url = format!("rediss://localhost:{port}");
+    let (ours, theirs) = (ours.display().to_string(), theirs.display().to_string());
+    let settings = |authority| {
+        [
+            ("MEED__CACHE__URL", url.as_str()),
+            ("SSL_CERT_FILE", authority),
+            ("MEED__LOG__FILTER", "warn,meed_host::cache=info"),
+        ]
+    };
+    let trusting = Fleet::start_on(&stage, &stage.database_url(), 2, &settings(&ours)).await;
+    soon("both processes reach Redis", async || {
+        (0..2).all(|number| trusting.logged(number, "Redis is reached") == 1)
+    })
+    .await;
+    let reward = points(&stage, 5).await;
+    let (event, user) = (
+        event(&stage, &[&reward], json!({})).await,
+        stage.crowd(1).await.remove(0),
+    );
+    assert_eq!(claim(&trusting, 0, &user, &event).await, 201);
+    assert_eq!(redis.names("meed:hint:").await.len(), 1);
+    assert_eq!(claim(&trusting, 1, &user, &event).await, 409);
+
+    // A certificate that anybody could have made is no reason to talk. The server works without.
+    let mistrusting = Fleet::start_on(&stage, &stage.database_url(), 1, &settings(&theirs)).await;
+    soon("the other process knows that it cannot", async || {
+        mistrusting.logged(0, "Redis cannot be reached") == 1
+    })
+    .await;
+    assert_eq!(claim(&mistrusting, 0, &user, &event).await, 409);
+    // Its log is that of the first process, which did.
+    assert_eq!(mistrusting.logged(0, "Redis is reached"), 1);
+}
