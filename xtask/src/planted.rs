@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::plugins;
 use crate::postgres::{self, Cluster, Durability, Server};
 use crate::process::{line, run as run_program, status, step};
+use crate::redis;
 use crate::workspace::{Workspace, is_on_path};
 
 /// What nextest ends with when tests failed, and nothing else did.
@@ -39,6 +40,7 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[OsString]) -> Result<()> {
     }
     let bugs = planted(&workspace.root.join("host/tests/planted"), wanted)?;
     let server = Server::find_or_install()?;
+    let redis = redis::find_or_install()?;
     let plugins = plugins::build(workspace)?;
     let cluster = step("start PostgreSQL", || {
         Cluster::start(server, &workspace.target, Durability::None)
@@ -48,6 +50,7 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[OsString]) -> Result<()> {
         target: workspace.target.join("planted/target"),
         source: workspace.root.clone(),
         cluster,
+        redis,
         plugins,
     };
     garden.restore()?;
@@ -119,6 +122,7 @@ struct Garden {
     target: PathBuf,
     source: PathBuf,
     cluster: Cluster,
+    redis: PathBuf,
     plugins: PathBuf,
 }
 
@@ -159,6 +163,7 @@ impl Garden {
         nextest
             .args(["nextest", "run", "--workspace", "--test", "it", "--locked"])
             .current_dir(&self.root)
+            .env("MEED_TEST_REDIS_SERVER", &self.redis)
             .env("MEED_TEST_PLUGINS", &self.plugins)
             .env("CARGO_TARGET_DIR", &self.target)
             .env_remove("CARGO_MANIFEST_DIR");
