@@ -11,10 +11,13 @@ use anyhow::{Context as _, Result, bail};
 use crate::plugins;
 use crate::postgres::{Cluster, Durability, Server};
 use crate::process::{run as run_program, step};
+use crate::redis;
 use crate::workspace::Workspace;
 
-/// The program that measures on a PostgreSQL server of its own.
-const NEEDS_POSTGRES: &str = "claim";
+/// The programs that measure on a PostgreSQL server of their own.
+const NEED_POSTGRES: [&str; 2] = ["claim", NEEDS_REDIS];
+/// And on Redis.
+const NEEDS_REDIS: &str = "redis";
 /// Other engines next to ours; see `bench/peers/Cargo.toml`.
 const PEERS: &str = "peers";
 /// Its modules, which are not built like programs.
@@ -42,8 +45,11 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[OsString]) -> Result<()> {
                 let mut cargo = workspace.cargo("run");
                 cargo.arg("--quiet").args(of_bench(program));
                 cargo.env("MEED_TEST_PLUGINS", &plugins);
-                if program != NEEDS_POSTGRES {
+                if !NEED_POSTGRES.contains(&program.as_str()) {
                     return run_program(&mut cargo);
+                }
+                if program == NEEDS_REDIS {
+                    cargo.env("MEED_BENCH_REDIS", redis::find_or_install()?);
                 }
                 let server = Server::find_or_install()?;
                 let cluster = Cluster::start(server, &workspace.target, Durability::Real)?;

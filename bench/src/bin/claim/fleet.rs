@@ -27,11 +27,17 @@ pub(crate) struct Fleet {
     directory: TempDir,
     addresses: Vec<String>,
     processes: Vec<Process>,
+    more: Vec<(&'static str, String)>,
 }
 
 impl Fleet {
     /// `replicas` servers on this database.
     pub(crate) fn start(database: &str, replicas: usize) -> anyhow::Result<Self> {
+        Self::start_with(database, replicas, &[])
+    }
+
+    /// With more settings, or others.
+    pub(crate) fn start_with(database: &str, replicas: usize, more: &[(&'static str, String)]) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         meed_host::cli::keys::generate(&directory.path().join("keys"), &Clock::System, false)?;
         let mut fleet = Self {
@@ -39,6 +45,7 @@ impl Fleet {
             directory,
             addresses: Vec::new(),
             processes: Vec::new(),
+            more: more.to_vec(),
         };
         for _ in 0..replicas {
             let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -57,7 +64,7 @@ impl Fleet {
 
     fn settings(&self) -> Vec<(&'static str, String)> {
         let below = |name: &str| self.directory.path().join(name).display().to_string();
-        vec![
+        let mut settings = vec![
             ("database.url", self.database.clone()),
             ("keys.directory", below("keys")),
             ("plugins.code_cache_directory", below("code")),
@@ -66,7 +73,9 @@ impl Fleet {
             // All clients are one here, and few users are many.
             ("limits.anonymous.burst", "0".to_owned()),
             ("limits.user.burst", "0".to_owned()),
-        ]
+        ];
+        settings.extend(self.more.iter().cloned());
+        settings
     }
 
     /// The same application in this process, to set the stage.
