@@ -12,6 +12,7 @@ pub mod copy;
 mod lanes;
 mod marks;
 mod migrate;
+pub mod places;
 mod sets;
 mod types;
 

@@ -3,7 +3,7 @@
 //! The map, from the outside in (an arrow is "may know"):
 //!
 //! ```text
-//! main -> cli -> app -> features -> {facts, sandbox, attributes, db, cache, http, keys, clock}
+//! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, cache, http, keys, clock}
 //!                       auth users activities plugins events rewards requests
 //! ```
 //!
@@ -24,6 +24,7 @@ pub mod events;
 pub mod facts;
 pub mod http;
 pub mod keys;
+pub mod outbox;
 pub mod plugins;
 pub mod requests;
 pub mod rewards;

@@ -25,6 +25,7 @@ mod faults;
 mod house;
 mod languages;
 mod openapi;
+mod outbox;
 mod overload;
 mod plugin_keys;
 mod plugins;

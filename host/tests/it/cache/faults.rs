@@ -108,7 +108,11 @@ async fn holds(app: &TestApp, reward: &Value, users: &[TestUser]) {
     assert!(users.len() > STOCK);
     assert_eq!(app.count(GRANTED).await, stock);
     assert_eq!(app.count(USERS_GRANTED).await, stock);
-    assert_eq!(app.count("SELECT COUNT(*) FROM outbox").await, stock);
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM outbox WHERE kind = 'reward.granted'")
+            .await,
+        stock
+    );
     let path = format!("/rewards/{}", crate::support::text(reward, "id"));
     assert_eq!(app.read(&path).await["stockRemaining"], 0);
 }

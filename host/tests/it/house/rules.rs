@@ -20,6 +20,7 @@ const GROUND_FLOOR: &[&str] = &[
     "sandbox",
     "facts",
     "attributes",
+    "outbox",
     "keys",
     "clock",
     "config",

@@ -85,7 +85,7 @@ impl Books {
         const GRANTS: &str = "SELECT id, request_id, reward_id, quantity, stock_since FROM grants";
         const STOCK: &str = "SELECT reward_id, total, remaining, since FROM reward_stock";
         const BUDGETS: &str = "SELECT event_id, period, grants, amount, max_grants, max_amount FROM event_budgets";
-        const TOLD: &str = "SELECT kind, user_id, payload FROM outbox";
+        const TOLD: &str = "SELECT kind, user_id, payload FROM outbox WHERE user_id IS NOT NULL";
         const KEPT: &str = "SELECT user_id, key, request_id, response FROM idempotency_keys";
         const LIMITS: &str = "SELECT id, recurrence_count FROM events";
 
