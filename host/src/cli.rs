@@ -14,6 +14,7 @@ mod demo;
 pub mod keys;
 mod openapi;
 mod plugin;
+mod relay;
 mod replay;
 mod serve;
 pub mod user;
@@ -28,7 +29,7 @@ use clap::{Parser, Subcommand};
 use secrecy::ExposeSecret as _;
 
 use crate::auth::Role;
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::{Config, LogFormat};
 use crate::db::{Db, Schema};
 use crate::sandbox;
@@ -67,6 +68,11 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
     },
+    /// Deliver what is in the outbox, and nothing else; for servers with outbox.relay = false
+    Relay,
+    /// Look after what others are told
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
     /// Bring the database to this release
     Migrate,
     /// Move to another database
@@ -100,6 +106,16 @@ enum UserCommand {
         email: String,
         #[arg(long, default_value = "USER", value_name = "ROLE")]
         role: Role,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum OutboxCommand {
+    /// Tell every webhook endpoint again what happened since an instant, as long as it is not forgotten
+    Replay {
+        /// RFC 3339, such as 2026-03-01T09:30:00Z
+        #[arg(long, value_name = "INSTANT")]
+        from: Instant,
     },
 }
 
@@ -149,6 +165,14 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             let config = demo::readable(load(listen.as_ref())?);
             start_log(&config)?;
             runtime.block_on(demo::run(config, plugins))?;
+        }
+        Command::Relay => {
+            let config = load(None)?;
+            start_log(&config)?;
+            runtime.block_on(relay::run(&config))?;
+        }
+        Command::Outbox(OutboxCommand::Replay { from }) => {
+            println!("{}", runtime.block_on(relay::replay(&load(None)?, *from))?);
         }
         Command::Migrate => {
             let config = load(None)?;

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, cache, http, keys, clock}
-//!                       auth users activities plugins events rewards requests
+//!                       auth users activities plugins events rewards requests webhooks
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
@@ -30,3 +30,4 @@ pub mod requests;
 pub mod rewards;
 pub mod sandbox;
 pub mod users;
+pub mod webhooks;

@@ -20,6 +20,7 @@ mod stage;
 
 mod kill;
 mod lost_replies;
+mod outbox;
 mod planted;
 mod race;
 mod refresh;

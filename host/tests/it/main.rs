@@ -35,3 +35,4 @@ mod rewards;
 mod roles;
 mod sandbox;
 mod users;
+mod webhook_endpoints;

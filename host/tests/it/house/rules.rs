@@ -10,6 +10,7 @@ const FEATURES: &[&str] = &[
     "events",
     "rewards",
     "requests",
+    "webhooks",
 ];
 
 /// What features stand on, which therefore knows none of them.
