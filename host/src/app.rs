@@ -22,7 +22,8 @@ use crate::requests::RequestService;
 use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox};
 use crate::users::{Passwords, UserService};
-use crate::{activities, auth, events, keys, plugins, requests, rewards, users};
+use crate::webhooks::WebhookService;
+use crate::{activities, auth, events, keys, plugins, requests, rewards, users, webhooks};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -40,6 +41,7 @@ use crate::{activities, auth, events, keys, plugins, requests, rewards, users};
         (name = "rewards", description = "What is given"),
         (name = "events", description = "Offers with dates, a condition and rewards"),
         (name = "reward-requests", description = "Claims, decisions and receipts"),
+        (name = "webhook-endpoints", description = "Who is told over HTTP what happens"),
         (name = "service", description = "Health"),
     ),
 )]
@@ -56,6 +58,7 @@ fn codes() -> Vec<Code> {
         rewards::CODES,
         events::CODES,
         requests::CODES,
+        webhooks::CODES,
     ]
     .concat()
 }
@@ -89,6 +92,25 @@ fn user_service(
     ))
 }
 
+/// Sets the gauges of a database's connections.
+#[expect(clippy::cast_precision_loss, reason = "pools are small")]
+pub fn pool_gauges(db: &Db) {
+    let (busy, open) = db.pool_use();
+    metrics::gauge!("meed_db_connections", "state" => "busy").set(busy as f64);
+    metrics::gauge!("meed_db_connections", "state" => "open").set(open as f64);
+}
+
+/// What delivers the outbox, alone: it needs neither keys nor plugins.
+pub fn webhooks(config: &Config, db: &Db, clock: &Clock) -> WebhookService {
+    WebhookService::new(
+        &config.webhooks,
+        config.outbox.retention,
+        config.auth.issuer.clone(),
+        db.clone(),
+        clock.clone(),
+    )
+}
+
 /// The services, wired. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
@@ -105,6 +127,7 @@ pub struct App {
     pub rewards: RewardService,
     pub events: EventService,
     pub requests: RequestService,
+    pub webhooks: WebhookService,
     pub health: health::Health,
     pub overload: overload::Overload,
     limits: limit::Limits,
@@ -163,6 +186,7 @@ impl App {
             config.claims.idempotency,
             cache.clone(),
         );
+        let webhooks = self::webhooks(config, &db, &clock);
         let limits = limit::Limits::new(
             &config.limits,
             config.http.trusted_proxies.clone(),
@@ -185,6 +209,7 @@ impl App {
             rewards,
             events,
             requests,
+            webhooks,
             health,
             overload: overload::Overload::new(config.http.max_in_flight),
             limits,
@@ -214,6 +239,7 @@ impl App {
             .merge(rewards::router(self.rewards.clone()))
             .merge(events::router(self.events.clone()))
             .merge(requests::router(self.requests.clone()))
+            .merge(webhooks::router(self.webhooks.clone()))
             .merge(health::router(self.health.clone()))
     }
 
@@ -221,9 +247,7 @@ impl App {
     #[expect(clippy::cast_precision_loss, reason = "pools are small")]
     pub fn gauges(&self) {
         metrics::gauge!("meed_requests_in_flight").set(self.overload.in_flight() as f64);
-        let (busy, open) = self.db.pool_use();
-        metrics::gauge!("meed_db_connections", "state" => "busy").set(busy as f64);
-        metrics::gauge!("meed_db_connections", "state" => "open").set(open as f64);
+        pool_gauges(&self.db);
         for (class, label) in [(Class::Standard, "standard"), (Class::Runtime, "runtime")] {
             let (busy, all) = self.sandbox.slots(class);
             metrics::gauge!("meed_sandbox_slots", "class" => label, "state" => "busy").set(busy as f64);

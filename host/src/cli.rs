@@ -15,6 +15,7 @@ pub mod keys;
 mod man;
 mod openapi;
 mod plugin;
+mod relay;
 mod replay;
 mod serve;
 pub mod user;
@@ -30,7 +31,7 @@ use clap_complete::Shell;
 use secrecy::ExposeSecret as _;
 
 use crate::auth::Role;
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::{Config, LogFormat};
 use crate::db::{Db, Schema};
 use crate::sandbox;
@@ -73,6 +74,11 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
     },
+    /// Deliver what is in the outbox, and nothing else; for servers with outbox.relay = false
+    Relay,
+    /// Look after what others are told
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
     /// Bring the database to this release
     Migrate,
     /// Move to another database
@@ -114,6 +120,16 @@ enum UserCommand {
         email: String,
         #[arg(long, default_value = "USER", value_name = "ROLE")]
         role: Role,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum OutboxCommand {
+    /// Tell every webhook endpoint again what happened since an instant, as long as it is not forgotten
+    Replay {
+        /// RFC 3339, such as 2026-03-01T09:30:00Z
+        #[arg(long, value_name = "INSTANT")]
+        from: Instant,
     },
 }
 
@@ -163,6 +179,14 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             let config = demo::readable(load(listen.as_ref())?);
             start_log(&config)?;
             runtime.block_on(demo::run(config, plugins))?;
+        }
+        Command::Relay => {
+            let config = load(None)?;
+            start_log(&config)?;
+            runtime.block_on(relay::run(&config))?;
+        }
+        Command::Outbox(OutboxCommand::Replay { from }) => {
+            println!("{}", runtime.block_on(relay::replay(&load(None)?, *from))?);
         }
         Command::Migrate => {
             let config = load(None)?;

@@ -27,6 +27,8 @@ pub struct Config {
     pub auth: Auth,
     pub plugins: Plugins,
     pub claims: Claims,
+    pub outbox: Outbox,
+    pub webhooks: Webhooks,
     pub sandbox: crate::sandbox::Settings,
     pub log: Log,
 }
@@ -184,6 +186,31 @@ pub struct Claims {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Outbox {
+    /// Whether `meed serve` delivers.
+    pub relay: bool,
+    #[serde(rename = "retention_seconds", deserialize_with = "seconds")]
+    pub retention: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhooks {
+    /// How long after one failed try the next one comes.
+    #[serde(deserialize_with = "durations")]
+    pub retries: Vec<Duration>,
+    #[serde(rename = "timeout_seconds", deserialize_with = "seconds")]
+    pub timeout: Duration,
+    /// Attempts at the same time at one endpoint.
+    pub concurrency: usize,
+    #[serde(deserialize_with = "ports")]
+    pub ports: Vec<u16>,
+    #[serde(deserialize_with = "networks")]
+    pub private_networks: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Log {
     pub filter: String,
     pub format: LogFormat,
@@ -269,6 +296,15 @@ impl Config {
             ("plugins.uploads.versions", uploads.versions, 0, 1_000_000_000),
             ("plugins.uploads.bytes", uploads.bytes, 0, 1 << 50),
             ("claims.idempotency_seconds", self.claims.idempotency.as_secs(), 1, YEAR),
+            ("outbox.retention_seconds", self.outbox.retention.as_secs(), 1, YEAR),
+            ("webhooks.timeout_seconds", self.webhooks.timeout.as_secs(), 1, 60),
+            ("webhooks.concurrency", self.webhooks.concurrency as u64, 1, 1_000),
+            (
+                "webhooks.retries, their number",
+                self.webhooks.retries.len() as u64,
+                0,
+                100,
+            ),
         ];
         let limits = self.limits.each().into_iter().flat_map(|(names, limit)| {
             let Limit { burst, per_minute } = limit;
@@ -338,21 +374,43 @@ where
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
+/// What stands between commas.
+fn items<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items
+        .map(|item| parse(item).map_err(serde::de::Error::custom))
+        .collect()
+}
+
+/// Durations of up to thirty days, such as `5s, 2m, 24h`.
+fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+    items(deserializer, |item| {
+        let duration = item.parse::<jiff::SignedDuration>().ok();
+        let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
+        duration
+            .filter(|duration| *duration <= Duration::from_hours(30 * 24))
+            .ok_or_else(|| format!("{item:?} is not a duration of up to 720h, such as 500ms, 5s, 2m or 24h"))
+    })
+}
+
+fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
+    items(deserializer, |item| {
+        item.parse().map_err(|_| format!("{item:?} is not a port such as 443"))
+    })
+}
+
 /// Networks and addresses, with commas between them, so that an environment variable can hold them.
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let parse = |item: &str| {
+    items(deserializer, |item| {
         let network = item.parse::<IpNet>();
         network
             .or_else(|_| item.parse::<IpAddr>().map(IpNet::from))
-            .map_err(|_| {
-                serde::de::Error::custom(format!(
-                    "{item:?} is neither a network such as 10.0.0.0/8 nor an address"
-                ))
-            })
-    };
-    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    items.map(parse).collect()
+            .map_err(|_| format!("{item:?} is neither a network such as 10.0.0.0/8 nor an address"))
+    })
 }
 
 #[cfg(test)]
@@ -437,6 +495,35 @@ mod tests {
     }
 
     #[test]
+    fn retries_are_durations_and_ports_are_ports() {
+        let load = |key: &str, text: &str| Config::load(None, None, &[(key, text.to_owned())]);
+        let retries = load("webhooks.retries", "500ms, 5s,2m, 24h").unwrap().webhooks.retries;
+        assert_eq!(
+            retries,
+            [
+                Duration::from_millis(500),
+                Duration::from_secs(5),
+                Duration::from_mins(2),
+                Duration::from_hours(24)
+            ]
+        );
+        assert!(load("webhooks.retries", "").unwrap().webhooks.retries.is_empty());
+        let days: Duration = Config::load(None, None, &[]).unwrap().webhooks.retries.iter().sum();
+        assert!(days > Duration::from_hours(48), "{days:?}");
+        for bad in ["soon", "-5s", "721h", "5"] {
+            let error = load("webhooks.retries", bad).unwrap_err().to_string();
+            assert!(error.contains("is not a duration"), "{bad}: {error}");
+        }
+        assert_eq!(load("webhooks.ports", "443, 8443").unwrap().webhooks.ports, [443, 8443]);
+        assert!(
+            load("webhooks.ports", "65536")
+                .unwrap_err()
+                .to_string()
+                .contains("is not a port")
+        );
+    }
+
+    #[test]
     fn the_documented_sandbox_is_the_default_one() {
         let documented = Config::load(None, None, &[]).unwrap().sandbox;
         assert_eq!(documented, crate::sandbox::Settings::default());
@@ -472,6 +559,9 @@ mod tests {
             ("plugins.quarantine.users", "0", "1 and 1000"),
             ("limits.user.per_minute", "0", "1 and 1000000"),
             ("limits.account.burst", "1201", "0 and 1200"),
+            ("outbox.retention_seconds", "0", "1 and 31536000"),
+            ("webhooks.timeout_seconds", "61", "1 and 60"),
+            ("webhooks.concurrency", "0", "1 and 1000"),
         ] {
             let error = Config::load(None, None, &[(key, value.to_owned())]).unwrap_err();
             assert_eq!(error.to_string(), format!("{key} = {value}: must be between {range}"));

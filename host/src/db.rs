@@ -13,6 +13,7 @@ mod joint;
 mod lanes;
 mod marks;
 mod migrate;
+pub mod places;
 mod sets;
 mod types;
 

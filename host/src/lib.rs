@@ -3,8 +3,8 @@
 //! The map, from the outside in (an arrow is "may know"):
 //!
 //! ```text
-//! main -> cli -> app -> features -> {facts, sandbox, attributes, db, batch, cache, http, keys, clock}
-//!                       auth users activities plugins events rewards requests
+//! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, batch, cache, http, keys, clock}
+//!                       auth users activities plugins events rewards requests webhooks
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
@@ -25,8 +25,10 @@ pub mod events;
 pub mod facts;
 pub mod http;
 pub mod keys;
+pub mod outbox;
 pub mod plugins;
 pub mod requests;
 pub mod rewards;
 pub mod sandbox;
 pub mod users;
+pub mod webhooks;

@@ -2,7 +2,7 @@
 //!
 //! Nobody but `app` and `cli` knows this feature. `claim` is the way of a claim, `decide` what the host and the
 //! condition say about it, `budget` what is left for it, `settle` what it writes, `queue` and `commit` how that is written together with others,
-//! `receipt` the proof, `replay` its re-run without a server, `reversal` how a grant is taken back.
+//! `receipt` the proof, `replay` its re-run without a server, `reversal` how a grant is taken back, `told` what others hear of both.
 
 mod budget;
 mod claim;
@@ -18,6 +18,7 @@ mod routes;
 mod service;
 mod settle;
 mod store;
+mod told;
 mod turned_away;
 mod usage;
 

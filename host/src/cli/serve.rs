@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{LANES, Unfit};
 use crate::http::{metrics, server};
+use crate::webhooks::Relay;
 
 /// How often expired answers to Idempotency-Keys are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
@@ -87,6 +88,11 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     });
     let (stop_usage, usage_stopping) = tokio::sync::oneshot::channel::<()>();
     let usage = tokio::spawn(write_usage(app.clone(), usage_stopping));
+    let (stop_relay, relay_stopping) = tokio::sync::watch::channel(false);
+    let relay = config
+        .outbox
+        .relay
+        .then(|| tokio::spawn(Relay::new(app.webhooks.clone(), relay_stopping).run()));
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(server::serve(listener, router, async {
         // A dropped sender stops as well.
@@ -122,6 +128,15 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         _ = interrupt.recv() => return Ok(()),
     }
     listening.abort();
+    stop_relay.send(true).ok();
+    if let Some(relay) = relay {
+        // Its attempts are bounded in time, and what is cut off is sent again by another process.
+        tokio::select! {
+            ended = relay => ended.context("the relay ended")?,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
     drop(stop_usage);
     usage.await.context("the task that counts runs ended")?;
     app.db.close().await;

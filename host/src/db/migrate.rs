@@ -35,6 +35,8 @@ const STEPS: &[Step] = steps![
     5 "0005_reward_requests",
     6 "0006_plugin_lifecycle",
     7 "0007_reversals_and_budgets",
+    8 "0008_outbox",
+    9 "0009_webhooks",
 ];
 
 /// What of a migration's name says how old a process may be.

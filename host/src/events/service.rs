@@ -17,6 +17,7 @@ use crate::cache::{Cache as Shared, News, Topic};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError, Json, Tx};
 use crate::facts::{UnknownZone, Zone};
+use crate::outbox::{self, Message};
 use crate::plugins::{Bound, PluginError, PluginService};
 use crate::rewards::{Reward, RewardError, RewardService};
 use crate::sandbox::Digest;
@@ -252,19 +253,14 @@ impl EventService {
         let revision = current.revision + 1;
         store::mark_deleted(&mut tx, id, revision, now).await?;
         self.rewards.set_offer(&mut tx, id, &[]).await?;
-        let snapshot = Json(serde_json::Value::Null);
-        store::insert_revision(
-            &mut tx,
-            id,
-            RevisionRow {
-                revision,
-                snapshot,
-                changed_by: by,
-                changed_at: now,
-            },
-            None,
-        )
-        .await?;
+        let row = RevisionRow {
+            revision,
+            snapshot: Json(serde_json::Value::Null),
+            changed_by: by,
+            changed_at: now,
+        };
+        self.tell(&mut tx, id, outbox::EVENT_DELETED, &row).await?;
+        store::insert_revision(&mut tx, id, row, None).await?;
         tx.commit().await?;
         self.changed(id).await;
         Ok(())
@@ -362,7 +358,29 @@ impl EventService {
             changed_by: by,
             changed_at: event.updated_at,
         };
+        let kind = if event.revision == 1 {
+            outbox::EVENT_CREATED
+        } else {
+            outbox::EVENT_CHANGED
+        };
+        self.tell(tx, event.id, kind, &row).await?;
         Ok(store::insert_revision(tx, event.id, row, Some(event.condition.digest)).await?)
+    }
+
+    /// Others hear what the event says from now on.
+    async fn tell(&self, tx: &mut Tx, id: Uuid, kind: &'static str, row: &RevisionRow) -> Result<(), DbError> {
+        let message = Message {
+            id: self.clock.new_id(),
+            kind,
+            user_id: None,
+            subject_id: Some(id),
+            payload: serde_json::json!({
+                "eventId": id, "revision": row.revision, "event": row.snapshot.0, "changedBy": row.changed_by,
+                "changedAt": row.changed_at,
+            }),
+            created_at: row.changed_at,
+        };
+        outbox::write(tx, message).await
     }
 
     fn shown(&self, row: EventRow) -> Result<Event, EventError> {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -16,6 +17,7 @@ use super::usage::Totals;
 use crate::cache::{News, Topic};
 use crate::clock::Instant;
 use crate::db::{Tx, text_column};
+use crate::outbox::{self, Message};
 use crate::sandbox::{Digest, Failure};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -101,6 +103,30 @@ impl FromStr for Action {
         .find(|action| action.to_string() == text)
         .ok_or_else(|| format!("{text:?} is not an action"))
     }
+}
+
+impl Action {
+    /// The kind of message that tells of it.
+    fn told_as(self) -> &'static str {
+        match self {
+            Self::Uploaded => outbox::PLUGIN_UPLOADED,
+            Self::Signed => outbox::PLUGIN_SIGNED,
+            Self::Disabled => outbox::PLUGIN_DISABLED,
+            Self::Enabled => outbox::PLUGIN_ENABLED,
+            Self::Quarantined => outbox::PLUGIN_QUARANTINED,
+            Self::Released => outbox::PLUGIN_RELEASED,
+            Self::Deleted => outbox::PLUGIN_DELETED,
+        }
+    }
+}
+
+/// Which version something is done to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'a> {
+    pub id: Uuid,
+    pub digest: Digest,
+    pub name: &'a str,
+    pub version: &'a str,
 }
 
 /// One line of a version's history.
@@ -200,16 +226,16 @@ impl PluginService {
         excess: Excess,
         last: &'static str,
     ) -> Result<(), PluginError> {
+        let found = self.by_digest(digest).await?;
         let mut tx = self.db.begin().await?;
         if !store::set_state(&mut tx, digest, PluginState::Quarantined, revision).await? {
             return Ok(());
         }
         let detail = format!("{excess}; the last one with {last}");
-        self.record(&mut tx, digest, Action::Quarantined, None, Some(detail))
+        self.record(&mut tx, found.named(), Action::Quarantined, None, Some(detail))
             .await?;
         tx.commit().await?;
         self.changed(digest).await;
-        let found = self.by_digest(digest).await?;
         let plugin = format!("{}@{}", found.name, found.version);
         metrics::counter!("meed_plugin_quarantines_total", "plugin" => plugin.clone()).increment(1);
         tracing::error!(plugin = plugin, plugin.digest = %digest, %excess, failure.code = last, "plugin put into quarantine");
@@ -238,7 +264,7 @@ impl PluginService {
             _ => Action::Disabled,
         };
         store::set_state(&mut tx, found.digest, state, revision).await?;
-        self.record(&mut tx, found.digest, action, Some(by), None).await?;
+        self.record(&mut tx, found.named(), action, Some(by), None).await?;
         tx.commit().await?;
         self.changed(found.digest).await;
         tracing::info!(plugin.digest = %found.digest, %state, user.id = %by, "plugin state set");
@@ -267,16 +293,29 @@ impl PluginService {
             .collect())
     }
 
-    /// Writes a line of a version's history in the transaction of what it tells, which must hold the version's row.
+    /// Writes a line of a version's history, and what others are told of it, in the transaction that does it, which must
+    /// hold the version's row.
     pub(super) async fn record(
         &self,
         tx: &mut Tx,
-        digest: Digest,
+        version: Named<'_>,
         action: Action,
         by: Option<Uuid>,
         detail: Option<String>,
     ) -> Result<(), PluginError> {
         let at = self.clock.now();
-        Ok(store::history::insert(tx, digest, action, by, at, detail).await?)
+        let told = Message {
+            id: self.clock.new_id(),
+            kind: action.told_as(),
+            user_id: None,
+            subject_id: Some(version.id),
+            payload: json!({
+                "plugin": version.name, "version": version.version, "digest": version.digest, "by": by, "at": at,
+                "detail": detail,
+            }),
+            created_at: at,
+        };
+        outbox::write(tx, told).await?;
+        Ok(store::history::insert(tx, version.digest, action, by, at, detail).await?)
     }
 }

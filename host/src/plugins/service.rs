@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::gate::{self, GateRefusal};
-use super::lifecycle::{Action, PluginState, Standing};
+use super::lifecycle::{Action, Named, PluginState, Standing};
 use super::params;
 use super::quarantine::Watch;
 use super::quota::{Turn, Uploads};
@@ -62,6 +62,28 @@ pub struct PluginVersion {
     pub(super) id: Uuid,
     #[serde(skip)]
     pub(super) state_revision: i64,
+}
+
+impl PluginVersion {
+    pub(super) fn named(&self) -> Named<'_> {
+        Named {
+            id: self.id,
+            digest: self.digest,
+            name: &self.name,
+            version: &self.version,
+        }
+    }
+}
+
+impl NewVersion {
+    pub(super) fn named(&self) -> Named<'_> {
+        Named {
+            id: self.id,
+            digest: self.digest,
+            name: &self.name,
+            version: &self.version,
+        }
+    }
 }
 
 impl From<VersionRow> for PluginVersion {
@@ -255,9 +277,9 @@ impl PluginService {
         };
         let mut tx = self.db.begin().await?;
         if store::insert(&mut tx, &new, module).await? {
-            self.record(&mut tx, digest, Action::Uploaded, by, None).await?;
+            self.record(&mut tx, new.named(), Action::Uploaded, by, None).await?;
             if let Some(checked) = checked {
-                self.attach(&mut tx, digest, checked, by).await?;
+                self.attach(&mut tx, new.named(), checked, by).await?;
             }
             tx.commit().await?;
             if let Err(error) = self.sandbox.keep(&admitted).await {
@@ -381,7 +403,7 @@ impl PluginService {
                 error.into()
             }
         })?;
-        self.record(&mut tx, found.digest, Action::Deleted, Some(by), None)
+        self.record(&mut tx, found.named(), Action::Deleted, Some(by), None)
             .await?;
         tx.commit().await?;
         self.sandbox.forget(found.digest).await;

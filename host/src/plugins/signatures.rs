@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::lifecycle::Action;
+use super::lifecycle::{Action, Named};
 use super::service::{PluginError, PluginService, PluginVersion};
 use super::signature::{Signature, VerifyingKey};
 use super::store::{self, keys::KeyRow};
@@ -15,7 +15,6 @@ use crate::cache::Topic;
 use crate::clock::Instant;
 use crate::config::Signatures;
 use crate::db::Tx;
-use crate::sandbox::Digest;
 
 /// Whether somebody whom an ADMIN trusts signed a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -271,7 +270,7 @@ impl PluginService {
         };
         let digest = known.digest;
         let mut tx = self.db.begin().await?;
-        if !self.attach(&mut tx, digest, checked, by).await? {
+        if !self.attach(&mut tx, known.named(), checked, by).await? {
             return Ok(known);
         }
         tx.commit().await?;
@@ -283,10 +282,11 @@ impl PluginService {
     pub(super) async fn attach(
         &self,
         tx: &mut Tx,
-        digest: Digest,
+        version: Named<'_>,
         checked: Checked,
         by: Option<Uuid>,
     ) -> Result<bool, PluginError> {
+        let digest = version.digest;
         store::lock_state(tx, digest).await?;
         let (key_id, verified) = (checked.signature.key_id(), checked.verified);
         let text = checked.signature.text().to_owned();
@@ -295,7 +295,7 @@ impl PluginService {
         }
         let counts = if verified { "it counts" } else { "it does not count" };
         let detail = format!("with the key {key_id}; {counts}");
-        self.record(tx, digest, Action::Signed, by, Some(detail)).await?;
+        self.record(tx, version, Action::Signed, by, Some(detail)).await?;
         Ok(true)
     }
 

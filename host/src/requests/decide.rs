@@ -12,6 +12,9 @@ use crate::facts::Snapshot;
 use crate::plugins::Signer;
 use crate::sandbox::{Call, Failure, Sandbox};
 
+/// The code of the reason that a reward of the event is gone.
+pub(super) const SOLD_OUT: &str = "sold-out";
+
 /// The period of a claim and its place in it: what makes a grant unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -111,7 +114,7 @@ pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, left: Option<&Left>, now:
         .iter()
         .all(|reward| snapshot.stock.get(&reward.id) == Some(&0))
     {
-        return rejected("sold-out", "All rewards of the event are gone.".to_owned(), None);
+        return rejected(SOLD_OUT, "All rewards of the event are gone.".to_owned(), None);
     }
     let left = left?;
     let refusal = left.refusal(offer)?;
@@ -243,7 +246,7 @@ pub(super) fn judge(decision: &Decision, rewards: &[RewardInfo], budget_amount: 
     });
     let refusal = if gone {
         Some(Reason::host(
-            "sold-out",
+            SOLD_OUT,
             "You qualify, but a reward of the event is gone.",
         ))
     } else {

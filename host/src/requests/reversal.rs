@@ -4,7 +4,6 @@
 //! Must not know: who may do so.
 
 use serde::Serialize;
-use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -13,7 +12,7 @@ use super::model::{Grant, Status};
 use super::receipt::{ReversalReceipt, Sealed, SignedReversal, TakenBack};
 use super::service::{RequestError, RequestService};
 use super::store::reversal::{self, ReversalRow};
-use super::store::{self, OutboxRow};
+use super::{store, told};
 use crate::clock::Instant;
 use crate::sandbox::Digest;
 
@@ -143,16 +142,7 @@ impl RequestService {
                 reward: row.reward.0.clone(),
             })
             .collect();
-        let told = OutboxRow {
-            id: self.clock.new_id(),
-            kind: "reward.reversed",
-            user_id: receipt.user_id,
-            payload: json!({
-                "reversalId": receipt.id, "requestId": request_id, "eventId": receipt.event_id,
-                "userId": receipt.user_id, "grants": given, "reason": reason, "reversedAt": reversed_at,
-            }),
-            created_at: reversed_at,
-        };
+        let told = told::of_reversal(&self.clock, &receipt, &given, taken.decided_at);
         store::insert_outbox(&mut tx, told).await?;
         if let (Some(period), Some(amount)) = (&taken.budget_period, taken.budget_amount) {
             self.events.give_back(&mut tx, taken.event_id, period, amount).await?;

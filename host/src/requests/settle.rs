@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
 use uuid::Uuid;
 
 use super::budget::Spending;
@@ -12,7 +11,8 @@ use super::decide::{Evaluation, Place, Verdict};
 use super::model::{Grant, GrantedReward, RewardRequest, Status};
 use super::receipt::{self, EvaluationRecord, FailureRecord, Outcome, PluginRecord, Receipt, Sealed};
 use super::service::{IdempotencyKey, RequestError, RequestService};
-use super::store::{self, GrantRow, KeptAnswer, OutboxRow, ReceiptRow, RequestRow};
+use super::store::{self, GrantRow, KeptAnswer, ReceiptRow, RequestRow};
+use super::told;
 use crate::clock::Instant;
 use crate::db::Json;
 use crate::events::{Event, Offer};
@@ -82,15 +82,7 @@ impl RequestService {
         }
         // One order for all claims, so that two of them never wait for each other.
         grants.sort_by_key(|grant| grant.reward_id);
-        let told = (row.status == Status::Granted).then(|| OutboxRow {
-            id: self.clock.new_id(),
-            kind: "reward.granted",
-            user_id: claim.user_id,
-            payload: json!({
-                "requestId": id, "eventId": event.id, "userId": claim.user_id, "grants": grants, "grantedAt": decided_at,
-            }),
-            created_at: decided_at,
-        });
+        let told = told::of_claim(&self.clock, &row, &grants);
         let spending = (row.status == Status::Granted)
             .then(|| Spending::of(offer, &grants, claim.received_at))
             .flatten();

@@ -1,9 +1,8 @@
-//! `reward_requests`, `grants`, `idempotency_keys` and `outbox`; `reversals` in `reversal`.
+//! `reward_requests`, `grants` and `idempotency_keys`; `reversals` in `reversal`.
 
 pub(super) mod reversal;
 pub(super) mod set;
 
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::budget::Spending;
@@ -11,6 +10,7 @@ use super::model::{Grant, GrantedReward, Reason, Status};
 use crate::clock::Instant;
 use crate::contract::Progress;
 use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
+pub(super) use crate::outbox::{Message as OutboxRow, write as insert_outbox};
 use crate::sandbox::Digest;
 
 row! {
@@ -134,29 +134,6 @@ pub(super) async fn insert_grant(tx: &mut Tx, row: &GrantRow, at: Instant) -> Re
         .bind(row.quantity)
         .bind(row.reward.clone())
         .bind(at)
-        .execute(tx)
-        .await?;
-    Ok(())
-}
-
-/// What the world outside must be told.
-#[derive(Clone, Debug)]
-pub(super) struct OutboxRow {
-    pub id: Uuid,
-    pub kind: &'static str,
-    pub user_id: Uuid,
-    pub payload: Value,
-    pub created_at: Instant,
-}
-
-pub(super) async fn insert_outbox(tx: &mut Tx, row: OutboxRow) -> Result<()> {
-    const SQL: &str = "INSERT INTO outbox (id, kind, user_id, payload, created_at) VALUES ($1, $2, $3, $4, $5)";
-    tx.query(SQL)
-        .bind(row.id)
-        .bind(row.kind)
-        .bind(row.user_id)
-        .bind(Json(row.payload))
-        .bind(row.created_at)
         .execute(tx)
         .await?;
     Ok(())

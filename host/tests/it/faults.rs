@@ -24,6 +24,7 @@ mod budgets;
 mod disk;
 mod kill;
 mod lost_replies;
+mod outbox;
 mod planted;
 mod race;
 mod redis;

@@ -3,6 +3,7 @@
 mod app;
 mod client;
 mod database;
+mod receiver;
 mod redis;
 mod rows;
 mod stage;
@@ -10,6 +11,7 @@ mod stage;
 pub use app::{PASSWORD, TestApp, TestUser};
 pub use client::Reply;
 pub use database::postgres_url;
+pub use receiver::{Got, Receiver};
 pub use redis::{RedisServer, free_port, is_shared};
 pub use stage::{assert_fault, bundled, each, event_input, guest, padded, text, with};
 

@@ -14,6 +14,7 @@ row! {
         pub user_id: Uuid,
         pub period: String,
         pub receipt: String,
+        pub decided_at: Instant,
         pub budget_period: Option<String>,
         pub budget_amount: Option<i64>,
     }
@@ -22,7 +23,7 @@ row! {
 /// `None`: nothing is granted under this id, or not any more. Others wait here until the transaction ends.
 pub(in crate::requests) async fn take(tx: &mut Tx, request_id: Uuid) -> Result<Option<TakenRow>> {
     const SQL: &str = "UPDATE reward_requests SET status = 'REVERSED' WHERE id = $1 AND status = 'GRANTED' \
-        RETURNING event_id, user_id, period, receipt, budget_period, budget_amount";
+        RETURNING event_id, user_id, period, receipt, decided_at, budget_period, budget_amount";
     tx.query(SQL).bind(request_id).fetch_optional(tx).await
 }
 

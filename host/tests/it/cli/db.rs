@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -92,7 +93,17 @@ struct Past {
     /// The first answer under the key "before".
     answer: Reply,
     event: Value,
-    pages: Vec<(&'static str, Value)>,
+    pages: Vec<(String, Value)>,
+}
+
+/// Somebody who is told of the past; gives the path of the deliveries.
+async fn listen(app: &TestApp, operator: &str) -> String {
+    let listener = json!({"url": "https://shop.example.com/meed", "types": ["reward.granted"]});
+    let listener = app.post("/webhook-endpoints").bearer(operator).json(&listener);
+    let listener = listener.send().await.expect(201);
+    let since = app.clock.now().minus(Duration::from_mins(1));
+    app.app.webhooks.replay(since).await.expect("deliveries");
+    format!("/webhook-endpoints/{}/deliveries", text(&listener, "id"))
 }
 
 /// Puts something into every table, as people would.
@@ -169,6 +180,7 @@ async fn live(app: &TestApp) -> Past {
     let path = format!("/reward-requests/{}/reversal", text(&taken_back, "id"));
     let reverse = app.post(&path).bearer(&operator).json(&json!({"reason": "A mistake"}));
     reverse.send().await.expect(201);
+    let deliveries = listen(app, &operator).await;
     app.app.plugins.write_usage().await.expect("the usage is written");
     app.app
         .db
@@ -177,8 +189,16 @@ async fn live(app: &TestApp) -> Past {
         .expect("a mark");
 
     let mut pages = Vec::new();
-    for path in ["/reward-requests", "/events", "/rewards", "/plugins"] {
-        pages.push((path, app.read(path).await));
+    for path in [
+        "/reward-requests",
+        "/events",
+        "/rewards",
+        "/plugins",
+        "/webhook-endpoints",
+        &deliveries,
+    ] {
+        let path = path.to_owned();
+        pages.push((path.clone(), app.read(&path).await));
     }
     Past {
         user,

@@ -10,6 +10,7 @@ const FEATURES: &[&str] = &[
     "events",
     "rewards",
     "requests",
+    "webhooks",
 ];
 
 /// What features stand on, which therefore knows none of them.
@@ -21,6 +22,7 @@ const GROUND_FLOOR: &[&str] = &[
     "sandbox",
     "facts",
     "attributes",
+    "outbox",
     "keys",
     "clock",
     "config",

@@ -95,7 +95,7 @@ impl Books {
         const GRANTS: &str = "SELECT id, request_id, reward_id, quantity, reward, stock_since FROM grants";
         const STOCK: &str = "SELECT reward_id, total, remaining, since FROM reward_stock";
         const BUDGETS: &str = "SELECT event_id, period, grants, amount FROM event_budgets";
-        const TOLD: &str = "SELECT kind, user_id, payload FROM outbox";
+        const TOLD: &str = "SELECT kind, user_id, payload FROM outbox WHERE user_id IS NOT NULL";
         const KEPT: &str = "SELECT user_id, key, request_id, response FROM idempotency_keys";
         const EVENTS: &str = "SELECT id, recurrence_count, budget_grants, budget_amount FROM events";
         const REVERSALS: &str = "SELECT id, request_id FROM reversals";

@@ -1,0 +1,42 @@
+//! Statements over lists of any length, as both engines take them: `($1, $2), ($3, $4)`.
+//!
+//! A database prepares every text anew, so lists are padded with their last item to a power of two, and a handful of texts
+//! does for all. That is for statements to which a repeated item makes no difference: `IN`, `ON CONFLICT DO NOTHING`.
+
+use std::fmt::Write as _;
+
+/// The items, and their last one repeated until there are 1, 2, 4, 8 … of them.
+pub fn padded<T: Clone>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.into_iter().collect();
+    if let Some(last) = items.last().cloned() {
+        items.resize(items.len().next_power_of_two(), last);
+    }
+    items
+}
+
+/// Placeholders for a list, numbered from `first`: `$3, $4, $5`.
+pub fn list(first: usize, length: usize) -> String {
+    let places: Vec<_> = (first..first + length).map(|place| format!("${place}")).collect();
+    places.join(", ")
+}
+
+/// Placeholders for rows: `($1, $2), ($3, $4)`.
+pub fn rows(rows: usize, width: usize) -> String {
+    let mut sql = String::new();
+    for row in 0..rows {
+        let separator = if row == 0 { "" } else { ", " };
+        write!(sql, "{separator}({})", list(row * width + 1, width)).ok();
+    }
+    sql
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn lists_are_padded_and_numbered() {
+        assert_eq!(super::padded([1, 2, 3]), [1, 2, 3, 3]);
+        assert!(super::padded(Vec::<u8>::new()).is_empty());
+        assert_eq!(super::list(3, 2), "$3, $4");
+        assert_eq!(super::rows(2, 2), "($1, $2), ($3, $4)");
+    }
+}

@@ -1,0 +1,110 @@
+//! `outbox`. Sets of claims on PostgreSQL write theirs in their own statement.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Message;
+use crate::clock::Instant;
+use crate::db::{Db, Engine, Json, Query, Result, Run, Tx, places, row};
+
+/// Writes a message in the transaction of what it tells.
+pub async fn write(tx: &mut Tx, message: Message) -> Result<()> {
+    const SQL: &str = "INSERT INTO outbox (id, kind, user_id, subject_id, payload, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6)";
+    tx.query(SQL)
+        .bind(message.id)
+        .bind(message.kind)
+        .bind(message.user_id)
+        .bind(message.subject_id)
+        .bind(Json(message.payload))
+        .bind(message.created_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+row! {
+    /// What a relay must know of a message to say who is told.
+    #[derive(Clone, Debug)]
+    pub struct Addressed {
+        pub id: Uuid,
+        pub kind: String,
+        /// Whose it is or what it is about: within a line, messages are told in the order in which they became true.
+        pub line: Uuid,
+        pub created_at: Instant,
+    }
+}
+
+row! {
+    /// A whole message.
+    #[derive(Clone, Debug)]
+    pub struct Told {
+        pub id: Uuid,
+        pub kind: String,
+        pub user_id: Option<Uuid>,
+        pub subject_id: Option<Uuid>,
+        pub payload: Json<Value>,
+        pub created_at: Instant,
+    }
+}
+
+/// The right to hand messages on, until the transaction ends: so whoever sees a message sees those of its line that were
+/// there before it. `false`: somebody else has it.
+pub async fn take_turn(tx: &mut Tx) -> Result<bool> {
+    // Any number that nothing else of ours locks. SQLite has one writer, and that is us.
+    const SQL: &str = "SELECT pg_try_advisory_xact_lock(7305808869231650157)";
+    match tx.engine() {
+        Engine::Sqlite => Ok(true),
+        Engine::Postgres => {
+            let (has_it,): (bool,) = tx.query(SQL).fetch_one(tx).await?;
+            Ok(has_it)
+        }
+    }
+}
+
+/// What nobody handed on yet, the oldest first. By this mark and never by "later than the last one": transactions do not
+/// commit in the order of their ids or times.
+pub async fn unsent(tx: &mut Tx, limit: i64) -> Result<Vec<Addressed>> {
+    const SQL: &str = "SELECT id, kind, COALESCE(user_id, subject_id, id) AS line, created_at FROM outbox \
+        WHERE sent_at IS NULL ORDER BY created_at, id LIMIT $1";
+    tx.query(SQL).bind(limit).fetch_all(tx).await
+}
+
+pub async fn mark_sent(db: &Db, tx: &mut Tx, ids: impl IntoIterator<Item = Uuid>, at: Instant) -> Result<()> {
+    let ids = places::padded(ids);
+    let sql = format!(
+        "UPDATE outbox SET sent_at = $1 WHERE sent_at IS NULL AND id IN ({})",
+        places::list(2, ids.len())
+    );
+    let query = db.query_assembled(sql).bind(at);
+    ids.into_iter().fold(query, Query::bind).execute(tx).await?;
+    Ok(())
+}
+
+/// What was written after `after`, whether it was sent or not, the oldest first. Ids begin with the time of their making.
+pub async fn written_after(tx: &mut Tx, after: Uuid, limit: i64) -> Result<Vec<Addressed>> {
+    const SQL: &str = "SELECT id, kind, COALESCE(user_id, subject_id, id) AS line, created_at FROM outbox \
+        WHERE id > $1 ORDER BY id LIMIT $2";
+    tx.query(SQL).bind(after).bind(limit).fetch_all(tx).await
+}
+
+/// These messages, those that are there.
+pub async fn messages(db: &Db, on: impl Run, ids: &[Uuid]) -> Result<Vec<Told>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = places::padded(ids.iter().copied());
+    let sql = format!(
+        "SELECT id, kind, user_id, subject_id, payload, created_at FROM outbox WHERE id IN ({})",
+        places::list(1, ids.len())
+    );
+    let query = db.query_assembled(sql);
+    ids.into_iter().fold(query, Query::bind).fetch_all(on).await
+}
+
+/// When the oldest message that nobody handed on became true.
+pub async fn oldest_unsent(db: &Db) -> Result<Option<Instant>> {
+    const SQL: &str = "SELECT created_at FROM outbox WHERE sent_at IS NULL ORDER BY created_at, id LIMIT 1";
+    let oldest: Option<(Instant,)> = db.query(SQL).fetch_optional(db).await?;
+    Ok(oldest.map(|(at,)| at))
+}

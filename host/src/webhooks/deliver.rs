@@ -1,0 +1,263 @@
+//! One attempt to deliver a message over the network.
+//!
+//! A host's addresses are asked for once, all of them are checked, and the connection is made to these very addresses and
+//! no other, so that what was checked is what is talked to. Redirects are not followed and proxies of the environment not
+//! used. Time and answer are bounded. Must not know: what becomes of a delivery.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moka::future::Cache;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
+use reqwest::{Client, Response, Url, redirect};
+
+use super::message;
+use super::target::{Policy, Refusal, literal};
+
+/// What of an answer is kept for whoever looks for a fault.
+const ANSWER_BYTES: usize = 1024;
+/// How long it may take to come once the status is there.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// For a name to become an address, and for a connection; both are within the time of the whole attempt.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a checked address is used before the name is asked for again.
+const RESOLVED_FOR: Duration = Duration::from_secs(30);
+/// A `Retry-After` that is longer is not believed.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+const CLIENTS: u64 = 1_000;
+
+/// What came of an attempt.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attempt {
+    pub status: Option<u16>,
+    /// Why it was no success; `None`: it was.
+    pub error: Option<String>,
+    /// The beginning of what the receiver said.
+    pub answer: Option<String>,
+    /// How long the receiver wants to be left alone.
+    pub retry_after: Option<Duration>,
+    pub elapsed: Duration,
+}
+
+impl Attempt {
+    pub(super) fn is_success(&self) -> bool {
+        self.error.is_none()
+    }
+
+    /// The receiver wants nothing any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.status == Some(410)
+    }
+}
+
+/// A message, ready to go.
+#[derive(Clone, Debug)]
+pub(super) struct Parcel {
+    pub id: uuid::Uuid,
+    pub seconds: i64,
+    pub signature: String,
+    pub body: Vec<u8>,
+}
+
+/// Where names lead.
+#[derive(Clone)]
+pub(super) enum Names {
+    System,
+    /// One list after the other, for tests of names that lead somewhere else each time.
+    #[cfg(test)]
+    Scripted(Arc<std::sync::Mutex<std::collections::VecDeque<Vec<IpAddr>>>>),
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Deliverer {
+    policy: Policy,
+    timeout: Duration,
+    names: Names,
+    /// By scheme, host and port: a client that knows no other address than those that were checked.
+    clients: Cache<String, Client>,
+}
+
+impl Deliverer {
+    pub(super) fn new(policy: Policy, timeout: Duration, names: Names) -> Self {
+        let clients = Cache::builder()
+            .max_capacity(CLIENTS)
+            .time_to_live(RESOLVED_FOR)
+            .build();
+        Self {
+            policy,
+            timeout,
+            names,
+            clients,
+        }
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub(super) async fn attempt(&self, url: &str, parcel: Parcel) -> Attempt {
+        let started = Instant::now();
+        let answered = tokio::time::timeout(self.timeout, self.post(url, parcel)).await;
+        let answered = answered.unwrap_or_else(|_| Err(format!("no answer within {} s", self.timeout.as_secs_f32())));
+        let attempt = match answered {
+            Ok(response) => read(response).await,
+            Err(error) => Attempt {
+                error: Some(error),
+                ..Attempt::default()
+            },
+        };
+        Attempt {
+            elapsed: started.elapsed(),
+            ..attempt
+        }
+    }
+
+    async fn post(&self, url: &str, parcel: Parcel) -> Result<Response, String> {
+        let url = self
+            .policy
+            .check_url(url)
+            .map_err(|refusal| format!("not sent: the URL {refusal}"))?;
+        let client = self.client(&url).await?;
+        let response = client
+            .post(url)
+            .header(CONTENT_TYPE, message::CONTENT_TYPE)
+            .header(USER_AGENT, concat!("meed/", env!("CARGO_PKG_VERSION")))
+            .header("webhook-id", parcel.id.to_string())
+            .header("webhook-timestamp", parcel.seconds.to_string())
+            .header("webhook-signature", parcel.signature)
+            .body(parcel.body)
+            .send()
+            .await;
+        response.map_err(|error| describe(&error))
+    }
+
+    async fn client(&self, url: &Url) -> Result<Client, String> {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let name = format!("{}://{host}:{port}", url.scheme());
+        let made = self.clients.try_get_with(name, async {
+            let addresses = self.addresses(url, host, port).await?;
+            Client::builder()
+                .dns_resolver(Arc::new(Checked(addresses)))
+                .redirect(redirect::Policy::none())
+                .no_proxy()
+                .referer(false)
+                .connect_timeout(CONNECT_WITHIN)
+                .pool_idle_timeout(RESOLVED_FOR)
+                .build()
+                .map_err(|error| format!("not sent: {error}"))
+        });
+        made.await.map_err(|error| String::clone(&error))
+    }
+
+    /// All addresses of the URL's host; one that may not be gone to spoils the others, as only somebody with a purpose
+    /// would mix them.
+    async fn addresses(&self, url: &Url, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+        let found = match literal(url) {
+            Some(address) => vec![address],
+            None => self.resolve(host, port).await?,
+        };
+        if found.is_empty() {
+            return Err(format!("not sent: {host} has no address"));
+        }
+        for address in &found {
+            let checked: Result<(), Refusal> = self.policy.check_address(url, *address);
+            checked.map_err(|refusal| format!("not sent: the URL {refusal}"))?;
+        }
+        Ok(found
+            .into_iter()
+            .map(|address| SocketAddr::new(address, port))
+            .collect())
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, String> {
+        match &self.names {
+            Names::System => {
+                let looked_up = tokio::time::timeout(CONNECT_WITHIN, tokio::net::lookup_host((host, port))).await;
+                let found = looked_up
+                    .map_err(|_| format!("not sent: nobody said in time which address {host} has"))?
+                    .map_err(|error| format!("not sent: the address of {host} was not found: {error}"))?;
+                Ok(found.map(|address| address.ip()).collect())
+            }
+            #[cfg(test)]
+            Names::Scripted(script) => Ok(script.lock().unwrap().pop_front().unwrap_or_default()),
+        }
+    }
+}
+
+/// What an answer says. Its status is enough; of the rest a beginning is taken along, if it comes at once.
+async fn read(mut response: Response) -> Attempt {
+    let status = response.status();
+    let retry_after = retry_after(response.headers());
+    let mut answer = Vec::new();
+    let beginning = async {
+        while answer.len() < ANSWER_BYTES
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            answer.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES - answer.len())]);
+        }
+    };
+    // What is not read by then never is: the connection is closed.
+    tokio::time::timeout(ANSWER_WITHIN, beginning).await.ok();
+    let error = match status.as_u16() {
+        200..=299 => None,
+        300..=399 => Some(format!("answered {status}; redirects are not followed")),
+        _ => Some(format!("answered {status}")),
+    };
+    Attempt {
+        status: Some(status.as_u16()),
+        error,
+        answer: (!answer.is_empty()).then(|| printable(&answer)),
+        retry_after,
+        elapsed: Duration::ZERO,
+    }
+}
+
+/// Answers every question with the addresses that were checked. (An address in a URL is not asked for; it was checked.)
+struct Checked(Vec<SocketAddr>);
+
+impl Resolve for Checked {
+    fn resolve(&self, _: Name) -> Resolving {
+        let addresses: Addrs = Box::new(self.0.clone().into_iter());
+        Box::pin(std::future::ready(Ok(addresses)))
+    }
+}
+
+/// What reqwest says, with its causes and without the URL, which whoever reads it knows.
+fn describe(error: &reqwest::Error) -> String {
+    let what = if error.is_connect() {
+        "not connected"
+    } else if error.is_timeout() {
+        "timed out"
+    } else {
+        "broken off"
+    };
+    let mut cause = std::error::Error::source(error);
+    let mut innermost = None;
+    while let Some(error) = cause {
+        innermost = Some(error.to_string());
+        cause = error.source();
+    }
+    let text = innermost.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"));
+    printable(text.as_bytes())
+}
+
+/// In seconds; a date is not worth the trouble.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+}
+
+/// Text that any database, log and terminal can hold.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(ANSWER_BYTES)]);
+    text.chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Endpoints and deliveries as the API shows them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::deliver::Attempt;
+use super::store::EndpointRow;
+use super::store::deliveries::DeliveryRow;
+use crate::clock::Instant;
+use crate::db::text_column;
+use crate::outbox;
+
+/// Stores a closed set of upper-case words as text.
+macro_rules! words {
+    ($name:ident, $what:literal, $($variant:ident = $word:literal),*) => {
+        text_column!($name);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word),* })
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(format!("{text:?} is not {}", $what)),
+                }
+            }
+        }
+    };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum EndpointState {
+    Active,
+    /// Nothing is sent; what happens meanwhile waits, and is sent once it is active again
+    Paused,
+}
+words!(
+    EndpointState,
+    "a state of an endpoint",
+    Active = "ACTIVE",
+    Paused = "PAUSED"
+);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum DeliveryStatus {
+    /// For an earlier message of the same user
+    Waiting,
+    /// Will be tried, or is being tried
+    Pending,
+    /// The receiver took it
+    Delivered,
+    /// Every try failed; only a redrive tries again
+    Parked,
+}
+words!(
+    DeliveryStatus,
+    "a status of a delivery",
+    Waiting = "WAITING",
+    Pending = "PENDING",
+    Delivered = "DELIVERED",
+    Parked = "PARKED"
+);
+
+/// Who wants to be told, and of what.
+#[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewEndpoint {
+    /// https, to a public address, on a port of the setting `webhooks.ports`; into networks of `webhooks.private_networks`
+    /// also http and any port. Checked again at every delivery
+    #[garde(length(bytes, min = 1, max = 2048))]
+    #[schema(example = "https://shop.example.com/meed", min_length = 1, max_length = 2048)]
+    pub url: String,
+    #[garde(length(chars, max = 500))]
+    #[schema(example = "The shop's fulfilment", max_length = 500)]
+    pub description: Option<String>,
+    /// Of what it is told; leave it out, or empty, for everything
+    #[garde(length(max = 32), inner(custom(known_type)))]
+    #[serde(default)]
+    #[schema(example = json!(["reward.granted", "reward.reversed"]), max_items = 32)]
+    pub types: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
+fn known_type(kind: &str, (): &()) -> garde::Result {
+    if outbox::KINDS.contains(&kind) {
+        return Ok(());
+    }
+    let known = outbox::KINDS.join(", ");
+    Err(garde::Error::new(format!("{kind:?} is none of {known}")))
+}
+
+/// Somebody who is told.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    pub id: Uuid,
+    #[schema(example = "https://shop.example.com/meed")]
+    pub url: String,
+    pub description: Option<String>,
+    /// Empty: everything
+    #[schema(example = json!(["reward.granted", "reward.reversed"]))]
+    pub types: Vec<String>,
+    pub state: EndpointState,
+    /// Why the server itself paused it
+    #[schema(example = "the receiver answered 410 Gone")]
+    pub paused_because: Option<String>,
+    /// Until then messages are also signed with the secret before the last rotation
+    pub previous_secret_until: Option<Instant>,
+    /// Counts changes; it is the ETag
+    pub revision: i64,
+    pub created_by: Uuid,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+impl From<EndpointRow> for Endpoint {
+    fn from(row: EndpointRow) -> Self {
+        Self {
+            id: row.id,
+            url: row.url,
+            description: row.description,
+            types: row.types.0,
+            state: row.state,
+            paused_because: row.paused_because,
+            previous_secret_until: row.previous_until,
+            revision: row.revision,
+            created_by: row.created_by,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// An endpoint with the secret that its messages are signed with, which is not shown again.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct EndpointSecret {
+    #[serde(flatten)]
+    pub endpoint: Endpoint,
+    /// `whsec_` and base64, as libraries for Standard Webhooks take it
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
+    pub secret: String,
+}
+
+/// What came of the latest attempt.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastAttempt {
+    pub at: Instant,
+    /// The HTTP status of the answer, if there was one
+    pub status: Option<u16>,
+    /// Why it was no success
+    #[schema(example = "answered 503 Service Unavailable")]
+    pub error: Option<String>,
+    /// The first kibibyte of the answer, with spaces for control characters
+    pub answer: Option<String>,
+    pub elapsed_milliseconds: i64,
+}
+
+impl LastAttempt {
+    pub(super) fn of(attempt: Attempt, at: Instant) -> Self {
+        Self {
+            at,
+            status: attempt.status,
+            error: attempt.error,
+            answer: attempt.answer,
+            elapsed_milliseconds: i64::try_from(attempt.elapsed.as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// One message for one endpoint.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// The `webhook-id`: the same at every attempt, and at every endpoint
+    pub message_id: Uuid,
+    #[serde(rename = "type")]
+    #[schema(example = "reward.granted")]
+    pub type_: String,
+    /// When it happened
+    pub told_at: Instant,
+    pub status: DeliveryStatus,
+    /// Since it was made, redriven or replayed
+    pub attempts: i64,
+    /// Of a PENDING one: when it is tried next, at the earliest
+    pub next_attempt_at: Option<Instant>,
+    /// When it was delivered or parked
+    pub finished_at: Option<Instant>,
+    pub last_attempt: Option<LastAttempt>,
+}
+
+impl From<DeliveryRow> for Delivery {
+    fn from(row: DeliveryRow) -> Self {
+        let last_attempt = row.last_at.map(|at| LastAttempt {
+            at,
+            status: row.last_status.and_then(|status| u16::try_from(status).ok()),
+            error: row.last_error,
+            answer: row.last_answer,
+            elapsed_milliseconds: row.last_millis.unwrap_or_default(),
+        });
+        Self {
+            message_id: row.message_id,
+            type_: row.kind,
+            told_at: row.told_at,
+            status: row.status,
+            attempts: row.attempts,
+            next_attempt_at: (row.status == DeliveryStatus::Pending).then_some(row.next_at),
+            finished_at: row.finished_at,
+            last_attempt,
+        }
+    }
+}
+
+/// A delivery with what is sent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct DeliveryDetail {
+    #[serde(flatten)]
+    pub delivery: Delivery,
+    /// The CloudEvent
+    #[schema(value_type = Object)]
+    pub event: Value,
+}
+
+/// What came of a ping.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Ping {
+    /// Whether the receiver answered 2xx
+    pub delivered: bool,
+    pub message_id: Uuid,
+    pub attempt: LastAttempt,
+}

@@ -1,0 +1,108 @@
+//! Sending again what was sent or given up: one delivery, all parked ones of an endpoint, everything since an instant.
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use super::model::DeliveryDetail;
+use super::queue::AT_ONCE;
+use super::service::{WebhookError, WebhookService};
+use super::store::{self, deliveries};
+use crate::clock::Instant;
+use crate::db::DbError;
+use crate::outbox;
+
+/// What a replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// How many messages there were.
+    pub messages: usize,
+    /// How many endpoints are told.
+    pub endpoints: usize,
+}
+
+impl WebhookService {
+    /// Sends a delivery again, or now instead of later. The receiver knows it by its id.
+    pub(super) async fn redrive(&self, id: Uuid, message_id: Uuid) -> Result<DeliveryDetail, WebhookError> {
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+        let line = deliveries::put_back(&mut tx, id, message_id, now).await?;
+        let line = line.ok_or(WebhookError::NoDelivery { message_id })?;
+        deliveries::wake(&mut tx, id, line, now).await?;
+        tx.commit().await?;
+        self.delivery(id, message_id).await
+    }
+
+    /// Sends every parked delivery of an endpoint again; says how many.
+    pub(super) async fn redrive_parked(&self, id: Uuid) -> Result<usize, WebhookError> {
+        let mut redriven = 0;
+        loop {
+            let now = self.clock.now();
+            let mut tx = self.db.begin().await?;
+            store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+            let limit = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);
+            let lines = deliveries::put_back_parked(&mut tx, id, limit, now).await?;
+            for line in lines.iter().copied().collect::<HashSet<_>>() {
+                deliveries::wake(&mut tx, id, line, now).await?;
+            }
+            tx.commit().await?;
+            redriven += lines.len();
+            if lines.len() < AT_ONCE {
+                return Ok(redriven);
+            }
+        }
+    }
+
+    /// Tells every endpoint again what it wants to be told of what happened since an instant, also what happened before the
+    /// endpoint was made. What is on its way already stays as it is.
+    pub async fn replay(&self, from: Instant) -> Result<Replayed, DbError> {
+        let mut replayed = Replayed::default();
+        // Ids begin with the time of their making, so this is before every id of that millisecond.
+        let mut after = first_id(from);
+        loop {
+            let now = self.clock.now();
+            let mut tx = self.db.begin().await?;
+            if !outbox::take_turn(&mut tx).await? {
+                // A relay hands messages on right now, which takes it milliseconds.
+                drop(tx);
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                continue;
+            }
+            let endpoints = store::hold_all(&mut tx).await?;
+            let limit = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);
+            let messages = outbox::written_after(&mut tx, after, limit).await?;
+            let Some(last) = messages.last() else {
+                return Ok(replayed);
+            };
+            after = last.id;
+            for endpoint in &endpoints {
+                let types = &endpoint.types.0;
+                let wanted = messages
+                    .iter()
+                    .filter(|message| types.is_empty() || types.contains(&message.kind));
+                let ids: Vec<Uuid> = wanted.map(|message| message.id).collect();
+                let lines = deliveries::put_back_all(&self.db, &mut tx, endpoint.id, &ids, now).await?;
+                for line in lines.into_iter().collect::<HashSet<_>>() {
+                    deliveries::wake(&mut tx, endpoint.id, line, now).await?;
+                }
+            }
+            self.queue(
+                &mut tx,
+                &endpoints,
+                &messages,
+                |endpoint, message| endpoint.types.0.is_empty() || endpoint.types.0.contains(&message.kind),
+                now,
+            )
+            .await?;
+            tx.commit().await?;
+            replayed.messages += messages.len();
+            replayed.endpoints = endpoints.len();
+        }
+    }
+}
+
+fn first_id(at: Instant) -> Uuid {
+    let millis = u64::try_from(at.as_millis()).unwrap_or_default();
+    Uuid::from_u128(u128::from(millis) << 80)
+}

@@ -1,0 +1,229 @@
+//! `/webhook-endpoints` over HTTP; their deliveries in `deliveries`.
+
+mod deliveries;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use garde::Validate;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::model::{Endpoint, EndpointSecret, EndpointState, NewEndpoint, Ping};
+use super::service::{WebhookError, WebhookService};
+use crate::auth::Operator;
+use crate::http::extract::with_etag;
+use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
+
+const NO_SUCH_ENDPOINT: Code = Code::new("no-such-webhook-endpoint", 404, "There is no such webhook endpoint");
+const ENDPOINT_CHANGED: Code = Code::new(
+    "webhook-endpoint-changed",
+    412,
+    "The endpoint changed since you read it",
+);
+const ENDPOINTS_FULL: Code = Code::new(
+    "webhook-endpoints-full",
+    409,
+    "There are as many endpoints as there may be",
+);
+const NO_SUCH_DELIVERY: Code = Code::new("no-such-delivery", 404, "There is no such delivery");
+
+pub const CODES: &[Code] = &[NO_SUCH_ENDPOINT, ENDPOINT_CHANGED, ENDPOINTS_FULL, NO_SUCH_DELIVERY];
+
+pub fn router(service: WebhookService) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(get, replace, change, delete))
+        .routes(routes!(rotate))
+        .routes(routes!(ping))
+        .merge(deliveries::router())
+        .with_state(service)
+}
+
+/// Create an endpoint. It is told what happens from now on.
+///
+/// The answer holds the secret that messages are signed with. It is not shown again; `POST …/secret` makes a new one.
+#[utoipa::path(
+    post, path = "/webhook-endpoints", tag = "webhook-endpoints", security(("bearer" = [])),
+    request_body = NewEndpoint,
+    responses((status = 201, body = EndpointSecret, headers(("Location" = String), ("ETag" = String)))),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["webhook-endpoints-full"]))),
+)]
+async fn create(
+    State(service): State<WebhookService>,
+    Operator(caller): Operator,
+    Body(new): Body<NewEndpoint>,
+) -> Result<impl IntoResponse, Problem> {
+    let created = service.create(new, caller.user_id).await?;
+    let location = [(header::LOCATION, format!("/webhook-endpoints/{}", created.endpoint.id))];
+    Ok((
+        StatusCode::CREATED,
+        location,
+        with_etag(created.endpoint.revision, created),
+    ))
+}
+
+/// List endpoints, newest first.
+#[utoipa::path(
+    get, path = "/webhook-endpoints", tag = "webhook-endpoints", security(("bearer" = [])),
+    params(PageParams),
+    responses((status = 200, body = Page<Endpoint>)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"]))),
+)]
+async fn list(
+    State(service): State<WebhookService>,
+    _: Operator,
+    Params(page): Params<PageParams>,
+) -> Result<axum::Json<Page<Endpoint>>, Problem> {
+    let (size, after) = (page.size()?, page.after()?);
+    let endpoints = service.list(after, size).await?;
+    Ok(axum::Json(Page::new(
+        endpoints,
+        size,
+        |endpoint| endpoint.id,
+        |endpoint| endpoint,
+    )))
+}
+
+/// Get an endpoint.
+#[utoipa::path(
+    get, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = Endpoint, headers(("ETag" = String)))),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-webhook-endpoint"]))),
+)]
+async fn get(
+    State(service): State<WebhookService>,
+    _: Operator,
+    Path(id): Path<Uuid>,
+) -> Result<impl IntoResponse, Problem> {
+    let endpoint = service.get(id).await?;
+    Ok(with_etag(endpoint.revision, endpoint))
+}
+
+/// Replace an endpoint's URL, description and types. Its state and its secret stay.
+#[utoipa::path(
+    put, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
+    params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
+    request_body = NewEndpoint,
+    responses((status = 200, body = Endpoint, headers(("ETag" = String)))),
+    extensions(
+        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-webhook-endpoint", "webhook-endpoint-changed", "revision-required"])),
+    ),
+)]
+async fn replace(
+    State(service): State<WebhookService>,
+    _: Operator,
+    Path(id): Path<Uuid>,
+    IfMatch(revision): IfMatch,
+    Body(new): Body<NewEndpoint>,
+) -> Result<impl IntoResponse, Problem> {
+    let endpoint = service.replace(id, revision, new).await?;
+    Ok(with_etag(endpoint.revision, endpoint))
+}
+
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+struct EndpointChange {
+    #[garde(skip)]
+    #[schema(example = "PAUSED")]
+    state: EndpointState,
+}
+
+/// Pause an endpoint, or make it active again.
+///
+/// While it is paused nothing is sent to it. What happens meanwhile waits, and is sent once it is ACTIVE.
+#[utoipa::path(
+    patch, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    request_body = EndpointChange,
+    responses((status = 200, body = Endpoint, headers(("ETag" = String)))),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-webhook-endpoint"]))),
+)]
+async fn change(
+    State(service): State<WebhookService>,
+    Operator(caller): Operator,
+    Path(id): Path<Uuid>,
+    Body(change): Body<EndpointChange>,
+) -> Result<impl IntoResponse, Problem> {
+    let endpoint = service.set_state(id, change.state, caller.user_id).await?;
+    Ok(with_etag(endpoint.revision, endpoint))
+}
+
+/// Delete an endpoint. What was not delivered to it never is.
+#[utoipa::path(
+    delete, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
+    params(
+        ("id" = Uuid, Path),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; leave it out to delete any"),
+    ),
+    responses((status = 204)),
+    extensions(
+        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
+        ("x-problems" = json!(["no-such-webhook-endpoint", "webhook-endpoint-changed"])),
+    ),
+)]
+async fn delete(
+    State(service): State<WebhookService>,
+    Operator(caller): Operator,
+    Path(id): Path<Uuid>,
+    revision: Option<IfMatch>,
+) -> Result<StatusCode, Problem> {
+    let revision = revision.and_then(|IfMatch(revision)| revision);
+    service.delete(id, revision, caller.user_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Make a new secret.
+///
+/// For a day messages are signed with the new secret and with the one before, so that the receiver can change over. When
+/// the old one leaked, make a new one twice: only the last two sign.
+#[utoipa::path(
+    post, path = "/webhook-endpoints/{id}/secret", tag = "webhook-endpoints", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = EndpointSecret, headers(("ETag" = String)))),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-webhook-endpoint"]))),
+)]
+async fn rotate(
+    State(service): State<WebhookService>,
+    Operator(caller): Operator,
+    Path(id): Path<Uuid>,
+) -> Result<impl IntoResponse, Problem> {
+    let rotated = service.rotate(id, caller.user_id).await?;
+    Ok(with_etag(rotated.endpoint.revision, rotated))
+}
+
+/// Send a message of the type `webhook.ping`, now and once, and see what comes of it.
+///
+/// It is sent also while the endpoint is paused, and it is not in the log of deliveries.
+#[utoipa::path(
+    post, path = "/webhook-endpoints/{id}/ping", tag = "webhook-endpoints", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = Ping)),
+    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-webhook-endpoint"]))),
+)]
+async fn ping(
+    State(service): State<WebhookService>,
+    _: Operator,
+    Path(id): Path<Uuid>,
+) -> Result<axum::Json<Ping>, Problem> {
+    Ok(axum::Json(service.ping(id).await?))
+}
+
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WebhookError::NotFound(_) => Self::new(NO_SUCH_ENDPOINT, detail),
+            WebhookError::Changed { .. } => Self::new(ENDPOINT_CHANGED, detail),
+            WebhookError::Full => Self::new(ENDPOINTS_FULL, detail),
+            WebhookError::Url(_) => Self::field("/url", detail),
+            WebhookError::NoDelivery { .. } => Self::new(NO_SUCH_DELIVERY, detail),
+            WebhookError::Db(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The rules for endpoints: who is told, where, and what a ping and the log say. Handing messages on is in `queue`.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::deliver::{Attempt, Deliverer, Names, Parcel};
+use super::message::{self, SECRET_BYTES};
+use super::model::{
+    Delivery, DeliveryDetail, DeliveryStatus, Endpoint, EndpointSecret, EndpointState, LastAttempt, NewEndpoint, Ping,
+};
+use super::store::{self, EndpointRow, deliveries};
+use super::target::{Policy, Refusal};
+use crate::clock::{Clock, Instant};
+use crate::config;
+use crate::db::{Db, DbError, Json, Tx};
+use crate::outbox;
+
+/// Each costs a row for every message, and some connections.
+const MOST_ENDPOINTS: i64 = 100;
+
+/// How long the secret before the last rotation still signs.
+const ROTATION: Duration = Duration::from_hours(24);
+
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    #[error("There is no webhook endpoint {0}.")]
+    NotFound(Uuid),
+    #[error("The endpoint is at revision {is}, you sent {expected}; read it again and repeat your change.")]
+    Changed { is: i64, expected: i64 },
+    #[error("There are {MOST_ENDPOINTS} endpoints already; delete one that is not needed.")]
+    Full,
+    #[error("{0}")]
+    Url(String),
+    #[error("The message {message_id} was not for this endpoint, or is forgotten.")]
+    NoDelivery { message_id: Uuid },
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<Refusal> for WebhookError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Url(refusal.to_string())
+    }
+}
+
+/// Wired by `app`; cheap to clone.
+#[derive(Clone)]
+pub struct WebhookService(Arc<Parts>);
+
+pub struct Parts {
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) settings: config::Webhooks,
+    /// How long messages can be sent again.
+    pub(super) retention: Duration,
+    pub(super) deliverer: Deliverer,
+    /// The `source` of all messages.
+    source: String,
+}
+
+impl Deref for WebhookService {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl WebhookService {
+    /// `source`: what this installation calls itself.
+    pub fn new(settings: &config::Webhooks, retention: Duration, source: String, db: Db, clock: Clock) -> Self {
+        let policy = Policy {
+            ports: settings.ports.clone(),
+            private_networks: settings.private_networks.clone(),
+        };
+        Self(Arc::new(Parts {
+            db,
+            clock,
+            deliverer: Deliverer::new(policy, settings.timeout, Names::System),
+            settings: settings.clone(),
+            retention,
+            source,
+        }))
+    }
+
+    pub(super) async fn create(&self, new: NewEndpoint, by: Uuid) -> Result<EndpointSecret, WebhookError> {
+        self.deliverer.policy().check_url(&new.url)?;
+        let now = self.clock.now();
+        let row = EndpointRow {
+            id: self.clock.new_id(),
+            url: new.url,
+            description: new.description,
+            types: Json(new.types),
+            state: EndpointState::Active,
+            paused_because: None,
+            secret: self.clock.random::<SECRET_BYTES>().to_vec(),
+            previous_secret: None,
+            previous_until: None,
+            revision: 1,
+            created_by: by,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut tx = self.db.begin().await?;
+        // Two at the same time may make one too many; it is a bound and no promise.
+        if store::count(&mut tx).await? >= MOST_ENDPOINTS {
+            return Err(WebhookError::Full);
+        }
+        store::insert(&mut tx, row.clone()).await?;
+        tx.commit().await?;
+        tracing::info!(webhook_endpoint.id = %row.id, user.id = %by, "webhook endpoint created");
+        Ok(with_secret(row))
+    }
+
+    pub(super) async fn get(&self, id: Uuid) -> Result<Endpoint, WebhookError> {
+        let row = store::find(&self.db, id).await?;
+        row.map(Endpoint::from).ok_or(WebhookError::NotFound(id))
+    }
+
+    /// Newest first, up to `size + 1`.
+    pub(super) async fn list(&self, after: Option<Uuid>, size: u32) -> Result<Vec<Endpoint>, WebhookError> {
+        let rows = store::list(&self.db, after, i64::from(size) + 1).await?;
+        Ok(rows.into_iter().map(Endpoint::from).collect())
+    }
+
+    /// What is on its way already goes to the new URL at its next attempt; the filter is for what happens from now on.
+    pub(super) async fn replace(
+        &self,
+        id: Uuid,
+        expected: Option<i64>,
+        new: NewEndpoint,
+    ) -> Result<Endpoint, WebhookError> {
+        self.deliverer.policy().check_url(&new.url)?;
+        self.change(id, expected, |row, _| {
+            row.url = new.url;
+            row.description = new.description;
+            row.types = Json(new.types);
+        })
+        .await
+        .map(Endpoint::from)
+    }
+
+    /// Pauses or resumes. The same state again changes nothing.
+    pub(super) async fn set_state(&self, id: Uuid, state: EndpointState, by: Uuid) -> Result<Endpoint, WebhookError> {
+        let current = self.get(id).await?;
+        if current.state == state {
+            return Ok(current);
+        }
+        let changed = self.change(id, None, |row, _| {
+            row.state = state;
+            row.paused_because = None;
+        });
+        let changed = changed.await?;
+        tracing::info!(webhook_endpoint.id = %id, %state, user.id = %by, "webhook endpoint state set");
+        Ok(changed.into())
+    }
+
+    /// A new secret. The one before signs as well for a day, so that the receiver can change over; a second rotation ends it.
+    pub(super) async fn rotate(&self, id: Uuid, by: Uuid) -> Result<EndpointSecret, WebhookError> {
+        let secret = self.clock.random::<SECRET_BYTES>().to_vec();
+        let changed = self.change(id, None, |row, now| {
+            row.previous_secret = Some(std::mem::replace(&mut row.secret, secret));
+            row.previous_until = Some(now.plus(ROTATION));
+        });
+        let changed = changed.await?;
+        tracing::info!(webhook_endpoint.id = %id, user.id = %by, "webhook secret rotated");
+        Ok(with_secret(changed))
+    }
+
+    pub(super) async fn delete(&self, id: Uuid, expected: Option<i64>, by: Uuid) -> Result<(), WebhookError> {
+        let mut tx = self.db.begin().await?;
+        let row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+        require_revision(expected, row.revision)?;
+        store::mark_deleted(&mut tx, id, self.clock.now()).await?;
+        tx.commit().await?;
+        tracing::info!(webhook_endpoint.id = %id, user.id = %by, "webhook endpoint deleted");
+        Ok(())
+    }
+
+    async fn change(
+        &self,
+        id: Uuid,
+        expected: Option<i64>,
+        change: impl FnOnce(&mut EndpointRow, Instant),
+    ) -> Result<EndpointRow, WebhookError> {
+        let mut tx = self.db.begin().await?;
+        let mut row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+        require_revision(expected, row.revision)?;
+        let now = self.clock.now();
+        change(&mut row, now);
+        row.revision += 1;
+        row.updated_at = now;
+        store::update(&mut tx, row.clone()).await?;
+        tx.commit().await?;
+        Ok(row)
+    }
+
+    /// Pauses an endpoint for a reason of the server's own. Part of the caller's transaction, which holds the endpoint.
+    pub(super) async fn pause(&self, tx: &mut Tx, row: &mut EndpointRow, because: String) -> Result<(), DbError> {
+        tracing::warn!(webhook_endpoint.id = %row.id, because, "webhook endpoint paused");
+        row.state = EndpointState::Paused;
+        row.paused_because = Some(because);
+        row.revision += 1;
+        row.updated_at = self.clock.now();
+        store::update(tx, row.clone()).await
+    }
+
+    /// Sends a message that tells of nothing, now and once, and says what came of it. Also while the endpoint is paused.
+    pub(super) async fn ping(&self, id: Uuid) -> Result<Ping, WebhookError> {
+        let row = store::find(&self.db, id).await?.ok_or(WebhookError::NotFound(id))?;
+        let (message_id, at) = (self.clock.new_id(), self.clock.now());
+        let event = message::ping(&self.source, message_id, id, at);
+        let attempt = self.attempt(&row, message_id, event.to_string().into_bytes()).await;
+        Ok(Ping {
+            delivered: attempt.is_success(),
+            message_id,
+            attempt: LastAttempt::of(attempt, at),
+        })
+    }
+
+    pub(super) async fn attempt(&self, endpoint: &EndpointRow, message_id: Uuid, body: Vec<u8>) -> Attempt {
+        let now = self.clock.now();
+        let previous = endpoint.previous_secret.as_deref();
+        let previous = previous.filter(|_| endpoint.previous_until.is_some_and(|until| now < until));
+        let secrets = std::iter::once(endpoint.secret.as_slice()).chain(previous);
+        let seconds = now.as_millis().div_euclid(1000);
+        let parcel = Parcel {
+            id: message_id,
+            seconds,
+            signature: message::sign(secrets, message_id, seconds, &body),
+            body,
+        };
+        self.deliverer.attempt(&endpoint.url, parcel).await
+    }
+
+    pub(super) fn body(&self, told: &outbox::Told) -> Vec<u8> {
+        message::cloud_event(&self.source, told).to_string().into_bytes()
+    }
+
+    /// What was and is to be sent to an endpoint, newest first, up to `size + 1`.
+    pub(super) async fn deliveries(
+        &self,
+        id: Uuid,
+        status: Option<DeliveryStatus>,
+        after: Option<Uuid>,
+        size: u32,
+    ) -> Result<Vec<Delivery>, WebhookError> {
+        self.get(id).await?;
+        let rows = deliveries::list(&self.db, id, status, after, i64::from(size) + 1).await?;
+        Ok(rows.into_iter().map(Delivery::from).collect())
+    }
+
+    pub(super) async fn delivery(&self, id: Uuid, message_id: Uuid) -> Result<DeliveryDetail, WebhookError> {
+        self.get(id).await?;
+        let row = deliveries::find(&self.db, id, message_id).await?;
+        let told = outbox::messages(&self.db, &self.db, &[message_id]).await?.pop();
+        let (Some(row), Some(told)) = (row, told) else {
+            return Err(WebhookError::NoDelivery { message_id });
+        };
+        Ok(DeliveryDetail {
+            delivery: row.into(),
+            event: message::cloud_event(&self.source, &told),
+        })
+    }
+}
+
+fn with_secret(row: EndpointRow) -> EndpointSecret {
+    let secret = message::show(&row.secret);
+    EndpointSecret {
+        endpoint: row.into(),
+        secret,
+    }
+}
+
+/// Fails when the change builds on another revision than the one that is there.
+fn require_revision(expected: Option<i64>, is: i64) -> Result<(), WebhookError> {
+    match expected {
+        Some(expected) if expected != is => Err(WebhookError::Changed { is, expected }),
+        _ => Ok(()),
+    }
+}

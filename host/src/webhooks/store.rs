@@ -1,0 +1,144 @@
+//! `webhook_endpoints`; `webhook_deliveries` in `deliveries`.
+
+pub(super) mod deliveries;
+pub(super) mod sweep;
+
+use uuid::Uuid;
+
+use super::model::EndpointState;
+use crate::clock::Instant;
+use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
+
+row! {
+    #[derive(Clone)]
+    pub(super) struct EndpointRow {
+        pub id: Uuid,
+        pub url: String,
+        pub description: Option<String>,
+        pub types: Json<Vec<String>>,
+        pub state: EndpointState,
+        pub paused_because: Option<String>,
+        pub secret: Vec<u8>,
+        pub previous_secret: Option<Vec<u8>>,
+        pub previous_until: Option<Instant>,
+        pub revision: i64,
+        pub created_by: Uuid,
+        pub created_at: Instant,
+        pub updated_at: Instant,
+    }
+}
+
+macro_rules! select_endpoints {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, url, description, types, state, paused_because, secret, previous_secret, previous_until, \
+             revision, created_by, created_at, updated_at FROM webhook_endpoints WHERE deleted_at IS NULL",
+            $tail
+        )
+    };
+}
+
+pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
+    const SQL: &str = "INSERT INTO webhook_endpoints \
+        (id, url, description, types, state, secret, revision, created_by, created_at, updated_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    tx.query(SQL)
+        .bind(row.id)
+        .bind(row.url)
+        .bind(row.description)
+        .bind(row.types)
+        .bind(row.state)
+        .bind(row.secret)
+        .bind(row.revision)
+        .bind(row.created_by)
+        .bind(row.created_at)
+        .bind(row.updated_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Writes whatever of an endpoint can change.
+pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
+    const SQL: &str = "UPDATE webhook_endpoints SET url = $2, description = $3, types = $4, state = $5, \
+        paused_because = $6, secret = $7, previous_secret = $8, previous_until = $9, revision = $10, updated_at = $11 \
+        WHERE id = $1";
+    tx.query(SQL)
+        .bind(row.id)
+        .bind(row.url)
+        .bind(row.description)
+        .bind(row.types)
+        .bind(row.state)
+        .bind(row.paused_because)
+        .bind(row.secret)
+        .bind(row.previous_secret)
+        .bind(row.previous_until)
+        .bind(row.revision)
+        .bind(row.updated_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Nothing is sent to it any more, and its secrets are gone. Its deliveries go when their messages do.
+pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, at: Instant) -> Result<()> {
+    const SQL: &str = "UPDATE webhook_endpoints SET deleted_at = $2, secret = $3, previous_secret = NULL WHERE id = $1";
+    tx.query(SQL)
+        .bind(id)
+        .bind(at)
+        .bind(Vec::<u8>::new())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<EndpointRow>> {
+    const SQL: &str = select_endpoints!(" AND id = $1");
+    on.statement(SQL).bind(id).fetch_optional(on).await
+}
+
+/// Reads an endpoint and holds it until the transaction ends: whoever moves deliveries of it from one status to another
+/// does so alone. SQLite's one writer is alone anyway.
+pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EndpointRow>> {
+    const POSTGRES: &str = select_endpoints!(" AND id = $1 FOR NO KEY UPDATE");
+    const SQLITE: &str = select_endpoints!(" AND id = $1");
+    let sql = match tx.engine() {
+        Engine::Postgres => POSTGRES,
+        Engine::Sqlite => SQLITE,
+    };
+    tx.query(sql).bind(id).fetch_optional(tx).await
+}
+
+/// The same, and `None` also while somebody else holds it.
+pub(super) async fn try_lock(tx: &mut Tx, id: Uuid) -> Result<Option<EndpointRow>> {
+    const POSTGRES: &str = select_endpoints!(" AND id = $1 FOR NO KEY UPDATE SKIP LOCKED");
+    match tx.engine() {
+        Engine::Postgres => tx.query(POSTGRES).bind(id).fetch_optional(tx).await,
+        Engine::Sqlite => lock(tx, id).await,
+    }
+}
+
+/// All endpoints, each held still: nobody moves deliveries of them, and no address or filter changes, until the end.
+pub(super) async fn hold_all(tx: &mut Tx) -> Result<Vec<EndpointRow>> {
+    const POSTGRES: &str = select_endpoints!(" ORDER BY id FOR SHARE");
+    const SQLITE: &str = select_endpoints!(" ORDER BY id");
+    let sql = match tx.engine() {
+        Engine::Postgres => POSTGRES,
+        Engine::Sqlite => SQLITE,
+    };
+    tx.query(sql).fetch_all(tx).await
+}
+
+pub(super) async fn list(db: &Db, after: Option<Uuid>, limit: i64) -> Result<Vec<EndpointRow>> {
+    db.select(select_endpoints!(""))
+        .and("id < $?", after)
+        .end("ORDER BY id DESC LIMIT $?", limit)
+        .fetch_all(db)
+        .await
+}
+
+pub(super) async fn count(on: impl Run) -> Result<i64> {
+    const SQL: &str = "SELECT COUNT(*) FROM webhook_endpoints WHERE deleted_at IS NULL";
+    let (count,): (i64,) = on.statement(SQL).fetch_one(on).await?;
+    Ok(count)
+}

@@ -1,0 +1,359 @@
+//! `webhook_deliveries`.
+//!
+//! In each line of an endpoint one delivery is PENDING at most; the others are WAITING for it, or done. Whoever changes a
+//! status holds the endpoint, so that this stays true.
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use crate::clock::Instant;
+use crate::db::{Db, Engine, Query, Result, Tx, places, row};
+use crate::webhooks::model::{DeliveryStatus, LastAttempt};
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(in crate::webhooks) struct DeliveryRow {
+        pub message_id: Uuid,
+        pub kind: String,
+        pub told_at: Instant,
+        pub status: DeliveryStatus,
+        pub attempts: i64,
+        pub next_at: Instant,
+        pub finished_at: Option<Instant>,
+        pub last_at: Option<Instant>,
+        pub last_status: Option<i64>,
+        pub last_error: Option<String>,
+        pub last_answer: Option<String>,
+        pub last_millis: Option<i64>,
+    }
+}
+
+macro_rules! select_deliveries {
+    ($tail:literal) => {
+        concat!(
+            "SELECT d.message_id, o.kind, d.told_at, d.status, d.attempts, d.next_at, d.finished_at, d.last_at, \
+             d.last_status, d.last_error, d.last_answer, d.last_millis \
+             FROM webhook_deliveries d JOIN outbox o ON o.id = d.message_id ",
+            $tail
+        )
+    };
+}
+
+pub(in crate::webhooks) async fn find(db: &Db, endpoint_id: Uuid, message_id: Uuid) -> Result<Option<DeliveryRow>> {
+    const SQL: &str = select_deliveries!("WHERE d.endpoint_id = $1 AND d.message_id = $2");
+    db.query(SQL)
+        .bind(endpoint_id)
+        .bind(message_id)
+        .fetch_optional(db)
+        .await
+}
+
+pub(in crate::webhooks) async fn list(
+    db: &Db,
+    endpoint_id: Uuid,
+    status: Option<DeliveryStatus>,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<DeliveryRow>> {
+    // In the words of its index, which a parameter would hide.
+    let parked = select_deliveries!("WHERE d.status = 'PARKED'");
+    let select = match status {
+        Some(DeliveryStatus::Parked) => db.select(parked),
+        status => db.select(select_deliveries!("WHERE TRUE")).and("d.status = $?", status),
+    };
+    select
+        .and("d.endpoint_id = $?", Some(endpoint_id))
+        .and("d.message_id < $?", after)
+        .end("ORDER BY d.message_id DESC LIMIT $?", limit)
+        .fetch_all(db)
+        .await
+}
+
+/// A message for an endpoint.
+#[derive(Clone, Debug)]
+pub(in crate::webhooks) struct NewDelivery {
+    pub endpoint_id: Uuid,
+    pub message_id: Uuid,
+    pub line: Uuid,
+    pub told_at: Instant,
+    pub status: DeliveryStatus,
+}
+
+/// How many rows one statement takes: a power of two, and fewer parameters than either engine has.
+const AT_ONCE: usize = 512;
+
+/// Writes those that are not there yet.
+pub(in crate::webhooks) async fn insert(db: &Db, tx: &mut Tx, rows: &[NewDelivery], now: Instant) -> Result<()> {
+    for rows in rows.chunks(AT_ONCE) {
+        let rows = places::padded(rows.iter().cloned());
+        let sql = format!(
+            "INSERT INTO webhook_deliveries \
+                (endpoint_id, message_id, line, told_at, status, next_at, attempts, fence) \
+             VALUES {} ON CONFLICT DO NOTHING",
+            places::rows(rows.len(), 8)
+        );
+        let query = rows.into_iter().fold(db.query_assembled(sql), |query, row| {
+            query
+                .bind(row.endpoint_id)
+                .bind(row.message_id)
+                .bind(row.line)
+                .bind(row.told_at)
+                .bind(row.status)
+                .bind(now)
+                .bind(0_i64)
+                .bind(0_i64)
+        });
+        query.execute(tx).await?;
+    }
+    Ok(())
+}
+
+/// In which of these lines, by endpoint, something is not done yet.
+pub(in crate::webhooks) async fn busy(
+    db: &Db,
+    tx: &mut Tx,
+    lines: impl IntoIterator<Item = Uuid>,
+) -> Result<HashSet<(Uuid, Uuid)>> {
+    let lines: HashSet<Uuid> = lines.into_iter().collect();
+    let lines: Vec<Uuid> = lines.into_iter().collect();
+    let mut busy = HashSet::new();
+    for lines in lines.chunks(AT_ONCE) {
+        let lines = places::padded(lines.iter().copied());
+        let sql = format!(
+            "SELECT DISTINCT d.endpoint_id, d.line FROM webhook_endpoints e \
+             JOIN webhook_deliveries d ON d.endpoint_id = e.id \
+             WHERE e.deleted_at IS NULL AND d.status IN ('WAITING', 'PENDING') AND d.line IN ({})",
+            places::list(1, lines.len())
+        );
+        let query = db.query_assembled(sql);
+        let rows: Vec<(Uuid, Uuid)> = lines.into_iter().fold(query, Query::bind).fetch_all(&mut *tx).await?;
+        busy.extend(rows);
+    }
+    Ok(busy)
+}
+
+/// Lets the next of a line go, unless one is on its way.
+pub(in crate::webhooks) async fn wake(tx: &mut Tx, endpoint_id: Uuid, line: Uuid, now: Instant) -> Result<()> {
+    const SQL: &str = "UPDATE webhook_deliveries SET status = 'PENDING', next_at = $3 \
+        WHERE endpoint_id = $1 AND message_id = (SELECT message_id FROM webhook_deliveries \
+            WHERE endpoint_id = $1 AND line = $2 AND status = 'WAITING' ORDER BY told_at, message_id LIMIT 1) \
+        AND NOT EXISTS (SELECT 1 FROM webhook_deliveries \
+            WHERE endpoint_id = $1 AND line = $2 AND status = 'PENDING')";
+    tx.query(SQL).bind(endpoint_id).bind(line).bind(now).execute(tx).await?;
+    Ok(())
+}
+
+/// The endpoints that have something to send now.
+pub(in crate::webhooks) async fn due_endpoints(db: &Db, now: Instant) -> Result<Vec<Uuid>> {
+    const SQL: &str = "SELECT e.id FROM webhook_endpoints e WHERE e.deleted_at IS NULL AND e.state = 'ACTIVE' \
+        AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.status = 'PENDING' \
+            AND d.next_at <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1))";
+    let rows: Vec<(Uuid,)> = db.query(SQL).bind(now).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+row! {
+    /// A delivery in our hands, as long as nobody raised the fence further.
+    #[derive(Clone, Copy, Debug)]
+    pub(in crate::webhooks) struct TakenRow {
+        pub message_id: Uuid,
+        pub fence: i64,
+        pub attempts: i64,
+    }
+}
+
+/// Takes up to `limit` deliveries that are due and in nobody's hands, the longest due first.
+pub(in crate::webhooks) async fn take(
+    tx: &mut Tx,
+    endpoint_id: Uuid,
+    limit: i64,
+    now: Instant,
+    lease_until: Instant,
+) -> Result<Vec<TakenRow>> {
+    macro_rules! take {
+        ($lock:literal) => {
+            concat!(
+                "UPDATE webhook_deliveries SET lease_until = $4, fence = fence + 1, attempts = attempts + 1 \
+                 WHERE endpoint_id = $1 AND message_id IN (SELECT message_id FROM webhook_deliveries \
+                    WHERE endpoint_id = $1 AND status = 'PENDING' AND next_at <= $2 \
+                    AND (lease_until IS NULL OR lease_until <= $2) \
+                    ORDER BY next_at LIMIT $3",
+                $lock,
+                ") RETURNING message_id, fence, attempts"
+            )
+        };
+    }
+    const POSTGRES: &str = take!(" FOR UPDATE SKIP LOCKED");
+    const SQLITE: &str = take!("");
+    let sql = match tx.engine() {
+        Engine::Postgres => POSTGRES,
+        Engine::Sqlite => SQLITE,
+    };
+    tx.query(sql)
+        .bind(endpoint_id)
+        .bind(now)
+        .bind(limit)
+        .bind(lease_until)
+        .fetch_all(tx)
+        .await
+}
+
+/// Keeps deliveries for longer, those that are still in these hands.
+pub(in crate::webhooks) async fn renew(
+    db: &Db,
+    tx: &mut Tx,
+    endpoint_id: Uuid,
+    taken: impl IntoIterator<Item = TakenRow>,
+    lease_until: Instant,
+) -> Result<()> {
+    let taken = places::padded(taken);
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let each: Vec<String> = (0..taken.len())
+        .map(|row| format!("(message_id = ${} AND fence = ${})", 2 * row + 3, 2 * row + 4))
+        .collect();
+    let sql = format!(
+        "UPDATE webhook_deliveries SET lease_until = $2 WHERE endpoint_id = $1 AND status = 'PENDING' AND ({})",
+        each.join(" OR ")
+    );
+    let query = db.query_assembled(sql).bind(endpoint_id).bind(lease_until);
+    let query = taken
+        .into_iter()
+        .fold(query, |query, row| query.bind(row.message_id).bind(row.fence));
+    query.execute(tx).await?;
+    Ok(())
+}
+
+/// What becomes of a delivery after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::webhooks) enum Next {
+    Delivered,
+    Parked,
+    /// Tried again then.
+    Retry(Instant),
+}
+
+row! {
+    #[derive(Clone, Copy, Debug)]
+    pub(in crate::webhooks) struct SettledRow {
+        pub line: Uuid,
+        pub told_at: Instant,
+    }
+}
+
+/// Writes what came of an attempt. `None`: the lease ran out and somebody else took it, so this attempt does not count.
+pub(in crate::webhooks) async fn settle(
+    tx: &mut Tx,
+    endpoint_id: Uuid,
+    taken: TakenRow,
+    next: Next,
+    last: LastAttempt,
+    now: Instant,
+) -> Result<Option<SettledRow>> {
+    const SQL: &str = "UPDATE webhook_deliveries SET lease_until = NULL, status = $4, next_at = $5, finished_at = $6, \
+        last_at = $7, last_status = $8, last_error = $9, last_answer = $10, last_millis = $11 \
+        WHERE endpoint_id = $1 AND message_id = $2 AND fence = $3 AND status = 'PENDING' RETURNING line, told_at";
+    let (status, next_at, finished_at) = match next {
+        Next::Delivered => (DeliveryStatus::Delivered, now, Some(now)),
+        Next::Parked => (DeliveryStatus::Parked, now, Some(now)),
+        Next::Retry(at) => (DeliveryStatus::Pending, at, None),
+    };
+    tx.query(SQL)
+        .bind(endpoint_id)
+        .bind(taken.message_id)
+        .bind(taken.fence)
+        .bind(status)
+        .bind(next_at)
+        .bind(finished_at)
+        .bind(last.at)
+        .bind(last.status.map(i64::from))
+        .bind(last.error)
+        .bind(last.answer)
+        .bind(last.elapsed_milliseconds)
+        .fetch_optional(tx)
+        .await
+}
+
+/// Puts one that is done back into its line; a PENDING one that nobody has in hands is due now. `None`: it is not there.
+pub(in crate::webhooks) async fn put_back(
+    tx: &mut Tx,
+    endpoint_id: Uuid,
+    message_id: Uuid,
+    now: Instant,
+) -> Result<Option<Uuid>> {
+    const SQL: &str = "UPDATE webhook_deliveries SET \
+        status = CASE WHEN status = 'PENDING' THEN 'PENDING' ELSE 'WAITING' END, \
+        attempts = CASE WHEN status IN ('DELIVERED', 'PARKED') THEN 0 ELSE attempts END, \
+        next_at = $3, finished_at = NULL \
+        WHERE endpoint_id = $1 AND message_id = $2 RETURNING line";
+    let found: Option<(Uuid,)> = tx
+        .query(SQL)
+        .bind(endpoint_id)
+        .bind(message_id)
+        .bind(now)
+        .fetch_optional(tx)
+        .await?;
+    Ok(found.map(|(line,)| line))
+}
+
+/// Puts up to `limit` parked ones back into their lines; tells the lines, one for each.
+pub(in crate::webhooks) async fn put_back_parked(
+    tx: &mut Tx,
+    endpoint_id: Uuid,
+    limit: i64,
+    now: Instant,
+) -> Result<Vec<Uuid>> {
+    const SQL: &str = "UPDATE webhook_deliveries SET status = 'WAITING', attempts = 0, next_at = $3, finished_at = NULL \
+        WHERE endpoint_id = $1 AND message_id IN (SELECT message_id FROM webhook_deliveries \
+            WHERE endpoint_id = $1 AND status = 'PARKED' ORDER BY message_id LIMIT $2) RETURNING line";
+    let rows: Vec<(Uuid,)> = tx
+        .query(SQL)
+        .bind(endpoint_id)
+        .bind(limit)
+        .bind(now)
+        .fetch_all(tx)
+        .await?;
+    Ok(rows.into_iter().map(|(line,)| line).collect())
+}
+
+row! {
+    /// How much is not done at an endpoint.
+    #[derive(Clone, Debug)]
+    pub(in crate::webhooks) struct DepthRow {
+        pub endpoint_id: Uuid,
+        pub status: DeliveryStatus,
+        pub deliveries: i64,
+        pub oldest: Option<Instant>,
+    }
+}
+
+pub(in crate::webhooks) async fn depths(db: &Db) -> Result<Vec<DepthRow>> {
+    const SQL: &str = "SELECT d.endpoint_id, d.status, COUNT(*) AS deliveries, MIN(d.told_at) AS oldest \
+        FROM webhook_endpoints e JOIN webhook_deliveries d ON d.endpoint_id = e.id \
+        WHERE e.deleted_at IS NULL AND d.status IN ('WAITING', 'PENDING', 'PARKED') GROUP BY d.endpoint_id, d.status";
+    db.query(SQL).fetch_all(db).await
+}
+
+/// Puts those of these that are done back into their lines; tells the lines.
+pub(in crate::webhooks) async fn put_back_all(
+    db: &Db,
+    tx: &mut Tx,
+    endpoint_id: Uuid,
+    message_ids: &[Uuid],
+    now: Instant,
+) -> Result<Vec<Uuid>> {
+    if message_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = places::padded(message_ids.iter().copied());
+    let sql = format!(
+        "UPDATE webhook_deliveries SET status = 'WAITING', attempts = 0, next_at = $2, finished_at = NULL \
+         WHERE endpoint_id = $1 AND status IN ('DELIVERED', 'PARKED') AND message_id IN ({}) RETURNING line",
+        places::list(3, ids.len())
+    );
+    let query = db.query_assembled(sql).bind(endpoint_id).bind(now);
+    let rows: Vec<(Uuid,)> = ids.into_iter().fold(query, Query::bind).fetch_all(tx).await?;
+    Ok(rows.into_iter().map(|(line,)| line).collect())
+}

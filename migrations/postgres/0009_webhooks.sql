@@ -1,0 +1,53 @@
+-- Who is told over HTTP, and every telling.
+CREATE TABLE webhook_endpoints (
+    id              UUID NOT NULL PRIMARY KEY,
+    url             TEXT NOT NULL,
+    description     TEXT,
+    -- outbox.kind of what it is told; an empty list: everything
+    types           JSONB NOT NULL,
+    state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'PAUSED')),
+    -- why the server itself paused it
+    paused_because  TEXT,
+    -- what its messages are signed with; the one before signs as well for a while
+    secret          BYTEA NOT NULL,
+    previous_secret BYTEA,
+    previous_until  BIGINT,
+    revision        BIGINT NOT NULL,
+    created_by      UUID NOT NULL REFERENCES users (id),
+    -- it is told what happened from here on
+    created_at      BIGINT NOT NULL,
+    updated_at      BIGINT NOT NULL,
+    deleted_at      BIGINT
+);
+
+CREATE TABLE webhook_deliveries (
+    endpoint_id     UUID NOT NULL REFERENCES webhook_endpoints (id),
+    message_id      UUID NOT NULL REFERENCES outbox (id) ON DELETE CASCADE,
+    -- the user, or else the event or plugin version: one message of a line is on its way at a time, in the order of told_at
+    line            UUID NOT NULL,
+    -- outbox.created_at
+    told_at         BIGINT NOT NULL,
+    -- WAITING: for those before it in its line
+    status          TEXT NOT NULL CHECK (status IN ('WAITING', 'PENDING', 'DELIVERED', 'PARKED')),
+    attempts        BIGINT NOT NULL,
+    -- of a PENDING one: when it may be tried
+    next_at         BIGINT NOT NULL,
+    -- until then it is in the hands of whoever raised the fence last
+    lease_until     BIGINT,
+    fence           BIGINT NOT NULL,
+    finished_at     BIGINT,
+    -- the latest attempt
+    last_at         BIGINT,
+    last_status     BIGINT,
+    last_error      TEXT,
+    last_answer     TEXT,
+    last_millis     BIGINT,
+    PRIMARY KEY (endpoint_id, message_id)
+);
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, next_at) WHERE status = 'PENDING';
+CREATE INDEX webhook_deliveries_line ON webhook_deliveries (endpoint_id, line, status, told_at, message_id)
+    WHERE status IN ('WAITING', 'PENDING');
+CREATE INDEX webhook_deliveries_parked ON webhook_deliveries (endpoint_id, message_id) WHERE status = 'PARKED';
+CREATE INDEX webhook_deliveries_message ON webhook_deliveries (message_id);
+-- What was sent is forgotten in this order. Claims do not touch it.
+CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL;
