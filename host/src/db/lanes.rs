@@ -1,8 +1,8 @@
 //! Lanes: connections of PostgreSQL that are kept for what claims read and write.
 //!
 //! The pool asks a connection whether it still lives whenever it is given back, which costs a round trip for each
-//! statement; and it waits without end for a connection that fell silent, where a lane is given up and another one opened.
-//! Each statement commits itself.
+//! statement; and a connection of it that fell silent keeps its request waiting until that gives up, where a lane is given
+//! up after some seconds and another one opened. Each statement commits itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
