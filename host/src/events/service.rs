@@ -95,8 +95,8 @@ pub struct EventService {
     pub(super) plugins: PluginService,
     pub(super) rewards: RewardService,
     cache: Shared,
-    /// With the edition of the rewards before they were read.
-    offers: Cache<Uuid, (u64, Arc<Offer>)>,
+    /// By the event's id and the edition of the rewards before they were read.
+    offers: Cache<(Uuid, u64), Arc<Offer>>,
     popular: Cache<(), Arc<Vec<(Uuid, u64)>>>,
 }
 
@@ -301,12 +301,17 @@ impl EventService {
 
     /// The event for a claim: from memory when it was read a moment ago. Confirm the revision before anything commits.
     pub async fn recent(&self, id: Uuid) -> Result<Arc<Offer>, EventError> {
-        let edition = self.rewards.edition();
-        if let Some((read, offer)) = self.offers.get(&id).await
-            && read == edition
-        {
-            return Ok(offer);
+        // One of many who ask at the same time asks the database.
+        let read = self.offers.try_get_with(self.offer_key(id), self.read_offer(id));
+        match read.await.map_err(Arc::try_unwrap) {
+            Ok(offer) => Ok(offer),
+            Err(Ok(error)) => Err(error),
+            // An error has one owner; whoever waited for the same asks again.
+            Err(Err(_)) => self.read_offer(id).await,
         }
+    }
+
+    async fn read_offer(&self, id: Uuid) -> Result<Arc<Offer>, EventError> {
         let event = self.get(id).await?;
         let rewards = self
             .rewards
@@ -316,9 +321,12 @@ impl EventService {
             .map(|(_, reward)| reward)
             .collect();
         let zone = event.time_zone.parse()?;
-        let offer = Arc::new(Offer { event, rewards, zone });
-        self.offers.insert(id, (edition, Arc::clone(&offer))).await;
-        Ok(offer)
+        Ok(Arc::new(Offer { event, rewards, zone }))
+    }
+
+    /// What was read before a reward changed is not found any more.
+    fn offer_key(&self, id: Uuid) -> (Uuid, u64) {
+        (id, self.rewards.edition())
     }
 
     /// Whether the event still is at this revision. For SQLite, whose one writer keeps it there until it commits.
@@ -332,14 +340,14 @@ impl EventService {
 
     /// An event was changed: to be called after the commit.
     async fn changed(&self, id: Uuid) {
-        self.offers.invalidate(&id).await;
+        self.forget(id).await;
         self.cache.publish(Topic::Event(id)).await;
     }
 
     /// Another process changed events.
     pub async fn heard(&self, news: &News) {
         match news {
-            News::Changed(Topic::Event(id)) => self.offers.invalidate(id).await,
+            News::Changed(Topic::Event(id)) => self.forget(*id).await,
             News::Changed(_) => {}
             News::Unknown => self.offers.invalidate_all(),
         }
@@ -347,7 +355,7 @@ impl EventService {
 
     /// The event is not what it was: the next claim reads it anew.
     pub async fn forget(&self, id: Uuid) {
-        self.offers.invalidate(&id).await;
+        self.offers.invalidate(&self.offer_key(id)).await;
     }
 
     async fn record_revision(&self, tx: &mut Tx, event: &Event, by: Uuid) -> Result<(), EventError> {
