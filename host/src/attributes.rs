@@ -12,6 +12,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::canonical;
 use crate::contract::MAX_INTEGER;
 
 pub const MAX_ATTRIBUTES: usize = 64;
@@ -135,9 +136,7 @@ impl Visitor<'_> for ScalarVisitor {
             )));
         }
         // One text per number, the one that ECMAScript and RFC 8785 have.
-        serde_json_canonicalizer::to_string(&number)
-            .map(AttributeValue)
-            .map_err(E::custom)
+        canonical::to_string(&number).map(AttributeValue).map_err(E::custom)
     }
 }
 

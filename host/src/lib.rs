@@ -3,7 +3,8 @@
 //! The map, from the outside in (an arrow is "may know"):
 //!
 //! ```text
-//! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, batch, cache, http, keys, clock}
+//! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, batch, cache, http, keys,
+//!                                      canonical, clock}
 //!                       auth users activities plugins events rewards requests webhooks
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod attributes;
 pub mod auth;
 pub mod batch;
 pub mod cache;
+pub mod canonical;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::service::PluginError;
+use crate::canonical;
 use crate::contract::Issue;
 use crate::facts::Plan;
 use crate::sandbox::{Failure, Plugin, Sandbox, params_validator};
@@ -28,7 +29,9 @@ pub(super) async fn bind(
     schema: &Value,
     params: &Value,
 ) -> Result<Planned, PluginError> {
-    let canonical = canonical(params)?;
+    // `bind` sees the same bytes when the operator saves the params and when a third party replays a receipt, whatever the
+    // database did to white space and key order in between.
+    let canonical = canonical::to_string(params)?;
     let mut issues = check_size(&canonical);
     if issues.is_empty() {
         // A schema may be a thousand subschemas and the params many items: not for a thread that serves requests.
@@ -89,10 +92,4 @@ fn check_size(canonical: &str) -> Vec<Issue> {
         path: String::new(),
         message: format!("the params have {bytes} bytes as JSON; at most {MAX_BYTES} are kept"),
     }]
-}
-
-/// RFC 8785: `bind` sees the same bytes when the operator saves the params and when a third party replays a receipt,
-/// whatever the database did to white space and key order in between.
-fn canonical(params: &Value) -> Result<String, serde_json::Error> {
-    serde_json_canonicalizer::to_string(params)
 }

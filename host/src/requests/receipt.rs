@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::model::{Reason, Status};
+use crate::canonical;
 use crate::clock::Instant;
 use crate::contract::{Award, Context, Decision, Fact, Progress, Query};
 use crate::keys::{Keyring, PublicKey};
@@ -197,7 +198,7 @@ pub enum ReceiptError {
 impl Receipt {
     /// RFC 8785: the one spelling that is digested and signed.
     pub fn canonical(&self) -> Result<String, serde_json::Error> {
-        serde_json_canonicalizer::to_string(self)
+        canonical::to_string(self)
     }
 }
 
@@ -211,7 +212,7 @@ pub(super) struct Sealed {
 
 impl Sealed {
     pub(super) fn new(receipt: &impl Serialize, keys: &Keyring) -> Result<Self, ReceiptError> {
-        let text = serde_json_canonicalizer::to_string(receipt)?;
+        let text = canonical::to_string(receipt)?;
         let key = keys.signing();
         let signature = key.sign(text.as_bytes());
         Ok(Self {

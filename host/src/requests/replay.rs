@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::decide::{self, Verdict};
 use super::model::{Reason, Source, Status};
 use super::receipt::{EvaluationRecord, Limits, Outcome, Receipt, ReceiptError, SignedReceipt};
+use crate::canonical;
 use crate::contract::Query;
 use crate::events::{Purpose, Secret};
 use crate::keys::PublicKey;
@@ -138,7 +139,7 @@ async fn check_binding(
     record: &EvaluationRecord,
     differences: &mut Vec<String>,
 ) -> Result<(), ReplayError> {
-    let params = serde_json_canonicalizer::to_string(&record.params)?;
+    let params = canonical::to_string(&record.params)?;
     match sandbox.bind(plugin, &params).await.outcome {
         Ok(Ok(binding)) => {
             if binding.queries != record.queries {

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{ReceiptError, SignatureRecord, require_format};
+use crate::canonical;
 use crate::clock::Instant;
 use crate::keys::PublicKey;
 use crate::sandbox::Digest;
@@ -60,7 +61,7 @@ impl SignedReversal {
     /// Checks format, digest and signature. `trusted`: keys got from the operator; without them, the receipt's own.
     pub fn verify(&self, trusted: Option<&[PublicKey]>) -> Result<(), ReceiptError> {
         require_format(ReversalReceipt::FORMAT, &self.receipt.format)?;
-        let text = serde_json_canonicalizer::to_string(&self.receipt)?;
+        let text = canonical::to_string(&self.receipt)?;
         self.signature.check(&text, self.digest, trusted)
     }
 }
