@@ -1,13 +1,16 @@
-//! Natural batching: a job that finds a worker idle is done at once and alone; jobs that arrive while all are busy wait
-//! together and are done together. So an idle server adds no wait, and a busy one gains throughput.
+//! Natural batching: a job that finds nobody busy is done at once and alone; jobs that arrive while a worker is busy wait
+//! together and are done together. So an idle server adds no wait, and a busy one gains throughput. A second worker begins
+//! only when a whole batch waits, or when the first is held up: two small batches cost more than one large one.
 //!
 //! Must not know: what the jobs are.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Something to be done, perhaps together with others.
 pub trait Job: Send + 'static {
@@ -26,6 +29,8 @@ pub struct Bounds {
     pub jobs: usize,
     /// A batch ends with the job that reaches this size.
     pub bytes: usize,
+    /// How long a job waits for a busy worker before another one takes it.
+    pub patience: Duration,
 }
 
 /// Where jobs wait for a worker. The workers end when it is dropped; a batch that was begun is finished.
@@ -36,8 +41,21 @@ pub struct Batches<J> {
 
 struct Queue<J> {
     bounds: Bounds,
-    waiting: Mutex<VecDeque<J>>,
+    state: Mutex<State<J>>,
     arrived: Notify,
+}
+
+struct State<J> {
+    /// With when it came.
+    waiting: VecDeque<(Instant, J)>,
+    busy: u32,
+}
+
+enum Turn<J> {
+    Begin(Vec<J>),
+    /// To a worker that is busy, unless that lasts until then.
+    Leave(Instant),
+    Idle,
 }
 
 impl<J: Job> Batches<J> {
@@ -49,7 +67,10 @@ impl<J: Job> Batches<J> {
     {
         let queue = Arc::new(Queue {
             bounds,
-            waiting: Mutex::default(),
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                busy: 0,
+            }),
             arrived: Notify::new(),
         });
         let mut tasks = JoinSet::new();
@@ -62,11 +83,11 @@ impl<J: Job> Batches<J> {
     /// Gives the job back when too many wait.
     pub fn push(&self, job: J) -> Result<(), J> {
         {
-            let mut waiting = self.queue.lock();
-            if waiting.len() >= self.queue.bounds.waiting {
+            let mut state = self.queue.lock();
+            if state.waiting.len() >= self.queue.bounds.waiting {
                 return Err(job);
             }
-            waiting.push_back(job);
+            state.waiting.push_back((Instant::now(), job));
         }
         self.queue.arrived.notify_one();
         Ok(())
@@ -79,46 +100,65 @@ where
     D: Future<Output = ()> + Send + 'static,
 {
     loop {
-        let (batch, is_more) = queue.take();
-        if batch.is_empty() {
-            // A job that arrives between these lines has left a permit.
-            queue.arrived.notified().await;
-            continue;
-        }
-        if is_more {
-            queue.arrived.notify_one();
-        }
+        let batch = match queue.turn() {
+            Turn::Begin(batch) => batch,
+            Turn::Idle => {
+                // A job that arrives between these lines has left a permit.
+                queue.arrived.notified().await;
+                continue;
+            }
+            Turn::Leave(until) => {
+                drop(tokio::time::timeout_at(until, queue.arrived.notified()).await);
+                continue;
+            }
+        };
         // In a task of its own, so that a panic costs this batch its answers and not everyone after it.
         if let Err(error) = tokio::spawn(work(batch)).await {
             tracing::error!(%error, "a batch was given up");
         }
+        queue.lock().busy -= 1;
     }
 }
 
 impl<J: Job> Queue<J> {
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<J>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The job that waits longest and those that can be done together with it; and whether others wait.
-    fn take(&self) -> (Vec<J>, bool) {
-        let mut waiting = self.lock();
+    /// What a worker without work does next. It begins with the job that waits longest and those that can be done together
+    /// with it.
+    fn turn(&self) -> Turn<J> {
+        let bounds = &self.bounds;
+        let mut state = self.lock();
+        let Some((arrived, _)) = state.waiting.front() else {
+            return Turn::Idle;
+        };
+        let until = *arrived + bounds.patience;
+        if state.busy > 0 && state.waiting.len() < bounds.jobs && Instant::now() < until {
+            return Turn::Leave(until);
+        }
         let mut batch: Vec<J> = Vec::new();
         let mut passed_over = Vec::new();
         let mut bytes = 0;
-        while batch.len() < self.bounds.jobs && bytes < self.bounds.bytes {
-            let Some(job) = waiting.pop_front() else { break };
+        while batch.len() < bounds.jobs && bytes < bounds.bytes {
+            let Some((arrived, job)) = state.waiting.pop_front() else {
+                break;
+            };
             if batch.first().is_none_or(|first| job.joins(first)) {
                 bytes += job.bytes();
                 batch.push(job);
             } else {
-                passed_over.push(job);
+                passed_over.push((arrived, job));
             }
         }
         for job in passed_over.into_iter().rev() {
-            waiting.push_front(job);
+            state.waiting.push_front(job);
         }
-        (batch, !waiting.is_empty())
+        state.busy += 1;
+        if !state.waiting.is_empty() {
+            self.arrived.notify_one();
+        }
+        Turn::Begin(batch)
     }
 }
 

@@ -25,6 +25,8 @@ const BOUNDS: Bounds = Bounds {
     waiting: 6,
     jobs: 3,
     bytes: 1000,
+    // Longer than any test takes.
+    patience: Duration::from_mins(1),
 };
 
 struct Office {
@@ -91,18 +93,50 @@ async fn others_wait_for_a_worker_of_their_own_and_keep_their_order() {
 }
 
 #[tokio::test]
-async fn what_a_worker_passes_over_another_begins_at_once() {
+async fn a_second_worker_begins_when_a_whole_batch_waits() {
     let mut office = office(2, BOUNDS);
     office.letters.push(Letter('a', 1)).unwrap();
+    assert_eq!(office.next().await, [Letter('a', 1)]);
+    for number in 2..=3 {
+        office.letters.push(Letter('a', number)).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(
+        office.batches.try_recv().is_err(),
+        "two letters wait for the first worker"
+    );
+    office.letters.push(Letter('a', 4)).unwrap();
+    assert_eq!(office.next().await, [Letter('a', 2), Letter('a', 3), Letter('a', 4)]);
+}
+
+#[tokio::test]
+async fn a_second_worker_begins_when_the_first_is_held_up() {
+    let patience = Duration::from_millis(100);
+    let mut office = office(2, Bounds { patience, ..BOUNDS });
+    office.letters.push(Letter('a', 1)).unwrap();
     office.next().await;
-    office.letters.push(Letter('b', 2)).unwrap();
-    office.next().await;
+    let pushed = Instant::now();
+    office.letters.push(Letter('a', 2)).unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    // What arrives meanwhile does not make the wait begin again.
     office.letters.push(Letter('a', 3)).unwrap();
-    office.letters.push(Letter('b', 4)).unwrap();
-    office.permits.add_permits(2);
+    assert_eq!(office.next().await, [Letter('a', 2), Letter('a', 3)]);
+    assert!(pushed.elapsed() >= patience, "it waited for the first worker");
+    office.permits.add_permits(1);
+    office.letters.push(Letter('a', 4)).unwrap();
+    assert_eq!(office.next().await, [Letter('a', 4)]);
+}
+
+#[tokio::test]
+async fn what_a_worker_passes_over_another_begins_when_it_has_waited() {
+    let patience = Duration::from_millis(1);
+    let mut office = office(2, Bounds { patience, ..BOUNDS });
+    for (kind, number) in [('a', 1), ('b', 2)] {
+        office.letters.push(Letter(kind, number)).unwrap();
+    }
     let mut begun = [office.next().await, office.next().await];
     begun.sort_by_key(|batch| batch[0].1);
-    assert_eq!(begun, [[Letter('a', 3)], [Letter('b', 4)]]);
+    assert_eq!(begun, [[Letter('a', 1)], [Letter('b', 2)]]);
 }
 
 #[tokio::test]

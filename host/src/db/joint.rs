@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -23,6 +23,8 @@ const BOUNDS: Bounds = Bounds {
     // Beyond some dozens nothing is gained, and everyone waits for the slowest.
     jobs: 64,
     bytes: 1 << 20,
+    // Longer than one takes.
+    patience: Duration::from_millis(10),
 };
 
 /// A value that a joint read is given.

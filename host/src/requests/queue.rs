@@ -3,6 +3,7 @@
 //! Must not know: what is written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -17,6 +18,8 @@ const BOUNDS: Bounds = Bounds {
     // Beyond some hundreds a larger set gains nothing, and everyone in it waits longer.
     jobs: 256,
     bytes: 4 << 20,
+    // Longer than one takes; a lock that is held elsewhere may hold it up for seconds.
+    patience: Duration::from_millis(10),
 };
 
 struct Waiting {
