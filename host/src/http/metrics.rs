@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::get;
@@ -67,28 +66,19 @@ impl Metrics {
 /// Counts every answered request by its route's pattern, never by its path.
 pub async fn layer(request: Request, next: Next) -> Response {
     // A client may invent methods, but not series.
-    let known = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-    ];
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let method = known
-        .iter()
-        .find(|known| *known == request.method())
-        .map_or("OTHER", Method::as_str)
-        .to_owned();
-    let route = request
+        .into_iter()
+        .find(|known| *known == request.method().as_str())
+        .unwrap_or("OTHER");
+    let route: Arc<str> = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+        .map_or_else(|| "none".into(), |path| path.as_str().into());
     let started = std::time::Instant::now();
     let response = next.run(request).await;
     let status = response.status().as_u16().to_string();
-    metrics::histogram!("meed_http_request_seconds", "method" => method.clone(), "route" => route.clone())
+    metrics::histogram!("meed_http_request_seconds", "method" => method, "route" => Arc::clone(&route))
         .record(started.elapsed().as_secs_f64());
     metrics::counter!("meed_http_requests_total", "method" => method, "route" => route, "status" => status)
         .increment(1);
