@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::budget::Left;
@@ -24,8 +25,11 @@ const TRIES: u32 = 8;
 #[derive(Debug)]
 pub enum Claimed {
     Decided(Box<RewardRequest>),
-    /// What this user was told before, because nothing has changed: the event's rewards are gone.
-    TurnedAwayAgain(Arc<RewardRequest>),
+    /// What this user was told before, as JSON, because nothing has changed: the event's rewards are gone.
+    TurnedAwayAgain {
+        request_id: Uuid,
+        answer: String,
+    },
     /// The very answer that the first claim under this Idempotency-Key got, as JSON, and the request it made.
     Replayed {
         request_id: Uuid,
@@ -48,11 +52,13 @@ impl Case {
 
 impl RequestService {
     /// Decides a claim and settles it. What is answered was committed.
+    ///
+    /// A caller that goes away, such as a client that hangs up, does not stop a claim half-way.
     pub async fn claim(
         &self,
         user_id: Uuid,
         event_id: Uuid,
-        key: Option<&IdempotencyKey>,
+        key: Option<IdempotencyKey>,
     ) -> Result<Claimed, RequestError> {
         // Gates, facts and the condition all see this instant; only the times of writing are read later.
         let claim = Claim {
@@ -61,13 +67,25 @@ impl RequestService {
             received_at: self.clock.now(),
             key,
         };
-        let claimed = self.try_claim(&claim).await;
+        if let Some(again) = self.turned_away_again(&claim).await? {
+            metrics::counter!("meed_claims_total", "outcome" => "TURNED_AWAY_AGAIN").increment(1);
+            return Ok(again);
+        }
+        let service = self.clone();
+        let settling = async move { service.count(&claim, service.try_claim(&claim).await) };
+        tokio::spawn(settling.in_current_span()).await.unwrap_or_else(|error| {
+            tracing::error!(%error, event.id = %event_id, user.id = %user_id, "a claim was given up");
+            Err(RequestError::Uncommitted)
+        })
+    }
+
+    fn count(&self, claim: &Claim, claimed: Result<Claimed, RequestError>) -> Result<Claimed, RequestError> {
         let outcome = match &claimed {
             Ok(Claimed::Decided(request)) => {
-                self.events.claimed(event_id, user_id);
+                self.events.claimed(claim.event_id, claim.user_id);
                 request.status.as_str()
             }
-            Ok(Claimed::TurnedAwayAgain(_)) => "TURNED_AWAY_AGAIN",
+            Ok(Claimed::TurnedAwayAgain { .. }) => "TURNED_AWAY_AGAIN",
             Ok(Claimed::Replayed { .. }) => "REPLAYED",
             Err(RequestError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
             Err(RequestError::Contended) => "CONTENDED",
@@ -77,10 +95,7 @@ impl RequestService {
         claimed
     }
 
-    async fn try_claim(&self, claim: &Claim<'_>) -> Result<Claimed, RequestError> {
-        if let Some(again) = self.turned_away_again(claim).await? {
-            return Ok(again);
-        }
+    async fn try_claim(&self, claim: &Claim) -> Result<Claimed, RequestError> {
         for attempt in 0..TRIES {
             // Read side by side: the answer to the key is needed first, and seldom there.
             let (replayed, prepared) = tokio::join!(self.replayed(claim), self.prepare(claim));
@@ -105,7 +120,7 @@ impl RequestService {
         Err(RequestError::Contended)
     }
 
-    async fn prepare(&self, claim: &Claim<'_>) -> Result<(Arc<Offer>, Result<Case, RequestError>), RequestError> {
+    async fn prepare(&self, claim: &Claim) -> Result<(Arc<Offer>, Result<Case, RequestError>), RequestError> {
         let offer = self.events.recent(claim.event_id).await?;
         if let Some(repeat) = self.hints.look(claim, &offer).await {
             return Err(repeat);
@@ -117,7 +132,7 @@ impl RequestService {
     /// `None`: somebody else was first, and nothing was written.
     async fn attempt(
         &self,
-        claim: &Claim<'_>,
+        claim: &Claim,
         (offer, case): (Arc<Offer>, Result<Case, RequestError>),
     ) -> Result<Option<Box<RewardRequest>>, RequestError> {
         let case = match case {
@@ -217,7 +232,7 @@ impl RequestService {
 
     async fn already_granted(
         &self,
-        claim: &Claim<'_>,
+        claim: &Claim,
         offer: &Offer,
         case: &Case,
     ) -> Result<Option<RequestError>, RequestError> {

@@ -58,7 +58,7 @@ impl Hints {
     }
 
     /// The answer to a repeat, if it is known to be one. No database.
-    pub(super) async fn look(&self, claim: &Claim<'_>, offer: &Offer) -> Option<RequestError> {
+    pub(super) async fn look(&self, claim: &Claim, offer: &Offer) -> Option<RequestError> {
         let (event, now) = (&offer.event, claim.received_at);
         let name = name(event.id, claim.user_id, &event.recurrence.period.key(now, &offer.zone));
         let hint = self.find(&name, now).await?;
@@ -75,7 +75,7 @@ impl Hints {
 
     /// Takes note of what a claim was answered with, if repeats of it will not be granted. `before`: how many grants the
     /// user had in the period.
-    pub(super) async fn note(&self, claim: &Claim<'_>, offer: &Offer, before: u32, request: &RewardRequest) {
+    pub(super) async fn note(&self, claim: &Claim, offer: &Offer, before: u32, request: &RewardRequest) {
         if request.status == Status::Granted && before + 1 >= offer.event.recurrence.count {
             let hint = Hint {
                 event_revision: offer.event.revision,
@@ -89,7 +89,7 @@ impl Hints {
     }
 
     /// Takes note of a repeat that the database answered.
-    pub(super) async fn note_repeat(&self, claim: &Claim<'_>, offer: &Offer, period: &str, answer: &RequestError) {
+    pub(super) async fn note_repeat(&self, claim: &Claim, offer: &Offer, period: &str, answer: &RequestError) {
         if let RequestError::AlreadyGranted {
             reward_request_id,
             grant_ids,

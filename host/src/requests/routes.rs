@@ -8,7 +8,6 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use garde::Validate;
 use serde::Deserialize;
-use tracing::Instrument as _;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -146,19 +145,17 @@ async fn make_claim(
     event_id: Uuid,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(headers)?;
-    // In a task of its own: a client that hangs up, or a time-out, does not stop a claim half-way.
-    let claim = async move { service.claim(caller.user_id, event_id, key.as_ref()).await };
-    let claimed = tokio::spawn(claim.in_current_span())
-        .await
-        .map_err(Problem::internal)??;
-    Ok(match claimed {
+    Ok(match service.claim(caller.user_id, event_id, key).await? {
         Claimed::Decided(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
             (StatusCode::CREATED, location, axum::Json(request)).into_response()
         }
-        Claimed::TurnedAwayAgain(request) => {
-            let location = [(header::LOCATION, path_of(request.id))];
-            (StatusCode::OK, location, axum::Json(&*request)).into_response()
+        Claimed::TurnedAwayAgain { request_id, answer } => {
+            let headers = [
+                (header::LOCATION, path_of(request_id)),
+                (header::CONTENT_TYPE, "application/json".to_owned()),
+            ];
+            (StatusCode::OK, headers, answer).into_response()
         }
         Claimed::Replayed { request_id, answer } => {
             let headers = [

@@ -18,11 +18,11 @@ use crate::db::Json;
 use crate::events::{Event, Offer};
 
 /// A claim as it arrived.
-pub(super) struct Claim<'a> {
+pub(super) struct Claim {
     pub user_id: Uuid,
     pub event_id: Uuid,
     pub received_at: Instant,
-    pub key: Option<&'a IdempotencyKey>,
+    pub key: Option<IdempotencyKey>,
 }
 
 impl RequestService {
@@ -30,7 +30,7 @@ impl RequestService {
     /// somebody else was first.
     pub(super) async fn settle(
         &self,
-        claim: &Claim<'_>,
+        claim: &Claim,
         offer: &Offer,
         place: Place,
         verdict: Verdict,
@@ -120,8 +120,8 @@ impl RequestService {
     }
 
     /// What to remember under the claim's key. A failure is not kept: the same key may try again.
-    fn answer_to_keep(&self, claim: &Claim<'_>, request: &RewardRequest) -> Result<Option<KeptAnswer>, RequestError> {
-        let Some(key) = claim.key.filter(|_| request.status != Status::Failed) else {
+    fn answer_to_keep(&self, claim: &Claim, request: &RewardRequest) -> Result<Option<KeptAnswer>, RequestError> {
+        let Some(key) = claim.key.as_ref().filter(|_| request.status != Status::Failed) else {
             return Ok(None);
         };
         Ok(Some(KeptAnswer {
@@ -136,8 +136,8 @@ impl RequestService {
     }
 
     /// The answer that the claim's key got before. No database without a key.
-    pub(super) async fn replayed(&self, claim: &Claim<'_>) -> Result<Option<Claimed>, RequestError> {
-        let Some(key) = claim.key else { return Ok(None) };
+    pub(super) async fn replayed(&self, claim: &Claim) -> Result<Option<Claimed>, RequestError> {
+        let Some(key) = &claim.key else { return Ok(None) };
         let kept = store::kept_answer(&self.db, claim.user_id, key.as_str().to_owned()).await?;
         match kept {
             None => Ok(None),
@@ -158,7 +158,7 @@ impl RequestService {
     fn write_receipt(
         &self,
         id: Uuid,
-        claim: &Claim<'_>,
+        claim: &Claim,
         event: &Event,
         place: &Place,
         verdict: &Verdict,

@@ -25,8 +25,17 @@ const REMEMBERED_FOR: Duration = Duration::from_mins(10);
 
 #[derive(Clone)]
 pub(super) struct TurnedAway {
-    /// By event and user, with what the event's rewards had been added to before the decision.
-    answers: Cache<(Uuid, Uuid), (Supply, Arc<RewardRequest>)>,
+    /// By event and user.
+    answers: Cache<(Uuid, Uuid), Arc<Answer>>,
+}
+
+struct Answer {
+    request_id: Uuid,
+    event_revision: i64,
+    period: String,
+    /// How often the event's rewards had been added to before the decision.
+    supply: Supply,
+    json: String,
 }
 
 impl TurnedAway {
@@ -44,9 +53,15 @@ impl TurnedAway {
         let whose = (request.event_id, request.user_id);
         let is_gone = request.status == Status::Rejected
             && matches!(&request.reasons[..], [reason] if reason.source == Source::Host && reason.code == "sold-out");
-        if is_gone {
-            let answer = (Supply::of(&offer.rewards), Arc::new(request.clone()));
-            self.answers.insert(whose, answer);
+        if is_gone && let Ok(json) = serde_json::to_string(request) {
+            let answer = Answer {
+                request_id: request.id,
+                event_revision: request.event_revision,
+                period: request.period.clone(),
+                supply: Supply::of(&offer.rewards),
+                json,
+            };
+            self.answers.insert(whose, Arc::new(answer));
         } else {
             self.answers.invalidate(&whose);
         }
@@ -55,17 +70,20 @@ impl TurnedAway {
 
 impl RequestService {
     /// The answer that this user got before, if it must be the same now.
-    pub(super) async fn turned_away_again(&self, claim: &Claim<'_>) -> Result<Option<Claimed>, RequestError> {
-        let Some((supply, request)) = self.turned_away.answers.get(&(claim.event_id, claim.user_id)) else {
+    pub(super) async fn turned_away_again(&self, claim: &Claim) -> Result<Option<Claimed>, RequestError> {
+        let Some(answer) = self.turned_away.answers.get(&(claim.event_id, claim.user_id)) else {
             return Ok(None);
         };
         let offer = self.events.recent(claim.event_id).await?;
         let event = &offer.event;
         let is_the_same = claim.key.is_none()
-            && event.revision == request.event_revision
+            && event.revision == answer.event_revision
             && claim.received_at < event.end_date
-            && event.recurrence.period.key(claim.received_at, &offer.zone) == request.period
-            && self.rewards.gone(event.id).await == Some(supply);
-        Ok(is_the_same.then_some(Claimed::TurnedAwayAgain(request)))
+            && event.recurrence.period.key(claim.received_at, &offer.zone) == answer.period
+            && self.rewards.gone(event.id).await == Some(answer.supply);
+        Ok(is_the_same.then(|| Claimed::TurnedAwayAgain {
+            request_id: answer.request_id,
+            answer: answer.json.clone(),
+        }))
     }
 }
