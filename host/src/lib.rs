@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, batch, cache, http, keys, clock}
-//!                       auth users activities plugins events rewards requests webhooks
+//!                       auth users activities plugins events rewards requests webhooks kafka
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
@@ -24,6 +24,8 @@ pub mod db;
 pub mod events;
 pub mod facts;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod keys;
 pub mod outbox;
 pub mod plugins;
