@@ -1,5 +1,7 @@
 //! The composition root: the only place that wires things together.
 
+mod streams;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ use crate::sandbox::{Class, CodeCache, Sandbox};
 use crate::users::{Passwords, UserService};
 use crate::webhooks::WebhookService;
 use crate::{activities, auth, events, keys, plugins, requests, rewards, users, webhooks};
+
+pub use streams::publish;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(

@@ -74,7 +74,7 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
     },
-    /// Deliver what is in the outbox, and nothing else; for servers with outbox.relay = false
+    /// Deliver what is in the outbox, to webhooks and Kafka, and nothing else; for servers with outbox.relay = false
     Relay,
     /// Look after what others are told
     #[command(subcommand)]
@@ -125,7 +125,8 @@ enum UserCommand {
 
 #[derive(Debug, Subcommand)]
 enum OutboxCommand {
-    /// Tell every webhook endpoint again what happened since an instant, as long as it is not forgotten
+    /// Tell every webhook endpoint, and the topic of Kafka, again what happened since an instant, as long as it is not
+    /// forgotten
     Replay {
         /// RFC 3339, such as 2026-03-01T09:30:00Z
         #[arg(long, value_name = "INSTANT")]

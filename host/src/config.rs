@@ -2,6 +2,8 @@
 //!
 //! The only reader of the environment. Must not know: what the settings are for.
 
+mod brokers;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
+
+pub use brokers::{Kafka, Sasl};
 
 const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -29,6 +33,7 @@ pub struct Config {
     pub claims: Claims,
     pub outbox: Outbox,
     pub webhooks: Webhooks,
+    pub kafka: Kafka,
     pub sandbox: crate::sandbox::Settings,
     pub log: Log,
 }
@@ -248,15 +253,16 @@ impl Config {
         Ok(config)
     }
 
-    /// Takes the URLs that are in files of their own, where the environment and the settings hold no password.
+    /// Takes the secrets that are in files of their own, where the environment and the settings hold no password.
     fn read_secrets(&mut self) -> Result<(), String> {
-        let (database, cache) = (&mut self.database, &mut self.cache);
-        for (name, file, url) in [
+        let (database, cache, kafka) = (&mut self.database, &mut self.cache, &mut self.kafka);
+        for (name, file, secret) in [
             ("database.url_file", &database.url_file, &mut database.url),
             ("cache.url_file", &cache.url_file, &mut cache.url),
+            ("kafka.password_file", &kafka.password_file, &mut kafka.password),
         ] {
             if let Some(file) = file {
-                *url = read_secret(file).map_err(|fault| format!("{name} = {:?}: {fault}", file.display()))?;
+                *secret = read_secret(file).map_err(|fault| format!("{name} = {:?}: {fault}", file.display()))?;
             }
         }
         Ok(())
@@ -320,7 +326,7 @@ impl Config {
                 return Err(format!("{name} = {value}: must be between {least} and {most}"));
             }
         }
-        Ok(())
+        self.kafka.check(brokers::BUILT)
     }
 
     /// The defaults alone, with everything they keep below `data_dir`.
@@ -350,10 +356,10 @@ fn read_secret(file: &Path) -> Result<SecretString, String> {
     let text = SecretString::from(std::fs::read_to_string(file).map_err(|error| error.to_string())?);
     let secret = text.expose_secret().trim();
     if secret.is_empty() {
-        return Err("the file is empty; write the URL into it".to_owned());
+        return Err("the file is empty; write the secret into it".to_owned());
     }
     if secret.lines().nth(1).is_some() {
-        return Err("the file must hold the URL and nothing else".to_owned());
+        return Err("the file must hold the secret, in one line, and nothing else".to_owned());
     }
     Ok(secret.into())
 }

@@ -5,7 +5,7 @@
 //! ```text
 //! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, batch, cache, http, keys,
 //!                                      canonical, clock}
-//!                       auth users activities plugins events rewards requests webhooks
+//!                       auth users activities plugins events rewards requests webhooks kafka
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
@@ -26,6 +26,8 @@ pub mod db;
 pub mod events;
 pub mod facts;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod keys;
 pub mod outbox;
 pub mod plugins;

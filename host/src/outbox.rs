@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::clock::Instant;
 
-pub use store::{Addressed, Told, mark_sent, messages, oldest_unsent, take_turn, unsent, write, written_after};
+pub use store::{Addressed, Told, mark_sent, messages, oldest_unsent, take_turn, topics, unsent, write, written_after};
 
 /// A claim was granted.
 pub const REWARD_GRANTED: &str = "reward.granted";

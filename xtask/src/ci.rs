@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::process::{output, run as run_program, step};
+use crate::test::FEATURES;
 use crate::workspace::Workspace;
 
 /// Crates that must not be in the program: a second TLS or crypto provider makes rustls panic at the first handshake.
@@ -20,12 +21,16 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     step("dependencies", || check_dependencies(workspace))?;
     step("lints", || {
         let mut clippy = workspace.cargo("clippy");
-        run_program(clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
+        clippy.args(["--workspace", "--all-targets"]).args(FEATURES);
+        run_program(clippy.args(["--", "-D", "warnings"]))?;
+        let mut without = workspace.cargo("clippy");
+        run_program(without.args(["--package", "meed-host", "--", "-D", "warnings"]))
     })?;
     step("docs", || {
         let mut doc = workspace.cargo("doc");
         run_program(
             doc.args(["--workspace", "--no-deps"])
+                .args(FEATURES)
                 .env("RUSTDOCFLAGS", "-D warnings"),
         )
     })?;
@@ -52,7 +57,8 @@ fn check_compiler(workspace: &Workspace) -> Result<()> {
 
 fn check_dependencies(workspace: &Workspace) -> Result<()> {
     let mut tree = workspace.cargo("tree");
-    tree.args(["--workspace", "--edges", "normal,build,dev", "--prefix", "none"]);
+    tree.args(["--workspace", "--edges", "normal,build,dev", "--prefix", "none"])
+        .args(FEATURES);
     let crates = output(&mut tree)?;
     println!("{} crates, Cargo.lock is up to date", count(&crates));
     for banned in BANNED {

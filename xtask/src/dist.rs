@@ -21,17 +21,23 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 const LICENCES: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
 
-/// Builds everything into `<target>/dist`, or into the directory that is named.
+/// Builds everything into `<target>/dist`, or into the directory that is named; with `--kafka` it needs OpenSSL, here and
+/// where it runs.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
-    let directory = match arguments {
+    let (flags, directories): (Vec<_>, Vec<_>) = arguments.iter().partition(|argument| **argument == *"--kafka");
+    let directory = match directories.as_slice() {
         [] => workspace.target.join("dist"),
         [directory] => std::path::absolute(directory).context("find the directory")?,
-        _ => bail!("cargo xtask dist [DIR]"),
+        _ => bail!("cargo xtask dist [--kafka] [DIR]"),
     };
     let plugins = plugins::build(workspace)?;
     let meed = step("build the server", || {
         let mut cargo = workspace.cargo("build");
-        run_program(cargo.args(["--release", "--package", "meed-host", "--bin", "meed"]))?;
+        cargo.args(["--release", "--package", "meed-host", "--bin", "meed"]);
+        if !flags.is_empty() {
+            cargo.args(["--features", "kafka-tls"]);
+        }
+        run_program(&mut cargo)?;
         Ok(workspace.programs.with_file_name("release").join("meed"))
     })?;
     step("make the release", || {

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::plugins;
 use crate::process::{run as run_program, step};
+use crate::test::FEATURES;
 use crate::workspace::Workspace;
 use toolchains::Toolchains;
 
@@ -102,6 +103,9 @@ fn build_meed(workspace: &Workspace, release: bool) -> Result<PathBuf> {
         cargo.args(["--package", "meed-host", "--bin", "meed"]);
         if release {
             cargo.arg("--release");
+        } else {
+            // As the tests build it, so that it is built once.
+            cargo.args(FEATURES);
         }
         run_program(&mut cargo)
     })?;

@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod broker;
 mod ci;
 mod dist;
 mod fuzz;

@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 
+use crate::broker;
 use crate::languages;
 use crate::plugins;
 use crate::postgres::{self, Cluster, Durability, Server};
@@ -15,16 +16,20 @@ use crate::process::{check, line, run as run_program, step, wait};
 use crate::redis;
 use crate::workspace::Workspace;
 
+/// Everything is built with it, so that it is built once.
+pub(crate) const FEATURES: [&str; 2] = ["--features", "meed-host/kafka"];
+
 /// `arguments` are for the runner; with any, only what they select runs.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let server = Server::find_or_install()?;
     let redis = redis::find_or_install()?;
+    let broker = broker::find_or_install(workspace)?;
     let plugins = plugins::build(workspace)?;
     let languages = languages::build(workspace)?;
     // Before the runner, so that its closing line is the last thing on the screen.
     if arguments.is_empty() {
         step("build the tests", || {
-            run_program(workspace.cargo("test").args(["--workspace", "--no-run"]))
+            run_program(workspace.cargo("test").args(["--workspace", "--no-run"]).args(FEATURES))
         })?;
     }
     let cluster = step("start PostgreSQL", || {
@@ -33,6 +38,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let services = Services {
         cluster,
         redis,
+        broker,
         plugins,
         languages,
     };
@@ -40,7 +46,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     if has_nextest && arguments.is_empty() {
         step("documentation tests", || {
             let mut doc = workspace.cargo("test");
-            run_program(services.tell(&mut doc).args(["--workspace", "--doc", "--quiet"]))
+            run_program(
+                services
+                    .tell(&mut doc)
+                    .args(["--workspace", "--doc", "--quiet"])
+                    .args(FEATURES),
+            )
         })?;
     }
     step("tests", || {
@@ -72,6 +83,7 @@ fn has_nextest(workspace: &Workspace) -> bool {
 struct Services {
     cluster: Cluster,
     redis: PathBuf,
+    broker: PathBuf,
     plugins: PathBuf,
     languages: PathBuf,
 }
@@ -82,6 +94,7 @@ impl Services {
         self.cluster.tell(command);
         command
             .env("MEED_TEST_REDIS_SERVER", &self.redis)
+            .env("MEED_TEST_BROKER", &self.broker)
             .env("MEED_TEST_PLUGINS", &self.plugins)
             .env("MEED_TEST_LANGUAGES", &self.languages)
     }
@@ -89,12 +102,16 @@ impl Services {
 
 /// The whole workspace, unless the arguments choose packages.
 fn select(command: &mut Command, arguments: &[OsString]) {
-    let chooses_packages = arguments.iter().any(|argument| {
-        let text = argument.to_string_lossy();
-        text.starts_with("-p") || text.starts_with("--package")
-    });
+    let texts: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+    let chooses_packages = texts
+        .iter()
+        .any(|text| text.starts_with("-p") || text.starts_with("--package"));
     if !chooses_packages {
         command.arg("--workspace");
+    }
+    // Cargo refuses a feature of a package that is not chosen.
+    if !chooses_packages || texts.iter().any(|text| text.ends_with("meed-host")) {
+        command.args(FEATURES);
     }
     command.args(arguments);
 }
@@ -179,8 +196,10 @@ mod tests {
             select(&mut command, &given.iter().map(OsString::from).collect::<Vec<_>>());
             line(&command)
         };
-        assert_eq!(arguments(&[]), "`cargo --workspace`");
-        assert_eq!(arguments(&["claims"]), "`cargo --workspace claims`");
+        let kafka = "--features meed-host/kafka";
+        assert_eq!(arguments(&[]), format!("`cargo --workspace {kafka}`"));
+        assert_eq!(arguments(&["claims"]), format!("`cargo --workspace {kafka} claims`"));
         assert_eq!(arguments(&["-p", "xtask"]), "`cargo -p xtask`");
+        assert_eq!(arguments(&["-p", "meed-host"]), format!("`cargo {kafka} -p meed-host`"));
     }
 }

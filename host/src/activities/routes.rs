@@ -2,23 +2,22 @@
 
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
-use garde::Validate as _;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::batch::{Batch, Place};
 use super::report::NewActivity;
-use super::service::{Activity, ActivityError, ActivityService, Fault, Filter, Recorded};
+use super::service::{Activity, ActivityError, ActivityService, Filter, Recorded};
 use crate::auth::{Caller, FORBIDDEN, Operator, Role};
 use crate::clock::Instant;
-use crate::http::extract::{field_errors, parse, read_bytes};
-use crate::http::problem::{INVALID_BODY, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE};
-use crate::http::{Code, FieldError, Page, PageParams, Params, Path, Problem};
+use crate::http::extract::read_bytes;
+use crate::http::problem::UNSUPPORTED_MEDIA_TYPE;
+use crate::http::{Code, Page, PageParams, Params, Path, Problem};
 
-const ACTIVITY_CONFLICT: Code = Code::new(
+pub(super) const ACTIVITY_CONFLICT: Code = Code::new(
     "activity-conflict",
     409,
     "The source and id were recorded with another content",
@@ -26,10 +25,6 @@ const ACTIVITY_CONFLICT: Code = Code::new(
 const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
 
 pub const CODES: &[Code] = &[ACTIVITY_CONFLICT, NO_SUCH_USER];
-
-const MAX_BATCH: usize = 1000;
-/// A batch with the same fault everywhere is not answered with a thousand of them.
-const MAX_FAULTS: usize = 20;
 
 pub fn router(service: ActivityService) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -86,9 +81,9 @@ async fn record(
     _: Operator,
     batch: Batch,
 ) -> Result<(StatusCode, axum::Json<Recorded>), Problem> {
-    let place = batch.place;
+    let place = batch.place();
     let recorded = service
-        .record(batch.activities)
+        .record(batch.into_activities())
         .await
         .map_err(|error| place.problem(error))?;
     let status = if recorded.recorded > 0 {
@@ -150,19 +145,6 @@ async fn history(
     )))
 }
 
-/// The activities of one call, each valid by itself.
-struct Batch {
-    activities: Vec<NewActivity>,
-    place: Place,
-}
-
-/// Where an activity stands in the body, for pointers into it.
-#[derive(Clone, Copy)]
-enum Place {
-    Alone,
-    InSequence,
-}
-
 impl<S: Send + Sync> FromRequest<S> for Batch {
     type Rejection = Problem;
 
@@ -179,99 +161,13 @@ impl<S: Send + Sync> FromRequest<S> for Batch {
             .unwrap_or_default()
             .trim()
             .to_ascii_lowercase();
-        let batch = match essence.as_str() {
-            "application/json" => Self::from_json(&read_bytes(request, state).await?)?,
-            "application/x-ndjson" => Self::from_lines(&read_bytes(request, state).await?)?,
-            _ => {
-                return Err(Problem::new(
-                    UNSUPPORTED_MEDIA_TYPE,
-                    format!("Content-Type is {content_type:?}; send application/json or application/x-ndjson."),
-                ));
-            }
-        };
-        batch.validated()
-    }
-}
-
-impl Batch {
-    fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
-        let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-        Ok(if is_array {
-            Self {
-                activities: parse(bytes)?,
-                place: Place::InSequence,
-            }
-        } else {
-            Self {
-                activities: vec![parse(bytes)?],
-                place: Place::Alone,
-            }
-        })
-    }
-
-    /// Lines become an array, so that pointers into it come out right.
-    fn from_lines(bytes: &[u8]) -> Result<Self, Problem> {
-        let mut array = vec![b'['];
-        for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            serde_json::from_slice::<IgnoredAny>(line)
-                .map_err(|error| Problem::new(MALFORMED_JSON, format!("Line {number} is not valid JSON: {error}.")))?;
-            if array.len() > 1 {
-                array.push(b',');
-            }
-            array.extend(line);
-        }
-        array.push(b']');
-        Ok(Self {
-            activities: parse(&array)?,
-            place: Place::InSequence,
-        })
-    }
-
-    fn validated(self) -> Result<Self, Problem> {
-        let count = self.activities.len();
-        if !(1..=MAX_BATCH).contains(&count) {
-            return Err(Problem::field(
-                "",
-                format!("there are {count} activities; send 1 to {MAX_BATCH} at a time"),
-            ));
-        }
-        let report = match self.place {
-            Place::Alone => self.activities.iter().try_for_each(garde::Validate::validate),
-            Place::InSequence => self.activities.validate(),
-        };
-        report.map_err(|report| {
-            let mut faults = field_errors(&report);
-            faults.truncate(MAX_FAULTS);
-            Problem::fields(faults)
-        })?;
-        Ok(self)
-    }
-}
-
-impl Place {
-    /// An error about activities of this call, with pointers into its body.
-    fn problem(self, error: ActivityError) -> Problem {
-        let detail = error.to_string();
-        let (code, faults) = match error {
-            ActivityError::Invalid(faults) => (INVALID_BODY, faults),
-            ActivityError::Conflict(faults) => (ACTIVITY_CONFLICT, faults),
-            other => return other.into(),
-        };
-        let errors = faults.into_iter().take(MAX_FAULTS).map(|fault| self.point_at(fault));
-        Problem::new(code, detail).with_errors(errors.collect())
-    }
-
-    fn point_at(self, fault: Fault) -> FieldError {
-        let pointer = match self {
-            Self::Alone => format!("/{}", fault.field),
-            Self::InSequence => format!("/{}/{}", fault.index, fault.field),
-        };
-        FieldError {
-            pointer,
-            message: fault.message,
+        match essence.as_str() {
+            "application/json" => Self::from_json(&read_bytes(request, state).await?),
+            "application/x-ndjson" => Self::from_lines(&read_bytes(request, state).await?),
+            _ => Err(Problem::new(
+                UNSUPPORTED_MEDIA_TYPE,
+                format!("Content-Type is {content_type:?}; send application/json or application/x-ndjson."),
+            )),
         }
     }
 }

@@ -3,7 +3,9 @@
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
+use super::serve::ended;
 use super::{connect, demo};
 use crate::app;
 use crate::clock::{Clock, Instant};
@@ -32,17 +34,19 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     }
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let service = app::webhooks(config, &db, &Clock::System);
-    let mut relay = tokio::spawn(Relay::new(service, stopping).run());
+    let mut relays = JoinSet::new();
+    app::publish(config, &db, &Clock::System, &stopping, &mut relays)?;
+    relays.spawn(Relay::new(service, stopping).run());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the outbox is delivered");
     tokio::select! {
-        ended = &mut relay => return ended.context("the relay ended"),
+        ended = relays.join_next() => return ended.unwrap_or(Ok(())).context("a relay ended"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("shutting down; another signal ends it at once");
     stop.send(true).ok();
     tokio::select! {
-        ended = relay => ended.context("the relay ended")?,
+        () = ended(&mut relays) => {}
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     }
@@ -57,8 +61,12 @@ pub(super) async fn replay(config: &Config, from: Instant) -> anyhow::Result<Str
     db.schema().await.check()?;
     let replayed = app::webhooks(config, &db, &Clock::System).replay(from).await?;
     db.close().await;
+    let topics = match replayed.topics {
+        0 => String::new(),
+        topics => format!(", and published again to {topics} topics"),
+    };
     Ok(format!(
-        "{} messages since {from} are sent again, to those of {} endpoints that want them.",
+        "{} messages since {from} are sent again, to those of {} endpoints that want them{topics}.",
         replayed.messages, replayed.endpoints
     ))
 }

@@ -7,9 +7,10 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use super::{connect, demo};
-use crate::app::App;
+use crate::app::{self, App};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{LANES, Unfit};
@@ -76,6 +77,13 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         tracing::info!(%address, "metrics are served");
     }
     let router = app.router().map_err(anyhow::Error::msg)?;
+    let (stop_relay, relay_stopping) = tokio::sync::watch::channel(false);
+    let (stop_reading, reading_stopping) = tokio::sync::watch::channel(false);
+    let (mut publishers, mut readers) = (JoinSet::new(), JoinSet::new());
+    if config.outbox.relay {
+        app::publish(config, &app.db, &app.clock, &relay_stopping, &mut publishers)?;
+    }
+    app.consume(config, &reading_stopping, &mut readers)?;
     let address = listener.local_addr().context("ask for the address")?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "meed is served");
     ready(address);
@@ -88,11 +96,9 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     });
     let (stop_usage, usage_stopping) = tokio::sync::oneshot::channel::<()>();
     let usage = tokio::spawn(write_usage(app.clone(), usage_stopping));
-    let (stop_relay, relay_stopping) = tokio::sync::watch::channel(false);
-    let relay = config
-        .outbox
-        .relay
-        .then(|| tokio::spawn(Relay::new(app.webhooks.clone(), relay_stopping).run()));
+    if config.outbox.relay {
+        publishers.spawn(Relay::new(app.webhooks.clone(), relay_stopping).run());
+    }
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(server::serve(listener, router, async {
         // A dropped sender stops as well.
@@ -110,6 +116,8 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         "shutting down; another signal ends it at once"
     );
     app.health.drain();
+    // At once, so that other processes have its partitions while this one drains.
+    stop_reading.send(true).ok();
     sweeper.abort();
     watcher.abort();
     let wind_down = async {
@@ -129,19 +137,31 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     }
     listening.abort();
     stop_relay.send(true).ok();
-    if let Some(relay) = relay {
-        // Its attempts are bounded in time, and what is cut off is sent again by another process.
-        tokio::select! {
-            ended = relay => ended.context("the relay ended")?,
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-        }
+    // Their attempts are bounded in time, and what is cut off is sent or read again by another process.
+    tokio::select! {
+        () = ended(&mut publishers) => {}
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    }
+    tokio::select! {
+        () = ended(&mut readers) => {}
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
     }
     drop(stop_usage);
     usage.await.context("the task that counts runs ended")?;
     app.db.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits until all of them have ended.
+pub(super) async fn ended(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task in the background ended");
+        }
+    }
 }
 
 async fn sweep(app: App) {

@@ -16,7 +16,7 @@ use super::{metrics, request_id};
 use crate::clock::Clock;
 
 /// JSON bodies; the upload route sets its own.
-const BODY_LIMIT: usize = 1 << 20;
+pub const BODY_LIMIT: usize = 1 << 20;
 
 /// How long an answer may take.
 #[derive(Clone, Copy, Debug)]

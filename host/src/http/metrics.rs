@@ -4,8 +4,11 @@
 //! `meed_evaluation_seconds{plugin}`, `meed_evaluation_fuel{plugin}`, `meed_evaluation_failures_total{plugin,failure}`,
 //! `meed_http_requests_total{method,route,status}`, `meed_http_request_seconds{method,route}`,
 //! `meed_webhook_attempts_total{endpoint,outcome}`, `meed_webhook_attempt_seconds`, `meed_webhook_lag_seconds`,
+//! `meed_kafka_published_total{topic,outcome}`, `meed_kafka_failures_total{topic}`, `meed_kafka_publish_lag_seconds`,
+//! `meed_kafka_consumed_total{topic,outcome}`, `meed_kafka_dead_letters_total{topic,code}`,
 //! `meed_requests_shed_total`, `meed_rate_limited_total{policy}`, `meed_cache_errors_total{call,fault}`, and the gauges
 //! `meed_outbox_lag_seconds`, `meed_webhook_deliveries{endpoint,state}`, `meed_webhook_oldest_seconds{endpoint}`,
+//! `meed_kafka_messages{topic,state}`, `meed_kafka_oldest_seconds{topic}`, `meed_kafka_lag{topic,partition}`,
 //! `meed_cache_up`, `meed_requests_in_flight`, `meed_clock_skew_seconds`,
 //! `meed_db_connections{state}`, `meed_sandbox_slots{state}`.
 

@@ -155,6 +155,21 @@ impl Problem {
         Self::new(INVALID_BODY, detail.join("; ")).with_errors(errors)
     }
 
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// All that it says, in one line: for whoever does not get the body.
+    pub fn in_words(&self) -> String {
+        let faults: Vec<String> = self.0.errors.iter().map(FieldError::to_string).collect();
+        let faults = faults.join("; ");
+        match faults.as_str() {
+            "" => self.0.detail.clone(),
+            faults if faults == self.0.detail => faults.to_owned(),
+            faults => format!("{} {faults}", self.0.detail),
+        }
+    }
+
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Serialize) -> Self {
         self.0.members.insert(member.to_owned(), serde_json::json!(value));

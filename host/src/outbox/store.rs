@@ -1,5 +1,7 @@
 //! `outbox`. Sets of claims on PostgreSQL write theirs in their own statement.
 
+pub mod topics;
+
 use serde_json::Value;
 use uuid::Uuid;
 

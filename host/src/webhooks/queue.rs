@@ -1,7 +1,8 @@
 //! From the outbox to the receivers, one transaction after the other. All that is known is in the database, so any process
 //! can go on where another one was killed.
 //!
-//! First messages are handed on: each becomes a delivery for every endpoint that wants it. Then a turn at an endpoint
+//! First messages are handed on: each becomes a delivery for every endpoint that wants it, and goes into the queue of every
+//! topic, where it is no business of ours any more. Then a turn at an endpoint
 //! writes what came of attempts and takes what is due. What is taken is leased: who dies loses it after a moment to whoever
 //! takes it next, and raises the fence, so that what the dead one still had to say does not count. Must not know: when to
 //! do this (`relay`), how a message travels (`deliver`).
@@ -18,7 +19,7 @@ use super::store::deliveries::{self, NewDelivery, Next, TakenRow};
 use super::store::{self, EndpointRow, sweep};
 use crate::clock::Instant;
 use crate::db::{DbError, Tx};
-use crate::outbox::{self, Addressed, Told};
+use crate::outbox::{self, Addressed, Told, topics};
 
 /// How many messages are handed on in one transaction: what others wait for it is milliseconds.
 pub(super) const AT_ONCE: usize = 256;
@@ -28,6 +29,9 @@ pub(super) const LEASE: Duration = Duration::from_secs(3);
 
 /// How many messages one transaction forgets.
 const FORGOTTEN_AT_ONCE: i64 = 1_000;
+
+/// How long a topic is kept, at least, to which nobody publishes: whoever could says so every minute.
+const LEAST_PATIENCE: Duration = Duration::from_hours(24);
 
 /// What is taken from an endpoint's queue: to be sent, and settled by a later turn.
 pub(super) struct Turn {
@@ -51,7 +55,8 @@ impl WebhookService {
             return Ok(0);
         }
         let endpoints = store::hold_all(&mut tx).await?;
-        if endpoints.is_empty() {
+        let topics = topics::all(&mut tx).await?;
+        if endpoints.is_empty() && topics.is_empty() {
             return Ok(0);
         }
         let messages = outbox::unsent(&mut tx, i64::try_from(AT_ONCE).unwrap_or(i64::MAX)).await?;
@@ -64,6 +69,10 @@ impl WebhookService {
         };
         let now = self.clock.now();
         self.queue(&mut tx, &endpoints, &messages, wanted, now).await?;
+        for topic in &topics {
+            let wanted = messages.iter().filter(|message| topic.created_at <= message.created_at);
+            topics::queue(&self.db, &mut tx, &topic.name, wanted).await?;
+        }
         outbox::mark_sent(&self.db, &mut tx, messages.iter().map(|message| message.id), now).await?;
         tx.commit().await?;
         Ok(messages.len())
@@ -205,8 +214,8 @@ impl WebhookService {
     }
 
     /// Whether there is anybody to tell.
-    pub(super) async fn has_endpoints(&self) -> Result<bool, DbError> {
-        Ok(store::count(&self.db).await? > 0)
+    pub(super) async fn has_receivers(&self) -> Result<bool, DbError> {
+        Ok(store::count(&self.db).await? > 0 || topics::any(&self.db).await?)
     }
 
     /// Forgets messages that were sent, or that nobody wanted, longer ago than they are kept; says how many.
@@ -215,6 +224,7 @@ impl WebhookService {
         let mut forgotten = 0;
         loop {
             let mut tx = self.db.begin().await?;
+            topics::forget(&mut tx, cutoff.min(self.clock.now().minus(LEAST_PATIENCE))).await?;
             let now = sweep::sent(&mut tx, cutoff, FORGOTTEN_AT_ONCE).await?
                 + sweep::unwanted(&mut tx, cutoff, FORGOTTEN_AT_ONCE).await?;
             tx.commit().await?;

@@ -10,7 +10,7 @@ use super::service::{WebhookError, WebhookService};
 use super::store::{self, deliveries};
 use crate::clock::Instant;
 use crate::db::DbError;
-use crate::outbox;
+use crate::outbox::{self, topics};
 
 /// What a replay did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Replayed {
     pub messages: usize,
     /// How many endpoints are told.
     pub endpoints: usize,
+    /// To how many topics they are published.
+    pub topics: usize,
 }
 
 impl WebhookService {
@@ -54,8 +56,8 @@ impl WebhookService {
         }
     }
 
-    /// Tells every endpoint again what it wants to be told of what happened since an instant, also what happened before the
-    /// endpoint was made. What is on its way already stays as it is.
+    /// Tells every endpoint again what it wants to be told of what happened since an instant, and every topic all of it, also
+    /// what happened before the endpoint or topic was there. What is on its way already stays as it is.
     pub async fn replay(&self, from: Instant) -> Result<Replayed, DbError> {
         let mut replayed = Replayed::default();
         // Ids begin with the time of their making, so this is before every id of that millisecond.
@@ -95,9 +97,16 @@ impl WebhookService {
                 now,
             )
             .await?;
+            let topics = topics::all(&mut tx).await?;
+            for topic in &topics {
+                topics::queue(&self.db, &mut tx, &topic.name, &messages).await?;
+                let ids = messages.iter().map(|message| message.id);
+                topics::put_back(&self.db, &mut tx, &topic.name, ids).await?;
+            }
             tx.commit().await?;
             replayed.messages += messages.len();
             replayed.endpoints = endpoints.len();
+            replayed.topics = topics.len();
         }
     }
 }

@@ -78,7 +78,7 @@ impl Relay {
 
     /// Hands on what there is and wakes whoever has something to send; says how long to wait.
     async fn look(&self, endpoints: &mut JoinSet<()>) -> Result<Duration, DbError> {
-        if !self.service.has_endpoints().await? {
+        if !self.service.has_receivers().await? {
             metrics::gauge!("meed_outbox_lag_seconds").set(0.0);
             return Ok(LOOK_SELDOM);
         }

@@ -22,6 +22,8 @@ pub mod stage;
 
 mod budgets;
 mod disk;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kill;
 mod lost_replies;
 mod outbox;

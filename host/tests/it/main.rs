@@ -24,6 +24,8 @@ mod events;
 mod facts;
 mod faults;
 mod house;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod languages;
 mod openapi;
 mod outbox;

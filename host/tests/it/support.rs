@@ -1,6 +1,8 @@
 //! What the tests stand on: a real application on a real database, and a client that reads like the wire.
 
 mod app;
+#[cfg(feature = "kafka")]
+mod broker;
 mod client;
 mod database;
 mod receiver;
@@ -9,6 +11,8 @@ mod rows;
 mod stage;
 
 pub use app::{PASSWORD, TestApp, TestUser};
+#[cfg(feature = "kafka")]
+pub use broker::{Broker, Record};
 pub use client::Reply;
 pub use database::postgres_url;
 pub use receiver::{Got, Receiver};

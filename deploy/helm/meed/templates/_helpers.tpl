@@ -81,6 +81,11 @@ securityContext:
   mountPath: /etc/meed/cache
   readOnly: true
 {{- end }}
+{{- if .Values.kafka.secret }}
+- name: kafka
+  mountPath: /etc/meed/kafka
+  readOnly: true
+{{- end }}
 {{- end -}}
 
 {{- define "meed.urlVolumes" -}}
@@ -99,5 +104,11 @@ securityContext:
     items:
       - key: {{ .Values.cache.key }}
         path: url
+{{- end }}
+{{- if .Values.kafka.secret }}
+- name: kafka
+  secret:
+    secretName: {{ .Values.kafka.secret }}
+    defaultMode: 0440
 {{- end }}
 {{- end -}}

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use meed_host::auth::Role;
 use meed_host::db::{Db, Engine};
+use meed_host::outbox::topics;
 use meed_host::requests::SignedReceipt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -106,6 +107,17 @@ async fn listen(app: &TestApp, operator: &str) -> String {
     format!("/webhook-endpoints/{}/deliveries", text(&listener, "id"))
 }
 
+/// A topic, and what waits for it.
+async fn publish(app: &TestApp) {
+    let mut tx = app.begin().await;
+    topics::add(&mut tx, "meed.messages", app.clock.now())
+        .await
+        .expect("a topic");
+    tx.commit().await.expect("a commit");
+    let since = app.clock.now().minus(Duration::from_mins(1));
+    app.app.webhooks.replay(since).await.expect("a queue");
+}
+
 /// Puts something into every table, as people would.
 async fn live(app: &TestApp) -> Past {
     const INVITE: &str = "UPDATE users SET invited_by = $1 WHERE email_key = $2";
@@ -181,6 +193,7 @@ async fn live(app: &TestApp) -> Past {
     let reverse = app.post(&path).bearer(&operator).json(&json!({"reason": "A mistake"}));
     reverse.send().await.expect(201);
     let deliveries = listen(app, &operator).await;
+    publish(app).await;
     app.app.plugins.write_usage().await.expect("the usage is written");
     app.app
         .db

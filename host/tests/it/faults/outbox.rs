@@ -25,18 +25,28 @@ const TRIES: i64 = 6;
 const PATIENCE: u32 = 600;
 
 /// `meed relay`, killed and started again.
-struct RelayProcess {
+pub(super) struct RelayProcess {
     url: String,
     directory: PathBuf,
+    settings: Vec<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
 }
 
 impl RelayProcess {
     fn start(stage: &TestApp, number: usize) -> Self {
+        Self::start_with(stage, number, &[])
+    }
+
+    /// With settings such as `MEED__KAFKA__BROKERS`.
+    pub(super) fn start_with(stage: &TestApp, number: usize, settings: &[(&str, &str)]) -> Self {
         let directory = stage.directory().to_owned();
+        let settings = settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let mut relay = Self {
             url: stage.database_url(),
+            settings: settings.collect(),
             log: directory.join(format!("relay-{number}.log")),
             directory,
             child: None,
@@ -67,6 +77,7 @@ impl RelayProcess {
             .env("MEED__WEBHOOKS__TIMEOUT_SECONDS", "2")
             .env("MEED__LOG__FORMAT", "text")
             .env("MEED__LOG__FILTER", "warn")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .arg("relay")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log"))
@@ -76,7 +87,7 @@ impl RelayProcess {
     }
 
     /// SIGKILL, and another one in its place.
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("it runs");
             child.wait().expect("it ends");

@@ -11,6 +11,7 @@ const FEATURES: &[&str] = &[
     "rewards",
     "requests",
     "webhooks",
+    "kafka",
 ];
 
 /// What features stand on, which therefore knows none of them.
@@ -121,6 +122,9 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             }
             "redis" if top != "cache" => {
                 return Some("only cache/ knows Redis: use what cache.rs offers".to_owned());
+            }
+            "rdkafka" if top != "kafka" => {
+                return Some("only kafka/ knows the brokers' client: use what kafka.rs offers".to_owned());
             }
             "wasmtime" | "wasmparser" | "wit_component" if top != "sandbox" => {
                 return Some("only sandbox/ knows the engine: add what is needed to its interface".to_owned());

@@ -1,0 +1,28 @@
+//! What is published: a CloudEvent in the binary mode of the CloudEvents binding for Kafka, so that who it is about and what
+//! kind it is can be read without its value.
+
+use rdkafka::message::{Header, OwnedHeaders};
+
+use crate::outbox::topics::Waiting;
+
+/// `source` is this installation. The id is the same however often it is published.
+pub(super) fn headers(source: &str, message: &Waiting) -> OwnedHeaders {
+    let (id, time) = (message.id.to_string(), message.created_at.to_string());
+    let subject = message
+        .user_id
+        .or(message.subject_id)
+        .map(|subject| subject.to_string());
+    let attributes = [
+        ("content-type", Some("application/json")),
+        ("ce_specversion", Some("1.0")),
+        ("ce_id", Some(id.as_str())),
+        ("ce_source", Some(source)),
+        ("ce_type", Some(message.kind.as_str())),
+        ("ce_time", Some(time.as_str())),
+        ("ce_subject", subject.as_deref()),
+    ];
+    let told = attributes.into_iter().filter(|(_, value)| value.is_some());
+    told.fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header { key, value })
+    })
+}

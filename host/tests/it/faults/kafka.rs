@@ -1,0 +1,200 @@
+//! Brokers that fall silent and processes that are killed: what was told arrives in the order of its user, and what was
+//! reported is recorded once.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use meed_host::auth::Role;
+use meed_host::db::Engine;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::fleet::Fleet;
+use super::outbox::RelayProcess;
+use super::proxy::Proxy;
+use super::run::Run;
+use super::seed::size;
+use crate::kafka::{ACTIVITIES, DEAD, GROUP, MESSAGES, tell, until};
+use crate::support::{Broker, TestApp, on_both_engines};
+
+const REPORTED: &str = "SELECT COUNT(*) FROM activities WHERE source = 'shop'";
+const TWICE: &str = "SELECT COUNT(*) FROM (SELECT source_id FROM activities WHERE source = 'shop' \
+    GROUP BY source_id HAVING COUNT(*) > 1) AS twice";
+const LEFT: &str = "SELECT (SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL) + \
+    (SELECT COUNT(*) FROM outbox_topic_messages)";
+
+/// A broker to which all clients go by the way of a proxy.
+async fn broker(rng: fastrand::Rng) -> (Broker, Proxy) {
+    let mut broker = Broker::absent();
+    let proxy = Proxy::start_plain(rng, &broker.address()).await;
+    broker.advertise(&proxy.address);
+    broker.begin().await;
+    for topic in [MESSAGES, ACTIVITIES, DEAD] {
+        broker.topic(topic).await;
+    }
+    (broker, proxy)
+}
+
+async fn report(broker: &Broker, user: &str, numbers: std::ops::Range<usize>) {
+    let messages = numbers.map(|number| {
+        let id = number.to_string();
+        let activity = json!({"source": "shop", "id": id, "userId": user, "kind": "shop.purchase"});
+        (id, activity.to_string().into_bytes())
+    });
+    broker.produce(ACTIVITIES, messages).await;
+}
+
+/// Processes that serve and read.
+async fn readers(stage: &TestApp, broker: &Broker, size: usize) -> Fleet {
+    let settings = [
+        ("MEED__KAFKA__BROKERS", broker.brokers()),
+        ("MEED__KAFKA__ACTIVITIES_TOPIC", ACTIVITIES),
+        ("MEED__KAFKA__DEAD_LETTER_TOPIC", DEAD),
+        ("MEED__KAFKA__GROUP", GROUP),
+        ("MEED__HTTP__DRAIN_SECONDS", "0"),
+    ];
+    Fleet::start_on(stage, &stage.database_url(), size, &settings).await
+}
+
+/// Waits until the group has done with so many messages.
+async fn committed(broker: &Broker, count: i64) {
+    let started = Instant::now();
+    while broker.committed(GROUP, ACTIVITIES) != count {
+        assert!(
+            started.elapsed() < Duration::from_mins(1),
+            "{} of {count}",
+            broker.committed(GROUP, ACTIVITIES)
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+on_both_engines! {
+    async fn what_was_recorded_and_not_told_to_the_broker_comes_again_and_changes_nothing(app: TestApp) {
+        let mut run = Run::begin("A31 kill -9 between the commits of database and offsets");
+        let (broker, proxy) = broker(run.round()).await;
+        let stage = app.in_real_time();
+        let user = stage.user(Role::User).await.id;
+        let fleet = readers(&stage, &broker, 1).await;
+        report(&broker, &user, 0..1).await;
+        until(&stage, REPORTED, 1).await;
+        committed(&broker, 1).await;
+
+        // The messages are in the process's hands, and the database keeps it waiting.
+        let mut tx = stage.begin().await;
+        if stage.app.db.engine() == Engine::Postgres {
+            tx.query("LOCK TABLE activities IN EXCLUSIVE MODE").execute(&mut tx).await.expect("a lock");
+        }
+        report(&broker, &user, 1..40).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        proxy.silence();
+        drop(tx);
+        until(&stage, REPORTED, 40).await;
+        fleet.kill(0);
+        assert!(broker.committed(GROUP, ACTIVITIES) < 40, "the broker does not know");
+        fleet.revive(0).await;
+        committed(&broker, 40).await;
+        assert_eq!((stage.count(REPORTED).await, stage.count(TWICE).await), (40, 0));
+        assert!(broker.read_for(DEAD, 1).await.is_empty());
+        run.count("activities", 40);
+    }
+
+    async fn what_is_told_arrives_in_order_however_often_relays_and_connections_end(app: TestApp) {
+        let mut run = Run::begin("A32 kill -9 of relays and a broker that falls silent");
+        let mut rng = run.round();
+        let (broker, proxy) = broker(rng.fork()).await;
+        let stage = app.in_real_time();
+        let settings = [
+            ("MEED__KAFKA__BROKERS", broker.brokers()),
+            ("MEED__KAFKA__MESSAGES_TOPIC", MESSAGES),
+        ];
+        let count = if stage.app.db.engine() == Engine::Postgres { 2 } else { 1 };
+        let mut relays: Vec<_> = (0..count).map(|number| RelayProcess::start_with(&stage, number, &settings)).collect();
+        until(&stage, "SELECT COUNT(*) FROM outbox_topics", 1).await;
+        let (users, each) = (size(20, 200), size(30, 100));
+        let users: Vec<Uuid> = (0..users).map(|_| Uuid::now_v7()).collect();
+        let telling = async {
+            for number in 0..each {
+                for user in &users {
+                    tell(&stage.app.db, *user, number, stage.clock.now(), json!(null)).await;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let harming = async {
+            for round in 0..size(6, 40) {
+                tokio::time::sleep(Duration::from_millis(rng.u64(200..700))).await;
+                match round % 3 {
+                    0 => proxy.silence(),
+                    1 => proxy.move_to(&broker.address()),
+                    _ => relays[rng.usize(..count)].kill(),
+                }
+            }
+        };
+        tokio::join!(telling, harming);
+        let started = Instant::now();
+        while stage.count(LEFT).await > 0 {
+            assert!(started.elapsed() < Duration::from_mins(2), "{} are left", stage.count(LEFT).await);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let total = users.len() * each;
+        let records = broker.read_for(MESSAGES, usize::MAX).await;
+        let mut told: HashMap<&str, Vec<u64>> = HashMap::new();
+        let mut ids = HashSet::new();
+        for record in &records {
+            if ids.insert(record.header("ce_id")) {
+                let number = record.json()["number"].as_u64().expect("a number");
+                told.entry(&record.key).or_default().push(number);
+            }
+        }
+        let order: Vec<u64> = (0..each as u64).collect();
+        for user in &users {
+            assert_eq!(told[user.to_string().as_str()], order, "{user}");
+        }
+        assert_eq!(ids.len(), total);
+        run.count("messages", total);
+        run.count("repeats", records.len() - total);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_was_reported_is_recorded_once_however_often_readers_are_killed() {
+    let mut run = Run::begin("A33 kill -9 of readers of a topic");
+    let mut rng = run.round();
+    let (broker, proxy) = broker(rng.fork()).await;
+    let stage = TestApp::on_postgres().await.in_real_time();
+    let user = stage.user(Role::User).await.id;
+    let fleet = readers(&stage, &broker, 2).await;
+    let (rounds, each) = (size(4, 30), size(250, 1_000));
+    for round in 0..rounds {
+        let reporting = report(&broker, &user, round * each..(round + 1) * each);
+        let harming = async {
+            tokio::time::sleep(Duration::from_millis(rng.u64(0..2_000))).await;
+            let victim = rng.usize(..fleet.size());
+            fleet.kill(victim);
+            if rng.bool() {
+                proxy.move_to(&broker.address());
+            }
+            fleet.revive(victim).await;
+        };
+        tokio::join!(reporting, harming);
+    }
+    let all = rounds * each;
+    let count = i64::try_from(all).expect("a small number");
+    let started = Instant::now();
+    while stage.count(REPORTED).await < count {
+        assert!(
+            started.elapsed() < Duration::from_mins(2),
+            "{} of {count}",
+            stage.count(REPORTED).await
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // A connection that was cut may have made the shop send something twice.
+    let sent = broker.read_for(ACTIVITIES, usize::MAX).await.len();
+    committed(&broker, i64::try_from(sent).expect("a small number")).await;
+    assert_eq!((stage.count(REPORTED).await, stage.count(TWICE).await), (count, 0));
+    assert!(broker.read_for(DEAD, 1).await.is_empty());
+    run.count("activities", all);
+    run.count("kills", rounds);
+}

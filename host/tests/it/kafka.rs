@@ -1,0 +1,99 @@
+//! What goes out to and comes in from brokers of the Kafka protocol.
+
+mod consume;
+mod publish;
+
+use meed_host::clock::Instant;
+use meed_host::config::{Config, Kafka};
+use meed_host::db::Db;
+use meed_host::kafka::{Consumer, Intake, Publisher};
+use meed_host::outbox::{self, Message};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::support::{Broker, TestApp};
+
+pub const MESSAGES: &str = "meed.messages";
+pub const ACTIVITIES: &str = "shop.activities";
+pub const DEAD: &str = "meed.dead-letters";
+pub const GROUP: &str = "meed-test";
+
+/// Settings with this broker, for what is named.
+pub fn settings(broker: &Broker, topics: &[(&str, &str)]) -> Kafka {
+    let mut settings = vec![
+        ("kafka.brokers", broker.brokers().to_owned()),
+        ("kafka.group", GROUP.to_owned()),
+    ];
+    settings.extend(topics.iter().map(|(key, topic)| (*key, (*topic).to_owned())));
+    Config::load(None, None, &settings).expect("the settings").kafka
+}
+
+/// A part of a process, as long as it is not dropped.
+pub struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub fn publisher(app: &TestApp, broker: &Broker) -> Self {
+        let settings = settings(broker, &[("kafka.messages_topic", MESSAGES)]);
+        let (db, clock) = (app.app.db.clone(), app.clock.clone());
+        let publisher = Publisher::new(&settings, "meed".to_owned(), db, clock).expect("a publisher");
+        let (stop, stopping) = watch::channel(false);
+        let task = tokio::spawn(publisher.run(stopping));
+        Self { stop, task }
+    }
+
+    pub fn consumer(app: &TestApp, broker: &Broker) -> Self {
+        let settings = settings(
+            broker,
+            &[
+                ("kafka.activities_topic", ACTIVITIES),
+                ("kafka.dead_letter_topic", DEAD),
+            ],
+        );
+        let intake = Intake::Activities(app.app.activities.clone());
+        let consumer = Consumer::new(&settings, ACTIVITIES, intake).expect("a consumer");
+        let (stop, stopping) = watch::channel(false);
+        let task = tokio::spawn(consumer.run(stopping));
+        Self { stop, task }
+    }
+
+    /// In order, as on SIGTERM.
+    pub async fn stop(self) {
+        self.stop.send(true).expect("it runs");
+        self.task.await.expect("it ends in order");
+    }
+}
+
+/// Waits until a count is what it should be.
+pub async fn until(app: &TestApp, sql: &'static str, count: i64) {
+    let started = std::time::Instant::now();
+    loop {
+        let is = app.count(sql).await;
+        if is == count {
+            return;
+        }
+        assert!(started.elapsed().as_secs() < 40, "{sql}: still {is}, not {count}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// Leaves a message in the outbox.
+pub async fn tell(db: &Db, user: Uuid, number: usize, at: Instant, payload: Value) -> Uuid {
+    let id = Uuid::now_v7();
+    let message = Message {
+        id,
+        kind: outbox::REWARD_GRANTED,
+        user_id: Some(user),
+        subject_id: None,
+        payload: json!({"number": number, "more": payload}),
+        created_at: at,
+    };
+    let mut tx = db.begin().await.expect("a transaction");
+    outbox::write(&mut tx, message).await.expect("a message");
+    tx.commit().await.expect("a commit");
+    id
+}
