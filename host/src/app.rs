@@ -102,6 +102,7 @@ pub fn pool_gauges(db: &Db) {
     let (busy, open) = db.pool_use();
     metrics::gauge!("meed_db_connections", "state" => "busy").set(busy as f64);
     metrics::gauge!("meed_db_connections", "state" => "open").set(open as f64);
+    metrics::gauge!("meed_db_reads_waiting").set(db.reads_waiting() as f64);
 }
 
 /// What delivers the outbox, alone: it needs neither keys nor plugins.
@@ -251,6 +252,7 @@ impl App {
     #[expect(clippy::cast_precision_loss, reason = "pools are small")]
     pub fn gauges(&self) {
         metrics::gauge!("meed_requests_in_flight").set(self.overload.in_flight() as f64);
+        metrics::gauge!("meed_commit_waiting").set(self.requests.waiting() as f64);
         pool_gauges(&self.db);
         for (class, label) in [(Class::Standard, "standard"), (Class::Runtime, "runtime")] {
             let (busy, all) = self.sandbox.slots(class);

@@ -92,6 +92,11 @@ impl<J: Job> Batches<J> {
         self.queue.arrived.notify_one();
         Ok(())
     }
+
+    /// How many jobs wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.lock().waiting.len()
+    }
 }
 
 async fn drive<J: Job, W, D>(queue: Arc<Queue<J>>, work: W)

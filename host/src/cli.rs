@@ -12,6 +12,7 @@ mod client;
 mod db;
 mod demo;
 pub mod keys;
+mod log;
 mod man;
 mod openapi;
 mod plugin;
@@ -20,7 +21,7 @@ mod replay;
 mod serve;
 pub mod user;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::auth::Role;
 use crate::clock::{Clock, Instant};
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 use crate::db::{Db, Schema};
 use crate::sandbox;
 
@@ -173,17 +174,17 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Serve { listen, migrate } => {
             let config = load(listen.as_ref())?;
-            start_log(&config)?;
+            let _log = log::start(&config)?;
             runtime.block_on(serve::production(&config, *migrate))?;
         }
         Command::Demo { plugins, listen } => {
             let config = demo::readable(load(listen.as_ref())?);
-            start_log(&config)?;
+            let _log = log::start(&config)?;
             runtime.block_on(demo::run(config, plugins))?;
         }
         Command::Relay => {
             let config = load(None)?;
-            start_log(&config)?;
+            let _log = log::start(&config)?;
             runtime.block_on(relay::run(&config))?;
         }
         Command::Outbox(OutboxCommand::Replay { from }) => {
@@ -274,19 +275,4 @@ async fn connect(config: &Config) -> anyhow::Result<Db> {
     Db::connect(url, config.database.max_connections)
         .await
         .context("connect to database.url")
-}
-
-fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
-        .with_context(|| format!("log.filter is {:?}", config.log.filter))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // It would print, and panic, where nothing can be written: a full disk must not cost the answer, too.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr);
-    match config.log.format {
-        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-    }
-    Ok(())
 }

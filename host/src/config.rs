@@ -36,6 +36,7 @@ pub struct Config {
     pub kafka: Kafka,
     pub sandbox: crate::sandbox::Settings,
     pub log: Log,
+    pub traces: Traces,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -221,6 +222,14 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// Where an OpenTelemetry collector takes spans: OTLP over HTTP. Empty: nowhere.
+    pub endpoint: String,
+    pub sample_percent: u32,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -303,6 +312,7 @@ impl Config {
             ("plugins.uploads.bytes", uploads.bytes, 0, 1 << 50),
             ("claims.idempotency_seconds", self.claims.idempotency.as_secs(), 1, YEAR),
             ("outbox.retention_seconds", self.outbox.retention.as_secs(), 1, YEAR),
+            ("traces.sample_percent", self.traces.sample_percent.into(), 0, 100),
             ("webhooks.timeout_seconds", self.webhooks.timeout.as_secs(), 1, 60),
             ("webhooks.concurrency", self.webhooks.concurrency as u64, 1, 1_000),
             (
@@ -325,6 +335,12 @@ impl Config {
             if !(least..=most).contains(&value) {
                 return Err(format!("{name} = {value}: must be between {least} and {most}"));
             }
+        }
+        if !self.traces.endpoint.is_empty() && !cfg!(feature = "otel") {
+            return Err(format!(
+                "traces.endpoint = {:?}: this meed was built without traces; build it with `--features otel`, or leave it empty",
+                self.traces.endpoint
+            ));
         }
         self.kafka.check(brokers::BUILT)
     }

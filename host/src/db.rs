@@ -7,6 +7,7 @@
 //! Portable SQL: `$1` placeholders; ids are UUIDv7 minted by [`crate::clock::Clock`]; instants are milliseconds bound
 //! from the clock, never `now()`; amounts are `BIGINT`; `ON CONFLICT`, `RETURNING`, explicit columns, keyset pages.
 
+pub mod backup;
 mod connect;
 pub mod copy;
 mod joint;
@@ -228,6 +229,14 @@ impl Db {
                 let (allowed,): (i64,) = self.query(SQL).fetch_one(self).await?;
                 Ok(Some(allowed))
             }
+        }
+    }
+
+    /// Reads that wait to be made together.
+    pub fn reads_waiting(&self) -> usize {
+        match self {
+            Self::Sqlite { .. } => 0,
+            Self::Postgres { reads, .. } => reads.waiting(),
         }
     }
 

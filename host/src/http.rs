@@ -15,6 +15,8 @@ pub mod peer;
 pub mod problem;
 pub mod request_id;
 pub mod server;
+#[cfg(feature = "otel")]
+mod trace;
 
 pub use extract::{Body, IfMatch, Params, Path};
 pub use page::{Page, PageParams};

@@ -57,5 +57,7 @@ pub struct Message {
     /// What it is about when it is nobody's; the same order holds.
     pub subject_id: Option<Uuid>,
     pub payload: Value,
+    /// Of the HTTP request that it came of, as the log has it; `None` when nobody asked.
+    pub http_request_id: Option<String>,
     pub created_at: Instant,
 }

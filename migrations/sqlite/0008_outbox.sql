@@ -8,6 +8,8 @@ CREATE TABLE outbox_with_subjects (
     -- what it is about when it is nobody's: an event, a plugin version
     subject_id      BLOB,
     payload         TEXT NOT NULL,
+    -- of the HTTP request that it came of, as the log has it
+    http_request_id TEXT,
     created_at      INTEGER NOT NULL,
     sent_at         INTEGER
 ) STRICT;

@@ -34,9 +34,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let meed = step("build the server", || {
         let mut cargo = workspace.cargo("build");
         cargo.args(["--release", "--package", "meed-host", "--bin", "meed"]);
-        if !flags.is_empty() {
-            cargo.args(["--features", "kafka-tls"]);
-        }
+        cargo.args(["--features", if flags.is_empty() { "otel" } else { "otel,kafka-tls" }]);
         run_program(&mut cargo)?;
         Ok(workspace.programs.with_file_name("release").join("meed"))
     })?;

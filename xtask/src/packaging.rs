@@ -35,6 +35,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     step("chart", || check.chart())?;
     step("units", || check.units())?;
     step("Ansible", || check.ansible())?;
+    step("alerts", || check.alerts())?;
     step("workflows", || {
         run_program(&mut check.command("actionlint")?)?;
         let mut zizmor = check.command("zizmor")?;
@@ -55,6 +56,14 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Whether they are rules, and fire when they should.
+    fn alerts(&self) -> Result<()> {
+        let folder = self.root.join("deploy/monitoring");
+        let promtool = || self.tools.command("promtool", &folder);
+        run_program(promtool()?.args(["check", "rules", "--lint-fatal", "alerts.yaml"]))?;
+        run_program(promtool()?.args(["test", "rules", "alerts.test.yaml"]))
+    }
+
     /// A tool, in the root of the checkout.
     fn command(&self, name: &str) -> Result<Command> {
         self.tools.command(name, self.root)

@@ -17,7 +17,7 @@ use crate::redis;
 use crate::workspace::Workspace;
 
 /// Everything is built with it, so that it is built once.
-pub(crate) const FEATURES: [&str; 2] = ["--features", "meed-host/kafka"];
+pub(crate) const FEATURES: [&str; 2] = ["--features", "meed-host/kafka,meed-host/otel"];
 
 /// `arguments` are for the runner; with any, only what they select runs.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
@@ -196,7 +196,7 @@ mod tests {
             select(&mut command, &given.iter().map(OsString::from).collect::<Vec<_>>());
             line(&command)
         };
-        let kafka = "--features meed-host/kafka";
+        let kafka = "--features meed-host/kafka,meed-host/otel";
         assert_eq!(arguments(&[]), format!("`cargo --workspace {kafka}`"));
         assert_eq!(arguments(&["claims"]), format!("`cargo --workspace {kafka} claims`"));
         assert_eq!(arguments(&["-p", "xtask"]), "`cargo -p xtask`");

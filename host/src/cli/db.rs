@@ -1,14 +1,22 @@
-//! `meed db copy` and `meed db verify`: from one database to another, with a line for every table.
+//! `meed db backup`, `copy` and `verify`: a database as a file, or from one to another with a line for every table.
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::ExposeSecret as _;
 
 use crate::config::Config;
+use crate::db::backup::backup;
 use crate::db::copy::{self, Progress};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DbCommand {
+    /// Copy the SQLite database of the settings into a new file, while servers use it
+    Backup {
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
     /// Copy everything into an empty, migrated database; stop the servers on both first
     Copy(Databases),
     /// Compare two databases row by row; stop the servers on both first
@@ -25,16 +33,16 @@ pub(super) struct Databases {
     to: Option<String>,
 }
 
-impl DbCommand {
-    fn databases(&self) -> &Databases {
-        match self {
-            Self::Copy(databases) | Self::Verify(databases) => databases,
-        }
-    }
-}
-
 pub(super) async fn run(command: &DbCommand, config: &Config) -> anyhow::Result<()> {
-    let Databases { from, to } = command.databases();
+    let databases = match command {
+        DbCommand::Backup { to } => {
+            let bytes = backup(config.database.url.expose_secret(), to).await?;
+            println!("{} holds everything that was committed: {bytes} bytes.", to.display());
+            return Ok(());
+        }
+        DbCommand::Copy(databases) | DbCommand::Verify(databases) => databases,
+    };
+    let Databases { from, to } = databases;
     anyhow::ensure!(
         from.is_some() || to.is_some(),
         "say --from or --to, or both: what is left out is database.url of the settings"
@@ -46,7 +54,7 @@ pub(super) async fn run(command: &DbCommand, config: &Config) -> anyhow::Result<
     let tell = |progress: Progress<'_>| show(&bar, &progress);
     let done = match command {
         DbCommand::Copy(_) => copy::copy(from, to, tell).await,
-        DbCommand::Verify(_) => copy::verify(from, to, tell).await,
+        _ => copy::verify(from, to, tell).await,
     };
     bar.finish_and_clear();
     done?;
@@ -54,7 +62,7 @@ pub(super) async fn run(command: &DbCommand, config: &Config) -> anyhow::Result<
         "{}",
         match command {
             DbCommand::Copy(_) => "Everything is copied, and the same on both sides.",
-            DbCommand::Verify(_) => "Both sides are the same.",
+            _ => "Both sides are the same.",
         }
     );
     Ok(())

@@ -176,6 +176,10 @@ impl JointReads {
         }
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.asked.waiting()
+    }
+
     pub(super) fn lanes(&self) -> &Lanes {
         &self.lanes
     }

@@ -17,6 +17,7 @@ use crate::cache::{Cache as Shared, News, Topic};
 use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError, Json, Tx};
 use crate::facts::{UnknownZone, Zone};
+use crate::http::request_id;
 use crate::outbox::{self, Message};
 use crate::plugins::{Bound, PluginError, PluginService};
 use crate::rewards::{Reward, RewardError, RewardService};
@@ -386,6 +387,7 @@ impl EventService {
                 "eventId": id, "revision": row.revision, "event": row.snapshot.0, "changedBy": row.changed_by,
                 "changedAt": row.changed_at,
             }),
+            http_request_id: request_id::current(),
             created_at: row.changed_at,
         };
         outbox::write(tx, message).await

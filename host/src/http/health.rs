@@ -66,6 +66,12 @@ impl Health {
     }
 
     async fn check(&self) -> Finding {
+        let finding = self.find().await;
+        metrics::gauge!("meed_ready").set(if finding.is_ok() { 1.0 } else { 0.0 });
+        finding
+    }
+
+    async fn find(&self) -> Finding {
         if self.draining.load(Ordering::SeqCst) {
             return Err("The server is shutting down.".to_owned());
         }

@@ -1,16 +1,5 @@
 //! `/metrics` in the Prometheus text format, for the admin listener.
-//!
-//! Names: `meed_claims_total{outcome}`, `meed_commit_claims`, `meed_commit_seconds`, `meed_reversals_total`,
-//! `meed_evaluation_seconds{plugin}`, `meed_evaluation_fuel{plugin}`, `meed_evaluation_failures_total{plugin,failure}`,
-//! `meed_http_requests_total{method,route,status}`, `meed_http_request_seconds{method,route}`,
-//! `meed_webhook_attempts_total{endpoint,outcome}`, `meed_webhook_attempt_seconds`, `meed_webhook_lag_seconds`,
-//! `meed_kafka_published_total{topic,outcome}`, `meed_kafka_failures_total{topic}`, `meed_kafka_publish_lag_seconds`,
-//! `meed_kafka_consumed_total{topic,outcome}`, `meed_kafka_dead_letters_total{topic,code}`,
-//! `meed_requests_shed_total`, `meed_rate_limited_total{policy}`, `meed_cache_errors_total{call,fault}`, and the gauges
-//! `meed_outbox_lag_seconds`, `meed_webhook_deliveries{endpoint,state}`, `meed_webhook_oldest_seconds{endpoint}`,
-//! `meed_kafka_messages{topic,state}`, `meed_kafka_oldest_seconds{topic}`, `meed_kafka_lag{topic,partition}`,
-//! `meed_cache_up`, `meed_requests_in_flight`, `meed_clock_skew_seconds`,
-//! `meed_db_connections{state}`, `meed_sandbox_slots{state}`.
+//! `docs/operations.md` lists them all; a test keeps it equal to the code.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +14,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 const SECONDS: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0,
 ];
+const CLAIMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 const FUEL: &[f64] = &[1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 1e7];
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -40,6 +30,7 @@ pub fn install(gauges: impl Fn() + Send + Sync + 'static) -> Result<Metrics, Bui
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_fuel".to_owned()), FUEL)?
+        .set_buckets_for_metric(Matcher::Suffix("_claims".to_owned()), CLAIMS)?
         .install_recorder()?;
     let upkeep = handle.clone();
     tokio::spawn(async move {

@@ -19,6 +19,17 @@ pub fn current() -> Option<String> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
+/// For what goes on in a task of its own: whatever it says of itself still names the request that it came of.
+pub fn inherited<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let id = current();
+    async move {
+        match id {
+            Some(id) => CURRENT.scope(id, future).await,
+            None => future.await,
+        }
+    }
+}
+
 /// Takes the client's id when it is harmless in a log, mints one otherwise, and opens the request's span.
 pub async fn layer(clock: Clock, request: Request, next: Next) -> Response {
     let id = request
@@ -33,6 +44,8 @@ pub async fn layer(clock: Clock, request: Request, next: Next) -> Response {
         http.method = %request.method(),
         http.path = %request.uri().path(),
     );
+    #[cfg(feature = "otel")]
+    super::trace::name(&span, &request);
     let started = std::time::Instant::now();
     let mut response = CURRENT
         .scope(id.clone(), next.run(request).instrument(span.clone()))

@@ -20,6 +20,8 @@ pub(super) fn headers(source: &str, message: &Waiting) -> OwnedHeaders {
         ("ce_type", Some(message.kind.as_str())),
         ("ce_time", Some(time.as_str())),
         ("ce_subject", subject.as_deref()),
+        // An extension attribute of ours: what the log calls request.id.
+        ("ce_requestid", message.http_request_id.as_deref()),
     ];
     let told = attributes.into_iter().filter(|(_, value)| value.is_some());
     told.fold(OwnedHeaders::new(), |headers, (key, value)| {

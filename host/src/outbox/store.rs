@@ -11,14 +11,15 @@ use crate::db::{Db, Engine, Json, Query, Result, Run, Tx, places, row};
 
 /// Writes a message in the transaction of what it tells.
 pub async fn write(tx: &mut Tx, message: Message) -> Result<()> {
-    const SQL: &str = "INSERT INTO outbox (id, kind, user_id, subject_id, payload, created_at) \
-        VALUES ($1, $2, $3, $4, $5, $6)";
+    const SQL: &str = "INSERT INTO outbox (id, kind, user_id, subject_id, payload, http_request_id, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
     tx.query(SQL)
         .bind(message.id)
         .bind(message.kind)
         .bind(message.user_id)
         .bind(message.subject_id)
         .bind(Json(message.payload))
+        .bind(message.http_request_id)
         .bind(message.created_at)
         .execute(tx)
         .await?;
@@ -46,6 +47,7 @@ row! {
         pub user_id: Option<Uuid>,
         pub subject_id: Option<Uuid>,
         pub payload: Json<Value>,
+        pub http_request_id: Option<String>,
         pub created_at: Instant,
     }
 }
@@ -97,7 +99,7 @@ pub async fn messages(db: &Db, on: impl Run, ids: &[Uuid]) -> Result<Vec<Told>> 
     }
     let ids = places::padded(ids.iter().copied());
     let sql = format!(
-        "SELECT id, kind, user_id, subject_id, payload, created_at FROM outbox WHERE id IN ({})",
+        "SELECT id, kind, user_id, subject_id, payload, http_request_id, created_at FROM outbox WHERE id IN ({})",
         places::list(1, ids.len())
     );
     let query = db.query_assembled(sql);

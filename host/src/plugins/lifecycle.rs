@@ -17,6 +17,7 @@ use super::usage::Totals;
 use crate::cache::{News, Topic};
 use crate::clock::Instant;
 use crate::db::{Tx, text_column};
+use crate::http::request_id;
 use crate::outbox::{self, Message};
 use crate::sandbox::{Digest, Failure};
 
@@ -313,6 +314,7 @@ impl PluginService {
                 "plugin": version.name, "version": version.version, "digest": version.digest, "by": by, "at": at,
                 "detail": detail,
             }),
+            http_request_id: request_id::current(),
             created_at: at,
         };
         outbox::write(tx, told).await?;

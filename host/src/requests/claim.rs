@@ -15,6 +15,7 @@ use super::store;
 use crate::clock::Instant;
 use crate::events::{Offer, Purpose};
 use crate::facts::{self, Asker, FactError, Snapshot};
+use crate::http::request_id;
 use crate::plugins::PluginState;
 
 /// How often a claim starts over after it lost a race. Each loss means that another claim, or a change of the event,
@@ -73,10 +74,12 @@ impl RequestService {
         }
         let service = self.clone();
         let settling = async move { service.count(&claim, service.try_claim(&claim).await) };
-        tokio::spawn(settling.in_current_span()).await.unwrap_or_else(|error| {
-            tracing::error!(%error, event.id = %event_id, user.id = %user_id, "a claim was given up");
-            Err(RequestError::Uncommitted)
-        })
+        tokio::spawn(request_id::inherited(settling).in_current_span())
+            .await
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, event.id = %event_id, user.id = %user_id, "a claim was given up");
+                Err(RequestError::Uncommitted)
+            })
     }
 
     fn count(&self, claim: &Claim, claimed: Result<Claimed, RequestError>) -> Result<Claimed, RequestError> {
@@ -176,7 +179,9 @@ impl RequestService {
             budget: event.budget.map(|budget| budget.period),
             now,
         };
-        let snapshot = facts::gather(&self.db, &asker, &event.plan).await?;
+        let snapshot = facts::gather(&self.db, &asker, &event.plan)
+            .instrument(tracing::debug_span!("facts"))
+            .await?;
         if snapshot.disabled {
             return Err(RequestError::Disabled);
         }
@@ -218,7 +223,9 @@ impl RequestService {
         let seed = event.secret.seed(event.id, user_id, period, *sequence, purpose);
         let context = decide::context(offer, &case.snapshot, user_id, now, seed);
         let facts = case.snapshot.facts.clone();
-        let mut verdict = decide::evaluate(&self.sandbox, &plugin, event, context, facts, left.as_ref()).await;
+        let mut verdict = decide::evaluate(&self.sandbox, &plugin, event, context, facts, left.as_ref())
+            .instrument(tracing::debug_span!("evaluate", plugin.digest = %digest))
+            .await;
         if let Some(evaluation) = &mut verdict.evaluation {
             // Whoever looks at their progress can do so without end, so only claims count for or against the plugin.
             if matches!(purpose, Purpose::Claim) {

@@ -51,6 +51,10 @@ impl Queue {
         Self(Arc::new(Batches::new(committers, BOUNDS, commit)))
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.0.waiting()
+    }
+
     /// Returns when it is known how the commit ended.
     pub(super) async fn settle(&self, settlement: Settlement) -> Result<Ended, RequestError> {
         let (answer, ended) = oneshot::channel();

@@ -182,6 +182,11 @@ impl RequestService {
         }))
     }
 
+    /// How many decided claims wait for their commit.
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     /// Another process took grants back.
     pub async fn heard(&self, news: &News) {
         self.hints.heard(news).await;

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::budget::Spending;
@@ -105,7 +106,8 @@ impl RequestService {
             told,
             answer: self.answer_to_keep(claim, &request)?,
         };
-        match self.queue.settle(settlement).await? {
+        let commit = self.queue.settle(settlement);
+        match commit.instrument(tracing::debug_span!("commit")).await? {
             Ended::Committed => {}
             Ended::Lost => return Ok(None),
             Ended::Failed(error) => return Err(error.into()),

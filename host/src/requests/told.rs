@@ -12,6 +12,7 @@ use super::model::{Grant, Source, Status};
 use super::receipt::ReversalReceipt;
 use super::store::RequestRow;
 use crate::clock::{Clock, Instant};
+use crate::http::request_id;
 use crate::outbox::{self, Message};
 
 /// A grant, or that a limit for all users together was reached. Whoever does not qualify is nobody's business.
@@ -47,6 +48,7 @@ pub(super) fn of_claim(clock: &Clock, request: &RequestRow, grants: &[Grant]) ->
         user_id: Some(request.user_id),
         subject_id: None,
         payload,
+        http_request_id: request_id::current(),
         created_at: request.decided_at,
     })
 }
@@ -63,6 +65,7 @@ pub(super) fn of_reversal(clock: &Clock, receipt: &ReversalReceipt, grants: &[Gr
             "reversalId": receipt.id, "requestId": receipt.request_id, "eventId": receipt.event_id,
             "userId": receipt.user_id, "grants": grants, "reason": receipt.reason, "reversedAt": receipt.reversed_at,
         }),
+        http_request_id: request_id::current(),
         created_at: receipt.reversed_at.max(decided_at.plus(Duration::from_millis(1))),
     }
 }

@@ -26,7 +26,12 @@ pub(super) fn show(secret: &[u8]) -> String {
 /// The CloudEvent of a message: the same at every attempt. `source` is this installation.
 pub(super) fn cloud_event(source: &str, told: &Told) -> Value {
     let subject = told.user_id.or(told.subject_id);
-    envelope(source, told.id, &told.kind, subject, told.created_at, &told.payload.0)
+    let mut event = envelope(source, told.id, &told.kind, subject, told.created_at, &told.payload.0);
+    if let Some(id) = &told.http_request_id {
+        // An extension attribute of ours: what the log calls request.id.
+        event["requestid"] = json!(id);
+    }
+    event
 }
 
 /// A CloudEvent that is in no outbox, to try an endpoint.

@@ -43,6 +43,8 @@ pub(super) struct Turn {
 #[derive(Clone, Debug)]
 pub(super) struct Attempted {
     pub taken: TakenRow,
+    /// [`Told::http_request_id`].
+    pub http_request_id: Option<String>,
     pub at: Instant,
     pub attempt: Attempt,
 }
@@ -160,7 +162,7 @@ impl WebhookService {
         attempted: &Attempted,
         now: Instant,
     ) -> Result<Option<Counted>, DbError> {
-        let Attempted { taken, at, attempt } = attempted;
+        let Attempted { taken, at, attempt, .. } = attempted;
         let next = self.next(*taken, attempt, now);
         let last = LastAttempt::of(attempt.clone(), *at);
         let settled = deliveries::settle(tx, endpoint.id, *taken, next, last, now).await?;
@@ -178,6 +180,7 @@ impl WebhookService {
         Ok(Some(Counted {
             next,
             message_id: taken.message_id,
+            http_request_id: attempted.http_request_id.clone(),
             lag: Duration::from_millis(u64::try_from(now.as_millis() - settled.told_at.as_millis()).unwrap_or(0)),
             elapsed: attempt.elapsed,
             error: attempt.error.clone(),
@@ -240,6 +243,7 @@ impl WebhookService {
 struct Counted {
     next: Next,
     message_id: Uuid,
+    http_request_id: Option<String>,
     lag: Duration,
     elapsed: Duration,
     error: Option<String>,
@@ -256,13 +260,22 @@ impl Counted {
         metrics::counter!("meed_webhook_attempts_total", "endpoint" => endpoint, "outcome" => outcome).increment(1);
         metrics::histogram!("meed_webhook_attempt_seconds").record(self.elapsed.as_secs_f64());
         let error = self.error.unwrap_or_default();
+        let request_id = self.http_request_id;
         match self.next {
-            Next::Delivered => metrics::histogram!("meed_webhook_lag_seconds").record(self.lag.as_secs_f64()),
+            Next::Delivered => {
+                metrics::histogram!("meed_webhook_lag_seconds").record(self.lag.as_secs_f64());
+                tracing::debug!(
+                    webhook_endpoint.id = %endpoint_id, message.id = %self.message_id, request.id = request_id,
+                    "webhook delivered"
+                );
+            }
             Next::Parked => tracing::warn!(
-                webhook_endpoint.id = %endpoint_id, message.id = %self.message_id, error, "webhook delivery parked"
+                webhook_endpoint.id = %endpoint_id, message.id = %self.message_id, request.id = request_id, error,
+                "webhook delivery parked"
             ),
             Next::Retry(at) => tracing::info!(
-                webhook_endpoint.id = %endpoint_id, message.id = %self.message_id, error, next_attempt_at = %at,
+                webhook_endpoint.id = %endpoint_id, message.id = %self.message_id, request.id = request_id, error,
+                next_attempt_at = %at,
                 "webhook not delivered yet"
             ),
         }

@@ -1,8 +1,11 @@
 //! The executable, as people start it: the demo and its printed walk, the way to production, replay far from a server.
 
+mod backup;
 mod db;
 mod life;
 mod plugin;
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
@@ -91,10 +94,15 @@ impl Drop for Server {
 }
 
 fn demo(directory: &Path) -> Server {
+    demo_with(directory, &[])
+}
+
+fn demo_with(directory: &Path, settings: &[(&str, &str)]) -> Server {
     let plugins = std::env::var("MEED_TEST_PLUGINS")
         .expect("MEED_TEST_PLUGINS is not set: run the tests with `cargo xtask test`, which builds the plugins");
     let mut command = meed(directory);
     command.args(["demo", "--listen", "127.0.0.1:0", "--plugins", &plugins]);
+    command.envs(settings.iter().copied());
     Server::start(&mut command, "\" replay receipt.json")
 }
 

@@ -1,5 +1,6 @@
 //! The rules of the house over every source file: who may name what. Code for tests may name what it likes.
 
+mod metrics;
 mod names;
 mod rules;
 

@@ -90,6 +90,7 @@ pub async fn tell(db: &Db, user: Uuid, number: usize, at: Instant, payload: Valu
         user_id: Some(user),
         subject_id: None,
         payload: json!({"number": number, "more": payload}),
+        http_request_id: None,
         created_at: at,
     };
     let mut tx = db.begin().await.expect("a transaction");

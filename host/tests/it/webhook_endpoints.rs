@@ -59,10 +59,14 @@ pub fn path(endpoint: &Value) -> String {
     format!("/webhook-endpoints/{}", text(endpoint, "id"))
 }
 
+/// What a shop calls the request that claims, so that it finds it again in what it is told.
+pub const REQUEST_ID: &str = "checkout-42";
+
 /// An event that everybody may claim once, and a user who does.
 pub async fn grant(app: &TestApp, event: &Value) -> (TestUser, Value) {
     let user = app.user(Role::User).await;
-    let granted = app.claim(&user.token, event).send().await.expect(201);
+    let claim = app.claim(&user.token, event).header("x-request-id", REQUEST_ID);
+    let granted = claim.send().await.expect(201);
     assert_eq!(granted["status"], "GRANTED");
     (user, granted)
 }

@@ -48,6 +48,16 @@ const SYSTEMD: Package = Package {
     by_hand: "install systemd by hand and try again",
 };
 
+const PROMETHEUS: Package = Package {
+    name: "promtool, which looks at the alerts,",
+    scripts: &[(
+        "apt-get",
+        "export DEBIAN_FRONTEND=noninteractive && apt-get update && \
+         apt-get install -y --no-install-recommends prometheus",
+    )],
+    by_hand: "install promtool, which is part of Prometheus, by hand and try again",
+};
+
 pub(super) struct Tools {
     python: PathBuf,
     helm: PathBuf,
@@ -76,6 +86,9 @@ impl Tools {
         })?;
         if !is_on_path("systemd-analyze") {
             SYSTEMD.install()?;
+        }
+        if !is_on_path("promtool") {
+            PROMETHEUS.install()?;
         }
         Ok(Self { python, helm, home })
     }

@@ -120,13 +120,15 @@ row! {
         pub user_id: Option<Uuid>,
         pub subject_id: Option<Uuid>,
         pub payload: Json<Value>,
+        pub http_request_id: Option<String>,
         pub created_at: Instant,
     }
 }
 
 /// What waits for a topic, in the order in which it became true.
 pub async fn waiting(db: &Db, topic: &str, limit: i64) -> Result<Vec<Waiting>> {
-    const SQL: &str = "SELECT o.id, q.line, o.kind, o.user_id, o.subject_id, o.payload, o.created_at \
+    const SQL: &str = "SELECT o.id, q.line, o.kind, o.user_id, o.subject_id, o.payload, o.http_request_id, \
+            o.created_at \
         FROM outbox_topic_messages q JOIN outbox o ON o.id = q.message_id \
         WHERE q.topic = $1 AND q.refused IS NULL ORDER BY q.told_at, q.message_id LIMIT $2";
     db.query(SQL).bind(topic.to_owned()).bind(limit).fetch_all(db).await

@@ -85,10 +85,10 @@ impl Parts {
                 JOIN written w ON w.id = g.request_id LEFT JOIN reward_stock s ON s.reward_id = g.reward_id \
                 RETURNING reward_id, quantity, stock_since), \
             told AS ( \
-                INSERT INTO outbox (id, kind, user_id, payload, created_at) \
-                SELECT o.id, o.kind, o.user_id, o.payload, o.created_at \
-                FROM UNNEST($?::UUID[], $?::UUID[], $?::TEXT[], $?::UUID[], $?::JSONB[], $?::BIGINT[]) \
-                    AS o (request_id, id, kind, user_id, payload, created_at) JOIN written w ON w.id = o.request_id \
+                INSERT INTO outbox (id, kind, user_id, payload, http_request_id, created_at) \
+                SELECT o.id, o.kind, o.user_id, o.payload, o.http_request_id, o.created_at \
+                FROM UNNEST($?::UUID[], $?::UUID[], $?::TEXT[], $?::UUID[], $?::JSONB[], $?::TEXT[], $?::BIGINT[]) \
+                    AS o (request_id, id, kind, user_id, payload, http_request_id, created_at) JOIN written w ON w.id = o.request_id \
                 RETURNING 1)";
         const KEPT: &str = ", \
             kept AS ( \
@@ -239,6 +239,7 @@ pub(in crate::requests) async fn write(db: &Db, set: &[&Settlement]) -> Result<O
             .each(told().map(|(_, row)| row.kind))
             .each(told().map(|(_, row)| row.user_id))
             .each(told().map(|(_, row)| Json(row.payload.clone())))
+            .each(told().map(|(_, row)| row.http_request_id.clone()))
             .each(told().map(|(_, row)| row.created_at.as_millis()));
     }
     let rows: Vec<(Uuid, Option<i64>)> = statement.fetch_all().await?;

@@ -19,6 +19,7 @@ const GROUND_FLOOR: &[&str] = &[
     "db",
     "batch",
     "cache",
+    "canonical",
     "http",
     "sandbox",
     "facts",

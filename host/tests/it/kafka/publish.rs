@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{MESSAGES, Running, tell, until};
 use crate::support::{Broker, Receiver, Record, TestApp, on_both_engines};
-use crate::webhook_endpoints::{Relaying, endpoint, grant, relayed};
+use crate::webhook_endpoints::{REQUEST_ID, Relaying, endpoint, grant, relayed};
 
 const TOPICS: &str = "SELECT COUNT(*) FROM outbox_topics";
 const WAITING: &str = "SELECT COUNT(*) FROM outbox_topic_messages WHERE refused IS NULL";
@@ -55,7 +55,7 @@ on_both_engines! {
         assert_eq!(told.json()["requestId"], granted["id"]);
         for (name, value) in [
             ("ce_specversion", "1.0"), ("ce_source", "meed"), ("ce_time", "2026-03-01T12:00:00.000Z"),
-            ("content-type", "application/json"),
+            ("content-type", "application/json"), ("ce_requestid", REQUEST_ID),
         ] {
             assert_eq!(told.header(name), value, "{name}");
         }

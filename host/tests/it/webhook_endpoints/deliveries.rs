@@ -6,7 +6,7 @@ use meed_host::auth::Role;
 use meed_host::outbox;
 use serde_json::{Value, json};
 
-use super::{Relaying, SETTINGS, endpoint, grant, path, relayed};
+use super::{REQUEST_ID, Relaying, SETTINGS, endpoint, grant, path, relayed};
 use crate::support::{Receiver, TestApp, each, on_both_engines, text};
 
 const QUICK: Duration = Duration::ZERO;
@@ -47,6 +47,7 @@ on_both_engines! {
             json!({
                 "specversion": "1.0", "id": got.id(), "source": "meed", "type": "reward.granted", "subject": user.id,
                 "time": granted["decidedAt"], "datacontenttype": "application/json",
+                "requestid": REQUEST_ID,
                 "data": {
                     "requestId": granted["id"], "eventId": event["id"], "userId": user.id, "grants": granted["grants"],
                     "grantedAt": granted["decidedAt"],

@@ -1,0 +1,69 @@
+//! A copy of an SQLite database while a server uses it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+use super::DbError;
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("this is for SQLite; back PostgreSQL up with its own pg_dump, or by archiving its write-ahead log")]
+    NotSqlite,
+    #[error("make {path:?}, which must not be there yet: {error}")]
+    File { path: PathBuf, error: io::Error },
+    #[error("copy the database: {0}")]
+    Db(#[from] DbError),
+}
+
+/// Writes what was committed so far into a new file, for its owner alone; gives the file's bytes. Others go on reading and
+/// writing meanwhile.
+pub async fn backup(url: &str, path: &Path) -> Result<u64, BackupError> {
+    if !url.starts_with("sqlite:") {
+        return Err(BackupError::NotSqlite);
+    }
+    let failed = |error| BackupError::File {
+        path: path.to_owned(),
+        error,
+    };
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(DbError::from)?
+        .read_only(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.map_err(DbError::from)?;
+    // SQLite writes into a file that is there as long as it is empty. It holds password hashes and the secrets of draws.
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    let copied = copy(&mut connection, path, &file).await;
+    if copied.is_err() {
+        // Half a backup must not look like one.
+        std::fs::remove_file(path).map_err(failed)?;
+    }
+    connection.close().await.map_err(DbError::from)?;
+    copied
+}
+
+async fn copy(connection: &mut SqliteConnection, path: &Path, file: &File) -> Result<u64, BackupError> {
+    let failed = |error| BackupError::File {
+        path: path.to_owned(),
+        error,
+    };
+    let name = path
+        .to_str()
+        .ok_or_else(|| failed(io::Error::other("the name is not UTF-8")))?;
+    #[expect(clippy::disallowed_methods, reason = "PostgreSQL has no such statement")]
+    let statement = sqlx::query("VACUUM INTO $1").bind(name.to_owned());
+    statement.execute(connection).await.map_err(DbError::from)?;
+    // SQLite does not wait for the disk here.
+    file.sync_all().map_err(failed)?;
+    Ok(file.metadata().map_err(failed)?.len())
+}
