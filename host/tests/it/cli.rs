@@ -1,7 +1,7 @@
 //! The executable, as people start it: the demo and its printed walk, the way to production, replay far from a server.
 
 mod db;
-mod life;
+pub mod life;
 mod plugin;
 
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// `meed` with its data below `directory` and no settings from outside.
-fn meed(directory: &Path) -> Command {
+pub fn meed(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meed"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MEED__") {
