@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use anyhow::{Context as _, Result, bail};
 
 use crate::process::{output, run as run_program, step};
+use crate::test::FEATURES;
 use crate::workspace::Workspace;
 
 const CARGO_FUZZ: &str = "0.13.2";
@@ -20,14 +21,21 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         _ => bail!("cargo xtask fuzz [SECONDS] [--long]"),
     };
     step("build the targets", || {
-        run_program(workspace.cargo("build").args(["--package", "fuzz-targets"]))
+        // As the tests build the host, so that it is built once.
+        run_program(
+            workspace
+                .cargo("build")
+                .args(["--package", "fuzz-targets"])
+                .args(FEATURES),
+        )
     })?;
     if long {
         return instrumented(workspace, seconds);
     }
     step("fuzz", || {
         let mut cargo = workspace.cargo("run");
-        run_program(cargo.args(["--quiet", "--package", "fuzz-targets", "--", seconds]))
+        cargo.args(["--quiet", "--package", "fuzz-targets"]).args(FEATURES);
+        run_program(cargo.args(["--", seconds]))
     })
 }
 

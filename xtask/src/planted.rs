@@ -13,10 +13,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::broker;
 use crate::plugins;
 use crate::postgres::{self, Cluster, Durability, Server};
 use crate::process::{line, run as run_program, status, step};
 use crate::redis;
+use crate::test::FEATURES;
 use crate::workspace::{Workspace, is_on_path};
 
 /// What nextest ends with when tests failed, and nothing else did.
@@ -41,6 +43,7 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[OsString]) -> Result<()> {
     let bugs = planted(&workspace.root.join("host/tests/planted"), wanted)?;
     let server = Server::find_or_install()?;
     let redis = redis::find_or_install()?;
+    let broker = broker::find_or_install(workspace)?;
     let plugins = plugins::build(workspace)?;
     let cluster = step("start PostgreSQL", || {
         Cluster::start(server, &workspace.target, Durability::None)
@@ -51,6 +54,7 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[OsString]) -> Result<()> {
         source: workspace.root.clone(),
         cluster,
         redis,
+        broker,
         plugins,
     };
     garden.restore()?;
@@ -123,6 +127,7 @@ struct Garden {
     source: PathBuf,
     cluster: Cluster,
     redis: PathBuf,
+    broker: PathBuf,
     plugins: PathBuf,
 }
 
@@ -162,8 +167,10 @@ impl Garden {
         self.cluster.tell(&mut nextest);
         nextest
             .args(["nextest", "run", "--workspace", "--test", "it", "--locked"])
+            .args(FEATURES)
             .current_dir(&self.root)
             .env("MEED_TEST_REDIS_SERVER", &self.redis)
+            .env("MEED_TEST_BROKER", &self.broker)
             .env("MEED_TEST_PLUGINS", &self.plugins)
             .env("CARGO_TARGET_DIR", &self.target)
             .env_remove("CARGO_MANIFEST_DIR");

@@ -3,7 +3,7 @@
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -125,7 +125,14 @@ impl ClientContext for Told {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka fails");
+        use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure};
+        match error {
+            // At every attempt to connect, many times in a second. Why is in the log above, which repeats itself less.
+            KafkaError::Global(AllBrokersDown | BrokerTransportFailure) => {
+                tracing::debug!(%error, reason, "Kafka fails");
+            }
+            error => tracing::warn!(%error, reason, "Kafka fails"),
+        }
     }
 }
 

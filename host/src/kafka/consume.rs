@@ -68,10 +68,7 @@ impl Consumer {
         let group = self.group;
         // A thread that nobody waits for when the brokers are gone.
         std::thread::spawn(move || {
-            // What was committed without waiting for it is waited for now.
-            if let Err(error) = group.commit_consumer_state(CommitMode::Sync) {
-                tracing::debug!(%error, "no offsets to commit at the end");
-            }
+            // Waits for the answers to what was committed, and says farewell.
             drop(group);
             said.send(()).ok();
         });

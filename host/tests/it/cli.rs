@@ -2,7 +2,7 @@
 
 mod backup;
 mod db;
-mod life;
+pub mod life;
 mod plugin;
 #[cfg(feature = "otel")]
 mod traces;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// `meed` with its data below `directory` and no settings from outside.
-fn meed(directory: &Path) -> Command {
+pub fn meed(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meed"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MEED__") {

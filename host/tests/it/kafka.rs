@@ -1,6 +1,7 @@
 //! What goes out to and comes in from brokers of the Kafka protocol.
 
 mod consume;
+mod life;
 mod publish;
 
 use meed_host::clock::Instant;

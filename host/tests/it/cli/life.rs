@@ -46,7 +46,7 @@ async fn open(url: &str) -> Db {
 }
 
 /// A server in a process of its own, and where it serves its API and its metrics.
-struct Replica {
+pub struct Replica {
     server: Server,
     address: String,
     metrics: String,
@@ -55,7 +55,7 @@ struct Replica {
 }
 
 impl Replica {
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .env("MEED__HTTP__ADMIN_LISTEN", "127.0.0.1:0")
@@ -90,11 +90,11 @@ impl Replica {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.server.child), signal).expect("the server lives");
     }
 
-    async fn end(mut self) -> ExitStatus {
+    pub async fn end(mut self) -> ExitStatus {
         for _ in 0..600 {
             if let Some(status) = self.server.child.try_wait().expect("a child") {
                 return status;
@@ -104,7 +104,7 @@ impl Replica {
         panic!("it does not end");
     }
 
-    async fn ask(&self, path: &str) -> String {
+    pub async fn ask(&self, path: &str) -> String {
         self.begin(path).await.finish("").await
     }
 
@@ -113,7 +113,7 @@ impl Replica {
         ask(&self.address, request).await
     }
 
-    async fn metric(&self, name: &str) -> Option<f64> {
+    pub async fn metric(&self, name: &str) -> Option<f64> {
         let metrics = ask(&self.metrics, "/metrics").await.finish("").await;
         let line = metrics.lines().find(|line| line.starts_with(name))?;
         line.rsplit(' ').next()?.parse().ok()

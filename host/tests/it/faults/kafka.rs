@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::fleet::Fleet;
 use super::outbox::RelayProcess;
-use super::proxy::Proxy;
+use super::proxy::{Proxy, Toxics};
 use super::run::Run;
 use super::seed::size;
 use crate::kafka::{ACTIVITIES, DEAD, GROUP, MESSAGES, tell, until};
@@ -113,6 +113,8 @@ on_both_engines! {
         until(&stage, "SELECT COUNT(*) FROM outbox_topics", 1).await;
         let (users, each) = (size(20, 200), size(30, 100));
         let users: Vec<Uuid> = (0..users).map(|_| Uuid::now_v7()).collect();
+        // So that something is on its way whenever something ends.
+        proxy.set(Toxics { latency: Duration::from_millis(25), ..Toxics::default() });
         let telling = async {
             for number in 0..each {
                 for user in &users {

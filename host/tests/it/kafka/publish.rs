@@ -160,6 +160,29 @@ async fn of_two_processes_one_publishes_and_the_other_takes_over() {
     }
 }
 
+/// Longer than the client itself tries: it gives the messages back, and nobody else may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_that_is_longer_than_a_delivery_loses_nothing() {
+    let app = TestApp::on_sqlite().await;
+    let mut broker = Broker::absent();
+    let publisher = Running::publisher(&app, &broker);
+    until(&app, TOPICS, 1).await;
+    let _relaying = Relaying::start(&app);
+    let (user, now) = (Uuid::now_v7(), app.clock.now());
+    for number in 0..3 {
+        let at = now.plus(Duration::from_millis(number as u64));
+        tell(&app.app.db, user, number, at, json!(null)).await;
+    }
+    until(&app, UNSENT, 0).await;
+    tokio::time::sleep(Duration::from_secs(33)).await;
+    assert_eq!((app.count(WAITING).await, app.count(REFUSED).await), (3, 0));
+    broker.begin().await;
+    broker.topic(MESSAGES).await;
+    until_published(&app).await;
+    assert_eq!(numbers(&broker.read(MESSAGES, 3).await)[&user.to_string()], [0, 1, 2]);
+    publisher.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_nobody_publishes_to_any_more_is_forgotten() {
     let app = TestApp::on_sqlite().await;
