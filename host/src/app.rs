@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
 use crate::events::EventService;
+use crate::fulfilments::FulfilmentService;
 use crate::http::{Code, FieldError, health, layers, limit, openapi, overload, problem};
 use crate::keys::Keys;
 use crate::plugins::{PluginService, Simulator};
@@ -41,6 +42,7 @@ use crate::{activities, auth, events, keys, plugins, requests, rewards, users, w
         (name = "rewards", description = "What is given"),
         (name = "events", description = "Offers with dates, a condition and rewards"),
         (name = "reward-requests", description = "Claims, decisions and receipts"),
+        (name = "grants", description = "What was given, and whether it has arrived"),
         (name = "webhook-endpoints", description = "Who is told over HTTP what happens"),
         (name = "service", description = "Health"),
     ),
@@ -106,6 +108,7 @@ pub fn webhooks(config: &Config, db: &Db, clock: &Clock) -> WebhookService {
         &config.webhooks,
         config.outbox.retention,
         config.auth.issuer.clone(),
+        FulfilmentService::new(db.clone(), clock.clone()),
         db.clone(),
         clock.clone(),
     )
@@ -182,6 +185,7 @@ impl App {
             plugins.clone(),
             events.clone(),
             rewards.clone(),
+            FulfilmentService::new(db.clone(), clock.clone()),
             keys.receipt.clone(),
             config.claims.idempotency,
             cache.clone(),

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, batch, cache, http, keys, clock}
-//!                       auth users activities plugins events rewards requests webhooks
+//!                       auth users activities plugins events rewards fulfilments requests webhooks
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
@@ -23,6 +23,7 @@ pub mod contract;
 pub mod db;
 pub mod events;
 pub mod facts;
+pub mod fulfilments;
 pub mod http;
 pub mod keys;
 pub mod outbox;

@@ -2,12 +2,13 @@
 //!
 //! Nobody but `app` and `cli` knows this feature. `claim` is the way of a claim, `decide` what the host and the
 //! condition say about it, `budget` what is left for it, `settle` what it writes, `queue` and `commit` how that is written together with others,
-//! `receipt` the proof, `replay` its re-run without a server, `reversal` how a grant is taken back, `told` what others hear of both.
+//! `receipt` the proof, `replay` its re-run without a server, `reversal` how a grant is taken back, `grants` what was given and whether it arrived, `told` what others hear of both.
 
 mod budget;
 mod claim;
 mod commit;
 mod decide;
+mod grants;
 mod hints;
 mod model;
 mod queue;

@@ -37,6 +37,7 @@ const STEPS: &[Step] = steps![
     7 "0007_reversals_and_budgets",
     8 "0008_outbox",
     9 "0009_webhooks",
+    10 "0010_fulfilments",
 ];
 
 /// What of a migration's name says how old a process may be.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::clock::Instant;
 use crate::contract::{self, Progress};
 use crate::db::text_column;
+use crate::fulfilments::Fulfilment;
 use crate::rewards::Reward;
 use crate::sandbox::Digest;
 
@@ -108,6 +109,8 @@ pub struct Grant {
     pub quantity: u32,
     /// The reward as it was then
     pub reward: GrantedReward,
+    /// Whether it has reached the user
+    pub fulfilment: Fulfilment,
 }
 
 /// What a reward said when it was granted; a later change of the reward does not change it.

@@ -14,6 +14,7 @@ use super::service::{RequestError, RequestService};
 use super::store::reversal::{self, ReversalRow};
 use super::{store, told};
 use crate::clock::Instant;
+use crate::fulfilments::Fulfilment;
 use crate::sandbox::Digest;
 
 /// How often a reversal starts over when the database reports a conflict.
@@ -132,6 +133,9 @@ impl RequestService {
             receipt_signature: sealed.signature,
         };
         reversal::insert(&mut tx, row).await?;
+        let ids: Vec<Uuid> = grants.iter().map(|grant| grant.id).collect();
+        // Whoever must fetch it back wants to know whether it was delivered.
+        let mut said = self.fulfilments.of(&mut tx, &ids).await?;
         let given: Vec<Grant> = grants
             .iter()
             .zip(&receipt.grants)
@@ -140,6 +144,9 @@ impl RequestService {
                 reward_id: taken.reward_id,
                 quantity: taken.quantity,
                 reward: row.reward.0.clone(),
+                fulfilment: said
+                    .remove(&taken.id)
+                    .map_or(Fulfilment::PENDING, |said| said.fulfilment),
             })
             .collect();
         let told = told::of_reversal(&self.clock, &receipt, &given, taken.decided_at);

@@ -1,6 +1,7 @@
 //! Claims over HTTP: `/reward-requests`, the two paths under `/events` that evaluate, and the one under `/plugins` that
 //! counts claims.
 
+mod grants;
 mod reversal;
 
 use axum::extract::State;
@@ -37,6 +38,7 @@ const CONDITION_FAILED: Code = Code::new("condition-failed", 503, "The condition
 const ALREADY_REVERSED: Code = Code::new("already-reversed", 409, "Reversed already")
     .with_members(r#"{"reversalId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
 const NOT_GRANTED: Code = Code::new("not-granted", 409, "There is no grant to take back");
+const NO_SUCH_GRANT: Code = Code::new("no-such-grant", 404, "There is no such grant");
 const NO_SUCH_REVERSAL: Code = Code::new("no-such-reversal", 404, "The reward request was not reversed");
 
 pub const CODES: &[Code] = &[
@@ -47,6 +49,7 @@ pub const CODES: &[Code] = &[
     ALREADY_REVERSED,
     NOT_GRANTED,
     NO_SUCH_REVERSAL,
+    NO_SUCH_GRANT,
 ];
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -61,6 +64,7 @@ pub fn router(service: RequestService) -> OpenApiRouter {
         .routes(routes!(receipt))
         .routes(routes!(progress))
         .routes(routes!(plugin_usage))
+        .merge(grants::router())
         .merge(reversal::router())
         .with_state(service)
 }
@@ -361,6 +365,7 @@ impl From<RequestError> for Problem {
         let detail = error.to_string();
         match error {
             RequestError::NotFound(_) => Self::new(NO_SUCH_REQUEST, detail),
+            RequestError::NoGrant(_) => Self::new(NO_SUCH_GRANT, detail),
             RequestError::AlreadyGranted {
                 reward_request_id,
                 grant_ids,

@@ -20,6 +20,7 @@ use crate::clock::{Clock, Instant};
 use crate::db::{Db, DbError};
 use crate::events::{EventError, EventService, Purpose};
 use crate::facts::FactError;
+use crate::fulfilments::FulfilmentService;
 use crate::keys::Keyring;
 use crate::plugins::{PluginError, PluginService};
 use crate::rewards::{RewardError, RewardService};
@@ -32,6 +33,8 @@ const SWEPT_AT_ONCE: i64 = 500;
 pub enum RequestError {
     #[error("There is no reward request {0}.")]
     NotFound(Uuid),
+    #[error("There is no grant {0}.")]
+    NoGrant(Uuid),
     #[error("You were granted this event's rewards in this period already.")]
     AlreadyGranted {
         reward_request_id: Uuid,
@@ -137,6 +140,7 @@ pub struct Parts {
     pub(super) hints: Hints,
     pub(super) queue: Queue,
     pub(super) rewards: RewardService,
+    pub(super) fulfilments: FulfilmentService,
     pub(super) turned_away: TurnedAway,
 }
 
@@ -157,6 +161,7 @@ impl RequestService {
         plugins: PluginService,
         events: EventService,
         rewards: RewardService,
+        fulfilments: FulfilmentService,
         keys: Arc<Keyring>,
         idempotency: Duration,
         cache: Cache,
@@ -178,6 +183,7 @@ impl RequestService {
             hints: Hints::new(cache),
             queue,
             rewards,
+            fulfilments,
             turned_away: TurnedAway::new(),
         }))
     }
@@ -289,8 +295,16 @@ impl RequestService {
         let granted = with_status(&[Status::Granted, Status::Reversed]);
         let reversed = with_status(&[Status::Reversed]);
         let mut grants: HashMap<Uuid, Vec<Grant>> = HashMap::new();
-        for row in store::grants(&self.db, &granted).await? {
-            grants.entry(row.request_id).or_default().push(row.into());
+        let rows_of_grants = store::grants(&self.db, &granted).await?;
+        let ids: Vec<Uuid> = rows_of_grants.iter().map(|row| row.id).collect();
+        let mut said = self.fulfilments.of(&self.db, &ids).await?;
+        for row in rows_of_grants {
+            let request_id = row.request_id;
+            let mut grant = Grant::from(row);
+            if let Some(said) = said.remove(&grant.id) {
+                grant.fulfilment = said.fulfilment;
+            }
+            grants.entry(request_id).or_default().push(grant);
         }
         let mut reversals: HashMap<Uuid, ReversalNote> = store::reversal::notes(&self.db, &reversed)
             .await?

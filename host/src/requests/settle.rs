@@ -16,6 +16,7 @@ use super::told;
 use crate::clock::Instant;
 use crate::db::Json;
 use crate::events::{Event, Offer};
+use crate::fulfilments::Fulfilment;
 
 /// A claim as it arrived.
 pub(super) struct Claim<'a> {
@@ -78,6 +79,7 @@ impl RequestService {
                 reward_id: reward.id,
                 quantity: award.quantity,
                 reward: GrantedReward::from(reward),
+                fulfilment: Fulfilment::PENDING,
             });
         }
         // One order for all claims, so that two of them never wait for each other.

@@ -1,5 +1,6 @@
-//! `reward_requests`, `grants` and `idempotency_keys`; `reversals` in `reversal`.
+//! `reward_requests`, `grants` and `idempotency_keys`; `reversals` in `reversal`, lists of grants in `grants`.
 
+pub(super) mod grants;
 pub(super) mod reversal;
 pub(super) mod set;
 
@@ -10,6 +11,7 @@ use super::model::{Grant, GrantedReward, Reason, Status};
 use crate::clock::Instant;
 use crate::contract::Progress;
 use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
+use crate::fulfilments::Fulfilment;
 pub(super) use crate::outbox::{Message as OutboxRow, write as insert_outbox};
 use crate::sandbox::Digest;
 
@@ -61,6 +63,7 @@ impl From<GrantRow> for Grant {
             reward_id: row.reward_id,
             quantity: u32::try_from(row.quantity).unwrap_or(u32::MAX),
             reward: row.reward.0,
+            fulfilment: Fulfilment::PENDING,
         }
     }
 }

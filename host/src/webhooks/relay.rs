@@ -145,7 +145,12 @@ impl Relay {
                             attempts.spawn(async move {
                                 let at = service.clock.now();
                                 let attempt = service.attempt(&endpoint, told.id, service.body(&told)).await;
-                                Attempted { taken, at, attempt }
+                                Attempted {
+                                    taken,
+                                    told,
+                                    at,
+                                    attempt,
+                                }
                             });
                         }
                     }

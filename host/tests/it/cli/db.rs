@@ -180,6 +180,14 @@ async fn live(app: &TestApp) -> Past {
     let path = format!("/reward-requests/{}/reversal", text(&taken_back, "id"));
     let reverse = app.post(&path).bearer(&operator).json(&json!({"reason": "A mistake"}));
     reverse.send().await.expect(201);
+    let path = format!("/grants/{}/acknowledgement", text(&granted["grants"][0], "id"));
+    let delivered = json!({"state": "DELIVERED", "reference": "shipment 4711"});
+    app.post(&path)
+        .bearer(&operator)
+        .json(&delivered)
+        .send()
+        .await
+        .expect(200);
     let deliveries = listen(app, &operator).await;
     app.app.plugins.write_usage().await.expect("the usage is written");
     app.app
@@ -193,6 +201,7 @@ async fn live(app: &TestApp) -> Past {
         "/reward-requests",
         "/events",
         "/rewards",
+        "/grants",
         "/plugins",
         "/webhook-endpoints",
         &deliveries,
