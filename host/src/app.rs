@@ -187,7 +187,7 @@ impl App {
             rewards.clone(),
             FulfilmentService::new(db.clone(), clock.clone()),
             keys.receipt.clone(),
-            config.claims.idempotency,
+            &config.claims,
             cache.clone(),
         );
         let webhooks = self::webhooks(config, &db, &clock);

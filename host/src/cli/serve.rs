@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{LANES, Unfit};
 use crate::http::{metrics, server};
+use crate::requests::Worker;
 use crate::webhooks::Relay;
 
 /// How often expired answers to Idempotency-Keys are forgotten.
@@ -88,11 +89,12 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     });
     let (stop_usage, usage_stopping) = tokio::sync::oneshot::channel::<()>();
     let usage = tokio::spawn(write_usage(app.clone(), usage_stopping));
-    let (stop_relay, relay_stopping) = tokio::sync::watch::channel(false);
+    let (stop_workers, workers_stopping) = tokio::sync::watch::channel(false);
+    let worker = tokio::spawn(Worker::new(app.requests.clone(), workers_stopping.clone()).run());
     let relay = config
         .outbox
         .relay
-        .then(|| tokio::spawn(Relay::new(app.webhooks.clone(), relay_stopping).run()));
+        .then(|| tokio::spawn(Relay::new(app.webhooks.clone(), workers_stopping).run()));
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(server::serve(listener, router, async {
         // A dropped sender stops as well.
@@ -128,7 +130,13 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         _ = interrupt.recv() => return Ok(()),
     }
     listening.abort();
-    stop_relay.send(true).ok();
+    stop_workers.send(true).ok();
+    // What it does not begin any more waits for another process, or for the next start.
+    tokio::select! {
+        ended = worker => ended.context("the worker ended")?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    }
     if let Some(relay) = relay {
         // Its attempts are bounded in time, and what is cut off is sent again by another process.
         tokio::select! {

@@ -24,6 +24,8 @@ const TRIES: u32 = 8;
 #[derive(Debug)]
 pub enum Claimed {
     Decided(Box<RewardRequest>),
+    /// It waits to be decided.
+    Received(Box<RewardRequest>),
     /// What this user was told before, because nothing has changed: the event's rewards are gone.
     TurnedAwayAgain(Arc<RewardRequest>),
     /// The very answer that the first claim under this Idempotency-Key got, as JSON, and the request it made.
@@ -47,12 +49,14 @@ impl Case {
 }
 
 impl RequestService {
-    /// Decides a claim and settles it. What is answered was committed.
+    /// Decides a claim and settles it; or takes it in, when its user or its event wants that. What is answered was
+    /// committed.
     pub async fn claim(
         &self,
         user_id: Uuid,
         event_id: Uuid,
         key: Option<&IdempotencyKey>,
+        wants_async: bool,
     ) -> Result<Claimed, RequestError> {
         // Gates, facts and the condition all see this instant; only the times of writing are read later.
         let claim = Claim {
@@ -60,13 +64,20 @@ impl RequestService {
             event_id,
             received_at: self.clock.now(),
             key,
+            waited: None,
         };
-        let claimed = self.try_claim(&claim).await;
+        let claimed = if wants_async || self.responds_async(event_id).await {
+            self.receive(&claim).await
+        } else {
+            self.try_claim(&claim).await
+        };
         let outcome = match &claimed {
             Ok(Claimed::Decided(request)) => {
                 self.events.claimed(event_id, user_id);
                 request.status.as_str()
             }
+            // Counted when it is decided.
+            Ok(Claimed::Received(_)) => return claimed,
             Ok(Claimed::TurnedAwayAgain(_)) => "TURNED_AWAY_AGAIN",
             Ok(Claimed::Replayed { .. }) => "REPLAYED",
             Err(RequestError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
@@ -75,6 +86,12 @@ impl RequestService {
         };
         metrics::counter!("meed_claims_total", "outcome" => outcome).increment(1);
         claimed
+    }
+
+    /// From memory. What cannot be read now is told on the way of the claim.
+    async fn responds_async(&self, event_id: Uuid) -> bool {
+        let offer = self.events.recent(event_id).await;
+        offer.is_ok_and(|offer| offer.event.respond_async)
     }
 
     async fn try_claim(&self, claim: &Claim<'_>) -> Result<Claimed, RequestError> {
@@ -131,7 +148,7 @@ impl RequestService {
         };
         if case.granted() >= offer.event.recurrence.count {
             // Taken back since it was counted: there is a place now.
-            let Some(repeat) = self.already_granted(claim, &offer, &case).await? else {
+            let Some(repeat) = self.already_granted(claim, &offer, &case.place.period).await? else {
                 return Ok(None);
             };
             self.hints.note_repeat(claim, &offer, &case.place.period, &repeat).await;
@@ -215,14 +232,15 @@ impl RequestService {
         Ok(verdict)
     }
 
-    async fn already_granted(
+    /// What a repeat is answered with; `None` when the grant was taken back since.
+    pub(super) async fn already_granted(
         &self,
         claim: &Claim<'_>,
         offer: &Offer,
-        case: &Case,
+        period: &str,
     ) -> Result<Option<RequestError>, RequestError> {
         let event = &offer.event;
-        let granted = store::newest_granted(&self.db, event.id, claim.user_id, case.place.period.clone()).await?;
+        let granted = store::newest_granted(&self.db, event.id, claim.user_id, period.to_owned()).await?;
         let Some(granted) = granted else {
             return Ok(None);
         };

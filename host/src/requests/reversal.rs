@@ -167,8 +167,7 @@ impl RequestService {
 
     /// Why nothing could be taken back.
     async fn why_not(&self, request_id: Uuid) -> Result<RequestError, RequestError> {
-        let row = store::find(&self.db, request_id).await?;
-        let status = row.ok_or(RequestError::NotFound(request_id))?.status;
+        let status = self.get(request_id).await?.status;
         let note = reversal::notes(&self.db, &[request_id]).await?.pop();
         Ok(match (status, note) {
             (_, Some(note)) => RequestError::AlreadyReversed {
@@ -184,8 +183,7 @@ impl RequestService {
 
     /// Whose request it is, and the receipt of its reversal, if it was reversed.
     pub(super) async fn reversal(&self, request_id: Uuid) -> Result<(Uuid, Option<SignedReversal>), RequestError> {
-        let row = store::find(&self.db, request_id).await?;
-        let user_id = row.ok_or(RequestError::NotFound(request_id))?.user_id;
+        let user_id = self.get(request_id).await?.user_id;
         let Some(row) = reversal::find(&self.db, request_id).await? else {
             return Ok((user_id, None));
         };

@@ -5,7 +5,7 @@ mod grants;
 mod reversal;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use garde::Validate;
 use serde::Deserialize;
@@ -34,6 +34,11 @@ const KEY_REUSED: Code = Code::new(
     "The Idempotency-Key was used for another claim",
 );
 const CONDITION_FAILED: Code = Code::new("condition-failed", 503, "The condition could not be evaluated");
+const CLAIM_WAITING: Code = Code::new("claim-waiting", 409, "Another claim of yours on the event waits")
+    .with_members(r#"{"rewardRequestId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
+const TOO_MANY_WAITING: Code = Code::new("too-many-claims-waiting", 429, "Too many of your claims wait");
+const QUEUE_FULL: Code = Code::new("claim-queue-full", 503, "Too many claims wait");
+const NOT_DECIDED: Code = Code::new("not-decided", 409, "The reward request is not decided yet");
 
 const ALREADY_REVERSED: Code = Code::new("already-reversed", 409, "Reversed already")
     .with_members(r#"{"reversalId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
@@ -50,10 +55,20 @@ pub const CODES: &[Code] = &[
     NOT_GRANTED,
     NO_SUCH_REVERSAL,
     NO_SUCH_GRANT,
+    CLAIM_WAITING,
+    TOO_MANY_WAITING,
+    QUEUE_FULL,
+    NOT_DECIDED,
 ];
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const RESPOND_ASYNC: &str = "respond-async";
+
+/// When it is worth looking what became of a claim that waits, in seconds.
+const LOOK_AFTER: &str = "1";
 
 pub fn router(service: RequestService) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -86,9 +101,17 @@ struct NewRewardRequest {
 ///
 /// With an `Idempotency-Key`, the same claim under the same key is answered with the same bytes, marked by
 /// `Idempotent-Replayed: true`; a `FAILED` claim is not kept, so that the key can try again.
+///
+/// With `Prefer: respond-async`, and always at an event that says `respondAsync`, the claim is taken in and answered with
+/// 202 and the request in status `RECEIVED`. Look for its decision at `Location`. The instant of its arrival is what counts,
+/// and those of one event are decided in the order of their arrival. Another claim on the event meanwhile is answered with
+/// the same request.
 #[utoipa::path(
     post, path = "/reward-requests", tag = "reward-requests", security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before it is decided"),
+    ),
     request_body = NewRewardRequest,
     responses(
         (
@@ -99,10 +122,18 @@ struct NewRewardRequest {
             status = 200, body = RewardRequest, headers(("Location" = String)),
             description = "Everything is gone, as you were told before: this is your earlier request"
         ),
+        (
+            status = 202, body = RewardRequest,
+            headers(("Location" = String), ("Retry-After" = String), ("Preference-Applied" = Option<String>)),
+            description = "It is RECEIVED and will be decided: look for it at `Location`"
+        ),
     ),
     extensions(
         ("x-roles" = json!(["USER", "ADMIN"])),
-        ("x-problems" = json!(["no-such-event", "already-granted", "idempotency-key-reused"])),
+        ("x-problems" = json!([
+            "no-such-event", "already-granted", "idempotency-key-reused", "claim-waiting", "too-many-claims-waiting",
+            "claim-queue-full",
+        ])),
     ),
 )]
 async fn claim(
@@ -117,7 +148,10 @@ async fn claim(
 /// The same as `POST /reward-requests`.
 #[utoipa::path(
     post, path = "/events/requests", tag = "reward-requests", security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before it is decided"),
+    ),
     request_body = NewRewardRequest,
     responses(
         (
@@ -128,10 +162,18 @@ async fn claim(
             status = 200, body = RewardRequest, headers(("Location" = String)),
             description = "Everything is gone, as you were told before: this is your earlier request"
         ),
+        (
+            status = 202, body = RewardRequest,
+            headers(("Location" = String), ("Retry-After" = String), ("Preference-Applied" = Option<String>)),
+            description = "It is RECEIVED and will be decided: look for it at `Location`"
+        ),
     ),
     extensions(
         ("x-roles" = json!(["USER", "ADMIN"])),
-        ("x-problems" = json!(["no-such-event", "already-granted", "idempotency-key-reused"])),
+        ("x-problems" = json!([
+            "no-such-event", "already-granted", "idempotency-key-reused", "claim-waiting", "too-many-claims-waiting",
+            "claim-queue-full",
+        ])),
     ),
 )]
 async fn claim_under_events(
@@ -150,8 +192,9 @@ async fn make_claim(
     event_id: Uuid,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(headers)?;
+    let wants_async = prefers_async(headers);
     // In a task of its own: a client that hangs up, or a time-out, does not stop a claim half-way.
-    let claim = async move { service.claim(caller.user_id, event_id, key.as_ref()).await };
+    let claim = async move { service.claim(caller.user_id, event_id, key.as_ref(), wants_async).await };
     let claimed = tokio::spawn(claim.in_current_span())
         .await
         .map_err(Problem::internal)??;
@@ -159,6 +202,18 @@ async fn make_claim(
         Claimed::Decided(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
             (StatusCode::CREATED, location, axum::Json(request)).into_response()
+        }
+        Claimed::Received(request) => {
+            let headers = [
+                (header::LOCATION, path_of(request.id)),
+                (header::RETRY_AFTER, LOOK_AFTER.to_owned()),
+            ];
+            let mut response = (StatusCode::ACCEPTED, headers, axum::Json(request)).into_response();
+            if wants_async {
+                let applied = HeaderValue::from_static(RESPOND_ASYNC);
+                response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+            }
+            response
         }
         Claimed::TurnedAwayAgain(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
@@ -173,6 +228,15 @@ async fn make_claim(
             (StatusCode::CREATED, headers, answer).into_response()
         }
     })
+}
+
+/// RFC 7240: preferences stand between commas, in one header or in several, perhaps with a value or parameters.
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let mut names = values
+        .flat_map(|value| value.split(','))
+        .filter_map(|preference| preference.split([';', '=']).next());
+    names.any(|name| name.trim().eq_ignore_ascii_case(RESPOND_ASYNC))
 }
 
 fn path_of(id: Uuid) -> String {
@@ -306,7 +370,7 @@ async fn get(
     responses((status = 200, body = SignedReceipt)),
     extensions(
         ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
-        ("x-problems" = json!(["no-such-reward-request"])),
+        ("x-problems" = json!(["no-such-reward-request", "not-decided"])),
     ),
 )]
 async fn receipt(
@@ -314,8 +378,11 @@ async fn receipt(
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<SignedReceipt>, Problem> {
-    let (user_id, receipt) = service.receipt(id).await?;
-    require_own(caller, user_id, id)?;
+    let receipt = service.receipt(id).await;
+    if let Ok((user_id, _)) | Err(RequestError::NotDecided { user_id, .. }) = &receipt {
+        require_own(caller, *user_id, id)?;
+    }
+    let (_, receipt) = receipt?;
     Ok(axum::Json(receipt))
 }
 
@@ -384,6 +451,10 @@ impl From<RequestError> for Problem {
             }
             RequestError::NotGranted { .. } => Self::new(NOT_GRANTED, detail),
             RequestError::NoReversal(_) => Self::new(NO_SUCH_REVERSAL, detail),
+            RequestError::Waiting(id) => Self::new(CLAIM_WAITING, detail).with("rewardRequestId", id),
+            RequestError::TooManyWaiting(_) => Self::new(TOO_MANY_WAITING, detail).retry_after(1),
+            RequestError::QueueFull => Self::new(QUEUE_FULL, detail).retry_after(5),
+            RequestError::NotDecided { .. } => Self::new(NOT_DECIDED, detail),
             RequestError::KeyReused(_) => Self::new(KEY_REUSED, detail),
             RequestError::Disabled => Self::new(FORBIDDEN, detail),
             RequestError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),

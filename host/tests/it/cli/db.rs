@@ -188,6 +188,10 @@ async fn live(app: &TestApp) -> Past {
         .send()
         .await
         .expect(200);
+    let waits = app.claim(&other.token, &streak).header("prefer", "respond-async");
+    waits.header("idempotency-key", "waits").send().await.expect(202);
+    let line = "INSERT INTO claim_lines (event_id, fence, lease_until) SELECT id, 3, 0 FROM events WHERE recurrence = 'ONCE' LIMIT 1";
+    assert_eq!(change(&app.app.db, line).await, 1);
     let deliveries = listen(app, &operator).await;
     app.app.plugins.write_usage().await.expect("the usage is written");
     app.app
