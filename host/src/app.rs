@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
 use crate::events::EventService;
+use crate::fulfilments::FulfilmentService;
 use crate::http::{Code, FieldError, health, layers, limit, openapi, overload, problem};
 use crate::keys::Keys;
 use crate::plugins::{PluginService, Simulator};
@@ -45,6 +46,7 @@ pub use streams::publish;
         (name = "rewards", description = "What is given"),
         (name = "events", description = "Offers with dates, a condition and rewards"),
         (name = "reward-requests", description = "Claims, decisions and receipts"),
+        (name = "grants", description = "What was given, and whether it has arrived"),
         (name = "webhook-endpoints", description = "Who is told over HTTP what happens"),
         (name = "service", description = "Health"),
     ),
@@ -111,6 +113,7 @@ pub fn webhooks(config: &Config, db: &Db, clock: &Clock) -> WebhookService {
         &config.webhooks,
         config.outbox.retention,
         config.auth.issuer.clone(),
+        FulfilmentService::new(db.clone(), clock.clone()),
         db.clone(),
         clock.clone(),
     )
@@ -187,8 +190,9 @@ impl App {
             plugins.clone(),
             events.clone(),
             rewards.clone(),
+            FulfilmentService::new(db.clone(), clock.clone()),
             keys.receipt.clone(),
-            config.claims.idempotency,
+            &config.claims,
             cache.clone(),
         );
         let webhooks = self::webhooks(config, &db, &clock);
@@ -252,7 +256,7 @@ impl App {
     #[expect(clippy::cast_precision_loss, reason = "pools are small")]
     pub fn gauges(&self) {
         metrics::gauge!("meed_requests_in_flight").set(self.overload.in_flight() as f64);
-        metrics::gauge!("meed_commit_waiting").set(self.requests.waiting() as f64);
+        metrics::gauge!("meed_commit_waiting").set(self.requests.commits_waiting() as f64);
         pool_gauges(&self.db);
         for (class, label) in [(Class::Standard, "standard"), (Class::Runtime, "runtime")] {
             let (busy, all) = self.sandbox.slots(class);

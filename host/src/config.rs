@@ -188,6 +188,9 @@ pub struct Quarantine {
 pub struct Claims {
     #[serde(rename = "idempotency_seconds", deserialize_with = "seconds")]
     pub idempotency: Duration,
+    /// Claims that wait to be decided.
+    pub waiting: u32,
+    pub waiting_per_user: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -311,6 +314,13 @@ impl Config {
             ("plugins.uploads.versions", uploads.versions, 0, 1_000_000_000),
             ("plugins.uploads.bytes", uploads.bytes, 0, 1 << 50),
             ("claims.idempotency_seconds", self.claims.idempotency.as_secs(), 1, YEAR),
+            ("claims.waiting", self.claims.waiting.into(), 0, 10_000_000),
+            (
+                "claims.waiting_per_user",
+                self.claims.waiting_per_user.into(),
+                1,
+                10_000,
+            ),
             ("outbox.retention_seconds", self.outbox.retention.as_secs(), 1, YEAR),
             ("traces.sample_percent", self.traces.sample_percent.into(), 0, 100),
             ("webhooks.timeout_seconds", self.webhooks.timeout.as_secs(), 1, 60),
@@ -581,6 +591,8 @@ mod tests {
             ("plugins.quarantine.users", "0", "1 and 1000"),
             ("limits.user.per_minute", "0", "1 and 1000000"),
             ("limits.account.burst", "1201", "0 and 1200"),
+            ("claims.waiting", "10000001", "0 and 10000000"),
+            ("claims.waiting_per_user", "0", "1 and 10000"),
             ("outbox.retention_seconds", "0", "1 and 31536000"),
             ("webhooks.timeout_seconds", "61", "1 and 60"),
             ("webhooks.concurrency", "0", "1 and 1000"),

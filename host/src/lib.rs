@@ -5,7 +5,7 @@
 //! ```text
 //! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, batch, cache, http, keys,
 //!                                      canonical, clock}
-//!                       auth users activities plugins events rewards requests webhooks kafka
+//!                       auth users activities plugins events rewards fulfilments requests webhooks kafka
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
@@ -25,6 +25,7 @@ pub mod contract;
 pub mod db;
 pub mod events;
 pub mod facts;
+pub mod fulfilments;
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;

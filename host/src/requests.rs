@@ -2,16 +2,20 @@
 //!
 //! Nobody but `app` and `cli` knows this feature. `claim` is the way of a claim, `decide` what the host and the
 //! condition say about it, `budget` what is left for it, `settle` what it writes, `queue` and `commit` how that is written together with others,
-//! `receipt` the proof, `replay` its re-run without a server, `reversal` how a grant is taken back, `told` what others hear of both.
+//! `received` what is taken in and decided later, `line` and `worker` how that is settled in the order of its arrival,
+//! `receipt` the proof, `replay` its re-run without a server, `reversal` how a grant is taken back, `grants` what was given and whether it arrived, `told` what others hear of both.
 
 mod budget;
 mod claim;
 mod commit;
 mod decide;
+mod grants;
 mod hints;
+mod line;
 mod model;
 mod queue;
 mod receipt;
+mod received;
 mod replay;
 mod reversal;
 mod routes;
@@ -21,9 +25,11 @@ mod store;
 mod told;
 mod turned_away;
 mod usage;
+mod worker;
 
 pub use model::{RewardRequest, Status};
 pub use receipt::{EvaluationRecord, Outcome, Receipt, ReversalReceipt, SignedReceipt, SignedReversal, TakenBack};
 pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use routes::{CODES, router};
 pub use service::{IdempotencyKey, RequestError, RequestService};
+pub use worker::Worker;

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{LANES, Unfit};
 use crate::http::{metrics, server};
+use crate::requests::Worker;
 use crate::webhooks::Relay;
 
 /// How often expired answers to Idempotency-Keys are forgotten.
@@ -99,6 +100,8 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     if config.outbox.relay {
         publishers.spawn(Relay::new(app.webhooks.clone(), relay_stopping).run());
     }
+    let (stop_worker, worker_stopping) = tokio::sync::watch::channel(false);
+    let worker = tokio::spawn(Worker::new(app.requests.clone(), worker_stopping).run());
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(server::serve(listener, router, async {
         // A dropped sender stops as well.
@@ -136,6 +139,13 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         _ = interrupt.recv() => return Ok(()),
     }
     listening.abort();
+    stop_worker.send(true).ok();
+    // What it does not begin any more waits for another process, or for the next start.
+    tokio::select! {
+        ended = worker => ended.context("the worker ended")?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    }
     stop_relay.send(true).ok();
     // Their attempts are bounded in time, and what is cut off is sent or read again by another process.
     tokio::select! {

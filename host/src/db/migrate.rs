@@ -38,6 +38,8 @@ const STEPS: &[Step] = steps![
     8 "0008_outbox",
     9 "0009_webhooks",
     10 "0010_outbox_topics",
+    11 "0011_fulfilments",
+    12 "0012_received_claims",
 ];
 
 /// What of a migration's name says how old a process may be.

@@ -76,6 +76,11 @@ pub struct NewEvent {
     #[serde(default = "one")]
     #[schema(example = 1, default = 1, minimum = 1, maximum = 1000)]
     pub max_quantity: u32,
+    /// Whether claims are always answered with 202 and decided in the order of their arrival: for a rush
+    #[garde(skip)]
+    #[serde(default)]
+    #[schema(default = false)]
+    pub respond_async: bool,
 }
 
 /// A plugin version and its params.
@@ -134,6 +139,8 @@ pub struct Event {
     pub recurrence: Recurrence,
     pub budget: Option<Budget>,
     pub max_quantity: u32,
+    /// Whether claims are always answered with 202 and decided in the order of their arrival
+    pub respond_async: bool,
     /// SHA-256 of the secret behind every draw of the event, published before the first one
     #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     pub seed_commitment: String,

@@ -330,6 +330,15 @@ impl EventService {
         (id, self.rewards.edition())
     }
 
+    /// What an event said last, also when it was deleted; without rewards, as it gives nothing any more.
+    pub async fn last_known(&self, id: Uuid) -> Result<Offer, EventError> {
+        let row = store::find_also_deleted(&self.db, id).await?;
+        let event = self.shown(row.ok_or(EventError::NotFound(id))?)?;
+        let zone = event.time_zone.parse()?;
+        let rewards = Vec::new();
+        Ok(Offer { event, rewards, zone })
+    }
+
     /// Whether the event still is at this revision. For SQLite, whose one writer keeps it there until it commits.
     pub async fn confirm(&self, tx: &mut Tx, id: Uuid, revision: i64) -> Result<bool, DbError> {
         if store::revision(tx, id).await? == Some(revision) {
@@ -422,6 +431,7 @@ impl EventService {
                 amount: row.budget_amount,
             }),
             max_quantity: u32::try_from(row.max_quantity).unwrap_or(u32::MAX),
+            respond_async: row.respond_async,
             seed_commitment: secret.commitment(),
             seed_secret: revealed.then(|| secret.reveal()),
             revision: row.revision,
@@ -463,6 +473,7 @@ fn row_of(new: NewEvent, bound: Bound, created: Created, revision: i64, now: Ins
         recurrence: new.recurrence.period,
         recurrence_count: i64::from(new.recurrence.count),
         max_quantity: i64::from(new.max_quantity),
+        respond_async: new.respond_async,
         budget_period: new.budget.map(|budget| budget.period),
         budget_grants: new.budget.and_then(|budget| budget.grants),
         budget_amount: new.budget.and_then(|budget| budget.amount),

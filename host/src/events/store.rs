@@ -31,6 +31,7 @@ row! {
         pub recurrence: Period,
         pub recurrence_count: i64,
         pub max_quantity: i64,
+        pub respond_async: bool,
         pub budget_period: Option<Period>,
         pub budget_grants: Option<i64>,
         pub budget_amount: Option<i64>,
@@ -47,7 +48,8 @@ macro_rules! select_events {
         concat!(
             "SELECT id, title, description, start_at, end_at, is_active, tags, reward_ids, time_zone, plugin_digest, \
              plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, \
-             budget_period, budget_grants, budget_amount, seed_secret, revision, created_by, created_at, updated_at FROM events ",
+             budget_period, budget_grants, budget_amount, respond_async, seed_secret, revision, created_by, created_at, \
+             updated_at FROM events ",
             $tail
         )
     };
@@ -56,10 +58,10 @@ macro_rules! select_events {
 pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
     const SQL: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, \
         time_zone, plugin_digest, plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, \
-        max_quantity, budget_period, budget_grants, budget_amount, seed_secret, revision, created_by, created_at, \
-        updated_at) \
+        max_quantity, budget_period, budget_grants, budget_amount, respond_async, seed_secret, revision, created_by, \
+        created_at, updated_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
-        $25, $26)";
+        $25, $26, $27)";
     let row = row.clone();
     tx.query(SQL)
         .bind(row.id)
@@ -83,6 +85,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.budget_period)
         .bind(row.budget_grants)
         .bind(row.budget_amount)
+        .bind(row.respond_async)
         .bind(row.seed_secret)
         .bind(row.revision)
         .bind(row.created_by)
@@ -97,7 +100,8 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
     const SQL: &str = "UPDATE events SET title = $2, description = $3, start_at = $4, end_at = $5, is_active = $6, \
         tags = $7, reward_ids = $8, time_zone = $9, plugin_digest = $10, plugin_name = $11, plugin_version = $12, \
         params = $13, queries = $14, state = $15, recurrence = $16, recurrence_count = $17, max_quantity = $18, \
-        budget_period = $19, budget_grants = $20, budget_amount = $21, revision = $22, updated_at = $23 WHERE id = $1";
+        budget_period = $19, budget_grants = $20, budget_amount = $21, revision = $22, updated_at = $23, respond_async = $24 \
+        WHERE id = $1";
     let row = row.clone();
     tx.query(SQL)
         .bind(row.id)
@@ -123,6 +127,7 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.budget_amount)
         .bind(row.revision)
         .bind(row.updated_at)
+        .bind(row.respond_async)
         .execute(tx)
         .await?;
     Ok(())

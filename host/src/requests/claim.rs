@@ -26,6 +26,8 @@ const TRIES: u32 = 8;
 #[derive(Debug)]
 pub enum Claimed {
     Decided(Box<RewardRequest>),
+    /// It waits to be decided.
+    Received(Box<RewardRequest>),
     /// What this user was told before, as JSON, because nothing has changed: the event's rewards are gone.
     TurnedAwayAgain {
         request_id: Uuid,
@@ -52,7 +54,8 @@ impl Case {
 }
 
 impl RequestService {
-    /// Decides a claim and settles it. What is answered was committed.
+    /// Decides a claim and settles it; or takes it in, when its user or its event wants that. What is answered was
+    /// committed.
     ///
     /// A caller that goes away, such as a client that hangs up, does not stop a claim half-way.
     pub async fn claim(
@@ -60,6 +63,7 @@ impl RequestService {
         user_id: Uuid,
         event_id: Uuid,
         key: Option<IdempotencyKey>,
+        wants_async: bool,
     ) -> Result<Claimed, RequestError> {
         // Gates, facts and the condition all see this instant; only the times of writing are read later.
         let claim = Claim {
@@ -67,13 +71,21 @@ impl RequestService {
             event_id,
             received_at: self.clock.now(),
             key,
+            waited: None,
         };
-        if let Some(again) = self.turned_away_again(&claim).await? {
+        if !wants_async && let Some(again) = self.turned_away_again(&claim).await? {
             metrics::counter!("meed_claims_total", "outcome" => "TURNED_AWAY_AGAIN").increment(1);
             return Ok(again);
         }
         let service = self.clone();
-        let settling = async move { service.count(&claim, service.try_claim(&claim).await) };
+        let settling = async move {
+            let claimed = if wants_async || service.responds_async(event_id).await {
+                service.receive(&claim).await
+            } else {
+                service.try_claim(&claim).await
+            };
+            service.count(&claim, claimed)
+        };
         tokio::spawn(request_id::inherited(settling).in_current_span())
             .await
             .unwrap_or_else(|error| {
@@ -88,6 +100,8 @@ impl RequestService {
                 self.events.claimed(claim.event_id, claim.user_id);
                 request.status.as_str()
             }
+            // Counted when it is decided.
+            Ok(Claimed::Received(_)) => return claimed,
             Ok(Claimed::TurnedAwayAgain { .. }) => "TURNED_AWAY_AGAIN",
             Ok(Claimed::Replayed { .. }) => "REPLAYED",
             Err(RequestError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
@@ -96,6 +110,12 @@ impl RequestService {
         };
         metrics::counter!("meed_claims_total", "outcome" => outcome).increment(1);
         claimed
+    }
+
+    /// From memory. What cannot be read now is told on the way of the claim.
+    async fn responds_async(&self, event_id: Uuid) -> bool {
+        let offer = self.events.recent(event_id).await;
+        offer.is_ok_and(|offer| offer.event.respond_async)
     }
 
     async fn try_claim(&self, claim: &Claim) -> Result<Claimed, RequestError> {
@@ -149,7 +169,7 @@ impl RequestService {
         };
         if case.granted() >= offer.event.recurrence.count {
             // Taken back since it was counted: there is a place now.
-            let Some(repeat) = self.already_granted(claim, &offer, &case).await? else {
+            let Some(repeat) = self.already_granted(claim, &offer, &case.place.period).await? else {
                 return Ok(None);
             };
             self.hints.note_repeat(claim, &offer, &case.place.period, &repeat).await;
@@ -237,14 +257,15 @@ impl RequestService {
         Ok(verdict)
     }
 
-    async fn already_granted(
+    /// What a repeat is answered with; `None` when the grant was taken back since.
+    pub(super) async fn already_granted(
         &self,
         claim: &Claim,
         offer: &Offer,
-        case: &Case,
+        period: &str,
     ) -> Result<Option<RequestError>, RequestError> {
         let event = &offer.event;
-        let granted = store::newest_granted(&self.db, event.id, claim.user_id, case.place.period.clone()).await?;
+        let granted = store::newest_granted(&self.db, event.id, claim.user_id, period.to_owned()).await?;
         let Some(granted) = granted else {
             return Ok(None);
         };

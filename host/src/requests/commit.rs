@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::budget::Spending;
-use super::store::{self, GrantRow, KeptAnswer, OutboxRow, ReceiptRow, RequestRow, set};
+use super::store::{self, GrantRow, KeptAnswer, OutboxRow, ReceiptRow, RequestRow, received, set};
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Tx};
 use crate::events::EventService;
@@ -28,6 +28,8 @@ pub(super) struct Settlement {
     pub spending: Option<Spending>,
     pub told: Option<OutboxRow>,
     pub answer: Option<KeptAnswer>,
+    /// Only of a claim that waited: it goes from its line, which must still be in the hands that raised the fence so far.
+    pub fence: Option<i64>,
 }
 
 /// How committing a claim ended.
@@ -268,6 +270,11 @@ impl Committer {
         {
             return Ok(false);
         }
+        if let Some(fence) = settlement.fence
+            && !received::remove(tx, request.id, request.event_id, fence).await?
+        {
+            return Ok(false);
+        }
         for grant in &settlement.grants {
             store::insert_grant(tx, grant, request.decided_at).await?;
         }
@@ -292,6 +299,26 @@ impl Committer {
                 return Ok(false);
             }
         }
+        Ok(true)
+    }
+
+    /// Writes a claim that waited and is granted nothing, whatever became of its event. `false`: it does not wait any more,
+    /// or its line is in other hands; or its key has an answer.
+    pub(super) async fn commit_refusal(&self, settlement: &Settlement) -> Result<bool, DbError> {
+        let Settlement { request, receipt, .. } = settlement;
+        let fence = settlement.fence.unwrap_or_default();
+        let mut tx = self.db.begin().await?;
+        if !received::remove(&mut tx, request.id, request.event_id, fence).await?
+            || !store::insert(&mut tx, request, receipt, None).await?
+        {
+            return Ok(false);
+        }
+        if let Some(answer) = &settlement.answer
+            && !store::keep_answer(&mut tx, answer.clone()).await?
+        {
+            return Ok(false);
+        }
+        tx.commit().await?;
         Ok(true)
     }
 

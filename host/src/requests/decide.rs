@@ -66,6 +66,27 @@ impl Verdict {
         first.is_some_and(|reason| reason.source == Source::Host && reason.code == budget::SPENT)
     }
 
+    /// Only of a claim that waited: to any other that is a problem, and leaves no request.
+    pub(super) fn already_granted(next_at: Option<Instant>) -> Self {
+        let reason = Reason::host(
+            "already-granted",
+            "You were granted this event's rewards in this period already.",
+        );
+        Self::gate(Status::Rejected, reason, next_at)
+    }
+
+    /// The same.
+    pub(super) fn account_disabled() -> Self {
+        let reason = Reason::host("account-disabled", "Your account was disabled meanwhile.");
+        Self::gate(Status::Rejected, reason, None)
+    }
+
+    /// The same.
+    pub(super) fn event_deleted() -> Self {
+        let reason = Reason::host("event-deleted", "The event was deleted meanwhile.");
+        Self::gate(Status::Rejected, reason, None)
+    }
+
     pub(super) fn plugin_disabled() -> Self {
         let reason = Reason::host(
             "plugin-disabled",

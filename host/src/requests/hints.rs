@@ -77,11 +77,13 @@ impl Hints {
     /// user had in the period.
     pub(super) async fn note(&self, claim: &Claim, offer: &Offer, before: u32, request: &RewardRequest) {
         if request.status == Status::Granted && before + 1 >= offer.event.recurrence.count {
+            // A claim that waited may have been received long ago.
+            let waited = claim.waited.and(request.decided_at);
             let hint = Hint {
                 event_revision: offer.event.revision,
                 reward_request_id: request.id,
                 grant_ids: request.grants.iter().map(|grant| grant.id).collect(),
-                at: claim.received_at,
+                at: waited.unwrap_or(claim.received_at),
             };
             let name = name(claim.event_id, claim.user_id, &request.period);
             self.remember(name, hint).await;

@@ -10,12 +10,15 @@ use uuid::Uuid;
 use crate::clock::Instant;
 use crate::contract::{self, Progress};
 use crate::db::text_column;
+use crate::fulfilments::Fulfilment;
 use crate::rewards::Reward;
 use crate::sandbox::Digest;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
+    /// Waits to be decided.
+    Received,
     /// The rewards are the user's.
     Granted,
     /// Not eligible now; may claim again.
@@ -31,6 +34,7 @@ text_column!(Status);
 impl Status {
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Received => "RECEIVED",
             Self::Granted => "GRANTED",
             Self::Rejected => "REJECTED",
             Self::Failed => "FAILED",
@@ -49,8 +53,14 @@ impl FromStr for Status {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Granted, Self::Rejected, Self::Failed, Self::Reversed]
-            .into_iter()
+        let all = [
+            Self::Received,
+            Self::Granted,
+            Self::Rejected,
+            Self::Failed,
+            Self::Reversed,
+        ];
+        all.into_iter()
             .find(|status| status.as_str() == text)
             .ok_or_else(|| format!("{text:?} is not a status of a reward request"))
     }
@@ -72,7 +82,7 @@ pub enum Source {
 pub struct Reason {
     pub source: Source,
     /// Stable and kebab-case. Of the host: `event-inactive`, `event-not-started`, `event-ended`, `sold-out`,
-    /// `budget-spent`, `already-granted`, `plugin-disabled`, `plugin-quarantined`, `condition-failed`; of a condition: whatever it documents
+    /// `budget-spent`, `already-granted`, `account-disabled`, `event-deleted`, `plugin-disabled`, `plugin-quarantined`, `condition-failed`; of a condition: whatever it documents
     #[schema(example = "streak-too-short")]
     pub code: String,
     #[schema(example = "Log in on 2 more days in a row.")]
@@ -108,6 +118,8 @@ pub struct Grant {
     pub quantity: u32,
     /// The reward as it was then
     pub reward: GrantedReward,
+    /// Whether it has reached the user
+    pub fulfilment: Fulfilment,
 }
 
 /// What a reward said when it was granted; a later change of the reward does not change it.
@@ -151,7 +163,7 @@ pub struct ReversalNote {
 pub struct RewardRequest {
     pub id: Uuid,
     pub event_id: Uuid,
-    /// The revision of the event that the decision was made under
+    /// The revision of the event that the decision was made under; while it is RECEIVED, the one it arrived under
     pub event_revision: i64,
     pub user_id: Uuid,
     pub status: Status,
@@ -172,8 +184,9 @@ pub struct RewardRequest {
     pub reversal: Option<ReversalNote>,
     /// When the claim arrived: what every rule is measured against
     pub received_at: Instant,
-    pub decided_at: Instant,
-    /// The plugin version that decided
+    /// `null` while it is RECEIVED
+    pub decided_at: Option<Instant>,
+    /// The plugin version that decided; while it is RECEIVED, the one that would have
     #[schema(value_type = String)]
     pub plugin_digest: Digest,
 }
@@ -194,4 +207,7 @@ pub struct EventProgress {
     pub granted: u32,
     /// Grants a user may have in one period
     pub limit: u32,
+    /// Your claim that waits to be decided; left out when none does
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received_request_id: Option<Uuid>,
 }

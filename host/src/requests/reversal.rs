@@ -14,6 +14,7 @@ use super::service::{RequestError, RequestService};
 use super::store::reversal::{self, ReversalRow};
 use super::{store, told};
 use crate::clock::Instant;
+use crate::fulfilments::Fulfilment;
 use crate::sandbox::Digest;
 
 /// How often a reversal starts over when the database reports a conflict.
@@ -132,6 +133,9 @@ impl RequestService {
             receipt_signature: sealed.signature,
         };
         reversal::insert(&mut tx, row).await?;
+        let ids: Vec<Uuid> = grants.iter().map(|grant| grant.id).collect();
+        // Whoever must fetch it back wants to know whether it was delivered.
+        let mut said = self.fulfilments.of(&mut tx, &ids).await?;
         let given: Vec<Grant> = grants
             .iter()
             .zip(&receipt.grants)
@@ -140,6 +144,9 @@ impl RequestService {
                 reward_id: taken.reward_id,
                 quantity: taken.quantity,
                 reward: row.reward.0.clone(),
+                fulfilment: said
+                    .remove(&taken.id)
+                    .map_or(Fulfilment::PENDING, |said| said.fulfilment),
             })
             .collect();
         let told = told::of_reversal(&self.clock, &receipt, &given, taken.decided_at);
@@ -160,8 +167,7 @@ impl RequestService {
 
     /// Why nothing could be taken back.
     async fn why_not(&self, request_id: Uuid) -> Result<RequestError, RequestError> {
-        let row = store::find(&self.db, request_id).await?;
-        let status = row.ok_or(RequestError::NotFound(request_id))?.status;
+        let status = self.get(request_id).await?.status;
         let note = reversal::notes(&self.db, &[request_id]).await?.pop();
         Ok(match (status, note) {
             (_, Some(note)) => RequestError::AlreadyReversed {
@@ -177,8 +183,7 @@ impl RequestService {
 
     /// Whose request it is, and the receipt of its reversal, if it was reversed.
     pub(super) async fn reversal(&self, request_id: Uuid) -> Result<(Uuid, Option<SignedReversal>), RequestError> {
-        let row = store::find(&self.db, request_id).await?;
-        let user_id = row.ok_or(RequestError::NotFound(request_id))?.user_id;
+        let user_id = self.get(request_id).await?.user_id;
         let Some(row) = reversal::find(&self.db, request_id).await? else {
             return Ok((user_id, None));
         };

@@ -1,10 +1,11 @@
 //! Claims over HTTP: `/reward-requests`, the two paths under `/events` that evaluate, and the one under `/plugins` that
 //! counts claims.
 
+mod grants;
 mod reversal;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use garde::Validate;
 use serde::Deserialize;
@@ -32,10 +33,16 @@ const KEY_REUSED: Code = Code::new(
     "The Idempotency-Key was used for another claim",
 );
 const CONDITION_FAILED: Code = Code::new("condition-failed", 503, "The condition could not be evaluated");
+const CLAIM_WAITING: Code = Code::new("claim-waiting", 409, "Another claim of yours on the event waits")
+    .with_members(r#"{"rewardRequestId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
+const TOO_MANY_WAITING: Code = Code::new("too-many-claims-waiting", 429, "Too many of your claims wait");
+const QUEUE_FULL: Code = Code::new("claim-queue-full", 503, "Too many claims wait");
+const NOT_DECIDED: Code = Code::new("not-decided", 409, "The reward request is not decided yet");
 
 const ALREADY_REVERSED: Code = Code::new("already-reversed", 409, "Reversed already")
     .with_members(r#"{"reversalId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
 const NOT_GRANTED: Code = Code::new("not-granted", 409, "There is no grant to take back");
+const NO_SUCH_GRANT: Code = Code::new("no-such-grant", 404, "There is no such grant");
 const NO_SUCH_REVERSAL: Code = Code::new("no-such-reversal", 404, "The reward request was not reversed");
 
 pub const CODES: &[Code] = &[
@@ -46,10 +53,21 @@ pub const CODES: &[Code] = &[
     ALREADY_REVERSED,
     NOT_GRANTED,
     NO_SUCH_REVERSAL,
+    NO_SUCH_GRANT,
+    CLAIM_WAITING,
+    TOO_MANY_WAITING,
+    QUEUE_FULL,
+    NOT_DECIDED,
 ];
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const RESPOND_ASYNC: &str = "respond-async";
+
+/// When it is worth looking what became of a claim that waits, in seconds.
+const LOOK_AFTER: &str = "1";
 
 pub fn router(service: RequestService) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -60,6 +78,7 @@ pub fn router(service: RequestService) -> OpenApiRouter {
         .routes(routes!(receipt))
         .routes(routes!(progress))
         .routes(routes!(plugin_usage))
+        .merge(grants::router())
         .merge(reversal::router())
         .with_state(service)
 }
@@ -81,9 +100,17 @@ struct NewRewardRequest {
 ///
 /// With an `Idempotency-Key`, the same claim under the same key is answered with the same bytes, marked by
 /// `Idempotent-Replayed: true`; a `FAILED` claim is not kept, so that the key can try again.
+///
+/// With `Prefer: respond-async`, and always at an event that says `respondAsync`, the claim is taken in and answered with
+/// 202 and the request in status `RECEIVED`. Look for its decision at `Location`. The instant of its arrival is what counts,
+/// and those of one event are decided in the order of their arrival. Another claim on the event meanwhile is answered with
+/// the same request.
 #[utoipa::path(
     post, path = "/reward-requests", tag = "reward-requests", security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before it is decided"),
+    ),
     request_body = NewRewardRequest,
     responses(
         (
@@ -94,10 +121,18 @@ struct NewRewardRequest {
             status = 200, body = RewardRequest, headers(("Location" = String)),
             description = "Everything is gone, as you were told before: this is your earlier request"
         ),
+        (
+            status = 202, body = RewardRequest,
+            headers(("Location" = String), ("Retry-After" = String), ("Preference-Applied" = Option<String>)),
+            description = "It is RECEIVED and will be decided: look for it at `Location`"
+        ),
     ),
     extensions(
         ("x-roles" = json!(["USER", "ADMIN"])),
-        ("x-problems" = json!(["no-such-event", "already-granted", "idempotency-key-reused"])),
+        ("x-problems" = json!([
+            "no-such-event", "already-granted", "idempotency-key-reused", "claim-waiting", "too-many-claims-waiting",
+            "claim-queue-full",
+        ])),
     ),
 )]
 async fn claim(
@@ -112,7 +147,10 @@ async fn claim(
 /// The same as `POST /reward-requests`.
 #[utoipa::path(
     post, path = "/events/requests", tag = "reward-requests", security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before it is decided"),
+    ),
     request_body = NewRewardRequest,
     responses(
         (
@@ -123,10 +161,18 @@ async fn claim(
             status = 200, body = RewardRequest, headers(("Location" = String)),
             description = "Everything is gone, as you were told before: this is your earlier request"
         ),
+        (
+            status = 202, body = RewardRequest,
+            headers(("Location" = String), ("Retry-After" = String), ("Preference-Applied" = Option<String>)),
+            description = "It is RECEIVED and will be decided: look for it at `Location`"
+        ),
     ),
     extensions(
         ("x-roles" = json!(["USER", "ADMIN"])),
-        ("x-problems" = json!(["no-such-event", "already-granted", "idempotency-key-reused"])),
+        ("x-problems" = json!([
+            "no-such-event", "already-granted", "idempotency-key-reused", "claim-waiting", "too-many-claims-waiting",
+            "claim-queue-full",
+        ])),
     ),
 )]
 async fn claim_under_events(
@@ -145,10 +191,23 @@ async fn make_claim(
     event_id: Uuid,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(headers)?;
-    Ok(match service.claim(caller.user_id, event_id, key).await? {
+    let wants_async = prefers_async(headers);
+    Ok(match service.claim(caller.user_id, event_id, key, wants_async).await? {
         Claimed::Decided(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
             (StatusCode::CREATED, location, axum::Json(request)).into_response()
+        }
+        Claimed::Received(request) => {
+            let headers = [
+                (header::LOCATION, path_of(request.id)),
+                (header::RETRY_AFTER, LOOK_AFTER.to_owned()),
+            ];
+            let mut response = (StatusCode::ACCEPTED, headers, axum::Json(request)).into_response();
+            if wants_async {
+                let applied = HeaderValue::from_static(RESPOND_ASYNC);
+                response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+            }
+            response
         }
         Claimed::TurnedAwayAgain { request_id, answer } => {
             let headers = [
@@ -166,6 +225,15 @@ async fn make_claim(
             (StatusCode::CREATED, headers, answer).into_response()
         }
     })
+}
+
+/// RFC 7240: preferences stand between commas, in one header or in several, perhaps with a value or parameters.
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let mut names = values
+        .flat_map(|value| value.split(','))
+        .filter_map(|preference| preference.split([';', '=']).next());
+    names.any(|name| name.trim().eq_ignore_ascii_case(RESPOND_ASYNC))
 }
 
 fn path_of(id: Uuid) -> String {
@@ -299,7 +367,7 @@ async fn get(
     responses((status = 200, body = SignedReceipt)),
     extensions(
         ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
-        ("x-problems" = json!(["no-such-reward-request"])),
+        ("x-problems" = json!(["no-such-reward-request", "not-decided"])),
     ),
 )]
 async fn receipt(
@@ -307,8 +375,11 @@ async fn receipt(
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<SignedReceipt>, Problem> {
-    let (user_id, receipt) = service.receipt(id).await?;
-    require_own(caller, user_id, id)?;
+    let receipt = service.receipt(id).await;
+    if let Ok((user_id, _)) | Err(RequestError::NotDecided { user_id, .. }) = &receipt {
+        require_own(caller, *user_id, id)?;
+    }
+    let (_, receipt) = receipt?;
     Ok(axum::Json(receipt))
 }
 
@@ -358,6 +429,7 @@ impl From<RequestError> for Problem {
         let detail = error.to_string();
         match error {
             RequestError::NotFound(_) => Self::new(NO_SUCH_REQUEST, detail),
+            RequestError::NoGrant(_) => Self::new(NO_SUCH_GRANT, detail),
             RequestError::AlreadyGranted {
                 reward_request_id,
                 grant_ids,
@@ -376,6 +448,10 @@ impl From<RequestError> for Problem {
             }
             RequestError::NotGranted { .. } => Self::new(NOT_GRANTED, detail),
             RequestError::NoReversal(_) => Self::new(NO_SUCH_REVERSAL, detail),
+            RequestError::Waiting(id) => Self::new(CLAIM_WAITING, detail).with("rewardRequestId", id),
+            RequestError::TooManyWaiting(_) => Self::new(TOO_MANY_WAITING, detail).retry_after(1),
+            RequestError::QueueFull => Self::new(QUEUE_FULL, detail).retry_after(5),
+            RequestError::NotDecided { .. } => Self::new(NOT_DECIDED, detail),
             RequestError::KeyReused(_) => Self::new(KEY_REUSED, detail),
             RequestError::Disabled => Self::new(FORBIDDEN, detail),
             RequestError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),

@@ -12,14 +12,17 @@ use super::hints::Hints;
 use super::model::{EventProgress, Grant, Reason, ReversalNote, RewardRequest, Status};
 use super::queue::Queue;
 use super::receipt::{ReceiptError, Sealed, SignedReceipt};
+use super::received::Intake;
 use super::settle::request_of;
-use super::store::{self, Filter, RequestRow};
+use super::store::{self, Filter, RequestRow, received};
 use super::turned_away::TurnedAway;
 use crate::cache::{Cache, News, Topic};
 use crate::clock::{Clock, Instant};
+use crate::config;
 use crate::db::{Db, DbError};
 use crate::events::{EventError, EventService, Purpose};
 use crate::facts::FactError;
+use crate::fulfilments::FulfilmentService;
 use crate::keys::Keyring;
 use crate::plugins::{PluginError, PluginService};
 use crate::rewards::{RewardError, RewardService};
@@ -32,12 +35,24 @@ const SWEPT_AT_ONCE: i64 = 500;
 pub enum RequestError {
     #[error("There is no reward request {0}.")]
     NotFound(Uuid),
+    #[error("There is no grant {0}.")]
+    NoGrant(Uuid),
     #[error("You were granted this event's rewards in this period already.")]
     AlreadyGranted {
         reward_request_id: Uuid,
         grant_ids: Vec<Uuid>,
         next_at: Option<Instant>,
     },
+    #[error(
+        "Your claim {0} on this event waits to be decided; another one under another key cannot be made until then."
+    )]
+    Waiting(Uuid),
+    #[error("{0} of your claims wait to be decided, which is as many as may; ask for what became of them first.")]
+    TooManyWaiting(i64),
+    #[error("As many claims wait to be decided as this server takes; nothing was changed. Try again later.")]
+    QueueFull,
+    #[error("The reward request {id} is RECEIVED: it has no receipt before it is decided.")]
+    NotDecided { id: Uuid, user_id: Uuid },
     #[error("The Idempotency-Key {0:?} was used for another claim; use a new key for a new claim.")]
     KeyReused(String),
     #[error("The reward request {request_id} was reversed already, at {reversed_at}; nothing more was given back.")]
@@ -89,7 +104,7 @@ impl RequestError {
         self.of_database().is_some_and(DbError::is_outcome_unknown)
     }
 
-    fn of_database(&self) -> Option<&DbError> {
+    pub(super) fn of_database(&self) -> Option<&DbError> {
         match self {
             Self::Db(error)
             | Self::Facts(FactError::Db(error))
@@ -136,7 +151,10 @@ pub struct Parts {
     pub(super) idempotency: Duration,
     pub(super) hints: Hints,
     pub(super) queue: Queue,
+    pub(super) committer: Committer,
+    pub(super) intake: Intake,
     pub(super) rewards: RewardService,
+    pub(super) fulfilments: FulfilmentService,
     pub(super) turned_away: TurnedAway,
 }
 
@@ -157,16 +175,18 @@ impl RequestService {
         plugins: PluginService,
         events: EventService,
         rewards: RewardService,
+        fulfilments: FulfilmentService,
         keys: Arc<Keyring>,
-        idempotency: Duration,
+        settings: &config::Claims,
         cache: Cache,
     ) -> Self {
-        let queue = Queue::new(Committer {
+        let committer = Committer {
             db: db.clone(),
             clock: clock.clone(),
             events: events.clone(),
             rewards: rewards.clone(),
-        });
+        };
+        let intake = Intake::new(db.clone(), clock.clone(), settings);
         Self(Arc::new(Parts {
             db,
             clock,
@@ -174,16 +194,19 @@ impl RequestService {
             plugins,
             events,
             keys,
-            idempotency,
+            idempotency: settings.idempotency,
             hints: Hints::new(cache),
-            queue,
+            queue: Queue::new(committer.clone()),
+            committer,
+            intake,
             rewards,
+            fulfilments,
             turned_away: TurnedAway::new(),
         }))
     }
 
     /// How many decided claims wait for their commit.
-    pub fn waiting(&self) -> usize {
+    pub fn commits_waiting(&self) -> usize {
         self.queue.waiting()
     }
 
@@ -215,6 +238,7 @@ impl RequestService {
             period: case.place.period,
             granted,
             limit: recurrence.count,
+            received_request_id: received::of_user(&self.db, event_id, user_id).await?.map(|row| row.id),
         };
         if granted >= recurrence.count {
             let reason = Reason::host(
@@ -234,7 +258,15 @@ impl RequestService {
     }
 
     pub async fn get(&self, id: Uuid) -> Result<RewardRequest, RequestError> {
-        let row = store::find(&self.db, id).await?.ok_or(RequestError::NotFound(id))?;
+        let mut row = store::find(&self.db, id).await?;
+        if row.is_none() {
+            if let Some(waiting) = self.waiting(id).await? {
+                return Ok(waiting);
+            }
+            // It may have been decided between the two.
+            row = store::find(&self.db, id).await?;
+        }
+        let row = row.ok_or(RequestError::NotFound(id))?;
         self.with_grants(vec![row])
             .await?
             .pop()
@@ -248,13 +280,40 @@ impl RequestService {
         after: Option<Uuid>,
         size: u32,
     ) -> Result<Vec<RewardRequest>, RequestError> {
-        let rows = store::list(&self.db, filter, after, i64::from(size) + 1).await?;
-        self.with_grants(rows).await
+        let limit = i64::from(size) + 1;
+        let mut waiting: Vec<RewardRequest> = Vec::new();
+        // Before those that are decided: what is decided between the two is seen twice, and never not at all.
+        if matches!(filter.status, None | Some(Status::Received)) {
+            let rows = received::list(&self.db, &filter, after, limit).await?;
+            waiting.extend(rows.into_iter().map(RewardRequest::from));
+        }
+        if filter.status == Some(Status::Received) {
+            return Ok(waiting);
+        }
+        let rows = store::list(&self.db, filter, after, limit).await?;
+        let mut requests = self.with_grants(rows).await?;
+        if !waiting.is_empty() {
+            requests.extend(waiting);
+            // Of two with one id the decided one is the first.
+            requests.sort_by_key(|request| std::cmp::Reverse(request.id));
+            requests.dedup_by_key(|request| request.id);
+            requests.truncate(size as usize + 1);
+        }
+        Ok(requests)
     }
 
     /// The receipt and whose it is.
     pub async fn receipt(&self, id: Uuid) -> Result<(Uuid, SignedReceipt), RequestError> {
-        let row = store::receipt(&self.db, id).await?.ok_or(RequestError::NotFound(id))?;
+        let mut row = store::receipt(&self.db, id).await?;
+        if row.is_none() {
+            if let Some(waiting) = self.waiting(id).await? {
+                let user_id = waiting.user_id;
+                return Err(RequestError::NotDecided { id, user_id });
+            }
+            // It may have been decided between the two.
+            row = store::receipt(&self.db, id).await?;
+        }
+        let row = row.ok_or(RequestError::NotFound(id))?;
         let key = self.keys.public_key(&row.receipt_key_id);
         let sealed = Sealed {
             text: row.receipt,
@@ -294,8 +353,16 @@ impl RequestService {
         let granted = with_status(&[Status::Granted, Status::Reversed]);
         let reversed = with_status(&[Status::Reversed]);
         let mut grants: HashMap<Uuid, Vec<Grant>> = HashMap::new();
-        for row in store::grants(&self.db, &granted).await? {
-            grants.entry(row.request_id).or_default().push(row.into());
+        let rows_of_grants = store::grants(&self.db, &granted).await?;
+        let ids: Vec<Uuid> = rows_of_grants.iter().map(|row| row.id).collect();
+        let mut said = self.fulfilments.of(&self.db, &ids).await?;
+        for row in rows_of_grants {
+            let request_id = row.request_id;
+            let mut grant = Grant::from(row);
+            if let Some(said) = said.remove(&grant.id) {
+                grant.fulfilment = said.fulfilment;
+            }
+            grants.entry(request_id).or_default().push(grant);
         }
         let mut reversals: HashMap<Uuid, ReversalNote> = store::reversal::notes(&self.db, &reversed)
             .await?

@@ -17,6 +17,7 @@ use super::told;
 use crate::clock::Instant;
 use crate::db::Json;
 use crate::events::{Event, Offer};
+use crate::fulfilments::Fulfilment;
 
 /// A claim as it arrived.
 pub(super) struct Claim {
@@ -24,6 +25,16 @@ pub(super) struct Claim {
     pub event_id: Uuid,
     pub received_at: Instant,
     pub key: Option<IdempotencyKey>,
+    /// Only of one that was answered with 202.
+    pub waited: Option<Waited>,
+}
+
+/// A claim that waited: its request has an id already, and is written only while its line is in the hands that raised the
+/// fence so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waited {
+    pub id: Uuid,
+    pub fence: i64,
 }
 
 impl RequestService {
@@ -36,8 +47,32 @@ impl RequestService {
         place: Place,
         verdict: Verdict,
     ) -> Result<Option<Box<RewardRequest>>, RequestError> {
+        let (settlement, request) = self.settlement(claim, offer, place, verdict)?;
+        let commit = self.queue.settle(settlement);
+        match commit.instrument(tracing::debug_span!("commit")).await? {
+            Ended::Committed => {}
+            Ended::Lost => return Ok(None),
+            Ended::Failed(error) => return Err(error.into()),
+        }
+        tracing::info!(
+            reward_request.id = %request.id,
+            event.id = %request.event_id,
+            reward_request.status = %request.status,
+            "claim settled"
+        );
+        Ok(Some(Box::new(request)))
+    }
+
+    /// All that a decided claim writes, and what it is answered with once that is committed.
+    pub(super) fn settlement(
+        &self,
+        claim: &Claim,
+        offer: &Offer,
+        place: Place,
+        verdict: Verdict,
+    ) -> Result<(Settlement, RewardRequest), RequestError> {
         let event = &offer.event;
-        let id = self.clock.new_id();
+        let id = claim.waited.map_or_else(|| self.clock.new_id(), |waited| waited.id);
         let decided_at = self.clock.now();
         let receipt = self.write_receipt(id, claim, event, &place, &verdict, decided_at);
         let sealed = Sealed::new(&receipt, &self.keys)?;
@@ -79,6 +114,7 @@ impl RequestService {
                 reward_id: reward.id,
                 quantity: award.quantity,
                 reward: GrantedReward::from(reward),
+                fulfilment: Fulfilment::PENDING,
             });
         }
         // One order for all claims, so that two of them never wait for each other.
@@ -105,20 +141,9 @@ impl RequestService {
             spending,
             told,
             answer: self.answer_to_keep(claim, &request)?,
+            fence: claim.waited.map(|waited| waited.fence),
         };
-        let commit = self.queue.settle(settlement);
-        match commit.instrument(tracing::debug_span!("commit")).await? {
-            Ended::Committed => {}
-            Ended::Lost => return Ok(None),
-            Ended::Failed(error) => return Err(error.into()),
-        }
-        tracing::info!(
-            reward_request.id = %id,
-            event.id = %event.id,
-            reward_request.status = %request.status,
-            "claim settled"
-        );
-        Ok(Some(Box::new(request)))
+        Ok((settlement, request))
     }
 
     /// What to remember under the claim's key. A failure is not kept: the same key may try again.
@@ -140,20 +165,26 @@ impl RequestService {
     /// The answer that the claim's key got before. No database without a key.
     pub(super) async fn replayed(&self, claim: &Claim) -> Result<Option<Claimed>, RequestError> {
         let Some(key) = &claim.key else { return Ok(None) };
-        let kept = store::kept_answer(&self.db, claim.user_id, key.as_str().to_owned()).await?;
-        match kept {
-            None => Ok(None),
-            Some(kept) if kept.expires_at <= claim.received_at => {
+        loop {
+            let kept = store::kept_answer(&self.db, claim.user_id, key.as_str().to_owned()).await?;
+            let Some(kept) = kept else { return Ok(None) };
+            if kept.expires_at.is_some_and(|at| at <= claim.received_at) {
                 let mut tx = self.db.begin().await?;
                 store::forget_answer(&mut tx, claim.user_id, key.as_str().to_owned(), claim.received_at).await?;
                 tx.commit().await?;
-                Ok(None)
+                return Ok(None);
             }
-            Some(kept) if kept.fingerprint == fingerprint(claim.event_id) => Ok(Some(Claimed::Replayed {
-                request_id: kept.request_id,
-                answer: kept.response,
-            })),
-            Some(_) => Err(RequestError::KeyReused(key.as_str().to_owned())),
+            if kept.fingerprint != fingerprint(claim.event_id) {
+                return Err(RequestError::KeyReused(key.as_str().to_owned()));
+            }
+            let request_id = kept.request_id;
+            if let Some(answer) = kept.response {
+                return Ok(Some(Claimed::Replayed { request_id, answer }));
+            }
+            if let Some(request) = self.waiting(request_id).await? {
+                return Ok(Some(Claimed::Received(Box::new(request))));
+            }
+            // It was settled since, so that the key has an answer, or, of a failure, none.
         }
     }
 
@@ -214,7 +245,7 @@ impl RequestService {
 }
 
 /// What a claim asks for: the same for `/reward-requests` and `/events/requests`.
-fn fingerprint(event_id: Uuid) -> Vec<u8> {
+pub(super) fn fingerprint(event_id: Uuid) -> Vec<u8> {
     let asked = format!("claim\n{event_id}");
     aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, asked.as_bytes())
         .as_ref()
@@ -236,7 +267,7 @@ pub(super) fn request_of(row: RequestRow, grants: Vec<Grant>) -> RewardRequest {
         grants,
         reversal: None,
         received_at: row.received_at,
-        decided_at: row.decided_at,
+        decided_at: Some(row.decided_at),
         plugin_digest: row.plugin_digest,
     }
 }

@@ -1,5 +1,7 @@
-//! `reward_requests`, `grants` and `idempotency_keys`; `reversals` in `reversal`.
+//! `reward_requests`, `grants` and `idempotency_keys`; `reversals` in `reversal`, lists of grants in `grants`, claims that wait in `received`.
 
+pub(super) mod grants;
+pub(super) mod received;
 pub(super) mod reversal;
 pub(super) mod set;
 
@@ -10,6 +12,7 @@ use super::model::{Grant, GrantedReward, Reason, Status};
 use crate::clock::Instant;
 use crate::contract::Progress;
 use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
+use crate::fulfilments::Fulfilment;
 pub(super) use crate::outbox::{Message as OutboxRow, write as insert_outbox};
 use crate::sandbox::Digest;
 
@@ -61,6 +64,7 @@ impl From<GrantRow> for Grant {
             reward_id: row.reward_id,
             quantity: u32::try_from(row.quantity).unwrap_or(u32::MAX),
             reward: row.reward.0,
+            fulfilment: Fulfilment::PENDING,
         }
     }
 }
@@ -70,8 +74,9 @@ row! {
     pub(super) struct IdempotencyRow {
         pub fingerprint: Vec<u8>,
         pub request_id: Uuid,
-        pub response: String,
-        pub expires_at: Instant,
+        /// `None`: the claim waits to be decided.
+        pub response: Option<String>,
+        pub expires_at: Option<Instant>,
     }
 }
 
@@ -184,7 +189,9 @@ pub(super) async fn keep_answer(tx: &mut Tx, answer: KeptAnswer) -> Result<bool>
 
 pub(super) async fn kept_answer(db: &Db, user_id: Uuid, key: String) -> Result<Option<IdempotencyRow>> {
     const SQL: &str = "SELECT fingerprint, request_id, response, expires_at FROM idempotency_keys \
-        WHERE user_id = $1 AND key = $2";
+        WHERE user_id = $1 AND key = $2 \
+        UNION ALL SELECT fingerprint, id, CAST(NULL AS TEXT), CAST(NULL AS BIGINT) FROM received_claims \
+        WHERE user_id = $1 AND idempotency_key = $2";
     db.joint(SQL).id(user_id).text(key).fetch_optional().await
 }
 

@@ -40,7 +40,7 @@ pub(super) fn of_claim(clock: &Clock, request: &RequestRow, grants: &[Grant]) ->
                 }),
             )
         }
-        Status::Failed | Status::Reversed => return None,
+        Status::Received | Status::Failed | Status::Reversed => return None,
     };
     Some(Message {
         id: clock.new_id(),

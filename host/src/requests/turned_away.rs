@@ -77,6 +77,7 @@ impl RequestService {
         let offer = self.events.recent(claim.event_id).await?;
         let event = &offer.event;
         let is_the_same = claim.key.is_none()
+            && !event.respond_async
             && event.revision == answer.event_revision
             && claim.received_at < event.end_date
             && event.recurrence.period.key(claim.received_at, &offer.zone) == answer.period

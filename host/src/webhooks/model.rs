@@ -92,6 +92,16 @@ pub struct NewEndpoint {
     #[serde(default)]
     #[schema(example = json!(["reward.granted", "reward.reversed"]), max_items = 32)]
     pub types: Vec<String>,
+    /// Whether its 2xx to `reward.granted` says that the grants have reached their user. Say `false` for a receiver that only
+    /// takes note, or that delivers later and then acknowledges each grant
+    #[garde(skip)]
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    pub acknowledges: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
@@ -114,6 +124,8 @@ pub struct Endpoint {
     /// Empty: everything
     #[schema(example = json!(["reward.granted", "reward.reversed"]))]
     pub types: Vec<String>,
+    /// Whether its 2xx to `reward.granted` says that the grants have reached their user
+    pub acknowledges: bool,
     pub state: EndpointState,
     /// Why the server itself paused it
     #[schema(example = "the receiver answered 410 Gone")]
@@ -134,6 +146,7 @@ impl From<EndpointRow> for Endpoint {
             url: row.url,
             description: row.description,
             types: row.types.0,
+            acknowledges: row.acknowledges,
             state: row.state,
             paused_because: row.paused_because,
             previous_secret_until: row.previous_until,

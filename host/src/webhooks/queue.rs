@@ -19,6 +19,7 @@ use super::store::deliveries::{self, NewDelivery, Next, TakenRow};
 use super::store::{self, EndpointRow, sweep};
 use crate::clock::Instant;
 use crate::db::{DbError, Tx};
+use crate::fulfilments::{Answer, Answered};
 use crate::outbox::{self, Addressed, Told, topics};
 
 /// How many messages are handed on in one transaction: what others wait for it is milliseconds.
@@ -43,8 +44,7 @@ pub(super) struct Turn {
 #[derive(Clone, Debug)]
 pub(super) struct Attempted {
     pub taken: TakenRow,
-    /// [`Told::http_request_id`].
-    pub http_request_id: Option<String>,
+    pub told: Told,
     pub at: Instant,
     pub attempt: Attempt,
 }
@@ -129,9 +129,16 @@ impl WebhookService {
         let now = self.clock.now();
         let lease_until = now.plus(LEASE);
         let mut counted = Vec::new();
+        let mut answered = Answered::default();
         if let Some(endpoint) = &mut endpoint {
+            let mut answers = Vec::new();
             for attempted in ended {
-                counted.extend(self.settle(&mut tx, endpoint, attempted, now).await?);
+                let count = self.settle(&mut tx, endpoint, attempted, now).await?;
+                answers.extend(count.as_ref().and_then(|count| count.last_word(attempted)));
+                counted.extend(count);
+            }
+            if endpoint.acknowledges {
+                answered = self.fulfilments.answered(&mut tx, endpoint_id, &answers, now).await?;
             }
             deliveries::renew(&self.db, &mut tx, endpoint_id, kept.iter().copied(), lease_until).await?;
         }
@@ -144,6 +151,7 @@ impl WebhookService {
         let ids: Vec<Uuid> = taken.iter().map(|row| row.message_id).collect();
         let told = outbox::messages(&self.db, &mut tx, &ids).await?;
         tx.commit().await?;
+        answered.count();
         for count in counted {
             count.tell(endpoint_id);
         }
@@ -180,7 +188,7 @@ impl WebhookService {
         Ok(Some(Counted {
             next,
             message_id: taken.message_id,
-            http_request_id: attempted.http_request_id.clone(),
+            http_request_id: attempted.told.http_request_id.clone(),
             lag: Duration::from_millis(u64::try_from(now.as_millis() - settled.told_at.as_millis()).unwrap_or(0)),
             elapsed: attempt.elapsed,
             error: attempt.error.clone(),
@@ -250,6 +258,14 @@ struct Counted {
 }
 
 impl Counted {
+    /// What the endpoint has to say of the message, when it is not asked again.
+    fn last_word<'a>(&self, attempted: &'a Attempted) -> Option<Answer<'a>> {
+        (!matches!(self.next, Next::Retry(_))).then_some(Answer {
+            told: &attempted.told,
+            failure: attempted.attempt.error.as_deref(),
+        })
+    }
+
     fn tell(self, endpoint_id: Uuid) {
         let outcome = match self.next {
             Next::Delivered => "DELIVERED",

@@ -147,7 +147,7 @@ impl Relay {
                                 let attempt = service.attempt(&endpoint, told.id, service.body(&told)).await;
                                 Attempted {
                                     taken,
-                                    http_request_id: told.http_request_id,
+                                    told,
                                     at,
                                     attempt,
                                 }

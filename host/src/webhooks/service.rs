@@ -16,6 +16,7 @@ use super::target::{Policy, Refusal};
 use crate::clock::{Clock, Instant};
 use crate::config;
 use crate::db::{Db, DbError, Json, Tx};
+use crate::fulfilments::FulfilmentService;
 use crate::outbox;
 
 /// Each costs a row for every message, and some connections.
@@ -57,6 +58,7 @@ pub struct Parts {
     /// How long messages can be sent again.
     pub(super) retention: Duration,
     pub(super) deliverer: Deliverer,
+    pub(super) fulfilments: FulfilmentService,
     /// The `source` of all messages.
     source: String,
 }
@@ -71,7 +73,14 @@ impl Deref for WebhookService {
 
 impl WebhookService {
     /// `source`: what this installation calls itself.
-    pub fn new(settings: &config::Webhooks, retention: Duration, source: String, db: Db, clock: Clock) -> Self {
+    pub fn new(
+        settings: &config::Webhooks,
+        retention: Duration,
+        source: String,
+        fulfilments: FulfilmentService,
+        db: Db,
+        clock: Clock,
+    ) -> Self {
         let policy = Policy {
             ports: settings.ports.clone(),
             private_networks: settings.private_networks.clone(),
@@ -80,6 +89,7 @@ impl WebhookService {
             db,
             clock,
             deliverer: Deliverer::new(policy, settings.timeout, Names::System),
+            fulfilments,
             settings: settings.clone(),
             retention,
             source,
@@ -94,6 +104,7 @@ impl WebhookService {
             url: new.url,
             description: new.description,
             types: Json(new.types),
+            acknowledges: new.acknowledges,
             state: EndpointState::Active,
             paused_because: None,
             secret: self.clock.random::<SECRET_BYTES>().to_vec(),
@@ -138,6 +149,7 @@ impl WebhookService {
             row.url = new.url;
             row.description = new.description;
             row.types = Json(new.types);
+            row.acknowledges = new.acknowledges;
         })
         .await
         .map(Endpoint::from)

@@ -16,6 +16,7 @@ row! {
         pub url: String,
         pub description: Option<String>,
         pub types: Json<Vec<String>>,
+        pub acknowledges: bool,
         pub state: EndpointState,
         pub paused_because: Option<String>,
         pub secret: Vec<u8>,
@@ -31,7 +32,7 @@ row! {
 macro_rules! select_endpoints {
     ($tail:literal) => {
         concat!(
-            "SELECT id, url, description, types, state, paused_because, secret, previous_secret, previous_until, \
+            "SELECT id, url, description, types, acknowledges, state, paused_because, secret, previous_secret, previous_until, \
              revision, created_by, created_at, updated_at FROM webhook_endpoints WHERE deleted_at IS NULL",
             $tail
         )
@@ -40,13 +41,14 @@ macro_rules! select_endpoints {
 
 pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     const SQL: &str = "INSERT INTO webhook_endpoints \
-        (id, url, description, types, state, secret, revision, created_by, created_at, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        (id, url, description, types, acknowledges, state, secret, revision, created_by, created_at, updated_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.url)
         .bind(row.description)
         .bind(row.types)
+        .bind(row.acknowledges)
         .bind(row.state)
         .bind(row.secret)
         .bind(row.revision)
@@ -61,8 +63,8 @@ pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
 /// Writes whatever of an endpoint can change.
 pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     const SQL: &str = "UPDATE webhook_endpoints SET url = $2, description = $3, types = $4, state = $5, \
-        paused_because = $6, secret = $7, previous_secret = $8, previous_until = $9, revision = $10, updated_at = $11 \
-        WHERE id = $1";
+        paused_because = $6, secret = $7, previous_secret = $8, previous_until = $9, revision = $10, updated_at = $11, \
+        acknowledges = $12 WHERE id = $1";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.url)
@@ -75,6 +77,7 @@ pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
         .bind(row.previous_until)
         .bind(row.revision)
         .bind(row.updated_at)
+        .bind(row.acknowledges)
         .execute(tx)
         .await?;
     Ok(())

@@ -25,7 +25,7 @@ on_both_engines! {
             "startDate": "2026-03-01T09:00:00+09:00", "endDate": "2026-04-01T00:00:00Z", "isActive": true,
             "tags": ["spring", "새봄"], "rewardIds": [rewards[1]["id"], rewards[0]["id"]], "timeZone": "Asia/Seoul",
             "condition": {"plugin": "login-streak", "version": plugin.version, "params": {"days": 7}},
-            "recurrence": {"period": "WEEKLY", "count": 2}, "maxQuantity": 3,
+            "recurrence": {"period": "WEEKLY", "count": 2}, "maxQuantity": 3, "respondAsync": true,
             "budget": {"period": "DAILY", "grants": 1000, "amount": null},
         });
         let reply = app.create_event(&body).await;
@@ -51,7 +51,7 @@ on_both_engines! {
         let event = app.create_event(&body).await.expect(201);
         let defaults = json!({
             "description": "", "isActive": true, "tags": [], "timeZone": "UTC",
-            "recurrence": {"period": "ONCE", "count": 1}, "maxQuantity": 1,
+            "recurrence": {"period": "ONCE", "count": 1}, "maxQuantity": 1, "respondAsync": false,
         });
         for (member, value) in defaults.as_object().expect("an object") {
             assert_eq!(&event[member], value, "{member}");

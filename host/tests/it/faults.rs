@@ -29,6 +29,7 @@ mod lost_replies;
 mod outbox;
 mod planted;
 mod race;
+mod received;
 mod redis;
 mod refresh;
 mod restart;

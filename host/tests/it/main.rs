@@ -23,6 +23,7 @@ mod database;
 mod events;
 mod facts;
 mod faults;
+mod grants;
 mod house;
 #[cfg(feature = "kafka")]
 mod kafka;

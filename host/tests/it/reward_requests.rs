@@ -7,6 +7,7 @@ mod failures;
 mod gates;
 mod idempotency;
 mod lists;
+mod received;
 mod recurrence;
 mod reversal;
 mod sets;

@@ -38,6 +38,8 @@ struct Parts {
     grants: bool,
     /// Some grant is taken from a budget.
     budgets: bool,
+    /// The claims waited. All of a set did, or none.
+    waited: bool,
 }
 
 impl Parts {
@@ -46,6 +48,7 @@ impl Parts {
             keys: set.iter().any(|settlement| settlement.answer.is_some()),
             grants: set.iter().any(|settlement| settlement.told.is_some()),
             budgets: set.iter().any(|settlement| settlement.spending.is_some()),
+            waited: set.iter().any(|settlement| settlement.fence.is_some()),
         }
     }
 
@@ -61,6 +64,11 @@ impl Parts {
             current AS MATERIALIZED ( \
                 SELECT id, revision, budget_grants, budget_amount FROM events \
                 WHERE id = ANY ($?::UUID[]) AND deleted_at IS NULL ORDER BY id FOR SHARE)";
+        const WAITED: &str = ", \
+            waited AS MATERIALIZED ( \
+                SELECT r.id FROM UNNEST($?::UUID[], $?::UUID[], $?::BIGINT[]) AS w (request_id, event_id, fence) \
+                JOIN claim_lines l ON l.event_id = w.event_id AND l.fence = w.fence \
+                JOIN received_claims r ON r.id = w.request_id FOR SHARE OF l)";
         const KEYED: &str = ", \
             keyed AS MATERIALIZED (SELECT * FROM UNNEST( \
                     $?::UUID[], $?::UUID[], $?::TEXT[], $?::BYTEA[], $?::TEXT[], $?::BIGINT[], $?::BIGINT[]) \
@@ -70,12 +78,15 @@ impl Parts {
                 INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, \
                     sequence, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, \
                     receipt_signature, budget_period, budget_amount) \
-                SELECT a.* FROM asked a JOIN current c ON c.id = a.event_id AND c.revision = a.event_revision ";
+                SELECT a.* FROM asked a JOIN current c ON c.id = a.event_id AND c.revision = a.event_revision WHERE TRUE ";
+        const STILL_WAITING: &str = "AND a.id IN (SELECT id FROM waited) ";
         const WITHOUT_ANSWER: &str = "\
-                WHERE a.id NOT IN (SELECT k.request_id FROM keyed k JOIN idempotency_keys i USING (user_id, key)) ";
+                AND a.id NOT IN (SELECT k.request_id FROM keyed k JOIN idempotency_keys i USING (user_id, key)) ";
         const ONCE: &str = "\
                 ORDER BY a.event_id, a.user_id, a.period, a.sequence \
                 ON CONFLICT DO NOTHING RETURNING id, event_id, budget_period, budget_amount)";
+        const SETTLED: &str = ", \
+            settled AS (DELETE FROM received_claims WHERE id IN (SELECT id FROM written) RETURNING 1)";
         const GIVEN: &str = ", \
             given AS ( \
                 INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at, stock_since) \
@@ -130,14 +141,23 @@ impl Parts {
                 after = format!("{after} AND (SELECT COUNT(*) FROM {name}) >= 0");
             }
         };
+        if self.waited {
+            then(WAITED, None);
+        }
         if self.keys {
             then(KEYED, None);
         }
         then(WRITTEN, None);
+        if self.waited {
+            then(STILL_WAITING, None);
+        }
         if self.keys {
             then(WITHOUT_ANSWER, None);
         }
         then(ONCE, None);
+        if self.waited {
+            then(SETTLED, None);
+        }
         if self.grants {
             then(GIVEN, Some("told"));
         }
@@ -207,6 +227,13 @@ pub(in crate::requests) async fn write(db: &Db, set: &[&Settlement]) -> Result<O
         .each(spendings().map(|spending| spending.map(|spending| spending.period.clone())))
         .each(spendings().map(|spending| spending.map(|spending| spending.amount)))
         .each(events);
+    if parts.waited {
+        let waited = || set.iter().filter(|settlement| settlement.fence.is_some());
+        statement = statement
+            .each(waited().map(|settlement| settlement.request.id))
+            .each(waited().map(|settlement| settlement.request.event_id))
+            .each(waited().map(|settlement| settlement.fence));
+    }
     if parts.keys {
         let keyed = || set.iter().filter_map(|settlement| settlement.answer.as_ref());
         statement = statement

@@ -192,6 +192,18 @@ async fn live(app: &TestApp) -> Past {
     let path = format!("/reward-requests/{}/reversal", text(&taken_back, "id"));
     let reverse = app.post(&path).bearer(&operator).json(&json!({"reason": "A mistake"}));
     reverse.send().await.expect(201);
+    let path = format!("/grants/{}/acknowledgement", text(&granted["grants"][0], "id"));
+    let delivered = json!({"state": "DELIVERED", "reference": "shipment 4711"});
+    app.post(&path)
+        .bearer(&operator)
+        .json(&delivered)
+        .send()
+        .await
+        .expect(200);
+    let waits = app.claim(&other.token, &streak).header("prefer", "respond-async");
+    waits.header("idempotency-key", "waits").send().await.expect(202);
+    let line = "INSERT INTO claim_lines (event_id, fence, lease_until) SELECT id, 3, 0 FROM events WHERE recurrence = 'ONCE' LIMIT 1";
+    assert_eq!(change(&app.app.db, line).await, 1);
     let deliveries = listen(app, &operator).await;
     publish(app).await;
     app.app.plugins.write_usage().await.expect("the usage is written");
@@ -206,6 +218,7 @@ async fn live(app: &TestApp) -> Past {
         "/reward-requests",
         "/events",
         "/rewards",
+        "/grants",
         "/plugins",
         "/webhook-endpoints",
         &deliveries,

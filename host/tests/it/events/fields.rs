@@ -78,6 +78,8 @@ on_both_engines! {
             ("/maxQuantity", json!({"maxQuantity": 0})),
             ("/maxQuantity", json!({"maxQuantity": 1001})),
             ("/maxQuantity", json!({"maxQuantity": -1})),
+            ("/respondAsync", json!({"respondAsync": "yes"})),
+            ("/respondAsync", json!({"respondAsync": null})),
             ("/colour", json!({"colour": "red"})),
             ("/id", json!({"id": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"})),
         ];

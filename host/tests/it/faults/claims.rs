@@ -22,6 +22,8 @@ pub struct Ask {
     pub token: String,
     pub event: Uuid,
     pub key: Option<String>,
+    /// With `Prefer: respond-async`
+    pub is_async: bool,
 }
 
 impl Ask {
@@ -31,7 +33,13 @@ impl Ask {
             token: user.token.clone(),
             event: id_of(event),
             key: None,
+            is_async: false,
         }
+    }
+
+    /// Wants an answer before it is decided.
+    pub fn without_waiting(self) -> Self {
+        Self { is_async: true, ..self }
     }
 
     /// Under an Idempotency-Key.
@@ -168,6 +176,9 @@ impl<'a> Clients<'a> {
         if let Some(key) = &ask.key {
             request = request.header("idempotency-key", key);
         }
+        if ask.is_async {
+            request = request.header("prefer", "respond-async");
+        }
         let (status, text) = self.send(request.json(&json!({"eventId": ask.event}))).await?;
         self.answered.fetch_add(1, Ordering::Relaxed);
         Ok(Answer {
@@ -185,8 +196,44 @@ impl<'a> Clients<'a> {
         let asked = Instant::now();
         loop {
             match self.ask(&self.fleet.any(rng), ask).await {
+                // Another one of the same user has to be decided before.
+                Ok(answer) if answer.body["code"] == "claim-waiting" => {
+                    self.try_again(rng, asked, &answer.text).await;
+                }
                 Ok(answer) => return Answer { asked, ..answer },
                 Err(error) => self.try_again(rng, asked, &error).await,
+            }
+        }
+    }
+
+    /// What became of a claim: looks again and again while it is RECEIVED.
+    pub async fn decided(&self, rng: &mut fastrand::Rng, first: &Answer) -> Answer {
+        if first.status != 202 {
+            return first.clone();
+        }
+        let started = Instant::now();
+        let request = id_of(&first.body);
+        loop {
+            let call = self
+                .http
+                .get(format!("{}/reward-requests/{request}", self.fleet.any(rng)));
+            match self.send(call.bearer_auth(&first.ask.token)).await {
+                Ok((status, text)) => {
+                    let body: Value = serde_json::from_str(&text).unwrap_or_default();
+                    assert_eq!(status, 200, "what was received is lost: {text}");
+                    if body["status"] != "RECEIVED" {
+                        let told = Instant::now();
+                        return Answer {
+                            told,
+                            status: 201,
+                            text,
+                            body,
+                            ..first.clone()
+                        };
+                    }
+                    self.try_again(rng, started, "RECEIVED").await;
+                }
+                Err(error) => self.try_again(rng, started, &error).await,
             }
         }
     }

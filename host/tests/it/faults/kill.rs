@@ -21,7 +21,7 @@ const WIDTH: usize = 24;
 /// How many places in a day there are in the event that never runs dry.
 const PLACES: usize = 200;
 
-async fn keep_killing(rng: &mut fastrand::Rng, fleet: &Fleet, kills: usize) -> usize {
+pub(super) async fn keep_killing(rng: &mut fastrand::Rng, fleet: &Fleet, kills: usize) -> usize {
     let mut killed = 0;
     while killed < kills {
         tokio::time::sleep(Duration::from_millis(rng.u64(50..300))).await;

@@ -271,6 +271,9 @@ on_both_engines! {
         // A try that was cut off by a kill counts, and comes again.
         let most = TRIES + i64::from(kills);
         assert!((TRIES..=most).contains(&stage.count("SELECT MAX(attempts) FROM webhook_deliveries").await));
+        // Three of the four took each grant, so whatever the fourth says, all have arrived.
+        assert_eq!(stage.count("SELECT COUNT(*) FROM fulfilments WHERE state = 'DELIVERED'").await, all);
+        assert_eq!(stage.count("SELECT COUNT(*) FROM grants").await, stage.count("SELECT COUNT(*) FROM fulfilments").await);
         let parked = stage.read(&format!("/webhook-endpoints/{}/deliveries?status=PARKED", text(&endpoints[3], "id"))).await;
         assert_eq!(parked["items"][0]["lastAttempt"]["error"], "answered 500 Internal Server Error");
         println!("poison: {} requests, {all} parked", poison.got().len());

@@ -9,6 +9,7 @@ const FEATURES: &[&str] = &[
     "plugins",
     "events",
     "rewards",
+    "fulfilments",
     "requests",
     "webhooks",
     "kafka",

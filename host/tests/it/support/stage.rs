@@ -221,7 +221,7 @@ impl TestApp {
 
 /// What of an event's answer may be sent back.
 pub fn event_input(event: &Value) -> Value {
-    const MEMBERS: [&str; 11] = [
+    const MEMBERS: [&str; 12] = [
         "title",
         "description",
         "startDate",
@@ -233,6 +233,7 @@ pub fn event_input(event: &Value) -> Value {
         "recurrence",
         "budget",
         "maxQuantity",
+        "respondAsync",
     ];
     let mut input: Value = MEMBERS
         .iter()

@@ -1,0 +1,116 @@
+//! A fulfilment as answers show it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::clock::Instant;
+use crate::db::text_column;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum FulfilmentState {
+    /// Nobody said yet what became of it
+    Pending,
+    /// The user has it
+    Delivered,
+    /// It did not reach the user, and nobody tries any more unless told to
+    Failed,
+}
+
+text_column!(FulfilmentState);
+
+impl FulfilmentState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Delivered => "DELIVERED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+impl fmt::Display for FulfilmentState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for FulfilmentState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Pending, Self::Delivered, Self::Failed]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is not a state of a fulfilment"))
+    }
+}
+
+/// Whether a grant has reached its user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Fulfilment {
+    pub state: FulfilmentState,
+    /// Since when; left out while PENDING
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Instant>,
+    /// What whoever acknowledged it has to say; left out without
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "The parcel came back")]
+    pub reason: Option<String>,
+    /// The number that it goes by where it was delivered; left out without
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "shipment 4711")]
+    pub reference: Option<String>,
+}
+
+impl Fulfilment {
+    pub const PENDING: Self = Self {
+        state: FulfilmentState::Pending,
+        changed_at: None,
+        reason: None,
+        reference: None,
+    };
+}
+
+/// A fulfilment and where it is known from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub fulfilment: Fulfilment,
+    pub acknowledged_by: Option<Uuid>,
+    pub webhook_endpoint_id: Option<Uuid>,
+    /// Why the endpoint did not take it.
+    pub error: Option<String>,
+}
+
+/// What became of a grant.
+#[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Acknowledgement {
+    /// DELIVERED or FAILED
+    #[garde(custom(is_an_end))]
+    pub state: FulfilmentState,
+    /// The user sees it
+    #[garde(length(chars, min = 1, max = 500))]
+    #[schema(example = "The parcel came back", min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+    /// The number that it goes by with you; the user sees it
+    #[garde(length(chars, min = 1, max = 200))]
+    #[schema(example = "shipment 4711", min_length = 1, max_length = 200)]
+    pub reference: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
+fn is_an_end(state: &FulfilmentState, (): &()) -> garde::Result {
+    if *state == FulfilmentState::Pending {
+        return Err(garde::Error::new(
+            "is PENDING; acknowledge what became of the grant: DELIVERED or FAILED",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! Settling the claims of one event in the order of their arrival: the same facts, gates, condition and commit as a claim
+//! that waits for its answer.
+//!
+//! A set is decided on one revision of the event and committed at once, in order, so that stock and budget go to those who
+//! came first; whoever is left over is first in the next set. No user has two claims in it. Must not know: where claims wait
+//! and who may settle them; it is handed the fence.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use uuid::Uuid;
+
+use super::commit::{Ended, Settlement};
+use super::decide::{Place, Verdict};
+use super::model::RewardRequest;
+use super::service::{IdempotencyKey, RequestError, RequestService};
+use super::settle::{Claim, Waited};
+use super::store;
+use super::store::received::ReceivedRow;
+use crate::db::DbError;
+use crate::events::{EventError, Offer, Purpose};
+use crate::facts::FactError;
+
+/// Claims that are decided at the same time: their facts are read together.
+const DECIDED_AT_ONCE: usize = 16;
+
+/// What one set may write; it ends with the claim that reaches this.
+const SET_BYTES: usize = 4 << 20;
+
+/// A claim that is decided and not yet committed.
+struct Decided {
+    settlement: Settlement,
+    request: RewardRequest,
+    /// Grants that the user had in the period.
+    before: Option<u32>,
+}
+
+impl RequestService {
+    /// Settles these claims of one event, as many as one set holds; tells which it settled. Those that are left wait on.
+    /// `lost`: claims that somebody was faster than, the last time.
+    pub(super) async fn settle_in_order(
+        &self,
+        event_id: Uuid,
+        fence: i64,
+        rows: &[ReceivedRow],
+        lost: &mut HashSet<Uuid>,
+    ) -> Result<usize, RequestError> {
+        let offer = match self.events.recent(event_id).await {
+            Ok(offer) => offer,
+            Err(EventError::NotFound(_)) => return self.refuse_all(event_id, fence, rows).await,
+            Err(error) => return Err(error.into()),
+        };
+        let mut keys = HashMap::new();
+        for row in rows {
+            keys.extend(self.key_of(row, lost).await?.map(|key| (row.id, key)));
+        }
+        let claims: Vec<Claim> = rows
+            .iter()
+            .map(|row| claim_of(row, fence, keys.remove(&row.id)))
+            .collect();
+        let mut decisions = Vec::with_capacity(claims.len());
+        for claim in &claims {
+            decisions.push(self.decide_waiting(claim, &offer).boxed());
+        }
+        let mut decided = stream::iter(decisions).buffered(DECIDED_AT_ONCE);
+        let (mut settlements, mut requests, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while bytes < SET_BYTES
+            && let Some(next) = decided.next().await
+        {
+            let Decided {
+                settlement,
+                request,
+                before,
+            } = next?;
+            bytes += settlement.receipt.receipt.len();
+            settlements.push(settlement);
+            requests.push((request, before));
+        }
+        drop(decided);
+        let ended = self.committer.commit(&settlements).await;
+        let mut settled = 0;
+        let mut failed = None;
+        for ((row, (request, before)), ended) in rows.iter().zip(requests).zip(ended) {
+            lost.remove(&row.id);
+            match ended {
+                Ended::Committed => {
+                    settled += 1;
+                    let claim = claim_of(row, fence, None);
+                    self.note_settled(&claim, &offer, &request, before).await;
+                }
+                Ended::Lost => {
+                    lost.insert(row.id);
+                }
+                Ended::Failed(error) => failed = Some((row, error)),
+            }
+        }
+        match failed {
+            None => Ok(settled),
+            Some((row, error)) if is_of_the_claim(&error) => {
+                tracing::error!(reward_request.id = %row.id, %error, "a claim cannot be written as it was decided");
+                let claim = claim_of(row, fence, None);
+                let place = Place {
+                    period: row.period.clone(),
+                    sequence: 1,
+                };
+                Ok(settled
+                    + self
+                        .settle_alone(&claim, &offer, place, Verdict::condition_failed(None))
+                        .await?)
+            }
+            Some((_, error)) => Err(error.into()),
+        }
+    }
+
+    async fn decide_waiting(&self, claim: &Claim, offer: &Offer) -> Result<Decided, RequestError> {
+        let event = &offer.event;
+        let period = event.recurrence.period;
+        let first_place = || Place {
+            period: period.key(claim.received_at, &offer.zone),
+            sequence: 1,
+        };
+        let mut before = None;
+        let (place, verdict) = match self.case(offer, claim.user_id, claim.received_at).await {
+            Ok(case) if case.granted() >= event.recurrence.count => {
+                let next = period.next_start(claim.received_at, &offer.zone);
+                let next = next.filter(|at| *at < event.end_date);
+                (case.place, Verdict::already_granted(next))
+            }
+            Ok(case) => {
+                before = Some(case.granted());
+                let decided = self.decide(offer, &case, claim.user_id, claim.received_at, Purpose::Claim);
+                match decided.await {
+                    Ok(verdict) => (case.place, verdict),
+                    Err(error) => (case.place, Self::failed(claim, error)?),
+                }
+            }
+            Err(RequestError::Disabled) => (first_place(), Verdict::account_disabled()),
+            Err(RequestError::Facts(error @ FactError::TooLarge { .. })) => {
+                tracing::warn!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "facts cannot be told");
+                (first_place(), Verdict::condition_failed(None))
+            }
+            Err(error) => (first_place(), Self::failed(claim, error)?),
+        };
+        let settlement = match self.settlement(claim, offer, place, verdict) {
+            Ok(settlement) => Ok(settlement),
+            Err(error) => {
+                let verdict = Self::failed(claim, error)?;
+                self.settlement(claim, offer, first_place(), verdict)
+            }
+        };
+        let (settlement, request) = settlement?;
+        Ok(Decided {
+            settlement,
+            request,
+            before,
+        })
+    }
+
+    /// The database's failure is tried again; any other is our fault, and the claim may not hold up those behind it.
+    fn failed(claim: &Claim, error: RequestError) -> Result<Verdict, RequestError> {
+        if error.of_database().is_some() {
+            return Err(error);
+        }
+        tracing::error!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "a claim cannot be decided");
+        Ok(Verdict::condition_failed(None))
+    }
+
+    /// An event that was deleted gives nothing any more: whoever waits for it is told so.
+    async fn refuse_all(&self, event_id: Uuid, fence: i64, rows: &[ReceivedRow]) -> Result<usize, RequestError> {
+        let offer = self.events.last_known(event_id).await?;
+        let mut settled = 0;
+        for row in rows {
+            let key = self.key_of(row, &HashSet::from([row.id])).await?;
+            let claim = claim_of(row, fence, key);
+            let place = Place {
+                period: row.period.clone(),
+                sequence: 1,
+            };
+            settled += self
+                .settle_alone(&claim, &offer, place, Verdict::event_deleted())
+                .await?;
+        }
+        Ok(settled)
+    }
+
+    /// Writes a claim that is granted nothing, whatever became of its event.
+    async fn settle_alone(
+        &self,
+        claim: &Claim,
+        offer: &Offer,
+        place: Place,
+        verdict: Verdict,
+    ) -> Result<usize, RequestError> {
+        let (settlement, request) = self.settlement(claim, offer, place, verdict)?;
+        if !self.committer.commit_refusal(&settlement).await? {
+            return Ok(0);
+        }
+        self.note_settled(claim, offer, &request, None).await;
+        Ok(1)
+    }
+
+    async fn note_settled(&self, claim: &Claim, offer: &Offer, request: &RewardRequest, before: Option<u32>) {
+        self.events.claimed(claim.event_id, claim.user_id);
+        self.turned_away.note(offer, request);
+        if let Some(before) = before {
+            self.hints.note(claim, offer, before, request).await;
+        }
+        metrics::counter!("meed_claims_total", "outcome" => request.status.as_str()).increment(1);
+        let waited = self.clock.now().as_millis() - claim.received_at.as_millis();
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        metrics::histogram!("meed_received_wait_seconds").record(waited.max(0) as f64 / 1000.0);
+        tracing::info!(
+            reward_request.id = %request.id,
+            event.id = %request.event_id,
+            reward_request.status = %request.status,
+            "claim settled"
+        );
+    }
+
+    /// The key to keep the answer under. None when it has one by now, from a claim that did not wait: that one stays.
+    async fn key_of(&self, row: &ReceivedRow, lost: &HashSet<Uuid>) -> Result<Option<IdempotencyKey>, RequestError> {
+        let Some(key) = &row.idempotency_key else {
+            return Ok(None);
+        };
+        if lost.contains(&row.id) {
+            let kept = store::kept_answer(&self.db, row.user_id, key.clone()).await?;
+            if kept.is_some_and(|kept| kept.request_id != row.id) {
+                return Ok(None);
+            }
+        }
+        Ok(key.parse().ok())
+    }
+}
+
+fn claim_of(row: &ReceivedRow, fence: i64, key: Option<IdempotencyKey>) -> Claim {
+    Claim {
+        user_id: row.user_id,
+        event_id: row.event_id,
+        received_at: row.received_at,
+        key,
+        waited: Some(Waited { id: row.id, fence }),
+    }
+}
+
+/// Trying the same again would fail the same way.
+fn is_of_the_claim(error: &DbError) -> bool {
+    !error.is_unavailable() && !error.is_outcome_unknown() && !error.is_conflict()
+}
