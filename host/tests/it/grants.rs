@@ -236,7 +236,7 @@ on_both_engines! {
         reversal.json(&json!({"reason": "A mistake"})).send().await.expect(201);
         let auditor = app.auditor().await;
         for (query, expected) in [
-            ("".to_owned(), vec![3, 2, 1, 0]),
+            (String::new(), vec![3, 2, 1, 0]),
             ("fulfilment=PENDING".to_owned(), vec![3, 2]),
             ("fulfilment=PENDING&requestStatus=GRANTED".to_owned(), vec![2]),
             ("fulfilment=DELIVERED".to_owned(), vec![0]),

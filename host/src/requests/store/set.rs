@@ -31,6 +31,10 @@ pub(in crate::requests) struct Written {
 ///
 /// What no claim of the set needs is left out, as every part costs something even when it has nothing to do. `$?` is the
 /// next placeholder.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each part is there or not, whatever the others are"
+)]
 struct Parts {
     /// Some claim has an Idempotency-Key.
     keys: bool,
@@ -52,6 +56,10 @@ impl Parts {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "it is one statement, told in the order in which it runs"
+    )]
     fn statement(&self) -> String {
         const ASKED: &str = "\
             WITH asked AS MATERIALIZED (SELECT * FROM UNNEST( \

@@ -118,6 +118,27 @@ async fn publish(app: &TestApp) {
     app.app.webhooks.replay(since).await.expect("a queue");
 }
 
+/// What was granted has arrived.
+async fn acknowledge(app: &TestApp, operator: &str, granted: &Value) {
+    let path = format!("/grants/{}/acknowledgement", text(&granted["grants"][0], "id"));
+    let delivered = json!({"state": "DELIVERED", "reference": "shipment 4711"});
+    app.post(&path)
+        .bearer(operator)
+        .json(&delivered)
+        .send()
+        .await
+        .expect(200);
+}
+
+/// A claim that waits to be decided, and a line that nobody has.
+async fn wait(app: &TestApp, user: &TestUser, event: &Value) {
+    const LINE: &str = "INSERT INTO claim_lines (event_id, fence, lease_until) \
+        SELECT event_id, 3, 0 FROM received_claims";
+    let call = app.claim(&user.token, event).header("prefer", "respond-async");
+    call.header("idempotency-key", "waits").send().await.expect(202);
+    assert_eq!(change(&app.app.db, LINE).await, 1);
+}
+
 /// Puts something into every table, as people would.
 async fn live(app: &TestApp) -> Past {
     const INVITE: &str = "UPDATE users SET invited_by = $1 WHERE email_key = $2";
@@ -192,18 +213,8 @@ async fn live(app: &TestApp) -> Past {
     let path = format!("/reward-requests/{}/reversal", text(&taken_back, "id"));
     let reverse = app.post(&path).bearer(&operator).json(&json!({"reason": "A mistake"}));
     reverse.send().await.expect(201);
-    let path = format!("/grants/{}/acknowledgement", text(&granted["grants"][0], "id"));
-    let delivered = json!({"state": "DELIVERED", "reference": "shipment 4711"});
-    app.post(&path)
-        .bearer(&operator)
-        .json(&delivered)
-        .send()
-        .await
-        .expect(200);
-    let waits = app.claim(&other.token, &streak).header("prefer", "respond-async");
-    waits.header("idempotency-key", "waits").send().await.expect(202);
-    let line = "INSERT INTO claim_lines (event_id, fence, lease_until) SELECT id, 3, 0 FROM events WHERE recurrence = 'ONCE' LIMIT 1";
-    assert_eq!(change(&app.app.db, line).await, 1);
+    acknowledge(app, &operator, &granted).await;
+    wait(app, &other, &streak).await;
     let deliveries = listen(app, &operator).await;
     publish(app).await;
     app.app.plugins.write_usage().await.expect("the usage is written");
