@@ -15,6 +15,8 @@ CREATE TABLE received_claims (
     -- as in idempotency_keys; NULL: none
     idempotency_key TEXT,
     fingerprint     BYTEA,
+    -- of the HTTP request that claims, as the log has it
+    http_request_id TEXT,
     UNIQUE (event_id, user_id),
     CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL))
 );

@@ -71,6 +71,7 @@ impl RequestService {
             event_id,
             received_at: self.clock.now(),
             key,
+            http_request_id: request_id::current(),
             waited: None,
         };
         if !wants_async && let Some(again) = self.turned_away_again(&claim).await? {

@@ -238,6 +238,7 @@ fn claim_of(row: &ReceivedRow, fence: i64, key: Option<IdempotencyKey>) -> Claim
         event_id: row.event_id,
         received_at: row.received_at,
         key,
+        http_request_id: row.http_request_id.clone(),
         waited: Some(Waited { id: row.id, fence }),
     }
 }

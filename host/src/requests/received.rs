@@ -182,6 +182,7 @@ impl RequestService {
                 period: event.recurrence.period.key(claim.received_at, &offer.zone),
                 idempotency_key: claim.key.as_ref().map(|key| key.as_str().to_owned()),
                 fingerprint: claim.key.as_ref().map(|_| fingerprint(event.id)),
+                http_request_id: claim.http_request_id.clone(),
             };
             let (period, key) = (row.period.clone(), row.idempotency_key.clone());
             let grants = i64::from(event.recurrence.count);

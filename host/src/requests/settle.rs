@@ -25,6 +25,8 @@ pub(super) struct Claim {
     pub event_id: Uuid,
     pub received_at: Instant,
     pub key: Option<IdempotencyKey>,
+    /// Of the HTTP request that claims.
+    pub http_request_id: Option<String>,
     /// Only of one that was answered with 202.
     pub waited: Option<Waited>,
 }
@@ -119,7 +121,7 @@ impl RequestService {
         }
         // One order for all claims, so that two of them never wait for each other.
         grants.sort_by_key(|grant| grant.reward_id);
-        let told = told::of_claim(&self.clock, &row, &grants);
+        let told = told::of_claim(&self.clock, claim.http_request_id.clone(), &row, &grants);
         let spending = (row.status == Status::Granted)
             .then(|| Spending::of(offer, &grants, claim.received_at))
             .flatten();

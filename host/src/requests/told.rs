@@ -16,7 +16,12 @@ use crate::http::request_id;
 use crate::outbox::{self, Message};
 
 /// A grant, or that a limit for all users together was reached. Whoever does not qualify is nobody's business.
-pub(super) fn of_claim(clock: &Clock, request: &RequestRow, grants: &[Grant]) -> Option<Message> {
+pub(super) fn of_claim(
+    clock: &Clock,
+    http_request_id: Option<String>,
+    request: &RequestRow,
+    grants: &[Grant],
+) -> Option<Message> {
     let (kind, payload) = match request.status {
         Status::Granted => (
             outbox::REWARD_GRANTED,
@@ -48,7 +53,7 @@ pub(super) fn of_claim(clock: &Clock, request: &RequestRow, grants: &[Grant]) ->
         user_id: Some(request.user_id),
         subject_id: None,
         payload,
-        http_request_id: request_id::current(),
+        http_request_id,
         created_at: request.decided_at,
     })
 }

@@ -20,6 +20,7 @@ row! {
         pub period: String,
         pub idempotency_key: Option<String>,
         pub fingerprint: Option<Vec<u8>>,
+        pub http_request_id: Option<String>,
     }
 }
 
@@ -27,7 +28,7 @@ macro_rules! select_received {
     ($tail:literal) => {
         concat!(
             "SELECT id, event_id, user_id, received_at, event_revision, plugin_digest, period, idempotency_key, \
-             fingerprint FROM received_claims ",
+             fingerprint, http_request_id FROM received_claims ",
             $tail
         )
     };
@@ -45,23 +46,23 @@ pub(in crate::requests) struct NewReceived {
 /// this event, or all grants of the period; or when its key is in use.
 pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived], most: i64) -> Result<Vec<Uuid>> {
     const SET: &str = "INSERT INTO received_claims (id, event_id, user_id, received_at, event_revision, plugin_digest, \
-        period, idempotency_key, fingerprint) \
+        period, idempotency_key, fingerprint, http_request_id) \
         SELECT a.id, a.event_id, a.user_id, a.received_at, a.event_revision, a.plugin_digest, a.period, \
-            a.idempotency_key, a.fingerprint \
+            a.idempotency_key, a.fingerprint, a.http_request_id \
         FROM UNNEST($1::UUID[], $2::UUID[], $3::UUID[], $4::BIGINT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[], $8::TEXT[], \
-            $9::BYTEA[], $10::BIGINT[], $11::BIGINT[]) AS a (id, event_id, user_id, received_at, event_revision, \
-            plugin_digest, period, idempotency_key, fingerprint, most, grants) \
+            $9::BYTEA[], $10::TEXT[], $11::BIGINT[], $12::BIGINT[]) AS a (id, event_id, user_id, received_at, event_revision, \
+            plugin_digest, period, idempotency_key, fingerprint, http_request_id, most, grants) \
         WHERE (SELECT COUNT(*) FROM received_claims r WHERE r.user_id = a.user_id) < a.most \
             AND NOT EXISTS (SELECT 1 FROM idempotency_keys i WHERE i.user_id = a.user_id AND i.key = a.idempotency_key) \
             AND (SELECT COUNT(*) FROM reward_requests q WHERE q.event_id = a.event_id AND q.user_id = a.user_id \
                 AND q.period = a.period AND q.status = 'GRANTED') < a.grants \
         ORDER BY a.event_id, a.user_id ON CONFLICT DO NOTHING RETURNING id";
     const ONE: &str = "INSERT INTO received_claims (id, event_id, user_id, received_at, event_revision, plugin_digest, \
-        period, idempotency_key, fingerprint) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
-        WHERE (SELECT COUNT(*) FROM received_claims WHERE user_id = $3) < $10 \
+        period, idempotency_key, fingerprint, http_request_id) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 \
+        WHERE (SELECT COUNT(*) FROM received_claims WHERE user_id = $3) < $11 \
             AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE user_id = $3 AND key = $8) \
             AND (SELECT COUNT(*) FROM reward_requests WHERE event_id = $2 AND user_id = $3 AND period = $7 \
-                AND status = 'GRANTED') < $11 \
+                AND status = 'GRANTED') < $12 \
         ON CONFLICT DO NOTHING";
     if let Some(set) = db.set(SET) {
         let rows = || new.iter().map(|new| &new.row);
@@ -75,6 +76,7 @@ pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived], most: i64)
             .each(rows().map(|row| row.period.clone()))
             .each(rows().map(|row| row.idempotency_key.clone()))
             .each(rows().map(|row| row.fingerprint.clone()))
+            .each(rows().map(|row| row.http_request_id.clone()))
             .each(rows().map(|_| most))
             .each(new.iter().map(|new| new.grants))
             .fetch_all()
@@ -96,6 +98,7 @@ pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived], most: i64)
             .bind(row.period)
             .bind(row.idempotency_key)
             .bind(row.fingerprint)
+            .bind(row.http_request_id)
             .bind(most)
             .bind(grants);
         if query.execute(&mut tx).await? == 1 {

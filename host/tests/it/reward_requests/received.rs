@@ -28,6 +28,7 @@ impl Working {
 async fn receive(app: &TestApp, user: &TestUser, event: &Value) -> Reply {
     app.claim(&user.token, event)
         .header("prefer", "respond-async")
+        .header("x-request-id", "rush-7")
         .send()
         .await
 }
@@ -103,7 +104,9 @@ on_both_engines! {
         let mine = app.get("/reward-requests/mine").bearer(&user.token).send().await.expect(200);
         assert_eq!(mine["items"], json!([granted]));
         assert_eq!(app.count(WAITING).await, 0);
-        assert_eq!(app.count("SELECT COUNT(*) FROM outbox WHERE kind = 'reward.granted'").await, 1);
+        // Whoever is told of it finds the request that claimed, and not what settled.
+        const TOLD: &str = "SELECT COUNT(*) FROM outbox WHERE kind = 'reward.granted' AND http_request_id = 'rush-7'";
+        assert_eq!(app.count(TOLD).await, 1);
         let stands = app.get(&progress).bearer(&user.token).send().await.expect(200);
         assert_eq!((stands.get("receivedRequestId"), &stands["granted"]), (None, &json!(1)));
         // From then on it is a repeat, at once, also at another process, which remembers nothing.
