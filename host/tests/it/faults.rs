@@ -15,7 +15,7 @@ mod cluster;
 pub mod fleet;
 mod invariants;
 mod mix;
-mod proxy;
+pub mod proxy;
 mod run;
 mod seed;
 pub mod stage;

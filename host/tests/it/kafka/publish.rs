@@ -8,9 +8,12 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{MESSAGES, Running, tell, until};
+use crate::faults::proxy::Proxy;
 use crate::support::{Broker, Receiver, Record, TestApp, on_both_engines};
 use crate::webhook_endpoints::{REQUEST_ID, Relaying, endpoint, grant, relayed};
 
+/// Where nobody listens.
+const NOWHERE: &str = "127.0.0.1:1";
 const TOPICS: &str = "SELECT COUNT(*) FROM outbox_topics";
 const WAITING: &str = "SELECT COUNT(*) FROM outbox_topic_messages WHERE refused IS NULL";
 const REFUSED: &str = "SELECT COUNT(*) FROM outbox_topic_messages WHERE refused IS NOT NULL";
@@ -20,6 +23,18 @@ const UNSENT: &str = "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL";
 async fn until_published(app: &TestApp) {
     until(app, UNSENT, 0).await;
     until(app, WAITING, 0).await;
+}
+
+/// A broker with the topic, and the way to it, which leads nowhere yet: whoever waits for a topic asks for it at once, which
+/// makes it, and made by two at the same time it does not keep what is put into it.
+async fn out_of_reach() -> (Broker, Proxy) {
+    let mut broker = Broker::absent();
+    let way = Proxy::start_plain(fastrand::Rng::new(), &broker.address()).await;
+    broker.advertise(&way.address);
+    broker.begin().await;
+    broker.topic(MESSAGES).await;
+    way.move_to(NOWHERE);
+    (broker, way)
 }
 
 /// The numbers that each user was told, in the order in which each came for the first time.
@@ -90,7 +105,7 @@ on_both_engines! {
     }
 
     async fn while_the_broker_is_away_messages_wait_and_webhooks_do_not(app: TestApp) {
-        let mut broker = Broker::absent();
+        let (broker, way) = out_of_reach().await;
         let publisher = Running::publisher(&app, &broker);
         until(&app, TOPICS, 1).await;
         let (app, _relaying) = relayed(&app);
@@ -105,8 +120,7 @@ on_both_engines! {
         }
         receiver.wait_for(15).await;
         assert_eq!(app.count(WAITING).await, 15);
-        broker.begin().await;
-        broker.topic(MESSAGES).await;
+        way.move_to(&broker.address());
         until(&app, WAITING, 0).await;
         let told = numbers(&broker.read(MESSAGES, 15).await);
         for user in users {
@@ -164,7 +178,7 @@ async fn of_two_processes_one_publishes_and_the_other_takes_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_that_is_longer_than_a_delivery_loses_nothing() {
     let app = TestApp::on_sqlite().await;
-    let mut broker = Broker::absent();
+    let (broker, way) = out_of_reach().await;
     let publisher = Running::publisher(&app, &broker);
     until(&app, TOPICS, 1).await;
     let _relaying = Relaying::start(&app);
@@ -176,8 +190,7 @@ async fn an_outage_that_is_longer_than_a_delivery_loses_nothing() {
     until(&app, UNSENT, 0).await;
     tokio::time::sleep(Duration::from_secs(33)).await;
     assert_eq!((app.count(WAITING).await, app.count(REFUSED).await), (3, 0));
-    broker.begin().await;
-    broker.topic(MESSAGES).await;
+    way.move_to(&broker.address());
     until_published(&app).await;
     assert_eq!(numbers(&broker.read(MESSAGES, 3).await)[&user.to_string()], [0, 1, 2]);
     publisher.stop().await;
