@@ -55,6 +55,7 @@ async fn decided(app: &TestApp, request: &Value) -> Value {
 }
 
 const WAITING: &str = "SELECT COUNT(*) FROM received_claims";
+const TOLD: &str = "SELECT COUNT(*) FROM outbox WHERE kind = 'reward.granted' AND http_request_id = 'rush-7'";
 
 on_both_engines! {
     async fn a_claim_is_received_and_decided_later_under_the_same_id(app: TestApp) {
@@ -105,7 +106,6 @@ on_both_engines! {
         assert_eq!(mine["items"], json!([granted]));
         assert_eq!(app.count(WAITING).await, 0);
         // Whoever is told of it finds the request that claimed, and not what settled.
-        const TOLD: &str = "SELECT COUNT(*) FROM outbox WHERE kind = 'reward.granted' AND http_request_id = 'rush-7'";
         assert_eq!(app.count(TOLD).await, 1);
         let stands = app.get(&progress).bearer(&user.token).send().await.expect(200);
         assert_eq!((stands.get("receivedRequestId"), &stands["granted"]), (None, &json!(1)));
