@@ -17,7 +17,9 @@ pub enum BackupError {
     #[error("this is for SQLite; back PostgreSQL up with its own pg_dump, or by archiving its write-ahead log")]
     NotSqlite,
     #[error("make {path:?}, which must not be there yet: {error}")]
-    File { path: PathBuf, error: io::Error },
+    Make { path: PathBuf, error: io::Error },
+    #[error("write {path:?}: {error}")]
+    Write { path: PathBuf, error: io::Error },
     #[error("copy the database: {0}")]
     Db(#[from] DbError),
 }
@@ -28,10 +30,12 @@ pub async fn backup(url: &str, path: &Path) -> Result<u64, BackupError> {
     if !url.starts_with("sqlite:") {
         return Err(BackupError::NotSqlite);
     }
-    let failed = |error| BackupError::File {
+    let make = |error| BackupError::Make {
         path: path.to_owned(),
         error,
     };
+    // What SQLite takes for the URI of a file does not begin with a slash.
+    let path = &std::path::absolute(path).map_err(make)?;
     let options = SqliteConnectOptions::from_str(url)
         .map_err(DbError::from)?
         .read_only(true);
@@ -42,18 +46,18 @@ pub async fn backup(url: &str, path: &Path) -> Result<u64, BackupError> {
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .map_err(failed)?;
+        .map_err(make)?;
     let copied = copy(&mut connection, path, &file).await;
     if copied.is_err() {
         // Half a backup must not look like one.
-        std::fs::remove_file(path).map_err(failed)?;
+        std::fs::remove_file(path).map_err(make)?;
     }
     connection.close().await.map_err(DbError::from)?;
     copied
 }
 
 async fn copy(connection: &mut SqliteConnection, path: &Path, file: &File) -> Result<u64, BackupError> {
-    let failed = |error| BackupError::File {
+    let failed = |error| BackupError::Write {
         path: path.to_owned(),
         error,
     };

@@ -74,9 +74,8 @@ impl RequestService {
             http_request_id: request_id::current(),
             waited: None,
         };
-        if !wants_async && let Some(again) = self.turned_away_again(&claim).await? {
-            metrics::counter!("meed_claims_total", "outcome" => "TURNED_AWAY_AGAIN").increment(1);
-            return Ok(again);
+        if !wants_async && let Some(again) = self.turned_away_again(&claim).await.transpose() {
+            return self.count(&claim, again);
         }
         let service = self.clone();
         let settling = async move {
