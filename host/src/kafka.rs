@@ -1,9 +1,13 @@
-//! The Kafka protocol: what is in the outbox is published to one topic, and what users did is read from another.
+//! The Kafka protocol: what is in the outbox is published to one topic; what users did, and what they claim, is read from
+//! others.
 //!
-//! `publish` and `event` are the way out, `consume`, `intake` and `dead_letter` the way in, `client` what both know of the
-//! brokers. The only place that names rdkafka; a build without the feature `kafka` has none of it. Must not know: what
-//! messages are about, nor how activities are recorded.
+//! `publish` and `event` are the way out, `consume`, `intake` and `dead_letter` the way in, `activities` and `claims` what
+//! may come in, `client` what both ways know of the brokers. The only place that names
+//! rdkafka; a build without the feature `kafka` has none of it. Must not know: what
+//! messages are about, how activities are recorded and claims settled.
 
+mod activities;
+mod claims;
 mod client;
 mod consume;
 mod dead_letter;

@@ -41,10 +41,22 @@ impl super::App {
     ) -> anyhow::Result<()> {
         use crate::kafka::{Consumer, Intake};
         let kafka = &config.kafka;
-        let sources = [(&kafka.activities_topic, Intake::Activities(self.activities.clone()))];
-        let sources = sources.into_iter().filter(|(topic, _)| !topic.is_empty());
-        for (topic, intake) in sources.filter(|_| !kafka.brokers.is_empty()) {
-            let consumer = Consumer::new(kafka, topic, intake)?;
+        // A group each, so that claims which must wait do not hold up activities.
+        let sources = [
+            (
+                &kafka.activities_topic,
+                kafka.group.clone(),
+                Intake::Activities(self.activities.clone()),
+            ),
+            (
+                &kafka.claims_topic,
+                format!("{}.claims", kafka.group),
+                Intake::Claims(self.requests.clone()),
+            ),
+        ];
+        let sources = sources.into_iter().filter(|(topic, ..)| !topic.is_empty());
+        for (topic, group, intake) in sources.filter(|_| !kafka.brokers.is_empty()) {
+            let consumer = Consumer::new(kafka, topic, &group, intake)?;
             tasks.spawn(consumer.run(stopping.clone()));
         }
         Ok(())

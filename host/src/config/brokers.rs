@@ -1,6 +1,7 @@
 //! `[kafka]`: where the brokers are, who we are to them, and which topics are for what. Must not know: what goes through
 //! the topics.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -33,6 +34,8 @@ pub struct Kafka {
     pub messages_topic: String,
     /// What is read and recorded. Empty: nothing.
     pub activities_topic: String,
+    /// Claims that are read and settled. Empty: none.
+    pub claims_topic: String,
     pub dead_letter_topic: String,
     pub group: String,
 }
@@ -67,6 +70,7 @@ impl Kafka {
         let topics = [
             ("kafka.messages_topic", &self.messages_topic),
             ("kafka.activities_topic", &self.activities_topic),
+            ("kafka.claims_topic", &self.claims_topic),
             ("kafka.dead_letter_topic", &self.dead_letter_topic),
         ];
         if self.brokers.is_empty() {
@@ -96,24 +100,28 @@ impl Kafka {
             }
         }
         let is_set = |text: &str| !text.is_empty();
+        let names: Vec<&String> = topics
+            .iter()
+            .map(|(_, topic)| *topic)
+            .filter(|topic| is_set(topic))
+            .collect();
+        let reads = is_set(&self.activities_topic) || is_set(&self.claims_topic);
         let must = [
             (
-                is_set(&self.messages_topic) || is_set(&self.activities_topic),
-                "kafka.brokers: neither kafka.messages_topic nor kafka.activities_topic is set, so nothing would happen",
+                is_set(&self.messages_topic) || reads,
+                "kafka.brokers: neither kafka.messages_topic nor kafka.activities_topic nor kafka.claims_topic is set, so nothing would happen",
             ),
             (
-                is_set(&self.activities_topic) == is_set(&self.dead_letter_topic),
-                "kafka.activities_topic and kafka.dead_letter_topic: set both or none; what cannot be recorded must go somewhere",
+                reads == is_set(&self.dead_letter_topic),
+                "kafka.dead_letter_topic: set it with kafka.activities_topic or kafka.claims_topic, and not without; what cannot be taken must go somewhere",
             ),
             (
-                !is_set(&self.activities_topic) || is_set(&self.group),
-                "kafka.group is empty: the processes that read kafka.activities_topic share it by the name of their group",
+                !reads || is_set(&self.group),
+                "kafka.group is empty: the processes that read a topic share it by the name of their group",
             ),
             (
-                !is_set(&self.activities_topic)
-                    || (self.dead_letter_topic != self.activities_topic
-                        && self.messages_topic != self.activities_topic),
-                "kafka.activities_topic: what is published there would be read again; name three different topics",
+                names.iter().collect::<HashSet<_>>().len() == names.len(),
+                "kafka: two topics have the same name, so what is written there would be read as something else; name different ones",
             ),
             (
                 self.tls
@@ -154,8 +162,8 @@ mod tests {
     fn set(changes: &[(&str, &str)]) -> Kafka {
         let mut kafka = serde_json::json!({
             "brokers": "", "tls": false, "ca_file": "", "certificate_file": "", "key_file": "", "sasl": "off",
-            "username": "", "password_file": "", "messages_topic": "", "activities_topic": "", "dead_letter_topic": "",
-            "group": "meed",
+            "username": "", "password_file": "", "messages_topic": "", "activities_topic": "", "claims_topic": "",
+            "dead_letter_topic": "", "group": "meed",
         });
         for (key, value) in changes {
             kafka[key] = match *value {
@@ -213,12 +221,27 @@ mod tests {
             ("dead_letter_topic", "dead"),
         ];
         assert_eq!(set(&reads).check(EVERYTHING), Ok(()));
+        let claims = [
+            ("brokers", "a:9092"),
+            ("claims_topic", "in"),
+            ("dead_letter_topic", "dead"),
+        ];
+        assert_eq!(set(&claims).check(EVERYTHING), Ok(()));
         for (changes, says) in [
             (vec![("messages_topic", "out")], "there is no kafka.brokers"),
             (vec![("brokers", "a:9092")], "nothing would happen"),
             (
                 vec![("brokers", "a:9092"), ("activities_topic", "in")],
-                "set both or none",
+                "kafka.dead_letter_topic",
+            ),
+            (claims[..2].to_vec(), "kafka.dead_letter_topic"),
+            (
+                vec![
+                    ("brokers", "a:9092"),
+                    ("messages_topic", "out"),
+                    ("dead_letter_topic", "dead"),
+                ],
+                "and not without",
             ),
             (
                 vec![("brokers", "a:9092"), ("messages_topic", "so nicht")],
@@ -227,12 +250,10 @@ mod tests {
             ([reads.to_vec(), vec![("group", "")]].concat(), "kafka.group is empty"),
             (
                 [reads.to_vec(), vec![("dead_letter_topic", "in")]].concat(),
-                "three different topics",
+                "same name",
             ),
-            (
-                [reads.to_vec(), vec![("messages_topic", "in")]].concat(),
-                "three different topics",
-            ),
+            ([reads.to_vec(), vec![("messages_topic", "in")]].concat(), "same name"),
+            ([reads.to_vec(), vec![("claims_topic", "in")]].concat(), "same name"),
             (
                 [reads.to_vec(), vec![("ca_file", "ca.pem")]].concat(),
                 "kafka.tls = true",

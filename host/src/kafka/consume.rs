@@ -17,7 +17,8 @@ use tokio::sync::watch;
 use super::Unusable;
 use super::client::{self, Told};
 use super::dead_letter::DeadLetters;
-use super::intake::{Intake, Poison, Verdict};
+use super::intake::{self, Intake, Poison};
+use crate::clock::Instant;
 use crate::config;
 
 /// What is in our hands at the same time: so many messages of so many bytes, and one more.
@@ -41,7 +42,12 @@ pub struct Consumer {
 struct Stopped;
 
 impl Consumer {
-    pub fn new(settings: &config::Kafka, topic: &str, intake: Intake) -> Result<Self, Unusable> {
+    /// Reads `topic` as a member of `group`.
+    pub fn new(settings: &config::Kafka, topic: &str, group: &str, intake: Intake) -> Result<Self, Unusable> {
+        let settings = &config::Kafka {
+            group: group.to_owned(),
+            ..settings.clone()
+        };
         Ok(Self {
             group: join(settings, topic)?,
             dead_letters: DeadLetters::new(settings)?,
@@ -59,10 +65,9 @@ impl Consumer {
             "a topic of Kafka is read"
         );
         while let Ok(messages) = self.next(&mut stopping).await {
-            if self.take(&messages, &mut stopping).await.is_err() {
+            if self.take_all(&messages, &mut stopping).await.is_err() {
                 break;
             }
-            self.commit(&messages);
         }
         let (said, heard) = tokio::sync::oneshot::channel();
         let group = self.group;
@@ -117,30 +122,40 @@ impl Consumer {
         messages
     }
 
-    /// Sees to it that each message is recorded or among the dead letters, however long that takes.
-    async fn take(&mut self, messages: &[OwnedMessage], stopping: &mut watch::Receiver<bool>) -> Result<(), Stopped> {
-        let values: Vec<Option<&[u8]>> = messages.iter().map(|message| message.payload()).collect();
+    /// Sees to it that each message is taken or among the dead letters, however long that takes.
+    async fn take_all(
+        &mut self,
+        messages: &[OwnedMessage],
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Result<(), Stopped> {
         let mut patience = FIRST_PAUSE;
-        let verdicts: Vec<Verdict> = loop {
-            match self.intake.take(&values).await {
-                Ok(verdicts) => break verdicts,
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let read: Vec<intake::Message<'_>> = rest.iter().map(read).collect();
+            let taken = match self.intake.take(&read).await {
+                Ok(taken) => taken,
                 Err(error) => {
-                    tracing::warn!(topic = self.topic, %error, "messages of Kafka wait for the database");
+                    tracing::warn!(topic = self.topic, %error, "messages of Kafka wait");
                     pause(patience, stopping).await?;
                     patience = (patience * 2).min(LONGEST_PAUSE);
-                }
-            }
-        };
-        for (message, verdict) in messages.iter().zip(verdicts) {
-            let outcome = match verdict {
-                Ok(()) => "TAKEN",
-                Err(poison) => {
-                    self.bury(message, poison, stopping).await?;
-                    "DEAD_LETTER"
+                    continue;
                 }
             };
-            metrics::counter!("meed_kafka_consumed_total", "topic" => self.topic.clone(), "outcome" => outcome)
-                .increment(1);
+            patience = FIRST_PAUSE;
+            let (done, others) = rest.split_at(taken.len());
+            for (message, taken) in done.iter().zip(taken) {
+                let outcome = match taken {
+                    Ok(()) => "TAKEN",
+                    Err(poison) => {
+                        self.bury(message, poison, stopping).await?;
+                        "DEAD_LETTER"
+                    }
+                };
+                metrics::counter!("meed_kafka_consumed_total", "topic" => self.topic.clone(), "outcome" => outcome)
+                    .increment(1);
+            }
+            self.commit(done);
+            rest = others;
         }
         Ok(())
     }
@@ -192,6 +207,13 @@ fn join(settings: &config::Kafka, topic: &str) -> KafkaResult<StreamConsumer<Tol
     let group: StreamConsumer<Told> = client::member(settings).create_with_context(Told)?;
     group.subscribe(&[topic])?;
     Ok(group)
+}
+
+fn read(message: &OwnedMessage) -> intake::Message<'_> {
+    intake::Message {
+        value: message.payload(),
+        at: message.timestamp().to_millis().and_then(Instant::from_millis),
+    }
 }
 
 /// Where each partition goes on.

@@ -1,17 +1,30 @@
 //! What is done with the messages of a topic. Each is taken whole or refused whole, and one that was taken before changes
 //! nothing. Must not know: Kafka.
 
-use crate::activities::{ActivityError, ActivityService, Batch, MAX_BATCH};
+use super::{activities, claims};
+use crate::activities::ActivityService;
+use crate::clock::Instant;
 use crate::db::DbError;
 use crate::http::Problem;
 // What a body over HTTP may have; nobody should find a way around it.
 use crate::http::layers::BODY_LIMIT;
+use crate::requests::{RequestError, RequestService};
 
 /// Who takes them. A topic of anything else is another variant, and nothing else changes.
 #[derive(Clone)]
 pub enum Intake {
     /// One activity in each message or an array of up to 1000, as for `POST /activities`.
     Activities(ActivityService),
+    /// One claim in each message, in the order in which they are to be decided.
+    Claims(RequestService),
+}
+
+/// A message as it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'a> {
+    pub value: Option<&'a [u8]>,
+    /// When it was made, or when the broker got it: as the topic is set up.
+    pub at: Option<Instant>,
 }
 
 /// Why a message can never be taken: in the words of the API.
@@ -30,73 +43,46 @@ impl From<Problem> for Poison {
     }
 }
 
-/// What became of a message.
-pub(super) type Verdict = Result<(), Poison>;
+/// What became of some messages, one after the other: the first of those that were asked about, or all.
+pub(super) type Taken = Vec<Result<(), Poison>>;
+
+/// Nothing is told of any message, so all have to come again: the database failed, or there is no room.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfinished {
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error(transparent)]
+    Claims(#[from] RequestError),
+}
 
 impl Intake {
-    /// Takes messages, and says of each what became of it. An error is the database's: then ask again, as nobody knows which
-    /// of them were taken.
-    pub(super) async fn take(&self, messages: &[Option<&[u8]>]) -> Result<Vec<Verdict>, DbError> {
+    /// Takes messages, and says of at least one what became of it. Whoever has the rest asks again.
+    pub(super) async fn take(&self, messages: &[Message<'_>]) -> Result<Taken, Unfinished> {
         match self {
-            Self::Activities(service) => record(service, messages).await,
+            Self::Activities(service) => Ok(activities::record(service, messages).await?),
+            Self::Claims(service) => claims::take(service, messages).await,
         }
     }
 }
 
-/// Records as much as possible in one transaction: what is wrong with one message is not the fault of the others, so when
-/// it is found, they are recorded one by one.
-async fn record(service: &ActivityService, messages: &[Option<&[u8]>]) -> Result<Vec<Verdict>, DbError> {
-    let mut verdicts: Vec<Verdict> = Vec::with_capacity(messages.len());
-    let mut sound: Vec<(usize, Batch)> = Vec::new();
-    for (index, message) in messages.iter().enumerate() {
-        let parsed = parse(*message);
-        verdicts.push(parsed.as_ref().map(drop).map_err(Poison::clone));
-        sound.extend(parsed.ok().map(|batch| (index, batch)));
-    }
-    let mut rest = sound.as_slice();
-    while !rest.is_empty() {
-        let mut count = 0;
-        let fits = rest.iter().take_while(|(_, batch)| {
-            count += batch.activities().len();
-            count <= MAX_BATCH
-        });
-        let (together, others) = rest.split_at(fits.count().max(1));
-        rest = others;
-        let all = together
-            .iter()
-            .flat_map(|(_, batch)| batch.activities().to_vec())
-            .collect();
-        match service.record(all).await {
-            Ok(_) => continue,
-            Err(ActivityError::Db(error)) => return Err(error),
-            Err(_) => {}
+impl<'a> Message<'a> {
+    /// What there is to parse.
+    pub(super) fn value(&self) -> Result<&'a [u8], Poison> {
+        let Some(value) = self.value else {
+            return Err(Poison {
+                code: "malformed-json",
+                detail: "The message has no value.".to_owned(),
+            });
+        };
+        if value.len() > BODY_LIMIT {
+            return Err(Poison {
+                code: "body-too-large",
+                detail: format!(
+                    "The message has {} bytes; send up to {BODY_LIMIT}, and the rest in another one.",
+                    value.len()
+                ),
+            });
         }
-        for (index, batch) in together {
-            match service.record(batch.activities().to_vec()).await {
-                Ok(_) => {}
-                Err(ActivityError::Db(error)) => return Err(error),
-                Err(error) => verdicts[*index] = Err(batch.place().problem(error).into()),
-            }
-        }
+        Ok(value)
     }
-    Ok(verdicts)
-}
-
-fn parse(message: Option<&[u8]>) -> Result<Batch, Poison> {
-    let Some(message) = message else {
-        return Err(Poison {
-            code: "malformed-json",
-            detail: "The message has no value.".to_owned(),
-        });
-    };
-    if message.len() > BODY_LIMIT {
-        return Err(Poison {
-            code: "body-too-large",
-            detail: format!(
-                "The message has {} bytes; send up to {BODY_LIMIT}, and the rest in another one.",
-                message.len()
-            ),
-        });
-    }
-    Batch::from_json(message).map_err(Poison::from)
 }

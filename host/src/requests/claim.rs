@@ -94,7 +94,7 @@ impl RequestService {
             })
     }
 
-    fn count(&self, claim: &Claim, claimed: Result<Claimed, RequestError>) -> Result<Claimed, RequestError> {
+    pub(super) fn count(&self, claim: &Claim, claimed: Result<Claimed, RequestError>) -> Result<Claimed, RequestError> {
         let outcome = match &claimed {
             Ok(Claimed::Decided(request)) => {
                 self.events.claimed(claim.event_id, claim.user_id);

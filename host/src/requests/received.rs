@@ -21,6 +21,8 @@ use crate::batch::{Batches, Bounds, Job};
 use crate::clock::Clock;
 use crate::config;
 use crate::db::{Db, DbError, Engine, SETS_AT_ONCE};
+use crate::events::Offer;
+use crate::facts::FactError;
 
 /// How long a count of all that wait is believed; what this process added since is counted besides.
 const COUNTED_FOR: Duration = Duration::from_secs(1);
@@ -36,17 +38,12 @@ const BOUNDS: Bounds = Bounds {
     patience: Duration::from_millis(10),
 };
 
-/// How taking a claim in ended.
-#[derive(Clone, Copy, Debug)]
-enum Arrived {
-    Waits,
-    /// Another claim of the user, their grants or their limit are in the way.
-    Refused,
-    Full,
-}
+/// Which of some claims were taken in. `None`: none, because as many wait as may.
+type Arrived = Option<Vec<Uuid>>;
 
+/// Claims that are taken in at the same instant: nobody sees one of them without the others.
 struct Arriving {
-    new: NewReceived,
+    news: Vec<NewReceived>,
     answer: oneshot::Sender<Result<Arrived, DbError>>,
 }
 
@@ -56,7 +53,8 @@ impl Job for Arriving {
     }
 
     fn bytes(&self) -> usize {
-        256 + self.new.row.idempotency_key.as_ref().map_or(0, String::len)
+        let key = |new: &NewReceived| new.row.idempotency_key.as_ref().map_or(0, String::len);
+        self.news.iter().map(|new| 256 + key(new)).sum()
     }
 }
 
@@ -105,9 +103,10 @@ impl Intake {
         }
     }
 
-    async fn take(&self, new: NewReceived) -> Result<Arrived, RequestError> {
+    /// Those that are not taken in have another claim of their user, their grants or a limit in the way.
+    pub(super) async fn take(&self, news: Vec<NewReceived>) -> Result<Arrived, RequestError> {
         let (answer, arrived) = oneshot::channel();
-        let arriving = Arriving { new, answer };
+        let arriving = Arriving { news, answer };
         self.arriving.push(arriving).map_err(|_| RequestError::Overloaded)?;
         let arrived = arrived.await.map_err(|_| RequestError::Uncommitted)?;
         Ok(arrived?)
@@ -115,23 +114,22 @@ impl Intake {
 }
 
 async fn write(writer: Writer, set: Vec<Arriving>) {
-    let (news, answers): (Vec<_>, Vec<_>) = set.into_iter().map(|arriving| (arriving.new, arriving.answer)).unzip();
-    let written = writer.write(&news).await;
-    for (new, answer) in news.iter().zip(answers) {
-        let arrived = match &written {
-            Ok(Some(ids)) if ids.contains(&new.row.id) => Ok(Arrived::Waits),
-            Ok(Some(_)) => Ok(Arrived::Refused),
-            Ok(None) => Ok(Arrived::Full),
-            Err(error) => Err(error.clone()),
+    let (news, answers): (Vec<_>, Vec<_>) = set.into_iter().map(|arriving| (arriving.news, arriving.answer)).unzip();
+    let written = writer.write(&news.concat()).await;
+    for (news, answer) in news.iter().zip(answers) {
+        let own = |ids: &Vec<Uuid>| -> Vec<Uuid> {
+            let own = news.iter().map(|new| new.row.id);
+            own.filter(|id| ids.contains(id)).collect()
         };
-        // Whoever asked has gone: the claim waits all the same.
-        answer.send(arrived).ok();
+        let arrived = written.as_ref().map(|ids| ids.as_ref().map(own));
+        // Whoever asked has gone: the claims wait all the same.
+        answer.send(arrived.map_err(DbError::clone)).ok();
     }
 }
 
 impl Writer {
     /// `None`: as many wait as may. Several processes may go a second's arrivals beyond it; it is a bound and no promise.
-    async fn write(&self, news: &[NewReceived]) -> Result<Option<Vec<Uuid>>, DbError> {
+    async fn write(&self, news: &[NewReceived]) -> Result<Arrived, DbError> {
         let count = async {
             let (count, _) = received::depth(&self.db).await?;
             self.added.store(0, Ordering::Relaxed);
@@ -171,36 +169,19 @@ impl RequestService {
             if let Some(repeat) = self.hints.look(claim, &offer).await {
                 return Err(repeat);
             }
-            let event = &offer.event;
-            let row = ReceivedRow {
-                id,
-                event_id: event.id,
-                user_id: claim.user_id,
-                received_at: claim.received_at,
-                event_revision: event.revision,
-                plugin_digest: event.condition.digest,
-                period: event.recurrence.period.key(claim.received_at, &offer.zone),
-                idempotency_key: claim.key.as_ref().map(|key| key.as_str().to_owned()),
-                fingerprint: claim.key.as_ref().map(|_| fingerprint(event.id)),
-                http_request_id: claim.http_request_id.clone(),
-            };
-            let (period, key) = (row.period.clone(), row.idempotency_key.clone());
-            let grants = i64::from(event.recurrence.count);
-            let new = NewReceived {
-                row: row.clone(),
-                grants,
-            };
-            match self.intake.take(new).await? {
-                Arrived::Waits => {
-                    metrics::counter!("meed_claims_received_total").increment(1);
-                    tracing::info!(reward_request.id = %id, event.id = %event.id, "claim received");
+            let new = claim.arriving_as(id, &offer);
+            let NewReceived { row, grants } = new.clone();
+            match self.intake.take(vec![new]).await? {
+                None => return Err(RequestError::QueueFull),
+                Some(taken) if taken.contains(&id) => {
+                    claim.note_received(id);
                     return Ok(Claimed::Received(Box::new(row.into())));
                 }
-                Arrived::Full => return Err(RequestError::QueueFull),
-                Arrived::Refused => {}
+                Some(_) => {}
             }
-            if let Some(waiting) = received::of_user(&self.db, event.id, claim.user_id).await? {
-                return if claim.key.is_none() || waiting.idempotency_key == key {
+            let event_id = claim.event_id;
+            if let Some(waiting) = received::of_user(&self.db, event_id, claim.user_id).await? {
+                return if claim.key.is_none() || waiting.idempotency_key == row.idempotency_key {
                     Ok(Claimed::Received(Box::new(waiting.into())))
                 } else {
                     Err(RequestError::Waiting(waiting.id))
@@ -209,13 +190,16 @@ impl RequestService {
             if received::count_of_user(&self.db, claim.user_id).await? >= self.intake.per_user {
                 return Err(RequestError::TooManyWaiting(self.intake.per_user));
             }
-            let user_id = claim.user_id;
-            if received::grants_of_user(&self.db, event.id, user_id, period.clone()).await? >= grants
+            let (user_id, period) = (claim.user_id, row.period);
+            if received::grants_of_user(&self.db, event_id, user_id, period.clone()).await? >= grants
                 && let Some(repeat) = self.already_granted(claim, &offer, &period).await?
             {
                 self.hints.note_repeat(claim, &offer, &period, &repeat).await;
                 // Perhaps to a claim under the same key that was decided since we looked.
                 return self.replayed(claim).await?.ok_or(repeat);
+            }
+            if !received::is_user(&self.db, user_id).await? {
+                return Err(FactError::NoSuchUser(user_id).into());
             }
             // What was in the way has been settled meanwhile.
             tokio::time::sleep(full_jitter(&self.clock, attempt)).await;
@@ -227,6 +211,34 @@ impl RequestService {
     pub(super) async fn waiting(&self, id: Uuid) -> Result<Option<RewardRequest>, RequestError> {
         let row = received::find(&self.db, id).await?;
         Ok(row.map(RewardRequest::from))
+    }
+}
+
+impl Claim {
+    /// How it waits, under the id that its request will have.
+    pub(super) fn arriving_as(&self, id: Uuid, offer: &Offer) -> NewReceived {
+        let event = &offer.event;
+        let row = ReceivedRow {
+            id,
+            event_id: event.id,
+            user_id: self.user_id,
+            received_at: self.received_at,
+            event_revision: event.revision,
+            plugin_digest: event.condition.digest,
+            period: event.recurrence.period.key(self.received_at, &offer.zone),
+            idempotency_key: self.key.as_ref().map(|key| key.as_str().to_owned()),
+            fingerprint: self.key.as_ref().map(|_| fingerprint(event.id)),
+            http_request_id: self.http_request_id.clone(),
+        };
+        NewReceived {
+            row,
+            grants: i64::from(event.recurrence.count),
+        }
+    }
+
+    pub(super) fn note_received(&self, id: Uuid) {
+        metrics::counter!("meed_claims_received_total").increment(1);
+        tracing::info!(reward_request.id = %id, event.id = %self.event_id, "claim received");
     }
 }
 

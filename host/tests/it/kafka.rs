@@ -1,5 +1,6 @@
 //! What goes out to and comes in from brokers of the Kafka protocol.
 
+mod claims;
 mod consume;
 mod life;
 mod publish;
@@ -9,6 +10,7 @@ use meed_host::config::{Config, Kafka};
 use meed_host::db::Db;
 use meed_host::kafka::{Consumer, Intake, Publisher};
 use meed_host::outbox::{self, Message};
+use meed_host::requests::Worker;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +20,7 @@ use crate::support::{Broker, TestApp};
 
 pub const MESSAGES: &str = "meed.messages";
 pub const ACTIVITIES: &str = "shop.activities";
+pub const CLAIMS: &str = "shop.claims";
 pub const DEAD: &str = "meed.dead-letters";
 pub const GROUP: &str = "meed-test";
 
@@ -48,17 +51,27 @@ impl Running {
     }
 
     pub fn consumer(app: &TestApp, broker: &Broker) -> Self {
-        let settings = settings(
-            broker,
-            &[
-                ("kafka.activities_topic", ACTIVITIES),
-                ("kafka.dead_letter_topic", DEAD),
-            ],
-        );
         let intake = Intake::Activities(app.app.activities.clone());
-        let consumer = Consumer::new(&settings, ACTIVITIES, intake).expect("a consumer");
+        Self::reader(broker, "kafka.activities_topic", ACTIVITIES, intake)
+    }
+
+    pub fn claims(app: &TestApp, broker: &Broker) -> Self {
+        let intake = Intake::Claims(app.app.requests.clone());
+        Self::reader(broker, "kafka.claims_topic", CLAIMS, intake)
+    }
+
+    fn reader(broker: &Broker, setting: &str, topic: &str, intake: Intake) -> Self {
+        let settings = settings(broker, &[(setting, topic), ("kafka.dead_letter_topic", DEAD)]);
+        let consumer = Consumer::new(&settings, topic, GROUP, intake).expect("a consumer");
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(consumer.run(stopping));
+        Self { stop, task }
+    }
+
+    /// What settles claims that wait.
+    pub fn worker(app: &TestApp) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let task = tokio::spawn(Worker::new(app.app.requests.clone(), stopping).run());
         Self { stop, task }
     }
 
@@ -98,4 +111,15 @@ pub async fn tell(db: &Db, user: Uuid, number: usize, at: Instant, payload: Valu
     outbox::write(&mut tx, message).await.expect("a message");
     tx.commit().await.expect("a commit");
     id
+}
+
+/// Waits until the group has done with so many messages of a topic.
+pub async fn committed(broker: &Broker, topic: &str, count: i64) {
+    for _ in 0..400 {
+        if broker.committed(GROUP, topic) == count {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{} committed, not {count}", broker.committed(GROUP, topic));
 }

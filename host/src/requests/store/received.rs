@@ -1,4 +1,5 @@
-//! `received_claims` and `claim_lines`: claims that wait, and who settles those of an event.
+//! `received_claims` and `claim_lines`: claims that wait, and who settles those of an event. Of `users` it asks only which
+//! ids exist: a claim of nobody would never leave its line.
 
 use uuid::Uuid;
 
@@ -43,7 +44,8 @@ pub(in crate::requests) struct NewReceived {
 }
 
 /// Writes those of these claims that may wait; tells their ids. A claim may not when its user has as many as `most`, one on
-/// this event, or all grants of the period; or when its key is in use.
+/// this event, or all grants of the period, or does not exist; or when its key is in use. Of two of these that are in each
+/// other's way the one with the smaller id waits.
 pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived], most: i64) -> Result<Vec<Uuid>> {
     const SET: &str = "INSERT INTO received_claims (id, event_id, user_id, received_at, event_revision, plugin_digest, \
         period, idempotency_key, fingerprint, http_request_id) \
@@ -52,14 +54,16 @@ pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived], most: i64)
         FROM UNNEST($1::UUID[], $2::UUID[], $3::UUID[], $4::BIGINT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[], $8::TEXT[], \
             $9::BYTEA[], $10::TEXT[], $11::BIGINT[], $12::BIGINT[]) AS a (id, event_id, user_id, received_at, event_revision, \
             plugin_digest, period, idempotency_key, fingerprint, http_request_id, most, grants) \
-        WHERE (SELECT COUNT(*) FROM received_claims r WHERE r.user_id = a.user_id) < a.most \
+        WHERE EXISTS (SELECT 1 FROM users u WHERE u.id = a.user_id) \
+            AND (SELECT COUNT(*) FROM received_claims r WHERE r.user_id = a.user_id) < a.most \
             AND NOT EXISTS (SELECT 1 FROM idempotency_keys i WHERE i.user_id = a.user_id AND i.key = a.idempotency_key) \
             AND (SELECT COUNT(*) FROM reward_requests q WHERE q.event_id = a.event_id AND q.user_id = a.user_id \
                 AND q.period = a.period AND q.status = 'GRANTED') < a.grants \
-        ORDER BY a.event_id, a.user_id ON CONFLICT DO NOTHING RETURNING id";
+        ORDER BY a.event_id, a.user_id, a.id ON CONFLICT DO NOTHING RETURNING id";
     const ONE: &str = "INSERT INTO received_claims (id, event_id, user_id, received_at, event_revision, plugin_digest, \
         period, idempotency_key, fingerprint, http_request_id) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 \
-        WHERE (SELECT COUNT(*) FROM received_claims WHERE user_id = $3) < $11 \
+        WHERE EXISTS (SELECT 1 FROM users WHERE id = $3) \
+            AND (SELECT COUNT(*) FROM received_claims WHERE user_id = $3) < $11 \
             AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE user_id = $3 AND key = $8) \
             AND (SELECT COUNT(*) FROM reward_requests WHERE event_id = $2 AND user_id = $3 AND period = $7 \
                 AND status = 'GRANTED') < $12 \
@@ -118,6 +122,12 @@ pub(in crate::requests) async fn find(on: impl Run, id: Uuid) -> Result<Option<R
 pub(in crate::requests) async fn of_user(db: &Db, event_id: Uuid, user_id: Uuid) -> Result<Option<ReceivedRow>> {
     const SQL: &str = select_received!("WHERE event_id = $1 AND user_id = $2");
     db.query(SQL).bind(event_id).bind(user_id).fetch_optional(db).await
+}
+
+pub(in crate::requests) async fn is_user(db: &Db, user_id: Uuid) -> Result<bool> {
+    const SQL: &str = "SELECT COUNT(*) FROM users WHERE id = $1";
+    let (count,): (i64,) = db.query(SQL).bind(user_id).fetch_one(db).await?;
+    Ok(count == 1)
 }
 
 /// How many grants a user has in a period of an event.

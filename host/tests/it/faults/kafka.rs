@@ -9,17 +9,22 @@ use meed_host::db::Engine;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::claims::View;
 use super::fleet::Fleet;
+use super::invariants;
+use super::kill::keep_killing;
 use super::outbox::RelayProcess;
 use super::proxy::{Proxy, Toxics};
 use super::run::Run;
 use super::seed::size;
-use crate::kafka::{ACTIVITIES, DEAD, GROUP, MESSAGES, tell, until};
-use crate::support::{Broker, TestApp, on_both_engines};
+use super::stage::{daily, event, limited};
+use crate::kafka::{ACTIVITIES, CLAIMS, DEAD, GROUP, MESSAGES, tell, until};
+use crate::support::{Broker, TestApp, each, on_both_engines, text};
 
 const REPORTED: &str = "SELECT COUNT(*) FROM activities WHERE source = 'shop'";
 const TWICE: &str = "SELECT COUNT(*) FROM (SELECT source_id FROM activities WHERE source = 'shop' \
     GROUP BY source_id HAVING COUNT(*) > 1) AS twice";
+const NOT_GRANTED: &str = "SELECT COUNT(*) FROM reward_requests WHERE status <> 'GRANTED'";
 const LEFT: &str = "SELECT (SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL) + \
     (SELECT COUNT(*) FROM outbox_topic_messages)";
 
@@ -29,7 +34,7 @@ async fn broker(rng: fastrand::Rng) -> (Broker, Proxy) {
     let proxy = Proxy::start_plain(rng, &broker.address()).await;
     broker.advertise(&proxy.address);
     broker.begin().await;
-    for topic in [MESSAGES, ACTIVITIES, DEAD] {
+    for topic in [MESSAGES, ACTIVITIES, CLAIMS, DEAD] {
         broker.topic(topic).await;
     }
     (broker, proxy)
@@ -49,6 +54,7 @@ async fn readers(stage: &TestApp, broker: &Broker, size: usize) -> Fleet {
     let settings = [
         ("MEED__KAFKA__BROKERS", broker.brokers()),
         ("MEED__KAFKA__ACTIVITIES_TOPIC", ACTIVITIES),
+        ("MEED__KAFKA__CLAIMS_TOPIC", CLAIMS),
         ("MEED__KAFKA__DEAD_LETTER_TOPIC", DEAD),
         ("MEED__KAFKA__GROUP", GROUP),
         ("MEED__HTTP__DRAIN_SECONDS", "0"),
@@ -156,6 +162,57 @@ on_both_engines! {
         assert_eq!(ids.len(), total);
         run.count("messages", total);
         run.count("repeats", records.len() - total);
+    }
+}
+
+on_both_engines! {
+    async fn claims_of_a_topic_are_decided_once_and_in_order_however_often_processes_are_killed(app: TestApp) {
+        const STOCK: usize = 40;
+        const PLACES: usize = 3;
+        let mut run = Run::begin("A34 kill -9 of processes while they read and settle claims of a topic");
+        let mut rng = run.round();
+        let (broker, _proxy) = broker(rng.fork()).await;
+        let stage = app.in_real_time();
+        let fleet = readers(&stage, &broker, 2).await;
+        let users = stage.crowd(size(200, 800)).await;
+        let (scarce, plenty) = (limited(&stage, STOCK).await, limited(&stage, 1_000_000).await);
+        let few = event(&stage, &[&scarce], json!({})).await;
+        let many = daily(&stage, &[&plenty], PLACES).await;
+        let mut killer = rng.fork();
+        let producing = async {
+            for user in &users {
+                // One place of the other event is claimed twice under one id.
+                let claims = [(&few, "few"), (&many, "one"), (&many, "two"), (&many, "one")].map(|(event, id)| {
+                    let claim = json!({"id": id, "userId": user.id, "eventId": event["id"]});
+                    (text(event, "id").to_owned(), claim.to_string().into_bytes())
+                });
+                broker.produce(CLAIMS, claims).await;
+            }
+        };
+        let (kills, ()) = tokio::join!(keep_killing(&mut killer, &fleet, size(6, 60)), producing);
+        let started = Instant::now();
+        let group = format!("{GROUP}.claims");
+        let sent = i64::try_from(4 * users.len()).expect("a small number");
+        while broker.committed(&group, CLAIMS) < sent || stage.count("SELECT COUNT(*) FROM received_claims").await > 0 {
+            assert!(started.elapsed() < Duration::from_mins(2), "{} of {sent}", broker.committed(&group, CLAIMS));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let list = stage.read(&format!("/reward-requests?pageSize=100&status=GRANTED&eventId={}", text(&few, "id"))).await;
+        let mut granted = each(&list["items"], "userId");
+        let mut first: Vec<&str> = users.iter().take(STOCK).map(|user| user.id.as_str()).collect();
+        granted.sort_unstable();
+        first.sort_unstable();
+        assert_eq!(granted, first, "those who were first in the topic");
+        let rest = i64::try_from(users.len() - STOCK).expect("a small number");
+        assert_eq!(stage.count(NOT_GRANTED).await, rest, "everybody else was told so, once");
+        // A second claim of a user that comes while the first waits is the same claim.
+        let all = stage.count("SELECT COUNT(*) FROM reward_requests WHERE status = 'GRANTED'").await - 40;
+        let users_count = i64::try_from(users.len()).expect("a small number");
+        assert!((users_count..=2 * users_count).contains(&all), "{all}");
+        assert!(broker.read_for(DEAD, 1).await.is_empty());
+        run.count("claims", 4 * users.len());
+        run.count("kills", kills);
+        invariants::check(&stage, &View::of(Vec::new()), &[&scarce]).await;
     }
 }
 

@@ -6,7 +6,7 @@ use meed_host::auth::Role;
 use meed_host::db::Engine;
 use serde_json::{Value, json};
 
-use super::{ACTIVITIES, DEAD, GROUP, Running, until};
+use super::{ACTIVITIES, DEAD, GROUP, Running, committed, until};
 use crate::support::{Broker, TestApp, on_both_engines};
 
 const REPORTED: &str = "SELECT COUNT(*) FROM activities WHERE source <> 'meed'";
@@ -28,17 +28,6 @@ async fn broker() -> Broker {
     broker.topic(ACTIVITIES).await;
     broker.topic(DEAD).await;
     broker
-}
-
-/// Waits until the group has done with so many messages.
-async fn committed(broker: &Broker, count: i64) {
-    for _ in 0..400 {
-        if broker.committed(GROUP, ACTIVITIES) == count {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{} committed, not {count}", broker.committed(GROUP, ACTIVITIES));
 }
 
 on_both_engines! {
@@ -90,7 +79,7 @@ on_both_engines! {
             let number = |name| letter.header(name).parse::<i64>().expect("a number");
             assert!((0..3).contains(&number("meed-partition")) && (0..14).contains(&number("meed-offset")));
         }
-        committed(&broker, 14).await;
+        committed(&broker, ACTIVITIES, 14).await;
         consumer.stop().await;
         assert_eq!(app.count(REPORTED).await, 5);
         // Whoever reads from the beginning changes nothing.
@@ -105,7 +94,7 @@ on_both_engines! {
         let consumer = Running::consumer(&app, &broker);
         produce(&broker, &user, &[purchase("1", &user)]).await;
         until(&app, REPORTED, 1).await;
-        committed(&broker, 1).await;
+        committed(&broker, ACTIVITIES, 1).await;
         let mut tx = app.begin().await;
         if app.app.db.engine() == Engine::Postgres {
             tx.query("LOCK TABLE activities IN EXCLUSIVE MODE").execute(&mut tx).await.expect("a lock");
@@ -116,7 +105,7 @@ on_both_engines! {
         assert_eq!(broker.committed(GROUP, ACTIVITIES), 1, "nothing is committed that was not recorded");
         drop(tx);
         until(&app, REPORTED, 3).await;
-        committed(&broker, 3).await;
+        committed(&broker, ACTIVITIES, 3).await;
         assert!(broker.read_for(DEAD, 1).await.is_empty());
         consumer.stop().await;
     }

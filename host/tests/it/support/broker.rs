@@ -4,8 +4,9 @@
 //! `cargo xtask test` says where the program is in `MEED_TEST_BROKER`; without it the test fails, it does not skip.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use meed_host::clock::Instant;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -93,7 +94,7 @@ impl Broker {
             .spawn()
             .unwrap_or_else(|error| panic!("{program} (MEED_TEST_BROKER): {error}"));
         self.process = Some(process);
-        let started = Instant::now();
+        let started = std::time::Instant::now();
         while tokio::net::TcpStream::connect(self.address()).await.is_err() {
             assert!(started.elapsed() < PATIENCE, "the broker does not listen");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -118,9 +119,21 @@ impl Broker {
 
     /// Puts messages of key and value into a topic, in this order.
     pub async fn produce(&self, topic: &str, messages: impl IntoIterator<Item = (String, Vec<u8>)>) {
+        let messages = messages.into_iter().map(|(key, value)| (None, key, value));
+        self.send(topic, messages).await;
+    }
+
+    /// The same, made at these instants.
+    pub async fn produce_at(&self, topic: &str, messages: impl IntoIterator<Item = (Instant, String, Vec<u8>)>) {
+        let messages = messages.into_iter().map(|(at, key, value)| (Some(at), key, value));
+        self.send(topic, messages).await;
+    }
+
+    async fn send(&self, topic: &str, messages: impl Iterator<Item = (Option<Instant>, String, Vec<u8>)>) {
         let producer: FutureProducer = self.client().set("linger.ms", "0").create().expect("a producer");
-        for (key, value) in messages {
-            let record = FutureRecord::to(topic).key(&key).payload(&value);
+        for (at, key, value) in messages {
+            let mut record = FutureRecord::to(topic).key(&key).payload(&value);
+            record.timestamp = at.map(Instant::as_millis);
             producer.send(record, PATIENCE).await.expect("it is taken");
         }
     }
