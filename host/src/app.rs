@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::{Router, middleware};
+use tower::ServiceBuilder;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -273,10 +274,13 @@ impl App {
     /// The whole API, ready to serve.
     pub fn router(&self) -> Result<Router, String> {
         let (router, _) = self.routes().split_for_parts();
-        let router = router.layer(middleware::from_fn_with_state(self.limits.clone(), limit::layer));
-        let router = router.layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate));
-        // Outside of it: to know who is asking may take the database.
-        let router = router.layer(middleware::from_fn_with_state(self.overload.clone(), overload::layer));
+        let router = router.layer(
+            ServiceBuilder::new()
+                // Outside of the next: to know who is asking may take the database.
+                .layer(middleware::from_fn_with_state(self.overload.clone(), overload::layer))
+                .layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate))
+                .layer(middleware::from_fn_with_state(self.limits.clone(), limit::layer)),
+        );
         let router = router.merge(openapi::swagger(self.openapi()?));
         let timeouts = layers::Timeouts {
             any: self.timeout,
@@ -286,10 +290,11 @@ impl App {
                 self.timeout + self.sandbox.settings().longest_admission(),
             ),
         };
-        let router = layers::around(router, self.clock.clone(), timeouts);
-        Ok(router.layer(middleware::from_fn_with_state(
+        Ok(layers::around(
+            router,
+            self.clock.clone(),
             self.health.clone(),
-            health::send_elsewhere,
-        )))
+            timeouts,
+        ))
     }
 }

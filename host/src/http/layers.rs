@@ -8,9 +8,11 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+use super::health::{self, Health};
 use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem, TIMED_OUT};
 use super::{metrics, request_id};
 use crate::clock::Clock;
@@ -37,7 +39,7 @@ impl Timeouts {
     }
 }
 
-pub fn around(router: Router, clock: Clock, timeouts: Timeouts) -> Router {
+pub fn around(router: Router, clock: Clock, health: Health, timeouts: Timeouts) -> Router {
     router
         .fallback(async || Problem::new(NO_SUCH_ROUTE, "There is nothing at this path; see /openapi.json."))
         .method_not_allowed_fallback(async || {
@@ -46,32 +48,36 @@ pub fn around(router: Router, clock: Clock, timeouts: Timeouts) -> Router {
                 "This path does not know this method; see /openapi.json.",
             )
         })
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn(move |request, next: middleware::Next| async move {
-            let timeout = timeouts.of(&request);
-            // Dropping a request half-way is safe: a transaction that is not committed is rolled back, and a claim runs
-            // in a task of its own.
-            match tokio::time::timeout(timeout, next.run(request)).await {
-                Ok(response) => response,
-                Err(_) => {
-                    Problem::new(TIMED_OUT, format!("No answer within {} seconds.", timeout.as_secs())).into_response()
-                }
-            }
-        }))
-        .layer(CatchPanicLayer::custom(panicked))
-        // Outside of both, so that time-outs and panics are counted.
-        .layer(middleware::from_fn(metrics::layer))
-        .layer(middleware::from_fn(move |request, next| {
-            request_id::layer(clock.clone(), request, next)
-        }))
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static("no-store"),
-        ))
+        .layer(
+            // All at once: between layers that are put around a router one by one are boxes, which each request copies.
+            ServiceBuilder::new()
+                .layer(middleware::from_fn_with_state(health, health::send_elsewhere))
+                .layer(SetResponseHeaderLayer::if_not_present(
+                    header::CACHE_CONTROL,
+                    HeaderValue::from_static("no-store"),
+                ))
+                .layer(SetResponseHeaderLayer::if_not_present(
+                    header::X_CONTENT_TYPE_OPTIONS,
+                    HeaderValue::from_static("nosniff"),
+                ))
+                .layer(middleware::from_fn(move |request, next| {
+                    request_id::layer(clock.clone(), request, next)
+                }))
+                // Outside of the next two, so that time-outs and panics are counted.
+                .layer(middleware::from_fn(metrics::layer))
+                .layer(CatchPanicLayer::custom(panicked))
+                .layer(middleware::from_fn(move |request, next: middleware::Next| async move {
+                    let timeout = timeouts.of(&request);
+                    // Dropping a request half-way is safe: a transaction that is not committed is rolled back, and a
+                    // claim runs in a task of its own.
+                    match tokio::time::timeout(timeout, next.run(request)).await {
+                        Ok(response) => response,
+                        Err(_) => Problem::new(TIMED_OUT, format!("No answer within {} seconds.", timeout.as_secs()))
+                            .into_response(),
+                    }
+                }))
+                .layer(DefaultBodyLimit::max(BODY_LIMIT)),
+        )
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
