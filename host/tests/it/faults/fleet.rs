@@ -103,12 +103,7 @@ impl Fleet {
             .append(true)
             .open(&member.log)
             .expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meed"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("MEED__") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = program();
         command
             .current_dir(&self.directory)
             .env("MEED__DATABASE__URL", &self.url)
@@ -191,6 +186,19 @@ impl Drop for Fleet {
 
 /// Nobody waits for an answer longer than this.
 pub const PATIENCE: Duration = Duration::from_secs(35);
+
+/// The executable without any settings of ours: the one that `MEED_TEST_PROGRAM` names, such as one that is to be
+/// released, or the one that was built with the tests.
+pub fn program() -> Command {
+    let built = || env!("CARGO_BIN_EXE_meed").into();
+    let mut command = Command::new(std::env::var_os("MEED_TEST_PROGRAM").unwrap_or_else(built));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MEED__") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
 
 pub fn client() -> reqwest::Client {
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);

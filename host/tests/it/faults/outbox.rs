@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use meed_host::db::Engine;
 use serde_json::{Value, json};
 
+use super::fleet::program;
 use super::run::Run;
 use super::seed::{is_long, size};
 use super::stage::daily;
@@ -61,12 +62,7 @@ impl RelayProcess {
             .append(true)
             .open(&self.log)
             .expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meed"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("MEED__") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = program();
         let child = command
             .current_dir(&self.directory)
             .env("MEED__DATABASE__URL", &self.url)
