@@ -68,6 +68,8 @@ impl Compiler {
             .arg(limits.memory_bytes.to_string())
             .arg(limits.cpu_seconds.to_string())
             .env_clear()
+            // In KiB: by itself the allocator reserves more addresses at once than the process may have.
+            .env("MIMALLOC_ARENA_RESERVE", "65536")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -12,6 +12,10 @@ use meed_host::config::Config;
 use meed_host::db::Db;
 use tempfile::TempDir;
 
+/// As in `meed`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Dropped, it ends.
 struct Process(Child);
 
