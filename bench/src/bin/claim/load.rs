@@ -33,6 +33,8 @@ pub(crate) struct Turn {
 pub(crate) struct Claim {
     pub token: Arc<str>,
     pub event_id: Arc<str>,
+    /// Whether its answer may come before it is decided.
+    pub may_wait: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +44,7 @@ pub(crate) struct Measured {
     pub p99: Duration,
     pub granted: usize,
     pub answers: usize,
-    /// Answers that were neither 200 nor 201.
+    /// Answers that were neither 200, 201 nor 202.
     pub failures: usize,
     /// One of them, to look at.
     pub failure: Option<String>,
@@ -130,19 +132,22 @@ impl Load {
                 number,
             };
             let Some(claim) = claim(turn) else { break };
-            let request = hyper::Request::post("/reward-requests")
+            let mut request = hyper::Request::post("/reward-requests")
                 .header(HOST, server)
                 .header(CONTENT_TYPE, "application/json")
-                .header(AUTHORIZATION, format!("Bearer {}", claim.token))
-                .body(Full::new(Bytes::from(format!(
-                    "{{\"eventId\":\"{}\"}}",
-                    claim.event_id
-                ))))?;
+                .header(AUTHORIZATION, format!("Bearer {}", claim.token));
+            if claim.may_wait {
+                request = request.header("prefer", "respond-async");
+            }
+            let request = request.body(Full::new(Bytes::from(format!(
+                "{{\"eventId\":\"{}\"}}",
+                claim.event_id
+            ))))?;
             sender.ready().await?;
             let response = sender.send_request(request).await?;
             let status = response.status();
             let body = response.into_body().collect().await?.to_bytes();
-            let good = [200, 201].contains(&status.as_u16());
+            let good = [200, 201, 202].contains(&status.as_u16());
             answers.push(Answer {
                 latency: due.elapsed(),
                 granted: good && body.windows(18).any(|window| window == b"\"status\":\"GRANTED\""),

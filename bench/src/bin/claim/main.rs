@@ -138,6 +138,8 @@ async fn scenarios(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Repor
     };
     let alone = granted(alone.run(&one, |turn| stage.on_hot_event(turn)));
     report.add("hot event, one connection", alone).await?;
+    let later = Box::pin(stage.rush(load, fleet));
+    report.add("hot event, decided later", later).await?;
     report.add("sold out, first", stage.first_sold_out(load, &one)).await?;
     let repeated = load.run(&one, |turn| stage.on_sold_out_event(turn));
     report.add("sold out, repeated", repeated).await?;

@@ -1,7 +1,7 @@
 //! Users, events and rewards to claim, and which user claims what in each turn.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -12,6 +12,7 @@ use meed_host::plugins::Uploaded;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::cpu::Cpu;
 use crate::fleet::{self, Fleet};
 use crate::load::{Claim, Load, Measured, Turn};
 
@@ -83,6 +84,7 @@ impl Stage {
         Some(Claim {
             token: self.token(turn),
             event_id: Arc::clone(event_id),
+            may_wait: false,
         })
     }
 
@@ -119,6 +121,37 @@ impl Stage {
             self.claim(turn, event)
         })
         .await
+    }
+
+    /// Each user claims a new event once and is answered at once. The rate is that of decisions, from the first claim to
+    /// the last decision; the latency that of answers.
+    pub(crate) async fn rush(&self, load: &Load, fleet: &Fleet) -> anyhow::Result<Measured> {
+        let app = fleet.app().await?;
+        let many = json!({"type": "POINT", "value": 10, "stock": 1_000_000_000});
+        let event = self.operator.event("first-come", &json!({}), &many).await?;
+        let own = self.tokens.len() / load.connections;
+        let (before, started) = (Cpu::now(), Instant::now());
+        let one = fleet.first();
+        let answered = load.run(&one, |turn| {
+            let may_wait = true;
+            let claim = self.claim(turn, &event).filter(|_| turn.number < own)?;
+            Some(Claim { may_wait, ..claim })
+        });
+        let answered = answered.await?;
+        loop {
+            const WAITING: &str = "SELECT COUNT(*) FROM received_claims";
+            let (waiting,): (i64,) = app.db.query(WAITING).fetch_one(&app.db).await?;
+            if waiting == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        Ok(Measured {
+            per_second: answered.answers as f64 / started.elapsed().as_secs_f64(),
+            cpu: (Cpu::now() - before).each(answered.answers),
+            ..answered
+        })
     }
 
     /// How long the receipt of a grant is.
