@@ -93,7 +93,8 @@ impl Connection {
 fn info(url: &str) -> RedisResult<ConnectionInfo> {
     let info = url.into_connection_info()?;
     let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let mut tcp = TcpSettings::default();
+    // Many commands share a connection: none of them should wait until the one before it was acknowledged.
+    let mut tcp = TcpSettings::default().set_nodelay(true);
     // A peer that vanished without a word would be waited for a quarter of an hour.
     #[cfg(target_os = "linux")]
     {
