@@ -86,8 +86,7 @@ impl RequestService {
         if news.is_empty() {
             return Ok(HashSet::new());
         }
-        let taken = self.intake.take(news).await?;
-        Ok(taken.unwrap_or_default().into_iter().collect())
+        Ok(self.intake.take(news).await?.unwrap_or_default())
     }
 
     /// Finds out what is in the way of a claim, or takes it in after all.

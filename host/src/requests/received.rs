@@ -3,6 +3,7 @@
 //! Those that arrive together are written together ([`crate::batch`]). How many may wait is bounded, for all and for each
 //! user, so that a crowd meets a clear answer and the table does not grow without end. Must not know: who settles them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -39,7 +40,7 @@ const BOUNDS: Bounds = Bounds {
 };
 
 /// Which of some claims were taken in. `None`: none, because as many wait as may.
-type Arrived = Option<Vec<Uuid>>;
+type Arrived = Option<HashSet<Uuid>>;
 
 /// Claims that are taken in at the same instant: nobody sees one of them without the others.
 struct Arriving {
@@ -114,13 +115,15 @@ impl Intake {
 }
 
 async fn write(writer: Writer, set: Vec<Arriving>) {
-    let (news, answers): (Vec<_>, Vec<_>) = set.into_iter().map(|arriving| (arriving.news, arriving.answer)).unzip();
-    let written = writer.write(&news.concat()).await;
-    for (news, answer) in news.iter().zip(answers) {
-        let own = |ids: &Vec<Uuid>| -> Vec<Uuid> {
-            let own = news.iter().map(|new| new.row.id);
-            own.filter(|id| ids.contains(id)).collect()
-        };
+    let (mut news, mut waiting) = (Vec::new(), Vec::with_capacity(set.len()));
+    for arriving in set {
+        let own: Vec<Uuid> = arriving.news.iter().map(|new| new.row.id).collect();
+        waiting.push((own, arriving.answer));
+        news.extend(arriving.news);
+    }
+    let written = writer.write(&news).await;
+    for (own, answer) in waiting {
+        let own = |ids: &HashSet<Uuid>| own.iter().copied().filter(|id| ids.contains(id)).collect();
         let arrived = written.as_ref().map(|ids| ids.as_ref().map(own));
         // Whoever asked has gone: the claims wait all the same.
         answer.send(arrived.map_err(DbError::clone)).ok();
@@ -153,7 +156,7 @@ impl Writer {
         self.added
             .fetch_add(i64::try_from(ids.len()).unwrap_or_default(), Ordering::Relaxed);
         self.arrived.notify_one();
-        Ok(Some(ids))
+        Ok(Some(ids.into_iter().collect()))
     }
 }
 

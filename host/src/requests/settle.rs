@@ -25,7 +25,7 @@ pub(super) struct Claim {
     pub event_id: Uuid,
     pub received_at: Instant,
     pub key: Option<IdempotencyKey>,
-    /// Of the HTTP request that claims.
+    /// Of the HTTP request that claims; of a claim that came otherwise, its own id.
     pub http_request_id: Option<String>,
     /// Only of one that was answered with 202.
     pub waited: Option<Waited>,
