@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::empty_is_none;
+use super::spelling::empty_is_none;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
