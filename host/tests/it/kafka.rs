@@ -115,7 +115,7 @@ pub async fn tell(db: &Db, user: Uuid, number: usize, at: Instant, payload: Valu
 
 /// Waits until the group has done with so many messages of a topic.
 pub async fn committed(broker: &Broker, topic: &str, count: i64) {
-    for _ in 0..400 {
+    for _ in 0..1200 {
         if broker.committed(GROUP, topic) == count {
             return;
         }

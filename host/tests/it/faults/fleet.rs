@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::TestApp;
 
 /// A debug build on a busy machine takes its time.
@@ -81,6 +83,23 @@ impl Fleet {
         if let Some(mut child) = self.members[number].child.lock().expect("no panic before").take() {
             child.kill().expect("the process is killed");
             child.wait().expect("the process ends");
+        }
+    }
+
+    /// As an operator ends it: SIGTERM. Returns when it has ended, and how.
+    pub async fn stop(&self, number: usize) -> ExitStatus {
+        {
+            let child = self.members[number].child.lock().expect("no panic before");
+            let child = child.as_ref().expect("the process runs");
+            kill_process(Pid::from_child(child), Signal::TERM).expect("the process gets the signal");
+        }
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.ended(number) {
+                return status;
+            }
+            assert!(started.elapsed() < START_PATIENCE, "process {number} does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

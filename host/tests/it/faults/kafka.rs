@@ -18,7 +18,7 @@ use super::proxy::{Proxy, Toxics};
 use super::run::Run;
 use super::seed::size;
 use super::stage::{daily, event, limited};
-use crate::kafka::{ACTIVITIES, CLAIMS, DEAD, GROUP, MESSAGES, tell, until};
+use crate::kafka::{ACTIVITIES, CLAIMS, DEAD, GROUP, MESSAGES, committed, tell, until};
 use crate::support::{Broker, TestApp, each, on_both_engines, text};
 
 const REPORTED: &str = "SELECT COUNT(*) FROM activities WHERE source = 'shop'";
@@ -62,19 +62,6 @@ async fn readers(stage: &TestApp, broker: &Broker, size: usize) -> Fleet {
     Fleet::start_on(stage, &stage.database_url(), size, &settings).await
 }
 
-/// Waits until the group has done with so many messages.
-async fn committed(broker: &Broker, count: i64) {
-    let started = Instant::now();
-    while broker.committed(GROUP, ACTIVITIES) != count {
-        assert!(
-            started.elapsed() < Duration::from_mins(1),
-            "{} of {count}",
-            broker.committed(GROUP, ACTIVITIES)
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 on_both_engines! {
     async fn what_was_recorded_and_not_told_to_the_broker_comes_again_and_changes_nothing(app: TestApp) {
         let mut run = Run::begin("A31 kill -9 between the commits of database and offsets");
@@ -84,7 +71,7 @@ on_both_engines! {
         let fleet = readers(&stage, &broker, 1).await;
         report(&broker, &user, 0..1).await;
         until(&stage, REPORTED, 1).await;
-        committed(&broker, 1).await;
+        committed(&broker, ACTIVITIES, 1).await;
 
         // The messages are in the process's hands, and the database keeps it waiting.
         let mut tx = stage.begin().await;
@@ -99,7 +86,7 @@ on_both_engines! {
         fleet.kill(0);
         assert!(broker.committed(GROUP, ACTIVITIES) < 40, "the broker does not know");
         fleet.revive(0).await;
-        committed(&broker, 40).await;
+        committed(&broker, ACTIVITIES, 40).await;
         assert_eq!((stage.count(REPORTED).await, stage.count(TWICE).await), (40, 0));
         assert!(broker.read_for(DEAD, 1).await.is_empty());
         run.count("activities", 40);
@@ -251,7 +238,7 @@ async fn whatever_was_reported_is_recorded_once_however_often_readers_are_killed
     }
     // A connection that was cut may have made the shop send something twice.
     let sent = broker.read_for(ACTIVITIES, usize::MAX).await.len();
-    committed(&broker, i64::try_from(sent).expect("a small number")).await;
+    committed(&broker, ACTIVITIES, i64::try_from(sent).expect("a small number")).await;
     assert_eq!((stage.count(REPORTED).await, stage.count(TWICE).await), (count, 0));
     assert!(broker.read_for(DEAD, 1).await.is_empty());
     run.count("activities", all);

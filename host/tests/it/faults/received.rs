@@ -1,9 +1,11 @@
-//! Processes are killed at random while claims are taken in and settled: whoever was answered with 202 is decided, once,
-//! and those who came first are served first.
+//! Processes are killed at random, or stopped in order, while claims are taken in and settled: whoever was answered with 202
+//! is decided, once, and those who came first are served first.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use meed_host::clock::Clock;
 use serde_json::{Value, json};
 
 use super::claims::{Answer, Ask, Clients, View, id_of};
@@ -16,6 +18,8 @@ use super::stage::{daily, event, limited, points};
 use crate::support::{on_both_engines, with};
 
 const WIDTH: usize = 24;
+/// More than are settled in one set.
+const CROWD: usize = 400;
 const STOCK: usize = 40;
 const PLACES: usize = 200;
 
@@ -25,14 +29,15 @@ struct Told {
     last: Answer,
 }
 
-/// Claims until told to stop: each client asks, and then looks until its request is decided.
+/// So many clients claim until told to stop: each asks, and then looks until its request is decided.
 async fn claims(
+    width: usize,
     clients: &Clients<'_>,
     rng: &mut fastrand::Rng,
     stop: &AtomicBool,
     ask: impl Fn(&mut fastrand::Rng) -> Ask,
 ) -> Vec<Told> {
-    let workers = (0..WIDTH).map(|_| {
+    let workers = (0..width).map(|_| {
         let (ask, mut rng) = (&ask, rng.fork());
         async move {
             let mut told: Vec<Told> = Vec::new();
@@ -94,7 +99,7 @@ on_both_engines! {
             kills
         };
         let newcomers = AtomicUsize::new(0);
-        let claim = claims(&clients, &mut rng, &stop, |rng| {
+        let claim = claims(WIDTH, &clients, &mut rng, &stop, |rng| {
             // Everybody comes to the scarce event once.
             let newcomer = (rng.u8(..3) == 0).then(|| users.get(newcomers.fetch_add(1, Ordering::Relaxed))).flatten();
             let ask = match newcomer {
@@ -118,6 +123,53 @@ on_both_engines! {
         assert!(overtaken.is_empty(), "{} were overtaken: {:#?}", overtaken.len(), &overtaken[..overtaken.len().min(5)]);
         let view = View::of(told.into_iter().map(|told| told.last).collect());
         assert!(view.granted() > 50, "only {} grants: the kills left no time for claims", view.granted());
+        run.saw(&view);
+        assert_eq!(stage.count("SELECT COUNT(*) FROM received_claims").await, 0);
+        invariants::check(&stage, &view, &[&scarce]).await;
+    }
+
+    async fn whoever_waits_while_a_process_is_stopped_is_settled_by_the_next_one(app: TestApp) {
+        let mut run = Run::begin("A35 SIGTERM while claims are received and settled");
+        let mut rng = run.round();
+        let stage = app.in_real_time();
+        let at_once = [("MEED__HTTP__DRAIN_SECONDS", "0")];
+        let fleet = Fleet::start_on(&stage, &stage.database_url(), 1, &at_once).await;
+        let users = stage.crowd(size(1200, 4000)).await;
+        let scarce = limited(&stage, STOCK).await;
+        let few = event(&stage, &[&scarce], json!({"respondAsync": true})).await;
+        let plenty = limited(&stage, 1_000_000).await;
+        let many = event(&stage, &[&plenty], json!({"respondAsync": true, "recurrence": {"period": "DAILY", "count": PLACES}})).await;
+
+        let clients = Clients::new(&fleet);
+        let stop = AtomicBool::new(false);
+        let mut operator = rng.fork();
+        let restart = async {
+            let mut left = 0;
+            for _ in 0..size(4, 40) {
+                tokio::time::sleep(Duration::from_millis(operator.u64(300..900))).await;
+                let status = fleet.stop(0).await;
+                assert!(status.success(), "it ended with {status}");
+                left += stage.count("SELECT COUNT(*) FROM received_claims").await;
+                let held_until = stage.count("SELECT COALESCE(MAX(lease_until), 0) FROM claim_lines").await;
+                assert!(held_until <= Clock::System.now().as_millis(), "a line is still in the hands of the process");
+                fleet.revive(0).await;
+            }
+            stop.store(true, Ordering::Relaxed);
+            left
+        };
+        let newcomers = AtomicUsize::new(0);
+        let claim = claims(CROWD, &clients, &mut rng, &stop, |rng| {
+            match users.get(newcomers.fetch_add(1, Ordering::Relaxed)) {
+                Some(user) => Ask::new(user, &few),
+                None => Ask::new(rng.choice(&users).expect("users"), &many),
+            }
+        });
+        let (told, left) = tokio::join!(claim, restart);
+        run.count("left waiting", usize::try_from(left).expect("a small number"));
+        assert!(left > 0, "nobody waited when the process ended");
+        let overtaken = overtaken(&told, &few);
+        assert!(overtaken.is_empty(), "{} were overtaken: {:#?}", overtaken.len(), &overtaken[..overtaken.len().min(5)]);
+        let view = View::of(told.into_iter().map(|told| told.last).collect());
         run.saw(&view);
         assert_eq!(stage.count("SELECT COUNT(*) FROM received_claims").await, 0);
         invariants::check(&stage, &view, &[&scarce]).await;
