@@ -110,11 +110,12 @@ impl Cache {
         (at <= now && now < at.plus(max_age)).then(|| (at, value.to_vec()))
     }
 
-    /// Keeps what was true at an instant, unless there is something already or it was [forgotten](Self::forget).
-    pub async fn put(&self, key: &str, at: Instant, value: &[u8], lifetime: Duration) {
+    /// Keeps what was true at an instant, unless there is something already or it was [forgotten](Self::forget). Waits for
+    /// nothing.
+    pub fn put(&self, key: &str, at: Instant, value: &[u8], lifetime: Duration) {
         let Some(redis) = &self.0.redis else { return };
         let payload = [at.as_millis().to_be_bytes().as_slice(), value].concat();
-        redis.put(key, &self.0.seal.seal(key, &payload), lifetime).await;
+        redis.put(key, &self.0.seal.seal(key, &payload), lifetime);
     }
 
     /// Removes a value, and keeps those who read before this from putting it back for so long.

@@ -126,7 +126,7 @@ impl Sessions {
         if session.lives(now)
             && let Ok(value) = serde_json::to_vec(&session)
         {
-            self.shared.put(&key, now, &value, self.trusted_for).await;
+            self.shared.put(&key, now, &value, self.trusted_for);
         }
         Ok(Some(session))
     }

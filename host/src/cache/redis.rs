@@ -31,8 +31,8 @@ const RETRY: Duration = Duration::from_millis(250);
 const PULSE: Duration = Duration::from_secs(1);
 /// Messages that wait to be heard; when there are more, all that is kept is taken for old.
 const MESSAGES: usize = 1024;
-/// Counts on their way; further ones are not sent.
-const COUNTS: usize = 64;
+/// Calls on their way that nobody waits for; further ones are not made.
+const UNAWAITED: usize = 256;
 
 const CHANNEL: &str = "meed:changes";
 const HOUR: Duration = Duration::from_hours(1);
@@ -59,7 +59,7 @@ struct Inner {
     keeper: Mutex<Keeper>,
     /// There were more of them than fit.
     missed: Arc<AtomicBool>,
-    counting: Arc<Semaphore>,
+    unawaited: Arc<Semaphore>,
 }
 
 struct Keeper {
@@ -92,7 +92,7 @@ impl Redis {
                 told: false,
             }),
             missed,
-            counting: Arc::new(Semaphore::new(COUNTS)),
+            unawaited: Arc::new(Semaphore::new(UNAWAITED)),
         }))))
     }
 
@@ -163,11 +163,13 @@ impl Redis {
         self.ask("get", redis::cmd("GET").arg(name(key))).await?
     }
 
-    /// Unless there is something.
-    pub(super) async fn put(&self, key: &str, value: &[u8], lifetime: Duration) {
+    /// Unless there is something. In a task of its own.
+    pub(super) fn put(&self, key: &str, value: &[u8], lifetime: Duration) {
         let mut set = redis::cmd("SET");
         set.arg(name(key)).arg(value).arg("NX").arg("PX").arg(millis(lifetime));
-        self.ask::<Option<()>>("put", &set).await;
+        self.unawaited(|redis| async move {
+            redis.ask::<Option<()>>("put", &set).await;
+        });
     }
 
     /// Puts nothing in its place, which [`Redis::put`] leaves alone.
@@ -191,20 +193,12 @@ impl Redis {
 
     /// In a task of its own.
     pub(super) fn count(&self, event_id: Uuid, user_id: Uuid, hour: i64) {
-        if !self.is_up() {
-            return;
-        }
-        let Ok(place) = Arc::clone(&self.0.counting).try_acquire_owned() else {
-            return;
-        };
-        let redis = self.clone();
-        tokio::spawn(async move {
+        self.unawaited(move |redis| async move {
             let mut count = COUNT_SCRIPT.key(ranking(hour));
             count.key(format!("{}:{event_id}", ranking(hour)));
             count.arg(event_id.to_string()).arg(user_id.as_bytes().as_slice());
             count.arg(millis(25 * HOUR)).arg(millis(2 * HOUR));
             redis.run::<()>("count", &count).await;
-            drop(place);
         });
     }
 
@@ -225,6 +219,20 @@ impl Redis {
             // Whatever else somebody put there is no event.
             .filter_map(|(event_id, count)| Some((event_id.parse().ok()?, count as u64)));
         Some(ranked.collect())
+    }
+
+    /// Unless many are on their way already.
+    fn unawaited<C: Future<Output = ()> + Send + 'static>(&self, call: impl FnOnce(Self) -> C) {
+        if !self.is_up() {
+            return;
+        }
+        if let Ok(place) = Arc::clone(&self.0.unawaited).try_acquire_owned() {
+            let call = call(self.clone());
+            tokio::spawn(async move {
+                call.await;
+                drop(place);
+            });
+        }
     }
 
     async fn ask<T: FromRedisValue>(&self, what: &'static str, command: &Cmd) -> Option<T> {

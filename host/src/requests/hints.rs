@@ -151,7 +151,7 @@ impl Hints {
 
     async fn remember(&self, name: String, hint: Hint) {
         if let Ok(value) = serde_json::to_vec(&hint) {
-            self.shared.put(&shared_key(&name), hint.at, &value, TRUSTED).await;
+            self.shared.put(&shared_key(&name), hint.at, &value, TRUSTED);
         }
         self.known.insert(name, hint).await;
     }
