@@ -38,7 +38,11 @@ fn main() -> anyhow::Result<ExitCode> {
     match std::env::args().nth(1).as_deref() {
         Some("serve" | "migrate" | COMPILE_WORKER) => return Ok(meed_host::cli::main()),
         Some("plain") => plain::serve()?,
-        _ => tokio::runtime::Runtime::new()?.block_on(measure())?,
+        // The client on one thread: handing each answer from one thread to another would cost more than reading it.
+        _ => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(measure())?,
     }
     Ok(ExitCode::SUCCESS)
 }
