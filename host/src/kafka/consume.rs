@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Message as _, OwnedMessage};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
@@ -107,7 +107,6 @@ impl Consumer {
     }
 
     fn with_those_that_are_there(&self, first: OwnedMessage) -> Vec<OwnedMessage> {
-        let size = |message: &OwnedMessage| message.payload().map_or(0, <[u8]>::len);
         let mut bytes = size(&first);
         let mut messages = vec![first];
         while messages.len() < MESSAGES_AT_ONCE && bytes < BYTES_AT_ONCE {
@@ -207,6 +206,17 @@ fn join(settings: &config::Kafka, topic: &str) -> KafkaResult<StreamConsumer<Tol
     let group: StreamConsumer<Told> = client::member(settings).create_with_context(Told)?;
     group.subscribe(&[topic])?;
     Ok(group)
+}
+
+/// In bytes, with all that somebody else chose.
+fn size(message: &OwnedMessage) -> usize {
+    let headers = message.headers().map_or(0, |headers| {
+        let each = headers
+            .iter()
+            .map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
+        each.sum()
+    });
+    headers + message.key().map_or(0, <[u8]>::len) + message.payload().map_or(0, <[u8]>::len)
 }
 
 fn read(message: &OwnedMessage) -> intake::Message<'_> {

@@ -33,16 +33,25 @@ impl DeadLetters {
 
     /// Ends when all replicas have it.
     pub(super) async fn put(&self, message: &OwnedMessage, poison: &Poison) -> Result<(), KafkaError> {
-        let headers = headers(message, poison);
-        let sent = self.send(message.key(), message.payload(), headers.clone()).await;
-        match sent {
-            // With its headers it is longer than it was. Better without its value than for ever in the way of all others:
-            // it is still where it was.
-            Err(KafkaError::MessageProduction(
-                RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize,
-            )) => self.send(message.key(), None, headers).await,
-            sent => sent,
+        // Not one by one: the names of a stranger's headers may be anything.
+        let own = message.headers().cloned().unwrap_or_default();
+        let headers = reasons(own, message, poison);
+        let bare = reasons(OwnedHeaders::new(), message, poison);
+        // With the reasons it is longer than it was. Better without its value, or with the reasons alone, than for ever in
+        // the way of all others: it is still where it was.
+        let attempts = [
+            (message.key(), message.payload(), headers.clone()),
+            (message.key(), None, headers),
+            (None, None, bare),
+        ];
+        let mut sent = Ok(());
+        for (key, value, headers) in attempts {
+            sent = self.send(key, value, headers).await;
+            if !sent.as_ref().is_err_and(is_too_long) {
+                break;
+            }
         }
+        sent
     }
 
     async fn send(&self, key: Option<&[u8]>, value: Option<&[u8]>, headers: OwnedHeaders) -> Result<(), KafkaError> {
@@ -57,10 +66,15 @@ impl DeadLetters {
     }
 }
 
-/// Its own, and the reason.
-fn headers(message: &OwnedMessage, poison: &Poison) -> OwnedHeaders {
-    // Not one by one: the names of a stranger's headers may be anything.
-    let own = message.headers().cloned().unwrap_or_default();
+fn is_too_long(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize)
+    )
+}
+
+/// Its own headers, and what is wrong with it.
+fn reasons(own: OwnedHeaders, message: &OwnedMessage, poison: &Poison) -> OwnedHeaders {
     let detail: String = poison.detail.chars().take(DETAIL_LETTERS).collect();
     let (partition, offset) = (message.partition().to_string(), message.offset().to_string());
     let reason = [

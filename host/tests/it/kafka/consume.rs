@@ -88,6 +88,24 @@ on_both_engines! {
         assert_eq!(app.count("SELECT COUNT(*) FROM activities WHERE source_id = 'lost'").await, 0);
     }
 
+    async fn a_message_that_is_too_long_to_be_put_aside_whole_holds_up_nobody(app: TestApp) {
+        let broker = broker().await;
+        let user = app.user(Role::User).await.id;
+        // Longer than what we send, which others may.
+        let (long_value, long_key) = ("v".repeat(1_040_000), "k".repeat(1_040_000));
+        broker.produce(ACTIVITIES, [("a".to_owned(), long_value.into_bytes()), (long_key, b"no".to_vec())]).await;
+        produce(&broker, &user, &[purchase("1", &user)]).await;
+        let consumer = Running::consumer(&app, &broker);
+        until(&app, REPORTED, 1).await;
+        committed(&broker, ACTIVITIES, 3).await;
+        let dead = broker.read(DEAD, 2).await;
+        let mut left: Vec<_> = dead.iter().map(|letter| (letter.key.len(), letter.value.len())).collect();
+        left.sort_unstable();
+        assert_eq!(left, [(0, 0), (1, 0)]);
+        assert!(dead.iter().all(|letter| letter.header("meed-code") == "malformed-json"));
+        consumer.stop().await;
+    }
+
     async fn a_database_that_fails_is_waited_for_and_nobody_is_blamed(app: TestApp) {
         let broker = broker().await;
         let user = app.user(Role::User).await.id;

@@ -130,7 +130,9 @@ impl Broker {
     }
 
     async fn send(&self, topic: &str, messages: impl Iterator<Item = (Option<Instant>, String, Vec<u8>)>) {
-        let producer: FutureProducer = self.client().set("linger.ms", "0").create().expect("a producer");
+        let mut client = self.client();
+        client.set("linger.ms", "0").set("message.max.bytes", "1100000");
+        let producer: FutureProducer = client.create().expect("a producer");
         for (at, key, value) in messages {
             let mut record = FutureRecord::to(topic).key(&key).payload(&value);
             record.timestamp = at.map(Instant::as_millis);
