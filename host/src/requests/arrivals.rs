@@ -14,6 +14,10 @@ use crate::clock::Instant;
 use crate::events::EventError;
 use crate::facts::FactError;
 
+/// Of these as many of one user may wait as wait at all: whoever may put them there is trusted, and one user's claim would
+/// hold up those of all others behind it.
+const PER_USER: i64 = i64::MAX;
+
 /// A claim that was made elsewhere.
 #[derive(Clone, Debug)]
 pub struct Arrival {
@@ -77,10 +81,13 @@ impl RequestService {
     async fn receive_together(&self, claims: &[(Uuid, Claim)], now: Instant) -> Result<HashSet<Uuid>, RequestError> {
         let mut news = Vec::with_capacity(claims.len());
         for (id, claim) in claims {
-            if !self.is_too_old(claim, now)
-                && let Ok(offer) = self.events.recent(claim.event_id).await
-            {
-                news.push(claim.arriving_as(*id, &offer));
+            if self.is_too_old(claim, now) {
+                continue;
+            }
+            match self.events.recent(claim.event_id).await {
+                Ok(offer) => news.push(claim.arriving_as(*id, &offer, PER_USER)),
+                Err(EventError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         if news.is_empty() {
@@ -94,7 +101,7 @@ impl RequestService {
         if self.is_too_old(claim, now) {
             return Ok(Err(NeverTaken::TooOld(claim.received_at, self.idempotency)));
         }
-        let received = self.receive(claim).await;
+        let received = self.receive(claim, PER_USER).await;
         match received {
             // Another claim of the user on the event stands for this one.
             Err(RequestError::Waiting(_)) => Ok(Ok(())),

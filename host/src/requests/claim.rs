@@ -16,7 +16,7 @@ use crate::clock::Instant;
 use crate::events::{Offer, Purpose};
 use crate::facts::{self, Asker, FactError, Snapshot};
 use crate::http::request_id;
-use crate::plugins::PluginState;
+use crate::plugins::{PluginError, PluginState};
 
 /// How often a claim starts over after it lost a race. Each loss means that another claim, or a change of the event,
 /// was committed meanwhile, so a handful is plenty.
@@ -80,7 +80,7 @@ impl RequestService {
         let service = self.clone();
         let settling = async move {
             let claimed = if wants_async || service.responds_async(event_id).await {
-                service.receive(&claim).await
+                service.receive(&claim, service.intake.per_user).await
             } else {
                 service.try_claim(&claim).await
             };
@@ -234,6 +234,7 @@ impl RequestService {
         }
         let plugin = match self.plugins.runnable(digest).await {
             Ok(plugin) => plugin,
+            Err(error @ PluginError::Db(_)) => return Err(error.into()),
             Err(error) => {
                 tracing::error!(plugin.digest = %digest, %error, "plugin cannot be loaded");
                 return Ok(Verdict::condition_failed(None));

@@ -50,6 +50,12 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
+    /// Nothing was evaluated, as every place in the sandbox was taken.
+    pub(super) fn is_for_want_of_room(&self) -> bool {
+        let outcome = self.evaluation.as_ref().map(|evaluation| &evaluation.outcome);
+        matches!(outcome, Some(Err(Failure::Overloaded)))
+    }
+
     fn gate(status: Status, reason: Reason, retry_at: Option<Instant>) -> Self {
         Self {
             status,
@@ -79,6 +85,12 @@ impl Verdict {
     pub(super) fn account_disabled() -> Self {
         let reason = Reason::host("account-disabled", "Your account was disabled meanwhile.");
         Self::gate(Status::Rejected, reason, None)
+    }
+
+    /// The same: `request_id` answered this very claim, under the same Idempotency-Key.
+    pub(super) fn repeated(request_id: Uuid) -> Self {
+        let message = format!("This claim was answered already: it is the reward request {request_id}.");
+        Self::gate(Status::Rejected, Reason::host("repeated", message), None)
     }
 
     /// The same.

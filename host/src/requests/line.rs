@@ -5,12 +5,13 @@
 //! came first; whoever is left over is first in the next set. No user has two claims in it. Must not know: where claims wait
 //! and who may settle them; it is handed the fence.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use uuid::Uuid;
 
-use super::commit::{Ended, Settlement};
+use super::claim::Case;
+use super::commit::{Ended, Settlement, full_jitter};
 use super::decide::{Place, Verdict};
 use super::model::RewardRequest;
 use super::service::{IdempotencyKey, RequestError, RequestService};
@@ -23,6 +24,9 @@ use crate::facts::FactError;
 
 /// Claims that are decided at the same time: their facts are read together.
 const DECIDED_AT_ONCE: usize = 16;
+
+/// How often it is tried to get a place in the sandbox, each time for as long as anybody may wait for one.
+const PATIENCE: u32 = 60;
 
 /// What one set may write; it ends with the claim that reaches this.
 const SET_BYTES: usize = 4 << 20;
@@ -50,17 +54,18 @@ impl RequestService {
             Err(EventError::NotFound(_)) => return self.refuse_all(event_id, fence, rows).await,
             Err(error) => return Err(error.into()),
         };
-        let mut keys = HashMap::new();
+        let mut claims = Vec::with_capacity(rows.len());
         for row in rows {
-            keys.extend(self.key_of(row, lost).await?.map(|key| (row.id, key)));
+            let (key, repeated) = match self.key_of(row, lost).await? {
+                Key::Free(key) => (key, None),
+                Key::Taken => (None, None),
+                Key::Answered(request_id) => (None, Some(request_id)),
+            };
+            claims.push((claim_of(row, fence, key), repeated));
         }
-        let claims: Vec<Claim> = rows
-            .iter()
-            .map(|row| claim_of(row, fence, keys.remove(&row.id)))
-            .collect();
         let mut decisions = Vec::with_capacity(claims.len());
-        for claim in &claims {
-            decisions.push(self.decide_waiting(claim, &offer).boxed());
+        for (claim, repeated) in &claims {
+            decisions.push(self.decide_waiting(claim, *repeated, &offer).boxed());
         }
         let mut decided = stream::iter(decisions).buffered(DECIDED_AT_ONCE);
         let (mut settlements, mut requests, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -112,7 +117,13 @@ impl RequestService {
         }
     }
 
-    async fn decide_waiting(&self, claim: &Claim, offer: &Offer) -> Result<Decided, RequestError> {
+    /// `repeated`: the request that answered this very claim already.
+    async fn decide_waiting(
+        &self,
+        claim: &Claim,
+        repeated: Option<Uuid>,
+        offer: &Offer,
+    ) -> Result<Decided, RequestError> {
         let event = &offer.event;
         let period = event.recurrence.period;
         let first_place = || Place {
@@ -120,6 +131,14 @@ impl RequestService {
             sequence: 1,
         };
         let mut before = None;
+        if let Some(request_id) = repeated {
+            let (settlement, request) = self.settlement(claim, offer, first_place(), Verdict::repeated(request_id))?;
+            return Ok(Decided {
+                settlement,
+                request,
+                before,
+            });
+        }
         let (place, verdict) = match self.case(offer, claim.user_id, claim.received_at).await {
             Ok(case) if case.granted() >= event.recurrence.count => {
                 let next = period.next_start(claim.received_at, &offer.zone);
@@ -128,8 +147,7 @@ impl RequestService {
             }
             Ok(case) => {
                 before = Some(case.granted());
-                let decided = self.decide(offer, &case, claim.user_id, claim.received_at, Purpose::Claim);
-                match decided.await {
+                match self.decide_patiently(claim, offer, &case).await {
                     Ok(verdict) => (case.place, verdict),
                     Err(error) => (case.place, Self::failed(claim, error)?),
                 }
@@ -156,9 +174,23 @@ impl RequestService {
         })
     }
 
-    /// The database's failure is tried again; any other is our fault, and the claim may not hold up those behind it.
+    /// Nobody waits for the answer, so what the sandbox has no room for now is asked again, and for long.
+    async fn decide_patiently(&self, claim: &Claim, offer: &Offer, case: &Case) -> Result<Verdict, RequestError> {
+        for attempt in 0..PATIENCE {
+            let decided = self.decide(offer, case, claim.user_id, claim.received_at, Purpose::Claim);
+            let verdict = decided.await?;
+            if !verdict.is_for_want_of_room() {
+                return Ok(verdict);
+            }
+            tokio::time::sleep(full_jitter(&self.clock, attempt)).await;
+        }
+        Err(RequestError::NoRoom)
+    }
+
+    /// The database's failure, or that of the sandbox to have room, is tried again; any other is our fault, and the claim
+    /// may not hold up those behind it.
     fn failed(claim: &Claim, error: RequestError) -> Result<Verdict, RequestError> {
-        if error.of_database().is_some() {
+        if error.of_database().is_some() || matches!(error, RequestError::NoRoom) {
             return Err(error);
         }
         tracing::error!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "a claim cannot be decided");
@@ -170,7 +202,10 @@ impl RequestService {
         let offer = self.events.last_known(event_id).await?;
         let mut settled = 0;
         for row in rows {
-            let key = self.key_of(row, &HashSet::from([row.id])).await?;
+            let key = match self.key_of(row, &HashSet::from([row.id])).await? {
+                Key::Free(key) => key,
+                Key::Taken | Key::Answered(_) => None,
+            };
             let claim = claim_of(row, fence, key);
             let place = Place {
                 period: row.period.clone(),
@@ -217,19 +252,33 @@ impl RequestService {
         );
     }
 
-    /// The key to keep the answer under. None when it has one by now, from a claim that did not wait: that one stays.
-    async fn key_of(&self, row: &ReceivedRow, lost: &HashSet<Uuid>) -> Result<Option<IdempotencyKey>, RequestError> {
+    async fn key_of(&self, row: &ReceivedRow, lost: &HashSet<Uuid>) -> Result<Key, RequestError> {
         let Some(key) = &row.idempotency_key else {
-            return Ok(None);
+            return Ok(Key::Free(None));
         };
-        if lost.contains(&row.id) {
-            let kept = store::kept_answer(&self.db, row.user_id, key.clone()).await?;
-            if kept.is_some_and(|kept| kept.request_id != row.id) {
-                return Ok(None);
-            }
+        if lost.contains(&row.id)
+            && let Some(kept) = store::kept_answer(&self.db, row.user_id, key.clone()).await?
+            && kept.request_id != row.id
+        {
+            return Ok(if Some(kept.fingerprint) == row.fingerprint {
+                Key::Answered(kept.request_id)
+            } else {
+                Key::Taken
+            });
         }
-        Ok(key.parse().ok())
+        Ok(Key::Free(key.parse().ok()))
     }
+}
+
+/// How it stands with the Idempotency-Key of a claim that waits.
+enum Key {
+    /// To keep the answer under; some claims have none.
+    Free(Option<IdempotencyKey>),
+    /// It has the answer to another claim by now, and keeps it.
+    Taken,
+    /// It has the answer to this very claim: this request, of a repeat that did not wait or that was settled just as this
+    /// one was taken in.
+    Answered(Uuid),
 }
 
 fn claim_of(row: &ReceivedRow, fence: i64, key: Option<IdempotencyKey>) -> Claim {

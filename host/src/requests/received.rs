@@ -63,7 +63,7 @@ impl Job for Arriving {
 #[derive(Clone)]
 pub(super) struct Intake {
     arriving: Arc<Batches<Arriving>>,
-    per_user: i64,
+    pub per_user: i64,
     /// Told when something was taken in, so that this process settles it at once.
     pub arrived: Arc<Notify>,
 }
@@ -73,7 +73,6 @@ struct Writer {
     db: Db,
     clock: Clock,
     most: i64,
-    per_user: i64,
     counted: Cache<(), i64>,
     /// Taken in since it was counted.
     added: Arc<AtomicI64>,
@@ -91,7 +90,6 @@ impl Intake {
             db,
             clock,
             most: i64::from(settings.waiting),
-            per_user: i64::from(settings.waiting_per_user),
             counted: Cache::builder().max_capacity(1).time_to_live(COUNTED_FOR).build(),
             added: Arc::default(),
             arrived: Arc::clone(&arrived),
@@ -145,7 +143,7 @@ impl Writer {
         }
         let mut attempt = 0;
         let ids = loop {
-            match received::insert(&self.db, news, self.per_user).await {
+            match received::insert(&self.db, news).await {
                 Err(error) if error.is_conflict() && attempt < TRIES => {
                     attempt += 1;
                     tokio::time::sleep(full_jitter(&self.clock, attempt)).await;
@@ -162,7 +160,8 @@ impl Writer {
 
 impl RequestService {
     /// Takes a claim in. What is answered was committed: the claim waits, in the order of its arrival.
-    pub(super) async fn receive(&self, claim: &Claim) -> Result<Claimed, RequestError> {
+    /// `per_user`: how many claims of its user may wait.
+    pub(super) async fn receive(&self, claim: &Claim, per_user: i64) -> Result<Claimed, RequestError> {
         let id = self.clock.new_id();
         for attempt in 0..TRIES {
             if let Some(replayed) = self.replayed(claim).await? {
@@ -172,8 +171,8 @@ impl RequestService {
             if let Some(repeat) = self.hints.look(claim, &offer).await {
                 return Err(repeat);
             }
-            let new = claim.arriving_as(id, &offer);
-            let NewReceived { row, grants } = new.clone();
+            let new = claim.arriving_as(id, &offer, per_user);
+            let NewReceived { row, grants, .. } = new.clone();
             match self.intake.take(vec![new]).await? {
                 None => return Err(RequestError::QueueFull),
                 Some(taken) if taken.contains(&id) => {
@@ -190,8 +189,8 @@ impl RequestService {
                     Err(RequestError::Waiting(waiting.id))
                 };
             }
-            if received::count_of_user(&self.db, claim.user_id).await? >= self.intake.per_user {
-                return Err(RequestError::TooManyWaiting(self.intake.per_user));
+            if received::count_of_user(&self.db, claim.user_id).await? >= per_user {
+                return Err(RequestError::TooManyWaiting(per_user));
             }
             let (user_id, period) = (claim.user_id, row.period);
             if received::grants_of_user(&self.db, event_id, user_id, period.clone()).await? >= grants
@@ -219,7 +218,7 @@ impl RequestService {
 
 impl Claim {
     /// How it waits, under the id that its request will have.
-    pub(super) fn arriving_as(&self, id: Uuid, offer: &Offer) -> NewReceived {
+    pub(super) fn arriving_as(&self, id: Uuid, offer: &Offer, per_user: i64) -> NewReceived {
         let event = &offer.event;
         let row = ReceivedRow {
             id,
@@ -236,6 +235,7 @@ impl Claim {
         NewReceived {
             row,
             grants: i64::from(event.recurrence.count),
+            per_user,
         }
     }
 

@@ -455,7 +455,9 @@ impl From<RequestError> for Problem {
             RequestError::KeyReused(_) => Self::new(KEY_REUSED, detail),
             RequestError::Disabled => Self::new(FORBIDDEN, detail),
             RequestError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
-            RequestError::Contended | RequestError::Overloaded => Self::new(UNAVAILABLE, detail).retry_after(1),
+            RequestError::Contended | RequestError::Overloaded | RequestError::NoRoom => {
+                Self::new(UNAVAILABLE, detail).retry_after(1)
+            }
             RequestError::Event(error) => error.into(),
             RequestError::Plugin(error) => error.into(),
             RequestError::Reward(error) => error.into(),

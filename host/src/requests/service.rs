@@ -71,6 +71,8 @@ pub enum RequestError {
     ConditionFailed,
     #[error("Too many claims at once; nothing was changed. Try again.")]
     Contended,
+    #[error("The sandbox has had no room for this claim for a while; it waits on.")]
+    NoRoom,
     #[error("More claims wait for their commit than this server takes; nothing was changed. Try again.")]
     Overloaded,
     #[error("The claim's commit was given up; look whether it was made, or repeat it under the same Idempotency-Key.")]

@@ -41,12 +41,14 @@ pub(in crate::requests) struct NewReceived {
     pub row: ReceivedRow,
     /// How many grants its user may have in the period.
     pub grants: i64,
+    /// How many claims of its user may wait.
+    pub per_user: i64,
 }
 
-/// Writes those of these claims that may wait; tells their ids. A claim may not when its user has as many as `most`, one on
-/// this event, or all grants of the period, or does not exist; or when its key is in use. Of two of these that are in each
-/// other's way the one with the smaller id waits.
-pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived], most: i64) -> Result<Vec<Uuid>> {
+/// Writes those of these claims that may wait; tells their ids. A claim may not when its user has as many as may, not
+/// counting others of these, or one on this event, or all grants of the period, or does not exist; or when its key is in
+/// use. Of two of a user on one event the one with the smaller id waits.
+pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived]) -> Result<Vec<Uuid>> {
     const SET: &str = "INSERT INTO received_claims (id, event_id, user_id, received_at, event_revision, plugin_digest, \
         period, idempotency_key, fingerprint, http_request_id) \
         SELECT a.id, a.event_id, a.user_id, a.received_at, a.event_revision, a.plugin_digest, a.period, \
@@ -81,7 +83,7 @@ pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived], most: i64)
             .each(rows().map(|row| row.idempotency_key.clone()))
             .each(rows().map(|row| row.fingerprint.clone()))
             .each(rows().map(|row| row.http_request_id.clone()))
-            .each(rows().map(|_| most))
+            .each(new.iter().map(|new| new.per_user))
             .each(new.iter().map(|new| new.grants))
             .fetch_all()
             .await?;
@@ -89,7 +91,7 @@ pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived], most: i64)
     }
     let mut inserted = Vec::new();
     let mut tx = db.begin().await?;
-    for NewReceived { row, grants } in new.iter().cloned() {
+    for NewReceived { row, grants, per_user } in new.iter().cloned() {
         let id = row.id;
         let query = tx
             .query(ONE)
@@ -103,7 +105,7 @@ pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived], most: i64)
             .bind(row.idempotency_key)
             .bind(row.fingerprint)
             .bind(row.http_request_id)
-            .bind(most)
+            .bind(per_user)
             .bind(grants);
         if query.execute(&mut tx).await? == 1 {
             inserted.push(id);

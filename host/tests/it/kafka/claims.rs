@@ -176,10 +176,12 @@ on_both_engines! {
         let reader = Running::claims(&app, &broker);
         produce(&broker, &claims[..1]).await;
         until(&app, WAITING, 1).await;
-        // Their user has one that waits, and messages have an order.
+        // That their user has one already would hold up everybody behind it; over HTTP it is one too many.
         produce(&broker, &[claim("two", &crowd[0].id, &other)]).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!((broker.committed(GROUP, CLAIMS), app.count(WAITING).await), (1, 1));
+        until(&app, WAITING, 2).await;
+        let third = app.event("first-come", json!({}), json!({})).await;
+        let refused = app.claim(&crowd[0].token, &third).header("prefer", "respond-async").send().await;
+        refused.expect_problem(429, "too-many-claims-waiting");
         let worker = Running::worker(&app);
         until(&app, DECIDED, 2).await;
         worker.stop().await;

@@ -7,7 +7,8 @@ use meed_host::requests::{SignedReceipt, Worker};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::support::{Reply, TestApp, TestUser, each, on_both_engines, text};
+use crate::guests::Condition;
+use crate::support::{Reply, TestApp, TestUser, each, guest, on_both_engines, text};
 
 /// A process that settles, as long as it is not dropped.
 struct Working(watch::Sender<bool>);
@@ -307,6 +308,55 @@ on_both_engines! {
         assert_eq!(decided(&app, &received).await["status"], "GRANTED");
         assert_eq!(app.count("SELECT COUNT(*) FROM idempotency_keys").await, 1);
         assert_eq!(app.count(WAITING).await, 0);
+    }
+
+    async fn a_claim_that_was_answered_under_its_key_is_not_granted_once_more(app: TestApp) {
+        const MOVE: &str = "UPDATE idempotency_keys SET key = 'k-2' WHERE key = 'k-1'";
+        let places = json!({"recurrence": {"period": "DAILY", "count": 2}});
+        let event = app.event("first-come", json!({}), places).await;
+        let user = app.user(Role::User).await;
+        let first = app.claim(&user.token, &event).header("idempotency-key", "k-1").send().await.expect(201);
+        let received = under(&app, &user, &event, "k-2").await.expect(202);
+        // As if it had been answered while this repeat of it was taken in.
+        let mut tx = app.begin().await;
+        tx.query(MOVE).execute(&mut tx).await.expect("a change");
+        tx.commit().await.expect("a commit");
+        let _working = Working::start(&app);
+        let repeated = decided(&app, &received).await;
+        let reason = &repeated["reasons"][0];
+        assert_eq!((text(&repeated, "status"), text(reason, "source"), text(reason, "code")), ("REJECTED", "HOST", "repeated"));
+        assert!(text(reason, "message").contains(text(&first, "id")), "{reason:#}");
+        assert_eq!(app.count("SELECT COUNT(*) FROM grants").await, 1);
+        assert_eq!(app.count(WAITING).await, 0);
+        // The key says what it said, and the second place is still free.
+        let again = app.claim(&user.token, &event).header("idempotency-key", "k-2").send().await.expect(201);
+        assert_eq!(again["id"], first["id"]);
+        assert_eq!(app.claim(&user.token, &event).send().await.expect(201)["status"], "GRANTED");
+    }
+
+    async fn whoever_waits_does_so_for_a_place_in_the_sandbox_too(app: TestApp) {
+        let app = app.replica(&[
+            ("sandbox.pool.slots", "1"),
+            ("sandbox.pool.wait_ms", "1"),
+            ("sandbox.standard.call.evaluate_fuel", "1000000000"),
+            ("sandbox.standard.call.evaluate_deadline_ms", "10000"),
+        ]);
+        let slow = Condition {
+            items: "(global $turns (mut i32) (i32.const 0))".to_owned(),
+            evaluate: "(loop $again (global.set $turns (i32.add (global.get $turns) (i32.const 1))) \
+                (br_if $again (i32.lt_u (global.get $turns) (i32.const 3000000))))",
+            ..guest("slow")
+        };
+        let plugin = app.install(slow.module()).await;
+        let event = app.event_on(&plugin, json!({}), json!({})).await;
+        let mut waiting = Vec::new();
+        for user in app.crowd(40).await {
+            waiting.push(receive(&app, &user, &event).await.expect(202));
+        }
+        let _working = Working::start(&app);
+        for received in &waiting {
+            assert_eq!(decided(&app, received).await["status"], "GRANTED");
+        }
     }
 
     async fn whoever_lost_the_line_writes_nothing_any_more(app: TestApp) {
