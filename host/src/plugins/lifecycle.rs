@@ -199,6 +199,10 @@ impl PluginService {
         at: Instant,
         failure: Option<&Failure>,
     ) {
+        if matches!(failure, Some(Failure::Overloaded)) {
+            // It did not run: that would count for it, and once more each time that a claim which waits asks again.
+            return;
+        }
         let failed = failure.is_some_and(Failure::is_of_the_plugin);
         self.unwritten.add(
             digest,

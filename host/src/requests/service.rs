@@ -71,7 +71,9 @@ pub enum RequestError {
     ConditionFailed,
     #[error("Too many claims at once; nothing was changed. Try again.")]
     Contended,
-    #[error("The sandbox has had no room for this claim for a while; it waits on.")]
+    #[error(
+        "The sandbox has had no place for the claim for a while, and it waits on; more of sandbox.pool.slots or sandbox.pool.runtime_slots, or more processes, would help."
+    )]
     NoRoom,
     #[error("More claims wait for their commit than this server takes; nothing was changed. Try again.")]
     Overloaded,
