@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::activities::ActivityService;
 use crate::auth::{AuthService, Sessions};
 use crate::cache::Cache;
+use crate::claims::RequestService;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
@@ -22,12 +23,11 @@ use crate::fulfilments::FulfilmentService;
 use crate::http::{Code, FieldError, health, layers, limit, openapi, overload, problem};
 use crate::keys::Keys;
 use crate::plugins::{PluginService, Simulator};
-use crate::requests::RequestService;
 use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox};
 use crate::users::{Passwords, UserService};
 use crate::webhooks::WebhookService;
-use crate::{activities, auth, events, keys, plugins, requests, rewards, users, webhooks};
+use crate::{activities, auth, claims, events, keys, plugins, rewards, users, webhooks};
 
 pub use streams::publish;
 
@@ -64,7 +64,7 @@ fn codes() -> Vec<Code> {
         plugins::CODES,
         rewards::CODES,
         events::CODES,
-        requests::CODES,
+        claims::CODES,
         webhooks::CODES,
     ]
     .concat()
@@ -248,7 +248,7 @@ impl App {
             .merge(plugins::router(self.plugins.clone(), self.simulator.clone()))
             .merge(rewards::router(self.rewards.clone()))
             .merge(events::router(self.events.clone()))
-            .merge(requests::router(self.requests.clone()))
+            .merge(claims::router(self.requests.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(health::router(self.health.clone()))
     }

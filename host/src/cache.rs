@@ -25,7 +25,7 @@ pub use gcra::{Policy, Verdict};
 use self::memory::Memory;
 use self::redis::Redis;
 use self::seal::Seal;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 
 /// Something that processes keep a copy of and that was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,16 +103,16 @@ impl Cache {
     }
 
     /// A value that a replica put there, and when it was true: not in the future, and less than this long ago.
-    pub async fn get(&self, key: &str, now: Instant, max_age: Duration) -> Option<(Instant, Vec<u8>)> {
+    pub async fn get(&self, key: &str, now: Timestamp, max_age: Duration) -> Option<(Timestamp, Vec<u8>)> {
         let sealed = self.0.redis.as_ref()?.get(key).await?;
         let (at, value) = self.0.seal.open(key, &sealed)?.split_first_chunk::<8>()?;
-        let at = Instant::from_millis(i64::from_be_bytes(*at))?;
+        let at = Timestamp::from_millis(i64::from_be_bytes(*at))?;
         (at <= now && now < at.plus(max_age)).then(|| (at, value.to_vec()))
     }
 
     /// Keeps what was true at an instant, unless there is something already or it was [forgotten](Self::forget). Waits for
     /// nothing.
-    pub fn put(&self, key: &str, at: Instant, value: &[u8], lifetime: Duration) {
+    pub fn put(&self, key: &str, at: Timestamp, value: &[u8], lifetime: Duration) {
         let Some(redis) = &self.0.redis else { return };
         let payload = [at.as_millis().to_be_bytes().as_slice(), value].concat();
         redis.put(key, &self.0.seal.seal(key, &payload), lifetime);
@@ -136,7 +136,7 @@ impl Cache {
 
     /// Asks to do something that is limited. With Redis the limit is for all replicas together; this process's own count
     /// stands below it, so that a Redis that is gone or lies opens nothing.
-    pub async fn take(&self, policy: &Policy, who: &str, now: Instant) -> Verdict {
+    pub async fn take(&self, policy: &Policy, who: &str, now: Timestamp) -> Verdict {
         let name = self.0.seal.name(&format!("{} {who}", policy.name));
         let here = self.0.memory.take(policy, name, now);
         let Some(redis) = self.0.redis.as_ref().filter(|_| here.granted) else {
@@ -149,7 +149,7 @@ impl Cache {
     }
 
     /// Counts something that a user did with an event, once an hour each. Waits for nothing.
-    pub fn count(&self, event_id: Uuid, user_id: Uuid, now: Instant) {
+    pub fn count(&self, event_id: Uuid, user_id: Uuid, now: Timestamp) {
         let hour = hour(now);
         if self.0.memory.count(event_id, user_id, hour)
             && let Some(redis) = &self.0.redis
@@ -159,7 +159,7 @@ impl Cache {
     }
 
     /// The events that were counted most in the last day: by all replicas, or by this one if they cannot be asked.
-    pub async fn top(&self, now: Instant, most: usize) -> Vec<(Uuid, u64)> {
+    pub async fn top(&self, now: Timestamp, most: usize) -> Vec<(Uuid, u64)> {
         let hours = hour(now) + 1 - HOURS..=hour(now);
         let shared = match &self.0.redis {
             Some(redis) => redis.top(hours.clone(), most).await,
@@ -179,7 +179,7 @@ const BUS: &str = "bus";
 /// How many hours "lately" is.
 const HOURS: i64 = 24;
 
-fn hour(now: Instant) -> i64 {
+fn hour(now: Timestamp) -> i64 {
     now.as_millis().div_euclid(3_600_000)
 }
 

@@ -32,7 +32,7 @@ use clap_complete::Shell;
 use secrecy::ExposeSecret as _;
 
 use crate::auth::Role;
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::db::{Db, Schema};
 use crate::sandbox;
@@ -131,7 +131,7 @@ enum OutboxCommand {
     Replay {
         /// RFC 3339, such as 2026-03-01T09:30:00Z
         #[arg(long, value_name = "INSTANT")]
-        from: Instant,
+        from: Timestamp,
     },
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
@@ -17,9 +16,9 @@ use uuid::Uuid;
 /// JSON form: RFC 3339 with exactly three fractional digits, `2026-03-01T09:30:00.000Z`. Input may carry any offset
 /// and precision; it is truncated to the millisecond.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(i64);
+pub struct Timestamp(i64);
 
-impl Instant {
+impl Timestamp {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
 
@@ -39,9 +38,9 @@ impl Instant {
         self.0
     }
 
-    pub fn to_timestamp(self) -> Timestamp {
+    pub fn to_timestamp(self) -> jiff::Timestamp {
         // The constructor keeps the value inside jiff's range, so this default is never used.
-        Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH)
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }
 
     /// Saturates at the ends of the supported range.
@@ -59,53 +58,53 @@ impl Instant {
     }
 }
 
-impl TryFrom<Timestamp> for Instant {
+impl TryFrom<jiff::Timestamp> for Timestamp {
     type Error = String;
 
-    fn try_from(timestamp: Timestamp) -> Result<Self, String> {
+    fn try_from(timestamp: jiff::Timestamp) -> Result<Self, String> {
         let floor = timestamp.as_millisecond()
             - i64::from(timestamp.subsec_nanosecond() < 0 && timestamp.subsec_nanosecond() % 1_000_000 != 0);
         Self::from_millis(floor).ok_or_else(|| format!("{timestamp} lies outside the years 0001 to 9998"))
     }
 }
 
-impl fmt::Display for Instant {
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3}", self.to_timestamp())
     }
 }
 
-impl fmt::Debug for Instant {
+impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl std::str::FromStr for Instant {
+impl std::str::FromStr for Timestamp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let timestamp: Timestamp = text
+        let timestamp: jiff::Timestamp = text
             .parse()
             .map_err(|_| format!("{text:?} is not an RFC 3339 instant such as 2026-03-01T09:30:00Z"))?;
         Self::try_from(timestamp)
     }
 }
 
-impl Serialize for Instant {
+impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Instant {
+impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
 }
 
-impl utoipa::PartialSchema for Instant {
+impl utoipa::PartialSchema for Timestamp {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
         utoipa::openapi::schema::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
@@ -118,7 +117,7 @@ impl utoipa::PartialSchema for Instant {
     }
 }
 
-impl utoipa::ToSchema for Instant {}
+impl utoipa::ToSchema for Timestamp {}
 
 /// Where time, ids and random bytes come from. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -129,22 +128,22 @@ pub enum Clock {
 }
 
 impl Clock {
-    pub fn fixed(at: Instant) -> Self {
+    pub fn fixed(at: Timestamp) -> Self {
         Self::Fixed(Arc::new(AtomicI64::new(at.as_millis())))
     }
 
     /// Moves a fixed clock. Does nothing on the system clock.
-    pub fn set(&self, at: Instant) {
+    pub fn set(&self, at: Timestamp) {
         if let Self::Fixed(millis) = self {
             millis.store(at.as_millis(), Ordering::SeqCst);
         }
     }
 
-    pub fn now(&self) -> Instant {
+    pub fn now(&self) -> Timestamp {
         match self {
             #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
-            Self::System => Instant(Timestamp::now().as_millisecond()),
-            Self::Fixed(millis) => Instant(millis.load(Ordering::SeqCst)),
+            Self::System => Timestamp(jiff::Timestamp::now().as_millisecond()),
+            Self::Fixed(millis) => Timestamp(millis.load(Ordering::SeqCst)),
         }
     }
 
@@ -170,20 +169,20 @@ mod tests {
 
     #[test]
     fn an_instant_prints_three_fractional_digits_and_truncates_input() {
-        let instant: Instant = "2026-03-01T18:30:00.1239+09:00".parse().unwrap();
+        let instant: Timestamp = "2026-03-01T18:30:00.1239+09:00".parse().unwrap();
         assert_eq!(instant.to_string(), "2026-03-01T09:30:00.123Z");
     }
 
     #[test]
     fn an_instant_before_the_epoch_truncates_downwards() {
-        let instant: Instant = "1969-12-31T23:59:59.9999Z".parse().unwrap();
+        let instant: Timestamp = "1969-12-31T23:59:59.9999Z".parse().unwrap();
         assert_eq!(instant.as_millis(), -1);
     }
 
     #[test]
     fn an_instant_without_an_offset_is_refused() {
-        assert!("2026-03-01T09:30:00".parse::<Instant>().is_err());
-        assert!("2026-03-01".parse::<Instant>().is_err());
+        assert!("2026-03-01T09:30:00".parse::<Timestamp>().is_err());
+        assert!("2026-03-01".parse::<Timestamp>().is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 
 /// Who a plugin says it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -49,7 +49,7 @@ pub enum Window {
     AllTime,
     /// Calendar days in the event's zone, today included.
     LastDays(u32),
-    Since(Instant),
+    Since(Timestamp),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -108,7 +108,7 @@ pub enum Fact {
     Absent,
     /// Within plus or minus 2^53 - 1, so that every JSON reader sees the same number.
     Integer(i64),
-    At(Instant),
+    At(Timestamp),
     Text(String),
     Days(Streak),
 }
@@ -131,15 +131,15 @@ pub struct LocalTime {
 pub struct EventInfo {
     pub id: String,
     pub title: String,
-    pub starts: Instant,
-    pub ends: Instant,
+    pub starts: Timestamp,
+    pub ends: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserInfo {
     pub id: String,
-    pub registered: Instant,
+    pub registered: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -157,7 +157,7 @@ pub struct RewardInfo {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Context {
     /// The one clock read of the decision.
-    pub now: Instant,
+    pub now: Timestamp,
     pub local: LocalTime,
     /// IANA name
     pub time_zone: String,
@@ -212,7 +212,7 @@ pub struct Decision {
     /// Ignored unless eligible.
     pub awards: Awards,
     /// When it is worth trying again, if known.
-    pub retry_at: Option<Instant>,
+    pub retry_at: Option<Timestamp>,
 }
 
 /// Integers outside this range are refused at the boundary: a JSON reader with doubles would see another number.

@@ -32,7 +32,7 @@ pub use sets::{SETS_AT_ONCE, Set};
 pub use sqlx::types::Json;
 pub(crate) use types::{row, text_column};
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 
 pub type Result<T> = std::result::Result<T, DbError>;
 
@@ -196,12 +196,12 @@ impl Db {
     }
 
     /// Answers when the database does, with what its clock says; SQLite has none of its own.
-    pub async fn time(&self) -> Result<Option<Instant>> {
+    pub async fn time(&self) -> Result<Option<Timestamp>> {
         const SQL: &str = "SELECT CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT)";
         match self {
             Self::Sqlite { .. } => self.query("SELECT 1").fetch_one::<(i32,)>(self).await.map(|_| None),
             Self::Postgres { .. } => {
-                let (now,): (Instant,) = self.query(SQL).fetch_one(self).await?;
+                let (now,): (Timestamp,) = self.query(SQL).fetch_one(self).await?;
                 Ok(Some(now))
             }
         }

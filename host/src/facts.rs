@@ -17,7 +17,7 @@ pub use snapshot::{Snapshot, Spent};
 
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError};
 
@@ -27,12 +27,12 @@ use crate::db::{Db, DbError};
 pub struct Asker<'a> {
     pub user_id: Uuid,
     pub event_id: Uuid,
-    pub event_starts: Instant,
+    pub event_starts: Timestamp,
     pub zone: &'a Zone,
     pub period: Period,
     /// The period of the event's budget, if it has one.
     pub budget: Option<Period>,
-    pub now: Instant,
+    pub now: Timestamp,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 
 pub use public::PublicKey;
 pub use routes::router;
@@ -205,7 +205,7 @@ pub struct Jwk {
 }
 
 /// Writes a new key file and gives its path. Nobody but the owner may read it.
-pub fn generate(directory: &Path, purpose: Purpose, now: Instant) -> Result<PathBuf, KeyError> {
+pub fn generate(directory: &Path, purpose: Purpose, now: Timestamp) -> Result<PathBuf, KeyError> {
     let unwritable = |path: &Path, source| KeyError::Unwritable {
         path: path.to_owned(),
         source,
@@ -268,7 +268,7 @@ mod tests {
 
     use super::*;
 
-    fn at(second: u32) -> Instant {
+    fn at(second: u32) -> Timestamp {
         format!("2026-03-01T12:00:{second:02}Z").parse().unwrap()
     }
 

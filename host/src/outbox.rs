@@ -8,7 +8,7 @@ mod store;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 
 pub use store::{Addressed, Told, mark_sent, messages, oldest_unsent, take_turn, topics, unsent, write, written_after};
 
@@ -59,5 +59,5 @@ pub struct Message {
     pub payload: Value,
     /// Of the HTTP request that it came of, as the log has it; `None` when nobody asked.
     pub http_request_id: Option<String>,
-    pub created_at: Instant,
+    pub created_at: Timestamp,
 }

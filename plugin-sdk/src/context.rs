@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Context {
     /// The one clock read of this decision.
-    pub now: Instant,
+    pub now: Timestamp,
     /// The same instant on a wall clock in the event's zone.
     pub local: LocalTime,
     /// The event's zone, an IANA name such as `Asia/Seoul`.
@@ -29,12 +29,12 @@ impl Context {
     ///
     /// It counts days of 24 hours at today's offset from UTC, so it is off by the shift when the clocks change in
     /// between. That is good enough to say when a retry is worth it.
-    pub fn start_of_day(&self, days_ahead: u32) -> Instant {
+    pub fn start_of_day(&self, days_ahead: u32) -> Timestamp {
         let LocalTime {
             hour, minute, second, ..
         } = self.local;
         let since_midnight = u64::from(hour) * 3600 + u64::from(minute) * 60 + u64::from(second);
-        let this_second = Instant::from_millis(self.now.millis() - self.now.millis().rem_euclid(1000));
+        let this_second = Timestamp::from_millis(self.now.millis() - self.now.millis().rem_euclid(1000));
         this_second - Duration::from_secs(since_midnight) + Duration::from_secs(u64::from(days_ahead) * 86_400)
     }
 
@@ -49,9 +49,9 @@ impl Context {
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(i64);
+pub struct Timestamp(i64);
 
-impl Instant {
+impl Timestamp {
     /// From milliseconds since the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -68,7 +68,7 @@ impl Instant {
     }
 }
 
-impl Add<Duration> for Instant {
+impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
@@ -76,7 +76,7 @@ impl Add<Duration> for Instant {
     }
 }
 
-impl Sub<Duration> for Instant {
+impl Sub<Duration> for Timestamp {
     type Output = Self;
 
     fn sub(self, duration: Duration) -> Self {
@@ -96,9 +96,9 @@ pub struct Event {
     /// What users read.
     pub title: String,
     /// The first instant of the event.
-    pub starts: Instant,
+    pub starts: Timestamp,
     /// The first instant after the event.
-    pub ends: Instant,
+    pub ends: Timestamp,
 }
 
 /// The user who claims.
@@ -107,7 +107,7 @@ pub struct User {
     /// Their id.
     pub id: String,
     /// When they registered.
-    pub registered: Instant,
+    pub registered: Timestamp,
 }
 
 /// 32 bytes that the server fixed before the claim and that anybody can verify after it.
@@ -161,18 +161,18 @@ impl TryFrom<wire::Context> for Context {
     fn try_from(wire: wire::Context) -> Result<Self, String> {
         let seed = wire.seed.try_into().map_err(|_| "The seed is not 32 bytes long.")?;
         Ok(Self {
-            now: Instant(wire.now),
+            now: Timestamp(wire.now),
             local: wire.local,
             time_zone: wire.time_zone,
             event: Event {
                 id: wire.event.id,
                 title: wire.event.title,
-                starts: Instant(wire.event.starts),
-                ends: Instant(wire.event.ends),
+                starts: Timestamp(wire.event.starts),
+                ends: Timestamp(wire.event.ends),
             },
             user: User {
                 id: wire.user.id,
-                registered: Instant(wire.user.registered),
+                registered: Timestamp(wire.user.registered),
             },
             rewards: wire.rewards,
             seed: Seed(seed),

@@ -1,6 +1,6 @@
 //! How a rule says what it decides: the words that build a [`Decision`]. The type itself is the contract's.
 
-use crate::{Award, Awards, Decision, Instant, Progress, Reason};
+use crate::{Award, Awards, Decision, Progress, Reason, Timestamp};
 
 impl Decision {
     /// The user has earned it: one of each of the event's rewards, unless [`award`](Self::award) chooses.
@@ -73,7 +73,7 @@ impl Decision {
 
     /// Says when it is worth trying again.
     #[must_use]
-    pub fn retry_at(mut self, instant: Instant) -> Self {
+    pub fn retry_at(mut self, instant: Timestamp) -> Self {
         self.retry_at = Some(instant.millis());
         self
     }

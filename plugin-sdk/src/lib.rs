@@ -71,7 +71,7 @@ pub use bindings::types::{
     Award, Awards, Date, Decision, Issue, LocalTime, Progress, Reason, RewardInfo as Reward, Streak,
 };
 pub use condition::Condition;
-pub use context::{Context, Event, Instant, Seed, User};
+pub use context::{Context, Event, Seed, Timestamp, User};
 pub use date::Weekday;
 pub use meed_plugin_sdk_macros::Params;
 pub use params::{Param, Params};
@@ -81,7 +81,7 @@ pub use query::{Answer, Attribute, Grants, Query, attribute, count, distinct_day
 /// Everything a rule usually names.
 pub mod prelude {
     pub use crate::{
-        Attribute, Condition, Context, Date, Decision, Grants, Instant, Issue, Params, Plan, Query, Streak, Weekday,
+        Attribute, Condition, Context, Date, Decision, Grants, Issue, Params, Plan, Query, Streak, Timestamp, Weekday,
         attribute, count, distinct_days, first, grants, last, log, streak, sum,
     };
 }

@@ -1,7 +1,7 @@
 //! What a rule may ask: builders of single queries, each bound to the type of its fact.
 
 use crate::bindings::types as wire;
-use crate::{Instant, Streak};
+use crate::{Streak, Timestamp};
 use std::marker::PhantomData;
 
 /// The number of activities of a kind, e.g. `count("invite.accepted")`.
@@ -27,12 +27,12 @@ pub fn streak(kind: impl Into<String>) -> Query<Streak> {
 }
 
 /// When the first activity of a kind happened.
-pub fn first(kind: impl Into<String>) -> Query<Option<Instant>> {
+pub fn first(kind: impl Into<String>) -> Query<Option<Timestamp>> {
     Query::new(Measure::First, kind.into())
 }
 
 /// When the last activity of a kind happened.
-pub fn last(kind: impl Into<String>) -> Query<Option<Instant>> {
+pub fn last(kind: impl Into<String>) -> Query<Option<Timestamp>> {
     Query::new(Measure::Last, kind.into())
 }
 
@@ -99,7 +99,7 @@ impl<A> Query<A> {
     }
 
     /// From this instant on.
-    pub fn since(self, instant: Instant) -> Self {
+    pub fn since(self, instant: Timestamp) -> Self {
         self.within(wire::Window::Since(instant.millis()))
     }
 
@@ -158,7 +158,7 @@ impl Default for Streak {
     }
 }
 
-/// A type of fact: `i64`, [`Streak`], `Option<Instant>`, `Option<String>`.
+/// A type of fact: `i64`, [`Streak`], `Option<Timestamp>`, `Option<String>`.
 pub trait Answer: Sized {
     #[doc(hidden)]
     fn from_wire(fact: wire::Fact) -> Option<Self>;
@@ -192,10 +192,10 @@ impl Answer for Streak {
     }
 }
 
-impl Answer for Option<Instant> {
+impl Answer for Option<Timestamp> {
     fn from_wire(fact: wire::Fact) -> Option<Self> {
         match fact {
-            wire::Fact::At(millis) => Some(Some(Instant::from_millis(millis))),
+            wire::Fact::At(millis) => Some(Some(Timestamp::from_millis(millis))),
             wire::Fact::Absent => Some(None),
             _ => None,
         }

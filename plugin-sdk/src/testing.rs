@@ -39,7 +39,7 @@
 //! server would refuse in a decision is a panic here.
 
 use crate::bindings::types as wire;
-use crate::{Awards, Condition, Context, Decision, Event, Instant, Issue, LocalTime, Plan, Reward, Seed, User};
+use crate::{Awards, Condition, Context, Decision, Event, Issue, LocalTime, Plan, Reward, Seed, Timestamp, User};
 use crate::{Date, export, log, params};
 use jiff::Zoned;
 use std::fmt;
@@ -135,7 +135,7 @@ pub fn context(now: &str) -> ContextBuilder {
     let zoned: Zoned = now
         .parse()
         .unwrap_or_else(|error| panic!("{now} is no time such as 2026-03-02T09:00[Asia/Seoul]: {error}"));
-    let now = Instant::from_millis(zoned.timestamp().as_millisecond());
+    let now = Timestamp::from_millis(zoned.timestamp().as_millisecond());
     let days = |days: u64| std::time::Duration::from_secs(days * 86_400);
     ContextBuilder(Context {
         now,

@@ -11,7 +11,7 @@ type Queries = (
     Query<i64>,
     Option<Query<i64>>,
     (Query<Streak>, Attribute),
-    Vec<Query<Option<Instant>>>,
+    Vec<Query<Option<Timestamp>>>,
     [Attribute; 2],
     Grants,
 );
@@ -30,7 +30,7 @@ impl Condition for Everything {
 
     fn plan(params: &Asked) -> Queries {
         (
-            count("a").of_invitees().since(Instant::from_millis(7)),
+            count("a").of_invitees().since(Timestamp::from_millis(7)),
             params
                 .sum
                 .then(|| sum("b").all_time().filter("x", "1").filter("y", "true")),
@@ -156,7 +156,7 @@ fn facts_come_in_the_shape_of_the_plan() {
     let decide = |params, facts| Plugin::<Everything>::evaluate(context(), bind(params).state, facts).unwrap();
     assert!(decide(r#"{"sum": true}"#, facts()).eligible);
     let streak = "Streak { current: 3, longest: 4, last-day: Some(Date { year: 2026, month: 3, day: 2 }) }";
-    let rest = format!(r#"({streak}, Some("5")), [Some(Instant(6)), None], [None, Some("ios")], 7"#);
+    let rest = format!(r#"({streak}, Some("5")), [Some(Timestamp(6)), None], [None, Some("ios")], 7"#);
     assert_eq!(testing::notes(), [format!("(1, Some(2), {rest})")]);
 
     let mut without_sum = facts();
@@ -232,7 +232,7 @@ fn a_weighted_draw_goes_along_the_weights() {
 
 #[test]
 fn an_instant_is_so_long_after_another() {
-    let (earlier, later) = (Instant::from_millis(1_000), Instant::from_millis(3_500));
+    let (earlier, later) = (Timestamp::from_millis(1_000), Timestamp::from_millis(3_500));
     assert_eq!(later.since(earlier).as_millis(), 2_500);
     assert_eq!(earlier.since(later).as_millis(), 0);
 }

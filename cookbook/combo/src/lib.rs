@@ -42,7 +42,7 @@ impl Condition for Combo {
     const DESCRIPTION: &'static str = "The user has done two different things within the last days.";
     type Params = ComboParams;
     /// How often each was done and, if the order matters, when the first one was first and the second one last done.
-    type Plan = (Query<i64>, Query<i64>, Option<[Query<Option<Instant>>; 2]>);
+    type Plan = (Query<i64>, Query<i64>, Option<[Query<Option<Timestamp>>; 2]>);
 
     fn check(params: &ComboParams) -> Vec<Issue> {
         if params.first.kind == params.second.kind {
@@ -116,7 +116,7 @@ mod tests {
 
     fn in_order(first: Option<i64>, second: Option<i64>) -> Decision {
         let done = |at: Option<i64>| i64::from(at.is_some());
-        let order = Some([first.map(Instant::from_millis), second.map(Instant::from_millis)]);
+        let order = Some([first.map(Timestamp::from_millis), second.map(Timestamp::from_millis)]);
         bind(IN_ORDER).decide(
             testing::context("2026-03-02T09:00[UTC]"),
             (done(first), done(second), order),

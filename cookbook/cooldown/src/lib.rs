@@ -32,7 +32,7 @@ impl Condition for Cooldown {
     const TITLE: &'static str = "Cooldown";
     const DESCRIPTION: &'static str = "So many hours have passed since the user did something for the last time.";
     type Params = CooldownParams;
-    type Plan = (Query<Option<Instant>>, Query<i64>, Grants);
+    type Plan = (Query<Option<Timestamp>>, Query<i64>, Grants);
 
     fn plan(params: &CooldownParams) -> Self::Plan {
         // Windows are calendar days. Two more than the hours fill hold them all, also when a day has 23.

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::attributes::Attributes;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::facts::is_kind;
 
 /// The source of what the server saw itself.
@@ -35,7 +35,7 @@ pub struct NewActivity {
     pub kind: String,
     /// From 1970 to five minutes ahead of the server's clock; when it is left out, the moment of recording
     #[garde(skip)]
-    pub occurred_at: Option<Instant>,
+    pub occurred_at: Option<Timestamp>,
     /// Minor units
     #[garde(range(min = -MAX_AMOUNT, max = MAX_AMOUNT))]
     #[schema(example = 2500, minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]

@@ -12,7 +12,7 @@ use super::batch::{Batch, Place};
 use super::report::NewActivity;
 use super::service::{Activity, ActivityError, ActivityService, Filter, Recorded};
 use crate::auth::{Caller, FORBIDDEN, Operator, Role};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::http::extract::read_bytes;
 use crate::http::problem::UNSUPPORTED_MEDIA_TYPE;
 use crate::http::{Code, Page, PageParams, Params, Path, Problem};
@@ -102,9 +102,9 @@ struct HistoryParams {
     #[param(example = "auth.login")]
     kind: Option<String>,
     /// Only what happened at or after this instant
-    from: Option<Instant>,
+    from: Option<Timestamp>,
     /// Only what happened before this instant
-    to: Option<Instant>,
+    to: Option<Timestamp>,
 }
 
 /// List what a user did, newest first. Users may list their own.

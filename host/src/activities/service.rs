@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::report::{NewActivity, OWN_SOURCE};
 use super::store::{self, ActivityRow};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Json, Tx};
 
 /// How far a reporter's clock may be ahead of ours.
@@ -22,7 +22,7 @@ pub struct OwnActivity {
     pub kind: &'static str,
     /// Recording the same id again records nothing.
     pub source_id: String,
-    pub occurred_at: Instant,
+    pub occurred_at: Timestamp,
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -40,12 +40,12 @@ pub struct Activity {
     pub user_id: Uuid,
     #[schema(example = "shop.purchase")]
     pub kind: String,
-    pub occurred_at: Instant,
+    pub occurred_at: Timestamp,
     #[schema(example = 2500)]
     pub amount: Option<i64>,
     #[schema(example = json!({"category": "hats", "items": "2", "gift": "false"}))]
     pub attributes: BTreeMap<String, String>,
-    pub recorded_at: Instant,
+    pub recorded_at: Timestamp,
 }
 
 impl From<ActivityRow> for Activity {
@@ -120,8 +120,8 @@ pub enum ActivityError {
 #[derive(Debug, Default)]
 pub struct Filter {
     pub kind: Option<String>,
-    pub from: Option<Instant>,
-    pub to: Option<Instant>,
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ impl ActivityService {
         &self,
         user_id: Uuid,
         filter: Filter,
-        after: Option<(Instant, Uuid)>,
+        after: Option<(Timestamp, Uuid)>,
         size: u32,
     ) -> Result<Vec<Activity>, ActivityError> {
         let now = self.clock.now();
@@ -206,7 +206,7 @@ impl ActivityService {
         Ok(rows.into_iter().map(Activity::from).collect())
     }
 
-    fn row(&self, activity: &NewActivity, now: Instant) -> ActivityRow {
+    fn row(&self, activity: &NewActivity, now: Timestamp) -> ActivityRow {
         ActivityRow {
             id: self.clock.new_id(),
             source: activity.source.clone(),
@@ -221,7 +221,7 @@ impl ActivityService {
     }
 }
 
-fn check_times(activities: &[NewActivity], now: Instant) -> Result<(), ActivityError> {
+fn check_times(activities: &[NewActivity], now: Timestamp) -> Result<(), ActivityError> {
     let latest = now.plus(MAX_AHEAD);
     none(activities.iter().enumerate().filter_map(|(index, activity)| {
         let at = activity.occurred_at?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Json, Result, Tx, row};
 
 row! {
@@ -17,8 +17,8 @@ row! {
         pub kind: String,
         pub amount: Option<i64>,
         pub attributes: Json<BTreeMap<String, String>>,
-        pub occurred_at: Instant,
-        pub recorded_at: Instant,
+        pub occurred_at: Timestamp,
+        pub recorded_at: Timestamp,
     }
 }
 
@@ -101,8 +101,8 @@ pub(super) async fn list(
     db: &Db,
     user_id: Uuid,
     kind: Option<String>,
-    from: Instant,
-    before: (Instant, Uuid),
+    from: Timestamp,
+    before: (Timestamp, Uuid),
     limit: i64,
 ) -> Result<Vec<ActivityRow>> {
     const SQL: &str = "SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at \

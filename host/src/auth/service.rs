@@ -19,7 +19,7 @@ use super::tokens::AccessTokens;
 use super::{Caller, EndReason, Role, Sessions};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::cache::{Cache, News, Policy, Verdict};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError, Tx};
 use crate::keys::{KeyError, Keyring};
@@ -282,7 +282,7 @@ impl AuthService {
         &self,
         tx: &mut Tx,
         holder: (Uuid, Role),
-        (session_id, session_end): (Uuid, Instant),
+        (session_id, session_end): (Uuid, Timestamp),
     ) -> Result<TokenPair, AuthError> {
         let now = self.clock.now();
         let refresh_token = URL_SAFE_NO_PAD.encode(self.clock.random::<32>());

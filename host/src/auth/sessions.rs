@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::store::{self, SessionRow};
 use super::{Caller, Role};
 use crate::cache::{Cache as Shared, News, Topic};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, Result, Tx};
 
 /// What is kept of this many sessions at most; about 200 bytes each.
@@ -64,7 +64,7 @@ pub struct Sessions {
 #[derive(Clone, Debug)]
 struct Known {
     session: SessionRow,
-    read_at: Instant,
+    read_at: Timestamp,
 }
 
 impl Sessions {
@@ -103,7 +103,7 @@ impl Sessions {
     }
 
     /// From Redis, where a process of ours put it a moment ago, or from the database.
-    async fn read(&self, id: Uuid, now: Instant) -> Result<Option<SessionRow>> {
+    async fn read(&self, id: Uuid, now: Timestamp) -> Result<Option<SessionRow>> {
         let key = shared_key(id);
         if let Some((read_at, value)) = self.shared.get(&key, now, self.trusted_for).await
             && let Ok(session) = serde_json::from_slice::<SessionRow>(&value)
@@ -175,7 +175,7 @@ fn shared_key(id: Uuid) -> String {
 }
 
 impl SessionRow {
-    pub(super) fn lives(&self, now: Instant) -> bool {
+    pub(super) fn lives(&self, now: Timestamp) -> bool {
         self.ended_at.is_none() && now < self.expires_at && !self.disabled
     }
 

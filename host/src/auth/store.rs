@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{EndReason, Role};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Result, Tx, row};
 
 row! {
@@ -14,15 +14,15 @@ row! {
         pub user_id: Uuid,
         pub role: Role,
         pub disabled: bool,
-        pub expires_at: Instant,
-        pub ended_at: Option<Instant>,
+        pub expires_at: Timestamp,
+        pub ended_at: Option<Timestamp>,
     }
 }
 
 row! {
     pub(super) struct ConsumedRow {
         pub session_id: Uuid,
-        pub expires_at: Instant,
+        pub expires_at: Timestamp,
     }
 }
 
@@ -33,8 +33,8 @@ pub(super) async fn insert_session(
     tx: &mut Tx,
     id: Uuid,
     user_id: Uuid,
-    created_at: Instant,
-    expires_at: Instant,
+    created_at: Timestamp,
+    expires_at: Timestamp,
 ) -> Result<()> {
     const SQL: &str = "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
     tx.query(SQL)
@@ -59,7 +59,7 @@ pub(super) async fn read_session(db: &Db, id: Uuid) -> Result<Option<SessionRow>
     db.joint(SESSION).id(id).fetch_optional().await
 }
 
-pub(super) async fn end_session(tx: &mut Tx, id: Uuid, reason: EndReason, at: Instant) -> Result<()> {
+pub(super) async fn end_session(tx: &mut Tx, id: Uuid, reason: EndReason, at: Timestamp) -> Result<()> {
     const SQL: &str = "UPDATE sessions SET ended_at = $2, ended_reason = $3 WHERE id = $1 AND ended_at IS NULL";
     tx.query(SQL)
         .bind(id)
@@ -70,7 +70,7 @@ pub(super) async fn end_session(tx: &mut Tx, id: Uuid, reason: EndReason, at: In
     Ok(())
 }
 
-pub(super) async fn end_sessions_of(tx: &mut Tx, user_id: Uuid, reason: EndReason, at: Instant) -> Result<Vec<Uuid>> {
+pub(super) async fn end_sessions_of(tx: &mut Tx, user_id: Uuid, reason: EndReason, at: Timestamp) -> Result<Vec<Uuid>> {
     const SQL: &str = "UPDATE sessions SET ended_at = $2, ended_reason = $3 \
         WHERE user_id = $1 AND ended_at IS NULL RETURNING id";
     let rows: Vec<(Uuid,)> = tx
@@ -87,8 +87,8 @@ pub(super) async fn insert_refresh_token(
     tx: &mut Tx,
     hash: Hash,
     session_id: Uuid,
-    created_at: Instant,
-    expires_at: Instant,
+    created_at: Timestamp,
+    expires_at: Timestamp,
 ) -> Result<()> {
     const SQL: &str = "INSERT INTO refresh_tokens (hash, session_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
     tx.query(SQL)
@@ -102,7 +102,7 @@ pub(super) async fn insert_refresh_token(
 }
 
 /// Uses up a refresh token. Of any number of attempts at the same time, one gets the row.
-pub(super) async fn consume_refresh_token(tx: &mut Tx, hash: Hash, at: Instant) -> Result<Option<ConsumedRow>> {
+pub(super) async fn consume_refresh_token(tx: &mut Tx, hash: Hash, at: Timestamp) -> Result<Option<ConsumedRow>> {
     const SQL: &str = "UPDATE refresh_tokens SET consumed_at = $2 WHERE hash = $1 AND consumed_at IS NULL \
         RETURNING session_id, expires_at";
     tx.query(SQL).bind(hash).bind(at).fetch_optional(tx).await

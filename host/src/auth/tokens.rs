@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Role;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::config;
 use crate::keys::{KeyError, Keyring};
 
@@ -92,9 +92,9 @@ impl AccessTokens {
     pub(super) fn issue(
         &self,
         (user_id, role): (Uuid, Role),
-        (session_id, session_end): (Uuid, Instant),
+        (session_id, session_end): (Uuid, Timestamp),
         id: Uuid,
-        now: Instant,
+        now: Timestamp,
     ) -> jsonwebtoken::errors::Result<Issued> {
         let iat = whole_seconds(now);
         let exp = whole_seconds(now.plus(self.lifetime).min(session_end));
@@ -117,7 +117,7 @@ impl AccessTokens {
     }
 
     /// The claims of a token that we signed and that is valid now. An error says why not, for the log.
-    pub(super) fn check(&self, token: &str, now: Instant) -> Result<Arc<Claims>, String> {
+    pub(super) fn check(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, String> {
         if token.len() > MAX_BYTES {
             return Err(format!("has {} bytes", token.len()));
         }
@@ -147,7 +147,7 @@ impl AccessTokens {
         Ok(data.claims)
     }
 
-    fn check_times(&self, claims: &Claims, now: Instant) -> Result<(), String> {
+    fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), String> {
         let now = whole_seconds(now);
         let Claims { iat, exp, nbf, .. } = *claims;
         let lifetime = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
@@ -186,6 +186,6 @@ fn sha256(token: &str) -> [u8; 32] {
     value
 }
 
-fn whole_seconds(instant: Instant) -> i64 {
+fn whole_seconds(instant: Timestamp) -> i64 {
     instant.as_millis().div_euclid(1000)
 }

@@ -115,7 +115,7 @@ async fn a_second_worker_begins_when_the_first_is_held_up() {
     let mut office = office(2, Bounds { patience, ..BOUNDS });
     office.letters.push(Letter('a', 1)).unwrap();
     office.next().await;
-    let pushed = Instant::now();
+    let pushed = Timestamp::now();
     office.letters.push(Letter('a', 2)).unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
     // What arrives meanwhile does not make the wait begin again.

@@ -3,7 +3,7 @@
 //!
 //! `take.lua` does the same in Redis. Microseconds, so that high rates divide well.
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 
 /// Computes the same as [`Policy::bucket_after`], at one place for all replicas.
 pub(super) const TAKE: &str = include_str!("redis/take.lua");
@@ -84,7 +84,7 @@ impl Verdict {
     }
 }
 
-pub(super) fn micros(now: Instant) -> i64 {
+pub(super) fn micros(now: Timestamp) -> i64 {
     now.as_millis().saturating_mul(1000)
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::HOURS;
 use super::gcra::{Policy, Verdict, micros};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 
 /// Beyond it the buckets that were asked longest ago are forgotten, and so are full.
 const BUCKETS: u64 = 100_000;
@@ -49,7 +49,7 @@ impl Memory {
         }
     }
 
-    pub(super) fn take(&self, policy: &Policy, bucket: [u8; 16], now: Instant) -> Verdict {
+    pub(super) fn take(&self, policy: &Policy, bucket: [u8; 16], now: Timestamp) -> Verdict {
         let now = micros(now);
         let mut verdict = None;
         let result = self.buckets.entry(bucket).and_compute_with(|full_at| {
@@ -111,7 +111,7 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         (0..100)
-                            .filter(|_| memory.take(&policy, [0; 16], Instant::EPOCH).granted)
+                            .filter(|_| memory.take(&policy, [0; 16], Timestamp::EPOCH).granted)
                             .count()
                     })
                 })
@@ -119,7 +119,10 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(granted, 50);
-        assert!(memory.take(&policy, [1; 16], Instant::EPOCH).granted, "another bucket");
+        assert!(
+            memory.take(&policy, [1; 16], Timestamp::EPOCH).granted,
+            "another bucket"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::gcra::{Policy, TAKE, Verdict, micros};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use link::{Connection, Push};
 
 /// A call that has no answer by then has none. Redis in the same network answers in less than one of them.
@@ -184,7 +184,7 @@ impl Redis {
             .await;
     }
 
-    pub(super) async fn take(&self, policy: &Policy, bucket: &str, now: Instant) -> Option<Verdict> {
+    pub(super) async fn take(&self, policy: &Policy, bucket: &str, now: Timestamp) -> Option<Verdict> {
         let mut take = TAKE_SCRIPT.key(name(&format!("limit:{bucket}")));
         take.arg(micros(now)).arg(policy.cost).arg(policy.capacity());
         let (granted, ahead): (bool, i64) = self.run("take", &take).await?;

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::serve::ended;
 use super::{connect, demo};
 use crate::app;
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::http::{metrics, server};
 use crate::webhooks::Relay;
@@ -56,7 +56,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Says what came of it.
-pub(super) async fn replay(config: &Config, from: Instant) -> anyhow::Result<String> {
+pub(super) async fn replay(config: &Config, from: Timestamp) -> anyhow::Result<String> {
     let db = connect(config).await?;
     db.schema().await.check()?;
     let replayed = app::webhooks(config, &db, &Clock::System).replay(from).await?;

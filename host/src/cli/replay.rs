@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::claims::{Replay, ReversalReceipt, SignedReceipt, SignedReversal, check_seed, replay};
 use crate::events::Secret;
 use crate::keys::PublicKey;
-use crate::requests::{Replay, ReversalReceipt, SignedReceipt, SignedReversal, check_seed, replay};
 use crate::sandbox::{Sandbox, Settings};
 
 /// A whole receipt is far smaller; this only bounds what is read.

@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 
 use super::{connect, demo};
 use crate::app::{self, App};
+use crate::claims::Worker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{LANES, Unfit};
 use crate::http::{metrics, server};
-use crate::requests::Worker;
 use crate::webhooks::Relay;
 
 /// How often expired answers to Idempotency-Keys are forgotten.

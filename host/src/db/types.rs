@@ -4,9 +4,9 @@ use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::{Database, Decode, Encode, Type};
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 
-impl<D: Database> Type<D> for Instant
+impl<D: Database> Type<D> for Timestamp
 where
     i64: Type<D>,
 {
@@ -19,7 +19,7 @@ where
     }
 }
 
-impl<'q, D: Database> Encode<'q, D> for Instant
+impl<'q, D: Database> Encode<'q, D> for Timestamp
 where
     i64: Encode<'q, D>,
 {
@@ -28,7 +28,7 @@ where
     }
 }
 
-impl<'r, D: Database> Decode<'r, D> for Instant
+impl<'r, D: Database> Decode<'r, D> for Timestamp
 where
     i64: Decode<'r, D>,
 {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::service::{EventError, EventService, unknown_reward};
 use super::store::{self, EventRow, budget};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::MAX_INTEGER;
 use crate::db::{DbError, Tx};
 use crate::facts::{Period, Zone};
@@ -40,7 +40,7 @@ pub(super) struct EventBudget {
     /// null when the event has none now
     pub budget: Option<Budget>,
     /// When the next period begins; null when there is none before the event's end
-    pub renews_at: Option<Instant>,
+    pub renews_at: Option<Timestamp>,
     /// The newest 32 periods in which something was granted, and the present one of an event that runs; newest first
     #[schema(max_items = 32)]
     pub periods: Vec<BudgetUse>,
@@ -71,7 +71,7 @@ impl Budget {
     }
 
     /// When it is full again after `now`, if the event still runs then.
-    pub fn renews_at(self, now: Instant, zone: &Zone, event_ends: Instant) -> Option<Instant> {
+    pub fn renews_at(self, now: Timestamp, zone: &Zone, event_ends: Timestamp) -> Option<Timestamp> {
         self.period.next_start(now, zone).filter(|at| *at < event_ends)
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::budget::Budget;
 use super::seed::Secret;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::facts::{Period, Plan};
 use crate::rewards::Reward;
 use crate::sandbox::Digest;
@@ -39,11 +39,11 @@ pub struct NewEvent {
     pub description: String,
     /// The event runs from this instant on
     #[garde(skip)]
-    pub start_date: Instant,
+    pub start_date: Timestamp,
     /// until just before this one
     #[garde(skip)]
     #[schema(example = "2026-04-01T00:00:00.000Z")]
-    pub end_date: Instant,
+    pub end_date: Timestamp,
     /// Users see and claim it only while this is true
     #[garde(skip)]
     #[serde(default = "yes")]
@@ -128,8 +128,8 @@ pub struct Event {
     pub id: Uuid,
     pub title: String,
     pub description: String,
-    pub start_date: Instant,
-    pub end_date: Instant,
+    pub start_date: Timestamp,
+    pub end_date: Timestamp,
     pub is_active: bool,
     pub tags: Vec<String>,
     pub reward_ids: Vec<Uuid>,
@@ -150,8 +150,8 @@ pub struct Event {
     /// Counts changes; it is the ETag
     pub revision: i64,
     pub created_by: Uuid,
-    pub created_at: Instant,
-    pub updated_at: Instant,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
     /// What `bind` answered for the params.
     #[serde(skip)]
     pub plan: Plan,
@@ -182,8 +182,8 @@ pub(super) struct ActiveEvent {
     pub id: Uuid,
     pub title: String,
     pub description: String,
-    pub start_date: Instant,
-    pub end_date: Instant,
+    pub start_date: Timestamp,
+    pub end_date: Timestamp,
     pub time_zone: String,
     pub tags: Vec<String>,
     pub recurrence: Recurrence,

@@ -71,7 +71,7 @@ struct ListParams {
     #[param(example = "1.0.0")]
     version: Option<String>,
     /// Only events whose period holds this instant
-    at: Option<crate::clock::Instant>,
+    at: Option<crate::clock::Timestamp>,
 }
 
 /// List events, newest first.

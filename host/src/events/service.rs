@@ -14,7 +14,7 @@ use super::model::{ActiveEvent, Condition, Event, NewEvent, Recurrence};
 use super::seed::Secret;
 use super::store::{self, EventRow, Filter, RevisionRow};
 use crate::cache::{Cache as Shared, News, Topic};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Json, Tx};
 use crate::facts::{UnknownZone, Zone};
 use crate::http::request_id;
@@ -40,11 +40,11 @@ pub enum EventError {
     #[error("{pointer}: {message}")]
     Field { pointer: &'static str, message: String },
     #[error("The event ended at {0} and its draws can be checked since; make a new event instead of moving its dates.")]
-    Over(Instant),
+    Over(Timestamp),
     #[error(
         "The event started at {0}: its startDate, timeZone and recurrence.period decide what was granted, so they stay."
     )]
-    Started(Instant),
+    Started(Timestamp),
     #[error("The stored secret of the event {0} is damaged.")]
     Secret(Uuid),
     #[error(transparent)]
@@ -66,7 +66,7 @@ pub struct EventRevision {
     #[schema(value_type = Object)]
     pub event: serde_json::Value,
     pub changed_by: Uuid,
-    pub changed_at: Instant,
+    pub changed_at: Timestamp,
 }
 
 /// How to check an event's draws.
@@ -450,10 +450,10 @@ struct Created {
     id: Uuid,
     secret: Vec<u8>,
     by: Uuid,
-    at: Instant,
+    at: Timestamp,
 }
 
-fn row_of(new: NewEvent, bound: Bound, created: Created, revision: i64, now: Instant) -> EventRow {
+fn row_of(new: NewEvent, bound: Bound, created: Created, revision: i64, now: Timestamp) -> EventRow {
     EventRow {
         id: created.id,
         title: new.title,

@@ -5,7 +5,7 @@ pub(super) mod budget;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
 use crate::facts::{Period, Plan};
 use crate::sandbox::Digest;
@@ -16,8 +16,8 @@ row! {
         pub id: Uuid,
         pub title: String,
         pub description: String,
-        pub start_at: Instant,
-        pub end_at: Instant,
+        pub start_at: Timestamp,
+        pub end_at: Timestamp,
         pub is_active: bool,
         pub tags: Json<Vec<String>>,
         pub reward_ids: Json<Vec<Uuid>>,
@@ -38,8 +38,8 @@ row! {
         pub seed_secret: Vec<u8>,
         pub revision: i64,
         pub created_by: Uuid,
-        pub created_at: Instant,
-        pub updated_at: Instant,
+        pub created_at: Timestamp,
+        pub updated_at: Timestamp,
     }
 }
 
@@ -175,7 +175,7 @@ pub(super) struct Filter {
     pub plugin: Option<String>,
     pub version: Option<String>,
     /// Only events whose period holds this instant.
-    pub at: Option<Instant>,
+    pub at: Option<Timestamp>,
 }
 
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<EventRow>> {
@@ -195,7 +195,7 @@ pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i6
 }
 
 /// Those of these events that run now.
-pub(super) async fn running(db: &Db, ids: &[Uuid], now: Instant) -> Result<Vec<EventRow>> {
+pub(super) async fn running(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec<EventRow>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -219,7 +219,7 @@ pub(super) async fn using(db: &Db, plugin: Digest, limit: i64) -> Result<(i64, V
     Ok((count, newest.into_iter().map(|(id,)| id).collect()))
 }
 
-pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, revision: i64, at: Instant) -> Result<()> {
+pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, revision: i64, at: Timestamp) -> Result<()> {
     const SQL: &str = "UPDATE events SET deleted_at = $3, revision = $2, updated_at = $3 WHERE id = $1";
     tx.query(SQL).bind(id).bind(revision).bind(at).execute(tx).await?;
     Ok(())
@@ -231,7 +231,7 @@ row! {
         pub revision: i64,
         pub snapshot: Json<Value>,
         pub changed_by: Uuid,
-        pub changed_at: Instant,
+        pub changed_at: Timestamp,
     }
 }
 

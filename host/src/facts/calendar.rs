@@ -6,11 +6,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Span;
 use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
-use jiff::{Span, Timestamp};
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::{LocalTime, Window};
 
 /// A time zone by its IANA name.
@@ -44,7 +44,7 @@ impl Zone {
     }
 
     /// What the clock on the wall and the calendar beside it show.
-    pub fn local(&self, at: Instant) -> LocalTime {
+    pub fn local(&self, at: Timestamp) -> LocalTime {
         let local = at.to_timestamp().to_zoned(self.0.clone());
         // All of these are within their type by the calendar's own limits.
         let small = |number: i8| u8::try_from(number).unwrap_or_default();
@@ -58,13 +58,13 @@ impl Zone {
         }
     }
 
-    pub fn date(&self, at: Instant) -> Date {
+    pub fn date(&self, at: Timestamp) -> Date {
         self.0.to_datetime(at.to_timestamp()).date()
     }
 
     /// The first instant of a day. A day that the zone skipped has no instant: this is then where the next one begins.
-    /// `None` outside the years that an [`Instant`] can hold.
-    pub fn start_of(&self, date: Date) -> Option<Instant> {
+    /// `None` outside the years that an [`Timestamp`] can hold.
+    pub fn start_of(&self, date: Date) -> Option<Timestamp> {
         let midnight = date.at(0, 0, 0, 0);
         let start = match self.0.to_ambiguous_timestamp(midnight).offset() {
             AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(midnight),
@@ -75,10 +75,10 @@ impl Zone {
                 .to_timestamp(midnight)
                 .map(|before_the_jump| self.next_transition(before_the_jump).unwrap_or(before_the_jump)),
         };
-        start.ok().and_then(|start| Instant::try_from(start).ok())
+        start.ok().and_then(|start| Timestamp::try_from(start).ok())
     }
 
-    fn next_transition(&self, after: Timestamp) -> Option<Timestamp> {
+    fn next_transition(&self, after: jiff::Timestamp) -> Option<jiff::Timestamp> {
         self.0.following(after).next().map(|transition| transition.timestamp())
     }
 
@@ -89,7 +89,7 @@ impl Zone {
     }
 
     /// Where a window that ends at `now` begins, inclusive; `None` is the beginning of time.
-    pub fn start_of_window(&self, window: Window, event_starts: Instant, now: Instant) -> Option<Instant> {
+    pub fn start_of_window(&self, window: Window, event_starts: Timestamp, now: Timestamp) -> Option<Timestamp> {
         match window {
             Window::EventPeriod => Some(event_starts),
             Window::AllTime => None,

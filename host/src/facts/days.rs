@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 
 use super::Zone;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::Streak;
 
 /// The calendar days on which these instants fall.
-pub(super) fn days(zone: &Zone, instants: impl IntoIterator<Item = Instant>) -> BTreeSet<Date> {
+pub(super) fn days(zone: &Zone, instants: impl IntoIterator<Item = Timestamp>) -> BTreeSet<Date> {
     instants.into_iter().map(|instant| zone.date(instant)).collect()
 }
 
 /// A day that the zone skipped breaks no streak: nobody could have been there.
-pub(super) fn streak(zone: &Zone, days: &BTreeSet<Date>, now: Instant) -> Streak {
+pub(super) fn streak(zone: &Zone, days: &BTreeSet<Date>, now: Timestamp) -> Streak {
     let follows = |day: Date, next: Date| {
         // Asking the zone is the slow way, needed only where a day is missing.
         day.tomorrow().is_ok_and(|tomorrow| tomorrow == next) || zone.day_after(day) == Some(next)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Zone;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 
 /// Per what period a user may be granted an event again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -24,7 +24,7 @@ pub enum Period {
 
 impl Period {
     /// The key of the period that holds this instant: `once`, `2026-03-01`, `2026-W09` or `2026-03`.
-    pub fn key(self, at: Instant, zone: &Zone) -> String {
+    pub fn key(self, at: Timestamp, zone: &Zone) -> String {
         let date = zone.date(at);
         match self {
             Self::Once => "once".to_owned(),
@@ -38,7 +38,7 @@ impl Period {
     }
 
     /// When the next period begins; `None` when there is none.
-    pub fn next_start(self, at: Instant, zone: &Zone) -> Option<Instant> {
+    pub fn next_start(self, at: Timestamp, zone: &Zone) -> Option<Timestamp> {
         let date = zone.date(at);
         let next = match self {
             Self::Once => return None,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::days::{days, streak};
 use super::store::{Answer, QUARTER_HOUR, Slot};
 use super::{Asker, FactError};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::{Fact, MAX_INTEGER, Query};
 
 /// All that a claim must know of its user before the condition is asked.
@@ -16,7 +16,7 @@ pub struct Snapshot {
     /// `facts[i]` answers query `i` of the plan.
     pub facts: Vec<Fact>,
     /// When the user registered.
-    pub registered: Instant,
+    pub registered: Timestamp,
     pub disabled: bool,
     /// The key of the recurrence period that holds `now`.
     pub period: String,
@@ -53,7 +53,7 @@ impl Snapshot {
 
         let (registered, disabled) = take(Slot::User)
             .pop()
-            .and_then(|user| Some((Instant::from_millis(user.number?)?, user.text.is_some())))
+            .and_then(|user| Some((Timestamp::from_millis(user.number?)?, user.text.is_some())))
             .ok_or(FactError::NoSuchUser(asker.user_id))?;
         // Counts and sums always answer one row.
         let granted_ever = number(&take(Slot::GrantedEver)).unwrap_or(0);
@@ -98,7 +98,7 @@ fn fact(asker: &Asker<'_>, index: usize, query: &Query, mut answers: Vec<Answer>
         Query::DistinctDays(_) => integer(index, i64::try_from(days(&answers).len()).ok())?,
         Query::Streak(_) => Fact::Days(streak(asker.zone, &days(&answers), asker.now)),
         Query::First(_) | Query::Last(_) => number(&answers)
-            .and_then(Instant::from_millis)
+            .and_then(Timestamp::from_millis)
             .map_or(Fact::Absent, Fact::At),
         Query::Attribute(_) => answers
             .pop()
@@ -111,10 +111,10 @@ fn number(answers: &[Answer]) -> Option<i64> {
     answers.first().and_then(|answer| answer.number)
 }
 
-fn quarter_hour(answer: &Answer) -> Option<Instant> {
+fn quarter_hour(answer: &Answer) -> Option<Timestamp> {
     answer
         .number
-        .and_then(|quarter_hours| Instant::from_millis(quarter_hours.checked_mul(QUARTER_HOUR)?))
+        .and_then(|quarter_hours| Timestamp::from_millis(quarter_hours.checked_mul(QUARTER_HOUR)?))
 }
 
 fn integer(query: usize, value: Option<i64>) -> Result<Fact, FactError> {

@@ -150,7 +150,7 @@ impl Assembly {
             .zone
             .start_of_window(selection.window, asker.event_starts, asker.now);
         // Nothing is recorded from before 1970, so the epoch is the beginning of time.
-        let from = self.bind(Value::Number(from.map_or(0, crate::clock::Instant::as_millis)));
+        let from = self.bind(Value::Number(from.map_or(0, crate::clock::Timestamp::as_millis)));
         let kind = self.bind(Value::Text(selection.kind.clone()));
         let whose = match selection.subject {
             Subject::Claimant => CLAIMANT,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::text_column;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -58,7 +58,7 @@ pub struct Fulfilment {
     pub state: FulfilmentState,
     /// Since when; left out while PENDING
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub changed_at: Option<Instant>,
+    pub changed_at: Option<Timestamp>,
     /// What whoever acknowledged it has to say; left out without
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "The parcel came back")]

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::model::{Acknowledgement, FulfilmentState, Said};
 use super::store::{self, Row};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Run, Tx};
 use crate::outbox::{self, Told};
 
@@ -70,7 +70,7 @@ impl FulfilmentService {
         tx: &mut Tx,
         endpoint_id: Uuid,
         answers: &[Answer<'_>],
-        now: Instant,
+        now: Timestamp,
     ) -> Result<Answered, DbError> {
         let mut rows: Vec<Row> = answers
             .iter()
@@ -130,7 +130,7 @@ impl FulfilmentService {
     }
 }
 
-fn row_of(endpoint_id: Uuid, answer: &Answer<'_>, grant_id: Uuid, now: Instant) -> Row {
+fn row_of(endpoint_id: Uuid, answer: &Answer<'_>, grant_id: Uuid, now: Timestamp) -> Row {
     Row {
         grant_id,
         state: match answer.failure {

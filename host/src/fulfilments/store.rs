@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::model::{Fulfilment, FulfilmentState, Said};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Query, Result, Run, Tx, places, row};
 
 row! {
@@ -11,7 +11,7 @@ row! {
     pub(super) struct Row {
         pub grant_id: Uuid,
         pub state: FulfilmentState,
-        pub changed_at: Instant,
+        pub changed_at: Timestamp,
         pub acknowledged_by: Option<Uuid>,
         pub endpoint_id: Option<Uuid>,
         pub reason: Option<String>,
@@ -83,7 +83,7 @@ pub(super) async fn deliver_failed(
     tx: &mut Tx,
     grant_ids: &[Uuid],
     endpoint_id: Uuid,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<u64> {
     let mut changed = 0;
     for ids in grant_ids.chunks(AT_ONCE) {

@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{Problem, UNAVAILABLE};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::db::Db;
 
 /// A database that answers later than this is as good as none.
@@ -139,7 +139,7 @@ struct Skew {
 impl Skew {
     /// The database was asked at `asked`, answered `database`, and the answer was there after `round_trip`: it read its
     /// clock somewhere in between, half-way at a guess.
-    fn between(asked: Instant, round_trip: Duration, database: Instant) -> Self {
+    fn between(asked: Timestamp, round_trip: Duration, database: Timestamp) -> Self {
         let half = round_trip / 2;
         Self {
             ahead: asked.plus(half).as_millis() - database.as_millis(),

@@ -5,10 +5,10 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::intake::{Message, Poison, Taken, Unfinished};
+use crate::claims::{Arrival, NeverTaken, RequestService};
 use crate::http::Problem;
 use crate::http::extract::parse;
 use crate::http::problem::INVALID_BODY;
-use crate::requests::{Arrival, NeverTaken, RequestService};
 
 const TOO_OLD: &str = "claim-too-old";
 

@@ -18,7 +18,7 @@ use super::Unusable;
 use super::client::{self, Told};
 use super::dead_letter::DeadLetters;
 use super::intake::{self, Intake, Poison};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::config;
 
 /// What is in our hands at the same time: so many messages of so many bytes, and one more.
@@ -222,7 +222,7 @@ fn size(message: &OwnedMessage) -> usize {
 fn read(message: &OwnedMessage) -> intake::Message<'_> {
     intake::Message {
         value: message.payload(),
-        at: message.timestamp().to_millis().and_then(Instant::from_millis),
+        at: message.timestamp().to_millis().and_then(Timestamp::from_millis),
     }
 }
 

@@ -3,12 +3,12 @@
 
 use super::{activities, claims};
 use crate::activities::ActivityService;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::http::Problem;
 // What a body over HTTP may have; nobody should find a way around it.
+use crate::claims::{RequestError, RequestService};
 use crate::http::layers::BODY_LIMIT;
-use crate::requests::{RequestError, RequestService};
 
 /// Who takes them. A topic of anything else is another variant, and nothing else changes.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub enum Intake {
 pub(super) struct Message<'a> {
     pub value: Option<&'a [u8]>,
     /// When it was made, or when the broker got it: as the topic is set up.
-    pub at: Option<Instant>,
+    pub at: Option<Timestamp>,
 }
 
 /// Why a message can never be taken: in the words of the API.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Message;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Json, Query, Result, Run, Tx, places, row};
 
 /// Writes a message in the transaction of what it tells.
@@ -34,7 +34,7 @@ row! {
         pub kind: String,
         /// Whose it is or what it is about: within a line, messages are told in the order in which they became true.
         pub line: Uuid,
-        pub created_at: Instant,
+        pub created_at: Timestamp,
     }
 }
 
@@ -48,7 +48,7 @@ row! {
         pub subject_id: Option<Uuid>,
         pub payload: Json<Value>,
         pub http_request_id: Option<String>,
-        pub created_at: Instant,
+        pub created_at: Timestamp,
     }
 }
 
@@ -74,7 +74,7 @@ pub async fn unsent(tx: &mut Tx, limit: i64) -> Result<Vec<Addressed>> {
     tx.query(SQL).bind(limit).fetch_all(tx).await
 }
 
-pub async fn mark_sent(db: &Db, tx: &mut Tx, ids: impl IntoIterator<Item = Uuid>, at: Instant) -> Result<()> {
+pub async fn mark_sent(db: &Db, tx: &mut Tx, ids: impl IntoIterator<Item = Uuid>, at: Timestamp) -> Result<()> {
     let ids = places::padded(ids);
     let sql = format!(
         "UPDATE outbox SET sent_at = $1 WHERE sent_at IS NULL AND id IN ({})",
@@ -107,8 +107,8 @@ pub async fn messages(db: &Db, on: impl Run, ids: &[Uuid]) -> Result<Vec<Told>> 
 }
 
 /// When the oldest message that nobody handed on became true.
-pub async fn oldest_unsent(db: &Db) -> Result<Option<Instant>> {
+pub async fn oldest_unsent(db: &Db) -> Result<Option<Timestamp>> {
     const SQL: &str = "SELECT created_at FROM outbox WHERE sent_at IS NULL ORDER BY created_at, id LIMIT 1";
-    let oldest: Option<(Instant,)> = db.query(SQL).fetch_optional(db).await?;
+    let oldest: Option<(Timestamp,)> = db.query(SQL).fetch_optional(db).await?;
     Ok(oldest.map(|(at,)| at))
 }

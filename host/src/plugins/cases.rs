@@ -21,7 +21,7 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use crate::attributes::Attributes;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::{Decision, Fact, Issue, RewardInfo};
 
 /// What a condition is run on, and what is expected of it.
@@ -59,7 +59,7 @@ pub struct Case {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PastActivity {
     pub kind: String,
-    pub occurred_at: Instant,
+    pub occurred_at: Timestamp,
     /// Minor units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<i64>,
@@ -73,7 +73,7 @@ pub struct PastActivity {
 pub struct Circumstances {
     /// 2026-03-02T00:30:00Z unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub now: Option<Instant>,
+    pub now: Option<Timestamp>,
     /// IANA name; UTC unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
@@ -97,10 +97,10 @@ pub struct CaseEvent {
     pub title: Option<String>,
     /// 30 days before `now` unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub starts: Option<Instant>,
+    pub starts: Option<Timestamp>,
     /// 30 days after `now` unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ends: Option<Instant>,
+    pub ends: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -110,7 +110,7 @@ pub struct CaseUser {
     pub id: Option<String>,
     /// The event's start unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub registered: Option<Instant>,
+    pub registered: Option<Timestamp>,
 }
 
 /// What comes out of a run.

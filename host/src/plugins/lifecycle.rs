@@ -15,7 +15,7 @@ use super::signatures::Signer;
 use super::store;
 use super::usage::Totals;
 use crate::cache::{News, Topic};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Tx, text_column};
 use crate::http::request_id;
 use crate::outbox::{self, Message};
@@ -137,7 +137,7 @@ pub struct HistoryEntry {
     pub action: Action,
     /// null: the server itself
     pub by: Option<Uuid>,
-    pub at: Instant,
+    pub at: Timestamp,
     #[schema(example = "20 of 24 runs within 300 s failed, of at least 5 users")]
     pub detail: Option<String>,
     #[serde(skip)]
@@ -196,7 +196,7 @@ impl PluginService {
         digest: Digest,
         standing: &Standing,
         user_id: Uuid,
-        at: Instant,
+        at: Timestamp,
         failure: Option<&Failure>,
     ) {
         if matches!(failure, Some(Failure::Overloaded)) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::config::Quarantine;
 use crate::sandbox::Digest;
 
@@ -20,7 +20,7 @@ const SLICES: i64 = 60;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     pub user_id: Uuid,
-    pub at: Instant,
+    pub at: Timestamp,
     /// By the plugin's own fault.
     pub failed: bool,
 }
@@ -60,7 +60,7 @@ struct Window {
     revision: i64,
     slices: VecDeque<Slice>,
     /// The users who failed last, each once, the latest at the end; no more of them than the rules ask for.
-    users: VecDeque<(Uuid, Instant)>,
+    users: VecDeque<(Uuid, Timestamp)>,
     told: bool,
 }
 
@@ -146,7 +146,7 @@ impl Window {
         }
     }
 
-    fn excess(&self, rules: &Quarantine, now: Instant) -> Option<Excess> {
+    fn excess(&self, rules: &Quarantine, now: Timestamp) -> Option<Excess> {
         let (runs, failures) = self.slices.iter().fold((0, 0), |(runs, failures), slice| {
             (runs + slice.runs, failures + slice.failures)
         });
@@ -175,8 +175,8 @@ mod tests {
         users: 3,
     };
 
-    fn at(seconds: i64) -> Instant {
-        Instant::from_millis(1_772_000_000_000 + seconds * 1000).unwrap()
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_772_000_000_000 + seconds * 1000).unwrap()
     }
 
     fn digest() -> Digest {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::service::PluginError;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::config::UploadQuota;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -25,14 +25,14 @@ pub(super) struct Uploads {
 struct Lately {
     busy: bool,
     /// When an upload ended, and how long it took.
-    spent: VecDeque<(Instant, Duration)>,
+    spent: VecDeque<(Timestamp, Duration)>,
 }
 
 /// The right to upload now. Dropping it, however the upload ended, makes room for the next.
 pub(super) struct Turn {
     uploads: Uploads,
     operator: Uuid,
-    at: Instant,
+    at: Timestamp,
     started: std::time::Instant,
 }
 
@@ -48,7 +48,7 @@ impl Uploads {
         &self.quota
     }
 
-    pub(super) fn take_turn(&self, operator: Uuid, now: Instant) -> Result<Turn, PluginError> {
+    pub(super) fn take_turn(&self, operator: Uuid, now: Timestamp) -> Result<Turn, PluginError> {
         let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
         // An operator without recent uploads is forgotten, so that this does not grow.
         operators.retain(|_, lately| {
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn one_at_a_time_for_one_operator() {
-        let (uploads, now) = (uploads(10), Instant::EPOCH);
+        let (uploads, now) = (uploads(10), Timestamp::EPOCH);
         let turn = uploads.take_turn(Uuid::nil(), now).ok();
         assert!(turn.is_some());
         assert!(matches!(
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn so_much_time_in_an_hour() {
-        let (uploads, now) = (uploads(10), Instant::EPOCH);
+        let (uploads, now) = (uploads(10), Timestamp::EPOCH);
         let busy = |seconds| {
             let mut turn = uploads.take_turn(Uuid::nil(), now).ok().unwrap();
             turn.started -= Duration::from_secs(seconds);

@@ -19,7 +19,7 @@ use super::signatures::{SignatureError, VersionSignature};
 use super::store::{self, NewVersion, VersionRow};
 use super::usage::Unwritten;
 use crate::cache::Cache as Shared;
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Plugins, Signatures};
 use crate::contract::Issue;
 use crate::db::{Db, DbError, Json};
@@ -52,12 +52,12 @@ pub struct PluginVersion {
     pub signature: VersionSignature,
     /// null: bundled with the server
     pub uploaded_by: Option<Uuid>,
-    pub created_at: Instant,
+    pub created_at: Timestamp,
     /// How often it ran for a claim, up to a few seconds ago
     pub runs: i64,
     /// How often it gave no decision by its own fault
     pub failures: i64,
-    pub last_run_at: Option<Instant>,
+    pub last_run_at: Option<Timestamp>,
     #[serde(skip)]
     pub(super) id: Uuid,
     #[serde(skip)]

@@ -12,7 +12,7 @@ use super::service::{PluginError, PluginService, PluginVersion};
 use super::signature::{Signature, VerifyingKey};
 use super::store::{self, keys::KeyRow};
 use crate::cache::Topic;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::config::Signatures;
 use crate::db::Tx;
 
@@ -91,10 +91,10 @@ pub struct PluginKey {
     #[schema(example = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3")]
     pub public_key: String,
     pub added_by: Uuid,
-    pub added_at: Instant,
+    pub added_at: Timestamp,
     pub revoked_by: Option<Uuid>,
     /// From then on its signatures do not count
-    pub revoked_at: Option<Instant>,
+    pub revoked_at: Option<Timestamp>,
     #[serde(skip)]
     pub(super) id: Uuid,
 }

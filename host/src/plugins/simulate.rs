@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::lifecycle::PluginState;
 use super::service::{PluginError, PluginService};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, Query, RewardInfo, UserInfo};
 use crate::db::Db;
 use crate::facts::{self, Asker, FactError, Period, Zone};
@@ -36,7 +36,7 @@ pub struct SimulationRequest {
     pub facts: Option<Vec<Fact>>,
     /// The decision's `now`; the present unless said
     #[garde(skip)]
-    pub as_of: Option<Instant>,
+    pub as_of: Option<Timestamp>,
     /// IANA name; UTC unless said
     #[garde(length(bytes, min = 1, max = 64))]
     #[serde(default = "utc")]
@@ -44,10 +44,10 @@ pub struct SimulationRequest {
     pub time_zone: String,
     /// The event's start; 30 days before `asOf` unless said
     #[garde(skip)]
-    pub start_date: Option<Instant>,
+    pub start_date: Option<Timestamp>,
     /// The event's end; 30 days after `asOf` unless said
     #[garde(skip)]
-    pub end_date: Option<Instant>,
+    pub end_date: Option<Timestamp>,
     /// The event's rewards, as the plugin sees them
     #[garde(length(max = 32))]
     #[serde(default)]

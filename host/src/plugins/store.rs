@@ -8,7 +8,7 @@ pub(super) mod usage;
 use uuid::Uuid;
 
 use super::lifecycle::PluginState;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Json, Result, Run, Tx, row, text_column};
 use crate::sandbox::{Class, Digest};
 
@@ -31,14 +31,14 @@ row! {
         pub state: PluginState,
         pub state_revision: i64,
         pub uploaded_by: Option<Uuid>,
-        pub created_at: Instant,
+        pub created_at: Timestamp,
         pub runs: i64,
         pub failures: i64,
-        pub last_run_at: Option<Instant>,
+        pub last_run_at: Option<Timestamp>,
         pub key_id: Option<String>,
         pub verified: Option<bool>,
         pub signer: Option<String>,
-        pub revoked_at: Option<Instant>,
+        pub revoked_at: Option<Timestamp>,
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) struct NewVersion {
     pub class: Class,
     pub size_bytes: i64,
     pub uploaded_by: Option<Uuid>,
-    pub created_at: Instant,
+    pub created_at: Timestamp,
 }
 
 macro_rules! select_versions {

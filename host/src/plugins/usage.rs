@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::service::{PluginError, PluginService};
 use super::store;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::sandbox::Digest;
 
 /// Runs of one version since they were last written.
@@ -13,7 +13,7 @@ use crate::sandbox::Digest;
 pub(super) struct Totals {
     pub runs: i64,
     pub failures: i64,
-    pub last_run_at: Instant,
+    pub last_run_at: Timestamp,
 }
 
 /// In the order of the digests, so that two processes that write theirs never wait for each other in a circle.

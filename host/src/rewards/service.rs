@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::store::{self, RewardRow};
 use crate::cache::{Cache as Shared, News, Topic};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError, Tx};
 
@@ -67,8 +67,8 @@ pub struct Reward {
     returns: i64,
     /// Counts changes; it is the ETag. Granting does not count.
     pub revision: i64,
-    pub created_at: Instant,
-    pub updated_at: Instant,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
 }
 
 impl From<RewardRow> for Reward {

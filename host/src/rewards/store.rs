@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Result, Run, Tx, row};
 
 row! {
@@ -20,8 +20,8 @@ row! {
         pub remaining: Option<i64>,
         pub returns: Option<i64>,
         pub revision: i64,
-        pub created_at: Instant,
-        pub updated_at: Instant,
+        pub created_at: Timestamp,
+        pub updated_at: Timestamp,
     }
 }
 
@@ -123,7 +123,7 @@ pub(super) async fn delete_stock(tx: &mut Tx, reward_id: Uuid) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, at: Instant) -> Result<()> {
+pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, at: Timestamp) -> Result<()> {
     const SQL: &str = "UPDATE rewards SET deleted_at = $2, revision = revision + 1 WHERE id = $1";
     tx.query(SQL).bind(id).bind(at).execute(tx).await?;
     Ok(())

@@ -13,7 +13,7 @@ use super::{Email, Password, PasswordError, Passwords, invite};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::attributes::Attributes;
 use crate::auth::{EndReason, Role, Sessions};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Tx};
 
 /// An account to be made.
@@ -41,7 +41,7 @@ pub struct User {
     pub invited_by: Option<Uuid>,
     /// A disabled account cannot log in, and its sessions are over
     pub disabled: bool,
-    pub created_at: Instant,
+    pub created_at: Timestamp,
 }
 
 impl From<UserRow> for User {

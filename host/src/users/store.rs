@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::auth::Role;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Result, Run, Tx, row};
 
 row! {
@@ -15,7 +15,7 @@ row! {
         pub invite_code: String,
         pub invited_by: Option<Uuid>,
         pub disabled: bool,
-        pub created_at: Instant,
+        pub created_at: Timestamp,
     }
 }
 
@@ -33,13 +33,13 @@ row! {
         pub id: Uuid,
         pub name: String,
         pub value: Option<String>,
-        pub set_at: Instant,
+        pub set_at: Timestamp,
     }
 }
 
 impl AttributeRow {
     /// The next row of this attribute. It sorts after this one even when the clock stood still or went back.
-    pub(super) fn followed_by(self, value: Option<String>, now: Instant, new_id: Uuid) -> Self {
+    pub(super) fn followed_by(self, value: Option<String>, now: Timestamp, new_id: Uuid) -> Self {
         let (set_at, id) = if now > self.set_at {
             (now, new_id)
         } else {

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::outbox::Told;
 
 pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
@@ -35,12 +35,12 @@ pub(super) fn cloud_event(source: &str, told: &Told) -> Value {
 }
 
 /// A CloudEvent that is in no outbox, to try an endpoint.
-pub(super) fn ping(source: &str, id: Uuid, endpoint_id: Uuid, at: Instant) -> Value {
+pub(super) fn ping(source: &str, id: Uuid, endpoint_id: Uuid, at: Timestamp) -> Value {
     let data = json!({"endpointId": endpoint_id});
     envelope(source, id, "webhook.ping", Some(endpoint_id), at, &data)
 }
 
-fn envelope(source: &str, id: Uuid, kind: &str, subject: Option<Uuid>, at: Instant, data: &Value) -> Value {
+fn envelope(source: &str, id: Uuid, kind: &str, subject: Option<Uuid>, at: Timestamp, data: &Value) -> Value {
     let mut event = json!({
         "specversion": "1.0", "id": id, "source": source, "type": kind, "time": at,
         "datacontenttype": "application/json", "data": data,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::deliver::Attempt;
 use super::store::EndpointRow;
 use super::store::deliveries::DeliveryRow;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::text_column;
 use crate::outbox;
 
@@ -131,12 +131,12 @@ pub struct Endpoint {
     #[schema(example = "the receiver answered 410 Gone")]
     pub paused_because: Option<String>,
     /// Until then messages are also signed with the secret before the last rotation
-    pub previous_secret_until: Option<Instant>,
+    pub previous_secret_until: Option<Timestamp>,
     /// Counts changes; it is the ETag
     pub revision: i64,
     pub created_by: Uuid,
-    pub created_at: Instant,
-    pub updated_at: Instant,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
 }
 
 impl From<EndpointRow> for Endpoint {
@@ -172,7 +172,7 @@ pub(super) struct EndpointSecret {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastAttempt {
-    pub at: Instant,
+    pub at: Timestamp,
     /// The HTTP status of the answer, if there was one
     pub status: Option<u16>,
     /// Why it was no success
@@ -184,7 +184,7 @@ pub struct LastAttempt {
 }
 
 impl LastAttempt {
-    pub(super) fn of(attempt: Attempt, at: Instant) -> Self {
+    pub(super) fn of(attempt: Attempt, at: Timestamp) -> Self {
         Self {
             at,
             status: attempt.status,
@@ -205,14 +205,14 @@ pub struct Delivery {
     #[schema(example = "reward.granted")]
     pub type_: String,
     /// When it happened
-    pub told_at: Instant,
+    pub told_at: Timestamp,
     pub status: DeliveryStatus,
     /// Since it was made, redriven or replayed
     pub attempts: i64,
     /// Of a PENDING one: when it is tried next, at the earliest
-    pub next_attempt_at: Option<Instant>,
+    pub next_attempt_at: Option<Timestamp>,
     /// When it was delivered or parked
-    pub finished_at: Option<Instant>,
+    pub finished_at: Option<Timestamp>,
     pub last_attempt: Option<LastAttempt>,
 }
 

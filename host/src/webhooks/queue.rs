@@ -17,7 +17,7 @@ use super::model::{DeliveryStatus, EndpointState, LastAttempt};
 use super::service::WebhookService;
 use super::store::deliveries::{self, NewDelivery, Next, TakenRow};
 use super::store::{self, EndpointRow, sweep};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{DbError, Tx};
 use crate::fulfilments::{Answer, Answered};
 use crate::outbox::{self, Addressed, Told, topics};
@@ -45,7 +45,7 @@ pub(super) struct Turn {
 pub(super) struct Attempted {
     pub taken: TakenRow,
     pub told: Told,
-    pub at: Instant,
+    pub at: Timestamp,
     pub attempt: Attempt,
 }
 
@@ -87,7 +87,7 @@ impl WebhookService {
         endpoints: &[EndpointRow],
         messages: &[Addressed],
         wanted: impl Fn(&EndpointRow, &Addressed) -> bool,
-        now: Instant,
+        now: Timestamp,
     ) -> Result<(), DbError> {
         let mut busy = deliveries::busy(&self.db, tx, messages.iter().map(|message| message.line)).await?;
         let mut rows = Vec::new();
@@ -168,7 +168,7 @@ impl WebhookService {
         tx: &mut Tx,
         endpoint: &mut EndpointRow,
         attempted: &Attempted,
-        now: Instant,
+        now: Timestamp,
     ) -> Result<Option<Counted>, DbError> {
         let Attempted { taken, at, attempt, .. } = attempted;
         let next = self.next(*taken, attempt, now);
@@ -196,7 +196,7 @@ impl WebhookService {
     }
 
     /// What becomes of a delivery: the schedule counts, and a receiver may ask for more time.
-    fn next(&self, taken: TakenRow, attempt: &Attempt, now: Instant) -> Next {
+    fn next(&self, taken: TakenRow, attempt: &Attempt, now: Timestamp) -> Next {
         if attempt.is_success() {
             return Next::Delivered;
         }

@@ -8,7 +8,7 @@ use super::model::DeliveryDetail;
 use super::queue::AT_ONCE;
 use super::service::{WebhookError, WebhookService};
 use super::store::{self, deliveries};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::outbox::{self, topics};
 
@@ -58,7 +58,7 @@ impl WebhookService {
 
     /// Tells every endpoint again what it wants to be told of what happened since an instant, and every topic all of it, also
     /// what happened before the endpoint or topic was there. What is on its way already stays as it is.
-    pub async fn replay(&self, from: Instant) -> Result<Replayed, DbError> {
+    pub async fn replay(&self, from: Timestamp) -> Result<Replayed, DbError> {
         let mut replayed = Replayed::default();
         // Ids begin with the time of their making, so this is before every id of that millisecond.
         let mut after = first_id(from);
@@ -111,7 +111,7 @@ impl WebhookService {
     }
 }
 
-fn first_id(at: Instant) -> Uuid {
+fn first_id(at: Timestamp) -> Uuid {
     let millis = u64::try_from(at.as_millis()).unwrap_or_default();
     Uuid::from_u128(u128::from(millis) << 80)
 }

@@ -13,7 +13,7 @@ use super::model::{
 };
 use super::store::{self, EndpointRow, deliveries};
 use super::target::{Policy, Refusal};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError, Json, Tx};
 use crate::fulfilments::FulfilmentService;
@@ -196,7 +196,7 @@ impl WebhookService {
         &self,
         id: Uuid,
         expected: Option<i64>,
-        change: impl FnOnce(&mut EndpointRow, Instant),
+        change: impl FnOnce(&mut EndpointRow, Timestamp),
     ) -> Result<EndpointRow, WebhookError> {
         let mut tx = self.db.begin().await?;
         let mut row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;

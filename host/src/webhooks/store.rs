@@ -6,7 +6,7 @@ pub(super) mod sweep;
 use uuid::Uuid;
 
 use super::model::EndpointState;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
 
 row! {
@@ -21,11 +21,11 @@ row! {
         pub paused_because: Option<String>,
         pub secret: Vec<u8>,
         pub previous_secret: Option<Vec<u8>>,
-        pub previous_until: Option<Instant>,
+        pub previous_until: Option<Timestamp>,
         pub revision: i64,
         pub created_by: Uuid,
-        pub created_at: Instant,
-        pub updated_at: Instant,
+        pub created_at: Timestamp,
+        pub updated_at: Timestamp,
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
 }
 
 /// Nothing is sent to it any more, and its secrets are gone. Its deliveries go when their messages do.
-pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, at: Instant) -> Result<()> {
+pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, at: Timestamp) -> Result<()> {
     const SQL: &str = "UPDATE webhook_endpoints SET deleted_at = $2, secret = $3, previous_secret = NULL WHERE id = $1";
     tx.query(SQL)
         .bind(id)

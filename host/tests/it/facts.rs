@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meed_host::activities::NewActivity;
 use meed_host::attributes::Attributes;
-use meed_host::clock::Instant;
+use meed_host::clock::Timestamp;
 use meed_host::contract::{Fact, Filter, MAX_INTEGER, Query, Selection, Streak, Subject, Window};
 use meed_host::db::Json;
 use meed_host::facts::{Asker, FactError, Period, Plan, Snapshot, Zone, gather};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::support::{TestApp, on_both_engines};
 
-fn at(text: &str) -> Instant {
+fn at(text: &str) -> Timestamp {
     text.parse().expect("an instant")
 }
 
@@ -57,7 +57,7 @@ async fn facts(app: &TestApp, asker: &Asker<'_>, queries: Vec<Query>) -> Vec<Fac
     ask(app, asker, queries).await.expect("a snapshot").facts
 }
 
-fn asker(user_id: Uuid, zone: &Zone, now: Instant) -> Asker<'_> {
+fn asker(user_id: Uuid, zone: &Zone, now: Timestamp) -> Asker<'_> {
     Asker {
         user_id,
         event_id: Uuid::nil(),
@@ -74,7 +74,7 @@ fn asker(user_id: Uuid, zone: &Zone, now: Instant) -> Asker<'_> {
 struct Did {
     user_id: Uuid,
     kind: &'static str,
-    at: Instant,
+    at: Timestamp,
     amount: Option<i64>,
     attributes: BTreeMap<String, String>,
 }
@@ -93,7 +93,7 @@ async fn record(app: &TestApp, all: &[Did]) {
     assert_eq!(recorded.recorded, all.len());
 }
 
-fn purchase(user_id: Uuid, at: Instant, amount: Option<i64>) -> Did {
+fn purchase(user_id: Uuid, at: Timestamp, amount: Option<i64>) -> Did {
     Did {
         user_id,
         kind: "shop.purchase",
@@ -107,7 +107,7 @@ fn purchase(user_id: Uuid, at: Instant, amount: Option<i64>) -> Did {
 const SEOUL_OFFSET: i64 = 9 * 3_600_000;
 const DAY: i64 = 86_400_000;
 
-fn seoul_day(at: Instant) -> i64 {
+fn seoul_day(at: Timestamp) -> i64 {
     (at.as_millis() + SEOUL_OFFSET).div_euclid(DAY)
 }
 
@@ -116,8 +116,8 @@ struct Model {
     claimant: Uuid,
     /// Those who had registered by `now`.
     invitees: Vec<Uuid>,
-    event_starts: Instant,
-    now: Instant,
+    event_starts: Timestamp,
+    now: Timestamp,
 }
 
 impl Model {
@@ -150,7 +150,7 @@ impl Model {
                 .map(|did| seoul_day(did.at))
                 .collect::<BTreeSet<_>>()
         };
-        let at = |instant: Option<Instant>| instant.map_or(Fact::Absent, Fact::At);
+        let at = |instant: Option<Timestamp>| instant.map_or(Fact::Absent, Fact::At);
         match query {
             Query::Count(selection) => integer(self.selected(selection).len()),
             Query::Sum(selection) => Fact::Integer(self.selected(selection).iter().filter_map(|did| did.amount).sum()),
@@ -204,7 +204,7 @@ fn log(users: &[Uuid]) -> Vec<Did> {
             Did {
                 user_id,
                 kind: if next(3) == 0 { "match.won" } else { "shop.purchase" },
-                at: Instant::from_millis(at).expect("an instant"),
+                at: Timestamp::from_millis(at).expect("an instant"),
                 amount: (next(5) > 0).then(|| i64::try_from(next(10_000)).expect("an amount") - 3000),
                 attributes,
             }
@@ -536,7 +536,7 @@ on_both_engines! {
                 0 => assert_eq!(facts, [count]),
                 1 => assert_eq!(facts, [Fact::Absent, count]),
                 _ if number % 7 == 0 => assert_eq!(facts, [count, Fact::Absent]),
-                _ => assert_eq!(facts, [count, Fact::At(Instant::EPOCH)]),
+                _ => assert_eq!(facts, [count, Fact::At(Timestamp::EPOCH)]),
             }
         }
     }

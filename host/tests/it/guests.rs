@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use meed_host::clock::Instant;
+use meed_host::clock::Timestamp;
 use meed_host::contract::{Award, Awards, Binding, Decision, Filter, Issue, Query, Reason, Selection, Subject, Window};
 use wit_component::StringEncoding;
 use wit_parser::Resolve;
@@ -277,7 +277,7 @@ impl Image {
                 record.extend([case, 0, 0, 0]);
                 record.extend(awards);
                 record.extend([u8::from(decision.retry_at.is_some()), 0, 0, 0, 0, 0, 0, 0]);
-                record.extend(decision.retry_at.map_or(0, Instant::as_millis).to_le_bytes());
+                record.extend(decision.retry_at.map_or(0, Timestamp::as_millis).to_le_bytes());
             }
             Err(message) => {
                 record.extend([1, 0, 0, 0, 0, 0, 0, 0]);

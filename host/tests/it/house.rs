@@ -113,7 +113,7 @@ fn every_rule_can_fail() {
         ),
         (
             "host/src/facts/plan.rs",
-            "use crate::clock::{Clock, Instant};",
+            "use crate::clock::{Clock, Timestamp};",
             "facts are computed",
         ),
         (
@@ -133,12 +133,12 @@ fn every_rule_can_fail() {
         ),
         (
             "host/src/events/service.rs",
-            "use crate::requests::Status;",
+            "use crate::claims::Status;",
             "turn the call around",
         ),
         (
             "host/src/rewards/routes.rs",
-            "use crate::{events, requests};",
+            "use crate::{claims, events};",
             "turn the call around",
         ),
         ("host/src/http/page.rs", "use crate::rewards::Reward;", "stands below"),
@@ -186,7 +186,10 @@ fn every_rule_can_fail() {
             r#"const HELP: &str = "select a reward, where there is one";"#,
         ),
         ("host/src/rewards/store.rs", r#"fn f() { db.query("SELECT 1") }"#),
-        ("host/src/cache/redis.rs", "use redis::Cmd; use crate::clock::Instant;"),
+        (
+            "host/src/cache/redis.rs",
+            "use redis::Cmd; use crate::clock::Timestamp;",
+        ),
         ("host/src/db/migrate.rs", "use sqlx::migrate::Migrator;"),
         ("host/src/http/extract.rs", "fn f() { uri.query() }"),
         ("host/src/sandbox/run.rs", "use wasmtime::{Engine, Store};"),
@@ -194,7 +197,7 @@ fn every_rule_can_fail() {
         ("host/src/facts/store.rs", "use crate::db::Tx; async fn f() {}"),
         (
             "host/src/facts/plan.rs",
-            "use crate::clock::Instant; use std::time::Duration;",
+            "use crate::clock::Timestamp; use std::time::Duration;",
         ),
         ("host/src/facts/period.rs", "crate::db::text_column!(Period);"),
         ("host/src/facts/plan/tests.rs", "use std::fs::read;"),
@@ -207,8 +210,8 @@ fn every_rule_can_fail() {
             "host/src/events/service.rs",
             "fn f() { let requests = 1; requests.len() }",
         ),
-        ("host/src/app.rs", "use crate::requests::RequestService;"),
-        ("host/src/lib.rs", "pub mod requests;"),
+        ("host/src/app.rs", "use crate::claims::RequestService;"),
+        ("host/src/lib.rs", "pub mod claims;"),
         ("plugins/first-come/Cargo.toml", "meed-plugin-sdk.workspace = true"),
     ];
     for (file, text) in good {

@@ -5,12 +5,12 @@ mod consume;
 mod life;
 mod publish;
 
-use meed_host::clock::Instant;
+use meed_host::claims::Worker;
+use meed_host::clock::Timestamp;
 use meed_host::config::{Config, Kafka};
 use meed_host::db::Db;
 use meed_host::kafka::{Consumer, Intake, Publisher};
 use meed_host::outbox::{self, Message};
-use meed_host::requests::Worker;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -96,7 +96,7 @@ pub async fn until(app: &TestApp, sql: &'static str, count: i64) {
 }
 
 /// Leaves a message in the outbox.
-pub async fn tell(db: &Db, user: Uuid, number: usize, at: Instant, payload: Value) -> Uuid {
+pub async fn tell(db: &Db, user: Uuid, number: usize, at: Timestamp, payload: Value) -> Uuid {
     let id = Uuid::now_v7();
     let message = Message {
         id,

@@ -8,8 +8,8 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use meed_host::auth::Role;
+use meed_host::claims::{SignedReceipt, check_seed};
 use meed_host::events::Secret;
-use meed_host::requests::{SignedReceipt, check_seed};
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, TestUser, on_both_engines, text};

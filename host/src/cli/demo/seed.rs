@@ -12,7 +12,7 @@ use crate::activities::{ActivityService, NewActivity, OwnActivity};
 use crate::app::{self, App};
 use crate::auth::Role;
 use crate::cli::user;
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::events::NewEvent;
 use crate::rewards::NewReward;
@@ -100,7 +100,7 @@ pub(super) async fn fill(config: &Config, app: &App) -> anyhow::Result<Demo> {
     })
 }
 
-async fn act(app: &App, user_id: Uuid, days_ago: &impl Fn(u32) -> Instant) -> anyhow::Result<()> {
+async fn act(app: &App, user_id: Uuid, days_ago: &impl Fn(u32) -> Timestamp) -> anyhow::Result<()> {
     let activities: &ActivityService = &app.activities;
     let mut tx = app.db.begin().await?;
     for day in LOGINS {
@@ -140,7 +140,7 @@ async fn event(
     app: &App,
     by: Uuid,
     title: &str,
-    (start, end): (Instant, Instant),
+    (start, end): (Timestamp, Timestamp),
     reward_id: Uuid,
     condition: Value,
 ) -> anyhow::Result<Uuid> {

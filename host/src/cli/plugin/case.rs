@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::super::client::Server;
-use crate::requests::{EvaluationRecord, Outcome, SignedReceipt};
+use crate::claims::{EvaluationRecord, Outcome, SignedReceipt};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {

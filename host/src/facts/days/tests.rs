@@ -9,7 +9,7 @@ fn zone(name: &str) -> Zone {
     name.parse().unwrap()
 }
 
-fn at(text: &str) -> Instant {
+fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
@@ -129,9 +129,9 @@ fn any_zone() -> impl Strategy<Value = Zone> {
 }
 
 /// Instants in the sixty days around the turn of 2011, when Apia lost a day.
-fn any_instants() -> impl Strategy<Value = Vec<Instant>> {
+fn any_instants() -> impl Strategy<Value = Vec<Timestamp>> {
     let millis = 1_322_697_600_000_i64..1_327_881_600_000;
-    proptest::collection::vec(millis.prop_map(|millis| Instant::from_millis(millis).unwrap()), 0..60)
+    proptest::collection::vec(millis.prop_map(|millis| Timestamp::from_millis(millis).unwrap()), 0..60)
 }
 
 const NOW: &str = "2012-01-30T00:00:00Z";
@@ -186,7 +186,7 @@ proptest! {
     fn rounding_down_to_the_quarter_hour_changes_no_day(zone in any_zone(), instants in any_instants()) {
         use crate::facts::store::QUARTER_HOUR;
         let rounded = instants.iter().map(|instant| {
-            Instant::from_millis(instant.as_millis() / QUARTER_HOUR * QUARTER_HOUR).unwrap()
+            Timestamp::from_millis(instant.as_millis() / QUARTER_HOUR * QUARTER_HOUR).unwrap()
         });
         prop_assert_eq!(days(&zone, rounded), days(&zone, instants.iter().copied()));
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Addressed;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Json, Query, Result, Tx, places, row};
 
 row! {
@@ -15,7 +15,7 @@ row! {
     pub struct Topic {
         pub name: String,
         /// It is told what happened from here on.
-        pub created_at: Instant,
+        pub created_at: Timestamp,
     }
 }
 
@@ -32,7 +32,7 @@ pub async fn any(db: &Db) -> Result<bool> {
 }
 
 /// Adds a topic that is not there yet.
-pub async fn add(tx: &mut Tx, name: &str, now: Instant) -> Result<()> {
+pub async fn add(tx: &mut Tx, name: &str, now: Timestamp) -> Result<()> {
     const SQL: &str =
         "INSERT INTO outbox_topics (name, created_at, lease_until) VALUES ($1, $2, $2) ON CONFLICT DO NOTHING";
     tx.query(SQL).bind(name.to_owned()).bind(now).execute(tx).await?;
@@ -49,7 +49,7 @@ pub enum Hold {
 }
 
 /// Takes or keeps the right to publish to a topic until then.
-pub async fn hold(tx: &mut Tx, name: &str, holder: Uuid, now: Instant, until: Instant) -> Result<Hold> {
+pub async fn hold(tx: &mut Tx, name: &str, holder: Uuid, now: Timestamp, until: Timestamp) -> Result<Hold> {
     const SQL: &str = "UPDATE outbox_topics SET holder = $2, lease_until = $4 \
         WHERE name = $1 AND (holder = $2 OR lease_until <= $3)";
     const IS_THERE: &str = "SELECT name FROM outbox_topics WHERE name = $1";
@@ -62,7 +62,7 @@ pub async fn hold(tx: &mut Tx, name: &str, holder: Uuid, now: Instant, until: In
 }
 
 /// Gives the right back, so that nobody waits for it.
-pub async fn let_go(tx: &mut Tx, name: &str, holder: Uuid, now: Instant) -> Result<()> {
+pub async fn let_go(tx: &mut Tx, name: &str, holder: Uuid, now: Timestamp) -> Result<()> {
     const SQL: &str = "UPDATE outbox_topics SET holder = NULL, lease_until = $3 WHERE name = $1 AND holder = $2";
     tx.query(SQL)
         .bind(name.to_owned())
@@ -121,7 +121,7 @@ row! {
         pub subject_id: Option<Uuid>,
         pub payload: Json<Value>,
         pub http_request_id: Option<String>,
-        pub created_at: Instant,
+        pub created_at: Timestamp,
     }
 }
 
@@ -167,7 +167,7 @@ row! {
         pub waiting: i64,
         pub refused: i64,
         /// Of what waits.
-        pub oldest: Option<Instant>,
+        pub oldest: Option<Timestamp>,
     }
 }
 
@@ -179,7 +179,7 @@ pub async fn depth(db: &Db, topic: &str) -> Result<Depth> {
 }
 
 /// Forgets topics that no process published to since `cutoff`, with what waited for them.
-pub async fn forget(tx: &mut Tx, cutoff: Instant) -> Result<u64> {
+pub async fn forget(tx: &mut Tx, cutoff: Timestamp) -> Result<u64> {
     const SQL: &str = "DELETE FROM outbox_topics WHERE lease_until < $1";
     tx.query(SQL).bind(cutoff).execute(tx).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Case, Circumstances, Expectation, History, HistoryError};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::{Context, EventInfo, Fact, Query, UserInfo};
 use crate::facts::{UnknownZone, Zone};
 use crate::plugins::params;
@@ -149,7 +149,10 @@ impl Ran {
 }
 
 fn context(told: &Circumstances, zone: &Zone) -> Result<Context, CaseError> {
-    let now = told.now.or_else(|| Instant::from_millis(NOW)).unwrap_or(Instant::EPOCH);
+    let now = told
+        .now
+        .or_else(|| Timestamp::from_millis(NOW))
+        .unwrap_or(Timestamp::EPOCH);
     let starts = told.event.starts.unwrap_or_else(|| now.minus(MONTH));
     let seed = match &told.seed {
         None => [0; 32],

@@ -3,10 +3,10 @@
 use uuid::Uuid;
 
 use super::PastActivity;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Json, Result, Tx};
 
-pub(super) async fn add_user(tx: &mut Tx, id: Uuid, invited_by: Option<Uuid>, registered: Instant) -> Result<()> {
+pub(super) async fn add_user(tx: &mut Tx, id: Uuid, invited_by: Option<Uuid>, registered: Timestamp) -> Result<()> {
     const SQL: &str = "INSERT INTO users \
         (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
         VALUES ($1, $2, $2, '', 'USER', $2, $3, $4, $5)";
@@ -44,7 +44,7 @@ pub(super) async fn add_attribute(
     user_id: Uuid,
     name: String,
     value: String,
-    set_at: Instant,
+    set_at: Timestamp,
 ) -> Result<()> {
     const SQL: &str = "INSERT INTO user_attributes (id, user_id, name, value, set_at) VALUES ($1, $2, $3, $4, $5)";
     tx.query(SQL)

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Result, Tx, row};
 use crate::plugins::lifecycle::Action;
 use crate::sandbox::Digest;
@@ -13,7 +13,7 @@ row! {
         pub number: i64,
         pub action: Action,
         pub by_user: Option<Uuid>,
-        pub at: Instant,
+        pub at: Timestamp,
         pub detail: Option<String>,
     }
 }
@@ -24,7 +24,7 @@ pub(in crate::plugins) async fn insert(
     digest: Digest,
     action: Action,
     by: Option<Uuid>,
-    at: Instant,
+    at: Timestamp,
     detail: Option<String>,
 ) -> Result<()> {
     const SQL: &str = "INSERT INTO plugin_history (digest, number, action, by_user, at, detail) \

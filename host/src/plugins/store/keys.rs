@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Result, Tx, row};
 
 row! {
@@ -13,9 +13,9 @@ row! {
         pub name: String,
         pub public_key: String,
         pub added_by: Uuid,
-        pub added_at: Instant,
+        pub added_at: Timestamp,
         pub revoked_by: Option<Uuid>,
-        pub revoked_at: Option<Instant>,
+        pub revoked_at: Option<Timestamp>,
     }
 }
 
@@ -60,7 +60,7 @@ pub(in crate::plugins) async fn list(db: &Db, after: Option<Uuid>, limit: i64) -
 }
 
 /// `false` when there is no such key, or it was revoked before.
-pub(in crate::plugins) async fn revoke(tx: &mut Tx, key_id: String, by: Uuid, at: Instant) -> Result<bool> {
+pub(in crate::plugins) async fn revoke(tx: &mut Tx, key_id: String, by: Uuid, at: Timestamp) -> Result<bool> {
     const SQL: &str =
         "UPDATE plugin_keys SET revoked_by = $2, revoked_at = $3 WHERE key_id = $1 AND revoked_at IS NULL";
     let revoked = tx.query(SQL).bind(key_id).bind(by).bind(at).execute(tx).await?;

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use wasmtime::component::{Component, Linker, WasmStr};
 use wasmtime::{Engine, Store, StoreContextMut};
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract;
 use crate::sandbox::limits::NOTE_FUEL;
 use crate::sandbox::run::{Failure, Guest};
@@ -129,8 +129,8 @@ pub(in crate::sandbox) fn evaluate(
         .and_then(decision))
 }
 
-fn instant(millis: i64) -> Result<Instant, Failure> {
-    Instant::from_millis(millis)
+fn instant(millis: i64) -> Result<Timestamp, Failure> {
+    Timestamp::from_millis(millis)
         .ok_or_else(|| Failure::Malformed(format!("instant {millis} lies outside the years 0001 to 9998")))
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Query, Result, Tx, places, row};
 use crate::webhooks::model::{DeliveryStatus, LastAttempt};
 
@@ -16,12 +16,12 @@ row! {
     pub(in crate::webhooks) struct DeliveryRow {
         pub message_id: Uuid,
         pub kind: String,
-        pub told_at: Instant,
+        pub told_at: Timestamp,
         pub status: DeliveryStatus,
         pub attempts: i64,
-        pub next_at: Instant,
-        pub finished_at: Option<Instant>,
-        pub last_at: Option<Instant>,
+        pub next_at: Timestamp,
+        pub finished_at: Option<Timestamp>,
+        pub last_at: Option<Timestamp>,
         pub last_status: Option<i64>,
         pub last_error: Option<String>,
         pub last_answer: Option<String>,
@@ -76,7 +76,7 @@ pub(in crate::webhooks) struct NewDelivery {
     pub endpoint_id: Uuid,
     pub message_id: Uuid,
     pub line: Uuid,
-    pub told_at: Instant,
+    pub told_at: Timestamp,
     pub status: DeliveryStatus,
 }
 
@@ -84,7 +84,7 @@ pub(in crate::webhooks) struct NewDelivery {
 const AT_ONCE: usize = 512;
 
 /// Writes those that are not there yet.
-pub(in crate::webhooks) async fn insert(db: &Db, tx: &mut Tx, rows: &[NewDelivery], now: Instant) -> Result<()> {
+pub(in crate::webhooks) async fn insert(db: &Db, tx: &mut Tx, rows: &[NewDelivery], now: Timestamp) -> Result<()> {
     for rows in rows.chunks(AT_ONCE) {
         let rows = places::padded(rows.iter().cloned());
         let sql = format!(
@@ -134,7 +134,7 @@ pub(in crate::webhooks) async fn busy(
 }
 
 /// Lets the next of a line go, unless one is on its way.
-pub(in crate::webhooks) async fn wake(tx: &mut Tx, endpoint_id: Uuid, line: Uuid, now: Instant) -> Result<()> {
+pub(in crate::webhooks) async fn wake(tx: &mut Tx, endpoint_id: Uuid, line: Uuid, now: Timestamp) -> Result<()> {
     const SQL: &str = "UPDATE webhook_deliveries SET status = 'PENDING', next_at = $3 \
         WHERE endpoint_id = $1 AND message_id = (SELECT message_id FROM webhook_deliveries \
             WHERE endpoint_id = $1 AND line = $2 AND status = 'WAITING' ORDER BY told_at, message_id LIMIT 1) \
@@ -145,7 +145,7 @@ pub(in crate::webhooks) async fn wake(tx: &mut Tx, endpoint_id: Uuid, line: Uuid
 }
 
 /// The endpoints that have something to send now.
-pub(in crate::webhooks) async fn due_endpoints(db: &Db, now: Instant) -> Result<Vec<Uuid>> {
+pub(in crate::webhooks) async fn due_endpoints(db: &Db, now: Timestamp) -> Result<Vec<Uuid>> {
     const SQL: &str = "SELECT e.id FROM webhook_endpoints e WHERE e.deleted_at IS NULL AND e.state = 'ACTIVE' \
         AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.status = 'PENDING' \
             AND d.next_at <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1))";
@@ -168,8 +168,8 @@ pub(in crate::webhooks) async fn take(
     tx: &mut Tx,
     endpoint_id: Uuid,
     limit: i64,
-    now: Instant,
-    lease_until: Instant,
+    now: Timestamp,
+    lease_until: Timestamp,
 ) -> Result<Vec<TakenRow>> {
     macro_rules! take {
         ($lock:literal) => {
@@ -205,7 +205,7 @@ pub(in crate::webhooks) async fn renew(
     tx: &mut Tx,
     endpoint_id: Uuid,
     taken: impl IntoIterator<Item = TakenRow>,
-    lease_until: Instant,
+    lease_until: Timestamp,
 ) -> Result<()> {
     let taken = places::padded(taken);
     if taken.is_empty() {
@@ -232,14 +232,14 @@ pub(in crate::webhooks) enum Next {
     Delivered,
     Parked,
     /// Tried again then.
-    Retry(Instant),
+    Retry(Timestamp),
 }
 
 row! {
     #[derive(Clone, Copy, Debug)]
     pub(in crate::webhooks) struct SettledRow {
         pub line: Uuid,
-        pub told_at: Instant,
+        pub told_at: Timestamp,
     }
 }
 
@@ -250,7 +250,7 @@ pub(in crate::webhooks) async fn settle(
     taken: TakenRow,
     next: Next,
     last: LastAttempt,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<Option<SettledRow>> {
     const SQL: &str = "UPDATE webhook_deliveries SET lease_until = NULL, status = $4, next_at = $5, finished_at = $6, \
         last_at = $7, last_status = $8, last_error = $9, last_answer = $10, last_millis = $11 \
@@ -281,7 +281,7 @@ pub(in crate::webhooks) async fn put_back(
     tx: &mut Tx,
     endpoint_id: Uuid,
     message_id: Uuid,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<Option<Uuid>> {
     const SQL: &str = "UPDATE webhook_deliveries SET \
         status = CASE WHEN status = 'PENDING' THEN 'PENDING' ELSE 'WAITING' END, \
@@ -303,7 +303,7 @@ pub(in crate::webhooks) async fn put_back_parked(
     tx: &mut Tx,
     endpoint_id: Uuid,
     limit: i64,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<Vec<Uuid>> {
     const SQL: &str = "UPDATE webhook_deliveries SET status = 'WAITING', attempts = 0, next_at = $3, finished_at = NULL \
         WHERE endpoint_id = $1 AND message_id IN (SELECT message_id FROM webhook_deliveries \
@@ -325,7 +325,7 @@ row! {
         pub endpoint_id: Uuid,
         pub status: DeliveryStatus,
         pub deliveries: i64,
-        pub oldest: Option<Instant>,
+        pub oldest: Option<Timestamp>,
     }
 }
 
@@ -342,7 +342,7 @@ pub(in crate::webhooks) async fn put_back_all(
     tx: &mut Tx,
     endpoint_id: Uuid,
     message_ids: &[Uuid],
-    now: Instant,
+    now: Timestamp,
 ) -> Result<Vec<Uuid>> {
     if message_ids.is_empty() {
         return Ok(Vec::new());

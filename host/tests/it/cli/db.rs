@@ -9,9 +9,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use meed_host::auth::Role;
+use meed_host::claims::SignedReceipt;
 use meed_host::db::{Db, Engine};
 use meed_host::outbox::topics;
-use meed_host::requests::SignedReceipt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -108,7 +108,7 @@ impl Drop for RelayProcess {
 /// A grant as its claim was answered.
 struct Granted {
     request: String,
-    at: meed_host::clock::Instant,
+    at: meed_host::clock::Timestamp,
 }
 
 /// Each user claims one after the other, so that there is an order to keep.
@@ -148,7 +148,7 @@ fn account(got: &[Got], granted: &HashMap<String, Vec<Granted>>, secret: &str) -
     let mut account = Account::default();
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
     // Per user: the requests in the order in which they were first taken, with the instant.
-    let mut taken: HashMap<String, Vec<(String, meed_host::clock::Instant)>> = HashMap::new();
+    let mut taken: HashMap<String, Vec<(String, meed_host::clock::Timestamp)>> = HashMap::new();
     for one in got {
         assert!(one.is_signed_with(secret), "{one:?}");
         let request = text(&one.event["data"], "requestId").to_owned();

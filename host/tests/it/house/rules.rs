@@ -10,7 +10,7 @@ const FEATURES: &[&str] = &[
     "events",
     "rewards",
     "fulfilments",
-    "requests",
+    "claims",
     "webhooks",
     "kafka",
 ];
@@ -143,10 +143,10 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             "a store is its feature's own: call a function of {feature}/service.rs"
         ));
     }
-    // `kafka` brings claims, as `requests/routes` does.
-    if named == "requests" && !["requests", "kafka", "app", "cli", "main", "lib"].contains(&top) {
+    // `kafka` brings claims, as `claims/routes` does.
+    if named == "claims" && !["claims", "kafka", "app", "cli", "main", "lib"].contains(&top) {
         return Some(
-            "`requests` knows the other features, and none but `kafka` knows it: turn the call around".to_owned(),
+            "`claims` knows the other features, and none but `kafka` knows it: turn the call around".to_owned(),
         );
     }
     if GROUND_FLOOR.contains(&top) && (FEATURES.contains(&named) || ["app", "cli"].contains(&named)) && named != top {

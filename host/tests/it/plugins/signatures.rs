@@ -186,8 +186,8 @@ on_both_engines! {
         let (first, second) = (app.user(Role::User).await, app.user(Role::User).await);
         let named = receipt(&first.token).await;
         assert_eq!(named["receipt"]["evaluation"]["plugin"]["signer"], json!({"keyId": key_id, "name": "Ada"}));
-        let replayed = meed_host::requests::replay(&app.app.sandbox, &serde_json::from_value(named).expect("a receipt"), Some(unsigned.clone()), None).await;
-        assert!(matches!(replayed, Ok(meed_host::requests::Replay::Match { .. })), "{replayed:?}");
+        let replayed = meed_host::claims::replay(&app.app.sandbox, &serde_json::from_value(named).expect("a receipt"), Some(unsigned.clone()), None).await;
+        assert!(matches!(replayed, Ok(meed_host::claims::Replay::Match { .. })), "{replayed:?}");
 
         let admin = app.token(Role::Admin).await;
         assert_eq!(server.delete(&format!("/plugin-keys/{key_id}")).bearer(&admin).send().await.status, 204);

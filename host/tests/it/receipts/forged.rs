@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use meed_host::auth::Role;
-use meed_host::requests::{Receipt, Replay, replay};
+use meed_host::claims::{Receipt, Replay, replay};
 use meed_host::sandbox::Digest;
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ on_both_engines! {
         for pointer in ["", "/receipt", "/receipt/evaluation", "/receipt/evaluation/context", "/signature"] {
             let mut changed = receipt.clone();
             changed.pointer_mut(pointer).expect("an object")["extra"] = json!(1);
-            assert!(serde_json::from_value::<meed_host::requests::SignedReceipt>(changed).is_err(), "{pointer}");
+            assert!(serde_json::from_value::<meed_host::claims::SignedReceipt>(changed).is_err(), "{pointer}");
         }
     }
 

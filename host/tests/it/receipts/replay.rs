@@ -1,8 +1,8 @@
 //! Running a decision again from its receipt
 
 use meed_host::auth::Role;
+use meed_host::claims::{Replay, ReplayError, SignedReceipt, replay};
 use meed_host::contract::Reason;
-use meed_host::requests::{Replay, ReplayError, SignedReceipt, replay};
 use meed_host::sandbox::Digest;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Budgets: what an event may give to all users together, per period
 
 use meed_host::auth::Role;
-use meed_host::requests::{Replay, replay};
+use meed_host::claims::{Replay, replay};
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, TestUser, bundled, on_both_engines, text};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meed_host::auth::Role;
-use meed_host::requests::{SignedReceipt, Worker};
+use meed_host::claims::{SignedReceipt, Worker};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 

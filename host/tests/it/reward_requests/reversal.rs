@@ -1,8 +1,8 @@
 //! `/reward-requests/{id}/reversal`: what was granted is taken back once, and is free again
 
 use meed_host::auth::Role;
+use meed_host::claims::SignedReversal;
 use meed_host::db::Json;
-use meed_host::requests::SignedReversal;
 use meed_host::sandbox::Digest;
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use meed_host::app::App;
 use meed_host::auth::Role;
 use meed_host::cli;
-use meed_host::clock::{Clock, Instant};
+use meed_host::clock::{Clock, Timestamp};
 use meed_host::config::Config;
 use meed_host::db::Db;
 use serde_json::{Value, json};
@@ -179,7 +179,7 @@ impl TestApp {
     }
 
     /// Moves the clock to this RFC 3339 instant.
-    pub fn at(&self, instant: &str) -> Instant {
+    pub fn at(&self, instant: &str) -> Timestamp {
         let instant = instant.parse().expect("an instant");
         self.clock.set(instant);
         instant

@@ -6,7 +6,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use meed_host::clock::Instant;
+use meed_host::clock::Timestamp;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -124,18 +124,18 @@ impl Broker {
     }
 
     /// The same, made at these instants.
-    pub async fn produce_at(&self, topic: &str, messages: impl IntoIterator<Item = (Instant, String, Vec<u8>)>) {
+    pub async fn produce_at(&self, topic: &str, messages: impl IntoIterator<Item = (Timestamp, String, Vec<u8>)>) {
         let messages = messages.into_iter().map(|(at, key, value)| (Some(at), key, value));
         self.send(topic, messages).await;
     }
 
-    async fn send(&self, topic: &str, messages: impl Iterator<Item = (Option<Instant>, String, Vec<u8>)>) {
+    async fn send(&self, topic: &str, messages: impl Iterator<Item = (Option<Timestamp>, String, Vec<u8>)>) {
         let mut client = self.client();
         client.set("linger.ms", "0").set("message.max.bytes", "1100000");
         let producer: FutureProducer = client.create().expect("a producer");
         for (at, key, value) in messages {
             let mut record = FutureRecord::to(topic).key(&key).payload(&value);
-            record.timestamp = at.map(Instant::as_millis);
+            record.timestamp = at.map(Timestamp::as_millis);
             producer.send(record, PATIENCE).await.expect("it is taken");
         }
     }

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use meed_host::clock::{Clock, Instant};
+use meed_host::clock::{Clock, Timestamp};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -21,7 +21,7 @@ pub struct Got {
     pub body: Bytes,
     pub event: Value,
     /// Of the world outside
-    pub at: Instant,
+    pub at: Timestamp,
     /// What it was answered
     pub status: u16,
 }

@@ -1,6 +1,6 @@
 //! Rows put straight into the tables, for what no route makes yet or what no route may make.
 
-use meed_host::clock::Instant;
+use meed_host::clock::Timestamp;
 use meed_host::db::{Json, Tx};
 use serde_json::json;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ impl TestApp {
     }
 
     /// A user who registered at this instant, invited by another or by nobody.
-    pub async fn insert_user(&self, registered: Instant, invited_by: Option<Uuid>) -> Uuid {
+    pub async fn insert_user(&self, registered: Timestamp, invited_by: Option<Uuid>) -> Uuid {
         const SQL: &str = "INSERT INTO users \
             (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
             VALUES ($1, $2, $2, '', 'USER', $2, $3, $4, $5)";
@@ -32,7 +32,7 @@ impl TestApp {
         id
     }
 
-    pub async fn set_attribute(&self, user_id: Uuid, name: &str, value: Option<&str>, at: Instant) {
+    pub async fn set_attribute(&self, user_id: Uuid, name: &str, value: Option<&str>, at: Timestamp) {
         const SQL: &str = "INSERT INTO user_attributes (id, user_id, name, value, set_at) VALUES ($1, $2, $3, $4, $5)";
         let mut tx = self.begin().await;
         tx.query(SQL)
@@ -91,7 +91,7 @@ impl TestApp {
         user_id: Uuid,
         status: &str,
         (period, sequence): (&str, i64),
-        received: Instant,
+        received: Timestamp,
     ) {
         const SQL: &str = "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, \
             period, sequence, reasons, progress, received_at, decided_at, receipt, receipt_key_id, receipt_signature) \

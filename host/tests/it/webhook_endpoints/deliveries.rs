@@ -110,7 +110,7 @@ on_both_engines! {
                 // While it is being tried, the next time still is this one.
                 item["attempts"] == attempt && item["nextAttemptAt"].as_str() > Some(clock.to_string().as_str())
             })).await;
-            let next: meed_host::clock::Instant = text(&log[0], "nextAttemptAt").parse().expect("an instant");
+            let next: meed_host::clock::Timestamp = text(&log[0], "nextAttemptAt").parse().expect("an instant");
             let after = next.as_millis() - clock.as_millis();
             assert!((8_000..=12_000).contains(&after), "{after} ms");
             // Not a moment earlier.

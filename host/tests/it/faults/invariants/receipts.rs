@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use meed_host::claims::SignedReversal;
 use meed_host::keys::PublicKey;
-use meed_host::requests::SignedReversal;
 use serde_json::json;
 use uuid::Uuid;
 

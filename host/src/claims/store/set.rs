@@ -7,13 +7,13 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::claims::commit::Settlement;
+use crate::clock::Timestamp;
 use crate::db::{Db, Json, Result};
-use crate::requests::commit::Settlement;
 
 /// What a set statement did.
 #[derive(Debug, Default)]
-pub(in crate::requests) struct Written {
+pub(in crate::claims) struct Written {
     /// The requests that are there now. The others of the set left nothing behind.
     pub requests: HashSet<Uuid>,
     /// The revisions of the events, which the statement held still until it was committed.
@@ -193,16 +193,16 @@ fn numbered(sql: &str) -> String {
 }
 
 /// The table whose CHECK says that a stock does not hold enough.
-pub(in crate::requests) const STOCK: &str = "reward_stock";
+pub(in crate::claims) const STOCK: &str = "reward_stock";
 
 /// The table whose CHECKs say that a budget does not hold enough.
-pub(in crate::requests) const BUDGETS: &str = "event_budgets";
+pub(in crate::claims) const BUDGETS: &str = "event_budgets";
 
 /// The table whose key says that an answer was given meanwhile.
-pub(in crate::requests) const KEYS: &str = "idempotency_keys";
+pub(in crate::claims) const KEYS: &str = "idempotency_keys";
 
 /// `None` on SQLite.
-pub(in crate::requests) async fn write(db: &Db, set: &[&Settlement]) -> Result<Option<Written>> {
+pub(in crate::claims) async fn write(db: &Db, set: &[&Settlement]) -> Result<Option<Written>> {
     let parts = Parts::of(set);
     let Some(statement) = db.set(parts.statement()) else {
         return Ok(None);
@@ -225,7 +225,7 @@ pub(in crate::requests) async fn write(db: &Db, set: &[&Settlement]) -> Result<O
         .each(requests().map(|row| row.sequence))
         .each(requests().map(|row| row.reasons.clone()))
         .each(requests().map(|row| row.progress.clone()))
-        .each(requests().map(|row| row.retry_at.map(Instant::as_millis)))
+        .each(requests().map(|row| row.retry_at.map(Timestamp::as_millis)))
         .each(requests().map(|row| row.received_at.as_millis()))
         .each(requests().map(|row| row.decided_at.as_millis()))
         .each(requests().map(|row| row.fuel))
@@ -293,7 +293,7 @@ pub(in crate::requests) async fn write(db: &Db, set: &[&Settlement]) -> Result<O
 }
 
 /// Which of these requests are there: read after a commit whose outcome nobody knows.
-pub(in crate::requests) async fn present(db: &Db, ids: impl IntoIterator<Item = Uuid>) -> Result<HashSet<Uuid>> {
+pub(in crate::claims) async fn present(db: &Db, ids: impl IntoIterator<Item = Uuid>) -> Result<HashSet<Uuid>> {
     const SQL: &str = "SELECT id FROM reward_requests WHERE id = ANY ($1::UUID[])";
     let Some(statement) = db.set(SQL) else {
         return Ok(HashSet::new());
@@ -303,7 +303,7 @@ pub(in crate::requests) async fn present(db: &Db, ids: impl IntoIterator<Item = 
 }
 
 /// How many are left of those of these rewards that are limited.
-pub(in crate::requests) async fn stock(
+pub(in crate::claims) async fn stock(
     db: &Db,
     reward_ids: impl IntoIterator<Item = Uuid>,
 ) -> Result<HashMap<Uuid, i64>> {
@@ -316,7 +316,7 @@ pub(in crate::requests) async fn stock(
 }
 
 /// Grants and amount that were used in those periods of budgets that this set takes from; none before the first grant.
-pub(in crate::requests) async fn spent(db: &Db, set: &[&Settlement]) -> Result<HashMap<(Uuid, String), (i64, i64)>> {
+pub(in crate::claims) async fn spent(db: &Db, set: &[&Settlement]) -> Result<HashMap<(Uuid, String), (i64, i64)>> {
     const SQL: &str = "SELECT event_id, period, grants, amount FROM event_budgets \
         WHERE (event_id, period) IN (SELECT * FROM UNNEST($1::UUID[], $2::TEXT[]))";
     let periods: HashSet<(Uuid, &str)> = set

@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use super::require_own;
 use crate::auth::{Caller, Operator};
+use crate::claims::receipt::SignedReversal;
+use crate::claims::reversal::Reversal;
+use crate::claims::service::{RequestError, RequestService};
 use crate::http::{Body, Path, Problem};
-use crate::requests::receipt::SignedReversal;
-use crate::requests::reversal::Reversal;
-use crate::requests::service::{RequestError, RequestService};
 
 pub(super) fn router() -> OpenApiRouter<RequestService> {
     OpenApiRouter::new()

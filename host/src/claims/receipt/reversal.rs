@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{ReceiptError, SignatureRecord, require_format};
 use crate::canonical;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::keys::PublicKey;
 use crate::sandbox::Digest;
 
@@ -28,7 +28,7 @@ pub struct ReversalReceipt {
     #[schema(example = "Bought and returned")]
     pub reason: String,
     pub reversed_by: Uuid,
-    pub reversed_at: Instant,
+    pub reversed_at: Timestamp,
     /// All that the request granted
     pub grants: Vec<TakenBack>,
 }

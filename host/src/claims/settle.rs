@@ -14,7 +14,7 @@ use super::receipt::{self, EvaluationRecord, FailureRecord, Outcome, PluginRecor
 use super::service::{IdempotencyKey, RequestError, RequestService};
 use super::store::{self, GrantRow, KeptAnswer, ReceiptRow, RequestRow};
 use super::told;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::Json;
 use crate::events::{Event, Offer};
 use crate::fulfilments::Fulfilment;
@@ -23,7 +23,7 @@ use crate::fulfilments::Fulfilment;
 pub(super) struct Claim {
     pub user_id: Uuid,
     pub event_id: Uuid,
-    pub received_at: Instant,
+    pub received_at: Timestamp,
     pub key: Option<IdempotencyKey>,
     /// Of the HTTP request that claims; of a claim that came otherwise, its own id.
     pub http_request_id: Option<String>,
@@ -197,7 +197,7 @@ impl RequestService {
         event: &Event,
         place: &Place,
         verdict: &Verdict,
-        decided_at: Instant,
+        decided_at: Timestamp,
     ) -> Receipt {
         Receipt {
             format: receipt::FORMAT.to_owned(),

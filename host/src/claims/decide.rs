@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::budget::{self, Left};
 use super::model::{Reason, Source, Status};
 use super::receipt::Limits;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::{Award, Awards, Context, Decision, EventInfo, Fact, Progress, RewardInfo, UserInfo};
 use crate::events::{Event, Offer};
 use crate::facts::Snapshot;
@@ -42,7 +42,7 @@ pub(super) struct Verdict {
     pub status: Status,
     pub reasons: Vec<Reason>,
     pub progress: Vec<Progress>,
-    pub retry_at: Option<Instant>,
+    pub retry_at: Option<Timestamp>,
     /// What to grant; empty unless the status is GRANTED.
     pub awards: Vec<Award>,
     /// Absent when a gate answered first.
@@ -56,7 +56,7 @@ impl Verdict {
         matches!(outcome, Some(Err(Failure::Overloaded)))
     }
 
-    fn gate(status: Status, reason: Reason, retry_at: Option<Instant>) -> Self {
+    fn gate(status: Status, reason: Reason, retry_at: Option<Timestamp>) -> Self {
         Self {
             status,
             reasons: vec![reason],
@@ -73,7 +73,7 @@ impl Verdict {
     }
 
     /// Only of a claim that waited: to any other that is a problem, and leaves no request.
-    pub(super) fn already_granted(next_at: Option<Instant>) -> Self {
+    pub(super) fn already_granted(next_at: Option<Timestamp>) -> Self {
         let reason = Reason::host(
             "already-granted",
             "You were granted this event's rewards in this period already.",
@@ -128,7 +128,7 @@ impl Verdict {
 }
 
 /// The gates that need no evaluation, in the order in which a user can do something about them.
-pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, left: Option<&Left>, now: Instant) -> Option<Verdict> {
+pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, left: Option<&Left>, now: Timestamp) -> Option<Verdict> {
     let event = &offer.event;
     let rejected =
         |code, message: String, retry_at| Some(Verdict::gate(Status::Rejected, Reason::host(code, message), retry_at));
@@ -155,7 +155,7 @@ pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, left: Option<&Left>, now:
 }
 
 /// Everything the decision may depend on besides the facts.
-pub(super) fn context(offer: &Offer, snapshot: &Snapshot, user_id: Uuid, now: Instant, seed: [u8; 32]) -> Context {
+pub(super) fn context(offer: &Offer, snapshot: &Snapshot, user_id: Uuid, now: Timestamp, seed: [u8; 32]) -> Context {
     let event = &offer.event;
     Context {
         now,

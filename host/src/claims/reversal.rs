@@ -13,7 +13,7 @@ use super::receipt::{ReversalReceipt, Sealed, SignedReversal, TakenBack};
 use super::service::{RequestError, RequestService};
 use super::store::reversal::{self, ReversalRow};
 use super::{store, told};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::fulfilments::Fulfilment;
 use crate::sandbox::Digest;
 
@@ -29,7 +29,7 @@ pub(super) struct Reversal {
     #[schema(example = "Bought and returned")]
     pub reason: String,
     pub reversed_by: Uuid,
-    pub reversed_at: Instant,
+    pub reversed_at: Timestamp,
     /// All that the request granted
     pub grants: Vec<TakenBack>,
 }

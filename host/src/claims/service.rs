@@ -17,7 +17,7 @@ use super::settle::request_of;
 use super::store::{self, Filter, RequestRow, received};
 use super::turned_away::TurnedAway;
 use crate::cache::{Cache, News, Topic};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError};
 use crate::events::{EventError, EventService, Purpose};
@@ -41,7 +41,7 @@ pub enum RequestError {
     AlreadyGranted {
         reward_request_id: Uuid,
         grant_ids: Vec<Uuid>,
-        next_at: Option<Instant>,
+        next_at: Option<Timestamp>,
     },
     #[error(
         "Your claim {0} on this event waits to be decided; another one under another key cannot be made until then."
@@ -59,7 +59,7 @@ pub enum RequestError {
     AlreadyReversed {
         request_id: Uuid,
         reversal_id: Uuid,
-        reversed_at: Instant,
+        reversed_at: Timestamp,
     },
     #[error("The reward request {id} is {status}, so nothing was granted that could be taken back.")]
     NotGranted { id: Uuid, status: Status },

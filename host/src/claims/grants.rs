@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::model::{GrantedReward, Status};
 use super::service::{RequestError, RequestService};
 use super::store::grants::{self, GivenRow, GrantFilter};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::fulfilments::{Acknowledgement, Fulfilment, FulfilmentState, Said};
 
 /// One reward that was given, and to whom.
@@ -26,7 +26,7 @@ pub(super) struct GrantDetail {
     pub quantity: u32,
     /// The reward as it was then
     pub reward: GrantedReward,
-    pub granted_at: Instant,
+    pub granted_at: Timestamp,
     pub fulfilment: Fulfilment,
     /// How that is known; left out while PENDING, and for USERs
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,13 +8,13 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::auth::{Auditor, Caller, Operator, Role};
-use crate::clock::Instant;
+use crate::claims::grants::GrantDetail;
+use crate::claims::model::Status;
+use crate::claims::service::{RequestError, RequestService};
+use crate::claims::store::grants::GrantFilter;
+use crate::clock::Timestamp;
 use crate::fulfilments::{Acknowledgement, FulfilmentState};
 use crate::http::{Body, Page, PageParams, Params, Path, Problem};
-use crate::requests::grants::GrantDetail;
-use crate::requests::model::Status;
-use crate::requests::service::{RequestError, RequestService};
-use crate::requests::store::grants::GrantFilter;
 
 pub(super) fn router() -> OpenApiRouter<RequestService> {
     OpenApiRouter::new()
@@ -35,9 +35,9 @@ struct ListParams {
     event_id: Option<Uuid>,
     user_id: Option<Uuid>,
     /// Granted at or after this instant
-    from: Option<Instant>,
+    from: Option<Timestamp>,
     /// Granted before this instant
-    to: Option<Instant>,
+    to: Option<Timestamp>,
 }
 
 /// List grants of everyone, newest first.

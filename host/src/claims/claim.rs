@@ -12,7 +12,7 @@ use super::model::RewardRequest;
 use super::service::{IdempotencyKey, RequestError, RequestService};
 use super::settle::Claim;
 use super::store;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::events::{Offer, Purpose};
 use crate::facts::{self, Asker, FactError, Snapshot};
 use crate::http::request_id;
@@ -188,7 +188,7 @@ impl RequestService {
     }
 
     /// Reads all that a decision needs of the user, in one round trip.
-    pub(super) async fn case(&self, offer: &Offer, user_id: Uuid, now: Instant) -> Result<Case, RequestError> {
+    pub(super) async fn case(&self, offer: &Offer, user_id: Uuid, now: Timestamp) -> Result<Case, RequestError> {
         let event = &offer.event;
         let asker = Asker {
             user_id,
@@ -217,7 +217,7 @@ impl RequestService {
         offer: &Offer,
         case: &Case,
         user_id: Uuid,
-        now: Instant,
+        now: Timestamp,
         purpose: Purpose,
     ) -> Result<Verdict, RequestError> {
         let left = Left::of(offer, &case.snapshot, now);

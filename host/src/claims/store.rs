@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::budget::Spending;
 use super::model::{Grant, GrantedReward, Reason, Status};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::Progress;
 use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
 use crate::fulfilments::Fulfilment;
@@ -29,9 +29,9 @@ row! {
         pub sequence: i64,
         pub reasons: Json<Vec<Reason>>,
         pub progress: Json<Vec<Progress>>,
-        pub retry_at: Option<Instant>,
-        pub received_at: Instant,
-        pub decided_at: Instant,
+        pub retry_at: Option<Timestamp>,
+        pub received_at: Timestamp,
+        pub decided_at: Timestamp,
         pub fuel: Option<i64>,
     }
 }
@@ -76,7 +76,7 @@ row! {
         pub request_id: Uuid,
         /// `None`: the claim waits to be decided.
         pub response: Option<String>,
-        pub expires_at: Option<Instant>,
+        pub expires_at: Option<Timestamp>,
     }
 }
 
@@ -129,7 +129,7 @@ pub(super) async fn insert(
     Ok(inserted == 1)
 }
 
-pub(super) async fn insert_grant(tx: &mut Tx, row: &GrantRow, at: Instant) -> Result<()> {
+pub(super) async fn insert_grant(tx: &mut Tx, row: &GrantRow, at: Timestamp) -> Result<()> {
     const SQL: &str = "INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at, stock_since) \
         VALUES ($1, $2, $3, $4, $5, $6, (SELECT since FROM reward_stock WHERE reward_id = $3))";
     tx.query(SQL)
@@ -164,8 +164,8 @@ pub(super) struct KeptAnswer {
     pub fingerprint: Vec<u8>,
     pub request_id: Uuid,
     pub response: String,
-    pub created_at: Instant,
-    pub expires_at: Instant,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 /// `false` when an answer under this key, of the same moment, was faster.
@@ -196,7 +196,7 @@ pub(super) async fn kept_answer(db: &Db, user_id: Uuid, key: String) -> Result<O
 }
 
 /// Forgets the answer under this key if it has expired, so that the key is free.
-pub(super) async fn forget_answer(tx: &mut Tx, user_id: Uuid, key: String, expired_at: Instant) -> Result<()> {
+pub(super) async fn forget_answer(tx: &mut Tx, user_id: Uuid, key: String, expired_at: Timestamp) -> Result<()> {
     const SQL: &str = "DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND expires_at <= $3";
     tx.query(SQL)
         .bind(user_id)
@@ -208,7 +208,7 @@ pub(super) async fn forget_answer(tx: &mut Tx, user_id: Uuid, key: String, expir
 }
 
 /// Forgets up to `most` of the answers that have expired, the oldest first.
-pub(super) async fn forget_answers(tx: &mut Tx, expired_at: Instant, most: i64) -> Result<u64> {
+pub(super) async fn forget_answers(tx: &mut Tx, expired_at: Timestamp, most: i64) -> Result<u64> {
     macro_rules! delete_expired {
         ($lock:literal) => {
             concat!(
@@ -257,9 +257,9 @@ pub(super) struct Filter {
     pub user_id: Option<Uuid>,
     pub status: Option<Status>,
     /// Received at or after this instant
-    pub from: Option<Instant>,
+    pub from: Option<Timestamp>,
     /// and before this one.
-    pub to: Option<Instant>,
+    pub to: Option<Timestamp>,
 }
 
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<RequestRow>> {

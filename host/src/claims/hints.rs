@@ -16,7 +16,7 @@ use super::model::{RewardRequest, Status};
 use super::service::RequestError;
 use super::settle::Claim;
 use crate::cache::{Cache as Shared, News, Topic};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::events::Offer;
 
 /// While changes are heard from other processes.
@@ -45,7 +45,7 @@ struct Hint {
     grant_ids: Vec<Uuid>,
     /// The database said so then, or later.
     #[serde(skip, default = "long_ago")]
-    at: Instant,
+    at: Timestamp,
 }
 
 impl Hints {
@@ -130,7 +130,7 @@ impl Hints {
         self.known.invalidate(name).await;
     }
 
-    async fn find(&self, name: &str, now: Instant) -> Option<Hint> {
+    async fn find(&self, name: &str, now: Timestamp) -> Option<Hint> {
         let trusted = if self.shared.is_shared() {
             TRUSTED
         } else {
@@ -173,8 +173,8 @@ fn shared_key(name: &str) -> String {
     format!("hint:{name}")
 }
 
-fn long_ago() -> Instant {
-    Instant::EPOCH
+fn long_ago() -> Timestamp {
+    Timestamp::EPOCH
 }
 
 #[cfg(test)]
@@ -183,8 +183,8 @@ mod tests {
 
     const NOON: i64 = 1_772_366_400_000;
 
-    fn at(seconds: i64) -> Instant {
-        Instant::from_millis(NOON + seconds * 1000).unwrap()
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(NOON + seconds * 1000).unwrap()
     }
 
     fn hint(seconds: i64) -> Hint {

@@ -11,7 +11,7 @@ use super::decide::SOLD_OUT;
 use super::model::{Grant, Source, Status};
 use super::receipt::ReversalReceipt;
 use super::store::RequestRow;
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Timestamp};
 use crate::http::request_id;
 use crate::outbox::{self, Message};
 
@@ -60,7 +60,12 @@ pub(super) fn of_claim(
 
 /// `decided_at`: when the grant was made, perhaps by a process whose clock is ahead of ours. Nobody may hear of the
 /// reversal before the grant.
-pub(super) fn of_reversal(clock: &Clock, receipt: &ReversalReceipt, grants: &[Grant], decided_at: Instant) -> Message {
+pub(super) fn of_reversal(
+    clock: &Clock,
+    receipt: &ReversalReceipt,
+    grants: &[Grant],
+    decided_at: Timestamp,
+) -> Message {
     Message {
         id: clock.new_id(),
         kind: outbox::REWARD_REVERSED,

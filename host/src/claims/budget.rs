@@ -1,7 +1,7 @@
 //! What an event's budget has left for a claim, and what a granted claim takes from it. Changes nothing.
 
 use super::model::{Grant, Reason};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::{Award, RewardInfo};
 use crate::events::Offer;
 use crate::facts::Snapshot;
@@ -14,12 +14,12 @@ pub(super) const SPENT: &str = "budget-spent";
 pub(super) struct Left {
     grants: Option<i64>,
     amount: Option<i64>,
-    pub renews_at: Option<Instant>,
+    pub renews_at: Option<Timestamp>,
 }
 
 impl Left {
     /// `None` when the event has no budget.
-    pub(super) fn of(offer: &Offer, snapshot: &Snapshot, now: Instant) -> Option<Self> {
+    pub(super) fn of(offer: &Offer, snapshot: &Snapshot, now: Timestamp) -> Option<Self> {
         let budget = offer.event.budget?;
         let spent = snapshot.spent.unwrap_or_default();
         Some(Self {
@@ -73,7 +73,7 @@ pub(super) struct Spending {
 
 impl Spending {
     /// `None` when the event has no budget.
-    pub(super) fn of(offer: &Offer, grants: &[Grant], received_at: Instant) -> Option<Self> {
+    pub(super) fn of(offer: &Offer, grants: &[Grant], received_at: Timestamp) -> Option<Self> {
         let budget = offer.event.budget?;
         let worth = grants
             .iter()

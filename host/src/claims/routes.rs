@@ -21,7 +21,7 @@ use super::service::{IdempotencyKey, RequestError, RequestService};
 use super::store::Filter;
 use super::usage::PluginUsage;
 use crate::auth::{Auditor, Caller, Claimant, FORBIDDEN, Operator, Role};
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::http::problem::{INVALID_PARAMETER, UNAVAILABLE};
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
 
@@ -264,9 +264,9 @@ struct ListParams {
     user_id: Option<Uuid>,
     status: Option<Status>,
     /// Received at or after this instant
-    from: Option<Instant>,
+    from: Option<Timestamp>,
     /// Received before this instant
-    to: Option<Instant>,
+    to: Option<Timestamp>,
 }
 
 /// List reward requests of everyone, newest first.

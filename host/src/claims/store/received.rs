@@ -4,18 +4,18 @@
 use uuid::Uuid;
 
 use super::Filter;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::{Db, Result, Run, Tx, row};
 use crate::sandbox::Digest;
 
 row! {
     /// A claim that was answered with 202.
     #[derive(Clone, Debug)]
-    pub(in crate::requests) struct ReceivedRow {
+    pub(in crate::claims) struct ReceivedRow {
         pub id: Uuid,
         pub event_id: Uuid,
         pub user_id: Uuid,
-        pub received_at: Instant,
+        pub received_at: Timestamp,
         pub event_revision: i64,
         pub plugin_digest: Digest,
         pub period: String,
@@ -37,7 +37,7 @@ macro_rules! select_received {
 
 /// A claim that wants to wait.
 #[derive(Clone, Debug)]
-pub(in crate::requests) struct NewReceived {
+pub(in crate::claims) struct NewReceived {
     pub row: ReceivedRow,
     /// How many grants its user may have in the period.
     pub grants: i64,
@@ -48,7 +48,7 @@ pub(in crate::requests) struct NewReceived {
 /// Writes those of these claims that may wait; tells their ids. A claim may not when its user has as many as may, not
 /// counting others of these, or one on this event, or all grants of the period, or does not exist; or when its key is in
 /// use. Of two of a user on one event the one with the smaller id waits.
-pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived]) -> Result<Vec<Uuid>> {
+pub(in crate::claims) async fn insert(db: &Db, new: &[NewReceived]) -> Result<Vec<Uuid>> {
     const SET: &str = "INSERT INTO received_claims (id, event_id, user_id, received_at, event_revision, plugin_digest, \
         period, idempotency_key, fingerprint, http_request_id) \
         SELECT a.id, a.event_id, a.user_id, a.received_at, a.event_revision, a.plugin_digest, a.period, \
@@ -115,25 +115,25 @@ pub(in crate::requests) async fn insert(db: &Db, new: &[NewReceived]) -> Result<
     Ok(inserted)
 }
 
-pub(in crate::requests) async fn find(on: impl Run, id: Uuid) -> Result<Option<ReceivedRow>> {
+pub(in crate::claims) async fn find(on: impl Run, id: Uuid) -> Result<Option<ReceivedRow>> {
     const SQL: &str = select_received!("WHERE id = $1");
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
 /// The one claim of a user on an event that waits, if one does.
-pub(in crate::requests) async fn of_user(db: &Db, event_id: Uuid, user_id: Uuid) -> Result<Option<ReceivedRow>> {
+pub(in crate::claims) async fn of_user(db: &Db, event_id: Uuid, user_id: Uuid) -> Result<Option<ReceivedRow>> {
     const SQL: &str = select_received!("WHERE event_id = $1 AND user_id = $2");
     db.query(SQL).bind(event_id).bind(user_id).fetch_optional(db).await
 }
 
-pub(in crate::requests) async fn is_user(db: &Db, user_id: Uuid) -> Result<bool> {
+pub(in crate::claims) async fn is_user(db: &Db, user_id: Uuid) -> Result<bool> {
     const SQL: &str = "SELECT COUNT(*) FROM users WHERE id = $1";
     let (count,): (i64,) = db.query(SQL).bind(user_id).fetch_one(db).await?;
     Ok(count == 1)
 }
 
 /// How many grants a user has in a period of an event.
-pub(in crate::requests) async fn grants_of_user(db: &Db, event_id: Uuid, user_id: Uuid, period: String) -> Result<i64> {
+pub(in crate::claims) async fn grants_of_user(db: &Db, event_id: Uuid, user_id: Uuid, period: String) -> Result<i64> {
     const SQL: &str = "SELECT COUNT(*) FROM reward_requests \
         WHERE event_id = $1 AND user_id = $2 AND period = $3 AND status = 'GRANTED'";
     let query = db.query(SQL).bind(event_id).bind(user_id).bind(period);
@@ -141,14 +141,14 @@ pub(in crate::requests) async fn grants_of_user(db: &Db, event_id: Uuid, user_id
     Ok(count)
 }
 
-pub(in crate::requests) async fn count_of_user(db: &Db, user_id: Uuid) -> Result<i64> {
+pub(in crate::claims) async fn count_of_user(db: &Db, user_id: Uuid) -> Result<i64> {
     const SQL: &str = "SELECT COUNT(*) FROM received_claims WHERE user_id = $1";
     let (count,): (i64,) = db.query(SQL).bind(user_id).fetch_one(db).await?;
     Ok(count)
 }
 
 /// The claims that a list shows; the filter's status is the caller's affair.
-pub(in crate::requests) async fn list(
+pub(in crate::claims) async fn list(
     db: &Db,
     filter: &Filter,
     after: Option<Uuid>,
@@ -166,27 +166,27 @@ pub(in crate::requests) async fn list(
 }
 
 /// How many claims wait, and since when the first of them does.
-pub(in crate::requests) async fn depth(db: &Db) -> Result<(i64, Option<Instant>)> {
+pub(in crate::claims) async fn depth(db: &Db) -> Result<(i64, Option<Timestamp>)> {
     const SQL: &str = "SELECT COUNT(*), MIN(received_at) FROM received_claims";
     db.query(SQL).fetch_one(db).await
 }
 
 /// The claims of an event that came first, in the order of their arrival.
-pub(in crate::requests) async fn first(db: &Db, event_id: Uuid, limit: i64) -> Result<Vec<ReceivedRow>> {
+pub(in crate::claims) async fn first(db: &Db, event_id: Uuid, limit: i64) -> Result<Vec<ReceivedRow>> {
     const SQL: &str = select_received!("WHERE event_id = $1 ORDER BY received_at, id LIMIT $2");
     db.query(SQL).bind(event_id).bind(limit).fetch_all(db).await
 }
 
 /// Takes a claim that waits away, in the transaction that writes its request. `false`: it does not wait, or its line is in
 /// other hands. For one claim; sets on PostgreSQL do so in their own statement.
-pub(in crate::requests) async fn remove(tx: &mut Tx, id: Uuid, event_id: Uuid, fence: i64) -> Result<bool> {
+pub(in crate::claims) async fn remove(tx: &mut Tx, id: Uuid, event_id: Uuid, fence: i64) -> Result<bool> {
     const SQL: &str = "DELETE FROM received_claims WHERE id = $1 \
         AND EXISTS (SELECT 1 FROM claim_lines WHERE event_id = $2 AND fence = $3)";
     Ok(tx.query(SQL).bind(id).bind(event_id).bind(fence).execute(tx).await? == 1)
 }
 
 /// Events with claims that wait and that nobody settles right now.
-pub(in crate::requests) async fn free_lines(db: &Db, now: Instant, limit: i64) -> Result<Vec<Uuid>> {
+pub(in crate::claims) async fn free_lines(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<Uuid>> {
     // From one event to the next by the index, however many claims each has.
     const SQL: &str = "WITH RECURSIVE waiting (event_id) AS ( \
             SELECT (SELECT event_id FROM received_claims ORDER BY event_id LIMIT 1) \
@@ -200,11 +200,11 @@ pub(in crate::requests) async fn free_lines(db: &Db, now: Instant, limit: i64) -
 }
 
 /// Takes an event's line until `lease_until`; gives the fence, which nobody had before. `None`: somebody else has the line.
-pub(in crate::requests) async fn take_line(
+pub(in crate::claims) async fn take_line(
     tx: &mut Tx,
     event_id: Uuid,
-    now: Instant,
-    lease_until: Instant,
+    now: Timestamp,
+    lease_until: Timestamp,
 ) -> Result<Option<i64>> {
     const SQL: &str = "INSERT INTO claim_lines AS l (event_id, fence, lease_until) VALUES ($1, 1, $3) \
         ON CONFLICT (event_id) DO UPDATE SET fence = l.fence + 1, lease_until = excluded.lease_until \
@@ -215,11 +215,11 @@ pub(in crate::requests) async fn take_line(
 }
 
 /// Keeps a line until then, or gives it back by an instant that is over. `false`: it is somebody else's by now.
-pub(in crate::requests) async fn keep_line(
+pub(in crate::claims) async fn keep_line(
     tx: &mut Tx,
     event_id: Uuid,
     fence: i64,
-    lease_until: Instant,
+    lease_until: Timestamp,
 ) -> Result<bool> {
     const SQL: &str = "UPDATE claim_lines SET lease_until = $3 WHERE event_id = $1 AND fence = $2";
     let query = tx.query(SQL).bind(event_id).bind(fence).bind(lease_until);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::service::{IdempotencyKey, RequestError, RequestService};
 use super::settle::Claim;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::events::EventError;
 use crate::facts::FactError;
 
@@ -26,7 +26,7 @@ pub struct Arrival {
     pub user_id: Uuid,
     pub event_id: Uuid,
     /// When it was made; no later than now.
-    pub at: Option<Instant>,
+    pub at: Option<Timestamp>,
 }
 
 /// Why a claim can never be taken in.
@@ -37,7 +37,7 @@ pub enum NeverTaken {
     #[error(
         "The claim was made at {0}, more than {1:?} (claims.idempotency_seconds) ago: nobody remembers whether it is a repeat. Make it again if it is none."
     )]
-    TooOld(Instant, Duration),
+    TooOld(Timestamp, Duration),
     /// There is no such event, or the id was used for another claim.
     #[error(transparent)]
     Refused(RequestError),
@@ -78,7 +78,7 @@ impl RequestService {
     }
 
     /// In one step, so that none is decided before one ahead of it waits. Tells which wait now.
-    async fn receive_together(&self, claims: &[(Uuid, Claim)], now: Instant) -> Result<HashSet<Uuid>, RequestError> {
+    async fn receive_together(&self, claims: &[(Uuid, Claim)], now: Timestamp) -> Result<HashSet<Uuid>, RequestError> {
         let mut news = Vec::with_capacity(claims.len());
         for (id, claim) in claims {
             if self.is_too_old(claim, now) {
@@ -97,7 +97,7 @@ impl RequestService {
     }
 
     /// Finds out what is in the way of a claim, or takes it in after all.
-    async fn receive_late(&self, claim: &Claim, now: Instant) -> Result<Result<(), NeverTaken>, RequestError> {
+    async fn receive_late(&self, claim: &Claim, now: Timestamp) -> Result<Result<(), NeverTaken>, RequestError> {
         if self.is_too_old(claim, now) {
             return Ok(Err(NeverTaken::TooOld(claim.received_at, self.idempotency)));
         }
@@ -117,12 +117,12 @@ impl RequestService {
         }
     }
 
-    fn is_too_old(&self, claim: &Claim, now: Instant) -> bool {
+    fn is_too_old(&self, claim: &Claim, now: Timestamp) -> bool {
         claim.received_at.plus(self.idempotency) <= now
     }
 }
 
-fn claim_of(arrival: &Arrival, now: Instant) -> Claim {
+fn claim_of(arrival: &Arrival, now: Timestamp) -> Claim {
     Claim {
         user_id: arrival.user_id,
         event_id: arrival.event_id,

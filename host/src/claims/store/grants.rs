@@ -5,14 +5,14 @@
 
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::claims::model::{GrantedReward, Status};
+use crate::clock::Timestamp;
 use crate::db::{Db, Json, Result, row};
 use crate::fulfilments::FulfilmentState;
-use crate::requests::model::{GrantedReward, Status};
 
 row! {
     #[derive(Clone, Debug)]
-    pub(in crate::requests) struct GivenRow {
+    pub(in crate::claims) struct GivenRow {
         pub id: Uuid,
         pub request_id: Uuid,
         pub status: Status,
@@ -21,9 +21,9 @@ row! {
         pub reward_id: Uuid,
         pub quantity: i64,
         pub reward: Json<GrantedReward>,
-        pub granted_at: Instant,
+        pub granted_at: Timestamp,
         pub state: Option<FulfilmentState>,
-        pub changed_at: Option<Instant>,
+        pub changed_at: Option<Timestamp>,
         pub acknowledged_by: Option<Uuid>,
         pub endpoint_id: Option<Uuid>,
         pub reason: Option<String>,
@@ -43,25 +43,25 @@ macro_rules! select_grants {
     };
 }
 
-pub(in crate::requests) async fn find(db: &Db, id: Uuid) -> Result<Option<GivenRow>> {
+pub(in crate::claims) async fn find(db: &Db, id: Uuid) -> Result<Option<GivenRow>> {
     const SQL: &str = select_grants!("WHERE g.id = $1");
     db.query(SQL).bind(id).fetch_optional(db).await
 }
 
 /// Which grants a list shows; an absent field shows all.
 #[derive(Clone, Debug, Default)]
-pub(in crate::requests) struct GrantFilter {
+pub(in crate::claims) struct GrantFilter {
     pub fulfilment: Option<FulfilmentState>,
     pub request_status: Option<Status>,
     pub event_id: Option<Uuid>,
     pub user_id: Option<Uuid>,
     /// Granted at or after this instant
-    pub from: Option<Instant>,
+    pub from: Option<Timestamp>,
     /// and before this one.
-    pub to: Option<Instant>,
+    pub to: Option<Timestamp>,
 }
 
-pub(in crate::requests) async fn list(
+pub(in crate::claims) async fn list(
     db: &Db,
     filter: GrantFilter,
     after: Option<Uuid>,

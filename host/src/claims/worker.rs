@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::commit::full_jitter;
 use super::service::{RequestError, RequestService};
 use super::store::received;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::db::DbError;
 
 /// How often it is looked for claims that other processes took in; this one's own are seen at once.
@@ -163,7 +163,7 @@ impl Drop for Renewing {
     }
 }
 
-async fn keep(service: &RequestService, event_id: Uuid, fence: i64, until: Instant) -> Result<bool, DbError> {
+async fn keep(service: &RequestService, event_id: Uuid, fence: i64, until: Timestamp) -> Result<bool, DbError> {
     let mut tx = service.db.begin().await?;
     let is_ours = received::keep_line(&mut tx, event_id, fence, until).await?;
     tx.commit().await?;

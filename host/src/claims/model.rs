@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::{self, Progress};
 use crate::db::text_column;
 use crate::fulfilments::Fulfilment;
@@ -154,7 +154,7 @@ pub struct ReversalNote {
     pub id: Uuid,
     #[schema(example = "Bought and returned")]
     pub reason: String,
-    pub reversed_at: Instant,
+    pub reversed_at: Timestamp,
 }
 
 /// A claim and what became of it.
@@ -173,7 +173,7 @@ pub struct RewardRequest {
     /// How far the user is, as the condition counts it
     pub progress: Vec<Progress>,
     /// When it is worth claiming again, if known
-    pub retry_at: Option<Instant>,
+    pub retry_at: Option<Timestamp>,
     /// The period of the event's recurrence: `once`, a date, an ISO week or a month in the event's zone
     #[schema(example = "2026-03-01")]
     pub period: String,
@@ -183,9 +183,9 @@ pub struct RewardRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reversal: Option<ReversalNote>,
     /// When the claim arrived: what every rule is measured against
-    pub received_at: Instant,
+    pub received_at: Timestamp,
     /// `null` while it is RECEIVED
-    pub decided_at: Option<Instant>,
+    pub decided_at: Option<Timestamp>,
     /// The plugin version that decided; while it is RECEIVED, the one that would have
     #[schema(value_type = String)]
     pub plugin_digest: Digest,
@@ -200,7 +200,7 @@ pub struct EventProgress {
     pub eligible: bool,
     pub reasons: Vec<Reason>,
     pub progress: Vec<Progress>,
-    pub retry_at: Option<Instant>,
+    pub retry_at: Option<Timestamp>,
     #[schema(example = "2026-03-01")]
     pub period: String,
     /// Grants the user has in this period

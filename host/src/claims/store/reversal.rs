@@ -2,26 +2,26 @@
 
 use uuid::Uuid;
 
-use crate::clock::Instant;
+use crate::claims::model::{GrantedReward, ReversalNote};
+use crate::clock::Timestamp;
 use crate::db::{Db, Result, Tx, row};
-use crate::requests::model::{GrantedReward, ReversalNote};
 
 row! {
     /// The request that was granted until now.
     #[derive(Debug)]
-    pub(in crate::requests) struct TakenRow {
+    pub(in crate::claims) struct TakenRow {
         pub event_id: Uuid,
         pub user_id: Uuid,
         pub period: String,
         pub receipt: String,
-        pub decided_at: Instant,
+        pub decided_at: Timestamp,
         pub budget_period: Option<String>,
         pub budget_amount: Option<i64>,
     }
 }
 
 /// `None`: nothing is granted under this id, or not any more. Others wait here until the transaction ends.
-pub(in crate::requests) async fn take(tx: &mut Tx, request_id: Uuid) -> Result<Option<TakenRow>> {
+pub(in crate::claims) async fn take(tx: &mut Tx, request_id: Uuid) -> Result<Option<TakenRow>> {
     const SQL: &str = "UPDATE reward_requests SET status = 'REVERSED' WHERE id = $1 AND status = 'GRANTED' \
         RETURNING event_id, user_id, period, receipt, decided_at, budget_period, budget_amount";
     tx.query(SQL).bind(request_id).fetch_optional(tx).await
@@ -29,7 +29,7 @@ pub(in crate::requests) async fn take(tx: &mut Tx, request_id: Uuid) -> Result<O
 
 row! {
     #[derive(Debug)]
-    pub(in crate::requests) struct TakenGrantRow {
+    pub(in crate::claims) struct TakenGrantRow {
         pub id: Uuid,
         pub reward_id: Uuid,
         pub quantity: i64,
@@ -39,25 +39,25 @@ row! {
 }
 
 /// In the order in which everybody touches the stock of rewards.
-pub(in crate::requests) async fn grants(tx: &mut Tx, request_id: Uuid) -> Result<Vec<TakenGrantRow>> {
+pub(in crate::claims) async fn grants(tx: &mut Tx, request_id: Uuid) -> Result<Vec<TakenGrantRow>> {
     const SQL: &str = "SELECT id, reward_id, quantity, reward, stock_since FROM grants WHERE request_id = $1 \
         ORDER BY reward_id";
     tx.query(SQL).bind(request_id).fetch_all(tx).await
 }
 
 #[derive(Debug)]
-pub(in crate::requests) struct ReversalRow {
+pub(in crate::claims) struct ReversalRow {
     pub id: Uuid,
     pub request_id: Uuid,
     pub reason: String,
     pub reversed_by: Uuid,
-    pub reversed_at: Instant,
+    pub reversed_at: Timestamp,
     pub receipt: String,
     pub receipt_key_id: String,
     pub receipt_signature: Vec<u8>,
 }
 
-pub(in crate::requests) async fn insert(tx: &mut Tx, row: ReversalRow) -> Result<()> {
+pub(in crate::claims) async fn insert(tx: &mut Tx, row: ReversalRow) -> Result<()> {
     const SQL: &str = "INSERT INTO reversals \
         (id, request_id, reason, reversed_by, reversed_at, receipt, receipt_key_id, receipt_signature) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -77,25 +77,25 @@ pub(in crate::requests) async fn insert(tx: &mut Tx, row: ReversalRow) -> Result
 
 row! {
     #[derive(Debug)]
-    pub(in crate::requests) struct SealedRow {
+    pub(in crate::claims) struct SealedRow {
         pub receipt: String,
         pub receipt_key_id: String,
         pub receipt_signature: Vec<u8>,
     }
 }
 
-pub(in crate::requests) async fn find(db: &Db, request_id: Uuid) -> Result<Option<SealedRow>> {
+pub(in crate::claims) async fn find(db: &Db, request_id: Uuid) -> Result<Option<SealedRow>> {
     const SQL: &str = "SELECT receipt, receipt_key_id, receipt_signature FROM reversals WHERE request_id = $1";
     db.query(SQL).bind(request_id).fetch_optional(db).await
 }
 
 row! {
     #[derive(Debug)]
-    pub(in crate::requests) struct NoteRow {
+    pub(in crate::claims) struct NoteRow {
         pub request_id: Uuid,
         pub id: Uuid,
         pub reason: String,
-        pub reversed_at: Instant,
+        pub reversed_at: Timestamp,
     }
 }
 
@@ -110,7 +110,7 @@ impl From<NoteRow> for ReversalNote {
 }
 
 /// Those of these requests that were reversed.
-pub(in crate::requests) async fn notes(db: &Db, request_ids: &[Uuid]) -> Result<Vec<NoteRow>> {
+pub(in crate::claims) async fn notes(db: &Db, request_ids: &[Uuid]) -> Result<Vec<NoteRow>> {
     if request_ids.is_empty() {
         return Ok(Vec::new());
     }

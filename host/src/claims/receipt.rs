@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::model::{Reason, Status};
 use crate::canonical;
-use crate::clock::Instant;
+use crate::clock::Timestamp;
 use crate::contract::{Award, Context, Decision, Fact, Progress, Query};
 use crate::keys::{Keyring, PublicKey};
 use crate::plugins::Signer;
@@ -36,8 +36,8 @@ pub struct Receipt {
     pub event_id: Uuid,
     pub event_revision: i64,
     pub user_id: Uuid,
-    pub received_at: Instant,
-    pub decided_at: Instant,
+    pub received_at: Timestamp,
+    pub decided_at: Timestamp,
     #[schema(example = "2026-03-01")]
     pub period: String,
     /// The place in the period that this claim asked for, from 1
