@@ -14,6 +14,7 @@ mod guests;
 mod support;
 
 mod activities;
+mod architecture;
 mod auth;
 mod cache;
 mod cases;
@@ -24,7 +25,6 @@ mod events;
 mod facts;
 mod faults;
 mod grants;
-mod house;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod languages;

@@ -1,4 +1,4 @@
-//! The rules of the house over every source file: who may name what. Code for tests may name what it likes.
+//! The architecture rules over every source file: which module may name what. Test code may name anything.
 
 mod metrics;
 mod names;
@@ -10,7 +10,7 @@ use std::path::Path;
 use proc_macro2::TokenStream;
 
 #[test]
-fn the_house_keeps_its_rules() {
+fn source_files_keep_the_architecture_rules() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();
     for folder in ["host", "plugin-sdk", "plugins", "cookbook", "bench", "xtask"] {
