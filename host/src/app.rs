@@ -227,15 +227,15 @@ impl App {
         })
     }
 
-    /// Keeps what this process remembers true to what others change, until it is dropped.
+    /// Applies the invalidations of other processes to the copies that this process keeps. Runs until it is dropped.
     pub async fn listen(&self) {
         loop {
-            let news = self.cache.next().await;
-            self.auth.heard(&news).await;
-            self.plugins.heard(&news).await;
-            self.rewards.heard(&news);
-            self.events.heard(&news).await;
-            self.requests.heard(&news).await;
+            let invalidation = self.cache.next_invalidation().await;
+            self.auth.on_invalidation(&invalidation).await;
+            self.plugins.on_invalidation(&invalidation).await;
+            self.rewards.on_invalidation(&invalidation);
+            self.events.on_invalidation(&invalidation).await;
+            self.requests.on_invalidation(&invalidation).await;
         }
     }
 

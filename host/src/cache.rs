@@ -1,15 +1,16 @@
-//! What replicas share for speed, in Redis or Valkey, and what one process keeps for itself where there is none.
+//! The cache that replicas share in Redis or Valkey, and its in-process fallback.
 //!
-//! Never the truth: an answer may be missing, late, old or made up by whoever can write to Redis, and whatever is built
-//! on this must stay correct then. So a value is authenticated and carries when it was true; a call waits a tenth of a
-//! second at most, and none at all while Redis is known to be gone; and no call has an error, only no answer.
+//! The cache is never the source of truth. A value may be missing, late, stale, or forged by a client with write access
+//! to Redis, and callers must stay correct in each case. Therefore every value carries a MAC and the timestamp at which
+//! it was read from the database. A call waits at most 100 ms, and returns immediately while Redis is known to be down.
+//! A call returns no errors: a failure looks like a missing value.
 //!
-//! Must not know: any feature, what a value means, HTTP.
+//! Must not know: any feature, the meaning of a value, HTTP.
 
 mod gcra;
+mod mac;
 mod memory;
 mod redis;
-mod seal;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,34 +21,34 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 pub use self::redis::UrlError;
-pub use gcra::{Policy, Verdict};
+pub use gcra::{Policy, RateLimit};
 
+use self::mac::Mac;
 use self::memory::Memory;
 use self::redis::Redis;
-use self::seal::Seal;
 use crate::clock::Timestamp;
 
-/// Something that processes keep a copy of and that was changed.
+/// What an invalidation is about: one kind of object that processes keep copies of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topic {
     Event(Uuid),
     Reward(Uuid),
-    /// By its digest.
+    /// One plugin version, by its digest.
     Plugin(String),
-    /// All of them, as when a key is revoked.
+    /// All plugin versions, for example after a signing key was revoked.
     Plugins,
-    /// It is over.
+    /// The session ended.
     Session(Uuid),
-    /// A repeat that was remembered, by its name.
-    Hint(String),
+    /// An entry of the granted cache, by its name.
+    Granted(String),
 }
 
-/// What a process learns from the others.
+/// A message from another process: drop these copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum Invalidation {
     Changed(Topic),
-    /// The connection is new, so some news may have been missed: whatever is kept may be old.
-    Unknown,
+    /// The connection to Redis is new, so messages may have been lost: drop all copies.
+    All,
 }
 
 /// Cheap to clone.
@@ -55,100 +56,98 @@ pub enum News {
 pub struct Cache(Arc<Inner>);
 
 struct Inner {
-    seal: Seal,
+    mac: Mac,
     memory: Memory,
     redis: Option<Redis>,
 }
 
 impl Cache {
-    /// `url`: `redis:`, `rediss:` (TLS), `redis-cluster:` or `rediss-cluster:`; empty for none. `secret` is the same for
-    /// all replicas and known to nobody else. Connects once [`Cache::next`] is asked.
+    /// `url`: `redis:`, `rediss:` (TLS), `redis-cluster:` or `rediss-cluster:`; empty for no Redis. All replicas share
+    /// `secret`, the key of the MACs. The first call of [`Cache::next_invalidation`] connects.
     pub fn new(url: &SecretString, secret: &[u8; 32]) -> Result<Self, UrlError> {
         Ok(Self::on(Redis::new(url)?, secret))
     }
 
-    /// Shares nothing.
+    /// A cache without Redis.
     pub fn in_process(secret: &[u8; 32]) -> Self {
         Self::on(None, secret)
     }
 
     fn on(redis: Option<Redis>, secret: &[u8; 32]) -> Self {
         Self(Arc::new(Inner {
-            seal: Seal::new(secret),
+            mac: Mac::new(secret),
             memory: Memory::new(),
             redis,
         }))
     }
 
-    /// Keeps the connection and waits for what other processes tell. To be asked again and again: nothing is shared
-    /// otherwise.
-    pub async fn next(&self) -> News {
+    /// Maintains the connection and waits for the next invalidation. Call it in a loop: without it the cache never
+    /// connects to Redis. Without Redis it never returns.
+    pub async fn next_invalidation(&self) -> Invalidation {
         let Some(redis) = &self.0.redis else {
             return std::future::pending().await;
         };
         loop {
-            let Some(message) = redis.next().await else {
-                return News::Unknown;
+            let Some(message) = redis.next_message().await else {
+                return Invalidation::All;
             };
-            // Only what a replica of ours sealed, and what this release knows.
+            // Ignore messages with a wrong MAC, and topics of a newer release.
             if let Some(topic) = self.read_topic(&message) {
-                return News::Changed(topic);
+                return Invalidation::Changed(topic);
             }
         }
     }
 
-    /// Whether other processes are reached right now, and so what they change is heard at once.
+    /// Whether Redis is connected, so that invalidations of other processes arrive immediately.
     pub fn is_shared(&self) -> bool {
         self.0.redis.as_ref().is_some_and(Redis::is_up)
     }
 
-    /// A value that a replica put there, and when it was true: not in the future, and less than this long ago.
+    /// Reads a value and the timestamp at which it was true. A value from the future, or at least `max_age` old, is ignored.
     pub async fn get(&self, key: &str, now: Timestamp, max_age: Duration) -> Option<(Timestamp, Vec<u8>)> {
-        let sealed = self.0.redis.as_ref()?.get(key).await?;
-        let (at, value) = self.0.seal.open(key, &sealed)?.split_first_chunk::<8>()?;
+        let signed = self.0.redis.as_ref()?.get(key).await?;
+        let (at, value) = self.0.mac.verify(key, &signed)?.split_first_chunk::<8>()?;
         let at = Timestamp::from_millis(i64::from_be_bytes(*at))?;
         (at <= now && now < at.plus(max_age)).then(|| (at, value.to_vec()))
     }
 
-    /// Keeps what was true at an instant, unless there is something already or it was [forgotten](Self::forget). Waits for
-    /// nothing.
+    /// Stores a value that was true at `at`, unless the key holds a value or a [tombstone](Self::invalidate) already. Sends
+    /// the command without waiting for the answer.
     pub fn put(&self, key: &str, at: Timestamp, value: &[u8], lifetime: Duration) {
         let Some(redis) = &self.0.redis else { return };
         let payload = [at.as_millis().to_be_bytes().as_slice(), value].concat();
-        redis.put(key, &self.0.seal.seal(key, &payload), lifetime);
+        redis.put(key, &self.0.mac.sign(key, &payload), lifetime);
     }
 
-    /// Removes a value, and keeps those who read before this from putting it back for so long.
-    pub async fn forget(&self, key: &str, barred: Duration) {
+    /// Replaces a value by a tombstone, which for `lifetime` keeps a slow reader from storing the old value again.
+    pub async fn invalidate(&self, key: &str, lifetime: Duration) {
         if let Some(redis) = &self.0.redis {
-            redis.forget(key, barred).await;
+            redis.put_tombstone(key, lifetime).await;
         }
     }
 
-    /// Tells the other processes, once what was changed is committed.
+    /// Invalidates the copies of the other processes. Call it after the commit.
     pub async fn publish(&self, topic: Topic) {
         if let Some(redis) = &self.0.redis {
-            redis
-                .publish(&self.0.seal.seal(BUS, topic.to_string().as_bytes()))
-                .await;
+            redis.publish(&self.0.mac.sign(BUS, topic.to_string().as_bytes())).await;
         }
     }
 
-    /// Asks to do something that is limited. With Redis the limit is for all replicas together; this process's own count
-    /// stands below it, so that a Redis that is gone or lies opens nothing.
-    pub async fn take(&self, policy: &Policy, who: &str, now: Timestamp) -> Verdict {
-        let name = self.0.seal.name(&format!("{} {who}", policy.name));
-        let here = self.0.memory.take(policy, name, now);
-        let Some(redis) = self.0.redis.as_ref().filter(|_| here.granted) else {
-            return here;
+    /// Counts one request of `subject` against a rate limit. With Redis the limit holds for all replicas together. The
+    /// process's own bucket must allow the request too, so that a lost or forged bucket in Redis cannot lift the limit.
+    pub async fn check(&self, policy: &Policy, subject: &str, now: Timestamp) -> RateLimit {
+        let name = self.0.mac.name(&format!("{} {subject}", policy.name));
+        let local = self.0.memory.check(policy, name, now);
+        let Some(redis) = self.0.redis.as_ref().filter(|_| local.allowed) else {
+            return local;
         };
-        match redis.take(policy, &hex::encode(name), now).await {
-            Some(everywhere) => everywhere.and(here),
-            None => here,
+        match redis.check(policy, &hex::encode(name), now).await {
+            Some(shared) => shared.and(local),
+            None => local,
         }
     }
 
-    /// Counts something that a user did with an event, once an hour each. Waits for nothing.
+    /// Counts a user as interested in an event, at most once per hour. Sends the command without waiting for the answer.
     pub fn count(&self, event_id: Uuid, user_id: Uuid, now: Timestamp) {
         let hour = hour(now);
         if self.0.memory.count(event_id, user_id, hour)
@@ -158,7 +157,7 @@ impl Cache {
         }
     }
 
-    /// The events that were counted most in the last day: by all replicas, or by this one if they cannot be asked.
+    /// The events with the highest counts of the last 24 hours: of all replicas, or of this process if Redis is down.
     pub async fn top(&self, now: Timestamp, most: usize) -> Vec<(Uuid, u64)> {
         let hours = hour(now) + 1 - HOURS..=hour(now);
         let shared = match &self.0.redis {
@@ -169,14 +168,14 @@ impl Cache {
     }
 
     fn read_topic(&self, message: &[u8]) -> Option<Topic> {
-        std::str::from_utf8(self.0.seal.open(BUS, message)?).ok()?.parse().ok()
+        std::str::from_utf8(self.0.mac.verify(BUS, message)?).ok()?.parse().ok()
     }
 }
 
-/// What the seal of a message says besides the message.
+/// The place that the MAC of an invalidation covers.
 const BUS: &str = "bus";
 
-/// How many hours "lately" is.
+/// How many hours [`Cache::top`] covers.
 const HOURS: i64 = 24;
 
 fn hour(now: Timestamp) -> i64 {
@@ -199,7 +198,7 @@ impl fmt::Display for Topic {
             Self::Plugin(digest) => write!(f, "plugin {digest}"),
             Self::Plugins => f.write_str("plugins "),
             Self::Session(id) => write!(f, "session {id}"),
-            Self::Hint(name) => write!(f, "hint {name}"),
+            Self::Granted(name) => write!(f, "granted {name}"),
         }
     }
 }
@@ -216,7 +215,7 @@ impl FromStr for Topic {
             "plugin" => Ok(Self::Plugin(name.to_owned())),
             "plugins" => Ok(Self::Plugins),
             "session" => Ok(Self::Session(id()?)),
-            "hint" => Ok(Self::Hint(name.to_owned())),
+            "granted" => Ok(Self::Granted(name.to_owned())),
             _ => Err(()),
         }
     }
@@ -227,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_reads_as_it_was_written() {
+    fn a_topic_survives_a_round_trip_through_text() {
         let id = Uuid::from_u128(7);
         for topic in [
             Topic::Event(id),
@@ -235,7 +234,7 @@ mod tests {
             Topic::Plugin("sha256:00".to_owned()),
             Topic::Plugins,
             Topic::Session(id),
-            Topic::Hint("a b c".to_owned()),
+            Topic::Granted("a b c".to_owned()),
         ] {
             assert_eq!(topic.to_string().parse(), Ok(topic));
         }
@@ -245,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_message_of_a_replica_is_heard() {
+    fn a_message_with_a_foreign_mac_is_ignored() {
         let (ours, theirs) = (Cache::in_process(&[1; 32]), Cache::in_process(&[2; 32]));
-        let message = ours.0.seal.seal(BUS, b"plugins ");
+        let message = ours.0.mac.sign(BUS, b"plugins ");
         assert_eq!(ours.read_topic(&message), Some(Topic::Plugins));
         assert_eq!(theirs.read_topic(&message), None);
         assert_eq!(ours.read_topic(b"plugins "), None);

@@ -1,10 +1,10 @@
-//! What is given: points, items, coupons, and how many there are.
+//! Rewards (points, items, coupons) and their stock.
 //!
-//! Must not know: events or requests (they know rewards).
+//! Must not know: events or claims, which depend on rewards.
 
 mod routes;
 mod service;
 mod store;
 
 pub use routes::{CODES, router};
-pub use service::{NewReward, Reward, RewardError, RewardService, Supply};
+pub use service::{NewReward, Reward, RewardError, RewardService, StockVersion};

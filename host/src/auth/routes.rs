@@ -137,7 +137,7 @@ impl From<AuthError> for Problem {
             AuthError::RoleNeedsLogin(_) => Self::new(UNAUTHENTICATED, detail),
             AuthError::RoleNeedsAdmin { .. } => Self::new(FORBIDDEN, detail),
             AuthError::WrongCredentials => Self::new(WRONG_CREDENTIALS, detail),
-            AuthError::TooManyAttempts(verdict) => Self::new(RATE_LIMITED, detail).retry_after(verdict.retry_after),
+            AuthError::TooManyAttempts(limit) => Self::new(RATE_LIMITED, detail).retry_after(limit.retry_after),
             AuthError::InvalidRefreshToken => Self::new(INVALID_REFRESH_TOKEN, detail),
             AuthError::RefreshTokenReused => Self::new(REFRESH_TOKEN_REUSED, detail),
             AuthError::User(error) => error.into(),

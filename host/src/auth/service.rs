@@ -18,7 +18,7 @@ use super::store::{self, Hash};
 use super::tokens::AccessTokens;
 use super::{Caller, EndReason, Role, Sessions};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
-use crate::cache::{Cache, News, Policy, Verdict};
+use crate::cache::{Cache, Invalidation, Policy, RateLimit};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError, Tx};
@@ -76,7 +76,7 @@ pub enum AuthError {
     #[error("No account has this e-mail and this password.")]
     WrongCredentials,
     #[error("Too many attempts to log in to this account; wait {} s.", .0.retry_after)]
-    TooManyAttempts(Verdict),
+    TooManyAttempts(RateLimit),
     #[error("The refresh token is unknown or expired, or its session is over; log in again.")]
     InvalidRefreshToken,
     #[error("The refresh token was used before, so someone else may hold it. Its session is over; log in again.")]
@@ -180,17 +180,17 @@ impl AuthService {
         let (Some(policy), Ok(email)) = (&self.attempts, email.parse::<Email>()) else {
             return Ok(());
         };
-        let verdict = self.cache.take(policy, &email.key(), self.clock.now()).await;
-        if verdict.granted {
+        let limit = self.cache.check(policy, &email.key(), self.clock.now()).await;
+        if limit.allowed {
             return Ok(());
         }
         metrics::counter!("meed_rate_limited_total", "policy" => policy.name).increment(1);
-        Err(AuthError::TooManyAttempts(verdict))
+        Err(AuthError::TooManyAttempts(limit))
     }
 
     /// Another process ended sessions.
-    pub async fn heard(&self, news: &News) {
-        self.sessions.heard(news).await;
+    pub async fn on_invalidation(&self, invalidation: &Invalidation) {
+        self.sessions.on_invalidation(invalidation).await;
     }
 
     /// Logs in a user whose identity was checked.

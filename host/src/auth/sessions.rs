@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::store::{self, SessionRow};
 use super::{Caller, Role};
-use crate::cache::{Cache as Shared, News, Topic};
+use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, Result, Tx};
 
@@ -149,18 +149,18 @@ impl Sessions {
             self.refuse(id).await;
             // Longer than a process that read the session before its end may take to put it there.
             self.shared
-                .forget(&shared_key(id), self.trusted_for + SLOWEST_READ)
+                .invalidate(&shared_key(id), self.trusted_for + SLOWEST_READ)
                 .await;
             self.shared.publish(Topic::Session(id)).await;
         }
     }
 
     /// Another process ended sessions.
-    pub async fn heard(&self, news: &News) {
-        match news {
-            News::Changed(Topic::Session(id)) => self.refuse(*id).await,
-            News::Changed(_) => {}
-            News::Unknown => self.known.invalidate_all(),
+    pub async fn on_invalidation(&self, invalidation: &Invalidation) {
+        match invalidation {
+            Invalidation::Changed(Topic::Session(id)) => self.refuse(*id).await,
+            Invalidation::Changed(_) => {}
+            Invalidation::All => self.known.invalidate_all(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What one process counts for itself: rate limits, and the events that are claimed most. All of it is bounded.
+//! What a process counts without Redis: rate limits and popular events. All of it has a fixed maximum size.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -12,20 +12,20 @@ use moka::sync::Cache;
 use uuid::Uuid;
 
 use super::HOURS;
-use super::gcra::{Policy, Verdict, micros};
+use super::gcra::{Policy, RateLimit, micros};
 use crate::clock::Timestamp;
 
-/// Beyond it the buckets that were asked longest ago are forgotten, and so are full.
+/// The maximum number of buckets. Beyond it the least recently used bucket is evicted, and so counts as full again.
 const BUCKETS: u64 = 100_000;
-/// Longer than any bucket takes to fill.
+/// How long an unused bucket is kept: longer than any bucket takes to fill.
 const BUCKET_IDLE: Duration = Duration::from_hours(1);
-/// Of the last hour; beyond it a user may count twice.
+/// The maximum number of users and events seen in the last hour. Beyond it a user may be counted twice.
 const SEEN: u64 = 100_000;
-/// Whose claims are counted in one hour; further ones are not.
+/// The maximum number of events per hour; further events are not counted.
 const EVENTS: usize = 10_000;
 
 pub(super) struct Memory {
-    /// When each bucket will be full again.
+    /// The time at which each bucket will be full again, in microseconds.
     buckets: Cache<[u8; 16], i64>,
     seen: Cache<(i64, Uuid, Uuid), ()>,
     hours: Mutex<BTreeMap<i64, HashMap<Uuid, u64>>>,
@@ -36,7 +36,7 @@ impl Memory {
         Self {
             buckets: Cache::builder()
                 .max_capacity(BUCKETS)
-                // The default policy may refuse a newcomer, whose bucket would then stay full for ever.
+                // The default policy may reject a new key; its bucket would then stay full and never limit anything.
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_idle(BUCKET_IDLE)
                 .build(),
@@ -49,20 +49,20 @@ impl Memory {
         }
     }
 
-    pub(super) fn take(&self, policy: &Policy, bucket: [u8; 16], now: Timestamp) -> Verdict {
+    pub(super) fn check(&self, policy: &Policy, bucket: [u8; 16], now: Timestamp) -> RateLimit {
         let now = micros(now);
-        let mut verdict = None;
+        let mut state = None;
         let result = self.buckets.entry(bucket).and_compute_with(|full_at| {
-            let (granted, ahead) = policy.bucket_after(full_at.map(moka::Entry::into_value), now);
-            verdict = Some(policy.verdict(granted, ahead));
-            if granted { Op::Put(now + ahead) } else { Op::Nop }
+            let (allowed, ahead) = policy.bucket_after(full_at.map(moka::Entry::into_value), now);
+            state = Some(policy.state(allowed, ahead));
+            if allowed { Op::Put(now + ahead) } else { Op::Nop }
         });
         drop::<CompResult<_, _>>(result);
-        // The closure ran; had it not, no is the safe answer.
-        verdict.unwrap_or_else(|| policy.verdict(false, policy.capacity()))
+        // The closure always runs; if it had not, refusing is the safe answer.
+        state.unwrap_or_else(|| policy.state(false, policy.capacity()))
     }
 
-    /// Whether it was counted: not if this user was in this hour.
+    /// Whether the user was counted: `false` if this user was counted in this hour already.
     pub(super) fn count(&self, event_id: Uuid, user_id: Uuid, hour: i64) -> bool {
         if !self.seen.entry((hour, event_id, user_id)).or_insert(()).is_fresh() {
             return false;
@@ -104,29 +104,29 @@ mod tests {
     }
 
     #[test]
-    fn of_many_threads_a_burst_is_granted() {
+    fn many_threads_together_get_one_burst() {
         let (memory, policy) = (Memory::new(), Policy::new("test", 50, 1).unwrap());
-        let granted: usize = std::thread::scope(|scope| {
+        let allowed: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(|| {
                         (0..100)
-                            .filter(|_| memory.take(&policy, [0; 16], Timestamp::EPOCH).granted)
+                            .filter(|_| memory.check(&policy, [0; 16], Timestamp::EPOCH).allowed)
                             .count()
                     })
                 })
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
-        assert_eq!(granted, 50);
+        assert_eq!(allowed, 50);
         assert!(
-            memory.take(&policy, [1; 16], Timestamp::EPOCH).granted,
+            memory.check(&policy, [1; 16], Timestamp::EPOCH).allowed,
             "another bucket"
         );
     }
 
     #[test]
-    fn a_user_counts_once_an_hour_and_a_day_is_counted() {
+    fn a_user_counts_once_per_hour_and_counts_last_a_day() {
         let memory = Memory::new();
         for user in 0..3 {
             assert!(memory.count(event(1), event(user), 100));

@@ -1,9 +1,9 @@
-//! Redis or Valkey, one server or a cluster, over one multiplexed connection that carries the news of other processes too.
+//! Redis or Valkey, one server or a cluster, over one multiplexed connection, which also receives the invalidations.
 //!
-//! A breaker stands before every call: the first failure closes the way, calls then answer at once with nothing, and
-//! [`Redis::next`] tries by itself until Redis answers in time again. An answer that is late is no answer.
+//! A circuit breaker guards every call. The first failure or timeout opens it; calls then return nothing immediately,
+//! and [`Redis::next_message`] probes Redis until it answers in time again. A late answer counts as a failure.
 
-mod link;
+mod connection;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,34 +17,34 @@ use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::gcra::{Policy, TAKE, Verdict, micros};
+use super::gcra::{self, Policy, RateLimit, micros};
 use crate::clock::Timestamp;
-use link::{Connection, Push};
+use connection::{Connection, Push};
 
-/// A call that has no answer by then has none. Redis in the same network answers in less than one of them.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// Making a connection, with TLS perhaps.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
-/// Between two attempts to reach it.
-const RETRY: Duration = Duration::from_millis(250);
-/// An idle connection is tried this often.
-const PULSE: Duration = Duration::from_secs(1);
-/// Messages that wait to be heard; when there are more, all that is kept is taken for old.
+/// Call timeout. Redis in the same network answers within one millisecond.
+const CALL_TIMEOUT: Duration = Duration::from_millis(100);
+/// Connect timeout, including the TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The delay between two connection attempts.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
+/// How often an idle connection is checked with PING.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// The capacity of the queue of received invalidations. If it overflows, all copies are dropped.
 const MESSAGES: usize = 1024;
-/// Calls on their way that nobody waits for; further ones are not made.
-const UNAWAITED: usize = 256;
+/// The maximum number of fire-and-forget calls in flight; further ones are skipped.
+const MAX_DETACHED: usize = 256;
 
 const CHANNEL: &str = "meed:changes";
 const HOUR: Duration = Duration::from_hours(1);
 
-static TAKE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(TAKE));
+static RATE_LIMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(gcra::SCRIPT));
 static COUNT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/count.lua")));
 static TOP_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/top.lua")));
 
-/// Why `cache.url` does not do. It never shows the URL, which may hold a password.
+/// Why `cache.url` is invalid. The message does not show the URL, which may contain a password.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cache.url: {0}; expected redis://HOST:6379, rediss:// for TLS, redis-cluster://HOST,HOST for a cluster, or nothing"
+    "cache.url: {0}; expected redis://HOST:6379, rediss:// for TLS, redis-cluster://HOST,HOST for a cluster, or an empty value for no Redis"
 )]
 pub struct UrlError(String);
 
@@ -54,20 +54,20 @@ pub(super) struct Redis(Arc<Inner>);
 struct Inner {
     connection: Connection,
     up: AtomicBool,
-    /// Woken when it is no longer up.
+    /// Wakes [`Redis::next_message`] when the breaker opened.
     lost: Notify,
-    keeper: Mutex<Keeper>,
-    /// There were more of them than fit.
-    missed: Arc<AtomicBool>,
-    unawaited: Arc<Semaphore>,
+    receiver: Mutex<Receiver>,
+    /// The queue of messages overflowed.
+    overflowed: Arc<AtomicBool>,
+    detached: Arc<Semaphore>,
 }
 
-struct Keeper {
+struct Receiver {
     pushes: mpsc::Receiver<Push>,
-    /// It answers again, but it is not asked yet.
-    reached: bool,
-    /// The log says how it stands.
-    told: bool,
+    /// Redis answers again; the next call of [`Redis::next_message`] closes the breaker.
+    reconnected: bool,
+    /// The current state was logged.
+    logged: bool,
 }
 
 impl Redis {
@@ -78,21 +78,21 @@ impl Redis {
             return Ok(None);
         }
         let (sender, pushes) = mpsc::channel(MESSAGES);
-        let missed = Arc::new(AtomicBool::new(false));
+        let overflowed = Arc::new(AtomicBool::new(false));
         let connection =
-            Connection::open(url, sender, Arc::clone(&missed)).map_err(|error| UrlError(error.to_string()))?;
+            Connection::open(url, sender, Arc::clone(&overflowed)).map_err(|error| UrlError(error.to_string()))?;
         metrics::gauge!("meed_cache_up").set(0.0);
         Ok(Some(Self(Arc::new(Inner {
             connection,
             up: AtomicBool::new(false),
             lost: Notify::new(),
-            keeper: Mutex::new(Keeper {
+            receiver: Mutex::new(Receiver {
                 pushes,
-                reached: false,
-                told: false,
+                reconnected: false,
+                logged: false,
             }),
-            missed,
-            unawaited: Arc::new(Semaphore::new(UNAWAITED)),
+            overflowed,
+            detached: Arc::new(Semaphore::new(MAX_DETACHED)),
         }))))
     }
 
@@ -100,100 +100,98 @@ impl Redis {
         self.0.up.load(Ordering::Relaxed)
     }
 
-    /// Keeps the connection and waits for the next message; `None` when some may have been missed. What was taken from
-    /// Redis before is to be forgotten then, and only when this is asked again the way is open.
-    pub(super) async fn next(&self) -> Option<Vec<u8>> {
-        let mut keeper = self.0.keeper.lock().await;
-        if std::mem::take(&mut keeper.reached) {
+    /// Maintains the connection and waits for the next message. `None` means that messages may have been lost: the caller
+    /// must drop all copies. The breaker closes only at the call after that.
+    pub(super) async fn next_message(&self) -> Option<Vec<u8>> {
+        let mut receiver = self.0.receiver.lock().await;
+        if std::mem::take(&mut receiver.reconnected) {
             self.0.up.store(true, Ordering::Relaxed);
             metrics::gauge!("meed_cache_up").set(1.0);
-            tracing::info!("Redis is reached");
-            keeper.told = true;
+            tracing::info!("Connected to Redis");
+            receiver.logged = true;
         }
         loop {
             while self.is_up() {
                 tokio::select! {
-                    push = keeper.pushes.recv() => match push {
+                    push = receiver.pushes.recv() => match push {
                         Some(Push::Message(message)) => return Some(message),
                         Some(Push::Lost) | None => self.lost("the connection ended"),
                     },
                     () = self.0.lost.notified() => {}
-                    () = tokio::time::sleep(PULSE) => {
-                        self.ask::<()>("ping", &redis::cmd("PING")).await;
+                    () = tokio::time::sleep(PING_INTERVAL) => {
+                        self.call::<()>("ping", &redis::cmd("PING")).await;
                     }
                 }
-                if self.0.missed.swap(false, Ordering::Relaxed) {
-                    self.lost("too many messages at once");
+                if self.0.overflowed.swap(false, Ordering::Relaxed) {
+                    self.lost("the queue of received messages overflowed");
                 }
             }
-            // What is told from here on is of the connection that is tried next.
-            while keeper.pushes.try_recv().is_ok() {}
-            match self.try_out().await {
+            // Discard messages of the old connection; later ones belong to the connection that is probed next.
+            while receiver.pushes.try_recv().is_ok() {}
+            match self.probe().await {
                 Ok(()) => {
-                    keeper.reached = true;
+                    receiver.reconnected = true;
                     return None;
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut keeper.told, true) {
-                        tracing::warn!(%error, "Redis cannot be reached; going on without it");
+                    if !std::mem::replace(&mut receiver.logged, true) {
+                        tracing::warn!(%error, "Redis is unreachable; continuing without it");
                     }
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
             }
         }
     }
 
-    /// Whether it can be relied on: it answers, tells what other processes publish, and does so in time.
-    async fn try_out(&self) -> Result<(), String> {
+    /// Connects, subscribes to the invalidations, and checks that Redis answers within the call timeout.
+    async fn probe(&self) -> Result<(), String> {
         let ping = redis::cmd("PING");
         let reached = async {
-            self.0.connection.ask::<()>(&ping).await?;
+            self.0.connection.call::<()>(&ping).await?;
             self.0.connection.subscribe(CHANNEL).await
         };
         let slow = |within: Duration| move |_| format!("no answer within {} ms", within.as_millis());
-        let reached = timeout(CONNECT_PATIENCE, reached)
-            .await
-            .map_err(slow(CONNECT_PATIENCE))?;
+        let reached = timeout(CONNECT_TIMEOUT, reached).await.map_err(slow(CONNECT_TIMEOUT))?;
         reached.map_err(|error| error.to_string())?;
-        let answered = timeout(PATIENCE, self.0.connection.ask::<()>(&ping)).await;
-        answered.map_err(slow(PATIENCE))?.map_err(|error| error.to_string())
+        let answered = timeout(CALL_TIMEOUT, self.0.connection.call::<()>(&ping)).await;
+        answered.map_err(slow(CALL_TIMEOUT))?.map_err(|error| error.to_string())
     }
 
     pub(super) async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        self.ask("get", redis::cmd("GET").arg(name(key))).await?
+        self.call("get", redis::cmd("GET").arg(name(key))).await?
     }
 
-    /// Unless there is something. In a task of its own.
+    /// Stores a value unless the key exists. Fire and forget.
     pub(super) fn put(&self, key: &str, value: &[u8], lifetime: Duration) {
         let mut set = redis::cmd("SET");
         set.arg(name(key)).arg(value).arg("NX").arg("PX").arg(millis(lifetime));
-        self.unawaited(|redis| async move {
-            redis.ask::<Option<()>>("put", &set).await;
+        self.detach(|redis| async move {
+            redis.call::<Option<()>>("put", &set).await;
         });
     }
 
-    /// Puts nothing in its place, which [`Redis::put`] leaves alone.
-    pub(super) async fn forget(&self, key: &str, barred: Duration) {
+    /// Stores an empty value, which [`Redis::put`] does not overwrite.
+    pub(super) async fn put_tombstone(&self, key: &str, lifetime: Duration) {
         let mut set = redis::cmd("SET");
-        set.arg(name(key)).arg("").arg("PX").arg(millis(barred));
-        self.ask::<()>("forget", &set).await;
+        set.arg(name(key)).arg("").arg("PX").arg(millis(lifetime));
+        self.call::<()>("invalidate", &set).await;
     }
 
     pub(super) async fn publish(&self, message: &[u8]) {
-        self.ask::<()>("publish", redis::cmd("PUBLISH").arg(CHANNEL).arg(message))
+        self.call::<()>("publish", redis::cmd("PUBLISH").arg(CHANNEL).arg(message))
             .await;
     }
 
-    pub(super) async fn take(&self, policy: &Policy, bucket: &str, now: Timestamp) -> Option<Verdict> {
-        let mut take = TAKE_SCRIPT.key(name(&format!("limit:{bucket}")));
-        take.arg(micros(now)).arg(policy.cost).arg(policy.capacity());
-        let (granted, ahead): (bool, i64) = self.run("take", &take).await?;
-        Some(policy.verdict(granted, ahead))
+    pub(super) async fn check(&self, policy: &Policy, bucket: &str, now: Timestamp) -> Option<RateLimit> {
+        let mut script = RATE_LIMIT_SCRIPT.key(name(&format!("limit:{bucket}")));
+        script.arg(micros(now)).arg(policy.cost).arg(policy.capacity());
+        let (allowed, ahead): (bool, i64) = self.run("check", &script).await?;
+        Some(policy.state(allowed, ahead))
     }
 
-    /// In a task of its own.
+    /// Fire and forget.
     pub(super) fn count(&self, event_id: Uuid, user_id: Uuid, hour: i64) {
-        self.unawaited(move |redis| async move {
+        self.detach(move |redis| async move {
             let mut count = COUNT_SCRIPT.key(ranking(hour));
             count.key(format!("{}:{event_id}", ranking(hour)));
             count.arg(event_id.to_string()).arg(user_id.as_bytes().as_slice());
@@ -216,46 +214,46 @@ impl Redis {
         )]
         let ranked = ranked
             .into_iter()
-            // Whatever else somebody put there is no event.
+            // Ignore foreign entries, which have no valid id.
             .filter_map(|(event_id, count)| Some((event_id.parse().ok()?, count as u64)));
         Some(ranked.collect())
     }
 
-    /// Unless many are on their way already.
-    fn unawaited<C: Future<Output = ()> + Send + 'static>(&self, call: impl FnOnce(Self) -> C) {
+    /// Runs a call in a task of its own, unless the breaker is open or the maximum of such calls is in flight.
+    fn detach<C: Future<Output = ()> + Send + 'static>(&self, call: impl FnOnce(Self) -> C) {
         if !self.is_up() {
             return;
         }
-        if let Ok(place) = Arc::clone(&self.0.unawaited).try_acquire_owned() {
+        if let Ok(permit) = Arc::clone(&self.0.detached).try_acquire_owned() {
             let call = call(self.clone());
             tokio::spawn(async move {
                 call.await;
-                drop(place);
+                drop(permit);
             });
         }
     }
 
-    async fn ask<T: FromRedisValue>(&self, what: &'static str, command: &Cmd) -> Option<T> {
-        self.guard(what, self.0.connection.ask(command)).await
+    async fn call<T: FromRedisValue>(&self, name: &'static str, command: &Cmd) -> Option<T> {
+        self.guard(name, self.0.connection.call(command)).await
     }
 
-    async fn run<T: FromRedisValue>(&self, what: &'static str, script: &ScriptInvocation<'_>) -> Option<T> {
-        self.guard(what, self.0.connection.run(script)).await
+    async fn run<T: FromRedisValue>(&self, name: &'static str, script: &ScriptInvocation<'_>) -> Option<T> {
+        self.guard(name, self.0.connection.run(script)).await
     }
 
-    /// The breaker.
-    async fn guard<T>(&self, what: &'static str, call: impl Future<Output = RedisResult<T>>) -> Option<T> {
+    /// The circuit breaker around one call.
+    async fn guard<T>(&self, name: &'static str, call: impl Future<Output = RedisResult<T>>) -> Option<T> {
         if !self.is_up() {
             return None;
         }
-        let fault = match timeout(PATIENCE, call).await {
+        let fault = match timeout(CALL_TIMEOUT, call).await {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => {
-                if is_of_the_connection(&error) {
+                if is_connection_error(&error) {
                     self.lost(&error);
                 } else {
-                    // It answers, so it is not gone: what was found there is not what we put there.
-                    tracing::debug!(%error, call = what, "Redis did not do what it was asked");
+                    // Redis is up: for example, the key holds a value of another type.
+                    tracing::debug!(%error, call = name, "Redis refused the command");
                 }
                 "refused"
             }
@@ -264,20 +262,20 @@ impl Redis {
                 "slow"
             }
         };
-        metrics::counter!("meed_cache_errors_total", "call" => what, "fault" => fault).increment(1);
+        metrics::counter!("meed_cache_errors_total", "call" => name, "fault" => fault).increment(1);
         None
     }
 
     fn lost(&self, reason: impl fmt::Display) {
         if self.0.up.swap(false, Ordering::Relaxed) {
-            tracing::warn!(%reason, "Redis is lost; going on without it");
+            tracing::warn!(%reason, "Lost the connection to Redis; continuing without it");
             metrics::gauge!("meed_cache_up").set(0.0);
         }
         self.0.lost.notify_one();
     }
 }
 
-fn is_of_the_connection(error: &RedisError) -> bool {
+fn is_connection_error(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error() || error.is_cluster_error()
 }
 
@@ -285,7 +283,7 @@ fn name(key: &str) -> String {
     format!("meed:{key}")
 }
 
-/// The braces keep all of them on one node of a cluster, as they are put together there.
+/// The hash tag (braces) keeps all rankings on one cluster node, where `top.lua` merges them.
 fn ranking(hour: i64) -> String {
     name(&format!("{{popular}}:{hour}"))
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::model::{RewardRequest, Status};
 use super::service::RequestError;
 use super::settle::Claim;
-use crate::cache::{Cache as Shared, News, Topic};
+use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::Timestamp;
 use crate::events::Offer;
 
@@ -112,16 +112,16 @@ impl Hints {
     pub(super) async fn forget(&self, event_id: Uuid, user_id: Uuid, period: &str) {
         let name = name(event_id, user_id, period);
         self.bar(&name).await;
-        self.shared.forget(&shared_key(&name), BARRED).await;
-        self.shared.publish(Topic::Hint(name)).await;
+        self.shared.invalidate(&shared_key(&name), BARRED).await;
+        self.shared.publish(Topic::Granted(name)).await;
     }
 
     /// Another process took grants back.
-    pub(super) async fn heard(&self, news: &News) {
-        match news {
-            News::Changed(Topic::Hint(name)) => self.bar(name).await,
-            News::Changed(_) => {}
-            News::Unknown => self.known.invalidate_all(),
+    pub(super) async fn on_invalidation(&self, invalidation: &Invalidation) {
+        match invalidation {
+            Invalidation::Changed(Topic::Granted(name)) => self.bar(name).await,
+            Invalidation::Changed(_) => {}
+            Invalidation::All => self.known.invalidate_all(),
         }
     }
 
@@ -228,10 +228,12 @@ mod tests {
         for name in ["one", "two"] {
             hints.remember(name.to_owned(), hint(0)).await;
         }
-        hints.heard(&News::Changed(Topic::Hint("one".to_owned()))).await;
+        hints
+            .on_invalidation(&Invalidation::Changed(Topic::Granted("one".to_owned())))
+            .await;
         assert_eq!(hints.find("one", at(0)).await, None);
         assert_eq!(hints.find("two", at(0)).await, Some(hint(0)));
-        hints.heard(&News::Unknown).await;
+        hints.on_invalidation(&Invalidation::All).await;
         assert_eq!(hints.find("two", at(0)).await, None);
     }
 }

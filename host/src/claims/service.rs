@@ -16,7 +16,7 @@ use super::received::Intake;
 use super::settle::request_of;
 use super::store::{self, Filter, RequestRow, received};
 use super::turned_away::TurnedAway;
-use crate::cache::{Cache, News, Topic};
+use crate::cache::{Cache, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError};
@@ -215,9 +215,9 @@ impl RequestService {
     }
 
     /// Another process took grants back.
-    pub async fn heard(&self, news: &News) {
-        self.hints.heard(news).await;
-        if matches!(news, News::Changed(Topic::Hint(_))) {
+    pub async fn on_invalidation(&self, invalidation: &Invalidation) {
+        self.hints.on_invalidation(invalidation).await;
+        if matches!(invalidation, Invalidation::Changed(Topic::Granted(_))) {
             self.rewards.changed();
         }
     }

@@ -17,7 +17,7 @@ use super::model::{RewardRequest, Source, Status};
 use super::service::{RequestError, RequestService};
 use super::settle::Claim;
 use crate::events::Offer;
-use crate::rewards::Supply;
+use crate::rewards::StockVersion;
 
 /// Answers that are remembered, at about a kilobyte each.
 const REMEMBERED: u64 = 50_000;
@@ -34,7 +34,7 @@ struct Answer {
     event_revision: i64,
     period: String,
     /// How often the event's rewards had been added to before the decision.
-    supply: Supply,
+    stock_version: StockVersion,
     json: String,
 }
 
@@ -58,7 +58,7 @@ impl TurnedAway {
                 request_id: request.id,
                 event_revision: request.event_revision,
                 period: request.period.clone(),
-                supply: Supply::of(&offer.rewards),
+                stock_version: StockVersion::of(&offer.rewards),
                 json,
             };
             self.answers.insert(whose, Arc::new(answer));
@@ -81,7 +81,7 @@ impl RequestService {
             && event.revision == answer.event_revision
             && claim.received_at < event.end_date
             && event.recurrence.period.key(claim.received_at, &offer.zone) == answer.period
-            && self.rewards.gone(event.id).await == Some(answer.supply);
+            && self.rewards.sold_out_version(event.id).await == Some(answer.stock_version);
         Ok(is_the_same.then(|| Claimed::TurnedAwayAgain {
             request_id: answer.request_id,
             answer: answer.json.clone(),

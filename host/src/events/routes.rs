@@ -197,7 +197,7 @@ async fn replace(
     delete, path = "/events/{id}", tag = "events", security(("bearer" = [])),
     params(
         ("id" = Uuid, Path),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; leave it out to delete any"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; omit it to delete any version"),
     ),
     responses((status = 204)),
     extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-event", "event-changed"]))),

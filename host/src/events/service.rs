@@ -13,7 +13,7 @@ use super::budget::Budget;
 use super::model::{ActiveEvent, Condition, Event, NewEvent, Recurrence};
 use super::seed::Secret;
 use super::store::{self, EventRow, Filter, RevisionRow};
-use crate::cache::{Cache as Shared, News, Topic};
+use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Json, Tx};
 use crate::facts::{UnknownZone, Zone};
@@ -96,7 +96,7 @@ pub struct EventService {
     pub(super) plugins: PluginService,
     pub(super) rewards: RewardService,
     cache: Shared,
-    /// By the event's id and the edition of the rewards before they were read.
+    /// By the event's id and the generation of the rewards before they were read.
     offers: Cache<(Uuid, u64), Arc<Offer>>,
     popular: Cache<(), Arc<Vec<(Uuid, u64)>>>,
 }
@@ -327,7 +327,7 @@ impl EventService {
 
     /// What was read before a reward changed is not found any more.
     fn offer_key(&self, id: Uuid) -> (Uuid, u64) {
-        (id, self.rewards.edition())
+        (id, self.rewards.generation())
     }
 
     /// What an event said last, also when it was deleted; without rewards, as it gives nothing any more.
@@ -355,11 +355,11 @@ impl EventService {
     }
 
     /// Another process changed events.
-    pub async fn heard(&self, news: &News) {
-        match news {
-            News::Changed(Topic::Event(id)) => self.forget(*id).await,
-            News::Changed(_) => {}
-            News::Unknown => self.offers.invalidate_all(),
+    pub async fn on_invalidation(&self, invalidation: &Invalidation) {
+        match invalidation {
+            Invalidation::Changed(Topic::Event(id)) => self.forget(*id).await,
+            Invalidation::Changed(_) => {}
+            Invalidation::All => self.offers.invalidate_all(),
         }
     }
 

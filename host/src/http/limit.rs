@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::peer;
 use super::problem::{Problem, RATE_LIMITED};
-use crate::cache::{Cache, Policy, Verdict};
+use crate::cache::{Cache, Policy, RateLimit};
 use crate::clock::Clock;
 use crate::config;
 
@@ -96,20 +96,20 @@ pub async fn layer(State(limits): State<Limits>, request: Request, next: Next) -
         return next.run(request).await;
     };
     let now = limits.0.clock.now();
-    let verdict = limits.0.cache.take(policy, &who, now).await;
-    let mut response = if verdict.granted {
+    let state = limits.0.cache.check(policy, &who, now).await;
+    let mut response = if state.allowed {
         next.run(request).await
     } else {
-        refuse(policy, verdict).into_response()
+        refuse(policy, state).into_response()
     };
-    tell(response.headers_mut(), policy, verdict);
+    tell(response.headers_mut(), policy, state);
     response
 }
 
 /// The problem for one request too many.
-pub fn refuse(policy: &Policy, verdict: Verdict) -> Problem {
+pub fn refuse(policy: &Policy, state: RateLimit) -> Problem {
     metrics::counter!("meed_rate_limited_total", "policy" => policy.name).increment(1);
-    let seconds = verdict.retry_after;
+    let seconds = state.retry_after;
     Problem::new(
         RATE_LIMITED,
         format!("Too many requests for the limit {:?}; wait {seconds} s.", policy.name),
@@ -118,12 +118,12 @@ pub fn refuse(policy: &Policy, verdict: Verdict) -> Problem {
 }
 
 /// Structured fields (RFC 9651): the quota and its window, and what is left of it for how long.
-fn tell(headers: &mut HeaderMap, policy: &Policy, verdict: Verdict) {
+fn tell(headers: &mut HeaderMap, policy: &Policy, state: RateLimit) {
     let Policy { name, burst, .. } = policy;
-    let Verdict { remaining, reset, .. } = verdict;
+    let RateLimit { remaining, reset, .. } = state;
     let quota = format!("\"{name}\";q={burst};w={}", policy.window());
-    let state = format!("\"{name}\";r={remaining};t={reset}");
-    for (header, text) in [(POLICY, quota), (STATE, state)] {
+    let left = format!("\"{name}\";r={remaining};t={reset}");
+    for (header, text) in [(POLICY, quota), (STATE, left)] {
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(header, value);
         }

@@ -14,7 +14,7 @@ use super::service::{PluginError, PluginService, PluginVersion};
 use super::signatures::Signer;
 use super::store;
 use super::usage::Totals;
-use crate::cache::{News, Topic};
+use crate::cache::{Invalidation, Topic};
 use crate::clock::Timestamp;
 use crate::db::{Tx, text_column};
 use crate::http::request_id;
@@ -178,15 +178,15 @@ impl PluginService {
     }
 
     /// Another process changed versions.
-    pub async fn heard(&self, news: &News) {
-        match news {
-            News::Changed(Topic::Plugin(digest)) => {
+    pub async fn on_invalidation(&self, invalidation: &Invalidation) {
+        match invalidation {
+            Invalidation::Changed(Topic::Plugin(digest)) => {
                 if let Ok(digest) = digest.parse::<Digest>() {
                     self.standings.invalidate(&digest).await;
                 }
             }
-            News::Changed(Topic::Plugins) | News::Unknown => self.standings.invalidate_all(),
-            News::Changed(_) => {}
+            Invalidation::Changed(Topic::Plugins) | Invalidation::All => self.standings.invalidate_all(),
+            Invalidation::Changed(_) => {}
         }
     }
 

@@ -17,7 +17,11 @@ use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 const NO_SUCH_REWARD: Code = Code::new("no-such-reward", 404, "There is no such reward");
 const REWARD_CHANGED: Code = Code::new("reward-changed", 412, "The reward changed since you read it");
 const REWARD_IN_USE: Code = Code::new("reward-in-use", 409, "An event offers the reward");
-const STOCK_BELOW_GRANTED: Code = Code::new("stock-below-granted", 409, "More than that was granted already");
+const STOCK_BELOW_GRANTED: Code = Code::new(
+    "stock-below-granted",
+    409,
+    "The stock is below the number already granted",
+);
 
 pub const CODES: &[Code] = &[NO_SUCH_REWARD, REWARD_CHANGED, REWARD_IN_USE, STOCK_BELOW_GRANTED];
 
@@ -96,8 +100,8 @@ async fn get(
 
 /// Replace a reward.
 ///
-/// `stock` is the total that is offered from when the reward was first limited, so it cannot fall below what was granted
-/// since; grants that were made without a limit were not counted.
+/// `stock` is the total since the reward was first limited, so it cannot be lower than the number granted since then.
+/// Grants made while the reward had no limit do not count.
 #[utoipa::path(
     put, path = "/rewards/{id}", tag = "rewards", security(("bearer" = [])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
@@ -119,12 +123,12 @@ async fn replace(
     Ok(with_etag(reward.revision, reward))
 }
 
-/// Delete a reward that no event offers. Grants of it keep their history.
+/// Delete a reward that no event offers. Existing grants stay in the history.
 #[utoipa::path(
     delete, path = "/rewards/{id}", tag = "rewards", security(("bearer" = [])),
     params(
         ("id" = Uuid, Path),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; leave it out to delete any"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; omit it to delete any version"),
     ),
     responses((status = 204)),
     extensions(

@@ -1,4 +1,4 @@
-//! The rules for rewards.
+//! Rules for rewards and their stock, and the in-process cache of sold-out events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,21 +11,21 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::store::{self, RewardRow};
-use crate::cache::{Cache as Shared, News, Topic};
+use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError, Tx};
 
-/// What is given.
+/// A reward to create, or the new content of one.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewReward {
-    /// A free upper-case word
+    /// An upper-case word of your choice
     #[serde(rename = "type")]
     #[garde(length(bytes, min = 1, max = 32), custom(upper_case_word))]
     #[schema(example = "COUPON", min_length = 1, max_length = 32, pattern = "^[A-Z][A-Z0-9_]*$")]
     pub type_: String,
-    /// What it is in the game or shop
+    /// The item's id in the game or shop
     #[garde(length(chars, min = 1, max = 200))]
     #[schema(example = "sku-summer-10", min_length = 1, max_length = 200)]
     pub item_id: Option<String>,
@@ -33,14 +33,14 @@ pub struct NewReward {
     #[garde(range(min = 0, max = MAX_INTEGER))]
     #[schema(example = 1000, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub value: Option<i64>,
-    /// How long it lasts, in whatever words the game or shop understands
+    /// How long the reward is valid, in the game's or shop's own notation
     #[garde(length(chars, min = 1, max = 64))]
     #[schema(example = "P30D", min_length = 1, max_length = 64)]
     pub duration: Option<String>,
     #[garde(length(chars, max = 2000))]
     #[schema(example = "10 % off the summer shop", max_length = 2000)]
     pub description: Option<String>,
-    /// How many may ever be granted; leave it out for no limit
+    /// How many can be granted in total; omit it for no limit
     #[garde(range(min = 0, max = 1_000_000_000))]
     #[schema(example = 10000, minimum = 0, maximum = 1_000_000_000)]
     pub stock: Option<i64>,
@@ -58,14 +58,14 @@ pub struct Reward {
     pub value: Option<i64>,
     pub duration: Option<String>,
     pub description: Option<String>,
-    /// How many may ever be granted; null for no limit
+    /// How many can be granted in total; null for no limit
     pub stock: Option<i64>,
     /// How many are left; null for no limit
     pub stock_remaining: Option<i64>,
-    /// How often something was given back to the stock; nobody's affair
+    /// How often a reversal returned units to the stock; internal
     #[serde(skip)]
     returns: i64,
-    /// Counts changes; it is the ETag. Granting does not count.
+    /// The revision, which is the ETag. Each change increments it; a grant does not.
     pub revision: i64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -90,16 +90,16 @@ impl From<RewardRow> for Reward {
     }
 }
 
-/// How often an event's rewards were added to. As long as it is the same, what was gone still is.
+/// A version of the stock of an event's rewards. While it stays the same, sold-out rewards stay sold out.
 ///
-/// Both counts only grow while an event offers the same rewards: a stock counts returns anew only at a new revision.
+/// Both sums only grow while an event offers the same rewards: the count of returns restarts only with a new revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Supply {
+pub struct StockVersion {
     revisions: i64,
     returns: i64,
 }
 
-impl Supply {
+impl StockVersion {
     pub fn of(rewards: &[Reward]) -> Self {
         Self {
             revisions: rewards.iter().map(|reward| reward.revision).sum(),
@@ -112,11 +112,11 @@ impl Supply {
 pub enum RewardError {
     #[error("There is no reward {0}.")]
     NotFound(Uuid),
-    #[error("The reward is at revision {is}, you sent {expected}; read it again and repeat your change.")]
+    #[error("The reward is at revision {is}, but you sent revision {expected}. Read it again and repeat your change.")]
     Changed { is: i64, expected: i64 },
-    #[error("The event {0} offers this reward; take it out of the event first.")]
+    #[error("The event {0} offers this reward. Remove it from the event first.")]
     InUse(Uuid),
-    #[error("{granted} were granted already, so the stock cannot be {wanted}.")]
+    #[error("The stock cannot be {wanted}, because {granted} were granted already.")]
     StockBelowGranted { granted: i64, wanted: i64 },
     #[error(transparent)]
     Db(#[from] DbError),
@@ -127,49 +127,52 @@ pub struct Filter {
     pub type_: Option<String>,
 }
 
-/// How long it is believed that an event's rewards are gone before the database is asked again.
-const GONE_FOR: Duration = Duration::from_secs(1);
-const GONE_EVENTS: u64 = 10_000;
+/// How long a process trusts that an event is sold out before it reads the stock again.
+const SOLD_OUT_LIFETIME: Duration = Duration::from_secs(1);
+const SOLD_OUT_EVENTS: u64 = 10_000;
 
 #[derive(Clone, Debug)]
 pub struct RewardService {
     db: Db,
     clock: Clock,
     cache: Shared,
-    /// Counts what this process knows to have changed rewards, or given some back.
-    edition: Arc<AtomicU64>,
-    /// Of events of which all is gone, by their id and the edition before it was read.
-    gone: Cache<(Uuid, u64), Option<Supply>>,
+    /// Counts the changes of rewards and returns to the stock that this process knows of.
+    generation: Arc<AtomicU64>,
+    /// The stock version of sold-out events, by event id and the generation before the read.
+    sold_out: Cache<(Uuid, u64), Option<StockVersion>>,
 }
 
 impl RewardService {
     pub fn new(db: Db, clock: Clock, cache: Shared) -> Self {
-        let gone = Cache::builder()
-            .max_capacity(GONE_EVENTS)
-            .time_to_live(GONE_FOR)
+        let sold_out = Cache::builder()
+            .max_capacity(SOLD_OUT_EVENTS)
+            .time_to_live(SOLD_OUT_LIFETIME)
             .build();
         Self {
             db,
             clock,
             cache,
-            edition: Arc::default(),
-            gone,
+            generation: Arc::default(),
+            sold_out,
         }
     }
 
-    /// Whatever was read of rewards is out of date when this is another one than before it was read.
-    pub fn edition(&self) -> u64 {
-        self.edition.load(Ordering::Acquire)
+    /// A copy of rewards is stale if the generation differs from the one before its read.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
-    /// Rewards were changed, or some were given back: to be called after the commit.
+    /// Records a change of rewards or a return to the stock. Call it after the commit.
     pub fn changed(&self) {
-        self.edition.fetch_add(1, Ordering::AcqRel);
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Another process changed rewards.
-    pub fn heard(&self, news: &News) {
-        if matches!(news, News::Changed(Topic::Reward(_)) | News::Unknown) {
+    /// Applies an invalidation from another process.
+    pub fn on_invalidation(&self, invalidation: &Invalidation) {
+        if matches!(
+            invalidation,
+            Invalidation::Changed(Topic::Reward(_)) | Invalidation::All
+        ) {
             self.changed();
         }
     }
@@ -206,7 +209,7 @@ impl RewardService {
             .ok_or(RewardError::NotFound(id))
     }
 
-    /// Newest first, up to `size + 1` so that the caller sees whether there are more.
+    /// Newest first. Returns up to `size + 1` rewards, so that the caller knows whether more exist.
     pub async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<Reward>, RewardError> {
         let rows = store::list(&self.db, filter.type_, after, i64::from(size) + 1).await?;
         Ok(rows.into_iter().map(Reward::from).collect())
@@ -229,7 +232,7 @@ impl RewardService {
         store::update(&mut tx, &row).await?;
         match new.stock {
             Some(total) => {
-                // A reward that had no limit was not counted: its new stock starts full.
+                // Grants of an unlimited reward are not counted: its new stock starts full.
                 let granted = current.total.unwrap_or(0) - current.remaining.unwrap_or(0);
                 if granted > total {
                     return Err(RewardError::StockBelowGranted { granted, wanted: total });
@@ -245,7 +248,7 @@ impl RewardService {
         Ok(row.into())
     }
 
-    /// The rewards that these events offer, in each event's order, with their stock as of now.
+    /// The rewards that these events offer, in each event's order, with their current stock.
     pub async fn offers(&self, event_ids: &[Uuid]) -> Result<Vec<(Uuid, Reward)>, RewardError> {
         let offers = store::offers(&self.db, event_ids).await?;
         Ok(offers
@@ -254,23 +257,23 @@ impl RewardService {
             .collect())
     }
 
-    /// The supply of an event whose rewards were all limited and gone at some instant of the last second. One of many who
-    /// ask at the same time asks the database. When it does not answer nobody knows, so the answer is none.
-    pub async fn gone(&self, event_id: Uuid) -> Option<Supply> {
+    /// The stock version of an event whose rewards were all sold out within the last second; `None` if they were not, or if
+    /// the database does not answer. Concurrent callers share one query.
+    pub async fn sold_out_version(&self, event_id: Uuid) -> Option<StockVersion> {
         let look = async {
             let rewards: Vec<Reward> = store::offers(&self.db, &[event_id])
                 .await?
                 .into_iter()
                 .map(|(_, row)| row.into())
                 .collect();
-            let is_gone = !rewards.is_empty() && rewards.iter().all(|reward| reward.stock_remaining == Some(0));
-            Ok::<_, DbError>(is_gone.then(|| Supply::of(&rewards)))
+            let is_sold_out = !rewards.is_empty() && rewards.iter().all(|reward| reward.stock_remaining == Some(0));
+            Ok::<_, DbError>(is_sold_out.then(|| StockVersion::of(&rewards)))
         };
-        let known = self.gone.try_get_with((event_id, self.edition()), look);
+        let known = self.sold_out.try_get_with((event_id, self.generation()), look);
         known.await.unwrap_or_default()
     }
 
-    /// Makes these the rewards that an event offers. Part of the caller's transaction.
+    /// Replaces the rewards that an event offers. Part of the caller's transaction.
     pub async fn set_offer(&self, tx: &mut Tx, event_id: Uuid, reward_ids: &[Uuid]) -> Result<(), RewardError> {
         store::clear_offer(tx, event_id).await?;
         for (position, reward_id) in (0..).zip(reward_ids) {
@@ -281,19 +284,20 @@ impl RewardService {
         Ok(())
     }
 
-    /// Whether any of the rewards that an event offers has a value. Part of the caller's transaction.
+    /// Whether the event offers a reward with a value. Part of the caller's transaction.
     pub async fn is_any_of_value(&self, tx: &mut Tx, event_id: Uuid) -> Result<bool, DbError> {
         store::is_any_of_value(tx, event_id).await
     }
 
-    /// Takes one grant out of the stock, if the reward has one; `false` when it is sold out. Part of the caller's
-    /// transaction. For SQLite: sets of claims on PostgreSQL take theirs in their own statement.
+    /// Takes `quantity` units from the stock, if the reward has one; `false` if too few remain. Part of the caller's
+    /// transaction. Only SQLite uses it: on PostgreSQL a bulk statement takes the stock of many claims.
     pub async fn take(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<bool, DbError> {
         store::take(tx, reward_id, quantity).await
     }
 
-    /// Puts back what was taken from the stock that was counted since `since`. A stock that was removed meanwhile, and
-    /// perhaps set again, never counted it. Part of the caller's transaction, which calls [`Self::changed`] after it.
+    /// Returns units to the stock that began at revision `since`. A stock that was removed since then, or set anew, is left
+    /// unchanged, because it never counted the grant. Part of the caller's transaction; the caller calls [`Self::changed`]
+    /// after the commit.
     pub async fn give_back(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64, since: i64) -> Result<(), DbError> {
         store::give_back(tx, reward_id, quantity, since).await
     }
@@ -311,7 +315,7 @@ impl RewardService {
     }
 }
 
-/// Fails when the change builds on another revision than the one that is there.
+/// Fails if the change is based on another revision than the current one.
 fn require_revision(expected: Option<i64>, is: i64) -> Result<(), RewardError> {
     match expected {
         Some(expected) if expected != is => Err(RewardError::Changed { is, expected }),

@@ -1,4 +1,4 @@
-//! `rewards`, `reward_stock` and `event_rewards` (which event offers which rewards).
+//! SQL for `rewards`, `reward_stock` and `event_rewards` (the rewards that each event offers).
 
 use std::collections::HashMap;
 
@@ -60,14 +60,14 @@ pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RewardRow>> {
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
-/// Reads a reward and keeps others from changing it, or its stock, until the transaction ends.
+/// Reads a reward and locks it and its stock against changes until the transaction ends.
 ///
-/// First the reward, then its stock: the order in which a claim touches them. The lock on the reward lets claims refer
-/// to it meanwhile.
+/// The reward is locked before its stock, in the same order as in a claim. The lock on the reward still allows
+/// foreign-key references by claims.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<RewardRow>> {
     const REWARD: &str = "SELECT id FROM rewards WHERE id = $1 FOR NO KEY UPDATE";
     const STOCK: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1 FOR UPDATE";
-    // SQLite's one writer holds the lock already.
+    // SQLite has one writer, which holds the lock already.
     if tx.engine() == Engine::Postgres {
         tx.query(REWARD).bind(id).fetch_optional::<(Uuid,)>(&mut *tx).await?;
         tx.query(STOCK).bind(id).fetch_optional::<(Uuid,)>(&mut *tx).await?;
@@ -101,7 +101,7 @@ pub(super) async fn update(tx: &mut Tx, row: &RewardRow) -> Result<()> {
     Ok(())
 }
 
-/// `since`: the reward's revision, which counts only when there was no stock before.
+/// `since`: the reward's revision. It is stored only if the reward had no stock before.
 pub(super) async fn put_stock(tx: &mut Tx, reward_id: Uuid, total: i64, remaining: i64, since: i64) -> Result<()> {
     const SQL: &str = "INSERT INTO reward_stock (reward_id, total, remaining, since) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (reward_id) DO UPDATE SET total = $2, remaining = $3";
@@ -129,7 +129,7 @@ pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, at: Timestamp) -> Result
     Ok(())
 }
 
-/// Takes `quantity` from the stock; `false` when there is a stock and it does not hold that many.
+/// Takes `quantity` from the stock; `false` if the reward has a stock and too few remain.
 pub(super) async fn take(tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<bool> {
     const TAKE: &str = "UPDATE reward_stock SET remaining = remaining - $2 WHERE reward_id = $1 AND remaining >= $2";
     const LIMITED: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1";
@@ -170,9 +170,9 @@ pub(super) async fn clear_offer(tx: &mut Tx, event_id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Adds a reward to an event; `false` when there is no such reward.
+/// Adds a reward to an event; `false` if the reward does not exist.
 pub(super) async fn add_to_offer(tx: &mut Tx, event_id: Uuid, reward_id: Uuid, position: i64) -> Result<bool> {
-    // Locking the reward keeps it from being deleted before this commits. SQLite's one writer needs no lock.
+    // The lock prevents a concurrent deletion of the reward. SQLite has one writer and needs no lock.
     const EXISTS_POSTGRES: &str = "SELECT id FROM rewards WHERE id = $1 AND deleted_at IS NULL FOR SHARE";
     const EXISTS_SQLITE: &str = "SELECT id FROM rewards WHERE id = $1 AND deleted_at IS NULL";
     const ADD: &str = "INSERT INTO event_rewards (event_id, reward_id, position) VALUES ($1, $2, $3)";

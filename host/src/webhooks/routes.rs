@@ -159,7 +159,7 @@ async fn change(
     delete, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
     params(
         ("id" = Uuid, Path),
-        ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; leave it out to delete any"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; omit it to delete any version"),
     ),
     responses((status = 204)),
     extensions(

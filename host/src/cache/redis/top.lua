@@ -1,5 +1,5 @@
--- The first of the rankings of some hours together.
--- KEYS: where to put them together, then the hours. ARGV: how many, and a lifetime in milliseconds.
+-- Merges the rankings of several hours and returns the top entries.
+-- KEYS: the merged ranking, then the hours. ARGV: the number of entries, and the lifetime of the merge in milliseconds.
 redis.call('ZUNIONSTORE', KEYS[1], #KEYS - 1, unpack(KEYS, 2))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('ZREVRANGE', KEYS[1], 0, ARGV[1] - 1, 'WITHSCORES')

@@ -79,7 +79,7 @@ async fn a_server_whose_authority_is_known_is_used_and_no_other() {
     };
     let trusting = Fleet::start_on(&stage, &stage.database_url(), 2, &settings(&ours)).await;
     soon("both processes reach Redis", async || {
-        (0..2).all(|number| trusting.logged(number, "Redis is reached") == 1)
+        (0..2).all(|number| trusting.logged(number, "Connected to Redis") == 1)
     })
     .await;
     let reward = points(&stage, 5).await;
@@ -99,5 +99,5 @@ async fn a_server_whose_authority_is_known_is_used_and_no_other() {
     .await;
     assert_eq!(claim(&mistrusting, 0, &user, &event).await, 409);
     // Its log is that of the first process, which did.
-    assert_eq!(mistrusting.logged(0, "Redis is reached"), 1);
+    assert_eq!(mistrusting.logged(0, "Connected to Redis"), 1);
 }

@@ -31,8 +31,8 @@ const OLD_NEWS: Duration = Duration::from_millis(2_100);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a process logs.
-const LOST: &str = "Redis is lost";
-const REACHED: &str = "Redis is reached";
+const LOST: &str = "Lost the connection to Redis";
+const REACHED: &str = "Connected to Redis";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {

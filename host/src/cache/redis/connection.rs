@@ -1,4 +1,4 @@
-//! The connection, to one server or to a cluster: the same calls on both.
+//! One connection type for a single server and for a cluster.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +14,16 @@ use redis::{
 };
 use tokio::sync::mpsc;
 
-use super::CONNECT_PATIENCE;
+use super::CONNECT_TIMEOUT;
 
-/// A connection on which nothing sent was acknowledged for this long is given up.
+/// TCP user timeout: the connection fails if the peer acknowledges nothing for this long.
 #[cfg(target_os = "linux")]
-const VANISHED: Duration = Duration::from_secs(5);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What Redis says without having been asked.
+/// An out-of-band message from Redis.
 pub(super) enum Push {
     Message(Vec<u8>),
-    /// The connection ended; there will be another one.
+    /// The connection ended; the client will reconnect.
     Lost,
 }
 
@@ -34,13 +34,13 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// Connects at the first call. Anything that was pushed goes to `pushes`; `missed` says that it was full.
-    pub(super) fn open(url: &str, pushes: mpsc::Sender<Push>, missed: Arc<AtomicBool>) -> RedisResult<Self> {
+    /// The first call connects. Pushed messages go to `pushes`; `overflowed` is set if that queue was full.
+    pub(super) fn open(url: &str, pushes: mpsc::Sender<Push>, overflowed: Arc<AtomicBool>) -> RedisResult<Self> {
         let push = move |info: PushInfo| {
             if let Some(push) = read(info)
                 && pushes.try_send(push).is_err()
             {
-                missed.store(true, Ordering::Relaxed);
+                overflowed.store(true, Ordering::Relaxed);
                 return Err(SendError);
             }
             Ok(())
@@ -49,8 +49,8 @@ impl Connection {
             let nodes = nodes.iter().map(|node| info(node)).collect::<RedisResult<Vec<_>>>()?;
             let client = ClusterClientBuilder::new(nodes)
                 .use_protocol(ProtocolVersion::RESP3)
-                .connection_timeout(CONNECT_PATIENCE)
-                .response_timeout(CONNECT_PATIENCE)
+                .connection_timeout(CONNECT_TIMEOUT)
+                .response_timeout(CONNECT_TIMEOUT)
                 .push_sender(push)
                 .build()?;
             return Ok(Self::Cluster(
@@ -58,9 +58,9 @@ impl Connection {
             ));
         }
         let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_PATIENCE))
-            .set_response_timeout(Some(CONNECT_PATIENCE))
-            // Whoever keeps the connection tries again by itself.
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(CONNECT_TIMEOUT))
+            // `Redis::next_message` retries.
             .set_number_of_retries(0)
             .set_min_delay(Duration::from_millis(10))
             .set_push_sender(push);
@@ -68,7 +68,7 @@ impl Connection {
         Ok(Self::Server(ConnectionManager::new_lazy_with_config(client, config)?))
     }
 
-    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+    pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         match self.clone() {
             Self::Server(mut server) => command.query_async(&mut server).await,
             Self::Cluster(mut cluster) => command.query_async(&mut cluster).await,
@@ -93,17 +93,17 @@ impl Connection {
 fn info(url: &str) -> RedisResult<ConnectionInfo> {
     let info = url.into_connection_info()?;
     let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    // Many commands share a connection: none of them should wait until the one before it was acknowledged.
+    // Many commands share the connection; none may wait for the acknowledgement of the one before it.
     let mut tcp = TcpSettings::default().set_nodelay(true);
-    // A peer that vanished without a word would be waited for a quarter of an hour.
+    // Without this, a peer that vanished would be noticed after 15 minutes only.
     #[cfg(target_os = "linux")]
     {
-        tcp = tcp.set_user_timeout(VANISHED);
+        tcp = tcp.set_user_timeout(TCP_USER_TIMEOUT);
     }
     Ok(info.set_redis_settings(redis).set_tcp_settings(tcp))
 }
 
-/// The nodes of `redis-cluster://USER:PASSWORD@HOST:PORT,HOST:PORT` as URLs of servers; `None` when it is no cluster.
+/// The nodes of `redis-cluster://USER:PASSWORD@HOST:PORT,HOST:PORT` as one URL per node; `None` if the URL names no cluster.
 fn nodes(url: &str) -> Option<Vec<String>> {
     let (scheme, rest) = url.split_once("://")?;
     let scheme = scheme.strip_suffix("-cluster")?;
@@ -126,7 +126,7 @@ fn nodes(url: &str) -> Option<Vec<String>> {
 fn read(info: PushInfo) -> Option<Push> {
     match info.kind {
         PushKind::Disconnection => Some(Push::Lost),
-        // The channel, then what was published.
+        // The first element is the channel, the second the message.
         PushKind::Message => match info.data.into_iter().nth(1) {
             Some(Value::BulkString(message)) => Some(Push::Message(message)),
             _ => None,
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_is_its_nodes() {
+    fn a_cluster_url_is_split_into_its_nodes() {
         assert_eq!(nodes("redis://a:1"), None);
         assert_eq!(nodes("rediss://user:p-cluster@a"), None);
         assert_eq!(
