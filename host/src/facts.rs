@@ -1,7 +1,8 @@
-//! What a condition is told: the queries of a plan, answered for one user as of one instant.
+//! Facts: the answers to the queries of a plan, for one user as of one timestamp.
 //!
-//! [`gather`] asks the database once, whatever the plan holds; days and streaks are computed here, in the event's zone.
-//! Everything but `store.rs` is pure. Must not know: HTTP, the sandbox, any feature (features know facts).
+//! [`gather`] reads everything with one statement, whatever the plan contains; days and streaks are computed here, in the
+//! event's time zone. Only `store` reads the database, the other files are pure. Must not know: HTTP, the sandbox, any
+//! feature (features know facts).
 
 mod calendar;
 mod days;
@@ -13,7 +14,7 @@ mod store;
 pub use calendar::{UnknownZone, Zone};
 pub use period::Period;
 pub use plan::{InvalidPlan, MAX_QUERIES, Plan, is_kind};
-pub use snapshot::{Snapshot, Spent};
+pub use snapshot::{BudgetUsage, Snapshot};
 
 use uuid::Uuid;
 
@@ -21,10 +22,9 @@ use crate::clock::Timestamp;
 use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError};
 
-/// Who asks, about which event, and when. Nothing that happened after `now` counts, so a past `now` is answered as it
-/// would have been answered then, as far as the log knew.
+/// Whose facts to read, for which event, and as of when. Activities, attributes and grants after `now` do not count.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker<'a> {
+pub struct FactContext<'a> {
     pub user_id: Uuid,
     pub event_id: Uuid,
     pub event_starts: Timestamp,
@@ -40,15 +40,16 @@ pub enum FactError {
     #[error("There is no user {0}.")]
     NoSuchUser(Uuid),
     #[error(
-        "The answer to query {query} is {value}, beyond plus or minus {MAX_INTEGER}; narrow its window or filters."
+        "The answer to query {query} is {value}, which is outside -{MAX_INTEGER} to {MAX_INTEGER}. Narrow the window or \
+         the filters of the query."
     )]
     TooLarge { query: usize, value: i64 },
     #[error(transparent)]
     Db(#[from] DbError),
 }
 
-/// Answers the plan, and what a claim needs besides, in one round trip.
-pub async fn gather(db: &Db, asker: &Asker<'_>, plan: &Plan) -> Result<Snapshot, FactError> {
-    let answers = store::answers(db, asker, plan.queries()).await?;
-    Snapshot::of(asker, plan.queries(), answers)
+/// Reads the answers to the plan, and what every claim needs besides them, in one round trip.
+pub async fn gather(db: &Db, context: &FactContext<'_>, plan: &Plan) -> Result<Snapshot, FactError> {
+    let rows = store::read(db, context, plan.queries()).await?;
+    Snapshot::from_rows(context, plan.queries(), rows)
 }

@@ -21,10 +21,10 @@ impl Left {
     /// `None` when the event has no budget.
     pub(super) fn of(offer: &Offer, snapshot: &Snapshot, now: Timestamp) -> Option<Self> {
         let budget = offer.event.budget?;
-        let spent = snapshot.spent.unwrap_or_default();
+        let used = snapshot.budget_usage.unwrap_or_default();
         Some(Self {
-            grants: budget.grants.map(|most| most - spent.grants),
-            amount: budget.amount.map(|most| most - spent.amount),
+            grants: budget.grants.map(|most| most - used.grants),
+            amount: budget.amount.map(|most| most - used.amount),
             renews_at: budget.renews_at(now, &offer.zone, offer.event.end_date),
         })
     }

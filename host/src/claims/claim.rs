@@ -14,7 +14,7 @@ use super::settle::Claim;
 use super::store;
 use crate::clock::Timestamp;
 use crate::events::{Offer, Purpose};
-use crate::facts::{self, Asker, FactError, Snapshot};
+use crate::facts::{self, FactContext, FactError, Snapshot};
 use crate::http::request_id;
 use crate::plugins::{PluginError, PluginState};
 
@@ -49,7 +49,7 @@ pub(super) struct Case {
 impl Case {
     /// Grants the user has in the period.
     pub(super) fn granted(&self) -> u32 {
-        u32::try_from(self.snapshot.granted_places.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.snapshot.granted_slots.len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -190,7 +190,7 @@ impl RequestService {
     /// Reads all that a decision needs of the user, in one round trip.
     pub(super) async fn case(&self, offer: &Offer, user_id: Uuid, now: Timestamp) -> Result<Case, RequestError> {
         let event = &offer.event;
-        let asker = Asker {
+        let context = FactContext {
             user_id,
             event_id: event.id,
             event_starts: event.start_date,
@@ -199,7 +199,7 @@ impl RequestService {
             budget: event.budget.map(|budget| budget.period),
             now,
         };
-        let snapshot = facts::gather(&self.db, &asker, &event.plan)
+        let snapshot = facts::gather(&self.db, &context, &event.plan)
             .instrument(tracing::debug_span!("facts"))
             .await?;
         if snapshot.disabled {
@@ -207,7 +207,7 @@ impl RequestService {
         }
         let place = Place {
             period: snapshot.period.clone(),
-            sequence: snapshot.free_place(),
+            sequence: snapshot.free_slot(),
         };
         Ok(Case { snapshot, place })
     }

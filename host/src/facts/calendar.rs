@@ -1,7 +1,7 @@
-//! Time zones: where an event's days begin.
+//! Time zones: when the days of an event begin.
 //!
-//! The zones come from the database inside the binary, never from the machine, so that every replica, and whoever
-//! replays a receipt with the same release, agrees on the days.
+//! The time zone database is compiled into the binary; the machine's database is never used. Therefore all replicas of a
+//! release, and every replay of a receipt with that release, agree on the days.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,22 +13,22 @@ use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use crate::clock::Timestamp;
 use crate::contract::{LocalTime, Window};
 
-/// A time zone by its IANA name.
+/// A time zone with an IANA name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Zone(TimeZone);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an IANA time zone; send a name such as Asia/Seoul or UTC, not an offset or an abbreviation")]
+#[error("{0:?} is not an IANA time zone name. Send a name such as Asia/Seoul or UTC, not an offset or an abbreviation")]
 pub struct UnknownZone(String);
 
 impl FromStr for Zone {
     type Err = UnknownZone;
 
-    /// Upper and lower case do not matter; the zone knows its canonical spelling.
+    /// Parses a name in any case; [`Zone::name`] returns the canonical spelling.
     fn from_str(name: &str) -> Result<Self, UnknownZone> {
         let unknown = || UnknownZone(name.to_owned());
         let zone = TimeZoneDatabase::bundled().get(name).map_err(|_| unknown())?;
-        // Both are placeholders for "no zone was set", not places.
+        // Etc/Unknown and Factory are placeholders for a zone that is not set.
         if zone.is_unknown() || zone.iana_name().is_none_or(|name| name == "Factory") {
             return Err(unknown());
         }
@@ -39,14 +39,14 @@ impl FromStr for Zone {
 impl Zone {
     /// The IANA name in its canonical spelling.
     pub fn name(&self) -> &str {
-        // Every zone of the database has a name.
+        // Every zone of the bundled database has a name.
         self.0.iana_name().unwrap_or_default()
     }
 
-    /// What the clock on the wall and the calendar beside it show.
+    /// The local date and time in this zone.
     pub fn local(&self, at: Timestamp) -> LocalTime {
         let local = at.to_timestamp().to_zoned(self.0.clone());
-        // All of these are within their type by the calendar's own limits.
+        // The calendar keeps each number within its type.
         let small = |number: i8| u8::try_from(number).unwrap_or_default();
         LocalTime {
             date: local.date(),
@@ -62,15 +62,15 @@ impl Zone {
         self.0.to_datetime(at.to_timestamp()).date()
     }
 
-    /// The first instant of a day. A day that the zone skipped has no instant: this is then where the next one begins.
-    /// `None` outside the years that an [`Timestamp`] can hold.
+    /// The first timestamp of a day. If the zone skipped the day, the first timestamp of the next day. `None` outside the
+    /// years that a [`Timestamp`] can hold.
     pub fn start_of(&self, date: Date) -> Option<Timestamp> {
         let midnight = date.at(0, 0, 0, 0);
         let start = match self.0.to_ambiguous_timestamp(midnight).offset() {
             AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(midnight),
-            // Midnight comes twice: the day begins with the first.
+            // Midnight occurs twice: the day begins with the first.
             AmbiguousOffset::Fold { before, .. } => before.to_timestamp(midnight),
-            // The clocks jump over midnight: the day begins when they jump.
+            // The clocks skip midnight: the day begins with the clock change.
             AmbiguousOffset::Gap { after, .. } => after
                 .to_timestamp(midnight)
                 .map(|before_the_jump| self.next_transition(before_the_jump).unwrap_or(before_the_jump)),
@@ -82,13 +82,13 @@ impl Zone {
         self.0.following(after).next().map(|transition| transition.timestamp())
     }
 
-    /// The day after, in this zone: where the zone skipped one, the one after that.
+    /// The next day that exists in this zone.
     pub fn day_after(&self, date: Date) -> Option<Date> {
         let tomorrow = date.tomorrow().ok()?;
         self.start_of(tomorrow).map(|start| self.date(start))
     }
 
-    /// Where a window that ends at `now` begins, inclusive; `None` is the beginning of time.
+    /// The start of a window that ends at `now`, inclusive; `None` for no lower bound.
     pub fn start_of_window(&self, window: Window, event_starts: Timestamp, now: Timestamp) -> Option<Timestamp> {
         match window {
             Window::EventPeriod => Some(event_starts),

@@ -1,4 +1,4 @@
-//! Calendar days out of instants, and the streaks they form.
+//! Converts timestamps to calendar days, and computes streaks of days.
 
 use std::collections::BTreeSet;
 
@@ -8,15 +8,15 @@ use super::Zone;
 use crate::clock::Timestamp;
 use crate::contract::Streak;
 
-/// The calendar days on which these instants fall.
-pub(super) fn days(zone: &Zone, instants: impl IntoIterator<Item = Timestamp>) -> BTreeSet<Date> {
-    instants.into_iter().map(|instant| zone.date(instant)).collect()
+/// The calendar days of these timestamps.
+pub(super) fn days(zone: &Zone, timestamps: impl IntoIterator<Item = Timestamp>) -> BTreeSet<Date> {
+    timestamps.into_iter().map(|timestamp| zone.date(timestamp)).collect()
 }
 
-/// A day that the zone skipped breaks no streak: nobody could have been there.
+/// The current and the longest streak. A day that the zone skipped does not break a streak.
 pub(super) fn streak(zone: &Zone, days: &BTreeSet<Date>, now: Timestamp) -> Streak {
     let follows = |day: Date, next: Date| {
-        // Asking the zone is the slow way, needed only where a day is missing.
+        // Only a missing day needs the slower lookup in the zone.
         day.tomorrow().is_ok_and(|tomorrow| tomorrow == next) || zone.day_after(day) == Some(next)
     };
     let (mut run, mut longest, mut last_day) = (0, 0, None);
@@ -30,9 +30,9 @@ pub(super) fn streak(zone: &Zone, days: &BTreeSet<Date>, now: Timestamp) -> Stre
         last_day = Some(day);
     }
     let today = zone.date(now);
-    let lives = last_day.is_some_and(|last| last == today || follows(last, today));
+    let is_current = last_day.is_some_and(|last| last == today || follows(last, today));
     Streak {
-        current: if lives { run } else { 0 },
+        current: if is_current { run } else { 0 },
         longest,
         last_day,
     }

@@ -1,4 +1,4 @@
-//! How often a user may be granted an event, as periods of the calendar in the event's zone.
+//! Calendar periods in the event's time zone, for recurrences and budgets.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,20 +10,20 @@ use utoipa::ToSchema;
 use super::Zone;
 use crate::clock::Timestamp;
 
-/// Per what period a user may be granted an event again.
+/// The period after which a user may be granted an event again
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Period {
     /// The whole event is one period.
     Once,
     Daily,
-    /// ISO 8601 weeks: they begin on Monday.
+    /// ISO 8601 weeks, which begin on Monday.
     Weekly,
     Monthly,
 }
 
 impl Period {
-    /// The key of the period that holds this instant: `once`, `2026-03-01`, `2026-W09` or `2026-03`.
+    /// The key of the period that contains this timestamp: `once`, `2026-03-01`, `2026-W09` or `2026-03`.
     pub fn key(self, at: Timestamp, zone: &Zone) -> String {
         let date = zone.date(at);
         match self {
@@ -37,7 +37,7 @@ impl Period {
         }
     }
 
-    /// When the next period begins; `None` when there is none.
+    /// The start of the next period; `None` for `Once`, and at the end of the calendar.
     pub fn next_start(self, at: Timestamp, zone: &Zone) -> Option<Timestamp> {
         let date = zone.date(at);
         let next = match self {
@@ -68,7 +68,7 @@ impl FromStr for Period {
         [Self::Once, Self::Daily, Self::Weekly, Self::Monthly]
             .into_iter()
             .find(|period| period.to_string() == text)
-            .ok_or_else(|| format!("{text:?} is not a period; they are ONCE, DAILY, WEEKLY and MONTHLY"))
+            .ok_or_else(|| format!("{text:?} is not a period. Use ONCE, DAILY, WEEKLY or MONTHLY"))
     }
 }
 

@@ -1,5 +1,5 @@
-//! A plan: the queries that a condition with its params asks, within limits that keep one claim cheap. This is the one
-//! rule for what may be asked; the sandbox only bounds how many bytes a plugin hands over.
+//! A plan: the queries of a condition with its params, within limits that keep the cost of a claim low. Only this file
+//! decides which queries are allowed; the sandbox only limits the bytes that a plugin returns.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,16 +10,16 @@ pub const MAX_QUERIES: usize = 32;
 const MAX_FILTERS: usize = 8;
 const MAX_DAYS: u32 = 3660;
 
-/// Queries that were checked. What `bind` answered becomes one before it is stored with an event.
+/// Validated queries. The result of `bind` becomes a plan before it is stored with an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Query>", into = "Vec<Query>")]
 pub struct Plan(Vec<Query>);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPlan {
-    #[error("The condition asks {0} queries; at most {MAX_QUERIES} are answered.")]
+    #[error("The plan of the condition has {0} queries; the maximum is {MAX_QUERIES}.")]
     TooManyQueries(usize),
-    #[error("Query {query} of the condition {message}.")]
+    #[error("Query {query} of the plan is invalid: {message}.")]
     Query { query: usize, message: String },
 }
 
@@ -65,24 +65,24 @@ fn check(query: &Query) -> Result<(), String> {
 fn check_selection(selection: &Selection) -> Result<(), String> {
     if !is_kind(&selection.kind) {
         return Err(format!(
-            "asks for activities of kind {:?}; a kind is 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -",
+            "the activity kind {:?} is not 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -",
             selection.kind
         ));
     }
     if let Window::LastDays(days) = selection.window
         && !(1..=MAX_DAYS).contains(&days)
     {
-        return Err(format!("has a window of {days} days; it must be 1 to {MAX_DAYS}"));
+        return Err(format!("the window is {days} days, but must be 1 to {MAX_DAYS}"));
     }
     if selection.filters.len() > MAX_FILTERS {
         let count = selection.filters.len();
-        return Err(format!("has {count} filters; it may have at most {MAX_FILTERS}"));
+        return Err(format!("it has {count} filters; the maximum is {MAX_FILTERS}"));
     }
     for filter in &selection.filters {
         check_attribute_name(&filter.attribute)?;
         if !is_text(&filter.equals) {
             return Err(format!(
-                "compares {:?} with a text that is longer than {MAX_TEXT_CHARS} characters or holds U+0000",
+                "the filter on {:?} compares with a text that is longer than {MAX_TEXT_CHARS} characters or contains U+0000",
                 filter.attribute
             ));
         }
@@ -95,11 +95,11 @@ fn check_attribute_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "names the attribute {name:?}; a name is 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -"
+        "the attribute name {name:?} is not 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -"
     ))
 }
 
-/// Whether an activity can be of this kind. Kinds are named like attributes.
+/// Whether the text is a valid activity kind. The rule is the same as for attribute names.
 pub fn is_kind(text: &str) -> bool {
     is_name(text)
 }

@@ -1,119 +1,119 @@
-//! The answers to a plan, put in the plan's order.
+//! The fact snapshot: the rows of the store, converted to facts in the order of the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
 use super::days::{days, streak};
-use super::store::{Answer, QUARTER_HOUR, Slot};
-use super::{Asker, FactError};
+use super::store::{FactRow, Part, QUARTER_HOUR};
+use super::{FactContext, FactError};
 use crate::clock::Timestamp;
 use crate::contract::{Fact, MAX_INTEGER, Query};
 
-/// All that a claim must know of its user before the condition is asked.
+/// Everything that a claim needs to know about its user before the condition runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// `facts[i]` answers query `i` of the plan.
     pub facts: Vec<Fact>,
-    /// When the user registered.
+    /// The time of the user's registration.
     pub registered: Timestamp,
     pub disabled: bool,
-    /// The key of the recurrence period that holds `now`.
+    /// The key of the recurrence period that contains `now`.
     pub period: String,
-    /// The places in that period that this user's grants hold, from 1. This is what is taken right now, whatever `now`:
-    /// a claim must see a grant that arrived after it but was decided before.
-    pub granted_places: BTreeSet<u32>,
-    /// How many are left of each of the event's rewards that are limited. This is the stock right now, whatever `now`.
+    /// The slots of that period that the user's grants occupy, from 1. The value is current, independent of `now`: a claim
+    /// must see a grant whose claim arrived later but was decided earlier.
+    pub granted_slots: BTreeSet<u32>,
+    /// The remaining stock of each limited reward of the event. The value is current, independent of `now`.
     pub stock: BTreeMap<Uuid, i64>,
-    /// What of the event's budget is used right now in the period that holds `now`; `None` when it has no budget.
-    pub spent: Option<Spent>,
+    /// The current usage of the event's budget in the period that contains `now`; `None` if the event has no budget.
+    pub budget_usage: Option<BudgetUsage>,
 }
 
-/// What was granted to all users together: how many claims, and what their rewards are worth.
+/// What was granted to all users of an event together: the number of claims, and the total value of their rewards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
+pub struct BudgetUsage {
     pub grants: i64,
     pub amount: i64,
 }
 
 impl Snapshot {
-    /// The lowest place in the period that no grant holds; a reversal frees one in the middle.
-    pub fn free_place(&self) -> u32 {
+    /// The lowest free slot of the period. A reversal may free a slot below the highest granted one.
+    pub fn free_slot(&self) -> u32 {
         (1..=u32::MAX)
-            .find(|place| !self.granted_places.contains(place))
+            .find(|slot| !self.granted_slots.contains(slot))
             .unwrap_or(u32::MAX)
     }
 
-    pub(super) fn of(asker: &Asker<'_>, queries: &[Query], answers: Vec<Answer>) -> Result<Self, FactError> {
-        let mut by_slot: BTreeMap<i64, Vec<Answer>> = BTreeMap::new();
-        for answer in answers {
-            by_slot.entry(answer.slot).or_default().push(answer);
+    pub(super) fn from_rows(
+        context: &FactContext<'_>,
+        queries: &[Query],
+        rows: Vec<FactRow>,
+    ) -> Result<Self, FactError> {
+        let mut by_part: BTreeMap<i64, Vec<FactRow>> = BTreeMap::new();
+        for row in rows {
+            by_part.entry(row.part).or_default().push(row);
         }
-        let mut take = |slot: Slot| by_slot.remove(&slot.number()).unwrap_or_default();
+        let mut take = |part: Part| by_part.remove(&part.number()).unwrap_or_default();
 
-        let (registered, disabled) = take(Slot::User)
+        let (registered, disabled) = take(Part::User)
             .pop()
             .and_then(|user| Some((Timestamp::from_millis(user.number?)?, user.text.is_some())))
-            .ok_or(FactError::NoSuchUser(asker.user_id))?;
-        // Counts and sums always answer one row.
-        let granted_ever = number(&take(Slot::GrantedEver)).unwrap_or(0);
-        let granted_places = take(Slot::GrantedPlaces)
+            .ok_or(FactError::NoSuchUser(context.user_id))?;
+        // A count always has one row.
+        let grant_count = number(&take(Part::GrantCount)).unwrap_or(0);
+        let granted_slots = take(Part::GrantedSlots)
             .into_iter()
-            .filter_map(|answer| u32::try_from(answer.number?).ok())
+            .filter_map(|row| u32::try_from(row.number?).ok())
             .collect();
-        let stock = take(Slot::Stock)
+        let stock = take(Part::Stock)
             .into_iter()
-            .filter_map(|answer| Some((answer.id?, answer.number?)))
+            .filter_map(|row| Some((row.id?, row.number?)))
             .collect();
-        // No row before the first grant of a period.
-        let mut used = |slot| number(&take(slot)).unwrap_or(0);
-        let spent = asker.budget.map(|_| Spent {
-            grants: used(Slot::SpentGrants),
-            amount: used(Slot::SpentAmount),
+        // There is no row before the first grant of a period.
+        let mut used = |part| number(&take(part)).unwrap_or(0);
+        let budget_usage = context.budget.map(|_| BudgetUsage {
+            grants: used(Part::BudgetGrants),
+            amount: used(Part::BudgetAmount),
         });
         let facts = queries
             .iter()
             .enumerate()
             .map(|(index, query)| match query {
-                Query::Grants => integer(index, Some(granted_ever)),
-                _ => fact(asker, index, query, take(Slot::Query(index))),
+                Query::Grants => integer(index, Some(grant_count)),
+                _ => fact(context, index, query, take(Part::Query(index))),
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {
             facts,
             registered,
             disabled,
-            period: asker.period.key(asker.now, asker.zone),
-            granted_places,
+            period: context.period.key(context.now, context.zone),
+            granted_slots,
             stock,
-            spent,
+            budget_usage,
         })
     }
 }
 
-fn fact(asker: &Asker<'_>, index: usize, query: &Query, mut answers: Vec<Answer>) -> Result<Fact, FactError> {
-    let days = |answers: &[Answer]| days(asker.zone, answers.iter().filter_map(quarter_hour));
+fn fact(context: &FactContext<'_>, index: usize, query: &Query, mut rows: Vec<FactRow>) -> Result<Fact, FactError> {
+    let days = |rows: &[FactRow]| days(context.zone, rows.iter().filter_map(quarter_hour));
     Ok(match query {
-        Query::Count(_) | Query::Sum(_) | Query::Grants => integer(index, number(&answers))?,
-        Query::DistinctDays(_) => integer(index, i64::try_from(days(&answers).len()).ok())?,
-        Query::Streak(_) => Fact::Days(streak(asker.zone, &days(&answers), asker.now)),
-        Query::First(_) | Query::Last(_) => number(&answers)
+        Query::Count(_) | Query::Sum(_) | Query::Grants => integer(index, number(&rows))?,
+        Query::DistinctDays(_) => integer(index, i64::try_from(days(&rows).len()).ok())?,
+        Query::Streak(_) => Fact::Days(streak(context.zone, &days(&rows), context.now)),
+        Query::First(_) | Query::Last(_) => number(&rows)
             .and_then(Timestamp::from_millis)
             .map_or(Fact::Absent, Fact::At),
-        Query::Attribute(_) => answers
-            .pop()
-            .and_then(|answer| answer.text)
-            .map_or(Fact::Absent, Fact::Text),
+        Query::Attribute(_) => rows.pop().and_then(|row| row.text).map_or(Fact::Absent, Fact::Text),
     })
 }
 
-fn number(answers: &[Answer]) -> Option<i64> {
-    answers.first().and_then(|answer| answer.number)
+fn number(rows: &[FactRow]) -> Option<i64> {
+    rows.first().and_then(|row| row.number)
 }
 
-fn quarter_hour(answer: &Answer) -> Option<Timestamp> {
-    answer
-        .number
+fn quarter_hour(row: &FactRow) -> Option<Timestamp> {
+    row.number
         .and_then(|quarter_hours| Timestamp::from_millis(quarter_hours.checked_mul(QUARTER_HOUR)?))
 }
 

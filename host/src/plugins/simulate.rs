@@ -13,7 +13,7 @@ use super::service::{PluginError, PluginService};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, Query, RewardInfo, UserInfo};
 use crate::db::Db;
-use crate::facts::{self, Asker, FactError, Period, Zone};
+use crate::facts::{self, FactContext, FactError, Period, Zone};
 
 /// What to run a plugin with. Either `userId` or `facts` must be there.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
@@ -137,7 +137,7 @@ impl Simulator {
             (Some(user_id), None) => {
                 // No event has the nil id, so there are no grants and there is no stock.
                 let event_id = Uuid::nil();
-                let asker = Asker {
+                let context = FactContext {
                     user_id,
                     event_id,
                     event_starts: starts,
@@ -146,7 +146,7 @@ impl Simulator {
                     budget: None,
                     now,
                 };
-                let snapshot = facts::gather(&self.db, &asker, &bound.plan)
+                let snapshot = facts::gather(&self.db, &context, &bound.plan)
                     .await
                     .map_err(|error| match error {
                         FactError::NoSuchUser(_) | FactError::TooLarge { .. } => field("/userId", error.to_string()),

@@ -7,7 +7,7 @@ use meed_host::attributes::Attributes;
 use meed_host::clock::Timestamp;
 use meed_host::contract::{Fact, Filter, MAX_INTEGER, Query, Selection, Streak, Subject, Window};
 use meed_host::db::Json;
-use meed_host::facts::{Asker, FactError, Period, Plan, Snapshot, Zone, gather};
+use meed_host::facts::{FactContext, FactError, Period, Plan, Snapshot, Zone, gather};
 use meed_host::rewards::NewReward;
 use uuid::Uuid;
 
@@ -48,17 +48,17 @@ fn purchases(window: Window) -> Selection {
     selection("shop.purchase", Subject::Claimant, window, &[])
 }
 
-async fn ask(app: &TestApp, asker: &Asker<'_>, queries: Vec<Query>) -> Result<Snapshot, FactError> {
+async fn ask(app: &TestApp, context: &FactContext<'_>, queries: Vec<Query>) -> Result<Snapshot, FactError> {
     let plan = Plan::try_from(queries).expect("a plan within its limits");
-    gather(&app.app.db, asker, &plan).await
+    gather(&app.app.db, context, &plan).await
 }
 
-async fn facts(app: &TestApp, asker: &Asker<'_>, queries: Vec<Query>) -> Vec<Fact> {
-    ask(app, asker, queries).await.expect("a snapshot").facts
+async fn facts(app: &TestApp, context: &FactContext<'_>, queries: Vec<Query>) -> Vec<Fact> {
+    ask(app, context, queries).await.expect("a snapshot").facts
 }
 
-fn asker(user_id: Uuid, zone: &Zone, now: Timestamp) -> Asker<'_> {
-    Asker {
+fn context(user_id: Uuid, zone: &Zone, now: Timestamp) -> FactContext<'_> {
+    FactContext {
         user_id,
         event_id: Uuid::nil(),
         event_starts: at("2026-02-10T09:30:00Z"),
@@ -231,8 +231,8 @@ on_both_engines! {
         record(&app, &log).await;
 
         let seoul = zone("Asia/Seoul");
-        let asker = asker(claimant, &seoul, now);
-        let model = Model { log, claimant, invitees: invitees.to_vec(), event_starts: asker.event_starts, now };
+        let context = context(claimant, &seoul, now);
+        let model = Model { log, claimant, invitees: invitees.to_vec(), event_starts: context.event_starts, now };
         let windows = [
             Window::EventPeriod,
             Window::AllTime,
@@ -271,7 +271,7 @@ on_both_engines! {
         }
         let mut answered = BTreeSet::new();
         for some in queries.chunks(32) {
-            let answers = facts(&app, &asker, some.to_vec()).await;
+            let answers = facts(&app, &context, some.to_vec()).await;
             assert_eq!(answers.len(), some.len());
             for (query, answer) in some.iter().zip(answers) {
                 assert_eq!(answer, model.answer(query), "{query:?}");
@@ -310,10 +310,10 @@ on_both_engines! {
         ]).await;
 
         let seoul = zone("Asia/Seoul");
-        let asker = Asker { event_id, period: Period::Daily, ..asker(user, &seoul, now) };
+        let context = FactContext { event_id, period: Period::Daily, ..context(user, &seoul, now) };
         let window = Window::LastDays(7);
         let invitees = selection("shop.purchase", Subject::Invitees, window, &[]);
-        let snapshot = ask(&app, &asker, vec![
+        let snapshot = ask(&app, &context, vec![
             Query::Grants,
             Query::Attribute("level".to_owned()),
             Query::Attribute("region".to_owned()),
@@ -346,26 +346,26 @@ on_both_engines! {
             registered: at("2026-01-02T03:04:05.678Z"),
             disabled: false,
             period: "2026-03-01".to_owned(),
-            granted_places: [1].into(),
+            granted_slots: [1].into(),
             stock: BTreeMap::from([(limited, 7)]),
-            spent: None,
+            budget_usage: None,
         });
     }
 
     async fn a_plan_of_no_queries_still_tells_of_the_user(app: TestApp) {
         let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
         let utc = zone("UTC");
-        let asker = asker(user, &utc, at("2026-03-01T12:00:00Z"));
-        let snapshot = ask(&app, &asker, vec![]).await.expect("a snapshot");
+        let context = context(user, &utc, at("2026-03-01T12:00:00Z"));
+        let snapshot = ask(&app, &context, vec![]).await.expect("a snapshot");
         assert_eq!((snapshot.disabled, snapshot.period.as_str()), (false, "once"));
         assert!(snapshot.stock.is_empty());
 
         let mut tx = app.begin().await;
         tx.query("UPDATE users SET disabled = $2 WHERE id = $1").bind(user).bind(true).execute(&mut tx).await.expect("disabled");
         tx.commit().await.expect("commit");
-        assert!(ask(&app, &asker, vec![]).await.expect("a snapshot").disabled);
+        assert!(ask(&app, &context, vec![]).await.expect("a snapshot").disabled);
 
-        let nobody = Asker { user_id: Uuid::now_v7(), ..asker };
+        let nobody = FactContext { user_id: Uuid::now_v7(), ..context };
         assert!(matches!(ask(&app, &nobody, vec![]).await, Err(FactError::NoSuchUser(id)) if id == nobody.user_id));
     }
 
@@ -387,7 +387,7 @@ on_both_engines! {
             ("2026-02-03T12:00:00Z", None),
             ("2026-02-04T00:00:00Z", Some("pve")),
         ] {
-            let answers = facts(&app, &asker(user, &utc, at(now)), vec![Query::Attribute(name.to_owned())]).await;
+            let answers = facts(&app, &context(user, &utc, at(now)), vec![Query::Attribute(name.to_owned())]).await;
             assert_eq!(answers, [expected.map_or(Fact::Absent, |text| Fact::Text(text.to_owned()))], "{now}");
         }
     }
@@ -396,7 +396,7 @@ on_both_engines! {
         let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
         app.set_attribute(user, "region", Some(""), at("2026-02-01T00:00:00Z")).await;
         let utc = zone("UTC");
-        let answers = facts(&app, &asker(user, &utc, at("2026-03-01T00:00:00Z")), vec![Query::Attribute("region".to_owned())]).await;
+        let answers = facts(&app, &context(user, &utc, at("2026-03-01T00:00:00Z")), vec![Query::Attribute("region".to_owned())]).await;
         assert_eq!(answers, [Fact::Text(String::new())]);
     }
 
@@ -418,7 +418,7 @@ on_both_engines! {
             app.insert_request(event, who, status, period, at(received)).await;
         }
         let utc = zone("UTC");
-        let weekly = |now| Asker { event_id, period: Period::Weekly, ..asker(user, &utc, at(now)) };
+        let weekly = |now| FactContext { event_id, period: Period::Weekly, ..context(user, &utc, at(now)) };
         // Facts are as of an instant; the places that are taken are so whenever one asks.
         for (now, ever, places, free) in [
             ("2026-02-19T00:00:00Z", 0, vec![1], 2),
@@ -428,8 +428,8 @@ on_both_engines! {
             ("2026-03-02T00:00:00Z", 4, vec![], 1),
         ] {
             let snapshot = ask(&app, &weekly(now), vec![Query::Grants]).await.expect("a snapshot");
-            assert_eq!(snapshot.free_place(), free, "{now}");
-            assert_eq!(snapshot.granted_places, places.into_iter().collect(), "{now}");
+            assert_eq!(snapshot.free_slot(), free, "{now}");
+            assert_eq!(snapshot.granted_slots, places.into_iter().collect(), "{now}");
             assert_eq!(snapshot.facts, [Fact::Integer(ever)]);
         }
     }
@@ -453,7 +453,7 @@ on_both_engines! {
         log.push(everything);
         record(&app, &log).await;
         let utc = zone("UTC");
-        let asker = asker(user, &utc, at("2026-03-01T00:00:00Z"));
+        let context = context(user, &utc, at("2026-03-01T00:00:00Z"));
         for (index, name) in names.iter().enumerate() {
             for value in values.iter().chain(&["all", "missing"]) {
                 let sum = Query::Sum(selection("shop.purchase", Subject::Claimant, Window::AllTime, &[filter(name, value)]));
@@ -464,7 +464,7 @@ on_both_engines! {
                 } else {
                     0
                 };
-                assert_eq!(facts(&app, &asker, vec![sum]).await, [Fact::Integer(expected)], "{name:?} = {value:?}");
+                assert_eq!(facts(&app, &context, vec![sum]).await, [Fact::Integer(expected)], "{name:?} = {value:?}");
             }
         }
     }
@@ -488,7 +488,7 @@ on_both_engines! {
             }
             tx.commit().await.expect("commit");
             let sums = vec![Query::Count(purchases(Window::AllTime)), Query::Sum(purchases(Window::AllTime))];
-            let answer = ask(&app, &asker(user, &utc, at("2026-03-01T00:00:00Z")), sums).await;
+            let answer = ask(&app, &context(user, &utc, at("2026-03-01T00:00:00Z")), sums).await;
             match expected {
                 Some(sum) => assert_eq!(answer.expect("a snapshot").facts[1], Fact::Integer(sum)),
                 None => assert!(matches!(answer, Err(FactError::TooLarge { query: 1, .. })), "{amounts:?}"),
@@ -522,8 +522,8 @@ on_both_engines! {
                 1 => vec![Query::Attribute("none".to_owned()), Query::Count(purchases(Window::AllTime))],
                 _ => vec![Query::Sum(purchases(window)), Query::First(purchases(Window::AllTime))],
             };
-            let (app, asker) = (&app, asker(*user, &utc, at("1975-03-01T00:00:00Z")));
-            async move { (*number, ask(app, &asker, queries).await) }
+            let (app, context) = (&app, context(*user, &utc, at("1975-03-01T00:00:00Z")));
+            async move { (*number, ask(app, &context, queries).await) }
         });
         for (number, answer) in futures_util::future::join_all(asked).await {
             if number == 50 {
@@ -555,8 +555,8 @@ on_both_engines! {
         ]).await;
         for (name, today, days) in [("Asia/Kathmandu", 2, 3), ("America/New_York", 1, 3), ("Asia/Seoul", 2, 2), ("UTC", 2, 3)] {
             let zone = zone(name);
-            let asker = asker(user, &zone, at("2026-03-09T04:00:00Z"));
-            let answers = facts(&app, &asker, vec![
+            let context = context(user, &zone, at("2026-03-09T04:00:00Z"));
+            let answers = facts(&app, &context, vec![
                 Query::Count(purchases(Window::LastDays(1))),
                 Query::DistinctDays(purchases(Window::AllTime)),
             ]).await;

@@ -1,4 +1,4 @@
-//! What a zone makes of instants and days, against what is known of the zones.
+//! Local times and days of known time zones.
 
 use jiff::civil::date;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// Any zone of the database.
+/// Any zone of the bundled database.
 fn any_zone() -> impl Strategy<Value = Zone> {
     let names: Vec<String> = TimeZoneDatabase::bundled()
         .available()
@@ -24,7 +24,7 @@ fn any_zone() -> impl Strategy<Value = Zone> {
     proptest::sample::select(names).prop_map(|name| zone(&name))
 }
 
-/// 1970 to 2069.
+/// Timestamps from 1970 to 2069.
 fn any_instant() -> impl Strategy<Value = Timestamp> {
     (0..3_124_224_000_000_i64).prop_map(|millis| Timestamp::from_millis(millis).unwrap())
 }
@@ -40,7 +40,7 @@ fn names_are_read_in_any_case_and_spelled_canonically() {
 }
 
 #[test]
-fn what_is_not_a_place_is_refused() {
+fn an_unknown_zone_name_is_rejected() {
     for name in [
         "",
         "+09:00",
@@ -59,7 +59,7 @@ fn what_is_not_a_place_is_refused() {
 }
 
 #[test]
-fn the_day_turns_at_local_midnight() {
+fn a_day_begins_at_local_midnight() {
     let cases = [
         ("Asia/Seoul", "2026-03-01T14:59:59.999Z", "2026-03-01T15:00:00Z"),
         ("Asia/Kathmandu", "2026-03-01T18:14:59.999Z", "2026-03-01T18:15:00Z"),
@@ -122,9 +122,9 @@ fn days_are_shorter_or_longer_when_the_clocks_change() {
     assert_eq!(minutes("Europe/Berlin", date(2026, 10, 25)), 1500);
     assert_eq!(minutes("Australia/Lord_Howe", date(2026, 4, 5)), 1470);
     assert_eq!(minutes("Australia/Lord_Howe", date(2026, 10, 4)), 1410);
-    // Beirut's clocks jump from midnight to one.
+    // Beirut's clocks change from 00:00 to 01:00.
     assert_eq!(minutes("Asia/Beirut", date(2026, 3, 29)), 1380);
-    // Apia went from the 29th straight to the 31st.
+    // Apia skipped the 30th.
     assert_eq!(minutes("Pacific/Apia", date(2011, 12, 30)), 0);
     assert_eq!(minutes("Asia/Seoul", date(2028, 2, 29)), 1440);
 }
@@ -138,7 +138,7 @@ fn the_day_after_leaves_out_a_skipped_day() {
 }
 
 #[test]
-fn windows_begin_where_they_say() {
+fn a_window_begins_at_its_documented_start() {
     let seoul = zone("Asia/Seoul");
     let starts = at("2026-01-01T00:00:00Z");
     let now = at("2026-03-01T16:00:00Z");
@@ -149,11 +149,11 @@ fn windows_begin_where_they_say() {
         start(Window::Since(at("2026-02-02T02:02:02Z"))),
         Some(at("2026-02-02T02:02:02Z"))
     );
-    // It is the 2nd in Seoul already.
+    // In Seoul it is the 2nd.
     assert_eq!(start(Window::LastDays(1)), Some(at("2026-03-01T15:00:00Z")));
     assert_eq!(start(Window::LastDays(3)), Some(at("2026-02-27T15:00:00Z")));
     assert!(start(Window::LastDays(3660)).is_some());
-    // Across the night on which New York's clocks change, days stay days.
+    // The window contains the night on which New York's clocks change.
     let new_york = zone("America/New_York");
     let now = at("2026-03-09T03:59:59Z");
     assert_eq!(
@@ -163,7 +163,7 @@ fn windows_begin_where_they_say() {
 }
 
 #[test]
-fn the_ends_of_time_do_not_panic() {
+fn the_first_and_last_timestamps_do_not_panic() {
     let first = Timestamp::from_millis(-62_135_596_800_000).unwrap();
     let last = at("9998-12-31T23:59:59Z").plus(std::time::Duration::MAX);
     for name in ["Asia/Seoul", "America/New_York", "Pacific/Apia"] {
@@ -176,7 +176,7 @@ fn the_ends_of_time_do_not_panic() {
     }
 }
 
-/// What `QUARTER_HOUR` promises.
+/// `QUARTER_HOUR` relies on this.
 #[test]
 fn since_2012_a_quarter_hour_lies_within_one_day_in_every_zone() {
     let instant = |millis| Timestamp::from_millis(millis).unwrap();
@@ -206,7 +206,7 @@ fn since_2012_a_quarter_hour_lies_within_one_day_in_every_zone() {
 
 proptest! {
     #[test]
-    fn a_day_starts_at_its_first_instant(zone in any_zone(), instant in any_instant()) {
+    fn a_day_starts_at_its_first_timestamp(zone in any_zone(), instant in any_instant()) {
         let day = zone.date(instant);
         let start = zone.start_of(day).unwrap();
         prop_assert!(start <= instant);
@@ -225,13 +225,13 @@ proptest! {
     }
 
     #[test]
-    fn local_time_is_the_instant_seen_from_the_zone(zone in any_zone(), instant in any_instant()) {
+    fn local_time_is_the_timestamp_in_the_zone(zone in any_zone(), instant in any_instant()) {
         let local = zone.local(instant);
         prop_assert_eq!(local.date, zone.date(instant));
         prop_assert!((1..=7).contains(&local.weekday));
         let wall = local.date.at(local.hour.cast_signed(), local.minute.cast_signed(), local.second.cast_signed(), 0);
         let utc = wall.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second() - i64::from(local.utc_offset_minutes) * 60;
-        // Liberia was 44 minutes and a half behind until 1972.
+        // Liberia was 44.5 minutes behind UTC until 1972.
         prop_assert!((utc - instant.as_millis().div_euclid(1000)).abs() <= 30, "{} {:?}", zone, local);
     }
 

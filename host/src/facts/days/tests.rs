@@ -1,4 +1,4 @@
-//! Days and streaks, by example and against their definition.
+//! Days and streaks, by examples and by properties.
 
 use jiff::civil::date;
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ fn streak_of(zone: &Zone, instants: &[&str], now: &str) -> (u32, u32) {
 }
 
 #[test]
-fn nothing_is_no_streak() {
+fn no_activity_is_no_streak() {
     let nothing = streak(&zone("UTC"), &BTreeSet::new(), at("2026-03-01T12:00:00Z"));
     assert_eq!(
         nothing,
@@ -34,7 +34,7 @@ fn nothing_is_no_streak() {
 }
 
 #[test]
-fn a_streak_lives_until_a_day_has_passed_without_one() {
+fn a_streak_ends_after_a_full_day_without_activity() {
     let utc = zone("UTC");
     let three = [
         "2026-02-27T08:00:00Z",
@@ -47,21 +47,21 @@ fn a_streak_lives_until_a_day_has_passed_without_one() {
 }
 
 #[test]
-fn a_gap_starts_again() {
+fn a_gap_restarts_the_streak() {
     let days = ["2026-02-25T08:00:00Z", "2026-02-26T08:00:00Z", "2026-02-28T08:00:00Z"];
     assert_eq!(streak_of(&zone("UTC"), &days, "2026-02-28T12:00:00Z"), (1, 2));
 }
 
 #[test]
-fn the_zone_decides_which_day_it_was() {
-    // Two evenings in New York, three days in Seoul.
+fn the_zone_determines_the_day() {
+    // Two days in New York, three days in Seoul.
     let logins = ["2026-03-01T14:00:00Z", "2026-03-01T16:00:00Z", "2026-03-02T15:30:00Z"];
     assert_eq!(streak_of(&zone("Asia/Seoul"), &logins, "2026-03-02T16:00:00Z"), (3, 3));
     assert_eq!(
         streak_of(&zone("America/New_York"), &logins, "2026-03-02T16:00:00Z"),
         (2, 2)
     );
-    // Either side of midnight in Kathmandu, 18:15 in UTC.
+    // Before and after midnight in Kathmandu, which is 18:15 UTC.
     let logins = ["2026-03-01T18:14:59.999Z", "2026-03-01T18:15:00Z"];
     assert_eq!(
         streak_of(&zone("Asia/Kathmandu"), &logins, "2026-03-01T18:20:00Z"),
@@ -71,7 +71,7 @@ fn the_zone_decides_which_day_it_was() {
 }
 
 #[test]
-fn the_nights_on_which_clocks_change_neither_add_nor_lose_a_day() {
+fn clock_changes_neither_add_nor_drop_a_day() {
     let new_york = zone("America/New_York");
     // 23:30 on the 7th, 00:30 and 23:30 on the 8th (a day of 23 hours), 00:30 on the 9th.
     let spring = [
@@ -93,7 +93,7 @@ fn the_nights_on_which_clocks_change_neither_add_nor_lose_a_day() {
 }
 
 #[test]
-fn a_day_that_never_was_breaks_no_streak() {
+fn a_skipped_day_does_not_break_a_streak() {
     // Noon on the 29th and on the 31st of December 2011 in Apia, which had no 30th.
     let logins = ["2011-12-29T22:00:00Z", "2011-12-30T22:00:00Z"];
     assert_eq!(
@@ -107,7 +107,7 @@ fn a_day_that_never_was_breaks_no_streak() {
 }
 
 #[test]
-fn the_leap_day_is_a_day() {
+fn the_leap_day_counts() {
     let utc = zone("UTC");
     let leap = ["2028-02-28T12:00:00Z", "2028-02-29T12:00:00Z", "2028-03-01T12:00:00Z"];
     assert_eq!(streak_of(&utc, &leap, "2028-03-01T12:00:00Z"), (3, 3));
@@ -128,7 +128,7 @@ fn any_zone() -> impl Strategy<Value = Zone> {
     .prop_map(zone)
 }
 
-/// Instants in the sixty days around the turn of 2011, when Apia lost a day.
+/// Timestamps in the sixty days around the end of 2011, when Apia skipped a day.
 fn any_instants() -> impl Strategy<Value = Vec<Timestamp>> {
     let millis = 1_322_697_600_000_i64..1_327_881_600_000;
     proptest::collection::vec(millis.prop_map(|millis| Timestamp::from_millis(millis).unwrap()), 0..60)
@@ -138,7 +138,7 @@ const NOW: &str = "2012-01-30T00:00:00Z";
 
 proptest! {
     #[test]
-    fn the_current_run_is_at_most_the_longest_and_that_at_most_all_days(zone in any_zone(), instants in any_instants()) {
+    fn current_is_at_most_longest_and_longest_at_most_the_number_of_days(zone in any_zone(), instants in any_instants()) {
         let days = days(&zone, instants);
         let streak = streak(&zone, &days, at(NOW));
         prop_assert!(streak.current <= streak.longest);
@@ -158,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn one_more_activity_never_shortens(zone in any_zone(), instants in any_instants(), more in 0_usize..60) {
+    fn one_more_activity_never_shortens_a_streak(zone in any_zone(), instants in any_instants(), more in 0_usize..60) {
         let Some(&extra) = instants.get(more) else { return Ok(()) };
         let all = days(&zone, instants.iter().copied());
         let without = days(&zone, instants.iter().copied().filter(|&instant| instant != extra));
@@ -169,7 +169,7 @@ proptest! {
     }
 
     #[test]
-    fn being_there_every_day_is_one_streak(zone in any_zone(), length in 1_i64..50) {
+    fn activity_on_every_day_is_one_streak(zone in any_zone(), length in 1_i64..50) {
         let mut day = date(2011, 12, 10);
         let mut all = BTreeSet::from([day]);
         for _ in 1..length {
@@ -181,7 +181,7 @@ proptest! {
         prop_assert_eq!((i64::from(streak.current), i64::from(streak.longest)), (length, length));
     }
 
-    /// Quarter-hours stand for the instants in them.
+    /// A quarter-hour represents all timestamps in it.
     #[test]
     fn rounding_down_to_the_quarter_hour_changes_no_day(zone in any_zone(), instants in any_instants()) {
         use crate::facts::store::QUARTER_HOUR;

@@ -1,4 +1,4 @@
-//! Where periods begin and end, and what they are called.
+//! Keys, starts and ends of periods.
 
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ fn at(text: &str) -> Timestamp {
 const ALL: [Period; 4] = [Period::Once, Period::Daily, Period::Weekly, Period::Monthly];
 
 #[test]
-fn periods_are_named_in_the_zone() {
+fn period_keys_use_the_zone() {
     let instant = at("2026-03-01T14:59:59Z");
     let keys = |zone_name: &str, instant| ALL.map(|period| period.key(instant, &zone(zone_name)));
     assert_eq!(
@@ -48,7 +48,7 @@ fn the_next_period_begins_at_local_midnight() {
         next(Period::Daily, "Asia/Kathmandu", "2026-03-01T12:00:00Z"),
         Some(at("2026-03-01T18:15:00Z"))
     );
-    // A Sunday, and the Monday after it, when Berlin is in summer time.
+    // A Sunday and the next Monday, on which Berlin is in summer time.
     assert_eq!(
         next(Period::Weekly, "Europe/Berlin", "2026-03-29T12:00:00Z"),
         Some(at("2026-03-29T22:00:00Z"))
@@ -72,7 +72,7 @@ fn the_next_period_begins_at_local_midnight() {
 }
 
 #[test]
-fn words_are_read_as_they_are_written() {
+fn names_survive_a_round_trip() {
     for period in ALL {
         assert_eq!(period.to_string().parse(), Ok(period));
         assert_eq!(serde_json::to_value(period).unwrap(), period.to_string());
@@ -88,7 +88,7 @@ proptest! {
             "Pacific/Chatham", "Pacific/Apia", "Asia/Beirut", "America/St_Johns",
         ]),
         period in proptest::sample::select(&ALL[1..]),
-        // around the day that Apia lost, and 2020 to 2040
+        // around the day that Apia skipped, and from 2020 to 2040
         millis in prop_oneof![1_322_697_600_000_i64..1_327_881_600_000, 1_577_836_800_000_i64..2_208_988_800_000],
     ) {
         let zone = zone(name);

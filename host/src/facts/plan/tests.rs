@@ -1,4 +1,4 @@
-//! What a plan may and may not ask.
+//! Valid and invalid plans.
 
 use super::*;
 use crate::contract::{Filter, Subject};
@@ -20,7 +20,7 @@ fn refused(query: Query) -> String {
 }
 
 #[test]
-fn a_plan_is_its_queries_in_json() {
+fn a_plan_serializes_as_its_queries() {
     let plan = Plan::try_from(vec![Query::Streak(selection()), Query::Attribute("level".to_owned())]).unwrap();
     let json = serde_json::to_value(&plan).unwrap();
     assert!(json.is_array());
@@ -28,7 +28,7 @@ fn a_plan_is_its_queries_in_json() {
 }
 
 #[test]
-fn what_no_activity_can_be_is_refused() {
+fn an_invalid_kind_is_rejected() {
     for kind in ["", "shop purchase", "로그인", &"k".repeat(65)] {
         let message = refused(Query::Count(Selection {
             kind: kind.to_owned(),
@@ -60,7 +60,7 @@ fn windows_are_1_to_3660_days() {
 }
 
 #[test]
-fn attributes_are_named_by_words_and_compared_with_short_texts() {
+fn invalid_attribute_names_and_filter_values_are_rejected() {
     for name in ["", "a b", "a\nb", "\0", "레벨", "$[0]", &"n".repeat(65)] {
         let filters = vec![Filter {
             attribute: name.to_owned(),
@@ -88,7 +88,7 @@ fn attributes_are_named_by_words_and_compared_with_short_texts() {
 }
 
 #[test]
-fn a_plan_is_bounded() {
+fn a_plan_has_maximum_sizes() {
     assert!(Plan::try_from(vec![Query::Grants; 32]).is_ok());
     assert_eq!(
         Plan::try_from(vec![Query::Grants; 33]),

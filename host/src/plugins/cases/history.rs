@@ -7,7 +7,7 @@ use super::{Case, store};
 use crate::clock::Clock;
 use crate::contract::{Context, Fact, Query};
 use crate::db::{Db, DbError};
-use crate::facts::{self, Asker, FactError, Period, Plan, Zone};
+use crate::facts::{self, FactContext, FactError, Period, Plan, Zone};
 
 /// A database of its own, gone when this is dropped. Every case gets a user of its own in it.
 pub struct History {
@@ -52,7 +52,7 @@ impl History {
     ) -> Result<Vec<Fact>, HistoryError> {
         let user_id = self.clock.new_id();
         self.write(user_id, case, context).await?;
-        let asker = Asker {
+        let fact_context = FactContext {
             user_id,
             event_id: Uuid::nil(),
             event_starts: context.event.starts,
@@ -61,7 +61,7 @@ impl History {
             budget: None,
             now: context.now,
         };
-        let mut facts = facts::gather(&self.db, &asker, plan).await?.facts;
+        let mut facts = facts::gather(&self.db, &fact_context, plan).await?.facts;
         // Grants are of an event, and there is none here.
         for (fact, query) in facts.iter_mut().zip(plan.queries()) {
             if *query == Query::Grants {

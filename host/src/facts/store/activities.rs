@@ -1,0 +1,91 @@
+//! Fragments over `activities`: counts, sums, first and last occurrences, and the quarter-hours from which days are
+//! computed.
+
+use super::{Assembly, Value};
+use crate::clock::Timestamp;
+use crate::contract::{Selection, Subject};
+use crate::db::Engine;
+use crate::facts::FactContext;
+
+/// Milliseconds in a quarter of an hour. Days are computed from the distinct quarter-hours that contain an activity, which
+/// bounds the number of rows. Since 2012 every UTC offset and every clock change in the world is a multiple of a quarter
+/// of an hour, so each quarter-hour lies within one local day; a test checks every time zone.
+pub(in crate::facts) const QUARTER_HOUR: i64 = 900_000;
+
+const CLAIMANT: &str = "a.user_id = $1";
+const INVITEES: &str = "a.user_id IN (SELECT id FROM users WHERE invited_by = $1 AND created_at <= $2)";
+
+impl Assembly {
+    pub(super) fn add_count(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
+        self.add_aggregate(context, index, "COUNT(*)", selection);
+    }
+
+    pub(super) fn add_sum(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
+        self.add_aggregate(context, index, "CAST(COALESCE(SUM(a.amount), 0) AS BIGINT)", selection);
+    }
+
+    pub(super) fn add_quarter_hours(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
+        self.push(&format!(
+            " UNION ALL SELECT {index}, a.occurred_at / {QUARTER_HOUR}, NULL, NULL"
+        ));
+        self.add_source(context, selection);
+        self.push(&format!(" GROUP BY a.occurred_at / {QUARTER_HOUR}"));
+    }
+
+    pub(super) fn add_first(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
+        self.add_edge(context, index, "ASC", selection);
+    }
+
+    pub(super) fn add_last(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
+        self.add_edge(context, index, "DESC", selection);
+    }
+
+    fn add_aggregate(
+        &mut self,
+        context: &FactContext<'_>,
+        index: usize,
+        aggregate: &'static str,
+        selection: &Selection,
+    ) {
+        self.push(&format!(" UNION ALL SELECT {index}, {aggregate}, NULL, NULL"));
+        self.add_source(context, selection);
+    }
+
+    /// Uses ORDER BY and LIMIT, because PostgreSQL's generic plans read the whole window for MIN and MAX.
+    fn add_edge(&mut self, context: &FactContext<'_>, index: usize, order: &'static str, selection: &Selection) {
+        self.push(&format!(
+            " UNION ALL SELECT {index}, occurred_at, NULL, NULL FROM (SELECT a.occurred_at"
+        ));
+        self.add_source(context, selection);
+        self.push(&format!(" ORDER BY a.occurred_at {order} LIMIT 1) AS edge"));
+    }
+
+    /// The FROM and WHERE of a selection.
+    fn add_source(&mut self, context: &FactContext<'_>, selection: &Selection) {
+        let from = context
+            .zone
+            .start_of_window(selection.window, context.event_starts, context.now);
+        // No activity occurred before 1970, so 0 means no lower bound.
+        let from = self.bind(Value::Number(from.map_or(0, Timestamp::as_millis)));
+        let kind = self.bind(Value::Text(selection.kind.clone()));
+        let subject = match selection.subject {
+            Subject::Claimant => CLAIMANT,
+            Subject::Invitees => INVITEES,
+        };
+        self.push(&format!(
+            " FROM activities a WHERE {subject} AND a.kind = {kind} AND a.occurred_at BETWEEN {from} AND $2"
+        ));
+        for filter in &selection.filters {
+            let name = self.bind(Value::Text(filter.attribute.clone()));
+            let value = self.bind(Value::Text(filter.equals.clone()));
+            match self.engine {
+                Engine::Postgres => self.push(&format!(" AND a.attributes ->> {name} = {value}")),
+                // SQLite's ->> interprets names such as $.x, [0] or a"b as paths.
+                Engine::Sqlite => self.push(&format!(
+                    " AND EXISTS (SELECT 1 FROM json_each(a.attributes) AS attribute \
+                     WHERE attribute.key = {name} AND attribute.value = {value})"
+                )),
+            }
+        }
+    }
+}

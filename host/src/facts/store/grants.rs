@@ -1,0 +1,27 @@
+//! Fragments over earlier grants and what limits further ones: the number of grants, the granted slots of the period, the
+//! stock and the budget.
+
+use super::{Assembly, Value};
+
+/// Slots and stock are current values, independent of `$2` (now).
+const GRANTS: &str = " \
+    UNION ALL SELECT -2, COUNT(*), NULL, NULL FROM reward_requests \
+        WHERE event_id = $3 AND user_id = $1 AND status = 'GRANTED' AND received_at <= $2 \
+    UNION ALL SELECT -3, sequence, NULL, NULL FROM reward_requests \
+        WHERE event_id = $3 AND user_id = $1 AND status = 'GRANTED' AND period = $4 \
+    UNION ALL SELECT -4, s.remaining, NULL, s.reward_id \
+        FROM event_rewards e JOIN reward_stock s ON s.reward_id = e.reward_id WHERE e.event_id = $3";
+
+impl Assembly {
+    pub(super) fn add_grants(&mut self) {
+        self.push(GRANTS);
+    }
+
+    pub(super) fn add_budget(&mut self, period: String) {
+        let period = self.bind(Value::Text(period));
+        self.push(&format!(
+            " UNION ALL SELECT -5, grants, NULL, NULL FROM event_budgets WHERE event_id = $3 AND period = {period} \
+             UNION ALL SELECT -6, amount, NULL, NULL FROM event_budgets WHERE event_id = $3 AND period = {period}"
+        ));
+    }
+}
