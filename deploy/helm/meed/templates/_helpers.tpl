@@ -22,9 +22,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ required "image.repository: say where your registry has the image" .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 
-{{/* What replicas and the migration have in common. */}}
+{{/* The common part of the replicas and the migration. */}}
 {{- define "meed.pod" -}}
-# Nothing in here asks the API server of Kubernetes.
+# No process here uses the Kubernetes API.
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
@@ -62,7 +62,7 @@ securityContext:
     drop: [ALL]
 {{- end -}}
 
-{{/* The URLs come from files, so that no environment holds a password. */}}
+{{/* The URLs come from files, so that no environment variable contains a password. */}}
 {{- define "meed.urls" -}}
 - name: MEED__DATABASE__URL_FILE
   value: /etc/meed/database/url
