@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::activities::ActivityService;
 use crate::auth::{AuthService, Sessions};
 use crate::cache::Cache;
-use crate::claims::RequestService;
+use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
@@ -135,7 +135,7 @@ pub struct App {
     pub simulator: Simulator,
     pub rewards: RewardService,
     pub events: EventService,
-    pub requests: RequestService,
+    pub claims: Claims,
     pub webhooks: WebhookService,
     pub health: health::Health,
     pub overload: overload::Overload,
@@ -184,7 +184,7 @@ impl App {
             rewards.clone(),
             cache.clone(),
         );
-        let requests = RequestService::new(
+        let claims = Claims::new(
             db.clone(),
             clock.clone(),
             sandbox.clone(),
@@ -218,7 +218,7 @@ impl App {
             simulator,
             rewards,
             events,
-            requests,
+            claims,
             webhooks,
             health,
             overload: overload::Overload::new(config.http.max_in_flight),
@@ -235,7 +235,7 @@ impl App {
             self.plugins.on_invalidation(&invalidation).await;
             self.rewards.on_invalidation(&invalidation);
             self.events.on_invalidation(&invalidation).await;
-            self.requests.on_invalidation(&invalidation).await;
+            self.claims.on_invalidation(&invalidation).await;
         }
     }
 
@@ -248,7 +248,7 @@ impl App {
             .merge(plugins::router(self.plugins.clone(), self.simulator.clone()))
             .merge(rewards::router(self.rewards.clone()))
             .merge(events::router(self.events.clone()))
-            .merge(claims::router(self.requests.clone()))
+            .merge(claims::router(self.claims.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(health::router(self.health.clone()))
     }
@@ -257,7 +257,7 @@ impl App {
     #[expect(clippy::cast_precision_loss, reason = "pools are small")]
     pub fn gauges(&self) {
         metrics::gauge!("meed_requests_in_flight").set(self.overload.in_flight() as f64);
-        metrics::gauge!("meed_commit_waiting").set(self.requests.commits_waiting() as f64);
+        metrics::gauge!("meed_commit_waiting").set(self.claims.commits_waiting() as f64);
         pool_gauges(&self.db);
         for (class, label) in [(Class::Standard, "standard"), (Class::Runtime, "runtime")] {
             let (busy, all) = self.sandbox.slots(class);

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// Something to be done, perhaps together with others.
 pub trait Job: Send + 'static {
     /// Whether it can be done together with the first of a batch.
-    fn joins(&self, first: &Self) -> bool;
+    fn is_compatible(&self, first: &Self) -> bool;
 
     /// What it adds to the size of a batch.
     fn bytes(&self) -> usize;
@@ -30,7 +30,7 @@ pub struct Bounds {
     /// A batch ends with the job that reaches this size.
     pub bytes: usize,
     /// How long a job waits for a busy worker before another one takes it.
-    pub patience: Duration,
+    pub max_delay: Duration,
 }
 
 /// Where jobs wait for a worker. The workers end when it is dropped; a batch that was begun is finished.
@@ -51,10 +51,10 @@ struct State<J> {
     busy: u32,
 }
 
-enum Turn<J> {
-    Begin(Vec<J>),
+enum Next<J> {
+    Run(Vec<J>),
     /// To a worker that is busy, unless that lasts until then.
-    Leave(Instant),
+    WaitUntil(Instant),
     Idle,
 }
 
@@ -75,7 +75,7 @@ impl<J: Job> Batches<J> {
         });
         let mut tasks = JoinSet::new();
         for _ in 0..workers {
-            tasks.spawn(drive(Arc::clone(&queue), work.clone()));
+            tasks.spawn(run(Arc::clone(&queue), work.clone()));
         }
         Self { queue, _workers: tasks }
     }
@@ -99,20 +99,20 @@ impl<J: Job> Batches<J> {
     }
 }
 
-async fn drive<J: Job, W, D>(queue: Arc<Queue<J>>, work: W)
+async fn run<J: Job, W, D>(queue: Arc<Queue<J>>, work: W)
 where
     W: Fn(Vec<J>) -> D,
     D: Future<Output = ()> + Send + 'static,
 {
     loop {
-        let batch = match queue.turn() {
-            Turn::Begin(batch) => batch,
-            Turn::Idle => {
+        let batch = match queue.next() {
+            Next::Run(batch) => batch,
+            Next::Idle => {
                 // A job that arrives between these lines has left a permit.
                 queue.arrived.notified().await;
                 continue;
             }
-            Turn::Leave(until) => {
+            Next::WaitUntil(until) => {
                 drop(tokio::time::timeout_at(until, queue.arrived.notified()).await);
                 continue;
             }
@@ -132,15 +132,15 @@ impl<J: Job> Queue<J> {
 
     /// What a worker without work does next. It begins with the job that waits longest and those that can be done together
     /// with it.
-    fn turn(&self) -> Turn<J> {
+    fn next(&self) -> Next<J> {
         let bounds = &self.bounds;
         let mut state = self.lock();
         let Some((arrived, _)) = state.waiting.front() else {
-            return Turn::Idle;
+            return Next::Idle;
         };
-        let until = *arrived + bounds.patience;
+        let until = *arrived + bounds.max_delay;
         if state.busy > 0 && state.waiting.len() < bounds.jobs && Instant::now() < until {
-            return Turn::Leave(until);
+            return Next::WaitUntil(until);
         }
         let mut batch: Vec<J> = Vec::new();
         let mut passed_over = Vec::new();
@@ -149,7 +149,7 @@ impl<J: Job> Queue<J> {
             let Some((arrived, job)) = state.waiting.pop_front() else {
                 break;
             };
-            if batch.first().is_none_or(|first| job.joins(first)) {
+            if batch.first().is_none_or(|first| job.is_compatible(first)) {
                 bytes += job.bytes();
                 batch.push(job);
             } else {
@@ -163,7 +163,7 @@ impl<J: Job> Queue<J> {
         if !state.waiting.is_empty() {
             self.arrived.notify_one();
         }
-        Turn::Begin(batch)
+        Next::Run(batch)
     }
 }
 

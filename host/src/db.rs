@@ -8,14 +8,14 @@
 //! from the clock, never `now()`; amounts are `BIGINT`; `ON CONFLICT`, `RETURNING`, explicit columns, keyset pages.
 
 pub mod backup;
+mod batched_reads;
+mod bulk;
 mod connect;
 pub mod copy;
-mod joint;
 mod lanes;
 mod marks;
 mod migrate;
 pub mod places;
-mod sets;
 mod types;
 
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, Sqlite, Type};
 
+pub use batched_reads::{BatchedRead, BatchedReads};
+pub use bulk::{BULK_CONNECTIONS, BulkStatement};
 pub use connect::LANES;
-pub use joint::{Joint, JointReads};
 pub use lanes::Lanes;
 pub use migrate::{Schema, Unfit};
-pub use sets::{SETS_AT_ONCE, Set};
 pub use sqlx::types::Json;
 pub(crate) use types::{row, text_column};
 
@@ -126,10 +126,10 @@ pub enum Db {
     },
     Postgres {
         pool: sqlx::PgPool,
-        /// For [`Set`] alone.
+        /// For [`BulkStatement`] alone.
         sets: Lanes,
-        /// For [`Joint`].
-        reads: JointReads,
+        /// For [`BatchedRead`].
+        reads: BatchedReads,
     },
 }
 

@@ -51,7 +51,7 @@ impl super::App {
             (
                 &kafka.claims_topic,
                 format!("{}.claims", kafka.group),
-                Intake::Claims(self.requests.clone()),
+                Intake::Claims(self.claims.clone()),
             ),
         ];
         let sources = sources.into_iter().filter(|(topic, ..)| !topic.is_empty());

@@ -56,7 +56,7 @@ pub(super) async fn find_session(tx: &mut Tx, id: Uuid) -> Result<Option<Session
 
 /// The same outside of a transaction, as most requests ask it.
 pub(super) async fn read_session(db: &Db, id: Uuid) -> Result<Option<SessionRow>> {
-    db.joint(SESSION).id(id).fetch_optional().await
+    db.batched_read(SESSION).id(id).fetch_optional().await
 }
 
 pub(super) async fn end_session(tx: &mut Tx, id: Uuid, reason: EndReason, at: Timestamp) -> Result<()> {

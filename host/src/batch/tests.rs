@@ -12,7 +12,7 @@ use super::*;
 struct Letter(char, u32);
 
 impl Job for Letter {
-    fn joins(&self, first: &Self) -> bool {
+    fn is_compatible(&self, first: &Self) -> bool {
         self.0 == first.0
     }
 
@@ -26,7 +26,7 @@ const BOUNDS: Bounds = Bounds {
     jobs: 3,
     bytes: 1000,
     // Longer than any test takes.
-    patience: Duration::from_mins(1),
+    max_delay: Duration::from_mins(1),
 };
 
 struct Office {
@@ -111,17 +111,17 @@ async fn a_second_worker_begins_when_a_whole_batch_waits() {
 
 #[tokio::test]
 async fn a_second_worker_begins_when_the_first_is_held_up() {
-    let patience = Duration::from_millis(100);
-    let mut office = office(2, Bounds { patience, ..BOUNDS });
+    let max_delay = Duration::from_millis(100);
+    let mut office = office(2, Bounds { max_delay, ..BOUNDS });
     office.letters.push(Letter('a', 1)).unwrap();
     office.next().await;
-    let pushed = Timestamp::now();
+    let pushed = Instant::now();
     office.letters.push(Letter('a', 2)).unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
     // What arrives meanwhile does not make the wait begin again.
     office.letters.push(Letter('a', 3)).unwrap();
     assert_eq!(office.next().await, [Letter('a', 2), Letter('a', 3)]);
-    assert!(pushed.elapsed() >= patience, "it waited for the first worker");
+    assert!(pushed.elapsed() >= max_delay, "it waited for the first worker");
     office.permits.add_permits(1);
     office.letters.push(Letter('a', 4)).unwrap();
     assert_eq!(office.next().await, [Letter('a', 4)]);
@@ -129,8 +129,8 @@ async fn a_second_worker_begins_when_the_first_is_held_up() {
 
 #[tokio::test]
 async fn what_a_worker_passes_over_another_begins_when_it_has_waited() {
-    let patience = Duration::from_millis(1);
-    let mut office = office(2, Bounds { patience, ..BOUNDS });
+    let max_delay = Duration::from_millis(1);
+    let mut office = office(2, Bounds { max_delay, ..BOUNDS });
     for (kind, number) in [('a', 1), ('b', 2)] {
         office.letters.push(Letter(kind, number)).unwrap();
     }

@@ -11,13 +11,13 @@ pub(super) const SPENT: &str = "budget-spent";
 
 /// What the budget holds in the period of a claim; `None` where it bounds nothing. Below zero when it was lowered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Left {
+pub(super) struct BudgetLeft {
     grants: Option<i64>,
     amount: Option<i64>,
     pub renews_at: Option<Timestamp>,
 }
 
-impl Left {
+impl BudgetLeft {
     /// `None` when the event has no budget.
     pub(super) fn of(offer: &Offer, snapshot: &Snapshot, now: Timestamp) -> Option<Self> {
         let budget = offer.event.budget?;

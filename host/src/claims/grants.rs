@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::model::{GrantedReward, Status};
-use super::service::{RequestError, RequestService};
+use super::service::{ClaimError, Claims};
 use super::store::grants::{self, GivenRow, GrantFilter};
 use crate::clock::Timestamp;
 use crate::fulfilments::{Acknowledgement, Fulfilment, FulfilmentState, Said};
@@ -76,10 +76,10 @@ impl From<GivenRow> for GrantDetail {
     }
 }
 
-impl RequestService {
-    pub(super) async fn grant(&self, id: Uuid) -> Result<GrantDetail, RequestError> {
+impl Claims {
+    pub(super) async fn grant(&self, id: Uuid) -> Result<GrantDetail, ClaimError> {
         let row = grants::find(&self.db, id).await?;
-        row.map(GrantDetail::from).ok_or(RequestError::NoGrant(id))
+        row.map(GrantDetail::from).ok_or(ClaimError::NoGrant(id))
     }
 
     /// Newest first, up to `size + 1`.
@@ -88,7 +88,7 @@ impl RequestService {
         filter: GrantFilter,
         after: Option<Uuid>,
         size: u32,
-    ) -> Result<Vec<GrantDetail>, RequestError> {
+    ) -> Result<Vec<GrantDetail>, ClaimError> {
         let rows = grants::list(&self.db, filter, after, i64::from(size) + 1).await?;
         Ok(rows.into_iter().map(GrantDetail::from).collect())
     }
@@ -99,7 +99,7 @@ impl RequestService {
         id: Uuid,
         acknowledgement: Acknowledgement,
         by: Uuid,
-    ) -> Result<GrantDetail, RequestError> {
+    ) -> Result<GrantDetail, ClaimError> {
         let grant = self.grant(id).await?;
         let Said {
             fulfilment,

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::decide::{self, Verdict};
+use super::decision::{self, Verdict};
 use super::model::{Reason, Source, Status};
 use super::receipt::{EvaluationRecord, Limits, Outcome, Receipt, ReceiptError, SignedReceipt};
 use crate::canonical;
@@ -186,7 +186,7 @@ fn contradictions(receipt: &Receipt) -> Vec<String> {
             compare("eventId", receipt.event_id.to_string(), context.event.id.clone());
             compare("userId", receipt.user_id.to_string(), context.user.id.clone());
             match &record.outcome {
-                Outcome::Decision(decision) => decide::judge(decision, &context.rewards, record.budget_amount),
+                Outcome::Decision(decision) => decision::judge(decision, &context.rewards, record.budget_amount),
                 Outcome::Failure(_) => Verdict::condition_failed(None),
             }
         }

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::commit::full_jitter;
 use super::model::{Grant, Status};
 use super::receipt::{ReversalReceipt, Sealed, SignedReversal, TakenBack};
-use super::service::{RequestError, RequestService};
+use super::service::{ClaimError, Claims};
 use super::store::reversal::{self, ReversalRow};
-use super::{store, told};
+use super::{messages, store};
 use crate::clock::Timestamp;
 use crate::fulfilments::Fulfilment;
 use crate::sandbox::Digest;
@@ -47,9 +47,9 @@ impl From<ReversalReceipt> for Reversal {
     }
 }
 
-impl RequestService {
+impl Claims {
     /// Of any number of reversals of one request, one succeeds.
-    pub(super) async fn reverse(&self, request_id: Uuid, reason: &str, by: Uuid) -> Result<Reversal, RequestError> {
+    pub(super) async fn reverse(&self, request_id: Uuid, reason: &str, by: Uuid) -> Result<Reversal, ClaimError> {
         // Minted before, so that whoever lost the answer to its commit finds its own reversal when it tries again.
         let id = self.clock.new_id();
         let mut attempt = 0;
@@ -65,9 +65,9 @@ impl RequestService {
         // What this process believed before may not be so any more, however the commit ended.
         self.rewards.changed();
         let receipt = match ended {
-            Err(RequestError::AlreadyReversed { reversal_id, .. }) if reversal_id == id => {
+            Err(ClaimError::AlreadyReversed { reversal_id, .. }) if reversal_id == id => {
                 let (_, ours) = self.reversal(request_id).await?;
-                ours.ok_or(RequestError::NoReversal(request_id))?.receipt
+                ours.ok_or(ClaimError::NoReversal(request_id))?.receipt
             }
             ended => ended?,
         };
@@ -91,14 +91,16 @@ impl RequestService {
         request_id: Uuid,
         reason: &str,
         by: Uuid,
-    ) -> Result<ReversalReceipt, RequestError> {
+    ) -> Result<ReversalReceipt, ClaimError> {
         let mut tx = self.db.begin().await?;
         let Some(taken) = reversal::take(&mut tx, request_id).await? else {
             drop(tx);
             return Err(self.why_not(request_id).await?);
         };
         // Before the commit, as nobody may ever learn how that ended; and before anything is locked that others wait for.
-        self.hints.forget(taken.event_id, taken.user_id, &taken.period).await;
+        self.granted_cache
+            .invalidate(taken.event_id, taken.user_id, &taken.period)
+            .await;
         let grants = reversal::grants(&mut tx, request_id).await?;
         // Read after the lock was got.
         let reversed_at = self.clock.now();
@@ -149,7 +151,7 @@ impl RequestService {
                     .map_or(Fulfilment::PENDING, |said| said.fulfilment),
             })
             .collect();
-        let told = told::of_reversal(&self.clock, &receipt, &given, taken.decided_at);
+        let told = messages::of_reversal(&self.clock, &receipt, &given, taken.decided_at);
         store::insert_outbox(&mut tx, told).await?;
         if let (Some(period), Some(amount)) = (&taken.budget_period, taken.budget_amount) {
             self.events.give_back(&mut tx, taken.event_id, period, amount).await?;
@@ -166,23 +168,23 @@ impl RequestService {
     }
 
     /// Why nothing could be taken back.
-    async fn why_not(&self, request_id: Uuid) -> Result<RequestError, RequestError> {
+    async fn why_not(&self, request_id: Uuid) -> Result<ClaimError, ClaimError> {
         let status = self.get(request_id).await?.status;
         let note = reversal::notes(&self.db, &[request_id]).await?.pop();
         Ok(match (status, note) {
-            (_, Some(note)) => RequestError::AlreadyReversed {
+            (_, Some(note)) => ClaimError::AlreadyReversed {
                 request_id,
                 reversal_id: note.id,
                 reversed_at: note.reversed_at,
             },
             // Neither is seen: the statement waited for whoever took it back.
-            (Status::Granted | Status::Reversed, None) => RequestError::Contended,
-            (status, None) => RequestError::NotGranted { id: request_id, status },
+            (Status::Granted | Status::Reversed, None) => ClaimError::Contended,
+            (status, None) => ClaimError::NotGranted { id: request_id, status },
         })
     }
 
     /// Whose request it is, and the receipt of its reversal, if it was reversed.
-    pub(super) async fn reversal(&self, request_id: Uuid) -> Result<(Uuid, Option<SignedReversal>), RequestError> {
+    pub(super) async fn reversal(&self, request_id: Uuid) -> Result<(Uuid, Option<SignedReversal>), ClaimError> {
         let user_id = self.get(request_id).await?.user_id;
         let Some(row) = reversal::find(&self.db, request_id).await? else {
             return Ok((user_id, None));

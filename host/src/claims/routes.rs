@@ -14,10 +14,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::claim::Claimed;
+use super::interactive::ClaimAnswer;
 use super::model::{EventProgress, RewardRequest, Status};
 use super::receipt::SignedReceipt;
-use super::service::{IdempotencyKey, RequestError, RequestService};
+use super::service::{ClaimError, Claims, IdempotencyKey};
 use super::store::Filter;
 use super::usage::PluginUsage;
 use crate::auth::{Auditor, Caller, Claimant, FORBIDDEN, Operator, Role};
@@ -69,7 +69,7 @@ const RESPOND_ASYNC: &str = "respond-async";
 /// When it is worth looking what became of a claim that waits, in seconds.
 const LOOK_AFTER: &str = "1";
 
-pub fn router(service: RequestService) -> OpenApiRouter {
+pub fn router(service: Claims) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(claim, list))
         .routes(routes!(claim_under_events))
@@ -136,7 +136,7 @@ struct NewRewardRequest {
     ),
 )]
 async fn claim(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     Claimant(caller): Claimant,
     headers: HeaderMap,
     Body(new): Body<NewRewardRequest>,
@@ -176,7 +176,7 @@ async fn claim(
     ),
 )]
 async fn claim_under_events(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     Claimant(caller): Claimant,
     headers: HeaderMap,
     Body(new): Body<NewRewardRequest>,
@@ -184,20 +184,15 @@ async fn claim_under_events(
     make_claim(service, caller, &headers, new.event_id).await
 }
 
-async fn make_claim(
-    service: RequestService,
-    caller: Caller,
-    headers: &HeaderMap,
-    event_id: Uuid,
-) -> Result<Response, Problem> {
+async fn make_claim(service: Claims, caller: Caller, headers: &HeaderMap, event_id: Uuid) -> Result<Response, Problem> {
     let key = idempotency_key(headers)?;
     let wants_async = prefers_async(headers);
     Ok(match service.claim(caller.user_id, event_id, key, wants_async).await? {
-        Claimed::Decided(request) => {
+        ClaimAnswer::Decided(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
             (StatusCode::CREATED, location, axum::Json(request)).into_response()
         }
-        Claimed::Received(request) => {
+        ClaimAnswer::Pending(request) => {
             let headers = [
                 (header::LOCATION, path_of(request.id)),
                 (header::RETRY_AFTER, LOOK_AFTER.to_owned()),
@@ -209,14 +204,14 @@ async fn make_claim(
             }
             response
         }
-        Claimed::TurnedAwayAgain { request_id, answer } => {
+        ClaimAnswer::SoldOutAgain { request_id, answer } => {
             let headers = [
                 (header::LOCATION, path_of(request_id)),
                 (header::CONTENT_TYPE, "application/json".to_owned()),
             ];
             (StatusCode::OK, headers, answer).into_response()
         }
-        Claimed::Replayed { request_id, answer } => {
+        ClaimAnswer::Replayed { request_id, answer } => {
             let headers = [
                 (header::LOCATION, path_of(request_id)),
                 (header::CONTENT_TYPE, "application/json".to_owned()),
@@ -277,7 +272,7 @@ struct ListParams {
     extensions(("x-roles" = json!(["OPERATOR", "AUDITOR", "ADMIN"]))),
 )]
 async fn list(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     _: Auditor,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
@@ -309,7 +304,7 @@ struct MineParams {
     extensions(("x-roles" = json!(["USER", "ADMIN"]))),
 )]
 async fn mine(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     Claimant(caller): Claimant,
     Params(page): Params<PageParams>,
     Params(params): Params<MineParams>,
@@ -324,7 +319,7 @@ async fn mine(
 }
 
 async fn page_of(
-    service: &RequestService,
+    service: &Claims,
     filter: Filter,
     page: &PageParams,
 ) -> Result<axum::Json<Page<RewardRequest>>, Problem> {
@@ -349,7 +344,7 @@ async fn page_of(
     ),
 )]
 async fn get(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<RewardRequest>, Problem> {
@@ -371,12 +366,12 @@ async fn get(
     ),
 )]
 async fn receipt(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<SignedReceipt>, Problem> {
     let receipt = service.receipt(id).await;
-    if let Ok((user_id, _)) | Err(RequestError::NotDecided { user_id, .. }) = &receipt {
+    if let Ok((user_id, _)) | Err(ClaimError::NotDecided { user_id, .. }) = &receipt {
         require_own(caller, *user_id, id)?;
     }
     let (_, receipt) = receipt?;
@@ -386,7 +381,7 @@ async fn receipt(
 /// To a USER, a request of another user does not exist.
 fn require_own(caller: Caller, user_id: Uuid, id: Uuid) -> Result<(), Problem> {
     if caller.role == Role::User && caller.user_id != user_id {
-        return Err(RequestError::NotFound(id).into());
+        return Err(ClaimError::NotFound(id).into());
     }
     Ok(())
 }
@@ -402,7 +397,7 @@ fn require_own(caller: Caller, user_id: Uuid, id: Uuid) -> Result<(), Problem> {
     ),
 )]
 async fn progress(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     Claimant(caller): Claimant,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<EventProgress>, Problem> {
@@ -417,20 +412,20 @@ async fn progress(
     extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
 )]
 async fn plugin_usage(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     _: Operator,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<axum::Json<PluginUsage>, Problem> {
     Ok(axum::Json(service.plugin_usage(&name, &version).await?))
 }
 
-impl From<RequestError> for Problem {
-    fn from(error: RequestError) -> Self {
+impl From<ClaimError> for Problem {
+    fn from(error: ClaimError) -> Self {
         let detail = error.to_string();
         match error {
-            RequestError::NotFound(_) => Self::new(NO_SUCH_REQUEST, detail),
-            RequestError::NoGrant(_) => Self::new(NO_SUCH_GRANT, detail),
-            RequestError::AlreadyGranted {
+            ClaimError::NotFound(_) => Self::new(NO_SUCH_REQUEST, detail),
+            ClaimError::NoGrant(_) => Self::new(NO_SUCH_GRANT, detail),
+            ClaimError::AlreadyGranted {
                 reward_request_id,
                 grant_ids,
                 next_at,
@@ -443,30 +438,30 @@ impl From<RequestError> for Problem {
                     None => problem,
                 }
             }
-            RequestError::AlreadyReversed { reversal_id, .. } => {
+            ClaimError::AlreadyReversed { reversal_id, .. } => {
                 Self::new(ALREADY_REVERSED, detail).with("reversalId", reversal_id)
             }
-            RequestError::NotGranted { .. } => Self::new(NOT_GRANTED, detail),
-            RequestError::NoReversal(_) => Self::new(NO_SUCH_REVERSAL, detail),
-            RequestError::Waiting(id) => Self::new(CLAIM_WAITING, detail).with("rewardRequestId", id),
-            RequestError::TooManyWaiting(_) => Self::new(TOO_MANY_WAITING, detail).retry_after(1),
-            RequestError::QueueFull => Self::new(QUEUE_FULL, detail).retry_after(5),
-            RequestError::NotDecided { .. } => Self::new(NOT_DECIDED, detail),
-            RequestError::KeyReused(_) => Self::new(KEY_REUSED, detail),
-            RequestError::Disabled => Self::new(FORBIDDEN, detail),
-            RequestError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
-            RequestError::Contended | RequestError::Overloaded | RequestError::NoRoom => {
+            ClaimError::NotGranted { .. } => Self::new(NOT_GRANTED, detail),
+            ClaimError::NoReversal(_) => Self::new(NO_SUCH_REVERSAL, detail),
+            ClaimError::Waiting(id) => Self::new(CLAIM_WAITING, detail).with("rewardRequestId", id),
+            ClaimError::TooManyWaiting(_) => Self::new(TOO_MANY_WAITING, detail).retry_after(1),
+            ClaimError::QueueFull => Self::new(QUEUE_FULL, detail).retry_after(5),
+            ClaimError::NotDecided { .. } => Self::new(NOT_DECIDED, detail),
+            ClaimError::KeyReused(_) => Self::new(KEY_REUSED, detail),
+            ClaimError::Disabled => Self::new(FORBIDDEN, detail),
+            ClaimError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
+            ClaimError::Contended | ClaimError::Overloaded | ClaimError::NoRoom => {
                 Self::new(UNAVAILABLE, detail).retry_after(1)
             }
-            RequestError::Event(error) => error.into(),
-            RequestError::Plugin(error) => error.into(),
-            RequestError::Reward(error) => error.into(),
-            RequestError::Db(error) | RequestError::Facts(crate::facts::FactError::Db(error)) => error.into(),
-            RequestError::ForeignReward(_)
-            | RequestError::Facts(_)
-            | RequestError::Receipt(_)
-            | RequestError::Uncommitted
-            | RequestError::Json(_) => Self::internal(error),
+            ClaimError::Event(error) => error.into(),
+            ClaimError::Plugin(error) => error.into(),
+            ClaimError::Reward(error) => error.into(),
+            ClaimError::Db(error) | ClaimError::Facts(crate::facts::FactError::Db(error)) => error.into(),
+            ClaimError::ForeignReward(_)
+            | ClaimError::Facts(_)
+            | ClaimError::Receipt(_)
+            | ClaimError::Uncommitted
+            | ClaimError::Json(_) => Self::internal(error),
         }
     }
 }

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::cache::{GrantedCache, SoldOutCache};
 use super::commit::Committer;
-use super::hints::Hints;
+use super::group::Queue;
 use super::model::{EventProgress, Grant, Reason, ReversalNote, RewardRequest, Status};
-use super::queue::Queue;
+use super::queue::Intake;
 use super::receipt::{ReceiptError, Sealed, SignedReceipt};
-use super::received::Intake;
-use super::settle::request_of;
-use super::store::{self, Filter, RequestRow, received};
-use super::turned_away::TurnedAway;
+use super::record::request_of;
+use super::store::{self, Filter, RequestRow, queue};
 use crate::cache::{Cache, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
@@ -32,7 +31,7 @@ use crate::sandbox::Sandbox;
 const SWEPT_AT_ONCE: i64 = 500;
 
 #[derive(Debug, thiserror::Error)]
-pub enum RequestError {
+pub enum ClaimError {
     #[error("There is no reward request {0}.")]
     NotFound(Uuid),
     #[error("There is no grant {0}.")]
@@ -97,7 +96,7 @@ pub enum RequestError {
     Db(#[from] DbError),
 }
 
-impl RequestError {
+impl ClaimError {
     /// Whether the transaction lost against another one and did nothing, whichever service it was in.
     pub(super) fn is_conflict(&self) -> bool {
         self.of_database().is_some_and(DbError::is_conflict)
@@ -143,7 +142,7 @@ impl std::str::FromStr for IdempotencyKey {
 
 /// Wired by `app`; cheap to clone, as every request does.
 #[derive(Clone)]
-pub struct RequestService(Arc<Parts>);
+pub struct Claims(Arc<Parts>);
 
 pub struct Parts {
     pub(super) db: Db,
@@ -153,16 +152,16 @@ pub struct Parts {
     pub(super) events: EventService,
     pub(super) keys: Arc<Keyring>,
     pub(super) idempotency: Duration,
-    pub(super) hints: Hints,
+    pub(super) granted_cache: GrantedCache,
     pub(super) queue: Queue,
     pub(super) committer: Committer,
     pub(super) intake: Intake,
     pub(super) rewards: RewardService,
     pub(super) fulfilments: FulfilmentService,
-    pub(super) turned_away: TurnedAway,
+    pub(super) sold_out_cache: SoldOutCache,
 }
 
-impl Deref for RequestService {
+impl Deref for Claims {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
@@ -170,7 +169,7 @@ impl Deref for RequestService {
     }
 }
 
-impl RequestService {
+impl Claims {
     #[expect(clippy::too_many_arguments, reason = "the composition root names each part once")]
     pub fn new(
         db: Db,
@@ -199,13 +198,13 @@ impl RequestService {
             events,
             keys,
             idempotency: settings.idempotency,
-            hints: Hints::new(cache),
+            granted_cache: GrantedCache::new(cache),
             queue: Queue::new(committer.clone()),
             committer,
             intake,
             rewards,
             fulfilments,
-            turned_away: TurnedAway::new(),
+            sold_out_cache: SoldOutCache::new(),
         }))
     }
 
@@ -216,20 +215,23 @@ impl RequestService {
 
     /// Another process took grants back.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
-        self.hints.on_invalidation(invalidation).await;
+        self.granted_cache.on_invalidation(invalidation).await;
         if matches!(invalidation, Invalidation::Changed(Topic::Granted(_))) {
             self.rewards.changed();
         }
     }
 
     /// How a user stands in an event that runs now. Nothing is stored, and no draw of a later claim is told.
-    pub async fn progress(&self, user_id: Uuid, event_id: Uuid) -> Result<EventProgress, RequestError> {
+    pub async fn progress(&self, user_id: Uuid, event_id: Uuid) -> Result<EventProgress, ClaimError> {
         let now = self.clock.now();
         let offer = self.events.recent(event_id).await?;
-        let case = self.case(&offer, user_id, now).await.map_err(|error| match error {
-            RequestError::Facts(FactError::TooLarge { .. }) => RequestError::ConditionFailed,
-            error => error,
-        })?;
+        let case = self
+            .decision_input(&offer, user_id, now)
+            .await
+            .map_err(|error| match error {
+                ClaimError::Facts(FactError::TooLarge { .. }) => ClaimError::ConditionFailed,
+                error => error,
+            })?;
         let recurrence = offer.event.recurrence;
         let granted = case.granted();
         let verdict = self.decide(&offer, &case, user_id, now, Purpose::Preview).await?;
@@ -239,10 +241,10 @@ impl RequestService {
             reasons: verdict.reasons,
             progress: verdict.progress,
             retry_at: verdict.retry_at,
-            period: case.place.period,
+            period: case.slot.period,
             granted,
             limit: recurrence.count,
-            received_request_id: received::of_user(&self.db, event_id, user_id).await?.map(|row| row.id),
+            received_request_id: queue::of_user(&self.db, event_id, user_id).await?.map(|row| row.id),
         };
         if granted >= recurrence.count {
             let reason = Reason::host(
@@ -256,12 +258,12 @@ impl RequestService {
                 .next_start(now, &offer.zone)
                 .filter(|at| *at < offer.event.end_date);
         } else if verdict.status == Status::Failed {
-            return Err(RequestError::ConditionFailed);
+            return Err(ClaimError::ConditionFailed);
         }
         Ok(progress)
     }
 
-    pub async fn get(&self, id: Uuid) -> Result<RewardRequest, RequestError> {
+    pub async fn get(&self, id: Uuid) -> Result<RewardRequest, ClaimError> {
         let mut row = store::find(&self.db, id).await?;
         if row.is_none() {
             if let Some(waiting) = self.waiting(id).await? {
@@ -270,11 +272,8 @@ impl RequestService {
             // It may have been decided between the two.
             row = store::find(&self.db, id).await?;
         }
-        let row = row.ok_or(RequestError::NotFound(id))?;
-        self.with_grants(vec![row])
-            .await?
-            .pop()
-            .ok_or(RequestError::NotFound(id))
+        let row = row.ok_or(ClaimError::NotFound(id))?;
+        self.with_grants(vec![row]).await?.pop().ok_or(ClaimError::NotFound(id))
     }
 
     /// Newest first, up to `size + 1`.
@@ -283,12 +282,12 @@ impl RequestService {
         filter: Filter,
         after: Option<Uuid>,
         size: u32,
-    ) -> Result<Vec<RewardRequest>, RequestError> {
+    ) -> Result<Vec<RewardRequest>, ClaimError> {
         let limit = i64::from(size) + 1;
         let mut waiting: Vec<RewardRequest> = Vec::new();
         // Before those that are decided: what is decided between the two is seen twice, and never not at all.
         if matches!(filter.status, None | Some(Status::Received)) {
-            let rows = received::list(&self.db, &filter, after, limit).await?;
+            let rows = queue::list(&self.db, &filter, after, limit).await?;
             waiting.extend(rows.into_iter().map(RewardRequest::from));
         }
         if filter.status == Some(Status::Received) {
@@ -307,17 +306,17 @@ impl RequestService {
     }
 
     /// The receipt and whose it is.
-    pub async fn receipt(&self, id: Uuid) -> Result<(Uuid, SignedReceipt), RequestError> {
+    pub async fn receipt(&self, id: Uuid) -> Result<(Uuid, SignedReceipt), ClaimError> {
         let mut row = store::receipt(&self.db, id).await?;
         if row.is_none() {
             if let Some(waiting) = self.waiting(id).await? {
                 let user_id = waiting.user_id;
-                return Err(RequestError::NotDecided { id, user_id });
+                return Err(ClaimError::NotDecided { id, user_id });
             }
             // It may have been decided between the two.
             row = store::receipt(&self.db, id).await?;
         }
-        let row = row.ok_or(RequestError::NotFound(id))?;
+        let row = row.ok_or(ClaimError::NotFound(id))?;
         let key = self.keys.public_key(&row.receipt_key_id);
         let sealed = Sealed {
             text: row.receipt,
@@ -335,12 +334,12 @@ impl RequestService {
 
     /// Forgets answers whose Idempotency-Key expired; says how many. In short steps: on SQLite everybody who writes waits
     /// for one, and PostgreSQL ends what takes longer than its time-out, and undoes it.
-    pub async fn sweep(&self) -> Result<u64, RequestError> {
+    pub async fn sweep(&self) -> Result<u64, ClaimError> {
         let now = self.clock.now();
         let mut forgotten = 0;
         loop {
             let mut tx = self.db.begin().await?;
-            let swept = store::forget_answers(&mut tx, now, SWEPT_AT_ONCE).await?;
+            let swept = store::delete_expired_responses(&mut tx, now, SWEPT_AT_ONCE).await?;
             tx.commit().await?;
             forgotten += swept;
             if swept < SWEPT_AT_ONCE.unsigned_abs() {
@@ -349,7 +348,7 @@ impl RequestService {
         }
     }
 
-    async fn with_grants(&self, rows: Vec<RequestRow>) -> Result<Vec<RewardRequest>, RequestError> {
+    async fn with_grants(&self, rows: Vec<RequestRow>) -> Result<Vec<RewardRequest>, ClaimError> {
         let with_status = |statuses: &[Status]| -> Vec<Uuid> {
             let chosen = rows.iter().filter(|row| statuses.contains(&row.status));
             chosen.map(|row| row.id).collect()

@@ -1,9 +1,9 @@
 //! `reward_requests`, `grants` and `idempotency_keys`; `reversals` in `reversal`, lists of grants in `grants`, claims that wait in `received`.
 
+pub(super) mod commit_postgres;
 pub(super) mod grants;
-pub(super) mod received;
+pub(super) mod queue;
 pub(super) mod reversal;
-pub(super) mod set;
 
 use uuid::Uuid;
 
@@ -158,7 +158,7 @@ pub(super) async fn release_savepoint(tx: &mut Tx) -> Result<()> {
 
 /// What is kept under an Idempotency-Key.
 #[derive(Clone, Debug)]
-pub(super) struct KeptAnswer {
+pub(super) struct StoredResponse {
     pub user_id: Uuid,
     pub key: String,
     pub fingerprint: Vec<u8>,
@@ -169,7 +169,7 @@ pub(super) struct KeptAnswer {
 }
 
 /// `false` when an answer under this key, of the same moment, was faster.
-pub(super) async fn keep_answer(tx: &mut Tx, answer: KeptAnswer) -> Result<bool> {
+pub(super) async fn store_response(tx: &mut Tx, answer: StoredResponse) -> Result<bool> {
     const KEEP: &str = "INSERT INTO idempotency_keys \
         (user_id, key, fingerprint, request_id, response, created_at, expires_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id, key) DO NOTHING";
@@ -187,16 +187,21 @@ pub(super) async fn keep_answer(tx: &mut Tx, answer: KeptAnswer) -> Result<bool>
     Ok(kept == 1)
 }
 
-pub(super) async fn kept_answer(db: &Db, user_id: Uuid, key: String) -> Result<Option<IdempotencyRow>> {
+pub(super) async fn stored_response(db: &Db, user_id: Uuid, key: String) -> Result<Option<IdempotencyRow>> {
     const SQL: &str = "SELECT fingerprint, request_id, response, expires_at FROM idempotency_keys \
         WHERE user_id = $1 AND key = $2 \
         UNION ALL SELECT fingerprint, id, CAST(NULL AS TEXT), CAST(NULL AS BIGINT) FROM received_claims \
         WHERE user_id = $1 AND idempotency_key = $2";
-    db.joint(SQL).id(user_id).text(key).fetch_optional().await
+    db.batched_read(SQL).id(user_id).text(key).fetch_optional().await
 }
 
 /// Forgets the answer under this key if it has expired, so that the key is free.
-pub(super) async fn forget_answer(tx: &mut Tx, user_id: Uuid, key: String, expired_at: Timestamp) -> Result<()> {
+pub(super) async fn delete_expired_response(
+    tx: &mut Tx,
+    user_id: Uuid,
+    key: String,
+    expired_at: Timestamp,
+) -> Result<()> {
     const SQL: &str = "DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND expires_at <= $3";
     tx.query(SQL)
         .bind(user_id)
@@ -208,7 +213,7 @@ pub(super) async fn forget_answer(tx: &mut Tx, user_id: Uuid, key: String, expir
 }
 
 /// Forgets up to `most` of the answers that have expired, the oldest first.
-pub(super) async fn forget_answers(tx: &mut Tx, expired_at: Timestamp, most: i64) -> Result<u64> {
+pub(super) async fn delete_expired_responses(tx: &mut Tx, expired_at: Timestamp, most: i64) -> Result<u64> {
     macro_rules! delete_expired {
         ($lock:literal) => {
             concat!(

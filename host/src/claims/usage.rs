@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::service::{RequestError, RequestService};
+use super::service::{ClaimError, Claims};
 use super::store;
 
 /// Events that are named; their number is always whole.
@@ -55,8 +55,8 @@ impl FuelPercentiles {
     }
 }
 
-impl RequestService {
-    pub async fn plugin_usage(&self, name: &str, version: &str) -> Result<PluginUsage, RequestError> {
+impl Claims {
+    pub async fn plugin_usage(&self, name: &str, version: &str) -> Result<PluginUsage, ClaimError> {
         let version = self.plugins.version(name, version).await?;
         let (count, newest_ids) = self.events.using(version.digest, NAMED_EVENTS).await?;
         let fuel = store::newest_fuel(&self.db, version.digest, NEWEST_RUNS).await?;

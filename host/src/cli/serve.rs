@@ -101,7 +101,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         publishers.spawn(Relay::new(app.webhooks.clone(), relay_stopping).run());
     }
     let (stop_worker, worker_stopping) = tokio::sync::watch::channel(false);
-    let worker = tokio::spawn(Worker::new(app.requests.clone(), worker_stopping).run());
+    let worker = tokio::spawn(Worker::new(app.claims.clone(), worker_stopping).run());
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(server::serve(listener, router, async {
         // A dropped sender stops as well.
@@ -178,7 +178,7 @@ async fn sweep(app: App) {
     let mut timer = tokio::time::interval(SWEEP_EVERY);
     loop {
         timer.tick().await;
-        match app.requests.sweep().await {
+        match app.claims.sweep().await {
             Ok(forgotten) => tracing::debug!(forgotten, "expired answers forgotten"),
             Err(error) => tracing::warn!(%error, "expired answers not forgotten"),
         }

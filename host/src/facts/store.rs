@@ -92,7 +92,7 @@ pub(super) async fn read(db: &Db, context: &FactContext<'_>, queries: &[Query]) 
         assembly.add_query(context, index, query);
     }
     let read = db
-        .joint(assembly.sql)
+        .batched_read(assembly.sql)
         .id(context.user_id)
         .number(context.now.as_millis())
         .id(context.event_id)

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::intake::{Message, Poison, Taken, Unfinished};
-use crate::claims::{Arrival, NeverTaken, RequestService};
+use crate::claims::{Claims, ExternalClaim, PermanentRejection};
 use crate::http::Problem;
 use crate::http::extract::parse;
 use crate::http::problem::INVALID_BODY;
@@ -20,7 +20,7 @@ struct Claim {
     event_id: Uuid,
 }
 
-pub(super) async fn take(service: &RequestService, messages: &[Message<'_>]) -> Result<Taken, Unfinished> {
+pub(super) async fn take(service: &Claims, messages: &[Message<'_>]) -> Result<Taken, Unfinished> {
     let mut taken: Taken = Vec::with_capacity(messages.len());
     let (mut places, mut arrivals) = (Vec::new(), Vec::new());
     for (place, message) in messages.iter().enumerate() {
@@ -46,10 +46,10 @@ pub(super) async fn take(service: &RequestService, messages: &[Message<'_>]) -> 
     }
 }
 
-fn read(message: &Message<'_>) -> Result<Arrival, Poison> {
+fn read(message: &Message<'_>) -> Result<ExternalClaim, Poison> {
     let claim: Claim = parse(message.value()?)?;
     let id = claim.id.parse();
-    Ok(Arrival {
+    Ok(ExternalClaim {
         id: id.map_err(|_| Problem::field("/id", "use 1 to 255 visible ASCII characters, such as a UUID"))?,
         user_id: claim.user_id,
         event_id: claim.event_id,
@@ -57,16 +57,16 @@ fn read(message: &Message<'_>) -> Result<Arrival, Poison> {
     })
 }
 
-impl From<NeverTaken> for Poison {
-    fn from(reason: NeverTaken) -> Self {
+impl From<PermanentRejection> for Poison {
+    fn from(reason: PermanentRejection) -> Self {
         let detail = reason.to_string();
         match reason {
-            NeverTaken::NoSuchUser(_) => Self {
+            PermanentRejection::NoSuchUser(_) => Self {
                 code: INVALID_BODY.code,
                 detail,
             },
-            NeverTaken::TooOld(..) => Self { code: TOO_OLD, detail },
-            NeverTaken::Refused(error) => Problem::from(error).into(),
+            PermanentRejection::TooOld(..) => Self { code: TOO_OLD, detail },
+            PermanentRejection::Refused(error) => Problem::from(error).into(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::http::Problem;
 // What a body over HTTP may have; nobody should find a way around it.
-use crate::claims::{RequestError, RequestService};
+use crate::claims::{ClaimError, Claims};
 use crate::http::layers::BODY_LIMIT;
 
 /// Who takes them. A topic of anything else is another variant, and nothing else changes.
@@ -16,7 +16,7 @@ pub enum Intake {
     /// One activity in each message or an array of up to 1000, as for `POST /activities`.
     Activities(ActivityService),
     /// One claim in each message, in the order in which they are to be decided.
-    Claims(RequestService),
+    Claims(Claims),
 }
 
 /// A message as it came.
@@ -52,7 +52,7 @@ pub(super) enum Unfinished {
     #[error(transparent)]
     Db(#[from] DbError),
     #[error(transparent)]
-    Claims(#[from] RequestError),
+    Claims(#[from] ClaimError),
 }
 
 impl Intake {

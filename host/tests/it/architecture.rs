@@ -210,7 +210,7 @@ fn every_rule_can_fail() {
             "host/src/events/service.rs",
             "fn f() { let requests = 1; requests.len() }",
         ),
-        ("host/src/app.rs", "use crate::claims::RequestService;"),
+        ("host/src/app.rs", "use crate::claims::Claims;"),
         ("host/src/lib.rs", "pub mod claims;"),
         ("plugins/first-come/Cargo.toml", "meed-plugin-sdk.workspace = true"),
     ];

@@ -56,7 +56,7 @@ impl Running {
     }
 
     pub fn claims(app: &TestApp, broker: &Broker) -> Self {
-        let intake = Intake::Claims(app.app.requests.clone());
+        let intake = Intake::Claims(app.app.claims.clone());
         Self::reader(broker, "kafka.claims_topic", CLAIMS, intake)
     }
 
@@ -71,7 +71,7 @@ impl Running {
     /// What settles claims that wait.
     pub fn worker(app: &TestApp) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(Worker::new(app.app.requests.clone(), stopping).run());
+        let task = tokio::spawn(Worker::new(app.app.claims.clone(), stopping).run());
         Self { stop, task }
     }
 

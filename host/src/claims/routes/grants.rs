@@ -10,13 +10,13 @@ use uuid::Uuid;
 use crate::auth::{Auditor, Caller, Operator, Role};
 use crate::claims::grants::GrantDetail;
 use crate::claims::model::Status;
-use crate::claims::service::{RequestError, RequestService};
+use crate::claims::service::{ClaimError, Claims};
 use crate::claims::store::grants::GrantFilter;
 use crate::clock::Timestamp;
 use crate::fulfilments::{Acknowledgement, FulfilmentState};
 use crate::http::{Body, Page, PageParams, Params, Path, Problem};
 
-pub(super) fn router() -> OpenApiRouter<RequestService> {
+pub(super) fn router() -> OpenApiRouter<Claims> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(get))
@@ -48,7 +48,7 @@ struct ListParams {
     extensions(("x-roles" = json!(["OPERATOR", "AUDITOR", "ADMIN"]))),
 )]
 async fn list(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     _: Auditor,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
@@ -77,14 +77,14 @@ async fn list(
     ),
 )]
 async fn get(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<GrantDetail>, Problem> {
     let mut grant = service.grant(id).await?;
     if caller.role == Role::User {
         if grant.user_id != caller.user_id {
-            return Err(RequestError::NoGrant(id).into());
+            return Err(ClaimError::NoGrant(id).into());
         }
         // What a receiver answered is between it and the operators.
         grant.said_by = None;
@@ -104,7 +104,7 @@ async fn get(
     extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-grant"]))),
 )]
 async fn acknowledge(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     Operator(caller): Operator,
     Path(id): Path<Uuid>,
     Body(acknowledgement): Body<Acknowledgement>,

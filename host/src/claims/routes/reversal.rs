@@ -14,10 +14,10 @@ use super::require_own;
 use crate::auth::{Caller, Operator};
 use crate::claims::receipt::SignedReversal;
 use crate::claims::reversal::Reversal;
-use crate::claims::service::{RequestError, RequestService};
+use crate::claims::service::{ClaimError, Claims};
 use crate::http::{Body, Path, Problem};
 
-pub(super) fn router() -> OpenApiRouter<RequestService> {
+pub(super) fn router() -> OpenApiRouter<Claims> {
     OpenApiRouter::new()
         .routes(routes!(reverse, reversal))
         .routes(routes!(reversal_receipt))
@@ -56,7 +56,7 @@ fn says_something(text: &str, (): &()) -> garde::Result {
     ),
 )]
 async fn reverse(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     Operator(caller): Operator,
     Path(id): Path<Uuid>,
     Body(new): Body<NewReversal>,
@@ -77,7 +77,7 @@ async fn reverse(
     ),
 )]
 async fn reversal(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<Reversal>, Problem> {
@@ -98,15 +98,15 @@ async fn reversal(
     ),
 )]
 async fn reversal_receipt(
-    State(service): State<RequestService>,
+    State(service): State<Claims>,
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<SignedReversal>, Problem> {
     Ok(axum::Json(signed(&service, caller, id).await?))
 }
 
-async fn signed(service: &RequestService, caller: Caller, id: Uuid) -> Result<SignedReversal, Problem> {
+async fn signed(service: &Claims, caller: Caller, id: Uuid) -> Result<SignedReversal, Problem> {
     let (user_id, signed) = service.reversal(id).await?;
     require_own(caller, user_id, id)?;
-    signed.ok_or_else(|| RequestError::NoReversal(id).into())
+    signed.ok_or_else(|| ClaimError::NoReversal(id).into())
 }

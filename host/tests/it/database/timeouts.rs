@@ -14,13 +14,13 @@ async fn every_kind_of_connection_has_them() {
     let db = &app.app.db;
     let pool: Vec<(String,)> = db.query(SQL).fetch_all(db).await.expect("the settings");
     let reads: Vec<(String,)> = db
-        .joint(format!("{SQL} WHERE $1 = 0"))
+        .batched_read(format!("{SQL} WHERE $1 = 0"))
         .number(0)
         .fetch_all()
         .await
         .expect("the settings");
     let sets = db
-        .set(SQL)
+        .bulk(SQL)
         .expect("PostgreSQL")
         .fetch_all()
         .await

@@ -68,7 +68,7 @@ on_both_engines! {
         app.at("2026-03-04T11:59:59.999Z");
         let token = app.log_in(&user).await;
         assert_eq!(claim(&app, &token, &event, "daily").await.bytes, first.bytes);
-        assert_eq!(app.app.requests.sweep().await.expect("a sweep"), 0);
+        assert_eq!(app.app.claims.sweep().await.expect("a sweep"), 0);
 
         app.at("2026-03-04T12:00:00Z");
         let token = app.log_in(&user).await;
@@ -78,7 +78,7 @@ on_both_engines! {
         assert_eq!(claim(&app, &token, &event, "daily").await.bytes, anew.bytes);
         assert_eq!(app.count(ROWS).await, 2);
         app.at("2026-03-07T12:00:00Z");
-        assert_eq!(app.app.requests.sweep().await.expect("a sweep"), 1);
+        assert_eq!(app.app.claims.sweep().await.expect("a sweep"), 1);
     }
 
     async fn many_expired_answers_are_forgotten_in_steps(app: TestApp) {
@@ -108,7 +108,7 @@ on_both_engines! {
         tx.commit().await.expect("a commit");
         assert_eq!(app.count(KEYS).await, 2000);
         app.at("2026-03-04T12:00:00Z");
-        assert!(app.app.requests.sweep().await.is_err());
+        assert!(app.app.claims.sweep().await.is_err());
         let left = app.count(KEYS).await;
         assert!((1..=500).contains(&left), "{left} are left of 2000");
 
@@ -119,7 +119,7 @@ on_both_engines! {
         let mut tx = app.begin().await;
         tx.query(drop).execute(&mut tx).await.expect("no trigger");
         tx.commit().await.expect("a commit");
-        assert_eq!(app.app.requests.sweep().await.expect("a sweep").cast_signed(), left);
+        assert_eq!(app.app.claims.sweep().await.expect("a sweep").cast_signed(), left);
         assert_eq!(app.count(KEYS).await, 0);
     }
 

@@ -16,7 +16,7 @@ struct Working(watch::Sender<bool>);
 impl Working {
     fn start(app: &TestApp) -> Self {
         let (stop, stopping) = watch::channel(false);
-        tokio::spawn(Worker::new(app.app.requests.clone(), stopping).run());
+        tokio::spawn(Worker::new(app.app.claims.clone(), stopping).run());
         Self(stop)
     }
 

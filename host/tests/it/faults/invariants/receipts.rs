@@ -56,7 +56,7 @@ async fn of_reversals(
             && receipt.event_id == of_request.event_id
             && receipt.user_id == of_request.user_id
             && given == taken.collect();
-        let original = stage.app.requests.receipt(*request).await;
+        let original = stage.app.claims.receipt(*request).await;
         if !is_theirs || !original.is_ok_and(|(_, original)| original.digest == receipt.request_digest) {
             violations.push(format!(
                 "I8: the receipt of reversal {id} says {receipt:?}, the tables {of_request:?} and {given:?}"
@@ -73,7 +73,7 @@ async fn of_requests(
     violations: &mut Violations,
 ) {
     for request in books.requests.values().filter(|request| is_new(request.id)) {
-        let (_, signed) = match stage.app.requests.receipt(request.id).await {
+        let (_, signed) = match stage.app.claims.receipt(request.id).await {
             Ok(receipt) => receipt,
             Err(error) => {
                 violations.push(format!("I8: request {} has no receipt: {error}", request.id));

@@ -11,7 +11,7 @@ use crate::sandbox::Digest;
 row! {
     /// A claim that was answered with 202.
     #[derive(Clone, Debug)]
-    pub(in crate::claims) struct ReceivedRow {
+    pub(in crate::claims) struct PendingClaimRow {
         pub id: Uuid,
         pub event_id: Uuid,
         pub user_id: Uuid,
@@ -37,8 +37,8 @@ macro_rules! select_received {
 
 /// A claim that wants to wait.
 #[derive(Clone, Debug)]
-pub(in crate::claims) struct NewReceived {
-    pub row: ReceivedRow,
+pub(in crate::claims) struct NewPendingClaim {
+    pub row: PendingClaimRow,
     /// How many grants its user may have in the period.
     pub grants: i64,
     /// How many claims of its user may wait.
@@ -48,7 +48,7 @@ pub(in crate::claims) struct NewReceived {
 /// Writes those of these claims that may wait; tells their ids. A claim may not when its user has as many as may, not
 /// counting others of these, or one on this event, or all grants of the period, or does not exist; or when its key is in
 /// use. Of two of a user on one event the one with the smaller id waits.
-pub(in crate::claims) async fn insert(db: &Db, new: &[NewReceived]) -> Result<Vec<Uuid>> {
+pub(in crate::claims) async fn insert(db: &Db, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> {
     const SET: &str = "INSERT INTO received_claims (id, event_id, user_id, received_at, event_revision, plugin_digest, \
         period, idempotency_key, fingerprint, http_request_id) \
         SELECT a.id, a.event_id, a.user_id, a.received_at, a.event_revision, a.plugin_digest, a.period, \
@@ -70,7 +70,7 @@ pub(in crate::claims) async fn insert(db: &Db, new: &[NewReceived]) -> Result<Ve
             AND (SELECT COUNT(*) FROM reward_requests WHERE event_id = $2 AND user_id = $3 AND period = $7 \
                 AND status = 'GRANTED') < $12 \
         ON CONFLICT DO NOTHING";
-    if let Some(set) = db.set(SET) {
+    if let Some(set) = db.bulk(SET) {
         let rows = || new.iter().map(|new| &new.row);
         let ids: Vec<(Uuid,)> = set
             .each(rows().map(|row| row.id))
@@ -91,7 +91,7 @@ pub(in crate::claims) async fn insert(db: &Db, new: &[NewReceived]) -> Result<Ve
     }
     let mut inserted = Vec::new();
     let mut tx = db.begin().await?;
-    for NewReceived { row, grants, per_user } in new.iter().cloned() {
+    for NewPendingClaim { row, grants, per_user } in new.iter().cloned() {
         let id = row.id;
         let query = tx
             .query(ONE)
@@ -115,13 +115,13 @@ pub(in crate::claims) async fn insert(db: &Db, new: &[NewReceived]) -> Result<Ve
     Ok(inserted)
 }
 
-pub(in crate::claims) async fn find(on: impl Run, id: Uuid) -> Result<Option<ReceivedRow>> {
+pub(in crate::claims) async fn find(on: impl Run, id: Uuid) -> Result<Option<PendingClaimRow>> {
     const SQL: &str = select_received!("WHERE id = $1");
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
 /// The one claim of a user on an event that waits, if one does.
-pub(in crate::claims) async fn of_user(db: &Db, event_id: Uuid, user_id: Uuid) -> Result<Option<ReceivedRow>> {
+pub(in crate::claims) async fn of_user(db: &Db, event_id: Uuid, user_id: Uuid) -> Result<Option<PendingClaimRow>> {
     const SQL: &str = select_received!("WHERE event_id = $1 AND user_id = $2");
     db.query(SQL).bind(event_id).bind(user_id).fetch_optional(db).await
 }
@@ -153,7 +153,7 @@ pub(in crate::claims) async fn list(
     filter: &Filter,
     after: Option<Uuid>,
     limit: i64,
-) -> Result<Vec<ReceivedRow>> {
+) -> Result<Vec<PendingClaimRow>> {
     db.select(select_received!("WHERE TRUE"))
         .and("event_id = $?", filter.event_id)
         .and("user_id = $?", filter.user_id)
@@ -172,7 +172,7 @@ pub(in crate::claims) async fn depth(db: &Db) -> Result<(i64, Option<Timestamp>)
 }
 
 /// The claims of an event that came first, in the order of their arrival.
-pub(in crate::claims) async fn first(db: &Db, event_id: Uuid, limit: i64) -> Result<Vec<ReceivedRow>> {
+pub(in crate::claims) async fn first(db: &Db, event_id: Uuid, limit: i64) -> Result<Vec<PendingClaimRow>> {
     const SQL: &str = select_received!("WHERE event_id = $1 ORDER BY received_at, id LIMIT $2");
     db.query(SQL).bind(event_id).bind(limit).fetch_all(db).await
 }
@@ -186,7 +186,7 @@ pub(in crate::claims) async fn remove(tx: &mut Tx, id: Uuid, event_id: Uuid, fen
 }
 
 /// Events with claims that wait and that nobody settles right now.
-pub(in crate::claims) async fn free_lines(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<Uuid>> {
+pub(in crate::claims) async fn free_queues(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<Uuid>> {
     // From one event to the next by the index, however many claims each has.
     const SQL: &str = "WITH RECURSIVE waiting (event_id) AS ( \
             SELECT (SELECT event_id FROM received_claims ORDER BY event_id LIMIT 1) \
@@ -200,7 +200,7 @@ pub(in crate::claims) async fn free_lines(db: &Db, now: Timestamp, limit: i64) -
 }
 
 /// Takes an event's line until `lease_until`; gives the fence, which nobody had before. `None`: somebody else has the line.
-pub(in crate::claims) async fn take_line(
+pub(in crate::claims) async fn acquire_queue(
     tx: &mut Tx,
     event_id: Uuid,
     now: Timestamp,
@@ -215,7 +215,7 @@ pub(in crate::claims) async fn take_line(
 }
 
 /// Keeps a line until then, or gives it back by an instant that is over. `false`: it is somebody else's by now.
-pub(in crate::claims) async fn keep_line(
+pub(in crate::claims) async fn renew_queue(
     tx: &mut Tx,
     event_id: Uuid,
     fence: i64,

@@ -6,21 +6,21 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::budget::Spending;
-use super::claim::Claimed;
-use super::commit::{Ended, Settlement};
-use super::decide::{Evaluation, Place, Verdict};
+use super::commit::{CommitOutcome, CommitRecord};
+use super::decision::{Evaluation, PeriodSlot, Verdict};
+use super::interactive::ClaimAnswer;
+use super::messages;
 use super::model::{Grant, GrantedReward, RewardRequest, Status};
 use super::receipt::{self, EvaluationRecord, FailureRecord, Outcome, PluginRecord, Receipt, Sealed};
-use super::service::{IdempotencyKey, RequestError, RequestService};
-use super::store::{self, GrantRow, KeptAnswer, ReceiptRow, RequestRow};
-use super::told;
+use super::service::{ClaimError, Claims, IdempotencyKey};
+use super::store::{self, GrantRow, ReceiptRow, RequestRow, StoredResponse};
 use crate::clock::Timestamp;
 use crate::db::Json;
 use crate::events::{Event, Offer};
 use crate::fulfilments::Fulfilment;
 
 /// A claim as it arrived.
-pub(super) struct Claim {
+pub(super) struct ClaimInput {
     pub user_id: Uuid,
     pub event_id: Uuid,
     pub received_at: Timestamp,
@@ -28,33 +28,33 @@ pub(super) struct Claim {
     /// Of the HTTP request that claims; of a claim that came otherwise, its own id.
     pub http_request_id: Option<String>,
     /// Only of one that was answered with 202.
-    pub waited: Option<Waited>,
+    pub queued: Option<Queued>,
 }
 
 /// A claim that waited: its request has an id already, and is written only while its line is in the hands that raised the
 /// fence so far.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waited {
+pub(super) struct Queued {
     pub id: Uuid,
     pub fence: i64,
 }
 
-impl RequestService {
+impl Claims {
     /// Writes the request, its receipt and its grants, and takes the stock: all of it, or nothing and `None` because
     /// somebody else was first.
     pub(super) async fn settle(
         &self,
-        claim: &Claim,
+        claim: &ClaimInput,
         offer: &Offer,
-        place: Place,
+        place: PeriodSlot,
         verdict: Verdict,
-    ) -> Result<Option<Box<RewardRequest>>, RequestError> {
-        let (settlement, request) = self.settlement(claim, offer, place, verdict)?;
-        let commit = self.queue.settle(settlement);
+    ) -> Result<Option<Box<RewardRequest>>, ClaimError> {
+        let (record, request) = self.commit_record(claim, offer, place, verdict)?;
+        let commit = self.queue.settle(record);
         match commit.instrument(tracing::debug_span!("commit")).await? {
-            Ended::Committed => {}
-            Ended::Lost => return Ok(None),
-            Ended::Failed(error) => return Err(error.into()),
+            CommitOutcome::Committed => {}
+            CommitOutcome::Lost => return Ok(None),
+            CommitOutcome::Failed(error) => return Err(error.into()),
         }
         tracing::info!(
             reward_request.id = %request.id,
@@ -66,15 +66,15 @@ impl RequestService {
     }
 
     /// All that a decided claim writes, and what it is answered with once that is committed.
-    pub(super) fn settlement(
+    pub(super) fn commit_record(
         &self,
-        claim: &Claim,
+        claim: &ClaimInput,
         offer: &Offer,
-        place: Place,
+        place: PeriodSlot,
         verdict: Verdict,
-    ) -> Result<(Settlement, RewardRequest), RequestError> {
+    ) -> Result<(CommitRecord, RewardRequest), ClaimError> {
         let event = &offer.event;
-        let id = claim.waited.map_or_else(|| self.clock.new_id(), |waited| waited.id);
+        let id = claim.queued.map_or_else(|| self.clock.new_id(), |waited| waited.id);
         let decided_at = self.clock.now();
         let receipt = self.write_receipt(id, claim, event, &place, &verdict, decided_at);
         let sealed = Sealed::new(&receipt, &self.keys)?;
@@ -110,7 +110,7 @@ impl RequestService {
                 .rewards
                 .iter()
                 .find(|reward| reward.id.to_string() == award.reward_id);
-            let reward = reward.ok_or_else(|| RequestError::ForeignReward(award.reward_id.clone()))?;
+            let reward = reward.ok_or_else(|| ClaimError::ForeignReward(award.reward_id.clone()))?;
             grants.push(Grant {
                 id: self.clock.new_id(),
                 reward_id: reward.id,
@@ -121,7 +121,7 @@ impl RequestService {
         }
         // One order for all claims, so that two of them never wait for each other.
         grants.sort_by_key(|grant| grant.reward_id);
-        let told = told::of_claim(&self.clock, claim.http_request_id.clone(), &row, &grants);
+        let told = messages::of_claim(&self.clock, claim.http_request_id.clone(), &row, &grants);
         let spending = (row.status == Status::Granted)
             .then(|| Spending::of(offer, &grants, claim.received_at))
             .flatten();
@@ -136,24 +136,28 @@ impl RequestService {
             })
             .collect();
         let request = request_of(row.clone(), grants);
-        let settlement = Settlement {
+        let record = CommitRecord {
             request: row,
             receipt,
             grants: grant_rows,
             spending,
             told,
-            answer: self.answer_to_keep(claim, &request)?,
-            fence: claim.waited.map(|waited| waited.fence),
+            answer: self.response_to_store(claim, &request)?,
+            fence: claim.queued.map(|waited| waited.fence),
         };
-        Ok((settlement, request))
+        Ok((record, request))
     }
 
     /// What to remember under the claim's key. A failure is not kept: the same key may try again.
-    fn answer_to_keep(&self, claim: &Claim, request: &RewardRequest) -> Result<Option<KeptAnswer>, RequestError> {
+    fn response_to_store(
+        &self,
+        claim: &ClaimInput,
+        request: &RewardRequest,
+    ) -> Result<Option<StoredResponse>, ClaimError> {
         let Some(key) = claim.key.as_ref().filter(|_| request.status != Status::Failed) else {
             return Ok(None);
         };
-        Ok(Some(KeptAnswer {
+        Ok(Some(StoredResponse {
             user_id: claim.user_id,
             key: key.as_str().to_owned(),
             fingerprint: fingerprint(claim.event_id),
@@ -165,26 +169,27 @@ impl RequestService {
     }
 
     /// The answer that the claim's key got before. No database without a key.
-    pub(super) async fn replayed(&self, claim: &Claim) -> Result<Option<Claimed>, RequestError> {
+    pub(super) async fn replayed(&self, claim: &ClaimInput) -> Result<Option<ClaimAnswer>, ClaimError> {
         let Some(key) = &claim.key else { return Ok(None) };
         loop {
-            let kept = store::kept_answer(&self.db, claim.user_id, key.as_str().to_owned()).await?;
+            let kept = store::stored_response(&self.db, claim.user_id, key.as_str().to_owned()).await?;
             let Some(kept) = kept else { return Ok(None) };
             if kept.expires_at.is_some_and(|at| at <= claim.received_at) {
                 let mut tx = self.db.begin().await?;
-                store::forget_answer(&mut tx, claim.user_id, key.as_str().to_owned(), claim.received_at).await?;
+                store::delete_expired_response(&mut tx, claim.user_id, key.as_str().to_owned(), claim.received_at)
+                    .await?;
                 tx.commit().await?;
                 return Ok(None);
             }
             if kept.fingerprint != fingerprint(claim.event_id) {
-                return Err(RequestError::KeyReused(key.as_str().to_owned()));
+                return Err(ClaimError::KeyReused(key.as_str().to_owned()));
             }
             let request_id = kept.request_id;
             if let Some(answer) = kept.response {
-                return Ok(Some(Claimed::Replayed { request_id, answer }));
+                return Ok(Some(ClaimAnswer::Replayed { request_id, answer }));
             }
             if let Some(request) = self.waiting(request_id).await? {
-                return Ok(Some(Claimed::Received(Box::new(request))));
+                return Ok(Some(ClaimAnswer::Pending(Box::new(request))));
             }
             // It was settled since, so that the key has an answer, or, of a failure, none.
         }
@@ -193,9 +198,9 @@ impl RequestService {
     fn write_receipt(
         &self,
         id: Uuid,
-        claim: &Claim,
+        claim: &ClaimInput,
         event: &Event,
-        place: &Place,
+        place: &PeriodSlot,
         verdict: &Verdict,
         decided_at: Timestamp,
     ) -> Receipt {
@@ -217,11 +222,11 @@ impl RequestService {
             evaluation: verdict
                 .evaluation
                 .as_ref()
-                .map(|evaluation| self.record(event, evaluation)),
+                .map(|evaluation| self.evaluation_record(event, evaluation)),
         }
     }
 
-    fn record(&self, event: &Event, evaluation: &Evaluation) -> EvaluationRecord {
+    fn evaluation_record(&self, event: &Event, evaluation: &Evaluation) -> EvaluationRecord {
         EvaluationRecord {
             plugin: PluginRecord {
                 name: event.condition.plugin.clone(),

@@ -10,14 +10,14 @@ use std::collections::HashSet;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use uuid::Uuid;
 
-use super::claim::Case;
-use super::commit::{Ended, Settlement, full_jitter};
-use super::decide::{Place, Verdict};
-use super::model::RewardRequest;
-use super::service::{IdempotencyKey, RequestError, RequestService};
-use super::settle::{Claim, Waited};
-use super::store;
-use super::store::received::ReceivedRow;
+use crate::claims::commit::{CommitOutcome, CommitRecord, full_jitter};
+use crate::claims::decision::{PeriodSlot, Verdict};
+use crate::claims::interactive::DecisionInput;
+use crate::claims::model::RewardRequest;
+use crate::claims::record::{ClaimInput, Queued};
+use crate::claims::service::{ClaimError, Claims, IdempotencyKey};
+use crate::claims::store;
+use crate::claims::store::queue::PendingClaimRow;
 use crate::db::DbError;
 use crate::events::{EventError, Offer, Purpose};
 use crate::facts::FactError;
@@ -33,22 +33,22 @@ const SET_BYTES: usize = 4 << 20;
 
 /// A claim that is decided and not yet committed.
 struct Decided {
-    settlement: Settlement,
+    record: CommitRecord,
     request: RewardRequest,
     /// Grants that the user had in the period.
     before: Option<u32>,
 }
 
-impl RequestService {
+impl Claims {
     /// Settles these claims of one event, as many as one set holds; tells which it settled. Those that are left wait on.
     /// `lost`: claims that somebody was faster than, the last time.
-    pub(super) async fn settle_in_order(
+    pub(in crate::claims) async fn settle_in_order(
         &self,
         event_id: Uuid,
         fence: i64,
-        rows: &[ReceivedRow],
+        rows: &[PendingClaimRow],
         lost: &mut HashSet<Uuid>,
-    ) -> Result<usize, RequestError> {
+    ) -> Result<usize, ClaimError> {
         let offer = match self.events.recent(event_id).await {
             Ok(offer) => offer,
             Err(EventError::NotFound(_)) => return self.refuse_all(event_id, fence, rows).await,
@@ -68,35 +68,35 @@ impl RequestService {
             decisions.push(self.decide_waiting(claim, *repeated, &offer).boxed());
         }
         let mut decided = stream::iter(decisions).buffered(DECIDED_AT_ONCE);
-        let (mut settlements, mut requests, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut records, mut requests, mut bytes) = (Vec::new(), Vec::new(), 0);
         while bytes < SET_BYTES
             && let Some(next) = decided.next().await
         {
             let Decided {
-                settlement,
+                record,
                 request,
                 before,
             } = next?;
-            bytes += settlement.receipt.receipt.len();
-            settlements.push(settlement);
+            bytes += record.receipt.receipt.len();
+            records.push(record);
             requests.push((request, before));
         }
         drop(decided);
-        let ended = self.committer.commit(&settlements).await;
+        let ended = self.committer.commit(&records).await;
         let mut settled = 0;
         let mut failed = None;
         for ((row, (request, before)), ended) in rows.iter().zip(requests).zip(ended) {
             lost.remove(&row.id);
             match ended {
-                Ended::Committed => {
+                CommitOutcome::Committed => {
                     settled += 1;
                     let claim = claim_of(row, fence, None);
                     self.note_settled(&claim, &offer, &request, before).await;
                 }
-                Ended::Lost => {
+                CommitOutcome::Lost => {
                     lost.insert(row.id);
                 }
-                Ended::Failed(error) => failed = Some((row, error)),
+                CommitOutcome::Failed(error) => failed = Some((row, error)),
             }
         }
         match failed {
@@ -104,7 +104,7 @@ impl RequestService {
             Some((row, error)) if is_of_the_claim(&error) => {
                 tracing::error!(reward_request.id = %row.id, %error, "a claim cannot be written as it was decided");
                 let claim = claim_of(row, fence, None);
-                let place = Place {
+                let place = PeriodSlot {
                     period: row.period.clone(),
                     sequence: 1,
                 };
@@ -120,77 +120,82 @@ impl RequestService {
     /// `repeated`: the request that answered this very claim already.
     async fn decide_waiting(
         &self,
-        claim: &Claim,
+        claim: &ClaimInput,
         repeated: Option<Uuid>,
         offer: &Offer,
-    ) -> Result<Decided, RequestError> {
+    ) -> Result<Decided, ClaimError> {
         let event = &offer.event;
         let period = event.recurrence.period;
-        let first_place = || Place {
+        let first_place = || PeriodSlot {
             period: period.key(claim.received_at, &offer.zone),
             sequence: 1,
         };
         let mut before = None;
         if let Some(request_id) = repeated {
-            let (settlement, request) = self.settlement(claim, offer, first_place(), Verdict::repeated(request_id))?;
+            let (record, request) = self.commit_record(claim, offer, first_place(), Verdict::repeated(request_id))?;
             return Ok(Decided {
-                settlement,
+                record,
                 request,
                 before,
             });
         }
-        let (place, verdict) = match self.case(offer, claim.user_id, claim.received_at).await {
+        let (place, verdict) = match self.decision_input(offer, claim.user_id, claim.received_at).await {
             Ok(case) if case.granted() >= event.recurrence.count => {
                 let next = period.next_start(claim.received_at, &offer.zone);
                 let next = next.filter(|at| *at < event.end_date);
-                (case.place, Verdict::already_granted(next))
+                (case.slot, Verdict::already_granted(next))
             }
             Ok(case) => {
                 before = Some(case.granted());
                 match self.decide_patiently(claim, offer, &case).await {
-                    Ok(verdict) => (case.place, verdict),
-                    Err(error) => (case.place, Self::failed(claim, error)?),
+                    Ok(verdict) => (case.slot, verdict),
+                    Err(error) => (case.slot, Self::failed(claim, error)?),
                 }
             }
-            Err(RequestError::Disabled) => (first_place(), Verdict::account_disabled()),
-            Err(RequestError::Facts(error @ FactError::TooLarge { .. })) => {
+            Err(ClaimError::Disabled) => (first_place(), Verdict::account_disabled()),
+            Err(ClaimError::Facts(error @ FactError::TooLarge { .. })) => {
                 tracing::warn!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "facts cannot be told");
                 (first_place(), Verdict::condition_failed(None))
             }
             Err(error) => (first_place(), Self::failed(claim, error)?),
         };
-        let settlement = match self.settlement(claim, offer, place, verdict) {
-            Ok(settlement) => Ok(settlement),
+        let record = match self.commit_record(claim, offer, place, verdict) {
+            Ok(record) => Ok(record),
             Err(error) => {
                 let verdict = Self::failed(claim, error)?;
-                self.settlement(claim, offer, first_place(), verdict)
+                self.commit_record(claim, offer, first_place(), verdict)
             }
         };
-        let (settlement, request) = settlement?;
+        let (record, request) = record?;
         Ok(Decided {
-            settlement,
+            record,
             request,
             before,
         })
     }
 
     /// Nobody waits for the answer, so what the sandbox has no room for now is asked again, and for long.
-    async fn decide_patiently(&self, claim: &Claim, offer: &Offer, case: &Case) -> Result<Verdict, RequestError> {
+    async fn decide_patiently(
+        &self,
+        claim: &ClaimInput,
+        offer: &Offer,
+        input: &DecisionInput,
+    ) -> Result<Verdict, ClaimError> {
         for attempt in 0..PATIENCE {
-            let decided = self.decide(offer, case, claim.user_id, claim.received_at, Purpose::Claim);
+            let decided = self.decide(offer, input, claim.user_id, claim.received_at, Purpose::Claim);
             let verdict = decided.await?;
             if !verdict.is_for_want_of_room() {
                 return Ok(verdict);
             }
             tokio::time::sleep(full_jitter(&self.clock, attempt)).await;
         }
-        Err(RequestError::NoRoom)
+        Err(ClaimError::NoRoom)
     }
 
     /// The database's failure, or that of the sandbox to have room, is tried again; any other is our fault, and the claim
     /// may not hold up those behind it.
-    fn failed(claim: &Claim, error: RequestError) -> Result<Verdict, RequestError> {
-        if error.of_database().is_some() || matches!(error, RequestError::NoRoom) {
+    fn failed(claim: &ClaimInput, error: ClaimError) -> Result<Verdict, ClaimError> {
+        if error.of_database().is_some() || matches!(error, ClaimError::NoRoom) {
             return Err(error);
         }
         tracing::error!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "a claim cannot be decided");
@@ -198,7 +203,7 @@ impl RequestService {
     }
 
     /// An event that was deleted gives nothing any more: whoever waits for it is told so.
-    async fn refuse_all(&self, event_id: Uuid, fence: i64, rows: &[ReceivedRow]) -> Result<usize, RequestError> {
+    async fn refuse_all(&self, event_id: Uuid, fence: i64, rows: &[PendingClaimRow]) -> Result<usize, ClaimError> {
         let offer = self.events.last_known(event_id).await?;
         let mut settled = 0;
         for row in rows {
@@ -207,7 +212,7 @@ impl RequestService {
                 Key::Taken | Key::Answered(_) => None,
             };
             let claim = claim_of(row, fence, key);
-            let place = Place {
+            let place = PeriodSlot {
                 period: row.period.clone(),
                 sequence: 1,
             };
@@ -221,24 +226,24 @@ impl RequestService {
     /// Writes a claim that is granted nothing, whatever became of its event.
     async fn settle_alone(
         &self,
-        claim: &Claim,
+        claim: &ClaimInput,
         offer: &Offer,
-        place: Place,
+        place: PeriodSlot,
         verdict: Verdict,
-    ) -> Result<usize, RequestError> {
-        let (settlement, request) = self.settlement(claim, offer, place, verdict)?;
-        if !self.committer.commit_refusal(&settlement).await? {
+    ) -> Result<usize, ClaimError> {
+        let (record, request) = self.commit_record(claim, offer, place, verdict)?;
+        if !self.committer.commit_refusal(&record).await? {
             return Ok(0);
         }
         self.note_settled(claim, offer, &request, None).await;
         Ok(1)
     }
 
-    async fn note_settled(&self, claim: &Claim, offer: &Offer, request: &RewardRequest, before: Option<u32>) {
+    async fn note_settled(&self, claim: &ClaimInput, offer: &Offer, request: &RewardRequest, before: Option<u32>) {
         self.events.claimed(claim.event_id, claim.user_id);
-        self.turned_away.note(offer, request);
+        self.sold_out_cache.note(offer, request);
         if let Some(before) = before {
-            self.hints.note(claim, offer, before, request).await;
+            self.granted_cache.note(claim, offer, before, request).await;
         }
         metrics::counter!("meed_claims_total", "outcome" => request.status.as_str()).increment(1);
         let waited = self.clock.now().as_millis() - claim.received_at.as_millis();
@@ -252,12 +257,12 @@ impl RequestService {
         );
     }
 
-    async fn key_of(&self, row: &ReceivedRow, lost: &HashSet<Uuid>) -> Result<Key, RequestError> {
+    async fn key_of(&self, row: &PendingClaimRow, lost: &HashSet<Uuid>) -> Result<Key, ClaimError> {
         let Some(key) = &row.idempotency_key else {
             return Ok(Key::Free(None));
         };
         if lost.contains(&row.id)
-            && let Some(kept) = store::kept_answer(&self.db, row.user_id, key.clone()).await?
+            && let Some(kept) = store::stored_response(&self.db, row.user_id, key.clone()).await?
             && kept.request_id != row.id
         {
             return Ok(if Some(kept.fingerprint) == row.fingerprint {
@@ -281,14 +286,14 @@ enum Key {
     Answered(Uuid),
 }
 
-fn claim_of(row: &ReceivedRow, fence: i64, key: Option<IdempotencyKey>) -> Claim {
-    Claim {
+fn claim_of(row: &PendingClaimRow, fence: i64, key: Option<IdempotencyKey>) -> ClaimInput {
+    ClaimInput {
         user_id: row.user_id,
         event_id: row.event_id,
         received_at: row.received_at,
         key,
         http_request_id: row.http_request_id.clone(),
-        waited: Some(Waited { id: row.id, fence }),
+        queued: Some(Queued { id: row.id, fence }),
     }
 }
 

@@ -24,7 +24,7 @@ const BOUNDS: Bounds = Bounds {
     jobs: 64,
     bytes: 1 << 20,
     // Longer than one takes.
-    patience: Duration::from_millis(10),
+    max_delay: Duration::from_millis(10),
 };
 
 /// A value that a joint read is given.
@@ -36,7 +36,7 @@ enum Value {
 }
 
 /// A read that may be made together with others of the same text. Made by [`Db::joint`].
-pub struct Joint<'a> {
+pub struct BatchedRead<'a> {
     db: &'a Db,
     sql: Cow<'static, str>,
     values: Vec<Value>,
@@ -45,8 +45,8 @@ pub struct Joint<'a> {
 impl Db {
     /// A `SELECT`, or several with `UNION ALL`, put together from constant pieces: `sql` must hold no value from outside,
     /// and no `$` that is no placeholder. It has at least one parameter, and each has a place in it.
-    pub fn joint(&self, sql: impl Into<Cow<'static, str>>) -> Joint<'_> {
-        Joint {
+    pub fn batched_read(&self, sql: impl Into<Cow<'static, str>>) -> BatchedRead<'_> {
+        BatchedRead {
             db: self,
             sql: sql.into(),
             values: Vec::new(),
@@ -54,7 +54,7 @@ impl Db {
     }
 }
 
-impl Joint<'_> {
+impl BatchedRead<'_> {
     #[must_use]
     pub fn id(mut self, id: Uuid) -> Self {
         self.values.push(Value::Id(id));
@@ -97,14 +97,14 @@ impl Joint<'_> {
 
 /// Where reads wait. Cheap to clone.
 #[derive(Clone)]
-pub struct JointReads {
+pub struct BatchedReads {
     asked: Arc<Batches<Asked>>,
     lanes: Lanes,
 }
 
-impl std::fmt::Debug for JointReads {
+impl std::fmt::Debug for BatchedReads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("JointReads").field(&self.lanes).finish()
+        f.debug_tuple("BatchedReads").field(&self.lanes).finish()
     }
 }
 
@@ -115,7 +115,7 @@ struct Asked {
 }
 
 impl Job for Asked {
-    fn joins(&self, first: &Self) -> bool {
+    fn is_compatible(&self, first: &Self) -> bool {
         self.sql == first.sql && std::iter::zip(&self.values, &first.values).all(|(a, b)| a.is_like(b))
     }
 
@@ -166,7 +166,7 @@ impl Value {
     }
 }
 
-impl JointReads {
+impl BatchedReads {
     pub(super) fn new(lanes: Lanes, at_once: u32) -> Self {
         let on = lanes.clone();
         let asked = Batches::new(at_once, BOUNDS, move |batch| answer(on.clone(), batch));

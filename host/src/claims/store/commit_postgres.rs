@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use crate::claims::commit::Settlement;
+use crate::claims::commit::CommitRecord;
 use crate::clock::Timestamp;
 use crate::db::{Db, Json, Result};
 
@@ -47,12 +47,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(set: &[&Settlement]) -> Self {
+    fn of(set: &[&CommitRecord]) -> Self {
         Self {
-            keys: set.iter().any(|settlement| settlement.answer.is_some()),
-            grants: set.iter().any(|settlement| settlement.told.is_some()),
-            budgets: set.iter().any(|settlement| settlement.spending.is_some()),
-            waited: set.iter().any(|settlement| settlement.fence.is_some()),
+            keys: set.iter().any(|record| record.answer.is_some()),
+            grants: set.iter().any(|record| record.told.is_some()),
+            budgets: set.iter().any(|record| record.spending.is_some()),
+            waited: set.iter().any(|record| record.fence.is_some()),
         }
     }
 
@@ -202,14 +202,14 @@ pub(in crate::claims) const BUDGETS: &str = "event_budgets";
 pub(in crate::claims) const KEYS: &str = "idempotency_keys";
 
 /// `None` on SQLite.
-pub(in crate::claims) async fn write(db: &Db, set: &[&Settlement]) -> Result<Option<Written>> {
+pub(in crate::claims) async fn write(db: &Db, set: &[&CommitRecord]) -> Result<Option<Written>> {
     let parts = Parts::of(set);
-    let Some(statement) = db.set(parts.statement()) else {
+    let Some(statement) = db.bulk(parts.statement()) else {
         return Ok(None);
     };
-    let requests = || set.iter().map(|settlement| &settlement.request);
-    let receipts = || set.iter().map(|settlement| &settlement.receipt);
-    let spendings = || set.iter().map(|settlement| settlement.spending.as_ref());
+    let requests = || set.iter().map(|record| &record.request);
+    let receipts = || set.iter().map(|record| &record.receipt);
+    let spendings = || set.iter().map(|record| record.spending.as_ref());
     let mut events: Vec<Uuid> = requests().map(|row| row.event_id).collect();
     events.sort_unstable();
     events.dedup();
@@ -236,14 +236,14 @@ pub(in crate::claims) async fn write(db: &Db, set: &[&Settlement]) -> Result<Opt
         .each(spendings().map(|spending| spending.map(|spending| spending.amount)))
         .each(events);
     if parts.waited {
-        let waited = || set.iter().filter(|settlement| settlement.fence.is_some());
+        let waited = || set.iter().filter(|record| record.fence.is_some());
         statement = statement
-            .each(waited().map(|settlement| settlement.request.id))
-            .each(waited().map(|settlement| settlement.request.event_id))
-            .each(waited().map(|settlement| settlement.fence));
+            .each(waited().map(|record| record.request.id))
+            .each(waited().map(|record| record.request.event_id))
+            .each(waited().map(|record| record.fence));
     }
     if parts.keys {
-        let keyed = || set.iter().filter_map(|settlement| settlement.answer.as_ref());
+        let keyed = || set.iter().filter_map(|record| record.answer.as_ref());
         statement = statement
             .each(keyed().map(|answer| answer.request_id))
             .each(keyed().map(|answer| answer.user_id))
@@ -256,11 +256,11 @@ pub(in crate::claims) async fn write(db: &Db, set: &[&Settlement]) -> Result<Opt
     if parts.grants {
         let grants = || {
             set.iter()
-                .flat_map(|settlement| settlement.grants.iter().map(move |grant| (settlement, grant)))
+                .flat_map(|record| record.grants.iter().map(move |grant| (record, grant)))
         };
         let told = || {
             set.iter()
-                .filter_map(|settlement| Some((settlement.request.id, settlement.told.as_ref()?)))
+                .filter_map(|record| Some((record.request.id, record.told.as_ref()?)))
         };
         statement = statement
             .each(grants().map(|(_, grant)| grant.id))
@@ -268,7 +268,7 @@ pub(in crate::claims) async fn write(db: &Db, set: &[&Settlement]) -> Result<Opt
             .each(grants().map(|(_, grant)| grant.reward_id))
             .each(grants().map(|(_, grant)| grant.quantity))
             .each(grants().map(|(_, grant)| grant.reward.clone()))
-            .each(grants().map(|(settlement, _)| settlement.request.decided_at.as_millis()))
+            .each(grants().map(|(record, _)| record.request.decided_at.as_millis()))
             .each(told().map(|(request_id, _)| request_id))
             .each(told().map(|(_, row)| row.id))
             .each(told().map(|(_, row)| row.kind))
@@ -295,7 +295,7 @@ pub(in crate::claims) async fn write(db: &Db, set: &[&Settlement]) -> Result<Opt
 /// Which of these requests are there: read after a commit whose outcome nobody knows.
 pub(in crate::claims) async fn present(db: &Db, ids: impl IntoIterator<Item = Uuid>) -> Result<HashSet<Uuid>> {
     const SQL: &str = "SELECT id FROM reward_requests WHERE id = ANY ($1::UUID[])";
-    let Some(statement) = db.set(SQL) else {
+    let Some(statement) = db.bulk(SQL) else {
         return Ok(HashSet::new());
     };
     let rows: Vec<(Uuid,)> = statement.each(ids).fetch_all().await?;
@@ -308,7 +308,7 @@ pub(in crate::claims) async fn stock(
     reward_ids: impl IntoIterator<Item = Uuid>,
 ) -> Result<HashMap<Uuid, i64>> {
     const SQL: &str = "SELECT reward_id, remaining FROM reward_stock WHERE reward_id = ANY ($1::UUID[])";
-    let Some(statement) = db.set(SQL) else {
+    let Some(statement) = db.bulk(SQL) else {
         return Ok(HashMap::new());
     };
     let rows: Vec<(Uuid, i64)> = statement.each(reward_ids).fetch_all().await?;
@@ -316,22 +316,17 @@ pub(in crate::claims) async fn stock(
 }
 
 /// Grants and amount that were used in those periods of budgets that this set takes from; none before the first grant.
-pub(in crate::claims) async fn spent(db: &Db, set: &[&Settlement]) -> Result<HashMap<(Uuid, String), (i64, i64)>> {
+pub(in crate::claims) async fn spent(db: &Db, set: &[&CommitRecord]) -> Result<HashMap<(Uuid, String), (i64, i64)>> {
     const SQL: &str = "SELECT event_id, period, grants, amount FROM event_budgets \
         WHERE (event_id, period) IN (SELECT * FROM UNNEST($1::UUID[], $2::TEXT[]))";
     let periods: HashSet<(Uuid, &str)> = set
         .iter()
-        .filter_map(|settlement| {
-            Some((
-                settlement.request.event_id,
-                settlement.spending.as_ref()?.period.as_str(),
-            ))
-        })
+        .filter_map(|record| Some((record.request.event_id, record.spending.as_ref()?.period.as_str())))
         .collect();
     if periods.is_empty() {
         return Ok(HashMap::new());
     }
-    let Some(statement) = db.set(SQL) else {
+    let Some(statement) = db.bulk(SQL) else {
         return Ok(HashMap::new());
     };
     let rows: Vec<(Uuid, String, i64, i64)> = statement

@@ -12,16 +12,16 @@ use moka::future::Cache;
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
-use super::claim::Claimed;
-use super::commit::full_jitter;
-use super::model::{RewardRequest, Status};
-use super::service::{RequestError, RequestService};
-use super::settle::{Claim, fingerprint};
-use super::store::received::{self, NewReceived, ReceivedRow};
 use crate::batch::{Batches, Bounds, Job};
+use crate::claims::commit::full_jitter;
+use crate::claims::interactive::ClaimAnswer;
+use crate::claims::model::{RewardRequest, Status};
+use crate::claims::record::{ClaimInput, fingerprint};
+use crate::claims::service::{ClaimError, Claims};
+use crate::claims::store::queue::{self, NewPendingClaim, PendingClaimRow};
 use crate::clock::Clock;
 use crate::config;
-use crate::db::{Db, DbError, Engine, SETS_AT_ONCE};
+use crate::db::{BULK_CONNECTIONS, Db, DbError, Engine};
 use crate::events::Offer;
 use crate::facts::FactError;
 
@@ -36,7 +36,7 @@ const BOUNDS: Bounds = Bounds {
     jobs: 256,
     bytes: 1 << 20,
     // Longer than one takes.
-    patience: Duration::from_millis(10),
+    max_delay: Duration::from_millis(10),
 };
 
 /// Which of some claims were taken in. `None`: none, because as many wait as may.
@@ -44,24 +44,24 @@ type Arrived = Option<HashSet<Uuid>>;
 
 /// Claims that are taken in at the same instant: nobody sees one of them without the others.
 struct Arriving {
-    news: Vec<NewReceived>,
+    news: Vec<NewPendingClaim>,
     answer: oneshot::Sender<Result<Arrived, DbError>>,
 }
 
 impl Job for Arriving {
-    fn joins(&self, _first: &Self) -> bool {
+    fn is_compatible(&self, _first: &Self) -> bool {
         true
     }
 
     fn bytes(&self) -> usize {
-        let key = |new: &NewReceived| new.row.idempotency_key.as_ref().map_or(0, String::len);
+        let key = |new: &NewPendingClaim| new.row.idempotency_key.as_ref().map_or(0, String::len);
         self.news.iter().map(|new| 256 + key(new)).sum()
     }
 }
 
 /// Wired by the service; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Intake {
+pub(in crate::claims) struct Intake {
     arriving: Arc<Batches<Arriving>>,
     pub per_user: i64,
     /// Told when something was taken in, so that this process settles it at once.
@@ -80,10 +80,10 @@ struct Writer {
 }
 
 impl Intake {
-    pub(super) fn new(db: Db, clock: Clock, settings: &config::Claims) -> Self {
+    pub(in crate::claims) fn new(db: Db, clock: Clock, settings: &config::Claims) -> Self {
         let writers = match db.engine() {
             Engine::Sqlite => 1,
-            Engine::Postgres => SETS_AT_ONCE,
+            Engine::Postgres => BULK_CONNECTIONS,
         };
         let arrived = Arc::new(Notify::new());
         let writer = Writer {
@@ -103,11 +103,11 @@ impl Intake {
     }
 
     /// Those that are not taken in have another claim of their user, their grants or a limit in the way.
-    pub(super) async fn take(&self, news: Vec<NewReceived>) -> Result<Arrived, RequestError> {
+    pub(in crate::claims) async fn take(&self, news: Vec<NewPendingClaim>) -> Result<Arrived, ClaimError> {
         let (answer, arrived) = oneshot::channel();
         let arriving = Arriving { news, answer };
-        self.arriving.push(arriving).map_err(|_| RequestError::Overloaded)?;
-        let arrived = arrived.await.map_err(|_| RequestError::Uncommitted)?;
+        self.arriving.push(arriving).map_err(|_| ClaimError::Overloaded)?;
+        let arrived = arrived.await.map_err(|_| ClaimError::Uncommitted)?;
         Ok(arrived?)
     }
 }
@@ -130,9 +130,9 @@ async fn write(writer: Writer, set: Vec<Arriving>) {
 
 impl Writer {
     /// `None`: as many wait as may. Several processes may go a second's arrivals beyond it; it is a bound and no promise.
-    async fn write(&self, news: &[NewReceived]) -> Result<Arrived, DbError> {
+    async fn write(&self, news: &[NewPendingClaim]) -> Result<Arrived, DbError> {
         let count = async {
-            let (count, _) = received::depth(&self.db).await?;
+            let (count, _) = queue::depth(&self.db).await?;
             self.added.store(0, Ordering::Relaxed);
             Ok::<_, DbError>(count)
         };
@@ -143,7 +143,7 @@ impl Writer {
         }
         let mut attempt = 0;
         let ids = loop {
-            match received::insert(&self.db, news).await {
+            match queue::insert(&self.db, news).await {
                 Err(error) if error.is_conflict() && attempt < TRIES => {
                     attempt += 1;
                     tokio::time::sleep(full_jitter(&self.clock, attempt)).await;
@@ -158,69 +158,73 @@ impl Writer {
     }
 }
 
-impl RequestService {
+impl Claims {
     /// Takes a claim in. What is answered was committed: the claim waits, in the order of its arrival.
     /// `per_user`: how many claims of its user may wait.
-    pub(super) async fn receive(&self, claim: &Claim, per_user: i64) -> Result<Claimed, RequestError> {
+    pub(in crate::claims) async fn receive(
+        &self,
+        claim: &ClaimInput,
+        per_user: i64,
+    ) -> Result<ClaimAnswer, ClaimError> {
         let id = self.clock.new_id();
         for attempt in 0..TRIES {
             if let Some(replayed) = self.replayed(claim).await? {
                 return Ok(replayed);
             }
             let offer = self.events.recent(claim.event_id).await?;
-            if let Some(repeat) = self.hints.look(claim, &offer).await {
+            if let Some(repeat) = self.granted_cache.lookup(claim, &offer).await {
                 return Err(repeat);
             }
             let new = claim.arriving_as(id, &offer, per_user);
-            let NewReceived { row, grants, .. } = new.clone();
+            let NewPendingClaim { row, grants, .. } = new.clone();
             match self.intake.take(vec![new]).await? {
-                None => return Err(RequestError::QueueFull),
+                None => return Err(ClaimError::QueueFull),
                 Some(taken) if taken.contains(&id) => {
                     claim.note_received(id);
-                    return Ok(Claimed::Received(Box::new(row.into())));
+                    return Ok(ClaimAnswer::Pending(Box::new(row.into())));
                 }
                 Some(_) => {}
             }
             let event_id = claim.event_id;
-            if let Some(waiting) = received::of_user(&self.db, event_id, claim.user_id).await? {
+            if let Some(waiting) = queue::of_user(&self.db, event_id, claim.user_id).await? {
                 return if claim.key.is_none() || waiting.idempotency_key == row.idempotency_key {
-                    Ok(Claimed::Received(Box::new(waiting.into())))
+                    Ok(ClaimAnswer::Pending(Box::new(waiting.into())))
                 } else {
-                    Err(RequestError::Waiting(waiting.id))
+                    Err(ClaimError::Waiting(waiting.id))
                 };
             }
-            if received::count_of_user(&self.db, claim.user_id).await? >= per_user {
-                return Err(RequestError::TooManyWaiting(per_user));
+            if queue::count_of_user(&self.db, claim.user_id).await? >= per_user {
+                return Err(ClaimError::TooManyWaiting(per_user));
             }
             let (user_id, period) = (claim.user_id, row.period);
-            if received::grants_of_user(&self.db, event_id, user_id, period.clone()).await? >= grants
+            if queue::grants_of_user(&self.db, event_id, user_id, period.clone()).await? >= grants
                 && let Some(repeat) = self.already_granted(claim, &offer, &period).await?
             {
-                self.hints.note_repeat(claim, &offer, &period, &repeat).await;
+                self.granted_cache.note_repeat(claim, &offer, &period, &repeat).await;
                 // Perhaps to a claim under the same key that was decided since we looked.
                 return self.replayed(claim).await?.ok_or(repeat);
             }
-            if !received::is_user(&self.db, user_id).await? {
+            if !queue::is_user(&self.db, user_id).await? {
                 return Err(FactError::NoSuchUser(user_id).into());
             }
             // What was in the way has been settled meanwhile.
             tokio::time::sleep(full_jitter(&self.clock, attempt)).await;
         }
-        Err(RequestError::Contended)
+        Err(ClaimError::Contended)
     }
 
     /// A claim that waits, as a request.
-    pub(super) async fn waiting(&self, id: Uuid) -> Result<Option<RewardRequest>, RequestError> {
-        let row = received::find(&self.db, id).await?;
+    pub(in crate::claims) async fn waiting(&self, id: Uuid) -> Result<Option<RewardRequest>, ClaimError> {
+        let row = queue::find(&self.db, id).await?;
         Ok(row.map(RewardRequest::from))
     }
 }
 
-impl Claim {
+impl ClaimInput {
     /// How it waits, under the id that its request will have.
-    pub(super) fn arriving_as(&self, id: Uuid, offer: &Offer, per_user: i64) -> NewReceived {
+    pub(in crate::claims) fn arriving_as(&self, id: Uuid, offer: &Offer, per_user: i64) -> NewPendingClaim {
         let event = &offer.event;
-        let row = ReceivedRow {
+        let row = PendingClaimRow {
             id,
             event_id: event.id,
             user_id: self.user_id,
@@ -232,21 +236,21 @@ impl Claim {
             fingerprint: self.key.as_ref().map(|_| fingerprint(event.id)),
             http_request_id: self.http_request_id.clone(),
         };
-        NewReceived {
+        NewPendingClaim {
             row,
             grants: i64::from(event.recurrence.count),
             per_user,
         }
     }
 
-    pub(super) fn note_received(&self, id: Uuid) {
+    pub(in crate::claims) fn note_received(&self, id: Uuid) {
         metrics::counter!("meed_claims_received_total").increment(1);
         tracing::info!(reward_request.id = %id, event.id = %self.event_id, "claim received");
     }
 }
 
-impl From<ReceivedRow> for RewardRequest {
-    fn from(row: ReceivedRow) -> Self {
+impl From<PendingClaimRow> for RewardRequest {
+    fn from(row: PendingClaimRow) -> Self {
         Self {
             id: row.id,
             event_id: row.event_id,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::budget::Left;
+use super::budget::BudgetLeft;
 use super::commit::full_jitter;
-use super::decide::{self, Place, Verdict};
+use super::decision::{self, PeriodSlot, Verdict};
 use super::model::RewardRequest;
-use super::service::{IdempotencyKey, RequestError, RequestService};
-use super::settle::Claim;
+use super::record::ClaimInput;
+use super::service::{ClaimError, Claims, IdempotencyKey};
 use super::store;
 use crate::clock::Timestamp;
 use crate::events::{Offer, Purpose};
@@ -24,12 +24,12 @@ const TRIES: u32 = 8;
 
 /// What a claim is answered with.
 #[derive(Debug)]
-pub enum Claimed {
+pub enum ClaimAnswer {
     Decided(Box<RewardRequest>),
     /// It waits to be decided.
-    Received(Box<RewardRequest>),
+    Pending(Box<RewardRequest>),
     /// What this user was told before, as JSON, because nothing has changed: the event's rewards are gone.
-    TurnedAwayAgain {
+    SoldOutAgain {
         request_id: Uuid,
         answer: String,
     },
@@ -41,19 +41,19 @@ pub enum Claimed {
 }
 
 /// What was known when the verdict was reached.
-pub(super) struct Case {
+pub(super) struct DecisionInput {
     pub snapshot: Snapshot,
-    pub place: Place,
+    pub slot: PeriodSlot,
 }
 
-impl Case {
+impl DecisionInput {
     /// Grants the user has in the period.
     pub(super) fn granted(&self) -> u32 {
         u32::try_from(self.snapshot.granted_slots.len()).unwrap_or(u32::MAX)
     }
 }
 
-impl RequestService {
+impl Claims {
     /// Decides a claim and settles it; or takes it in, when its user or its event wants that. What is answered was
     /// committed.
     ///
@@ -64,17 +64,17 @@ impl RequestService {
         event_id: Uuid,
         key: Option<IdempotencyKey>,
         wants_async: bool,
-    ) -> Result<Claimed, RequestError> {
+    ) -> Result<ClaimAnswer, ClaimError> {
         // Gates, facts and the condition all see this instant; only the times of writing are read later.
-        let claim = Claim {
+        let claim = ClaimInput {
             user_id,
             event_id,
             received_at: self.clock.now(),
             key,
             http_request_id: request_id::current(),
-            waited: None,
+            queued: None,
         };
-        if !wants_async && let Some(again) = self.turned_away_again(&claim).await.transpose() {
+        if !wants_async && let Some(again) = self.sold_out_again(&claim).await.transpose() {
             return self.count(&claim, again);
         }
         let service = self.clone();
@@ -90,22 +90,26 @@ impl RequestService {
             .await
             .unwrap_or_else(|error| {
                 tracing::error!(%error, event.id = %event_id, user.id = %user_id, "a claim was given up");
-                Err(RequestError::Uncommitted)
+                Err(ClaimError::Uncommitted)
             })
     }
 
-    pub(super) fn count(&self, claim: &Claim, claimed: Result<Claimed, RequestError>) -> Result<Claimed, RequestError> {
+    pub(super) fn count(
+        &self,
+        claim: &ClaimInput,
+        claimed: Result<ClaimAnswer, ClaimError>,
+    ) -> Result<ClaimAnswer, ClaimError> {
         let outcome = match &claimed {
-            Ok(Claimed::Decided(request)) => {
+            Ok(ClaimAnswer::Decided(request)) => {
                 self.events.claimed(claim.event_id, claim.user_id);
                 request.status.as_str()
             }
             // Counted when it is decided.
-            Ok(Claimed::Received(_)) => return claimed,
-            Ok(Claimed::TurnedAwayAgain { .. }) => "TURNED_AWAY_AGAIN",
-            Ok(Claimed::Replayed { .. }) => "REPLAYED",
-            Err(RequestError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
-            Err(RequestError::Contended) => "CONTENDED",
+            Ok(ClaimAnswer::Pending(_)) => return claimed,
+            Ok(ClaimAnswer::SoldOutAgain { .. }) => "TURNED_AWAY_AGAIN",
+            Ok(ClaimAnswer::Replayed { .. }) => "REPLAYED",
+            Err(ClaimError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
+            Err(ClaimError::Contended) => "CONTENDED",
             Err(_) => "ERROR",
         };
         metrics::counter!("meed_claims_total", "outcome" => outcome).increment(1);
@@ -118,7 +122,7 @@ impl RequestService {
         offer.is_ok_and(|offer| offer.event.respond_async)
     }
 
-    async fn try_claim(&self, claim: &Claim) -> Result<Claimed, RequestError> {
+    async fn try_claim(&self, claim: &ClaimInput) -> Result<ClaimAnswer, ClaimError> {
         for attempt in 0..TRIES {
             // Read side by side: the answer to the key is needed first, and seldom there.
             let (replayed, prepared) = tokio::join!(self.replayed(claim), self.prepare(claim));
@@ -130,65 +134,72 @@ impl RequestService {
                 Err(error) => Err(error),
             };
             match attempted {
-                Ok(Some(request)) => return Ok(Claimed::Decided(request)),
+                Ok(Some(request)) => return Ok(ClaimAnswer::Decided(request)),
                 Ok(None) => {}
                 Err(error) if error.is_conflict() => tokio::time::sleep(full_jitter(&self.clock, attempt)).await,
-                Err(error @ RequestError::AlreadyGranted { .. }) => {
+                Err(error @ ClaimError::AlreadyGranted { .. }) => {
                     // Perhaps to a claim under the same key that was committed since we looked.
                     return self.replayed(claim).await?.ok_or(error);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Err(RequestError::Contended)
+        Err(ClaimError::Contended)
     }
 
-    async fn prepare(&self, claim: &Claim) -> Result<(Arc<Offer>, Result<Case, RequestError>), RequestError> {
+    async fn prepare(&self, claim: &ClaimInput) -> Result<(Arc<Offer>, Result<DecisionInput, ClaimError>), ClaimError> {
         let offer = self.events.recent(claim.event_id).await?;
-        if let Some(repeat) = self.hints.look(claim, &offer).await {
+        if let Some(repeat) = self.granted_cache.lookup(claim, &offer).await {
             return Err(repeat);
         }
-        let case = self.case(&offer, claim.user_id, claim.received_at).await;
+        let case = self.decision_input(&offer, claim.user_id, claim.received_at).await;
         Ok((offer, case))
     }
 
     /// `None`: somebody else was first, and nothing was written.
     async fn attempt(
         &self,
-        claim: &Claim,
-        (offer, case): (Arc<Offer>, Result<Case, RequestError>),
-    ) -> Result<Option<Box<RewardRequest>>, RequestError> {
+        claim: &ClaimInput,
+        (offer, case): (Arc<Offer>, Result<DecisionInput, ClaimError>),
+    ) -> Result<Option<Box<RewardRequest>>, ClaimError> {
         let case = match case {
-            Err(RequestError::Facts(error @ FactError::TooLarge { .. })) => {
+            Err(ClaimError::Facts(error @ FactError::TooLarge { .. })) => {
                 tracing::warn!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "facts cannot be told");
                 let period = offer.event.recurrence.period.key(claim.received_at, &offer.zone);
-                let place = Place { period, sequence: 1 };
+                let place = PeriodSlot { period, sequence: 1 };
                 return self.settle(claim, &offer, place, Verdict::condition_failed(None)).await;
             }
             case => case?,
         };
         if case.granted() >= offer.event.recurrence.count {
             // Taken back since it was counted: there is a place now.
-            let Some(repeat) = self.already_granted(claim, &offer, &case.place.period).await? else {
+            let Some(repeat) = self.already_granted(claim, &offer, &case.slot.period).await? else {
                 return Ok(None);
             };
-            self.hints.note_repeat(claim, &offer, &case.place.period, &repeat).await;
+            self.granted_cache
+                .note_repeat(claim, &offer, &case.slot.period, &repeat)
+                .await;
             return Err(repeat);
         }
         let before = case.granted();
         let verdict = self
             .decide(&offer, &case, claim.user_id, claim.received_at, Purpose::Claim)
             .await?;
-        let settled = self.settle(claim, &offer, case.place, verdict).await?;
+        let settled = self.settle(claim, &offer, case.slot, verdict).await?;
         if let Some(request) = &settled {
-            self.turned_away.note(&offer, request);
-            self.hints.note(claim, &offer, before, request).await;
+            self.sold_out_cache.note(&offer, request);
+            self.granted_cache.note(claim, &offer, before, request).await;
         }
         Ok(settled)
     }
 
     /// Reads all that a decision needs of the user, in one round trip.
-    pub(super) async fn case(&self, offer: &Offer, user_id: Uuid, now: Timestamp) -> Result<Case, RequestError> {
+    pub(super) async fn decision_input(
+        &self,
+        offer: &Offer,
+        user_id: Uuid,
+        now: Timestamp,
+    ) -> Result<DecisionInput, ClaimError> {
         let event = &offer.event;
         let context = FactContext {
             user_id,
@@ -203,25 +214,25 @@ impl RequestService {
             .instrument(tracing::debug_span!("facts"))
             .await?;
         if snapshot.disabled {
-            return Err(RequestError::Disabled);
+            return Err(ClaimError::Disabled);
         }
-        let place = Place {
+        let slot = PeriodSlot {
             period: snapshot.period.clone(),
             sequence: snapshot.free_slot(),
         };
-        Ok(Case { snapshot, place })
+        Ok(DecisionInput { snapshot, slot })
     }
 
     pub(super) async fn decide(
         &self,
         offer: &Offer,
-        case: &Case,
+        input: &DecisionInput,
         user_id: Uuid,
         now: Timestamp,
         purpose: Purpose,
-    ) -> Result<Verdict, RequestError> {
-        let left = Left::of(offer, &case.snapshot, now);
-        if let Some(verdict) = decide::gate(offer, &case.snapshot, left.as_ref(), now) {
+    ) -> Result<Verdict, ClaimError> {
+        let left = BudgetLeft::of(offer, &input.snapshot, now);
+        if let Some(verdict) = decision::gate(offer, &input.snapshot, left.as_ref(), now) {
             return Ok(verdict);
         }
         let event = &offer.event;
@@ -240,11 +251,11 @@ impl RequestService {
                 return Ok(Verdict::condition_failed(None));
             }
         };
-        let Place { period, sequence } = &case.place;
+        let PeriodSlot { period, sequence } = &input.slot;
         let seed = event.secret.seed(event.id, user_id, period, *sequence, purpose);
-        let context = decide::context(offer, &case.snapshot, user_id, now, seed);
-        let facts = case.snapshot.facts.clone();
-        let mut verdict = decide::evaluate(&self.sandbox, &plugin, event, context, facts, left.as_ref())
+        let context = decision::context(offer, &input.snapshot, user_id, now, seed);
+        let facts = input.snapshot.facts.clone();
+        let mut verdict = decision::evaluate(&self.sandbox, &plugin, event, context, facts, left.as_ref())
             .instrument(tracing::debug_span!("evaluate", plugin.digest = %digest))
             .await;
         if let Some(evaluation) = &mut verdict.evaluation {
@@ -261,17 +272,17 @@ impl RequestService {
     /// What a repeat is answered with; `None` when the grant was taken back since.
     pub(super) async fn already_granted(
         &self,
-        claim: &Claim,
+        claim: &ClaimInput,
         offer: &Offer,
         period: &str,
-    ) -> Result<Option<RequestError>, RequestError> {
+    ) -> Result<Option<ClaimError>, ClaimError> {
         let event = &offer.event;
         let granted = store::newest_granted(&self.db, event.id, claim.user_id, period.to_owned()).await?;
         let Some(granted) = granted else {
             return Ok(None);
         };
         let grants = store::grants(&self.db, &[granted.id]).await?;
-        Ok(Some(RequestError::AlreadyGranted {
+        Ok(Some(ClaimError::AlreadyGranted {
             reward_request_id: granted.id,
             grant_ids: grants.into_iter().map(|grant| grant.id).collect(),
             next_at: event

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::service::{IdempotencyKey, RequestError, RequestService};
-use super::settle::Claim;
+use crate::claims::record::ClaimInput;
+use crate::claims::service::{ClaimError, Claims, IdempotencyKey};
 use crate::clock::Timestamp;
 use crate::events::EventError;
 use crate::facts::FactError;
@@ -20,7 +20,7 @@ const PER_USER: i64 = i64::MAX;
 
 /// A claim that was made elsewhere.
 #[derive(Clone, Debug)]
-pub struct Arrival {
+pub struct ExternalClaim {
     /// Its Idempotency-Key, and what messages about it are marked with.
     pub id: IdempotencyKey,
     pub user_id: Uuid,
@@ -31,7 +31,7 @@ pub struct Arrival {
 
 /// Why a claim can never be taken in.
 #[derive(Debug, thiserror::Error)]
-pub enum NeverTaken {
+pub enum PermanentRejection {
     #[error("/userId: there is no user {0}")]
     NoSuchUser(Uuid),
     #[error(
@@ -40,21 +40,21 @@ pub enum NeverTaken {
     TooOld(Timestamp, Duration),
     /// There is no such event, or the id was used for another claim.
     #[error(transparent)]
-    Refused(RequestError),
+    Refused(ClaimError),
 }
 
-impl RequestService {
+impl Claims {
     /// Takes claims in, one behind the other, and tells what became of each: it waits or changes nothing, or it can never
     /// be taken. An error ends it early: the claims that nothing is told of have to come again.
     pub async fn receive_in_order(
         &self,
-        arrivals: &[Arrival],
-    ) -> (Vec<Result<(), NeverTaken>>, Result<(), RequestError>) {
+        arrivals: &[ExternalClaim],
+    ) -> (Vec<Result<(), PermanentRejection>>, Result<(), ClaimError>) {
         let now = self.clock.now();
         // A line goes by their instants, and by their ids within one.
         let mut ids: Vec<Uuid> = arrivals.iter().map(|_| self.clock.new_id()).collect();
         ids.sort_unstable();
-        let claims: Vec<(Uuid, Claim)> = ids
+        let claims: Vec<(Uuid, ClaimInput)> = ids
             .into_iter()
             .zip(arrivals.iter().map(|arrival| claim_of(arrival, now)))
             .collect();
@@ -78,7 +78,11 @@ impl RequestService {
     }
 
     /// In one step, so that none is decided before one ahead of it waits. Tells which wait now.
-    async fn receive_together(&self, claims: &[(Uuid, Claim)], now: Timestamp) -> Result<HashSet<Uuid>, RequestError> {
+    async fn receive_together(
+        &self,
+        claims: &[(Uuid, ClaimInput)],
+        now: Timestamp,
+    ) -> Result<HashSet<Uuid>, ClaimError> {
         let mut news = Vec::with_capacity(claims.len());
         for (id, claim) in claims {
             if self.is_too_old(claim, now) {
@@ -97,38 +101,42 @@ impl RequestService {
     }
 
     /// Finds out what is in the way of a claim, or takes it in after all.
-    async fn receive_late(&self, claim: &Claim, now: Timestamp) -> Result<Result<(), NeverTaken>, RequestError> {
+    async fn receive_late(
+        &self,
+        claim: &ClaimInput,
+        now: Timestamp,
+    ) -> Result<Result<(), PermanentRejection>, ClaimError> {
         if self.is_too_old(claim, now) {
-            return Ok(Err(NeverTaken::TooOld(claim.received_at, self.idempotency)));
+            return Ok(Err(PermanentRejection::TooOld(claim.received_at, self.idempotency)));
         }
         let received = self.receive(claim, PER_USER).await;
         match received {
             // Another claim of the user on the event stands for this one.
-            Err(RequestError::Waiting(_)) => Ok(Ok(())),
-            Ok(_) | Err(RequestError::AlreadyGranted { .. }) => {
+            Err(ClaimError::Waiting(_)) => Ok(Ok(())),
+            Ok(_) | Err(ClaimError::AlreadyGranted { .. }) => {
                 self.count(claim, received).ok();
                 Ok(Ok(()))
             }
-            Err(RequestError::Facts(FactError::NoSuchUser(id))) => Ok(Err(NeverTaken::NoSuchUser(id))),
-            Err(error @ (RequestError::KeyReused(_) | RequestError::Event(EventError::NotFound(_)))) => {
-                Ok(Err(NeverTaken::Refused(error)))
+            Err(ClaimError::Facts(FactError::NoSuchUser(id))) => Ok(Err(PermanentRejection::NoSuchUser(id))),
+            Err(error @ (ClaimError::KeyReused(_) | ClaimError::Event(EventError::NotFound(_)))) => {
+                Ok(Err(PermanentRejection::Refused(error)))
             }
             Err(error) => Err(error),
         }
     }
 
-    fn is_too_old(&self, claim: &Claim, now: Timestamp) -> bool {
+    fn is_too_old(&self, claim: &ClaimInput, now: Timestamp) -> bool {
         claim.received_at.plus(self.idempotency) <= now
     }
 }
 
-fn claim_of(arrival: &Arrival, now: Timestamp) -> Claim {
-    Claim {
+fn claim_of(arrival: &ExternalClaim, now: Timestamp) -> ClaimInput {
+    ClaimInput {
         user_id: arrival.user_id,
         event_id: arrival.event_id,
         received_at: arrival.at.map_or(now, |at| at.min(now)),
         key: Some(arrival.id.clone()),
         http_request_id: Some(arrival.id.as_str().to_owned()),
-        waited: None,
+        queued: None,
     }
 }

@@ -13,10 +13,10 @@ use super::{Db, Result};
 /// How many set statements one process runs at the same time, and how many connections it keeps for them.
 ///
 /// While one waits for the disk another collects its rows; with more, sets get smaller and meet at the same locks.
-pub const SETS_AT_ONCE: u32 = 2;
+pub const BULK_CONNECTIONS: u32 = 2;
 
 /// A statement whose parameters are lists.
-pub struct Set {
+pub struct BulkStatement {
     lanes: Lanes,
     query: Statement,
 }
@@ -26,10 +26,10 @@ impl Db {
     #[expect(clippy::disallowed_methods, reason = "as in Query::new")]
     ///
     /// `sql` may be put together from constant pieces; it must hold no value from outside.
-    pub fn set(&self, sql: impl Into<Cow<'static, str>>) -> Option<Set> {
+    pub fn bulk(&self, sql: impl Into<Cow<'static, str>>) -> Option<BulkStatement> {
         match self {
             Self::Sqlite { .. } => None,
-            Self::Postgres { sets, .. } => Some(Set {
+            Self::Postgres { sets, .. } => Some(BulkStatement {
                 lanes: sets.clone(),
                 query: sqlx::query(AssertSqlSafe(sql.into().into_owned())),
             }),
@@ -37,7 +37,7 @@ impl Db {
     }
 }
 
-impl Set {
+impl BulkStatement {
     /// Binds a list to the next placeholder.
     #[must_use]
     pub fn each<T>(self, values: impl IntoIterator<Item = T>) -> Self

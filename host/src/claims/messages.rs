@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::budget;
-use super::decide::SOLD_OUT;
+use super::decision::SOLD_OUT;
 use super::model::{Grant, Source, Status};
 use super::receipt::ReversalReceipt;
 use super::store::RequestRow;

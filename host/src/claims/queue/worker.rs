@@ -12,9 +12,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::commit::full_jitter;
-use super::service::{RequestError, RequestService};
-use super::store::received;
+use crate::claims::commit::full_jitter;
+use crate::claims::service::{ClaimError, Claims};
+use crate::claims::store::queue;
 use crate::clock::Timestamp;
 use crate::db::DbError;
 
@@ -37,7 +37,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// Settles until it is told to stop.
 #[derive(Clone)]
 pub struct Worker {
-    service: RequestService,
+    service: Claims,
     sets: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
     /// The lines that have a task here.
@@ -46,7 +46,7 @@ pub struct Worker {
 
 impl Worker {
     /// `stopping` becomes true when no more is to be begun; a set that was begun is still settled.
-    pub fn new(service: RequestService, stopping: watch::Receiver<bool>) -> Self {
+    pub fn new(service: Claims, stopping: watch::Receiver<bool>) -> Self {
         Self {
             service,
             sets: Arc::new(Semaphore::new(SETS_AT_ONCE)),
@@ -82,7 +82,7 @@ impl Worker {
     /// Begins with every line that nobody has.
     async fn look(&self, lines: &mut JoinSet<()>) -> Result<(), DbError> {
         let now = self.service.clock.now();
-        for event_id in received::free_lines(&self.service.db, now, LINES).await? {
+        for event_id in queue::free_queues(&self.service.db, now, LINES).await? {
             let is_new = self.held().insert(event_id);
             if is_new {
                 let worker = self.clone();
@@ -103,11 +103,11 @@ impl Worker {
     }
 
     /// Settles an event's claims until none waits, or the line is somebody else's.
-    async fn drive(&self, event_id: Uuid) -> Result<(), RequestError> {
+    async fn drive(&self, event_id: Uuid) -> Result<(), ClaimError> {
         let service = &self.service;
         let now = service.clock.now();
         let mut tx = service.db.begin().await?;
-        let fence = received::take_line(&mut tx, event_id, now, now.plus(LEASE)).await?;
+        let fence = queue::acquire_queue(&mut tx, event_id, now, now.plus(LEASE)).await?;
         tx.commit().await?;
         let Some(fence) = fence else { return Ok(()) };
         let renewing = Renewing(tokio::spawn(renew(service.clone(), event_id, fence)));
@@ -118,7 +118,7 @@ impl Worker {
             if *self.stopping.borrow() {
                 break;
             }
-            let rows = received::first(&service.db, event_id, SET).await?;
+            let rows = queue::first(&service.db, event_id, SET).await?;
             if rows.is_empty() {
                 break;
             }
@@ -163,15 +163,15 @@ impl Drop for Renewing {
     }
 }
 
-async fn keep(service: &RequestService, event_id: Uuid, fence: i64, until: Timestamp) -> Result<bool, DbError> {
+async fn keep(service: &Claims, event_id: Uuid, fence: i64, until: Timestamp) -> Result<bool, DbError> {
     let mut tx = service.db.begin().await?;
-    let is_ours = received::keep_line(&mut tx, event_id, fence, until).await?;
+    let is_ours = queue::renew_queue(&mut tx, event_id, fence, until).await?;
     tx.commit().await?;
     Ok(is_ours)
 }
 
 /// A set may take longer than the lease, on a database that is slow.
-async fn renew(service: RequestService, event_id: Uuid, fence: i64) {
+async fn renew(service: Claims, event_id: Uuid, fence: i64) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
         let until = service.clock.now().plus(LEASE);
@@ -184,11 +184,11 @@ async fn renew(service: RequestService, event_id: Uuid, fence: i64) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-async fn count(service: RequestService) {
+async fn count(service: Claims) {
     let mut timer = tokio::time::interval(COUNT_EVERY);
     loop {
         timer.tick().await;
-        match received::depth(&service.db).await {
+        match queue::depth(&service.db).await {
             Ok((waiting, oldest)) => {
                 let age = oldest.map_or(0, |at| service.clock.now().as_millis() - at.as_millis());
                 metrics::gauge!("meed_received_claims").set(waiting as f64);

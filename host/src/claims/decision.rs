@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::budget::{self, Left};
+use super::budget::{self, BudgetLeft};
 use super::model::{Reason, Source, Status};
 use super::receipt::Limits;
 use crate::clock::Timestamp;
@@ -17,7 +17,7 @@ pub(super) const SOLD_OUT: &str = "sold-out";
 
 /// The period of a claim and its place in it: what makes a grant unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct PeriodSlot {
     pub period: String,
     pub sequence: u32,
 }
@@ -128,7 +128,7 @@ impl Verdict {
 }
 
 /// The gates that need no evaluation, in the order in which a user can do something about them.
-pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, left: Option<&Left>, now: Timestamp) -> Option<Verdict> {
+pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, left: Option<&BudgetLeft>, now: Timestamp) -> Option<Verdict> {
     let event = &offer.event;
     let rejected =
         |code, message: String, retry_at| Some(Verdict::gate(Status::Rejected, Reason::host(code, message), retry_at));
@@ -198,7 +198,7 @@ pub(super) async fn evaluate(
     event: &Event,
     context: Context,
     facts: Vec<Fact>,
-    left: Option<&Left>,
+    left: Option<&BudgetLeft>,
 ) -> Verdict {
     let call: Call<Decision> = sandbox.evaluate(plugin, &context, &event.state, &facts).await;
     let plugin_label = format!("{}@{}", event.condition.plugin, event.condition.version);

@@ -12,10 +12,10 @@ use std::time::Duration;
 use moka::sync::Cache;
 use uuid::Uuid;
 
-use super::claim::Claimed;
-use super::model::{RewardRequest, Source, Status};
-use super::service::{RequestError, RequestService};
-use super::settle::Claim;
+use crate::claims::interactive::ClaimAnswer;
+use crate::claims::model::{RewardRequest, Source, Status};
+use crate::claims::record::ClaimInput;
+use crate::claims::service::{ClaimError, Claims};
 use crate::events::Offer;
 use crate::rewards::StockVersion;
 
@@ -24,7 +24,7 @@ const REMEMBERED: u64 = 50_000;
 const REMEMBERED_FOR: Duration = Duration::from_mins(10);
 
 #[derive(Clone)]
-pub(super) struct TurnedAway {
+pub(in crate::claims) struct SoldOutCache {
     /// By event and user.
     answers: Cache<(Uuid, Uuid), Arc<Answer>>,
 }
@@ -38,8 +38,8 @@ struct Answer {
     json: String,
 }
 
-impl TurnedAway {
-    pub(super) fn new() -> Self {
+impl SoldOutCache {
+    pub(in crate::claims) fn new() -> Self {
         Self {
             answers: Cache::builder()
                 .max_capacity(REMEMBERED)
@@ -49,7 +49,7 @@ impl TurnedAway {
     }
 
     /// Takes note of what a claim on this offer, which was read before its facts, was answered with.
-    pub(super) fn note(&self, offer: &Offer, request: &RewardRequest) {
+    pub(in crate::claims) fn note(&self, offer: &Offer, request: &RewardRequest) {
         let whose = (request.event_id, request.user_id);
         let is_gone = request.status == Status::Rejected
             && matches!(&request.reasons[..], [reason] if reason.source == Source::Host && reason.code == "sold-out");
@@ -68,10 +68,13 @@ impl TurnedAway {
     }
 }
 
-impl RequestService {
+impl Claims {
     /// The answer that this user got before, if it must be the same now.
-    pub(super) async fn turned_away_again(&self, claim: &Claim) -> Result<Option<Claimed>, RequestError> {
-        let Some(answer) = self.turned_away.answers.get(&(claim.event_id, claim.user_id)) else {
+    pub(in crate::claims) async fn sold_out_again(
+        &self,
+        claim: &ClaimInput,
+    ) -> Result<Option<ClaimAnswer>, ClaimError> {
+        let Some(answer) = self.sold_out_cache.answers.get(&(claim.event_id, claim.user_id)) else {
             return Ok(None);
         };
         let offer = self.events.recent(claim.event_id).await?;
@@ -82,7 +85,7 @@ impl RequestService {
             && claim.received_at < event.end_date
             && event.recurrence.period.key(claim.received_at, &offer.zone) == answer.period
             && self.rewards.sold_out_version(event.id).await == Some(answer.stock_version);
-        Ok(is_the_same.then(|| Claimed::TurnedAwayAgain {
+        Ok(is_the_same.then(|| ClaimAnswer::SoldOutAgain {
             request_id: answer.request_id,
             answer: answer.json.clone(),
         }))
