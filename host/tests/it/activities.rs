@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use meed_host::activities::OwnActivity;
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use crate::support::{Reply, TestApp, TestUser, on_both_engines};
@@ -60,335 +61,510 @@ async fn reported(app: &TestApp, user: &TestUser) -> Vec<Value> {
     items.iter().filter(|item| item["source"] != "meed").cloned().collect()
 }
 
-on_both_engines! {
-    async fn every_route_lets_in_exactly_its_roles(app: TestApp) {
-        let user = app.user(Role::User).await;
-        let path = format!("/users/{}/activities", user.id);
-        let body = purchase("role", &user.id);
-        app.post("/activities").json(&body).send().await.expect_problem(401, "unauthenticated");
-        app.get(&path).send().await.expect_problem(401, "unauthenticated");
-        for (role, status) in [(Role::User, 403), (Role::Operator, 201), (Role::Auditor, 403), (Role::Admin, 200)] {
-            let caller = app.user(role).await;
-            let reply = report(&app, &caller.token, &body).await;
-            assert_eq!(reply.status.as_u16(), status, "{role}: {:#}", reply.json);
-            // Their own, and those of somebody else.
-            history(&app, &caller, "").await;
-            let reply = app.get(&path).bearer(&caller.token).send().await;
-            let status = if status == 403 { 403 } else { 200 };
-            assert_eq!(reply.status.as_u16(), status, "{role}: {:#}", reply.json);
-        }
-        let operator = app.token(Role::Operator).await;
-        app.get(&format!("/users/{NOBODY}/activities")).bearer(&operator).send().await.expect_problem(404, "no-such-user");
-        app.get("/users/someone/activities").bearer(&operator).send().await.expect_problem(400, "invalid-parameter");
+#[apply(on_both_engines)]
+async fn every_route_lets_in_exactly_its_roles(app: TestApp) {
+    let user = app.user(Role::User).await;
+    let path = format!("/users/{}/activities", user.id);
+    let body = purchase("role", &user.id);
+    app.post("/activities")
+        .json(&body)
+        .send()
+        .await
+        .expect_problem(401, "unauthenticated");
+    app.get(&path).send().await.expect_problem(401, "unauthenticated");
+    for (role, status) in [
+        (Role::User, 403),
+        (Role::Operator, 201),
+        (Role::Auditor, 403),
+        (Role::Admin, 200),
+    ] {
+        let caller = app.user(role).await;
+        let reply = report(&app, &caller.token, &body).await;
+        assert_eq!(reply.status.as_u16(), status, "{role}: {:#}", reply.json);
+        // Their own, and those of somebody else.
+        history(&app, &caller, "").await;
+        let reply = app.get(&path).bearer(&caller.token).send().await;
+        let status = if status == 403 { 403 } else { 200 };
+        assert_eq!(reply.status.as_u16(), status, "{role}: {:#}", reply.json);
     }
+    let operator = app.token(Role::Operator).await;
+    app.get(&format!("/users/{NOBODY}/activities"))
+        .bearer(&operator)
+        .send()
+        .await
+        .expect_problem(404, "no-such-user");
+    app.get("/users/someone/activities")
+        .bearer(&operator)
+        .send()
+        .await
+        .expect_problem(400, "invalid-parameter");
+}
 
-    async fn an_activity_is_recorded_as_it_was_reported(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let reply = report(&app, &operator, &purchase("order-1", &user.id)).await.expect(201);
-        assert_eq!(reply, json!({
+#[apply(on_both_engines)]
+async fn an_activity_is_recorded_as_it_was_reported(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let reply = report(&app, &operator, &purchase("order-1", &user.id))
+        .await
+        .expect(201);
+    assert_eq!(
+        reply,
+        json!({
             "recorded": 1, "duplicates": 0,
             "items": [{"source": "shop", "id": "order-1", "outcome": "RECORDED"}],
-        }));
-        assert_eq!(reported(&app, &user).await, [json!({
+        })
+    );
+    assert_eq!(
+        reported(&app, &user).await,
+        [json!({
             "source": "shop", "id": "order-1", "userId": user.id, "kind": "shop.purchase",
             "occurredAt": "2026-02-28T10:00:00.000Z", "amount": 2500,
             "attributes": {"category": "hats", "gift": "false", "items": "2", "weight": "10"},
             "recordedAt": "2026-03-01T12:00:00.000Z",
-        })]);
-    }
+        })]
+    );
+}
 
-    async fn what_is_left_out_is_now_and_nothing(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let least = json!({"source": "game", "id": "m", "userId": user.id, "kind": "match.won"});
-        report(&app, &operator, &least).await.expect(201);
-        app.at("2026-03-01T12:08:00Z");
-        // Sent again a while later it is still the same activity.
-        report(&app, &operator, &least).await.expect(200);
-        let recorded = &reported(&app, &user).await[0];
-        assert_eq!(recorded["occurredAt"], "2026-03-01T12:00:00.000Z");
-        assert_eq!((&recorded["amount"], &recorded["attributes"]), (&Value::Null, &json!({})));
-    }
+#[apply(on_both_engines)]
+async fn what_is_left_out_is_now_and_nothing(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let least = json!({"source": "game", "id": "m", "userId": user.id, "kind": "match.won"});
+    report(&app, &operator, &least).await.expect(201);
+    app.at("2026-03-01T12:08:00Z");
+    // Sent again a while later it is still the same activity.
+    report(&app, &operator, &least).await.expect(200);
+    let recorded = &reported(&app, &user).await[0];
+    assert_eq!(recorded["occurredAt"], "2026-03-01T12:00:00.000Z");
+    assert_eq!(
+        (&recorded["amount"], &recorded["attributes"]),
+        (&Value::Null, &json!({}))
+    );
+}
 
-    async fn repeating_a_call_records_nothing_twice(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let batch = json!([purchase("b", &user.id), purchase("a", &user.id), purchase("b", &user.id)]);
-        let first = report(&app, &operator, &batch).await.expect(201);
-        let outcomes = |reply: &Value| reply["items"].as_array().expect("items").iter().map(|item| {
-            format!("{} {}", item["id"].as_str().expect("an id"), item["outcome"].as_str().expect("an outcome"))
-        }).collect::<Vec<_>>();
-        assert_eq!((&first["recorded"], &first["duplicates"]), (&json!(2), &json!(1)));
-        assert_eq!(outcomes(&first), ["b RECORDED", "a RECORDED", "b DUPLICATE"]);
-        let second = report(&app, &operator, &json!([purchase("a", &user.id), purchase("c", &user.id)])).await.expect(201);
-        assert_eq!(outcomes(&second), ["a DUPLICATE", "c RECORDED"]);
-        let third = report(&app, &operator, &batch).await.expect(200);
-        assert_eq!((&third["recorded"], &third["duplicates"]), (&json!(0), &json!(3)));
-        assert_eq!(reported(&app, &user).await.len(), 3);
-        // The same id from another source is another activity.
-        let mut other = purchase("a", &user.id);
-        other["source"] = json!("shop-2");
-        report(&app, &operator, &other).await.expect(201);
-    }
+#[apply(on_both_engines)]
+async fn repeating_a_call_records_nothing_twice(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let batch = json!([
+        purchase("b", &user.id),
+        purchase("a", &user.id),
+        purchase("b", &user.id)
+    ]);
+    let first = report(&app, &operator, &batch).await.expect(201);
+    let outcomes = |reply: &Value| {
+        reply["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|item| {
+                format!(
+                    "{} {}",
+                    item["id"].as_str().expect("an id"),
+                    item["outcome"].as_str().expect("an outcome")
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((&first["recorded"], &first["duplicates"]), (&json!(2), &json!(1)));
+    assert_eq!(outcomes(&first), ["b RECORDED", "a RECORDED", "b DUPLICATE"]);
+    let second = report(
+        &app,
+        &operator,
+        &json!([purchase("a", &user.id), purchase("c", &user.id)]),
+    )
+    .await
+    .expect(201);
+    assert_eq!(outcomes(&second), ["a DUPLICATE", "c RECORDED"]);
+    let third = report(&app, &operator, &batch).await.expect(200);
+    assert_eq!((&third["recorded"], &third["duplicates"]), (&json!(0), &json!(3)));
+    assert_eq!(reported(&app, &user).await.len(), 3);
+    // The same id from another source is another activity.
+    let mut other = purchase("a", &user.id);
+    other["source"] = json!("shop-2");
+    report(&app, &operator, &other).await.expect(201);
+}
 
-    async fn the_same_id_with_another_content_is_a_conflict(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let other = app.user(Role::User).await;
-        report(&app, &operator, &purchase("changed", &user.id)).await.expect(201);
-        for (field, value) in [
-            ("userId", json!(other.id)),
-            ("kind", json!("shop.refund")),
-            ("occurredAt", json!("2026-02-28T10:00:00.001Z")),
-            ("amount", json!(2501)),
-            ("amount", Value::Null),
-            ("attributes", json!({"category": "hats"})),
-            ("attributes", Value::Null),
+#[apply(on_both_engines)]
+async fn the_same_id_with_another_content_is_a_conflict(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let other = app.user(Role::User).await;
+    report(&app, &operator, &purchase("changed", &user.id))
+        .await
+        .expect(201);
+    for (field, value) in [
+        ("userId", json!(other.id)),
+        ("kind", json!("shop.refund")),
+        ("occurredAt", json!("2026-02-28T10:00:00.001Z")),
+        ("amount", json!(2501)),
+        ("amount", Value::Null),
+        ("attributes", json!({"category": "hats"})),
+        ("attributes", Value::Null),
+    ] {
+        let changed = with(field, value, &user.id);
+        let problem = report(&app, &operator, &changed)
+            .await
+            .expect_problem(409, "activity-conflict");
+        assert_eq!(pointers(&problem), [format!("/{field}")]);
+        let batch = json!([purchase("fresh", &user.id), changed]);
+        let problem = report(&app, &operator, &batch)
+            .await
+            .expect_problem(409, "activity-conflict");
+        assert_eq!(pointers(&problem), [format!("/1/{field}")]);
+    }
+    // Two of one call may not contradict each other either.
+    let mut twin = purchase("twin", &user.id);
+    twin["amount"] = json!(1);
+    let batch = json!([purchase("twin", &user.id), twin]);
+    let problem = report(&app, &operator, &batch)
+        .await
+        .expect_problem(409, "activity-conflict");
+    assert_eq!(pointers(&problem), ["/1/amount"]);
+    assert_eq!(reported(&app, &user).await.len(), 1);
+}
+
+#[apply(on_both_engines)]
+async fn every_faulty_field_is_named(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let many: BTreeMap<String, u32> = (0..65).map(|index| (index.to_string(), 1)).collect();
+    for (field, value) in [
+        ("source", json!("")),
+        ("source", json!("the shop")),
+        ("source", json!("s".repeat(65))),
+        ("source", json!("meed")),
+        ("source", json!(1)),
+        ("id", json!("")),
+        ("id", json!("i".repeat(129))),
+        ("id", json!("a\u{0}b")),
+        ("userId", json!("someone")),
+        ("userId", json!(NOBODY)),
+        ("kind", json!("shop purchase")),
+        ("kind", json!("로그인")),
+        ("kind", json!("auth.login")),
+        ("kind", json!("user.registered")),
+        ("kind", json!("invite.accepted")),
+        ("occurredAt", json!("yesterday")),
+        ("occurredAt", json!("2026-02-28")),
+        ("occurredAt", json!("1969-12-31T23:59:59.999Z")),
+        ("occurredAt", json!("2026-03-01T12:05:00.001Z")),
+        ("amount", json!(1_000_000_000_001_i64)),
+        ("amount", json!(-1_000_000_000_001_i64)),
+        ("amount", json!(1.5)),
+        ("attributes", json!([])),
+        ("attributes", json!({"a": null})),
+        ("attributes", json!({"a": {"b": 1}})),
+        ("attributes", json!({"": 1})),
+        ("attributes", json!({"지역": 1})),
+        ("attributes", json!({"a b": 1})),
+        ("attributes", json!({"weight": 1e300})),
+        ("attributes", json!({"a": "\u{0}"})),
+        ("attributes", json!({"a": "v".repeat(257)})),
+        ("attributes", json!(many)),
+        ("colour", json!("red")),
+    ] {
+        let faulty = with(field, value, &user.id);
+        for (body, place) in [
+            (faulty.clone(), "/"),
+            (json!([purchase("fine", &user.id), faulty]), "/1/"),
         ] {
-            let changed = with(field, value, &user.id);
-            let problem = report(&app, &operator, &changed).await.expect_problem(409, "activity-conflict");
-            assert_eq!(pointers(&problem), [format!("/{field}")]);
-            let batch = json!([purchase("fresh", &user.id), changed]);
-            let problem = report(&app, &operator, &batch).await.expect_problem(409, "activity-conflict");
-            assert_eq!(pointers(&problem), [format!("/1/{field}")]);
-        }
-        // Two of one call may not contradict each other either.
-        let mut twin = purchase("twin", &user.id);
-        twin["amount"] = json!(1);
-        let batch = json!([purchase("twin", &user.id), twin]);
-        let problem = report(&app, &operator, &batch).await.expect_problem(409, "activity-conflict");
-        assert_eq!(pointers(&problem), ["/1/amount"]);
-        assert_eq!(reported(&app, &user).await.len(), 1);
-    }
-
-    async fn every_faulty_field_is_named(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let many: BTreeMap<String, u32> = (0..65).map(|index| (index.to_string(), 1)).collect();
-        for (field, value) in [
-            ("source", json!("")),
-            ("source", json!("the shop")),
-            ("source", json!("s".repeat(65))),
-            ("source", json!("meed")),
-            ("source", json!(1)),
-            ("id", json!("")),
-            ("id", json!("i".repeat(129))),
-            ("id", json!("a\u{0}b")),
-            ("userId", json!("someone")),
-            ("userId", json!(NOBODY)),
-            ("kind", json!("shop purchase")),
-            ("kind", json!("로그인")),
-            ("kind", json!("auth.login")),
-            ("kind", json!("user.registered")),
-            ("kind", json!("invite.accepted")),
-            ("occurredAt", json!("yesterday")),
-            ("occurredAt", json!("2026-02-28")),
-            ("occurredAt", json!("1969-12-31T23:59:59.999Z")),
-            ("occurredAt", json!("2026-03-01T12:05:00.001Z")),
-            ("amount", json!(1_000_000_000_001_i64)),
-            ("amount", json!(-1_000_000_000_001_i64)),
-            ("amount", json!(1.5)),
-            ("attributes", json!([])),
-            ("attributes", json!({"a": null})),
-            ("attributes", json!({"a": {"b": 1}})),
-            ("attributes", json!({"": 1})),
-            ("attributes", json!({"지역": 1})),
-            ("attributes", json!({"a b": 1})),
-            ("attributes", json!({"weight": 1e300})),
-            ("attributes", json!({"a": "\u{0}"})),
-            ("attributes", json!({"a": "v".repeat(257)})),
-            ("attributes", json!(many)),
-            ("colour", json!("red")),
-        ] {
-            let faulty = with(field, value, &user.id);
-            for (body, place) in [(faulty.clone(), "/"), (json!([purchase("fine", &user.id), faulty]), "/1/")] {
-                let problem = report(&app, &operator, &body).await.expect_problem(422, "invalid-body");
-                let pointer = pointers(&problem)[0];
-                assert!(pointer.starts_with(&format!("{place}{field}")), "{pointer} for {body:#}");
-            }
-        }
-        for field in ["source", "id", "userId", "kind"] {
-            let faulty = with(field, Value::Null, &user.id);
-            let problem = report(&app, &operator, &faulty).await.expect_problem(422, "invalid-body");
-            assert!(problem["detail"].as_str().expect("a detail").contains(field), "{problem:#}");
-        }
-        assert!(reported(&app, &user).await.is_empty(), "all or nothing");
-    }
-
-    async fn the_edges_of_every_limit_are_inside(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let all: BTreeMap<String, String> = (0..64).map(|index| (format!("{index:064}"), "값".repeat(256))).collect();
-        for (index, (field, value)) in [
-            ("source", json!("A-z_0.9")),
-            ("source", json!("s".repeat(64))),
-            ("kind", json!("k".repeat(64))),
-            ("kind", json!("authentic")),
-            ("occurredAt", json!("1970-01-01T00:00:00Z")),
-            ("occurredAt", json!("2026-03-01T12:05:00Z")),
-            ("occurredAt", json!("2026-03-01T21:00:00+09:00")),
-            ("amount", json!(1_000_000_000_000_i64)),
-            ("amount", json!(-1_000_000_000_000_i64)),
-            ("amount", json!(0)),
-            ("attributes", json!(all)),
-        ].into_iter().enumerate() {
-            let mut edge = with(field, value, &user.id);
-            edge["id"] = json!(format!("{index:0>128}"));
-            report(&app, &operator, &edge).await.expect(201);
-        }
-        assert_eq!(reported(&app, &user).await.len(), 11);
-    }
-
-    async fn lines_are_a_batch_too(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let send = async |body: String| {
-            app.post("/activities").bearer(&operator).bytes("application/x-ndjson; charset=utf-8", body).send().await
-        };
-        let [a, b, c] = ["a", "b", "c"].map(|id| purchase(id, &user.id));
-        let reply = send(format!("{a}\r\n\n{b}\n  \n{c}")).await.expect(201);
-        assert_eq!(reply["recorded"], 3);
-        // A blank line is no activity: the faulty one is the second.
-        let problem = send(format!("{a}\n\n{}\n", with("amount", json!(0.5), &user.id))).await.expect_problem(422, "invalid-body");
-        assert_eq!(pointers(&problem), ["/1/amount"]);
-        for (body, says) in [
-            (format!("{a}\n{{\"source\": \n"), "Line 2"),
-            (format!("{a}, {b}\n"), "Line 1"),
-            (format!("{a}\nnull null\n"), "Line 2"),
-        ] {
-            let problem = send(body).await.expect_problem(400, "malformed-json");
-            assert!(problem["detail"].as_str().expect("a detail").starts_with(says), "{problem:#}");
-        }
-        send("\n \n".to_owned()).await.expect_problem(422, "invalid-body");
-        send("[]\n".to_owned()).await.expect_problem(422, "invalid-body");
-    }
-
-    async fn a_call_is_bounded(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let batch = |count: usize| (0..count).map(|index| json!({
-            "source": "game", "id": index.to_string(), "userId": user.id, "kind": "match.won", "occurredAt": START,
-        })).collect::<Value>();
-        report(&app, &operator, &json!([])).await.expect_problem(422, "invalid-body");
-        report(&app, &operator, &batch(1001)).await.expect_problem(422, "invalid-body");
-        let recorded = report(&app, &operator, &batch(1000)).await.expect(201);
-        assert_eq!((&recorded["recorded"], recorded["items"].as_array().map(Vec::len)), (&json!(1000), Some(1000)));
-        assert_eq!(report(&app, &operator, &batch(1000)).await.expect(200)["duplicates"], 1000);
-        // A thousand faults are not listed one by one.
-        let faulty = (0..1000).map(|_| with("amount", json!(i64::MAX), &user.id)).collect();
-        let problem = report(&app, &operator, &faulty).await.expect_problem(422, "invalid-body");
-        assert_eq!(pointers(&problem).len(), 20);
-
-        let big = vec![b' '; (1 << 20) + 1];
-        app.post("/activities").bearer(&operator).bytes("application/json", big).send().await.expect_problem(413, "body-too-large");
-        for content_type in ["text/csv", "application/jsonlines", ""] {
-            app.post("/activities").bearer(&operator).bytes(content_type, "{}").send().await.expect_problem(415, "unsupported-media-type");
-        }
-        for body in ["", "{", "[{}", "{} {}"] {
-            let reply = app.post("/activities").bearer(&operator).bytes("application/json", body).send().await;
-            assert!(matches!(reply.status.as_u16(), 400 | 422), "{body:?}: {:#}", reply.json);
+            let problem = report(&app, &operator, &body).await.expect_problem(422, "invalid-body");
+            let pointer = pointers(&problem)[0];
+            assert!(
+                pointer.starts_with(&format!("{place}{field}")),
+                "{pointer} for {body:#}"
+            );
         }
     }
+    for field in ["source", "id", "userId", "kind"] {
+        let faulty = with(field, Value::Null, &user.id);
+        let problem = report(&app, &operator, &faulty)
+            .await
+            .expect_problem(422, "invalid-body");
+        assert!(
+            problem["detail"].as_str().expect("a detail").contains(field),
+            "{problem:#}"
+        );
+    }
+    assert!(reported(&app, &user).await.is_empty(), "all or nothing");
+}
 
-    async fn pages_go_back_in_time_and_lose_nothing(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let batch: Value = (0..7).map(|index| {
+#[apply(on_both_engines)]
+async fn the_edges_of_every_limit_are_inside(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let all: BTreeMap<String, String> = (0..64)
+        .map(|index| (format!("{index:064}"), "값".repeat(256)))
+        .collect();
+    for (index, (field, value)) in [
+        ("source", json!("A-z_0.9")),
+        ("source", json!("s".repeat(64))),
+        ("kind", json!("k".repeat(64))),
+        ("kind", json!("authentic")),
+        ("occurredAt", json!("1970-01-01T00:00:00Z")),
+        ("occurredAt", json!("2026-03-01T12:05:00Z")),
+        ("occurredAt", json!("2026-03-01T21:00:00+09:00")),
+        ("amount", json!(1_000_000_000_000_i64)),
+        ("amount", json!(-1_000_000_000_000_i64)),
+        ("amount", json!(0)),
+        ("attributes", json!(all)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut edge = with(field, value, &user.id);
+        edge["id"] = json!(format!("{index:0>128}"));
+        report(&app, &operator, &edge).await.expect(201);
+    }
+    assert_eq!(reported(&app, &user).await.len(), 11);
+}
+
+#[apply(on_both_engines)]
+async fn lines_are_a_batch_too(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let send = async |body: String| {
+        app.post("/activities")
+            .bearer(&operator)
+            .bytes("application/x-ndjson; charset=utf-8", body)
+            .send()
+            .await
+    };
+    let [a, b, c] = ["a", "b", "c"].map(|id| purchase(id, &user.id));
+    let reply = send(format!("{a}\r\n\n{b}\n  \n{c}")).await.expect(201);
+    assert_eq!(reply["recorded"], 3);
+    // A blank line is no activity: the faulty one is the second.
+    let problem = send(format!("{a}\n\n{}\n", with("amount", json!(0.5), &user.id)))
+        .await
+        .expect_problem(422, "invalid-body");
+    assert_eq!(pointers(&problem), ["/1/amount"]);
+    for (body, says) in [
+        (format!("{a}\n{{\"source\": \n"), "Line 2"),
+        (format!("{a}, {b}\n"), "Line 1"),
+        (format!("{a}\nnull null\n"), "Line 2"),
+    ] {
+        let problem = send(body).await.expect_problem(400, "malformed-json");
+        assert!(
+            problem["detail"].as_str().expect("a detail").starts_with(says),
+            "{problem:#}"
+        );
+    }
+    send("\n \n".to_owned()).await.expect_problem(422, "invalid-body");
+    send("[]\n".to_owned()).await.expect_problem(422, "invalid-body");
+}
+
+#[apply(on_both_engines)]
+async fn a_call_is_bounded(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let batch = |count: usize| {
+        (0..count).map(|index| json!({
+        "source": "game", "id": index.to_string(), "userId": user.id, "kind": "match.won", "occurredAt": START,
+    })).collect::<Value>()
+    };
+    report(&app, &operator, &json!([]))
+        .await
+        .expect_problem(422, "invalid-body");
+    report(&app, &operator, &batch(1001))
+        .await
+        .expect_problem(422, "invalid-body");
+    let recorded = report(&app, &operator, &batch(1000)).await.expect(201);
+    assert_eq!(
+        (&recorded["recorded"], recorded["items"].as_array().map(Vec::len)),
+        (&json!(1000), Some(1000))
+    );
+    assert_eq!(
+        report(&app, &operator, &batch(1000)).await.expect(200)["duplicates"],
+        1000
+    );
+    // A thousand faults are not listed one by one.
+    let faulty = (0..1000).map(|_| with("amount", json!(i64::MAX), &user.id)).collect();
+    let problem = report(&app, &operator, &faulty)
+        .await
+        .expect_problem(422, "invalid-body");
+    assert_eq!(pointers(&problem).len(), 20);
+
+    let big = vec![b' '; (1 << 20) + 1];
+    app.post("/activities")
+        .bearer(&operator)
+        .bytes("application/json", big)
+        .send()
+        .await
+        .expect_problem(413, "body-too-large");
+    for content_type in ["text/csv", "application/jsonlines", ""] {
+        app.post("/activities")
+            .bearer(&operator)
+            .bytes(content_type, "{}")
+            .send()
+            .await
+            .expect_problem(415, "unsupported-media-type");
+    }
+    for body in ["", "{", "[{}", "{} {}"] {
+        let reply = app
+            .post("/activities")
+            .bearer(&operator)
+            .bytes("application/json", body)
+            .send()
+            .await;
+        assert!(matches!(reply.status.as_u16(), 400 | 422), "{body:?}: {:#}", reply.json);
+    }
+}
+
+#[apply(on_both_engines)]
+async fn pages_go_back_in_time_and_lose_nothing(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let batch: Value = (0..7)
+        .map(|index| {
             let mut one = purchase(&format!("p{index}"), &user.id);
             // Three instants, so that pages end among activities of the same one.
             one["occurredAt"] = json!(format!("2026-02-2{}T00:00:00Z", 1 + index / 3));
             one
-        }).collect();
-        report(&app, &operator, &batch).await.expect(201);
-        let to = "&to=2026-02-28T00:00:00Z";
-        let mut seen: Vec<String> = Vec::new();
-        let mut token = String::new();
-        loop {
-            let page = history(&app, &user, &format!("?pageSize=2{to}{token}")).await;
-            seen.extend(ids(&page).into_iter().map(str::to_owned));
-            let Some(next) = page["nextPageToken"].as_str() else { break };
-            token = format!("&pageToken={next}");
-        }
-        seen.sort();
-        assert_eq!(seen, ["p0", "p1", "p2", "p3", "p4", "p5", "p6"]);
-        let whole = history(&app, &user, &format!("?pageSize=200{to}")).await;
-        assert_eq!(ids(&whole)[0], "p6");
-        let path = format!("/users/{}/activities?pageToken=nonsense", user.id);
-        app.get(&path).bearer(&user.token).send().await.expect_problem(400, "invalid-parameter");
+        })
+        .collect();
+    report(&app, &operator, &batch).await.expect(201);
+    let to = "&to=2026-02-28T00:00:00Z";
+    let mut seen: Vec<String> = Vec::new();
+    let mut token = String::new();
+    loop {
+        let page = history(&app, &user, &format!("?pageSize=2{to}{token}")).await;
+        seen.extend(ids(&page).into_iter().map(str::to_owned));
+        let Some(next) = page["nextPageToken"].as_str() else {
+            break;
+        };
+        token = format!("&pageToken={next}");
     }
+    seen.sort();
+    assert_eq!(seen, ["p0", "p1", "p2", "p3", "p4", "p5", "p6"]);
+    let whole = history(&app, &user, &format!("?pageSize=200{to}")).await;
+    assert_eq!(ids(&whole)[0], "p6");
+    let path = format!("/users/{}/activities?pageToken=nonsense", user.id);
+    app.get(&path)
+        .bearer(&user.token)
+        .send()
+        .await
+        .expect_problem(400, "invalid-parameter");
+}
 
-    async fn history_is_filtered(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let other = app.user(Role::User).await;
-        let at = |id: &str, kind: &str, instant: &str| json!({
+#[apply(on_both_engines)]
+async fn history_is_filtered(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let other = app.user(Role::User).await;
+    let at = |id: &str, kind: &str, instant: &str| {
+        json!({
             "source": "game", "id": id, "userId": user.id, "kind": kind, "occurredAt": instant,
-        });
-        report(&app, &operator, &json!([
+        })
+    };
+    report(
+        &app,
+        &operator,
+        &json!([
             at("a", "match.won", "2026-02-01T00:00:00Z"),
             at("b", "match.lost", "2026-02-02T00:00:00Z"),
             at("c", "match.won", "2026-02-03T00:00:00Z"),
             purchase("not mine", &other.id),
-        ])).await.expect(201);
-        for (query, expected) in [
-            ("?to=2026-02-28T00:00:00Z", vec!["c", "b", "a"]),
-            ("?kind=match.won", vec!["c", "a"]),
-            ("?kind=never", vec![]),
-            ("?from=2026-02-02T00:00:00Z&to=2026-02-03T00:00:00Z", vec!["b"]),
-            ("?from=2026-02-02T00:00:00Z&kind=match.won", vec!["c"]),
-            ("?from=2026-02-03T00:00:00Z&to=2026-02-01T00:00:00Z", vec![]),
-        ] {
-            assert_eq!(ids(&history(&app, &user, query).await), expected, "{query}");
-        }
-        let path = format!("/users/{}/activities?from=yesterday", user.id);
-        app.get(&path).bearer(&user.token).send().await.expect_problem(400, "invalid-parameter");
+        ]),
+    )
+    .await
+    .expect(201);
+    for (query, expected) in [
+        ("?to=2026-02-28T00:00:00Z", vec!["c", "b", "a"]),
+        ("?kind=match.won", vec!["c", "a"]),
+        ("?kind=never", vec![]),
+        ("?from=2026-02-02T00:00:00Z&to=2026-02-03T00:00:00Z", vec!["b"]),
+        ("?from=2026-02-02T00:00:00Z&kind=match.won", vec!["c"]),
+        ("?from=2026-02-03T00:00:00Z&to=2026-02-01T00:00:00Z", vec![]),
+    ] {
+        assert_eq!(ids(&history(&app, &user, query).await), expected, "{query}");
     }
+    let path = format!("/users/{}/activities?from=yesterday", user.id);
+    app.get(&path)
+        .bearer(&user.token)
+        .send()
+        .await
+        .expect_problem(400, "invalid-parameter");
+}
 
-    async fn the_server_records_its_own_once(app: TestApp) {
-        let user = app.user(Role::User).await;
-        let own = |source_id: &str, occurred_at: &str| OwnActivity {
-            user_id: user.id.parse().expect("an id"),
-            kind: "auth.login",
-            source_id: source_id.to_owned(),
-            occurred_at: occurred_at.parse().expect("an instant"),
-            attributes: BTreeMap::from([("client".to_owned(), "web \"1\"".to_owned())]),
-        };
-        let mut tx = app.begin().await;
-        for (id, at) in [("login-1", START), ("login-1", "2026-03-01T12:00:01Z"), ("login-2", "2026-02-01T00:00:00Z")] {
-            app.app.activities.record_own(&mut tx, own(id, at)).await.expect("recorded");
-        }
-        tx.commit().await.expect("commit");
-        let mut tx = app.begin().await;
-        app.app.activities.record_own(&mut tx, own("undone", START)).await.expect("recorded");
-        drop(tx);
-        let page = history(&app, &user, "?kind=auth.login").await;
-        let items = page["items"].as_array().expect("items");
-        let mine: Vec<&Value> = items.iter().filter(|item| item["attributes"]["client"] == "web \"1\"").collect();
-        let seen: Vec<_> = mine.iter().map(|item| (item["source"].as_str(), item["id"].as_str(), item["occurredAt"].as_str())).collect();
-        assert_eq!(seen, [
+#[apply(on_both_engines)]
+async fn the_server_records_its_own_once(app: TestApp) {
+    let user = app.user(Role::User).await;
+    let own = |source_id: &str, occurred_at: &str| OwnActivity {
+        user_id: user.id.parse().expect("an id"),
+        kind: "auth.login",
+        source_id: source_id.to_owned(),
+        occurred_at: occurred_at.parse().expect("an instant"),
+        attributes: BTreeMap::from([("client".to_owned(), "web \"1\"".to_owned())]),
+    };
+    let mut tx = app.begin().await;
+    for (id, at) in [
+        ("login-1", START),
+        ("login-1", "2026-03-01T12:00:01Z"),
+        ("login-2", "2026-02-01T00:00:00Z"),
+    ] {
+        app.app
+            .activities
+            .record_own(&mut tx, own(id, at))
+            .await
+            .expect("recorded");
+    }
+    tx.commit().await.expect("commit");
+    let mut tx = app.begin().await;
+    app.app
+        .activities
+        .record_own(&mut tx, own("undone", START))
+        .await
+        .expect("recorded");
+    drop(tx);
+    let page = history(&app, &user, "?kind=auth.login").await;
+    let items = page["items"].as_array().expect("items");
+    let mine: Vec<&Value> = items
+        .iter()
+        .filter(|item| item["attributes"]["client"] == "web \"1\"")
+        .collect();
+    let seen: Vec<_> = mine
+        .iter()
+        .map(|item| {
+            (
+                item["source"].as_str(),
+                item["id"].as_str(),
+                item["occurredAt"].as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
             (Some("meed"), Some("login-1"), Some("2026-03-01T12:00:00.000Z")),
             (Some("meed"), Some("login-2"), Some("2026-02-01T00:00:00.000Z")),
-        ]);
-    }
+        ]
+    );
+}
 
-    async fn calls_at_the_same_time_record_each_activity_once(app: TestApp) {
-        let operator = app.token(Role::Operator).await;
-        let user = app.user(Role::User).await;
-        let batch = |shift: usize| (0..50).map(|index| purchase(&format!("{:03}", (index * 7 + shift) % 50), &user.id)).collect::<Value>();
-        let batches: Vec<Value> = (0..8).map(batch).collect();
-        let calls = batches.iter().map(|batch| app.post("/activities").bearer(&operator).json(batch).send());
-        let mut recorded = 0;
-        let mut tasks = tokio::task::JoinSet::new();
-        for call in calls.collect::<Vec<_>>() {
-            tasks.spawn(call);
-        }
-        while let Some(reply) = tasks.join_next().await {
-            let reply = reply.expect("a reply");
-            assert!(matches!(reply.status.as_u16(), 200 | 201), "{:#}", reply.json);
-            recorded += reply.json["recorded"].as_u64().expect("a count");
-        }
-        assert_eq!(recorded, 50);
-        assert_eq!(reported(&app, &user).await.len(), 50);
+#[apply(on_both_engines)]
+async fn calls_at_the_same_time_record_each_activity_once(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let user = app.user(Role::User).await;
+    let batch = |shift: usize| {
+        (0..50)
+            .map(|index| purchase(&format!("{:03}", (index * 7 + shift) % 50), &user.id))
+            .collect::<Value>()
+    };
+    let batches: Vec<Value> = (0..8).map(batch).collect();
+    let calls = batches
+        .iter()
+        .map(|batch| app.post("/activities").bearer(&operator).json(batch).send());
+    let mut recorded = 0;
+    let mut tasks = tokio::task::JoinSet::new();
+    for call in calls.collect::<Vec<_>>() {
+        tasks.spawn(call);
     }
+    while let Some(reply) = tasks.join_next().await {
+        let reply = reply.expect("a reply");
+        assert!(matches!(reply.status.as_u16(), 200 | 201), "{:#}", reply.json);
+        recorded += reply.json["recorded"].as_u64().expect("a count");
+    }
+    assert_eq!(recorded, 50);
+    assert_eq!(reported(&app, &user).await.len(), 50);
 }

@@ -9,6 +9,7 @@ use meed_host::contract::{Fact, Filter, MAX_INTEGER, Query, Selection, Streak, S
 use meed_host::db::Json;
 use meed_host::facts::{FactContext, FactError, Period, Plan, Snapshot, Zone, gather};
 use meed_host::rewards::NewReward;
+use rstest_reuse::apply;
 use uuid::Uuid;
 
 use crate::support::{TestApp, on_both_engines};
@@ -212,108 +213,155 @@ fn log(users: &[Uuid]) -> Vec<Did> {
         .collect()
 }
 
-on_both_engines! {
-    async fn every_query_window_subject_and_filter(app: TestApp) {
-        let registered = at("2025-12-01T00:00:00Z");
-        let now = at("2026-02-20T16:20:00Z");
-        let claimant = app.insert_user(registered, None).await;
-        let invitees = [
-            app.insert_user(registered, Some(claimant)).await,
-            app.insert_user(at("2026-02-01T00:00:00Z"), Some(claimant)).await,
-        ];
-        let invited_later = app.insert_user(at("2026-02-21T00:00:00Z"), Some(claimant)).await;
-        let strangers = [
-            app.insert_user(registered, None).await,
-            app.insert_user(registered, Some(invitees[0])).await,
-        ];
-        let users = [claimant, invitees[0], invitees[1], invited_later, strangers[0], strangers[1]];
-        let log = log(&users);
-        record(&app, &log).await;
+#[apply(on_both_engines)]
+async fn every_query_window_subject_and_filter(app: TestApp) {
+    let registered = at("2025-12-01T00:00:00Z");
+    let now = at("2026-02-20T16:20:00Z");
+    let claimant = app.insert_user(registered, None).await;
+    let invitees = [
+        app.insert_user(registered, Some(claimant)).await,
+        app.insert_user(at("2026-02-01T00:00:00Z"), Some(claimant)).await,
+    ];
+    let invited_later = app.insert_user(at("2026-02-21T00:00:00Z"), Some(claimant)).await;
+    let strangers = [
+        app.insert_user(registered, None).await,
+        app.insert_user(registered, Some(invitees[0])).await,
+    ];
+    let users = [
+        claimant,
+        invitees[0],
+        invitees[1],
+        invited_later,
+        strangers[0],
+        strangers[1],
+    ];
+    let log = log(&users);
+    record(&app, &log).await;
 
-        let seoul = zone("Asia/Seoul");
-        let context = context(claimant, &seoul, now);
-        let model = Model { log, claimant, invitees: invitees.to_vec(), event_starts: context.event_starts, now };
-        let windows = [
-            Window::EventPeriod,
-            Window::AllTime,
-            Window::LastDays(1),
-            Window::LastDays(7),
-            Window::LastDays(3660),
-            Window::Since(at("2026-01-31T23:59:59.999Z")),
-            Window::Since(now),
-            Window::Since(at("2026-03-01T00:00:00Z")),
-        ];
-        let filters = [
-            vec![],
-            vec![filter("category", "hats")],
-            vec![filter("category", "")],
-            vec![filter("category", "모자 \"$.x\" it's"), filter("gift.wrapped", "true")],
-            vec![filter("category", "' OR 1=1 --")],
-            vec![filter("missing", "")],
-        ];
-        let mut queries = Vec::new();
-        for window in windows {
-            for subject in [Subject::Claimant, Subject::Invitees] {
-                for filters in &filters {
-                    for kind in ["shop.purchase", "match.won", "never.happened"] {
-                        let selection = selection(kind, subject, window, filters);
-                        queries.extend([
-                            Query::Count(selection.clone()),
-                            Query::Sum(selection.clone()),
-                            Query::DistinctDays(selection.clone()),
-                            Query::Streak(selection.clone()),
-                            Query::First(selection.clone()),
-                            Query::Last(selection),
-                        ]);
-                    }
+    let seoul = zone("Asia/Seoul");
+    let context = context(claimant, &seoul, now);
+    let model = Model {
+        log,
+        claimant,
+        invitees: invitees.to_vec(),
+        event_starts: context.event_starts,
+        now,
+    };
+    let windows = [
+        Window::EventPeriod,
+        Window::AllTime,
+        Window::LastDays(1),
+        Window::LastDays(7),
+        Window::LastDays(3660),
+        Window::Since(at("2026-01-31T23:59:59.999Z")),
+        Window::Since(now),
+        Window::Since(at("2026-03-01T00:00:00Z")),
+    ];
+    let filters = [
+        vec![],
+        vec![filter("category", "hats")],
+        vec![filter("category", "")],
+        vec![filter("category", "모자 \"$.x\" it's"), filter("gift.wrapped", "true")],
+        vec![filter("category", "' OR 1=1 --")],
+        vec![filter("missing", "")],
+    ];
+    let mut queries = Vec::new();
+    for window in windows {
+        for subject in [Subject::Claimant, Subject::Invitees] {
+            for filters in &filters {
+                for kind in ["shop.purchase", "match.won", "never.happened"] {
+                    let selection = selection(kind, subject, window, filters);
+                    queries.extend([
+                        Query::Count(selection.clone()),
+                        Query::Sum(selection.clone()),
+                        Query::DistinctDays(selection.clone()),
+                        Query::Streak(selection.clone()),
+                        Query::First(selection.clone()),
+                        Query::Last(selection),
+                    ]);
                 }
             }
         }
-        let mut answered = BTreeSet::new();
-        for some in queries.chunks(32) {
-            let answers = facts(&app, &context, some.to_vec()).await;
-            assert_eq!(answers.len(), some.len());
-            for (query, answer) in some.iter().zip(answers) {
-                assert_eq!(answer, model.answer(query), "{query:?}");
-                answered.insert(format!("{answer:?}"));
-            }
-        }
-        // The data was varied enough to tell the queries apart.
-        assert!(answered.len() > 150, "{} different answers", answered.len());
     }
+    let mut answered = BTreeSet::new();
+    for some in queries.chunks(32) {
+        let answers = facts(&app, &context, some.to_vec()).await;
+        assert_eq!(answers.len(), some.len());
+        for (query, answer) in some.iter().zip(answers) {
+            assert_eq!(answer, model.answer(query), "{query:?}");
+            answered.insert(format!("{answer:?}"));
+        }
+    }
+    // The data was varied enough to tell the queries apart.
+    assert!(answered.len() > 150, "{} different answers", answered.len());
+}
 
-    async fn one_plan_with_every_kind_of_query(app: TestApp) {
-        let now = at("2026-03-01T12:00:00Z");
-        let admin = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-        let user = app.insert_user(at("2026-01-02T03:04:05.678Z"), None).await;
-        let invitee = app.insert_user(at("2026-02-01T00:00:00Z"), Some(user)).await;
-        let reward = NewReward {
-            type_: "COUPON".to_owned(),
-            item_id: None,
-            value: None,
-            duration: None,
-            description: None,
-            stock: Some(7),
-        };
-        let limited = app.app.rewards.create(reward.clone(), admin).await.expect("a reward").id;
-        let unlimited = app.app.rewards.create(NewReward { stock: None, ..reward }, admin).await.expect("a reward").id;
-        let event_id = app.insert_event(admin, &[unlimited, limited]).await;
-        app.insert_request(event_id, user, "GRANTED", ("2026-02-28", 1), at("2026-02-28T10:00:00Z")).await;
-        app.insert_request(event_id, user, "GRANTED", ("2026-03-01", 1), at("2026-03-01T10:00:00Z")).await;
-        app.insert_request(event_id, user, "REJECTED", ("2026-03-01", 1), at("2026-03-01T10:00:00Z")).await;
-        app.set_attribute(user, "level", Some("12"), at("2026-02-01T00:00:00Z")).await;
-        record(&app, &[
+#[apply(on_both_engines)]
+async fn one_plan_with_every_kind_of_query(app: TestApp) {
+    let now = at("2026-03-01T12:00:00Z");
+    let admin = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
+    let user = app.insert_user(at("2026-01-02T03:04:05.678Z"), None).await;
+    let invitee = app.insert_user(at("2026-02-01T00:00:00Z"), Some(user)).await;
+    let reward = NewReward {
+        type_: "COUPON".to_owned(),
+        item_id: None,
+        value: None,
+        duration: None,
+        description: None,
+        stock: Some(7),
+    };
+    let limited = app
+        .app
+        .rewards
+        .create(reward.clone(), admin)
+        .await
+        .expect("a reward")
+        .id;
+    let unlimited = app
+        .app
+        .rewards
+        .create(NewReward { stock: None, ..reward }, admin)
+        .await
+        .expect("a reward")
+        .id;
+    let event_id = app.insert_event(admin, &[unlimited, limited]).await;
+    app.insert_request(event_id, user, "GRANTED", ("2026-02-28", 1), at("2026-02-28T10:00:00Z"))
+        .await;
+    app.insert_request(event_id, user, "GRANTED", ("2026-03-01", 1), at("2026-03-01T10:00:00Z"))
+        .await;
+    app.insert_request(
+        event_id,
+        user,
+        "REJECTED",
+        ("2026-03-01", 1),
+        at("2026-03-01T10:00:00Z"),
+    )
+    .await;
+    app.set_attribute(user, "level", Some("12"), at("2026-02-01T00:00:00Z"))
+        .await;
+    record(
+        &app,
+        &[
             purchase(user, at("2026-02-26T16:00:00Z"), Some(-300)),
             purchase(user, at("2026-02-28T14:59:59.999Z"), None),
             purchase(user, at("2026-02-28T15:00:00Z"), Some(1_000_000_000_000)),
             purchase(invitee, at("2026-02-28T23:00:00Z"), Some(50)),
-        ]).await;
+        ],
+    )
+    .await;
 
-        let seoul = zone("Asia/Seoul");
-        let context = FactContext { event_id, period: Period::Daily, ..context(user, &seoul, now) };
-        let window = Window::LastDays(7);
-        let invitees = selection("shop.purchase", Subject::Invitees, window, &[]);
-        let snapshot = ask(&app, &context, vec![
+    let seoul = zone("Asia/Seoul");
+    let context = FactContext {
+        event_id,
+        period: Period::Daily,
+        ..context(user, &seoul, now)
+    };
+    let window = Window::LastDays(7);
+    let invitees = selection("shop.purchase", Subject::Invitees, window, &[]);
+    let snapshot = ask(
+        &app,
+        &context,
+        vec![
             Query::Grants,
             Query::Attribute("level".to_owned()),
             Query::Attribute("region".to_owned()),
@@ -326,9 +374,18 @@ on_both_engines! {
             Query::Count(invitees.clone()),
             Query::Streak(invitees),
             Query::Last(purchases(Window::Since(now))),
-        ]).await.expect("a snapshot");
-        let day = |day| jiff::civil::date(2026, 3, 1).checked_add(jiff::Span::new().days(day)).ok();
-        assert_eq!(snapshot, Snapshot {
+        ],
+    )
+    .await
+    .expect("a snapshot");
+    let day = |day| {
+        jiff::civil::date(2026, 3, 1)
+            .checked_add(jiff::Span::new().days(day))
+            .ok()
+    };
+    assert_eq!(
+        snapshot,
+        Snapshot {
             facts: vec![
                 Fact::Integer(2),
                 Fact::Text("12".to_owned()),
@@ -336,11 +393,19 @@ on_both_engines! {
                 Fact::Integer(3),
                 Fact::Integer(999_999_999_700),
                 Fact::Integer(3),
-                Fact::Days(Streak { current: 3, longest: 3, last_day: day(0) }),
+                Fact::Days(Streak {
+                    current: 3,
+                    longest: 3,
+                    last_day: day(0)
+                }),
                 Fact::At(at("2026-02-26T16:00:00Z")),
                 Fact::At(at("2026-02-28T15:00:00Z")),
                 Fact::Integer(1),
-                Fact::Days(Streak { current: 1, longest: 1, last_day: day(0) }),
+                Fact::Days(Streak {
+                    current: 1,
+                    longest: 1,
+                    last_day: day(0)
+                }),
                 Fact::Absent,
             ],
             registered: at("2026-01-02T03:04:05.678Z"),
@@ -349,218 +414,327 @@ on_both_engines! {
             granted_slots: [1].into(),
             stock: BTreeMap::from([(limited, 7)]),
             budget_usage: None,
-        });
+        }
+    );
+}
+
+#[apply(on_both_engines)]
+async fn a_plan_of_no_queries_still_tells_of_the_user(app: TestApp) {
+    let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
+    let utc = zone("UTC");
+    let context = context(user, &utc, at("2026-03-01T12:00:00Z"));
+    let snapshot = ask(&app, &context, vec![]).await.expect("a snapshot");
+    assert_eq!((snapshot.disabled, snapshot.period.as_str()), (false, "once"));
+    assert!(snapshot.stock.is_empty());
+
+    let mut tx = app.begin().await;
+    tx.query("UPDATE users SET disabled = $2 WHERE id = $1")
+        .bind(user)
+        .bind(true)
+        .execute(&mut tx)
+        .await
+        .expect("disabled");
+    tx.commit().await.expect("commit");
+    assert!(ask(&app, &context, vec![]).await.expect("a snapshot").disabled);
+
+    let nobody = FactContext {
+        user_id: Uuid::now_v7(),
+        ..context
+    };
+    assert!(matches!(ask(&app, &nobody, vec![]).await, Err(FactError::NoSuchUser(id)) if id == nobody.user_id));
+}
+
+#[apply(on_both_engines)]
+async fn attributes_are_as_they_were_then(app: TestApp) {
+    let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
+    let other = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
+    let name = "world.type";
+    app.set_attribute(user, name, Some("pvp"), at("2026-02-01T00:00:00Z"))
+        .await;
+    app.set_attribute(user, name, Some(""), at("2026-02-02T00:00:00Z"))
+        .await;
+    // Two changes in one millisecond: the later one holds.
+    app.set_attribute(user, name, Some("pvx"), at("2026-02-02T00:00:00Z"))
+        .await;
+    app.set_attribute(user, name, None, at("2026-02-03T00:00:00Z")).await;
+    app.set_attribute(user, name, Some("pve"), at("2026-02-04T00:00:00Z"))
+        .await;
+    app.set_attribute(other, name, Some("other"), at("2026-02-01T00:00:00Z"))
+        .await;
+    let utc = zone("UTC");
+    for (now, expected) in [
+        ("2026-01-31T23:59:59.999Z", None),
+        ("2026-02-01T00:00:00Z", Some("pvp")),
+        ("2026-02-03T12:00:00Z", None),
+        ("2026-02-04T00:00:00Z", Some("pve")),
+    ] {
+        let answers = facts(
+            &app,
+            &context(user, &utc, at(now)),
+            vec![Query::Attribute(name.to_owned())],
+        )
+        .await;
+        assert_eq!(
+            answers,
+            [expected.map_or(Fact::Absent, |text| Fact::Text(text.to_owned()))],
+            "{now}"
+        );
     }
+}
 
-    async fn a_plan_of_no_queries_still_tells_of_the_user(app: TestApp) {
-        let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-        let utc = zone("UTC");
-        let context = context(user, &utc, at("2026-03-01T12:00:00Z"));
-        let snapshot = ask(&app, &context, vec![]).await.expect("a snapshot");
-        assert_eq!((snapshot.disabled, snapshot.period.as_str()), (false, "once"));
-        assert!(snapshot.stock.is_empty());
+#[apply(on_both_engines)]
+async fn an_attribute_that_is_set_to_nothing_is_a_text(app: TestApp) {
+    let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
+    app.set_attribute(user, "region", Some(""), at("2026-02-01T00:00:00Z"))
+        .await;
+    let utc = zone("UTC");
+    let answers = facts(
+        &app,
+        &context(user, &utc, at("2026-03-01T00:00:00Z")),
+        vec![Query::Attribute("region".to_owned())],
+    )
+    .await;
+    assert_eq!(answers, [Fact::Text(String::new())]);
+}
 
-        let mut tx = app.begin().await;
-        tx.query("UPDATE users SET disabled = $2 WHERE id = $1").bind(user).bind(true).execute(&mut tx).await.expect("disabled");
-        tx.commit().await.expect("commit");
-        assert!(ask(&app, &context, vec![]).await.expect("a snapshot").disabled);
-
-        let nobody = FactContext { user_id: Uuid::now_v7(), ..context };
-        assert!(matches!(ask(&app, &nobody, vec![]).await, Err(FactError::NoSuchUser(id)) if id == nobody.user_id));
+#[apply(on_both_engines)]
+async fn grants_count_per_user_event_and_period(app: TestApp) {
+    let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
+    let other = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
+    let event_id = app.insert_event(user, &[]).await;
+    let other_event = app.insert_event(user, &[]).await;
+    for (event, who, status, period, received) in [
+        (event_id, user, "GRANTED", ("2026-W08", 1), "2026-02-20T00:00:00Z"),
+        (event_id, user, "GRANTED", ("2026-W09", 1), "2026-02-24T00:00:00Z"),
+        (event_id, user, "GRANTED", ("2026-W09", 3), "2026-02-25T00:00:00Z"),
+        (event_id, user, "GRANTED", ("2026-W09", 4), "2026-02-28T00:00:00Z"),
+        (event_id, user, "REVERSED", ("2026-W09", 2), "2026-02-24T00:00:01Z"),
+        (event_id, user, "FAILED", ("2026-W09", 2), "2026-02-24T00:00:02Z"),
+        (event_id, other, "GRANTED", ("2026-W09", 1), "2026-02-24T00:00:00Z"),
+        (other_event, user, "GRANTED", ("2026-W09", 1), "2026-02-24T00:00:00Z"),
+    ] {
+        app.insert_request(event, who, status, period, at(received)).await;
     }
-
-    async fn attributes_are_as_they_were_then(app: TestApp) {
-        let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-        let other = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-        let name = "world.type";
-        app.set_attribute(user, name, Some("pvp"), at("2026-02-01T00:00:00Z")).await;
-        app.set_attribute(user, name, Some(""), at("2026-02-02T00:00:00Z")).await;
-        // Two changes in one millisecond: the later one holds.
-        app.set_attribute(user, name, Some("pvx"), at("2026-02-02T00:00:00Z")).await;
-        app.set_attribute(user, name, None, at("2026-02-03T00:00:00Z")).await;
-        app.set_attribute(user, name, Some("pve"), at("2026-02-04T00:00:00Z")).await;
-        app.set_attribute(other, name, Some("other"), at("2026-02-01T00:00:00Z")).await;
-        let utc = zone("UTC");
-        for (now, expected) in [
-            ("2026-01-31T23:59:59.999Z", None),
-            ("2026-02-01T00:00:00Z", Some("pvp")),
-            ("2026-02-03T12:00:00Z", None),
-            ("2026-02-04T00:00:00Z", Some("pve")),
-        ] {
-            let answers = facts(&app, &context(user, &utc, at(now)), vec![Query::Attribute(name.to_owned())]).await;
-            assert_eq!(answers, [expected.map_or(Fact::Absent, |text| Fact::Text(text.to_owned()))], "{now}");
-        }
+    let utc = zone("UTC");
+    let weekly = |now| FactContext {
+        event_id,
+        period: Period::Weekly,
+        ..context(user, &utc, at(now))
+    };
+    // Facts are as of an instant; the places that are taken are so whenever one asks.
+    for (now, ever, places, free) in [
+        ("2026-02-19T00:00:00Z", 0, vec![1], 2),
+        ("2026-02-23T00:00:00Z", 1, vec![1, 3, 4], 2),
+        ("2026-02-25T00:00:00Z", 3, vec![1, 3, 4], 2),
+        ("2026-03-01T23:59:59Z", 4, vec![1, 3, 4], 2),
+        ("2026-03-02T00:00:00Z", 4, vec![], 1),
+    ] {
+        let snapshot = ask(&app, &weekly(now), vec![Query::Grants]).await.expect("a snapshot");
+        assert_eq!(snapshot.free_slot(), free, "{now}");
+        assert_eq!(snapshot.granted_slots, places.into_iter().collect(), "{now}");
+        assert_eq!(snapshot.facts, [Fact::Integer(ever)]);
     }
+}
 
-    async fn an_attribute_that_is_set_to_nothing_is_a_text(app: TestApp) {
-        let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-        app.set_attribute(user, "region", Some(""), at("2026-02-01T00:00:00Z")).await;
-        let utc = zone("UTC");
-        let answers = facts(&app, &context(user, &utc, at("2026-03-01T00:00:00Z")), vec![Query::Attribute("region".to_owned())]).await;
-        assert_eq!(answers, [Fact::Text(String::new())]);
+#[apply(on_both_engines)]
+async fn names_and_texts_of_filters_mean_themselves(app: TestApp) {
+    let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
+    let names = [
+        "a", "A", "a.b", "a.", ".", "0", "00", "-1", "_", "a_b", "1.0", "1e1", "null", "true", "--", "a-b",
+    ];
+    let values = [
+        "",
+        "0",
+        "true",
+        "\"x\"",
+        "it's",
+        "서울",
+        "😀",
+        "two\nlines",
+        "\\n",
+        "null",
+        "{}",
+        "[1]",
+        "1.0",
+    ];
+    let mut log = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let value = values[index % values.len()];
+        let mut did = purchase(user, at("2026-02-20T00:00:00Z"), Some(1 << index));
+        did.attributes = texts(&[(name, value)]);
+        log.push(did);
     }
-
-    async fn grants_count_per_user_event_and_period(app: TestApp) {
-        let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-        let other = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-        let event_id = app.insert_event(user, &[]).await;
-        let other_event = app.insert_event(user, &[]).await;
-        for (event, who, status, period, received) in [
-            (event_id, user, "GRANTED", ("2026-W08", 1), "2026-02-20T00:00:00Z"),
-            (event_id, user, "GRANTED", ("2026-W09", 1), "2026-02-24T00:00:00Z"),
-            (event_id, user, "GRANTED", ("2026-W09", 3), "2026-02-25T00:00:00Z"),
-            (event_id, user, "GRANTED", ("2026-W09", 4), "2026-02-28T00:00:00Z"),
-            (event_id, user, "REVERSED", ("2026-W09", 2), "2026-02-24T00:00:01Z"),
-            (event_id, user, "FAILED", ("2026-W09", 2), "2026-02-24T00:00:02Z"),
-            (event_id, other, "GRANTED", ("2026-W09", 1), "2026-02-24T00:00:00Z"),
-            (other_event, user, "GRANTED", ("2026-W09", 1), "2026-02-24T00:00:00Z"),
-        ] {
-            app.insert_request(event, who, status, period, at(received)).await;
-        }
-        let utc = zone("UTC");
-        let weekly = |now| FactContext { event_id, period: Period::Weekly, ..context(user, &utc, at(now)) };
-        // Facts are as of an instant; the places that are taken are so whenever one asks.
-        for (now, ever, places, free) in [
-            ("2026-02-19T00:00:00Z", 0, vec![1], 2),
-            ("2026-02-23T00:00:00Z", 1, vec![1, 3, 4], 2),
-            ("2026-02-25T00:00:00Z", 3, vec![1, 3, 4], 2),
-            ("2026-03-01T23:59:59Z", 4, vec![1, 3, 4], 2),
-            ("2026-03-02T00:00:00Z", 4, vec![], 1),
-        ] {
-            let snapshot = ask(&app, &weekly(now), vec![Query::Grants]).await.expect("a snapshot");
-            assert_eq!(snapshot.free_slot(), free, "{now}");
-            assert_eq!(snapshot.granted_slots, places.into_iter().collect(), "{now}");
-            assert_eq!(snapshot.facts, [Fact::Integer(ever)]);
-        }
-    }
-
-    async fn names_and_texts_of_filters_mean_themselves(app: TestApp) {
-        let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-        let names = [
-            "a", "A", "a.b", "a.", ".", "0", "00", "-1", "_", "a_b", "1.0", "1e1", "null", "true", "--", "a-b",
-        ];
-        let values = ["", "0", "true", "\"x\"", "it's", "서울", "😀", "two\nlines", "\\n", "null", "{}", "[1]", "1.0"];
-        let mut log = Vec::new();
-        for (index, name) in names.iter().enumerate() {
-            let value = values[index % values.len()];
-            let mut did = purchase(user, at("2026-02-20T00:00:00Z"), Some(1 << index));
-            did.attributes = texts(&[(name, value)]);
-            log.push(did);
-        }
-        // One that has all names, with a text that no other has.
-        let mut everything = purchase(user, at("2026-02-20T00:00:00Z"), Some(1 << 40));
-        everything.attributes = names.iter().map(|name| ((*name).to_owned(), "all".to_owned())).collect();
-        log.push(everything);
-        record(&app, &log).await;
-        let utc = zone("UTC");
-        let context = context(user, &utc, at("2026-03-01T00:00:00Z"));
-        for (index, name) in names.iter().enumerate() {
-            for value in values.iter().chain(&["all", "missing"]) {
-                let sum = Query::Sum(selection("shop.purchase", Subject::Claimant, Window::AllTime, &[filter(name, value)]));
-                let expected = if *value == "all" {
-                    1 << 40
-                } else if *value == values[index % values.len()] {
-                    1 << index
-                } else {
-                    0
-                };
-                assert_eq!(facts(&app, &context, vec![sum]).await, [Fact::Integer(expected)], "{name:?} = {value:?}");
-            }
-        }
-    }
-
-    async fn a_sum_that_json_cannot_carry_is_an_error(app: TestApp) {
-        const SQL: &str = "INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
-            VALUES ($1, 'test', $2, $3, 'shop.purchase', $4, $5, 0, 0)";
-        let utc = zone("UTC");
-        for (amounts, expected) in [
-            (&[MAX_INTEGER][..], Some(MAX_INTEGER)),
-            (&[MAX_INTEGER, 1], None),
-            (&[-MAX_INTEGER], Some(-MAX_INTEGER)),
-            (&[-MAX_INTEGER, -1], None),
-            (&[i64::MIN], None),
-        ] {
-            let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-            let mut tx = app.begin().await;
-            for amount in amounts {
-                let id = Uuid::now_v7();
-                tx.query(SQL).bind(id).bind(id.to_string()).bind(user).bind(*amount).bind(Json(texts(&[]))).execute(&mut tx).await.expect("an activity");
-            }
-            tx.commit().await.expect("commit");
-            let sums = vec![Query::Count(purchases(Window::AllTime)), Query::Sum(purchases(Window::AllTime))];
-            let answer = ask(&app, &context(user, &utc, at("2026-03-01T00:00:00Z")), sums).await;
-            match expected {
-                Some(sum) => assert_eq!(answer.expect("a snapshot").facts[1], Fact::Integer(sum)),
-                None => assert!(matches!(answer, Err(FactError::TooLarge { query: 1, .. })), "{amounts:?}"),
-            }
-        }
-    }
-
-    async fn who_asks_at_the_same_time_gets_their_own_answers(app: TestApp) {
-        const SQL: &str = "INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
-            VALUES ($1, 'test', $2, $3, 'shop.purchase', $4, $5, 0, 0)";
-        let utc = zone("UTC");
-        let mut users = Vec::new();
-        for number in 0..100_i64 {
-            users.push((number, app.insert_user(at("2026-01-01T00:00:00Z"), None).await));
-        }
-        let mut tx = app.begin().await;
-        for (number, user) in &users {
-            // No database can add up the amounts of this one.
-            let amounts = if *number == 50 { vec![i64::MIN, i64::MIN] } else { vec![1; usize::try_from(number % 7).expect("a number")] };
-            for amount in amounts {
-                let id = Uuid::now_v7();
-                tx.query(SQL).bind(id).bind(id.to_string()).bind(*user).bind(amount).bind(Json(texts(&[]))).execute(&mut tx).await.expect("an activity");
-            }
-        }
-        tx.commit().await.expect("commit");
-        let asked = users.iter().map(|(number, user)| {
-            // Three shapes of plans, and a window that differs within one.
-            let window = Window::LastDays(3650 - u32::try_from(number % 5).expect("a number"));
-            let queries = match number % 3 {
-                0 => vec![Query::Sum(purchases(Window::AllTime))],
-                1 => vec![Query::Attribute("none".to_owned()), Query::Count(purchases(Window::AllTime))],
-                _ => vec![Query::Sum(purchases(window)), Query::First(purchases(Window::AllTime))],
+    // One that has all names, with a text that no other has.
+    let mut everything = purchase(user, at("2026-02-20T00:00:00Z"), Some(1 << 40));
+    everything.attributes = names
+        .iter()
+        .map(|name| ((*name).to_owned(), "all".to_owned()))
+        .collect();
+    log.push(everything);
+    record(&app, &log).await;
+    let utc = zone("UTC");
+    let context = context(user, &utc, at("2026-03-01T00:00:00Z"));
+    for (index, name) in names.iter().enumerate() {
+        for value in values.iter().chain(&["all", "missing"]) {
+            let sum = Query::Sum(selection(
+                "shop.purchase",
+                Subject::Claimant,
+                Window::AllTime,
+                &[filter(name, value)],
+            ));
+            let expected = if *value == "all" {
+                1 << 40
+            } else if *value == values[index % values.len()] {
+                1 << index
+            } else {
+                0
             };
-            let (app, context) = (&app, context(*user, &utc, at("1975-03-01T00:00:00Z")));
-            async move { (*number, ask(app, &context, queries).await) }
-        });
-        for (number, answer) in futures_util::future::join_all(asked).await {
-            if number == 50 {
-                assert!(matches!(answer, Err(FactError::Db(_))), "{answer:?}");
-                continue;
-            }
-            let facts = answer.expect("a snapshot").facts;
-            let count = Fact::Integer(number % 7);
-            match number % 3 {
-                0 => assert_eq!(facts, [count]),
-                1 => assert_eq!(facts, [Fact::Absent, count]),
-                _ if number % 7 == 0 => assert_eq!(facts, [count, Fact::Absent]),
-                _ => assert_eq!(facts, [count, Fact::At(Timestamp::EPOCH)]),
-            }
+            assert_eq!(
+                facts(&app, &context, vec![sum]).await,
+                [Fact::Integer(expected)],
+                "{name:?} = {value:?}"
+            );
         }
     }
+}
 
-    async fn days_turn_in_the_zone_of_the_event(app: TestApp) {
+#[apply(on_both_engines)]
+async fn a_sum_that_json_cannot_carry_is_an_error(app: TestApp) {
+    const SQL: &str = "INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
+        VALUES ($1, 'test', $2, $3, 'shop.purchase', $4, $5, 0, 0)";
+    let utc = zone("UTC");
+    for (amounts, expected) in [
+        (&[MAX_INTEGER][..], Some(MAX_INTEGER)),
+        (&[MAX_INTEGER, 1], None),
+        (&[-MAX_INTEGER], Some(-MAX_INTEGER)),
+        (&[-MAX_INTEGER, -1], None),
+        (&[i64::MIN], None),
+    ] {
         let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
-        app.at("2026-03-09T04:00:00Z");
-        // Around midnight in Kathmandu (18:15 in UTC), and on New York's night of 23 hours.
-        record(&app, &[
+        let mut tx = app.begin().await;
+        for amount in amounts {
+            let id = Uuid::now_v7();
+            tx.query(SQL)
+                .bind(id)
+                .bind(id.to_string())
+                .bind(user)
+                .bind(*amount)
+                .bind(Json(texts(&[])))
+                .execute(&mut tx)
+                .await
+                .expect("an activity");
+        }
+        tx.commit().await.expect("commit");
+        let sums = vec![
+            Query::Count(purchases(Window::AllTime)),
+            Query::Sum(purchases(Window::AllTime)),
+        ];
+        let answer = ask(&app, &context(user, &utc, at("2026-03-01T00:00:00Z")), sums).await;
+        match expected {
+            Some(sum) => assert_eq!(answer.expect("a snapshot").facts[1], Fact::Integer(sum)),
+            None => assert!(
+                matches!(answer, Err(FactError::TooLarge { query: 1, .. })),
+                "{amounts:?}"
+            ),
+        }
+    }
+}
+
+#[apply(on_both_engines)]
+async fn who_asks_at_the_same_time_gets_their_own_answers(app: TestApp) {
+    const SQL: &str = "INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
+        VALUES ($1, 'test', $2, $3, 'shop.purchase', $4, $5, 0, 0)";
+    let utc = zone("UTC");
+    let mut users = Vec::new();
+    for number in 0..100_i64 {
+        users.push((number, app.insert_user(at("2026-01-01T00:00:00Z"), None).await));
+    }
+    let mut tx = app.begin().await;
+    for (number, user) in &users {
+        // No database can add up the amounts of this one.
+        let amounts = if *number == 50 {
+            vec![i64::MIN, i64::MIN]
+        } else {
+            vec![1; usize::try_from(number % 7).expect("a number")]
+        };
+        for amount in amounts {
+            let id = Uuid::now_v7();
+            tx.query(SQL)
+                .bind(id)
+                .bind(id.to_string())
+                .bind(*user)
+                .bind(amount)
+                .bind(Json(texts(&[])))
+                .execute(&mut tx)
+                .await
+                .expect("an activity");
+        }
+    }
+    tx.commit().await.expect("commit");
+    let asked = users.iter().map(|(number, user)| {
+        // Three shapes of plans, and a window that differs within one.
+        let window = Window::LastDays(3650 - u32::try_from(number % 5).expect("a number"));
+        let queries = match number % 3 {
+            0 => vec![Query::Sum(purchases(Window::AllTime))],
+            1 => vec![
+                Query::Attribute("none".to_owned()),
+                Query::Count(purchases(Window::AllTime)),
+            ],
+            _ => vec![Query::Sum(purchases(window)), Query::First(purchases(Window::AllTime))],
+        };
+        let (app, context) = (&app, context(*user, &utc, at("1975-03-01T00:00:00Z")));
+        async move { (*number, ask(app, &context, queries).await) }
+    });
+    for (number, answer) in futures_util::future::join_all(asked).await {
+        if number == 50 {
+            assert!(matches!(answer, Err(FactError::Db(_))), "{answer:?}");
+            continue;
+        }
+        let facts = answer.expect("a snapshot").facts;
+        let count = Fact::Integer(number % 7);
+        match number % 3 {
+            0 => assert_eq!(facts, [count]),
+            1 => assert_eq!(facts, [Fact::Absent, count]),
+            _ if number % 7 == 0 => assert_eq!(facts, [count, Fact::Absent]),
+            _ => assert_eq!(facts, [count, Fact::At(Timestamp::EPOCH)]),
+        }
+    }
+}
+
+#[apply(on_both_engines)]
+async fn days_turn_in_the_zone_of_the_event(app: TestApp) {
+    let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
+    app.at("2026-03-09T04:00:00Z");
+    // Around midnight in Kathmandu (18:15 in UTC), and on New York's night of 23 hours.
+    record(
+        &app,
+        &[
             purchase(user, at("2026-03-07T18:14:59.999Z"), None),
             purchase(user, at("2026-03-07T18:15:00Z"), None),
             purchase(user, at("2026-03-08T04:59:59.999Z"), None),
             purchase(user, at("2026-03-08T05:00:00Z"), None),
             purchase(user, at("2026-03-09T03:59:59.999Z"), None),
             purchase(user, at("2026-03-09T04:00:00Z"), None),
-        ]).await;
-        for (name, today, days) in [("Asia/Kathmandu", 2, 3), ("America/New_York", 1, 3), ("Asia/Seoul", 2, 2), ("UTC", 2, 3)] {
-            let zone = zone(name);
-            let context = context(user, &zone, at("2026-03-09T04:00:00Z"));
-            let answers = facts(&app, &context, vec![
+        ],
+    )
+    .await;
+    for (name, today, days) in [
+        ("Asia/Kathmandu", 2, 3),
+        ("America/New_York", 1, 3),
+        ("Asia/Seoul", 2, 2),
+        ("UTC", 2, 3),
+    ] {
+        let zone = zone(name);
+        let context = context(user, &zone, at("2026-03-09T04:00:00Z"));
+        let answers = facts(
+            &app,
+            &context,
+            vec![
                 Query::Count(purchases(Window::LastDays(1))),
                 Query::DistinctDays(purchases(Window::AllTime)),
-            ]).await;
-            assert_eq!(answers, [Fact::Integer(today), Fact::Integer(days)], "{name}");
-        }
+            ],
+        )
+        .await;
+        assert_eq!(answers, [Fact::Integer(today), Fact::Integer(days)], "{name}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use rstest_reuse::apply;
 use serde_json::Value;
 
 use crate::support::{TestApp, on_both_engines, text};
@@ -55,86 +56,118 @@ async fn the_document_is_the_reviewed_one() {
     });
 }
 
-on_both_engines! {
-    async fn it_is_served_with_its_user_interface(app: TestApp) {
-        let document = document(&app).await;
-        assert!(text(&document, "openapi").starts_with("3.1."));
-        let page = app.get("/swagger/").send().await;
-        assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html"));
-        let page = String::from_utf8(page.bytes).expect("text");
-        assert!(!page.contains("https://"), "the page loads nothing from elsewhere: {page}");
-        let script = app.get("/swagger/swagger-initializer.js").send().await;
-        assert!(String::from_utf8(script.bytes).expect("text").contains("/openapi.json"));
-        for file in ["swagger-ui-bundle.js", "swagger-ui.css"] {
-            assert_eq!(app.get(&format!("/swagger/{file}")).send().await.status, 200, "{file}");
-        }
-        let bare = app.get("/swagger").send().await;
-        assert!(bare.status.is_redirection() || bare.status == 200, "{}", bare.status);
-        // What the Authorize button sends.
-        let scheme = &document["components"]["securitySchemes"]["bearer"];
-        assert_eq!((text(scheme, "type"), text(scheme, "scheme")), ("http", "bearer"));
+#[apply(on_both_engines)]
+async fn it_is_served_with_its_user_interface(app: TestApp) {
+    let document = document(&app).await;
+    assert!(text(&document, "openapi").starts_with("3.1."));
+    let page = app.get("/swagger/").send().await;
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html"));
+    let page = String::from_utf8(page.bytes).expect("text");
+    assert!(
+        !page.contains("https://"),
+        "the page loads nothing from elsewhere: {page}"
+    );
+    let script = app.get("/swagger/swagger-initializer.js").send().await;
+    assert!(String::from_utf8(script.bytes).expect("text").contains("/openapi.json"));
+    for file in ["swagger-ui-bundle.js", "swagger-ui.css"] {
+        assert_eq!(app.get(&format!("/swagger/{file}")).send().await.status, 200, "{file}");
     }
+    let bare = app.get("/swagger").send().await;
+    assert!(bare.status.is_redirection() || bare.status == 200, "{}", bare.status);
+    // What the Authorize button sends.
+    let scheme = &document["components"]["securitySchemes"]["bearer"];
+    assert_eq!((text(scheme, "type"), text(scheme, "scheme")), ("http", "bearer"));
+}
 
-    async fn every_operation_says_who_and_what(app: TestApp) {
-        let document = document(&app).await;
-        let operations = operations(&document);
-        assert!(operations.len() >= 35, "{}", operations.len());
-        let known: BTreeSet<&str> = operations.iter().flat_map(|(_, _, operation)| codes(operation)).collect();
-        let mut ids = BTreeSet::new();
-        for (method, path, operation) in operations {
-            let what = format!("{method} {path}");
-            let roles = names(operation, "x-roles");
-            assert!(!roles.is_empty(), "{what} has no x-roles");
-            let allowed = BTreeSet::from(["PUBLIC", "USER", "OPERATOR", "AUDITOR", "ADMIN", "self"]);
-            assert!(roles.is_subset(&allowed), "{what}: {roles:?}");
-            if roles.contains("PUBLIC") {
-                assert_eq!(roles.len(), 1, "{what}");
-                assert!(!codes(operation).contains("forbidden") || path == "/auth/register", "{what}");
-            } else {
-                assert_eq!(operation["security"], serde_json::json!([{"bearer": []}]), "{what}");
-                assert!(codes(operation).is_superset(&BTreeSet::from(["unauthenticated", "invalid-token"])), "{what}");
+#[apply(on_both_engines)]
+async fn every_operation_says_who_and_what(app: TestApp) {
+    let document = document(&app).await;
+    let operations = operations(&document);
+    assert!(operations.len() >= 35, "{}", operations.len());
+    let known: BTreeSet<&str> = operations
+        .iter()
+        .flat_map(|(_, _, operation)| codes(operation))
+        .collect();
+    let mut ids = BTreeSet::new();
+    for (method, path, operation) in operations {
+        let what = format!("{method} {path}");
+        let roles = names(operation, "x-roles");
+        assert!(!roles.is_empty(), "{what} has no x-roles");
+        let allowed = BTreeSet::from(["PUBLIC", "USER", "OPERATOR", "AUDITOR", "ADMIN", "self"]);
+        assert!(roles.is_subset(&allowed), "{what}: {roles:?}");
+        if roles.contains("PUBLIC") {
+            assert_eq!(roles.len(), 1, "{what}");
+            assert!(
+                !codes(operation).contains("forbidden") || path == "/auth/register",
+                "{what}"
+            );
+        } else {
+            assert_eq!(operation["security"], serde_json::json!([{"bearer": []}]), "{what}");
+            assert!(
+                codes(operation).is_superset(&BTreeSet::from(["unauthenticated", "invalid-token"])),
+                "{what}"
+            );
+        }
+        for code in names(operation, "x-problems") {
+            assert!(
+                known.contains(code) && codes(operation).contains(code),
+                "{what}: {code}"
+            );
+        }
+        assert!(codes(operation).contains("internal"), "{what}");
+        assert!(
+            !text(operation, "summary").is_empty() && operation["tags"].is_array(),
+            "{what}"
+        );
+        assert!(
+            ids.insert(text(operation, "operationId").to_owned()),
+            "{what}: another has its operationId"
+        );
+        let good = operation["responses"]
+            .as_object()
+            .expect("responses")
+            .keys()
+            .any(|status| status.starts_with('2'));
+        assert!(good, "{what} never succeeds");
+    }
+}
+
+#[apply(on_both_engines)]
+async fn every_body_and_parameter_comes_with_an_example_that_is_enough(app: TestApp) {
+    let document = document(&app).await;
+    for (method, path, operation) in operations(&document) {
+        let Some(content) = operation.pointer("/requestBody/content").and_then(Value::as_object) else {
+            continue;
+        };
+        for (media, body) in content {
+            if body.get("example").is_some() || body.get("examples").is_some() || media != "application/json" {
+                continue;
             }
-            for code in names(operation, "x-problems") {
-                assert!(known.contains(code) && codes(operation).contains(code), "{what}: {code}");
+            // Otherwise every required member of the schema has one.
+            let schema = resolve(&document, &body["schema"]);
+            if schema.get("example").is_some() {
+                continue;
             }
-            assert!(codes(operation).contains("internal"), "{what}");
-            assert!(!text(operation, "summary").is_empty() && operation["tags"].is_array(), "{what}");
-            assert!(ids.insert(text(operation, "operationId").to_owned()), "{what}: another has its operationId");
-            let good = operation["responses"].as_object().expect("responses").keys().any(|status| status.starts_with('2'));
-            assert!(good, "{what} never succeeds");
+            for member in names(schema, "required") {
+                let schema = &schema["properties"][member];
+                assert!(
+                    has_example(&document, schema),
+                    "{method} {path}: {member} has no example"
+                );
+            }
         }
     }
+}
 
-    async fn every_body_and_parameter_comes_with_an_example_that_is_enough(app: TestApp) {
-        let document = document(&app).await;
-        for (method, path, operation) in operations(&document) {
-            let Some(content) = operation.pointer("/requestBody/content").and_then(Value::as_object) else { continue };
-            for (media, body) in content {
-                if body.get("example").is_some() || body.get("examples").is_some() || media != "application/json" {
-                    continue;
-                }
-                // Otherwise every required member of the schema has one.
-                let schema = resolve(&document, &body["schema"]);
-                if schema.get("example").is_some() {
-                    continue;
-                }
-                for member in names(schema, "required") {
-                    let schema = &schema["properties"][member];
-                    assert!(has_example(&document, schema), "{method} {path}: {member} has no example");
-                }
-            }
-        }
-    }
-
-    async fn every_reference_leads_somewhere(app: TestApp) {
-        let document = document(&app).await;
-        let mut references = BTreeSet::new();
-        collect(&document, &mut references);
-        assert!(references.len() > 20);
-        for reference in references {
-            let pointer = reference.strip_prefix('#').expect("a reference into the document");
-            assert!(document.pointer(pointer).is_some(), "{reference}");
-        }
+#[apply(on_both_engines)]
+async fn every_reference_leads_somewhere(app: TestApp) {
+    let document = document(&app).await;
+    let mut references = BTreeSet::new();
+    collect(&document, &mut references);
+    assert!(references.len() > 20);
+    for reference in references {
+        let pointer = reference.strip_prefix('#').expect("a reference into the document");
+        assert!(document.pointer(pointer).is_some(), "{reference}");
     }
 }
 

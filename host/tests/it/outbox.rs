@@ -2,6 +2,7 @@
 
 use meed_host::auth::Role;
 use meed_host::db::Json;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -24,70 +25,104 @@ fn step(app: &TestApp, second: u32) {
     app.at(&format!("2026-03-01T12:00:{second:02}Z"));
 }
 
-on_both_engines! {
-    async fn every_change_of_an_event_is_told_once_and_in_order(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({})).await;
-        step(&app, 1);
-        let changed = app.change_event(&event, json!({"title": "Other"})).await.expect(200);
-        // A change that is refused is no change.
-        app.change_event(&event, json!({"title": "Late"})).await.expect_problem(412, "event-changed");
-        step(&app, 2);
-        let path = format!("/events/{}", text(&event, "id"));
-        app.delete(&path).bearer(&app.operator().await).send().await.expect(204);
-        let told: Vec<_> = told(&app).await.into_iter().filter(|row| row.0.starts_with("event.")).collect();
-        let kinds: Vec<_> = told.iter().map(|row| row.0.as_str()).collect();
-        assert_eq!(kinds, ["event.created", "event.changed", "event.deleted"]);
-        for ((_, user, subject, payload), (revision, said)) in told.iter().zip([(1, &event), (2, &changed), (3, &Value::Null)]) {
-            assert_eq!((user, subject.map(|id| id.to_string()).as_deref()), (&None, event["id"].as_str()));
-            assert_eq!((&payload["revision"], &payload["eventId"]), (&json!(revision), &event["id"]));
-            assert_eq!(&payload["event"], said);
-        }
+#[apply(on_both_engines)]
+async fn every_change_of_an_event_is_told_once_and_in_order(app: TestApp) {
+    let event = app.event("first-come", json!({}), json!({})).await;
+    step(&app, 1);
+    let changed = app.change_event(&event, json!({"title": "Other"})).await.expect(200);
+    // A change that is refused is no change.
+    app.change_event(&event, json!({"title": "Late"}))
+        .await
+        .expect_problem(412, "event-changed");
+    step(&app, 2);
+    let path = format!("/events/{}", text(&event, "id"));
+    app.delete(&path).bearer(&app.operator().await).send().await.expect(204);
+    let told: Vec<_> = told(&app)
+        .await
+        .into_iter()
+        .filter(|row| row.0.starts_with("event."))
+        .collect();
+    let kinds: Vec<_> = told.iter().map(|row| row.0.as_str()).collect();
+    assert_eq!(kinds, ["event.created", "event.changed", "event.deleted"]);
+    for ((_, user, subject, payload), (revision, said)) in
+        told.iter().zip([(1, &event), (2, &changed), (3, &Value::Null)])
+    {
+        assert_eq!(
+            (user, subject.map(|id| id.to_string()).as_deref()),
+            (&None, event["id"].as_str())
+        );
+        assert_eq!(
+            (&payload["revision"], &payload["eventId"]),
+            (&json!(revision), &event["id"])
+        );
+        assert_eq!(&payload["event"], said);
     }
+}
 
-    async fn every_change_of_a_plugin_version_is_told(app: TestApp) {
-        let version = app.install(guest("told").module()).await;
-        let path = format!("/plugins/{}/versions/{}", version.name, version.version);
-        let operator = app.user(Role::Operator).await;
-        for (second, state) in [(1, "DISABLED"), (2, "ACTIVE")] {
-            step(&app, second);
-            let change = app.patch(&path).bearer(&operator.token).json(&json!({"state": state}));
-            change.send().await.expect(200);
-        }
-        step(&app, 3);
-        app.delete(&path).bearer(&operator.token).send().await.expect(204);
-        let told: Vec<_> = told(&app).await.into_iter().filter(|row| row.3["plugin"] == "told").collect();
-        let kinds: Vec<_> = told.iter().map(|row| row.0.as_str()).collect();
-        assert_eq!(kinds, ["plugin.uploaded", "plugin.disabled", "plugin.enabled", "plugin.deleted"]);
-        for (_, user, subject, payload) in &told {
-            assert!(user.is_none() && subject.is_some() && *subject == told[0].2);
-            assert_eq!(payload["digest"], version.digest.to_string());
-        }
-        assert_eq!(told[3].3["by"], operator.id.as_str());
+#[apply(on_both_engines)]
+async fn every_change_of_a_plugin_version_is_told(app: TestApp) {
+    let version = app.install(guest("told").module()).await;
+    let path = format!("/plugins/{}/versions/{}", version.name, version.version);
+    let operator = app.user(Role::Operator).await;
+    for (second, state) in [(1, "DISABLED"), (2, "ACTIVE")] {
+        step(&app, second);
+        let change = app.patch(&path).bearer(&operator.token).json(&json!({"state": state}));
+        change.send().await.expect(200);
     }
+    step(&app, 3);
+    app.delete(&path).bearer(&operator.token).send().await.expect(204);
+    let told: Vec<_> = told(&app)
+        .await
+        .into_iter()
+        .filter(|row| row.3["plugin"] == "told")
+        .collect();
+    let kinds: Vec<_> = told.iter().map(|row| row.0.as_str()).collect();
+    assert_eq!(
+        kinds,
+        ["plugin.uploaded", "plugin.disabled", "plugin.enabled", "plugin.deleted"]
+    );
+    for (_, user, subject, payload) in &told {
+        assert!(user.is_none() && subject.is_some() && *subject == told[0].2);
+        assert_eq!(payload["digest"], version.digest.to_string());
+    }
+    assert_eq!(told[3].3["by"], operator.id.as_str());
+}
 
-    async fn a_limit_for_all_that_is_reached_is_told_and_no_other_rejection(app: TestApp) {
-        let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
-        let scarce = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        let budgeted = json!({"budget": {"period": "ONCE", "grants": 1}});
-        let budgeted = app.event("first-come", json!({}), budgeted).await;
-        let streak = app.event("login-streak", json!({"days": 9}), json!({})).await;
-        let (first, second) = (app.user(Role::User).await, app.user(Role::User).await);
-        for event in [&scarce, &budgeted] {
-            assert_eq!(app.claim(&first.token, event).send().await.expect(201)["status"], "GRANTED");
-        }
-        let mut rejected = Vec::new();
-        for (number, event) in [&scarce, &budgeted, &streak].into_iter().enumerate() {
-            step(&app, u32::try_from(number).expect("small") + 1);
-            let request = app.claim(&second.token, event).send().await.expect(201);
-            assert_eq!(request["status"], "REJECTED");
-            rejected.push(request);
-        }
-        let told: Vec<_> = told(&app).await.into_iter().filter(|row| row.0 == "reward.limit-reached").collect();
-        assert_eq!(told.len(), 2, "{told:?}");
-        for ((_, user, _, payload), (request, code)) in told.iter().zip(rejected.iter().zip(["sold-out", "budget-spent"])) {
-            assert_eq!(user.map(|id| id.to_string()), Some(second.id.clone()));
-            assert_eq!(payload["requestId"], request["id"]);
-            assert_eq!((&payload["eventId"], &payload["code"]), (&request["eventId"], &json!(code)));
-        }
+#[apply(on_both_engines)]
+async fn a_limit_for_all_that_is_reached_is_told_and_no_other_rejection(app: TestApp) {
+    let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
+    let scarce = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    let budgeted = json!({"budget": {"period": "ONCE", "grants": 1}});
+    let budgeted = app.event("first-come", json!({}), budgeted).await;
+    let streak = app.event("login-streak", json!({"days": 9}), json!({})).await;
+    let (first, second) = (app.user(Role::User).await, app.user(Role::User).await);
+    for event in [&scarce, &budgeted] {
+        assert_eq!(
+            app.claim(&first.token, event).send().await.expect(201)["status"],
+            "GRANTED"
+        );
+    }
+    let mut rejected = Vec::new();
+    for (number, event) in [&scarce, &budgeted, &streak].into_iter().enumerate() {
+        step(&app, u32::try_from(number).expect("small") + 1);
+        let request = app.claim(&second.token, event).send().await.expect(201);
+        assert_eq!(request["status"], "REJECTED");
+        rejected.push(request);
+    }
+    let told: Vec<_> = told(&app)
+        .await
+        .into_iter()
+        .filter(|row| row.0 == "reward.limit-reached")
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for ((_, user, _, payload), (request, code)) in told.iter().zip(rejected.iter().zip(["sold-out", "budget-spent"])) {
+        assert_eq!(user.map(|id| id.to_string()), Some(second.id.clone()));
+        assert_eq!(payload["requestId"], request["id"]);
+        assert_eq!(
+            (&payload["eventId"], &payload["code"]),
+            (&request["eventId"], &json!(code))
+        );
     }
 }

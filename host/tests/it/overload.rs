@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use meed_host::auth::Role;
 use meed_host::db::{Db, Engine, Tx};
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -49,96 +50,102 @@ async fn keys(app: &TestApp) -> Reply {
     app.get("/.well-known/jwks.json").send().await
 }
 
-on_both_engines! {
-    async fn what_is_too_much_is_refused_at_once_and_the_rest_is_answered(app: TestApp) {
-        let app = app.replica(&[("http.max_in_flight", "3")]);
-        let address = app.listen().await;
-        let mut running = Vec::new();
-        for _ in 0..3 {
-            running.push(begin_login(&address).await);
+#[apply(on_both_engines)]
+async fn what_is_too_much_is_refused_at_once_and_the_rest_is_answered(app: TestApp) {
+    let app = app.replica(&[("http.max_in_flight", "3")]);
+    let address = app.listen().await;
+    let mut running = Vec::new();
+    for _ in 0..3 {
+        running.push(begin_login(&address).await);
+    }
+    // Their heads are on the way.
+    let full = async {
+        while app.app.overload.in_flight() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // Their heads are on the way.
-        let full = async {
-            while app.app.overload.in_flight() < 3 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), full).await.expect("the server is full");
+    };
+    tokio::time::timeout(Duration::from_secs(20), full)
+        .await
+        .expect("the server is full");
 
-        for _ in 0..5 {
-            let refused = keys(&app).await;
-            assert_eq!(refused.header("retry-after"), "1");
-            let problem = refused.expect_problem(503, "overloaded");
-            assert!(problem["detail"].to_string().contains("busy with 3 requests"), "{problem:#}");
-        }
-        // Refused before its body is read, which never comes.
-        let mut early = begin_login(&address).await;
-        let mut answer = String::new();
-        early.read_to_string(&mut answer).await.expect("an answer");
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        // Who asks whether it lives is told so.
-        for path in ["/livez", "/readyz"] {
-            assert_eq!(app.get(path).send().await.status, 200, "{path}");
-        }
-
-        for stream in running {
-            let answer = finish_login(stream).await;
-            assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
-        }
-        for _ in 0..4 {
-            keys(&app).await.expect(200);
-        }
+    for _ in 0..5 {
+        let refused = keys(&app).await;
+        assert_eq!(refused.header("retry-after"), "1");
+        let problem = refused.expect_problem(503, "overloaded");
+        assert!(
+            problem["detail"].to_string().contains("busy with 3 requests"),
+            "{problem:#}"
+        );
+    }
+    // Refused before its body is read, which never comes.
+    let mut early = begin_login(&address).await;
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    // Who asks whether it lives is told so.
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(app.get(path).send().await.status, 200, "{path}");
     }
 
-    async fn claims_that_too_many_others_wait_before_are_refused_at_once_and_leave_nothing(app: TestApp) {
-        // Claims that no condition is asked about: they are decided fast.
-        let event = app.event("first-come", json!({}), json!({"isActive": false})).await;
-        let user = app.user(Role::User).await;
-        let process = app.replica(&[("http.max_in_flight", "1000000")]);
-        let path = format!("/events/{}/progress", text(&event, "id"));
-        let progress = || process.get(&path).bearer(&user.token).send();
+    for stream in running {
+        let answer = finish_login(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
+    for _ in 0..4 {
+        keys(&app).await.expect(200);
+    }
+}
+
+#[apply(on_both_engines)]
+async fn claims_that_too_many_others_wait_before_are_refused_at_once_and_leave_nothing(app: TestApp) {
+    // Claims that no condition is asked about: they are decided fast.
+    let event = app.event("first-come", json!({}), json!({"isActive": false})).await;
+    let user = app.user(Role::User).await;
+    let process = app.replica(&[("http.max_in_flight", "1000000")]);
+    let path = format!("/events/{}/progress", text(&event, "id"));
+    let progress = || process.get(&path).bearer(&user.token).send();
+    progress().await.expect(200);
+    let held = hold_commits(&app, &event).await;
+    let (mut waiting, mut committed, mut is_full) = (JoinSet::new(), 0, false);
+    while !is_full {
+        assert!(waiting.len() < 20_000, "nothing bounds what waits");
+        for _ in 0..256 {
+            waiting.spawn(process.claim(&user.token, &event).send());
+        }
+        // It reads what claims read, after them.
         progress().await.expect(200);
-        let held = hold_commits(&app, &event).await;
-        let (mut waiting, mut committed, mut is_full) = (JoinSet::new(), 0, false);
-        while !is_full {
-            assert!(waiting.len() < 20_000, "nothing bounds what waits");
-            for _ in 0..256 {
-                waiting.spawn(process.claim(&user.token, &event).send());
-            }
-            // It reads what claims read, after them.
-            progress().await.expect(200);
-            while let Some(reply) = waiting.try_join_next() {
-                let reply = reply.expect("an answer");
-                assert_eq!(reply.header("retry-after"), "1");
-                let problem = reply.expect_problem(503, "unavailable");
-                // On a slow machine the first of them have waited for the held lock for too long meanwhile.
-                is_full |= text(&problem, "detail").contains("More claims wait");
-            }
-        }
-        drop(held);
-        while let Some(reply) = waiting.join_next().await {
+        while let Some(reply) = waiting.try_join_next() {
             let reply = reply.expect("an answer");
-            if reply.status == 201 {
-                committed += 1;
-            } else {
-                reply.expect_problem(503, "unavailable");
-            }
-        }
-        assert!(committed > 1_000, "{committed}");
-        assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, committed);
-    }
-
-    async fn a_lost_database_makes_the_server_unready(app: TestApp) {
-        app.get("/readyz").send().await.expect(200);
-        app.app.db.close().await;
-        // What was found holds for a second.
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        for _ in 0..2 {
-            let reply = app.get("/readyz").send().await;
-            assert_eq!(reply.header("retry-after"), "2");
+            assert_eq!(reply.header("retry-after"), "1");
             let problem = reply.expect_problem(503, "unavailable");
-            assert_eq!(problem["detail"], json!("The database does not answer."));
+            // On a slow machine the first of them have waited for the held lock for too long meanwhile.
+            is_full |= text(&problem, "detail").contains("More claims wait");
         }
-        assert_eq!(app.get("/livez").send().await.status, 200);
     }
+    drop(held);
+    while let Some(reply) = waiting.join_next().await {
+        let reply = reply.expect("an answer");
+        if reply.status == 201 {
+            committed += 1;
+        } else {
+            reply.expect_problem(503, "unavailable");
+        }
+    }
+    assert!(committed > 1_000, "{committed}");
+    assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, committed);
+}
+
+#[apply(on_both_engines)]
+async fn a_lost_database_makes_the_server_unready(app: TestApp) {
+    app.get("/readyz").send().await.expect(200);
+    app.app.db.close().await;
+    // What was found holds for a second.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    for _ in 0..2 {
+        let reply = app.get("/readyz").send().await;
+        assert_eq!(reply.header("retry-after"), "2");
+        let problem = reply.expect_problem(503, "unavailable");
+        assert_eq!(problem["detail"], json!("The database does not answer."));
+    }
+    assert_eq!(app.get("/livez").send().await.status, 200);
 }

@@ -1,10 +1,11 @@
 //! Every operation of the OpenAPI document, for everyone: `x-roles` says who gets past the door.
 
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::Value;
 
 use crate::openapi::{names, operations};
-use crate::support::on_both_engines;
+use crate::support::{TestApp, on_both_engines};
 
 const ROLES: [Role; 4] = [Role::User, Role::Operator, Role::Auditor, Role::Admin];
 
@@ -17,57 +18,95 @@ fn filled(path: &str) -> String {
         .replace("{messageId}", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e78")
 }
 
-on_both_engines! {
-    async fn the_documented_roles_and_no_others_get_in(app: TestApp) {
-        let document = app.get("/openapi.json").send().await.expect(200);
-        let mut checked = 0;
-        for (method, path, operation) in operations(&document) {
-            let allowed = names(operation, "x-roles");
-            let path = filled(path);
-            assert!(!path.contains('{'), "fill in {path}");
-            // No body: whoever gets in is refused for that, or gets an answer.
-            let anonymous = app.call(&method.to_uppercase(), &path).send().await;
-            if allowed.contains("PUBLIC") {
-                assert!(!matches!(anonymous.status.as_u16(), 403..=405), "{method} {path}: {}", anonymous.status);
-                assert_ne!(anonymous.json["code"], "unauthenticated", "{method} {path}");
+#[apply(on_both_engines)]
+async fn the_documented_roles_and_no_others_get_in(app: TestApp) {
+    let document = app.get("/openapi.json").send().await.expect(200);
+    let mut checked = 0;
+    for (method, path, operation) in operations(&document) {
+        let allowed = names(operation, "x-roles");
+        let path = filled(path);
+        assert!(!path.contains('{'), "fill in {path}");
+        // No body: whoever gets in is refused for that, or gets an answer.
+        let anonymous = app.call(&method.to_uppercase(), &path).send().await;
+        if allowed.contains("PUBLIC") {
+            assert!(
+                !matches!(anonymous.status.as_u16(), 403..=405),
+                "{method} {path}: {}",
+                anonymous.status
+            );
+            assert_ne!(anonymous.json["code"], "unauthenticated", "{method} {path}");
+            continue;
+        }
+        anonymous.expect_problem(401, "unauthenticated");
+        let forged = app
+            .call(&method.to_uppercase(), &path)
+            .bearer("e30.e30.e30")
+            .send()
+            .await;
+        forged.expect_problem(401, "invalid-token");
+        for role in ROLES {
+            // A fresh account each time: some operations end the session.
+            let token = app.token(role).await;
+            let reply = app.call(&method.to_uppercase(), &path).bearer(&token).send().await;
+            let what = format!("{role} on {method} {path}: {} {:#}", reply.status, reply.json);
+            assert!(
+                reply.status.as_u16() < 500 && reply.status != 401 && reply.status != 405,
+                "{what}"
+            );
+            assert_eq!(
+                reply.status != 403,
+                allowed.contains(role.to_string().as_str()),
+                "{what}"
+            );
+            if reply.status == 403 {
+                reply.expect_problem(403, "forbidden");
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked >= 100, "only {checked}");
+}
+
+#[apply(on_both_engines)]
+async fn a_path_that_is_not_documented_is_not_there(app: TestApp) {
+    let admin = app.token(Role::Admin).await;
+    for path in [
+        "/",
+        "/events/",
+        "/admin",
+        "/metrics",
+        "/plugins/a/b",
+        "/users/me/",
+        "/reward-requests/mine/all",
+        "/..",
+        "/%2e%2e/etc/passwd",
+    ] {
+        app.get(path)
+            .bearer(&admin)
+            .send()
+            .await
+            .expect_problem(404, "no-such-route");
+    }
+    let document = app.get("/openapi.json").send().await.expect(200);
+    let documented = |method: &str, path: &str| document["paths"][path].get(method).is_some_and(Value::is_object);
+    for (_, path, _) in operations(&document) {
+        for method in ["get", "put", "post", "delete", "patch"] {
+            // `/users/me` is also a `/users/{id}`, and so on: what is matched by another path is not this one's.
+            if documented(method, path)
+                || path.ends_with("/me")
+                || path.ends_with("/mine")
+                || path.ends_with("/active")
+                || path.ends_with("/requests")
+            {
                 continue;
             }
-            anonymous.expect_problem(401, "unauthenticated");
-            let forged = app.call(&method.to_uppercase(), &path).bearer("e30.e30.e30").send().await;
-            forged.expect_problem(401, "invalid-token");
-            for role in ROLES {
-                // A fresh account each time: some operations end the session.
-                let token = app.token(role).await;
-                let reply = app.call(&method.to_uppercase(), &path).bearer(&token).send().await;
-                let what = format!("{role} on {method} {path}: {} {:#}", reply.status, reply.json);
-                assert!(reply.status.as_u16() < 500 && reply.status != 401 && reply.status != 405, "{what}");
-                assert_eq!(reply.status != 403, allowed.contains(role.to_string().as_str()), "{what}");
-                if reply.status == 403 {
-                    reply.expect_problem(403, "forbidden");
-                }
-                checked += 1;
-            }
-        }
-        assert!(checked >= 100, "only {checked}");
-    }
-
-    async fn a_path_that_is_not_documented_is_not_there(app: TestApp) {
-        let admin = app.token(Role::Admin).await;
-        for path in ["/", "/events/", "/admin", "/metrics", "/plugins/a/b", "/users/me/", "/reward-requests/mine/all", "/..", "/%2e%2e/etc/passwd"] {
-            app.get(path).bearer(&admin).send().await.expect_problem(404, "no-such-route");
-        }
-        let document = app.get("/openapi.json").send().await.expect(200);
-        let documented = |method: &str, path: &str| document["paths"][path].get(method).is_some_and(Value::is_object);
-        for (_, path, _) in operations(&document) {
-            for method in ["get", "put", "post", "delete", "patch"] {
-                // `/users/me` is also a `/users/{id}`, and so on: what is matched by another path is not this one's.
-                if documented(method, path) || path.ends_with("/me") || path.ends_with("/mine") || path.ends_with("/active") || path.ends_with("/requests") {
-                    continue;
-                }
-                let reply = app.call(&method.to_uppercase(), &filled(path)).bearer(&admin).send().await;
-                assert_eq!(reply.status, 405, "{method} {path}: {:#}", reply.json);
-                reply.expect_problem(405, "method-not-allowed");
-            }
+            let reply = app
+                .call(&method.to_uppercase(), &filled(path))
+                .bearer(&admin)
+                .send()
+                .await;
+            assert_eq!(reply.status, 405, "{method} {path}: {:#}", reply.json);
+            reply.expect_problem(405, "method-not-allowed");
         }
     }
 }

@@ -19,27 +19,15 @@ pub use receiver::{Got, Receiver};
 pub use redis::{RedisServer, free_port, is_shared};
 pub use stage::{assert_fault, bundled, each, event_input, guest, padded, text, with};
 
-/// Makes one test per engine out of `async fn name(app: TestApp)`.
-macro_rules! on_both_engines {
-    ($($(#[$meta:meta])* async fn $name:ident($app:ident: TestApp) $body:block)*) => {
-        $(mod $name {
-            #[allow(unused_imports, reason = "not every test uses everything its file imports")]
-            use super::*;
-
-            async fn test($app: $crate::support::TestApp) $body
-
-            $(#[$meta])*
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                test($crate::support::TestApp::on_sqlite().await).await;
-            }
-
-            $(#[$meta])*
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                test($crate::support::TestApp::on_postgres().await).await;
-            }
-        })*
-    };
+/// Runs a test once per database engine: `#[apply(on_both_engines)] async fn name(app: TestApp)`.
+#[rstest_reuse::template]
+#[rstest::rstest]
+#[case::sqlite(crate::support::TestApp::on_sqlite())]
+#[case::postgres(crate::support::TestApp::on_postgres())]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_both_engines(
+    #[future(awt)]
+    #[case]
+    app: TestApp,
+) {
 }
-pub(crate) use on_both_engines;

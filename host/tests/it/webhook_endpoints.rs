@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use meed_host::auth::Role;
 use meed_host::webhooks::Relay;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -71,144 +72,231 @@ pub async fn grant(app: &TestApp, event: &Value) -> (TestUser, Value) {
     (user, granted)
 }
 
-on_both_engines! {
-    async fn an_endpoint_is_created_changed_and_deleted(app: TestApp) {
-        let token = app.operator().await;
-        let body = json!({"url": "https://shop.example.com/meed", "description": "The shop", "types": ["reward.granted"]});
-        let reply = create(&app, &body).await;
-        assert_eq!((reply.status.as_u16(), reply.header("etag")), (201, "\"1\""));
-        let location = reply.header("location").to_owned();
-        let created = reply.expect(201);
-        assert!(text(&created, "secret").starts_with("whsec_"));
-        let read = app.get(&location).bearer(&token).send().await;
-        assert_eq!(read.header("etag"), "\"1\"");
-        let read = read.expect(200);
-        // The secret is shown once.
-        assert_eq!(with(read.clone(), json!({"secret": created["secret"]})), created);
-        assert_eq!(read.get("secret"), None);
-        assert_eq!((text(&read, "state"), &read["types"], &read["revision"]), ("ACTIVE", &json!(["reward.granted"]), &json!(1)));
+#[apply(on_both_engines)]
+async fn an_endpoint_is_created_changed_and_deleted(app: TestApp) {
+    let token = app.operator().await;
+    let body = json!({"url": "https://shop.example.com/meed", "description": "The shop", "types": ["reward.granted"]});
+    let reply = create(&app, &body).await;
+    assert_eq!((reply.status.as_u16(), reply.header("etag")), (201, "\"1\""));
+    let location = reply.header("location").to_owned();
+    let created = reply.expect(201);
+    assert!(text(&created, "secret").starts_with("whsec_"));
+    let read = app.get(&location).bearer(&token).send().await;
+    assert_eq!(read.header("etag"), "\"1\"");
+    let read = read.expect(200);
+    // The secret is shown once.
+    assert_eq!(with(read.clone(), json!({"secret": created["secret"]})), created);
+    assert_eq!(read.get("secret"), None);
+    assert_eq!(
+        (text(&read, "state"), &read["types"], &read["revision"]),
+        ("ACTIVE", &json!(["reward.granted"]), &json!(1))
+    );
 
-        let put = |etag: &str, body: &Value| app.put(&location).bearer(&token).header("if-match", etag).json(body).send();
-        app.put(&location).bearer(&token).json(&body).send().await.expect_problem(428, "revision-required");
-        put("\"2\"", &body).await.expect_problem(412, "webhook-endpoint-changed");
-        let changed = put("\"1\"", &json!({"url": "https://other.example.com:8443/"})).await.expect(200);
-        assert_eq!((text(&changed, "url"), &changed["types"], &changed["description"]), ("https://other.example.com:8443/", &json!([]), &Value::Null));
-        let pause = |state: &str| app.patch(&location).bearer(&token).json(&json!({"state": state})).send();
-        assert_eq!(pause("PAUSED").await.expect(200)["state"], "PAUSED");
-        let again = pause("PAUSED").await.expect(200);
-        assert_eq!((&again["state"], &again["revision"]), (&json!("PAUSED"), &json!(3)));
-        assert_eq!(pause("ACTIVE").await.expect(200)["revision"], 4);
-        pause("BROKEN").await.expect_problem(422, "invalid-body");
+    let put = |etag: &str, body: &Value| {
+        app.put(&location)
+            .bearer(&token)
+            .header("if-match", etag)
+            .json(body)
+            .send()
+    };
+    app.put(&location)
+        .bearer(&token)
+        .json(&body)
+        .send()
+        .await
+        .expect_problem(428, "revision-required");
+    put("\"2\"", &body)
+        .await
+        .expect_problem(412, "webhook-endpoint-changed");
+    let changed = put("\"1\"", &json!({"url": "https://other.example.com:8443/"}))
+        .await
+        .expect(200);
+    assert_eq!(
+        (text(&changed, "url"), &changed["types"], &changed["description"]),
+        ("https://other.example.com:8443/", &json!([]), &Value::Null)
+    );
+    let pause = |state: &str| {
+        app.patch(&location)
+            .bearer(&token)
+            .json(&json!({"state": state}))
+            .send()
+    };
+    assert_eq!(pause("PAUSED").await.expect(200)["state"], "PAUSED");
+    let again = pause("PAUSED").await.expect(200);
+    assert_eq!((&again["state"], &again["revision"]), (&json!("PAUSED"), &json!(3)));
+    assert_eq!(pause("ACTIVE").await.expect(200)["revision"], 4);
+    pause("BROKEN").await.expect_problem(422, "invalid-body");
 
-        let delete = |etag: &str| app.delete(&location).bearer(&token).header("if-match", etag).send();
-        delete("\"3\"").await.expect_problem(412, "webhook-endpoint-changed");
-        delete("\"4\"").await.expect(204);
-        app.get(&location).bearer(&token).send().await.expect_problem(404, "no-such-webhook-endpoint");
-        delete("*").await.expect_problem(404, "no-such-webhook-endpoint");
-        assert_eq!(app.read("/webhook-endpoints").await["items"], json!([]));
-        // Nothing of its secret stays behind.
-        assert_eq!(app.count("SELECT COUNT(*) FROM webhook_endpoints WHERE LENGTH(secret) > 0").await, 0);
+    let delete = |etag: &str| app.delete(&location).bearer(&token).header("if-match", etag).send();
+    delete("\"3\"").await.expect_problem(412, "webhook-endpoint-changed");
+    delete("\"4\"").await.expect(204);
+    app.get(&location)
+        .bearer(&token)
+        .send()
+        .await
+        .expect_problem(404, "no-such-webhook-endpoint");
+    delete("*").await.expect_problem(404, "no-such-webhook-endpoint");
+    assert_eq!(app.read("/webhook-endpoints").await["items"], json!([]));
+    // Nothing of its secret stays behind.
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM webhook_endpoints WHERE LENGTH(secret) > 0")
+            .await,
+        0
+    );
+}
+
+#[apply(on_both_engines)]
+async fn what_is_no_endpoint_is_refused(app: TestApp) {
+    for (pointer, changes) in [
+        ("/url", json!({"url": null})),
+        ("/url", json!({"url": ""})),
+        ("/url", json!({"url": "shop.example.com"})),
+        ("/url", json!({"url": "ftp://shop.example.com/"})),
+        ("/url", json!({"url": "http://shop.example.com/"})),
+        ("/url", json!({"url": "https://shop.example.com:8080/"})),
+        ("/url", json!({"url": "https://user:password@shop.example.com/"})),
+        ("/url", json!({"url": "https://127.0.0.1/"})),
+        ("/url", json!({"url": "https://2130706433/"})),
+        ("/url", json!({"url": "https://[::ffff:10.0.0.1]/"})),
+        ("/url", json!({"url": "https://169.254.169.254/latest/meta-data"})),
+        (
+            "/url",
+            json!({"url": format!("https://shop.example.com/{}", "x".repeat(2048))}),
+        ),
+        ("/description", json!({"description": "x".repeat(501)})),
+        ("/description", json!({"description": "\u{0}"})),
+        ("/types", json!({"types": "reward.granted"})),
+        ("/types/1", json!({"types": ["reward.granted", "reward.*"]})),
+        ("/types", json!({"types": vec!["reward.granted"; 33]})),
+        ("/secret", json!({"secret": "whsec_mine"})),
+    ] {
+        let body = with(json!({"url": "https://shop.example.com/"}), changes);
+        assert_fault(create(&app, &body).await, pointer);
     }
-
-    async fn what_is_no_endpoint_is_refused(app: TestApp) {
-        for (pointer, changes) in [
-            ("/url", json!({"url": null})),
-            ("/url", json!({"url": ""})),
-            ("/url", json!({"url": "shop.example.com"})),
-            ("/url", json!({"url": "ftp://shop.example.com/"})),
-            ("/url", json!({"url": "http://shop.example.com/"})),
-            ("/url", json!({"url": "https://shop.example.com:8080/"})),
-            ("/url", json!({"url": "https://user:password@shop.example.com/"})),
-            ("/url", json!({"url": "https://127.0.0.1/"})),
-            ("/url", json!({"url": "https://2130706433/"})),
-            ("/url", json!({"url": "https://[::ffff:10.0.0.1]/"})),
-            ("/url", json!({"url": "https://169.254.169.254/latest/meta-data"})),
-            ("/url", json!({"url": format!("https://shop.example.com/{}", "x".repeat(2048))})),
-            ("/description", json!({"description": "x".repeat(501)})),
-            ("/description", json!({"description": "\u{0}"})),
-            ("/types", json!({"types": "reward.granted"})),
-            ("/types/1", json!({"types": ["reward.granted", "reward.*"]})),
-            ("/types", json!({"types": vec!["reward.granted"; 33]})),
-            ("/secret", json!({"secret": "whsec_mine"})),
-        ] {
-            let body = with(json!({"url": "https://shop.example.com/"}), changes);
-            assert_fault(create(&app, &body).await, pointer);
-        }
-        create(&app, &json!({})).await.expect_problem(422, "invalid-body");
-        let token = app.operator().await;
-        for path in ["/webhook-endpoints/7", "/webhook-endpoints?pageSize=0"] {
-            app.get(path).bearer(&token).send().await.expect_problem(400, "invalid-parameter");
-        }
-        app.get(NOBODY).bearer(&token).send().await.expect_problem(404, "no-such-webhook-endpoint");
-        for action in ["ping", "secret", "redrive"] {
-            let call = app.post(&format!("{NOBODY}/{action}")).bearer(&token);
-            call.send().await.expect_problem(404, "no-such-webhook-endpoint");
-        }
+    create(&app, &json!({})).await.expect_problem(422, "invalid-body");
+    let token = app.operator().await;
+    for path in ["/webhook-endpoints/7", "/webhook-endpoints?pageSize=0"] {
+        app.get(path)
+            .bearer(&token)
+            .send()
+            .await
+            .expect_problem(400, "invalid-parameter");
     }
-
-    async fn there_are_only_so_many_and_pages_show_each_once(app: TestApp) {
-        let mut ids = Vec::new();
-        for number in 0..100 {
-            app.at(&format!("2026-03-01T12:{:02}:{:02}Z", number / 60, number % 60));
-            let created = create(&app, &json!({"url": format!("https://shop.example.com/{number}")})).await.expect(201);
-            ids.insert(0, text(&created, "id").to_owned());
-        }
-        let one_more = json!({"url": "https://shop.example.com/"});
-        create(&app, &one_more).await.expect_problem(409, "webhook-endpoints-full");
-        let first = app.read("/webhook-endpoints?pageSize=60").await;
-        let second = app.read(&format!("/webhook-endpoints?pageSize=60&pageToken={}", text(&first, "nextPageToken"))).await;
-        assert_eq!([each(&first["items"], "id"), each(&second["items"], "id")].concat(), ids);
-        assert_eq!(second.get("nextPageToken"), None);
+    app.get(NOBODY)
+        .bearer(&token)
+        .send()
+        .await
+        .expect_problem(404, "no-such-webhook-endpoint");
+    for action in ["ping", "secret", "redrive"] {
+        let call = app.post(&format!("{NOBODY}/{action}")).bearer(&token);
+        call.send().await.expect_problem(404, "no-such-webhook-endpoint");
     }
+}
 
-    async fn a_ping_tells_at_once_what_comes_of_it(app: TestApp) {
-        let app = app.replica(SETTINGS);
-        let token = app.operator().await;
-        let receiver = Receiver::answering(|_, _| (200, "thanks\u{7}".to_owned(), Duration::ZERO)).await;
-        let created = endpoint(&app, &receiver, &[]).await;
-        let ping = || app.post(&format!("{}/ping", path(&created))).bearer(&token).send();
-        let pinged = ping().await.expect(200);
-        let got = receiver.wait_for(1).await.remove(0);
-        assert_eq!((&pinged["delivered"], &pinged["attempt"]["status"]), (&json!(true), &json!(200)));
-        assert_eq!((text(&pinged, "messageId"), &pinged["attempt"]["answer"]), (got.id(), &json!("thanks ")));
-        assert_eq!(got.event["type"], "webhook.ping");
-        assert_eq!(got.event["data"]["endpointId"], created["id"]);
-        assert!(got.is_signed_with(text(&created, "secret")) && !got.is_signed_with("whsec_bm90IHRoaXMgb25lLCBub3QgdGhpcyBvbmU="));
-        assert_eq!(app.count("SELECT COUNT(*) FROM webhook_deliveries").await, 0);
-
-        // Nobody there.
-        drop(receiver);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let failed = ping().await.expect(200);
-        assert_eq!((&failed["delivered"], &failed["attempt"]["status"]), (&json!(false), &Value::Null));
-        assert!(failed["attempt"]["error"].is_string(), "{failed}");
-        // Settings that came later hold for endpoints of before.
-        let strict = app.replica(&[]);
-        let refused = strict.post(&format!("{}/ping", path(&created))).bearer(&token).send().await.expect(200);
-        assert!(text(&refused["attempt"], "error").contains("127.0.0.1, which is not a public address"), "{refused}");
+#[apply(on_both_engines)]
+async fn there_are_only_so_many_and_pages_show_each_once(app: TestApp) {
+    let mut ids = Vec::new();
+    for number in 0..100 {
+        app.at(&format!("2026-03-01T12:{:02}:{:02}Z", number / 60, number % 60));
+        let created = create(&app, &json!({"url": format!("https://shop.example.com/{number}")}))
+            .await
+            .expect(201);
+        ids.insert(0, text(&created, "id").to_owned());
     }
+    let one_more = json!({"url": "https://shop.example.com/"});
+    create(&app, &one_more)
+        .await
+        .expect_problem(409, "webhook-endpoints-full");
+    let first = app.read("/webhook-endpoints?pageSize=60").await;
+    let second = app
+        .read(&format!(
+            "/webhook-endpoints?pageSize=60&pageToken={}",
+            text(&first, "nextPageToken")
+        ))
+        .await;
+    assert_eq!(
+        [each(&first["items"], "id"), each(&second["items"], "id")].concat(),
+        ids
+    );
+    assert_eq!(second.get("nextPageToken"), None);
+}
 
-    async fn after_a_rotation_the_secret_before_signs_for_a_day(app: TestApp) {
-        let app = app.replica(SETTINGS);
-        let token = app.operator().await;
-        let receiver = Receiver::start().await;
-        let created = endpoint(&app, &receiver, &[]).await;
-        let first = text(&created, "secret").to_owned();
-        let rotate = || app.post(&format!("{}/secret", path(&created))).bearer(&token).send();
-        let rotated = rotate().await.expect(200);
-        let second = text(&rotated, "secret").to_owned();
-        assert_eq!((text(&rotated, "previousSecretUntil"), &rotated["revision"]), ("2026-03-02T12:00:00.000Z", &json!(2)));
-        let signed = async |number: usize, secrets: [&str; 3]| {
-            // A token lives ten minutes, so a day later there is another one.
-            let token = app.token(Role::Operator).await;
-            app.post(&format!("{}/ping", path(&created))).bearer(&token).send().await.expect(200);
-            let got = receiver.wait_for(number).await.remove(number - 1);
-            secrets.map(|secret| !secret.is_empty() && got.is_signed_with(secret))
-        };
-        assert_eq!(signed(1, [&first, &second, ""]).await, [true, true, false]);
-        let third = text(&rotate().await.expect(200), "secret").to_owned();
-        assert_eq!(signed(2, [&first, &second, &third]).await, [false, true, true]);
-        app.at("2026-03-02T12:00:00Z");
-        assert_eq!(signed(3, [&first, &second, &third]).await, [false, false, true]);
-    }
+#[apply(on_both_engines)]
+async fn a_ping_tells_at_once_what_comes_of_it(app: TestApp) {
+    let app = app.replica(SETTINGS);
+    let token = app.operator().await;
+    let receiver = Receiver::answering(|_, _| (200, "thanks\u{7}".to_owned(), Duration::ZERO)).await;
+    let created = endpoint(&app, &receiver, &[]).await;
+    let ping = || app.post(&format!("{}/ping", path(&created))).bearer(&token).send();
+    let pinged = ping().await.expect(200);
+    let got = receiver.wait_for(1).await.remove(0);
+    assert_eq!(
+        (&pinged["delivered"], &pinged["attempt"]["status"]),
+        (&json!(true), &json!(200))
+    );
+    assert_eq!(
+        (text(&pinged, "messageId"), &pinged["attempt"]["answer"]),
+        (got.id(), &json!("thanks "))
+    );
+    assert_eq!(got.event["type"], "webhook.ping");
+    assert_eq!(got.event["data"]["endpointId"], created["id"]);
+    assert!(
+        got.is_signed_with(text(&created, "secret"))
+            && !got.is_signed_with("whsec_bm90IHRoaXMgb25lLCBub3QgdGhpcyBvbmU=")
+    );
+    assert_eq!(app.count("SELECT COUNT(*) FROM webhook_deliveries").await, 0);
+
+    // Nobody there.
+    drop(receiver);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let failed = ping().await.expect(200);
+    assert_eq!(
+        (&failed["delivered"], &failed["attempt"]["status"]),
+        (&json!(false), &Value::Null)
+    );
+    assert!(failed["attempt"]["error"].is_string(), "{failed}");
+    // Settings that came later hold for endpoints of before.
+    let strict = app.replica(&[]);
+    let refused = strict
+        .post(&format!("{}/ping", path(&created)))
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
+    assert!(
+        text(&refused["attempt"], "error").contains("127.0.0.1, which is not a public address"),
+        "{refused}"
+    );
+}
+
+#[apply(on_both_engines)]
+async fn after_a_rotation_the_secret_before_signs_for_a_day(app: TestApp) {
+    let app = app.replica(SETTINGS);
+    let token = app.operator().await;
+    let receiver = Receiver::start().await;
+    let created = endpoint(&app, &receiver, &[]).await;
+    let first = text(&created, "secret").to_owned();
+    let rotate = || app.post(&format!("{}/secret", path(&created))).bearer(&token).send();
+    let rotated = rotate().await.expect(200);
+    let second = text(&rotated, "secret").to_owned();
+    assert_eq!(
+        (text(&rotated, "previousSecretUntil"), &rotated["revision"]),
+        ("2026-03-02T12:00:00.000Z", &json!(2))
+    );
+    let signed = async |number: usize, secrets: [&str; 3]| {
+        // A token lives ten minutes, so a day later there is another one.
+        let token = app.token(Role::Operator).await;
+        app.post(&format!("{}/ping", path(&created)))
+            .bearer(&token)
+            .send()
+            .await
+            .expect(200);
+        let got = receiver.wait_for(number).await.remove(number - 1);
+        secrets.map(|secret| !secret.is_empty() && got.is_signed_with(secret))
+    };
+    assert_eq!(signed(1, [&first, &second, ""]).await, [true, true, false]);
+    let third = text(&rotate().await.expect(200), "secret").to_owned();
+    assert_eq!(signed(2, [&first, &second, &third]).await, [false, true, true]);
+    app.at("2026-03-02T12:00:00Z");
+    assert_eq!(signed(3, [&first, &second, &third]).await, [false, false, true]);
 }

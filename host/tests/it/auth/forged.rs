@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::{me, text, without_request_id};
@@ -318,63 +319,91 @@ fn other_claims(forge: &Forge) -> Vec<(String, String)> {
     corpus
 }
 
-on_both_engines! {
-    async fn none_is_accepted_and_all_refusals_look_the_same(app: TestApp) {
-        let user = app.user(Role::User).await;
-        app.user(Role::Admin).await;
-        let forge = Forge::new(&app, &user.token);
-        // The control: the forge makes good tokens, so each one below is refused for its one fault.
-        me(&app, &forge.with_claims(|_| {})).await.expect(200);
+#[apply(on_both_engines)]
+async fn none_is_accepted_and_all_refusals_look_the_same(app: TestApp) {
+    let user = app.user(Role::User).await;
+    app.user(Role::Admin).await;
+    let forge = Forge::new(&app, &user.token);
+    // The control: the forge makes good tokens, so each one below is refused for its one fault.
+    me(&app, &forge.with_claims(|_| {})).await.expect(200);
 
-        let corpus = [other_algorithms, other_signatures, other_headers, other_claims].map(|part| part(&forge)).concat();
-        assert!(corpus.len() >= 150, "{} tokens", corpus.len());
-        let mut first: Option<Value> = None;
-        for (name, token) in corpus {
-            let reply = me(&app, &token).await;
-            assert_eq!(reply.status, 401, "{name} was answered with {}: {token}", reply.status);
-            assert_eq!(reply.header("www-authenticate"), "Bearer", "{name}");
-            let problem = without_request_id(reply.expect_problem(401, "invalid-token"));
-            assert_eq!(&problem, first.get_or_insert_with(|| problem.clone()), "{name}");
-        }
-        me(&app, &user.token).await.expect(200);
+    let corpus = [other_algorithms, other_signatures, other_headers, other_claims]
+        .map(|part| part(&forge))
+        .concat();
+    assert!(corpus.len() >= 150, "{} tokens", corpus.len());
+    let mut first: Option<Value> = None;
+    for (name, token) in corpus {
+        let reply = me(&app, &token).await;
+        assert_eq!(reply.status, 401, "{name} was answered with {}: {token}", reply.status);
+        assert_eq!(reply.header("www-authenticate"), "Bearer", "{name}");
+        let problem = without_request_id(reply.expect_problem(401, "invalid-token"));
+        assert_eq!(&problem, first.get_or_insert_with(|| problem.clone()), "{name}");
     }
+    me(&app, &user.token).await.expect(200);
+}
 
-    async fn a_token_of_someone_elses_session_is_refused(app: TestApp) {
-        let (ada, bob) = (app.user(Role::User).await, app.user(Role::User).await);
-        let bobs = Forge::new(&app, &bob.token).claims;
-        let forge = Forge::new(&app, &ada.token);
-        me(&app, &forge.with_claims(setting("sid", bobs["sid"].clone()))).await.expect_problem(401, "invalid-token");
-        me(&app, &forge.with_claims(setting("sub", bobs["sub"].clone()))).await.expect_problem(401, "invalid-token");
+#[apply(on_both_engines)]
+async fn a_token_of_someone_elses_session_is_refused(app: TestApp) {
+    let (ada, bob) = (app.user(Role::User).await, app.user(Role::User).await);
+    let bobs = Forge::new(&app, &bob.token).claims;
+    let forge = Forge::new(&app, &ada.token);
+    me(&app, &forge.with_claims(setting("sid", bobs["sid"].clone())))
+        .await
+        .expect_problem(401, "invalid-token");
+    me(&app, &forge.with_claims(setting("sub", bobs["sub"].clone())))
+        .await
+        .expect_problem(401, "invalid-token");
+}
+
+#[apply(on_both_engines)]
+async fn a_token_comes_in_one_bearer_header_and_nowhere_else(app: TestApp) {
+    let token = app.token(Role::User).await;
+    let both = app.get("/users/me").bearer(&token).bearer(&token).send().await;
+    both.expect_problem(401, "invalid-token");
+    let with_basic = app
+        .get("/users/me")
+        .bearer(&token)
+        .header("authorization", "Basic YTpi")
+        .send()
+        .await;
+    with_basic.expect_problem(401, "invalid-token");
+    for value in [
+        format!("Basic {token}"),
+        format!("DPoP {token}"),
+        format!("Bearer{token}"),
+        format!("Bearer\t{token}"),
+        format!("Bearer {token},"),
+        token.clone(),
+        "Bearer".to_owned(),
+        String::new(),
+    ] {
+        let reply = app.get("/users/me").header("authorization", &value).send().await;
+        reply.expect_problem(401, "invalid-token");
     }
+    // The scheme's name is case-insensitive (RFC 9110).
+    app.get("/users/me")
+        .header("authorization", &format!("bearer {token}"))
+        .send()
+        .await
+        .expect(200);
 
-    async fn a_token_comes_in_one_bearer_header_and_nowhere_else(app: TestApp) {
-        let token = app.token(Role::User).await;
-        let both = app.get("/users/me").bearer(&token).bearer(&token).send().await;
-        both.expect_problem(401, "invalid-token");
-        let with_basic = app.get("/users/me").bearer(&token).header("authorization", "Basic YTpi").send().await;
-        with_basic.expect_problem(401, "invalid-token");
-        for value in [
-            format!("Basic {token}"),
-            format!("DPoP {token}"),
-            format!("Bearer{token}"),
-            format!("Bearer\t{token}"),
-            format!("Bearer {token},"),
-            token.clone(),
-            "Bearer".to_owned(),
-            String::new(),
-        ] {
-            let reply = app.get("/users/me").header("authorization", &value).send().await;
-            reply.expect_problem(401, "invalid-token");
-        }
-        // The scheme's name is case-insensitive (RFC 9110).
-        app.get("/users/me").header("authorization", &format!("bearer {token}")).send().await.expect(200);
+    app.get(&format!("/users/me?access_token={token}"))
+        .send()
+        .await
+        .expect_problem(401, "unauthenticated");
+    let cookie = app
+        .get("/users/me")
+        .header("cookie", &format!("access_token={token}"))
+        .send()
+        .await;
+    cookie.expect_problem(401, "unauthenticated");
+}
 
-        app.get(&format!("/users/me?access_token={token}")).send().await.expect_problem(401, "unauthenticated");
-        let cookie = app.get("/users/me").header("cookie", &format!("access_token={token}")).send().await;
-        cookie.expect_problem(401, "unauthenticated");
-    }
-
-    async fn a_public_route_ignores_a_bad_token(app: TestApp) {
-        app.get("/.well-known/jwks.json").bearer("garbage").send().await.expect(200);
-    }
+#[apply(on_both_engines)]
+async fn a_public_route_ignores_a_bad_token(app: TestApp) {
+    app.get("/.well-known/jwks.json")
+        .bearer("garbage")
+        .send()
+        .await
+        .expect(200);
 }

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::json;
 
 use super::{progress, soon};
-use crate::support::{RedisServer, is_shared, on_both_engines, text};
+use crate::support::{RedisServer, TestApp, is_shared, on_both_engines, text};
 
 const SLOTS: u16 = 16_384;
 const NODES: u16 = 3;
@@ -63,65 +64,80 @@ impl Cluster {
     }
 }
 
-on_both_engines! {
-    async fn every_use_of_redis_works_through_a_cluster(app: TestApp) {
-        let cluster = Cluster::start().await;
-        let url = cluster.url();
-        let settings = [
-            ("cache.url", url.as_str()),
-            ("auth.session_cache_seconds", "3600"),
-            ("limits.user.burst", "100"),
-            ("limits.user.per_minute", "60"),
-        ];
-        let (here, there) = (app.replica(&settings), app.replica(&settings));
-        is_shared(&here, true).await;
-        is_shared(&there, true).await;
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let users = app.crowd(12).await;
-        let user = &users[0];
+#[apply(on_both_engines)]
+async fn every_use_of_redis_works_through_a_cluster(app: TestApp) {
+    let cluster = Cluster::start().await;
+    let url = cluster.url();
+    let settings = [
+        ("cache.url", url.as_str()),
+        ("auth.session_cache_seconds", "3600"),
+        ("limits.user.burst", "100"),
+        ("limits.user.per_minute", "60"),
+    ];
+    let (here, there) = (app.replica(&settings), app.replica(&settings));
+    is_shared(&here, true).await;
+    is_shared(&there, true).await;
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let users = app.crowd(12).await;
+    let user = &users[0];
 
-        // Limits are one for both.
-        let granted = here.claim(&user.token, &event).send().await;
-        assert_eq!(granted.header("ratelimit"), "\"user\";r=99;t=1");
-        let granted = granted.expect(201);
-        let repeat = there.claim(&user.token, &event).send().await;
-        assert_eq!(repeat.header("ratelimit"), "\"user\";r=98;t=2");
-        repeat.expect_problem(409, "already-granted");
+    // Limits are one for both.
+    let granted = here.claim(&user.token, &event).send().await;
+    assert_eq!(granted.header("ratelimit"), "\"user\";r=99;t=1");
+    let granted = granted.expect(201);
+    let repeat = there.claim(&user.token, &event).send().await;
+    assert_eq!(repeat.header("ratelimit"), "\"user\";r=98;t=2");
+    repeat.expect_problem(409, "already-granted");
 
-        // News are heard by both.
-        let operator = app.operator().await;
-        let path = format!("/reward-requests/{}/reversal", text(&granted, "id"));
-        here.post(&path).bearer(&operator).json(&json!({"reason": "returned"})).send().await.expect(201);
-        let started = Instant::now();
-        while there.claim(&user.token, &event).send().await.status != 201 {
-            assert!(started.elapsed() < Duration::from_millis(1500), "the other process has not heard");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    // News are heard by both.
+    let operator = app.operator().await;
+    let path = format!("/reward-requests/{}/reversal", text(&granted, "id"));
+    here.post(&path)
+        .bearer(&operator)
+        .json(&json!({"reason": "returned"}))
+        .send()
+        .await
+        .expect(201);
+    let started = Instant::now();
+    while there.claim(&user.token, &event).send().await.status != 201 {
+        assert!(
+            started.elapsed() < Duration::from_millis(1500),
+            "the other process has not heard"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 
-        // What is popular is counted for both, across nodes.
-        for (number, other) in users[1..].iter().enumerate() {
-            let process = [&here, &there][number % 2];
-            process.claim(&other.token, &event).send().await.expect(201);
-        }
-        let token = app.token(Role::User).await;
-        soon("all claims are counted", async || {
-            let popular = here.get("/events/popular").bearer(&token).send().await.expect(200);
-            popular["items"][0]["claims"] == users.len()
-        }).await;
+    // What is popular is counted for both, across nodes.
+    for (number, other) in users[1..].iter().enumerate() {
+        let process = [&here, &there][number % 2];
+        process.claim(&other.token, &event).send().await.expect(201);
+    }
+    let token = app.token(Role::User).await;
+    soon("all claims are counted", async || {
+        let popular = here.get("/events/popular").bearer(&token).send().await.expect(200);
+        popular["items"][0]["claims"] == users.len()
+    })
+    .await;
 
-        // Hints are at several nodes, and a repeat needs no database.
-        assert_eq!(cluster.names("meed:hint:").await.len(), users.len());
-        for node in &cluster.0 {
-            assert!(node.names("meed:hint:").await.len() < users.len(), "one node holds all hints");
-        }
-        for (number, other) in users[1..].iter().enumerate() {
-            let process = [&there, &here][number % 2];
-            progress(process, &other.token, &event).await.expect(200);
-        }
-        app.app.db.close().await;
-        for (number, other) in users[1..].iter().enumerate() {
-            let process = [&there, &here][number % 2];
-            process.claim(&other.token, &event).send().await.expect_problem(409, "already-granted");
-        }
+    // Hints are at several nodes, and a repeat needs no database.
+    assert_eq!(cluster.names("meed:hint:").await.len(), users.len());
+    for node in &cluster.0 {
+        assert!(
+            node.names("meed:hint:").await.len() < users.len(),
+            "one node holds all hints"
+        );
+    }
+    for (number, other) in users[1..].iter().enumerate() {
+        let process = [&there, &here][number % 2];
+        progress(process, &other.token, &event).await.expect(200);
+    }
+    app.app.db.close().await;
+    for (number, other) in users[1..].iter().enumerate() {
+        let process = [&there, &here][number % 2];
+        process
+            .claim(&other.token, &event)
+            .send()
+            .await
+            .expect_problem(409, "already-granted");
     }
 }

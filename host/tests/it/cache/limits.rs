@@ -1,6 +1,7 @@
 //! Rate limits: shared by replicas through Redis, each replica's own when Redis is not there, and never open
 
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::json;
 
 use super::two;
@@ -37,156 +38,206 @@ async fn looked_at(app: &TestApp, attempts: usize) -> usize {
     looked_at
 }
 
-on_both_engines! {
-    async fn an_answer_tells_where_the_client_stands(app: TestApp) {
-        let process = app.replica(CREDENTIALS);
-        let reply = try_password(&process, "nobody@example.com", PASSWORD).await;
-        assert_eq!(reply.header("ratelimit-policy"), "\"credentials\";q=4;w=24");
-        assert_eq!(reply.header("ratelimit"), "\"credentials\";r=3;t=6");
-        reply.expect_problem(401, "wrong-credentials");
-        assert_eq!(looked_at(&process, 5).await, 3);
-        let reply = process.post("/auth/register").json(&json!({})).send().await;
-        assert_eq!(reply.header("ratelimit"), "\"credentials\";r=0;t=24");
-        assert_eq!(reply.header("retry-after"), "6");
-        reply.expect_problem(429, "rate-limited");
-        app.at("2026-03-01T12:00:06Z");
-        assert_eq!(looked_at(&process, 5).await, 1);
-    }
+#[apply(on_both_engines)]
+async fn an_answer_tells_where_the_client_stands(app: TestApp) {
+    let process = app.replica(CREDENTIALS);
+    let reply = try_password(&process, "nobody@example.com", PASSWORD).await;
+    assert_eq!(reply.header("ratelimit-policy"), "\"credentials\";q=4;w=24");
+    assert_eq!(reply.header("ratelimit"), "\"credentials\";r=3;t=6");
+    reply.expect_problem(401, "wrong-credentials");
+    assert_eq!(looked_at(&process, 5).await, 3);
+    let reply = process.post("/auth/register").json(&json!({})).send().await;
+    assert_eq!(reply.header("ratelimit"), "\"credentials\";r=0;t=24");
+    assert_eq!(reply.header("retry-after"), "6");
+    reply.expect_problem(429, "rate-limited");
+    app.at("2026-03-01T12:00:06Z");
+    assert_eq!(looked_at(&process, 5).await, 1);
+}
 
-    async fn watching_and_public_keys_are_never_limited(app: TestApp) {
-        let settings = ["user", "anonymous"].map(|name| (format!("limits.{name}.burst"), "1"));
-        let settings: Vec<_> = settings.iter().map(|(name, burst)| (name.as_str(), *burst)).collect();
-        let process = app.replica(&settings);
-        for path in ["/livez", "/readyz", "/.well-known/jwks.json", "/.well-known/receipt-keys.json", "/openapi.json"] {
-            for _ in 0..3 {
-                let reply = process.get(path).send().await;
-                assert_eq!((reply.status.as_u16(), reply.header("ratelimit")), (200, ""), "{path}");
-            }
+#[apply(on_both_engines)]
+async fn watching_and_public_keys_are_never_limited(app: TestApp) {
+    let settings = ["user", "anonymous"].map(|name| (format!("limits.{name}.burst"), "1"));
+    let settings: Vec<_> = settings.iter().map(|(name, burst)| (name.as_str(), *burst)).collect();
+    let process = app.replica(&settings);
+    for path in [
+        "/livez",
+        "/readyz",
+        "/.well-known/jwks.json",
+        "/.well-known/receipt-keys.json",
+        "/openapi.json",
+    ] {
+        for _ in 0..3 {
+            let reply = process.get(path).send().await;
+            assert_eq!((reply.status.as_u16(), reply.header("ratelimit")), (200, ""), "{path}");
         }
     }
+}
 
-    async fn a_user_is_limited_and_no_other(app: TestApp) {
-        let settings = [
-            ("limits.user.burst", "2"),
-            ("limits.user.per_minute", "60"),
-            ("limits.anonymous.burst", "3"),
-            ("limits.anonymous.per_minute", "60"),
-        ];
-        let (_redis, here, there) = two(&app, &settings).await;
-        let (greedy, other) = (app.token(Role::User).await, app.token(Role::User).await);
-        let me = |process: &TestApp, token: &str| process.get("/users/me").bearer(token).send();
-        assert_eq!(me(&here, &greedy).await.header("ratelimit"), "\"user\";r=1;t=1");
-        assert_eq!(me(&there, &greedy).await.header("ratelimit"), "\"user\";r=0;t=2");
-        for process in [&here, &there] {
-            me(process, &greedy).await.expect_problem(429, "rate-limited");
-        }
-        me(&here, &other).await.expect(200);
-        // Whoever brings no valid token is counted by address: here all are one.
-        for process in [&here, &there, &here] {
-            me(process, "no token").await.expect_problem(401, "invalid-token");
-        }
-        let refresh = there.post("/auth/refresh").json(&json!({"refreshToken": "x"})).send().await;
-        assert_eq!(refresh.header("ratelimit-policy"), "\"anonymous\";q=3;w=3");
-        refresh.expect_problem(429, "rate-limited");
-        app.at("2026-03-01T12:00:01Z");
-        me(&there, &greedy).await.expect(200);
-        me(&here, &greedy).await.expect_problem(429, "rate-limited");
+#[apply(on_both_engines)]
+async fn a_user_is_limited_and_no_other(app: TestApp) {
+    let settings = [
+        ("limits.user.burst", "2"),
+        ("limits.user.per_minute", "60"),
+        ("limits.anonymous.burst", "3"),
+        ("limits.anonymous.per_minute", "60"),
+    ];
+    let (_redis, here, there) = two(&app, &settings).await;
+    let (greedy, other) = (app.token(Role::User).await, app.token(Role::User).await);
+    let me = |process: &TestApp, token: &str| process.get("/users/me").bearer(token).send();
+    assert_eq!(me(&here, &greedy).await.header("ratelimit"), "\"user\";r=1;t=1");
+    assert_eq!(me(&there, &greedy).await.header("ratelimit"), "\"user\";r=0;t=2");
+    for process in [&here, &there] {
+        me(process, &greedy).await.expect_problem(429, "rate-limited");
     }
+    me(&here, &other).await.expect(200);
+    // Whoever brings no valid token is counted by address: here all are one.
+    for process in [&here, &there, &here] {
+        me(process, "no token").await.expect_problem(401, "invalid-token");
+    }
+    let refresh = there
+        .post("/auth/refresh")
+        .json(&json!({"refreshToken": "x"}))
+        .send()
+        .await;
+    assert_eq!(refresh.header("ratelimit-policy"), "\"anonymous\";q=3;w=3");
+    refresh.expect_problem(429, "rate-limited");
+    app.at("2026-03-01T12:00:01Z");
+    me(&there, &greedy).await.expect(200);
+    me(&here, &greedy).await.expect_problem(429, "rate-limited");
+}
 
-    async fn an_account_is_guarded_wherever_the_attempts_come_from(app: TestApp) {
-        let settings = [("limits.account.burst", "3"), ("limits.account.per_minute", "10")];
-        let (_redis, here, there) = two(&app, &settings).await;
-        let user = app.user(Role::User).await;
-        for process in [&here, &there, &here] {
-            try_password(process, &user.email, "a wrong password").await.expect_problem(401, "wrong-credentials");
-        }
-        // In other letters it is the same account.
-        let email = user.email.to_uppercase();
-        let reply = try_password(&there, &email, user.password).await;
-        assert_eq!(reply.header("retry-after"), "6");
-        reply.expect_problem(429, "rate-limited");
-        // The owner is not out: not where they are logged in, nor for long.
-        there.get("/users/me").bearer(&user.token).send().await.expect(200);
-        there.post("/auth/refresh").json(&json!({"refreshToken": user.refresh_token})).send().await.expect(200);
-        try_password(&here, "another@example.com", PASSWORD).await.expect_problem(401, "wrong-credentials");
-        app.at("2026-03-01T12:00:06Z");
-        try_password(&there, &email, user.password).await.expect(200);
+#[apply(on_both_engines)]
+async fn an_account_is_guarded_wherever_the_attempts_come_from(app: TestApp) {
+    let settings = [("limits.account.burst", "3"), ("limits.account.per_minute", "10")];
+    let (_redis, here, there) = two(&app, &settings).await;
+    let user = app.user(Role::User).await;
+    for process in [&here, &there, &here] {
+        try_password(process, &user.email, "a wrong password")
+            .await
+            .expect_problem(401, "wrong-credentials");
     }
+    // In other letters it is the same account.
+    let email = user.email.to_uppercase();
+    let reply = try_password(&there, &email, user.password).await;
+    assert_eq!(reply.header("retry-after"), "6");
+    reply.expect_problem(429, "rate-limited");
+    // The owner is not out: not where they are logged in, nor for long.
+    there.get("/users/me").bearer(&user.token).send().await.expect(200);
+    there
+        .post("/auth/refresh")
+        .json(&json!({"refreshToken": user.refresh_token}))
+        .send()
+        .await
+        .expect(200);
+    try_password(&here, "another@example.com", PASSWORD)
+        .await
+        .expect_problem(401, "wrong-credentials");
+    app.at("2026-03-01T12:00:06Z");
+    try_password(&there, &email, user.password).await.expect(200);
+}
 
-    async fn replicas_share_a_limit(app: TestApp) {
-        let (_redis, here, there) = two(&app, CREDENTIALS).await;
-        assert_eq!((looked_at(&here, 3).await, looked_at(&there, 3).await, looked_at(&here, 1).await), (3, 1, 0));
-    }
+#[apply(on_both_engines)]
+async fn replicas_share_a_limit(app: TestApp) {
+    let (_redis, here, there) = two(&app, CREDENTIALS).await;
+    assert_eq!(
+        (
+            looked_at(&here, 3).await,
+            looked_at(&there, 3).await,
+            looked_at(&here, 1).await
+        ),
+        (3, 1, 0)
+    );
+}
 
-    async fn without_redis_each_replica_limits_by_itself(app: TestApp) {
-        let (mut redis, here, there) = two(&app, CREDENTIALS).await;
-        assert_eq!(looked_at(&here, 3).await, 3);
-        redis.kill();
-        assert_eq!((looked_at(&here, 5).await, looked_at(&there, 6).await), (1, 4));
-        redis.restart().await;
-        for process in [&here, &there] {
-            is_shared(process, true).await;
-            assert_eq!(looked_at(process, 3).await, 0, "the new Redis knows nothing, the process does");
-        }
+#[apply(on_both_engines)]
+async fn without_redis_each_replica_limits_by_itself(app: TestApp) {
+    let (mut redis, here, there) = two(&app, CREDENTIALS).await;
+    assert_eq!(looked_at(&here, 3).await, 3);
+    redis.kill();
+    assert_eq!((looked_at(&here, 5).await, looked_at(&there, 6).await), (1, 4));
+    redis.restart().await;
+    for process in [&here, &there] {
+        is_shared(process, true).await;
+        assert_eq!(
+            looked_at(process, 3).await,
+            0,
+            "the new Redis knows nothing, the process does"
+        );
     }
+}
 
-    async fn a_redis_that_does_not_answer_opens_nothing_and_costs_little(app: TestApp) {
-        let (redis, here, there) = two(&app, CREDENTIALS).await;
-        redis.pause();
-        let started = std::time::Instant::now();
-        assert_eq!((looked_at(&here, 20).await, looked_at(&there, 20).await), (4, 4));
-        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
-        redis.resume();
-        is_shared(&here, true).await;
-        assert_eq!(looked_at(&here, 5).await, 0);
-    }
+#[apply(on_both_engines)]
+async fn a_redis_that_does_not_answer_opens_nothing_and_costs_little(app: TestApp) {
+    let (redis, here, there) = two(&app, CREDENTIALS).await;
+    redis.pause();
+    let started = std::time::Instant::now();
+    assert_eq!((looked_at(&here, 20).await, looked_at(&there, 20).await), (4, 4));
+    assert!(
+        started.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
+    redis.resume();
+    is_shared(&here, true).await;
+    assert_eq!(looked_at(&here, 5).await, 0);
+}
 
-    async fn a_redis_that_lies_opens_nothing_and_closes_for_a_window_at_most(app: TestApp) {
-        let (redis, here, there) = two(&app, CREDENTIALS).await;
-        assert_eq!(looked_at(&here, 1).await, 1);
-        let names = redis.names("meed:limit:").await;
-        let [name] = names.as_slice() else { panic!("{names:?}") };
-        let mut opened = 0;
-        for lie in ["", "garbage", "nan", "-1", "0", "1e3"] {
-            () = redis.ask("SET", &[name.as_bytes(), lie.as_bytes()]).await;
-            opened += looked_at(&here, 2).await;
-        }
-        assert_eq!(opened, 3, "what Redis forgot the process did not");
-        () = redis.ask("FLUSHALL", &[]).await;
-        assert_eq!(looked_at(&here, 9).await, 0);
-        // It says that the bucket is full again in a thousand years.
-        for lie in ["9e16", "inf", "1e300"] {
-            () = redis.ask("SET", &[name.as_bytes(), lie.as_bytes()]).await;
-            assert_eq!(looked_at(&there, 2).await, 0, "{lie}");
-        }
-        () = redis.ask("SET", &[name.as_bytes(), b"1772366424000000"]).await;
-        app.at("2026-03-01T12:00:24Z");
-        assert_eq!(looked_at(&there, 9).await, 4);
-        let _: u64 = redis.ask("DEL", &[name.as_bytes()]).await;
-        let _: u64 = redis.ask("LPUSH", &[name.as_bytes(), b"no text"]).await;
-        app.at("2026-03-01T13:00:00Z");
-        assert_eq!((looked_at(&here, 9).await, looked_at(&there, 9).await), (4, 4));
+#[apply(on_both_engines)]
+async fn a_redis_that_lies_opens_nothing_and_closes_for_a_window_at_most(app: TestApp) {
+    let (redis, here, there) = two(&app, CREDENTIALS).await;
+    assert_eq!(looked_at(&here, 1).await, 1);
+    let names = redis.names("meed:limit:").await;
+    let [name] = names.as_slice() else { panic!("{names:?}") };
+    let mut opened = 0;
+    for lie in ["", "garbage", "nan", "-1", "0", "1e3"] {
+        () = redis.ask("SET", &[name.as_bytes(), lie.as_bytes()]).await;
+        opened += looked_at(&here, 2).await;
     }
+    assert_eq!(opened, 3, "what Redis forgot the process did not");
+    () = redis.ask("FLUSHALL", &[]).await;
+    assert_eq!(looked_at(&here, 9).await, 0);
+    // It says that the bucket is full again in a thousand years.
+    for lie in ["9e16", "inf", "1e300"] {
+        () = redis.ask("SET", &[name.as_bytes(), lie.as_bytes()]).await;
+        assert_eq!(looked_at(&there, 2).await, 0, "{lie}");
+    }
+    () = redis.ask("SET", &[name.as_bytes(), b"1772366424000000"]).await;
+    app.at("2026-03-01T12:00:24Z");
+    assert_eq!(looked_at(&there, 9).await, 4);
+    let _: u64 = redis.ask("DEL", &[name.as_bytes()]).await;
+    let _: u64 = redis.ask("LPUSH", &[name.as_bytes(), b"no text"]).await;
+    app.at("2026-03-01T13:00:00Z");
+    assert_eq!((looked_at(&here, 9).await, looked_at(&there, 9).await), (4, 4));
+}
 
-    async fn a_client_behind_a_proxy_goes_by_its_own_address(app: TestApp) {
-        let settings = |proxies: &'static str| [CREDENTIALS, &[("http.trusted_proxies", proxies)]].concat();
-        let client = reqwest::Client::new();
-        let attempt = async |address: &str, forwarded: &str| {
-            let body = json!({"email": "nobody@example.com", "password": PASSWORD}).to_string();
-            let request = client.post(format!("{address}/auth/login")).header("content-type", "application/json");
-            let reply = request.header("x-forwarded-for", forwarded.to_owned()).body(body).send().await;
-            reply.expect("an answer").status().as_u16()
-        };
-        let (behind, open) = (app.replica(&settings("127.0.0.0/8")), app.replica(&settings("")));
-        let (behind, open) = (behind.listen().await, open.listen().await);
-        for number in 0..4 {
-            let invented = format!("192.0.2.{number}, 198.51.100.7");
-            assert_eq!((attempt(&behind, &invented).await, attempt(&open, &invented).await), (401, 401));
-        }
-        assert_eq!(attempt(&behind, "192.0.2.99, 198.51.100.7").await, 429);
-        assert_eq!(attempt(&behind, "198.51.100.8").await, 401);
-        assert_eq!(attempt(&open, "198.51.100.8").await, 429, "the peer is the client");
+#[apply(on_both_engines)]
+async fn a_client_behind_a_proxy_goes_by_its_own_address(app: TestApp) {
+    let settings = |proxies: &'static str| [CREDENTIALS, &[("http.trusted_proxies", proxies)]].concat();
+    let client = reqwest::Client::new();
+    let attempt = async |address: &str, forwarded: &str| {
+        let body = json!({"email": "nobody@example.com", "password": PASSWORD}).to_string();
+        let request = client
+            .post(format!("{address}/auth/login"))
+            .header("content-type", "application/json");
+        let reply = request
+            .header("x-forwarded-for", forwarded.to_owned())
+            .body(body)
+            .send()
+            .await;
+        reply.expect("an answer").status().as_u16()
+    };
+    let (behind, open) = (app.replica(&settings("127.0.0.0/8")), app.replica(&settings("")));
+    let (behind, open) = (behind.listen().await, open.listen().await);
+    for number in 0..4 {
+        let invented = format!("192.0.2.{number}, 198.51.100.7");
+        assert_eq!(
+            (attempt(&behind, &invented).await, attempt(&open, &invented).await),
+            (401, 401)
+        );
     }
+    assert_eq!(attempt(&behind, "192.0.2.99, 198.51.100.7").await, 429);
+    assert_eq!(attempt(&behind, "198.51.100.8").await, 401);
+    assert_eq!(attempt(&open, "198.51.100.8").await, 429, "the peer is the client");
 }
 
 #[tokio::test]

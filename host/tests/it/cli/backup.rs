@@ -6,6 +6,7 @@ use std::process::Command;
 
 use meed_host::auth::Role;
 use meed_host::db::{Db, Engine};
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -72,29 +73,44 @@ async fn claim(app: &TestApp, event: &Value) -> (TestUser, Value) {
     (user, request)
 }
 
-on_both_engines! {
-    async fn what_was_backed_up_is_restored_and_goes_on(app: TestApp) {
-        let directory = TempDir::new().expect("a directory");
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let (before, granted) = claim(&app, &event).await;
-        let url = app.database_url();
-        let restored = back_up_and_restore(app.app.db.engine(), &url, directory.path()).await;
-        let there = app.on(Db::connect(&restored, 4).await.expect("open what was restored"));
-        for list in ["/reward-requests", "/events", "/rewards", "/grants", "/plugins"] {
-            assert_eq!(there.read(list).await, app.read(list).await, "{list}");
-        }
-        // Claims since are not in it.
-        let (_, since) = claim(&app, &event).await;
-
-        let token = there.log_in(&before).await;
-        let receipt = |request: &Value| format!("/reward-requests/{}/receipt", text(request, "id"));
-        let kept = there.get(&receipt(&granted)).bearer(&token).send().await.expect(200);
-        assert_eq!(kept, app.get(&receipt(&granted)).bearer(&app.log_in(&before).await).send().await.expect(200));
-        there.claim(&token, &event).send().await.expect_problem(409, "already-granted");
-        let auditor = there.auditor().await;
-        there.get(&receipt(&since)).bearer(&auditor).send().await.expect_problem(404, "no-such-reward-request");
-        claim(&there, &event).await;
+#[apply(on_both_engines)]
+async fn what_was_backed_up_is_restored_and_goes_on(app: TestApp) {
+    let directory = TempDir::new().expect("a directory");
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let (before, granted) = claim(&app, &event).await;
+    let url = app.database_url();
+    let restored = back_up_and_restore(app.app.db.engine(), &url, directory.path()).await;
+    let there = app.on(Db::connect(&restored, 4).await.expect("open what was restored"));
+    for list in ["/reward-requests", "/events", "/rewards", "/grants", "/plugins"] {
+        assert_eq!(there.read(list).await, app.read(list).await, "{list}");
     }
+    // Claims since are not in it.
+    let (_, since) = claim(&app, &event).await;
+
+    let token = there.log_in(&before).await;
+    let receipt = |request: &Value| format!("/reward-requests/{}/receipt", text(request, "id"));
+    let kept = there.get(&receipt(&granted)).bearer(&token).send().await.expect(200);
+    assert_eq!(
+        kept,
+        app.get(&receipt(&granted))
+            .bearer(&app.log_in(&before).await)
+            .send()
+            .await
+            .expect(200)
+    );
+    there
+        .claim(&token, &event)
+        .send()
+        .await
+        .expect_problem(409, "already-granted");
+    let auditor = there.auditor().await;
+    there
+        .get(&receipt(&since))
+        .bearer(&auditor)
+        .send()
+        .await
+        .expect_problem(404, "no-such-reward-request");
+    claim(&there, &event).await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use meed_host::auth::Role;
 use meed_host::claims::SignedReceipt;
 use meed_host::db::{Db, Engine};
 use meed_host::outbox::topics;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -279,121 +280,136 @@ async fn recognise(app: &TestApp, past: &Past) {
     app.post("/auth/refresh").json(&refresh).send().await.expect(200);
 }
 
-on_both_engines! {
-    async fn a_database_moves_to_the_other_engine_and_back(app: TestApp) {
-        let directory = TempDir::new().expect("a directory");
-        let past = live(&app).await;
-        let (there, back) = match app.app.db.engine() {
-            Engine::Sqlite => (Engine::Postgres, Engine::Sqlite),
-            Engine::Postgres => (Engine::Sqlite, Engine::Postgres),
-        };
-        let names = tables(&app.app.db).await;
-        for table in &names {
-            assert!(count(&app.app.db, table).await > 0, "{table} is empty: put something into it in `live`");
-        }
-        let first = app.database_url();
-        let second = empty(there, &directory, "second.db").await;
-        let refusal = refused(&mut db(directory.path(), "copy", &first, &second));
-        assert!(refusal.contains("the source is in use"), "{refusal}");
-        app.app.db.close().await;
-
-        let printed = run(&mut db(directory.path(), "copy", &first, &second));
-        for table in &names {
-            assert!(printed.contains(&format!("copied  {table}: ")), "{table}: {printed}");
-            assert!(printed.contains(&format!("same    {table}: ")), "{table}: {printed}");
-        }
-        let moved = open(&second).await;
-        assert_eq!(tables(&moved).await, names);
-        let (late,): (i64,) = moved
-            .query("SELECT COUNT(*) FROM users u JOIN users i ON i.id = u.invited_by AND i.id > u.id")
-            .fetch_one(&moved).await.expect("a count");
-        assert!(late >= 1);
-        moved.close().await;
-
-        // And back again, with nothing lost on the way.
-        let third = empty(back, &directory, "third.db").await;
-        let digests = |printed: &str| -> Vec<String> {
-            printed.lines().filter(|line| line.starts_with("same")).map(str::to_owned).collect()
-        };
-        let again = run(&mut db(directory.path(), "copy", &second, &third));
-        assert_eq!(digests(&again), digests(&printed));
-        let verified = run(&mut db(directory.path(), "verify", &second, &third));
-        assert_eq!(digests(&verified), digests(&printed));
-
-        recognise(&app.on(open(&second).await), &past).await;
+#[apply(on_both_engines)]
+async fn a_database_moves_to_the_other_engine_and_back(app: TestApp) {
+    let directory = TempDir::new().expect("a directory");
+    let past = live(&app).await;
+    let (there, back) = match app.app.db.engine() {
+        Engine::Sqlite => (Engine::Postgres, Engine::Sqlite),
+        Engine::Postgres => (Engine::Sqlite, Engine::Postgres),
+    };
+    let names = tables(&app.app.db).await;
+    for table in &names {
+        assert!(
+            count(&app.app.db, table).await > 0,
+            "{table} is empty: put something into it in `live`"
+        );
     }
+    let first = app.database_url();
+    let second = empty(there, &directory, "second.db").await;
+    let refusal = refused(&mut db(directory.path(), "copy", &first, &second));
+    assert!(refusal.contains("the source is in use"), "{refusal}");
+    app.app.db.close().await;
 
-    async fn what_differs_is_named_with_its_table_and_its_key(app: TestApp) {
-        let directory = TempDir::new().expect("a directory");
-        let past = live(&app).await;
-        let there = match app.app.db.engine() {
-            Engine::Sqlite => Engine::Postgres,
-            Engine::Postgres => Engine::Sqlite,
-        };
-        let (first, second) = (app.database_url(), empty(there, &directory, "second.db").await);
-        app.app.db.close().await;
-        run(&mut db(directory.path(), "copy", &first, &second));
-        let request = format!("id = {}", text(&past.granted, "id"));
-        for (tamper, undo, says) in [
-            (
-                "UPDATE reward_requests SET fuel = fuel + 1 WHERE status = 'GRANTED'",
-                "UPDATE reward_requests SET fuel = fuel - 1 WHERE status = 'GRANTED'",
-                format!("table reward_requests, {request}: not the same in fuel"),
-            ),
-            (
-                "UPDATE server_marks SET name = 'other'",
-                "UPDATE server_marks SET name = 'note'",
-                "table server_marks, name = note: missing in the target".to_owned(),
-            ),
-            (
-                "INSERT INTO server_marks (name, value, set_at) VALUES ('a', '', 0)",
-                "DELETE FROM server_marks WHERE name = 'a'",
-                "table server_marks, name = a: in the target only".to_owned(),
-            ),
-        ] {
-            let db_ = open(&second).await;
-            assert_eq!(change(&db_, tamper).await, 1, "{tamper}");
-            db_.close().await;
-            let refusal = refused(&mut db(directory.path(), "verify", &first, &second));
-            assert!(refusal.contains(&says), "{says}: {refusal}");
-            let db_ = open(&second).await;
-            assert_eq!(change(&db_, undo).await, 1, "{undo}");
-            db_.close().await;
-        }
-        run(&mut db(directory.path(), "verify", &first, &second));
-        // It is not empty any more.
-        let refusal = refused(&mut db(directory.path(), "copy", &first, &second));
-        assert!(refusal.contains("the target has rows in "), "{refusal}");
+    let printed = run(&mut db(directory.path(), "copy", &first, &second));
+    for table in &names {
+        assert!(printed.contains(&format!("copied  {table}: ")), "{table}: {printed}");
+        assert!(printed.contains(&format!("same    {table}: ")), "{table}: {printed}");
     }
+    let moved = open(&second).await;
+    assert_eq!(tables(&moved).await, names);
+    let (late,): (i64,) = moved
+        .query("SELECT COUNT(*) FROM users u JOIN users i ON i.id = u.invited_by AND i.id > u.id")
+        .fetch_one(&moved)
+        .await
+        .expect("a count");
+    assert!(late >= 1);
+    moved.close().await;
 
-    async fn a_copy_that_is_interrupted_leaves_the_target_empty(app: TestApp) {
-        const MANY: &str = "INSERT INTO server_marks (name, value, set_at) \
-            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) \
-            SELECT 'mark ' || i, 'a value', 0 FROM n";
-        let directory = TempDir::new().expect("a directory");
-        live(&app).await;
-        assert_eq!(change(&app.app.db, MANY).await, 40_000);
-        let there = match app.app.db.engine() {
-            Engine::Sqlite => Engine::Postgres,
-            Engine::Postgres => Engine::Sqlite,
-        };
-        let (first, second) = (app.database_url(), empty(there, &directory, "second.db").await);
-        app.app.db.close().await;
-        let mut command = db(directory.path(), "copy", &first, &second);
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the command starts");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-        let mut copied = lines.filter(|line| line.starts_with("copied"));
-        assert!(copied.any(|line| line.contains("server_marks")), "it copies");
-        child.kill().expect("it runs");
-        let status = child.wait().expect("it ends");
-        assert!(status.code().is_none(), "it was over before it could be stopped: {status}");
-        let target = open(&second).await;
-        for table in tables(&target).await {
-            assert_eq!(count(&target, &table).await, 0, "{table}");
-        }
-        target.close().await;
-        run(&mut db(directory.path(), "copy", &first, &second));
+    // And back again, with nothing lost on the way.
+    let third = empty(back, &directory, "third.db").await;
+    let digests = |printed: &str| -> Vec<String> {
+        printed
+            .lines()
+            .filter(|line| line.starts_with("same"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let again = run(&mut db(directory.path(), "copy", &second, &third));
+    assert_eq!(digests(&again), digests(&printed));
+    let verified = run(&mut db(directory.path(), "verify", &second, &third));
+    assert_eq!(digests(&verified), digests(&printed));
+
+    recognise(&app.on(open(&second).await), &past).await;
+}
+
+#[apply(on_both_engines)]
+async fn what_differs_is_named_with_its_table_and_its_key(app: TestApp) {
+    let directory = TempDir::new().expect("a directory");
+    let past = live(&app).await;
+    let there = match app.app.db.engine() {
+        Engine::Sqlite => Engine::Postgres,
+        Engine::Postgres => Engine::Sqlite,
+    };
+    let (first, second) = (app.database_url(), empty(there, &directory, "second.db").await);
+    app.app.db.close().await;
+    run(&mut db(directory.path(), "copy", &first, &second));
+    let request = format!("id = {}", text(&past.granted, "id"));
+    for (tamper, undo, says) in [
+        (
+            "UPDATE reward_requests SET fuel = fuel + 1 WHERE status = 'GRANTED'",
+            "UPDATE reward_requests SET fuel = fuel - 1 WHERE status = 'GRANTED'",
+            format!("table reward_requests, {request}: not the same in fuel"),
+        ),
+        (
+            "UPDATE server_marks SET name = 'other'",
+            "UPDATE server_marks SET name = 'note'",
+            "table server_marks, name = note: missing in the target".to_owned(),
+        ),
+        (
+            "INSERT INTO server_marks (name, value, set_at) VALUES ('a', '', 0)",
+            "DELETE FROM server_marks WHERE name = 'a'",
+            "table server_marks, name = a: in the target only".to_owned(),
+        ),
+    ] {
+        let db_ = open(&second).await;
+        assert_eq!(change(&db_, tamper).await, 1, "{tamper}");
+        db_.close().await;
+        let refusal = refused(&mut db(directory.path(), "verify", &first, &second));
+        assert!(refusal.contains(&says), "{says}: {refusal}");
+        let db_ = open(&second).await;
+        assert_eq!(change(&db_, undo).await, 1, "{undo}");
+        db_.close().await;
     }
+    run(&mut db(directory.path(), "verify", &first, &second));
+    // It is not empty any more.
+    let refusal = refused(&mut db(directory.path(), "copy", &first, &second));
+    assert!(refusal.contains("the target has rows in "), "{refusal}");
+}
+
+#[apply(on_both_engines)]
+async fn a_copy_that_is_interrupted_leaves_the_target_empty(app: TestApp) {
+    const MANY: &str = "INSERT INTO server_marks (name, value, set_at) \
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) \
+        SELECT 'mark ' || i, 'a value', 0 FROM n";
+    let directory = TempDir::new().expect("a directory");
+    live(&app).await;
+    assert_eq!(change(&app.app.db, MANY).await, 40_000);
+    let there = match app.app.db.engine() {
+        Engine::Sqlite => Engine::Postgres,
+        Engine::Postgres => Engine::Sqlite,
+    };
+    let (first, second) = (app.database_url(), empty(there, &directory, "second.db").await);
+    app.app.db.close().await;
+    let mut command = db(directory.path(), "copy", &first, &second);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the command starts");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe"))
+        .lines()
+        .map_while(Result::ok);
+    let mut copied = lines.filter(|line| line.starts_with("copied"));
+    assert!(copied.any(|line| line.contains("server_marks")), "it copies");
+    child.kill().expect("it runs");
+    let status = child.wait().expect("it ends");
+    assert!(
+        status.code().is_none(),
+        "it was over before it could be stopped: {status}"
+    );
+    let target = open(&second).await;
+    for table in tables(&target).await {
+        assert_eq!(count(&target, &table).await, 0, "{table}");
+    }
+    target.close().await;
+    run(&mut db(directory.path(), "copy", &first, &second));
 }
 
 #[tokio::test]

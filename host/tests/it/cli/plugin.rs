@@ -8,11 +8,12 @@ use std::process::{Command, Output, Stdio};
 
 use meed_host::auth::Role;
 use meed_host::sandbox::Digest;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::guests::Condition;
-use crate::support::{bundled, guest, on_both_engines, padded};
+use crate::support::{TestApp, bundled, guest, on_both_engines, padded};
 
 fn plugin(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = super::meed(directory);
@@ -114,115 +115,181 @@ fn a_key_of_the_minisign_program_signs() {
     );
 }
 
-on_both_engines! {
-    async fn a_module_goes_to_the_server_once_and_comes_back(app: TestApp) {
-        let directory = TempDir::new().expect("a directory");
-        let directory = directory.path();
-        let (server, token) = (app.listen().await, app.operator().await);
-        let module = bundled("first-come");
-        let public = signed(directory, &module);
-        let admin = app.token(Role::Admin).await;
-        let key = json!({"name": "Ada", "publicKey": public});
-        app.post("/plugin-keys").bearer(&admin).json(&key).send().await.expect(201);
-        let with_token = |arguments: &[&str]| {
-            let mut command = plugin(directory, arguments);
-            command.env("MEED_TOKEN", &token).env("MEED_SERVER", &server);
-            command
-        };
-
-        let printed = good(with_token(&["push", "rule.wasm"]), "");
-        assert!(printed.contains("Pushed first-come 1.0.0") && printed.contains("TRUSTED, Ada"), "{printed}");
-        let printed = good(with_token(&["push", "rule.wasm"]), "");
-        assert!(printed.contains("Already there: first-come 1.0.0"), "{printed}");
-        assert_eq!(app.read("/plugins").await["items"].as_array().map(Vec::len), Some(1));
-
-        let printed = good(with_token(&["pull", "first-come@1.0.0"]), "");
-        assert!(printed.contains(&Digest::of(&module).to_string()), "{printed}");
-        assert_eq!(std::fs::read(directory.join("first-come-1.0.0.wasm")).expect("a file"), module);
-        good(with_token(&["pull", "first-come@1.0.0", "-o", "mine.wasm"]), "");
-        assert_eq!(std::fs::read(directory.join("mine.wasm")).expect("a file"), module);
-
-        // What the server says is told, and the exit code says that it went wrong.
-        bad(with_token(&["pull", "first-come@9.9.9"]), "", "no-such-plugin");
-        std::fs::write(directory.join("other.wasm"), padded(module, "again")).expect("a file");
-        bad(with_token(&["push", "other.wasm"]), "", "plugin-version-taken");
-        bad(with_token(&["push", "other.wasm", "--signature", "nowhere.minisig"]), "", "nowhere.minisig");
-        std::fs::write(directory.join("noise.wasm"), "noise").expect("a file");
-        bad(with_token(&["push", "noise.wasm"]), "", "not WebAssembly");
-    }
-
-    async fn a_token_is_needed_and_kept(app: TestApp) {
-        let directory = TempDir::new().expect("a directory");
-        let directory = directory.path();
-        let (server, token) = (app.listen().await, app.operator().await);
-        std::fs::write(directory.join("rule.wasm"), bundled("first-come")).expect("a file");
-        std::fs::write(directory.join("token"), format!("{token}\n")).expect("a file");
-        let push = |arguments: &[&str]| plugin(directory, &[&["push", "rule.wasm"], arguments].concat());
-        bad(push(&["--server", &server]), "", "MEED_TOKEN");
-        bad(push(&["--server", "http://rewards.example.com", "--token-file", "token"]), "", "--insecure");
-        bad(push(&["--server", &server, "--token-file", "nowhere"]), "", "nowhere");
-        std::fs::write(directory.join("forged"), "e30.e30.e30").expect("a file");
-        bad(push(&["--server", &server, "--token-file", "forged"]), "", "invalid-token");
-        let user = app.token(Role::User).await;
-        std::fs::write(directory.join("user"), user).expect("a file");
-        bad(push(&["--server", &server, "--token-file", "user"]), "", "forbidden");
-        good(push(&["--server", &server, "--token-file", "token"]), "");
-    }
-
-    async fn a_decision_becomes_a_case(app: TestApp) {
-        let directory = TempDir::new().expect("a directory");
-        let directory = directory.path();
-        let (server, token) = (app.listen().await, app.operator().await);
-        let event = app.event("login-streak", json!({"days": 7}), json!({"timeZone": "Asia/Seoul"})).await;
-        let user = app.user(Role::User).await;
-        let claim = app.claim(&user.token, &event).send().await.expect(201);
-        let id = claim["id"].as_str().expect("an id");
-        let receipt = app.read(&format!("/reward-requests/{id}/receipt")).await;
-        let evaluation = &receipt["receipt"]["evaluation"];
-
-        let mut command = plugin(directory, &["case", "--request", id, "-o", "case.json"]);
+#[apply(on_both_engines)]
+async fn a_module_goes_to_the_server_once_and_comes_back(app: TestApp) {
+    let directory = TempDir::new().expect("a directory");
+    let directory = directory.path();
+    let (server, token) = (app.listen().await, app.operator().await);
+    let module = bundled("first-come");
+    let public = signed(directory, &module);
+    let admin = app.token(Role::Admin).await;
+    let key = json!({"name": "Ada", "publicKey": public});
+    app.post("/plugin-keys")
+        .bearer(&admin)
+        .json(&key)
+        .send()
+        .await
+        .expect(201);
+    let with_token = |arguments: &[&str]| {
+        let mut command = plugin(directory, arguments);
         command.env("MEED_TOKEN", &token).env("MEED_SERVER", &server);
-        good(command, "");
-        let case: Value = serde_json::from_slice(&std::fs::read(directory.join("case.json")).expect("a case")).expect("JSON");
-        let context = &evaluation["context"];
-        assert_eq!((&case["params"], &case["facts"]), (&json!({"days": 7}), &evaluation["facts"]));
-        assert_eq!(case["context"], json!({
+        command
+    };
+
+    let printed = good(with_token(&["push", "rule.wasm"]), "");
+    assert!(
+        printed.contains("Pushed first-come 1.0.0") && printed.contains("TRUSTED, Ada"),
+        "{printed}"
+    );
+    let printed = good(with_token(&["push", "rule.wasm"]), "");
+    assert!(printed.contains("Already there: first-come 1.0.0"), "{printed}");
+    assert_eq!(app.read("/plugins").await["items"].as_array().map(Vec::len), Some(1));
+
+    let printed = good(with_token(&["pull", "first-come@1.0.0"]), "");
+    assert!(printed.contains(&Digest::of(&module).to_string()), "{printed}");
+    assert_eq!(
+        std::fs::read(directory.join("first-come-1.0.0.wasm")).expect("a file"),
+        module
+    );
+    good(with_token(&["pull", "first-come@1.0.0", "-o", "mine.wasm"]), "");
+    assert_eq!(std::fs::read(directory.join("mine.wasm")).expect("a file"), module);
+
+    // What the server says is told, and the exit code says that it went wrong.
+    bad(with_token(&["pull", "first-come@9.9.9"]), "", "no-such-plugin");
+    std::fs::write(directory.join("other.wasm"), padded(module, "again")).expect("a file");
+    bad(with_token(&["push", "other.wasm"]), "", "plugin-version-taken");
+    bad(
+        with_token(&["push", "other.wasm", "--signature", "nowhere.minisig"]),
+        "",
+        "nowhere.minisig",
+    );
+    std::fs::write(directory.join("noise.wasm"), "noise").expect("a file");
+    bad(with_token(&["push", "noise.wasm"]), "", "not WebAssembly");
+}
+
+#[apply(on_both_engines)]
+async fn a_token_is_needed_and_kept(app: TestApp) {
+    let directory = TempDir::new().expect("a directory");
+    let directory = directory.path();
+    let (server, token) = (app.listen().await, app.operator().await);
+    std::fs::write(directory.join("rule.wasm"), bundled("first-come")).expect("a file");
+    std::fs::write(directory.join("token"), format!("{token}\n")).expect("a file");
+    let push = |arguments: &[&str]| plugin(directory, &[&["push", "rule.wasm"], arguments].concat());
+    bad(push(&["--server", &server]), "", "MEED_TOKEN");
+    bad(
+        push(&["--server", "http://rewards.example.com", "--token-file", "token"]),
+        "",
+        "--insecure",
+    );
+    bad(push(&["--server", &server, "--token-file", "nowhere"]), "", "nowhere");
+    std::fs::write(directory.join("forged"), "e30.e30.e30").expect("a file");
+    bad(
+        push(&["--server", &server, "--token-file", "forged"]),
+        "",
+        "invalid-token",
+    );
+    let user = app.token(Role::User).await;
+    std::fs::write(directory.join("user"), user).expect("a file");
+    bad(push(&["--server", &server, "--token-file", "user"]), "", "forbidden");
+    good(push(&["--server", &server, "--token-file", "token"]), "");
+}
+
+#[apply(on_both_engines)]
+async fn a_decision_becomes_a_case(app: TestApp) {
+    let directory = TempDir::new().expect("a directory");
+    let directory = directory.path();
+    let (server, token) = (app.listen().await, app.operator().await);
+    let event = app
+        .event("login-streak", json!({"days": 7}), json!({"timeZone": "Asia/Seoul"}))
+        .await;
+    let user = app.user(Role::User).await;
+    let claim = app.claim(&user.token, &event).send().await.expect(201);
+    let id = claim["id"].as_str().expect("an id");
+    let receipt = app.read(&format!("/reward-requests/{id}/receipt")).await;
+    let evaluation = &receipt["receipt"]["evaluation"];
+
+    let mut command = plugin(directory, &["case", "--request", id, "-o", "case.json"]);
+    command.env("MEED_TOKEN", &token).env("MEED_SERVER", &server);
+    good(command, "");
+    let case: Value =
+        serde_json::from_slice(&std::fs::read(directory.join("case.json")).expect("a case")).expect("JSON");
+    let context = &evaluation["context"];
+    assert_eq!(
+        (&case["params"], &case["facts"]),
+        (&json!({"days": 7}), &evaluation["facts"])
+    );
+    assert_eq!(
+        case["context"],
+        json!({
             "now": context["now"], "timeZone": "Asia/Seoul", "event": context["event"], "user": context["user"],
             "rewards": context["rewards"], "seed": context["seed"],
-        }));
-        assert_eq!(case["expect"], json!({"decision": evaluation["outcome"]["decision"]}));
-        let (used, ceiling) = (evaluation["fuel"].as_u64().expect("fuel"), case["fuelCeiling"].as_u64().expect("fuel"));
-        assert!(used <= ceiling && ceiling <= used + used / 20 + 100, "{used} {ceiling}");
+        })
+    );
+    assert_eq!(case["expect"], json!({"decision": evaluation["outcome"]["decision"]}));
+    let (used, ceiling) = (
+        evaluation["fuel"].as_u64().expect("fuel"),
+        case["fuelCeiling"].as_u64().expect("fuel"),
+    );
+    assert!(used <= ceiling && ceiling <= used + used / 20 + 100, "{used} {ceiling}");
 
-        // From a file, without a server, to standard output: the same.
-        std::fs::write(directory.join("receipt.json"), receipt.to_string()).expect("a file");
-        let printed = good(plugin(directory, &["case", "--receipt", "receipt.json"]), "");
-        assert_eq!(serde_json::from_str::<Value>(&printed).expect("JSON"), case);
-        let passes = |module: Vec<u8>, case: &Value| {
-            std::fs::write(directory.join("rule.wasm"), module).expect("a file");
-            std::fs::write(directory.join("case.json"), case.to_string()).expect("a file");
-            let printed = good(plugin(directory, &["test", "rule.wasm", "--cases", "case.json", "--code-cache", "code"]), "");
-            assert!(printed.contains("0 failed"), "{printed}");
-        };
-        passes(bundled("login-streak"), &case);
+    // From a file, without a server, to standard output: the same.
+    std::fs::write(directory.join("receipt.json"), receipt.to_string()).expect("a file");
+    let printed = good(plugin(directory, &["case", "--receipt", "receipt.json"]), "");
+    assert_eq!(serde_json::from_str::<Value>(&printed).expect("JSON"), case);
+    let passes = |module: Vec<u8>, case: &Value| {
+        std::fs::write(directory.join("rule.wasm"), module).expect("a file");
+        std::fs::write(directory.join("case.json"), case.to_string()).expect("a file");
+        let printed = good(
+            plugin(
+                directory,
+                &["test", "rule.wasm", "--cases", "case.json", "--code-cache", "code"],
+            ),
+            "",
+        );
+        assert!(printed.contains("0 failed"), "{printed}");
+    };
+    passes(bundled("login-streak"), &case);
 
-        let module = Condition { evaluate: "(unreachable)", ..guest("failing") }.module();
-        let failing = app.install(module.clone()).await;
-        let event = app.event_on(&failing, json!({}), json!({})).await;
-        let claim = app.claim(&user.token, &event).send().await.expect(201);
-        let receipt = app.read(&format!("/reward-requests/{}/receipt", claim["id"].as_str().expect("an id"))).await;
-        std::fs::write(directory.join("receipt.json"), receipt.to_string()).expect("a file");
-        let printed = good(plugin(directory, &["case", "--receipt", "receipt.json"]), "");
-        let case = serde_json::from_str::<Value>(&printed).expect("JSON");
-        assert_eq!((&case["expect"], &case["fuelCeiling"]), (&json!({"failure": "trap"}), &Value::Null));
-        passes(module, &case);
-
-        // The host's own answers hold no decision.
-        app.set_plugin("failing", &failing.version, "DISABLED").await;
-        let claim = app.claim(&user.token, &event).send().await.expect(201);
-        let receipt = app.read(&format!("/reward-requests/{}/receipt", claim["id"].as_str().expect("an id"))).await;
-        std::fs::write(directory.join("receipt.json"), receipt.to_string()).expect("a file");
-        bad(plugin(directory, &["case", "--receipt", "receipt.json"]), "", "no decision to test");
-        assert_eq!(plugin(directory, &["case"]).output().expect("it ends").status.code(), Some(2));
+    let module = Condition {
+        evaluate: "(unreachable)",
+        ..guest("failing")
     }
+    .module();
+    let failing = app.install(module.clone()).await;
+    let event = app.event_on(&failing, json!({}), json!({})).await;
+    let claim = app.claim(&user.token, &event).send().await.expect(201);
+    let receipt = app
+        .read(&format!(
+            "/reward-requests/{}/receipt",
+            claim["id"].as_str().expect("an id")
+        ))
+        .await;
+    std::fs::write(directory.join("receipt.json"), receipt.to_string()).expect("a file");
+    let printed = good(plugin(directory, &["case", "--receipt", "receipt.json"]), "");
+    let case = serde_json::from_str::<Value>(&printed).expect("JSON");
+    assert_eq!(
+        (&case["expect"], &case["fuelCeiling"]),
+        (&json!({"failure": "trap"}), &Value::Null)
+    );
+    passes(module, &case);
+
+    // The host's own answers hold no decision.
+    app.set_plugin("failing", &failing.version, "DISABLED").await;
+    let claim = app.claim(&user.token, &event).send().await.expect(201);
+    let receipt = app
+        .read(&format!(
+            "/reward-requests/{}/receipt",
+            claim["id"].as_str().expect("an id")
+        ))
+        .await;
+    std::fs::write(directory.join("receipt.json"), receipt.to_string()).expect("a file");
+    bad(
+        plugin(directory, &["case", "--receipt", "receipt.json"]),
+        "",
+        "no decision to test",
+    );
+    assert_eq!(
+        plugin(directory, &["case"]).output().expect("it ends").status.code(),
+        Some(2)
+    );
 }

@@ -2,84 +2,114 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::json;
 
 use super::path_of;
-use crate::support::{on_both_engines, text, with};
+use crate::support::{TestApp, on_both_engines, text, with};
 
-on_both_engines! {
-    async fn the_secret_is_hidden_until_the_end_and_fits_the_commitment(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({"endDate": "2026-03-02T00:00:00Z"})).await;
-        let path = path_of(&event);
-        app.at("2026-03-01T23:59:59.999Z");
-        assert_eq!(app.read(&path).await.get("seedSecret"), None);
-        assert_eq!(app.read("/events").await["items"][0].get("seedSecret"), None);
-        // A minute later, no clock of another process lets a claim in any more.
-        app.at("2026-03-02T00:00:59.999Z");
-        assert_eq!(app.read(&path).await.get("seedSecret"), None);
-        app.at("2026-03-02T00:01:00Z");
-        let over = app.read(&path).await;
-        let secret = hex::decode(text(&over, "seedSecret")).expect("hexadecimal");
-        assert_eq!(secret.len(), 32);
-        assert_eq!(hex::encode(digest(&SHA256, &secret)), text(&event, "seedCommitment"));
-        assert_eq!(over["seedCommitment"], event["seedCommitment"]);
-        // Everybody may check the draws, not only those who run the event.
-        for role in [Role::User, Role::Auditor] {
-            let token = app.token(role).await;
-            let seed = app.get(&format!("{path}/seed")).bearer(&token).send().await.expect(200);
-            assert_eq!((&seed["seedCommitment"], &seed["seedSecret"]), (&over["seedCommitment"], &over["seedSecret"]));
-        }
+#[apply(on_both_engines)]
+async fn the_secret_is_hidden_until_the_end_and_fits_the_commitment(app: TestApp) {
+    let event = app
+        .event("first-come", json!({}), json!({"endDate": "2026-03-02T00:00:00Z"}))
+        .await;
+    let path = path_of(&event);
+    app.at("2026-03-01T23:59:59.999Z");
+    assert_eq!(app.read(&path).await.get("seedSecret"), None);
+    assert_eq!(app.read("/events").await["items"][0].get("seedSecret"), None);
+    // A minute later, no clock of another process lets a claim in any more.
+    app.at("2026-03-02T00:00:59.999Z");
+    assert_eq!(app.read(&path).await.get("seedSecret"), None);
+    app.at("2026-03-02T00:01:00Z");
+    let over = app.read(&path).await;
+    let secret = hex::decode(text(&over, "seedSecret")).expect("hexadecimal");
+    assert_eq!(secret.len(), 32);
+    assert_eq!(hex::encode(digest(&SHA256, &secret)), text(&event, "seedCommitment"));
+    assert_eq!(over["seedCommitment"], event["seedCommitment"]);
+    // Everybody may check the draws, not only those who run the event.
+    for role in [Role::User, Role::Auditor] {
+        let token = app.token(role).await;
+        let seed = app.get(&format!("{path}/seed")).bearer(&token).send().await.expect(200);
+        assert_eq!(
+            (&seed["seedCommitment"], &seed["seedSecret"]),
+            (&over["seedCommitment"], &over["seedSecret"])
+        );
     }
+}
 
-    async fn no_two_events_share_a_secret(app: TestApp) {
-        let first = app.event("first-come", json!({}), json!({})).await;
-        let second = app.event("first-come", json!({}), json!({})).await;
-        assert_ne!(first["seedCommitment"], second["seedCommitment"]);
-    }
+#[apply(on_both_engines)]
+async fn no_two_events_share_a_secret(app: TestApp) {
+    let first = app.event("first-come", json!({}), json!({})).await;
+    let second = app.event("first-come", json!({}), json!({})).await;
+    assert_ne!(first["seedCommitment"], second["seedCommitment"]);
+}
 
-    async fn the_dates_of_an_event_that_is_over_stand(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({"endDate": "2026-03-02T00:00:00Z"})).await;
-        // While it runs they may move, even into the past: that ends it.
-        let event = app.change_event(&event, json!({"endDate": "2026-03-05T00:00:00Z"})).await.expect(200);
-        app.at("2026-03-05T00:00:00Z");
-        for changes in [
-            json!({"endDate": "2026-03-05T00:00:00.001Z"}),
-            json!({"endDate": "2026-03-04T00:00:00Z"}),
-            json!({"startDate": "2026-02-02T00:00:00Z"}),
-        ] {
-            app.change_event(&event, changes).await.expect_problem(409, "event-over");
-        }
-        let renamed = app.change_event(&event, json!({"title": "It was"})).await.expect(200);
-        assert_eq!(text(&renamed, "title"), "It was");
-        let user = app.user(Role::User).await;
-        let late = app.claim(&user.token, &event).send().await.expect(201);
-        assert_eq!(late["reasons"][0]["code"], "event-ended");
+#[apply(on_both_engines)]
+async fn the_dates_of_an_event_that_is_over_stand(app: TestApp) {
+    let event = app
+        .event("first-come", json!({}), json!({"endDate": "2026-03-02T00:00:00Z"}))
+        .await;
+    // While it runs they may move, even into the past: that ends it.
+    let event = app
+        .change_event(&event, json!({"endDate": "2026-03-05T00:00:00Z"}))
+        .await
+        .expect(200);
+    app.at("2026-03-05T00:00:00Z");
+    for changes in [
+        json!({"endDate": "2026-03-05T00:00:00.001Z"}),
+        json!({"endDate": "2026-03-04T00:00:00Z"}),
+        json!({"startDate": "2026-02-02T00:00:00Z"}),
+    ] {
+        app.change_event(&event, changes)
+            .await
+            .expect_problem(409, "event-over");
     }
+    let renamed = app.change_event(&event, json!({"title": "It was"})).await.expect(200);
+    assert_eq!(text(&renamed, "title"), "It was");
+    let user = app.user(Role::User).await;
+    let late = app.claim(&user.token, &event).send().await.expect(201);
+    assert_eq!(late["reasons"][0]["code"], "event-ended");
+}
 
-    async fn what_says_which_grants_are_repeats_stands_once_the_event_has_started(app: TestApp) {
-        let recurrence = json!({"recurrence": {"period": "DAILY", "count": 1}, "startDate": "2026-03-02T00:00:00Z"});
-        let event = app.event("first-come", json!({}), recurrence).await;
-        let event = app.change_event(&event, json!({"timeZone": "asia/seoul"})).await.expect(200);
-        assert_eq!(text(&event, "timeZone"), "Asia/Seoul", "it is kept in its canonical spelling");
-        app.at("2026-03-02T00:00:00Z");
-        for changes in [
-            json!({"startDate": "2026-03-03T00:00:00Z"}),
-            json!({"timeZone": "UTC"}),
-            json!({"recurrence": {"period": "ONCE", "count": 1}}),
-        ] {
-            app.change_event(&event, changes).await.expect_problem(409, "event-started");
-        }
-        let changes = json!({"recurrence": {"period": "DAILY", "count": 3}, "endDate": "2026-05-01T00:00:00Z"});
-        app.change_event(&event, changes).await.expect(200);
+#[apply(on_both_engines)]
+async fn what_says_which_grants_are_repeats_stands_once_the_event_has_started(app: TestApp) {
+    let recurrence = json!({"recurrence": {"period": "DAILY", "count": 1}, "startDate": "2026-03-02T00:00:00Z"});
+    let event = app.event("first-come", json!({}), recurrence).await;
+    let event = app
+        .change_event(&event, json!({"timeZone": "asia/seoul"}))
+        .await
+        .expect(200);
+    assert_eq!(
+        text(&event, "timeZone"),
+        "Asia/Seoul",
+        "it is kept in its canonical spelling"
+    );
+    app.at("2026-03-02T00:00:00Z");
+    for changes in [
+        json!({"startDate": "2026-03-03T00:00:00Z"}),
+        json!({"timeZone": "UTC"}),
+        json!({"recurrence": {"period": "ONCE", "count": 1}}),
+    ] {
+        app.change_event(&event, changes)
+            .await
+            .expect_problem(409, "event-started");
     }
+    let changes = json!({"recurrence": {"period": "DAILY", "count": 3}, "endDate": "2026-05-01T00:00:00Z"});
+    app.change_event(&event, changes).await.expect(200);
+}
 
-    async fn moving_the_end_into_the_past_ends_the_event(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let ended = app.change_event(&event, json!({"endDate": "2026-03-01T11:00:00Z"})).await.expect(200);
-        assert!(ended["seedSecret"].is_string(), "{ended:#}");
-        app.change_event(&ended, json!({"endDate": "2026-06-01T00:00:00Z"})).await.expect_problem(409, "event-over");
-        let revisions = app.read(&format!("{}/revisions", path_of(&event))).await;
-        assert_eq!(revisions["items"][1]["event"].get("seedSecret"), None);
-        assert_eq!(revisions["items"][1]["event"], with(event, json!({})));
-    }
+#[apply(on_both_engines)]
+async fn moving_the_end_into_the_past_ends_the_event(app: TestApp) {
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let ended = app
+        .change_event(&event, json!({"endDate": "2026-03-01T11:00:00Z"}))
+        .await
+        .expect(200);
+    assert!(ended["seedSecret"].is_string(), "{ended:#}");
+    app.change_event(&ended, json!({"endDate": "2026-06-01T00:00:00Z"}))
+        .await
+        .expect_problem(409, "event-over");
+    let revisions = app.read(&format!("{}/revisions", path_of(&event))).await;
+    assert_eq!(revisions["items"][1]["event"].get("seedSecret"), None);
+    assert_eq!(revisions["items"][1]["event"], with(event, json!({})));
 }

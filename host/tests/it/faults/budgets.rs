@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::claims::{Ask, Clients, View};
@@ -63,39 +64,43 @@ impl Bounded {
     }
 }
 
-on_both_engines! {
-    async fn what_is_taken_back_is_given_once_more_and_nothing_beyond_the_budget(app: TestApp) {
-        let mut run = Run::begin("A1 race for budgets and stock while grants are taken back");
-        let stage = app.in_real_time();
-        let fleet = Fleet::start(&stage, 2).await;
-        let users = stage.crowd(40).await;
-        let operator = stage.operator().await;
-        let clients = Clients::new(&fleet);
-        let mut rounds = Vec::new();
-        let mut view = View::default();
-        for _ in 0..size(4, 50) {
-            let mut rng = run.round();
-            let most = rng.usize(5..15);
-            let bounded = Bounded::events(&mut rng, &stage, most).await;
-            let asks = bounded.asks(&mut rng, &users);
-            let mix = Mix { clients: &clients, operator: &operator, taken_back: rng.u8(10..40), width: WIDTH };
-            let seen = mix.all(&mut rng, &asks).await;
-            assert!(seen.taken_back() > 0, "nothing was taken back");
-            run.saw(&seen);
-            view.add(seen);
-            invariants::check(&stage, &view, &[]).await;
-            rounds.push((rng, bounded));
-        }
-        clients.are_all_answered();
-        // Everybody once more, when all processes know what was taken back: all of it is given again.
-        tokio::time::sleep(OLD_NEWS).await;
-        for (mut rng, bounded) in rounds {
-            let asks = bounded.asks(&mut rng, &users);
-            let seen = View::of(clients.all(&mut rng, &asks, WIDTH).await);
-            run.saw(&seen);
-            view.add(seen);
-            invariants::check(&stage, &view, &bounded.exhausted()).await;
-        }
-        clients.are_all_answered();
+#[apply(on_both_engines)]
+async fn what_is_taken_back_is_given_once_more_and_nothing_beyond_the_budget(app: TestApp) {
+    let mut run = Run::begin("A1 race for budgets and stock while grants are taken back");
+    let stage = app.in_real_time();
+    let fleet = Fleet::start(&stage, 2).await;
+    let users = stage.crowd(40).await;
+    let operator = stage.operator().await;
+    let clients = Clients::new(&fleet);
+    let mut rounds = Vec::new();
+    let mut view = View::default();
+    for _ in 0..size(4, 50) {
+        let mut rng = run.round();
+        let most = rng.usize(5..15);
+        let bounded = Bounded::events(&mut rng, &stage, most).await;
+        let asks = bounded.asks(&mut rng, &users);
+        let mix = Mix {
+            clients: &clients,
+            operator: &operator,
+            taken_back: rng.u8(10..40),
+            width: WIDTH,
+        };
+        let seen = mix.all(&mut rng, &asks).await;
+        assert!(seen.taken_back() > 0, "nothing was taken back");
+        run.saw(&seen);
+        view.add(seen);
+        invariants::check(&stage, &view, &[]).await;
+        rounds.push((rng, bounded));
     }
+    clients.are_all_answered();
+    // Everybody once more, when all processes know what was taken back: all of it is given again.
+    tokio::time::sleep(OLD_NEWS).await;
+    for (mut rng, bounded) in rounds {
+        let asks = bounded.asks(&mut rng, &users);
+        let seen = View::of(clients.all(&mut rng, &asks, WIDTH).await);
+        run.saw(&seen);
+        view.add(seen);
+        invariants::check(&stage, &view, &bounded.exhausted()).await;
+    }
+    clients.are_all_answered();
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use meed_host::auth::Role;
 use meed_host::db::Engine;
+use rstest_reuse::apply;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -62,145 +63,172 @@ async fn readers(stage: &TestApp, broker: &Broker, size: usize) -> Fleet {
     Fleet::start_on(stage, &stage.database_url(), size, &settings).await
 }
 
-on_both_engines! {
-    async fn what_was_recorded_and_not_told_to_the_broker_comes_again_and_changes_nothing(app: TestApp) {
-        let mut run = Run::begin("A31 kill -9 between the commits of database and offsets");
-        let (broker, proxy) = broker(run.round()).await;
-        let stage = app.in_real_time();
-        let user = stage.user(Role::User).await.id;
-        let fleet = readers(&stage, &broker, 1).await;
-        report(&broker, &user, 0..1).await;
-        until(&stage, REPORTED, 1).await;
-        committed(&broker, ACTIVITIES, 1).await;
+#[apply(on_both_engines)]
+async fn what_was_recorded_and_not_told_to_the_broker_comes_again_and_changes_nothing(app: TestApp) {
+    let mut run = Run::begin("A31 kill -9 between the commits of database and offsets");
+    let (broker, proxy) = broker(run.round()).await;
+    let stage = app.in_real_time();
+    let user = stage.user(Role::User).await.id;
+    let fleet = readers(&stage, &broker, 1).await;
+    report(&broker, &user, 0..1).await;
+    until(&stage, REPORTED, 1).await;
+    committed(&broker, ACTIVITIES, 1).await;
 
-        // The messages are in the process's hands, and the database keeps it waiting.
-        let mut tx = stage.begin().await;
-        if stage.app.db.engine() == Engine::Postgres {
-            tx.query("LOCK TABLE activities IN EXCLUSIVE MODE").execute(&mut tx).await.expect("a lock");
-        }
-        report(&broker, &user, 1..40).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        proxy.silence();
-        drop(tx);
-        until(&stage, REPORTED, 40).await;
-        fleet.kill(0);
-        assert!(broker.committed(GROUP, ACTIVITIES) < 40, "the broker does not know");
-        fleet.revive(0).await;
-        committed(&broker, ACTIVITIES, 40).await;
-        assert_eq!((stage.count(REPORTED).await, stage.count(TWICE).await), (40, 0));
-        assert!(broker.read_for(DEAD, 1).await.is_empty());
-        run.count("activities", 40);
+    // The messages are in the process's hands, and the database keeps it waiting.
+    let mut tx = stage.begin().await;
+    if stage.app.db.engine() == Engine::Postgres {
+        tx.query("LOCK TABLE activities IN EXCLUSIVE MODE")
+            .execute(&mut tx)
+            .await
+            .expect("a lock");
     }
-
-    async fn what_is_told_arrives_in_order_however_often_relays_and_connections_end(app: TestApp) {
-        let mut run = Run::begin("A32 kill -9 of relays and a broker that falls silent");
-        let mut rng = run.round();
-        let (broker, proxy) = broker(rng.fork()).await;
-        let stage = app.in_real_time();
-        let settings = [
-            ("MEED__KAFKA__BROKERS", broker.brokers()),
-            ("MEED__KAFKA__MESSAGES_TOPIC", MESSAGES),
-        ];
-        let count = if stage.app.db.engine() == Engine::Postgres { 2 } else { 1 };
-        let mut relays: Vec<_> = (0..count).map(|number| RelayProcess::start_with(&stage, number, &settings)).collect();
-        until(&stage, "SELECT COUNT(*) FROM outbox_topics", 1).await;
-        let (users, each) = (size(20, 200), size(30, 100));
-        let users: Vec<Uuid> = (0..users).map(|_| Uuid::now_v7()).collect();
-        // So that something is on its way whenever something ends.
-        proxy.set(Toxics { latency: Duration::from_millis(25), ..Toxics::default() });
-        let telling = async {
-            for number in 0..each {
-                for user in &users {
-                    tell(&stage.app.db, *user, number, stage.clock.now(), json!(null)).await;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        let harming = async {
-            for round in 0..size(6, 40) {
-                tokio::time::sleep(Duration::from_millis(rng.u64(200..700))).await;
-                match round % 3 {
-                    0 => proxy.silence(),
-                    1 => proxy.move_to(&broker.address()),
-                    _ => relays[rng.usize(..count)].kill(),
-                }
-            }
-        };
-        tokio::join!(telling, harming);
-        let started = Instant::now();
-        while stage.count(LEFT).await > 0 {
-            assert!(started.elapsed() < Duration::from_mins(2), "{} are left", stage.count(LEFT).await);
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        let total = users.len() * each;
-        let records = broker.read_for(MESSAGES, usize::MAX).await;
-        let mut told: HashMap<&str, Vec<u64>> = HashMap::new();
-        let mut ids = HashSet::new();
-        for record in &records {
-            if ids.insert(record.header("ce_id")) {
-                let number = record.json()["number"].as_u64().expect("a number");
-                told.entry(&record.key).or_default().push(number);
-            }
-        }
-        let order: Vec<u64> = (0..each as u64).collect();
-        for user in &users {
-            assert_eq!(told[user.to_string().as_str()], order, "{user}");
-        }
-        assert_eq!(ids.len(), total);
-        run.count("messages", total);
-        run.count("repeats", records.len() - total);
-    }
+    report(&broker, &user, 1..40).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    proxy.silence();
+    drop(tx);
+    until(&stage, REPORTED, 40).await;
+    fleet.kill(0);
+    assert!(broker.committed(GROUP, ACTIVITIES) < 40, "the broker does not know");
+    fleet.revive(0).await;
+    committed(&broker, ACTIVITIES, 40).await;
+    assert_eq!((stage.count(REPORTED).await, stage.count(TWICE).await), (40, 0));
+    assert!(broker.read_for(DEAD, 1).await.is_empty());
+    run.count("activities", 40);
 }
 
-on_both_engines! {
-    async fn claims_of_a_topic_are_decided_once_and_in_order_however_often_processes_are_killed(app: TestApp) {
-        const STOCK: usize = 40;
-        const PLACES: usize = 3;
-        let mut run = Run::begin("A34 kill -9 of processes while they read and settle claims of a topic");
-        let mut rng = run.round();
-        let (broker, _proxy) = broker(rng.fork()).await;
-        let stage = app.in_real_time();
-        let fleet = readers(&stage, &broker, 2).await;
-        let users = stage.crowd(size(200, 800)).await;
-        let (scarce, plenty) = (limited(&stage, STOCK).await, limited(&stage, 1_000_000).await);
-        let few = event(&stage, &[&scarce], json!({})).await;
-        let many = daily(&stage, &[&plenty], PLACES).await;
-        let mut killer = rng.fork();
-        let producing = async {
+#[apply(on_both_engines)]
+async fn what_is_told_arrives_in_order_however_often_relays_and_connections_end(app: TestApp) {
+    let mut run = Run::begin("A32 kill -9 of relays and a broker that falls silent");
+    let mut rng = run.round();
+    let (broker, proxy) = broker(rng.fork()).await;
+    let stage = app.in_real_time();
+    let settings = [
+        ("MEED__KAFKA__BROKERS", broker.brokers()),
+        ("MEED__KAFKA__MESSAGES_TOPIC", MESSAGES),
+    ];
+    let count = if stage.app.db.engine() == Engine::Postgres {
+        2
+    } else {
+        1
+    };
+    let mut relays: Vec<_> = (0..count)
+        .map(|number| RelayProcess::start_with(&stage, number, &settings))
+        .collect();
+    until(&stage, "SELECT COUNT(*) FROM outbox_topics", 1).await;
+    let (users, each) = (size(20, 200), size(30, 100));
+    let users: Vec<Uuid> = (0..users).map(|_| Uuid::now_v7()).collect();
+    // So that something is on its way whenever something ends.
+    proxy.set(Toxics {
+        latency: Duration::from_millis(25),
+        ..Toxics::default()
+    });
+    let telling = async {
+        for number in 0..each {
             for user in &users {
-                // One place of the other event is claimed twice under one id.
-                let claims = [(&few, "few"), (&many, "one"), (&many, "two"), (&many, "one")].map(|(event, id)| {
-                    let claim = json!({"id": id, "userId": user.id, "eventId": event["id"]});
-                    (text(event, "id").to_owned(), claim.to_string().into_bytes())
-                });
-                broker.produce(CLAIMS, claims).await;
+                tell(&stage.app.db, *user, number, stage.clock.now(), json!(null)).await;
             }
-        };
-        let (kills, ()) = tokio::join!(keep_killing(&mut killer, &fleet, size(6, 60)), producing);
-        let started = Instant::now();
-        let group = format!("{GROUP}.claims");
-        let sent = i64::try_from(4 * users.len()).expect("a small number");
-        while broker.committed(&group, CLAIMS) < sent || stage.count("SELECT COUNT(*) FROM received_claims").await > 0 {
-            assert!(started.elapsed() < Duration::from_mins(2), "{} of {sent}", broker.committed(&group, CLAIMS));
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let list = stage.read(&format!("/reward-requests?pageSize=100&status=GRANTED&eventId={}", text(&few, "id"))).await;
-        let mut granted = each(&list["items"], "userId");
-        let mut first: Vec<&str> = users.iter().take(STOCK).map(|user| user.id.as_str()).collect();
-        granted.sort_unstable();
-        first.sort_unstable();
-        assert_eq!(granted, first, "those who were first in the topic");
-        let rest = i64::try_from(users.len() - STOCK).expect("a small number");
-        assert_eq!(stage.count(NOT_GRANTED).await, rest, "everybody else was told so, once");
-        // A second claim of a user that comes while the first waits is the same claim.
-        let all = stage.count("SELECT COUNT(*) FROM reward_requests WHERE status = 'GRANTED'").await - 40;
-        let users_count = i64::try_from(users.len()).expect("a small number");
-        assert!((users_count..=2 * users_count).contains(&all), "{all}");
-        assert!(broker.read_for(DEAD, 1).await.is_empty());
-        run.count("claims", 4 * users.len());
-        run.count("kills", kills);
-        invariants::check(&stage, &View::of(Vec::new()), &[&scarce]).await;
+    };
+    let harming = async {
+        for round in 0..size(6, 40) {
+            tokio::time::sleep(Duration::from_millis(rng.u64(200..700))).await;
+            match round % 3 {
+                0 => proxy.silence(),
+                1 => proxy.move_to(&broker.address()),
+                _ => relays[rng.usize(..count)].kill(),
+            }
+        }
+    };
+    tokio::join!(telling, harming);
+    let started = Instant::now();
+    while stage.count(LEFT).await > 0 {
+        assert!(
+            started.elapsed() < Duration::from_mins(2),
+            "{} are left",
+            stage.count(LEFT).await
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    let total = users.len() * each;
+    let records = broker.read_for(MESSAGES, usize::MAX).await;
+    let mut told: HashMap<&str, Vec<u64>> = HashMap::new();
+    let mut ids = HashSet::new();
+    for record in &records {
+        if ids.insert(record.header("ce_id")) {
+            let number = record.json()["number"].as_u64().expect("a number");
+            told.entry(&record.key).or_default().push(number);
+        }
+    }
+    let order: Vec<u64> = (0..each as u64).collect();
+    for user in &users {
+        assert_eq!(told[user.to_string().as_str()], order, "{user}");
+    }
+    assert_eq!(ids.len(), total);
+    run.count("messages", total);
+    run.count("repeats", records.len() - total);
+}
+
+#[apply(on_both_engines)]
+async fn claims_of_a_topic_are_decided_once_and_in_order_however_often_processes_are_killed(app: TestApp) {
+    const STOCK: usize = 40;
+    const PLACES: usize = 3;
+    let mut run = Run::begin("A34 kill -9 of processes while they read and settle claims of a topic");
+    let mut rng = run.round();
+    let (broker, _proxy) = broker(rng.fork()).await;
+    let stage = app.in_real_time();
+    let fleet = readers(&stage, &broker, 2).await;
+    let users = stage.crowd(size(200, 800)).await;
+    let (scarce, plenty) = (limited(&stage, STOCK).await, limited(&stage, 1_000_000).await);
+    let few = event(&stage, &[&scarce], json!({})).await;
+    let many = daily(&stage, &[&plenty], PLACES).await;
+    let mut killer = rng.fork();
+    let producing = async {
+        for user in &users {
+            // One place of the other event is claimed twice under one id.
+            let claims = [(&few, "few"), (&many, "one"), (&many, "two"), (&many, "one")].map(|(event, id)| {
+                let claim = json!({"id": id, "userId": user.id, "eventId": event["id"]});
+                (text(event, "id").to_owned(), claim.to_string().into_bytes())
+            });
+            broker.produce(CLAIMS, claims).await;
+        }
+    };
+    let (kills, ()) = tokio::join!(keep_killing(&mut killer, &fleet, size(6, 60)), producing);
+    let started = Instant::now();
+    let group = format!("{GROUP}.claims");
+    let sent = i64::try_from(4 * users.len()).expect("a small number");
+    while broker.committed(&group, CLAIMS) < sent || stage.count("SELECT COUNT(*) FROM received_claims").await > 0 {
+        assert!(
+            started.elapsed() < Duration::from_mins(2),
+            "{} of {sent}",
+            broker.committed(&group, CLAIMS)
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let list = stage
+        .read(&format!(
+            "/reward-requests?pageSize=100&status=GRANTED&eventId={}",
+            text(&few, "id")
+        ))
+        .await;
+    let mut granted = each(&list["items"], "userId");
+    let mut first: Vec<&str> = users.iter().take(STOCK).map(|user| user.id.as_str()).collect();
+    granted.sort_unstable();
+    first.sort_unstable();
+    assert_eq!(granted, first, "those who were first in the topic");
+    let rest = i64::try_from(users.len() - STOCK).expect("a small number");
+    assert_eq!(stage.count(NOT_GRANTED).await, rest, "everybody else was told so, once");
+    // A second claim of a user that comes while the first waits is the same claim.
+    let all = stage
+        .count("SELECT COUNT(*) FROM reward_requests WHERE status = 'GRANTED'")
+        .await
+        - 40;
+    let users_count = i64::try_from(users.len()).expect("a small number");
+    assert!((users_count..=2 * users_count).contains(&all), "{all}");
+    assert!(broker.read_for(DEAD, 1).await.is_empty());
+    run.count("claims", 4 * users.len());
+    run.count("kills", kills);
+    invariants::check(&stage, &View::of(Vec::new()), &[&scarce]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use rstest_reuse::apply;
 use serde_json::json;
 
 use super::claims::{Ask, Clients};
@@ -14,7 +15,7 @@ use super::mix::Mix;
 use super::run::Run;
 use super::seed::size;
 use super::stage::{daily, event, limited, points};
-use crate::support::{on_both_engines, with};
+use crate::support::{TestApp, on_both_engines, with};
 
 const WIDTH: usize = 24;
 
@@ -41,46 +42,58 @@ pub(super) async fn keep_killing(rng: &mut fastrand::Rng, fleet: &Fleet, kills: 
     killed
 }
 
-on_both_engines! {
-    async fn whoever_was_answered_was_granted_and_every_key_has_one_answer(app: TestApp) {
-        let mut run = Run::begin("A2 kill -9 of processes while they claim and take back");
-        let mut rng = run.round();
-        let stage = app.in_real_time();
-        let fleet = Fleet::start(&stage, 2).await;
-        let users = stage.crowd(size(60, 300)).await;
-        let operator = stage.operator().await;
-        let (scarce, plenty) = (limited(&stage, 40).await, limited(&stage, 1_000_000).await);
-        let unlimited = points(&stage, 5).await;
-        let few = event(&stage, &[&scarce], json!({})).await;
-        let many = daily(&stage, &[&plenty, &unlimited], PLACES).await;
-        let budget = json!({"budget": {"period": "DAILY", "grants": 200, "amount": 800}});
-        let places = json!({"recurrence": {"period": "DAILY", "count": PLACES}});
-        let spent = event(&stage, &[&unlimited], with(budget, places)).await;
+#[apply(on_both_engines)]
+async fn whoever_was_answered_was_granted_and_every_key_has_one_answer(app: TestApp) {
+    let mut run = Run::begin("A2 kill -9 of processes while they claim and take back");
+    let mut rng = run.round();
+    let stage = app.in_real_time();
+    let fleet = Fleet::start(&stage, 2).await;
+    let users = stage.crowd(size(60, 300)).await;
+    let operator = stage.operator().await;
+    let (scarce, plenty) = (limited(&stage, 40).await, limited(&stage, 1_000_000).await);
+    let unlimited = points(&stage, 5).await;
+    let few = event(&stage, &[&scarce], json!({})).await;
+    let many = daily(&stage, &[&plenty, &unlimited], PLACES).await;
+    let budget = json!({"budget": {"period": "DAILY", "grants": 200, "amount": 800}});
+    let places = json!({"recurrence": {"period": "DAILY", "count": PLACES}});
+    let spent = event(&stage, &[&unlimited], with(budget, places)).await;
 
-        let clients = Clients::new(&fleet);
-        let mix = Mix { clients: &clients, operator: &operator, taken_back: 10, width: WIDTH };
-        let stop = AtomicBool::new(false);
-        let mut killer = rng.fork();
-        let kill = async {
-            let kills = keep_killing(&mut killer, &fleet, size(30, 300)).await;
-            stop.store(true, Ordering::Relaxed);
-            kills
-        };
-        let claim = mix.until(&mut rng, &stop, |rng| {
-            let event = [&few, &many, &many, &spent][rng.usize(..4)];
-            let ask = Ask::new(rng.choice(&users).expect("users"), event);
-            if rng.u8(..8) == 0 { ask } else { ask.under(rng.u64(..)) }
-        });
-        let (mut view, kills) = tokio::join!(claim, kill);
-        run.count("kills", kills);
-        run.count("broken off", clients.broken());
-        assert!(view.granted() > 50, "only {} grants: the kills left no time for claims", view.granted());
-        assert!(view.taken_back() > 5, "only {} grants were taken back", view.taken_back());
+    let clients = Clients::new(&fleet);
+    let mix = Mix {
+        clients: &clients,
+        operator: &operator,
+        taken_back: 10,
+        width: WIDTH,
+    };
+    let stop = AtomicBool::new(false);
+    let mut killer = rng.fork();
+    let kill = async {
+        let kills = keep_killing(&mut killer, &fleet, size(30, 300)).await;
+        stop.store(true, Ordering::Relaxed);
+        kills
+    };
+    let claim = mix.until(&mut rng, &stop, |rng| {
+        let event = [&few, &many, &many, &spent][rng.usize(..4)];
+        let ask = Ask::new(rng.choice(&users).expect("users"), event);
+        if rng.u8(..8) == 0 { ask } else { ask.under(rng.u64(..)) }
+    });
+    let (mut view, kills) = tokio::join!(claim, kill);
+    run.count("kills", kills);
+    run.count("broken off", clients.broken());
+    assert!(
+        view.granted() > 50,
+        "only {} grants: the kills left no time for claims",
+        view.granted()
+    );
+    assert!(
+        view.taken_back() > 5,
+        "only {} grants were taken back",
+        view.taken_back()
+    );
 
-        rng.shuffle(&mut view.answers);
-        let again: Vec<_> = view.answers.iter().take(200).map(|answer| answer.ask.clone()).collect();
-        view.answers.extend(clients.all(&mut rng, &again, WIDTH).await);
-        run.saw(&view);
-        invariants::check(&stage, &view, &[]).await;
-    }
+    rng.shuffle(&mut view.answers);
+    let again: Vec<_> = view.answers.iter().take(200).map(|answer| answer.ask.clone()).collect();
+    view.answers.extend(clients.all(&mut rng, &again, WIDTH).await);
+    run.saw(&view);
+    invariants::check(&stage, &view, &[]).await;
 }

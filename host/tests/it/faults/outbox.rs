@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use meed_host::db::Engine;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::fleet::program;
@@ -187,91 +188,150 @@ fn account(got: &[Got], granted: &HashMap<String, Vec<Granted>>, secret: &str) -
     account
 }
 
-on_both_engines! {
-    async fn whatever_was_granted_is_told_however_often_relays_are_killed(app: TestApp) {
-        let mut run = Run::begin("A20 kill -9 of relays while receivers fail");
-        let mut rng = run.round();
-        let (users, each) = (size(200, 1_000), size(5, 10));
-        let settings = &[("webhooks.private_networks", "127.0.0.0/8"), ("auth.access_token_seconds", "86400")];
-        let stage = app.in_real_time().replica(settings);
-        let event = daily(&stage, &[&stage.reward(json!({"type": "POINT", "value": 5})).await], each).await;
-        let users = stage.crowd(users).await;
+#[apply(on_both_engines)]
+async fn whatever_was_granted_is_told_however_often_relays_are_killed(app: TestApp) {
+    let mut run = Run::begin("A20 kill -9 of relays while receivers fail");
+    let mut rng = run.round();
+    let (users, each) = (size(200, 1_000), size(5, 10));
+    let settings = &[
+        ("webhooks.private_networks", "127.0.0.0/8"),
+        ("auth.access_token_seconds", "86400"),
+    ];
+    let stage = app.in_real_time().replica(settings);
+    let event = daily(
+        &stage,
+        &[&stage.reward(json!({"type": "POINT", "value": 5})).await],
+        each,
+    )
+    .await;
+    let users = stage.crowd(users).await;
 
-        let well = Receiver::start().await;
-        let mut chance = rng.fork();
-        let flaky = Receiver::answering(move |_, before| {
-            // One in five, but never so often that a message is given up.
-            let status = if before < 2 && chance.u8(..5) == 0 { 500 } else { 200 };
-            (status, String::new(), Duration::ZERO)
-        }).await;
-        let slow = Receiver::answering(|_, _| (200, String::new(), Duration::from_millis(100))).await;
-        let poison = Receiver::answering(|_, _| (500, "never".to_owned(), Duration::ZERO)).await;
-        let operator = stage.operator().await;
-        let mut endpoints = Vec::new();
-        for receiver in [&well, &flaky, &slow, &poison] {
-            let body = json!({"url": receiver.url, "types": ["reward.granted"]});
-            endpoints.push(stage.post("/webhook-endpoints").bearer(&operator).json(&body).send().await.expect(201));
-        }
-
-        // SQLite is for one process; two writers are enough of a strain.
-        let count = if stage.app.db.engine() == Engine::Postgres { 2 } else { 1 };
-        let mut relays: Vec<_> = (0..count).map(|number| RelayProcess::start(&stage, number)).collect();
-        let is_done = AtomicBool::new(false);
-        let claiming = async {
-            let granted = claims(&stage, &users, &event, each).await;
-            is_done.store(true, Ordering::Relaxed);
-            granted
-        };
-        let kills = size(5, 20);
-        let mut killer = rng.fork();
-        let killing = async {
-            let mut killed = 0;
-            while killed < kills {
-                tokio::time::sleep(Duration::from_millis(killer.u64(300..900))).await;
-                let victim = killer.usize(..relays.len());
-                relays[victim].kill();
-                killed += 1;
-            }
-            killed
-        };
-        let (granted, killed) = tokio::join!(claiming, killing);
-        assert!(is_done.load(Ordering::Relaxed) && killed == kills);
-        let total = granted.values().map(Vec::len).sum::<usize>();
-        let all = i64::try_from(total).expect("a small number");
-
-        // As long as something happens, however slow the machine is.
-        let (mut patience, mut before) = (PATIENCE, i64::MAX);
-        loop {
-            let open = stage.count("SELECT COUNT(*) FROM webhook_deliveries WHERE status IN ('WAITING', 'PENDING')").await;
-            let unsent = stage.count("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").await;
-            if open + unsent == 0 {
-                break;
-            }
-            patience = if open + unsent < before { PATIENCE } else { patience - 1 };
-            before = before.min(open + unsent);
-            assert!(patience > 0, "{open} deliveries and {unsent} messages are left, and nothing happens");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        println!("{total} grants, {killed} kills, long: {}", is_long());
-        let mut slowest = 30_000;
-        for (name, receiver, endpoint) in [("slow", &slow, &endpoints[2]), ("flaky", &flaky, &endpoints[1]), ("well", &well, &endpoints[0])] {
-            let account = account(&receiver.got(), &granted, text(endpoint, "secret"));
-            println!("{name}: {} requests, {account:?}", receiver.got().len());
-            assert_eq!((account.delivered, account.missing, account.order_violations), (total, 0, 0), "{name}");
-            // A kill costs those that were on their way a lease; nobody waits for another receiver.
-            assert!(name != "well" || account.lag_p99 <= slowest, "{account:?}");
-            slowest = slowest.max(account.lag_p99);
-        }
-        assert_eq!(stage.count("SELECT COUNT(*) FROM webhook_deliveries WHERE status = 'PARKED'").await, all);
-        assert_eq!(stage.count("SELECT COUNT(*) FROM webhook_deliveries WHERE status = 'DELIVERED'").await, 3 * all);
-        // A try that was cut off by a kill counts, and comes again.
-        let most = TRIES + i64::from(kills);
-        assert!((TRIES..=most).contains(&stage.count("SELECT MAX(attempts) FROM webhook_deliveries").await));
-        // Three of the four took each grant, so whatever the fourth says, all have arrived.
-        assert_eq!(stage.count("SELECT COUNT(*) FROM fulfilments WHERE state = 'DELIVERED'").await, all);
-        assert_eq!(stage.count("SELECT COUNT(*) FROM grants").await, stage.count("SELECT COUNT(*) FROM fulfilments").await);
-        let parked = stage.read(&format!("/webhook-endpoints/{}/deliveries?status=PARKED", text(&endpoints[3], "id"))).await;
-        assert_eq!(parked["items"][0]["lastAttempt"]["error"], "answered 500 Internal Server Error");
-        println!("poison: {} requests, {all} parked", poison.got().len());
+    let well = Receiver::start().await;
+    let mut chance = rng.fork();
+    let flaky = Receiver::answering(move |_, before| {
+        // One in five, but never so often that a message is given up.
+        let status = if before < 2 && chance.u8(..5) == 0 { 500 } else { 200 };
+        (status, String::new(), Duration::ZERO)
+    })
+    .await;
+    let slow = Receiver::answering(|_, _| (200, String::new(), Duration::from_millis(100))).await;
+    let poison = Receiver::answering(|_, _| (500, "never".to_owned(), Duration::ZERO)).await;
+    let operator = stage.operator().await;
+    let mut endpoints = Vec::new();
+    for receiver in [&well, &flaky, &slow, &poison] {
+        let body = json!({"url": receiver.url, "types": ["reward.granted"]});
+        endpoints.push(
+            stage
+                .post("/webhook-endpoints")
+                .bearer(&operator)
+                .json(&body)
+                .send()
+                .await
+                .expect(201),
+        );
     }
+
+    // SQLite is for one process; two writers are enough of a strain.
+    let count = if stage.app.db.engine() == Engine::Postgres {
+        2
+    } else {
+        1
+    };
+    let mut relays: Vec<_> = (0..count).map(|number| RelayProcess::start(&stage, number)).collect();
+    let is_done = AtomicBool::new(false);
+    let claiming = async {
+        let granted = claims(&stage, &users, &event, each).await;
+        is_done.store(true, Ordering::Relaxed);
+        granted
+    };
+    let kills = size(5, 20);
+    let mut killer = rng.fork();
+    let killing = async {
+        let mut killed = 0;
+        while killed < kills {
+            tokio::time::sleep(Duration::from_millis(killer.u64(300..900))).await;
+            let victim = killer.usize(..relays.len());
+            relays[victim].kill();
+            killed += 1;
+        }
+        killed
+    };
+    let (granted, killed) = tokio::join!(claiming, killing);
+    assert!(is_done.load(Ordering::Relaxed) && killed == kills);
+    let total = granted.values().map(Vec::len).sum::<usize>();
+    let all = i64::try_from(total).expect("a small number");
+
+    // As long as something happens, however slow the machine is.
+    let (mut patience, mut before) = (PATIENCE, i64::MAX);
+    loop {
+        let open = stage
+            .count("SELECT COUNT(*) FROM webhook_deliveries WHERE status IN ('WAITING', 'PENDING')")
+            .await;
+        let unsent = stage.count("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").await;
+        if open + unsent == 0 {
+            break;
+        }
+        patience = if open + unsent < before { PATIENCE } else { patience - 1 };
+        before = before.min(open + unsent);
+        assert!(
+            patience > 0,
+            "{open} deliveries and {unsent} messages are left, and nothing happens"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("{total} grants, {killed} kills, long: {}", is_long());
+    let mut slowest = 30_000;
+    for (name, receiver, endpoint) in [
+        ("slow", &slow, &endpoints[2]),
+        ("flaky", &flaky, &endpoints[1]),
+        ("well", &well, &endpoints[0]),
+    ] {
+        let account = account(&receiver.got(), &granted, text(endpoint, "secret"));
+        println!("{name}: {} requests, {account:?}", receiver.got().len());
+        assert_eq!(
+            (account.delivered, account.missing, account.order_violations),
+            (total, 0, 0),
+            "{name}"
+        );
+        // A kill costs those that were on their way a lease; nobody waits for another receiver.
+        assert!(name != "well" || account.lag_p99 <= slowest, "{account:?}");
+        slowest = slowest.max(account.lag_p99);
+    }
+    assert_eq!(
+        stage
+            .count("SELECT COUNT(*) FROM webhook_deliveries WHERE status = 'PARKED'")
+            .await,
+        all
+    );
+    assert_eq!(
+        stage
+            .count("SELECT COUNT(*) FROM webhook_deliveries WHERE status = 'DELIVERED'")
+            .await,
+        3 * all
+    );
+    // A try that was cut off by a kill counts, and comes again.
+    let most = TRIES + i64::from(kills);
+    assert!((TRIES..=most).contains(&stage.count("SELECT MAX(attempts) FROM webhook_deliveries").await));
+    // Three of the four took each grant, so whatever the fourth says, all have arrived.
+    assert_eq!(
+        stage
+            .count("SELECT COUNT(*) FROM fulfilments WHERE state = 'DELIVERED'")
+            .await,
+        all
+    );
+    assert_eq!(
+        stage.count("SELECT COUNT(*) FROM grants").await,
+        stage.count("SELECT COUNT(*) FROM fulfilments").await
+    );
+    let parked = stage
+        .read(&format!(
+            "/webhook-endpoints/{}/deliveries?status=PARKED",
+            text(&endpoints[3], "id")
+        ))
+        .await;
+    assert_eq!(
+        parked["items"][0]["lastAttempt"]["error"],
+        "answered 500 Internal Server Error"
+    );
+    println!("poison: {} requests, {all} parked", poison.got().len());
 }

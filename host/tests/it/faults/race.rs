@@ -1,5 +1,6 @@
 //! More people than stock, at two processes at the same time.
 
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::claims::{Ask, Clients, View, id_of};
@@ -8,7 +9,7 @@ use super::invariants;
 use super::run::Run;
 use super::seed::size;
 use super::stage::{daily, event, limited};
-use crate::support::{TestUser, event_input, on_both_engines, text, with};
+use crate::support::{TestApp, TestUser, event_input, on_both_engines, text, with};
 
 /// Clients at the same time.
 const WIDTH: usize = 48;
@@ -54,84 +55,103 @@ async fn change(clients: &reqwest::Client, address: &str, token: &str, path: &st
     request.send().await.expect("an answer").status().as_u16()
 }
 
-on_both_engines! {
-    async fn stock_is_given_to_the_last_and_no_further(app: TestApp) {
-        let mut run = Run::begin("A1 stock race at two processes");
-        let stage = app.in_real_time();
-        let fleet = Fleet::start(&stage, 2).await;
-        let users = stage.crowd(3 * LARGE).await;
-        let mut view = View::default();
-        for round in 0..size(SHORT, LONG) {
-            let mut rng = run.round();
-            let stock = if round % 20 == 0 { LARGE } else { rng.usize(4..LARGE / 3) };
-            let users = &users[..3 * stock];
-            let (one, scarce, scarcer, daily_one) = (
-                limited(&stage, stock).await, limited(&stage, stock / 2).await, limited(&stage, stock / 3).await,
-                limited(&stage, stock).await,
-            );
-            let single = event(&stage, &[&one], json!({})).await;
-            let together = event(&stage, &[&scarce, &scarcer], json!({})).await;
-            let twice_a_day = daily(&stage, &[&daily_one], 2).await;
-            let mut asks = twice(&mut rng, users, &single);
-            asks.extend(twice(&mut rng, &users[..2 * stock], &together));
-            asks.extend(twice(&mut rng, &users[stock..], &twice_a_day));
-            let clients = Clients::new(&fleet);
-            let asks = mixed(&mut rng, asks);
-            let answers = clients.all(&mut rng, &asks, WIDTH).await;
-            clients.are_all_answered();
-            for (event, given) in [(&single, stock), (&together, stock / 3), (&twice_a_day, stock)] {
-                let event = id_of(event);
-                let requests: std::collections::BTreeSet<_> = answers.iter()
-                    .filter(|answer| answer.ask.event == event && answer.is_granted())
-                    .map(|answer| id_of(&answer.body)).collect();
-                assert_eq!(requests.len(), given);
-            }
-            let seen = View::of(answers);
-            run.saw(&seen);
-            view.add(seen);
-            invariants::check(&stage, &view, &[&one, &scarcer, &daily_one]).await;
+#[apply(on_both_engines)]
+async fn stock_is_given_to_the_last_and_no_further(app: TestApp) {
+    let mut run = Run::begin("A1 stock race at two processes");
+    let stage = app.in_real_time();
+    let fleet = Fleet::start(&stage, 2).await;
+    let users = stage.crowd(3 * LARGE).await;
+    let mut view = View::default();
+    for round in 0..size(SHORT, LONG) {
+        let mut rng = run.round();
+        let stock = if round % 20 == 0 {
+            LARGE
+        } else {
+            rng.usize(4..LARGE / 3)
+        };
+        let users = &users[..3 * stock];
+        let (one, scarce, scarcer, daily_one) = (
+            limited(&stage, stock).await,
+            limited(&stage, stock / 2).await,
+            limited(&stage, stock / 3).await,
+            limited(&stage, stock).await,
+        );
+        let single = event(&stage, &[&one], json!({})).await;
+        let together = event(&stage, &[&scarce, &scarcer], json!({})).await;
+        let twice_a_day = daily(&stage, &[&daily_one], 2).await;
+        let mut asks = twice(&mut rng, users, &single);
+        asks.extend(twice(&mut rng, &users[..2 * stock], &together));
+        asks.extend(twice(&mut rng, &users[stock..], &twice_a_day));
+        let clients = Clients::new(&fleet);
+        let asks = mixed(&mut rng, asks);
+        let answers = clients.all(&mut rng, &asks, WIDTH).await;
+        clients.are_all_answered();
+        for (event, given) in [(&single, stock), (&together, stock / 3), (&twice_a_day, stock)] {
+            let event = id_of(event);
+            let requests: std::collections::BTreeSet<_> = answers
+                .iter()
+                .filter(|answer| answer.ask.event == event && answer.is_granted())
+                .map(|answer| id_of(&answer.body))
+                .collect();
+            assert_eq!(requests.len(), given);
         }
+        let seen = View::of(answers);
+        run.saw(&seen);
+        view.add(seen);
+        invariants::check(&stage, &view, &[&one, &scarcer, &daily_one]).await;
     }
+}
 
-    async fn stock_is_raised_and_the_event_paused_while_claims_run(app: TestApp) {
-        let mut run = Run::begin("A1 stock raised and event paused in a race");
-        let stage = app.in_real_time();
-        let fleet = Fleet::start(&stage, 2).await;
-        let users = stage.crowd(3 * LARGE).await;
-        let operator = stage.operator().await;
-        let http = fleet::client();
-        let mut view = View::default();
-        for round in 0..size(SHORT, LONG) {
-            let mut rng = run.round();
-            let stock = if round % 20 == 0 { LARGE / 2 } else { rng.usize(4..LARGE / 3) };
-            let users = &users[..6 * stock];
-            let reward = limited(&stage, stock).await;
-            let event = event(&stage, &[&reward], json!({})).await;
-            let clients = Clients::new(&fleet);
-            let asks = mixed(&mut rng.fork(), twice(&mut rng, users, &event));
-            let (addresses, mut clients_rng) = ([fleet.any(&mut rng), fleet.any(&mut rng)], rng.fork());
-            let operate = async {
-                let path = format!("/rewards/{}", text(&reward, "id"));
-                for revision in 1_i64..=4 {
-                    clients.answered(rng.usize(..stock)).await;
-                    // In the end for everybody, so that it is the pause alone that stops them.
-                    let raised = stock * (1 + 2 * usize::try_from(revision).expect("small"));
-                    let raised = json!({"type": "ITEM", "stock": raised});
-                    assert_eq!(change(&http, &addresses[0], &operator, &path, revision, &raised).await, 200);
-                }
-                clients.answered(rng.usize(stock..4 * stock)).await;
-                let paused = with(event_input(&event), json!({"isActive": false}));
-                let path = format!("/events/{}", text(&event, "id"));
-                assert_eq!(change(&http, &addresses[1], &operator, &path, 1, &paused).await, 200);
-                stage.count("SELECT COUNT(*) FROM grants").await
-            };
-            let (granted, answers) = tokio::join!(operate, clients.all(&mut clients_rng, &asks, WIDTH));
-            clients.are_all_answered();
-            assert_eq!(stage.count("SELECT COUNT(*) FROM grants").await, granted, "granted after the pause");
-            let seen = View::of(answers);
-            run.saw(&seen);
-            view.add(seen);
-            invariants::check(&stage, &view, &[]).await;
-        }
+#[apply(on_both_engines)]
+async fn stock_is_raised_and_the_event_paused_while_claims_run(app: TestApp) {
+    let mut run = Run::begin("A1 stock raised and event paused in a race");
+    let stage = app.in_real_time();
+    let fleet = Fleet::start(&stage, 2).await;
+    let users = stage.crowd(3 * LARGE).await;
+    let operator = stage.operator().await;
+    let http = fleet::client();
+    let mut view = View::default();
+    for round in 0..size(SHORT, LONG) {
+        let mut rng = run.round();
+        let stock = if round % 20 == 0 {
+            LARGE / 2
+        } else {
+            rng.usize(4..LARGE / 3)
+        };
+        let users = &users[..6 * stock];
+        let reward = limited(&stage, stock).await;
+        let event = event(&stage, &[&reward], json!({})).await;
+        let clients = Clients::new(&fleet);
+        let asks = mixed(&mut rng.fork(), twice(&mut rng, users, &event));
+        let (addresses, mut clients_rng) = ([fleet.any(&mut rng), fleet.any(&mut rng)], rng.fork());
+        let operate = async {
+            let path = format!("/rewards/{}", text(&reward, "id"));
+            for revision in 1_i64..=4 {
+                clients.answered(rng.usize(..stock)).await;
+                // In the end for everybody, so that it is the pause alone that stops them.
+                let raised = stock * (1 + 2 * usize::try_from(revision).expect("small"));
+                let raised = json!({"type": "ITEM", "stock": raised});
+                assert_eq!(
+                    change(&http, &addresses[0], &operator, &path, revision, &raised).await,
+                    200
+                );
+            }
+            clients.answered(rng.usize(stock..4 * stock)).await;
+            let paused = with(event_input(&event), json!({"isActive": false}));
+            let path = format!("/events/{}", text(&event, "id"));
+            assert_eq!(change(&http, &addresses[1], &operator, &path, 1, &paused).await, 200);
+            stage.count("SELECT COUNT(*) FROM grants").await
+        };
+        let (granted, answers) = tokio::join!(operate, clients.all(&mut clients_rng, &asks, WIDTH));
+        clients.are_all_answered();
+        assert_eq!(
+            stage.count("SELECT COUNT(*) FROM grants").await,
+            granted,
+            "granted after the pause"
+        );
+        let seen = View::of(answers);
+        run.saw(&seen);
+        view.add(seen);
+        invariants::check(&stage, &view, &[]).await;
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::claims::{Answer, Ask, Clients, View};
@@ -254,25 +255,32 @@ fn tell(fault: Fault, stage: &TestApp, answers: &[Answer], (began, ended): (Inst
     );
 }
 
-on_both_engines! {
-    async fn whatever_redis_does_claims_are_right(app: TestApp) {
-        let mut run = Run::begin("A18 Redis killed, stopped, slow, flushed, restarted empty, wrong");
-        let stage = app.in_real_time();
-        let mut victim = Victim::start(fastrand::Rng::new()).await;
-        let settings = [
-            ("MEED__CACHE__URL", format!("redis://{}", victim.way.address)),
-            ("MEED__LOG__FILTER", "warn,sqlx_core::pool=error,meed_host::cache=info".to_owned()),
-        ];
-        let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
-        let fleet = Fleet::start_on(&stage, &stage.database_url(), 2, &settings).await;
-        all_use_it(&fleet, true).await;
-        let (users, operator) = (stage.crowd(USERS).await, stage.operator().await);
-        let race = Race { stage: &stage, fleet: &fleet, users: &users, operator: &operator };
-        let mut view = View::default();
-        for _ in 0..size(1, 5) {
-            for fault in FAULTS {
-                race.run(&mut run, &mut victim, fault, &mut view).await;
-            }
+#[apply(on_both_engines)]
+async fn whatever_redis_does_claims_are_right(app: TestApp) {
+    let mut run = Run::begin("A18 Redis killed, stopped, slow, flushed, restarted empty, wrong");
+    let stage = app.in_real_time();
+    let mut victim = Victim::start(fastrand::Rng::new()).await;
+    let settings = [
+        ("MEED__CACHE__URL", format!("redis://{}", victim.way.address)),
+        (
+            "MEED__LOG__FILTER",
+            "warn,sqlx_core::pool=error,meed_host::cache=info".to_owned(),
+        ),
+    ];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let fleet = Fleet::start_on(&stage, &stage.database_url(), 2, &settings).await;
+    all_use_it(&fleet, true).await;
+    let (users, operator) = (stage.crowd(USERS).await, stage.operator().await);
+    let race = Race {
+        stage: &stage,
+        fleet: &fleet,
+        users: &users,
+        operator: &operator,
+    };
+    let mut view = View::default();
+    for _ in 0..size(1, 5) {
+        for fault in FAULTS {
+            race.run(&mut run, &mut victim, fault, &mut view).await;
         }
     }
 }

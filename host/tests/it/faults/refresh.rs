@@ -1,6 +1,7 @@
 //! One refresh token, many hands, two processes.
 
 use futures_util::future::join_all;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::claims::View;
@@ -8,7 +9,7 @@ use super::fleet::{self, Fleet};
 use super::invariants;
 use super::run::Run;
 use super::seed::size;
-use crate::support::{TestUser, on_both_engines};
+use crate::support::{TestApp, TestUser, on_both_engines};
 
 const HANDS: usize = 64;
 
@@ -45,61 +46,71 @@ async fn is_over(http: &reqwest::Client, fleet: &Fleet, user: &TestUser, newest:
     }
 }
 
-on_both_engines! {
-    /// Also the first regression of others: a token checked, and used up by two (CVE-2026-1035).
-    async fn of_64_hands_one_at_most_gets_a_pair_and_the_session_ends(app: TestApp) {
-        let mut run = Run::begin("A5 one refresh token in 64 hands at two processes");
-        let stage = app.in_real_time();
-        let fleet = Fleet::start(&stage, 2).await;
-        let http = fleet::client();
-        let rounds = size(4, 200);
-        let users = stage.crowd(rounds).await;
-        for (round, user) in users.iter().enumerate() {
-            let mut rng = run.round();
-            let addresses: Vec<_> = (0..HANDS).map(|_| fleet.any(&mut rng)).collect();
-            let hands = addresses.iter().map(|address| refresh(&http, address, &user.refresh_token));
-            let mut pairs = Vec::new();
-            for (status, body) in join_all(hands).await {
-                if status == 200 {
-                    pairs.push(body);
-                } else {
-                    assert_eq!((status, &body["code"]), (401, &json!("refresh-token-reused")), "round {round}: {body}");
-                }
-            }
-            assert_eq!(pairs.len(), 1, "round {round}");
-            assert_eq!(stage.count(LIVE).await.unsigned_abs(), (rounds - round - 1) as u64, "round {round}");
-            if round == 0 {
-                is_over(&http, &fleet, user, &pairs[0]).await;
+/// Also the first regression of others: a token checked, and used up by two (CVE-2026-1035).
+#[apply(on_both_engines)]
+async fn of_64_hands_one_at_most_gets_a_pair_and_the_session_ends(app: TestApp) {
+    let mut run = Run::begin("A5 one refresh token in 64 hands at two processes");
+    let stage = app.in_real_time();
+    let fleet = Fleet::start(&stage, 2).await;
+    let http = fleet::client();
+    let rounds = size(4, 200);
+    let users = stage.crowd(rounds).await;
+    for (round, user) in users.iter().enumerate() {
+        let mut rng = run.round();
+        let addresses: Vec<_> = (0..HANDS).map(|_| fleet.any(&mut rng)).collect();
+        let hands = addresses
+            .iter()
+            .map(|address| refresh(&http, address, &user.refresh_token));
+        let mut pairs = Vec::new();
+        for (status, body) in join_all(hands).await {
+            if status == 200 {
+                pairs.push(body);
+            } else {
+                assert_eq!(
+                    (status, &body["code"]),
+                    (401, &json!("refresh-token-reused")),
+                    "round {round}: {body}"
+                );
             }
         }
-        run.count("refreshes", rounds * HANDS);
-        invariants::check(&stage, &View::default(), &[]).await;
+        assert_eq!(pairs.len(), 1, "round {round}");
+        assert_eq!(
+            stage.count(LIVE).await.unsigned_abs(),
+            (rounds - round - 1) as u64,
+            "round {round}"
+        );
+        if round == 0 {
+            is_over(&http, &fleet, user, &pairs[0]).await;
+        }
     }
+    run.count("refreshes", rounds * HANDS);
+    invariants::check(&stage, &View::default(), &[]).await;
+}
 
-    /// Rotated tokens that a restart makes good again (CVE-2026-9802), and a repeat within the same second.
-    async fn a_used_token_stays_used_across_a_restart_and_within_a_second(app: TestApp) {
-        let stage = app.in_real_time();
-        let fleet = Fleet::start(&stage, 2).await;
-        let http = fleet::client();
-        let users = stage.crowd(2).await;
+/// Rotated tokens that a restart makes good again (CVE-2026-9802), and a repeat within the same second.
+#[apply(on_both_engines)]
+async fn a_used_token_stays_used_across_a_restart_and_within_a_second(app: TestApp) {
+    let stage = app.in_real_time();
+    let fleet = Fleet::start(&stage, 2).await;
+    let http = fleet::client();
+    let users = stage.crowd(2).await;
 
-        let (status, pair) = refresh(&http, &fleet.address(0), &users[0].refresh_token).await;
-        assert_eq!(status, 200);
-        fleet.kill(0);
-        fleet.kill(1);
-        fleet.revive(0).await;
-        fleet.revive(1).await;
-        let (status, body) = refresh(&http, &fleet.address(1), &users[0].refresh_token).await;
+    let (status, pair) = refresh(&http, &fleet.address(0), &users[0].refresh_token).await;
+    assert_eq!(status, 200);
+    fleet.kill(0);
+    fleet.kill(1);
+    fleet.revive(0).await;
+    fleet.revive(1).await;
+    let (status, body) = refresh(&http, &fleet.address(1), &users[0].refresh_token).await;
+    assert_eq!((status, &body["code"]), (401, &json!("refresh-token-reused")));
+    is_over(&http, &fleet, &users[0], &pair).await;
+
+    let (status, pair) = refresh(&http, &fleet.address(0), &users[1].refresh_token).await;
+    assert_eq!(status, 200);
+    for number in 0..2 {
+        let (status, body) = refresh(&http, &fleet.address(number), &users[1].refresh_token).await;
         assert_eq!((status, &body["code"]), (401, &json!("refresh-token-reused")));
-        is_over(&http, &fleet, &users[0], &pair).await;
-
-        let (status, pair) = refresh(&http, &fleet.address(0), &users[1].refresh_token).await;
-        assert_eq!(status, 200);
-        for number in 0..2 {
-            let (status, body) = refresh(&http, &fleet.address(number), &users[1].refresh_token).await;
-            assert_eq!((status, &body["code"]), (401, &json!("refresh-token-reused")));
-        }
-        is_over(&http, &fleet, &users[1], &pair).await;
-        invariants::check(&stage, &View::default(), &[]).await;
     }
+    is_over(&http, &fleet, &users[1], &pair).await;
+    invariants::check(&stage, &View::default(), &[]).await;
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::{CLAIMS, DEAD, GROUP, Running, committed, until};
@@ -40,164 +41,219 @@ async fn requests(app: &TestApp, user: &str) -> Vec<Value> {
     list["items"].as_array().expect("a list").clone()
 }
 
-on_both_engines! {
-    async fn claims_are_decided_once_and_what_can_never_be_taken_is_put_aside_with_the_reason(app: TestApp) {
-        let broker = broker().await;
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let other = app.event("first-come", json!({}), json!({})).await;
-        let streak = app.event("login-streak", json!({"days": 7}), json!({})).await;
-        let [ann, ben] = [app.user(Role::User).await.id, app.user(Role::User).await.id];
-        let nobody = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
-        let messages = [
-            claim("ann:1", &ann, &event),
-            // Again, and once more under another id.
-            claim("ann:1", &ann, &event),
-            claim("ann:2", &ann, &event),
-            // An id is its user's own.
-            claim("ann:1", &ben, &event),
-            claim("ben:2", &ben, &streak),
-            claim("nobody", nobody, &event),
-            json!({"id": "nothing", "userId": ann, "eventId": nobody}),
-            json!({"id": "two words", "userId": ann, "eventId": event["id"]}),
-            json!({"userId": ann, "eventId": event["id"], "more": 1}),
-        ];
-        produce(&broker, &messages).await;
-        broker.produce(CLAIMS, [("a".to_owned(), b"{\"id\": ".to_vec()), ("a".to_owned(), Vec::new())]).await;
-        let reader = Running::claims(&app, &broker);
-        let worker = Running::worker(&app);
-        committed(&broker, CLAIMS, 11).await;
-        until(&app, DECIDED, 3).await;
-        // It is known by now which claim the id belongs to.
-        produce(&broker, &[claim("ann:1", &ann, &other)]).await;
-        let dead = broker.read(DEAD, 7).await;
-        let why = |what: &str| {
-            let found = dead.iter().find(|letter| String::from_utf8_lossy(&letter.value).contains(what));
-            let letter = found.unwrap_or_else(|| panic!("{what} is not among {dead:?}"));
-            assert_eq!(letter.header("meed-topic"), CLAIMS);
-            (letter.header("meed-code").to_owned(), letter.header("meed-detail").to_owned())
-        };
-        for (what, code, says) in [
-            ("\"nobody\"", "invalid-body", format!("/userId: there is no user {nobody}")),
-            ("\"nothing\"", "no-such-event", format!("There is no event {nobody}")),
-            ("two words", "invalid-body", "/id: use 1 to 255 visible".to_owned()),
-            ("\"more\"", "invalid-body", "more".to_owned()),
-            ("{\"id\": ", "malformed-json", "not valid JSON".to_owned()),
-            (text(&other, "id"), "idempotency-key-reused", "\"ann:1\" was used for another claim".to_owned()),
-        ] {
-            let (is, detail) = why(what);
-            assert!(is == code && detail.contains(&says), "{what}: {is} {detail}");
-        }
-
-        // All of it once more: as from a group that begins anew.
-        produce(&broker, &messages).await;
-        committed(&broker, CLAIMS, 21).await;
-        reader.stop().await;
-        worker.stop().await;
-        assert_eq!((app.count(DECIDED).await, app.count(GRANTED).await, app.count(WAITING).await), (3, 2, 0));
-        assert_eq!(requests(&app, &ann).await[0]["status"], "GRANTED");
-        let of_ben = requests(&app, &ben).await;
-        let rejected = of_ben.iter().find(|request| request["eventId"] == streak["id"]);
-        assert_eq!(rejected.expect("a request")["status"], "REJECTED");
-        assert_eq!(app.count(TOLD).await, 2, "whoever hears of a grant knows by which claim");
+#[apply(on_both_engines)]
+async fn claims_are_decided_once_and_what_can_never_be_taken_is_put_aside_with_the_reason(app: TestApp) {
+    let broker = broker().await;
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let other = app.event("first-come", json!({}), json!({})).await;
+    let streak = app.event("login-streak", json!({"days": 7}), json!({})).await;
+    let [ann, ben] = [app.user(Role::User).await.id, app.user(Role::User).await.id];
+    let nobody = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
+    let messages = [
+        claim("ann:1", &ann, &event),
+        // Again, and once more under another id.
+        claim("ann:1", &ann, &event),
+        claim("ann:2", &ann, &event),
+        // An id is its user's own.
+        claim("ann:1", &ben, &event),
+        claim("ben:2", &ben, &streak),
+        claim("nobody", nobody, &event),
+        json!({"id": "nothing", "userId": ann, "eventId": nobody}),
+        json!({"id": "two words", "userId": ann, "eventId": event["id"]}),
+        json!({"userId": ann, "eventId": event["id"], "more": 1}),
+    ];
+    produce(&broker, &messages).await;
+    broker
+        .produce(
+            CLAIMS,
+            [("a".to_owned(), b"{\"id\": ".to_vec()), ("a".to_owned(), Vec::new())],
+        )
+        .await;
+    let reader = Running::claims(&app, &broker);
+    let worker = Running::worker(&app);
+    committed(&broker, CLAIMS, 11).await;
+    until(&app, DECIDED, 3).await;
+    // It is known by now which claim the id belongs to.
+    produce(&broker, &[claim("ann:1", &ann, &other)]).await;
+    let dead = broker.read(DEAD, 7).await;
+    let why = |what: &str| {
+        let found = dead
+            .iter()
+            .find(|letter| String::from_utf8_lossy(&letter.value).contains(what));
+        let letter = found.unwrap_or_else(|| panic!("{what} is not among {dead:?}"));
+        assert_eq!(letter.header("meed-topic"), CLAIMS);
+        (
+            letter.header("meed-code").to_owned(),
+            letter.header("meed-detail").to_owned(),
+        )
+    };
+    for (what, code, says) in [
+        (
+            "\"nobody\"",
+            "invalid-body",
+            format!("/userId: there is no user {nobody}"),
+        ),
+        ("\"nothing\"", "no-such-event", format!("There is no event {nobody}")),
+        ("two words", "invalid-body", "/id: use 1 to 255 visible".to_owned()),
+        ("\"more\"", "invalid-body", "more".to_owned()),
+        ("{\"id\": ", "malformed-json", "not valid JSON".to_owned()),
+        (
+            text(&other, "id"),
+            "idempotency-key-reused",
+            "\"ann:1\" was used for another claim".to_owned(),
+        ),
+    ] {
+        let (is, detail) = why(what);
+        assert!(is == code && detail.contains(&says), "{what}: {is} {detail}");
     }
 
-    async fn a_claim_was_made_when_its_message_was(app: TestApp) {
-        let broker = broker().await;
-        let [ann, ben, cal, dan] = [(); 4].map(|()| app.user(Role::User));
-        let [ann, ben, cal, dan] = [ann.await.id, ben.await.id, cal.await.id, dan.await.id];
-        let ends = json!({"startDate": "2026-03-01T00:00:00Z", "endDate": "2026-03-10T12:00:00Z"});
-        let event = app.event("first-come", json!({}), ends).await;
-        let messages = [
-            ("2026-03-10T11:59:59.999Z", "in-time", &ann),
-            ("2026-03-10T12:00:00Z", "late", &ben),
-            ("2026-03-07T13:00:00Z", "old", &cal),
-            ("2027-01-01T00:00:00Z", "ahead", &dan),
-        ];
-        broker.produce_at(CLAIMS, messages.map(|(at, id, user)| {
-            (at.parse().expect("an instant"), String::new(), claim(id, user, &event).to_string().into_bytes())
-        })).await;
-        // The server was away meanwhile.
-        let now = app.at("2026-03-10T13:00:00Z");
-        let reader = Running::claims(&app, &broker);
-        let worker = Running::worker(&app);
-        until(&app, DECIDED, 3).await;
-        committed(&broker, CLAIMS, 4).await;
-        let granted = requests(&app, &ann).await;
-        assert_eq!((text(&granted[0], "status"), text(&granted[0], "receivedAt")), ("GRANTED", "2026-03-10T11:59:59.999Z"));
-        let late = requests(&app, &ben).await;
-        assert_eq!(late[0]["reasons"][0]["code"], "event-ended");
-        assert!(requests(&app, &cal).await.is_empty());
-        let dead = broker.read(DEAD, 1).await;
-        assert_eq!(dead[0].header("meed-code"), "claim-too-old");
-        assert!(dead[0].header("meed-detail").contains("2026-03-07T13:00:00.000Z"), "{:?}", dead[0]);
-        let ahead = requests(&app, &dan).await;
-        assert_eq!(text(&ahead[0], "receivedAt"), now.to_string());
-        reader.stop().await;
-        worker.stop().await;
-    }
+    // All of it once more: as from a group that begins anew.
+    produce(&broker, &messages).await;
+    committed(&broker, CLAIMS, 21).await;
+    reader.stop().await;
+    worker.stop().await;
+    assert_eq!(
+        (
+            app.count(DECIDED).await,
+            app.count(GRANTED).await,
+            app.count(WAITING).await
+        ),
+        (3, 2, 0)
+    );
+    assert_eq!(requests(&app, &ann).await[0]["status"], "GRANTED");
+    let of_ben = requests(&app, &ben).await;
+    let rejected = of_ben.iter().find(|request| request["eventId"] == streak["id"]);
+    assert_eq!(rejected.expect("a request")["status"], "REJECTED");
+    assert_eq!(
+        app.count(TOLD).await,
+        2,
+        "whoever hears of a grant knows by which claim"
+    );
+}
 
-    async fn the_first_in_the_topic_are_the_first_served(app: TestApp) {
-        let app = app.in_real_time();
-        let broker = broker().await;
-        let stock = app.reward(json!({"type": "ITEM", "stock": 10})).await;
-        let now = app.clock.now();
-        let changes = json!({"rewardIds": [stock["id"]], "startDate": now.minus(DAY), "endDate": now.plus(DAY)});
-        let event = app.event("first-come", json!({}), changes).await;
-        let crowd = app.crowd(80).await;
-        // All at the same instant.
-        let claims: Vec<_> = crowd.iter().rev().map(|user| {
+#[apply(on_both_engines)]
+async fn a_claim_was_made_when_its_message_was(app: TestApp) {
+    let broker = broker().await;
+    let [ann, ben, cal, dan] = [(); 4].map(|()| app.user(Role::User));
+    let [ann, ben, cal, dan] = [ann.await.id, ben.await.id, cal.await.id, dan.await.id];
+    let ends = json!({"startDate": "2026-03-01T00:00:00Z", "endDate": "2026-03-10T12:00:00Z"});
+    let event = app.event("first-come", json!({}), ends).await;
+    let messages = [
+        ("2026-03-10T11:59:59.999Z", "in-time", &ann),
+        ("2026-03-10T12:00:00Z", "late", &ben),
+        ("2026-03-07T13:00:00Z", "old", &cal),
+        ("2027-01-01T00:00:00Z", "ahead", &dan),
+    ];
+    broker
+        .produce_at(
+            CLAIMS,
+            messages.map(|(at, id, user)| {
+                (
+                    at.parse().expect("an instant"),
+                    String::new(),
+                    claim(id, user, &event).to_string().into_bytes(),
+                )
+            }),
+        )
+        .await;
+    // The server was away meanwhile.
+    let now = app.at("2026-03-10T13:00:00Z");
+    let reader = Running::claims(&app, &broker);
+    let worker = Running::worker(&app);
+    until(&app, DECIDED, 3).await;
+    committed(&broker, CLAIMS, 4).await;
+    let granted = requests(&app, &ann).await;
+    assert_eq!(
+        (text(&granted[0], "status"), text(&granted[0], "receivedAt")),
+        ("GRANTED", "2026-03-10T11:59:59.999Z")
+    );
+    let late = requests(&app, &ben).await;
+    assert_eq!(late[0]["reasons"][0]["code"], "event-ended");
+    assert!(requests(&app, &cal).await.is_empty());
+    let dead = broker.read(DEAD, 1).await;
+    assert_eq!(dead[0].header("meed-code"), "claim-too-old");
+    assert!(
+        dead[0].header("meed-detail").contains("2026-03-07T13:00:00.000Z"),
+        "{:?}",
+        dead[0]
+    );
+    let ahead = requests(&app, &dan).await;
+    assert_eq!(text(&ahead[0], "receivedAt"), now.to_string());
+    reader.stop().await;
+    worker.stop().await;
+}
+
+#[apply(on_both_engines)]
+async fn the_first_in_the_topic_are_the_first_served(app: TestApp) {
+    let app = app.in_real_time();
+    let broker = broker().await;
+    let stock = app.reward(json!({"type": "ITEM", "stock": 10})).await;
+    let now = app.clock.now();
+    let changes = json!({"rewardIds": [stock["id"]], "startDate": now.minus(DAY), "endDate": now.plus(DAY)});
+    let event = app.event("first-come", json!({}), changes).await;
+    let crowd = app.crowd(80).await;
+    // All at the same instant.
+    let claims: Vec<_> = crowd
+        .iter()
+        .rev()
+        .map(|user| {
             let value = claim(&user.id, &user.id, &event).to_string().into_bytes();
             (now, "one partition".to_owned(), value)
-        }).collect();
-        let reader = Running::claims(&app, &broker);
-        for some in claims.chunks(30) {
-            // Some of them twice.
-            broker.produce_at(CLAIMS, [some, &some[..10]].concat()).await;
-        }
-        committed(&broker, CLAIMS, 110).await;
-        let worker = Running::worker(&app);
-        until(&app, DECIDED, 80).await;
-        for (place, user) in crowd.iter().rev().enumerate() {
-            let status = if place < 10 { "GRANTED" } else { "REJECTED" };
-            let request = requests(&app, &user.id).await;
-            assert_eq!(request[0]["status"], status, "{place}");
-        }
-        reader.stop().await;
-        worker.stop().await;
+        })
+        .collect();
+    let reader = Running::claims(&app, &broker);
+    for some in claims.chunks(30) {
+        // Some of them twice.
+        broker.produce_at(CLAIMS, [some, &some[..10]].concat()).await;
     }
-
-    async fn when_no_more_may_wait_the_topic_is_where_they_wait(app: TestApp) {
-        let app = app.replica(&[("claims.waiting", "5"), ("claims.waiting_per_user", "1")]);
-        let broker = broker().await;
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let other = app.event("first-come", json!({}), json!({})).await;
-        let crowd = app.crowd(20).await;
-        let claims: Vec<Value> = crowd.iter().map(|user| claim("one", &user.id, &event)).collect();
-        let reader = Running::claims(&app, &broker);
-        produce(&broker, &claims[..1]).await;
-        until(&app, WAITING, 1).await;
-        // That their user has one already would hold up everybody behind it; over HTTP it is one too many.
-        produce(&broker, &[claim("two", &crowd[0].id, &other)]).await;
-        until(&app, WAITING, 2).await;
-        let third = app.event("first-come", json!({}), json!({})).await;
-        let refused = app.claim(&crowd[0].token, &third).header("prefer", "respond-async").send().await;
-        refused.expect_problem(429, "too-many-claims-waiting");
-        let worker = Running::worker(&app);
-        until(&app, DECIDED, 2).await;
-        worker.stop().await;
-
-        produce(&broker, &claims[1..10]).await;
-        until(&app, WAITING, 9).await;
-        // What was counted is believed for a second.
-        tokio::time::sleep(Duration::from_millis(1_200)).await;
-        produce(&broker, &claims[10..]).await;
-        tokio::time::sleep(Duration::from_millis(800)).await;
-        assert_eq!((broker.committed(GROUP, CLAIMS), app.count(WAITING).await), (11, 9));
-        let worker = Running::worker(&app);
-        until(&app, GRANTED, 21).await;
-        committed(&broker, CLAIMS, 21).await;
-        assert!(broker.read_for(DEAD, 1).await.is_empty());
-        reader.stop().await;
-        worker.stop().await;
+    committed(&broker, CLAIMS, 110).await;
+    let worker = Running::worker(&app);
+    until(&app, DECIDED, 80).await;
+    for (place, user) in crowd.iter().rev().enumerate() {
+        let status = if place < 10 { "GRANTED" } else { "REJECTED" };
+        let request = requests(&app, &user.id).await;
+        assert_eq!(request[0]["status"], status, "{place}");
     }
+    reader.stop().await;
+    worker.stop().await;
+}
+
+#[apply(on_both_engines)]
+async fn when_no_more_may_wait_the_topic_is_where_they_wait(app: TestApp) {
+    let app = app.replica(&[("claims.waiting", "5"), ("claims.waiting_per_user", "1")]);
+    let broker = broker().await;
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let other = app.event("first-come", json!({}), json!({})).await;
+    let crowd = app.crowd(20).await;
+    let claims: Vec<Value> = crowd.iter().map(|user| claim("one", &user.id, &event)).collect();
+    let reader = Running::claims(&app, &broker);
+    produce(&broker, &claims[..1]).await;
+    until(&app, WAITING, 1).await;
+    // That their user has one already would hold up everybody behind it; over HTTP it is one too many.
+    produce(&broker, &[claim("two", &crowd[0].id, &other)]).await;
+    until(&app, WAITING, 2).await;
+    let third = app.event("first-come", json!({}), json!({})).await;
+    let refused = app
+        .claim(&crowd[0].token, &third)
+        .header("prefer", "respond-async")
+        .send()
+        .await;
+    refused.expect_problem(429, "too-many-claims-waiting");
+    let worker = Running::worker(&app);
+    until(&app, DECIDED, 2).await;
+    worker.stop().await;
+
+    produce(&broker, &claims[1..10]).await;
+    until(&app, WAITING, 9).await;
+    // What was counted is believed for a second.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    produce(&broker, &claims[10..]).await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!((broker.committed(GROUP, CLAIMS), app.count(WAITING).await), (11, 9));
+    let worker = Running::worker(&app);
+    until(&app, GRANTED, 21).await;
+    committed(&broker, CLAIMS, 21).await;
+    assert!(broker.read_for(DEAD, 1).await.is_empty());
+    reader.stop().await;
+    worker.stop().await;
 }

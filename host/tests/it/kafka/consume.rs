@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use meed_host::auth::Role;
 use meed_host::db::Engine;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::{ACTIVITIES, DEAD, GROUP, Running, committed, until};
@@ -30,13 +31,16 @@ async fn broker() -> Broker {
     broker
 }
 
-on_both_engines! {
-    async fn activities_are_recorded_once_and_what_is_wrong_is_put_aside_with_the_reason(app: TestApp) {
-        let broker = broker().await;
-        let user = app.user(Role::User).await.id;
-        let nobody = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
-        let many: Vec<Value> = (0..1001).map(|number| purchase(&format!("m{number}"), &user)).collect();
-        produce(&broker, &user, &[
+#[apply(on_both_engines)]
+async fn activities_are_recorded_once_and_what_is_wrong_is_put_aside_with_the_reason(app: TestApp) {
+    let broker = broker().await;
+    let user = app.user(Role::User).await.id;
+    let nobody = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
+    let many: Vec<Value> = (0..1001).map(|number| purchase(&format!("m{number}"), &user)).collect();
+    produce(
+        &broker,
+        &user,
+        &[
             purchase("1", &user),
             json!([purchase("2", &user), purchase("3", &user)]),
             // Once more, alone and among others.
@@ -48,85 +52,126 @@ on_both_engines! {
             json!({"source": "shop", "id": "7", "userId": user, "kind": "auth.login"}),
             json!({"source": "shop", "id": "1", "userId": user, "kind": "shop.purchase", "amount": 1}),
             json!(many),
-        ]).await;
-        let odd: [(&str, &[u8]); 3] = [("a", b"{\"source\": "), ("b", b""), ("c", b"\xff\xfe")];
-        broker.produce(ACTIVITIES, odd.map(|(key, value)| (key.to_owned(), value.to_vec()))).await;
-        let large = json!({"source": "shop", "id": "x".repeat(900_000), "userId": user, "kind": "k"});
-        produce(&broker, &user, &[large, purchase("8", &user)]).await;
+        ],
+    )
+    .await;
+    let odd: [(&str, &[u8]); 3] = [("a", b"{\"source\": "), ("b", b""), ("c", b"\xff\xfe")];
+    broker
+        .produce(ACTIVITIES, odd.map(|(key, value)| (key.to_owned(), value.to_vec())))
+        .await;
+    let large = json!({"source": "shop", "id": "x".repeat(900_000), "userId": user, "kind": "k"});
+    produce(&broker, &user, &[large, purchase("8", &user)]).await;
 
-        let consumer = Running::consumer(&app, &broker);
-        until(&app, REPORTED, 5).await;
-        let dead = broker.read(DEAD, 9).await;
-        let why = |what: &str| {
-            let found = dead.iter().find(|letter| String::from_utf8_lossy(&letter.value).contains(what));
-            let letter = found.unwrap_or_else(|| panic!("{what} is not among {dead:?}"));
-            (letter.header("meed-code").to_owned(), letter.header("meed-detail").to_owned())
-        };
-        for (what, code, says) in [
-            ("\"lost\"", "invalid-body", format!("/1/userId: there is no user {nobody}")),
-            ("\"6\"", "invalid-body", "/source: \"meed\" is the server itself".to_owned()),
-            ("\"7\"", "invalid-body", "/kind: \"auth.login\" is reserved".to_owned()),
-            ("\"amount\":1,", "activity-conflict", "/amount: shop reported \"1\" before with another amount".to_owned()),
-            ("\"m1000\"", "invalid-body", "there are 1001 activities".to_owned()),
-            ("{\"source\": ", "malformed-json", "not valid JSON".to_owned()),
-            ("xxxx", "invalid-body", "/id: ".to_owned()),
-        ] {
-            let (is, detail) = why(what);
-            assert!(is == code && detail.contains(&says), "{what}: {is} {detail}");
-        }
-        for letter in &dead {
-            assert_eq!(letter.header("meed-topic"), ACTIVITIES);
-            let number = |name| letter.header(name).parse::<i64>().expect("a number");
-            assert!((0..3).contains(&number("meed-partition")) && (0..14).contains(&number("meed-offset")));
-        }
-        committed(&broker, ACTIVITIES, 14).await;
-        consumer.stop().await;
-        assert_eq!(app.count(REPORTED).await, 5);
-        // Whoever reads from the beginning changes nothing.
-        let app = app.replica(&[]);
-        assert_eq!(broker.read_for(DEAD, 10).await.len(), 9);
-        assert_eq!(app.count("SELECT COUNT(*) FROM activities WHERE source_id = 'lost'").await, 0);
+    let consumer = Running::consumer(&app, &broker);
+    until(&app, REPORTED, 5).await;
+    let dead = broker.read(DEAD, 9).await;
+    let why = |what: &str| {
+        let found = dead
+            .iter()
+            .find(|letter| String::from_utf8_lossy(&letter.value).contains(what));
+        let letter = found.unwrap_or_else(|| panic!("{what} is not among {dead:?}"));
+        (
+            letter.header("meed-code").to_owned(),
+            letter.header("meed-detail").to_owned(),
+        )
+    };
+    for (what, code, says) in [
+        (
+            "\"lost\"",
+            "invalid-body",
+            format!("/1/userId: there is no user {nobody}"),
+        ),
+        (
+            "\"6\"",
+            "invalid-body",
+            "/source: \"meed\" is the server itself".to_owned(),
+        ),
+        ("\"7\"", "invalid-body", "/kind: \"auth.login\" is reserved".to_owned()),
+        (
+            "\"amount\":1,",
+            "activity-conflict",
+            "/amount: shop reported \"1\" before with another amount".to_owned(),
+        ),
+        ("\"m1000\"", "invalid-body", "there are 1001 activities".to_owned()),
+        ("{\"source\": ", "malformed-json", "not valid JSON".to_owned()),
+        ("xxxx", "invalid-body", "/id: ".to_owned()),
+    ] {
+        let (is, detail) = why(what);
+        assert!(is == code && detail.contains(&says), "{what}: {is} {detail}");
     }
+    for letter in &dead {
+        assert_eq!(letter.header("meed-topic"), ACTIVITIES);
+        let number = |name| letter.header(name).parse::<i64>().expect("a number");
+        assert!((0..3).contains(&number("meed-partition")) && (0..14).contains(&number("meed-offset")));
+    }
+    committed(&broker, ACTIVITIES, 14).await;
+    consumer.stop().await;
+    assert_eq!(app.count(REPORTED).await, 5);
+    // Whoever reads from the beginning changes nothing.
+    let app = app.replica(&[]);
+    assert_eq!(broker.read_for(DEAD, 10).await.len(), 9);
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM activities WHERE source_id = 'lost'")
+            .await,
+        0
+    );
+}
 
-    async fn a_message_that_is_too_long_to_be_put_aside_whole_holds_up_nobody(app: TestApp) {
-        let broker = broker().await;
-        let user = app.user(Role::User).await.id;
-        // Longer than what we send, which others may.
-        let (long_value, long_key) = ("v".repeat(1_040_000), "k".repeat(1_040_000));
-        broker.produce(ACTIVITIES, [("a".to_owned(), long_value.into_bytes()), (long_key, b"no".to_vec())]).await;
-        produce(&broker, &user, &[purchase("1", &user)]).await;
-        let consumer = Running::consumer(&app, &broker);
-        until(&app, REPORTED, 1).await;
-        committed(&broker, ACTIVITIES, 3).await;
-        let dead = broker.read(DEAD, 2).await;
-        let mut left: Vec<_> = dead.iter().map(|letter| (letter.key.len(), letter.value.len())).collect();
-        left.sort_unstable();
-        assert_eq!(left, [(0, 0), (1, 0)]);
-        assert!(dead.iter().all(|letter| letter.header("meed-code") == "malformed-json"));
-        consumer.stop().await;
-    }
+#[apply(on_both_engines)]
+async fn a_message_that_is_too_long_to_be_put_aside_whole_holds_up_nobody(app: TestApp) {
+    let broker = broker().await;
+    let user = app.user(Role::User).await.id;
+    // Longer than what we send, which others may.
+    let (long_value, long_key) = ("v".repeat(1_040_000), "k".repeat(1_040_000));
+    broker
+        .produce(
+            ACTIVITIES,
+            [("a".to_owned(), long_value.into_bytes()), (long_key, b"no".to_vec())],
+        )
+        .await;
+    produce(&broker, &user, &[purchase("1", &user)]).await;
+    let consumer = Running::consumer(&app, &broker);
+    until(&app, REPORTED, 1).await;
+    committed(&broker, ACTIVITIES, 3).await;
+    let dead = broker.read(DEAD, 2).await;
+    let mut left: Vec<_> = dead
+        .iter()
+        .map(|letter| (letter.key.len(), letter.value.len()))
+        .collect();
+    left.sort_unstable();
+    assert_eq!(left, [(0, 0), (1, 0)]);
+    assert!(dead.iter().all(|letter| letter.header("meed-code") == "malformed-json"));
+    consumer.stop().await;
+}
 
-    async fn a_database_that_fails_is_waited_for_and_nobody_is_blamed(app: TestApp) {
-        let broker = broker().await;
-        let user = app.user(Role::User).await.id;
-        let consumer = Running::consumer(&app, &broker);
-        produce(&broker, &user, &[purchase("1", &user)]).await;
-        until(&app, REPORTED, 1).await;
-        committed(&broker, ACTIVITIES, 1).await;
-        let mut tx = app.begin().await;
-        if app.app.db.engine() == Engine::Postgres {
-            tx.query("LOCK TABLE activities IN EXCLUSIVE MODE").execute(&mut tx).await.expect("a lock");
-        }
-        produce(&broker, &user, &[purchase("2", &user), purchase("3", &user)]).await;
-        // Longer than a statement waits for a lock, and a call for a connection.
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        assert_eq!(broker.committed(GROUP, ACTIVITIES), 1, "nothing is committed that was not recorded");
-        drop(tx);
-        until(&app, REPORTED, 3).await;
-        committed(&broker, ACTIVITIES, 3).await;
-        assert!(broker.read_for(DEAD, 1).await.is_empty());
-        consumer.stop().await;
+#[apply(on_both_engines)]
+async fn a_database_that_fails_is_waited_for_and_nobody_is_blamed(app: TestApp) {
+    let broker = broker().await;
+    let user = app.user(Role::User).await.id;
+    let consumer = Running::consumer(&app, &broker);
+    produce(&broker, &user, &[purchase("1", &user)]).await;
+    until(&app, REPORTED, 1).await;
+    committed(&broker, ACTIVITIES, 1).await;
+    let mut tx = app.begin().await;
+    if app.app.db.engine() == Engine::Postgres {
+        tx.query("LOCK TABLE activities IN EXCLUSIVE MODE")
+            .execute(&mut tx)
+            .await
+            .expect("a lock");
     }
+    produce(&broker, &user, &[purchase("2", &user), purchase("3", &user)]).await;
+    // Longer than a statement waits for a lock, and a call for a connection.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(
+        broker.committed(GROUP, ACTIVITIES),
+        1,
+        "nothing is committed that was not recorded"
+    );
+    drop(tx);
+    until(&app, REPORTED, 3).await;
+    committed(&broker, ACTIVITIES, 3).await;
+    assert!(broker.read_for(DEAD, 1).await.is_empty());
+    consumer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

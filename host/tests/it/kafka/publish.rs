@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -50,98 +51,117 @@ fn numbers(records: &[Record]) -> HashMap<String, Vec<u64>> {
     numbers
 }
 
-on_both_engines! {
-    async fn what_happens_is_published_as_a_cloud_event_under_its_user(app: TestApp) {
-        let broker = Broker::start().await;
-        broker.topic(MESSAGES).await;
-        let publisher = Running::publisher(&app, &broker);
-        until(&app, TOPICS, 1).await;
-        let (app, _relaying) = relayed(&app);
-        let receiver = Receiver::start().await;
-        endpoint(&app, &receiver, &["reward.granted"]).await;
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let (user, granted) = grant(&app, &event).await;
+#[apply(on_both_engines)]
+async fn what_happens_is_published_as_a_cloud_event_under_its_user(app: TestApp) {
+    let broker = Broker::start().await;
+    broker.topic(MESSAGES).await;
+    let publisher = Running::publisher(&app, &broker);
+    until(&app, TOPICS, 1).await;
+    let (app, _relaying) = relayed(&app);
+    let receiver = Receiver::start().await;
+    endpoint(&app, &receiver, &["reward.granted"]).await;
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let (user, granted) = grant(&app, &event).await;
 
-        let records = broker.read(MESSAGES, 3).await;
-        let kinds: Vec<_> = records.iter().map(|record| record.header("ce_type")).collect();
-        assert!(["plugin.uploaded", "event.created", "reward.granted"].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
-        let told = records.iter().find(|record| record.header("ce_type") == "reward.granted").expect("the grant");
-        assert_eq!((told.key.as_str(), told.header("ce_subject")), (user.id.as_str(), user.id.as_str()));
-        assert_eq!(told.json()["requestId"], granted["id"]);
-        for (name, value) in [
-            ("ce_specversion", "1.0"), ("ce_source", "meed"), ("ce_time", "2026-03-01T12:00:00.000Z"),
-            ("content-type", "application/json"), ("ce_requestid", REQUEST_ID),
-        ] {
-            assert_eq!(told.header(name), value, "{name}");
-        }
-        // The same message, under the same id, goes to whoever is told by webhook.
-        let hooked = receiver.wait_for(1).await;
-        assert_eq!((hooked[0].id(), &hooked[0].event["data"]), (told.header("ce_id"), &told.json()));
-        until_published(&app).await;
-        publisher.stop().await;
-        assert_eq!(broker.read_for(MESSAGES, 4).await.len(), 3);
+    let records = broker.read(MESSAGES, 3).await;
+    let kinds: Vec<_> = records.iter().map(|record| record.header("ce_type")).collect();
+    assert!(
+        ["plugin.uploaded", "event.created", "reward.granted"]
+            .iter()
+            .all(|kind| kinds.contains(kind)),
+        "{kinds:?}"
+    );
+    let told = records
+        .iter()
+        .find(|record| record.header("ce_type") == "reward.granted")
+        .expect("the grant");
+    assert_eq!(
+        (told.key.as_str(), told.header("ce_subject")),
+        (user.id.as_str(), user.id.as_str())
+    );
+    assert_eq!(told.json()["requestId"], granted["id"]);
+    for (name, value) in [
+        ("ce_specversion", "1.0"),
+        ("ce_source", "meed"),
+        ("ce_time", "2026-03-01T12:00:00.000Z"),
+        ("content-type", "application/json"),
+        ("ce_requestid", REQUEST_ID),
+    ] {
+        assert_eq!(told.header(name), value, "{name}");
     }
+    // The same message, under the same id, goes to whoever is told by webhook.
+    let hooked = receiver.wait_for(1).await;
+    assert_eq!(
+        (hooked[0].id(), &hooked[0].event["data"]),
+        (told.header("ce_id"), &told.json())
+    );
+    until_published(&app).await;
+    publisher.stop().await;
+    assert_eq!(broker.read_for(MESSAGES, 4).await.len(), 3);
+}
 
-    async fn what_was_before_the_topic_comes_by_a_replay(app: TestApp) {
-        let before = app.clock.now();
-        let early = app.user(Role::User).await.id.parse().expect("an id");
-        tell(&app.app.db, early, 0, before.minus(Duration::from_secs(1)), json!(null)).await;
-        let broker = Broker::start().await;
-        broker.topic(MESSAGES).await;
-        let _publisher = Running::publisher(&app, &broker);
-        until(&app, TOPICS, 1).await;
-        let _relaying = Relaying::start(&app);
-        until(&app, UNSENT, 0).await;
-        assert_eq!(app.count(WAITING).await, 0);
-        // Ids of these tests are of today, so the replay begins at any time before.
-        let replayed = app.app.webhooks.replay(before).await.expect("a replay");
-        assert_eq!((replayed.messages, replayed.endpoints, replayed.topics), (1, 0, 1));
-        assert_eq!(broker.read(MESSAGES, 1).await[0].key, early.to_string());
-        until(&app, WAITING, 0).await;
-        // And once more, under the same id.
-        app.app.webhooks.replay(before).await.expect("a replay");
-        let records = broker.read(MESSAGES, 2).await;
-        assert_eq!(records[0].header("ce_id"), records[1].header("ce_id"));
-    }
+#[apply(on_both_engines)]
+async fn what_was_before_the_topic_comes_by_a_replay(app: TestApp) {
+    let before = app.clock.now();
+    let early = app.user(Role::User).await.id.parse().expect("an id");
+    tell(&app.app.db, early, 0, before.minus(Duration::from_secs(1)), json!(null)).await;
+    let broker = Broker::start().await;
+    broker.topic(MESSAGES).await;
+    let _publisher = Running::publisher(&app, &broker);
+    until(&app, TOPICS, 1).await;
+    let _relaying = Relaying::start(&app);
+    until(&app, UNSENT, 0).await;
+    assert_eq!(app.count(WAITING).await, 0);
+    // Ids of these tests are of today, so the replay begins at any time before.
+    let replayed = app.app.webhooks.replay(before).await.expect("a replay");
+    assert_eq!((replayed.messages, replayed.endpoints, replayed.topics), (1, 0, 1));
+    assert_eq!(broker.read(MESSAGES, 1).await[0].key, early.to_string());
+    until(&app, WAITING, 0).await;
+    // And once more, under the same id.
+    app.app.webhooks.replay(before).await.expect("a replay");
+    let records = broker.read(MESSAGES, 2).await;
+    assert_eq!(records[0].header("ce_id"), records[1].header("ce_id"));
+}
 
-    async fn while_the_broker_is_away_messages_wait_and_webhooks_do_not(app: TestApp) {
-        let (broker, way) = out_of_reach().await;
-        let publisher = Running::publisher(&app, &broker);
-        until(&app, TOPICS, 1).await;
-        let (app, _relaying) = relayed(&app);
-        let receiver = Receiver::start().await;
-        endpoint(&app, &receiver, &["reward.granted"]).await;
-        let users = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
-        for number in 0..5 {
-            for user in users {
-                let at = app.clock.now().plus(Duration::from_millis(number as u64));
-                tell(&app.app.db, user, number, at, json!(null)).await;
-            }
-        }
-        receiver.wait_for(15).await;
-        assert_eq!(app.count(WAITING).await, 15);
-        way.move_to(&broker.address());
-        until(&app, WAITING, 0).await;
-        let told = numbers(&broker.read(MESSAGES, 15).await);
+#[apply(on_both_engines)]
+async fn while_the_broker_is_away_messages_wait_and_webhooks_do_not(app: TestApp) {
+    let (broker, way) = out_of_reach().await;
+    let publisher = Running::publisher(&app, &broker);
+    until(&app, TOPICS, 1).await;
+    let (app, _relaying) = relayed(&app);
+    let receiver = Receiver::start().await;
+    endpoint(&app, &receiver, &["reward.granted"]).await;
+    let users = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
+    for number in 0..5 {
         for user in users {
-            assert_eq!(told[&user.to_string()], [0, 1, 2, 3, 4]);
+            let at = app.clock.now().plus(Duration::from_millis(number as u64));
+            tell(&app.app.db, user, number, at, json!(null)).await;
         }
-        publisher.stop().await;
     }
+    receiver.wait_for(15).await;
+    assert_eq!(app.count(WAITING).await, 15);
+    way.move_to(&broker.address());
+    until(&app, WAITING, 0).await;
+    let told = numbers(&broker.read(MESSAGES, 15).await);
+    for user in users {
+        assert_eq!(told[&user.to_string()], [0, 1, 2, 3, 4]);
+    }
+    publisher.stop().await;
+}
 
-    async fn what_the_broker_never_takes_is_put_aside_and_those_behind_it_go_on(app: TestApp) {
-        let broker = Broker::start().await;
-        broker.topic(MESSAGES).await;
-        let _publisher = Running::publisher(&app, &broker);
-        until(&app, TOPICS, 1).await;
-        let _relaying = Relaying::start(&app);
-        let (user, now) = (Uuid::now_v7(), app.clock.now());
-        tell(&app.app.db, user, 0, now, json!("x".repeat(1_100_000))).await;
-        tell(&app.app.db, user, 1, now.plus(Duration::from_millis(1)), json!(null)).await;
-        assert_eq!(broker.read(MESSAGES, 1).await[0].json()["number"], 1);
-        until(&app, WAITING, 0).await;
-        assert_eq!(app.count(REFUSED).await, 1);
-    }
+#[apply(on_both_engines)]
+async fn what_the_broker_never_takes_is_put_aside_and_those_behind_it_go_on(app: TestApp) {
+    let broker = Broker::start().await;
+    broker.topic(MESSAGES).await;
+    let _publisher = Running::publisher(&app, &broker);
+    until(&app, TOPICS, 1).await;
+    let _relaying = Relaying::start(&app);
+    let (user, now) = (Uuid::now_v7(), app.clock.now());
+    tell(&app.app.db, user, 0, now, json!("x".repeat(1_100_000))).await;
+    tell(&app.app.db, user, 1, now.plus(Duration::from_millis(1)), json!(null)).await;
+    assert_eq!(broker.read(MESSAGES, 1).await[0].json()["number"], 1);
+    until(&app, WAITING, 0).await;
+    assert_eq!(app.count(REFUSED).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use meed_host::auth::Role;
 use meed_host::plugins::cases::{self, Case};
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use crate::guests::{Condition, ENDLESS};
@@ -44,101 +45,116 @@ fn five_of_seven_days() -> Value {
     })
 }
 
-on_both_engines! {
-    async fn a_module_whose_cases_pass_is_stored_with_them(app: TestApp) {
-        let module = carrying(bundled("login-streak"), json!([five_of_seven_days()]));
-        let version = app.upload(module.clone()).await.expect(201);
-        let path = format!("/plugins/login-streak/versions/{}/module", text(&version, "version"));
-        let token = app.operator().await;
-        let stored = app.get(&path).bearer(&token).send().await;
-        assert_eq!(stored.bytes, module);
-    }
+#[apply(on_both_engines)]
+async fn a_module_whose_cases_pass_is_stored_with_them(app: TestApp) {
+    let module = carrying(bundled("login-streak"), json!([five_of_seven_days()]));
+    let version = app.upload(module.clone()).await.expect(201);
+    let path = format!("/plugins/login-streak/versions/{}/module", text(&version, "version"));
+    let token = app.operator().await;
+    let stored = app.get(&path).bearer(&token).send().await;
+    assert_eq!(stored.bytes, module);
+}
 
-    async fn a_case_that_does_not_pass_is_named_with_its_difference(app: TestApp) {
-        let mut wrong = five_of_seven_days();
-        wrong["expect"]["decision"]["progress"][0]["current"] = json!(6);
-        let (code, detail) = refusal(&app, carrying(bundled("login-streak"), json!([five_of_seven_days(), wrong]))).await;
-        assert_eq!(code, "case-failed");
-        assert!(detail.contains("case 2 (five of seven days)"), "{detail}");
-        assert!(detail.contains(r#"-         "current": 6"#) && detail.contains(r#"+         "current": 5"#), "{detail}");
-        assert_eq!(app.read("/plugins").await["items"], json!([]));
-    }
+#[apply(on_both_engines)]
+async fn a_case_that_does_not_pass_is_named_with_its_difference(app: TestApp) {
+    let mut wrong = five_of_seven_days();
+    wrong["expect"]["decision"]["progress"][0]["current"] = json!(6);
+    let (code, detail) = refusal(
+        &app,
+        carrying(bundled("login-streak"), json!([five_of_seven_days(), wrong])),
+    )
+    .await;
+    assert_eq!(code, "case-failed");
+    assert!(detail.contains("case 2 (five of seven days)"), "{detail}");
+    assert!(
+        detail.contains(r#"-         "current": 6"#) && detail.contains(r#"+         "current": 5"#),
+        "{detail}"
+    );
+    assert_eq!(app.read("/plugins").await["items"], json!([]));
+}
 
-    async fn a_case_that_takes_too_much_fuel_does_not_pass(app: TestApp) {
-        let mut dear = five_of_seven_days();
-        dear["fuelCeiling"] = json!(100);
-        let (code, detail) = refusal(&app, carrying(bundled("login-streak"), json!([dear]))).await;
-        assert_eq!(code, "case-failed");
-        assert!(detail.contains("the case allows 100"), "{detail}");
-    }
+#[apply(on_both_engines)]
+async fn a_case_that_takes_too_much_fuel_does_not_pass(app: TestApp) {
+    let mut dear = five_of_seven_days();
+    dear["fuelCeiling"] = json!(100);
+    let (code, detail) = refusal(&app, carrying(bundled("login-streak"), json!([dear]))).await;
+    assert_eq!(code, "case-failed");
+    assert!(detail.contains("the case allows 100"), "{detail}");
+}
 
-    async fn cases_that_cannot_be_run_are_refused(app: TestApp) {
-        let without_facts = json!([{"params": {"days": 7}, "expect": {"failure": "trap"}}]);
-        let (code, detail) = refusal(&app, carrying(bundled("login-streak"), without_facts)).await;
-        assert_eq!(code, "bad-cases");
-        assert!(detail.contains("no facts"), "{detail}");
+#[apply(on_both_engines)]
+async fn cases_that_cannot_be_run_are_refused(app: TestApp) {
+    let without_facts = json!([{"params": {"days": 7}, "expect": {"failure": "trap"}}]);
+    let (code, detail) = refusal(&app, carrying(bundled("login-streak"), without_facts)).await;
+    assert_eq!(code, "bad-cases");
+    assert!(detail.contains("no facts"), "{detail}");
 
-        let nonsense = meed_host::sandbox::with_custom_section(bundled("login-streak"), cases::SECTION, b"{}");
-        let (code, detail) = refusal(&app, nonsense).await;
-        assert_eq!(code, "bad-cases");
-        assert!(detail.contains("not an array of cases"), "{detail}");
-    }
+    let nonsense = meed_host::sandbox::with_custom_section(bundled("login-streak"), cases::SECTION, b"{}");
+    let (code, detail) = refusal(&app, nonsense).await;
+    assert_eq!(code, "bad-cases");
+    assert!(detail.contains("not an array of cases"), "{detail}");
+}
 
-    async fn params_that_the_schema_proposes_must_bind(app: TestApp) {
-        let contradiction = json!({"type": "object", "required": ["days"], "examples": [{}]});
-        let (code, detail) = refusal(&app, with_schema(&contradiction, "")).await;
-        assert_eq!(code, "example-does-not-bind");
-        assert!(detail.contains("/examples/0") && detail.contains("days"), "{detail}");
+#[apply(on_both_engines)]
+async fn params_that_the_schema_proposes_must_bind(app: TestApp) {
+    let contradiction = json!({"type": "object", "required": ["days"], "examples": [{}]});
+    let (code, detail) = refusal(&app, with_schema(&contradiction, "")).await;
+    assert_eq!(code, "example-does-not-bind");
+    assert!(detail.contains("/examples/0") && detail.contains("days"), "{detail}");
 
-        let trapping = json!({"type": "object", "default": {}});
-        let (code, detail) = refusal(&app, with_schema(&trapping, "unreachable")).await;
-        assert_eq!(code, "example-does-not-bind");
-        assert!(detail.contains("/default") && detail.contains("trap"), "{detail}");
+    let trapping = json!({"type": "object", "default": {}});
+    let (code, detail) = refusal(&app, with_schema(&trapping, "unreachable")).await;
+    assert_eq!(code, "example-does-not-bind");
+    assert!(detail.contains("/default") && detail.contains("trap"), "{detail}");
 
-        let endless = json!({"type": "object", "properties": {"days": {"default": 3}}});
-        let (code, detail) = refusal(&app, with_schema(&endless, ENDLESS)).await;
-        assert_eq!(code, "example-does-not-bind");
-        assert!(detail.contains("/properties") && detail.contains("fuel"), "{detail}");
-    }
+    let endless = json!({"type": "object", "properties": {"days": {"default": 3}}});
+    let (code, detail) = refusal(&app, with_schema(&endless, ENDLESS)).await;
+    assert_eq!(code, "example-does-not-bind");
+    assert!(detail.contains("/properties") && detail.contains("fuel"), "{detail}");
+}
 
-    async fn an_operator_uploads_one_at_a_time(app: TestApp) {
-        let token = app.token(Role::Operator).await;
-        let uploads: Vec<_> = (0..6)
-            .map(|number| {
-                let module = guest(&format!("number-{number}")).module();
-                let call = app.post("/plugins").bearer(&token);
-                tokio::spawn(call.bytes("application/wasm", module).send())
-            })
-            .collect();
-        let (mut taken, mut busy) = (0, 0);
-        for upload in uploads {
-            let reply = upload.await.expect("an answer");
-            if reply.status == 201 {
-                taken += 1;
-            } else {
-                assert_eq!(reply.header("retry-after"), "1");
-                reply.expect_problem(429, "upload-busy");
-                busy += 1;
-            }
-        }
-        assert_eq!(taken + busy, 6);
-        assert!(taken >= 1 && busy >= 1, "{taken} taken, {busy} busy");
-        // What is refused leaves room for the next.
-        let call = app.post("/plugins").bearer(&token);
-        call.bytes("application/wasm", guest("after-all").module()).send().await.expect(201);
-    }
-
-    async fn the_room_of_an_operator_ends(app: TestApp) {
-        let app = app.replica(&[("plugins.uploads.versions", "1")]);
-        let token = app.operator().await;
-        let push = async |name: &str| {
+#[apply(on_both_engines)]
+async fn an_operator_uploads_one_at_a_time(app: TestApp) {
+    let token = app.token(Role::Operator).await;
+    let uploads: Vec<_> = (0..6)
+        .map(|number| {
+            let module = guest(&format!("number-{number}")).module();
             let call = app.post("/plugins").bearer(&token);
-            call.bytes("application/wasm", guest(name).module()).send().await
-        };
-        push("first").await.expect(201);
-        let problem = push("second").await.expect_problem(409, "upload-room");
-        assert!(text(&problem, "detail").contains("1 versions"), "{problem:#}");
-        // What is here already takes no more room.
-        push("first").await.expect(200);
+            tokio::spawn(call.bytes("application/wasm", module).send())
+        })
+        .collect();
+    let (mut taken, mut busy) = (0, 0);
+    for upload in uploads {
+        let reply = upload.await.expect("an answer");
+        if reply.status == 201 {
+            taken += 1;
+        } else {
+            assert_eq!(reply.header("retry-after"), "1");
+            reply.expect_problem(429, "upload-busy");
+            busy += 1;
+        }
     }
+    assert_eq!(taken + busy, 6);
+    assert!(taken >= 1 && busy >= 1, "{taken} taken, {busy} busy");
+    // What is refused leaves room for the next.
+    let call = app.post("/plugins").bearer(&token);
+    call.bytes("application/wasm", guest("after-all").module())
+        .send()
+        .await
+        .expect(201);
+}
+
+#[apply(on_both_engines)]
+async fn the_room_of_an_operator_ends(app: TestApp) {
+    let app = app.replica(&[("plugins.uploads.versions", "1")]);
+    let token = app.operator().await;
+    let push = async |name: &str| {
+        let call = app.post("/plugins").bearer(&token);
+        call.bytes("application/wasm", guest(name).module()).send().await
+    };
+    push("first").await.expect(201);
+    let problem = push("second").await.expect_problem(409, "upload-room");
+    assert!(text(&problem, "detail").contains("1 versions"), "{problem:#}");
+    // What is here already takes no more room.
+    push("first").await.expect(200);
 }

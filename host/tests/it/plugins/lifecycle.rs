@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::{path_of, set_state};
@@ -42,171 +43,258 @@ async fn actions(app: &TestApp, path: &str) -> Vec<String> {
         .collect()
 }
 
-on_both_engines! {
-    async fn a_plugin_that_fails_for_many_users_is_stopped_and_released(app: TestApp) {
-        let server = app.replica(RULES);
-        let (path, event) = hostile(&app).await;
-        let crowd = app.crowd(4).await;
-        // Six failures, but of two users, and then of a third.
-        for run in 0..6 {
-            assert_eq!(failed(&server, &crowd[run % 2], &event).await, "condition-failed");
-        }
-        assert_eq!(app.read(&path).await["state"], "ACTIVE");
-        assert_eq!(failed(&server, &crowd[2], &event).await, "condition-failed");
-        assert_eq!(app.read(&path).await["state"], "QUARANTINED");
-        assert_eq!(failed(&server, &crowd[3], &event).await, "plugin-quarantined");
-        let progress = format!("/events/{}/progress", text(&event, "id"));
-        server.get(&progress).bearer(&crowd[3].token).send().await.expect_problem(503, "condition-failed");
-
-        let entry = app.read(&format!("{path}/history")).await["items"][0].clone();
-        assert_eq!((text(&entry, "action"), &entry["by"]), ("QUARANTINED", &Value::Null));
-        let detail = "7 of 7 runs within 300 s failed, of at least 3 users; the last one with trap";
-        assert_eq!(text(&entry, "detail"), detail);
-
-        // Another event cannot have it, but its fault can be looked for.
-        let reply = app.create_event(&app.event_body_of("hostile", "1.2.3").await).await;
-        assert_fault(reply, "/condition/version");
-        let operator = app.operator().await;
-        let simulation = json!({"params": {}, "facts": []});
-        let simulated = app.post(&format!("{path}/simulate")).bearer(&operator).json(&simulation).send().await.expect(200);
-        assert_eq!(simulated["failure"]["code"], "trap");
-
-        // Released, it has its whole window again.
-        set_state(&server, &path, json!({"state": "ACTIVE"}), &operator).await.expect(200);
-        for run in 0..5 {
-            assert_eq!(failed(&server, &crowd[run % 4], &event).await, "condition-failed");
-        }
-        assert_eq!(app.read(&path).await["state"], "ACTIVE");
-        assert_eq!(failed(&server, &crowd[1], &event).await, "condition-failed");
-        assert_eq!(app.read(&path).await["state"], "QUARANTINED");
-        set_state(&server, &path, json!({"state": "DISABLED"}), &operator).await.expect(200);
-        assert_eq!(failed(&server, &crowd[0], &event).await, "plugin-disabled");
-        set_state(&server, &path, json!({"state": "ACTIVE"}), &operator).await.expect(200);
-        assert_eq!(actions(&app, &path).await, ["ENABLED", "DISABLED", "QUARANTINED", "RELEASED", "QUARANTINED", "UPLOADED"]);
+#[apply(on_both_engines)]
+async fn a_plugin_that_fails_for_many_users_is_stopped_and_released(app: TestApp) {
+    let server = app.replica(RULES);
+    let (path, event) = hostile(&app).await;
+    let crowd = app.crowd(4).await;
+    // Six failures, but of two users, and then of a third.
+    for run in 0..6 {
+        assert_eq!(failed(&server, &crowd[run % 2], &event).await, "condition-failed");
     }
+    assert_eq!(app.read(&path).await["state"], "ACTIVE");
+    assert_eq!(failed(&server, &crowd[2], &event).await, "condition-failed");
+    assert_eq!(app.read(&path).await["state"], "QUARANTINED");
+    assert_eq!(failed(&server, &crowd[3], &event).await, "plugin-quarantined");
+    let progress = format!("/events/{}/progress", text(&event, "id"));
+    server
+        .get(&progress)
+        .bearer(&crowd[3].token)
+        .send()
+        .await
+        .expect_problem(503, "condition-failed");
 
-    async fn one_user_cannot_stop_a_plugin_and_neither_can_looking_on(app: TestApp) {
-        let server = app.replica(&[("plugins.quarantine.failures", "3"), ("plugins.quarantine.users", "2")]);
-        let (path, event) = hostile(&app).await;
-        let crowd = app.crowd(3).await;
-        for _ in 0..10 {
-            assert_eq!(failed(&server, &crowd[0], &event).await, "condition-failed");
-        }
-        let progress = format!("/events/{}/progress", text(&event, "id"));
-        for user in &crowd {
-            server.get(&progress).bearer(&user.token).send().await.expect_problem(503, "condition-failed");
-        }
-        assert_eq!(app.read(&path).await["state"], "ACTIVE");
-        failed(&server, &crowd[1], &event).await;
-        assert_eq!(app.read(&path).await["state"], "QUARANTINED");
+    let entry = app.read(&format!("{path}/history")).await["items"][0].clone();
+    assert_eq!((text(&entry, "action"), &entry["by"]), ("QUARANTINED", &Value::Null));
+    let detail = "7 of 7 runs within 300 s failed, of at least 3 users; the last one with trap";
+    assert_eq!(text(&entry, "detail"), detail);
+
+    // Another event cannot have it, but its fault can be looked for.
+    let reply = app.create_event(&app.event_body_of("hostile", "1.2.3").await).await;
+    assert_fault(reply, "/condition/version");
+    let operator = app.operator().await;
+    let simulation = json!({"params": {}, "facts": []});
+    let simulated = app
+        .post(&format!("{path}/simulate"))
+        .bearer(&operator)
+        .json(&simulation)
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(simulated["failure"]["code"], "trap");
+
+    // Released, it has its whole window again.
+    set_state(&server, &path, json!({"state": "ACTIVE"}), &operator)
+        .await
+        .expect(200);
+    for run in 0..5 {
+        assert_eq!(failed(&server, &crowd[run % 4], &event).await, "condition-failed");
     }
+    assert_eq!(app.read(&path).await["state"], "ACTIVE");
+    assert_eq!(failed(&server, &crowd[1], &event).await, "condition-failed");
+    assert_eq!(app.read(&path).await["state"], "QUARANTINED");
+    set_state(&server, &path, json!({"state": "DISABLED"}), &operator)
+        .await
+        .expect(200);
+    assert_eq!(failed(&server, &crowd[0], &event).await, "plugin-disabled");
+    set_state(&server, &path, json!({"state": "ACTIVE"}), &operator)
+        .await
+        .expect(200);
+    assert_eq!(
+        actions(&app, &path).await,
+        [
+            "ENABLED",
+            "DISABLED",
+            "QUARANTINED",
+            "RELEASED",
+            "QUARANTINED",
+            "UPLOADED"
+        ]
+    );
+}
 
-    async fn good_runs_weigh_against_bad_ones_and_old_ones_do_not_count(app: TestApp) {
-        let server = app.replica(&[("plugins.quarantine.failures", "2"), ("plugins.quarantine.users", "1")]);
-        // It spends all of its fuel for whoever has a level, and grants to everybody else.
-        let plugin = app.install(Condition { evaluate: ENDLESS, ..guest("endless") }.module()).await;
-        let event = app.event_on(&plugin, json!({}), json!({})).await;
-        let path = format!("/plugins/endless/versions/{}", plugin.version);
-        let user = app.user(Role::User).await;
-        for hour in 12..20 {
-            app.at(&format!("2026-03-01T{hour}:00:00Z"));
-            let token = app.log_in(&user).await;
-            server.claim(&token, &event).send().await.expect(201);
-        }
-        assert_eq!(app.read(&path).await["state"], "ACTIVE", "an hour lies between any two");
+#[apply(on_both_engines)]
+async fn one_user_cannot_stop_a_plugin_and_neither_can_looking_on(app: TestApp) {
+    let server = app.replica(&[("plugins.quarantine.failures", "3"), ("plugins.quarantine.users", "2")]);
+    let (path, event) = hostile(&app).await;
+    let crowd = app.crowd(3).await;
+    for _ in 0..10 {
+        assert_eq!(failed(&server, &crowd[0], &event).await, "condition-failed");
+    }
+    let progress = format!("/events/{}/progress", text(&event, "id"));
+    for user in &crowd {
+        server
+            .get(&progress)
+            .bearer(&user.token)
+            .send()
+            .await
+            .expect_problem(503, "condition-failed");
+    }
+    assert_eq!(app.read(&path).await["state"], "ACTIVE");
+    failed(&server, &crowd[1], &event).await;
+    assert_eq!(app.read(&path).await["state"], "QUARANTINED");
+}
+
+#[apply(on_both_engines)]
+async fn good_runs_weigh_against_bad_ones_and_old_ones_do_not_count(app: TestApp) {
+    let server = app.replica(&[("plugins.quarantine.failures", "2"), ("plugins.quarantine.users", "1")]);
+    // It spends all of its fuel for whoever has a level, and grants to everybody else.
+    let plugin = app
+        .install(
+            Condition {
+                evaluate: ENDLESS,
+                ..guest("endless")
+            }
+            .module(),
+        )
+        .await;
+    let event = app.event_on(&plugin, json!({}), json!({})).await;
+    let path = format!("/plugins/endless/versions/{}", plugin.version);
+    let user = app.user(Role::User).await;
+    for hour in 12..20 {
+        app.at(&format!("2026-03-01T{hour}:00:00Z"));
         let token = app.log_in(&user).await;
         server.claim(&token, &event).send().await.expect(201);
-        assert_eq!(app.read(&path).await["state"], "QUARANTINED");
     }
+    assert_eq!(app.read(&path).await["state"], "ACTIVE", "an hour lies between any two");
+    let token = app.log_in(&user).await;
+    server.claim(&token, &event).send().await.expect(201);
+    assert_eq!(app.read(&path).await["state"], "QUARANTINED");
+}
 
-    async fn other_processes_learn_of_a_quarantine(app: TestApp) {
-        let (server, other) = (app.replica(RULES), app.replica(RULES));
-        let (path, event) = hostile(&app).await;
-        let crowd = app.crowd(6).await;
-        // The other process has it as active in memory, and failures of its own.
-        for user in &crowd[..2] {
-            assert_eq!(failed(&other, user, &event).await, "condition-failed");
-        }
-        for user in &crowd {
-            failed(&server, user, &event).await;
-        }
-        assert_eq!(app.read(&path).await["state"], "QUARANTINED");
-        let started = std::time::Instant::now();
-        while failed(&other, &crowd[0], &event).await != "plugin-quarantined" {
-            assert!(started.elapsed() < Duration::from_secs(3), "the other process still trusts its cache");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        // Both saw it fail too often; it was stopped once.
-        assert_eq!(actions(&app, &path).await, ["QUARANTINED", "UPLOADED"]);
+#[apply(on_both_engines)]
+async fn other_processes_learn_of_a_quarantine(app: TestApp) {
+    let (server, other) = (app.replica(RULES), app.replica(RULES));
+    let (path, event) = hostile(&app).await;
+    let crowd = app.crowd(6).await;
+    // The other process has it as active in memory, and failures of its own.
+    for user in &crowd[..2] {
+        assert_eq!(failed(&other, user, &event).await, "condition-failed");
     }
-
-    async fn of_many_claims_at_once_one_stops_the_plugin(app: TestApp) {
-        let server = app.replica(RULES);
-        let (path, event) = hostile(&app).await;
-        let crowd = app.crowd(16).await;
-        let claims: Vec<_> = crowd.iter().map(|user| tokio::spawn(server.claim(&user.token, &event).send())).collect();
-        for claim in claims {
-            assert_eq!(claim.await.expect("an answer").expect(201)["status"], "FAILED");
-        }
-        assert_eq!(actions(&app, &path).await, ["QUARANTINED", "UPLOADED"]);
+    for user in &crowd {
+        failed(&server, user, &event).await;
     }
-
-    async fn it_can_be_switched_off(app: TestApp) {
-        let server = app.replica(&[("plugins.quarantine.failures", "0"), ("plugins.quarantine.users", "1")]);
-        let (path, event) = hostile(&app).await;
-        for user in &app.crowd(8).await {
-            failed(&server, user, &event).await;
-        }
-        assert_eq!(app.read(&path).await["state"], "ACTIVE");
+    assert_eq!(app.read(&path).await["state"], "QUARANTINED");
+    let started = std::time::Instant::now();
+    while failed(&other, &crowd[0], &event).await != "plugin-quarantined" {
+        assert!(
+            started.elapsed() < Duration::from_secs(3),
+            "the other process still trusts its cache"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    // Both saw it fail too often; it was stopped once.
+    assert_eq!(actions(&app, &path).await, ["QUARANTINED", "UPLOADED"]);
+}
 
-    async fn only_the_server_puts_into_quarantine(app: TestApp) {
-        let path = path_of(&app.upload(bundled("first-come")).await.expect(201));
-        let operator = app.operator().await;
-        let reply = set_state(&app, &path, json!({"state": "QUARANTINED"}), &operator).await;
-        let problem = reply.expect_problem(422, "invalid-body");
-        assert_eq!(problem["errors"][0]["pointer"], "/state");
-        assert!(text(&problem, "detail").contains("only the server"), "{problem:#}");
-        assert_eq!(app.read(&path).await["state"], "ACTIVE");
+#[apply(on_both_engines)]
+async fn of_many_claims_at_once_one_stops_the_plugin(app: TestApp) {
+    let server = app.replica(RULES);
+    let (path, event) = hostile(&app).await;
+    let crowd = app.crowd(16).await;
+    let claims: Vec<_> = crowd
+        .iter()
+        .map(|user| tokio::spawn(server.claim(&user.token, &event).send()))
+        .collect();
+    for claim in claims {
+        assert_eq!(claim.await.expect("an answer").expect(201)["status"], "FAILED");
     }
+    assert_eq!(actions(&app, &path).await, ["QUARANTINED", "UPLOADED"]);
+}
 
-    async fn the_history_says_who_did_what_and_stays(app: TestApp) {
-        let module = bundled("first-come");
-        let path = path_of(&app.upload(module.clone()).await.expect(201));
-        let (operator, admin) = (app.operator().await, app.user(Role::Admin).await);
-        for (state, token) in [("DISABLED", &operator), ("DISABLED", &operator), ("ACTIVE", &admin.token)] {
-            set_state(&app, &path, json!({"state": state}), token).await.expect(200);
-        }
-        let history = app.read(&format!("{path}/history")).await;
-        assert_eq!(each(&history["items"], "action"), ["ENABLED", "DISABLED", "UPLOADED"]);
-        let version = app.read(&path).await;
-        let by = history["items"].as_array().expect("items").iter().map(|entry| entry["by"].clone()).collect::<Vec<_>>();
-        assert_eq!(by, [json!(admin.id), version["uploadedBy"].clone(), version["uploadedBy"].clone()]);
-        assert_eq!(text(&history["items"][0], "at"), "2026-03-01T12:00:00.000Z");
-
-        let page = app.read(&format!("{path}/history?pageSize=2")).await;
-        assert_eq!(each(&page["items"], "action"), ["ENABLED", "DISABLED"]);
-        let rest = app.read(&format!("{path}/history?pageSize=2&pageToken={}", text(&page, "nextPageToken"))).await;
-        assert_eq!(each(&rest["items"], "action"), ["UPLOADED"]);
-        assert_eq!(rest["nextPageToken"], Value::Null);
-
-        assert_eq!(app.delete(&path).bearer(&operator).send().await.status, 204);
-        app.get(&format!("{path}/history")).bearer(&operator).send().await.expect_problem(404, "no-such-plugin");
-        app.upload(module).await.expect(201);
-        assert_eq!(actions(&app, &path).await, ["UPLOADED", "DELETED", "ENABLED", "DISABLED", "UPLOADED"]);
+#[apply(on_both_engines)]
+async fn it_can_be_switched_off(app: TestApp) {
+    let server = app.replica(&[("plugins.quarantine.failures", "0"), ("plugins.quarantine.users", "1")]);
+    let (path, event) = hostile(&app).await;
+    for user in &app.crowd(8).await {
+        failed(&server, user, &event).await;
     }
+    assert_eq!(app.read(&path).await["state"], "ACTIVE");
+}
 
-    async fn what_an_earlier_revision_of_an_event_ran_stays(app: TestApp) {
-        let first = app.upload(bundled("first-come")).await.expect(201);
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let other = app.install(guest("other").module()).await;
-        let condition = json!({"plugin": other.name, "version": other.version, "params": {}});
-        app.change_event(&event, json!({"condition": condition})).await.expect(200);
-        // Nobody claimed, and no event runs it now; but the history of this one shows it.
-        let operator = app.operator().await;
-        app.delete(&path_of(&first)).bearer(&operator).send().await.expect_problem(409, "plugin-in-use");
-        assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 0);
-        let unused = app.upload(padded(guest("unused").module(), "x")).await.expect(201);
-        assert_eq!(app.delete(&path_of(&unused)).bearer(&operator).send().await.status, 204);
+#[apply(on_both_engines)]
+async fn only_the_server_puts_into_quarantine(app: TestApp) {
+    let path = path_of(&app.upload(bundled("first-come")).await.expect(201));
+    let operator = app.operator().await;
+    let reply = set_state(&app, &path, json!({"state": "QUARANTINED"}), &operator).await;
+    let problem = reply.expect_problem(422, "invalid-body");
+    assert_eq!(problem["errors"][0]["pointer"], "/state");
+    assert!(text(&problem, "detail").contains("only the server"), "{problem:#}");
+    assert_eq!(app.read(&path).await["state"], "ACTIVE");
+}
+
+#[apply(on_both_engines)]
+async fn the_history_says_who_did_what_and_stays(app: TestApp) {
+    let module = bundled("first-come");
+    let path = path_of(&app.upload(module.clone()).await.expect(201));
+    let (operator, admin) = (app.operator().await, app.user(Role::Admin).await);
+    for (state, token) in [
+        ("DISABLED", &operator),
+        ("DISABLED", &operator),
+        ("ACTIVE", &admin.token),
+    ] {
+        set_state(&app, &path, json!({"state": state}), token).await.expect(200);
     }
+    let history = app.read(&format!("{path}/history")).await;
+    assert_eq!(each(&history["items"], "action"), ["ENABLED", "DISABLED", "UPLOADED"]);
+    let version = app.read(&path).await;
+    let by = history["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|entry| entry["by"].clone())
+        .collect::<Vec<_>>();
+    assert_eq!(
+        by,
+        [
+            json!(admin.id),
+            version["uploadedBy"].clone(),
+            version["uploadedBy"].clone()
+        ]
+    );
+    assert_eq!(text(&history["items"][0], "at"), "2026-03-01T12:00:00.000Z");
+
+    let page = app.read(&format!("{path}/history?pageSize=2")).await;
+    assert_eq!(each(&page["items"], "action"), ["ENABLED", "DISABLED"]);
+    let rest = app
+        .read(&format!(
+            "{path}/history?pageSize=2&pageToken={}",
+            text(&page, "nextPageToken")
+        ))
+        .await;
+    assert_eq!(each(&rest["items"], "action"), ["UPLOADED"]);
+    assert_eq!(rest["nextPageToken"], Value::Null);
+
+    assert_eq!(app.delete(&path).bearer(&operator).send().await.status, 204);
+    app.get(&format!("{path}/history"))
+        .bearer(&operator)
+        .send()
+        .await
+        .expect_problem(404, "no-such-plugin");
+    app.upload(module).await.expect(201);
+    assert_eq!(
+        actions(&app, &path).await,
+        ["UPLOADED", "DELETED", "ENABLED", "DISABLED", "UPLOADED"]
+    );
+}
+
+#[apply(on_both_engines)]
+async fn what_an_earlier_revision_of_an_event_ran_stays(app: TestApp) {
+    let first = app.upload(bundled("first-come")).await.expect(201);
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let other = app.install(guest("other").module()).await;
+    let condition = json!({"plugin": other.name, "version": other.version, "params": {}});
+    app.change_event(&event, json!({"condition": condition}))
+        .await
+        .expect(200);
+    // Nobody claimed, and no event runs it now; but the history of this one shows it.
+    let operator = app.operator().await;
+    app.delete(&path_of(&first))
+        .bearer(&operator)
+        .send()
+        .await
+        .expect_problem(409, "plugin-in-use");
+    assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 0);
+    let unused = app.upload(padded(guest("unused").module(), "x")).await.expect(201);
+    assert_eq!(app.delete(&path_of(&unused)).bearer(&operator).send().await.status, 204);
 }

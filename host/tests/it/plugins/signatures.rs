@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use meed_host::auth::Role;
 use minisign::KeyPair;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::{path_of, upload_form};
@@ -65,135 +66,239 @@ async fn outcome(on: &TestApp, token: &str, module: &[u8], signature: Option<&st
     code
 }
 
-on_both_engines! {
-    async fn every_mode_does_what_it_says_with_every_signature(app: TestApp) {
-        let (trusted, revoked, stranger) = (key(), key(), key());
-        trust(&app, &trusted, "Ada").await;
-        let revoked_id = trust(&app, &revoked, "Bob").await;
-        revoke(&app, &revoked_id).await;
-        let operator = app.operator().await;
-        let modes = [("off", app.replica(&[])), ("warn", app.replica(&[("plugins.signatures", "warn")])), ("enforce", app.replica(&[("plugins.signatures", "enforce")]))];
-        for (mode, server) in &modes {
-            let enforced = *mode == "enforce";
-            // Each upload is a plugin of its own.
-            let module = |kind: &str| guest(&format!("{kind}-{mode}")).module();
-            let comment = |kind: &str| format!("name:{kind}-{mode} version:1.2.3");
-            let expect = async |kind: &str, signature: Option<String>, accepted: &str, refused: &str| {
-                let found = outcome(server, &operator, &module(kind), signature.as_deref()).await;
-                assert_eq!(found, if enforced { refused } else { accepted }, "{kind} in {mode}");
-                let there = app.get(&format!("/plugins/{kind}-{mode}")).bearer(&operator).send().await.status == 200;
-                assert_eq!(there, found == accepted, "{kind} in {mode}");
-            };
-            expect("none", None, "NONE", "signature-required").await;
-            let of = |key: &KeyPair, kind: &str| Some(signature(key, &module(kind), &comment(kind)));
-            expect("good", of(&trusted, "good"), "TRUSTED", "TRUSTED").await;
-            expect("stranger", of(&stranger, "stranger"), "UNTRUSTED", "signature-untrusted").await;
-            expect("revoked", of(&revoked, "revoked"), "REVOKED", "signature-untrusted").await;
-            let bytes = signature(&trusted, &module("good"), &comment("bytes"));
-            expect("bytes", Some(bytes), "UNTRUSTED", "signature-invalid").await;
-            let elsewhere = signature(&trusted, &module("elsewhere"), "name:good version:1.2.3");
-            expect("elsewhere", Some(elsewhere), "UNTRUSTED", "signature-invalid").await;
-            let version = signature(&trusted, &module("version"), &format!("name:version-{mode} version:1.2.4"));
-            expect("version", Some(version), "UNTRUSTED", "signature-invalid").await;
-            let moved = of(&trusted, "moved").map(|text| text.replace("version:1.2.3", "version:1.2.3 "));
-            expect("moved", moved.map(|text| text.replace("name:", "name: ")), "UNTRUSTED", "signature-invalid").await;
-            // This is no signature, in whatever mode.
-            for text in ["", "untrusted comment: x\nAAAA\ntrusted comment: y\nAAAA\n", &"x".repeat(5000)] {
-                assert_eq!(outcome(server, &operator, &module("noise"), Some(text)).await, "signature-invalid", "{mode}");
-            }
+#[apply(on_both_engines)]
+async fn every_mode_does_what_it_says_with_every_signature(app: TestApp) {
+    let (trusted, revoked, stranger) = (key(), key(), key());
+    trust(&app, &trusted, "Ada").await;
+    let revoked_id = trust(&app, &revoked, "Bob").await;
+    revoke(&app, &revoked_id).await;
+    let operator = app.operator().await;
+    let modes = [
+        ("off", app.replica(&[])),
+        ("warn", app.replica(&[("plugins.signatures", "warn")])),
+        ("enforce", app.replica(&[("plugins.signatures", "enforce")])),
+    ];
+    for (mode, server) in &modes {
+        let enforced = *mode == "enforce";
+        // Each upload is a plugin of its own.
+        let module = |kind: &str| guest(&format!("{kind}-{mode}")).module();
+        let comment = |kind: &str| format!("name:{kind}-{mode} version:1.2.3");
+        let expect = async |kind: &str, signature: Option<String>, accepted: &str, refused: &str| {
+            let found = outcome(server, &operator, &module(kind), signature.as_deref()).await;
+            assert_eq!(found, if enforced { refused } else { accepted }, "{kind} in {mode}");
+            let there = app
+                .get(&format!("/plugins/{kind}-{mode}"))
+                .bearer(&operator)
+                .send()
+                .await
+                .status
+                == 200;
+            assert_eq!(there, found == accepted, "{kind} in {mode}");
+        };
+        expect("none", None, "NONE", "signature-required").await;
+        let of = |key: &KeyPair, kind: &str| Some(signature(key, &module(kind), &comment(kind)));
+        expect("good", of(&trusted, "good"), "TRUSTED", "TRUSTED").await;
+        expect(
+            "stranger",
+            of(&stranger, "stranger"),
+            "UNTRUSTED",
+            "signature-untrusted",
+        )
+        .await;
+        expect("revoked", of(&revoked, "revoked"), "REVOKED", "signature-untrusted").await;
+        let bytes = signature(&trusted, &module("good"), &comment("bytes"));
+        expect("bytes", Some(bytes), "UNTRUSTED", "signature-invalid").await;
+        let elsewhere = signature(&trusted, &module("elsewhere"), "name:good version:1.2.3");
+        expect("elsewhere", Some(elsewhere), "UNTRUSTED", "signature-invalid").await;
+        let version = signature(
+            &trusted,
+            &module("version"),
+            &format!("name:version-{mode} version:1.2.4"),
+        );
+        expect("version", Some(version), "UNTRUSTED", "signature-invalid").await;
+        let moved = of(&trusted, "moved").map(|text| text.replace("version:1.2.3", "version:1.2.3 "));
+        expect(
+            "moved",
+            moved.map(|text| text.replace("name:", "name: ")),
+            "UNTRUSTED",
+            "signature-invalid",
+        )
+        .await;
+        // This is no signature, in whatever mode.
+        for text in [
+            "",
+            "untrusted comment: x\nAAAA\ntrusted comment: y\nAAAA\n",
+            &"x".repeat(5000),
+        ] {
+            assert_eq!(
+                outcome(server, &operator, &module("noise"), Some(text)).await,
+                "signature-invalid",
+                "{mode}"
+            );
         }
-        let bad_header = app.post("/plugins").bearer(&operator).header("meed-signature", "!").bytes("application/wasm", vec![]).send().await;
-        bad_header.expect_problem(422, "signature-invalid");
     }
+    let bad_header = app
+        .post("/plugins")
+        .bearer(&operator)
+        .header("meed-signature", "!")
+        .bytes("application/wasm", vec![])
+        .send()
+        .await;
+    bad_header.expect_problem(422, "signature-invalid");
+}
 
-    async fn a_signature_is_checked_before_anything_is_compiled(app: TestApp) {
-        let server = app.replica(&[("plugins.signatures", "enforce")]);
-        let operator = app.operator().await;
-        // No module at all, and the signature is what is wrong with it.
-        assert_eq!(outcome(&server, &operator, b"no module", None).await, "signature-required");
-        let stranger = signature(&key(), b"no module", "name:x version:1.0.0");
-        assert_eq!(outcome(&server, &operator, b"no module", Some(&stranger)).await, "signature-untrusted");
-        // What comes with the server needs none.
-        let bundled = server.install(guest("bundled").module()).await;
-        let body = app.event_body(&bundled, json!({}), json!({})).await;
-        server.post("/events").bearer(&operator).json(&body).send().await.expect(201);
-    }
+#[apply(on_both_engines)]
+async fn a_signature_is_checked_before_anything_is_compiled(app: TestApp) {
+    let server = app.replica(&[("plugins.signatures", "enforce")]);
+    let operator = app.operator().await;
+    // No module at all, and the signature is what is wrong with it.
+    assert_eq!(
+        outcome(&server, &operator, b"no module", None).await,
+        "signature-required"
+    );
+    let stranger = signature(&key(), b"no module", "name:x version:1.0.0");
+    assert_eq!(
+        outcome(&server, &operator, b"no module", Some(&stranger)).await,
+        "signature-untrusted"
+    );
+    // What comes with the server needs none.
+    let bundled = server.install(guest("bundled").module()).await;
+    let body = app.event_body(&bundled, json!({}), json!({})).await;
+    server
+        .post("/events")
+        .bearer(&operator)
+        .json(&body)
+        .send()
+        .await
+        .expect(201);
+}
 
-    async fn a_form_carries_it_too_and_the_version_shows_it(app: TestApp) {
-        let ada = key();
-        let key_id = trust(&app, &ada, "Ada").await;
-        let module = guest("signed").module();
-        let text_of = signature(&ada, &module, "timestamp:1 name:signed version:1.2.3");
-        let version = upload_form(&app, &[("signature", text_of.as_bytes()), ("module", &module)]).await.expect(201);
-        assert_eq!(version["signature"], json!({"state": "TRUSTED", "keyId": key_id, "signer": "Ada"}));
-        assert_eq!(app.read(&path_of(&version)).await, version);
-        assert_eq!(app.read("/plugins").await["items"][0], version);
-        let history = app.read(&format!("{}/history", path_of(&version))).await;
-        assert_eq!(each(&history["items"], "action"), ["SIGNED", "UPLOADED"]);
-        assert!(text(&history["items"][0], "detail").contains(&key_id), "{history:#}");
-    }
+#[apply(on_both_engines)]
+async fn a_form_carries_it_too_and_the_version_shows_it(app: TestApp) {
+    let ada = key();
+    let key_id = trust(&app, &ada, "Ada").await;
+    let module = guest("signed").module();
+    let text_of = signature(&ada, &module, "timestamp:1 name:signed version:1.2.3");
+    let version = upload_form(&app, &[("signature", text_of.as_bytes()), ("module", &module)])
+        .await
+        .expect(201);
+    assert_eq!(
+        version["signature"],
+        json!({"state": "TRUSTED", "keyId": key_id, "signer": "Ada"})
+    );
+    assert_eq!(app.read(&path_of(&version)).await, version);
+    assert_eq!(app.read("/plugins").await["items"][0], version);
+    let history = app.read(&format!("{}/history", path_of(&version))).await;
+    assert_eq!(each(&history["items"], "action"), ["SIGNED", "UPLOADED"]);
+    assert!(text(&history["items"][0], "detail").contains(&key_id), "{history:#}");
+}
 
-    async fn the_same_bytes_again_bring_their_signature(app: TestApp) {
-        let (ada, bob) = (key(), key());
-        let module = guest("later").module();
-        let operator = app.operator().await;
-        let comment = "name:later version:1.2.3";
-        let signed = |key: &KeyPair| signature(key, &module, comment);
-        let version = push(&app, &operator, &module, None).await.expect(201);
-        let state = async |signature: Option<&str>| {
-            let version = push(&app, &operator, &module, signature).await.expect(200);
-            (text(&version["signature"], "state").to_owned(), version["signature"]["signer"].clone())
-        };
-        let is = |state: &str, signer: Value| (state.to_owned(), signer);
-        // Not trusted yet; then trusted, and sent again.
-        assert_eq!(state(Some(&signed(&ada))).await, is("UNTRUSTED", Value::Null));
-        let ada_id = trust(&app, &ada, "Ada").await;
-        assert_eq!(state(None).await, is("UNTRUSTED", Value::Null));
-        assert_eq!(state(Some(&signed(&ada))).await, is("TRUSTED", json!("Ada")));
-        // One that is good is not replaced by another, good or bad.
-        trust(&app, &bob, "Bob").await;
-        assert_eq!(state(Some(&signed(&bob))).await, is("TRUSTED", json!("Ada")));
-        assert_eq!(state(Some(&signed(&key()))).await, is("TRUSTED", json!("Ada")));
-        // Until its key is revoked.
-        revoke(&app, &ada_id).await;
-        assert_eq!(state(Some(&signed(&ada))).await, is("REVOKED", json!("Ada")));
-        assert_eq!(state(Some(&signed(&bob))).await, is("TRUSTED", json!("Bob")));
-        let history = app.read(&format!("{}/history", path_of(&version))).await;
-        assert_eq!(each(&history["items"], "action"), ["SIGNED", "SIGNED", "SIGNED", "UPLOADED"]);
-    }
+#[apply(on_both_engines)]
+async fn the_same_bytes_again_bring_their_signature(app: TestApp) {
+    let (ada, bob) = (key(), key());
+    let module = guest("later").module();
+    let operator = app.operator().await;
+    let comment = "name:later version:1.2.3";
+    let signed = |key: &KeyPair| signature(key, &module, comment);
+    let version = push(&app, &operator, &module, None).await.expect(201);
+    let state = async |signature: Option<&str>| {
+        let version = push(&app, &operator, &module, signature).await.expect(200);
+        (
+            text(&version["signature"], "state").to_owned(),
+            version["signature"]["signer"].clone(),
+        )
+    };
+    let is = |state: &str, signer: Value| (state.to_owned(), signer);
+    // Not trusted yet; then trusted, and sent again.
+    assert_eq!(state(Some(&signed(&ada))).await, is("UNTRUSTED", Value::Null));
+    let ada_id = trust(&app, &ada, "Ada").await;
+    assert_eq!(state(None).await, is("UNTRUSTED", Value::Null));
+    assert_eq!(state(Some(&signed(&ada))).await, is("TRUSTED", json!("Ada")));
+    // One that is good is not replaced by another, good or bad.
+    trust(&app, &bob, "Bob").await;
+    assert_eq!(state(Some(&signed(&bob))).await, is("TRUSTED", json!("Ada")));
+    assert_eq!(state(Some(&signed(&key()))).await, is("TRUSTED", json!("Ada")));
+    // Until its key is revoked.
+    revoke(&app, &ada_id).await;
+    assert_eq!(state(Some(&signed(&ada))).await, is("REVOKED", json!("Ada")));
+    assert_eq!(state(Some(&signed(&bob))).await, is("TRUSTED", json!("Bob")));
+    let history = app.read(&format!("{}/history", path_of(&version))).await;
+    assert_eq!(
+        each(&history["items"], "action"),
+        ["SIGNED", "SIGNED", "SIGNED", "UPLOADED"]
+    );
+}
 
-    async fn events_are_bound_to_what_is_signed_and_go_on_when_the_key_is_revoked(app: TestApp) {
-        let ada = key();
-        let key_id = trust(&app, &ada, "Ada").await;
-        let server = app.replica(&[("plugins.signatures", "enforce")]);
-        let operator = app.operator().await;
-        let unsigned = guest("unsigned").module();
-        app.upload(unsigned.clone()).await.expect(201);
-        let body = app.event_body_of("unsigned", "1.2.3").await;
-        assert_fault(server.post("/events").bearer(&operator).json(&body).send().await, "/condition/version");
-        // To send it again as it is does not help.
-        push(&server, &operator, &unsigned, None).await.expect_problem(422, "signature-required");
-        let signed = signature(&ada, &unsigned, "name:unsigned version:1.2.3");
-        push(&server, &operator, &unsigned, Some(&signed)).await.expect(200);
-        push(&server, &operator, &unsigned, None).await.expect(200);
-        let event = server.post("/events").bearer(&operator).json(&body).send().await.expect(201);
+#[apply(on_both_engines)]
+async fn events_are_bound_to_what_is_signed_and_go_on_when_the_key_is_revoked(app: TestApp) {
+    let ada = key();
+    let key_id = trust(&app, &ada, "Ada").await;
+    let server = app.replica(&[("plugins.signatures", "enforce")]);
+    let operator = app.operator().await;
+    let unsigned = guest("unsigned").module();
+    app.upload(unsigned.clone()).await.expect(201);
+    let body = app.event_body_of("unsigned", "1.2.3").await;
+    assert_fault(
+        server.post("/events").bearer(&operator).json(&body).send().await,
+        "/condition/version",
+    );
+    // To send it again as it is does not help.
+    push(&server, &operator, &unsigned, None)
+        .await
+        .expect_problem(422, "signature-required");
+    let signed = signature(&ada, &unsigned, "name:unsigned version:1.2.3");
+    push(&server, &operator, &unsigned, Some(&signed)).await.expect(200);
+    push(&server, &operator, &unsigned, None).await.expect(200);
+    let event = server
+        .post("/events")
+        .bearer(&operator)
+        .json(&body)
+        .send()
+        .await
+        .expect(201);
 
-        let receipt = async |user: &str| {
-            let claim = server.claim(user, &event).send().await.expect(201);
-            assert_eq!(claim["status"], "GRANTED");
-            app.read(&format!("/reward-requests/{}/receipt", text(&claim, "id"))).await
-        };
-        let (first, second) = (app.user(Role::User).await, app.user(Role::User).await);
-        let named = receipt(&first.token).await;
-        assert_eq!(named["receipt"]["evaluation"]["plugin"]["signer"], json!({"keyId": key_id, "name": "Ada"}));
-        let replayed = meed_host::claims::replay(&app.app.sandbox, &serde_json::from_value(named).expect("a receipt"), Some(unsigned.clone()), None).await;
-        assert!(matches!(replayed, Ok(meed_host::claims::Replay::Match { .. })), "{replayed:?}");
+    let receipt = async |user: &str| {
+        let claim = server.claim(user, &event).send().await.expect(201);
+        assert_eq!(claim["status"], "GRANTED");
+        app.read(&format!("/reward-requests/{}/receipt", text(&claim, "id")))
+            .await
+    };
+    let (first, second) = (app.user(Role::User).await, app.user(Role::User).await);
+    let named = receipt(&first.token).await;
+    assert_eq!(
+        named["receipt"]["evaluation"]["plugin"]["signer"],
+        json!({"keyId": key_id, "name": "Ada"})
+    );
+    let replayed = meed_host::claims::replay(
+        &app.app.sandbox,
+        &serde_json::from_value(named).expect("a receipt"),
+        Some(unsigned.clone()),
+        None,
+    )
+    .await;
+    assert!(
+        matches!(replayed, Ok(meed_host::claims::Replay::Match { .. })),
+        "{replayed:?}"
+    );
 
-        let admin = app.token(Role::Admin).await;
-        assert_eq!(server.delete(&format!("/plugin-keys/{key_id}")).bearer(&admin).send().await.status, 204);
-        assert_eq!(app.read("/plugins/unsigned/versions/1.2.3").await["signature"], json!({"state": "REVOKED", "keyId": key_id, "signer": "Ada"}));
-        assert_fault(server.post("/events").bearer(&operator).json(&body).send().await, "/condition/version");
-        let unnamed = receipt(&second.token).await;
-        assert_eq!(unnamed["receipt"]["evaluation"]["plugin"].get("signer"), None);
-    }
+    let admin = app.token(Role::Admin).await;
+    assert_eq!(
+        server
+            .delete(&format!("/plugin-keys/{key_id}"))
+            .bearer(&admin)
+            .send()
+            .await
+            .status,
+        204
+    );
+    assert_eq!(
+        app.read("/plugins/unsigned/versions/1.2.3").await["signature"],
+        json!({"state": "REVOKED", "keyId": key_id, "signer": "Ada"})
+    );
+    assert_fault(
+        server.post("/events").bearer(&operator).json(&body).send().await,
+        "/condition/version",
+    );
+    let unnamed = receipt(&second.token).await;
+    assert_eq!(unnamed["receipt"]["evaluation"]["plugin"].get("signer"), None);
 }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use meed_host::auth::Role;
 use meed_host::claims::{Receipt, Replay, replay};
 use meed_host::sandbox::Digest;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::{receipt_of, signed};
@@ -44,115 +45,198 @@ async fn told(app: &TestApp, receipt: &Value) -> String {
     }
 }
 
-on_both_engines! {
-    async fn a_changed_byte_breaks_the_digest_or_the_signature(app: TestApp) {
-        let receipt = genuine(&app).await;
-        assert!(told(&app, &receipt).await.starts_with("Match"));
-        for (pointer, value) in [
-            ("/receipt/status", json!("REJECTED")),
-            ("/receipt/evaluation/fuel", json!(1)),
-            ("/receipt/evaluation/facts/0/days/current", json!(2)),
-            ("/receipt/evaluation/outcome/decision/eligible", json!(false)),
-            ("/receipt/evaluation/params/days", json!(7)),
-            ("/receipt/evaluation/context/now", json!("2026-03-01T12:00:00.001Z")),
-            ("/receipt/userId", json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")),
-            ("/digest", json!(format!("sha256:{}", "0".repeat(64)))),
-        ] {
-            let error = told(&app, &change(&receipt, pointer, value)).await;
-            assert!(error.starts_with("the receipt's digest is sha256:"), "{pointer}: {error}");
-        }
-        let genuine = receipt["signature"]["value"].as_str().expect("a signature");
-        let mut bytes = STANDARD.decode(genuine).expect("base64");
-        bytes[17] ^= 1;
-        let other_key = app.app.keys.access.signing();
-        let public = app.app.keys.access.public_key(other_key.id()).expect("a key").to_base64url();
-        for (pointer, value) in [
-            ("/signature/value", json!(STANDARD.encode(bytes))),
-            ("/signature/value", json!("")),
-            ("/signature/value", json!("not base64!")),
-            ("/signature/algorithm", json!("none")),
-            ("/signature/publicKey", json!(public)),
-            ("/signature/publicKey", json!("")),
-            ("/signature/keyId", json!(other_key.id())),
-        ] {
-            let error = told(&app, &change(&receipt, pointer, value)).await;
-            assert!(error.starts_with("the signature does not fit"), "{pointer}: {error}");
-        }
-        let format = told(&app, &change(&receipt, "/receipt/format", json!("meed-receipt/2"))).await;
-        assert_eq!(format, "this is not a meed-receipt/1 but a \"meed-receipt/2\"");
+#[apply(on_both_engines)]
+async fn a_changed_byte_breaks_the_digest_or_the_signature(app: TestApp) {
+    let receipt = genuine(&app).await;
+    assert!(told(&app, &receipt).await.starts_with("Match"));
+    for (pointer, value) in [
+        ("/receipt/status", json!("REJECTED")),
+        ("/receipt/evaluation/fuel", json!(1)),
+        ("/receipt/evaluation/facts/0/days/current", json!(2)),
+        ("/receipt/evaluation/outcome/decision/eligible", json!(false)),
+        ("/receipt/evaluation/params/days", json!(7)),
+        ("/receipt/evaluation/context/now", json!("2026-03-01T12:00:00.001Z")),
+        ("/receipt/userId", json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")),
+        ("/digest", json!(format!("sha256:{}", "0".repeat(64)))),
+    ] {
+        let error = told(&app, &change(&receipt, pointer, value)).await;
+        assert!(
+            error.starts_with("the receipt's digest is sha256:"),
+            "{pointer}: {error}"
+        );
     }
-
-    async fn what_a_receipt_does_not_know_is_refused(app: TestApp) {
-        let receipt = genuine(&app).await;
-        for pointer in ["", "/receipt", "/receipt/evaluation", "/receipt/evaluation/context", "/signature"] {
-            let mut changed = receipt.clone();
-            changed.pointer_mut(pointer).expect("an object")["extra"] = json!(1);
-            assert!(serde_json::from_value::<meed_host::claims::SignedReceipt>(changed).is_err(), "{pointer}");
-        }
+    let genuine = receipt["signature"]["value"].as_str().expect("a signature");
+    let mut bytes = STANDARD.decode(genuine).expect("base64");
+    bytes[17] ^= 1;
+    let other_key = app.app.keys.access.signing();
+    let public = app
+        .app
+        .keys
+        .access
+        .public_key(other_key.id())
+        .expect("a key")
+        .to_base64url();
+    for (pointer, value) in [
+        ("/signature/value", json!(STANDARD.encode(bytes))),
+        ("/signature/value", json!("")),
+        ("/signature/value", json!("not base64!")),
+        ("/signature/algorithm", json!("none")),
+        ("/signature/publicKey", json!(public)),
+        ("/signature/publicKey", json!("")),
+        ("/signature/keyId", json!(other_key.id())),
+    ] {
+        let error = told(&app, &change(&receipt, pointer, value)).await;
+        assert!(error.starts_with("the signature does not fit"), "{pointer}: {error}");
     }
+    let format = told(&app, &change(&receipt, "/receipt/format", json!("meed-receipt/2"))).await;
+    assert_eq!(format, "this is not a meed-receipt/1 but a \"meed-receipt/2\"");
+}
 
-    async fn even_a_well_signed_lie_is_found_by_the_re_run(app: TestApp) {
-        let receipt = genuine(&app).await;
-        assert!(told(&app, &resigned(&app, receipt.clone())).await.starts_with("Match"));
-        for (expected, pointer, value) in [
-            ("outcome: the receipt says", "/receipt/evaluation/facts/0/days/current", json!(0)),
-            ("outcome: the receipt says", "/receipt/evaluation/outcome/decision/eligible", json!(false)),
-            ("outcome: the receipt says", "/receipt/evaluation/outcome", json!({"failure": {"code": "trap", "deterministic": true}})),
-            ("fuel: the receipt says 7", "/receipt/evaluation/fuel", json!(7)),
-            ("queries: the receipt says", "/receipt/evaluation/queries/0/streak/kind", json!("auth.logout")),
-            ("state: bind gives other bytes", "/receipt/evaluation/params/days", json!(2)),
-            ("params: bind refuses them", "/receipt/evaluation/params", json!({"days": "one"})),
-            ("status: the receipt says REJECTED, the rules make it GRANTED", "/receipt/status", json!("REJECTED")),
-            ("awards: the receipt says []", "/receipt/awards", json!([])),
-            ("progress: the receipt says []", "/receipt/progress", json!([])),
-            ("receivedAt: the receipt says", "/receipt/receivedAt", json!("2026-03-01T12:00:01.000Z")),
-            ("userId: the receipt says", "/receipt/userId", json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")),
-            ("eventId: the receipt says", "/receipt/eventId", json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")),
-            ("NotReplayable", "/receipt/evaluation/limits/stateBytes", json!(7)),
-            ("NotReplayable", "/receipt/evaluation/engine", json!("wasmtime 1.0.0")),
-            ("the receipt's state is not base64", "/receipt/evaluation/state", json!("?")),
-            ("the receipt was decided by sha256:", "/receipt/evaluation/plugin/digest", json!(format!("sha256:{}", "0".repeat(64)))),
-        ] {
-            let lie = resigned(&app, change(&receipt, pointer, value));
-            let told = told(&app, &lie).await;
-            assert!(told.lines().any(|line| line.starts_with(expected)), "{pointer}: {told}");
-        }
+#[apply(on_both_engines)]
+async fn what_a_receipt_does_not_know_is_refused(app: TestApp) {
+    let receipt = genuine(&app).await;
+    for pointer in [
+        "",
+        "/receipt",
+        "/receipt/evaluation",
+        "/receipt/evaluation/context",
+        "/signature",
+    ] {
+        let mut changed = receipt.clone();
+        changed.pointer_mut(pointer).expect("an object")["extra"] = json!(1);
+        assert!(
+            serde_json::from_value::<meed_host::claims::SignedReceipt>(changed).is_err(),
+            "{pointer}"
+        );
     }
+}
 
-    async fn what_the_hosts_rules_forbid_is_no_match(app: TestApp) {
-        let receipt = genuine(&app).await;
-        // A grant that no condition decided.
-        let mut ungrounded = change(&receipt, "/receipt/evaluation", Value::Null);
-        let told_of = told(&app, &resigned(&app, ungrounded.clone())).await;
-        assert!(told_of.contains("status REJECTED or FAILED") && told_of.contains("awards"), "{told_of}");
-        ungrounded = change(&ungrounded, "/receipt/status", json!("REJECTED"));
-        ungrounded = change(&ungrounded, "/receipt/awards", json!([]));
-        ungrounded = change(&ungrounded, "/receipt/progress", json!([]));
-        ungrounded = change(&ungrounded, "/receipt/reasons", json!([{"source": "HOST", "code": "sold-out", "message": ""}]));
-        assert_eq!(told(&app, &resigned(&app, ungrounded)).await, "NothingToRun");
-
-        // A grant over a condition that failed.
-        let module = Condition { evaluate: "(unreachable)", ..guest("trapping") }.module();
-        let plugin = app.install(module.clone()).await;
-        let event = app.event_on(&plugin, json!({}), json!({})).await;
-        let failed = receipt_of(&app, &app.user(Role::User).await, &event).await;
-        let lie = change(&failed, "/receipt/status", json!("GRANTED"));
-        let lie = change(&lie, "/receipt/awards", receipt["receipt"]["awards"].clone());
-        match replay(&app.app.sandbox, &signed(&resigned(&app, lie)), Some(module), None).await {
-            Ok(Replay::Differs(differences)) => assert!(differences.iter().any(|line| line.starts_with("status")), "{differences:?}"),
-            other => panic!("{other:?}"),
-        }
+#[apply(on_both_engines)]
+async fn even_a_well_signed_lie_is_found_by_the_re_run(app: TestApp) {
+    let receipt = genuine(&app).await;
+    assert!(told(&app, &resigned(&app, receipt.clone())).await.starts_with("Match"));
+    for (expected, pointer, value) in [
+        (
+            "outcome: the receipt says",
+            "/receipt/evaluation/facts/0/days/current",
+            json!(0),
+        ),
+        (
+            "outcome: the receipt says",
+            "/receipt/evaluation/outcome/decision/eligible",
+            json!(false),
+        ),
+        (
+            "outcome: the receipt says",
+            "/receipt/evaluation/outcome",
+            json!({"failure": {"code": "trap", "deterministic": true}}),
+        ),
+        ("fuel: the receipt says 7", "/receipt/evaluation/fuel", json!(7)),
+        (
+            "queries: the receipt says",
+            "/receipt/evaluation/queries/0/streak/kind",
+            json!("auth.logout"),
+        ),
+        (
+            "state: bind gives other bytes",
+            "/receipt/evaluation/params/days",
+            json!(2),
+        ),
+        (
+            "params: bind refuses them",
+            "/receipt/evaluation/params",
+            json!({"days": "one"}),
+        ),
+        (
+            "status: the receipt says REJECTED, the rules make it GRANTED",
+            "/receipt/status",
+            json!("REJECTED"),
+        ),
+        ("awards: the receipt says []", "/receipt/awards", json!([])),
+        ("progress: the receipt says []", "/receipt/progress", json!([])),
+        (
+            "receivedAt: the receipt says",
+            "/receipt/receivedAt",
+            json!("2026-03-01T12:00:01.000Z"),
+        ),
+        (
+            "userId: the receipt says",
+            "/receipt/userId",
+            json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"),
+        ),
+        (
+            "eventId: the receipt says",
+            "/receipt/eventId",
+            json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"),
+        ),
+        ("NotReplayable", "/receipt/evaluation/limits/stateBytes", json!(7)),
+        ("NotReplayable", "/receipt/evaluation/engine", json!("wasmtime 1.0.0")),
+        (
+            "the receipt's state is not base64",
+            "/receipt/evaluation/state",
+            json!("?"),
+        ),
+        (
+            "the receipt was decided by sha256:",
+            "/receipt/evaluation/plugin/digest",
+            json!(format!("sha256:{}", "0".repeat(64))),
+        ),
+    ] {
+        let lie = resigned(&app, change(&receipt, pointer, value));
+        let told = told(&app, &lie).await;
+        assert!(told.lines().any(|line| line.starts_with(expected)), "{pointer}: {told}");
     }
+}
 
-    async fn what_a_re_run_cannot_see_is_signed(app: TestApp) {
-        let receipt = genuine(&app).await;
-        for (pointer, value) in [
-            ("/receipt/evaluation/limits/evaluateFuel", json!(2_000_000)),
-            ("/receipt/evaluation/context/local/hour", json!(23)),
-            ("/receipt/period", json!("2026-03-01")),
-        ] {
-            let unsigned = told(&app, &change(&receipt, pointer, value)).await;
-            assert!(unsigned.starts_with("the receipt's digest is"), "{pointer}: {unsigned}");
-        }
+#[apply(on_both_engines)]
+async fn what_the_hosts_rules_forbid_is_no_match(app: TestApp) {
+    let receipt = genuine(&app).await;
+    // A grant that no condition decided.
+    let mut ungrounded = change(&receipt, "/receipt/evaluation", Value::Null);
+    let told_of = told(&app, &resigned(&app, ungrounded.clone())).await;
+    assert!(
+        told_of.contains("status REJECTED or FAILED") && told_of.contains("awards"),
+        "{told_of}"
+    );
+    ungrounded = change(&ungrounded, "/receipt/status", json!("REJECTED"));
+    ungrounded = change(&ungrounded, "/receipt/awards", json!([]));
+    ungrounded = change(&ungrounded, "/receipt/progress", json!([]));
+    ungrounded = change(
+        &ungrounded,
+        "/receipt/reasons",
+        json!([{"source": "HOST", "code": "sold-out", "message": ""}]),
+    );
+    assert_eq!(told(&app, &resigned(&app, ungrounded)).await, "NothingToRun");
+
+    // A grant over a condition that failed.
+    let module = Condition {
+        evaluate: "(unreachable)",
+        ..guest("trapping")
+    }
+    .module();
+    let plugin = app.install(module.clone()).await;
+    let event = app.event_on(&plugin, json!({}), json!({})).await;
+    let failed = receipt_of(&app, &app.user(Role::User).await, &event).await;
+    let lie = change(&failed, "/receipt/status", json!("GRANTED"));
+    let lie = change(&lie, "/receipt/awards", receipt["receipt"]["awards"].clone());
+    match replay(&app.app.sandbox, &signed(&resigned(&app, lie)), Some(module), None).await {
+        Ok(Replay::Differs(differences)) => assert!(
+            differences.iter().any(|line| line.starts_with("status")),
+            "{differences:?}"
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[apply(on_both_engines)]
+async fn what_a_re_run_cannot_see_is_signed(app: TestApp) {
+    let receipt = genuine(&app).await;
+    for (pointer, value) in [
+        ("/receipt/evaluation/limits/evaluateFuel", json!(2_000_000)),
+        ("/receipt/evaluation/context/local/hour", json!(23)),
+        ("/receipt/period", json!("2026-03-01")),
+    ] {
+        let unsigned = told(&app, &change(&receipt, pointer, value)).await;
+        assert!(unsigned.starts_with("the receipt's digest is"), "{pointer}: {unsigned}");
     }
 }

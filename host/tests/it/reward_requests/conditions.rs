@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use crate::support::{PASSWORD, TestApp, TestUser, on_both_engines, text, with};
@@ -27,101 +28,184 @@ async fn purchase(app: &TestApp, id: &str, user: &TestUser, rest: Value) {
     call.send().await.expect(201);
 }
 
-on_both_engines! {
-    async fn a_user_of_the_right_level_and_region(app: TestApp) {
-        let event = app.event("user-attributes", json!({"minLevel": 10, "region": "KR"}), json!({})).await;
-        let user = app.user(Role::User).await;
-        let set = async |attributes: Value| {
+#[apply(on_both_engines)]
+async fn a_user_of_the_right_level_and_region(app: TestApp) {
+    let event = app
+        .event("user-attributes", json!({"minLevel": 10, "region": "KR"}), json!({}))
+        .await;
+    let user = app.user(Role::User).await;
+    let set = async |attributes: Value| {
+        let token = app.operator().await;
+        let path = format!("/users/{}/attributes", user.id);
+        app.put(&path).bearer(&token).json(&attributes).send().await.expect(200);
+    };
+    assert_rejected(&claim(&app, &user, &event).await, "level-missing", &json!([]));
+    set(json!({"level": "9", "region": "JP"})).await;
+    let rejected = claim(&app, &user, &event).await;
+    assert_rejected(
+        &rejected,
+        "level-too-low",
+        &json!([{"key": "level", "current": 9, "target": 10}]),
+    );
+    assert_eq!(text(&rejected["reasons"][1], "code"), "wrong-region");
+    set(json!({"level": "10", "region": "KR"})).await;
+    assert_eq!(claim(&app, &user, &event).await["status"], "GRANTED");
+}
+
+#[apply(on_both_engines)]
+async fn invitations_that_were_accepted(app: TestApp) {
+    let event = app.event("invite-count", json!({"count": 2}), json!({})).await;
+    let (inviter, stranger) = (app.user(Role::User).await, app.user(Role::User).await);
+    for (number, target) in [(1, "REJECTED"), (2, "GRANTED")] {
+        let body = json!({"email": format!("friend-{number}@example.com"), "password": PASSWORD, "inviteCode": inviter.invite_code});
+        app.post("/auth/register").json(&body).send().await.expect(201);
+        let request = claim(&app, &inviter, &event).await;
+        assert_eq!(text(&request, "status"), target);
+        assert_eq!(
+            request["progress"],
+            json!([{"key": "invites", "current": number, "target": 2}])
+        );
+    }
+    assert_rejected(
+        &claim(&app, &stranger, &event).await,
+        "too-few-invites",
+        &json!([{"key": "invites", "current": 0, "target": 2}]),
+    );
+}
+
+#[apply(on_both_engines)]
+async fn activities_that_pass_a_filter(app: TestApp) {
+    let params = json!({"kind": "shop.purchase", "count": 2, "where": {"category": "hats", "gift": "false"}});
+    let event = app.event("activity-count", params, json!({})).await;
+    let (user, other) = (app.user(Role::User).await, app.user(Role::User).await);
+    purchase(
+        &app,
+        "1",
+        &user,
+        json!({"attributes": {"category": "hats", "gift": false}}),
+    )
+    .await;
+    purchase(
+        &app,
+        "2",
+        &user,
+        json!({"attributes": {"category": "hats", "gift": true}}),
+    )
+    .await;
+    purchase(
+        &app,
+        "3",
+        &user,
+        json!({"attributes": {"category": "shoes", "gift": false}}),
+    )
+    .await;
+    purchase(
+        &app,
+        "4",
+        &other,
+        json!({"attributes": {"category": "hats", "gift": false}}),
+    )
+    .await;
+    // Before the event began.
+    purchase(
+        &app,
+        "5",
+        &user,
+        json!({"occurredAt": "2026-01-31T23:59:59.999Z", "attributes": {"category": "hats", "gift": false}}),
+    )
+    .await;
+    let one_of_two = json!([{"key": "count", "current": 1, "target": 2}]);
+    assert_rejected(&claim(&app, &user, &event).await, "too-few-activities", &one_of_two);
+    purchase(
+        &app,
+        "6",
+        &user,
+        json!({"occurredAt": "2026-02-01T00:00:00Z", "attributes": {"category": "hats", "gift": false, "size": "L"}}),
+    )
+    .await;
+    assert_eq!(claim(&app, &user, &event).await["status"], "GRANTED");
+}
+
+#[apply(on_both_engines)]
+async fn amounts_of_the_last_days(app: TestApp) {
+    let params = json!({"kind": "shop.purchase", "sum": 5000, "lastDays": 2});
+    let event = app
+        .event("activity-count", params, json!({"timeZone": "Asia/Seoul"}))
+        .await;
+    let user = app.user(Role::User).await;
+    // It is 1 March, 21:00 in Seoul: the last two days began at 15:00 UTC on 27 February.
+    purchase(
+        &app,
+        "1",
+        &user,
+        json!({"amount": 4000, "occurredAt": "2026-02-27T14:59:59.999Z"}),
+    )
+    .await;
+    purchase(
+        &app,
+        "2",
+        &user,
+        json!({"amount": 4999, "occurredAt": "2026-02-27T15:00:00Z"}),
+    )
+    .await;
+    let nearly = json!([{"key": "amount", "current": 4999, "target": 5000}]);
+    assert_rejected(&claim(&app, &user, &event).await, "amount-too-low", &nearly);
+    purchase(&app, "3", &user, json!({"amount": 1})).await;
+    assert_eq!(claim(&app, &user, &event).await["status"], "GRANTED");
+}
+
+#[apply(on_both_engines)]
+async fn a_draw_gives_one_reward_and_never_one_that_is_sold_out(app: TestApp) {
+    let mut ids = Vec::new();
+    for stock in [Value::Null, Value::Null, json!(0)] {
+        ids.push(text(&app.reward(json!({"type": "ITEM", "stock": stock})).await, "id").to_owned());
+    }
+    let weights = json!({&ids[0]: 1, &ids[1]: 1, &ids[2]: 1_000_000});
+    let event = app
+        .event("lucky-draw", json!({"weights": weights}), json!({"rewardIds": ids}))
+        .await;
+    let mut drawn = HashSet::new();
+    for user in app.crowd(40).await {
+        let granted = claim(&app, &user, &event).await;
+        assert_eq!(
+            (text(&granted, "status"), granted["grants"].as_array().map(Vec::len)),
+            ("GRANTED", Some(1))
+        );
+        drawn.insert(text(&granted["grants"][0], "rewardId").to_owned());
+    }
+    // That 40 users draw the same of two is as likely as a stroke of lightning: 1 in 2^39.
+    assert_eq!(drawn, HashSet::from([ids[0].clone(), ids[1].clone()]));
+}
+
+#[apply(on_both_engines)]
+async fn who_claims_again_does_not_draw_again(app: TestApp) {
+    let (gold, silver) = (
+        app.reward(json!({"type": "GOLD", "stock": 0})).await,
+        app.reward(json!({"type": "SILVER"})).await,
+    );
+    let params = json!({"weights": {text(&gold, "id"): 1}});
+    let event = app
+        .event("lucky-draw", params, json!({"rewardIds": [gold["id"], silver["id"]]}))
+        .await;
+    let user = app.user(Role::User).await;
+    let mut seeds = HashSet::new();
+    for status in ["REJECTED", "REJECTED", "GRANTED"] {
+        if status == "GRANTED" {
             let token = app.operator().await;
-            let path = format!("/users/{}/attributes", user.id);
-            app.put(&path).bearer(&token).json(&attributes).send().await.expect(200);
-        };
-        assert_rejected(&claim(&app, &user, &event).await, "level-missing", &json!([]));
-        set(json!({"level": "9", "region": "JP"})).await;
-        let rejected = claim(&app, &user, &event).await;
-        assert_rejected(&rejected, "level-too-low", &json!([{"key": "level", "current": 9, "target": 10}]));
-        assert_eq!(text(&rejected["reasons"][1], "code"), "wrong-region");
-        set(json!({"level": "10", "region": "KR"})).await;
-        assert_eq!(claim(&app, &user, &event).await["status"], "GRANTED");
-    }
-
-    async fn invitations_that_were_accepted(app: TestApp) {
-        let event = app.event("invite-count", json!({"count": 2}), json!({})).await;
-        let (inviter, stranger) = (app.user(Role::User).await, app.user(Role::User).await);
-        for (number, target) in [(1, "REJECTED"), (2, "GRANTED")] {
-            let body = json!({"email": format!("friend-{number}@example.com"), "password": PASSWORD, "inviteCode": inviter.invite_code});
-            app.post("/auth/register").json(&body).send().await.expect(201);
-            let request = claim(&app, &inviter, &event).await;
-            assert_eq!(text(&request, "status"), target);
-            assert_eq!(request["progress"], json!([{"key": "invites", "current": number, "target": 2}]));
+            let path = format!("/rewards/{}", text(&gold, "id"));
+            let call = app
+                .put(&path)
+                .bearer(&token)
+                .header("if-match", "\"1\"")
+                .json(&json!({"type": "GOLD", "stock": 1}));
+            call.send().await.expect(200);
         }
-        assert_rejected(&claim(&app, &stranger, &event).await, "too-few-invites", &json!([{"key": "invites", "current": 0, "target": 2}]));
+        let request = claim(&app, &user, &event).await;
+        assert_eq!(text(&request, "status"), status);
+        let receipt = app
+            .read(&format!("/reward-requests/{}/receipt", text(&request, "id")))
+            .await;
+        seeds.insert(text(&receipt["receipt"]["evaluation"]["context"], "seed").to_owned());
     }
-
-    async fn activities_that_pass_a_filter(app: TestApp) {
-        let params = json!({"kind": "shop.purchase", "count": 2, "where": {"category": "hats", "gift": "false"}});
-        let event = app.event("activity-count", params, json!({})).await;
-        let (user, other) = (app.user(Role::User).await, app.user(Role::User).await);
-        purchase(&app, "1", &user, json!({"attributes": {"category": "hats", "gift": false}})).await;
-        purchase(&app, "2", &user, json!({"attributes": {"category": "hats", "gift": true}})).await;
-        purchase(&app, "3", &user, json!({"attributes": {"category": "shoes", "gift": false}})).await;
-        purchase(&app, "4", &other, json!({"attributes": {"category": "hats", "gift": false}})).await;
-        // Before the event began.
-        purchase(&app, "5", &user, json!({"occurredAt": "2026-01-31T23:59:59.999Z", "attributes": {"category": "hats", "gift": false}})).await;
-        let one_of_two = json!([{"key": "count", "current": 1, "target": 2}]);
-        assert_rejected(&claim(&app, &user, &event).await, "too-few-activities", &one_of_two);
-        purchase(&app, "6", &user, json!({"occurredAt": "2026-02-01T00:00:00Z", "attributes": {"category": "hats", "gift": false, "size": "L"}})).await;
-        assert_eq!(claim(&app, &user, &event).await["status"], "GRANTED");
-    }
-
-    async fn amounts_of_the_last_days(app: TestApp) {
-        let params = json!({"kind": "shop.purchase", "sum": 5000, "lastDays": 2});
-        let event = app.event("activity-count", params, json!({"timeZone": "Asia/Seoul"})).await;
-        let user = app.user(Role::User).await;
-        // It is 1 March, 21:00 in Seoul: the last two days began at 15:00 UTC on 27 February.
-        purchase(&app, "1", &user, json!({"amount": 4000, "occurredAt": "2026-02-27T14:59:59.999Z"})).await;
-        purchase(&app, "2", &user, json!({"amount": 4999, "occurredAt": "2026-02-27T15:00:00Z"})).await;
-        let nearly = json!([{"key": "amount", "current": 4999, "target": 5000}]);
-        assert_rejected(&claim(&app, &user, &event).await, "amount-too-low", &nearly);
-        purchase(&app, "3", &user, json!({"amount": 1})).await;
-        assert_eq!(claim(&app, &user, &event).await["status"], "GRANTED");
-    }
-
-    async fn a_draw_gives_one_reward_and_never_one_that_is_sold_out(app: TestApp) {
-        let mut ids = Vec::new();
-        for stock in [Value::Null, Value::Null, json!(0)] {
-            ids.push(text(&app.reward(json!({"type": "ITEM", "stock": stock})).await, "id").to_owned());
-        }
-        let weights = json!({&ids[0]: 1, &ids[1]: 1, &ids[2]: 1_000_000});
-        let event = app.event("lucky-draw", json!({"weights": weights}), json!({"rewardIds": ids})).await;
-        let mut drawn = HashSet::new();
-        for user in app.crowd(40).await {
-            let granted = claim(&app, &user, &event).await;
-            assert_eq!((text(&granted, "status"), granted["grants"].as_array().map(Vec::len)), ("GRANTED", Some(1)));
-            drawn.insert(text(&granted["grants"][0], "rewardId").to_owned());
-        }
-        // That 40 users draw the same of two is as likely as a stroke of lightning: 1 in 2^39.
-        assert_eq!(drawn, HashSet::from([ids[0].clone(), ids[1].clone()]));
-    }
-
-    async fn who_claims_again_does_not_draw_again(app: TestApp) {
-        let (gold, silver) = (app.reward(json!({"type": "GOLD", "stock": 0})).await, app.reward(json!({"type": "SILVER"})).await);
-        let params = json!({"weights": {text(&gold, "id"): 1}});
-        let event = app.event("lucky-draw", params, json!({"rewardIds": [gold["id"], silver["id"]]})).await;
-        let user = app.user(Role::User).await;
-        let mut seeds = HashSet::new();
-        for status in ["REJECTED", "REJECTED", "GRANTED"] {
-            if status == "GRANTED" {
-                let token = app.operator().await;
-                let path = format!("/rewards/{}", text(&gold, "id"));
-                let call = app.put(&path).bearer(&token).header("if-match", "\"1\"").json(&json!({"type": "GOLD", "stock": 1}));
-                call.send().await.expect(200);
-            }
-            let request = claim(&app, &user, &event).await;
-            assert_eq!(text(&request, "status"), status);
-            let receipt = app.read(&format!("/reward-requests/{}/receipt", text(&request, "id"))).await;
-            seeds.insert(text(&receipt["receipt"]["evaluation"]["context"], "seed").to_owned());
-        }
-        assert_eq!(seeds.len(), 1);
-    }
+    assert_eq!(seeds.len(), 1);
 }

@@ -1,81 +1,138 @@
 //! FAILED: our fault, and it may be tried again
 
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::json;
 
 use crate::guests::{Condition, ENDLESS};
-use crate::support::{bundled, guest, on_both_engines, text};
+use crate::support::{TestApp, bundled, guest, on_both_engines, text};
 
-on_both_engines! {
-    async fn a_plugin_that_fails_is_no_verdict_on_the_user(app: TestApp) {
-        let user = app.user(Role::User).await;
-        for (name, evaluate) in [("trapping", "(unreachable)"), ("endless", ENDLESS)] {
-            let plugin = app.install(Condition { evaluate, ..guest(name) }.module()).await;
-            let event = app.event_on(&plugin, json!({}), json!({})).await;
-            for _ in 0..2 {
-                let failed = app.claim(&user.token, &event).send().await.expect(201);
-                assert_eq!((text(&failed, "status"), &failed["retryable"]), ("FAILED", &json!(true)));
-                assert_eq!((text(&failed["reasons"][0], "source"), text(&failed["reasons"][0], "code")), ("HOST", "condition-failed"));
-                assert_eq!((&failed["grants"], &failed["progress"]), (&json!([]), &json!([])));
-                // Nothing about the plugin's insides is told.
-                assert!(!failed.to_string().contains("unreachable") && !failed.to_string().contains("fuel"), "{failed:#}");
-            }
-            let path = format!("/events/{}/progress", text(&event, "id"));
-            let problem = app.get(&path).bearer(&user.token).send().await;
-            assert_eq!(problem.header("retry-after"), "5");
-            problem.expect_problem(503, "condition-failed");
-
-            // With a condition that works, the same user is granted.
-            let works = app.install(bundled("first-come")).await;
-            let condition = json!({"plugin": works.name, "version": works.version, "params": {}});
-            app.change_event(&event, json!({"condition": condition})).await.expect(200);
-            assert_eq!(app.claim(&user.token, &event).send().await.expect(201)["status"], "GRANTED");
+#[apply(on_both_engines)]
+async fn a_plugin_that_fails_is_no_verdict_on_the_user(app: TestApp) {
+    let user = app.user(Role::User).await;
+    for (name, evaluate) in [("trapping", "(unreachable)"), ("endless", ENDLESS)] {
+        let plugin = app
+            .install(
+                Condition {
+                    evaluate,
+                    ..guest(name)
+                }
+                .module(),
+            )
+            .await;
+        let event = app.event_on(&plugin, json!({}), json!({})).await;
+        for _ in 0..2 {
+            let failed = app.claim(&user.token, &event).send().await.expect(201);
+            assert_eq!(
+                (text(&failed, "status"), &failed["retryable"]),
+                ("FAILED", &json!(true))
+            );
+            assert_eq!(
+                (
+                    text(&failed["reasons"][0], "source"),
+                    text(&failed["reasons"][0], "code")
+                ),
+                ("HOST", "condition-failed")
+            );
+            assert_eq!((&failed["grants"], &failed["progress"]), (&json!([]), &json!([])));
+            // Nothing about the plugin's insides is told.
+            assert!(
+                !failed.to_string().contains("unreachable") && !failed.to_string().contains("fuel"),
+                "{failed:#}"
+            );
         }
-        assert_eq!(app.count("SELECT COUNT(*) FROM grants").await, 2);
-        assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests WHERE status = 'FAILED'").await, 4);
-    }
+        let path = format!("/events/{}/progress", text(&event, "id"));
+        let problem = app.get(&path).bearer(&user.token).send().await;
+        assert_eq!(problem.header("retry-after"), "5");
+        problem.expect_problem(503, "condition-failed");
 
-    async fn facts_too_large_to_tell_are_a_failure_that_leaves_a_row(app: TestApp) {
-        let user = app.user(Role::User).await;
-        let operator = app.operator().await;
-        for batch in 0..10 {
-            let purchases: Vec<_> = (0..1000)
-                .map(|number| json!({
+        // With a condition that works, the same user is granted.
+        let works = app.install(bundled("first-come")).await;
+        let condition = json!({"plugin": works.name, "version": works.version, "params": {}});
+        app.change_event(&event, json!({"condition": condition}))
+            .await
+            .expect(200);
+        assert_eq!(
+            app.claim(&user.token, &event).send().await.expect(201)["status"],
+            "GRANTED"
+        );
+    }
+    assert_eq!(app.count("SELECT COUNT(*) FROM grants").await, 2);
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM reward_requests WHERE status = 'FAILED'")
+            .await,
+        4
+    );
+}
+
+#[apply(on_both_engines)]
+async fn facts_too_large_to_tell_are_a_failure_that_leaves_a_row(app: TestApp) {
+    let user = app.user(Role::User).await;
+    let operator = app.operator().await;
+    for batch in 0..10 {
+        let purchases: Vec<_> = (0..1000)
+            .map(|number| {
+                json!({
                     "source": "shop", "id": format!("{batch}-{number}"), "userId": user.id, "kind": "shop.purchase",
                     "amount": 1_000_000_000_000_i64,
-                }))
-                .collect();
-            app.post("/activities").bearer(&operator).json(&json!(purchases)).send().await.expect(201);
-        }
-        let event = app.event("activity-count", json!({"kind": "shop.purchase", "sum": 1}), json!({})).await;
-        let failed = app.claim(&user.token, &event).send().await.expect(201);
-        assert_eq!((text(&failed, "status"), text(&failed["reasons"][0], "code")), ("FAILED", "condition-failed"));
-        assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 1);
+                })
+            })
+            .collect();
+        app.post("/activities")
+            .bearer(&operator)
+            .json(&json!(purchases))
+            .send()
+            .await
+            .expect(201);
     }
+    let event = app
+        .event("activity-count", json!({"kind": "shop.purchase", "sum": 1}), json!({}))
+        .await;
+    let failed = app.claim(&user.token, &event).send().await.expect(201);
+    assert_eq!(
+        (text(&failed, "status"), text(&failed["reasons"][0], "code")),
+        ("FAILED", "condition-failed")
+    );
+    assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 1);
+}
 
-    async fn what_a_plugin_may_not_award_is_a_failure(app: TestApp) {
-        // The honest guest awards a reward that the event does not have.
-        let mut foreign = Condition::default();
-        foreign.binding.as_mut().expect("a binding").queries.clear();
-        let plugin = app.install(foreign.module()).await;
-        let event = app.event_on(&plugin, json!({}), json!({})).await;
-        let user = app.user(Role::User).await;
-        assert_eq!(app.claim(&user.token, &event).send().await.expect(201)["status"], "FAILED");
-        assert_eq!(app.count("SELECT COUNT(*) FROM grants").await, 0);
-    }
+#[apply(on_both_engines)]
+async fn what_a_plugin_may_not_award_is_a_failure(app: TestApp) {
+    // The honest guest awards a reward that the event does not have.
+    let mut foreign = Condition::default();
+    foreign.binding.as_mut().expect("a binding").queries.clear();
+    let plugin = app.install(foreign.module()).await;
+    let event = app.event_on(&plugin, json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    assert_eq!(
+        app.claim(&user.token, &event).send().await.expect(201)["status"],
+        "FAILED"
+    );
+    assert_eq!(app.count("SELECT COUNT(*) FROM grants").await, 0);
+}
 
-    async fn a_disabled_plugin_fails_until_it_is_enabled(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let version = event["condition"]["version"].as_str().expect("a version");
-        let user = app.user(Role::User).await;
-        app.set_plugin("first-come", version, "DISABLED").await;
-        let failed = app.claim(&user.token, &event).send().await.expect(201);
-        assert_eq!((text(&failed, "status"), text(&failed["reasons"][0], "code")), ("FAILED", "plugin-disabled"));
-        assert_eq!(failed["grants"], json!([]));
-        let path = format!("/events/{}/progress", text(&event, "id"));
-        app.get(&path).bearer(&user.token).send().await.expect_problem(503, "condition-failed");
+#[apply(on_both_engines)]
+async fn a_disabled_plugin_fails_until_it_is_enabled(app: TestApp) {
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let version = event["condition"]["version"].as_str().expect("a version");
+    let user = app.user(Role::User).await;
+    app.set_plugin("first-come", version, "DISABLED").await;
+    let failed = app.claim(&user.token, &event).send().await.expect(201);
+    assert_eq!(
+        (text(&failed, "status"), text(&failed["reasons"][0], "code")),
+        ("FAILED", "plugin-disabled")
+    );
+    assert_eq!(failed["grants"], json!([]));
+    let path = format!("/events/{}/progress", text(&event, "id"));
+    app.get(&path)
+        .bearer(&user.token)
+        .send()
+        .await
+        .expect_problem(503, "condition-failed");
 
-        app.set_plugin("first-come", version, "ACTIVE").await;
-        assert_eq!(app.claim(&user.token, &event).send().await.expect(201)["status"], "GRANTED");
-    }
+    app.set_plugin("first-come", version, "ACTIVE").await;
+    assert_eq!(
+        app.claim(&user.token, &event).send().await.expect(201)["status"],
+        "GRANTED"
+    );
 }

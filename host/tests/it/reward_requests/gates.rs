@@ -1,6 +1,7 @@
 //! What the host says before the condition is asked
 
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, on_both_engines, text};
@@ -44,104 +45,160 @@ async fn assert_granted(app: &TestApp, at: &str, event: &Value) {
     );
 }
 
-on_both_engines! {
-    async fn an_event_runs_from_its_start_until_just_before_its_end(app: TestApp) {
-        let dates = json!({"startDate": "2026-03-02T00:00:00Z", "endDate": "2026-03-03T00:00:00Z"});
-        let event = app.event("first-come", json!({}), dates).await;
-        let early = assert_rejected(&app, "2026-03-01T23:59:59.999Z", &event, "event-not-started").await;
-        assert_eq!(text(&early, "retryAt"), "2026-03-02T00:00:00.000Z");
-        assert_granted(&app, "2026-03-02T00:00:00Z", &event).await;
-        assert_granted(&app, "2026-03-02T23:59:59.999Z", &event).await;
-        let late = assert_rejected(&app, "2026-03-03T00:00:00Z", &event, "event-ended").await;
-        assert_eq!(late["retryAt"], Value::Null);
-    }
+#[apply(on_both_engines)]
+async fn an_event_runs_from_its_start_until_just_before_its_end(app: TestApp) {
+    let dates = json!({"startDate": "2026-03-02T00:00:00Z", "endDate": "2026-03-03T00:00:00Z"});
+    let event = app.event("first-come", json!({}), dates).await;
+    let early = assert_rejected(&app, "2026-03-01T23:59:59.999Z", &event, "event-not-started").await;
+    assert_eq!(text(&early, "retryAt"), "2026-03-02T00:00:00.000Z");
+    assert_granted(&app, "2026-03-02T00:00:00Z", &event).await;
+    assert_granted(&app, "2026-03-02T23:59:59.999Z", &event).await;
+    let late = assert_rejected(&app, "2026-03-03T00:00:00Z", &event, "event-ended").await;
+    assert_eq!(late["retryAt"], Value::Null);
+}
 
-    async fn a_paused_event_grants_nothing_until_it_goes_on(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let paused = app.change_event(&event, json!({"isActive": false})).await.expect(200);
-        let rejected = assert_rejected(&app, "2026-03-01T12:01:00Z", &event, "event-inactive").await;
-        assert_eq!(rejected["eventRevision"], 2);
-        app.change_event(&paused, json!({"isActive": true})).await.expect(200);
-        assert_granted(&app, "2026-03-01T12:02:00Z", &event).await;
-    }
+#[apply(on_both_engines)]
+async fn a_paused_event_grants_nothing_until_it_goes_on(app: TestApp) {
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let paused = app.change_event(&event, json!({"isActive": false})).await.expect(200);
+    let rejected = assert_rejected(&app, "2026-03-01T12:01:00Z", &event, "event-inactive").await;
+    assert_eq!(rejected["eventRevision"], 2);
+    app.change_event(&paused, json!({"isActive": true})).await.expect(200);
+    assert_granted(&app, "2026-03-01T12:02:00Z", &event).await;
+}
 
-    async fn another_process_sees_the_pause_at_once(app: TestApp) {
-        let replica = app.replica(&[]);
-        let event = app.event("first-come", json!({}), json!({})).await;
-        assert_granted(&replica, "2026-03-01T12:00:00Z", &event).await;
-        app.change_event(&event, json!({"isActive": false})).await.expect(200);
-        // The replica has the event as it was in memory.
-        let token = app.token(Role::User).await;
-        let rejected = replica.claim(&token, &event).send().await.expect(201);
-        assert_eq!(text(&rejected["reasons"][0], "code"), "event-inactive");
-    }
+#[apply(on_both_engines)]
+async fn another_process_sees_the_pause_at_once(app: TestApp) {
+    let replica = app.replica(&[]);
+    let event = app.event("first-come", json!({}), json!({})).await;
+    assert_granted(&replica, "2026-03-01T12:00:00Z", &event).await;
+    app.change_event(&event, json!({"isActive": false})).await.expect(200);
+    // The replica has the event as it was in memory.
+    let token = app.token(Role::User).await;
+    let rejected = replica.claim(&token, &event).send().await.expect(201);
+    assert_eq!(text(&rejected["reasons"][0], "code"), "event-inactive");
+}
 
-    async fn what_is_sold_out_is_gone_until_there_is_more(app: TestApp) {
-        let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
-        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        assert_granted(&app, "2026-03-01T12:00:00Z", &event).await;
-        assert_rejected(&app, "2026-03-01T12:01:00Z", &event, "sold-out").await;
-        let token = app.operator().await;
-        let path = format!("/rewards/{}", text(&reward, "id"));
-        let call = app.put(&path).bearer(&token).header("if-match", "\"1\"").json(&json!({"type": "ITEM", "stock": 2}));
-        call.send().await.expect(200);
-        assert_granted(&app, "2026-03-01T12:02:00Z", &event).await;
-        assert_rejected(&app, "2026-03-01T12:03:00Z", &event, "sold-out").await;
-    }
+#[apply(on_both_engines)]
+async fn what_is_sold_out_is_gone_until_there_is_more(app: TestApp) {
+    let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
+    let event = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    assert_granted(&app, "2026-03-01T12:00:00Z", &event).await;
+    assert_rejected(&app, "2026-03-01T12:01:00Z", &event, "sold-out").await;
+    let token = app.operator().await;
+    let path = format!("/rewards/{}", text(&reward, "id"));
+    let call = app
+        .put(&path)
+        .bearer(&token)
+        .header("if-match", "\"1\"")
+        .json(&json!({"type": "ITEM", "stock": 2}));
+    call.send().await.expect(200);
+    assert_granted(&app, "2026-03-01T12:02:00Z", &event).await;
+    assert_rejected(&app, "2026-03-01T12:03:00Z", &event, "sold-out").await;
+}
 
-    async fn who_was_turned_away_and_asks_again_gets_the_same_answer_until_there_is_more(app: TestApp) {
-        let replica = app.replica(&[]);
-        let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
-        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        let token = app.token(Role::User).await;
-        let first = app.claim(&token, &event).send().await.expect(201);
-        let again = app.claim(&token, &event).send().await;
-        assert_eq!(again.header("location"), format!("/reward-requests/{}", text(&first, "id")));
-        assert_eq!(again.expect(200), first);
-        // Others, other processes and claims under a key are decided.
-        let other = app.token(Role::User).await;
-        assert_ne!(replica.claim(&other, &event).send().await.expect(201)["id"], first["id"]);
-        assert_ne!(replica.claim(&token, &event).send().await.expect(201)["id"], first["id"]);
-        let keyed = app.claim(&token, &event).header("idempotency-key", "a").send().await.expect(201);
-        assert_ne!(keyed["id"], first["id"]);
-        assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 4);
+#[apply(on_both_engines)]
+async fn who_was_turned_away_and_asks_again_gets_the_same_answer_until_there_is_more(app: TestApp) {
+    let replica = app.replica(&[]);
+    let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
+    let event = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    let token = app.token(Role::User).await;
+    let first = app.claim(&token, &event).send().await.expect(201);
+    let again = app.claim(&token, &event).send().await;
+    assert_eq!(
+        again.header("location"),
+        format!("/reward-requests/{}", text(&first, "id"))
+    );
+    assert_eq!(again.expect(200), first);
+    // Others, other processes and claims under a key are decided.
+    let other = app.token(Role::User).await;
+    assert_ne!(
+        replica.claim(&other, &event).send().await.expect(201)["id"],
+        first["id"]
+    );
+    assert_ne!(
+        replica.claim(&token, &event).send().await.expect(201)["id"],
+        first["id"]
+    );
+    let keyed = app
+        .claim(&token, &event)
+        .header("idempotency-key", "a")
+        .send()
+        .await
+        .expect(201);
+    assert_ne!(keyed["id"], first["id"]);
+    assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 4);
 
-        let operator = app.operator().await;
-        let path = format!("/rewards/{}", text(&reward, "id"));
-        let call = app.put(&path).bearer(&operator).header("if-match", "\"1\"").json(&json!({"type": "ITEM", "stock": 2}));
-        call.send().await.expect(200);
-        assert_eq!(app.claim(&token, &event).send().await.expect(201)["status"], "GRANTED");
-        // Another process may believe for a second what it read.
-        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-        assert_eq!(replica.claim(&other, &event).send().await.expect(201)["status"], "GRANTED");
-    }
+    let operator = app.operator().await;
+    let path = format!("/rewards/{}", text(&reward, "id"));
+    let call = app
+        .put(&path)
+        .bearer(&operator)
+        .header("if-match", "\"1\"")
+        .json(&json!({"type": "ITEM", "stock": 2}));
+    call.send().await.expect(200);
+    assert_eq!(app.claim(&token, &event).send().await.expect(201)["status"], "GRANTED");
+    // Another process may believe for a second what it read.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    assert_eq!(
+        replica.claim(&other, &event).send().await.expect(201)["status"],
+        "GRANTED"
+    );
+}
 
-    async fn who_was_turned_away_is_told_when_the_event_has_ended(app: TestApp) {
-        let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
-        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        let user = app.user(Role::User).await;
-        app.claim(&user.token, &event).send().await.expect(201);
-        app.at("2026-06-01T00:00:00Z");
-        let token = app.log_in(&user).await;
-        let late = app.claim(&token, &event).send().await.expect(201);
-        assert_eq!(text(&late["reasons"][0], "code"), "event-ended");
-    }
+#[apply(on_both_engines)]
+async fn who_was_turned_away_is_told_when_the_event_has_ended(app: TestApp) {
+    let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
+    let event = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    let user = app.user(Role::User).await;
+    app.claim(&user.token, &event).send().await.expect(201);
+    app.at("2026-06-01T00:00:00Z");
+    let token = app.log_in(&user).await;
+    let late = app.claim(&token, &event).send().await.expect(201);
+    assert_eq!(text(&late["reasons"][0], "code"), "event-ended");
+}
 
-    async fn all_of_an_events_rewards_or_none(app: TestApp) {
-        let (scarce, plenty) = (app.reward(json!({"type": "ITEM", "stock": 1})).await, app.reward(json!({"type": "POINT", "stock": 9})).await);
-        let event = app.event("first-come", json!({}), json!({"rewardIds": [plenty["id"], scarce["id"]]})).await;
-        assert_granted(&app, "2026-03-01T12:00:00Z", &event).await;
-        let token = app.token(Role::User).await;
-        let rejected = app.claim(&token, &event).send().await.expect(201);
-        assert_eq!((text(&rejected, "status"), text(&rejected["reasons"][0], "code")), ("REJECTED", "sold-out"));
-        assert_eq!(app.read(&format!("/rewards/{}", text(&plenty, "id"))).await["stockRemaining"], 8);
-    }
+#[apply(on_both_engines)]
+async fn all_of_an_events_rewards_or_none(app: TestApp) {
+    let (scarce, plenty) = (
+        app.reward(json!({"type": "ITEM", "stock": 1})).await,
+        app.reward(json!({"type": "POINT", "stock": 9})).await,
+    );
+    let event = app
+        .event(
+            "first-come",
+            json!({}),
+            json!({"rewardIds": [plenty["id"], scarce["id"]]}),
+        )
+        .await;
+    assert_granted(&app, "2026-03-01T12:00:00Z", &event).await;
+    let token = app.token(Role::User).await;
+    let rejected = app.claim(&token, &event).send().await.expect(201);
+    assert_eq!(
+        (text(&rejected, "status"), text(&rejected["reasons"][0], "code")),
+        ("REJECTED", "sold-out")
+    );
+    assert_eq!(
+        app.read(&format!("/rewards/{}", text(&plenty, "id"))).await["stockRemaining"],
+        8
+    );
+}
 
-    async fn a_reward_shared_by_two_events_has_one_stock(app: TestApp) {
-        let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
-        let first = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        let second = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        assert_granted(&app, "2026-03-01T12:00:00Z", &first).await;
-        assert_rejected(&app, "2026-03-01T12:00:00Z", &second, "sold-out").await;
-    }
+#[apply(on_both_engines)]
+async fn a_reward_shared_by_two_events_has_one_stock(app: TestApp) {
+    let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
+    let first = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    let second = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    assert_granted(&app, "2026-03-01T12:00:00Z", &first).await;
+    assert_rejected(&app, "2026-03-01T12:00:00Z", &second, "sold-out").await;
 }

@@ -4,6 +4,7 @@ use meed_host::auth::Role;
 use meed_host::claims::SignedReversal;
 use meed_host::db::Json;
 use meed_host::sandbox::Digest;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use crate::support::{Reply, TestApp, TestUser, assert_fault, each, on_both_engines, text};
@@ -39,316 +40,474 @@ async fn change_reward(app: &TestApp, reward: &Value, revision: u32, body: Value
     call.send().await.expect(200);
 }
 
-on_both_engines! {
-    async fn a_grant_is_taken_back_and_its_place_and_stock_are_free(app: TestApp) {
-        let (gold, silver) = (app.reward(json!({"type": "GOLD", "stock": 1})).await, app.reward(json!({"type": "SILVER"})).await);
-        let event = app.event("first-come", json!({}), json!({"rewardIds": [gold["id"], silver["id"]]})).await;
-        let (ada, bob) = (app.user(Role::User).await, app.user(Role::User).await);
-        let request = granted(&app, &ada, &event).await;
-        assert_eq!(request.get("reversal"), None);
-        assert_eq!(text(&app.claim(&bob.token, &event).send().await.expect(201)["reasons"][0], "code"), "sold-out");
+#[apply(on_both_engines)]
+async fn a_grant_is_taken_back_and_its_place_and_stock_are_free(app: TestApp) {
+    let (gold, silver) = (
+        app.reward(json!({"type": "GOLD", "stock": 1})).await,
+        app.reward(json!({"type": "SILVER"})).await,
+    );
+    let event = app
+        .event(
+            "first-come",
+            json!({}),
+            json!({"rewardIds": [gold["id"], silver["id"]]}),
+        )
+        .await;
+    let (ada, bob) = (app.user(Role::User).await, app.user(Role::User).await);
+    let request = granted(&app, &ada, &event).await;
+    assert_eq!(request.get("reversal"), None);
+    assert_eq!(
+        text(
+            &app.claim(&bob.token, &event).send().await.expect(201)["reasons"][0],
+            "code"
+        ),
+        "sold-out"
+    );
 
-        app.at("2026-03-01T12:05:00Z");
-        let reply = reverse(&app, &request, "Bought and returned").await;
-        assert_eq!(reply.header("location"), path_of(&request));
-        let reversal = reply.expect(201);
-        let operator = app.read("/users/me").await;
-        let mut grants: Vec<Value> = request["grants"].as_array().expect("grants").iter()
-            .map(|grant| json!({"id": grant["id"], "rewardId": grant["rewardId"], "quantity": 1})).collect();
-        grants.sort_by_key(|grant| text(grant, "rewardId").to_owned());
-        assert_eq!(reversal, json!({
+    app.at("2026-03-01T12:05:00Z");
+    let reply = reverse(&app, &request, "Bought and returned").await;
+    assert_eq!(reply.header("location"), path_of(&request));
+    let reversal = reply.expect(201);
+    let operator = app.read("/users/me").await;
+    let mut grants: Vec<Value> = request["grants"]
+        .as_array()
+        .expect("grants")
+        .iter()
+        .map(|grant| json!({"id": grant["id"], "rewardId": grant["rewardId"], "quantity": 1}))
+        .collect();
+    grants.sort_by_key(|grant| text(grant, "rewardId").to_owned());
+    assert_eq!(
+        reversal,
+        json!({
             "id": reversal["id"], "requestId": request["id"], "reason": "Bought and returned",
             "reversedBy": operator["id"], "reversedAt": "2026-03-01T12:05:00.000Z", "grants": grants,
-        }));
-        assert_eq!(app.read(&path_of(&request)).await, reversal);
-        assert_eq!(remaining(&app, &gold).await, 1);
+        })
+    );
+    assert_eq!(app.read(&path_of(&request)).await, reversal);
+    assert_eq!(remaining(&app, &gold).await, 1);
 
-        // The user sees what was taken, and why.
-        let mine = app.get("/reward-requests/mine").bearer(&ada.token).send().await.expect(200);
-        let shown = &mine["items"][0];
-        assert_eq!((text(shown, "status"), &shown["retryable"], &shown["grants"]), ("REVERSED", &json!(true), &request["grants"]));
-        assert_eq!(shown["reversal"], json!({
+    // The user sees what was taken, and why.
+    let mine = app
+        .get("/reward-requests/mine")
+        .bearer(&ada.token)
+        .send()
+        .await
+        .expect(200);
+    let shown = &mine["items"][0];
+    assert_eq!(
+        (text(shown, "status"), &shown["retryable"], &shown["grants"]),
+        ("REVERSED", &json!(true), &request["grants"])
+    );
+    assert_eq!(
+        shown["reversal"],
+        json!({
             "id": reversal["id"], "reason": "Bought and returned", "reversedAt": "2026-03-01T12:05:00.000Z",
-        }));
+        })
+    );
 
-        // Both the stock and the place are free: the same user gets it again, under a new request.
-        let again = granted(&app, &ada, &event).await;
-        assert_ne!(again["id"], request["id"]);
-        let refused = app.claim(&ada.token, &event).send().await.expect_problem(409, "already-granted");
-        assert_eq!(refused["rewardRequestId"], again["id"]);
-        assert_eq!((remaining(&app, &gold).await, app.count(GRANTED).await), (json!(0), 2));
-        // And whoever was turned away before may have it after the next one.
-        reverse(&app, &again, "Again").await.expect(201);
-        assert_eq!(text(&granted(&app, &bob, &event).await, "period"), "once");
-        let reversed = app.read("/reward-requests?status=REVERSED").await;
-        assert_eq!(each(&reversed["items"], "id"), [text(&again, "id"), text(&request, "id")]);
-    }
+    // Both the stock and the place are free: the same user gets it again, under a new request.
+    let again = granted(&app, &ada, &event).await;
+    assert_ne!(again["id"], request["id"]);
+    let refused = app
+        .claim(&ada.token, &event)
+        .send()
+        .await
+        .expect_problem(409, "already-granted");
+    assert_eq!(refused["rewardRequestId"], again["id"]);
+    assert_eq!((remaining(&app, &gold).await, app.count(GRANTED).await), (json!(0), 2));
+    // And whoever was turned away before may have it after the next one.
+    reverse(&app, &again, "Again").await.expect(201);
+    assert_eq!(text(&granted(&app, &bob, &event).await, "period"), "once");
+    let reversed = app.read("/reward-requests?status=REVERSED").await;
+    assert_eq!(
+        each(&reversed["items"], "id"),
+        [text(&again, "id"), text(&request, "id")]
+    );
+}
 
-    async fn the_world_outside_is_told_what_to_take_back(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let user = app.user(Role::User).await;
-        let request = granted(&app, &user, &event).await;
-        let reversal = reverse(&app, &request, "A mistake").await.expect(201);
-        let told: Vec<(Json<Value>,)> = app.app.db
-            .query("SELECT payload FROM outbox WHERE kind = 'reward.reversed'")
-            .fetch_all(&app.app.db).await.expect("the outbox");
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].0.0, json!({
+#[apply(on_both_engines)]
+async fn the_world_outside_is_told_what_to_take_back(app: TestApp) {
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    let request = granted(&app, &user, &event).await;
+    let reversal = reverse(&app, &request, "A mistake").await.expect(201);
+    let told: Vec<(Json<Value>,)> = app
+        .app
+        .db
+        .query("SELECT payload FROM outbox WHERE kind = 'reward.reversed'")
+        .fetch_all(&app.app.db)
+        .await
+        .expect("the outbox");
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        told[0].0.0,
+        json!({
             "reversalId": reversal["id"], "requestId": request["id"], "eventId": event["id"], "userId": user.id,
             "grants": request["grants"], "reason": "A mistake", "reversedAt": "2026-03-01T12:00:00.000Z",
-        }));
+        })
+    );
+}
+
+#[apply(on_both_engines)]
+async fn only_what_is_granted_can_be_taken_back_and_only_once(app: TestApp) {
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    let request = granted(&app, &user, &event).await;
+    let reversal = reverse(&app, &request, "First").await.expect(201);
+    let problem = reverse(&app, &request, "Second")
+        .await
+        .expect_problem(409, "already-reversed");
+    assert_eq!(problem["reversalId"], reversal["id"]);
+    assert_eq!(app.read(&path_of(&request)).await, reversal);
+
+    let hard = app.event("login-streak", json!({"days": 9}), json!({})).await;
+    let rejected = app.claim(&user.token, &hard).send().await.expect(201);
+    let problem = reverse(&app, &rejected, "Nothing")
+        .await
+        .expect_problem(409, "not-granted");
+    assert!(text(&problem, "detail").contains("REJECTED"), "{problem:#}");
+    let operator = app.operator().await;
+    app.get(&path_of(&rejected))
+        .bearer(&operator)
+        .send()
+        .await
+        .expect_problem(404, "no-such-reversal");
+
+    let nobodys = json!({"id": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"});
+    reverse(&app, &nobodys, "Nobody")
+        .await
+        .expect_problem(404, "no-such-reward-request");
+    assert_eq!(app.count(REVERSALS).await, 1);
+}
+
+#[apply(on_both_engines)]
+async fn a_reason_of_1_to_500_characters_is_required(app: TestApp) {
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    let request = granted(&app, &user, &event).await;
+    let operator = app.operator().await;
+    let send = async |body: Value| app.post(&path_of(&request)).bearer(&operator).json(&body).send().await;
+    for reason in [
+        json!(""),
+        json!(" \n\t"),
+        json!("é".repeat(501)),
+        json!("a\u{0}b"),
+        json!(7),
+        json!(null),
+    ] {
+        assert_fault(send(json!({"reason": reason})).await, "/reason");
     }
+    send(json!({})).await.expect_problem(422, "invalid-body");
+    assert_fault(send(json!({"reason": "Fine", "stock": 1})).await, "/stock");
+    assert_eq!(app.count(REVERSALS).await, 0);
+    send(json!({"reason": "é".repeat(500)})).await.expect(201);
+}
 
-    async fn only_what_is_granted_can_be_taken_back_and_only_once(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let user = app.user(Role::User).await;
-        let request = granted(&app, &user, &event).await;
-        let reversal = reverse(&app, &request, "First").await.expect(201);
-        let problem = reverse(&app, &request, "Second").await.expect_problem(409, "already-reversed");
-        assert_eq!(problem["reversalId"], reversal["id"]);
-        assert_eq!(app.read(&path_of(&request)).await, reversal);
-
-        let hard = app.event("login-streak", json!({"days": 9}), json!({})).await;
-        let rejected = app.claim(&user.token, &hard).send().await.expect(201);
-        let problem = reverse(&app, &rejected, "Nothing").await.expect_problem(409, "not-granted");
-        assert!(text(&problem, "detail").contains("REJECTED"), "{problem:#}");
-        let operator = app.operator().await;
-        app.get(&path_of(&rejected)).bearer(&operator).send().await.expect_problem(404, "no-such-reversal");
-
-        let nobodys = json!({"id": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"});
-        reverse(&app, &nobodys, "Nobody").await.expect_problem(404, "no-such-reward-request");
-        assert_eq!(app.count(REVERSALS).await, 1);
+#[apply(on_both_engines)]
+async fn its_owner_and_those_who_watch_may_read_it(app: TestApp) {
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let (user, other, admin) = (
+        app.user(Role::User).await,
+        app.user(Role::User).await,
+        app.user(Role::Admin).await,
+    );
+    let request = granted(&app, &user, &event).await;
+    let path = path_of(&request);
+    // Before there is one, strangers learn nothing either.
+    app.get(&path)
+        .bearer(&user.token)
+        .send()
+        .await
+        .expect_problem(404, "no-such-reversal");
+    app.get(&path)
+        .bearer(&other.token)
+        .send()
+        .await
+        .expect_problem(404, "no-such-reward-request");
+    for token in [&user.token, &app.auditor().await] {
+        let call = app.post(&path).bearer(token).json(&json!({"reason": "Mine"}));
+        call.send().await.expect_problem(403, "forbidden");
     }
-
-    async fn a_reason_of_1_to_500_characters_is_required(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let user = app.user(Role::User).await;
-        let request = granted(&app, &user, &event).await;
-        let operator = app.operator().await;
-        let send = async |body: Value| app.post(&path_of(&request)).bearer(&operator).json(&body).send().await;
-        for reason in [json!(""), json!(" \n\t"), json!("é".repeat(501)), json!("a\u{0}b"), json!(7), json!(null)] {
-            assert_fault(send(json!({"reason": reason})).await, "/reason");
+    let call = app
+        .post(&path)
+        .bearer(&admin.token)
+        .json(&json!({"reason": "By an admin"}));
+    let reversal = call.send().await.expect(201);
+    assert_eq!(reversal["reversedBy"], admin.id);
+    for path in [path.clone(), format!("{path}/receipt")] {
+        let shown = app.read(&path).await;
+        for token in [&user.token, &app.auditor().await, &admin.token] {
+            assert_eq!(app.get(&path).bearer(token).send().await.expect(200), shown);
         }
-        send(json!({})).await.expect_problem(422, "invalid-body");
-        assert_fault(send(json!({"reason": "Fine", "stock": 1})).await, "/stock");
-        assert_eq!(app.count(REVERSALS).await, 0);
-        send(json!({"reason": "é".repeat(500)})).await.expect(201);
+        app.get(&path)
+            .bearer(&other.token)
+            .send()
+            .await
+            .expect_problem(404, "no-such-reward-request");
+        app.get(&path).send().await.expect_problem(401, "unauthenticated");
     }
+}
 
-    async fn its_owner_and_those_who_watch_may_read_it(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let (user, other, admin) = (app.user(Role::User).await, app.user(Role::User).await, app.user(Role::Admin).await);
-        let request = granted(&app, &user, &event).await;
-        let path = path_of(&request);
-        // Before there is one, strangers learn nothing either.
-        app.get(&path).bearer(&user.token).send().await.expect_problem(404, "no-such-reversal");
-        app.get(&path).bearer(&other.token).send().await.expect_problem(404, "no-such-reward-request");
-        for token in [&user.token, &app.auditor().await] {
-            let call = app.post(&path).bearer(token).json(&json!({"reason": "Mine"}));
-            call.send().await.expect_problem(403, "forbidden");
-        }
-        let call = app.post(&path).bearer(&admin.token).json(&json!({"reason": "By an admin"}));
-        let reversal = call.send().await.expect(201);
-        assert_eq!(reversal["reversedBy"], admin.id);
-        for path in [path.clone(), format!("{path}/receipt")] {
-            let shown = app.read(&path).await;
-            for token in [&user.token, &app.auditor().await, &admin.token] {
-                assert_eq!(app.get(&path).bearer(token).send().await.expect(200), shown);
-            }
-            app.get(&path).bearer(&other.token).send().await.expect_problem(404, "no-such-reward-request");
-            app.get(&path).send().await.expect_problem(401, "unauthenticated");
-        }
-    }
-
-    async fn it_has_a_receipt_that_anyone_can_verify(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let user = app.user(Role::User).await;
-        let request = granted(&app, &user, &event).await;
-        let reversal = reverse(&app, &request, "Überraschung \u{1f381}\n\"quoted\"").await.expect(201);
-        let original = app.read(&format!("/reward-requests/{}/receipt", text(&request, "id"))).await;
-        let signed = app.read(&format!("{}/receipt", path_of(&request))).await;
-        assert_eq!(signed["receipt"], crate::support::with(reversal, json!({
-            "format": "meed-reversal/1", "eventId": event["id"], "userId": user.id, "requestDigest": original["digest"],
-        })));
-        let keys = app.get("/.well-known/receipt-keys.json").send().await;
-        let jwks = String::from_utf8(keys.bytes).expect("text");
-        let keys = meed_host::keys::PublicKey::of_jwks(&jwks).expect("keys");
-        let verify = |signed: &Value| {
-            let signed: SignedReversal = serde_json::from_value(signed.clone()).expect("a receipt");
-            signed.verify(Some(&keys)).map_err(|error| error.to_string())
-        };
-        assert_eq!(verify(&signed), Ok(()));
-        for (pointer, value, why) in [
-            ("/receipt/reason", json!("Another"), "digest"),
-            ("/receipt/grants/0/quantity", json!(2), "digest"),
-            ("/receipt/format", json!("meed-receipt/1"), "meed-reversal/1"),
-            ("/signature/keyId", json!("other"), "signature"),
-        ] {
-            let mut changed = signed.clone();
-            *changed.pointer_mut(pointer).expect(pointer) = value;
-            let error = verify(&changed).expect_err(pointer);
-            assert!(error.contains(why), "{pointer}: {error}");
-        }
-        // Changed together with its digest.
-        let mut changed = signed.clone();
-        changed["receipt"]["reason"] = json!("Another");
-        let canonical = serde_json_canonicalizer::to_string(&changed["receipt"]).expect("canonical JSON");
-        changed["digest"] = json!(Digest::of(canonical.as_bytes()));
-        assert!(verify(&changed).expect_err("a forgery").contains("signature"));
-
-        // The same by the executable, far from the server.
-        let directory = tempfile::tempdir().expect("a directory");
-        let replay = |receipt: &Value| {
-            std::fs::write(directory.path().join("reversal.json"), receipt.to_string()).expect("a file");
-            std::fs::write(directory.path().join("keys.json"), &jwks).expect("a file");
-            let output = std::process::Command::new(env!("CARGO_BIN_EXE_meed"))
-                .args(["replay", "reversal.json", "--keys", "keys.json"])
-                .current_dir(directory.path())
-                .output()
-                .expect("the command starts");
-            let printed = [output.stdout, output.stderr].concat();
-            (output.status.code(), String::from_utf8(printed).expect("text"))
-        };
-        let (code, printed) = replay(&signed);
-        assert_eq!(code, Some(0), "{printed}");
-        for shown in ["REVERSAL", "signature  good", text(&request, "id"), text(&original, "digest")] {
-            assert!(printed.contains(shown), "{shown} is not in {printed}");
-        }
-        let (code, printed) = replay(&changed);
-        assert_eq!(code, Some(1), "{printed}");
-        assert!(printed.contains("signature"), "{printed}");
-    }
-
-    async fn the_kept_answer_stays_and_a_new_key_is_a_new_claim(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({})).await;
-        let user = app.user(Role::User).await;
-        let claim = async |key: &str| app.claim(&user.token, &event).header("idempotency-key", key).send().await;
-        let first = claim("a").await;
-        reverse(&app, &first.json, "A mistake").await.expect(201);
-        let again = claim("a").await;
-        assert_eq!((again.header("idempotent-replayed"), &again.bytes), ("true", &first.bytes));
-        let new = claim("b").await.expect(201);
-        assert_eq!(text(&new, "status"), "GRANTED");
-        assert_ne!(new["id"], first.json["id"]);
-    }
-
-    async fn the_place_in_the_middle_is_free_again(app: TestApp) {
-        let event = app.event("first-come", json!({}), json!({"recurrence": {"period": "DAILY", "count": 3}})).await;
-        let user = app.user(Role::User).await;
-        let mut requests = Vec::new();
-        for _ in 0..3 {
-            requests.push(granted(&app, &user, &event).await);
-        }
-        reverse(&app, &requests[1], "The second").await.expect(201);
-        let progress = app.get(&format!("/events/{}/progress", text(&event, "id"))).bearer(&user.token).send().await.expect(200);
-        assert_eq!((&progress["granted"], &progress["eligible"]), (&json!(2), &json!(true)));
-        let again = granted(&app, &user, &event).await;
-        let receipt = app.read(&format!("/reward-requests/{}/receipt", text(&again, "id"))).await;
-        assert_eq!(receipt["receipt"]["sequence"], 2);
-        app.claim(&user.token, &event).send().await.expect_problem(409, "already-granted");
-    }
-
-    async fn only_the_stock_that_it_was_taken_from_gets_it_back(app: TestApp) {
-        let reward = app.reward(json!({"type": "ITEM", "stock": 5})).await;
-        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        let users = app.crowd(3).await;
-        let limited = granted(&app, &users[0], &event).await;
-        // A new total is still the same count.
-        change_reward(&app, &reward, 1, json!({"type": "ITEM", "stock": 1})).await;
-        assert_eq!(remaining(&app, &reward).await, 0);
-        change_reward(&app, &reward, 2, json!({"type": "ITEM", "stock": 2})).await;
-        let kept = granted(&app, &users[1], &event).await;
-        assert_eq!(remaining(&app, &reward).await, 0);
-        reverse(&app, &limited, "Counted").await.expect(201);
-        assert_eq!(remaining(&app, &reward).await, 1);
-
-        change_reward(&app, &reward, 3, json!({"type": "ITEM"})).await;
-        let unlimited = granted(&app, &users[2], &event).await;
-        change_reward(&app, &reward, 4, json!({"type": "ITEM", "stock": 7})).await;
-        // Neither was ever counted by the new stock.
-        reverse(&app, &kept, "Of the stock before").await.expect(201);
-        reverse(&app, &unlimited, "Of no stock").await.expect(201);
-        assert_eq!(remaining(&app, &reward).await, 7);
-    }
-
-    async fn of_16_reversals_at_the_same_time_one_succeeds(app: TestApp) {
-        let replica = app.replica(&[]);
-        let reward = app.reward(json!({"type": "ITEM", "stock": 10})).await;
-        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        let user = app.user(Role::User).await;
-        let request = granted(&app, &user, &event).await;
-        let operator = app.operator().await;
-        let calls: Vec<_> = (0..16)
-            .map(|number| {
-                let process = [&app, &replica][number % 2];
-                let body = json!({"reason": format!("Number {number}")});
-                tokio::spawn(process.post(&path_of(&request)).bearer(&operator).json(&body).send())
+#[apply(on_both_engines)]
+async fn it_has_a_receipt_that_anyone_can_verify(app: TestApp) {
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    let request = granted(&app, &user, &event).await;
+    let reversal = reverse(&app, &request, "Überraschung \u{1f381}\n\"quoted\"")
+        .await
+        .expect(201);
+    let original = app
+        .read(&format!("/reward-requests/{}/receipt", text(&request, "id")))
+        .await;
+    let signed = app.read(&format!("{}/receipt", path_of(&request))).await;
+    assert_eq!(
+        signed["receipt"],
+        crate::support::with(
+            reversal,
+            json!({
+                "format": "meed-reversal/1", "eventId": event["id"], "userId": user.id, "requestDigest": original["digest"],
             })
-            .collect();
-        let (mut winners, mut losers) = (Vec::new(), Vec::new());
-        for call in calls {
-            let reply = call.await.expect("an answer");
-            if reply.status == 201 {
-                winners.push(reply.json);
-            } else {
-                losers.push(reply.expect_problem(409, "already-reversed"));
-            }
-        }
-        assert_eq!((winners.len(), losers.len()), (1, 15));
-        for problem in losers {
-            assert_eq!(problem["reversalId"], winners[0]["id"]);
-        }
-        assert_eq!(app.read(&path_of(&request)).await, winners[0]);
-        assert_eq!((app.count(REVERSALS).await, remaining(&app, &reward).await), (1, json!(10)));
-        assert_eq!(app.count("SELECT COUNT(*) FROM outbox WHERE kind = 'reward.reversed'").await, 1);
+        )
+    );
+    let keys = app.get("/.well-known/receipt-keys.json").send().await;
+    let jwks = String::from_utf8(keys.bytes).expect("text");
+    let keys = meed_host::keys::PublicKey::of_jwks(&jwks).expect("keys");
+    let verify = |signed: &Value| {
+        let signed: SignedReversal = serde_json::from_value(signed.clone()).expect("a receipt");
+        signed.verify(Some(&keys)).map_err(|error| error.to_string())
+    };
+    assert_eq!(verify(&signed), Ok(()));
+    for (pointer, value, why) in [
+        ("/receipt/reason", json!("Another"), "digest"),
+        ("/receipt/grants/0/quantity", json!(2), "digest"),
+        ("/receipt/format", json!("meed-receipt/1"), "meed-reversal/1"),
+        ("/signature/keyId", json!("other"), "signature"),
+    ] {
+        let mut changed = signed.clone();
+        *changed.pointer_mut(pointer).expect(pointer) = value;
+        let error = verify(&changed).expect_err(pointer);
+        assert!(error.contains(why), "{pointer}: {error}");
     }
+    // Changed together with its digest.
+    let mut changed = signed.clone();
+    changed["receipt"]["reason"] = json!("Another");
+    let canonical = serde_json_canonicalizer::to_string(&changed["receipt"]).expect("canonical JSON");
+    changed["digest"] = json!(Digest::of(canonical.as_bytes()));
+    assert!(verify(&changed).expect_err("a forgery").contains("signature"));
 
-    async fn reversals_among_claims_on_what_is_sold_out(app: TestApp) {
-        let replica = app.replica(&[]);
-        let (gold, silver) = (app.reward(json!({"type": "GOLD", "stock": 8})).await, app.reward(json!({"type": "SILVER", "stock": 8})).await);
-        // In both orders, so that claims and reversals on the two events touch the same stocks.
-        let events = [
-            app.event("first-come", json!({}), json!({"rewardIds": [gold["id"], silver["id"]]})).await,
-            app.event("first-come", json!({}), json!({"rewardIds": [silver["id"], gold["id"]]})).await,
-        ];
-        let users = app.crowd(56).await;
-        let mut held = Vec::new();
-        for (user, event) in users[..8].iter().zip(events.iter().cycle()) {
-            held.push(granted(&app, user, event).await);
-        }
-        assert_eq!(remaining(&app, &gold).await, 0);
-        let operator = app.operator().await;
-        let mut claims = Vec::new();
-        let mut reversals = Vec::new();
-        for (index, (user, event)) in users[8..48].iter().zip(events.iter().cycle()).enumerate() {
-            let process = [&app, &replica][index % 2];
-            claims.push(tokio::spawn(process.claim(&user.token, event).send()));
-            if let Some(request) = held.get(index / 4).filter(|_| index % 4 == 3) {
-                let call = process.post(&path_of(request)).bearer(&operator).json(&json!({"reason": "Sold out"}));
-                reversals.push(tokio::spawn(call.send()));
-            }
-        }
-        assert_eq!(reversals.len(), 8);
-        for reversal in reversals {
-            reversal.await.expect("an answer").expect(201);
-        }
-        let mut given = 0;
-        for claim in claims {
-            let request = claim.await.expect("an answer").expect(201);
-            match text(&request, "status") {
-                "GRANTED" => given += 1,
-                status => assert_eq!((status, text(&request["reasons"][0], "code")), ("REJECTED", "sold-out")),
-            }
-        }
-        // What was freed is held by somebody or left, never both and never lost.
-        for reward in [&gold, &silver] {
-            assert_eq!(remaining(&app, reward).await, 8 - given);
-        }
-        assert_eq!(app.count(GRANTED).await, 2 * given);
-        // Whatever is left can be had.
-        for user in users[48..].iter().take(usize::try_from(8 - given).expect("a number")) {
-            granted(&app, user, &events[0]).await;
-        }
-        assert_eq!((remaining(&app, &gold).await, app.count(GRANTED).await), (json!(0), 16));
+    // The same by the executable, far from the server.
+    let directory = tempfile::tempdir().expect("a directory");
+    let replay = |receipt: &Value| {
+        std::fs::write(directory.path().join("reversal.json"), receipt.to_string()).expect("a file");
+        std::fs::write(directory.path().join("keys.json"), &jwks).expect("a file");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_meed"))
+            .args(["replay", "reversal.json", "--keys", "keys.json"])
+            .current_dir(directory.path())
+            .output()
+            .expect("the command starts");
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(printed).expect("text"))
+    };
+    let (code, printed) = replay(&signed);
+    assert_eq!(code, Some(0), "{printed}");
+    for shown in [
+        "REVERSAL",
+        "signature  good",
+        text(&request, "id"),
+        text(&original, "digest"),
+    ] {
+        assert!(printed.contains(shown), "{shown} is not in {printed}");
     }
+    let (code, printed) = replay(&changed);
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("signature"), "{printed}");
+}
+
+#[apply(on_both_engines)]
+async fn the_kept_answer_stays_and_a_new_key_is_a_new_claim(app: TestApp) {
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    let claim = async |key: &str| {
+        app.claim(&user.token, &event)
+            .header("idempotency-key", key)
+            .send()
+            .await
+    };
+    let first = claim("a").await;
+    reverse(&app, &first.json, "A mistake").await.expect(201);
+    let again = claim("a").await;
+    assert_eq!(
+        (again.header("idempotent-replayed"), &again.bytes),
+        ("true", &first.bytes)
+    );
+    let new = claim("b").await.expect(201);
+    assert_eq!(text(&new, "status"), "GRANTED");
+    assert_ne!(new["id"], first.json["id"]);
+}
+
+#[apply(on_both_engines)]
+async fn the_place_in_the_middle_is_free_again(app: TestApp) {
+    let event = app
+        .event(
+            "first-come",
+            json!({}),
+            json!({"recurrence": {"period": "DAILY", "count": 3}}),
+        )
+        .await;
+    let user = app.user(Role::User).await;
+    let mut requests = Vec::new();
+    for _ in 0..3 {
+        requests.push(granted(&app, &user, &event).await);
+    }
+    reverse(&app, &requests[1], "The second").await.expect(201);
+    let progress = app
+        .get(&format!("/events/{}/progress", text(&event, "id")))
+        .bearer(&user.token)
+        .send()
+        .await
+        .expect(200);
+    assert_eq!((&progress["granted"], &progress["eligible"]), (&json!(2), &json!(true)));
+    let again = granted(&app, &user, &event).await;
+    let receipt = app
+        .read(&format!("/reward-requests/{}/receipt", text(&again, "id")))
+        .await;
+    assert_eq!(receipt["receipt"]["sequence"], 2);
+    app.claim(&user.token, &event)
+        .send()
+        .await
+        .expect_problem(409, "already-granted");
+}
+
+#[apply(on_both_engines)]
+async fn only_the_stock_that_it_was_taken_from_gets_it_back(app: TestApp) {
+    let reward = app.reward(json!({"type": "ITEM", "stock": 5})).await;
+    let event = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    let users = app.crowd(3).await;
+    let limited = granted(&app, &users[0], &event).await;
+    // A new total is still the same count.
+    change_reward(&app, &reward, 1, json!({"type": "ITEM", "stock": 1})).await;
+    assert_eq!(remaining(&app, &reward).await, 0);
+    change_reward(&app, &reward, 2, json!({"type": "ITEM", "stock": 2})).await;
+    let kept = granted(&app, &users[1], &event).await;
+    assert_eq!(remaining(&app, &reward).await, 0);
+    reverse(&app, &limited, "Counted").await.expect(201);
+    assert_eq!(remaining(&app, &reward).await, 1);
+
+    change_reward(&app, &reward, 3, json!({"type": "ITEM"})).await;
+    let unlimited = granted(&app, &users[2], &event).await;
+    change_reward(&app, &reward, 4, json!({"type": "ITEM", "stock": 7})).await;
+    // Neither was ever counted by the new stock.
+    reverse(&app, &kept, "Of the stock before").await.expect(201);
+    reverse(&app, &unlimited, "Of no stock").await.expect(201);
+    assert_eq!(remaining(&app, &reward).await, 7);
+}
+
+#[apply(on_both_engines)]
+async fn of_16_reversals_at_the_same_time_one_succeeds(app: TestApp) {
+    let replica = app.replica(&[]);
+    let reward = app.reward(json!({"type": "ITEM", "stock": 10})).await;
+    let event = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    let user = app.user(Role::User).await;
+    let request = granted(&app, &user, &event).await;
+    let operator = app.operator().await;
+    let calls: Vec<_> = (0..16)
+        .map(|number| {
+            let process = [&app, &replica][number % 2];
+            let body = json!({"reason": format!("Number {number}")});
+            tokio::spawn(process.post(&path_of(&request)).bearer(&operator).json(&body).send())
+        })
+        .collect();
+    let (mut winners, mut losers) = (Vec::new(), Vec::new());
+    for call in calls {
+        let reply = call.await.expect("an answer");
+        if reply.status == 201 {
+            winners.push(reply.json);
+        } else {
+            losers.push(reply.expect_problem(409, "already-reversed"));
+        }
+    }
+    assert_eq!((winners.len(), losers.len()), (1, 15));
+    for problem in losers {
+        assert_eq!(problem["reversalId"], winners[0]["id"]);
+    }
+    assert_eq!(app.read(&path_of(&request)).await, winners[0]);
+    assert_eq!(
+        (app.count(REVERSALS).await, remaining(&app, &reward).await),
+        (1, json!(10))
+    );
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM outbox WHERE kind = 'reward.reversed'")
+            .await,
+        1
+    );
+}
+
+#[apply(on_both_engines)]
+async fn reversals_among_claims_on_what_is_sold_out(app: TestApp) {
+    let replica = app.replica(&[]);
+    let (gold, silver) = (
+        app.reward(json!({"type": "GOLD", "stock": 8})).await,
+        app.reward(json!({"type": "SILVER", "stock": 8})).await,
+    );
+    // In both orders, so that claims and reversals on the two events touch the same stocks.
+    let events = [
+        app.event(
+            "first-come",
+            json!({}),
+            json!({"rewardIds": [gold["id"], silver["id"]]}),
+        )
+        .await,
+        app.event(
+            "first-come",
+            json!({}),
+            json!({"rewardIds": [silver["id"], gold["id"]]}),
+        )
+        .await,
+    ];
+    let users = app.crowd(56).await;
+    let mut held = Vec::new();
+    for (user, event) in users[..8].iter().zip(events.iter().cycle()) {
+        held.push(granted(&app, user, event).await);
+    }
+    assert_eq!(remaining(&app, &gold).await, 0);
+    let operator = app.operator().await;
+    let mut claims = Vec::new();
+    let mut reversals = Vec::new();
+    for (index, (user, event)) in users[8..48].iter().zip(events.iter().cycle()).enumerate() {
+        let process = [&app, &replica][index % 2];
+        claims.push(tokio::spawn(process.claim(&user.token, event).send()));
+        if let Some(request) = held.get(index / 4).filter(|_| index % 4 == 3) {
+            let call = process
+                .post(&path_of(request))
+                .bearer(&operator)
+                .json(&json!({"reason": "Sold out"}));
+            reversals.push(tokio::spawn(call.send()));
+        }
+    }
+    assert_eq!(reversals.len(), 8);
+    for reversal in reversals {
+        reversal.await.expect("an answer").expect(201);
+    }
+    let mut given = 0;
+    for claim in claims {
+        let request = claim.await.expect("an answer").expect(201);
+        match text(&request, "status") {
+            "GRANTED" => given += 1,
+            status => assert_eq!((status, text(&request["reasons"][0], "code")), ("REJECTED", "sold-out")),
+        }
+    }
+    // What was freed is held by somebody or left, never both and never lost.
+    for reward in [&gold, &silver] {
+        assert_eq!(remaining(&app, reward).await, 8 - given);
+    }
+    assert_eq!(app.count(GRANTED).await, 2 * given);
+    // Whatever is left can be had.
+    for user in users[48..].iter().take(usize::try_from(8 - given).expect("a number")) {
+        granted(&app, user, &events[0]).await;
+    }
+    assert_eq!((remaining(&app, &gold).await, app.count(GRANTED).await), (json!(0), 16));
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use meed_host::auth::Role;
+use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, TestUser, on_both_engines, text};
@@ -64,65 +65,72 @@ async fn already_granted(process: &TestApp, user: &TestUser, event: &Value, requ
     );
 }
 
-on_both_engines! {
-    async fn a_grant_at_this_process_counts_at_once(app: TestApp) {
-        let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
-        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        let users = app.crowd(2).await;
-        let first = granted(&app, &users[0], &event).await;
-        turned_away(&app, &users[1], &event).await;
-        // By a reversal, then by a greater stock.
-        reverse(&app, &first).await;
-        let second = granted(&app, &users[1], &event).await;
-        already_granted(&app, &users[1], &event, &second).await;
-        turned_away(&app, &users[0], &event).await;
-        change_reward(&app, &reward, json!({"type": "ITEM", "stock": 2})).await;
-        let first = granted(&app, &users[0], &event).await;
-        already_granted(&app, &users[0], &event, &first).await;
-        already_granted(&app, &users[1], &event, &second).await;
+#[apply(on_both_engines)]
+async fn a_grant_at_this_process_counts_at_once(app: TestApp) {
+    let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
+    let event = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    let users = app.crowd(2).await;
+    let first = granted(&app, &users[0], &event).await;
+    turned_away(&app, &users[1], &event).await;
+    // By a reversal, then by a greater stock.
+    reverse(&app, &first).await;
+    let second = granted(&app, &users[1], &event).await;
+    already_granted(&app, &users[1], &event, &second).await;
+    turned_away(&app, &users[0], &event).await;
+    change_reward(&app, &reward, json!({"type": "ITEM", "stock": 2})).await;
+    let first = granted(&app, &users[0], &event).await;
+    already_granted(&app, &users[0], &event, &first).await;
+    already_granted(&app, &users[1], &event, &second).await;
+}
+
+#[apply(on_both_engines)]
+async fn a_grant_at_this_process_counts_though_the_stock_was_raised_at_another(app: TestApp) {
+    let replica = app.replica(&[]);
+    let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
+    let event = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    let user = app.user(Role::User).await;
+    turned_away(&app, &user, &event).await;
+    change_reward(&replica, &reward, json!({"type": "ITEM", "stock": 1})).await;
+    // A claim under a key is decided in any case; the process has not looked again since.
+    let call = app.claim(&user.token, &event).header("idempotency-key", "a");
+    let request = call.send().await.expect(201);
+    assert_eq!(text(&request, "status"), "GRANTED");
+    already_granted(&app, &user, &event, &request).await;
+}
+
+#[apply(on_both_engines)]
+async fn a_grant_at_another_process_counts_within_a_second_though_all_is_gone_again(app: TestApp) {
+    let replica = app.replica(&[]);
+    let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
+    let event = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
+    let users = app.crowd(4).await;
+    let mut holder = granted(&app, &users[0], &event).await;
+    for user in &users[1..] {
+        turned_away(&app, user, &event).await;
     }
+    // Everything happens between two looks of this process, which both find nothing left: something is given back,
+    // the stock is raised, or it has no limit for a while.
+    reverse(&replica, &holder).await;
+    holder = granted(&replica, &users[1], &event).await;
+    tokio::time::sleep(LOOK_AGAIN).await;
+    already_granted(&app, &users[1], &event, &holder).await;
 
-    async fn a_grant_at_this_process_counts_though_the_stock_was_raised_at_another(app: TestApp) {
-        let replica = app.replica(&[]);
-        let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
-        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        let user = app.user(Role::User).await;
-        turned_away(&app, &user, &event).await;
-        change_reward(&replica, &reward, json!({"type": "ITEM", "stock": 1})).await;
-        // A claim under a key is decided in any case; the process has not looked again since.
-        let call = app.claim(&user.token, &event).header("idempotency-key", "a");
-        let request = call.send().await.expect(201);
-        assert_eq!(text(&request, "status"), "GRANTED");
-        already_granted(&app, &user, &event, &request).await;
-    }
+    turned_away_again_soon(&app, &users[2], &event).await;
+    change_reward(&replica, &reward, json!({"type": "ITEM", "stock": 2})).await;
+    let raised = granted(&replica, &users[2], &event).await;
+    tokio::time::sleep(LOOK_AGAIN).await;
+    already_granted(&app, &users[2], &event, &raised).await;
 
-    async fn a_grant_at_another_process_counts_within_a_second_though_all_is_gone_again(app: TestApp) {
-        let replica = app.replica(&[]);
-        let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
-        let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
-        let users = app.crowd(4).await;
-        let mut holder = granted(&app, &users[0], &event).await;
-        for user in &users[1..] {
-            turned_away(&app, user, &event).await;
-        }
-        // Everything happens between two looks of this process, which both find nothing left: something is given back,
-        // the stock is raised, or it has no limit for a while.
-        reverse(&replica, &holder).await;
-        holder = granted(&replica, &users[1], &event).await;
-        tokio::time::sleep(LOOK_AGAIN).await;
-        already_granted(&app, &users[1], &event, &holder).await;
-
-        turned_away_again_soon(&app, &users[2], &event).await;
-        change_reward(&replica, &reward, json!({"type": "ITEM", "stock": 2})).await;
-        let raised = granted(&replica, &users[2], &event).await;
-        tokio::time::sleep(LOOK_AGAIN).await;
-        already_granted(&app, &users[2], &event, &raised).await;
-
-        turned_away_again_soon(&app, &users[3], &event).await;
-        change_reward(&replica, &reward, json!({"type": "ITEM"})).await;
-        let unlimited = granted(&replica, &users[3], &event).await;
-        change_reward(&replica, &reward, json!({"type": "ITEM", "stock": 0})).await;
-        tokio::time::sleep(LOOK_AGAIN).await;
-        already_granted(&app, &users[3], &event, &unlimited).await;
-    }
+    turned_away_again_soon(&app, &users[3], &event).await;
+    change_reward(&replica, &reward, json!({"type": "ITEM"})).await;
+    let unlimited = granted(&replica, &users[3], &event).await;
+    change_reward(&replica, &reward, json!({"type": "ITEM", "stock": 0})).await;
+    tokio::time::sleep(LOOK_AGAIN).await;
+    already_granted(&app, &users[3], &event, &unlimited).await;
 }
