@@ -1,4 +1,4 @@
-//! How soon a server that starts again has its plugins: from the machine code on disk, or by compiling them.
+//! Measures how fast a restarted server has its plugins: from cached machine code, or by compiling them.
 
 use std::fmt;
 use std::rc::Rc;
@@ -15,14 +15,14 @@ const PLUGINS: u32 = 100;
 const ROUNDS: usize = 10;
 
 pub(crate) struct Readiness {
-    /// All of them, in a sandbox as it is configured, and in one with a place for each.
+    /// Decisions of all plugins, in a sandbox with the default number of slots and in one with a slot for each.
     loaded: [(&'static str, Sandbox, Vec<Plugin>); 2],
-    /// From the making of the sandbox to the last plugin loaded, the best of several starts. The files were just written,
-    /// so they come out of the kernel's cache.
+    /// Time from creating the sandbox until the last plugin is loaded, the best of several starts. The files were just
+    /// written, so they come from the page cache.
     from_disk: Duration,
-    /// Of the same, the making of the sandbox alone.
+    /// The part of it that creates the sandbox.
     making: Duration,
-    /// Admitting all of them, one after the other: the gate, and a process each.
+    /// Time to admit all plugins in sequence, each with a compiling process.
     admitting: Duration,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Readiness {
         let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
         write!(
             f,
-            "{PLUGINS} plugins: ready {:.1} ms after a start, from the code on disk ({:.1} ms of it make the sandbox); \
+            "{PLUGINS} plugins: ready {:.1} ms after a start, from the code on disk ({:.1} ms of it create the sandbox); \
              admitting all of them took {:.1} s, {:.0} ms each",
             millis(self.from_disk),
             millis(self.making),
@@ -41,7 +41,7 @@ impl fmt::Display for Readiness {
     }
 }
 
-/// `module` many times over, each different in a custom section.
+/// Copies of `module`, each with a different custom section.
 pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Result<Readiness> {
     let directory = tempfile::tempdir()?;
     let new_sandbox = |settings: &Settings| {
@@ -49,7 +49,7 @@ pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Res
             directory: directory.path().to_owned(),
             key: [7; 32],
         };
-        Sandbox::new(settings, std::env::current_exe()?, Some(cache)).context("make the sandbox")
+        Sandbox::new(settings, std::env::current_exe()?, Some(cache)).context("create the sandbox")
     };
 
     let first = new_sandbox(settings)?;
@@ -98,8 +98,8 @@ async fn recalled(sandbox: Sandbox, digests: &[Digest]) -> anyhow::Result<(Sandb
     Ok((sandbox, plugins))
 }
 
-/// One decision after the other, each by another plugin. A place in the pool remembers the module that was in it last:
-/// with more plugins than places no place finds its own again.
+/// Decisions in sequence, each by a different plugin. A pool slot remembers its last module; with more plugins than
+/// slots, no slot can reuse it.
 pub(crate) fn in_turn(runtime: &Rc<Runtime>, ready: &Readiness, rule: &Rc<Rule>) -> impl Iterator<Item = Row> {
     ready.loaded.iter().map(|(name, sandbox, plugins)| {
         let (runtime, rule) = (Rc::clone(runtime), Rc::clone(rule));

@@ -1,4 +1,4 @@
-//! One run: everything of ours, and whatever else is measured in turns with it.
+//! One benchmark run: all rows of Meed, and the rows of other engines, interleaved.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,16 +14,16 @@ use crate::{cache, floor, reused, sandboxed, table, threads};
 
 const NATIVE: &str = "native Rust: login-streak";
 
-/// What rows of other engines may build on.
+/// The input for rows of other engines.
 pub struct Ours {
     /// `login-streak` with seven days, five of them done.
     pub login_streak: Rc<Rule>,
-    /// The sandbox's engine, for what should run under the same configuration.
+    /// The sandbox's engine, for rows that must use the same configuration.
     pub engine: Engine,
 }
 
-/// The main function of a program that compares: what `others` gives is measured in the same run. An argument narrows it
-/// to the rows whose names contain it, for a profiler.
+/// The main function of a comparing program. The rows of `others` are measured in the same run. A command line argument
+/// selects the rows whose names contain it, for use with a profiler.
 pub fn compare(others: impl FnOnce(&Ours) -> anyhow::Result<Vec<Row>>) -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let only = arguments.next();
@@ -100,7 +100,7 @@ fn native(login_streak: &Rc<Rule>) -> Row {
     })
 }
 
-/// Every module of a directory, by name.
+/// All modules of a directory, by name.
 fn modules(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut modules: Vec<PathBuf> = std::fs::read_dir(directory)
         .with_context(|| format!("read {}", directory.display()))?
@@ -111,10 +111,10 @@ fn modules(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(modules)
 }
 
-/// What an environment variable names, which `cargo xtask bench` sets.
+/// The directory in an environment variable that `cargo xtask bench` sets.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a program of its own, without the host's settings"
+    reason = "a separate program without the host's settings"
 )]
 pub fn directory(variable: &str) -> Option<PathBuf> {
     std::env::var(variable).ok().map(PathBuf::from)

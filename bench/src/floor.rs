@@ -1,11 +1,11 @@
-//! What remains when a plugin does nothing: the price of a store, of an instance, of a memory that is made clean again.
+//! The cost of a plugin that does nothing: of a store, of an instance, and of resetting a memory page.
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
 
 use crate::harness::Row;
 
-/// No core module at all, and the least that has a memory and writes to one page of it.
+/// A component without a core module, and a minimal one that writes to one page of memory.
 const EMPTY: &str = "(component)";
 const ONE_PAGE: &str = r#"(component
     (core module $module (memory 1) (data (i32.const 0) "data") (func (i32.store (i32.const 8) (i32.const 1))) (start 0))

@@ -1,31 +1,31 @@
-//! Measures many things in turns, so that a machine that is busy for a while is busy for all of them and ratios survive.
+//! Measures many rows in interleaved rounds, so that a busy machine affects all rows alike and the ratios stay valid.
 //!
-//! Knows nothing about rules or engines: a row is a name and something to call.
+//! It must not know rules or engines: a row is a name and a function.
 
 use std::time::{Duration, Instant};
 
-/// Every row gets its turn so many times.
+/// Rounds per row.
 const ROUNDS: u32 = 100;
-/// And about this long each time, whatever it costs.
+/// The approximate duration of a round, regardless of the cost of a call.
 const TURN: Duration = Duration::from_millis(4);
 const MOST_CALLS: usize = 500;
-/// A call below this is measured by the batch: reading the clock takes as long as the fastest of them.
+/// Faster calls are timed in batches, because reading the clock takes as long as the fastest calls.
 const SHORT: Duration = Duration::from_micros(2);
 const BATCH: u32 = 64;
 const COUNTED_CALLS: usize = 100;
 
-/// One thing to measure.
+/// A measured function.
 pub struct Row {
     pub name: String,
-    /// Fuel and bytes of linear memory of one call, where these exist.
+    /// Fuel and bytes of linear memory per call, if the row has them.
     pub fuel: Option<u64>,
     pub memory: Option<usize>,
     turn: Box<dyn FnMut(&mut Samples)>,
 }
 
 impl Row {
-    /// `turn` prepares what it needs, hands one call to [`Samples::take`] or [`Samples::take_async`], and asserts that
-    /// the answers are right.
+    /// `turn` runs one round: it prepares its input, passes the call to [`Samples::take`] or [`Samples::take_async`], and
+    /// asserts that the results are correct.
     pub fn new(name: impl Into<String>, turn: impl FnMut(&mut Samples) + 'static) -> Self {
         Self {
             name: name.into(),
@@ -43,7 +43,7 @@ impl Row {
     }
 }
 
-/// The times of one row's calls.
+/// The durations of a row's calls.
 pub struct Samples {
     wanted: usize,
     batch: u32,
@@ -80,7 +80,7 @@ impl Samples {
     }
 }
 
-/// What was found out about a row.
+/// The result of a row.
 pub struct Measured {
     pub name: String,
     pub fuel: Option<u64>,
@@ -88,14 +88,14 @@ pub struct Measured {
     /// Seconds.
     pub min: f64,
     pub median: f64,
-    /// Of the calls; of batches where a call is short.
+    /// Percentiles of calls, or of batches if calls are short.
     pub p99: f64,
-    /// By the host, on the thread that asked, per call.
+    /// Allocations of the host on the calling thread, per call.
     pub allocations: u64,
     pub allocated_bytes: u64,
 }
 
-/// Measures all rows. The minimum is what the code costs, the median what the machine made of it.
+/// Measures all rows. The minimum is the cost of the code; the median includes the noise of the machine.
 pub fn measure(mut rows: Vec<Row>) -> Vec<Measured> {
     let mut samples: Vec<Samples> = rows.iter_mut().map(prepare).collect();
     for _ in 0..ROUNDS {
@@ -106,7 +106,7 @@ pub fn measure(mut rows: Vec<Row>) -> Vec<Measured> {
     rows.into_iter().zip(samples).map(evaluate).collect()
 }
 
-/// Finds out how many calls fit into a turn.
+/// Determines how many calls fit into a round.
 fn prepare(row: &mut Row) -> Samples {
     let mut trial = Samples::new(20);
     (row.turn)(&mut trial);
@@ -127,7 +127,7 @@ fn evaluate((mut row, mut samples): (Row, Samples)) -> Measured {
         let mut samples = Samples::new(calls);
         allocation_counter::measure(|| (row.turn)(&mut samples))
     };
-    // The difference is what the calls allocate without what a turn does.
+    // The difference excludes the allocations of the round itself.
     let (one, more) = (allocated_by(1), allocated_by(1 + COUNTED_CALLS));
     let per_call = |one: u64, more: u64| more.saturating_sub(one) / COUNTED_CALLS as u64;
 

@@ -1,8 +1,9 @@
-//! What a decision costs: the measuring, and everything of ours that is measured.
+//! Benchmarks of a decision: the measuring code and the rows of Meed.
 //!
-//! `harness` measures rows in turns and `table` prints them; `rules` are the modules, and the rule in Rust that all are
-//! compared with. `sandboxed` is the way a claim takes, `reused` and `floor` are what the same engine could do otherwise,
-//! `cache` and `threads` ask one question each. `comparison` puts them together; `peers/` adds other engines to it.
+//! `harness` measures rows in interleaved rounds, and `table` prints them. `rules` has the plugin modules and the native
+//! rule that they are compared with. `sandboxed` measures the code path of a claim; `reused` and `floor` measure other
+//! uses of the same engine; `cache` and `threads` measure restarts and scaling. `comparison` combines all of them, and
+//! `peers/` adds other engines.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 

@@ -1,6 +1,6 @@
-//! One instance asked again and again, which the server never does: what a fresh instance costs is the difference.
+//! Calls one instance repeatedly, which the server never does. The difference is the cost of a fresh instance.
 //!
-//! Straight on the sandbox's engine. Arguments and answers stay in the shape of the bindings and are not translated.
+//! It uses the sandbox's engine directly, without translating arguments and results from the types of the bindings.
 
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ pub(crate) fn reused(engine: &Engine, rule: &Rc<Rule>) -> anyhow::Result<Row> {
     let engine = engine.clone();
     let (context, facts) = (context(&rule.context), facts(&rule.facts));
     let row = Row::new(format!("reused instance: {}", rule.name), move |samples| {
-        // One per turn: the allocator of the bundled rules never frees, as they live for one call.
+        // One instance per round, because the allocator of the bundled rules never frees memory.
         let mut store = store(&engine);
         let instance = ready.instantiate(&mut store).expect("it was instantiated before");
         let state = &own.binding.state;
@@ -63,7 +63,7 @@ fn link(engine: &Engine, bytes: &[u8]) -> anyhow::Result<Ready> {
     Ok(Ready::new(linker.instantiate_pre(&component(engine, bytes)?)?)?)
 }
 
-/// Like the sandbox: what the linker of a compiled language makes is a module that has to be made a component.
+/// Turns a core module into a component, like the sandbox: linkers of compiled languages produce core modules.
 fn component(engine: &Engine, bytes: &[u8]) -> anyhow::Result<Component> {
     if wasmparser::Parser::is_component(bytes) {
         return Ok(Component::new(engine, bytes)?);

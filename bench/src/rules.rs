@@ -1,4 +1,4 @@
-//! What is evaluated: the modules, what they are told, and `login-streak` once more in plain Rust.
+//! The evaluated modules, their input, and `login-streak` in plain Rust.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub const LOGIN_STREAK: &str = "login-streak";
 pub const DAYS: u32 = 7;
 
-/// A module that was admitted and bound to the example of its own schema, and the answer it gives.
+/// An admitted module, bound to the example of its schema, with its expected decision.
 pub struct Rule {
     pub name: String,
     pub bytes: Vec<u8>,
@@ -35,7 +35,7 @@ impl Rule {
         let plugin = admitted.plugin;
         let schema = &admitted.manifest.params_schema;
         let params = match &schema["examples"][0] {
-            // The samples in other languages decide what `login-streak` decides.
+            // The samples in other languages implement the rule of `login-streak`.
             Value::Null if schema["properties"]["days"].is_object() => json!({"days": DAYS}),
             Value::Null => json!({}),
             example => example.clone(),
@@ -50,7 +50,7 @@ impl Rule {
         if name == LOGIN_STREAK {
             ensure!(
                 decision == login_streak(DAYS, &context, &facts),
-                "{name} decides otherwise than the same rule in Rust: {decision:?}"
+                "{name} and the same rule in Rust decide differently: {decision:?}"
             );
         }
         Ok(Self {
@@ -102,7 +102,7 @@ pub fn login_streak(days: u32, context: &Context, facts: &[Fact]) -> Decision {
             message: format!("Log in on {missing} more {noun} in a row."),
         }],
         progress: vec![progress(streak.current)],
-        // What is not awarded is empty: so does the sandbox say it.
+        // The sandbox also returns empty awards if the user is not eligible.
         awards: Awards::Chosen(Vec::new()),
         retry_at: (days_ahead > 0).then(|| {
             let local = &context.local;
@@ -113,7 +113,7 @@ pub fn login_streak(days: u32, context: &Context, facts: &[Fact]) -> Decision {
     }
 }
 
-/// Five days of seven, the last one today; and for other rules something near to it.
+/// Five days of seven, the last one today; similar facts for other rules.
 fn fact(query: &Query, context: &Context) -> Fact {
     match query {
         Query::Count(_) | Query::Sum(_) | Query::DistinctDays(_) | Query::Grants => Fact::Integer(5),
@@ -150,7 +150,7 @@ fn context() -> anyhow::Result<Context> {
             id: "01979f3a-6f5e-7cc4-a1f3-5f6f1c0e9a12".to_owned(),
             registered: instant("2026-01-01T00:00:00Z")?,
         },
-        // The id that the example of `lucky-draw` gives a weight to.
+        // The example of `lucky-draw` has a weight for this id.
         rewards: vec![RewardInfo {
             id: "reward-1".to_owned(),
             kind: "POINT".to_owned(),

@@ -1,4 +1,4 @@
-//! The way a claim takes: a fresh instance for every decision, through the sandbox's own door.
+//! The code path of a claim: a fresh instance for every decision, through the public interface of the sandbox.
 
 use std::rc::Rc;
 

@@ -1,10 +1,10 @@
-//! Prints what was measured.
+//! Prints the results.
 
 use std::fmt::Write as _;
 
 use crate::harness::Measured;
 
-/// The rows with ratios of their minima to two of them.
+/// The rows, with the ratios of their minima to those of two baseline rows.
 pub(crate) fn render(rows: &[Measured], native: &str, ours: &str) -> String {
     let minimum = |name: &str| rows.iter().find(|row| row.name == name).map(|row| row.min);
     let (native, ours) = (minimum(native), minimum(ours));

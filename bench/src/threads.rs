@@ -1,4 +1,4 @@
-//! Whether two threads decide twice as much as one: the pool, the allocator and the kernel are shared.
+//! Compares the throughput of one and two threads, which share the pool, the allocator and the kernel.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,10 +12,10 @@ use crate::rules::{self, DAYS, Rule};
 const TURN: Duration = Duration::from_millis(200);
 const ROUNDS: usize = 12;
 
-/// Decisions per second of one thread and of two, the best of several turns each.
+/// Decisions per second of one thread and of two threads, the best of several rounds each.
 pub(crate) struct Scaling {
     sandbox: [f64; 2],
-    /// Of the rule in Rust, which shares nothing: what two threads get from this machine at this time.
+    /// The same for the native rule, which shares nothing: what two threads can achieve on this machine now.
     native: [f64; 2],
 }
 

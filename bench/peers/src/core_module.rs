@@ -1,4 +1,4 @@
-//! A core module with JSON in and out, on our own engine: what the component model costs or saves.
+//! A core module with JSON input and output on the sandbox's engine, which shows the cost of the component model.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! What goes into and comes out of the guests that speak JSON; both translations are part of what is measured.
+//! Input and output of the guests that use JSON. Both translations are part of the measurement.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use meed_host::clock::Instant;
 use meed_host::contract::{Awards, Decision, Fact, Progress, Reason};
 use rule::{Context, EventInfo, Input, LocalTime, RewardInfo, Streak, UserInfo};
 
-/// Everything that a condition of the world `meed:condition` is told.
+/// The whole input of a condition of the world `meed:condition`.
 pub(crate) fn input(rule: &Rule) -> Vec<u8> {
     let [Fact::Days(streak)] = &*rule.facts else {
         panic!("login-streak asks for one streak");

@@ -1,7 +1,7 @@
-//! `cargo xtask bench peers`: our rows and those of other engines in one run.
+//! `cargo xtask bench peers`: the rows of Meed and of other engines in one run.
 //!
-//! Every engine is asked for the same decision and must give it before, and while, it is measured: `login-streak` with
-//! seven days, five of them done.
+//! All engines evaluate `login-streak` with seven days, of which five are done. Each must return the same decision,
+//! before and during the measurement.
 
 mod core_module;
 mod json;

@@ -1,4 +1,4 @@
-//! Extism: a fresh plugin from compiled code, and one that is called again.
+//! Extism: a fresh plugin from compiled code, and a reused one.
 
 use std::rc::Rc;
 
@@ -6,7 +6,7 @@ use bench::harness::Row;
 use bench::rules::Rule;
 use extism::{CompiledPlugin, Manifest, Plugin, PluginBuilder, Wasm};
 use meed_host::contract::Decision;
-// In the tree for its feature alone, without which Extism does not compile.
+// Enables a feature without which Extism does not compile.
 use wasmtime_of_extism as _;
 
 use crate::json;

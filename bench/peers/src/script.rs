@@ -1,5 +1,5 @@
-//! Languages that are interpreted inside the host. They are given the few values that the rule reads and not the whole
-//! context; they have no memory of their own and no limits but what each offers.
+//! Languages that are interpreted inside the host. They get only the values that the rule reads, not the whole context.
+//! They have no separate memory, and only the limits that each of them offers.
 
 use std::rc::Rc;
 
@@ -88,10 +88,10 @@ fn text(map: &mut Map, field: &str) -> String {
     text.into_owned()
 }
 
-/// It answers with yes or no, as an expression does; the reason and the progress would be up to the host.
+/// It returns a bool. The host would have to add the reason and the progress.
 fn cel(rule: &Rc<Rule>) -> anyhow::Result<Row> {
     let program = cel::Program::compile(CEL)?;
-    // Made once: it holds the standard library.
+    // Created once, because it contains the standard library.
     let (shared, rule) = (cel::Context::default(), Rc::clone(rule));
     Ok(Row::new("cel, yes or no only", move |samples| {
         samples.take(|| {

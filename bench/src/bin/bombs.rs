@@ -1,15 +1,15 @@
-//! What compile bombs do to a server: how long each upload takes, and what others who use the API meanwhile notice.
+//! Measures the effect of compile bombs on a server: the duration of each upload, and the latency of other requests.
 //!
-//! `cargo xtask bench bombs` starts a demo, asks `/livez` and `/events/active` and claims, first alone and then while a
-//! bomb is handled, for every bomb of `host/tests/it/bombs.rs` and at last for two at a time. `BASE` is the same
-//! without a bomb, measured right before it, so that the ratio survives a busy machine. `SERVER` is by how much the
-//! server's own memory grew while it handled the bomb.
+//! `cargo xtask bench bombs` starts a demo and sends claims and requests for `/livez` and `/events/active`: first without
+//! a bomb (`BASE`), then during the upload of each bomb of `host/tests/it/bombs.rs`, and finally during two uploads at
+//! once. Each bomb has its own `BASE`, measured right before it, so that the ratio is valid on a busy machine. `SERVER` is
+//! the growth of the server's memory during the upload.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 #[path = "../../../host/tests/it/bombs.rs"]
 mod bombs;
-#[expect(dead_code, reason = "the bombs need a part of it")]
+#[expect(dead_code, reason = "the bombs use only a part of it")]
 #[path = "../../../host/tests/it/guests.rs"]
 mod guests;
 
@@ -25,9 +25,9 @@ use serde_json::{Value, json};
 
 use bombs::Bomb;
 
-/// For how long each measurement without a bomb takes, and at least with one.
+/// The duration of a measurement without a bomb, and the minimum with one.
 const WINDOW: Duration = Duration::from_secs(2);
-/// Between two requests of one kind.
+/// The delay between two requests of one kind.
 const PAUSE: Duration = Duration::from_millis(5);
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -61,7 +61,7 @@ async fn measure() -> anyhow::Result<()> {
 struct Server {
     child: Child,
     api: String,
-    /// An event whose condition the demo's user does not fulfil: each claim is decided, stored and rejected.
+    /// An event for which the demo's user is not eligible: each claim is decided, stored and rejected.
     event: String,
 }
 
@@ -75,7 +75,7 @@ impl Drop for Server {
 impl Server {
     #[expect(
         clippy::disallowed_methods,
-        reason = "a program of its own, without the host's settings"
+        reason = "a separate program without the host's settings"
     )]
     fn start(directory: &tempfile::TempDir) -> anyhow::Result<Self> {
         let plugins = std::env::var("MEED_TEST_PLUGINS").context("run it with `cargo xtask bench`")?;
@@ -93,13 +93,13 @@ impl Server {
             let line = lines.by_ref().find(|found| found.contains(line));
             line.and_then(|line| line.split_whitespace().nth(number).map(str::to_owned))
         };
-        let api = word("  API ", 1).context("the demo says where it listens")?;
-        let event = word("7-day login streak", 0).context("the demo names its events")?;
+        let api = word("  API ", 1).context("the demo prints its address")?;
+        let event = word("7-day login streak", 0).context("the demo prints its events")?;
         std::thread::spawn(move || for _ in lines {});
         Ok(Self { child, api, event })
     }
 
-    /// Uploads these at once and prints what came of it; gives how long the last answer took.
+    /// Uploads these modules concurrently and prints the results. Returns the duration of the slowest response.
     async fn bear(&self, name: &str, bombs: &[&Bomb]) -> anyhow::Result<Duration> {
         let probe = Arc::new(Probe {
             client: reqwest::Client::new(),
@@ -176,7 +176,7 @@ impl Server {
         Ok(tokens["accessToken"].as_str().context("a token")?.to_owned())
     }
 
-    /// The server's own resident memory, in bytes. What its compiling processes use is not in it.
+    /// The resident memory of the server in bytes, without its compiling processes.
     fn resident(&self) -> anyhow::Result<i64> {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()))?;
         let pages: i64 = statm.split(' ').nth(1).context("resident pages")?.parse()?;
@@ -184,7 +184,7 @@ impl Server {
     }
 }
 
-/// Somebody who uses the API.
+/// A client of the API.
 struct Probe {
     client: reqwest::Client,
     api: String,
@@ -193,7 +193,7 @@ struct Probe {
 }
 
 impl Probe {
-    /// Asks all the time until `end`: latencies in milliseconds, sorted, of each kind of request.
+    /// Sends requests until `end`. Returns the sorted latencies in milliseconds of each kind of request.
     async fn sample(self: &Arc<Self>, end: impl Future<Output = ()>) -> anyhow::Result<Vec<Vec<f64>>> {
         let over = Arc::new(AtomicBool::new(false));
         let askers: Vec<_> = (0..3)

@@ -1,4 +1,4 @@
-//! `cargo xtask bench evaluate`: what a decision costs in the sandbox, next to the same rule in Rust.
+//! `cargo xtask bench evaluate`: the cost of a decision in the sandbox, compared with the same rule in Rust.
 
 use std::process::ExitCode;
 

@@ -1,15 +1,15 @@
-//! Happy birthday: eligible on the user's birthday and some days after it.
+//! Happy birthday: eligible on the user's birthday and on some days after it.
 //!
-//! What to know before you copy it:
-//! - **The birthday is an attribute** that your systems set: a text like `1990-05-21`, and nothing else is understood. Many
-//!   users have none, so "missing" has a reason of its own that tells them what to do.
-//! - **Today is today in the event's zone**, not where the user lives. The days after the birthday make up for it, and for
-//!   whoever does not play that day.
-//! - **February 29** exists in one year of four. Whoever was born then celebrates on the 28th in the other years.
-//! - **Years have an end**: two days after December 31 is January 2. Count the days between dates; do not compare the
-//!   numbers of days and months.
-//! - **Once a year** is for the event: make one of a year with the recurrence `ONCE`. Then a birthday that is changed in
-//!   between earns nothing more.
+//! Before you copy this rule:
+//! - **The birthday is an attribute** that your systems set, as a text like `1990-05-21`. Other formats are not
+//!   accepted. Many users have no birthday, so "missing" has its own reason, which tells them what to do.
+//! - **"Today" is the day in the event's time zone**, not in the user's. The additional days compensate for this, and
+//!   for users who do not play on their birthday.
+//! - **February 29** exists only in leap years. Users born on that day celebrate on February 28 in other years.
+//! - **Mind the end of the year**: two days after December 31 is January 2. Count the days between dates; do not
+//!   compare the numbers of days and months.
+//! - **Once a year** is up to the event: create one event per year with the recurrence `ONCE`. Then a user who changes
+//!   their birthday during the year gets nothing more.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -66,7 +66,7 @@ impl Condition for Birthday {
     }
 }
 
-/// The day on which somebody born on this day celebrates in this year.
+/// The day on which a user born on this day celebrates in this year.
 fn celebrated(born: Date, year: i32) -> Date {
     Date::new(year, born.month, born.day).unwrap_or(Date {
         year,

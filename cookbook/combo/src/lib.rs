@@ -1,11 +1,13 @@
-//! Two different things, and both of them: defeat the boss and share the replay, in that order if you like.
+//! Two different activities: for example, defeat the boss and share the replay, optionally in that order.
 //!
-//! What to know before you copy it:
-//! - **One window for both.** With two windows of different lengths a user could have done the one before the other counts.
-//! - **"In order" is about first and last.** Facts are not a list of activities, so a rule cannot pair each boss with its
-//!   replay. It can say that the second thing was done at least once after the first thing was first done.
-//! - **The same kind twice is no combo**: one activity would count for both, so the params are refused.
-//! - **Say everything that is missing.** Each `refuse` adds a reason, and each goal has its progress.
+//! Before you copy this rule:
+//! - **Both activities have the same window.** With windows of different lengths, the first activity could lie before
+//!   the window of the second.
+//! - **"In order" compares first and last.** Facts are not a list of activities, so a rule cannot pair each boss with
+//!   its replay. It can only check that the second activity occurred at least once after the first occurrence of the
+//!   first.
+//! - **Both kinds must differ.** Otherwise one activity would count for both, so the params are refused.
+//! - **Report everything that is missing.** Each `refuse` adds a reason, and each goal has its own progress.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -83,7 +85,7 @@ impl Condition for Combo {
                 decision = decision.refuse(code, format!("You have reached {done} of {count} for {kind}."));
             }
         }
-        // When one of them was never done, that has been said.
+        // A missing activity already has its own reason.
         if let Some([Some(first), Some(second)]) = order
             && second <= first
         {

@@ -1,14 +1,14 @@
-//! Welcome back: a reward for who is active today after so many days without an activity.
+//! Welcome back: a reward for users who are active today after a number of days without activity.
 //!
-//! What to know before you copy it:
-//! - **Coming back ends the absence.** `last(kind)` answers with today's activity, the one that brought the user here, so
-//!   it says nothing about the time before. Days do: of today and the days before, today is the only one with any.
-//! - **A new user was not away.** Nobody who registered within these days comes back.
-//! - **`auth.login` is a poor sign of life.** It is recorded when somebody enters a password, and apps keep users logged in
-//!   for weeks. Take what the user does, such as `session.started`.
-//! - **Days are not 24 hours.** Facts count calendar days in the event's zone: 14 days away are 14 whole days between.
-//! - **One day only.** Tomorrow the user has been active on two of the days. Who should claim later needs a longer look:
-//!   ask for more days and allow as many active ones.
+//! Before you copy this rule:
+//! - **Coming back ends the absence.** `last(kind)` returns today's activity, so it says nothing about the time before.
+//!   The rule counts days instead: of today and the days before, only today may have activity.
+//! - **New users were not away.** A user who registered within these days is not eligible.
+//! - **`auth.login` is a poor measure of activity.** It is recorded when a user enters a password, and apps keep users
+//!   logged in for weeks. Use an activity of the user, such as `session.started`.
+//! - **Days are not 24 hours.** Facts count calendar days in the event's time zone: 14 days away means 14 whole days.
+//! - **The user can claim only today.** Tomorrow the user has been active on two of the days. To allow later claims,
+//!   query more days and allow as many active ones.
 
 use meed_plugin_sdk::prelude::*;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Params)]
 #[param(example = {"kind": "session.started", "days": 14})]
 struct ComebackParams {
-    /// The kind of activity that shows that somebody is there.
+    /// The kind of activity that shows that the user is active.
     #[param(max_length = 64, pattern = "^[A-Za-z0-9._-]{1,64}$", example = "session.started")]
     kind: String,
     /// Whole calendar days before today without one, in the event's time zone.
@@ -42,8 +42,8 @@ impl Condition for Comeback {
 
     fn decide(params: &ComebackParams, context: &Context, (today, active_days): (i64, i64)) -> Decision {
         let days = params.days;
-        // One day more than asked, so that it is before all of the days, at whatever time of day and through every change
-        // of the clocks.
+        // One day more than required, so that the registration is before all of the days, regardless of the time of day
+        // and of clock changes.
         let away = Duration::from_hours(24 * (u64::from(days) + 1));
         if context.user.registered + away > context.now {
             return Decision::not_yet("too-new", "This is for users who come back. Welcome!");

@@ -1,15 +1,15 @@
-//! A chest every eight hours: so many hours must have passed since the last time.
+//! A chest every eight hours: a minimum number of hours between two rewards.
 //!
-//! What to know before you copy it:
-//! - **Hours or days?** Recurrence counts in calendar periods: with `DAILY` a user may claim at 23:59 and at 00:00, and it
-//!   is the host's business; no rule is needed. A cooldown counts real hours, whatever the calendar and the clocks do.
-//!   A cooldown of 24 hours creeps: whoever is a minute late today cannot be earlier tomorrow.
-//! - **Since when?** No fact says when the last grant was, only how many there were. What starts the cooldown is an activity
-//!   that your system reports when it has handed the reward over, e.g. `chest.opened`.
-//! - **Between the grant and that report** lies a gap in which a quick user could claim again. `grants()` closes it: as long
-//!   as there are more grants than chests, one is still on its way.
-//! - **The event must allow it**: a recurrence with enough `count` per period, e.g. `DAILY` with 3.
-//! - **`retry_at` is exact here**, so a client can show a countdown and ask again at that instant.
+//! Before you copy this rule:
+//! - **Hours or days?** Recurrence counts calendar periods: with `DAILY` a user can claim at 23:59 and at 00:00. The
+//!   host enforces it without a rule. A cooldown counts elapsed hours, independent of calendar and clock changes. With
+//!   a cooldown of 24 hours, a user who is a minute late today cannot be earlier tomorrow.
+//! - **The start of the cooldown.** No fact contains the time of the last grant, only the number of grants. An activity
+//!   starts the cooldown: your system reports it when it has delivered the reward, e.g. `chest.opened`.
+//! - **Between the grant and that report** a fast user could claim again. `grants()` prevents this: while there are
+//!   more grants than chests, one delivery is still on its way.
+//! - **The event must allow it**: use a recurrence with a sufficient `count` per period, e.g. `DAILY` with 3.
+//! - **`retry_at` is exact here**, so a client can show a countdown and claim again at that time.
 
 use meed_plugin_sdk::prelude::*;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl Condition for Cooldown {
     type Plan = (Query<Option<Timestamp>>, Query<i64>, Grants);
 
     fn plan(params: &CooldownParams) -> Self::Plan {
-        // Windows are calendar days. Two more than the hours fill hold them all, also when a day has 23.
+        // Windows are calendar days. Two additional days cover all hours, even if a day has only 23.
         let days = params.hours / 24 + 2;
         (last(&params.kind).last_days(days), count(&params.kind), grants())
     }
@@ -52,7 +52,7 @@ impl Condition for Cooldown {
         if context.now >= ready {
             return Decision::eligible();
         }
-        // Rounded up, so that nobody is told to come back too early.
+        // Rounded up, so that the message never names a time that is too early.
         let minutes = (ready.since(context.now) + Duration::from_millis(59_999)).as_secs() / 60;
         Decision::not_yet(
             "cooling-down",

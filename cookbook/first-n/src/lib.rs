@@ -1,16 +1,16 @@
-//! The first hundred get gold, the next thousand silver, everybody else a consolation.
+//! The first hundred users get gold, the next thousand get silver, and all others get a consolation.
 //!
-//! What to know before you copy it:
-//! - **A rule cannot count to N.** It sees one user and no other claims, so "the first hundred" is not its business: it is
-//!   the `stock` of the gold reward, 100. The host takes it in the transaction that grants, never beyond, however many
-//!   claims arrive at once. This rule only says what to give when something is gone.
-//! - **`max_quantity` is a snapshot**: the most that this claim may be awarded, from the event's `maxQuantity` and the stock
-//!   that was left a moment ago; 0 is sold out. When another claim takes the last one in between, the host notices, grants
-//!   nothing wrong, and has the rule decide again or answers that it is sold out.
-//! - **A rule without a choice needs none of this**: `Decision::eligible()` gives one of each reward, and the host rejects
-//!   with `sold-out` by itself. That is the bundled `first-come`.
-//! - **Once each.** How often a user is granted is the event's recurrence. If that is more than once, a quick user could
-//!   take much of the gold: `grants()` lets the later claims of one user have the last reward only.
+//! Before you copy this rule:
+//! - **A rule cannot count to N.** It sees one user and no other claims. "The first hundred" is the `stock` of the gold
+//!   reward, 100. The host takes the stock in the transaction that grants, and never exceeds it, however many claims
+//!   arrive at once. This rule only decides what to award when a reward is sold out.
+//! - **`max_quantity` is a snapshot**: the maximum award for this claim, from the event's `maxQuantity` and the stock a
+//!   moment ago; 0 means sold out. If another claim takes the last item in between, the host evaluates the rule again
+//!   or rejects the claim as sold out.
+//! - **A rule without a choice does not need this**: `Decision::eligible()` awards one of each reward, and the host
+//!   itself rejects with `sold-out`. The bundled `first-come` works like this.
+//! - **Once per user.** The event's recurrence limits how often a user is granted. If it allows more than one grant, a
+//!   fast user could take much of the gold: `grants()` gives only the last reward to later claims of the same user.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -18,7 +18,7 @@ use meed_plugin_sdk::prelude::*;
 #[derive(Params)]
 #[param(example = {"rewards": ["reward-1", "reward-2", "reward-3"]})]
 struct FirstNParams {
-    /// The ids of the rewards, the best first. Give the last one no stock, and nobody leaves with empty hands.
+    /// The ids of the rewards, the best first. If the last one has no stock limit, every user gets a reward.
     #[param(min_items = 1, max_items = 16, items(min_length = 1, max_length = 64))]
     rewards: Vec<String>,
 }

@@ -1,17 +1,18 @@
-//! Invite friends who play: an invitee counts only once they have reached something themselves, and not for ever.
+//! Invite active friends: an invited user counts only after reaching a milestone, and only up to a cap.
 //!
-//! What to know before you copy it:
-//! - **Registrations are cheap.** Whoever pays for `invite.accepted` pays for mailboxes. Ask for something that takes time
-//!   or money, e.g. the end of the tutorial.
-//! - **Facts about invitees are added up over all of them.** Nobody can ask "how many invitees did it", only "how often was
-//!   it done". So take a kind of activity that one user does at most once (`tutorial.completed`, `level.10-reached`);
-//!   with `shop.purchase` one busy friend would count for ten. As a second line of defence never more count than accepted
-//!   the invitation since the event began.
-//! - **No pyramid.** Invitees of invitees are nobody's: only those who registered with the claimant's own code.
-//! - **Two bounds, two owners.** `cap` is how many invitees can ever count and belongs to the rule. How often somebody is
-//!   granted belongs to the event's recurrence, how many rewards there are to their stock: a rule cannot see other users,
-//!   so it cannot guard either.
-//! - **No invitee is paid for twice.** With a recurrence of more than one, each further claim needs `per` invitees more.
+//! Before you copy this rule:
+//! - **Registrations are cheap.** A reward for `invite.accepted` alone is a reward for creating mailboxes. Require
+//!   something that takes time or money, e.g. the end of the tutorial.
+//! - **Facts about invited users are totals over all of them.** A rule cannot query how many of them did something,
+//!   only how often it was done. Use a kind of activity that each user does at most once (`tutorial.completed`,
+//!   `level.10-reached`); with `shop.purchase` one busy friend would count as ten. As an additional protection, the
+//!   rule never counts more than the number of accepted invitations since the start of the event.
+//! - **No pyramid.** Only users who registered with the claimant's own code count, not their invited users.
+//! - **Two limits in two places.** `cap` limits how many invited users can ever count, and belongs to the rule. The
+//!   event's recurrence limits how often a user is granted, and the stock limits how many rewards there are. A rule
+//!   cannot see other users, so it cannot enforce either.
+//! - **No invited user counts twice.** With a recurrence above one, each further claim requires `per` additional
+//!   invited users.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -43,7 +44,7 @@ impl Condition for InviteGuard {
         if params.cap < params.per {
             return vec![Issue::at(
                 "/cap",
-                "`cap` must not be below `per`, or nobody can ever claim.",
+                "`cap` must not be below `per`, or no user could ever claim.",
             )];
         }
         Vec::new()

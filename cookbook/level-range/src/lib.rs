@@ -1,12 +1,13 @@
 //! For users between two levels: a beginners' league, or the late game.
 //!
-//! What to know before you copy it:
-//! - **Attributes are texts.** A level that was sent as the number 12 or 12.0 is the text `12`; one that was sent as a text
-//!   is whatever it was, `12 ` or `XII` included. So reading it can fail, and that is a "not yet" with its own reason, not
-//!   a failure of the plugin.
-//! - **Users without the attribute** are not at level 0. Say that it is missing, so that support knows where to look.
-//! - **Levels change between two claims.** The attribute is read at the instant of the claim. Who climbed out of the range
-//!   has missed it: without a way back no retry is promised.
+//! Before you copy this rule:
+//! - **Attributes are text.** A level sent as the number 12 or 12.0 is the text `12`; a level sent as text stays as it
+//!   is, including `12 ` or `XII`. Parsing can therefore fail. That is a "not yet" with its own reason, not a failure
+//!   of the plugin.
+//! - **Users without the attribute** are not at level 0. Report the missing attribute, so that support can find the
+//!   cause.
+//! - **Levels change between two claims.** The rule reads the attribute at the time of the claim. A user who has passed
+//!   the range has missed it, so the rule returns no retry time.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -37,7 +38,7 @@ impl Condition for LevelRange {
         match (params.from, params.to) {
             (None, None) => vec![Issue::at(
                 "",
-                "Give `from` or `to`: without a bound everybody is in the range.",
+                "Give `from` or `to`: without a bound every user is in the range.",
             )],
             (Some(from), Some(to)) if from > to => vec![Issue::at("/from", "`from` must not be above `to`.")],
             _ => Vec::new(),

@@ -1,17 +1,17 @@
-//! Spend more, get more: each tier has its own reward, and each claim gives the next one.
+//! Spend more, get more: each tier has its own reward, and each claim grants the next tier.
 //!
-//! What to know before you copy it:
-//! - **One tier per claim.** A rule that gave the highest tier reached would punish whoever claims early, and one that gave
-//!   all tiers reached could not tell later which of them were given. `grants()` says how many claims of this event were
-//!   granted, so the next tier is the one behind them, and none is given twice.
-//! - **The event must allow it**: `"recurrence": {"period": "ONCE", "count": <number of tiers>}`. With `MONTHLY` the grants
-//!   of last month count too, and so does what was spent then. Do not reorder tiers of a running event.
-//! - **Refunds are negative amounts.** The sum can fall, even below zero. A tier that was granted stays granted: if that
-//!   matters, let your shop report the purchase only when it can no longer be returned.
-//! - **Amounts are in minor units**: 5000 is 50.00 in euro, but 5000 in won or yen. One event, one currency; the sum does
-//!   not convert.
-//! - **Sold out.** Chosen rewards must be there: an award beyond `max_quantity` makes the claim fail. A tier that is gone
-//!   holds up the tiers behind it, until the reward is restocked.
+//! Before you copy this rule:
+//! - **One tier per claim.** A rule that awarded the highest tier reached would punish early claims, and a rule that
+//!   awarded all tiers reached could not know later which of them were granted. `grants()` is the number of granted
+//!   claims of this event, so the next tier follows from it, and no tier is granted twice.
+//! - **The event must allow it**: `"recurrence": {"period": "ONCE", "count": <number of tiers>}`. With `MONTHLY`, the
+//!   grants and the spending of earlier months count too. Do not reorder the tiers of a running event.
+//! - **Refunds are negative amounts.** The sum can decrease, even below zero. A granted tier stays granted: if that
+//!   matters, let your shop report a purchase only when it can no longer be returned.
+//! - **Amounts are in minor units**: 5000 is 50.00 in euro, but 5000 in won or yen. Use one currency per event; the sum
+//!   does not convert.
+//! - **Sold out.** Chosen rewards must be available: an award beyond `max_quantity` makes the claim fail. A sold-out
+//!   tier blocks the later tiers until it is restocked.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -53,7 +53,7 @@ impl Condition for SpendTiers {
         }
         vec![Issue::at(
             "/tiers",
-            "Each tier must ask for more than the one before it.",
+            "Each tier must require more than the previous one.",
         )]
     }
 
@@ -70,7 +70,7 @@ impl Condition for SpendTiers {
         };
         let decision = Decision::eligible().progress("spent", spent, tier.from);
         if spent < tier.from {
-            // No amount in the message: the rule does not know the currency. Whoever shows the progress does.
+            // No amount in the message: the rule does not know the currency. The client that shows the progress does.
             return decision.refuse("spent-too-little", "Spend a little more for the next tier.");
         }
         match context.reward(&tier.reward) {

@@ -1,12 +1,12 @@
-//! A bonus on certain days of the week: do something on a Saturday or a Sunday, and claim on that same day.
+//! A bonus on certain days of the week: do something on a Saturday or Sunday, and claim on the same day.
 //!
-//! What to know before you copy it:
-//! - **Which weekend?** From Friday to Saturday in some countries, so the days are a param. And whose Saturday? That of
-//!   the event's `timeZone`. An event that says nothing has UTC, where Saturday begins at nine in the morning in Seoul.
-//! - **Facts know no days of the week.** A window ends now and reaches back, so "on a Saturday" means: today is Saturday,
-//!   and it was done today. What was done on Saturday cannot be claimed on Sunday.
-//! - **How often?** That is the event's recurrence, not the rule: `DAILY` gives a bonus for each of the days, `WEEKLY` one
-//!   per weekend, because weeks begin on Monday. `ONCE` gives one in all.
+//! Before you copy this rule:
+//! - **Which weekend?** In some countries it is Friday and Saturday, so the days are a param. Days start at midnight in
+//!   the event's `timeZone`. The default is UTC, where Saturday starts at nine in the morning in Seoul.
+//! - **Facts have no days of the week.** A window ends now and reaches back, so "on a Saturday" means that today is
+//!   Saturday and the activity was today. An activity of Saturday cannot be claimed on Sunday.
+//! - **How often?** The event's recurrence decides, not the rule: `DAILY` gives a bonus for each of the days, `WEEKLY`
+//!   one per weekend (weeks start on Monday), and `ONCE` one in total.
 
 use meed_plugin_sdk::prelude::*;
 

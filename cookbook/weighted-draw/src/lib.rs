@@ -1,14 +1,14 @@
-//! A draw that one can lose: prizes by weight, and blanks.
+//! A draw that can be lost: prizes by weight, and blanks.
 //!
-//! What to know before you copy it:
-//! - **Chance comes from `context.seed` and from nowhere else.** It is fixed by the event's secret, the user and the place in
-//!   the period, so that claiming again draws the same again, and anybody can check the draw once the event is over.
-//! - **Keep the weights constant.** The outcome is the seed modulo their sum. If the sum depended on something that changes,
-//!   such as what is sold out or how much a user has spent, then a loser could change it and, with the same seed, draw
-//!   anew. So a prize that is gone keeps its weight here and is a blank. (The bundled `lucky-draw` has no blanks: whoever
-//!   draws has won, and nobody draws again. There it is fine to leave out what is gone.)
-//! - **A blank is a rejection**, which may be claimed again and finds the seed in its receipt. If a lost draw should be over,
-//!   make the blank a consolation prize: then the claim is granted, and the recurrence counts it.
+//! Before you copy this rule:
+//! - **`context.seed` is the only source of randomness.** It depends on the event's secret, the user and the period
+//!   slot. So claiming again draws the same result, and anyone can verify the draw after the event has ended.
+//! - **Keep the weights constant.** The result is the seed modulo the sum of the weights. If the sum depended on
+//!   something that changes, such as sold-out rewards or the user's spending, a losing user could change it and draw
+//!   again with the same seed. So a sold-out prize keeps its weight here and counts as a blank. (In the bundled
+//!   `lucky-draw` every draw wins and no user draws again, so it can leave out sold-out rewards.)
+//! - **A blank is a rejection.** The user can claim again, and the receipt contains the seed. If a lost draw should be
+//!   final, make the blank a consolation prize: the claim is then granted and counts for the recurrence.
 //! - **Draw once.** The seed is one number. Two draws from it in one decision are not independent.
 
 use meed_plugin_sdk::prelude::*;
@@ -42,7 +42,7 @@ impl Condition for WeightedDraw {
     fn plan(_params: &WeightedDrawParams) {}
 
     fn decide(params: &WeightedDrawParams, context: &Context, (): ()) -> Decision {
-        // In the order of the ids' bytes, the blanks last: whoever verifies a draw needs to know.
+        // Sorted by the bytes of the ids, with the blanks last. The verification of a draw depends on this order.
         let weights: Vec<u32> = params.prizes.values().copied().chain([params.blanks]).collect();
         let drawn = context
             .seed

@@ -1,4 +1,5 @@
-//! What a guest may leave in its memory for an answer: the canonical ABI's decoder, and the checks behind it.
+//! Fuzzes the results that a guest leaves in its memory: the decoder of the canonical ABI, and the validation behind
+//! it.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -9,13 +10,13 @@ use meed_host::sandbox::{Call, Plugin};
 use crate::gate::with_metadata;
 use crate::{RUNTIME, SANDBOX, context, evaluate};
 
-/// Compiled once; its answers are the input.
+/// Compiled once. Its results are the fuzz input.
 static MIRROR: LazyLock<Plugin> = LazyLock::new(|| {
     let module = with_metadata(wat::parse_str(include_str!("mirror.wat")).unwrap());
     RUNTIME.block_on(SANDBOX.admit(module)).unwrap().plugin
 });
 
-/// The first byte chooses between `evaluate` and `bind`, the others are the answer.
+/// The first byte chooses between `evaluate` and `bind`; the other bytes are the result.
 pub fn decision(bytes: &[u8]) {
     let Some((choice, image)) = bytes.split_first() else {
         return;
@@ -36,7 +37,7 @@ pub fn decision(bytes: &[u8]) {
     }
 }
 
-/// The same input, the same answer, for the same fuel: unless the machine was to blame.
+/// The same input gives the same result with the same fuel, unless the failure depended on the machine.
 pub(crate) fn repeats<T: PartialEq + std::fmt::Debug>(first: &Call<T>, second: &Call<T>) {
     for call in [first, second] {
         if let Err(failure) = &call.outcome
@@ -49,7 +50,7 @@ pub(crate) fn repeats<T: PartialEq + std::fmt::Debug>(first: &Call<T>, second: &
     assert_eq!((&first.outcome, first.fuel), (&second.outcome, second.fuel));
 }
 
-/// What everybody behind the sandbox relies on.
+/// The guarantees that the rest of the host relies on.
 pub(crate) fn keeps_to_the_contract(decision: &Decision, context: &Context) {
     assert!(decision.reasons.len() <= 32 && decision.progress.len() <= 32);
     for progress in &decision.progress {

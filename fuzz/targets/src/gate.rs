@@ -1,4 +1,4 @@
-//! Modules through the whole gate: structure, compiling, types, `describe`; then `bind` and `evaluate`.
+//! Fuzzes the whole admission of a module: structure, compilation, types and `describe`; then `bind` and `evaluate`.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -27,7 +27,7 @@ pub(crate) fn with_metadata(mut module: Vec<u8>) -> Vec<u8> {
     module
 }
 
-/// What a condition exports; how it behaves is for the input to say.
+/// The exports of a condition. The fuzz input determines its behaviour.
 const SHAPE: &str = r#"(module
     (memory (export "memory") 1)
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
@@ -35,7 +35,7 @@ const SHAPE: &str = r#"(module
     (func (export "bind") (param i32 i32) (result i32) unreachable)
     (func (export "evaluate") (param i32) (result i32) unreachable))"#;
 
-/// The first byte chooses what becomes of the others.
+/// The first byte chooses how to use the other bytes.
 pub fn gate(bytes: &[u8]) {
     let Some((choice, rest)) = bytes.split_first() else {
         return;
@@ -48,7 +48,7 @@ pub fn gate(bytes: &[u8]) {
             .arbitrary::<Component>()
             .ok()
             .map(|component| component.to_bytes()),
-        // Everything that the language has, proposals included.
+        // All of WebAssembly, including proposals.
         3 => input
             .arbitrary::<Module>()
             .ok()
@@ -62,7 +62,7 @@ pub fn gate(bytes: &[u8]) {
     }
 }
 
-/// A module of the shape of a condition, in the language that the sandbox speaks.
+/// A module with the exports of a condition, and only features that the sandbox accepts.
 fn condition() -> Config {
     Config {
         module_shape: Some(wat::parse_str(SHAPE).unwrap()),
@@ -84,7 +84,8 @@ fn condition() -> Config {
     }
 }
 
-/// An honest module in which the input replaces single bytes: three for each, two of place and one of value.
+/// A valid module in which the input replaces single bytes: three input bytes per change, two for the offset and one
+/// for the value.
 fn damaged(changes: &[u8]) -> Vec<u8> {
     let mut module = wat::parse_str(include_str!("mirror.wat")).unwrap();
     for change in changes.chunks_exact(3) {
@@ -100,9 +101,9 @@ fn upload(module: Vec<u8>) {
         let text = refusal.to_string();
         assert!(!text.contains("panic"), "{text}");
     }
-    // What cannot describe itself can still be loaded, as if it had been able to before; so the rest of it runs too.
+    // A module whose `describe` fails is loaded anyway, so that the rest of it also runs.
     let Ok(plugin) = RUNTIME.block_on(SANDBOX.load(Digest::of(&module), module)) else {
-        assert!(admitted.is_err(), "it was admitted and is not loaded");
+        assert!(admitted.is_err(), "an admitted module is not loaded");
         return;
     };
     let bind = || RUNTIME.block_on(SANDBOX.bind(&plugin, "{}"));

@@ -1,8 +1,8 @@
-//! What is fuzzed: functions that take any bytes and must neither panic nor take long.
+//! The fuzz targets: functions that accept any bytes and must neither panic nor take long.
 //!
-//! They go through the sandbox's public interface, so that there is no back door for them. Two programs call them:
-//! libFuzzer (`fuzz/fuzz_targets`), which follows the branches that an input takes, for the long run; and `main.rs`,
-//! which changes the seeds at random without any instrumentation, for the short run before every change.
+//! They use only the public interface of the sandbox. Two programs call them: libFuzzer (`fuzz/fuzz_targets`), guided
+//! by coverage, for long runs; and `main.rs`, which mutates the seeds at random without instrumentation, for the short
+//! run before every change.
 
 #![expect(clippy::unwrap_used, reason = "a target that cannot start is a broken target")]
 
@@ -25,7 +25,7 @@ pub use prescan::prescan;
 
 pub type Target = fn(&[u8]);
 
-/// By the names of their folders in `fuzz/seeds`.
+/// The targets, by the name of their folder in `fuzz/seeds`.
 pub const TARGETS: [(&str, Target); 4] = [
     ("prescan", prescan),
     ("decision", decision),
@@ -41,12 +41,12 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
 static SANDBOX: LazyLock<Sandbox> =
     LazyLock::new(|| Sandbox::new(&Settings::default(), COMPILER.wait().clone(), None).unwrap());
 
-/// Says which executable becomes a compiling process. To be called before the first target.
+/// Sets the executable of the compiling process. Must be called before the first target.
 pub fn compile_with(compiler: PathBuf) {
     COMPILER.get_or_init(|| compiler);
 }
 
-/// A decision about a user who has done nothing yet, in an event with two rewards of which one is gone.
+/// The context of a user without activities, in an event with two rewards of which one is sold out.
 fn context() -> Context {
     serde_json::from_str(include_str!("context.json")).unwrap()
 }
@@ -56,7 +56,7 @@ fn evaluate(plugin: &Plugin, state: &[u8]) -> Call<Decision> {
     RUNTIME.block_on(SANDBOX.evaluate(plugin, &context(), state, &facts))
 }
 
-/// Fails when `act` takes longer than it ever should, even on a busy machine.
+/// Fails if `act` takes longer than it should on a busy machine.
 fn within<T>(limit: Duration, act: impl FnOnce() -> T) -> T {
     let started = Instant::now();
     let result = act();

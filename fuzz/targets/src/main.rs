@@ -1,7 +1,7 @@
-//! `cargo xtask fuzz [SECONDS]`: every target with its seeds, and with random changes to them, for so many seconds.
+//! `cargo xtask fuzz [SECONDS]`: runs every target on its seeds and on random mutations of them, for SECONDS each.
 //!
-//! No instrumentation, so it builds like any test; what it finds is what is easy to find. The same `SEED` gives the
-//! same inputs. An input that makes a target fail is written to `fuzz/artifacts`.
+//! It has no instrumentation, so it builds like any test, but finds only shallow bugs. The same `SEED` gives the same
+//! inputs. An input that makes a target fail is written to `fuzz/artifacts`.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -42,7 +42,7 @@ fn home() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Whether no input made it fail.
+/// Whether the target passed.
 fn run(name: &str, target: Target, time: Duration, seed: u64) -> anyhow::Result<bool> {
     let mut inputs = seeds(name)?;
     let seeds = inputs.len();
@@ -67,7 +67,7 @@ fn run(name: &str, target: Target, time: Duration, seed: u64) -> anyhow::Result<
         }
         slowest = slowest.max(begun.elapsed());
         runs += 1;
-        // Some inputs of its own to go on from.
+        // Generated inputs, in addition to the seeds.
         if runs % 64 == 0 && inputs.len() < 4 * seeds {
             inputs.push(input);
         }
@@ -85,7 +85,7 @@ fn seeds(name: &str) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut paths: Vec<_> = entries
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
-    // The order of a directory is not the same everywhere.
+    // The order of directory entries is not defined.
     paths.sort();
     ensure!(!paths.is_empty(), "{} has no seeds", folder.display());
     paths
@@ -94,7 +94,7 @@ fn seeds(name: &str) -> anyhow::Result<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// xorshift64*: repeatable, and no dependency.
+/// xorshift64*: reproducible, and needs no dependency.
 struct Random(u64);
 
 impl Random {
@@ -114,7 +114,7 @@ impl Random {
         (self.next() >> 40) as u8
     }
 
-    /// One of `seeds` with a few changes, or with the end of another, or bytes out of nothing.
+    /// A seed with a few changes, a seed with the tail of another one, or random bytes.
     fn changed(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
         let mut input = seeds[self.below(seeds.len())].clone();
         match self.below(8) {
@@ -132,7 +132,7 @@ impl Random {
                 0 => input.insert(at, self.byte()),
                 1 if at < input.len() => drop(input.remove(at)),
                 2 => input.truncate(at),
-                // The numbers that off-by-one errors are made of.
+                // Boundary values, which reveal off-by-one errors.
                 3 if at + 4 <= input.len() => {
                     let edges = [0, 1, 8, 0x7f, 0xff, 0x100, 0x1000, 0xffff, 0x7fff_ffff, u32::MAX];
                     input[at..at + 4].copy_from_slice(&edges[self.below(edges.len())].to_le_bytes());

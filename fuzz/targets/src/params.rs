@@ -1,4 +1,4 @@
-//! A plugin's JSON Schema, and params that an operator writes for it: both are read in the host itself.
+//! Fuzzes a plugin's JSON Schema and an operator's params, both of which the host parses.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::within;
 
-/// The schema, a NUL, and the params.
+/// The input is the schema, a NUL and the params.
 pub fn params(bytes: &[u8]) {
     let mut halves = bytes.splitn(2, |byte| *byte == 0);
     let (schema, params) = (halves.next().unwrap_or_default(), halves.next().unwrap_or(b"{}"));

@@ -1,4 +1,4 @@
-//! The walk over an upload, before anything with a worse than linear cost may see it.
+//! Fuzzes the linear scan of an upload, which runs before any step with more than linear cost.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use meed_host::sandbox::{Sandbox, Settings};
 
 use crate::{RUNTIME, within};
 
-/// With no compiler to start, so that whatever passes the walk is refused right after it.
+/// There is no compiler, so modules that pass the scan are refused right after it.
 static WITHOUT_COMPILER: LazyLock<Sandbox> =
     LazyLock::new(|| Sandbox::new(&Settings::default(), "/nowhere/meed".into(), None).unwrap());
 
-/// Any bytes are refused, with a reason that is not a panic, in linear time.
+/// Any bytes are refused in linear time, with a reason that is not a panic.
 pub fn prescan(bytes: &[u8]) {
     let admitted = within(Duration::from_secs(2), || {
         RUNTIME.block_on(WITHOUT_COMPILER.admit(bytes.to_vec()))

@@ -1,5 +1,5 @@
-//! First come, first served: everybody is eligible as long as the event runs and there is stock, which the server
-//! checks for every event.
+//! First come, first served: every user is eligible while the event is running and there is stock. The server checks
+//! both for every event.
 
 use meed_plugin_sdk::prelude::*;
 

@@ -1,11 +1,10 @@
-//! Everybody is eligible and draws one of the event's rewards by weight.
+//! Every user is eligible and draws one of the event's rewards by weight.
 //!
 //! How to recompute a draw from its receipt:
-//! 1. Take the weights of those rewards that the event has and that are not sold out (`maxQuantity` above 0), sorted by
-//!    the bytes of their ids. Ids that the event does not have are ignored.
-//! 2. Read the 32 bytes of the seed as one big-endian number and take it modulo the sum of these weights.
-//! 3. Go along the weights and subtract each from the number, until the number is below the next one: that reward is
-//!    drawn.
+//! 1. Take the weights of those rewards that the event offers and that are not sold out (`maxQuantity` above 0), sorted
+//!    by the bytes of their ids. Ignore ids that the event does not offer.
+//! 2. Read the 32 bytes of the seed as one big-endian number, and take it modulo the sum of these weights.
+//! 3. Subtract each weight from the number in order, until the number is below the next weight: that reward is drawn.
 //!
 //! With a seed of 256 bits and a sum below 2^32, no reward is favoured by more than one in 2^224.
 

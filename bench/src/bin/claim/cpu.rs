@@ -1,4 +1,4 @@
-//! Processor time, which says what a claim costs even where the machine is shared.
+//! Processor time, which measures the cost of a claim even on a shared machine.
 
 use std::ops::Sub;
 
@@ -10,9 +10,9 @@ const TICK: f64 = 0.01;
 pub(crate) struct Cpu {
     /// This process.
     pub client: f64,
-    /// The processes that it started, and those that have ended.
+    /// Its child processes, including ended ones.
     pub servers: f64,
-    /// Every `postgres` of this machine.
+    /// All `postgres` processes of this machine.
     pub database: f64,
 }
 
@@ -24,7 +24,8 @@ impl Cpu {
             let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
                 continue;
             };
-            // pid (name) state parent …, of which the user, system, children's user and system times are the 14th to 17th.
+            // pid (name) state parent …, of which the user, system, children's user and system times are the 14th to
+            // 17th.
             let Some((head, tail)) = stat.rsplit_once(')') else {
                 continue;
             };
@@ -44,7 +45,7 @@ impl Cpu {
         cpu
     }
 
-    /// In microseconds for each of so many.
+    /// Microseconds per item.
     pub(crate) fn each(self, count: usize) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let micros = |seconds: f64| seconds * 1e6 / count.max(1) as f64;

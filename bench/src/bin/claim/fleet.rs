@@ -1,4 +1,4 @@
-//! The servers, each a process of its own: this very program, told to `serve`.
+//! Starts the servers. Each one is a process that runs this program with `serve`.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -12,11 +12,11 @@ use meed_host::config::Config;
 use meed_host::db::Db;
 use tempfile::TempDir;
 
-/// As in `meed`.
+/// The same allocator as in `meed`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Dropped, it ends.
+/// The process ends when this is dropped.
 struct Process(Child);
 
 impl Drop for Process {
@@ -35,12 +35,12 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// `replicas` servers on this database.
+    /// Starts `replicas` servers on this database.
     pub(crate) fn start(database: &str, replicas: usize) -> anyhow::Result<Self> {
         Self::start_with(database, replicas, &[])
     }
 
-    /// With more settings, or others.
+    /// The same with additional settings.
     pub(crate) fn start_with(database: &str, replicas: usize, more: &[(&'static str, String)]) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         meed_host::cli::keys::generate(&directory.path().join("keys"), &Clock::System, false)?;
@@ -74,7 +74,7 @@ impl Fleet {
             ("plugins.code_cache_directory", below("code")),
             ("http.admin_listen", String::new()),
             ("log.filter", "warn".to_owned()),
-            // All clients are one here, and few users are many.
+            // All connections have one address and few users, so rate limits would apply.
             ("limits.anonymous.burst", "0".to_owned()),
             ("limits.user.burst", "0".to_owned()),
         ];
@@ -82,7 +82,7 @@ impl Fleet {
         settings
     }
 
-    /// The same application in this process, to set the stage.
+    /// The same application in this process, to create the test data.
     pub(crate) async fn app(&self) -> anyhow::Result<App> {
         let config = Config::load(None, None, &self.settings())?;
         let db = Db::connect(&self.database, 16).await?;
@@ -98,7 +98,7 @@ impl Fleet {
     }
 }
 
-/// The route without a database.
+/// A route without a database.
 pub(crate) struct Plain {
     address: String,
     _process: Process,
@@ -113,7 +113,7 @@ impl Plain {
         let mut address = String::new();
         BufReader::new(child.stdout.take().context("a pipe")?).read_line(&mut address)?;
         let address = address.trim().to_owned();
-        ensure!(!address.is_empty(), "the plain server does not say where it listens");
+        ensure!(!address.is_empty(), "the plain server did not print its address");
         Ok(Self {
             address,
             _process: Process(child),
@@ -136,10 +136,10 @@ fn wait_until_ready(address: &str) -> anyhow::Result<()> {
     bail!("the server on {address} does not listen")
 }
 
-/// A directory that the run was told of.
+/// A directory in an environment variable of this run.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a program of its own, without the host's settings"
+    reason = "a separate program without the host's settings"
 )]
 pub(crate) fn told(name: &str) -> anyhow::Result<PathBuf> {
     Ok(std::env::var(name)

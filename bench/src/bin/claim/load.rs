@@ -1,4 +1,4 @@
-//! The client: connections that each send one request after the other, or at the pace of a clock.
+//! The client: connections that send requests back to back, or at a fixed rate.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,11 @@ use crate::cpu::Cpu;
 pub(crate) struct Load {
     pub connections: usize,
     pub seconds: Duration,
-    /// Over all connections; `None`: as fast as answers come.
+    /// Requests per second over all connections; `None`: as fast as responses arrive.
     pub per_second: Option<f64>,
 }
 
-/// Which request it is: of which connection, and that connection's how manieth.
+/// The position of a request: its connection, and its number on that connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Turn {
     pub connection: usize,
@@ -29,11 +29,11 @@ pub(crate) struct Turn {
     pub number: usize,
 }
 
-/// A claim to be sent.
+/// A claim to send.
 pub(crate) struct Claim {
     pub token: Arc<str>,
     pub event_id: Arc<str>,
-    /// Whether its answer may come before it is decided.
+    /// Whether the claim is asynchronous.
     pub may_wait: bool,
 }
 
@@ -44,16 +44,16 @@ pub(crate) struct Measured {
     pub p99: Duration,
     pub granted: usize,
     pub answers: usize,
-    /// Answers that were neither 200, 201 nor 202.
+    /// Responses other than 200, 201 and 202.
     pub failures: usize,
-    /// One of them, to look at.
+    /// One of them, as an example.
     pub failure: Option<String>,
-    /// Microseconds of processor time for each answer.
+    /// Microseconds of processor time per response.
     pub cpu: Cpu,
 }
 
 impl Measured {
-    /// Fails when an answer was no grant.
+    /// Fails if a response was not a grant.
     pub(crate) fn granted(self) -> anyhow::Result<Self> {
         ensure!(
             self.granted == self.answers,
@@ -73,7 +73,7 @@ struct Answer {
 }
 
 impl Load {
-    /// Sends what `claim` says for each turn to the servers, each connection to one of them.
+    /// Sends the claims of `claim` to the servers. Each connection uses one server.
     pub(crate) async fn run(
         &self,
         servers: &[String],
@@ -86,7 +86,7 @@ impl Load {
             let server = &servers[connection % servers.len()];
             self.connection(server, connection, started, claim)
         });
-        // All on this one thread: the servers should have the rest of the machine.
+        // All connections run on this thread, to leave the rest of the machine to the servers.
         let answers = futures_util::future::try_join_all(connections).await?;
         let elapsed = started.elapsed().min(self.seconds + Duration::from_secs(1));
         let mut answers: Vec<Answer> = answers.into_iter().flatten().collect();
@@ -125,7 +125,7 @@ impl Load {
             if due.duration_since(started) >= self.seconds {
                 break;
             }
-            // The timer counts in milliseconds, which would be added to every claim that is due at once.
+            // The timer has a resolution of milliseconds, which would delay every claim that is due now.
             if due > Instant::now() {
                 tokio::time::sleep_until(due.into()).await;
             }
@@ -160,8 +160,8 @@ impl Load {
         Ok(answers)
     }
 
-    /// When this request is to be sent. At the pace of a clock a late answer does not delay the next one's due time, so
-    /// that a stall counts for everyone who would have met it.
+    /// When to send this request. At a fixed rate, a late response does not delay the due time of the next request, so
+    /// that a stall counts for all requests that it delays.
     fn due(&self, started: Instant, connection: usize, number: usize) -> Instant {
         match self.per_second {
             None => Instant::now(),

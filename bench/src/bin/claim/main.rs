@@ -1,10 +1,10 @@
-//! What a claim costs through the whole server, next to the limits it stands at.
+//! Measures the cost of a claim through the whole server, and the limits of the machine.
 //!
-//! `cargo xtask bench claim` starts real servers on PostgreSQL (with `fsync`) and on SQLite, sends them claims from this
-//! process, and in the same rounds measures what bounds them: `pgbench` with the statements of one claim one by one, raw
-//! SQLite transactions, and an axum route without a database. Every figure is of all processes together on this
-//! machine. Ratios are of medians over the rounds (`ROUNDS=n`, `SECONDS=n`). `ONLY=spread,hot` measures
-//! only the rows that begin with one of these words, for example under a profiler.
+//! `cargo xtask bench claim` starts real servers on PostgreSQL (with `fsync`) and on SQLite, and sends claims from this
+//! process. The same rounds measure the limits: `pgbench` with the statements of one claim in sequence, raw SQLite
+//! transactions, and an axum route without a database. All processes share this machine. Ratios are of medians over the
+//! rounds (`ROUNDS=n`, `SECONDS=n`). `ONLY=spread,hot` measures only the rows whose names begin with one of these words,
+//! for example with a profiler.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -29,16 +29,16 @@ use stage::Stage;
 
 /// Connections of the client, and of `pgbench`.
 const CONNECTIONS: usize = 64;
-/// Users who claim. Each may be granted a thousand times, and has few grants when the run is over.
+/// Users who claim. Each can be granted a thousand times and gets only a few grants in a run.
 const USERS: usize = 8000;
 const EVENTS: usize = 1000;
 
 fn main() -> anyhow::Result<ExitCode> {
-    // This program is also every server that it measures.
+    // This program also runs as each server that it measures.
     match std::env::args().nth(1).as_deref() {
         Some("serve" | "migrate" | COMPILE_WORKER) => return Ok(meed_host::cli::main()),
         Some("plain") => plain::serve()?,
-        // The client on one thread: handing each answer from one thread to another would cost more than reading it.
+        // The client uses one thread: passing a response to another thread would cost more than reading it.
         _ => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a program of its own, without the host's settings"
+    reason = "a separate program without the host's settings"
 )]
 fn text(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -88,8 +88,10 @@ async fn on_postgres(load: &Load, rounds: u64) -> anyhow::Result<()> {
         report.add("axum route, no database", plain).await?;
         let naive = async { baseline.hot(load) };
         report.add("pgbench: one popular event, naive", naive).await?;
-        let one_by_one = async { baseline.spread(load) };
-        report.add("pgbench: spread, one by one", one_by_one).await?;
+        let single_statements = async { baseline.spread(load) };
+        report
+            .add("pgbench: spread, single statements", single_statements)
+            .await?;
         scenarios(load, &fleet, &stage, &mut report).await?;
         let both = fleet.addresses();
         let hot = granted(load.run(&both, |turn| stage.on_hot_event(turn)));
@@ -104,7 +106,7 @@ async fn on_postgres(load: &Load, rounds: u64) -> anyhow::Result<()> {
         "pgbench: one popular event, naive",
         "at least 10, stretch 20",
     );
-    report.ratio("spread", "pgbench: spread, one by one", "at least 2");
+    report.ratio("spread", "pgbench: spread, single statements", "at least 2");
     report.ratio("sold out, repeated", "axum route, no database", "at least 0.5");
     report.ratio("sold out, first", "axum route, no database", "");
     report.ratio("hot event, two replicas", "hot event", "at least 1");
@@ -129,7 +131,7 @@ async fn on_sqlite(load: &Load, rounds: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What one server does.
+/// The rows of one server.
 async fn scenarios(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     let one = fleet.first();
     let spread = granted(load.run(&one, |turn| stage.spread(turn)));
@@ -151,12 +153,12 @@ async fn scenarios(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Repor
     report.add("rejected", rejected).await
 }
 
-/// Fails when an answer was no grant.
+/// Fails if a response was not a grant.
 async fn granted(measuring: impl Future<Output = anyhow::Result<Measured>>) -> anyhow::Result<Measured> {
     measuring.await?.granted()
 }
 
-/// Latency when half of what the server can do is asked of it, at the pace of a clock.
+/// Latency at a fixed rate of half of the server's maximum throughput.
 async fn half_load(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     let Some(peak) = report.last("hot event") else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What the same PostgreSQL does with claims one by one: `pgbench`, on Meed's own tables in a database beside Meed's.
+//! `pgbench` with one transaction per claim, on the same PostgreSQL server and Meed's schema, in a separate database.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::load::{Load, Measured};
 const USERS: u32 = 2000;
 const EVENTS: u32 = 1000;
 
-/// Rows that a claim refers to. Ids are numbers in the clothes of UUIDs.
+/// Rows that a claim refers to. Ids are numbers formatted as UUIDs.
 const FILL: [&str; 5] = [
     "INSERT INTO users (id, email, email_key, password_hash, role, invite_code, disabled, created_at) \
         SELECT ('00000000-0000-7000-8000-' || LPAD(n::TEXT, 12, '0'))::UUID, n::TEXT, n::TEXT, '', 'USER', n::TEXT, FALSE, 0 \
@@ -35,7 +35,7 @@ const FILL: [&str; 5] = [
             '00000000-0000-7000-8000-000000000001', 0, 0 FROM rewards",
 ];
 
-/// What a claim reads before it is decided.
+/// The reads of a claim before its decision.
 const READ: &str = "\
 SELECT CAST(-1 AS BIGINT) AS slot, created_at AS number, CASE WHEN disabled THEN 'disabled' END AS text, CAST(NULL AS UUID) AS id FROM users WHERE id = ('00000000-0000-7000-8000-' || LPAD(:user::TEXT, 12, '0'))::UUID \
 UNION ALL SELECT -2, COUNT(*), NULL, NULL FROM reward_requests WHERE event_id = ('00000000-0000-7000-8000-' || LPAD(:event::TEXT, 12, '0'))::UUID AND user_id = ('00000000-0000-7000-8000-' || LPAD(:user::TEXT, 12, '0'))::UUID AND status = 'GRANTED' AND received_at <= 99999999999999 \
@@ -43,7 +43,7 @@ UNION ALL SELECT -3, sequence, NULL, NULL FROM reward_requests WHERE event_id = 
 UNION ALL SELECT -4, s.remaining, NULL, s.reward_id FROM event_rewards e JOIN reward_stock s ON s.reward_id = e.reward_id WHERE e.event_id = ('00000000-0000-7000-8000-' || LPAD(:event::TEXT, 12, '0'))::UUID;
 ";
 
-/// Makes an empty database on the server of the run; gives its URL.
+/// Creates an empty database on the server of this run. Returns its URL.
 pub(crate) fn create_database(name: &str) -> anyhow::Result<String> {
     let server = told("MEED_BENCH_POSTGRES")?.display().to_string();
     let admin = Command::new(programs()?.join("createdb"))
@@ -90,12 +90,12 @@ impl Baseline {
         Ok(Self { database, scripts })
     }
 
-    /// Nothing but the writes, of one event and its one stock.
+    /// Only the writes, for one event with one stock.
     pub(crate) fn hot(&self, load: &Load) -> anyhow::Result<Measured> {
         self.run("hot.sql", load)
     }
 
-    /// The reads and the writes, over all events.
+    /// Reads and writes, spread over all events.
     pub(crate) fn spread(&self, load: &Load) -> anyhow::Result<Measured> {
         self.run("spread.sql", load)
     }
@@ -128,8 +128,8 @@ impl Baseline {
         let per_second = text
             .lines()
             .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
-            .with_context(|| format!("pgbench says no tps: {text}"))?;
-        // Each line of the log: client, transaction, microseconds, …
+            .with_context(|| format!("pgbench printed no tps: {text}"))?;
+        // The columns of the log: client, transaction, microseconds, …
         let mut latencies = Vec::new();
         for file in std::fs::read_dir(&log)? {
             for line in std::fs::read_to_string(file?.path())?.lines() {
@@ -160,13 +160,13 @@ fn variables(events: u32) -> String {
     format!("\\set user random(1, {USERS})\n\\set event random(1, {events})\n\\set place random(1, 1000000000000)\n")
 }
 
-/// An id as Meed mints it: in the order of time, so that each index grows at its end.
+/// A time-ordered id, as Meed creates it, so that each index grows at its end.
 const ID: &str = "(LPAD(TO_HEX((EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()) * 1000)::BIGINT), 12, '0') || '7' \
     || SUBSTR(MD5(RANDOM()::TEXT), 1, 19))::UUID";
 
-/// A claim that is granted, in the order that holds the stock's lock for the shortest time.
+/// A granted claim, in the order that holds the lock of the stock for the shortest time.
 fn writes(receipt_bytes: usize) -> anyhow::Result<String> {
-    // Like a receipt, it does not shrink to nothing when it is compressed.
+    // Random, because a receipt does not compress well either.
     let mut receipt = String::with_capacity(receipt_bytes + 16);
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     while receipt.len() < receipt_bytes {

@@ -1,4 +1,4 @@
-//! The least that a server of this kind costs: one axum route that reads a body and answers JSON of a claim's size.
+//! The minimal cost of such a server: one axum route that reads a body and returns JSON of the size of a claim.
 
 use axum::Json;
 use axum::routing::post;

@@ -1,4 +1,4 @@
-//! What SQLite itself does: a transaction for each claim, one after the other, with nothing around it.
+//! Raw SQLite: one transaction per claim in sequence, without a server.
 
 use std::path::Path;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use meed_host::db::Db;
 use crate::cpu::Cpu;
 use crate::load::{Load, Measured};
 
-/// The rows of one granted claim, with the keys and indexes of ours.
+/// The rows of one granted claim, with the keys and indexes of Meed.
 const TABLES: [&str; 6] = [
     "CREATE TABLE requests (id BLOB NOT NULL PRIMARY KEY, event_id BLOB NOT NULL, user_id BLOB NOT NULL, \
         place INTEGER NOT NULL, receipt TEXT NOT NULL, UNIQUE (event_id, user_id, place)) STRICT",

@@ -11,7 +11,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// `only`: the beginning of the names that are wanted, with commas between them.
+    /// `only`: prefixes of the names to measure, separated by commas.
     pub(crate) fn new(title: &'static str, only: Option<&str>) -> Self {
         Self {
             title,
@@ -20,7 +20,7 @@ impl Report {
         }
     }
 
-    /// Measures it, unless `ONLY` names others.
+    /// Measures the row, unless `ONLY` excludes it.
     pub(crate) async fn add(
         &mut self,
         name: &'static str,
@@ -81,7 +81,7 @@ impl Report {
         }
     }
 
-    /// How many times as fast `name` is as `base`.
+    /// Prints the ratio of the rates of `name` and `base`.
     pub(crate) fn ratio(&self, name: &str, base: &str, aim: &str) {
         let rate = |name: &str| {
             let (_, rounds) = self.rows.iter().find(|(known, _)| *known == name)?;
@@ -91,7 +91,7 @@ impl Report {
             let aim = if aim.is_empty() {
                 String::new()
             } else {
-                format!("  (aim: {aim})")
+                format!("  (goal: {aim})")
             };
             println!("{:6.2} x  {name} : {base}{aim}", of / to);
         }

@@ -1,4 +1,4 @@
-//! Users, events and rewards to claim, and which user claims what in each turn.
+//! Creates users, events and rewards, and determines which user claims which event in each turn.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::cpu::Cpu;
 use crate::fleet::{self, Fleet};
 use crate::load::{Claim, Load, Measured, Turn};
 
-/// Sessions opened at the same time.
+/// Concurrent logins.
 const OPENING: usize = 16;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -73,7 +73,7 @@ impl Stage {
         })
     }
 
-    /// Each connection has users of its own, so that no two claims of a user meet.
+    /// Each connection has different users, so that claims of one user never overlap.
     fn token(&self, turn: Turn) -> Arc<str> {
         let own = self.tokens.len() / turn.connections;
         Arc::clone(&self.tokens[turn.connection * own + turn.number % own])
@@ -89,7 +89,7 @@ impl Stage {
     }
 
     pub(crate) fn spread(&self, turn: Turn) -> Option<Claim> {
-        // A stride that is prime to the number of events, so that neighbours in time are not neighbours here.
+        // A stride that is coprime to the number of events, so that consecutive claims are on distant events.
         let event = (turn.connection * 7919 + turn.number * 104_729) % self.spread.len();
         self.claim(turn, &self.spread[event])
     }
@@ -98,7 +98,7 @@ impl Stage {
         self.claim(turn, &self.hot)
     }
 
-    /// Few users, who ask again and again.
+    /// Few users who claim repeatedly.
     pub(crate) fn on_sold_out_event(&self, turn: Turn) -> Option<Claim> {
         let number = turn.number % 10;
         self.claim(Turn { number, ..turn }, &self.sold_out)
@@ -108,7 +108,7 @@ impl Stage {
         self.claim(turn, &self.rejecting)
     }
 
-    /// Users who have never claimed this event before: it is a new one in every round, and each claims once.
+    /// First claims: each round creates an event, and each user claims it once.
     pub(crate) async fn first_sold_out(&self, load: &Load, servers: &[String]) -> anyhow::Result<Measured> {
         let gone = json!({"type": "POINT", "value": 10, "stock": 0});
         let mut events = Vec::new();
@@ -123,8 +123,8 @@ impl Stage {
         .await
     }
 
-    /// Each user claims a new event once and is answered at once. The rate is that of decisions, from the first claim to
-    /// the last decision; the latency that of answers.
+    /// Each user claims a new event once, asynchronously. The rate is that of decisions, from the first claim to the
+    /// last decision; the latency is that of the responses.
     pub(crate) async fn rush(&self, load: &Load, fleet: &Fleet) -> anyhow::Result<Measured> {
         let app = fleet.app().await?;
         let many = json!({"type": "POINT", "value": 10, "stock": 1_000_000_000});
@@ -154,7 +154,7 @@ impl Stage {
         })
     }
 
-    /// How long the receipt of a grant is.
+    /// The length of the receipt of a grant.
     pub(crate) async fn receipt_bytes(&self, fleet: &Fleet) -> anyhow::Result<usize> {
         let app = fleet.app().await?;
         let one = Load {
@@ -175,7 +175,7 @@ impl Stage {
 }
 
 impl Operator {
-    /// An event whose users may be granted a thousand times, on a reward of its own.
+    /// An event with its own reward, which each user can be granted a thousand times.
     async fn event(&self, plugin: &str, params: &Value, reward: &Value) -> anyhow::Result<Arc<str>> {
         let reward = self.post("/rewards", reward).await?;
         let now = Clock::System.now();
@@ -214,8 +214,8 @@ async fn install(app: &App, name: &str) -> anyhow::Result<String> {
     Ok(version.name)
 }
 
-/// Makes a user like this one, since hashing a password for each would take longer than the measurement; gives the
-/// user's access token.
+/// Copies this user, because hashing a password per user would take longer than the measurement. Returns the access
+/// token of the new user.
 async fn open_session(app: &App, like: Uuid, number: usize) -> anyhow::Result<Arc<str>> {
     const SQL: &str = "INSERT INTO users \
         (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \

@@ -1,10 +1,10 @@
-//! What a failing Redis does to the latency of claims: before, in the two seconds after the blow, while it lasts, and when
-//! it is over.
+//! Measures the effect of a failing Redis on the latency of claims: before the failure, in its first two seconds, for
+//! the rest of it, and afterwards.
 //!
-//! `cargo xtask bench redis` starts two servers on PostgreSQL (with `fsync`) and a Redis of its own, finds out how many
-//! claims they grant in a second, and then asks for half of that at the pace of a clock while Redis fails in one way after
-//! the other. Every claim is limited, looks for a hint and is counted through Redis. `ROUNDS=n` repeats all of it, and
-//! the medians are printed; `SECONDS=n` is how long each phase takes.
+//! `cargo xtask bench redis` starts two servers on PostgreSQL (with `fsync`) and a Redis server, and measures their maximum
+//! rate of grants. Then it sends claims at half of that rate while Redis fails in different ways. Every claim uses Redis
+//! for its rate limit, the granted cache and the ranking of events. `ROUNDS=n` repeats everything and prints the medians;
+//! `SECONDS=n` sets the length of each phase.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -33,12 +33,12 @@ use stage::Stage;
 
 const CONNECTIONS: usize = 64;
 const USERS: usize = 4000;
-/// In which latency may suffer.
+/// The phases of a failure.
 const BLOW: Duration = Duration::from_secs(2);
-const PHASES: [&str; 4] = ["before", "first 2 s", "while it lasts", "after"];
+const PHASES: [&str; 4] = ["before", "first 2 s", "rest of failure", "after"];
 
 fn main() -> anyhow::Result<ExitCode> {
-    // This program is also every server that it measures.
+    // This program also runs as each server that it measures.
     if let Some("serve" | "migrate" | COMPILE_WORKER) = std::env::args().nth(1).as_deref() {
         return Ok(meed_host::cli::main());
     }
@@ -48,7 +48,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a program of its own, without the host's settings"
+    reason = "a separate program without the host's settings"
 )]
 fn number(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();
@@ -61,7 +61,7 @@ async fn measure() -> anyhow::Result<()> {
     let mut redis = Redis::start().await?;
     let settings = [
         ("cache.url", redis.url()),
-        // A limit that refuses nobody, and asks Redis each time.
+        // A limit that never refuses but uses Redis for each request.
         ("limits.user.burst", "1000000".to_owned()),
         ("limits.user.per_minute", "1000000".to_owned()),
     ];
@@ -76,7 +76,7 @@ async fn measure() -> anyhow::Result<()> {
     let peak = load.run(&servers, |turn| stage.on_hot_event(turn)).await?.granted()?;
     load.per_second = Some(peak.per_second / 2.0);
     println!(
-        "{CONNECTIONS} connections, two servers, {rounds} rounds; {:.0} grants per second at the most, half of it from now on",
+        "{CONNECTIONS} connections, two servers, {rounds} rounds; at most {:.0} grants per second, half of that from now on",
         peak.per_second
     );
     let mut rows: Vec<(Fault, [Vec<Measured>; 4])> = Fault::ALL.map(|fault| (fault, Default::default())).into();
@@ -106,7 +106,7 @@ fn print(rows: &[(Fault, [Vec<Measured>; 4])]) {
     for phase in PHASES {
         print!(" | {phase:>16}");
     }
-    println!(" | p99 while it lasts : before");
+    println!(" | p99 rest of failure : before");
     for (fault, phases) in rows {
         print!("{:22}", fault.name());
         let figures = phases.each_ref().map(|rounds| {

@@ -1,4 +1,4 @@
-//! A Redis server that is made to fail, and a way to it that can be slow.
+//! A Redis server that can be made to fail, behind a proxy that can add latency.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::fleet::told;
 
-/// Makes of every value something that no server of ours put there.
+/// Replaces every value with an invalid one.
 const CONFUSE: &str =
     "EVAL \"for _, key in ipairs(redis.call('KEYS', 'meed:*')) do redis.call('SET', key, 'wrong') end\" 0";
 
@@ -55,7 +55,7 @@ pub(crate) struct Redis {
     port: u16,
     directory: TempDir,
     process: Child,
-    /// Milliseconds that everything takes on its way to it, and back.
+    /// Milliseconds of latency in each direction.
     delay: Arc<AtomicU64>,
     way: SocketAddr,
 }
@@ -143,14 +143,14 @@ impl Redis {
         let started = Instant::now();
         while self.ask("PING").await.is_err() {
             if started.elapsed() > Duration::from_secs(10) {
-                bail!("the Redis server does not answer");
+                bail!("the Redis server does not respond");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
     }
 
-    /// Sends a line, as one may type it.
+    /// Sends an inline command.
     async fn ask(&self, command: &str) -> anyhow::Result<()> {
         let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
         server.write_all(format!("{command}\r\n").as_bytes()).await?;
@@ -184,7 +184,7 @@ async fn accept(listener: TcpListener, port: u16, delay: Arc<AtomicU64>) {
             server.set_nodelay(true).ok();
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
-            // When one side ends both are dropped, and so is the connection.
+            // When one side ends, both are dropped, which closes the connection.
             tokio::select! {
                 () = carry(from_client, to_server, &delay) => {}
                 () = carry(from_server, to_client, &delay) => {}
@@ -193,7 +193,7 @@ async fn accept(listener: TcpListener, port: u16, delay: Arc<AtomicU64>) {
     }
 }
 
-/// Passes on what arrives, each piece so much later; how much arrives meanwhile makes no difference.
+/// Forwards data with a fixed delay per piece, regardless of how much arrives meanwhile.
 async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: &AtomicU64) {
     let (pieces, mut late) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let read = async {
@@ -207,7 +207,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: &AtomicU6
     };
     let write = async {
         while let Some((due, piece)) = late.recv().await {
-            // The timer counts in milliseconds, and even one would be more than Redis takes.
+            // The timer has a resolution of milliseconds, and one millisecond is longer than Redis takes.
             if due > Instant::now() {
                 tokio::time::sleep_until(due.into()).await;
             }

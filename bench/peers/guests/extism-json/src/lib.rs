@@ -1,4 +1,4 @@
-//! An Extism plugin: JSON in, JSON out, through its kit.
+//! An Extism plugin with JSON input and output.
 
 use extism_pdk::{FnResult, plugin_fn};
 

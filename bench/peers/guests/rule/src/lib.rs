@@ -1,6 +1,6 @@
-//! `login-streak` over JSON: what the guests are told, what they answer, and the rule between the two.
+//! `login-streak` over JSON: the input and output types of the guests, and the rule.
 //!
-//! The same facts as in the world `meed:condition`, in the shape that somebody would give them who has JSON and no WIT.
+//! The types contain the same facts as the world `meed:condition`, in the form of a typical JSON interface.
 
 use std::borrow::Cow;
 
