@@ -1,7 +1,7 @@
-//! What users did: typed, time-stamped, append-only. Facts are read from it.
+//! Activities of users: typed, time-stamped, append-only. Facts are computed from them.
 //!
-//! Reporting is idempotent by source and id, so that a sender may repeat what it is not sure of. Must not know: any
-//! other feature but `auth` (who is calling); a login, a registration and an accepted invite are handed in by theirs.
+//! Reporting is idempotent by source and id, so that a sender can safely repeat a call. Must not know: any feature except
+//! `auth` (the caller's identity). The features that own logins, registrations and invites report these themselves.
 
 mod batch;
 mod report;
@@ -13,5 +13,5 @@ pub use batch::{Batch, MAX_BATCH};
 pub use report::NewActivity;
 pub use routes::{CODES, router};
 pub use service::{
-    Activity, ActivityError, ActivityService, Fault, Filter, Outcome, OwnActivity, Recorded, RecordedItem,
+    Activity, ActivityError, ActivityService, Filter, ItemError, ItemOutcome, OwnActivity, Recorded, RecordedItem,
 };

@@ -1,4 +1,5 @@
-//! Attributes, of a user or of an activity: names, and short texts that a condition compares. One rule for all of them.
+//! Attributes of users and activities: names with short text values, which conditions compare. The same rules hold for
+//! both.
 //!
 //! Must not know: any feature, the database, HTTP.
 
@@ -19,14 +20,14 @@ pub const MAX_ATTRIBUTES: usize = 64;
 pub const MAX_NAME_BYTES: usize = 64;
 pub const MAX_TEXT_CHARS: usize = 256;
 
-/// At most 64; names are 1 to 64 of `A-Z a-z 0-9 . _ -`. Values are kept as texts of at most 256 characters, numbers and
-/// booleans as JSON writes them; there is one text per number: `10.0` and `1e1` are `10`.
+/// At most 64 attributes. A name is 1 to 64 of `A-Z a-z 0-9 . _ -`. A value is stored as text of at most 256 characters;
+/// numbers and booleans are stored as their JSON text. Equal numbers have the same text: `10.0` and `1e1` are `10`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema, Validate)]
 #[serde(transparent)]
 #[schema(value_type = BTreeMap<String, AttributeValue>, example = json!({"level": 42, "region": "KR", "beta": true}))]
 pub struct Attributes(#[garde(skip)] pub BTreeMap<String, String>);
 
-/// Whether an attribute can have this name: `[A-Za-z0-9._-]{1,64}`.
+/// Whether the text is a valid attribute name: `[A-Za-z0-9._-]{1,64}`.
 pub fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
         && text
@@ -34,7 +35,7 @@ pub fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// Whether an attribute can have this value: at most 256 characters, without U+0000, which PostgreSQL cannot hold.
+/// Whether the text is a valid attribute value: at most 256 characters, without U+0000, which PostgreSQL cannot store.
 pub fn is_text(text: &str) -> bool {
     text.chars().count() <= MAX_TEXT_CHARS && !text.contains('\0')
 }
@@ -58,13 +59,13 @@ impl<'de> Visitor<'de> for ObjectVisitor {
         let mut attributes = BTreeMap::new();
         while let Some((AttributeName(name), AttributeValue(text))) = map.next_entry()? {
             if attributes.insert(name.clone(), text).is_some() {
-                return Err(de::Error::custom(format!("{name:?} is there twice")));
+                return Err(de::Error::custom(format!("{name:?} occurs twice")));
             }
         }
         let count = attributes.len();
         if count > MAX_ATTRIBUTES {
             return Err(de::Error::custom(format!(
-                "there are {count} attributes; at most {MAX_ATTRIBUTES} are kept"
+                "there are {count} attributes; the maximum is {MAX_ATTRIBUTES}"
             )));
         }
         Ok(Attributes(attributes))
@@ -80,7 +81,7 @@ impl<'de> Deserialize<'de> for AttributeName {
             return Ok(Self(name));
         }
         Err(de::Error::custom(format!(
-            "{name:?} is not an attribute name: 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -"
+            "{name:?} is not an attribute name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -"
         )))
     }
 }
@@ -109,9 +110,9 @@ impl Visitor<'_> for ScalarVisitor {
         }
         let chars = text.chars().count();
         Err(E::custom(if chars > MAX_TEXT_CHARS {
-            format!("has {chars} characters; at most {MAX_TEXT_CHARS} are kept")
+            format!("has {chars} characters; the maximum is {MAX_TEXT_CHARS}")
         } else {
-            "holds U+0000, which cannot be stored".to_owned()
+            "contains U+0000, which cannot be stored".to_owned()
         }))
     }
 
@@ -130,12 +131,12 @@ impl Visitor<'_> for ScalarVisitor {
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<AttributeValue, E> {
         #[expect(clippy::cast_precision_loss, reason = "the bound is below 2^53, where f64 is exact")]
         if number.abs() > MAX_INTEGER as f64 {
-            // The sender's digits are gone already, so it must not look as if they were kept.
+            // The parser has lost digits already; storing a rounded number would hide that.
             return Err(E::custom(format!(
-                "the number {number} is too large to keep; send it as a string"
+                "the number {number} is too large to store exactly; send it as a string"
             )));
         }
-        // One text per number, the one that ECMAScript and RFC 8785 have.
+        // The number format of ECMAScript and RFC 8785.
         canonical::to_string(&number).map(AttributeValue).map_err(E::custom)
     }
 }
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_become_the_text_json_has_for_them() {
+    fn scalars_are_stored_as_their_json_text() {
         for (json, expected) in [
             ("\"\"", ""),
             ("\"x\\\"\\u00e9\\n\"", "x\"é\n"),
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_scalar_or_would_lose_digits_is_refused() {
+    fn values_that_are_not_scalars_or_would_lose_digits_are_rejected() {
         for json in ["null", "[]", "{}", "18446744073709551616", "1e300", "\"\\u0000\""] {
             assert!(text(json).is_err(), "{json}");
         }
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_words() {
+    fn invalid_names_are_rejected() {
         for name in ["a", "A-z_0.9", "0", "-", ".", &"n".repeat(64)] {
             assert!(attributes(&format!("{{\"{name}\": 1}}")).is_ok(), "{name}");
         }
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_and_their_number_are_bounded() {
+    fn texts_and_their_number_have_maximums() {
         assert!(text(&format!("\"{}\"", "é".repeat(256))).is_ok());
         assert!(text(&format!("\"{}\"", "v".repeat(257))).unwrap_err().contains("257"));
         let many = |count: usize| {

@@ -1,15 +1,15 @@
-//! JSON in its one canonical spelling (RFC 8785): what is digested and signed.
+//! Canonical JSON (RFC 8785), the form that is hashed and signed.
 
 use serde::Serialize;
 use serde_json::{Error, Number, Value};
 
-/// Beyond it a number is spelled as the nearest double, as JavaScript would.
+/// Integers that a double represents exactly. RFC 8785 rounds others to the nearest double, as JavaScript does.
 const SAFE_INTEGERS: std::ops::RangeInclusive<i64> = -(1 << 53)..=1 << 53;
 
-/// The canonical spelling of a value, in which numbers are doubles.
+/// Serializes a value as canonical JSON.
 ///
-/// Receipts are written on the way of every claim, and nearly all are plain; for those the sorted maps of `serde_json` are
-/// several times as fast as the canonicalizer, which reads each key again to sort it.
+/// Every claim serializes a receipt, and nearly all receipts are plain. `serde_json` keeps maps sorted already, so for plain
+/// values it is several times as fast as the canonicalizer, which parses and sorts all keys again.
 pub fn to_string(value: &impl Serialize) -> Result<String, Error> {
     let value = serde_json::to_value(value)?;
     if is_plain(&value) {
@@ -19,14 +19,16 @@ pub fn to_string(value: &impl Serialize) -> Result<String, Error> {
     }
 }
 
-/// Whether `serde_json` spells it canonically: no number that is not a safe integer, and no key for which the order of
-/// bytes (UTF-8) is not that of UTF-16.
+/// Whether the output of `serde_json` is canonical already: all numbers are safe integers, and all keys sort by UTF-8 bytes
+/// as they do by UTF-16 code units.
 fn is_plain(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => true,
         Value::Number(number) => is_safe(number),
         Value::Array(values) => values.iter().all(is_plain),
-        Value::Object(members) => members.iter().all(|(key, value)| is_in_order(key) && is_plain(value)),
+        Value::Object(members) => members
+            .iter()
+            .all(|(key, value)| sorts_like_utf16(key) && is_plain(value)),
     }
 }
 
@@ -34,8 +36,8 @@ fn is_safe(number: &Number) -> bool {
     number.as_i64().is_some_and(|number| SAFE_INTEGERS.contains(&number))
 }
 
-fn is_in_order(key: &str) -> bool {
-    // Of U+E000 and beyond, the only characters that the two order differently.
+fn sorts_like_utf16(key: &str) -> bool {
+    // The two orders differ only for U+E000 and above, whose first UTF-8 byte is 0xEE or more.
     key.bytes().all(|byte| byte < 0xEE)
 }
 
@@ -72,13 +74,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_what_the_canonicalizer_says(value in values()) {
+        fn output_equals_that_of_the_canonicalizer(value in values()) {
             prop_assert_eq!(to_string(&value).unwrap(), serde_json_canonicalizer::to_string(&value).unwrap());
         }
     }
 
     #[test]
-    fn members_are_in_the_order_of_utf_16_and_numbers_as_in_javascript() {
+    fn keys_sort_by_utf_16_and_numbers_print_as_in_javascript() {
         let value =
             json!({"\u{fffd}": 1.0, "\u{10000}": 1e21, "b": 9_007_199_254_740_993_i64, "a": [true, null, "\u{1f}/"]});
         let canonical = "{\"a\":[true,null,\"\\u001f/\"],\"b\":9007199254740992,\"\u{10000}\":1e+21,\"\u{fffd}\":1}";

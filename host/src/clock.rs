@@ -1,7 +1,6 @@
-//! The one source of time, ids and randomness, so that any past decision can be run again and tests can fix all three.
+//! The only source of time, ids and randomness, so that past decisions can be replayed and tests can control the time.
 //!
-//! Must not know: any feature, the database, HTTP. Nothing else in the crate reads the system clock
-//! (`clippy.toml` forbids it).
+//! Must not know: any feature, the database, HTTP. `clippy.toml` forbids the system clock in all other files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +10,10 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
-/// An instant in UTC with millisecond precision: what is stored, sent and compared everywhere.
+/// A point in time in UTC with millisecond precision.
 ///
-/// JSON form: RFC 3339 with exactly three fractional digits, `2026-03-01T09:30:00.000Z`. Input may carry any offset
-/// and precision; it is truncated to the millisecond.
+/// The JSON form is RFC 3339 with exactly three fractional digits: `2026-03-01T09:30:00.000Z`. Input may have any UTC
+/// offset and precision; it is truncated to milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -22,11 +21,11 @@ impl Timestamp {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
 
-    /// The range every date arithmetic of ours stays inside: years 0001 to 9998.
+    /// The supported range is the years 0001 to 9998, within which date arithmetic cannot overflow.
     const MIN_MILLIS: i64 = -62_135_596_800_000;
     const MAX_MILLIS: i64 = 253_370_764_800_000;
 
-    /// `None` when `millis` (since the Unix epoch) lies outside the years 0001 to 9998.
+    /// `None` if `millis` (since the Unix epoch) is outside the years 0001 to 9998.
     pub fn from_millis(millis: i64) -> Option<Self> {
         (Self::MIN_MILLIS..Self::MAX_MILLIS)
             .contains(&millis)
@@ -39,7 +38,7 @@ impl Timestamp {
     }
 
     pub fn to_timestamp(self) -> jiff::Timestamp {
-        // The constructor keeps the value inside jiff's range, so this default is never used.
+        // Every value is within jiff's range, so the default is never used.
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }
 
@@ -86,7 +85,7 @@ impl std::str::FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, String> {
         let timestamp: jiff::Timestamp = text
             .parse()
-            .map_err(|_| format!("{text:?} is not an RFC 3339 instant such as 2026-03-01T09:30:00Z"))?;
+            .map_err(|_| format!("{text:?} is not an RFC 3339 timestamp such as 2026-03-01T09:30:00Z"))?;
         Self::try_from(timestamp)
     }
 }
@@ -111,7 +110,7 @@ impl utoipa::PartialSchema for Timestamp {
             .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(
                 utoipa::openapi::KnownFormat::DateTime,
             )))
-            .description(Some("RFC 3339 instant; answers are in UTC with milliseconds"))
+            .description(Some("RFC 3339 timestamp; responses are in UTC with milliseconds"))
             .examples([serde_json::json!("2026-03-01T09:30:00.000Z")])
             .into()
     }
@@ -119,11 +118,11 @@ impl utoipa::PartialSchema for Timestamp {
 
 impl utoipa::ToSchema for Timestamp {}
 
-/// Where time, ids and random bytes come from. Cheap to clone.
+/// The source of time, ids and random bytes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Clock {
     System,
-    /// Stands still until a test moves it. Ids stay unique and ordered, and follow the fixed time.
+    /// Stays at one time until a test changes it. Ids remain unique and ordered by this time.
     Fixed(Arc<AtomicI64>),
 }
 
@@ -132,7 +131,7 @@ impl Clock {
         Self::Fixed(Arc::new(AtomicI64::new(at.as_millis())))
     }
 
-    /// Moves a fixed clock. Does nothing on the system clock.
+    /// Sets a fixed clock. Has no effect on the system clock.
     pub fn set(&self, at: Timestamp) {
         if let Self::Fixed(millis) = self {
             millis.store(at.as_millis(), Ordering::SeqCst);
@@ -141,23 +140,23 @@ impl Clock {
 
     pub fn now(&self) -> Timestamp {
         match self {
-            #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
+            #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
             Self::System => Timestamp(jiff::Timestamp::now().as_millisecond()),
             Self::Fixed(millis) => Timestamp(millis.load(Ordering::SeqCst)),
         }
     }
 
-    /// A new UUIDv7 (RFC 9562), so that ids sort by creation time.
+    /// A new UUIDv7 (RFC 9562). Ids sort by creation time.
     pub fn new_id(&self) -> Uuid {
         let millis = u64::try_from(self.now().as_millis()).unwrap_or_default();
         let random = self.random::<10>();
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
-    /// Bytes from the operating system's generator; the only source of secrets.
+    /// Cryptographically secure random bytes.
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        // aws-lc aborts rather than hand out weak bytes, so an error here does not happen in practice.
+        // aws-lc aborts instead of returning weak bytes, so this error does not occur in practice.
         aws_lc_rs::rand::fill(&mut bytes).unwrap_or_else(|_| std::process::abort());
         bytes
     }
@@ -168,19 +167,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instant_prints_three_fractional_digits_and_truncates_input() {
-        let instant: Timestamp = "2026-03-01T18:30:00.1239+09:00".parse().unwrap();
-        assert_eq!(instant.to_string(), "2026-03-01T09:30:00.123Z");
+    fn a_timestamp_prints_three_fractional_digits_and_truncates_input() {
+        let timestamp: Timestamp = "2026-03-01T18:30:00.1239+09:00".parse().unwrap();
+        assert_eq!(timestamp.to_string(), "2026-03-01T09:30:00.123Z");
     }
 
     #[test]
-    fn an_instant_before_the_epoch_truncates_downwards() {
-        let instant: Timestamp = "1969-12-31T23:59:59.9999Z".parse().unwrap();
-        assert_eq!(instant.as_millis(), -1);
+    fn a_timestamp_before_the_epoch_truncates_downwards() {
+        let timestamp: Timestamp = "1969-12-31T23:59:59.9999Z".parse().unwrap();
+        assert_eq!(timestamp.as_millis(), -1);
     }
 
     #[test]
-    fn an_instant_without_an_offset_is_refused() {
+    fn a_timestamp_without_an_offset_is_rejected() {
         assert!("2026-03-01T09:30:00".parse::<Timestamp>().is_err());
         assert!("2026-03-01".parse::<Timestamp>().is_err());
     }

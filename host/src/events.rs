@@ -1,6 +1,6 @@
-//! What is offered: dates, a condition, rewards, and how often a user may have them.
+//! Events: offers with dates, a condition, rewards, a recurrence and a budget.
 //!
-//! Must not know: requests (they know events). Knows rewards and plugins.
+//! Uses rewards and plugins. Must not know: claims, which depend on events.
 
 mod budget;
 mod check;

@@ -1,7 +1,7 @@
 //! Ed25519 signing keys from a directory: `access-*.pem` sign access tokens, `receipt-*.pem` sign receipts.
 //!
-//! A file's name carries when it was made, so names sort by age: the newest key signs, every key verifies. To rotate,
-//! add a file and restart; take the old file away once nothing signed with it is in use.
+//! A file name contains the time of creation, so names sort by age. The newest key signs, all keys verify. To rotate a
+//! key, add a file and restart; remove the old file when nothing that it signed is in use any more.
 //!
 //! Must not know: what is signed.
 
@@ -26,7 +26,7 @@ use crate::clock::Timestamp;
 pub use public::PublicKey;
 pub use routes::router;
 
-/// What a key is for: the first word of its file's name.
+/// The purpose of a key, which is the first word of its file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Access,
@@ -44,16 +44,16 @@ impl Purpose {
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("{directory} holds no {prefix}*.pem; make one with `meed keys generate`")]
+    #[error("{directory} contains no {prefix}*.pem. Create one with `meed keys generate`")]
     Missing { directory: PathBuf, prefix: &'static str },
-    #[error("cannot read {path}; make the keys with `meed keys generate`, or correct keys.directory")]
+    #[error("cannot read {path}. Create the keys with `meed keys generate`, or correct keys.directory")]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("{path} is not an Ed25519 private key in PKCS#8 PEM ({reason}); replace it with `meed keys generate`")]
+    #[error("{path} is not an Ed25519 private key in PKCS#8 PEM ({reason}). Replace it with `meed keys generate`")]
     NotAKey { path: PathBuf, reason: String },
     #[error("cannot write {path}")]
     Unwritable { path: PathBuf, source: io::Error },
-    #[error("the system made no random key; try again")]
-    NotMade,
+    #[error("the operating system could not generate a key. Try again")]
+    Generate,
 }
 
 /// The two keyrings of a server.
@@ -108,7 +108,7 @@ impl Keyring {
             .and_then(|key| PublicKey::new(key.public()))
     }
 
-    /// A secret of this server for one use, named by `label`: another one after every rotation.
+    /// Derives a secret for the use named by `label`. It changes with every key rotation.
     pub fn derive(&self, label: &str) -> Result<[u8; 32], KeyError> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.newest.pkcs8()?.as_ref());
         let mut secret = [0; 32];
@@ -127,7 +127,7 @@ impl Keyring {
 /// One key pair.
 #[derive(Debug)]
 pub struct Key {
-    /// The key's JWK thumbprint (RFC 7638), so it names the key and nothing else.
+    /// The JWK thumbprint of the key (RFC 7638).
     id: String,
     pair: Ed25519KeyPair,
 }
@@ -161,9 +161,9 @@ impl Key {
         self.pair.sign(bytes).as_ref().to_vec()
     }
 
-    /// The private key, for a library that wants to sign by itself.
+    /// The private key, for a library that signs itself.
     pub(crate) fn pkcs8(&self) -> Result<impl AsRef<[u8]>, KeyError> {
-        self.pair.to_pkcs8v1().map_err(|_| KeyError::NotMade)
+        self.pair.to_pkcs8v1().map_err(|_| KeyError::Generate)
     }
 
     fn jwk(&self) -> Jwk {
@@ -204,14 +204,14 @@ pub struct Jwk {
     pub alg: &'static str,
 }
 
-/// Writes a new key file and gives its path. Nobody but the owner may read it.
+/// Creates a key file that only its owner can read, and returns its path.
 pub fn generate(directory: &Path, purpose: Purpose, now: Timestamp) -> Result<PathBuf, KeyError> {
     let unwritable = |path: &Path, source| KeyError::Unwritable {
         path: path.to_owned(),
         source,
     };
-    let seed = Ed25519KeyPair::generate().map_err(|_| KeyError::NotMade)?;
-    let document = seed.to_pkcs8v1().map_err(|_| KeyError::NotMade)?;
+    let seed = Ed25519KeyPair::generate().map_err(|_| KeyError::Generate)?;
+    let document = seed.to_pkcs8v1().map_err(|_| KeyError::Generate)?;
     let text = pem::encode_config(
         &pem::Pem::new("PRIVATE KEY", document.as_ref()),
         pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
@@ -221,8 +221,8 @@ pub fn generate(directory: &Path, purpose: Purpose, now: Timestamp) -> Result<Pa
         .mode(0o700)
         .create(directory)
         .map_err(|source| unwritable(directory, source))?;
-    let made = now.to_timestamp().strftime("%Y%m%dT%H%M%S.%3fZ");
-    let path = directory.join(format!("{}{made}.pem", purpose.prefix()));
+    let created = now.to_timestamp().strftime("%Y%m%dT%H%M%S.%3fZ");
+    let path = directory.join(format!("{}{created}.pem", purpose.prefix()));
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -256,7 +256,7 @@ pub fn key_files(directory: &Path, purpose: Purpose) -> Result<Vec<PathBuf>, Key
 }
 
 fn thumbprint(public: &[u8]) -> String {
-    // RFC 7638: the required members only, in this order, without white space.
+    // RFC 7638: only the required members, in this order, without white space.
     let x = URL_SAFE_NO_PAD.encode(public);
     let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes()))
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thumbprint_is_that_of_rfc_8037() {
+    fn the_thumbprint_matches_the_example_of_rfc_8037() {
         let public = URL_SAFE_NO_PAD
             .decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
             .unwrap();
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_for_its_purpose_only() {
+    fn a_key_serves_its_own_purpose_only() {
         let directory = tempfile::tempdir().unwrap();
         generate(directory.path(), Purpose::Access, at(0)).unwrap();
         let error = Keys::load(directory.path()).unwrap_err();
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_owner_may_read_a_key_and_none_is_overwritten() {
+    fn only_the_owner_can_read_a_key_and_no_key_is_overwritten() {
         let directory = tempfile::tempdir().unwrap();
         let keys = directory.path().join("deep/keys");
         let path = generate(&keys, Purpose::Receipt, at(0)).unwrap();
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_no_key_is_named_with_the_way_out() {
+    fn the_error_for_a_missing_or_invalid_key_names_the_file_and_the_fix() {
         let directory = tempfile::tempdir().unwrap();
         let message = |directory: &Path| Keyring::load(directory, Purpose::Access).unwrap_err().to_string();
         for directory in [directory.path().to_owned(), directory.path().join("missing")] {

@@ -1,15 +1,15 @@
 //! Meed: rewards decided by sandboxed WebAssembly conditions; every decision is a receipt that anyone can re-run.
 //!
-//! The map, from the outside in (an arrow is "may know"):
+//! The layers from the outside in. An arrow means "may use":
 //!
 //! ```text
 //! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, batch, cache, http, keys,
 //!                                      canonical, clock}
-//!                       auth users activities plugins events rewards fulfilments requests webhooks kafka
+//!                       auth users activities plugins events rewards fulfilments claims webhooks kafka
 //! ```
 //!
-//! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules, owns transactions) and `store.rs` (SQL). It calls
-//! another feature's service, never its store. `docs/architecture.md` walks through an upload and a claim.
+//! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules and transactions) and `store.rs` (SQL). It calls other
+//! features' services, never their stores. `docs/architecture.md` describes the path of an upload and of a claim.
 
 pub mod activities;
 pub mod app;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// A claim makes some hundred small allocations, and frees many of them on another thread.
+/// mimalloc is faster for claims: about 100 small allocations each, many of which another thread frees.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,7 +1,7 @@
-//! Uploaded conditions: taking them in, listing them, binding params, and handing them to whoever runs them.
+//! Uploaded conditions: uploads, signatures, states, params and simulations.
 //!
-//! Must not know: events or requests (they know plugins). What an upload is and whether it may stay is the sandbox's
-//! word; this feature stores it.
+//! The sandbox decides whether an upload is a valid plugin; this feature stores it. Must not know: events or claims, which
+//! depend on plugins.
 
 pub mod cases;
 mod gate;
@@ -18,7 +18,7 @@ mod store;
 mod usage;
 
 pub use gate::GateRefusal;
-pub use lifecycle::{Action, HistoryEntry, PluginState, Standing};
+pub use lifecycle::{Action, HistoryEntry, PluginState, VersionStatus};
 pub use routes::{CODES, field_errors, router};
 pub use service::{Bound, PluginError, PluginService, PluginVersion, Uploaded};
 pub use signature::trusted_comment;

@@ -1,17 +1,16 @@
-//! Where uploaded code is inspected, compiled and run, without being able to do anything but answer.
+//! Inspects, compiles and runs uploaded plugins, isolated from everything else.
 //!
-//! A plugin gets what it is told and may return an answer of the contract: no clock, no randomness, no network, no
-//! files. Every call has a fresh instance and ends at the first limit it meets, and whatever it does becomes a value
-//! ([`Call`], [`Refusal`]), never a panic. Only this module names wasmtime. It must not know the database, HTTP, or
-//! any feature: it speaks [`crate::contract`].
+//! A plugin receives only its input and returns only an answer of the contract. It has no clock, no randomness, no network
+//! and no files. Every call runs in a fresh instance and ends at the first exceeded limit. Whatever a plugin does results
+//! in a value ([`Call`], [`UploadRefusal`]), never in a panic. Only this module uses wasmtime. It must not know the
+//! database, HTTP, or any feature: its interface is [`crate::contract`].
 //!
-//! `structure` walks over an upload, `compile` turns it into machine code in another process that `confine` ties down,
-//! `catalog` and `code_cache` keep that, `run` calls it under `limits` (and a `limiter`) on the `engine`, `abi`
-//! translates, and `answer` and `schema` check. `package` is for
-//! authors: it makes what is uploaded.
+//! `structure` checks an upload in one pass. `compile` compiles it in a child process, which `confine` restricts.
+//! `catalog` keeps the code in memory, `code_cache` on disk. `run` calls it on the `engine`, under `limits` that the
+//! `limiter` enforces. `abi` translates between the contract and WIT; `answer` and `schema` validate what the plugin
+//! returns. `package` builds the uploads of authors.
 
 mod abi;
-mod admit;
 mod answer;
 mod catalog;
 mod code_cache;
@@ -22,6 +21,7 @@ mod engine;
 mod limiter;
 mod limits;
 pub mod package;
+mod refusal;
 mod run;
 mod schema;
 mod section;
@@ -37,50 +37,50 @@ use wasmtime::{Engine, Store};
 
 use self::abi::v1;
 use self::catalog::Catalog;
-use self::code_cache::Disk;
+use self::code_cache::DiskCache;
 use self::compile::Compiler;
 use self::limits::Budget;
 use self::run::Guest;
 use self::structure::Scan;
 use crate::contract::{Binding, Context, Decision, Fact, Issue, Manifest};
 
-pub use self::admit::Refusal;
 pub use self::answer::params_validator;
 pub use self::catalog::Plugin;
 pub use self::code_cache::CodeCache;
 pub use self::compile::{COMPILE_WORKER, compile_worker};
 pub use self::digest::Digest;
-/// For `bench/` alone, which measures what this engine can do at best.
+/// Only for `bench/`, which measures the engine without the sandbox around it.
 #[doc(hidden)]
 pub use self::engine::running as engine_to_measure;
 pub use self::limits::{CallLimits, Class, ClassLimits, CompileLimits, PoolSettings, Settings, UploadLimits};
+pub use self::refusal::UploadRefusal;
 pub use self::run::{Call, Failure};
 pub use self::section::{custom_sections, with_custom_section};
 
-/// What was found out about an upload that is a plugin.
+/// An upload that passed all checks of the sandbox.
 #[derive(Clone, Debug)]
 pub struct Admitted {
     pub plugin: Plugin,
     pub digest: Digest,
     pub manifest: Manifest,
     pub class: Class,
-    /// The world it implements.
+    /// The WIT world that it implements.
     pub abi: &'static str,
     pub bytes: usize,
-    /// What it imports besides the contract's types.
+    /// Its imports, except the types of the contract.
     pub imports: Vec<String>,
-    /// Machine code, until the sandbox keeps it.
+    /// The machine code, for [`Sandbox::store`].
     code: Vec<u8>,
 }
 
 impl Admitted {
-    /// Bytes of machine code that it became.
+    /// The size of its machine code in bytes.
     pub fn code_bytes(&self) -> usize {
         self.code.len()
     }
 }
 
-/// Why a sandbox cannot be made.
+/// Why the sandbox cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     #[error("{0}")]
@@ -91,16 +91,16 @@ pub enum SandboxError {
     CodeCache(#[from] std::io::Error),
 }
 
-/// Why a plugin that was admitted before cannot be loaded.
+/// Why a stored plugin cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("the stored bytes are not those of {expected}: their digest is {found}")]
+    #[error("the stored bytes of {expected} are corrupt: their digest is {found}")]
     Digest { expected: Digest, found: Digest },
-    #[error("{digest} is no longer accepted: {refusal}")]
-    Refused { digest: Digest, refusal: Refusal },
+    #[error("the sandbox no longer accepts {digest}: {refusal}")]
+    Refused { digest: Digest, refusal: UploadRefusal },
 }
 
-/// Cheap to clone; all clones are one sandbox.
+/// Cheap to clone; all clones share one sandbox.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
 
@@ -110,20 +110,20 @@ struct Inner {
     engine: Engine,
     catalog: Catalog,
     compiler: Compiler,
-    /// One permit per place in the engine's pool, which does not wait when it is full.
+    /// One permit per slot of the engine's pool; the pool itself fails instead of waiting when it is full.
     standard_slots: Arc<Semaphore>,
     runtime_slots: Arc<Semaphore>,
-    /// Held while a plugin is compiled because it was needed and not at hand, so that all who need it wait for one.
+    /// Held while a stored plugin is compiled on demand, so that concurrent callers compile it once.
     loading: Mutex<()>,
 }
 
 impl Sandbox {
-    /// `compiler` is the executable that becomes a compiling process when it is run with [`COMPILE_WORKER`].
+    /// `compiler` is the executable that, started with [`COMPILE_WORKER`], is the compile process.
     pub fn new(settings: &Settings, compiler: PathBuf, cache: Option<CodeCache>) -> Result<Self, SandboxError> {
         settings.check().map_err(SandboxError::Settings)?;
         let engine = engine::running(settings).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let disk = cache
-            .map(|cache| Disk::open(cache, engine::compatibility(&engine)))
+            .map(|cache| DiskCache::open(cache, engine::compatibility(&engine)))
             .transpose()?;
         Ok(Self(Arc::new(Inner {
             fingerprint: engine::fingerprint(),
@@ -137,7 +137,7 @@ impl Sandbox {
         })))
     }
 
-    /// What has to be equal for a decision to be run again with the same result and the same fuel.
+    /// A replay has the same result and uses the same fuel if the fingerprint is the same.
     pub fn fingerprint(&self) -> &str {
         &self.0.fingerprint
     }
@@ -146,30 +146,34 @@ impl Sandbox {
         &self.0.settings
     }
 
-    /// What a call of the plugin may use.
+    /// The limits of one call of the plugin.
     pub fn limits(&self, plugin: &Plugin) -> &CallLimits {
         &self.0.settings.of(plugin.class()).call
     }
 
-    /// Places for calls of a class: those in use, and all.
+    /// The slots of a class: those in use, and all.
     pub fn slots(&self, class: Class) -> (usize, usize) {
         let all = self.0.settings.slots(class);
         (all - self.0.slots(class).available_permits(), all)
     }
 
-    /// Finds out whether an upload is a plugin. It can be run at once; for later, [`keep`](Self::keep) it.
-    pub async fn admit(&self, bytes: Vec<u8>) -> Result<Admitted, Refusal> {
+    /// Checks an upload and compiles it. The result can run immediately; [`store`](Self::store) it for later calls.
+    pub async fn admit(&self, bytes: Vec<u8>) -> Result<Admitted, UploadRefusal> {
         let (bytes, digest, scan) = self.inspect(bytes).await?;
         let (plugin, code) = self.compile(digest, scan.class, &bytes).await?;
         self.admit_compiled(bytes.len(), digest, scan, plugin, code).await
     }
 
-    /// The same for the author of a plugin, who admits the same bytes often: compiled code is taken from the disk.
-    pub async fn admit_again(&self, bytes: Vec<u8>) -> Result<Admitted, Refusal> {
+    /// Like [`admit`](Self::admit), but reuses the compiled code on disk. For plugin authors, who check the same bytes often.
+    pub async fn admit_cached(&self, bytes: Vec<u8>) -> Result<Admitted, UploadRefusal> {
         let (bytes, digest, scan) = self.inspect(bytes).await?;
-        let Some(plugin) = self.recall(digest).await.filter(|plugin| plugin.class() == scan.class) else {
+        let Some(plugin) = self
+            .load_cached(digest)
+            .await
+            .filter(|plugin| plugin.class() == scan.class)
+        else {
             let admitted = self.admit(bytes).await?;
-            self.keep(&admitted).await?;
+            self.store(&admitted).await?;
             return Ok(admitted);
         };
         self.admit_compiled(bytes.len(), digest, scan, plugin, Vec::new()).await
@@ -182,11 +186,11 @@ impl Sandbox {
         scan: Scan,
         plugin: Plugin,
         code: Vec<u8>,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Admitted, UploadRefusal> {
         let (manifest, fuel) = self.describe(&plugin).await?;
         let again = self.describe(&plugin).await?;
         if again != (manifest.clone(), fuel) {
-            return Err(Refusal::DescribesDifferently);
+            return Err(UploadRefusal::DescribesDifferently);
         }
         Ok(Admitted {
             plugin,
@@ -200,42 +204,42 @@ impl Sandbox {
         })
     }
 
-    /// Keeps what was admitted, in memory and on disk, so that claims find it.
-    pub async fn keep(&self, admitted: &Admitted) -> Result<(), Refusal> {
+    /// Stores the code of an admitted upload in memory and on disk, for claims.
+    pub async fn store(&self, admitted: &Admitted) -> Result<(), UploadRefusal> {
         let (inner, plugin, code) = (Arc::clone(&self.0), admitted.plugin.clone(), admitted.code.clone());
-        blocking(move || inner.catalog.keep(&plugin, &code)).await
+        blocking(move || inner.catalog.store(&plugin, &code)).await
     }
 
-    /// A plugin that is in memory: what a claim asks first. Neither waits nor blocks.
+    /// A plugin that is loaded in memory. Neither waits nor blocks.
     pub fn loaded(&self, digest: Digest) -> Option<Plugin> {
         self.0.catalog.get(digest)
     }
 
-    /// A plugin that is in memory or whose machine code is on disk.
-    pub async fn recall(&self, digest: Digest) -> Option<Plugin> {
+    /// A plugin that is loaded in memory, or whose machine code is on disk.
+    pub async fn load_cached(&self, digest: Digest) -> Option<Plugin> {
         if let Some(plugin) = self.loaded(digest) {
             return Some(plugin);
         }
         let inner = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
-            let is_taken = |class| inner.settings.classes().any(|taken| taken == class);
-            inner.catalog.recall(digest, is_taken)
+            let is_enabled = |class| inner.settings.classes().any(|enabled| enabled == class);
+            inner.catalog.load_from_disk(digest, is_enabled)
         })
         .await
         .ok()
         .flatten()
     }
 
-    /// Forgets a plugin that is gone, in memory and on disk.
-    pub async fn forget(&self, digest: Digest) {
+    /// Removes the code of a deleted plugin from memory and disk.
+    pub async fn remove(&self, digest: Digest) {
         let inner = Arc::clone(&self.0);
-        // Nothing is lost when this fails: without its version, nobody asks for the code.
-        let _ = blocking(move || inner.catalog.forget(digest)).await;
+        // A failure does no harm: no event refers to a deleted plugin.
+        let _ = blocking(move || inner.catalog.remove(digest)).await;
     }
 
-    /// A plugin from memory, from disk, or from its bytes, in this order.
+    /// Loads a plugin from memory, from disk, or by compiling its bytes, in this order.
     pub async fn load(&self, digest: Digest, bytes: Vec<u8>) -> Result<Plugin, LoadError> {
-        if let Some(plugin) = self.recall(digest).await {
+        if let Some(plugin) = self.load_cached(digest).await {
             return Ok(plugin);
         }
         let _loading = self.0.loading.lock().await;
@@ -251,22 +255,22 @@ impl Sandbox {
             });
         }
         let (plugin, code) = self.compile(digest, scan.class, &bytes).await.map_err(refused)?;
-        let (inner, kept) = (Arc::clone(&self.0), plugin.clone());
-        blocking(move || inner.catalog.keep(&kept, &code))
+        let (inner, stored) = (Arc::clone(&self.0), plugin.clone());
+        blocking(move || inner.catalog.store(&stored, &code))
             .await
             .map_err(refused)?;
         Ok(plugin)
     }
 
-    /// Asks a plugin for its plan with these params; the inner error is what is wrong with them.
+    /// Calls the plugin's `bind` with these params. The inner error lists what is wrong with the params.
     pub async fn bind(&self, plugin: &Plugin, params_json: &str) -> Call<Result<Binding, Vec<Issue>>> {
         let limits = self.limits(plugin);
-        if let Err(failure) = fits(params_json.len(), limits) {
+        if let Err(failure) = check_input(params_json.len(), limits) {
             return Call::not_run(failure);
         }
         let (linked, params) = (plugin.clone(), params_json.to_owned());
         let call = self
-            .aside(plugin.class(), limits.setup_budget(), move |store| {
+            .run_blocking(plugin.class(), limits.setup_budget(), move |store| {
                 v1::bind(linked.linked(), store, &params)
             })
             .await;
@@ -277,15 +281,15 @@ impl Sandbox {
         .log_notes(plugin.digest())
     }
 
-    /// Asks a plugin for its decision. `facts[i]` answers the i-th query of its plan.
+    /// Calls the plugin's `evaluate`. `facts[i]` answers query `i` of its plan.
     pub async fn evaluate(&self, plugin: &Plugin, context: &Context, state: &[u8], facts: &[Fact]) -> Call<Decision> {
         let (inner, class, limits) = (&self.0, plugin.class(), self.limits(plugin));
-        if let Err(failure) = fits(input_bytes(context, state, facts), limits) {
+        if let Err(failure) = check_input(input_bytes(context, state, facts), limits) {
             return Call::not_run(failure);
         }
         let budget = limits.evaluate_budget();
         let call = if limits.evaluates_inline() {
-            // So short that handing it to another thread would cost more than it blocks this one.
+            // A call this short blocks the thread for less time than a switch to another thread takes.
             match inner.slot(class).await {
                 Ok(_slot) => inner.run(class, budget, |store| {
                     v1::evaluate(plugin.linked(), store, context, state, facts)
@@ -294,7 +298,7 @@ impl Sandbox {
             }
         } else {
             let (linked, context, state, facts) = (plugin.clone(), context.clone(), state.to_vec(), facts.to_vec());
-            self.aside(class, budget, move |store| {
+            self.run_blocking(class, budget, move |store| {
                 v1::evaluate(linked.linked(), store, &context, &state, &facts)
             })
             .await
@@ -303,11 +307,11 @@ impl Sandbox {
             .log_notes(plugin.digest())
     }
 
-    /// The manifest, and the fuel it took.
-    async fn describe(&self, plugin: &Plugin) -> Result<(Manifest, u64), Refusal> {
+    /// The manifest, and the fuel that `describe` used.
+    async fn describe(&self, plugin: &Plugin) -> Result<(Manifest, u64), UploadRefusal> {
         let (linked, limits) = (plugin.clone(), self.limits(plugin));
         let call = self
-            .aside(plugin.class(), limits.setup_budget(), move |store| {
+            .run_blocking(plugin.class(), limits.setup_budget(), move |store| {
                 v1::describe(linked.linked(), store)
             })
             .await;
@@ -316,13 +320,13 @@ impl Sandbox {
             .log_notes(plugin.digest());
         match call.outcome {
             Ok(manifest) => Ok((manifest, call.fuel)),
-            Err(Failure::Malformed(fault)) => Err(Refusal::Manifest(fault)),
-            Err(failure) => Err(Refusal::Describe(failure)),
+            Err(Failure::Malformed(message)) => Err(UploadRefusal::Manifest(message)),
+            Err(failure) => Err(UploadRefusal::Describe(failure)),
         }
     }
 
-    /// Structure and digest.
-    async fn inspect(&self, bytes: Vec<u8>) -> Result<(Vec<u8>, Digest, Scan), Refusal> {
+    /// Checks the structure and computes the digest.
+    async fn inspect(&self, bytes: Vec<u8>) -> Result<(Vec<u8>, Digest, Scan), UploadRefusal> {
         let inner = Arc::clone(&self.0);
         blocking(move || {
             let scan = structure::scan(&bytes, &inner.settings)?;
@@ -332,15 +336,15 @@ impl Sandbox {
         .await?
     }
 
-    async fn compile(&self, digest: Digest, class: Class, bytes: &[u8]) -> Result<(Plugin, Vec<u8>), Refusal> {
+    async fn compile(&self, digest: Digest, class: Class, bytes: &[u8]) -> Result<(Plugin, Vec<u8>), UploadRefusal> {
         let limits = &self.0.settings.of(class).compile;
         let code = self.0.compiler.compile(bytes, limits).await?;
         let inner = Arc::clone(&self.0);
         blocking(move || Ok((inner.catalog.load(digest, class, &code)?, code))).await?
     }
 
-    /// Runs a call on a thread that may block. As many as there are slots, whatever becomes of the caller.
-    async fn aside<T: Send + 'static>(
+    /// Runs a call on a blocking thread. The call holds its slot until it ends, even if the caller is cancelled.
+    async fn run_blocking<T: Send + 'static>(
         &self,
         class: Class,
         budget: Budget,
@@ -386,13 +390,13 @@ impl Inner {
     }
 }
 
-async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, UploadRefusal> {
     tokio::task::spawn_blocking(job)
         .await
-        .map_err(|error| Refusal::Unavailable(error.to_string()))
+        .map_err(|error| UploadRefusal::Unavailable(error.to_string()))
 }
 
-fn fits(found: usize, limits: &CallLimits) -> Result<(), Failure> {
+fn check_input(found: usize, limits: &CallLimits) -> Result<(), Failure> {
     let limit = limits.input_bytes;
     if found > limit {
         Err(Failure::Input { found, limit })
@@ -401,7 +405,7 @@ fn fits(found: usize, limits: &CallLimits) -> Result<(), Failure> {
     }
 }
 
-/// Roughly what a guest has to take in.
+/// The approximate size of the input of a call.
 fn input_bytes(context: &Context, state: &[u8], facts: &[Fact]) -> usize {
     const FIXED: usize = 32;
     let facts = facts

@@ -1,55 +1,56 @@
-//! The activities of one body or message, parsed and each valid by itself, and what is wrong with them by their places in it.
+//! Parses and validates the activities of one HTTP body or Kafka message, and converts errors to JSON pointers into it.
 //!
-//! Whoever brings them, over HTTP or through a topic, is told the same. Must not know: where they come from, and what is
-//! recorded already.
+//! Both transports report the same errors. Must not know: the transport, the recorded activities.
 
 use garde::Validate as _;
 use serde::de::IgnoredAny;
 
 use super::report::NewActivity;
 use super::routes::ACTIVITY_CONFLICT;
-use super::service::{ActivityError, Fault};
+use super::service::{ActivityError, ItemError};
 use crate::http::extract::{field_errors, parse};
 use crate::http::problem::{INVALID_BODY, MALFORMED_JSON};
 use crate::http::{FieldError, Problem};
 
 pub const MAX_BATCH: usize = 1000;
-/// A batch with the same fault everywhere is not answered with a thousand of them.
-const MAX_FAULTS: usize = 20;
+/// The maximum number of errors in one problem, so that a batch with the same error everywhere gets a short answer.
+const MAX_ERRORS: usize = 20;
 
-/// The activities of one call, each valid by itself.
+/// The activities of one call. Each is valid on its own.
 #[derive(Clone, Debug)]
 pub struct Batch {
     activities: Vec<NewActivity>,
-    place: Place,
+    shape: BodyShape,
 }
 
-/// Where an activity stands in the body, for pointers into it.
+/// The shape of the body, which determines the JSON pointers into it.
 #[derive(Clone, Copy, Debug)]
-pub enum Place {
-    Alone,
-    InSequence,
+pub enum BodyShape {
+    /// One activity: `/kind`.
+    Object,
+    /// An array, or one activity per line: `/3/kind`.
+    Array,
 }
 
 impl Batch {
-    /// One activity, or an array of them.
+    /// Parses one activity or an array of activities.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         let batch = if is_array {
             Self {
                 activities: parse(bytes)?,
-                place: Place::InSequence,
+                shape: BodyShape::Array,
             }
         } else {
             Self {
                 activities: vec![parse(bytes)?],
-                place: Place::Alone,
+                shape: BodyShape::Object,
             }
         };
         batch.validated()
     }
 
-    /// One on each line. Lines become an array, so that pointers into it come out right.
+    /// Parses one activity per line. The lines are joined to an array, so that the JSON pointers are the array's.
     pub(super) fn from_lines(bytes: &[u8]) -> Result<Self, Problem> {
         let mut array = vec![b'['];
         for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
@@ -66,7 +67,7 @@ impl Batch {
         array.push(b']');
         let batch = Self {
             activities: parse(&array)?,
-            place: Place::InSequence,
+            shape: BodyShape::Array,
         };
         batch.validated()
     }
@@ -79,8 +80,8 @@ impl Batch {
         self.activities
     }
 
-    pub fn place(&self) -> Place {
-        self.place
+    pub fn shape(&self) -> BodyShape {
+        self.shape
     }
 
     fn validated(self) -> Result<Self, Problem> {
@@ -88,43 +89,43 @@ impl Batch {
         if !(1..=MAX_BATCH).contains(&count) {
             return Err(Problem::field(
                 "",
-                format!("there are {count} activities; send 1 to {MAX_BATCH} at a time"),
+                format!("there are {count} activities; send 1 to {MAX_BATCH} in one call"),
             ));
         }
-        let report = match self.place {
-            Place::Alone => self.activities.iter().try_for_each(garde::Validate::validate),
-            Place::InSequence => self.activities.validate(),
+        let report = match self.shape {
+            BodyShape::Object => self.activities.iter().try_for_each(garde::Validate::validate),
+            BodyShape::Array => self.activities.validate(),
         };
         report.map_err(|report| {
-            let mut faults = field_errors(&report);
-            faults.truncate(MAX_FAULTS);
-            Problem::fields(faults)
+            let mut errors = field_errors(&report);
+            errors.truncate(MAX_ERRORS);
+            Problem::fields(errors)
         })?;
         Ok(self)
     }
 }
 
-impl Place {
-    /// An error about activities of this call, with pointers into its body.
+impl BodyShape {
+    /// The problem for an error of this call, with JSON pointers into its body.
     pub fn problem(self, error: ActivityError) -> Problem {
         let detail = error.to_string();
-        let (code, faults) = match error {
-            ActivityError::Invalid(faults) => (INVALID_BODY, faults),
-            ActivityError::Conflict(faults) => (ACTIVITY_CONFLICT, faults),
+        let (code, errors) = match error {
+            ActivityError::Invalid(errors) => (INVALID_BODY, errors),
+            ActivityError::Conflict(errors) => (ACTIVITY_CONFLICT, errors),
             other => return other.into(),
         };
-        let errors = faults.into_iter().take(MAX_FAULTS).map(|fault| self.point_at(fault));
+        let errors = errors.into_iter().take(MAX_ERRORS).map(|error| self.field_error(error));
         Problem::new(code, detail).with_errors(errors.collect())
     }
 
-    fn point_at(self, fault: Fault) -> FieldError {
+    fn field_error(self, error: ItemError) -> FieldError {
         let pointer = match self {
-            Self::Alone => format!("/{}", fault.field),
-            Self::InSequence => format!("/{}/{}", fault.index, fault.field),
+            Self::Object => format!("/{}", error.field),
+            Self::Array => format!("/{}/{}", error.index, error.field),
         };
         FieldError {
             pointer,
-            message: fault.message,
+            message: error.message,
         }
     }
 }

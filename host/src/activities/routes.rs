@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::batch::{Batch, Place};
+use super::batch::{Batch, BodyShape};
 use super::report::NewActivity;
 use super::service::{Activity, ActivityError, ActivityService, Filter, Recorded};
 use crate::auth::{Caller, FORBIDDEN, Operator, Role};
@@ -20,7 +20,7 @@ use crate::http::{Code, Page, PageParams, Params, Path, Problem};
 pub(super) const ACTIVITY_CONFLICT: Code = Code::new(
     "activity-conflict",
     409,
-    "The source and id were recorded with another content",
+    "The source and id were recorded with different content",
 );
 const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
 
@@ -44,10 +44,10 @@ enum OneOrMany {
 
 /// Report what users did: one activity, an array of up to 1000, or NDJSON (one activity per line).
 ///
-/// Repeat a call when you are not sure that it arrived: the same `source` and `id` are recorded once. All of a call's
-/// activities are recorded or none is. A problem names activities by their place: `/3/kind` is the `kind` of the fourth
-/// in the array, or on the fourth line that is not blank; it names at most 20 faults. When a `source` and `id` are
-/// known with another content the answer is `activity-conflict`; leave those activities out and send the rest again.
+/// Repeat the call if you are not sure that it arrived: the same `source` and `id` are recorded once. The server records
+/// all activities of a call or none. A problem has at most 20 errors with JSON pointers: `/3/kind` is the `kind` of the
+/// fourth activity in the array, or on the fourth non-blank line. If a `source` and `id` were recorded with different
+/// content, the answer is `activity-conflict`; remove these activities and send the rest again.
 #[utoipa::path(
     post, path = "/activities", tag = "activities", security(("bearer" = [])),
     request_body(content(
@@ -65,11 +65,11 @@ enum OneOrMany {
         (String = "application/x-ndjson", example = "{\"source\":\"game\",\"id\":\"match-1\",\"userId\":\"0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77\",\"kind\":\"match.won\"}\n"),
     )),
     responses(
-        (status = 201, description = "At least one is new", body = Recorded, example = json!({
+        (status = 201, description = "At least one activity is new", body = Recorded, example = json!({
             "recorded": 1, "duplicates": 0,
             "items": [{"source": "shop", "id": "order-1047", "outcome": "RECORDED"}],
         })),
-        (status = 200, description = "All were there already", body = Recorded, example = json!({
+        (status = 200, description = "All activities were recorded before", body = Recorded, example = json!({
             "recorded": 0, "duplicates": 1,
             "items": [{"source": "shop", "id": "order-1047", "outcome": "DUPLICATE"}],
         })),
@@ -81,11 +81,11 @@ async fn record(
     _: Operator,
     batch: Batch,
 ) -> Result<(StatusCode, axum::Json<Recorded>), Problem> {
-    let place = batch.place();
+    let shape = batch.shape();
     let recorded = service
         .record(batch.into_activities())
         .await
-        .map_err(|error| place.problem(error))?;
+        .map_err(|error| shape.problem(error))?;
     let status = if recorded.recorded > 0 {
         StatusCode::CREATED
     } else {
@@ -101,13 +101,13 @@ struct HistoryParams {
     /// Only activities of this kind
     #[param(example = "auth.login")]
     kind: Option<String>,
-    /// Only what happened at or after this instant
+    /// Only activities at or after this time
     from: Option<Timestamp>,
-    /// Only what happened before this instant
+    /// Only activities before this time
     to: Option<Timestamp>,
 }
 
-/// List what a user did, newest first. Users may list their own.
+/// List a user's activities, newest first. Users may list their own.
 #[utoipa::path(
     get, path = "/users/{id}/activities", tag = "activities", security(("bearer" = [])),
     params(("id" = Uuid, Path), PageParams, HistoryParams),
@@ -125,7 +125,7 @@ async fn history(
         return Err(Problem::new(
             FORBIDDEN,
             format!(
-                "You are {}; you may list your own activities, those of others need OPERATOR or ADMIN.",
+                "The role {} may list its own activities only. Those of other users require OPERATOR or ADMIN.",
                 caller.role
             ),
         ));
@@ -178,8 +178,8 @@ impl From<ActivityError> for Problem {
         match error {
             ActivityError::NoSuchUser(_) => Self::new(NO_SUCH_USER, detail),
             ActivityError::Db(error) => error.into(),
-            // Only a call that reports activities meets these, and it knows where they stand in its body.
-            ActivityError::Invalid(_) | ActivityError::Conflict(_) => Place::InSequence.problem(error),
+            // Only calls that report activities return these errors; they convert them with the shape of their body.
+            ActivityError::Invalid(_) | ActivityError::Conflict(_) => BodyShape::Array.problem(error),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The rules for activities.
+//! Rules for activities: times, users, and idempotent recording.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -12,15 +12,15 @@ use super::store::{self, ActivityRow};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Json, Tx};
 
-/// How far a reporter's clock may be ahead of ours.
+/// How far `occurredAt` may be ahead of the server's clock.
 const MAX_AHEAD: Duration = Duration::from_mins(5);
 
-/// An activity that Meed itself saw.
+/// An activity that the server records itself.
 #[derive(Clone, Debug)]
 pub struct OwnActivity {
     pub user_id: Uuid,
     pub kind: &'static str,
-    /// Recording the same id again records nothing.
+    /// Repeating an id records nothing.
     pub source_id: String,
     pub occurred_at: Timestamp,
     pub attributes: BTreeMap<String, String>,
@@ -30,7 +30,7 @@ pub struct OwnActivity {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Activity {
-    /// Where it stands among activities of the same instant.
+    /// The order among activities with the same `occurred_at`.
     #[serde(skip)]
     pub key: Uuid,
     #[schema(example = "shop")]
@@ -64,17 +64,17 @@ impl From<ActivityRow> for Activity {
     }
 }
 
-/// What became of one call's activities.
+/// The result of one call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Recorded {
-    /// How many are new
+    /// The number of new activities
     #[schema(example = 1)]
     pub recorded: usize,
-    /// How many were there already, just like that
+    /// The number of activities that were recorded before with the same content
     #[schema(example = 0)]
     pub duplicates: usize,
-    /// One per activity sent, in that order
+    /// One item per activity of the call, in the same order
     pub items: Vec<RecordedItem>,
 }
 
@@ -85,19 +85,19 @@ pub struct RecordedItem {
     pub source: String,
     #[schema(example = "order-1047")]
     pub id: String,
-    pub outcome: Outcome,
+    pub outcome: ItemOutcome,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Outcome {
+pub enum ItemOutcome {
     Recorded,
     Duplicate,
 }
 
-/// What is wrong with one activity of a call.
+/// An error of one activity of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ItemError {
     pub index: usize,
     /// The field's name in JSON.
     pub field: &'static str,
@@ -106,17 +106,17 @@ pub struct Fault {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ActivityError {
-    #[error("{} of the activities cannot be recorded, so none was.", .0.len())]
-    Invalid(Vec<Fault>),
-    #[error("{} of the activities have a source and id that were recorded with another content, so none was recorded; give them new ids or leave them out.", .0.len())]
-    Conflict(Vec<Fault>),
+    #[error("{} of the activities are invalid, so none was recorded.", .0.len())]
+    Invalid(Vec<ItemError>),
+    #[error("{} of the activities reuse a source and id with different content, so none was recorded. Send them with new ids, or omit them.", .0.len())]
+    Conflict(Vec<ItemError>),
     #[error("There is no user {0}.")]
     NoSuchUser(Uuid),
     #[error(transparent)]
     Db(#[from] DbError),
 }
 
-/// Which of a user's activities: `from` inclusive, `to` exclusive.
+/// Filters a user's activities: `from` inclusive, `to` exclusive.
 #[derive(Debug, Default)]
 pub struct Filter {
     pub kind: Option<String>,
@@ -135,7 +135,7 @@ impl ActivityService {
         Self { db, clock }
     }
 
-    /// Records all of them or, when one is wrong, none.
+    /// Records all activities, or none if one of them is invalid.
     pub async fn record(&self, activities: Vec<NewActivity>) -> Result<Recorded, ActivityError> {
         let now = self.clock.now();
         check_times(&activities, now)?;
@@ -143,7 +143,7 @@ impl ActivityService {
         check_users(&mut tx, &activities).await?;
         let mut rows: Vec<ActivityRow> = activities.iter().map(|activity| self.row(activity, now)).collect();
         let order: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-        // Calls that share activities insert them in the same order, so that they cannot wait for each other in a ring.
+        // A fixed insertion order prevents deadlocks between concurrent calls with the same activities.
         rows.sort_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
         let added: HashSet<Uuid> = store::insert(&mut tx, &rows).await?.into_iter().collect();
         if added.len() < rows.len() {
@@ -155,9 +155,9 @@ impl ActivityService {
             source: activity.source,
             id: activity.id,
             outcome: if added.contains(&id) {
-                Outcome::Recorded
+                ItemOutcome::Recorded
             } else {
-                Outcome::Duplicate
+                ItemOutcome::Duplicate
             },
         });
         let items: Vec<RecordedItem> = items.collect();
@@ -168,7 +168,7 @@ impl ActivityService {
         })
     }
 
-    /// Records what the server saw itself, once per `source_id`. Part of the caller's transaction.
+    /// Records an activity of the server itself, once per `source_id`. Part of the caller's transaction.
     pub async fn record_own(&self, tx: &mut Tx, activity: OwnActivity) -> Result<(), ActivityError> {
         let row = ActivityRow {
             id: self.clock.new_id(),
@@ -185,7 +185,7 @@ impl ActivityService {
         Ok(())
     }
 
-    /// Newest first, up to `size + 1` so that the caller sees whether there are more.
+    /// Newest first. Returns up to `size + 1` activities, so that the caller knows whether more exist.
     pub async fn history(
         &self,
         user_id: Uuid,
@@ -196,7 +196,7 @@ impl ActivityService {
         let now = self.clock.now();
         let begin = filter.from.unwrap_or_else(|| now.minus(Duration::MAX));
         let end = filter.to.unwrap_or_else(|| now.plus(Duration::MAX));
-        // Nothing of the instant `end` itself comes before the least of all ids.
+        // With the lowest id as the second part of the key, `end` is exclusive.
         let before = after.map_or((end, Uuid::nil()), |after| after.min((end, Uuid::nil())));
         let limit = i64::from(size) + 1;
         let rows = store::list(&self.db, user_id, filter.kind, begin, before, limit).await?;
@@ -223,16 +223,16 @@ impl ActivityService {
 
 fn check_times(activities: &[NewActivity], now: Timestamp) -> Result<(), ActivityError> {
     let latest = now.plus(MAX_AHEAD);
-    none(activities.iter().enumerate().filter_map(|(index, activity)| {
+    require_none(activities.iter().enumerate().filter_map(|(index, activity)| {
         let at = activity.occurred_at?;
         let message = if at > latest {
-            format!("{at} is more than five minutes ahead of the server's clock, which says {now}")
+            format!("{at} is more than five minutes ahead of the server's clock ({now})")
         } else if at.as_millis() < 0 {
             format!("{at} is before 1970")
         } else {
             return None;
         };
-        Some(Fault {
+        Some(ItemError {
             index,
             field: "occurredAt",
             message,
@@ -246,10 +246,10 @@ async fn check_users(tx: &mut Tx, activities: &[NewActivity]) -> Result<(), Acti
     let named: Vec<Uuid> = named.into_iter().collect();
     let known: HashSet<Uuid> = store::known_users(tx, &named).await?.into_iter().collect();
     let unknown = activities.iter().enumerate();
-    none(
+    require_none(
         unknown
             .filter(|(_, activity)| !known.contains(&activity.user_id))
-            .map(|(index, activity)| Fault {
+            .map(|(index, activity)| ItemError {
                 index,
                 field: "userId",
                 message: format!("there is no user {}", activity.user_id),
@@ -258,7 +258,7 @@ async fn check_users(tx: &mut Tx, activities: &[NewActivity]) -> Result<(), Acti
     .map_err(ActivityError::Invalid)
 }
 
-/// What was not added must say the same as what is recorded.
+/// An activity that was recorded before must have the same content now.
 fn check_same(
     activities: &[NewActivity],
     ids: &[Uuid],
@@ -270,21 +270,21 @@ fn check_same(
         .map(|row| ((row.source.clone(), row.source_id.clone()), row))
         .collect();
     let candidates = activities.iter().zip(ids).enumerate();
-    none(
+    require_none(
         candidates
             .filter(|(_, (_, id))| !added.contains(id))
             .filter_map(|(index, (activity, _))| {
                 let key = (activity.source.clone(), activity.id.clone());
                 let field = difference(activity, recorded.get(&key)?)?;
                 let (source, id) = key;
-                let message = format!("{source} reported {id:?} before with another {field}");
-                Some(Fault { index, field, message })
+                let message = format!("{source} reported {id:?} before with a different {field}");
+                Some(ItemError { index, field, message })
             }),
     )
     .map_err(ActivityError::Conflict)
 }
 
-/// The first field that differs. A time that was left out differs from none.
+/// The first field that differs. A missing `occurredAt` equals every recorded time.
 fn difference(activity: &NewActivity, row: &ActivityRow) -> Option<&'static str> {
     [
         ("userId", activity.user_id == row.user_id),
@@ -300,7 +300,8 @@ fn difference(activity: &NewActivity, row: &ActivityRow) -> Option<&'static str>
     .find_map(|(field, same)| (!same).then_some(field))
 }
 
-fn none(faults: impl Iterator<Item = Fault>) -> Result<(), Vec<Fault>> {
-    let faults: Vec<Fault> = faults.collect();
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
+/// `Ok` if there are no errors.
+fn require_none(errors: impl Iterator<Item = ItemError>) -> Result<(), Vec<ItemError>> {
+    let errors: Vec<ItemError> = errors.collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }

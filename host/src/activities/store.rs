@@ -1,4 +1,4 @@
-//! `activities`. Of `users` it asks only which ids exist, to say which item of a batch broke the foreign key.
+//! SQL for `activities`. It also reads which ids exist in `users`, to report which item of a batch names an unknown user.
 
 use std::collections::BTreeMap;
 
@@ -22,11 +22,11 @@ row! {
     }
 }
 
-/// Rows travel as one JSON parameter, so that a batch of any size is one statement with one text.
+/// All rows as one JSON parameter, so that batches of every size use the same statement.
 fn as_json(rows: &[ActivityRow]) -> Json<serde_json::Value> {
     let rows = rows.iter().map(|row| {
         serde_json::json!({
-            // Without hyphens: SQLite's unhex and PostgreSQL's uuid both read that.
+            // Without hyphens, which both SQLite's unhex and PostgreSQL's uuid accept.
             "id": row.id.simple().to_string(),
             "source": row.source,
             "source_id": row.source_id,
@@ -41,7 +41,7 @@ fn as_json(rows: &[ActivityRow]) -> Json<serde_json::Value> {
     Json(rows.collect())
 }
 
-/// Inserts what is not there yet, by source and id, and answers the ids of the rows that it added.
+/// Inserts the rows whose source and id are new, and returns the ids of the inserted rows.
 pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid>> {
     const SQLITE: &str = "INSERT INTO activities \
         (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
@@ -62,7 +62,7 @@ pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid
     Ok(added.into_iter().map(|(id,)| id).collect())
 }
 
-/// What is recorded under the sources and ids of these rows.
+/// The recorded rows with the sources and ids of these rows.
 pub(super) async fn recorded(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<ActivityRow>> {
     const SQLITE: &str = "SELECT a.id, a.source, a.source_id, a.user_id, a.kind, a.amount, a.attributes, \
         a.occurred_at, a.recorded_at FROM json_each($1) AS item JOIN activities a \
@@ -77,7 +77,7 @@ pub(super) async fn recorded(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Ac
     tx.query(sql).bind(as_json(rows)).fetch_all(tx).await
 }
 
-/// Those of these ids that belong to a user.
+/// The ids among these that belong to a user.
 pub(super) async fn known_users(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     const SQLITE: &str = "SELECT id FROM users WHERE id IN (SELECT unhex(value) FROM json_each($1))";
     const POSTGRES: &str =
@@ -96,7 +96,7 @@ pub(super) async fn is_user(db: &Db, id: Uuid) -> Result<bool> {
     Ok(db.query(SQL).bind(id).fetch_optional::<(Uuid,)>(db).await?.is_some())
 }
 
-/// One user's activities, newest first, from `from` (inclusive) and before the key `before`.
+/// A user's activities, newest first, from `from` (inclusive) and before the key `before`.
 pub(super) async fn list(
     db: &Db,
     user_id: Uuid,

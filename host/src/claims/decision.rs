@@ -206,7 +206,7 @@ pub(super) async fn evaluate(
     #[expect(clippy::cast_precision_loss, reason = "fuel is far below 2^52")]
     metrics::histogram!("meed_evaluation_fuel", "plugin" => plugin_label.clone()).record(call.fuel as f64);
     if let Err(failure) = &call.outcome {
-        if failure.is_of_the_plugin() {
+        if failure.is_plugin_fault() {
             metrics::counter!("meed_evaluation_failures_total", "plugin" => plugin_label, "failure" => failure.code())
                 .increment(1);
         }

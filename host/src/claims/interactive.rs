@@ -237,8 +237,8 @@ impl Claims {
         }
         let event = &offer.event;
         let digest = event.condition.digest;
-        let standing = self.plugins.standing(digest).await?;
-        match standing.state {
+        let status = self.plugins.status(digest).await?;
+        match status.state {
             PluginState::Active => {}
             PluginState::Disabled => return Ok(Verdict::plugin_disabled()),
             PluginState::Quarantined => return Ok(Verdict::plugin_quarantined()),
@@ -262,9 +262,9 @@ impl Claims {
             // Whoever looks at their progress can do so without end, so only claims count for or against the plugin.
             if matches!(purpose, Purpose::Claim) {
                 let failure = evaluation.outcome.as_ref().err();
-                self.plugins.ran(digest, &standing, user_id, now, failure).await;
+                self.plugins.record_run(digest, &status, user_id, now, failure).await;
             }
-            evaluation.signer.clone_from(&standing.signer);
+            evaluation.signer.clone_from(&status.signer);
         }
         Ok(verdict)
     }

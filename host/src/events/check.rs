@@ -1,4 +1,4 @@
-//! Whether a new event makes sense beyond its shape: dates, zone, budget, plugin and params.
+//! Validates an event beyond the schema of its body: dates, time zone, budget, plugin and params.
 
 use std::time::Duration;
 
@@ -7,11 +7,12 @@ use super::service::{EventError, EventService};
 use crate::facts::{UnknownZone, Zone};
 use crate::plugins::{Bound, PluginError};
 
-const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
+/// The maximum duration of an event.
+const MAX_DURATION: Duration = Duration::from_hours(10 * 366 * 24);
 
 impl EventService {
-    /// Everything about a new event that is not in its shape: dates, zone, budget, plugin and params. `current` is the
-    /// condition of the event that it replaces: its version may stay even when no new event could have it.
+    /// Validates dates, time zone, budget, plugin and params of an event, and binds the params. `current` is the condition of
+    /// the event that is replaced: an event may keep its plugin version even if no new event could use it.
     pub(super) async fn check(
         &self,
         mut new: NewEvent,
@@ -24,7 +25,7 @@ impl EventService {
                 message,
             });
         }
-        if new.start_date.plus(LONGEST) < new.end_date {
+        if new.start_date.plus(MAX_DURATION) < new.end_date {
             let message = "must be within ten years of startDate".to_owned();
             return Err(EventError::Field {
                 pointer: "/endDate",
@@ -35,7 +36,7 @@ impl EventService {
             pointer: "/timeZone",
             message: error.to_string(),
         })?;
-        // The canonical spelling, whatever the operator's.
+        // Store the canonical spelling of the name.
         zone.name().clone_into(&mut new.time_zone);
         if let Some(budget) = new.budget {
             budget.check()?;

@@ -1,4 +1,4 @@
-//! An event as a request writes it, as the rest of the host uses it, and as an answer shows it.
+//! Events as requests send them, as the host uses them, and as responses show them.
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::facts::{Period, Plan};
 use crate::rewards::Reward;
 use crate::sandbox::Digest;
 
-/// An event as an operator writes it.
+/// An event to create, or the new content of one.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({
@@ -37,14 +37,14 @@ pub struct NewEvent {
     #[serde(default)]
     #[schema(example = "Log in seven days in a row.", max_length = 4000)]
     pub description: String,
-    /// The event runs from this instant on
+    /// The event's start, inclusive
     #[garde(skip)]
     pub start_date: Timestamp,
-    /// until just before this one
+    /// The event's end, exclusive
     #[garde(skip)]
     #[schema(example = "2026-04-01T00:00:00.000Z")]
     pub end_date: Timestamp,
-    /// Users see and claim it only while this is true
+    /// Users can see and claim the event only while this is true
     #[garde(skip)]
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -53,11 +53,11 @@ pub struct NewEvent {
     #[serde(default)]
     #[schema(example = json!(["spring"]), max_items = 32)]
     pub tags: Vec<String>,
-    /// One of each is granted, unless the condition chooses among them
+    /// A claim grants one of each, unless the condition chooses
     #[garde(length(min = 1, max = 32), custom(distinct))]
     #[schema(min_items = 1, max_items = 32)]
     pub reward_ids: Vec<Uuid>,
-    /// IANA name; days, weeks and months begin at midnight there
+    /// An IANA name. Days, weeks and months begin at midnight in this time zone
     #[garde(length(bytes, min = 1, max = 64))]
     #[serde(default = "utc")]
     #[schema(example = "Asia/Seoul", default = "UTC")]
@@ -67,16 +67,16 @@ pub struct NewEvent {
     #[garde(dive)]
     #[serde(default)]
     pub recurrence: Recurrence,
-    /// Leave it out for no budget
+    /// Omit it for no budget
     #[garde(dive)]
     #[serde(default)]
     pub budget: Option<Budget>,
-    /// The most of one reward that a condition may choose for one claim
+    /// The maximum quantity of one reward that the condition may choose for one claim
     #[garde(range(min = 1, max = 1000))]
     #[serde(default = "one")]
     #[schema(example = 1, default = 1, minimum = 1, maximum = 1000)]
     pub max_quantity: u32,
-    /// Whether claims are always answered with 202 and decided in the order of their arrival: for a rush
+    /// Queue all claims: answer 202 and decide them in the order of arrival, for events with a rush of claims
     #[garde(skip)]
     #[serde(default)]
     #[schema(default = false)]
@@ -93,14 +93,14 @@ pub struct NewCondition {
     #[garde(length(bytes, min = 1, max = 64))]
     #[schema(example = "1.0.0")]
     pub version: String,
-    /// What the plugin's schema asks for
+    /// The params, which must match the plugin's schema
     #[garde(skip)]
     #[serde(default = "no_params")]
     #[schema(value_type = Object)]
     pub params: Value,
 }
 
-/// How often a user may be granted the event: `count` times in each `period` of the event's zone.
+/// How often a user may be granted the event: `count` times in each `period` of the event's time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Recurrence {
@@ -139,20 +139,20 @@ pub struct Event {
     pub recurrence: Recurrence,
     pub budget: Option<Budget>,
     pub max_quantity: u32,
-    /// Whether claims are always answered with 202 and decided in the order of their arrival
+    /// All claims are queued: answered with 202 and decided in the order of arrival
     pub respond_async: bool,
-    /// SHA-256 of the secret behind every draw of the event, published before the first one
+    /// The SHA-256 hash of the secret from which all draws of the event are computed
     #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     pub seed_commitment: String,
-    /// The secret itself, in hexadecimal, once the event is over: then every draw can be checked
+    /// The secret in hexadecimal, after the event's end. With it anyone can verify every draw
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed_secret: Option<String>,
-    /// Counts changes; it is the ETag
+    /// The revision, which is the ETag. Each change increments it
     pub revision: i64,
     pub created_by: Uuid,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// What `bind` answered for the params.
+    /// The plan and the state that `bind` returned for the params.
     #[serde(skip)]
     pub plan: Plan,
     #[serde(skip)]
@@ -161,7 +161,7 @@ pub struct Event {
     pub secret: Secret,
 }
 
-/// The condition of an event, pinned to the bytes of its plugin.
+/// The condition of an event. The digest pins the plugin version.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
@@ -175,7 +175,7 @@ pub struct Condition {
     pub params: Value,
 }
 
-/// What a user sees of an event that runs now.
+/// A running event, as users see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ActiveEvent {
@@ -191,7 +191,7 @@ pub(super) struct ActiveEvent {
     pub seed_commitment: String,
 }
 
-/// What a user sees of a reward.
+/// A reward, as users see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OfferedReward {
@@ -220,16 +220,16 @@ impl From<Reward> for OfferedReward {
     }
 }
 
-/// An event that runs now and how many users claimed it lately.
+/// A running event, and the number of its recent claims.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct PopularEvent {
     #[serde(flatten)]
     pub event: ActiveEvent,
-    /// Users whose claims were decided in the last 24 hours, each counted once an hour; about
+    /// The approximate number of users with decided claims in the last 24 hours. A user counts once per hour
     pub claims: u64,
 }
 
-/// The events that are claimed most, first the first.
+/// The most claimed events, in descending order.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct PopularEvents {
     pub items: Vec<PopularEvent>,
@@ -272,7 +272,7 @@ fn no_params() -> Value {
 fn plain_text(text: &str, (): &()) -> garde::Result {
     if text.contains(['"', '\\']) || text.chars().any(char::is_control) {
         return Err(garde::Error::new(format!(
-            "{text:?} holds a quote, a backslash or a control character"
+            "{text:?} contains a quote, a backslash or a control character"
         )));
     }
     Ok(())
@@ -282,7 +282,7 @@ fn plain_text(text: &str, (): &()) -> garde::Result {
 fn distinct(ids: &[Uuid], (): &()) -> garde::Result {
     let mut seen = std::collections::HashSet::new();
     match ids.iter().find(|id| !seen.insert(**id)) {
-        Some(id) => Err(garde::Error::new(format!("{id} is there twice"))),
+        Some(id) => Err(garde::Error::new(format!("{id} occurs twice"))),
         None => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! `/events` over HTTP. A user's progress is with the reward requests, which evaluate.
+//! `/events` over HTTP. The route for a user's progress belongs to `claims`, because it evaluates the condition.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -40,7 +40,7 @@ pub fn router(service: EventService) -> OpenApiRouter {
 
 /// Create an event.
 ///
-/// The params are checked against the plugin's JSON Schema and its `bind`; the plugin version is pinned by its digest.
+/// The plugin's JSON Schema and its `bind` validate the params. The digest pins the plugin version.
 #[utoipa::path(
     post, path = "/events", tag = "events", security(("bearer" = [])),
     request_body = NewEvent,
@@ -70,7 +70,7 @@ struct ListParams {
     /// Only events whose condition has this version
     #[param(example = "1.0.0")]
     version: Option<String>,
-    /// Only events whose period holds this instant
+    /// Only events that run at this time
     at: Option<crate::clock::Timestamp>,
 }
 
@@ -99,7 +99,7 @@ async fn list(
     Ok(axum::Json(Page::new(events, size, |event| event.id, |event| event)))
 }
 
-/// List the events that run now, as users see them, newest first.
+/// List the running events as users see them, newest first.
 #[utoipa::path(
     get, path = "/events/active", tag = "events", security(("bearer" = [])),
     params(PageParams),
@@ -119,12 +119,12 @@ async fn active(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct PopularParams {
-    /// How many at most: 1 to 50, 10 unless said
+    /// The maximum number of events: 1 to 50, by default 10
     #[param(minimum = 1, maximum = 50, default = 10)]
     limit: Option<usize>,
 }
 
-/// List the running events that most users claimed in the last 24 hours, as users see them.
+/// List the running events with the most claims in the last 24 hours, as users see them.
 #[utoipa::path(
     get, path = "/events/popular", tag = "events", security(("bearer" = [])),
     params(PopularParams),
@@ -167,10 +167,10 @@ async fn get(
     Ok(with_etag(event.revision, event))
 }
 
-/// Replace an event. Requests and grants keep the revision they were decided under.
+/// Replace an event. Reward requests and grants refer to the revision at which they were decided.
 ///
-/// Once it has started, `startDate`, `timeZone` and `recurrence.period` stay: they say which grants are repeats. Once it
-/// is over, `endDate` stays too, because its draws can be checked from then on.
+/// After the event's start, `startDate`, `timeZone` and `recurrence.period` cannot change, because earlier grants depend on
+/// them. After its end, `endDate` cannot change either, because the secret of its draws is public.
 #[utoipa::path(
     put, path = "/events/{id}", tag = "events", security(("bearer" = [])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
@@ -192,7 +192,7 @@ async fn replace(
     Ok(with_etag(event.revision, event))
 }
 
-/// Delete an event: nobody sees or claims it any more. Its requests, grants and revisions stay.
+/// Delete an event. Users can no longer see or claim it. Its reward requests, grants and revisions remain.
 #[utoipa::path(
     delete, path = "/events/{id}", tag = "events", security(("bearer" = [])),
     params(
@@ -214,7 +214,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// List what an event said at each revision, newest first; also of a deleted event.
+/// List the revisions of an event, also of a deleted one, newest first.
 #[utoipa::path(
     get, path = "/events/{id}/revisions", tag = "events", security(("bearer" = [])),
     params(("id" = Uuid, Path), PageParams),
@@ -237,10 +237,10 @@ async fn revisions(
     )))
 }
 
-/// Get what an event's draws can be checked with: the commitment, and the secret once the event is over.
+/// Get the values that verify an event's draws: the hash of the secret, and the secret itself after the event's end.
 ///
-/// The seed of a claim is HMAC-SHA256 under the secret over the lines `meed-seed/1`, `claim`, the event's id, the user's
-/// id, the period and the sequence of the receipt; `meed replay --seed-secret` computes it.
+/// The seed of a claim is HMAC-SHA256 with the secret over the lines `meed-seed/1`, `claim`, the event's id, the user's id,
+/// the period and the sequence of the receipt. `meed replay --seed-secret` computes it.
 #[utoipa::path(
     get, path = "/events/{id}/seed", tag = "events", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -258,7 +258,7 @@ async fn seed(
     Ok(axum::Json(service.seed(id).await?))
 }
 
-/// Get an event's budget and what was used of it, period by period.
+/// Get an event's budget and its usage by period.
 #[utoipa::path(
     get, path = "/events/{id}/budget", tag = "events", security(("bearer" = [])),
     params(("id" = Uuid, Path)),

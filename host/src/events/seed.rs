@@ -1,16 +1,16 @@
-//! Chance that can be checked: each event has a secret, published by its hash before the first draw and by itself when
-//! the event is over, and every seed is computed from it.
+//! Verifiable randomness. Each event has a secret from which all seeds are computed. The hash of the secret is public before
+//! the first draw, the secret itself after the event's end.
 //!
-//! Must not know: who asks, or what for.
+//! Must not know: claims, or the use of a seed.
 
 use aws_lc_rs::{digest, hmac};
 use uuid::Uuid;
 
-/// 32 random bytes, minted with the event.
+/// 32 random bytes, generated with the event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret([u8; 32]);
 
-/// What a seed is for. A look at one's progress must not tell the draw of a later claim.
+/// The purpose of a seed. A progress preview must not reveal the draw of a later claim.
 #[derive(Clone, Copy, Debug)]
 pub enum Purpose {
     Claim,
@@ -26,7 +26,7 @@ impl Secret {
         Self::new(&hex::decode(text).ok()?)
     }
 
-    /// The secret itself, in hexadecimal: for when the event is over.
+    /// The secret in hexadecimal. Publish it only after the event's end.
     pub fn reveal(&self) -> String {
         hex::encode(self.0)
     }
@@ -36,12 +36,12 @@ impl Secret {
         hex::encode(digest::digest(&digest::SHA256, &self.0))
     }
 
-    /// The only source of chance of a decision: HMAC-SHA256 under the secret, over the event, the user, the period and
-    /// the place in the period.
+    /// The only source of randomness of a decision: HMAC-SHA256 with the secret, over the event, the user, the period and the
+    /// slot (`sequence`).
     ///
-    /// It does not depend on the request, so neither a user who claims again nor a server that tries request ids can
-    /// draw twice. A user who was rejected finds the seed in the receipt and so can know the draw before qualifying;
-    /// what nobody can do is change it.
+    /// The seed does not depend on the reward request. Therefore neither a user who claims again nor a server that tries
+    /// request ids can draw twice. The receipt of a rejected claim contains the seed, so the user can know a later draw in
+    /// advance, but cannot change it.
     pub fn seed(&self, event_id: Uuid, user_id: Uuid, period: &str, sequence: u32, purpose: Purpose) -> [u8; 32] {
         let purpose = match purpose {
             Purpose::Claim => "claim",
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_depends_on_everything_but_the_request() {
+    fn a_seed_depends_on_all_inputs() {
         let secret = Secret::new(&[7; 32]).unwrap();
         let (event, user) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let seed = secret.seed(event, user, "once", 1, Purpose::Claim);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_prints_a_secret_by_accident() {
+    fn debug_output_hides_the_secret() {
         assert_eq!(format!("{:?}", Secret::new(&[7; 32]).unwrap()), "Secret(…)");
         assert_eq!(Secret::new(&[7; 31]), None);
     }

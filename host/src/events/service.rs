@@ -1,4 +1,4 @@
-//! The rules for events.
+//! Rules for events: changes, revisions, lists, and the cached offers that claims use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,29 +23,32 @@ use crate::plugins::{Bound, PluginError, PluginService};
 use crate::rewards::{Reward, RewardError, RewardService};
 use crate::sandbox::Digest;
 
-/// How long a claim trusts a cached event before it looks again. The commit checks the revision in any case.
-const CACHED_FOR: Duration = Duration::from_secs(2);
+/// How long a claim trusts a cached offer. The commit checks the revision in any case.
+const OFFER_LIFETIME: Duration = Duration::from_secs(2);
 const CACHED_EVENTS: u64 = 10_000;
-/// How many events are ranked; those that do not run now are left out of an answer.
+/// The number of ranked events. Responses skip those that do not run now.
 const RANKED: usize = 200;
-/// An event's secret is shown this long after its end, so that no clock of another process still lets a claim in.
-const REVEALED_AFTER: Duration = Duration::from_mins(1);
+/// The delay between an event's end and the publication of its secret. It covers clock differences between processes, so
+/// that no process accepts a claim after the publication.
+const SECRET_DELAY: Duration = Duration::from_mins(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
     #[error("There is no event {0}.")]
     NotFound(Uuid),
-    #[error("The event is at revision {is}, you sent {expected}; read it again and repeat your change.")]
+    #[error("The event is at revision {is}, but you sent revision {expected}. Read it again and repeat your change.")]
     Changed { is: i64, expected: i64 },
     #[error("{pointer}: {message}")]
     Field { pointer: &'static str, message: String },
-    #[error("The event ended at {0} and its draws can be checked since; make a new event instead of moving its dates.")]
+    #[error(
+        "The event ended at {0}, and its secret is public since then, so its dates cannot change. Create a new event instead."
+    )]
     Over(Timestamp),
     #[error(
-        "The event started at {0}: its startDate, timeZone and recurrence.period decide what was granted, so they stay."
+        "The event started at {0}, so its startDate, timeZone and recurrence.period cannot change: earlier grants depend on them."
     )]
     Started(Timestamp),
-    #[error("The stored secret of the event {0} is damaged.")]
+    #[error("The stored secret of the event {0} is corrupt.")]
     Secret(Uuid),
     #[error(transparent)]
     Plugin(PluginError),
@@ -57,26 +60,26 @@ pub enum EventError {
     Db(#[from] DbError),
 }
 
-/// What an event said at one revision.
+/// An event at one revision.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventRevision {
     pub revision: i64,
-    /// The event as it was from then on; null when it was deleted
+    /// The content since that revision; null for the deletion
     #[schema(value_type = Object)]
     pub event: serde_json::Value,
     pub changed_by: Uuid,
     pub changed_at: Timestamp,
 }
 
-/// How to check an event's draws.
+/// The values with which anyone can verify an event's draws.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EventSeed {
     pub event_id: Uuid,
-    /// SHA-256 of the secret, in hexadecimal
+    /// The SHA-256 hash of the secret, in hexadecimal
     pub seed_commitment: String,
-    /// The secret in hexadecimal, from a minute after the event's end on
+    /// The secret in hexadecimal, from one minute after the event's end
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed_secret: Option<String>,
 }
@@ -96,7 +99,7 @@ pub struct EventService {
     pub(super) plugins: PluginService,
     pub(super) rewards: RewardService,
     cache: Shared,
-    /// By the event's id and the generation of the rewards before they were read.
+    /// By event id and the generation of the rewards before the read.
     offers: Cache<(Uuid, u64), Arc<Offer>>,
     popular: Cache<(), Arc<Vec<(Uuid, u64)>>>,
 }
@@ -105,9 +108,9 @@ impl EventService {
     pub fn new(db: Db, clock: Clock, plugins: PluginService, rewards: RewardService, cache: Shared) -> Self {
         let offers = Cache::builder()
             .max_capacity(CACHED_EVENTS)
-            .time_to_live(CACHED_FOR)
+            .time_to_live(OFFER_LIFETIME)
             .build();
-        let popular = Cache::builder().max_capacity(1).time_to_live(CACHED_FOR).build();
+        let popular = Cache::builder().max_capacity(1).time_to_live(OFFER_LIFETIME).build();
         Self {
             db,
             clock,
@@ -132,7 +135,7 @@ impl EventService {
         let mut tx = self.db.begin().await?;
         store::insert(&mut tx, &row).await?;
         self.set_offer(&mut tx, &row).await?;
-        let event = self.shown(row)?;
+        let event = self.event_of(row)?;
         self.record_revision(&mut tx, &event, by).await?;
         tx.commit().await?;
         Ok(event)
@@ -141,17 +144,17 @@ impl EventService {
     pub async fn get(&self, id: Uuid) -> Result<Event, EventError> {
         store::find(&self.db, id)
             .await?
-            .map(|row| self.shown(row))
+            .map(|row| self.event_of(row))
             .unwrap_or(Err(EventError::NotFound(id)))
     }
 
-    /// The commitment to the event's secret, and the secret itself once the event is over.
+    /// The hash of the event's secret, and the secret itself after the event's end.
     pub(super) async fn seed(&self, id: Uuid) -> Result<EventSeed, EventError> {
-        // A deleted event's grants stay, and so does the way to check their draws.
+        // The grants of a deleted event remain, so their draws must remain verifiable.
         let row = store::find_also_deleted(&self.db, id)
             .await?
             .ok_or(EventError::NotFound(id))?;
-        let event = self.shown(row)?;
+        let event = self.event_of(row)?;
         Ok(EventSeed {
             event_id: id,
             seed_commitment: event.seed_commitment,
@@ -159,13 +162,13 @@ impl EventService {
         })
     }
 
-    /// Newest first, up to `size + 1`.
+    /// Newest first, up to `size + 1` events.
     pub(super) async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<Event>, EventError> {
         let rows = store::list(&self.db, filter, after, i64::from(size) + 1).await?;
-        rows.into_iter().map(|row| self.shown(row)).collect()
+        rows.into_iter().map(|row| self.event_of(row)).collect()
     }
 
-    /// What users see: events that run now, newest first, up to `size + 1`.
+    /// The running events, as users see them. Newest first, up to `size + 1`.
     pub(super) async fn active(&self, after: Option<Uuid>, size: u32) -> Result<Vec<ActiveEvent>, EventError> {
         let filter = Filter {
             is_active: Some(true),
@@ -173,16 +176,16 @@ impl EventService {
             ..Filter::default()
         };
         let events = self.list(filter, after, size).await?;
-        self.as_users_see(events).await
+        self.for_users(events).await
     }
 
-    /// A claim of this user was decided.
+    /// Counts a decided claim of a user for the ranking of popular events.
     pub fn claimed(&self, id: Uuid, user_id: Uuid) {
         self.cache.count(id, user_id, self.clock.now());
     }
 
-    /// Of the events that run now, those that most users claimed in the last day, each with how many about.
-    pub(super) async fn popular(&self, most: usize) -> Result<Vec<(ActiveEvent, u64)>, EventError> {
+    /// The running events with the most claims in the last day, with approximate numbers of users.
+    pub(super) async fn popular(&self, limit: usize) -> Result<Vec<(ActiveEvent, u64)>, EventError> {
         let now = self.clock.now();
         let read = async { Arc::new(self.cache.top(now, RANKED).await) };
         let ranked = self.popular.get_with((), read).await;
@@ -191,17 +194,17 @@ impl EventService {
         let mut running: HashMap<Uuid, EventRow> = rows.into_iter().map(|row| (row.id, row)).collect();
         let (mut events, mut counts) = (Vec::new(), Vec::new());
         for (id, count) in ranked.iter() {
-            if events.len() < most
+            if events.len() < limit
                 && let Some(row) = running.remove(id)
             {
-                events.push(self.shown(row)?);
+                events.push(self.event_of(row)?);
                 counts.push(*count);
             }
         }
-        Ok(self.as_users_see(events).await?.into_iter().zip(counts).collect())
+        Ok(self.for_users(events).await?.into_iter().zip(counts).collect())
     }
 
-    async fn as_users_see(&self, events: Vec<Event>) -> Result<Vec<ActiveEvent>, EventError> {
+    async fn for_users(&self, events: Vec<Event>) -> Result<Vec<ActiveEvent>, EventError> {
         let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
         let mut offers: HashMap<Uuid, Vec<_>> = HashMap::new();
         for (event_id, reward) in self.rewards.offers(&ids).await? {
@@ -221,13 +224,13 @@ impl EventService {
         let (new, bound) = self.check(new, Some(&current.condition)).await?;
         let mut tx = self.db.begin().await?;
         let current = self.lock(&mut tx, id, expected).await?;
-        // Read after the lock was got: a claim may have held it for a while.
+        // Read the clock after acquiring the lock, for which it may have waited.
         let now = self.clock.now();
         if current.end_at <= now && (current.start_at, current.end_at) != (new.start_date, new.end_date) {
             return Err(EventError::Over(current.end_at));
         }
-        let kept = (current.start_at, current.time_zone.as_str(), current.recurrence);
-        if current.start_at <= now && kept != (new.start_date, new.time_zone.as_str(), new.recurrence.period) {
+        let fixed = (current.start_at, current.time_zone.as_str(), current.recurrence);
+        if current.start_at <= now && fixed != (new.start_date, new.time_zone.as_str(), new.recurrence.period) {
             return Err(EventError::Started(current.start_at));
         }
         let created = Created {
@@ -239,14 +242,14 @@ impl EventService {
         let row = row_of(new, bound, created, current.revision + 1, now);
         store::update(&mut tx, &row).await?;
         self.set_offer(&mut tx, &row).await?;
-        let event = self.shown(row)?;
+        let event = self.event_of(row)?;
         self.record_revision(&mut tx, &event, by).await?;
         tx.commit().await?;
         self.changed(id).await;
         Ok(event)
     }
 
-    /// Hides the event from everyone. Its requests, grants and revisions stay.
+    /// Deletes the event. Its reward requests, grants and revisions remain.
     pub async fn delete(&self, id: Uuid, expected: Option<i64>, by: Uuid) -> Result<(), EventError> {
         let mut tx = self.db.begin().await?;
         let current = self.lock(&mut tx, id, expected).await?;
@@ -260,16 +263,16 @@ impl EventService {
             changed_by: by,
             changed_at: now,
         };
-        self.tell(&mut tx, id, outbox::EVENT_DELETED, &row).await?;
+        self.write_message(&mut tx, id, outbox::EVENT_DELETED, &row).await?;
         store::insert_revision(&mut tx, id, row, None).await?;
         tx.commit().await?;
         self.changed(id).await;
         Ok(())
     }
 
-    /// Reads the event at the expected revision and keeps claims on it from committing meanwhile.
+    /// Locks the event at the expected revision. Claims on it cannot commit until the transaction ends.
     async fn lock(&self, tx: &mut Tx, id: Uuid, expected: Option<i64>) -> Result<EventRow, EventError> {
-        store::be_patient(tx).await?;
+        store::raise_lock_timeout(tx).await?;
         let current = store::lock(tx, id).await?.ok_or(EventError::NotFound(id))?;
         let is = current.revision;
         match expected {
@@ -278,7 +281,7 @@ impl EventService {
         }
     }
 
-    /// What the event said, newest first, up to `size + 1`; also of a deleted event.
+    /// The revisions of an event, also of a deleted one. Newest first, up to `size + 1`.
     pub async fn revisions(&self, id: Uuid, before: Option<i64>, size: u32) -> Result<Vec<EventRevision>, EventError> {
         let rows = store::revisions(&self.db, id, before, i64::from(size) + 1).await?;
         if rows.is_empty() && before.is_none() {
@@ -295,19 +298,19 @@ impl EventService {
             .collect())
     }
 
-    /// How many events use a plugin version, and the newest `most` of them.
-    pub async fn using(&self, plugin: Digest, most: u32) -> Result<(i64, Vec<Uuid>), EventError> {
-        Ok(store::using(&self.db, plugin, i64::from(most)).await?)
+    /// The number of events that use a plugin version, and the newest `limit` of them.
+    pub async fn using(&self, plugin: Digest, limit: u32) -> Result<(i64, Vec<Uuid>), EventError> {
+        Ok(store::using(&self.db, plugin, i64::from(limit)).await?)
     }
 
-    /// The event for a claim: from memory when it was read a moment ago. Confirm the revision before anything commits.
+    /// The offer for a claim, from memory or the database. Confirm its revision before a commit.
     pub async fn recent(&self, id: Uuid) -> Result<Arc<Offer>, EventError> {
-        // One of many who ask at the same time asks the database.
+        // Concurrent callers share one query.
         let read = self.offers.try_get_with(self.offer_key(id), self.read_offer(id));
         match read.await.map_err(Arc::try_unwrap) {
             Ok(offer) => Ok(offer),
             Err(Ok(error)) => Err(error),
-            // An error has one owner; whoever waited for the same asks again.
+            // An error cannot be shared: the other callers query again.
             Err(Err(_)) => self.read_offer(id).await,
         }
     }
@@ -325,21 +328,21 @@ impl EventService {
         Ok(Arc::new(Offer { event, rewards, zone }))
     }
 
-    /// What was read before a reward changed is not found any more.
+    /// A new generation of the rewards makes older entries unreachable.
     fn offer_key(&self, id: Uuid) -> (Uuid, u64) {
         (id, self.rewards.generation())
     }
 
-    /// What an event said last, also when it was deleted; without rewards, as it gives nothing any more.
+    /// The last content of an event, which may be deleted, without rewards.
     pub async fn last_known(&self, id: Uuid) -> Result<Offer, EventError> {
         let row = store::find_also_deleted(&self.db, id).await?;
-        let event = self.shown(row.ok_or(EventError::NotFound(id))?)?;
+        let event = self.event_of(row.ok_or(EventError::NotFound(id))?)?;
         let zone = event.time_zone.parse()?;
         let rewards = Vec::new();
         Ok(Offer { event, rewards, zone })
     }
 
-    /// Whether the event still is at this revision. For SQLite, whose one writer keeps it there until it commits.
+    /// Whether the event is still at this revision. Only for SQLite, where no other writer can change it until the commit.
     pub async fn confirm(&self, tx: &mut Tx, id: Uuid, revision: i64) -> Result<bool, DbError> {
         if store::revision(tx, id).await? == Some(revision) {
             return Ok(true);
@@ -348,13 +351,13 @@ impl EventService {
         Ok(false)
     }
 
-    /// An event was changed: to be called after the commit.
+    /// Invalidates the copies of an event in all processes. Call it after the commit.
     async fn changed(&self, id: Uuid) {
         self.forget(id).await;
         self.cache.publish(Topic::Event(id)).await;
     }
 
-    /// Another process changed events.
+    /// Applies an invalidation from another process.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         match invalidation {
             Invalidation::Changed(Topic::Event(id)) => self.forget(*id).await,
@@ -363,7 +366,7 @@ impl EventService {
         }
     }
 
-    /// The event is not what it was: the next claim reads it anew.
+    /// Invalidates the cached offer of an event.
     pub async fn forget(&self, id: Uuid) {
         self.offers.invalidate(&self.offer_key(id)).await;
     }
@@ -381,12 +384,12 @@ impl EventService {
         } else {
             outbox::EVENT_CHANGED
         };
-        self.tell(tx, event.id, kind, &row).await?;
+        self.write_message(tx, event.id, kind, &row).await?;
         Ok(store::insert_revision(tx, event.id, row, Some(event.condition.digest)).await?)
     }
 
-    /// Others hear what the event says from now on.
-    async fn tell(&self, tx: &mut Tx, id: Uuid, kind: &'static str, row: &RevisionRow) -> Result<(), DbError> {
+    /// Writes the outbox message of a change.
+    async fn write_message(&self, tx: &mut Tx, id: Uuid, kind: &'static str, row: &RevisionRow) -> Result<(), DbError> {
         let message = Message {
             id: self.clock.new_id(),
             kind,
@@ -402,9 +405,9 @@ impl EventService {
         outbox::write(tx, message).await
     }
 
-    fn shown(&self, row: EventRow) -> Result<Event, EventError> {
+    fn event_of(&self, row: EventRow) -> Result<Event, EventError> {
         let secret = Secret::new(&row.seed_secret).ok_or(EventError::Secret(row.id))?;
-        let revealed = row.end_at.plus(REVEALED_AFTER) <= self.clock.now();
+        let revealed = row.end_at.plus(SECRET_DELAY) <= self.clock.now();
         Ok(Event {
             id: row.id,
             title: row.title,
@@ -445,7 +448,7 @@ impl EventService {
     }
 }
 
-/// What never changes after an event was created.
+/// The immutable values of an event.
 struct Created {
     id: Uuid,
     secret: Vec<u8>,

@@ -1,4 +1,4 @@
-//! `events` and `event_revisions`; `event_budgets` in `budget`.
+//! SQL for `events` and `event_revisions`; `budget` has that for `event_budgets`.
 
 pub(super) mod budget;
 
@@ -143,7 +143,7 @@ pub(super) async fn find_also_deleted(on: impl Run, id: Uuid) -> Result<Option<E
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
-/// Reads an event and keeps others from changing it, and claims on it from committing, until the transaction ends.
+/// Reads an event and locks it against changes, and against commits of claims on it, until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EventRow>> {
     const SQLITE: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL");
     const POSTGRES: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE");
@@ -154,8 +154,8 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EventRow>> {
     tx.query(sql).bind(id).fetch_optional(tx).await
 }
 
-/// Waits longer for a lock than a claim does: a change of a popular event stands behind the claims that share it.
-pub(super) async fn be_patient(tx: &mut Tx) -> Result<()> {
+/// Raises the lock timeout: the change of a popular event waits for the claims that hold a shared lock on it.
+pub(super) async fn raise_lock_timeout(tx: &mut Tx) -> Result<()> {
     if tx.engine() == Engine::Postgres {
         tx.query("SET LOCAL lock_timeout = '9s'").execute(tx).await?;
     }
@@ -174,12 +174,12 @@ pub(super) struct Filter {
     pub tag: Option<String>,
     pub plugin: Option<String>,
     pub version: Option<String>,
-    /// Only events whose period holds this instant.
+    /// Only events that run at this time.
     pub at: Option<Timestamp>,
 }
 
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<EventRow>> {
-    // A tag holds no quote, so it stands in the JSON text exactly as quoted.
+    // A tag contains no quotes, so its quoted form occurs in the JSON text exactly if the event has the tag.
     const TAGGED: &str = "REPLACE(CAST(tags AS TEXT), $?, '') <> CAST(tags AS TEXT)";
     db.select(select_events!("WHERE deleted_at IS NULL"))
         .and("is_active = $?", filter.is_active)
@@ -194,7 +194,7 @@ pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i6
         .await
 }
 
-/// Those of these events that run now.
+/// The running events among these.
 pub(super) async fn running(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec<EventRow>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -209,7 +209,7 @@ pub(super) async fn running(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec
     ids.iter().fold(query, |query, id| query.bind(*id)).fetch_all(db).await
 }
 
-/// How many events use a plugin version, and the newest of them.
+/// The number of events that use a plugin version, and the newest of them.
 pub(super) async fn using(db: &Db, plugin: Digest, limit: i64) -> Result<(i64, Vec<Uuid>)> {
     const COUNT: &str = "SELECT COUNT(*) FROM events WHERE plugin_digest = $1 AND deleted_at IS NULL";
     const NEWEST: &str =
@@ -235,7 +235,7 @@ row! {
     }
 }
 
-/// `plugin`: what the snapshot's condition runs, and what from now on cannot be deleted.
+/// `plugin` is the plugin version of the snapshot's condition. The reference prevents its deletion.
 pub(super) async fn insert_revision(
     tx: &mut Tx,
     event_id: Uuid,

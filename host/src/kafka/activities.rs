@@ -36,7 +36,7 @@ pub(super) async fn record(service: &ActivityService, messages: &[Message<'_>]) 
             match service.record(batch.activities().to_vec()).await {
                 Ok(_) => {}
                 Err(ActivityError::Db(error)) => return Err(error),
-                Err(error) => verdicts[*index] = Err(batch.place().problem(error).into()),
+                Err(error) => verdicts[*index] = Err(batch.shape().problem(error).into()),
             }
         }
     }

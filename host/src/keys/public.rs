@@ -1,4 +1,4 @@
-//! Public keys, for whoever verifies without holding the private ones.
+//! Public keys, for verifiers without the private keys.
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
@@ -29,14 +29,14 @@ impl PublicKey {
         thumbprint(&self.0)
     }
 
-    /// Whether the holder of this key signed these bytes.
+    /// Whether the signature of these bytes is valid.
     pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.0)
             .verify(bytes, signature)
             .is_ok()
     }
 
-    /// The Ed25519 keys of a JWK Set, as `/.well-known/receipt-keys.json` gives it.
+    /// The Ed25519 keys of a JWK Set such as `/.well-known/receipt-keys.json`.
     pub fn of_jwks(text: &str) -> Result<Vec<Self>, serde_json::Error> {
         #[derive(Deserialize)]
         struct Set {

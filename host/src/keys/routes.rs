@@ -1,4 +1,4 @@
-//! The public keys over HTTP.
+//! Serves the public keys over HTTP.
 
 use axum::extract::State;
 use axum::http::header;
@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 
 use super::{JwkSet, Keyring, Keys};
 
-/// A verifier may keep the keys this long, so a new key must be published this long before the old one goes.
+/// Verifiers may cache the keys for five minutes, so a verifier may not know a new key for this long.
 const CACHEABLE: &str = "public, max-age=300";
 
 pub fn router(keys: Keys) -> OpenApiRouter {

@@ -1,9 +1,9 @@
-//! Test cases of a condition: what a user did, and what must come out. One format for the author's `tests/*.json`, for
-//! the custom section that a module carries, and for a decision taken from production.
+//! Test cases of a condition: a user's history and the expected result. The author's `tests/*.json`, the custom section of a
+//! module and cases exported from production have the same format.
 //!
-//! A case runs as a claim would: params against the schema, `bind`, the facts of the plan out of a real database
-//! ([`History`]), `evaluate` under all limits. A case with `facts` of its own needs no history, so that is what a module
-//! carries. Must not know: events, requests, HTTP.
+//! A case takes the steps of a claim: it validates the params, calls `bind`, reads the facts of the plan from a real database
+//! ([`History`]), and calls `evaluate` under all limits. A case with explicit `facts` needs no database; the cases in a
+//! module are of this kind. Must not know: events, claims, HTTP.
 
 mod history;
 mod run;
@@ -11,7 +11,7 @@ mod section;
 mod store;
 
 pub use history::{History, HistoryError};
-pub use run::{CaseError, Ran, Ready, prepare, run};
+pub use run::{CaseError, CaseRun, PreparedCase, prepare, run};
 pub use section::{SECTION, SectionError, embed, read};
 
 use std::time::Duration;
@@ -24,33 +24,33 @@ use crate::attributes::Attributes;
 use crate::clock::Timestamp;
 use crate::contract::{Decision, Fact, Issue, RewardInfo};
 
-/// What a condition is run on, and what is expected of it.
+/// The input of a condition, and the expected result.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Case {
-    /// What the case shows, for people.
+    /// What the case tests.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     pub params: Value,
     #[serde(default, skip_serializing_if = "is_default")]
-    pub context: Circumstances,
-    /// Answers to the plan's queries, in their order; instead of the four members that follow.
+    pub context: CaseContext,
+    /// The facts in the order of the plan's queries; replaces the next four members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<Vec<Fact>>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub activities: Vec<PastActivity>,
-    /// The activities of each user whom the claimant invited.
+    /// The activities of each user that the claimant invited.
     #[serde(default, skip_serializing_if = "is_default")]
     pub invitees: Vec<Vec<PastActivity>>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub attributes: Attributes,
-    /// How often the user was granted the event before.
+    /// The number of earlier grants of the event to the user.
     #[serde(default, skip_serializing_if = "is_default")]
     pub grants: u32,
-    /// Absent in a case that is yet to be blessed.
+    /// Missing in a new case, until `meed plugin test --update` writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expectation>,
-    /// The most fuel that `evaluate` may take.
+    /// The maximum fuel of `evaluate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fuel_ceiling: Option<u64>,
 }
@@ -60,21 +60,21 @@ pub struct Case {
 pub struct PastActivity {
     pub kind: String,
     pub occurred_at: Timestamp,
-    /// Minor units.
+    /// Points, or minor units of money.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<i64>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub attributes: Attributes,
 }
 
-/// Everything besides facts and params that a decision may depend on; what is left out gets a fixed value.
+/// The rest of a decision's input, besides facts and params. Every member has a fixed default.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Circumstances {
-    /// 2026-03-02T00:30:00Z unless said.
+pub struct CaseContext {
+    /// The default is 2026-03-02T00:30:00Z.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub now: Option<Timestamp>,
-    /// IANA name; UTC unless said.
+    /// An IANA name. The default is UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
@@ -83,7 +83,7 @@ pub struct Circumstances {
     pub user: CaseUser,
     #[serde(skip_serializing_if = "is_default")]
     pub rewards: Vec<RewardInfo>,
-    /// 64 hexadecimal digits; zeros unless said.
+    /// 64 hexadecimal digits. The default is all zeros.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<String>,
 }
@@ -95,10 +95,10 @@ pub struct CaseEvent {
     pub id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// 30 days before `now` unless said.
+    /// The default is 30 days before `now`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub starts: Option<Timestamp>,
-    /// 30 days after `now` unless said.
+    /// The default is 30 days after `now`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends: Option<Timestamp>,
 }
@@ -108,32 +108,32 @@ pub struct CaseEvent {
 pub struct CaseUser {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The event's start unless said.
+    /// The default is the event's start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registered: Option<Timestamp>,
 }
 
-/// What comes out of a run.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Expectation {
     Decision(Decision),
-    /// The params are refused, by the schema or by `bind`.
+    /// The schema or `bind` rejected the params.
     Issues(Vec<Issue>),
-    /// The stable code of how the condition failed.
+    /// The condition failed with this stable code.
     Failure(String),
 }
 
-/// After this, the shortest difference is no longer looked for.
-const DIFFERENCE_WITHIN: Duration = Duration::from_millis(50);
+/// The time limit for computing a minimal diff; afterwards the diff is approximate.
+const DIFF_TIMEOUT: Duration = Duration::from_millis(50);
 
 impl Case {
-    /// Whether it tells what the user did or has, from which facts are to be taken.
-    fn has_past(&self) -> bool {
+    /// Whether the case has a history from which facts are computed.
+    fn has_history(&self) -> bool {
         !self.activities.is_empty() || !self.invitees.is_empty() || !self.attributes.0.is_empty() || self.grants > 0
     }
 
-    /// The case with the facts that it was run with, instead of the past they were taken from.
+    /// Replaces the history by explicit facts.
     #[must_use]
     pub fn with_facts(self, facts: Vec<Fact>) -> Self {
         Self {
@@ -146,31 +146,31 @@ impl Case {
         }
     }
 
-    /// What is wrong with a run of this case, in lines for people; empty when it passed.
-    pub fn faults(&self, ran: &Ran) -> Vec<String> {
-        let mut faults = Vec::new();
+    /// The mismatches between a run and this case, as lines of text; empty if the case passed.
+    pub fn mismatches(&self, run: &CaseRun) -> Vec<String> {
+        let mut mismatches = Vec::new();
         if let Some(ceiling) = self.fuel_ceiling
-            && ran.fuel > ceiling
+            && run.fuel > ceiling
         {
-            faults.push(format!("it took {} fuel, the case allows {ceiling}", ran.fuel));
+            mismatches.push(format!("it used {} fuel, the case allows {ceiling}", run.fuel));
         }
         match &self.expect {
-            None => faults.push("the case does not say what it expects; --update writes down what came out".to_owned()),
-            Some(expected) if *expected == ran.got => {}
-            Some(expected) => faults.extend(difference(expected, &ran.got)),
+            None => mismatches.push("the case has no expected result; --update writes the actual one".to_owned()),
+            Some(expected) if *expected == run.actual => {}
+            Some(expected) => mismatches.extend(diff(expected, &run.actual)),
         }
-        faults
+        mismatches
     }
 }
 
-/// Both as indented JSON, line by line: `-` was expected, `+` came out.
-fn difference(expected: &Expectation, got: &Expectation) -> Vec<String> {
+/// A line diff of both as indented JSON: `-` marks the expected, `+` the actual lines.
+fn diff(expected: &Expectation, actual: &Expectation) -> Vec<String> {
     let pretty = |side: &Expectation| serde_json::to_string_pretty(side).unwrap_or_default();
-    let (expected, got) = (pretty(expected), pretty(got));
-    // What is expected may come with an upload, so it may be anything.
+    let (expected, actual) = (pretty(expected), pretty(actual));
+    // The expected result may come from an upload, so the diff has a timeout.
     TextDiff::configure()
-        .timeout(DIFFERENCE_WITHIN)
-        .diff_lines(&expected, &got)
+        .timeout(DIFF_TIMEOUT)
+        .diff_lines(&expected, &actual)
         .iter_all_changes()
         .map(|change| {
             let sign = match change.tag() {

@@ -1,5 +1,5 @@
-//! What a module that the sandbox has admitted must still show before it is stored: that `bind` accepts what its own
-//! schema proposes, and that its own cases pass. Everything is run twice, and must come out the same, fuel included.
+//! The self-checks of an admitted module before it is stored: `bind` must accept the examples of its own schema, and its own
+//! test cases must pass. Everything runs twice and must have the same result and fuel.
 
 use std::time::{Duration, Instant};
 
@@ -8,48 +8,49 @@ use serde_json::{Map, Value};
 use super::cases::{self, Case, CaseError, Expectation};
 use super::params;
 use super::service::PluginError;
-use crate::sandbox::{Admitted, Failure, Refusal, Sandbox};
+use crate::sandbox::{Admitted, Failure, Sandbox, UploadRefusal};
 
-/// For all runs of one upload together.
+/// The time limit of all runs of one upload together.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-/// Proposals of a schema and lines of a difference beyond these are left out.
+/// The maximum number of examples of a schema that are checked.
 const MAX_EXAMPLES: usize = 32;
+/// The maximum number of lines, and of characters per line, of a reported mismatch.
 const MAX_LINES: usize = 40;
 const MAX_CHARS: usize = 200;
-/// Where the params stand in a schema that are put together from its members.
-const TOGETHER: &str = "/properties";
+/// The pointer of an example that is combined from the members of the schema.
+const COMBINED: &str = "/properties";
 
-/// Why an admitted module is not stored. The text names the offending item.
+/// Why the self-checks refuse an admitted module. The message names the offending item.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GateRefusal {
-    #[error("the params at {pointer} of its schema, which it proposes itself, do not bind: {fault}")]
-    Example { pointer: String, fault: String },
-    #[error("its cases cannot be read: {0}")]
+    #[error("bind rejects the example at {pointer} of the plugin's own schema: {message}")]
+    Example { pointer: String, message: String },
+    #[error("the test cases cannot be read: {0}")]
     Section(String),
-    #[error("its case {number} ({description}) cannot be run: {fault}")]
+    #[error("test case {number} ({description}) cannot run: {message}")]
     Case {
         number: usize,
         description: String,
-        fault: String,
+        message: String,
     },
-    #[error("its case {number} ({description}) does not pass:\n{}", .faults.join("\n"))]
+    #[error("test case {number} ({description}) failed:\n{}", .mismatches.join("\n"))]
     CaseFailed {
         number: usize,
         description: String,
-        faults: Vec<String>,
+        mismatches: Vec<String>,
     },
-    #[error("{what} came out differently the second time: {first}, then {second}")]
+    #[error("{what} is not deterministic: first {first}, then {second}")]
     NotDeterministic {
         what: String,
         first: String,
         second: String,
     },
-    #[error("its examples and cases take longer than {} s", TIME_LIMIT.as_secs())]
+    #[error("the examples and test cases took more than {} s", TIME_LIMIT.as_secs())]
     TooSlow,
 }
 
 impl GateRefusal {
-    /// Stable, for clients; the counterpart of `Refusal::code`.
+    /// A stable code for clients, like `UploadRefusal::code`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Example { .. } => "example-does-not-bind",
@@ -61,63 +62,63 @@ impl GateRefusal {
     }
 }
 
-/// Runs all of it, or says what is wrong first.
+/// Runs all checks and returns the first failure.
 pub(super) async fn check(sandbox: &Sandbox, admitted: &Admitted, module: &[u8]) -> Result<(), PluginError> {
     let started = Instant::now();
-    let in_time = || {
+    let check_time = || {
         if started.elapsed() > TIME_LIMIT {
             Err(PluginError::Gate(GateRefusal::TooSlow))
         } else {
             Ok(())
         }
     };
-    for (pointer, params) in proposals(&admitted.manifest.params_schema) {
-        in_time()?;
+    for (pointer, params) in examples(&admitted.manifest.params_schema) {
+        check_time()?;
         check_example(sandbox, admitted, pointer, &params).await?;
     }
     let cases = cases::read(module).map_err(|error| PluginError::Gate(GateRefusal::Section(error.to_string())))?;
     for (index, case) in cases.iter().enumerate() {
-        in_time()?;
+        check_time()?;
         check_case(sandbox, admitted, index + 1, case).await?;
     }
     Ok(())
 }
 
-/// Params that the schema itself holds up as fitting: its examples and its default. When it has none, its members'
-/// defaults together with the examples of those that are required: whether members go together is more than a schema can
-/// say ("give one of these two"), so this is a guess, and its author's own example is better.
-fn proposals(schema: &Value) -> Vec<(String, Value)> {
-    let mut proposals = Vec::new();
+/// Example params from the schema: its examples and its default. If it has neither, one example combined from the defaults
+/// of its members and the examples of the required members. The combination is a guess, because a schema cannot say which
+/// members are valid together ("give one of these two").
+fn examples(schema: &Value) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
     if let Some(examples) = schema.get("examples").and_then(Value::as_array) {
         for (index, example) in examples.iter().enumerate() {
-            proposals.push((format!("/examples/{index}"), example.clone()));
+            found.push((format!("/examples/{index}"), example.clone()));
         }
     }
     if let Some(default) = schema.get("default") {
-        proposals.push(("/default".to_owned(), default.clone()));
+        found.push(("/default".to_owned(), default.clone()));
     }
-    if proposals.is_empty()
+    if found.is_empty()
         && let Some(members) = schema.get("properties").and_then(Value::as_object)
     {
         let required = schema.get("required").and_then(Value::as_array);
         let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|one| one == name));
-        let together: Map<String, Value> = members
+        let combined: Map<String, Value> = members
             .iter()
             .filter_map(|(name, member)| {
-                // Members that may be left out need not go together, so of these only the defaults count.
+                // Optional members may exclude each other, so only their defaults are used.
                 let example = || member.get("examples")?.get(0).filter(|_| is_required(name));
                 let value = member.get("default").or_else(example)?;
                 Some((name.clone(), value.clone()))
             })
             .collect();
-        let together = Value::Object(together);
-        // A member without a proposal of its own may be required; then the others say nothing.
-        if params::fits(schema, &together) {
-            proposals.push((TOGETHER.to_owned(), together));
+        let combined = Value::Object(combined);
+        // A required member without an example makes the combination invalid; then it is skipped.
+        if params::matches(schema, &combined) {
+            found.push((COMBINED.to_owned(), combined));
         }
     }
-    proposals.truncate(MAX_EXAMPLES);
-    proposals
+    found.truncate(MAX_EXAMPLES);
+    found
 }
 
 async fn check_example(
@@ -129,33 +130,33 @@ async fn check_example(
     let schema = &admitted.manifest.params_schema;
     let mut first = None;
     for _ in 0..2 {
-        let planned = match params::bind(sandbox, &admitted.plugin, schema, params).await {
-            Ok(planned) => planned,
-            // Put together by us, and the rule may have a reason to want other members: it has said so, and not failed.
-            Err(PluginError::Params(_)) if pointer == TOGETHER => return Ok(()),
+        let bound = match params::bind(sandbox, &admitted.plugin, schema, params).await {
+            Ok(bound) => bound,
+            // `bind` may reject a combination that its author did not write.
+            Err(PluginError::Params(_)) if pointer == COMBINED => return Ok(()),
             Err(PluginError::Params(issues)) => {
-                let faults: Vec<String> = issues
+                let messages: Vec<String> = issues
                     .iter()
                     .map(|issue| format!("{:?}: {}", issue.path, issue.message))
                     .collect();
                 return refuse(GateRefusal::Example {
                     pointer,
-                    fault: faults.join("; "),
+                    message: messages.join("; "),
                 });
             }
-            Err(PluginError::BindFailed(failure)) if may_pass_later(failure.code()) => {
-                return Err(later(failure.code()));
+            Err(PluginError::BindFailed(failure)) if is_temporary(failure.code()) => {
+                return Err(unavailable(failure.code()));
             }
             Err(error) => {
                 return refuse(GateRefusal::Example {
                     pointer,
-                    fault: error.to_string(),
+                    message: error.to_string(),
                 });
             }
         };
         match &first {
-            None => first = Some(planned),
-            Some(first) if *first == planned => {}
+            None => first = Some(bound),
+            Some(first) if *first == bound => {}
             Some(first) => {
                 return refuse(GateRefusal::NotDeterministic {
                     what: format!("bind with the params at {pointer}"),
@@ -167,9 +168,9 @@ async fn check_example(
                     ),
                     second: format!(
                         "{} queries, {} bytes, {} fuel",
-                        planned.plan.queries().len(),
-                        planned.state.len(),
-                        planned.fuel
+                        bound.plan.queries().len(),
+                        bound.state.len(),
+                        bound.fuel
                     ),
                 });
             }
@@ -183,41 +184,41 @@ async fn check_case(sandbox: &Sandbox, admitted: &Admitted, number: usize, case:
     let mut first = None;
     for _ in 0..2 {
         let schema = &admitted.manifest.params_schema;
-        let ran = match cases::run(sandbox, &admitted.plugin, schema, case, None).await {
-            Ok(ran) => ran,
+        let run = match cases::run(sandbox, &admitted.plugin, schema, case, None).await {
+            Ok(run) => run,
             Err(CaseError::Plugin(error)) => return Err(error),
             Err(error) => {
                 return refuse(GateRefusal::Case {
                     number,
                     description: description(),
-                    fault: error.to_string(),
+                    message: error.to_string(),
                 });
             }
         };
-        if let Expectation::Failure(code) = &ran.got
-            && may_pass_later(code)
+        if let Expectation::Failure(code) = &run.actual
+            && is_temporary(code)
         {
-            return Err(later(code));
+            return Err(unavailable(code));
         }
-        let mut faults = case.faults(&ran);
-        if !faults.is_empty() {
-            faults.truncate(MAX_LINES);
-            for line in &mut faults {
+        let mut mismatches = case.mismatches(&run);
+        if !mismatches.is_empty() {
+            mismatches.truncate(MAX_LINES);
+            for line in &mut mismatches {
                 *line = line.chars().take(MAX_CHARS).collect();
             }
             return refuse(GateRefusal::CaseFailed {
                 number,
                 description: description(),
-                faults,
+                mismatches,
             });
         }
-        // What came out is what the case expects, both times; its cost is left.
-        match first.replace(ran.fuel) {
-            Some(first) if first != ran.fuel => {
+        // The result is the expected one in both runs, so only the fuel can differ.
+        match first.replace(run.fuel) {
+            Some(first) if first != run.fuel => {
                 return refuse(GateRefusal::NotDeterministic {
                     what: format!("case {number} ({})", case.description),
                     first: format!("{first} fuel"),
-                    second: format!("{} fuel", ran.fuel),
+                    second: format!("{} fuel", run.fuel),
                 });
             }
             _ => {}
@@ -230,8 +231,8 @@ fn refuse(refusal: GateRefusal) -> Result<(), PluginError> {
     Err(PluginError::Gate(refusal))
 }
 
-/// Failures that say more about the machine than about the module.
-fn may_pass_later(code: &str) -> bool {
+/// Whether the failure may be caused by the machine instead of the module.
+fn is_temporary(code: &str) -> bool {
     [
         Failure::Overloaded,
         Failure::Sandbox(String::new()),
@@ -241,9 +242,9 @@ fn may_pass_later(code: &str) -> bool {
     .any(|failure| failure.code() == code)
 }
 
-fn later(code: &str) -> PluginError {
-    PluginError::Refused(Refusal::Unavailable(format!(
-        "its runs ended with {code}; try again later"
+fn unavailable(code: &str) -> PluginError {
+    PluginError::Refused(UploadRefusal::Unavailable(format!(
+        "its self-checks ended with {code}; try again later"
     )))
 }
 
@@ -254,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schema_proposes_its_examples_and_its_default() {
+    fn the_examples_are_those_of_the_schema_and_its_default() {
         let schema = json!({
             "type": "object",
             "examples": [{"days": 7}],
@@ -263,7 +264,7 @@ mod tests {
             "properties": {"days": {"type": "integer", "examples": [5, 6]}},
         });
         assert_eq!(
-            proposals(&schema),
+            examples(&schema),
             [
                 ("/examples/0".to_owned(), json!({"days": 7})),
                 ("/default".to_owned(), json!({"days": 3})),
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_without_either_proposes_its_members_together() {
+    fn a_schema_without_examples_yields_a_combination_of_its_members() {
         let schema = json!({
             "type": "object",
             "required": ["days"],
@@ -283,18 +284,18 @@ mod tests {
             },
         });
         assert_eq!(
-            proposals(&schema),
+            examples(&schema),
             [("/properties".to_owned(), json!({"days": 5, "spent": 0}))]
         );
     }
 
     #[test]
-    fn members_without_a_proposal_that_are_required_leave_nothing_to_try() {
+    fn a_required_member_without_an_example_yields_no_combination() {
         let schema = json!({
             "type": "object",
             "required": ["kind"],
             "properties": {"kind": {"type": "string"}, "count": {"default": 1}},
         });
-        assert_eq!(proposals(&schema), []);
+        assert_eq!(examples(&schema), []);
     }
 }

@@ -1,4 +1,4 @@
-//! The life of a version after its upload: its state and who changed it, and the quarantine when it fails too often.
+//! States of plugin versions after the upload, their history, and the quarantine of versions that fail too often.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::quarantine::{Excess, Outcome};
+use super::quarantine::{Excess, RunOutcome};
 use super::service::{PluginError, PluginService, PluginVersion};
 use super::signatures::Signer;
 use super::store;
@@ -25,9 +25,9 @@ use crate::sandbox::{Digest, Failure};
 #[serde(rename_all = "UPPERCASE")]
 pub enum PluginState {
     Active,
-    /// An operator stopped it: claims on its events fail, and may be repeated once it is active again.
+    /// An operator disabled it: claims on its events fail, and can be repeated once it is active again
     Disabled,
-    /// The same, by the server: it failed too often.
+    /// The server disabled it because it failed too often
     Quarantined,
 }
 
@@ -54,7 +54,7 @@ impl FromStr for PluginState {
     }
 }
 
-/// What was done to a version.
+/// A change of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Action {
@@ -63,11 +63,11 @@ pub enum Action {
     Signed,
     Disabled,
     Enabled,
-    /// The server stopped it
+    /// The server put it into quarantine
     Quarantined,
-    /// An operator made it active again
+    /// An operator released it from quarantine
     Released,
-    /// Nothing referred to it any more. The same bytes may have been uploaded again since
+    /// An operator deleted it. The same bytes may have been uploaded again since
     Deleted,
 }
 
@@ -107,8 +107,8 @@ impl FromStr for Action {
 }
 
 impl Action {
-    /// The kind of message that tells of it.
-    fn told_as(self) -> &'static str {
+    /// The kind of the outbox message for it.
+    fn message_kind(self) -> &'static str {
         match self {
             Self::Uploaded => outbox::PLUGIN_UPLOADED,
             Self::Signed => outbox::PLUGIN_SIGNED,
@@ -121,90 +121,90 @@ impl Action {
     }
 }
 
-/// Which version something is done to.
+/// Identifies the version of a change.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Named<'a> {
+pub(super) struct VersionRef<'a> {
     pub id: Uuid,
     pub digest: Digest,
     pub name: &'a str,
     pub version: &'a str,
 }
 
-/// One line of a version's history.
+/// One entry of a version's history.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
     pub action: Action,
-    /// null: the server itself
+    /// null if the server made the change
     pub by: Option<Uuid>,
     pub at: Timestamp,
-    #[schema(example = "20 of 24 runs within 300 s failed, of at least 5 users")]
+    #[schema(example = "20 of 24 runs failed within 300 s, for at least 5 users")]
     pub detail: Option<String>,
     #[serde(skip)]
     pub(super) number: i64,
 }
 
-/// What a claim needs to know of a version, besides its code.
+/// What a claim needs to know about a version, besides its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct VersionStatus {
     pub state: PluginState,
-    /// Goes up with every change of the state.
+    /// Each change of the state increments it.
     pub(super) revision: i64,
-    /// Who signed it, as long as the key is trusted.
+    /// The signer, while the key is trusted.
     pub signer: Option<Signer>,
 }
 
 impl PluginService {
-    /// Whether claims may run this version, and who signed it. Another process's change is seen when it is told, and within
-    /// two seconds in any case.
-    pub async fn standing(&self, digest: Digest) -> Result<Arc<Standing>, PluginError> {
-        if let Some(standing) = self.standings.get(&digest).await {
-            return Ok(standing);
+    /// The current status of a version. A change by another process is visible after its invalidation, and after two seconds
+    /// at the latest.
+    pub async fn status(&self, digest: Digest) -> Result<Arc<VersionStatus>, PluginError> {
+        if let Some(status) = self.statuses.get(&digest).await {
+            return Ok(status);
         }
         let version = self.by_digest(digest).await?;
-        let standing = Arc::new(Standing {
+        let status = Arc::new(VersionStatus {
             state: version.state,
             revision: version.state_revision,
             signer: version.signature.signer(),
         });
-        self.standings.insert(digest, Arc::clone(&standing)).await;
-        Ok(standing)
+        self.statuses.insert(digest, Arc::clone(&status)).await;
+        Ok(status)
     }
 
-    /// A version's state or signature was changed: to be called after the commit.
+    /// Invalidates the copies of a version's status after a change. Call it after the commit.
     pub(super) async fn changed(&self, digest: Digest) {
-        self.standings.invalidate(&digest).await;
+        self.statuses.invalidate(&digest).await;
         self.shared.publish(Topic::Plugin(digest.to_string())).await;
     }
 
-    /// Another process changed versions.
+    /// Applies an invalidation from another process.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         match invalidation {
             Invalidation::Changed(Topic::Plugin(digest)) => {
                 if let Ok(digest) = digest.parse::<Digest>() {
-                    self.standings.invalidate(&digest).await;
+                    self.statuses.invalidate(&digest).await;
                 }
             }
-            Invalidation::Changed(Topic::Plugins) | Invalidation::All => self.standings.invalidate_all(),
+            Invalidation::Changed(Topic::Plugins) | Invalidation::All => self.statuses.invalidate_all(),
             Invalidation::Changed(_) => {}
         }
     }
 
-    /// Takes note of a run for a claim. A version that failed too often is put into quarantine.
-    pub async fn ran(
+    /// Records a run for a claim, and puts a version that failed too often into quarantine.
+    pub async fn record_run(
         &self,
         digest: Digest,
-        standing: &Standing,
+        status: &VersionStatus,
         user_id: Uuid,
         at: Timestamp,
         failure: Option<&Failure>,
     ) {
         if matches!(failure, Some(Failure::Overloaded)) {
-            // It did not run: that would count for it, and once more each time that a claim which waits asks again.
+            // The plugin did not run. A queued claim retries often, so counting these would distort the numbers.
             return;
         }
-        let failed = failure.is_some_and(Failure::is_of_the_plugin);
-        self.unwritten.add(
+        let failed = failure.is_some_and(Failure::is_plugin_fault);
+        self.pending_usage.add(
             digest,
             Totals {
                 runs: 1,
@@ -212,18 +212,18 @@ impl PluginService {
                 last_run_at: at,
             },
         );
-        let outcome = Outcome { user_id, at, failed };
-        let Some(excess) = self.watch.saw(digest, standing.revision, outcome) else {
+        let outcome = RunOutcome { user_id, at, failed };
+        let Some(excess) = self.monitor.record(digest, status.revision, outcome) else {
             return;
         };
         let last = failure.map(Failure::code).unwrap_or_default();
-        if let Err(error) = self.quarantine(digest, standing.revision, excess, last).await {
-            tracing::error!(plugin.digest = %digest, %error, "plugin not put into quarantine");
-            self.watch.tell_again(digest);
+        if let Err(error) = self.quarantine(digest, status.revision, excess, last).await {
+            tracing::error!(plugin.digest = %digest, %error, "cannot put plugin into quarantine");
+            self.monitor.report_again(digest);
         }
     }
 
-    /// Stops a version, unless its state was changed since the revision.
+    /// Puts a version into quarantine, unless its state has changed since the revision.
     async fn quarantine(
         &self,
         digest: Digest,
@@ -236,7 +236,7 @@ impl PluginService {
         if !store::set_state(&mut tx, digest, PluginState::Quarantined, revision).await? {
             return Ok(());
         }
-        let detail = format!("{excess}; the last one with {last}");
+        let detail = format!("{excess}; the last failure was {last}");
         self.record(&mut tx, found.named(), Action::Quarantined, None, Some(detail))
             .await?;
         tx.commit().await?;
@@ -247,7 +247,7 @@ impl PluginService {
         Ok(())
     }
 
-    /// Enables, disables or releases a version. The same state again changes nothing.
+    /// Enables, disables or releases a version. Setting the current state has no effect.
     pub async fn set_state(
         &self,
         name: &str,
@@ -256,7 +256,7 @@ impl PluginService {
         by: Uuid,
     ) -> Result<PluginVersion, PluginError> {
         if state == PluginState::Quarantined {
-            return Err(PluginError::NotByHand);
+            return Err(PluginError::QuarantineByServerOnly);
         }
         let found = self.version(name, version).await?;
         let mut tx = self.db.begin().await?;
@@ -272,11 +272,11 @@ impl PluginService {
         self.record(&mut tx, found.named(), action, Some(by), None).await?;
         tx.commit().await?;
         self.changed(found.digest).await;
-        tracing::info!(plugin.digest = %found.digest, %state, user.id = %by, "plugin state set");
+        tracing::info!(plugin.digest = %found.digest, %state, user.id = %by, "plugin state changed");
         self.by_digest(found.digest).await
     }
 
-    /// What was done to a version, newest first, up to `size + 1`.
+    /// The history of a version, newest first, up to `size + 1` entries.
     pub async fn history(
         &self,
         name: &str,
@@ -298,20 +298,20 @@ impl PluginService {
             .collect())
     }
 
-    /// Writes a line of a version's history, and what others are told of it, in the transaction that does it, which must
-    /// hold the version's row.
+    /// Writes an entry of a version's history and an outbox message. Part of the caller's transaction, which must have locked
+    /// the version's row.
     pub(super) async fn record(
         &self,
         tx: &mut Tx,
-        version: Named<'_>,
+        version: VersionRef<'_>,
         action: Action,
         by: Option<Uuid>,
         detail: Option<String>,
     ) -> Result<(), PluginError> {
         let at = self.clock.now();
-        let told = Message {
+        let message = Message {
             id: self.clock.new_id(),
-            kind: action.told_as(),
+            kind: action.message_kind(),
             user_id: None,
             subject_id: Some(version.id),
             payload: json!({
@@ -321,7 +321,7 @@ impl PluginService {
             http_request_id: request_id::current(),
             created_at: at,
         };
-        outbox::write(tx, told).await?;
+        outbox::write(tx, message).await?;
         Ok(store::history::insert(tx, version.digest, action, by, at, detail).await?)
     }
 }

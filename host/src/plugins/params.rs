@@ -1,4 +1,4 @@
-//! Params against a plugin's JSON Schema (2020-12), their one canonical spelling, and what `bind` makes of them.
+//! Validates params against a plugin's JSON Schema (2020-12), canonicalizes them, and calls the plugin's `bind`.
 
 use serde_json::Value;
 
@@ -8,33 +8,33 @@ use crate::contract::Issue;
 use crate::facts::Plan;
 use crate::sandbox::{Failure, Plugin, Sandbox, params_validator};
 
-/// What the params may have as canonical JSON: they are in every receipt of the event.
+/// The maximum size of params as canonical JSON. Every receipt of the event contains them.
 const MAX_BYTES: usize = 16 << 10;
 
-/// Faults beyond these are left out: the operator mends the first ones and tries again.
+/// The maximum number of reported issues.
 const MAX_ISSUES: usize = 32;
 
-/// What a plugin wants to know for these params, and wants back.
+/// The result of `bind`: the plan, and the state that `evaluate` gets back.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Planned {
+pub(super) struct BoundParams {
     pub plan: Plan,
     pub state: Vec<u8>,
     pub fuel: u64,
 }
 
-/// Checks params against the plugin's schema and its `bind`.
+/// Validates params with the plugin's schema and its `bind`.
 pub(super) async fn bind(
     sandbox: &Sandbox,
     plugin: &Plugin,
     schema: &Value,
     params: &Value,
-) -> Result<Planned, PluginError> {
-    // `bind` sees the same bytes when the operator saves the params and when a third party replays a receipt, whatever the
-    // database did to white space and key order in between.
+) -> Result<BoundParams, PluginError> {
+    // `bind` must get the same bytes from the operator's request and from a replayed receipt. The database may change
+    // white space and the order of keys.
     let canonical = canonical::to_string(params)?;
     let mut issues = check_size(&canonical);
     if issues.is_empty() {
-        // A schema may be a thousand subschemas and the params many items: not for a thread that serves requests.
+        // A large schema with large params takes long, so it must not block a thread that serves requests.
         let (schema, params) = (schema.clone(), params.clone());
         issues = tokio::task::spawn_blocking(move || check(&schema, &params))
             .await
@@ -46,7 +46,7 @@ pub(super) async fn bind(
     let call = sandbox.bind(plugin, &canonical).await;
     let fuel = call.fuel;
     match call.outcome {
-        Ok(Ok(binding)) => Ok(Planned {
+        Ok(Ok(binding)) => Ok(BoundParams {
             plan: binding.queries.try_into()?,
             state: binding.state,
             fuel,
@@ -56,14 +56,14 @@ pub(super) async fn bind(
     }
 }
 
-/// What is wrong with `params`, by JSON Pointer; empty when nothing is. The sandbox has checked that `schema` is one.
+/// The issues of `params` by JSON Pointer; empty if there are none. The sandbox has validated `schema` itself.
 fn check(schema: &Value, params: &Value) -> Vec<Issue> {
     let validator = match params_validator(schema) {
         Ok(validator) => validator,
         Err(error) => {
             return vec![Issue {
                 path: String::new(),
-                message: format!("the plugin's schema is not usable: {error}"),
+                message: format!("the plugin's schema is invalid: {error}"),
             }];
         }
     };
@@ -77,12 +77,12 @@ fn check(schema: &Value, params: &Value) -> Vec<Issue> {
         .collect()
 }
 
-/// Whether the schema has nothing against the params.
-pub(super) fn fits(schema: &Value, params: &Value) -> bool {
+/// Whether the params match the schema.
+pub(super) fn matches(schema: &Value, params: &Value) -> bool {
     check(schema, params).is_empty()
 }
 
-/// What is wrong with the size of params, given as [`canonical`] JSON.
+/// The issue of params that are too large as [`canonical`] JSON.
 fn check_size(canonical: &str) -> Vec<Issue> {
     let bytes = canonical.len();
     if bytes <= MAX_BYTES {
@@ -90,6 +90,6 @@ fn check_size(canonical: &str) -> Vec<Issue> {
     }
     vec![Issue {
         path: String::new(),
-        message: format!("the params have {bytes} bytes as JSON; at most {MAX_BYTES} are kept"),
+        message: format!("the params have {bytes} bytes as JSON; the maximum is {MAX_BYTES}"),
     }]
 }

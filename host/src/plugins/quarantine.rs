@@ -1,6 +1,6 @@
-//! When a plugin version fails too often to go on: a sliding window over the outcomes that this process saw.
+//! Detects plugin versions that fail too often, with a sliding window over the runs of this process.
 //!
-//! Only counts; what follows is in `lifecycle`. Every number is bounded, whatever a plugin or its users do.
+//! It only counts; `lifecycle` puts versions into quarantine. The memory per version is bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -13,19 +13,19 @@ use crate::clock::Timestamp;
 use crate::config::Quarantine;
 use crate::sandbox::Digest;
 
-/// Parts of a window: it moves on by one of them at a time.
+/// The number of slices of a window, which moves forward by one slice at a time.
 const SLICES: i64 = 60;
 
-/// What one run showed.
+/// The outcome of one run of a version.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome {
+pub(super) struct RunOutcome {
     pub user_id: Uuid,
     pub at: Timestamp,
-    /// By the plugin's own fault.
+    /// The run failed, and the plugin is the cause.
     pub failed: bool,
 }
 
-/// What a window held when it was too much.
+/// The counts of a window that exceeded the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Excess {
     pub failures: u64,
@@ -42,26 +42,26 @@ impl fmt::Display for Excess {
         let seconds = self.window.as_secs();
         write!(
             f,
-            "{failures} of {runs} runs within {seconds} s failed, of at least {users} users"
+            "{failures} of {runs} runs failed within {seconds} s, for at least {users} users"
         )
     }
 }
 
-/// The windows of all versions that run here.
+/// The windows of all versions that run in this process.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct FailureMonitor {
     rules: Quarantine,
     windows: Mutex<HashMap<Digest, Window>>,
 }
 
 #[derive(Debug)]
 struct Window {
-    /// Of the version's state: with another one, what was seen before no longer counts.
+    /// The revision of the version's state. A new revision resets the window.
     revision: i64,
     slices: VecDeque<Slice>,
-    /// The users who failed last, each once, the latest at the end; no more of them than the rules ask for.
+    /// The users with the latest failures, each once, newest last; at most as many as the rules require.
     users: VecDeque<(Uuid, Timestamp)>,
-    told: bool,
+    reported: bool,
 }
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ struct Slice {
     failures: u64,
 }
 
-impl Watch {
+impl FailureMonitor {
     pub(super) fn new(rules: Quarantine) -> Self {
         Self {
             rules,
@@ -79,8 +79,8 @@ impl Watch {
         }
     }
 
-    /// Takes note of a run of a version whose state is at this revision. Answers once when it was one too many.
-    pub(super) fn saw(&self, digest: Digest, revision: i64, outcome: Outcome) -> Option<Excess> {
+    /// Records a run of a version with this revision of its state. Returns the excess once, when the limits are exceeded.
+    pub(super) fn record(&self, digest: Digest, revision: i64, outcome: RunOutcome) -> Option<Excess> {
         if self.rules.failures == 0 {
             return None;
         }
@@ -89,20 +89,20 @@ impl Watch {
         if window.revision < revision {
             *window = Window::new(revision);
         }
-        // A run that began before an operator released the version says nothing about the time since.
+        // Ignore runs that began before the current revision, for example before an operator released the version.
         if window.revision > revision {
             return None;
         }
         window.add(&self.rules, outcome);
-        let excess = window.excess(&self.rules, outcome.at).filter(|_| !window.told);
-        window.told |= excess.is_some();
+        let excess = window.excess(&self.rules, outcome.at).filter(|_| !window.reported);
+        window.reported |= excess.is_some();
         excess
     }
 
-    /// What `saw` told could not be acted on: it shall tell again.
-    pub(super) fn tell_again(&self, digest: Digest) {
+    /// Makes [`Self::record`] report the excess again, after the quarantine could not be stored.
+    pub(super) fn report_again(&self, digest: Digest) {
         if let Some(window) = self.lock().get_mut(&digest) {
-            window.told = false;
+            window.reported = false;
         }
     }
 
@@ -117,14 +117,14 @@ impl Window {
             revision,
             slices: VecDeque::new(),
             users: VecDeque::new(),
-            told: false,
+            reported: false,
         }
     }
 
-    fn add(&mut self, rules: &Quarantine, outcome: Outcome) {
+    fn add(&mut self, rules: &Quarantine, outcome: RunOutcome) {
         let window = i64::try_from(rules.window.as_millis()).unwrap_or(i64::MAX);
         let number = outcome.at.as_millis() / (window / SLICES).max(1);
-        // Claims that arrived out of order go to the slice that is open.
+        // A run that arrives out of order counts in the current slice.
         if self.slices.back().is_none_or(|slice| slice.number < number) {
             self.slices.push_back(Slice {
                 number,
@@ -183,73 +183,73 @@ mod tests {
         Digest::of(b"a plugin")
     }
 
-    /// Runs of these users at these seconds; says after how many the watch told.
-    fn told(watch: &Watch, runs: &[(u128, i64, bool)]) -> Option<usize> {
+    /// Records these runs (user, second, failed) and returns the index of the one that exceeded the limits.
+    fn exceeded_at(monitor: &FailureMonitor, runs: &[(u128, i64, bool)]) -> Option<usize> {
         runs.iter().position(|(user, seconds, failed)| {
-            let outcome = Outcome {
+            let outcome = RunOutcome {
                 user_id: Uuid::from_u128(*user),
                 at: at(*seconds),
                 failed: *failed,
             };
-            watch.saw(digest(), 1, outcome).is_some()
+            monitor.record(digest(), 1, outcome).is_some()
         })
     }
 
     #[test]
-    fn enough_failures_of_enough_users_are_told_once() {
-        let watch = Watch::new(RULES);
+    fn enough_failures_of_enough_users_are_reported_once() {
+        let monitor = FailureMonitor::new(RULES);
         let runs: Vec<_> = (0..10).map(|user| (user, 0, true)).collect();
-        assert_eq!(told(&watch, &runs), Some(3));
-        assert_eq!(told(&watch, &runs), None);
-        watch.tell_again(digest());
-        assert_eq!(told(&watch, &runs), Some(0));
+        assert_eq!(exceeded_at(&monitor, &runs), Some(3));
+        assert_eq!(exceeded_at(&monitor, &runs), None);
+        monitor.report_again(digest());
+        assert_eq!(exceeded_at(&monitor, &runs), Some(0));
     }
 
     #[test]
-    fn two_users_cannot_stop_it_however_often_they_fail() {
+    fn failures_of_two_users_are_never_enough() {
         let runs: Vec<_> = (0..1000).map(|run| (run % 2, 0, true)).collect();
-        assert_eq!(told(&Watch::new(RULES), &runs), None);
+        assert_eq!(exceeded_at(&FailureMonitor::new(RULES), &runs), None);
     }
 
     #[test]
-    fn most_runs_must_fail() {
+    fn the_failure_rate_must_reach_the_limit() {
         let half: Vec<_> = (0..8).map(|run| (run, 0, run % 2 == 1)).collect();
-        assert_eq!(told(&Watch::new(RULES), &half), Some(7));
+        assert_eq!(exceeded_at(&FailureMonitor::new(RULES), &half), Some(7));
         let third: Vec<_> = (0..900).map(|run| (run, 0, run % 3 == 2)).collect();
-        assert_eq!(told(&Watch::new(RULES), &third), None);
+        assert_eq!(exceeded_at(&FailureMonitor::new(RULES), &third), None);
     }
 
     #[test]
-    fn what_left_the_window_no_longer_counts() {
+    fn runs_before_the_window_do_not_count() {
         let slow: Vec<_> = (0..100_u8).map(|run| (run.into(), i64::from(run) * 20, true)).collect();
-        assert_eq!(told(&Watch::new(RULES), &slow), None);
+        assert_eq!(exceeded_at(&FailureMonitor::new(RULES), &slow), None);
         let faster: Vec<_> = (0..100_u8).map(|run| (run.into(), i64::from(run) * 19, true)).collect();
-        assert_eq!(told(&Watch::new(RULES), &faster), Some(3));
+        assert_eq!(exceeded_at(&FailureMonitor::new(RULES), &faster), Some(3));
     }
 
     #[test]
-    fn a_changed_state_starts_a_new_window_and_late_runs_of_before_are_ignored() {
-        let watch = Watch::new(RULES);
-        let saw = |revision, user| {
-            let outcome = Outcome {
+    fn a_new_revision_resets_the_window_and_ignores_late_runs() {
+        let monitor = FailureMonitor::new(RULES);
+        let record = |revision, user| {
+            let outcome = RunOutcome {
                 user_id: Uuid::from_u128(user),
                 at: at(0),
                 failed: true,
             };
-            watch.saw(digest(), revision, outcome).is_some()
+            monitor.record(digest(), revision, outcome).is_some()
         };
-        assert_eq!((0..3).filter(|user| saw(1, *user)).count(), 0);
-        assert!(!saw(3, 3), "a new window");
-        assert_eq!((0..9).filter(|user| saw(1, *user)).count(), 0);
-        assert_eq!((4..7).filter(|user| saw(3, *user)).count(), 1);
+        assert_eq!((0..3).filter(|user| record(1, *user)).count(), 0);
+        assert!(!record(3, 3), "a new window");
+        assert_eq!((0..9).filter(|user| record(1, *user)).count(), 0);
+        assert_eq!((4..7).filter(|user| record(3, *user)).count(), 1);
     }
 
     #[test]
-    fn nothing_is_kept_when_it_is_off() {
+    fn a_disabled_quarantine_keeps_no_windows() {
         let rules = Quarantine { failures: 0, ..RULES };
-        let watch = Watch::new(rules);
+        let monitor = FailureMonitor::new(rules);
         let runs: Vec<_> = (0..100).map(|user| (user, 0, true)).collect();
-        assert_eq!(told(&watch, &runs), None);
-        assert!(watch.lock().is_empty());
+        assert_eq!(exceeded_at(&monitor, &runs), None);
+        assert!(monitor.lock().is_empty());
     }
 }

@@ -1,6 +1,6 @@
-//! What one operator's uploads may take: one at a time, so much time in an hour, so much room.
+//! Quotas of uploads per operator: one at a time, processing time per hour, and storage.
 //!
-//! Time is counted in this process, since it is this process's processor that is taken; room is counted in the database.
+//! Each process counts the time itself, because uploads use its own processor. The database counts the storage.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,22 +14,22 @@ use crate::config::UploadQuota;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Who is uploading, and what it took lately. Cheap to clone; all clones count together.
+/// The uploads of the last hour, by operator. Cheap to clone; all clones share the counts.
 #[derive(Clone)]
 pub(super) struct Uploads {
     quota: UploadQuota,
-    operators: Arc<Mutex<HashMap<Uuid, Lately>>>,
+    operators: Arc<Mutex<HashMap<Uuid, RecentUploads>>>,
 }
 
 #[derive(Default)]
-struct Lately {
+struct RecentUploads {
     busy: bool,
-    /// When an upload ended, and how long it took.
-    spent: VecDeque<(Timestamp, Duration)>,
+    /// The end and the duration of each upload.
+    durations: VecDeque<(Timestamp, Duration)>,
 }
 
-/// The right to upload now. Dropping it, however the upload ended, makes room for the next.
-pub(super) struct Turn {
+/// The permit for one upload. Dropping it records the duration and allows the next upload.
+pub(super) struct UploadPermit {
     uploads: Uploads,
     operator: Uuid,
     at: Timestamp,
@@ -48,20 +48,20 @@ impl Uploads {
         &self.quota
     }
 
-    pub(super) fn take_turn(&self, operator: Uuid, now: Timestamp) -> Result<Turn, PluginError> {
+    pub(super) fn acquire(&self, operator: Uuid, now: Timestamp) -> Result<UploadPermit, PluginError> {
         let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
-        // An operator without recent uploads is forgotten, so that this does not grow.
-        operators.retain(|_, lately| {
-            lately.spent.retain(|(ended, _)| *ended > now.minus(HOUR));
-            lately.busy || !lately.spent.is_empty()
+        // Remove operators without recent uploads, so that the map stays small.
+        operators.retain(|_, recent| {
+            recent.durations.retain(|(ended, _)| *ended > now.minus(HOUR));
+            recent.busy || !recent.durations.is_empty()
         });
-        let lately = operators.entry(operator).or_default();
-        if lately.busy {
+        let recent = operators.entry(operator).or_default();
+        if recent.busy {
             return Err(PluginError::UploadBusy);
         }
-        let spent: Duration = lately.spent.iter().map(|(_, took)| *took).sum();
+        let spent: Duration = recent.durations.iter().map(|(_, took)| *took).sum();
         if spent.as_secs() >= self.quota.seconds_per_hour
-            && let Some((oldest, _)) = lately.spent.front()
+            && let Some((oldest, _)) = recent.durations.front()
         {
             let free_at = oldest.plus(HOUR);
             return Err(PluginError::UploadTime {
@@ -69,8 +69,8 @@ impl Uploads {
                 retry_after: u32::try_from((free_at.as_millis() - now.as_millis()) / 1_000 + 1).unwrap_or(1),
             });
         }
-        lately.busy = true;
-        Ok(Turn {
+        recent.busy = true;
+        Ok(UploadPermit {
             uploads: self.clone(),
             operator,
             at: now,
@@ -79,20 +79,20 @@ impl Uploads {
     }
 }
 
-impl Turn {
-    /// From now on it counts: what came before was waiting for the client.
-    pub(super) fn begin(&mut self) {
+impl UploadPermit {
+    /// Starts the measured time, after the body has arrived.
+    pub(super) fn start(&mut self) {
         self.started = std::time::Instant::now();
     }
 }
 
-impl Drop for Turn {
+impl Drop for UploadPermit {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let mut operators = self.uploads.operators.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lately) = operators.get_mut(&self.operator) {
-            lately.busy = false;
-            lately.spent.push_back((self.at.plus(took), took));
+        if let Some(recent) = operators.get_mut(&self.operator) {
+            recent.busy = false;
+            recent.durations.push_back((self.at.plus(took), took));
         }
     }
 }
@@ -110,37 +110,33 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time_for_one_operator() {
+    fn an_operator_has_one_upload_at_a_time() {
         let (uploads, now) = (uploads(10), Timestamp::EPOCH);
-        let turn = uploads.take_turn(Uuid::nil(), now).ok();
-        assert!(turn.is_some());
+        let permit = uploads.acquire(Uuid::nil(), now).ok();
+        assert!(permit.is_some());
         assert!(matches!(
-            uploads.take_turn(Uuid::nil(), now),
+            uploads.acquire(Uuid::nil(), now),
             Err(PluginError::UploadBusy)
         ));
-        assert!(uploads.take_turn(Uuid::max(), now).is_ok());
-        drop(turn);
-        assert!(uploads.take_turn(Uuid::nil(), now).is_ok());
+        assert!(uploads.acquire(Uuid::max(), now).is_ok());
+        drop(permit);
+        assert!(uploads.acquire(Uuid::nil(), now).is_ok());
     }
 
     #[test]
-    fn so_much_time_in_an_hour() {
+    fn the_upload_time_per_hour_is_limited() {
         let (uploads, now) = (uploads(10), Timestamp::EPOCH);
         let busy = |seconds| {
-            let mut turn = uploads.take_turn(Uuid::nil(), now).ok().unwrap();
-            turn.started -= Duration::from_secs(seconds);
+            let mut permit = uploads.acquire(Uuid::nil(), now).ok().unwrap();
+            permit.started -= Duration::from_secs(seconds);
         };
         busy(4);
         busy(6);
-        let refused = uploads.take_turn(Uuid::nil(), now.plus(Duration::from_mins(30))).err();
+        let refused = uploads.acquire(Uuid::nil(), now.plus(Duration::from_mins(30))).err();
         assert!(
             matches!(refused, Some(PluginError::UploadTime { limit: 10, retry_after }) if (1_800..=1_811).contains(&retry_after)),
             "{refused:?}"
         );
-        assert!(
-            uploads
-                .take_turn(Uuid::nil(), now.plus(Duration::from_mins(61)))
-                .is_ok()
-        );
+        assert!(uploads.acquire(Uuid::nil(), now.plus(Duration::from_mins(61))).is_ok());
     }
 }

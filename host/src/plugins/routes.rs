@@ -23,25 +23,25 @@ use crate::contract::Issue;
 use crate::http::extract::read_bytes;
 use crate::http::problem::{BODY_TOO_LARGE, INVALID_BODY, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE};
 use crate::http::{Body, Code, FieldError, Page, PageParams, Params, Path, Problem};
-use crate::sandbox::{LoadError, Refusal};
+use crate::sandbox::{LoadError, UploadRefusal};
 
 const NO_SUCH_PLUGIN: Code = Code::new("no-such-plugin", 404, "There is no such plugin or version");
-const PLUGIN_REFUSED: Code = Code::new("plugin-refused", 422, "The upload is not a condition");
-const UPLOAD_BUSY: Code = Code::new("upload-busy", 429, "Another upload of yours is being looked at");
-const UPLOAD_QUOTA: Code = Code::new("upload-quota", 429, "Your uploads took their time of this hour");
-const UPLOAD_ROOM: Code = Code::new("upload-room", 409, "Your plugin versions take all their room");
-const PLUGIN_VERSION_TAKEN: Code = Code::new("plugin-version-taken", 409, "The version exists with other bytes");
+const PLUGIN_REFUSED: Code = Code::new("plugin-refused", 422, "The upload is not a valid plugin");
+const UPLOAD_BUSY: Code = Code::new("upload-busy", 429, "Another upload of yours is in progress");
+const UPLOAD_QUOTA: Code = Code::new("upload-quota", 429, "Your upload time of this hour is used up");
+const UPLOAD_ROOM: Code = Code::new("upload-room", 409, "Your storage quota for plugin versions is used up");
+const PLUGIN_VERSION_TAKEN: Code = Code::new("plugin-version-taken", 409, "The version exists with different bytes");
 const PLUGIN_IN_USE: Code = Code::new("plugin-in-use", 409, "The version is in use");
 const PLUGIN_DISABLED: Code = Code::new("plugin-disabled", 409, "The version is disabled");
 const SIGNATURE_REQUIRED: Code = Code::new("signature-required", 422, "The upload must be signed");
-const SIGNATURE_INVALID: Code = Code::new("signature-invalid", 422, "The signature is not one of this upload");
+const SIGNATURE_INVALID: Code = Code::new("signature-invalid", 422, "The signature is invalid");
 const SIGNATURE_UNTRUSTED: Code = Code::new(
     "signature-untrusted",
     422,
     "The signature is by a key that is not trusted",
 );
 const NO_SUCH_PLUGIN_KEY: Code = Code::new("no-such-plugin-key", 404, "There is no such key");
-const PLUGIN_KEY_TAKEN: Code = Code::new("plugin-key-taken", 409, "The key is there already");
+const PLUGIN_KEY_TAKEN: Code = Code::new("plugin-key-taken", 409, "The key exists already");
 const PLUGIN_FAILED: Code = Code::new("plugin-failed", 422, "The plugin failed");
 
 pub const CODES: &[Code] = &[
@@ -61,14 +61,14 @@ pub const CODES: &[Code] = &[
     PLUGIN_KEY_TAKEN,
 ];
 
-/// The text of the `.minisig` file in base64, beside a module that is sent as it is.
+/// The text of the `.minisig` file in base64, for a module that is not sent as a form.
 const SIGNATURE_HEADER: &str = "meed-signature";
 
-/// Room for the multipart frame around a module of the largest size.
-const FRAME_BYTES: usize = 16 << 10;
+/// The maximum size of a form without its module.
+const FORM_BYTES: usize = 16 << 10;
 
 pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
-    let largest = service.sandbox().settings().largest_upload() + FRAME_BYTES;
+    let largest = service.sandbox().settings().largest_upload() + FORM_BYTES;
     OpenApiRouter::new()
         .routes(routes!(upload).layer(DefaultBodyLimit::max(largest)))
         .routes(routes!(list))
@@ -83,14 +83,15 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
 
 /// Upload a plugin version.
 ///
-/// The body is a WebAssembly component of the world `meed:condition/condition@1.0.0`, or a core module with that
-/// component's metadata embedded (what `cargo build --target wasm32-unknown-unknown` makes with the SDK); or a
-/// multipart form with a file field `module`. Name and version come from the plugin itself. The same bytes again
-/// answer 200 with the version that is there.
+/// The body is a WebAssembly component of the world `meed:condition/condition@1.0.0`, or a core module with embedded
+/// component metadata (the output of `cargo build --target wasm32-unknown-unknown` with the SDK), or a multipart form
+/// with a file field `module`. The plugin itself contains its name and version. Uploading the same bytes again returns 200
+/// with the existing version.
 ///
-/// A minisign signature (`meed plugin sign`) comes as the form's field `signature` or, in base64, as the header
+/// Send a minisign signature (`meed plugin sign`) as the form field `signature` or, in base64, as the header
 /// `Meed-Signature`. Its trusted comment must name the plugin: `name:login-streak version:1.0.0`. The setting
-/// `plugins.signatures` says whether one is needed. With bytes that are there, it is added to their version.
+/// `plugins.signatures` determines whether a signature is required. Uploading known bytes with a signature adds it to the
+/// version.
 #[utoipa::path(
     post, path = "/plugins", tag = "plugins", security(("bearer" = [])),
     params(("Meed-Signature" = Option<String>, Header, description = "The text of the .minisig file, in base64")),
@@ -113,12 +114,12 @@ async fn upload(
     Operator(caller): Operator,
     request: Request,
 ) -> Result<Response, Problem> {
-    // Before the body is read, so that one operator's uploads are in memory one at a time.
-    let mut turn = service.take_turn(caller.user_id)?;
+    // Acquired before the body is read, so that only one upload of an operator is in memory.
+    let mut permit = service.acquire_upload(caller.user_id)?;
     let limit = service.sandbox().settings().largest_upload();
     let (module, signature) = read_upload(request, limit).await?;
     let signature = signature.as_deref();
-    turn.begin();
+    permit.start();
     Ok(
         match service.upload_signed(module, signature, Some(caller.user_id)).await? {
             Uploaded::New(version) => {
@@ -148,7 +149,7 @@ struct UploadForm {
 
 /// The module and the text of its signature.
 async fn read_upload(request: Request, limit: usize) -> Result<(Vec<u8>, Option<String>), Problem> {
-    let in_header = read_signature_header(&request)?;
+    let from_header = read_signature_header(&request)?;
     let content_type = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -160,7 +161,7 @@ async fn read_upload(request: Request, limit: usize) -> Result<(Vec<u8>, Option<
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
-    let (module, in_form) = match essence.as_str() {
+    let (module, from_form) = match essence.as_str() {
         "application/wasm" => (read_bytes(request, &()).await?.to_vec(), None),
         "multipart/form-data" => read_form(request).await?,
         other => {
@@ -175,10 +176,10 @@ async fn read_upload(request: Request, limit: usize) -> Result<(Vec<u8>, Option<
     if module.len() > limit {
         return Err(Problem::new(
             BODY_TOO_LARGE,
-            format!("The module has {} bytes; at most {limit} are accepted.", module.len()),
+            format!("The module has {} bytes; the maximum is {limit}.", module.len()),
         ));
     }
-    Ok((module, in_form.or(in_header)))
+    Ok((module, from_form.or(from_header)))
 }
 
 fn read_signature_header(request: &Request) -> Result<Option<String>, Problem> {
@@ -323,7 +324,7 @@ async fn module(
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 struct PluginChange {
-    /// ACTIVE or DISABLED. While a version is not ACTIVE, claims on its events are FAILED and may be repeated
+    /// ACTIVE or DISABLED. While a version is not ACTIVE, claims on its events are FAILED and can be repeated
     #[garde(skip)]
     state: PluginState,
 }
@@ -347,7 +348,7 @@ async fn change(
     ))
 }
 
-/// Delete a version that no event, no earlier revision of one and no receipt refers to.
+/// Delete a version that no event, no earlier revision of an event and no receipt refers to.
 #[utoipa::path(
     delete, path = "/plugins/{name}/versions/{version}", tag = "plugins", security(("bearer" = [])),
     params(("name" = String, Path), ("version" = String, Path)),
@@ -366,7 +367,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Tell what was done to a version, newest first: uploaded, signed, disabled, enabled, put into quarantine, released.
+/// List the history of a version, newest first: uploads, signatures, changes of state.
 #[utoipa::path(
     get, path = "/plugins/{name}/versions/{version}/history", tag = "plugins", security(("bearer" = [])),
     params(("name" = String, Path), ("version" = String, Path), PageParams),
@@ -389,10 +390,10 @@ async fn history(
     )))
 }
 
-/// Run a version without any effect.
+/// Simulate a decision.
 ///
-/// With a real user (`userId`), facts are gathered as of `asOf`; or write the `facts` by hand, in the order of the
-/// plan's queries. Nothing is stored.
+/// Send `userId` to use the facts of this user as of `asOf`, or send `facts` in the order of the plan's queries. Nothing
+/// is stored.
 #[utoipa::path(
     post, path = "/plugins/{name}/versions/{version}/simulate", tag = "plugins", security(("bearer" = [])),
     params(("name" = String, Path), ("version" = String, Path)),
@@ -412,7 +413,7 @@ async fn simulate(
     Ok(axum::Json(simulator.simulate(&name, &version, request).await?))
 }
 
-/// Faults in the params, as faults in the body that holds them at `pointer`.
+/// Converts issues of params to field errors of the body that contains the params at `pointer`.
 pub fn field_errors(pointer: &str, issues: Vec<Issue>) -> Vec<FieldError> {
     issues
         .into_iter()
@@ -428,23 +429,23 @@ impl From<PluginError> for Problem {
         let detail = error.to_string();
         match error {
             PluginError::NoSuchPlugin { .. } | PluginError::NoSuchVersion { .. } => Self::new(NO_SUCH_PLUGIN, detail),
-            PluginError::Refused(Refusal::TooLarge { .. }) => Self::new(BODY_TOO_LARGE, detail),
+            PluginError::Refused(UploadRefusal::TooLarge { .. }) => Self::new(BODY_TOO_LARGE, detail),
             PluginError::Refused(refusal) if refusal.is_temporary() => Self::new(UNAVAILABLE, detail).retry_after(5),
             PluginError::Refused(refusal) => Self::new(PLUGIN_REFUSED, detail).with("refusal", refusal.code()),
             PluginError::Gate(refusal) => Self::new(PLUGIN_REFUSED, detail).with("refusal", refusal.code()),
             PluginError::UploadBusy => Self::new(UPLOAD_BUSY, detail).retry_after(1),
             PluginError::UploadTime { retry_after, .. } => Self::new(UPLOAD_QUOTA, detail).retry_after(retry_after),
-            PluginError::UploadRoom { .. } => Self::new(UPLOAD_ROOM, detail),
+            PluginError::UploadStorage { .. } => Self::new(UPLOAD_ROOM, detail),
             PluginError::VersionTaken { digest, .. } => Self::new(PLUGIN_VERSION_TAKEN, detail).with("digest", digest),
             PluginError::InUse { .. } => Self::new(PLUGIN_IN_USE, detail),
             PluginError::NotActive { .. } => Self::new(PLUGIN_DISABLED, detail),
-            PluginError::NotByHand => Self::field("/state", detail),
+            PluginError::QuarantineByServerOnly => Self::field("/state", detail),
             PluginError::NotTrusted { .. } | PluginError::Signature(SignatureError::Untrusted(_)) => {
                 Self::new(SIGNATURE_UNTRUSTED, detail)
             }
             PluginError::Signature(SignatureError::Required) => Self::new(SIGNATURE_REQUIRED, detail),
             PluginError::Signature(SignatureError::Invalid(_)) => Self::new(SIGNATURE_INVALID, detail),
-            PluginError::PublicKey(fault) => Self::field("/publicKey", fault),
+            PluginError::PublicKey(message) => Self::field("/publicKey", message),
             PluginError::KeyTaken(_) => Self::new(PLUGIN_KEY_TAKEN, detail),
             PluginError::NoSuchKey(_) => Self::new(NO_SUCH_PLUGIN_KEY, detail),
             PluginError::Params(issues) => Self::fields(field_errors("/params", issues)),

@@ -1,4 +1,4 @@
-//! The rules for plugins.
+//! Rules for plugin versions: uploads, lookups, deletion, and binding of params.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::gate::{self, GateRefusal};
-use super::lifecycle::{Action, Named, PluginState, Standing};
+use super::lifecycle::{Action, PluginState, VersionRef, VersionStatus};
 use super::params;
-use super::quarantine::Watch;
-use super::quota::{Turn, Uploads};
+use super::quarantine::FailureMonitor;
+use super::quota::{UploadPermit, Uploads};
 use super::signatures::{SignatureError, VersionSignature};
 use super::store::{self, NewVersion, VersionRow};
-use super::usage::Unwritten;
+use super::usage::PendingUsage;
 use crate::cache::Cache as Shared;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Plugins, Signatures};
 use crate::contract::Issue;
 use crate::db::{Db, DbError, Json};
 use crate::facts::{InvalidPlan, Plan};
-use crate::sandbox::{Class, Digest, Failure, LoadError, Plugin, Refusal, Sandbox};
+use crate::sandbox::{Class, Digest, Failure, LoadError, Plugin, Sandbox, UploadRefusal};
 
-/// One immutable upload.
+/// A plugin version: one immutable upload.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginVersion {
@@ -34,7 +34,7 @@ pub struct PluginVersion {
     pub name: String,
     #[schema(example = "1.0.0")]
     pub version: String,
-    /// sha256 of the uploaded bytes: the identity of the version
+    /// The SHA-256 digest of the uploaded bytes, which identifies the version
     #[schema(value_type = String, example = "sha256:0d6f2c1b9e77a4c35c1e7a518f5e0d6f2c1b9e77a4c35c1e7a518f5e0d6f2c1b")]
     pub digest: Digest,
     pub title: String,
@@ -42,20 +42,20 @@ pub struct PluginVersion {
     /// JSON Schema 2020-12 of the params
     #[schema(value_type = Object)]
     pub params_schema: Value,
-    /// The contract it implements
+    /// The version of the contract
     #[schema(example = "meed:condition/condition@1.0.0")]
     pub abi: String,
-    /// Which limits it has: RUNTIME for plugins that bring a language's runtime
+    /// The class of limits: RUNTIME for plugins that contain a language runtime
     pub class: Class,
     pub size_bytes: i64,
     pub state: PluginState,
     pub signature: VersionSignature,
-    /// null: bundled with the server
+    /// null if it is bundled with the server
     pub uploaded_by: Option<Uuid>,
     pub created_at: Timestamp,
-    /// How often it ran for a claim, up to a few seconds ago
+    /// The number of runs for claims, up to a few seconds ago
     pub runs: i64,
-    /// How often it gave no decision by its own fault
+    /// The number of failed runs of which the plugin is the cause
     pub failures: i64,
     pub last_run_at: Option<Timestamp>,
     #[serde(skip)]
@@ -65,8 +65,8 @@ pub struct PluginVersion {
 }
 
 impl PluginVersion {
-    pub(super) fn named(&self) -> Named<'_> {
-        Named {
+    pub(super) fn named(&self) -> VersionRef<'_> {
+        VersionRef {
             id: self.id,
             digest: self.digest,
             name: &self.name,
@@ -76,8 +76,8 @@ impl PluginVersion {
 }
 
 impl NewVersion {
-    pub(super) fn named(&self) -> Named<'_> {
-        Named {
+    pub(super) fn named(&self) -> VersionRef<'_> {
+        VersionRef {
             id: self.id,
             digest: self.digest,
             name: &self.name,
@@ -111,11 +111,11 @@ impl From<VersionRow> for PluginVersion {
     }
 }
 
-/// What became of an upload.
+/// The result of an upload.
 #[derive(Clone, Debug)]
 pub enum Uploaded {
     New(PluginVersion),
-    /// The same bytes were here before.
+    /// The same bytes were uploaded before.
     Known(PluginVersion),
 }
 
@@ -133,53 +133,55 @@ pub enum PluginError {
     NoSuchPlugin { name: String },
     #[error("There is no version {version:?} of the plugin {name:?}.")]
     NoSuchVersion { name: String, version: String },
-    #[error("Not a condition: {0}.")]
-    Refused(Refusal),
-    #[error("Not a condition to rely on: {0}.")]
+    #[error("The upload is not a valid plugin: {0}.")]
+    Refused(UploadRefusal),
+    #[error("The plugin failed its self-checks: {0}.")]
     Gate(GateRefusal),
-    #[error("Another upload of yours is being looked at; wait for its answer.")]
+    #[error("Another upload of yours is in progress. Wait for its response.")]
     UploadBusy,
     #[error(
-        "Your uploads took {limit} s of this hour; that is all one operator may take (plugins.uploads.seconds_per_hour)."
+        "Your uploads used the {limit} s of processing time that an operator has per hour (plugins.uploads.seconds_per_hour)."
     )]
     UploadTime { limit: u64, retry_after: u32 },
     #[error(
-        "You have {versions} versions with {bytes} bytes here, and this is what one operator may have \
-         (plugins.uploads); delete some that nothing refers to."
+        "You have {versions} stored versions with {bytes} bytes, and another one would exceed the quota of an operator \
+         (plugins.uploads). Delete versions that are not in use."
     )]
-    UploadRoom { versions: i64, bytes: i64 },
-    #[error("{name} {version} exists already with other bytes ({digest}); a version never changes: raise the version.")]
+    UploadStorage { versions: i64, bytes: i64 },
+    #[error(
+        "{name} {version} exists with different bytes ({digest}). Versions are immutable: upload with a higher version."
+    )]
     VersionTaken {
         name: String,
         version: String,
         digest: Digest,
     },
     #[error(
-        "{name} {version} is used by an event, by an earlier revision of one or by the receipt of a reward request; \
-         disable it instead."
+        "{name} {version} is in use by an event, an earlier revision of an event, or the receipt of a reward request. \
+         Disable it instead."
     )]
     InUse { name: String, version: String },
-    #[error("{name} {version} is {state}; make it ACTIVE or choose another version.")]
+    #[error("{name} {version} is {state}. Set it to ACTIVE, or choose another version.")]
     NotActive {
         name: String,
         version: String,
         state: PluginState,
     },
-    #[error("{name} {version} is not signed by a trusted key (plugins.signatures = enforce); choose one that is.")]
+    #[error("{name} {version} is not signed by a trusted key (plugins.signatures = enforce). Choose a signed version.")]
     NotTrusted { name: String, version: String },
-    #[error("must be ACTIVE or DISABLED: only the server itself puts a version into quarantine")]
-    NotByHand,
+    #[error("must be ACTIVE or DISABLED; only the server can set QUARANTINED")]
+    QuarantineByServerOnly,
     #[error(transparent)]
     Signature(#[from] SignatureError),
     #[error("{0}")]
     PublicKey(String),
-    #[error("There is a key {0} already; a key that was revoked stays so: make a new one.")]
+    #[error("The key {0} exists already. A revoked key cannot be trusted again: create a new key.")]
     KeyTaken(String),
     #[error("There is no key {0:?}.")]
     NoSuchKey(String),
-    #[error("The params do not fit the plugin.")]
+    #[error("The params are invalid for the plugin.")]
     Params(Vec<Issue>),
-    #[error("The plugin failed in bind: {0}.")]
+    #[error("The plugin's bind failed: {0}.")]
     BindFailed(Failure),
     #[error(transparent)]
     Plan(#[from] InvalidPlan),
@@ -187,7 +189,7 @@ pub enum PluginError {
     Load(#[from] LoadError),
     #[error("The stored module {0} is missing.")]
     ModuleMissing(Digest),
-    #[error("The params cannot be written as canonical JSON: {0}.")]
+    #[error("The params cannot be converted to canonical JSON: {0}.")]
     Canonical(#[from] serde_json::Error),
     #[error("cannot read {} (plugins.bundled_directory): {source}", directory.display())]
     Bundled { directory: PathBuf, source: std::io::Error },
@@ -203,22 +205,22 @@ pub struct PluginService {
     sandbox: Sandbox,
     pub(super) shared: Shared,
     pub(super) signatures: Signatures,
-    /// What claims need to know of a version, read a moment ago.
-    pub(super) standings: Cache<Digest, Arc<Standing>>,
-    pub(super) watch: Arc<Watch>,
+    /// The status of versions, for claims.
+    pub(super) statuses: Cache<Digest, Arc<VersionStatus>>,
+    pub(super) monitor: Arc<FailureMonitor>,
     uploads: Uploads,
-    pub(super) unwritten: Arc<Unwritten>,
+    pub(super) pending_usage: Arc<PendingUsage>,
 }
 
-/// How long a claim trusts what it read of a version.
-const CACHED_FOR: Duration = Duration::from_secs(2);
+/// How long a claim trusts a cached status.
+const STATUS_LIFETIME: Duration = Duration::from_secs(2);
 const CACHED_VERSIONS: u64 = 10_000;
 
 impl PluginService {
     pub fn new(settings: &Plugins, db: Db, clock: Clock, sandbox: Sandbox, shared: Shared) -> Self {
-        let standings = Cache::builder()
+        let statuses = Cache::builder()
             .max_capacity(CACHED_VERSIONS)
-            .time_to_live(CACHED_FOR)
+            .time_to_live(STATUS_LIFETIME)
             .build();
         Self {
             db,
@@ -226,20 +228,20 @@ impl PluginService {
             sandbox,
             shared,
             signatures: settings.signatures,
-            standings,
+            statuses,
             uploads: Uploads::new(settings.uploads.clone()),
-            watch: Arc::new(Watch::new(settings.quarantine.clone())),
-            unwritten: Arc::default(),
+            monitor: Arc::new(FailureMonitor::new(settings.quarantine.clone())),
+            pending_usage: Arc::default(),
         }
     }
 
-    /// Takes in a plugin without a signature, or says precisely why not.
+    /// Uploads a plugin without a signature.
     pub async fn upload(&self, module: Vec<u8>, by: Option<Uuid>) -> Result<Uploaded, PluginError> {
         self.upload_signed(module, None, by).await
     }
 
-    /// Takes in a plugin, or says precisely why not. `signature` is the text of a `.minisig` file. `by` is absent for
-    /// plugins that come with the server, which need no signature.
+    /// Uploads a plugin. `signature` is the text of a `.minisig` file. `by` is `None` for plugins that are bundled with the
+    /// server, which need no signature.
     pub async fn upload_signed(
         &self,
         module: Vec<u8>,
@@ -249,13 +251,13 @@ impl PluginService {
         let digest = Digest::of(&module);
         let mut checked = self.check_signature(&module, signature).await?;
         if let Some(known) = store::find_by_digest(&self.db, digest).await? {
-            return Ok(Uploaded::Known(self.upload_again(known.into(), checked, by).await?));
+            return Ok(Uploaded::Known(self.reupload(known.into(), checked, by).await?));
         }
         if by.is_some() && checked.is_none() {
             self.require_signature()?;
         }
         if let Some(operator) = by {
-            self.require_room(operator, module.len()).await?;
+            self.check_storage_quota(operator, module.len()).await?;
         }
         let admitted = self.sandbox.admit(module.clone()).await.map_err(PluginError::Refused)?;
         gate::check(&self.sandbox, &admitted, &module).await?;
@@ -282,17 +284,17 @@ impl PluginService {
                 self.attach(&mut tx, new.named(), checked, by).await?;
             }
             tx.commit().await?;
-            if let Err(error) = self.sandbox.keep(&admitted).await {
-                // The first claim will have to compile it.
-                tracing::warn!(plugin.digest = %digest, %error, "compiled code was not kept");
+            if let Err(error) = self.sandbox.store(&admitted).await {
+                // The first claim will compile it again.
+                tracing::warn!(plugin.digest = %digest, %error, "cannot store compiled code");
             }
             tracing::info!(plugin.name = new.name, plugin.version = new.version, plugin.digest = %digest, "plugin uploaded");
             return Ok(Uploaded::New(self.by_digest(digest).await?));
         }
         drop(tx);
-        // Somebody else was first: with the same bytes, or with this name and version.
+        // A concurrent upload was first, with the same bytes or with this name and version.
         if let Some(known) = store::find_by_digest(&self.db, digest).await? {
-            return Ok(Uploaded::Known(self.upload_again(known.into(), checked, by).await?));
+            return Ok(Uploaded::Known(self.reupload(known.into(), checked, by).await?));
         }
         let (name, version) = (new.name, new.version);
         match store::find(&self.db, name.clone(), version.clone()).await? {
@@ -305,25 +307,25 @@ impl PluginService {
         }
     }
 
-    /// The right of an operator to upload, until it is dropped.
-    pub(super) fn take_turn(&self, operator: Uuid) -> Result<Turn, PluginError> {
-        self.uploads.take_turn(operator, self.clock.now())
+    /// Acquires the upload permit of an operator.
+    pub(super) fn acquire_upload(&self, operator: Uuid) -> Result<UploadPermit, PluginError> {
+        self.uploads.acquire(operator, self.clock.now())
     }
 
-    async fn require_room(&self, operator: Uuid, more: usize) -> Result<(), PluginError> {
+    async fn check_storage_quota(&self, operator: Uuid, more: usize) -> Result<(), PluginError> {
         let (versions, bytes) = store::uploaded_by(&self.db, operator).await?;
         let quota = self.uploads.quota();
-        let is_full = |found: i64, more: usize, limit: u64| {
+        let exceeds = |found: i64, more: usize, limit: u64| {
             u64::try_from(found).unwrap_or_default().saturating_add(more as u64) > limit
         };
-        if is_full(versions, 1, quota.versions) || is_full(bytes, more, quota.bytes) {
-            return Err(PluginError::UploadRoom { versions, bytes });
+        if exceeds(versions, 1, quota.versions) || exceeds(bytes, more, quota.bytes) {
+            return Err(PluginError::UploadStorage { versions, bytes });
         }
         Ok(())
     }
 
-    /// Installs every `*.wasm` of a directory that is not there yet. One that is refused, or whose version is there
-    /// with other bytes, is logged and left out: the server must start with what it has.
+    /// Installs the new `*.wasm` files of a directory. A file that is refused, or whose version exists with different bytes, is
+    /// logged and skipped, so that the server can start.
     pub async fn install_bundled(&self, directory: &Path) -> Result<(), PluginError> {
         let unreadable = |source| PluginError::Bundled {
             directory: directory.to_owned(),
@@ -339,13 +341,13 @@ impl PluginService {
             match self.upload(module, None).await {
                 Ok(_) => {}
                 Err(error @ PluginError::Db(_)) => return Err(error),
-                Err(error) => tracing::warn!(path = %path.display(), %error, "bundled plugin not installed"),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "cannot install bundled plugin"),
             }
         }
         Ok(())
     }
 
-    /// Newest upload first, up to `size + 1`.
+    /// Newest upload first, up to `size + 1` versions.
     pub async fn list(
         &self,
         name: Option<String>,
@@ -370,7 +372,7 @@ impl PluginService {
         if let Some(row) = store::find(&self.db, name.to_owned(), version.to_owned()).await? {
             return Ok(row.into());
         }
-        // Which of the two is wrong is worth a look.
+        // Fails with `NoSuchPlugin` if the name is unknown.
         self.versions(name).await?;
         Err(PluginError::NoSuchVersion {
             name: name.to_owned(),
@@ -383,7 +385,7 @@ impl PluginService {
         row.map(PluginVersion::from).ok_or(PluginError::ModuleMissing(digest))
     }
 
-    /// The bytes as they were uploaded.
+    /// The uploaded bytes.
     pub async fn module(&self, digest: Digest) -> Result<Vec<u8>, PluginError> {
         store::module(&self.db, digest)
             .await?
@@ -406,12 +408,12 @@ impl PluginService {
         self.record(&mut tx, found.named(), Action::Deleted, Some(by), None)
             .await?;
         tx.commit().await?;
-        self.sandbox.forget(found.digest).await;
+        self.sandbox.remove(found.digest).await;
         tracing::info!(plugin.digest = %found.digest, user.id = %by, "plugin deleted");
         Ok(())
     }
 
-    /// Binds params to a version for an event, if events may have the version.
+    /// Binds params for an event. The version must be active and meet the signature policy.
     pub async fn bind(&self, name: &str, version: &str, params: &Value) -> Result<Bound, PluginError> {
         let found = self.version(name, version).await?;
         let (name, version, state) = (found.name.clone(), found.version.clone(), found.state);
@@ -424,31 +426,31 @@ impl PluginService {
         self.bind_version(found, params).await
     }
 
-    /// Binds params to a version that the event has already: whether new events may have it does not matter, or an
-    /// event whose plugin was stopped could not even be switched off.
+    /// Binds params to the version that an event uses already. The state and the signature of the version do not matter, so
+    /// that an operator can deactivate an event whose plugin is disabled.
     pub async fn bind_again(&self, name: &str, version: &str, params: &Value) -> Result<Bound, PluginError> {
         let found = self.version(name, version).await?;
         self.bind_version(found, params).await
     }
 
-    /// Checks params against the plugin's schema and its `bind`, and gives the plan.
+    /// Validates params with the plugin's schema and its `bind`, and returns the plan.
     pub(super) async fn bind_version(&self, found: PluginVersion, params: &Value) -> Result<Bound, PluginError> {
         let plugin = self.runnable(found.digest).await?;
-        let planned = params::bind(&self.sandbox, &plugin, &found.params_schema, params).await;
-        if let Err(PluginError::BindFailed(failure)) = &planned {
+        let bound = params::bind(&self.sandbox, &plugin, &found.params_schema, params).await;
+        if let Err(PluginError::BindFailed(failure)) = &bound {
             tracing::warn!(plugin.digest = %found.digest, failure.code = failure.code(), %failure, "bind failed");
         }
-        let planned = planned?;
+        let bound = bound?;
         Ok(Bound {
             digest: found.digest,
-            plan: planned.plan,
-            state: planned.state,
+            plan: bound.plan,
+            state: bound.state,
         })
     }
 
-    /// The plugin, ready to run: from memory on the claim path, else from its compiled code or its bytes.
+    /// Loads a plugin from memory, from its compiled code, or from its bytes.
     pub async fn runnable(&self, digest: Digest) -> Result<Plugin, PluginError> {
-        if let Some(plugin) = self.sandbox.recall(digest).await {
+        if let Some(plugin) = self.sandbox.load_cached(digest).await {
             return Ok(plugin);
         }
         let module = self.module(digest).await?;

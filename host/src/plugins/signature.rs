@@ -1,7 +1,7 @@
-//! One minisign signature over a module, and the keys that make and check them.
+//! Parses and verifies minisign signatures of modules.
 //!
-//! The format is minisign's, so that authors can sign and anyone can check with tools of their own. Must not know: which
-//! keys are trusted (see `signatures`), the database.
+//! Authors can sign, and anyone can verify, with the minisign tools. Must not know: which keys are trusted (see
+//! `signatures`), the database.
 
 use std::fmt::Write as _;
 use std::io::Cursor;
@@ -10,34 +10,32 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minisign::{PublicKey, SignatureBox};
 
-/// Far more than the text of a signature with a sensible comment.
+/// Far more than a signature with a reasonable comment needs.
 const MAX_SIGNATURE_BYTES: usize = 4 << 10;
-/// A file with a public key: a comment and 56 characters.
+/// A public key file has a comment line and 56 characters.
 const MAX_KEY_BYTES: usize = 1 << 10;
 const ED25519_BYTES: usize = 64;
 
-/// A signature as its `.minisig` file has it. Parsed, not verified.
+/// A parsed `.minisig` file. It is not verified.
 pub(super) struct Signature {
     text: String,
     parsed: SignatureBox,
     comment: String,
 }
 
-/// A public key as `minisign -P` takes it.
+/// A public key in the format of `minisign -P`.
 #[derive(Clone, Debug)]
 pub(super) struct VerifyingKey(PublicKey);
 
 impl Signature {
-    /// What is wrong with it, as an error.
+    /// Parses the text. The error says what is wrong with it.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text.len() > MAX_SIGNATURE_BYTES {
             let found = text.len();
-            return Err(format!(
-                "it has {found} bytes; at most {MAX_SIGNATURE_BYTES} are accepted"
-            ));
+            return Err(format!("it has {found} bytes; the maximum is {MAX_SIGNATURE_BYTES}"));
         }
         let parsed = SignatureBox::from_string(text).map_err(|error| error.to_string())?;
-        // The library would read past the end of a shorter one.
+        // The library reads past the end of a shorter global signature.
         let global = text.lines().nth(3).unwrap_or_default().trim();
         if STANDARD.decode(global).is_ok_and(|bytes| bytes.len() == ED25519_BYTES) {
             let comment = parsed.trusted_comment().map_err(|error| error.to_string())?;
@@ -51,51 +49,51 @@ impl Signature {
         &self.text
     }
 
-    /// Which key it says it was made with.
+    /// The id of the key that the signature names.
     pub(super) fn key_id(&self) -> String {
         key_id(self.parsed.keynum())
     }
 
-    /// Whether the key made it over these bytes, trusted comment included.
+    /// Verifies the signature over the module and the trusted comment.
     pub(super) fn verify(&self, key: &VerifyingKey, module: &[u8]) -> Result<(), String> {
         const QUIET: bool = true;
         const OUTPUT: bool = false;
-        // Made before minisign 0.10, without a hash: nobody needs those here.
+        // Signatures of minisign before 0.10, which sign without a hash, are not accepted.
         const LEGACY: bool = false;
         minisign::verify(&key.0, &self.parsed, Cursor::new(module), QUIET, OUTPUT, LEGACY)
             .map_err(|error| error.to_string())
     }
 
-    /// Whether its trusted comment names this version. Otherwise, what it says.
-    pub(super) fn names(&self, name: &str, version: &str) -> Result<(), String> {
-        let said = |key: &str| {
+    /// Checks that the trusted comment names this version.
+    pub(super) fn check_version(&self, name: &str, version: &str) -> Result<(), String> {
+        let value_of = |key: &str| {
             let mut values = self
                 .comment
                 .split_whitespace()
                 .filter_map(|word| word.strip_prefix(key));
             values.next().filter(|_| values.next().is_none())
         };
-        if said("name:") == Some(name) && said("version:") == Some(version) {
+        if value_of("name:") == Some(name) && value_of("version:") == Some(version) {
             return Ok(());
         }
         let expected = trusted_comment(name, version);
         Err(format!(
-            "its trusted comment is {:?}; it must hold {expected:?}",
+            "its trusted comment is {:?}, but must contain {expected:?}",
             self.comment
         ))
     }
 }
 
 impl VerifyingKey {
-    /// Reads a `.pub` file, or its second line alone.
+    /// Parses a `.pub` file, or only its second line.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        const FAULT: &str = "must be a minisign public key: 56 characters that begin with RW, or the file they are in";
+        const INVALID: &str = "must be a minisign public key: 56 characters that begin with RW, or the whole .pub file";
         if text.len() > MAX_KEY_BYTES {
-            return Err(FAULT.to_owned());
+            return Err(INVALID.to_owned());
         }
         let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
-        let line = line.filter(|line| line.starts_with("RW")).ok_or(FAULT)?;
-        PublicKey::from_base64(line).map(Self).map_err(|_| FAULT.to_owned())
+        let line = line.filter(|line| line.starts_with("RW")).ok_or(INVALID)?;
+        PublicKey::from_base64(line).map(Self).map_err(|_| INVALID.to_owned())
     }
 
     pub(super) fn key_id(&self) -> String {
@@ -107,7 +105,7 @@ impl VerifyingKey {
     }
 }
 
-/// What a signature says about a version, which nobody can change without its key.
+/// The trusted comment of a signature, which names the version. The signature covers it.
 pub fn trusted_comment(name: &str, version: &str) -> String {
     format!("name:{name} version:{version}")
 }
@@ -138,7 +136,7 @@ mod tests {
 
     const MINISIGN_PUB: &str = "untrusted comment: minisign public key C204279AD4394E91\n\
         RWSRTjnUmicEwvL+BczClboEUCwC1ZI+7WU9zR5OwZpG9oJX76Dz11mN\n";
-    /// Made by minisign 0.11 over the bytes `rule\n`, as it does by default and as it did once.
+    /// Signatures by minisign 0.11 over the bytes `rule\n`: in the default format, and in the legacy format.
     const MINISIGN_SIG: &str = "untrusted comment: signature from minisign secret key\n\
         RUSRTjnUmicEwjWu2PIQ4/f+D7M6GRgUlYJ0yHejRfOk4Lw58DHdm0YBO3dLltPTwHHF40TYsFB90InnfKG3foj+AR5Cknaucgg=\n\
         trusted comment: name:first-come version:1.0.0\n\
@@ -156,7 +154,7 @@ mod tests {
         assert_eq!(key.key_id(), "C204279AD4394E91");
         assert_eq!(signature.verify(&key, b"rule\n"), Ok(()));
         assert!(signature.verify(&key, b"rule").is_err());
-        assert_eq!(signature.names("first-come", "1.0.0"), Ok(()));
+        assert_eq!(signature.check_version("first-come", "1.0.0"), Ok(()));
         let legacy = Signature::parse(MINISIGN_LEGACY).unwrap().verify(&key, b"rule\n");
         assert!(legacy.unwrap_err().contains("Legacy"));
     }
@@ -170,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_very_bytes_and_comment_verify() {
+    fn a_signature_is_valid_for_its_own_bytes_and_comment_only() {
         let (key, text) = signed(b"module", "name:a version:1.0.0");
         let signature = Signature::parse(&text).unwrap();
         assert_eq!(signature.verify(&key, b"module"), Ok(()));
@@ -182,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_comment_names_one_version() {
+    fn the_comment_must_name_exactly_this_version() {
         for (comment, good) in [
             ("name:a version:1.0.0", true),
             ("timestamp:7\tversion:1.0.0 name:a", true),
@@ -194,12 +192,12 @@ mod tests {
         ] {
             let (_, text) = signed(b"module", comment);
             let signature = Signature::parse(&text).unwrap();
-            assert_eq!(signature.names("a", "1.0.0").is_ok(), good, "{comment:?}");
+            assert_eq!(signature.check_version("a", "1.0.0").is_ok(), good, "{comment:?}");
         }
     }
 
     #[test]
-    fn what_is_no_signature_is_refused_and_nothing_panics() {
+    fn malformed_signatures_are_rejected_without_a_panic() {
         let (key, text) = signed(b"module", "name:a version:1.0.0");
         let lines: Vec<&str> = text.lines().collect();
         for end in 0..text.len() {
@@ -215,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_one_line_or_its_file() {
+    fn a_key_is_a_single_line_or_a_pub_file() {
         let pair = KeyPair::generate_unencrypted_keypair().unwrap();
         let file = pair.pk.to_box().unwrap().to_string();
         assert_eq!(

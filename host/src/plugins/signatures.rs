@@ -1,13 +1,13 @@
-//! Who may sign plugins, and what a signature does to an upload.
+//! Trusted keys, and the signatures of uploads.
 //!
-//! A signature counts when a key of `plugin_keys` confirms it over the very bytes and its trusted comment names the
-//! very plugin and version. `plugins.signatures` says what happens to uploads without one that counts.
+//! A signature is valid if a key of `plugin_keys` verifies it over the uploaded bytes and its trusted comment names the
+//! plugin and version. The setting `plugins.signatures` determines what happens to uploads without a valid signature.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::lifecycle::{Action, Named};
+use super::lifecycle::{Action, VersionRef};
 use super::service::{PluginError, PluginService, PluginVersion};
 use super::signature::{Signature, VerifyingKey};
 use super::store::{self, keys::KeyRow};
@@ -16,21 +16,21 @@ use crate::clock::Timestamp;
 use crate::config::Signatures;
 use crate::db::Tx;
 
-/// Whether somebody whom an ADMIN trusts signed a version.
+/// Whether a trusted key signed a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum SignatureState {
-    /// It came without a signature
+    /// No signature
     None,
-    /// By a trusted key
+    /// A valid signature by a trusted key
     Trusted,
-    /// By a key that was not trusted then, over other bytes, or for another plugin
+    /// A signature by an unknown key, over other bytes, or for another plugin
     Untrusted,
-    /// By a key that was trusted then and is not any more
+    /// A valid signature by a key that was revoked since
     Revoked,
 }
 
-/// How a version is signed.
+/// The signature of a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionSignature {
@@ -38,12 +38,12 @@ pub struct VersionSignature {
     /// The key that the signature names
     #[schema(example = "E7620F1842B4E81F")]
     pub key_id: Option<String>,
-    /// Whose key it is; null when it was not trusted
+    /// The name of the key; null if the key is not trusted
     #[schema(example = "Ada's release key")]
     pub signer: Option<String>,
 }
 
-/// Who signed a version, as a receipt names them.
+/// The signer of a version, as in receipts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Signer {
@@ -68,7 +68,7 @@ impl VersionSignature {
         }
     }
 
-    /// Who signed, as long as the key is trusted.
+    /// The signer, while the key is trusted.
     pub(super) fn signer(&self) -> Option<Signer> {
         let (Some(key_id), Some(name)) = (self.key_id.clone(), self.signer.clone()) else {
             return None;
@@ -77,23 +77,23 @@ impl VersionSignature {
     }
 }
 
-/// A key whose signatures on plugins count.
+/// A trusted key for signatures of plugins.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginKey {
-    /// The key's own id, as minisign prints it, with leading zeros
+    /// The id of the key as minisign prints it, with leading zeros
     #[schema(example = "E7620F1842B4E81F")]
     pub key_id: String,
-    /// Whose key it is
+    /// The owner of the key
     #[schema(example = "Ada's release key")]
     pub name: String,
-    /// As `minisign -P` takes it
+    /// In the format of `minisign -P`
     #[schema(example = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3")]
     pub public_key: String,
     pub added_by: Uuid,
     pub added_at: Timestamp,
     pub revoked_by: Option<Uuid>,
-    /// From then on its signatures do not count
+    /// Its signatures are not valid since then
     pub revoked_at: Option<Timestamp>,
     #[serde(skip)]
     pub(super) id: Uuid,
@@ -114,24 +114,24 @@ impl From<KeyRow> for PluginKey {
     }
 }
 
-/// Why an upload's signature does not do.
+/// Why a signature is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
     #[error(
-        "Uploads must be signed here (plugins.signatures = enforce): sign the module with `meed plugin sign` and send \
-         the .minisig file as the form field signature."
+        "This server requires signed uploads (plugins.signatures = enforce). Sign the module with `meed plugin sign` and \
+         send the .minisig file as the form field signature."
     )]
     Required,
-    #[error("The signature does not do: {0}.")]
+    #[error("Invalid signature: {0}.")]
     Invalid(String),
-    #[error("The signature does not do: {0}.")]
+    #[error("Untrusted signature: {0}.")]
     Untrusted(String),
 }
 
-/// A signature that came with an upload, compared with the trusted keys.
-pub(super) struct Checked {
+/// The signature of an upload, after its verification.
+pub(super) struct CheckedSignature {
     signature: Signature,
-    /// Whether a key of ours confirmed it, trusted or revoked since.
+    /// A known key verified it. The key may have been revoked since.
     verified: bool,
 }
 
@@ -157,21 +157,21 @@ impl PluginService {
         Ok(row.into())
     }
 
-    /// Newest first, up to `size + 1`.
+    /// Newest first, up to `size + 1` keys.
     pub async fn keys(&self, after: Option<Uuid>, size: u32) -> Result<Vec<PluginKey>, PluginError> {
         let rows = store::keys::list(&self.db, after, i64::from(size) + 1).await?;
         Ok(rows.into_iter().map(PluginKey::from).collect())
     }
 
     pub async fn key(&self, key_id: &str) -> Result<PluginKey, PluginError> {
-        // minisign leaves the zeros out.
+        // minisign omits leading zeros.
         let padded = format!("{:0>16}", key_id.to_ascii_uppercase());
         let row = store::keys::find(&self.db, padded).await?;
         row.map(PluginKey::from)
             .ok_or_else(|| PluginError::NoSuchKey(key_id.to_owned()))
     }
 
-    /// From now on the key's signatures do not count. Again changes nothing.
+    /// Revokes a key. Revoking it again has no effect.
     pub async fn revoke_key(&self, key_id: &str, by: Uuid) -> Result<(), PluginError> {
         let key = self.key(key_id).await?;
         let mut tx = self.db.begin().await?;
@@ -179,87 +179,87 @@ impl PluginService {
         tx.commit().await?;
         if revoked {
             // Receipts name a signer only while the key is trusted.
-            self.standings.invalidate_all();
+            self.statuses.invalidate_all();
             self.shared.publish(Topic::Plugins).await;
             tracing::warn!(plugin_key.id = key.key_id, plugin_key.name = key.name, user.id = %by, "plugin key revoked");
         }
         Ok(())
     }
 
-    /// Looks at the signature of an upload before anything else does. `None` when there is none and none is needed.
+    /// Verifies the signature of an upload, before any other check. `None` if there is no signature.
     pub(super) async fn check_signature(
         &self,
         module: &[u8],
         text: Option<&str>,
-    ) -> Result<Option<Checked>, PluginError> {
+    ) -> Result<Option<CheckedSignature>, PluginError> {
         let Some(text) = text else { return Ok(None) };
-        // This is no signature at all, so even a server that asks for none says so.
+        // A malformed signature is refused even if signatures are not required.
         let signature = Signature::parse(text).map_err(SignatureError::Invalid)?;
         let key_id = signature.key_id();
         let verified = match store::keys::find(&self.db, key_id.clone()).await? {
             None => {
-                let fault = format!("the key {key_id} is not trusted here; an ADMIN can add it with POST /plugin-keys");
-                self.object(SignatureError::Untrusted(fault))?;
+                let message = format!("the key {key_id} is not trusted; an ADMIN can add it with POST /plugin-keys");
+                self.apply_policy(SignatureError::Untrusted(message))?;
                 false
             }
             Some(row) => {
                 let key = VerifyingKey::parse(&row.public_key).map_err(PluginError::PublicKey)?;
-                let fault = signature.verify(&key, module).err();
+                let failure = signature.verify(&key, module).err();
                 if let Some(at) = row.revoked_at {
-                    let fault = format!("the key {key_id} ({}) was revoked at {at}", row.name);
-                    self.object(SignatureError::Untrusted(fault))?;
+                    let message = format!("the key {key_id} ({}) was revoked at {at}", row.name);
+                    self.apply_policy(SignatureError::Untrusted(message))?;
                 }
-                match fault {
-                    Some(fault) => {
-                        let fault = format!("{fault} with the key {key_id} ({})", row.name);
-                        self.object(SignatureError::Invalid(fault))?;
+                match failure {
+                    Some(failure) => {
+                        let message = format!("{failure} with the key {key_id} ({})", row.name);
+                        self.apply_policy(SignatureError::Invalid(message))?;
                         false
                     }
                     None => true,
                 }
             }
         };
-        Ok(Some(Checked { signature, verified }))
+        Ok(Some(CheckedSignature { signature, verified }))
     }
 
-    /// What a new upload without a signature meets.
+    /// Applies the policy to a new upload without a signature.
     pub(super) fn require_signature(&self) -> Result<(), SignatureError> {
-        self.object(SignatureError::Required)
+        self.apply_policy(SignatureError::Required)
     }
 
-    /// Whether the signature is for the version that the module turned out to be.
+    /// Checks that the signature names the module's own name and version.
     pub(super) fn check_signed_version(
         &self,
-        checked: Option<Checked>,
+        checked: Option<CheckedSignature>,
         name: &str,
         version: &str,
-    ) -> Result<Option<Checked>, PluginError> {
+    ) -> Result<Option<CheckedSignature>, PluginError> {
         let Some(mut checked) = checked else { return Ok(None) };
         if !checked.verified {
             return Ok(Some(checked));
         }
-        if let Err(fault) = checked.signature.names(name, version) {
-            self.object(SignatureError::Invalid(fault))?;
+        if let Err(message) = checked.signature.check_version(name, version) {
+            self.apply_policy(SignatureError::Invalid(message))?;
             checked.verified = false;
         }
         Ok(Some(checked))
     }
 
-    /// Refuses, only warns, or does nothing, as `plugins.signatures` says.
-    fn object(&self, error: SignatureError) -> Result<(), SignatureError> {
+    /// Returns the error, logs it, or ignores it, according to `plugins.signatures`.
+    fn apply_policy(&self, error: SignatureError) -> Result<(), SignatureError> {
         match self.signatures {
             Signatures::Enforce => return Err(error),
-            Signatures::Warn => tracing::warn!(%error, "upload without a signature that counts"),
+            Signatures::Warn => tracing::warn!(%error, "upload without a valid signature"),
             Signatures::Off => {}
         }
         Ok(())
     }
 
-    /// The same bytes again: their signature is kept when it is better than the one that is there.
-    pub(super) async fn upload_again(
+    /// Handles an upload of known bytes. Stores its signature if it is better than the current one.
+    pub(super) async fn reupload(
         &self,
         known: PluginVersion,
-        checked: Option<Checked>,
+        checked: Option<CheckedSignature>,
         by: Option<Uuid>,
     ) -> Result<PluginVersion, PluginError> {
         let Some(checked) = self.check_signed_version(checked, &known.name, &known.version)? else {
@@ -278,12 +278,13 @@ impl PluginService {
         self.by_digest(digest).await
     }
 
-    /// Keeps a signature with its version and tells the history. `false` when the version has one that is as good.
+    /// Stores a signature with its version and adds it to the history. `false` if the version has one that is at least as
+    /// good.
     pub(super) async fn attach(
         &self,
         tx: &mut Tx,
-        version: Named<'_>,
-        checked: Checked,
+        version: VersionRef<'_>,
+        checked: CheckedSignature,
         by: Option<Uuid>,
     ) -> Result<bool, PluginError> {
         let digest = version.digest;
@@ -293,13 +294,13 @@ impl PluginService {
         if !store::signatures::attach(tx, digest, key_id.clone(), verified, text).await? {
             return Ok(false);
         }
-        let counts = if verified { "it counts" } else { "it does not count" };
-        let detail = format!("with the key {key_id}; {counts}");
+        let validity = if verified { "valid" } else { "not valid" };
+        let detail = format!("with the key {key_id}; {validity}");
         self.record(tx, version, Action::Signed, by, Some(detail)).await?;
         Ok(true)
     }
 
-    /// Whether events may be bound to a version, as far as its signature goes.
+    /// Whether the signature policy allows binding events to the version.
     pub(super) fn may_be_bound(&self, version: &PluginVersion) -> bool {
         self.signatures != Signatures::Enforce
             || version.uploaded_by.is_none()

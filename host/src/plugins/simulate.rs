@@ -1,4 +1,4 @@
-//! Running a plugin without any effect: for a real user as of an instant, or over facts written by hand.
+//! Simulations: runs a plugin without storing anything, with the facts of a user as of a timestamp, or with given facts.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::contract::{Context, Decision, EventInfo, Fact, Query, RewardInfo, Use
 use crate::db::Db;
 use crate::facts::{self, FactContext, FactError, Period, Zone};
 
-/// What to run a plugin with. Either `userId` or `facts` must be there.
+/// The input of a simulation. Send either `userId` or `facts`.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({
@@ -28,42 +28,42 @@ pub struct SimulationRequest {
     #[garde(skip)]
     #[schema(value_type = Object)]
     pub params: Value,
-    /// Gather the facts of this user
+    /// The user whose facts to use
     #[garde(skip)]
     pub user_id: Option<Uuid>,
-    /// Facts in the order of the plan's queries, instead of a user's
+    /// Facts in the order of the plan's queries, instead of those of a user
     #[garde(length(max = facts::MAX_QUERIES))]
     pub facts: Option<Vec<Fact>>,
-    /// The decision's `now`; the present unless said
+    /// The `now` of the decision; the default is the current time
     #[garde(skip)]
     pub as_of: Option<Timestamp>,
-    /// IANA name; UTC unless said
+    /// An IANA name; the default is UTC
     #[garde(length(bytes, min = 1, max = 64))]
     #[serde(default = "utc")]
     #[schema(example = "Asia/Seoul", default = "UTC")]
     pub time_zone: String,
-    /// The event's start; 30 days before `asOf` unless said
+    /// The event's start; the default is 30 days before `asOf`
     #[garde(skip)]
     pub start_date: Option<Timestamp>,
-    /// The event's end; 30 days after `asOf` unless said
+    /// The event's end; the default is 30 days after `asOf`
     #[garde(skip)]
     pub end_date: Option<Timestamp>,
     /// The event's rewards, as the plugin sees them
     #[garde(length(max = 32))]
     #[serde(default)]
     pub rewards: Vec<RewardInfo>,
-    /// 64 hexadecimal digits; zeros unless said
+    /// 64 hexadecimal digits; the default is all zeros
     #[garde(skip)]
     #[serde(default, with = "hex::serde")]
     #[schema(value_type = String, pattern = "^[0-9a-fA-F]{64}$")]
     pub seed: [u8; 32],
 }
 
-/// What the plugin was told, what it answered, and what it cost.
+/// The input, the result and the cost of a simulation.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Simulation {
-    /// Absent when the plugin failed
+    /// Absent if the plugin failed
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
     /// Why there is no decision
@@ -73,10 +73,10 @@ pub struct Simulation {
     pub queries: Vec<Query>,
     pub facts: Vec<Fact>,
     pub fuel: u64,
-    /// The most linear memory it had
+    /// The peak of linear memory
     pub memory_bytes: u64,
     pub elapsed_microseconds: u64,
-    /// What it noted for its author
+    /// The notes that the plugin logged for its author
     pub notes: Vec<String>,
 }
 
@@ -135,7 +135,7 @@ impl Simulator {
         let ends = request.end_date.unwrap_or_else(|| now.plus(MONTH));
         let (user, facts) = match (request.user_id, request.facts) {
             (Some(user_id), None) => {
-                // No event has the nil id, so there are no grants and there is no stock.
+                // No event has the nil id, so the facts contain no grants and no stock.
                 let event_id = Uuid::nil();
                 let context = FactContext {
                     user_id,
@@ -163,7 +163,7 @@ impl Simulator {
             (None, Some(facts)) => {
                 let queries = bound.plan.queries().len();
                 if facts.len() != queries {
-                    let message = format!("there are {} facts, the plan has {queries} queries", facts.len());
+                    let message = format!("there are {} facts, but the plan has {queries} queries", facts.len());
                     return Err(field("/facts", message));
                 }
                 (

@@ -1,4 +1,4 @@
-//! `plugin_versions` and `plugin_modules`; what else is known of a version has a file of its own.
+//! SQL for `plugin_versions` and `plugin_modules`. The other tables of the feature have their own files in this folder.
 
 pub(super) mod history;
 pub(super) mod keys;
@@ -42,7 +42,7 @@ row! {
     }
 }
 
-/// A version as it begins: active, unsigned, never run.
+/// A new version: active, unsigned, never run.
 #[derive(Clone, Debug)]
 pub(super) struct NewVersion {
     pub digest: Digest,
@@ -74,7 +74,7 @@ macro_rules! select_versions {
     };
 }
 
-/// `false` when a version with this digest, or with this name and version, is there already.
+/// Inserts a version; `false` if a version with this digest, or with this name and version, exists.
 pub(super) async fn insert(tx: &mut Tx, row: &NewVersion, module: Vec<u8>) -> Result<bool> {
     const VERSION: &str = "INSERT INTO plugin_versions \
         (digest, id, name, version, title, description, params_schema, abi, class, size_bytes, state, uploaded_by, created_at) \
@@ -140,7 +140,7 @@ pub(super) async fn list(
         .await
 }
 
-/// How many versions a user uploaded that are stored, and their modules' bytes.
+/// The number of stored versions that a user uploaded, and the total size of their modules in bytes.
 pub(super) async fn uploaded_by(db: &Db, user: Uuid) -> Result<(i64, i64)> {
     const SQL: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM plugin_versions \
         WHERE uploaded_by = $1";
@@ -162,7 +162,7 @@ pub(super) async fn module(db: &Db, digest: Digest) -> Result<Option<Vec<u8>>> {
         .map(|(module,)| module))
 }
 
-/// A version's state, which nobody else changes until the transaction ends, and the state's revision.
+/// Locks a version's state until the transaction ends, and returns the state and its revision.
 pub(super) async fn lock_state(tx: &mut Tx, digest: Digest) -> Result<Option<(PluginState, i64)>> {
     const SQLITE: &str = "SELECT state, state_revision FROM plugin_versions WHERE digest = $1";
     const POSTGRES: &str = "SELECT state, state_revision FROM plugin_versions WHERE digest = $1 FOR NO KEY UPDATE";
@@ -173,7 +173,7 @@ pub(super) async fn lock_state(tx: &mut Tx, digest: Digest) -> Result<Option<(Pl
     tx.query(sql).bind(digest).fetch_optional(tx).await
 }
 
-/// `false` when the state was changed since the revision.
+/// Sets the state; `false` if it has changed since the revision.
 pub(super) async fn set_state(tx: &mut Tx, digest: Digest, state: PluginState, revision: i64) -> Result<bool> {
     const SQL: &str = "UPDATE plugin_versions SET state = $2, state_revision = $3 + 1 \
         WHERE digest = $1 AND state_revision = $3";
@@ -187,7 +187,8 @@ pub(super) async fn set_state(tx: &mut Tx, digest: Digest, state: PluginState, r
     Ok(changed == 1)
 }
 
-/// Fails with a foreign key violation while an event, a revision of one or a reward request refers to the version.
+/// Deletes a version. Fails with a foreign key violation while an event, a revision of an event or a reward request refers to
+/// it.
 pub(super) async fn delete(tx: &mut Tx, digest: Digest) -> Result<()> {
     tx.query("DELETE FROM plugin_modules WHERE digest = $1")
         .bind(digest)

@@ -1,4 +1,4 @@
-//! How often versions ran: counted in memory while a claim waits, added to the database every few seconds.
+//! Run counts of plugin versions: counted in memory during claims, added to the database every few seconds.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use super::store;
 use crate::clock::Timestamp;
 use crate::sandbox::Digest;
 
-/// Runs of one version since they were last written.
+/// The runs of one version since the last write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Totals {
     pub runs: i64,
@@ -16,11 +16,11 @@ pub(super) struct Totals {
     pub last_run_at: Timestamp,
 }
 
-/// In the order of the digests, so that two processes that write theirs never wait for each other in a circle.
+/// Sorted by digest, so that processes which write at the same time lock rows in the same order and cannot deadlock.
 #[derive(Debug, Default)]
-pub(super) struct Unwritten(Mutex<BTreeMap<Digest, Totals>>);
+pub(super) struct PendingUsage(Mutex<BTreeMap<Digest, Totals>>);
 
-impl Unwritten {
+impl PendingUsage {
     pub(super) fn add(&self, digest: Digest, more: Totals) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(digest)
@@ -38,18 +38,19 @@ impl Unwritten {
 }
 
 impl PluginService {
-    /// Writes what was counted since the last time; says for how many versions. What cannot be written now is kept.
+    /// Writes the counts since the last call, and returns the number of versions written. Counts that could not be written
+    /// are kept for the next call.
     pub async fn write_usage(&self) -> Result<usize, PluginError> {
-        let mut unwritten = self.unwritten.take().into_iter();
+        let mut pending = self.pending_usage.take().into_iter();
         let mut written = 0;
-        while let Some((digest, totals)) = unwritten.next() {
+        while let Some((digest, totals)) = pending.next() {
             match self.add_usage(digest, totals).await {
                 Ok(()) => written += 1,
-                // The version was deleted, so nobody asks any more.
+                // The version was deleted meanwhile.
                 Err(PluginError::Db(error)) if error.is_foreign_key_violation() => {}
                 Err(error) => {
-                    self.unwritten.add(digest, totals);
-                    unwritten.for_each(|(digest, totals)| self.unwritten.add(digest, totals));
+                    self.pending_usage.add(digest, totals);
+                    pending.for_each(|(digest, totals)| self.pending_usage.add(digest, totals));
                     return Err(error);
                 }
             }

@@ -1,4 +1,4 @@
-//! Loaded plugins by digest, so that a claim never compiles, and a restart only when the code on disk is gone.
+//! Loaded plugins by digest. Claims never compile, and a restart compiles only plugins whose code on disk is missing.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::abi::v1::{self, Linked};
-use super::code_cache::Disk;
-use super::{Class, Digest, Refusal, text};
+use super::code_cache::DiskCache;
+use super::{Class, Digest, UploadRefusal, text};
 
 const MESSAGE_BYTES: usize = 1024;
 
@@ -45,14 +45,14 @@ impl std::fmt::Debug for Plugin {
 pub(super) struct Catalog {
     engine: Engine,
     loaded: moka::sync::Cache<Digest, Plugin>,
-    disk: Option<Disk>,
+    disk: Option<DiskCache>,
 }
 
 impl Catalog {
-    pub(super) fn new(engine: Engine, loaded_code_bytes: u64, disk: Option<Disk>) -> Self {
+    pub(super) fn new(engine: Engine, loaded_code_bytes: u64, disk: Option<DiskCache>) -> Self {
         let loaded = moka::sync::Cache::builder()
             .max_capacity(loaded_code_bytes)
-            // The default policy may turn away what is new; then a plugin would be compiled for every claim.
+            // The default policy may reject a new entry; then every claim would compile the plugin.
             .eviction_policy(moka::policy::EvictionPolicy::lru())
             .weigher(|_, plugin: &Plugin| u32::try_from(plugin.0.code_bytes).unwrap_or(u32::MAX))
             .build();
@@ -63,10 +63,10 @@ impl Catalog {
         self.loaded.get(&digest)
     }
 
-    /// From disk, if the operator still takes its class. Blocks.
-    pub(super) fn recall(&self, digest: Digest, is_taken: impl Fn(Class) -> bool) -> Option<Plugin> {
+    /// Loads the code on disk, if the class is still enabled. Blocks.
+    pub(super) fn load_from_disk(&self, digest: Digest, is_enabled: impl Fn(Class) -> bool) -> Option<Plugin> {
         let disk = self.disk.as_ref()?;
-        let (class, code) = disk.read(digest).filter(|(class, _)| is_taken(*class))?;
+        let (class, code) = disk.read(digest).filter(|(class, _)| is_enabled(*class))?;
         let plugin = self
             .deserialize(&code)
             .and_then(|component| self.link(digest, class, &component, code.len()));
@@ -76,27 +76,27 @@ impl Catalog {
                 Some(plugin)
             }
             Err(error) => {
-                tracing::warn!(%digest, %error, "cached code does not load; it is deleted and compiled again");
+                tracing::warn!(%digest, %error, "cached code does not load; deleting it to compile it again");
                 disk.delete(digest);
                 None
             }
         }
     }
 
-    /// What the compiling process just made; to be kept once it was found to be good. Blocks.
-    pub(super) fn load(&self, digest: Digest, class: Class, code: &[u8]) -> Result<Plugin, Refusal> {
-        // Not the plugin's fault: say, the executable was replaced by another version while this one runs.
+    /// Loads code that the compile process returned, without storing it. Blocks.
+    pub(super) fn load(&self, digest: Digest, class: Class, code: &[u8]) -> Result<Plugin, UploadRefusal> {
+        // The plugin is not the cause: for example, the executable was replaced by another version while this process runs.
         let component = self.deserialize(code).map_err(|error| {
-            Refusal::Unavailable(text::line(
+            UploadRefusal::Unavailable(text::line(
                 &format!("the compiled code does not load: {error:#}"),
                 MESSAGE_BYTES,
             ))
         })?;
         self.link(digest, class, &component, code.len())
-            .map_err(|error| Refusal::World(text::line(&format!("{error:#}"), MESSAGE_BYTES)))
+            .map_err(|error| UploadRefusal::World(text::line(&format!("{error:#}"), MESSAGE_BYTES)))
     }
 
-    pub(super) fn keep(&self, plugin: &Plugin, code: &[u8]) {
+    pub(super) fn store(&self, plugin: &Plugin, code: &[u8]) {
         if let Some(disk) = &self.disk {
             disk.write(plugin.digest(), plugin.class(), code);
         }
@@ -104,7 +104,7 @@ impl Catalog {
     }
 
     /// Blocks.
-    pub(super) fn forget(&self, digest: Digest) {
+    pub(super) fn remove(&self, digest: Digest) {
         self.loaded.invalidate(&digest);
         if let Some(disk) = &self.disk {
             disk.delete(digest);
@@ -112,9 +112,9 @@ impl Catalog {
     }
 
     fn deserialize(&self, code: &[u8]) -> wasmtime::Result<Component> {
-        // SAFETY: `code` is what a compiler of ours wrote: it comes straight from the standard output of the process
-        // that we started, or from a file whose tag was just verified with our key.
-        #[expect(unsafe_code, reason = "machine code cannot be checked, only trusted")]
+        // SAFETY: our own compiler wrote `code`. It comes directly from the standard output of a process that this process
+        // started, or from a file whose MAC was just verified with the server's key.
+        #[expect(unsafe_code, reason = "machine code cannot be validated, only authenticated")]
         let component = unsafe { Component::deserialize(&self.engine, code) }?;
         component.initialize_copy_on_write_image()?;
         Ok(component)

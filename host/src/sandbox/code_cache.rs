@@ -1,7 +1,7 @@
-//! Machine code on disk between restarts, authenticated.
+//! Keeps machine code on disk across restarts, with a MAC.
 //!
-//! Loading machine code means running it, so a file is believed only if its tag was made with the server's key for
-//! exactly this plugin and this engine. Anything else is deleted and compiled again.
+//! Loading machine code means trusting it completely. Therefore a file is used only if its MAC is valid under the server's
+//! key for this plugin and this engine. Any other file is deleted and the plugin is compiled again.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use aws_lc_rs::hmac;
 use super::{Class, Digest};
 
 const LABEL: &[u8] = b"meed code cache v2\0";
-const TAG_BYTES: usize = 32;
+const MAC_BYTES: usize = 32;
 
-/// Where machine code is kept. Whoever can write there and knows the key can run code as this process, so the key
-/// belongs neither into the directory nor into the database.
+/// The directory and key of the code cache. A person who can write to the directory and knows the key can run code in this
+/// process, so the key must not be in the directory or in the database.
 #[derive(Clone)]
 pub struct CodeCache {
     pub directory: PathBuf,
@@ -22,14 +22,14 @@ pub struct CodeCache {
 }
 
 /// A [`CodeCache`] for one engine. Its functions block.
-pub(super) struct Disk {
+pub(super) struct DiskCache {
     directory: PathBuf,
     key: hmac::Key,
     /// See `engine::compatibility`.
     compatibility: u64,
 }
 
-impl Disk {
+impl DiskCache {
     pub(super) fn open(cache: CodeCache, compatibility: u64) -> io::Result<Self> {
         std::fs::create_dir_all(&cache.directory)?;
         Ok(Self {
@@ -44,12 +44,12 @@ impl Disk {
             .join(format!("{}-{:016x}.cwasm", digest.hex(), self.compatibility))
     }
 
-    /// `content`: the class, in one byte, and the code.
-    fn authenticated(&self, digest: Digest, content: &[u8]) -> Vec<u8> {
+    /// The input of the MAC. `content` is the class, in one byte, and the code.
+    fn mac_input(&self, digest: Digest, content: &[u8]) -> Vec<u8> {
         [LABEL, digest.as_bytes(), &self.compatibility.to_le_bytes(), content].concat()
     }
 
-    /// `None` when there is none, or none that can be believed.
+    /// `None` if there is no file with a valid MAC.
     pub(super) fn read(&self, digest: Digest) -> Option<(Class, Vec<u8>)> {
         let path = self.path(digest);
         let mut file = match std::fs::read(&path) {
@@ -60,19 +60,19 @@ impl Disk {
                 return None;
             }
         };
-        if let Some((tag, content)) = file.split_at_checked(TAG_BYTES)
-            && hmac::verify(&self.key, &self.authenticated(digest, content), tag).is_ok()
+        if let Some((mac, content)) = file.split_at_checked(MAC_BYTES)
+            && hmac::verify(&self.key, &self.mac_input(digest, content), mac).is_ok()
             && let Some(class) = content.first().and_then(|byte| class_of(*byte))
         {
-            file.drain(..=TAG_BYTES);
+            file.drain(..=MAC_BYTES);
             return Some((class, file));
         }
-        tracing::warn!(path = %path.display(), "cached code is damaged or was not written with this key; it is deleted and compiled again");
+        tracing::warn!(path = %path.display(), "cached code is corrupt or was written with another key; deleting it to compile it again");
         self.delete(digest);
         None
     }
 
-    /// Losing a cache entry costs a compilation, nothing else, so a failure is only logged.
+    /// Logs a failure, because a missing entry only costs another compilation.
     pub(super) fn write(&self, digest: Digest, class: Class, code: &[u8]) {
         if let Err(error) = self.try_write(digest, &[&[byte_of(class)], code].concat()) {
             tracing::warn!(%error, directory = %self.directory.display(), "cannot cache compiled code");
@@ -80,9 +80,9 @@ impl Disk {
     }
 
     fn try_write(&self, digest: Digest, content: &[u8]) -> io::Result<()> {
-        // Written aside, for its owner only, then renamed: a reader sees all of it or nothing.
+        // A temporary file, readable by its owner only, is renamed: readers never see a partial file.
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(hmac::sign(&self.key, &self.authenticated(digest, content)).as_ref())?;
+        file.write_all(hmac::sign(&self.key, &self.mac_input(digest, content)).as_ref())?;
         file.write_all(content)?;
         file.persist(self.path(digest))?;
         Ok(())
@@ -116,8 +116,8 @@ mod tests {
 
     const PLUGIN: &[u8] = b"plugin";
 
-    fn disk(directory: &tempfile::TempDir, key: u8, compatibility: u64) -> Disk {
-        Disk::open(
+    fn disk(directory: &tempfile::TempDir, key: u8, compatibility: u64) -> DiskCache {
+        DiskCache::open(
             CodeCache {
                 directory: directory.path().to_owned(),
                 key: [key; 32],
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn written_code_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let disk = disk(&directory, 1, 7);
         assert_eq!(disk.read(Digest::of(PLUGIN)), None);
@@ -141,11 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_byte_anywhere_is_noticed_and_the_file_deleted() {
+    fn a_file_with_any_changed_byte_is_deleted() {
         let directory = tempfile::tempdir().unwrap();
         let disk = disk(&directory, 1, 7);
         let digest = Digest::of(PLUGIN);
-        for at in 0..TAG_BYTES + 5 {
+        for at in 0..MAC_BYTES + 5 {
             disk.write(digest, Class::Standard, b"code");
             let mut file = std::fs::read(disk.path(digest)).unwrap();
             file[at] ^= 1;
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn code_of_another_key_plugin_or_engine_is_not_believed() {
+    fn code_of_another_key_plugin_or_engine_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let ours = disk(&directory, 1, 7);
         let digest = Digest::of(PLUGIN);

@@ -1,8 +1,8 @@
-//! From uploaded bytes to machine code, in a process of its own that can be killed.
+//! Compiles uploaded bytes to machine code, in a child process that can be killed.
 //!
-//! A compiler that is fed by an attacker may take minutes and gigabytes, or crash; none of that counts as a defect of
-//! the compiler. So it never runs here: the parent half starts this same executable as [`COMPILE_WORKER`], the child
-//! half limits itself before it reads the first byte.
+//! Hostile input can make a compiler take minutes and gigabytes, or crash, and compiler projects do not treat this as a
+//! defect. Therefore the server process never compiles. It starts its own executable as [`COMPILE_WORKER`]; the child
+//! restricts itself before it reads the first byte.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -14,49 +14,49 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use wasmparser::{CanonicalFunction, CanonicalOption, Parser, Payload};
 
-use super::Refusal;
+use super::UploadRefusal;
 use super::confine::confine;
 use super::limits::CompileLimits;
 use super::{engine, text};
 
-/// The first argument that makes the executable a compiling process. The others are its limits.
+/// The first argument of the compile process. The other arguments are its limits.
 pub const COMPILE_WORKER: &str = "compile-worker";
 
-/// Exit codes of the compiling process; what is neither of these nor 0 is a failure of ours.
-const DOES_NOT_FIT: u8 = 3;
+/// Exit codes of the compile process. Any other code except 0 means that the process itself failed.
+const WRONG_WORLD: u8 = 3;
 const DOES_NOT_COMPILE: u8 = 4;
-/// Rust's own.
+/// The exit code of a panicked Rust process.
 const PANICKED: i32 = 101;
 const MESSAGE_BYTES: usize = 1024;
 
-/// Starts compiling processes, a few at a time.
+/// Starts compile processes, a limited number at a time.
 pub(super) struct Compiler {
     executable: PathBuf,
-    places: Semaphore,
+    slots: Semaphore,
 }
 
 impl Compiler {
-    pub(super) fn new(executable: PathBuf, places: usize) -> Self {
+    pub(super) fn new(executable: PathBuf, slots: usize) -> Self {
         Self {
             executable,
-            places: Semaphore::new(places),
+            slots: Semaphore::new(slots),
         }
     }
 
-    /// Machine code that the running engine can load. `bytes` have passed the structure check.
-    pub(super) async fn compile(&self, bytes: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, Refusal> {
+    /// Returns machine code that the engine can load. `bytes` have passed the structure check.
+    pub(super) async fn compile(&self, bytes: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, UploadRefusal> {
         let limit = Duration::from_secs(limits.wall_seconds);
-        let Ok(Ok(_place)) = tokio::time::timeout(limit, self.places.acquire()).await else {
-            return Err(Refusal::Unavailable(
-                "others are being compiled; try again later".to_owned(),
+        let Ok(Ok(_slot)) = tokio::time::timeout(limit, self.slots.acquire()).await else {
+            return Err(UploadRefusal::Unavailable(
+                "all compile processes are busy; try again later".to_owned(),
             ));
         };
         let child = self.start(limits).map_err(|error| unavailable(&error))?;
-        // Dropping the child, at the timeout or when the caller goes away, kills it.
-        match tokio::time::timeout(limit, converse(child, bytes, limits)).await {
+        // Dropping the child kills it, after the timeout and when the caller is cancelled.
+        match tokio::time::timeout(limit, exchange(child, bytes, limits)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Refusal::CompileLimit(format!(
-                "it took longer than {} s",
+            Err(_) => Err(UploadRefusal::CompileLimit(format!(
+                "it took more than {} s to compile",
                 limit.as_secs()
             ))),
         }
@@ -68,7 +68,7 @@ impl Compiler {
             .arg(limits.memory_bytes.to_string())
             .arg(limits.cpu_seconds.to_string())
             .env_clear()
-            // In KiB: by itself the allocator reserves more addresses at once than the process may have.
+            // In KiB. By default the allocator reserves more address space at once than the process may have.
             .env("MIMALLOC_ARENA_RESERVE", "65536")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -78,14 +78,17 @@ impl Compiler {
     }
 }
 
-async fn converse(mut child: Child, bytes: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, Refusal> {
+/// Sends the bytes to the child and reads its output.
+async fn exchange(mut child: Child, bytes: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, UploadRefusal> {
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
-        return Err(Refusal::Unavailable("the compiling process has no pipes".to_owned()));
+        return Err(UploadRefusal::Unavailable(
+            "the compile process has no pipes".to_owned(),
+        ));
     };
-    // Each end is closed as soon as it is done with, so that the child never waits for a reader that has left.
+    // Each pipe is closed as soon as possible, so that the child never blocks on a pipe that is not read any more.
     let send = async move {
-        // An error here means that the child ended early; its exit status says why.
+        // An error means that the child ended early; its exit status says why.
         let _ = stdin.write_all(bytes).await;
     };
     let (code, message, ()) = tokio::join!(
@@ -95,56 +98,63 @@ async fn converse(mut child: Child, bytes: &[u8], limits: &CompileLimits) -> Res
     );
     let (code, message) = (code?, message?);
     if code.len() > limits.code_bytes {
-        return Err(Refusal::CompileLimit(format!(
-            "it became more than {} bytes of machine code",
+        return Err(UploadRefusal::CompileLimit(format!(
+            "its machine code is larger than {} bytes",
             limits.code_bytes
         )));
     }
     let status = child.wait().await.map_err(|error| unavailable(&error))?;
-    judge(status, code, &message, limits)
+    interpret_exit(status, code, &message, limits)
 }
 
-fn judge(status: ExitStatus, code: Vec<u8>, message: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, Refusal> {
+fn interpret_exit(
+    status: ExitStatus,
+    code: Vec<u8>,
+    message: &[u8],
+    limits: &CompileLimits,
+) -> Result<Vec<u8>, UploadRefusal> {
     let message = || text::line(&String::from_utf8_lossy(message), MESSAGE_BYTES);
     match status.code() {
         Some(0) => Ok(code),
-        Some(exit) if exit == i32::from(DOES_NOT_FIT) => Err(Refusal::World(message())),
-        Some(exit) if exit == i32::from(DOES_NOT_COMPILE) => Err(Refusal::Compile(message())),
+        Some(exit) if exit == i32::from(WRONG_WORLD) => Err(UploadRefusal::World(message())),
+        Some(exit) if exit == i32::from(DOES_NOT_COMPILE) => Err(UploadRefusal::Compile(message())),
         Some(PANICKED) => {
             tracing::error!(message = message(), "the compiler panicked");
-            Err(Refusal::Compile("the compiler gave up on it".to_owned()))
+            Err(UploadRefusal::Compile(
+                "the compiler failed with an internal error".to_owned(),
+            ))
         }
-        Some(exit) => Err(Refusal::Unavailable(format!(
-            "the compiling process failed with exit code {exit}: {}",
+        Some(exit) => Err(UploadRefusal::Unavailable(format!(
+            "the compile process failed with exit code {exit}: {}",
             message()
         ))),
-        // Out of processor time or address space, or a crash: the system ended it by a signal.
-        None => Err(Refusal::CompileLimit(format!(
-            "it took more than {} s of processor time or {} MiB of memory, or crashed the compiler ({status})",
+        // The system ended the process by a signal: out of processor time or address space, or a crash.
+        None => Err(UploadRefusal::CompileLimit(format!(
+            "it needed more than {} s of processor time or {} MiB of memory, or crashed the compiler ({status})",
             limits.cpu_seconds,
             limits.memory_bytes >> 20
         ))),
     }
 }
 
-/// At most `most` bytes; what follows has nobody to read it.
-async fn read(from: impl AsyncRead + Unpin, most: u64) -> Result<Vec<u8>, Refusal> {
+/// Reads at most `max_bytes` and ignores the rest.
+async fn read(from: impl AsyncRead + Unpin, max_bytes: u64) -> Result<Vec<u8>, UploadRefusal> {
     let mut bytes = Vec::new();
-    from.take(most)
+    from.take(max_bytes)
         .read_to_end(&mut bytes)
         .await
         .map_err(|error| unavailable(&error))?;
     Ok(bytes)
 }
 
-fn unavailable(error: &dyn std::error::Error) -> Refusal {
-    Refusal::Unavailable(error.to_string())
+fn unavailable(error: &dyn std::error::Error) -> UploadRefusal {
+    UploadRefusal::Unavailable(error.to_string())
 }
 
-/// The whole life of a compiling process: limits from the arguments, a plugin on standard input, machine code on
-/// standard output, or a message on standard error and an exit code. To be called before any thread is started.
+/// The main function of the compile process. The arguments are its limits. It reads a plugin from standard input and writes
+/// machine code to standard output, or a message to standard error and an exit code. Call it before starting any thread.
 pub fn compile_worker(arguments: impl Iterator<Item = String>) -> ExitCode {
-    let (answer, exit) = match work(arguments) {
+    let (message, exit) = match work(arguments) {
         Ok(code) => {
             return if std::io::stdout().write_all(&code).is_ok() {
                 ExitCode::SUCCESS
@@ -152,10 +162,10 @@ pub fn compile_worker(arguments: impl Iterator<Item = String>) -> ExitCode {
                 ExitCode::FAILURE
             };
         }
-        Err(fault) => fault,
+        Err(failure) => failure,
     };
-    // Nobody is left to tell if this fails.
-    let _ = std::io::stderr().write_all(answer.as_bytes());
+    // If this fails, there is no other channel to report it.
+    let _ = std::io::stderr().write_all(message.as_bytes());
     exit
 }
 
@@ -174,15 +184,15 @@ fn work(arguments: impl Iterator<Item = String>) -> Result<Vec<u8>, (String, Exi
         .read_to_end(&mut bytes)
         .map_err(|error| failed(&error))?;
     if Parser::is_core_wasm(&bytes) {
-        bytes = componentise(&bytes).map_err(|error| (format!("{error:#}"), ExitCode::from(DOES_NOT_FIT)))?;
+        bytes = componentise(&bytes).map_err(|error| (format!("{error:#}"), ExitCode::from(WRONG_WORLD)))?;
     }
-    only_utf8(&bytes).map_err(|error| (format!("{error:#}"), ExitCode::from(DOES_NOT_FIT)))?;
+    only_utf8(&bytes).map_err(|error| (format!("{error:#}"), ExitCode::from(WRONG_WORLD)))?;
     engine
         .precompile_component(&bytes)
         .map_err(|error| (format!("{error:#}"), ExitCode::from(DOES_NOT_COMPILE)))
 }
 
-/// Makes the component that a core module's embedded metadata describes.
+/// Converts a core module to the component that its embedded metadata describes.
 fn componentise(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     wit_component::ComponentEncoder::default()
         .validate(true)
@@ -190,11 +200,11 @@ fn componentise(module: &[u8]) -> anyhow::Result<Vec<u8>> {
         .encode()
 }
 
-/// No other encoding of strings: translating them is where advisories were, and no toolchain needs one.
+/// Rejects other string encodings. Transcoding had security advisories, and no toolchain needs it.
 fn only_utf8(component: &[u8]) -> anyhow::Result<()> {
     for payload in Parser::new(0).parse_all(component) {
         let Ok(Payload::ComponentCanonicalSection(section)) = payload else {
-            // What is not sound is refused by the compiler, which says it better.
+            // The compiler rejects invalid components with a better message.
             continue;
         };
         for function in section.into_iter().flatten() {

@@ -1,24 +1,24 @@
-//! What the compiling process gives up before it reads the first byte of an upload: processor time, memory, files,
-//! rights, priority and, where the system can, nearly every system call.
+//! Restricts the compile process before it reads the first byte of an upload: processor time, memory, files, privileges,
+//! priority and, on Linux, nearly all system calls.
 //!
-//! A compiler that an upload took over could still hand back machine code of its choice; what it cannot do is reach
-//! files, the network or another process.
+//! An upload that takes over the compiler can still return machine code of its choice. It cannot reach files, the network
+//! or other processes.
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
-/// Behind everything that serves requests.
+/// A lower priority than that of the server process.
 const NICE: i32 = 10;
 
-/// From here on the process can use no more than this, open nothing and gain no rights.
+/// Applies the limits to this process. Afterwards it can open no files or sockets and gain no privileges.
 pub(super) fn confine(memory_bytes: u64, cpu_seconds: u64) -> anyhow::Result<()> {
-    // A priority that cannot be lowered any more is no fault.
+    // Failing to lower the priority is harmless.
     let _ = nice(NICE);
-    at_most(Resource::Cpu, cpu_seconds)?;
-    at_most(Resource::Core, 0)?;
-    at_most(Resource::Nofile, 16)?;
+    limit(Resource::Cpu, cpu_seconds)?;
+    limit(Resource::Core, 0)?;
+    limit(Resource::Nofile, 16)?;
     #[cfg(target_os = "linux")]
     {
-        at_most(Resource::As, memory_bytes)?;
+        limit(Resource::As, memory_bytes)?;
         rustix::thread::set_no_new_privs(true)?;
     }
     #[cfg(not(target_os = "linux"))]
@@ -28,9 +28,13 @@ pub(super) fn confine(memory_bytes: u64, cpu_seconds: u64) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Never above what we were given: only root could do that.
-fn at_most(resource: Resource, wanted: u64) -> rustix::io::Result<()> {
-    let value = Some(getrlimit(resource).maximum.map_or(wanted, |given| wanted.min(given)));
+/// Lowers a resource limit. Raising one would require root.
+fn limit(resource: Resource, wanted: u64) -> rustix::io::Result<()> {
+    let value = Some(
+        getrlimit(resource)
+            .maximum
+            .map_or(wanted, |current| wanted.min(current)),
+    );
     let limit = Rlimit {
         current: value,
         maximum: value,
@@ -46,8 +50,8 @@ mod seccomp {
         BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     };
 
-    /// Memory, the pipes that are open already, time, signals to itself, and the end. Nothing that opens, connects,
-    /// starts or looks at anything.
+    /// System calls for memory, open pipes, time, signals to itself, and exit. No call that opens a file, connects, or starts a
+    /// process.
     const ALLOWED: &[libc::c_long] = &[
         libc::SYS_brk,
         libc::SYS_clock_gettime,
@@ -78,13 +82,14 @@ mod seccomp {
         libc::SYS_writev,
     ];
 
-    /// For this thread and all it starts. A call that is not allowed fails with EPERM, so that a C library which asks
-    /// for something new, and can do without, goes on working.
+    /// Installs the filter for this thread and all threads that it starts. A forbidden call fails with EPERM, so that a C
+    /// library that only probes for a new system call continues to work.
     pub(super) fn apply() -> anyhow::Result<()> {
         let mut allowed: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-        // A signal to itself, which is how it aborts, and to nobody else.
-        let itself = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, std::process::id().into())?;
-        allowed.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![itself])?]);
+        // Signals to its own process only, which `abort` needs.
+        let own_process =
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, std::process::id().into())?;
+        allowed.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own_process])?]);
         let filter = SeccompFilter::new(
             allowed,
             SeccompAction::Errno(libc::EPERM.unsigned_abs()),
@@ -92,7 +97,7 @@ mod seccomp {
             std::env::consts::ARCH.try_into()?,
         )?;
         match seccompiler::apply_filter(&BpfProgram::try_from(filter)?) {
-            // The latter in a kernel without it, or a container that allows no filters: the other walls stand.
+            // The kernel has no seccomp, or the container forbids filters. The other restrictions still hold.
             Ok(()) | Err(seccompiler::Error::Seccomp(_) | seccompiler::Error::Prctl(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -105,7 +110,7 @@ mod seccomp {
 
         use super::apply;
 
-        /// What `act` ends with on a thread under the filter.
+        /// Runs `act` on a thread with the filter.
         fn confined<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
             std::thread::spawn(|| {
                 apply().unwrap();
@@ -116,7 +121,7 @@ mod seccomp {
         }
 
         #[test]
-        fn files_the_network_and_processes_are_out_of_reach() {
+        fn files_network_and_processes_are_denied() {
             let denied = confined(|| {
                 [
                     std::fs::read("/proc/self/environ").map(drop),
@@ -137,10 +142,10 @@ mod seccomp {
         }
 
         #[test]
-        fn computing_goes_on() {
+        fn computing_still_works() {
             let sum = confined(|| {
                 let started = Instant::now();
-                // Enough for the allocator to ask the system for more, and to give it back.
+                // Enough that the allocator requests memory from the system and returns it.
                 let memory: Vec<u64> = (0..4_000_000).collect();
                 std::thread::sleep(Duration::from_millis(1));
                 assert!(started.elapsed() > Duration::ZERO);

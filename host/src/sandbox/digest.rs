@@ -1,11 +1,11 @@
-//! The identity of a plugin version: the sha256 of the bytes that were uploaded.
+//! The identity of a plugin version: the SHA-256 digest of the uploaded bytes.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Text form, everywhere: `sha256:` and 64 lower-case hexadecimal digits.
+/// The text form is always `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -23,7 +23,7 @@ impl Digest {
         &self.0
     }
 
-    /// The 64 digits alone, for file names.
+    /// Only the 64 digits, for file names.
     pub fn hex(&self) -> String {
         hex::encode(self.0)
     }
@@ -47,10 +47,10 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.strip_prefix(Self::PREFIX).unwrap_or_default();
         let mut value = [0; 32];
-        // Upper case is refused: one digest has one spelling, so that texts can be compared.
+        // Upper case is rejected, so that equal digests have equal texts.
         if digits.bytes().any(|byte| byte.is_ascii_uppercase()) || hex::decode_to_slice(digits, &mut value).is_err() {
             return Err(format!(
-                "{text:?} is not a digest: sha256: and 64 lower-case hexadecimal digits"
+                "{text:?} is not a digest; expected sha256: and 64 lower-case hexadecimal digits"
             ));
         }
         Ok(Self(value))
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_has_one_spelling() {
+    fn a_digest_has_one_text_form() {
         let digest = Digest::of(b"abc");
         let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digest.to_string(), text);

@@ -1,20 +1,20 @@
-//! Counts the memory and the table elements of one call.
+//! Limits the memory and the table elements of one call.
 //!
-//! What is denied to a running plugin always ends the call. It is never reported to the guest, which could answer
-//! differently because of it: so a decision that was reached does not depend on any limit, and replays under others.
+//! A denied growth always ends the call. The guest never sees the denial, because it could decide differently because of
+//! it. Therefore a decision does not depend on these limits, and replays the same under different ones.
 
 use wasmtime::ResourceLimiter;
 
 use super::limits::ClassLimits;
 
-/// A growth that the limiter denied, or that the operating system could not give.
+/// A growth that the limiter denied, or for which the operating system has no memory.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum Denied {
-    #[error("{wanted} bytes of memory are more than {limit}")]
+    #[error("{wanted} bytes of memory exceed the limit of {limit}")]
     Memory { wanted: usize, limit: usize },
-    #[error("{wanted} table elements are more than {limit}")]
+    #[error("{wanted} table elements exceed the limit of {limit}")]
     Table { wanted: usize, limit: usize },
-    #[error("the operating system has no memory left")]
+    #[error("the operating system is out of memory")]
     System,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Limiter {
     memory_bytes: usize,
     table_limit: usize,
     table_elements: usize,
-    /// A growth beyond what the module itself declared fails by the rules of WebAssembly; it is no lack of memory.
+    /// The growth exceeds the maximum that the module declares. By the rules of WebAssembly it fails and the call continues.
     beyond_declared: bool,
     instances: usize,
     memories: usize,
@@ -45,7 +45,7 @@ impl Limiter {
         }
     }
 
-    /// All memories together. They only grow, so this is the most that there was.
+    /// The sum over all memories. Memories never shrink, so this is also the peak.
     pub(super) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
@@ -120,7 +120,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     #[test]
-    fn a_growth_beyond_the_limit_ends_the_call_but_one_beyond_the_declaration_is_the_guests_affair() {
+    fn a_growth_beyond_the_limit_ends_the_call_but_one_beyond_the_declared_maximum_does_not() {
         let mut limiter = Limiter::new(&Settings::default().standard);
         assert!(limiter.memory_growing(0, 3 * MIB, None).is_err());
         assert!(limiter.memory_growing(0, MIB, Some(64 * KIB)).is_ok());
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_counted_together() {
+    fn the_limit_holds_for_all_tables_together() {
         let mut limiter = Limiter::new(&Settings::default().standard);
         assert!(limiter.table_growing(0, 6_000, None).is_ok());
         assert!(limiter.table_growing(0, 4_000, None).is_ok());

@@ -8,7 +8,7 @@ use wasmparser::{ComponentTypeRef, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
-use super::Refusal;
+use super::UploadRefusal;
 use super::abi::v1;
 use super::answer::is_kebab;
 
@@ -91,7 +91,7 @@ pub fn finish(component: &[u8]) -> anyhow::Result<Vec<u8>> {
                     // A name for a type is no import of anything.
                     let is_type = matches!(import.ty, ComponentTypeRef::Type(_));
                     if !is_type && !v1::IMPORTS.contains(&import.name.name) {
-                        bail!(Refusal::Import(import.name.name.to_owned()));
+                        bail!(UploadRefusal::Import(import.name.name.to_owned()));
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! One call of one plugin: a fresh store, every limit in force, and a failure with a name when it goes wrong.
+//! Runs one call of one plugin: in a fresh store, with all limits, and with a named failure if it goes wrong.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -10,21 +10,21 @@ use super::limiter::{Denied, Limiter};
 use super::limits::{Budget, ClassLimits, HANDLES, TRANSFER_BYTES};
 use super::{Digest, text};
 
-/// The outcome of a call and what it cost.
+/// The outcome and the cost of a call.
 #[derive(Debug)]
 pub struct Call<T> {
     pub outcome: Result<T, Failure>,
-    /// Fuel spent. The same input gives the same number.
+    /// The fuel used, which is the same for the same input.
     pub fuel: u64,
-    /// The most linear memory the plugin had, in bytes.
+    /// The peak of the plugin's linear memory, in bytes.
     pub memory: usize,
     pub elapsed: Duration,
-    /// What the plugin noted for its author.
+    /// The notes that the plugin logged for its author.
     pub notes: Vec<String>,
 }
 
 impl<T> Call<T> {
-    /// A call that never reached the plugin.
+    /// A call that did not reach the plugin.
     pub(super) fn not_run(failure: Failure) -> Self {
         Self {
             outcome: Err(failure),
@@ -44,7 +44,7 @@ impl<T> Call<T> {
         self
     }
 
-    /// Tells the author what the plugin noted. A failure is for the caller to tell: it knows what the call was for.
+    /// Logs the notes of the plugin. The caller logs failures, because it knows the purpose of the call.
     pub(super) fn log_notes(self, digest: Digest) -> Self {
         for note in &self.notes {
             tracing::debug!(%digest, note, "plugin note");
@@ -53,35 +53,35 @@ impl<T> Call<T> {
     }
 }
 
-/// Why a plugin gave no answer. Never a reason to call a user "not eligible".
+/// Why a call has no answer. A failure never means that a user is not eligible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    #[error("it spent all of its {limit} fuel")]
+    #[error("it used all of its {limit} fuel")]
     OutOfFuel { limit: u64 },
-    #[error("it wanted {wanted} bytes of memory, the limit is {limit}")]
+    #[error("it requested {wanted} bytes of memory, the limit is {limit}")]
     Memory { wanted: usize, limit: usize },
-    #[error("it wanted {wanted} table elements, the limit is {limit}")]
+    #[error("it requested {wanted} table elements, the limit is {limit}")]
     Table { wanted: usize, limit: usize },
-    #[error("it exhausted its stack")]
+    #[error("it overflowed its stack")]
     Stack,
-    #[error("it stopped at a trap: {0}")]
+    #[error("it trapped: {0}")]
     Trap(String),
-    #[error("it could not decide: {0}")]
+    #[error("it returned an error: {0}")]
     Refused(String),
-    #[error("its answer breaks the contract: {0}")]
+    #[error("its answer violates the contract: {0}")]
     Malformed(String),
     #[error("its input has {found} bytes, the limit is {limit}")]
     Input { found: usize, limit: usize },
-    #[error("it did not answer within {0:?}")]
+    #[error("it did not return within {0:?}")]
     Deadline(Duration),
-    #[error("all places to run a plugin were taken")]
+    #[error("all sandbox slots are in use")]
     Overloaded,
     #[error("the sandbox failed: {0}")]
     Sandbox(String),
 }
 
 impl Failure {
-    /// Stable, for logs, metrics and stored requests.
+    /// A stable code for logs, metrics and stored reward requests.
     pub fn code(&self) -> &'static str {
         match self {
             Self::OutOfFuel { .. } => "out-of-fuel",
@@ -98,8 +98,8 @@ impl Failure {
         }
     }
 
-    /// Whether the same plugin with the same input and limits fails like this every time, on any machine. The stack
-    /// is measured in bytes of machine code's frames, so it is not among these.
+    /// Whether the same plugin with the same input and limits fails in the same way every time, on any machine. A stack
+    /// overflow is not deterministic, because the size of stack frames depends on the machine.
     pub fn is_deterministic(&self) -> bool {
         match self {
             Self::OutOfFuel { .. }
@@ -113,8 +113,8 @@ impl Failure {
         }
     }
 
-    /// Whether the plugin is to blame, or may be: not when it never got to run, or the host broke.
-    pub fn is_of_the_plugin(&self) -> bool {
+    /// Whether the plugin is or may be the cause. It is not if it never ran, or if the host failed.
+    pub fn is_plugin_fault(&self) -> bool {
         !matches!(self, Self::Overloaded | Self::Sandbox(_))
     }
 
@@ -134,39 +134,39 @@ impl Failure {
             Some(Trap::Interrupt) => Self::Deadline(budget.deadline),
             Some(Trap::StackOverflow) => Self::Stack,
             Some(trap) => Self::Trap(trap.to_string()),
-            // No trap and no limit, and no answer yet: the machine has no memory for an instance.
+            // Instantiation failed without a trap or limit: the machine has no memory for an instance.
             None if !started => Self::Sandbox(text::line(&error.root_cause().to_string(), 512)),
-            // What is left is what the canonical ABI refuses: pointers out of bounds, text that is not UTF-8, more
-            // bytes than a transfer may have (which wasmtime calls the fuel of hostcalls).
+            // The canonical ABI rejected the answer: pointers out of bounds, text that is not UTF-8, or a transfer larger
+            // than the limit (which wasmtime calls hostcall fuel).
             None => Self::Malformed(text::line(&error.root_cause().to_string(), 512)),
         }
     }
 }
 
-/// What the host keeps about a running plugin.
+/// The host's state of a running plugin.
 pub(super) struct Guest {
-    /// Whether there is an instance, so that what goes wrong from now on is about its answer.
+    /// The instance exists. Later errors concern the plugin's answer.
     pub(super) started: bool,
     pub(super) limiter: Limiter,
     pub(super) notes: Notes,
 }
 
-/// Notes, up to a number of lines and of bytes.
+/// Notes, with a maximum number of lines and bytes.
 pub(super) struct Notes {
     lines: Vec<String>,
-    most_lines: usize,
+    max_lines: usize,
     bytes_left: usize,
 }
 
 impl Notes {
     pub(super) fn is_full(&self) -> bool {
-        self.lines.len() >= self.most_lines || self.bytes_left == 0
+        self.lines.len() >= self.max_lines || self.bytes_left == 0
     }
 
     pub(super) fn push(&mut self, message: &str) {
         if !self.is_full() {
             let line = text::line(message, self.bytes_left);
-            // A line cut within a character leaves bytes that no further line may fill.
+            // A line cut before a multi-byte character leaves bytes that further lines must not use.
             self.bytes_left -= if message.len() > self.bytes_left {
                 self.bytes_left
             } else {
@@ -177,7 +177,7 @@ impl Notes {
     }
 }
 
-/// Runs `job` on a fresh store. Blocks the thread, for no longer than the deadline and one tick.
+/// Runs `job` on a fresh store. Blocks the thread for at most the deadline plus one tick.
 pub(super) fn run<T>(
     engine: &Engine,
     limits: &ClassLimits,
@@ -190,15 +190,15 @@ pub(super) fn run<T>(
         limiter: Limiter::new(limits),
         notes: Notes {
             lines: Vec::new(),
-            most_lines: limits.call.note_lines,
+            max_lines: limits.call.note_lines,
             bytes_left: limits.call.note_bytes,
         },
     };
     let mut store = Store::new(engine, guest);
     let outcome = prepare(&mut store, budget).and_then(|()| {
-        // The store is dropped right after, whatever state a panic left it in.
+        // Unwind safe: the store is dropped immediately afterwards.
         catch_unwind(AssertUnwindSafe(|| job(&mut store)))
-            .unwrap_or_else(|_| Ok(Err(Failure::Sandbox("a panic; see the log".to_owned()))))
+            .unwrap_or_else(|_| Ok(Err(Failure::Sandbox("the host panicked; see the log".to_owned()))))
     });
     let outcome = outcome.unwrap_or_else(|error| Err(Failure::of(&error, budget, store.data().started)));
     let fuel = budget.fuel - store.get_fuel().unwrap_or_default();
@@ -215,7 +215,7 @@ pub(super) fn run<T>(
 fn prepare(store: &mut Store<Guest>, budget: Budget) -> wasmtime::Result<()> {
     store.limiter(|guest| &mut guest.limiter);
     store.set_fuel(budget.fuel)?;
-    // One tick more: the first may come at once.
+    // Plus one tick, because the first tick may come immediately.
     let ticks = budget.deadline.as_millis() / TICK.as_millis() + 1;
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
     store.set_hostcall_fuel(TRANSFER_BYTES);
@@ -229,7 +229,7 @@ mod tests {
     use crate::sandbox::{Settings, engine};
 
     #[test]
-    fn a_panic_of_ours_ends_one_call_only() {
+    fn a_panic_of_the_host_ends_one_call_only() {
         let settings = Settings::default();
         let engine = engine::running(&settings).unwrap();
         let call = run::<()>(
@@ -242,29 +242,29 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_answers_for_what_it_did_and_not_for_the_host() {
+    fn failures_of_the_host_are_not_the_plugins_fault() {
         for failure in [
             Failure::Stack,
             Failure::Deadline(Duration::ZERO),
             Failure::OutOfFuel { limit: 1 },
         ] {
-            assert!(failure.is_of_the_plugin(), "{failure}");
+            assert!(failure.is_plugin_fault(), "{failure}");
         }
         for failure in [Failure::Overloaded, Failure::Sandbox(String::new())] {
-            assert!(!failure.is_of_the_plugin(), "{failure}");
+            assert!(!failure.is_plugin_fault(), "{failure}");
         }
     }
 
-    fn notes(most_lines: usize, bytes_left: usize) -> Notes {
+    fn notes(max_lines: usize, bytes_left: usize) -> Notes {
         Notes {
             lines: Vec::new(),
-            most_lines,
+            max_lines,
             bytes_left,
         }
     }
 
     #[test]
-    fn notes_stop_at_their_number_of_lines() {
+    fn notes_have_a_maximum_number_of_lines() {
         let mut notes = notes(2, 100);
         for line in ["one", "two", "three"] {
             notes.push(line);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_stop_at_their_number_of_bytes() {
+    fn notes_have_a_maximum_number_of_bytes() {
         let mut notes = notes(9, 5);
         for line in ["한글", "more"] {
             notes.push(line);

@@ -1,17 +1,17 @@
-//! How much work a plugin's JSON Schema makes for the host, which checks params against it.
+//! Limits the cost of validating params against a plugin's JSON Schema.
 //!
-//! A schema is code too: references that double at every level are exponential in a few lines, and references in a
-//! circle make it worse. So references must lead to somewhere within the schema, never in a circle, and what is left
-//! when each is replaced by what it refers to must be small.
+//! A hostile schema is a few lines long and takes exponential time if its references double at every level, or endless time
+//! if they form a cycle. Therefore every reference must point into the schema, cycles are rejected, and the size of the
+//! schema with all references expanded is limited.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// Objects in the schema, those that are referred to counted once for every reference.
-const SUBSCHEMAS: usize = 1_000;
-/// References that lead to references.
-const CHAIN: usize = 32;
+/// The maximum number of subschemas with all references expanded.
+const MAX_SUBSCHEMAS: usize = 1_000;
+/// The maximum length of a chain of references.
+const MAX_CHAIN: usize = 32;
 
 pub(super) fn check_cost(schema: &Value) -> Result<(), String> {
     let mut walk = Walk {
@@ -24,9 +24,9 @@ pub(super) fn check_cost(schema: &Value) -> Result<(), String> {
 
 struct Walk<'a> {
     root: &'a Value,
-    /// What was found out about the target of a reference.
+    /// The cost of the targets of references visited so far.
     known: HashMap<&'a str, usize>,
-    /// The references that led here.
+    /// The chain of references to the current subschema.
     open: Vec<&'a str>,
 }
 
@@ -38,17 +38,17 @@ impl<'a> Walk<'a> {
                 sum = 1;
                 for (key, member) in members {
                     sum = sum.saturating_add(match (key.as_str(), member) {
-                        ("$ref", Value::String(reference)) => self.referred(reference)?,
+                        ("$ref", Value::String(reference)) => self.referenced(reference)?,
                         ("$dynamicRef" | "$recursiveRef", Value::String(_)) => {
                             return Err(format!("{key} is not supported; use $ref"));
                         }
-                        // From there on, references would mean something else.
+                        // A nested $id would change the base of all references below it.
                         ("$id", Value::String(_)) if !is_root => {
-                            return Err("$id may stand at the top level only".to_owned());
+                            return Err("$id is allowed at the top level only".to_owned());
                         }
-                        // Data, whatever it looks like.
+                        // The values of these keywords are data, not subschemas.
                         ("const" | "enum" | "default" | "examples", _) => 0,
-                        // Their members' names are no keywords: a schema may be called "enum".
+                        // The member names of these keywords are not keywords: a subschema may be named "enum".
                         (
                             "$defs" | "definitions" | "properties" | "patternProperties" | "dependentSchemas"
                             | "dependencies",
@@ -61,9 +61,9 @@ impl<'a> Walk<'a> {
             Value::Array(items) => sum = self.all(items)?,
             _ => {}
         }
-        if sum > SUBSCHEMAS {
+        if sum > MAX_SUBSCHEMAS {
             return Err(format!(
-                "it has more than {SUBSCHEMAS} subschemas, those that are referred to counted once for every $ref"
+                "it has more than {MAX_SUBSCHEMAS} subschemas with every $ref expanded"
             ));
         }
         Ok(sum)
@@ -77,24 +77,26 @@ impl<'a> Walk<'a> {
         Ok(sum)
     }
 
-    fn referred(&mut self, reference: &'a str) -> Result<usize, String> {
+    fn referenced(&mut self, reference: &'a str) -> Result<usize, String> {
         let shown = super::text::line(reference, 128);
         if let Some(cost) = self.known.get(reference) {
             return Ok(*cost);
         }
         if reference == "#" || self.open.contains(&reference) {
-            return Err(format!("$ref {shown:?} leads in a circle"));
+            return Err(format!("$ref {shown:?} is part of a cycle"));
         }
-        if self.open.len() >= CHAIN {
-            return Err(format!("$ref {shown:?} is reached by more than {CHAIN} references"));
+        if self.open.len() >= MAX_CHAIN {
+            return Err(format!(
+                "$ref {shown:?} ends a chain of more than {MAX_CHAIN} references"
+            ));
         }
-        // Percent-encoding would be a second spelling of the same place.
+        // Percent-encoding would give the same target a second name.
         let pointer = reference
             .strip_prefix('#')
             .filter(|pointer| pointer.starts_with('/') && !pointer.contains('%'));
         let target = pointer
             .and_then(|pointer| self.root.pointer(pointer))
-            .ok_or_else(|| format!("$ref {shown:?} must be a #/pointer to somewhere within the schema"))?;
+            .ok_or_else(|| format!("$ref {shown:?} must be a JSON pointer (#/...) to a subschema within the schema"))?;
         self.open.push(reference);
         let cost = self.cost(target, false)?;
         self.open.pop();
@@ -110,9 +112,9 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused(schema: &Value, says: &str) {
-        let fault = check_cost(schema).unwrap_err();
-        assert!(fault.contains(says), "{fault}");
+    fn rejected(schema: &Value, says: &str) {
+        let message = check_cost(schema).unwrap_err();
+        assert!(message.contains(says), "{message}");
     }
 
     #[test]
@@ -127,61 +129,61 @@ mod tests {
     }
 
     #[test]
-    fn references_that_double_are_refused() {
+    fn references_that_double_at_every_level_are_rejected() {
         let mut defs = serde_json::Map::new();
         for level in 0..30 {
             let next = json!({"$ref": format!("#/$defs/d{}", level + 1)});
             defs.insert(format!("d{level}"), json!({"anyOf": [next, next]}));
         }
         defs.insert("d30".to_owned(), json!({"type": "string"}));
-        refused(
+        rejected(
             &json!({"$defs": defs, "properties": {"a": {"$ref": "#/$defs/d0"}}}),
             "more than 1000",
         );
     }
 
     #[test]
-    fn names_of_schemas_are_not_taken_for_keywords() {
+    fn names_of_subschemas_are_not_treated_as_keywords() {
         let mut named = serde_json::Map::new();
         for level in 0..30 {
             let next = json!({"$ref": format!("#/$defs/enum/anyOf/0/d{}", level + 1)});
             named.insert(format!("d{level}"), json!({"anyOf": [next, next]}));
         }
         named.insert("d30".to_owned(), json!({"type": "string"}));
-        refused(
+        rejected(
             &json!({
                 "$defs": {"enum": {"anyOf": [named]}},
                 "properties": {"default": {"$ref": "#/$defs/enum/anyOf/0/d0"}},
             }),
             "more than 1000",
         );
-        refused(
+        rejected(
             &json!({"$defs": {"d1": {"type": "string"}, "d%31": {}}, "$ref": "#/$defs/d%31"}),
             "within the schema",
         );
     }
 
     #[test]
-    fn references_in_a_circle_are_refused() {
-        refused(&json!({"allOf": [{"$ref": "#"}]}), "circle");
-        refused(
+    fn cyclic_references_are_rejected() {
+        rejected(&json!({"allOf": [{"$ref": "#"}]}), "cycle");
+        rejected(
             &json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"not": {"$ref": "#/$defs/a"}}}}),
-            "circle",
+            "cycle",
         );
-        refused(&json!({"properties": {"a": {"$ref": "#/properties"}}}), "circle");
+        rejected(&json!({"properties": {"a": {"$ref": "#/properties"}}}), "cycle");
     }
 
     #[test]
-    fn long_chains_and_references_to_elsewhere_are_refused() {
+    fn long_chains_and_external_references_are_rejected() {
         let mut defs: serde_json::Map<_, _> = (0..40)
             .map(|level| (format!("d{level}"), json!({"$ref": format!("#/$defs/d{}", level + 1)})))
             .collect();
         defs.insert("d40".to_owned(), json!({}));
-        refused(&json!({"$ref": "#/$defs/d0", "$defs": defs}), "more than 32");
-        refused(&json!({"$ref": "#/nowhere"}), "within the schema");
-        refused(&json!({"$ref": "#anchor", "$anchor": "anchor"}), "within the schema");
-        refused(&json!({"$ref": "https://example.com/schema.json"}), "within the schema");
-        refused(&json!({"items": {"$id": "https://example.com/"}}), "$id");
-        refused(&json!({"items": {"$dynamicRef": "#node"}}), "$dynamicRef");
+        rejected(&json!({"$ref": "#/$defs/d0", "$defs": defs}), "more than 32");
+        rejected(&json!({"$ref": "#/nowhere"}), "within the schema");
+        rejected(&json!({"$ref": "#anchor", "$anchor": "anchor"}), "within the schema");
+        rejected(&json!({"$ref": "https://example.com/schema.json"}), "within the schema");
+        rejected(&json!({"items": {"$id": "https://example.com/"}}), "$id");
+        rejected(&json!({"items": {"$dynamicRef": "#node"}}), "$dynamicRef");
     }
 }

@@ -1,7 +1,7 @@
-//! One linear walk over an upload, before anything with a worse than linear cost may see it.
+//! Checks the structure of an upload in one linear pass, before any step of more than linear cost.
 //!
-//! Compilers and validators have limits made for browsers and whole programs; ours are made for rules, so that what
-//! passes compiles in seconds. Says nothing about validity: that is the compiling process's business.
+//! The limits of compilers and validators are made for browsers and whole programs. These limits are made for rules, so
+//! that every accepted upload compiles within seconds. The compile process checks validity, not this file.
 
 use std::collections::BTreeMap;
 
@@ -10,47 +10,50 @@ use wasmparser::{
     SectionLimited, TypeBounds, TypeRef,
 };
 
-use super::Refusal;
+use super::UploadRefusal;
 use super::abi::v1;
 use super::limits::{CallLimits, Class, ClassLimits, Settings, UploadLimits};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Component,
-    /// A core module that carries the description of its component in a custom section.
+    /// A core module with the description of its component in a custom section.
     CoreModule,
 }
 
 const PAGE_BYTES: u64 = 64 << 10;
 const METADATA_SECTION: &str = "component-type";
 
-/// What is known of an upload that has passed.
+/// The result for an upload that passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scan {
     pub(super) class: Class,
-    /// Of functions; names for the contract's types are none.
+    /// The imported functions, without the types of the contract.
     pub(super) imports: Vec<String>,
 }
 
-/// The class is the first whose limits the upload keeps; else this is what the last one says against it.
-pub(super) fn scan(bytes: &[u8], settings: &Settings) -> Result<Scan, Refusal> {
-    let mut refusal = Refusal::NotWasm("no class of plugins is taken");
+/// Returns the first class whose limits the upload meets, or else the refusal of the last class.
+pub(super) fn scan(bytes: &[u8], settings: &Settings) -> Result<Scan, UploadRefusal> {
+    let mut refusal = UploadRefusal::NotWasm("no class of plugins is enabled");
     for class in settings.classes() {
         match walk(bytes, settings.of(class)) {
             Ok(imports) => return Ok(Scan { class, imports }),
-            Err(refused) => refusal = refused,
+            Err(error) => refusal = error,
         }
-        if !matches!(refusal, Refusal::TooLarge { .. } | Refusal::Structure { .. }) {
+        if !matches!(
+            refusal,
+            UploadRefusal::TooLarge { .. } | UploadRefusal::Structure { .. }
+        ) {
             break;
         }
     }
     Err(refusal)
 }
 
-fn walk(bytes: &[u8], limits: &ClassLimits) -> Result<Vec<String>, Refusal> {
+fn walk(bytes: &[u8], limits: &ClassLimits) -> Result<Vec<String>, UploadRefusal> {
     let limit = limits.upload.bytes;
     if bytes.len() > limit {
-        return Err(Refusal::TooLarge {
+        return Err(UploadRefusal::TooLarge {
             found: bytes.len(),
             limit,
         });
@@ -61,52 +64,52 @@ fn walk(bytes: &[u8], limits: &ClassLimits) -> Result<Vec<String>, Refusal> {
         call: &limits.call,
         form,
         depth: 0,
-        seen: Seen::default(),
+        totals: Totals::default(),
     };
     for payload in Parser::new(0).parse_all(bytes) {
         walk.payload(payload.map_err(malformed)?)?;
     }
-    if form == Form::CoreModule && !walk.seen.metadata {
-        return Err(Refusal::NoMetadata);
+    if form == Form::CoreModule && !walk.totals.metadata {
+        return Err(UploadRefusal::NoMetadata);
     }
-    let mut imports = walk.seen.imports;
+    let mut imports = walk.totals.imports;
     imports.sort_unstable();
     imports.dedup();
     Ok(imports)
 }
 
-fn form(bytes: &[u8]) -> Result<Form, Refusal> {
+fn form(bytes: &[u8]) -> Result<Form, UploadRefusal> {
     match bytes {
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(Form::Component),
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Form::CoreModule),
-        [0x7f, b'E', b'L', b'F', ..] => Err(Refusal::NotWasm(
-            "it is an ELF file: machine code, compiled WebAssembly included, is never accepted",
+        [0x7f, b'E', b'L', b'F', ..] => Err(UploadRefusal::NotWasm(
+            "it is an ELF file; machine code is never accepted, not even compiled WebAssembly",
         )),
-        [0, b'a', b's', b'm', ..] => Err(Refusal::NotWasm(
+        [0, b'a', b's', b'm', ..] => Err(UploadRefusal::NotWasm(
             "it has the header of an unknown version of WebAssembly",
         )),
-        [] => Err(Refusal::NotWasm("it is empty")),
-        _ => Err(Refusal::NotWasm("it does not begin with \\0asm")),
+        [] => Err(UploadRefusal::NotWasm("it is empty")),
+        _ => Err(UploadRefusal::NotWasm("it does not begin with \\0asm")),
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn malformed(error: wasmparser::Error) -> Refusal {
-    Refusal::Malformed(error.to_string())
+fn malformed(error: wasmparser::Error) -> UploadRefusal {
+    UploadRefusal::Malformed(error.to_string())
 }
 
 struct Walk<'a> {
     upload: &'a UploadLimits,
     call: &'a CallLimits,
     form: Form,
-    /// Components and modules around this place, itself included.
+    /// The number of open components and modules.
     depth: usize,
-    seen: Seen,
+    totals: Totals,
 }
 
-/// Sums over the whole upload.
+/// Totals over the whole upload.
 #[derive(Default)]
-struct Seen {
+struct Totals {
     metadata: bool,
     imports: Vec<String>,
     components: usize,
@@ -123,13 +126,13 @@ struct Seen {
     data_segments: usize,
     element_items: usize,
     custom_bytes: usize,
-    /// By kind: a kind may have any number of sections.
+    /// Items by kind of section. An upload may have several sections of a kind.
     items: BTreeMap<&'static str, usize>,
 }
 
-fn within(what: &'static str, found: usize, limit: usize) -> Result<(), Refusal> {
+fn check_limit(what: &'static str, found: usize, limit: usize) -> Result<(), UploadRefusal> {
     if found > limit {
-        Err(Refusal::Structure {
+        Err(UploadRefusal::Structure {
             what,
             found: found as u64,
             limit: limit as u64,
@@ -140,15 +143,15 @@ fn within(what: &'static str, found: usize, limit: usize) -> Result<(), Refusal>
 }
 
 impl Walk<'_> {
-    fn payload(&mut self, payload: Payload<'_>) -> Result<(), Refusal> {
+    fn payload(&mut self, payload: Payload<'_>) -> Result<(), UploadRefusal> {
         match payload {
             Payload::Version { encoding, .. } => {
                 self.depth += 1;
                 match encoding {
                     Encoding::Module => {
-                        self.seen.core_modules += 1;
-                        self.seen.memories_of_module = 0;
-                        within("core modules", self.seen.core_modules, self.upload.core_modules)
+                        self.totals.core_modules += 1;
+                        self.totals.memories_of_module = 0;
+                        check_limit("core modules", self.totals.core_modules, self.upload.core_modules)
                     }
                     Encoding::Component => Ok(()),
                 }
@@ -158,15 +161,15 @@ impl Walk<'_> {
                 Ok(())
             }
             Payload::ComponentSection { .. } => {
-                self.seen.components += 1;
-                within("nested components", self.seen.components, self.upload.components)
+                self.totals.components += 1;
+                check_limit("nested components", self.totals.components, self.upload.components)
             }
             Payload::InstanceSection(section) => self.core_instances(section),
             Payload::TypeSection(section) => self.core_types(section),
             Payload::ImportSection(section) => self.core_imports(section),
             Payload::ComponentImportSection(section) => {
                 self.items("component imports", &section)?;
-                // What a component inside the plugin imports, the plugin gives to it.
+                // The plugin itself provides the imports of its nested components.
                 if self.depth > 1 {
                     return Ok(());
                 }
@@ -175,22 +178,22 @@ impl Walk<'_> {
                     .try_for_each(|import| self.component_import(&import.map_err(malformed)?))
             }
             Payload::FunctionSection(section) => {
-                self.seen.functions += section.count() as usize;
-                within("functions", self.seen.functions, self.upload.functions)
+                self.totals.functions += section.count() as usize;
+                check_limit("functions", self.totals.functions, self.upload.functions)
             }
             Payload::CodeSectionEntry(body) => self.body(&body),
             Payload::MemorySection(section) => self.memories(section),
             Payload::TableSection(section) => self.tables(section),
             Payload::DataSection(section) => {
-                self.seen.data_segments += section.count() as usize;
-                within("data segments", self.seen.data_segments, self.upload.data_segments)
+                self.totals.data_segments += section.count() as usize;
+                check_limit("data segments", self.totals.data_segments, self.upload.data_segments)
             }
             Payload::CustomSection(section) => {
-                self.seen.metadata |= section.name().starts_with(METADATA_SECTION);
-                self.seen.custom_bytes += section.data().len();
-                within(
+                self.totals.metadata |= section.name().starts_with(METADATA_SECTION);
+                self.totals.custom_bytes += section.data().len();
+                check_limit(
                     "bytes of custom sections",
-                    self.seen.custom_bytes,
+                    self.totals.custom_bytes,
                     self.upload.custom_bytes,
                 )
             }
@@ -204,55 +207,55 @@ impl Walk<'_> {
             Payload::ComponentAliasSection(section) => self.items("aliases", &section),
             Payload::ComponentCanonicalSection(section) => self.items("canonical functions", &section),
             Payload::ComponentExportSection(section) => self.items("component exports", &section),
-            Payload::UnknownSection { id, .. } => Err(Refusal::Malformed(format!("there is no section of kind {id}"))),
-            // A start function needs no rule: it runs under the limits of the call that instantiates the plugin.
+            Payload::UnknownSection { id, .. } => Err(UploadRefusal::Malformed(format!("section id {id} is unknown"))),
+            // A start function needs no check: it runs under the limits of the call that instantiates the plugin.
             _ => Ok(()),
         }
     }
 
-    fn items<T>(&mut self, what: &'static str, section: &SectionLimited<'_, T>) -> Result<(), Refusal> {
-        let seen = self.seen.items.entry(what).or_default();
-        *seen += section.count() as usize;
-        within(what, *seen, self.upload.section_items)
+    fn items<T>(&mut self, what: &'static str, section: &SectionLimited<'_, T>) -> Result<(), UploadRefusal> {
+        let count = self.totals.items.entry(what).or_default();
+        *count += section.count() as usize;
+        check_limit(what, *count, self.upload.section_items)
     }
 
-    /// All segments together need no more than all tables together can take.
-    fn elements(&mut self, section: wasmparser::ElementSectionReader<'_>) -> Result<(), Refusal> {
+    /// All element segments together may have as many items as all tables together have elements.
+    fn elements(&mut self, section: wasmparser::ElementSectionReader<'_>) -> Result<(), UploadRefusal> {
         self.items("element segments", &section)?;
         for segment in section {
-            self.seen.element_items += match segment.map_err(malformed)?.items {
+            self.totals.element_items += match segment.map_err(malformed)?.items {
                 ElementItems::Functions(items) => items.count(),
                 ElementItems::Expressions(_, items) => items.count(),
             } as usize;
         }
-        within(
+        check_limit(
             "items of element segments",
-            self.seen.element_items,
+            self.totals.element_items,
             self.call.table_elements,
         )
     }
 
-    fn core_instances(&mut self, section: SectionLimited<'_, Instance<'_>>) -> Result<(), Refusal> {
+    fn core_instances(&mut self, section: SectionLimited<'_, Instance<'_>>) -> Result<(), UploadRefusal> {
         self.items("core instances", &section)?;
         for instance in section {
             if let Instance::Instantiate { .. } = instance.map_err(malformed)? {
-                self.seen.core_instances += 1;
+                self.totals.core_instances += 1;
             }
         }
-        within("core instances", self.seen.core_instances, self.upload.core_instances)
+        check_limit("core instances", self.totals.core_instances, self.upload.core_instances)
     }
 
-    fn core_types(&mut self, section: wasmparser::TypeSectionReader<'_>) -> Result<(), Refusal> {
+    fn core_types(&mut self, section: wasmparser::TypeSectionReader<'_>) -> Result<(), UploadRefusal> {
         self.items("types", &section)?;
         for group in section {
             for subtype in group.map_err(malformed)?.types() {
                 if let wasmparser::CompositeInnerType::Func(function) = &subtype.composite_type.inner {
-                    within(
+                    check_limit(
                         "parameters of a function",
                         function.params().len(),
                         self.upload.function_params,
                     )?;
-                    within(
+                    check_limit(
                         "results of a function",
                         function.results().len(),
                         self.upload.function_params,
@@ -263,14 +266,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn core_imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<(), Refusal> {
+    fn core_imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<(), UploadRefusal> {
         self.items("imports", &section)?;
         for import in section.into_imports() {
             let import = import.map_err(malformed)?;
             if matches!(import.ty, TypeRef::Memory(_)) {
                 self.one_memory(1)?;
             }
-            // Inside a component, the core modules import from each other.
+            // Inside a component, core modules import from each other.
             if self.form == Form::CoreModule {
                 self.allow(import.module)?;
             }
@@ -278,23 +281,23 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The engine would take more; no compiler makes more.
-    fn one_memory(&mut self, more: usize) -> Result<(), Refusal> {
-        self.seen.memories_of_module += more;
-        within("memories of one module", self.seen.memories_of_module, 1)
+    /// The engine allows more than one memory, but no compiler emits more.
+    fn one_memory(&mut self, more: usize) -> Result<(), UploadRefusal> {
+        self.totals.memories_of_module += more;
+        check_limit("memories of one module", self.totals.memories_of_module, 1)
     }
 
-    fn memories(&mut self, section: wasmparser::MemorySectionReader<'_>) -> Result<(), Refusal> {
-        self.seen.memories += section.count() as usize;
-        within("memories", self.seen.memories, self.upload.memories)?;
+    fn memories(&mut self, section: wasmparser::MemorySectionReader<'_>) -> Result<(), UploadRefusal> {
+        self.totals.memories += section.count() as usize;
+        check_limit("memories", self.totals.memories, self.upload.memories)?;
         self.one_memory(section.count() as usize)?;
         for memory in section {
             let bytes = memory.map_err(malformed)?.initial.saturating_mul(PAGE_BYTES);
-            self.seen.memory_bytes = self.seen.memory_bytes.saturating_add(bytes);
+            self.totals.memory_bytes = self.totals.memory_bytes.saturating_add(bytes);
         }
-        let (found, limit) = (self.seen.memory_bytes, self.call.memory_bytes as u64);
+        let (found, limit) = (self.totals.memory_bytes, self.call.memory_bytes as u64);
         if found > limit {
-            return Err(Refusal::Structure {
+            return Err(UploadRefusal::Structure {
                 what: "bytes of memory at the start",
                 found,
                 limit,
@@ -303,16 +306,16 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn tables(&mut self, section: wasmparser::TableSectionReader<'_>) -> Result<(), Refusal> {
-        self.seen.tables += section.count() as usize;
-        within("tables", self.seen.tables, self.upload.tables)?;
+    fn tables(&mut self, section: wasmparser::TableSectionReader<'_>) -> Result<(), UploadRefusal> {
+        self.totals.tables += section.count() as usize;
+        check_limit("tables", self.totals.tables, self.upload.tables)?;
         for table in section {
             let initial = table.map_err(malformed)?.ty.initial;
-            self.seen.table_elements = self.seen.table_elements.saturating_add(initial);
+            self.totals.table_elements = self.totals.table_elements.saturating_add(initial);
         }
-        let (found, limit) = (self.seen.table_elements, self.call.table_elements as u64);
+        let (found, limit) = (self.totals.table_elements, self.call.table_elements as u64);
         if found > limit {
-            return Err(Refusal::Structure {
+            return Err(UploadRefusal::Structure {
                 what: "table elements at the start",
                 found,
                 limit,
@@ -321,16 +324,16 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn body(&mut self, body: &FunctionBody<'_>) -> Result<(), Refusal> {
-        within("bytes of a function", body.range().len(), self.upload.function_bytes)?;
+    fn body(&mut self, body: &FunctionBody<'_>) -> Result<(), UploadRefusal> {
+        check_limit("bytes of a function", body.range().len(), self.upload.function_bytes)?;
 
         let mut locals = 0_usize;
         for group in body.get_locals_reader().map_err(malformed)? {
             locals = locals.saturating_add(group.map_err(malformed)?.0 as usize);
         }
-        within("locals of a function", locals, self.upload.function_locals)?;
-        self.seen.locals += locals;
-        within("locals of all functions", self.seen.locals, self.upload.locals)?;
+        check_limit("locals of a function", locals, self.upload.function_locals)?;
+        self.totals.locals += locals;
+        check_limit("locals of all functions", self.totals.locals, self.upload.locals)?;
 
         let (mut blocks, mut loops, mut nesting) = (0, 0, 0_usize);
         let mut operators = body.get_operators_reader().map_err(malformed)?;
@@ -348,7 +351,7 @@ impl Walk<'_> {
                 // The last one closes the function itself.
                 Operator::End => nesting = nesting.saturating_sub(1),
                 Operator::BrTable { targets } => {
-                    within(
+                    check_limit(
                         "targets of a br_table",
                         targets.len() as usize,
                         self.upload.branch_targets,
@@ -356,27 +359,28 @@ impl Walk<'_> {
                 }
                 _ => {}
             }
-            within("nested blocks in a function", nesting, self.upload.function_nesting)?;
+            check_limit("nested blocks in a function", nesting, self.upload.function_nesting)?;
         }
-        within("blocks of a function", blocks + loops, self.upload.function_blocks)?;
-        within("loops of a function", loops, self.upload.function_loops)?;
-        self.seen.loops += loops;
-        within("loops of all functions", self.seen.loops, self.upload.loops)
+        check_limit("blocks of a function", blocks + loops, self.upload.function_blocks)?;
+        check_limit("loops of a function", loops, self.upload.function_loops)?;
+        self.totals.loops += loops;
+        check_limit("loops of all functions", self.totals.loops, self.upload.loops)
     }
-    fn component_import(&mut self, import: &ComponentImport<'_>) -> Result<(), Refusal> {
+
+    fn component_import(&mut self, import: &ComponentImport<'_>) -> Result<(), UploadRefusal> {
         match import.ty {
-            // A name for one of the contract's types.
+            // An alias of a type of the contract.
             ComponentTypeRef::Type(TypeBounds::Eq(_)) => Ok(()),
             _ => self.allow(import.name.name),
         }
     }
 
-    fn allow(&mut self, import: &str) -> Result<(), Refusal> {
+    fn allow(&mut self, import: &str) -> Result<(), UploadRefusal> {
         if !v1::IMPORTS.contains(&import) {
-            return Err(Refusal::Import(super::text::line(import, 128)));
+            return Err(UploadRefusal::Import(super::text::line(import, 128)));
         }
         if import != v1::TYPES {
-            self.seen.imports.push(import.to_owned());
+            self.totals.imports.push(import.to_owned());
         }
         Ok(())
     }

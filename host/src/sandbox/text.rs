@@ -1,8 +1,8 @@
-//! Making text from a guest, or from an error about one, fit to be logged and stored.
+//! Sanitizes text from a guest, or from an error about one, for logs and the database.
 
-/// One line of at most `most` bytes; control characters become spaces.
-pub(super) fn line(text: &str, most: usize) -> String {
-    let mut end = most.min(text.len());
+/// At most `max_bytes` of the text; control characters become spaces.
+pub(super) fn line(text: &str, max_bytes: usize) -> String {
+    let mut end = max_bytes.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_no_control_characters_and_ends_at_a_character() {
+    fn a_line_has_no_control_characters_and_is_cut_between_characters() {
         assert_eq!(line("a\u{1b}[31m\r\nb\0", 64), "a [31m  b ");
         assert_eq!(line("한글", 4), "한");
         assert_eq!(line("", 0), "");

@@ -132,7 +132,7 @@ pub struct Endpoint {
     pub paused_because: Option<String>,
     /// Until then messages are also signed with the secret before the last rotation
     pub previous_secret_until: Option<Timestamp>,
-    /// Counts changes; it is the ETag
+    /// The revision, which is the ETag. Each change increments it
     pub revision: i64,
     pub created_by: Uuid,
     pub created_at: Timestamp,

@@ -81,7 +81,7 @@ async fn every_case_passes() {
             let ran = cases::run(&sandbox, &admitted.plugin, schema, &case, Some(&history))
                 .await
                 .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-            let faults = case.faults(&ran);
+            let faults = case.mismatches(&ran);
             assert!(faults.is_empty(), "{name}: {}\n{}", file.display(), faults.join("\n"));
             passed += 1;
         }

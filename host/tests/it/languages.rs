@@ -26,7 +26,7 @@ async fn admit(language: &str) -> (Sandbox, Admitted) {
     let sandbox = Sandbox::new(&settings, env!("CARGO_BIN_EXE_meed").into(), Some(cache)).expect("a sandbox");
     let module = fs::read(modules().join(format!("{language}.wasm"))).expect("the module was built");
     let admitted = sandbox
-        .admit_again(module)
+        .admit_cached(module)
         .await
         .unwrap_or_else(|refusal| panic!("{language}: {refusal}"));
     (sandbox, admitted)
@@ -62,14 +62,14 @@ async fn decides_as_all_do(language: &str, class: Class) {
         let ran = cases::run(&sandbox, &admitted.plugin, schema, &case, Some(&history))
             .await
             .unwrap_or_else(|error| panic!("{language}: {path}: {error}"));
-        let faults = case.faults(&ran);
+        let faults = case.mismatches(&ran);
         assert!(faults.is_empty(), "{language}: {path}:\n{}", faults.join("\n"));
         let again = cases::run(&sandbox, &admitted.plugin, schema, &case, Some(&history))
             .await
             .expect("it runs again");
         assert_eq!(
-            (again.got, again.fuel),
-            (ran.got, ran.fuel),
+            (again.actual, again.fuel),
+            (ran.actual, ran.fuel),
             "{language}: {path}: the same again"
         );
     }

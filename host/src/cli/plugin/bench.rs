@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::workbench::{Bench, history, read_cases};
-use crate::plugins::cases::{self, Ready};
+use crate::plugins::cases::{self, PreparedCase};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
@@ -52,7 +52,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             // Its params are refused, so there is nothing to evaluate.
             continue;
         };
-        let Ready {
+        let PreparedCase {
             context, state, facts, ..
         } = &ready;
         let mut times = Vec::new();

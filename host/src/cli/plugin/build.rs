@@ -67,7 +67,7 @@ async fn embed_cases(project: &Project, plugin: Vec<u8>) -> anyhow::Result<()> {
         )
         .await
         .with_context(|| format!("{} cannot be run", path.display()))?;
-        if !case.faults(&ran).is_empty() {
+        if !case.mismatches(&ran).is_empty() {
             anyhow::bail!(
                 "{} does not pass; see `meed plugin test`, or build with --without-cases",
                 path.display()

@@ -37,7 +37,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let answer = json!({
         "queries": ran.queries,
         "facts": ran.facts,
-        "outcome": ran.got,
+        "outcome": ran.actual,
         "fuel": ran.fuel,
         "setupFuel": ran.setup_fuel,
         "memoryBytes": ran.memory,

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::workbench::{Bench, history, read_cases};
-use crate::plugins::cases::{self, Case, Ran};
+use crate::plugins::cases::{self, Case, CaseRun};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
@@ -44,7 +44,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("{} cannot be run", path.display()))?;
         most_fuel = most_fuel.max(ran.fuel);
-        let faults = case.faults(&ran);
+        let faults = case.mismatches(&ran);
         if faults.is_empty() {
             println!("  ok      {name}  {}", cost(&ran));
         } else if arguments.update {
@@ -70,7 +70,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn cost(ran: &Ran) -> String {
+fn cost(ran: &CaseRun) -> String {
     match ran.fuel {
         0 => "not evaluated".to_owned(),
         fuel => format!("{fuel} fuel"),
@@ -78,7 +78,7 @@ fn cost(ran: &Ran) -> String {
 }
 
 /// The case with what came out. A ceiling that is too low goes up to what it took and a twentieth more.
-fn blessed(case: Case, ran: Ran) -> anyhow::Result<String> {
+fn blessed(case: Case, ran: CaseRun) -> anyhow::Result<String> {
     let fuel_ceiling = case.fuel_ceiling.map(|ceiling| {
         if ran.fuel > ceiling {
             ran.fuel + ran.fuel / 20
@@ -87,7 +87,7 @@ fn blessed(case: Case, ran: Ran) -> anyhow::Result<String> {
         }
     });
     let case = Case {
-        expect: Some(ran.got),
+        expect: Some(ran.actual),
         fuel_ceiling,
         ..case
     };

@@ -61,7 +61,7 @@ impl Bench {
         let cache = self.code_cache()?;
         let sandbox = Sandbox::new(&settings, std::env::current_exe()?, cache)?;
         let admitted = sandbox
-            .admit_again(module.clone())
+            .admit_cached(module.clone())
             .await
             .map_err(|refusal| anyhow!("{} would be refused ({}): {refusal}", path.display(), refusal.code()))?;
         Ok(Workbench {

@@ -1,10 +1,10 @@
-//! `event_budgets`: what was granted in a period of an event that has a budget.
+//! SQL for `event_budgets`: the usage of budgets by period.
 
 use uuid::Uuid;
 
 use crate::db::{Db, Result, Tx, row};
 
-/// Counts a granted claim; `false` when the budget, as the event has it now, does not hold it.
+/// Counts a granted claim; `false` if it exceeds the event's current budget.
 pub(in crate::events) async fn spend(tx: &mut Tx, event_id: Uuid, period: String, amount: i64) -> Result<bool> {
     const SQL: &str = "INSERT INTO event_budgets (event_id, period, grants, amount, max_grants, max_amount) \
         SELECT id, $2, 1, $3, budget_grants, budget_amount FROM events WHERE id = $1 \
@@ -45,7 +45,7 @@ row! {
     }
 }
 
-/// The newest periods: keys of one kind sort by time.
+/// The usage of the newest periods. Keys of one kind of period sort by time.
 pub(in crate::events) async fn used(db: &Db, event_id: Uuid, limit: i64) -> Result<Vec<UsedRow>> {
     const SQL: &str = "SELECT period, grants, amount FROM event_budgets WHERE event_id = $1 \
         ORDER BY period DESC LIMIT $2";

@@ -1,4 +1,4 @@
-//! Facts of a case's past, by the very queries that a claim uses.
+//! Computes the facts of a case's history with the queries that claims use.
 
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use crate::contract::{Context, Fact, Query};
 use crate::db::{Db, DbError};
 use crate::facts::{self, FactContext, FactError, Period, Plan, Zone};
 
-/// A database of its own, gone when this is dropped. Every case gets a user of its own in it.
+/// A temporary database, which is deleted on drop. Every case gets its own user in it.
 pub struct History {
     db: Db,
     clock: Clock,
@@ -18,13 +18,13 @@ pub struct History {
 
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    #[error("cannot make a directory for the case's history: {0}")]
+    #[error("cannot create a directory for the case's history: {0}")]
     Directory(#[from] std::io::Error),
-    #[error("cannot make the tables of the case's history: {0}")]
+    #[error("cannot create the tables for the case's history: {0}")]
     Migrate(String),
-    #[error("the case's history cannot be written: {0}")]
+    #[error("cannot write the case's history: {0}")]
     Db(#[from] DbError),
-    #[error("the case's facts cannot be told: {0}")]
+    #[error("cannot compute the case's facts: {0}")]
     Facts(#[from] FactError),
 }
 
@@ -42,7 +42,7 @@ impl History {
         })
     }
 
-    /// What a claim in this context would have been told.
+    /// The facts that a claim in this context would have.
     pub(super) async fn facts(
         &self,
         case: &Case,
@@ -62,7 +62,7 @@ impl History {
             now: context.now,
         };
         let mut facts = facts::gather(&self.db, &fact_context, plan).await?.facts;
-        // Grants are of an event, and there is none here.
+        // A case has no event, so the number of grants comes from the case itself.
         for (fact, query) in facts.iter_mut().zip(plan.queries()) {
             if *query == Query::Grants {
                 *fact = Fact::Integer(case.grants.into());

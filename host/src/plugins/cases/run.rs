@@ -1,10 +1,10 @@
-//! Running a case: the way of a claim, without the claim.
+//! Runs a case with the steps of a claim, without storing anything.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Case, Circumstances, Expectation, History, HistoryError};
+use super::{Case, CaseContext, Expectation, History, HistoryError};
 use crate::clock::Timestamp;
 use crate::contract::{Context, EventInfo, Fact, Query, UserInfo};
 use crate::facts::{UnknownZone, Zone};
@@ -16,34 +16,34 @@ const MONTH: Duration = Duration::from_hours(30 * 24);
 /// 2026-03-02T00:30:00Z, in milliseconds since the Unix epoch.
 const NOW: i64 = 1_772_411_400_000;
 
-/// What came out of a case, and what it took.
+/// The result and the cost of a run.
 #[derive(Clone, Debug)]
-pub struct Ran {
-    pub got: Expectation,
+pub struct CaseRun {
+    pub actual: Expectation,
     pub queries: Vec<Query>,
     /// `facts[i]` answers `queries[i]`.
     pub facts: Vec<Fact>,
-    /// Of `evaluate`; 0 when it did not come to that.
+    /// The fuel of `evaluate`; 0 if the run ended before it.
     pub fuel: u64,
     pub setup_fuel: u64,
-    /// The most linear memory it had, in bytes.
+    /// The peak of linear memory, in bytes.
     pub memory: usize,
     pub elapsed: Duration,
     pub notes: Vec<String>,
 }
 
-/// Why a case cannot be run: it is the case's fault, or the machine's.
+/// Why a case cannot run: the case is invalid, or the machine fails.
 #[derive(Debug, thiserror::Error)]
 pub enum CaseError {
     #[error("context.timeZone: {0}")]
     Zone(#[from] UnknownZone),
     #[error("context.seed is {0:?}; it must be 64 hexadecimal digits")]
     Seed(String),
-    #[error("there are {found} facts, and the plan has {queries} queries")]
+    #[error("the case has {found} facts, but the plan has {queries} queries")]
     Facts { found: usize, queries: usize },
-    #[error("the case tells activities, attributes or grants besides facts; tell one or the other")]
+    #[error("the case has both facts and activities, attributes or grants; give one or the other")]
     Both,
-    #[error("the case tells no facts, and there is no history to take them from")]
+    #[error("the case has no facts, and no database is available to compute them")]
     NoHistory,
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -51,39 +51,39 @@ pub enum CaseError {
     Plugin(PluginError),
 }
 
-/// A case up to the point where `evaluate` is called.
+/// A case that is ready for `evaluate`.
 #[derive(Clone, Debug)]
-pub struct Ready {
+pub struct PreparedCase {
     pub context: Context,
     pub state: Vec<u8>,
     pub queries: Vec<Query>,
     /// `facts[i]` answers `queries[i]`.
     pub facts: Vec<Fact>,
-    /// Fuel that `bind` took.
+    /// The fuel of `bind`.
     pub setup_fuel: u64,
 }
 
-/// Binds the params of a case and tells its facts; or what came out when it ended there. Without a `history`, the case
-/// must tell its facts itself.
+/// Binds the params of a case and computes its facts. The inner error is the result of a case that ends here. Without a
+/// `history`, the case must have explicit facts.
 pub async fn prepare(
     sandbox: &Sandbox,
     plugin: &Plugin,
     schema: &Value,
     case: &Case,
     history: Option<&History>,
-) -> Result<Result<Ready, Expectation>, CaseError> {
+) -> Result<Result<PreparedCase, Expectation>, CaseError> {
     let zone: Zone = case.context.time_zone.as_deref().unwrap_or("UTC").parse()?;
     let context = context(&case.context, &zone)?;
-    let planned = match params::bind(sandbox, plugin, schema, &case.params).await {
-        Ok(planned) => planned,
+    let bound = match params::bind(sandbox, plugin, schema, &case.params).await {
+        Ok(bound) => bound,
         Err(PluginError::Params(issues)) => return Ok(Err(Expectation::Issues(issues))),
         Err(PluginError::BindFailed(failure)) => return Ok(Err(Expectation::Failure(failure.code().to_owned()))),
         Err(PluginError::Plan(_)) => return Ok(Err(Expectation::Failure("invalid-plan".to_owned()))),
         Err(error) => return Err(CaseError::Plugin(error)),
     };
-    let queries = planned.plan.queries();
+    let queries = bound.plan.queries();
     let facts = match (&case.facts, history) {
-        (Some(_), _) if case.has_past() => return Err(CaseError::Both),
+        (Some(_), _) if case.has_history() => return Err(CaseError::Both),
         (Some(facts), _) if facts.len() != queries.len() => {
             return Err(CaseError::Facts {
                 found: facts.len(),
@@ -91,52 +91,52 @@ pub async fn prepare(
             });
         }
         (Some(facts), _) => facts.clone(),
-        (None, Some(history)) => history.facts(case, &context, &zone, &planned.plan).await?,
+        (None, Some(history)) => history.facts(case, &context, &zone, &bound.plan).await?,
         (None, None) => return Err(CaseError::NoHistory),
     };
-    Ok(Ok(Ready {
+    Ok(Ok(PreparedCase {
         context,
-        state: planned.state,
+        state: bound.state,
         queries: queries.to_vec(),
         facts,
-        setup_fuel: planned.fuel,
+        setup_fuel: bound.fuel,
     }))
 }
 
-/// Runs a case on a plugin whose params have this schema, as [`prepare`] says.
+/// Prepares and evaluates a case; see [`prepare`]. `schema` is the schema of the plugin's params.
 pub async fn run(
     sandbox: &Sandbox,
     plugin: &Plugin,
     schema: &Value,
     case: &Case,
     history: Option<&History>,
-) -> Result<Ran, CaseError> {
-    let ready = match prepare(sandbox, plugin, schema, case, history).await? {
-        Ok(ready) => ready,
-        Err(got) => return Ok(Ran::ended_early(got)),
+) -> Result<CaseRun, CaseError> {
+    let prepared = match prepare(sandbox, plugin, schema, case, history).await? {
+        Ok(prepared) => prepared,
+        Err(actual) => return Ok(CaseRun::without_evaluation(actual)),
     };
     let call = sandbox
-        .evaluate(plugin, &ready.context, &ready.state, &ready.facts)
+        .evaluate(plugin, &prepared.context, &prepared.state, &prepared.facts)
         .await;
-    Ok(Ran {
-        got: match call.outcome {
+    Ok(CaseRun {
+        actual: match call.outcome {
             Ok(decision) => Expectation::Decision(decision),
             Err(failure) => Expectation::Failure(failure.code().to_owned()),
         },
-        queries: ready.queries,
-        facts: ready.facts,
+        queries: prepared.queries,
+        facts: prepared.facts,
         fuel: call.fuel,
-        setup_fuel: ready.setup_fuel,
+        setup_fuel: prepared.setup_fuel,
         memory: call.memory,
         elapsed: call.elapsed,
         notes: call.notes,
     })
 }
 
-impl Ran {
-    fn ended_early(got: Expectation) -> Self {
+impl CaseRun {
+    fn without_evaluation(actual: Expectation) -> Self {
         Self {
-            got,
+            actual,
             queries: Vec::new(),
             facts: Vec::new(),
             fuel: 0,
@@ -148,13 +148,13 @@ impl Ran {
     }
 }
 
-fn context(told: &Circumstances, zone: &Zone) -> Result<Context, CaseError> {
-    let now = told
+fn context(case: &CaseContext, zone: &Zone) -> Result<Context, CaseError> {
+    let now = case
         .now
         .or_else(|| Timestamp::from_millis(NOW))
         .unwrap_or(Timestamp::EPOCH);
-    let starts = told.event.starts.unwrap_or_else(|| now.minus(MONTH));
-    let seed = match &told.seed {
+    let starts = case.event.starts.unwrap_or_else(|| now.minus(MONTH));
+    let seed = match &case.seed {
         None => [0; 32],
         Some(text) => {
             let mut seed = [0; 32];
@@ -167,16 +167,16 @@ fn context(told: &Circumstances, zone: &Zone) -> Result<Context, CaseError> {
         local: zone.local(now),
         time_zone: zone.name().to_owned(),
         event: EventInfo {
-            id: told.event.id.clone().unwrap_or_else(|| "event".to_owned()),
-            title: told.event.title.clone().unwrap_or_else(|| "Event".to_owned()),
+            id: case.event.id.clone().unwrap_or_else(|| "event".to_owned()),
+            title: case.event.title.clone().unwrap_or_else(|| "Event".to_owned()),
             starts,
-            ends: told.event.ends.unwrap_or_else(|| now.plus(MONTH)),
+            ends: case.event.ends.unwrap_or_else(|| now.plus(MONTH)),
         },
         user: UserInfo {
-            id: told.user.id.clone().unwrap_or_else(|| "user".to_owned()),
-            registered: told.user.registered.unwrap_or(starts),
+            id: case.user.id.clone().unwrap_or_else(|| "user".to_owned()),
+            registered: case.user.registered.unwrap_or(starts),
         },
-        rewards: told.rewards.clone(),
+        rewards: case.rewards.clone(),
         seed,
     })
 }

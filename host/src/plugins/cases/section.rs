@@ -1,19 +1,19 @@
 //! The cases that a module carries, in a custom section: the JSON array of them.
 
 use super::Case;
-use crate::sandbox::{Refusal, custom_sections, with_custom_section};
+use crate::sandbox::{UploadRefusal, custom_sections, with_custom_section};
 
 /// The name of the custom section.
 pub const SECTION: &str = "meed-cases";
 
-/// Cases in one module; each is run twice at upload.
+/// The maximum number of cases in a module. An upload runs each of them twice.
 const MAX_CASES: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SectionError {
     #[error("{0}")]
-    Module(#[from] Refusal),
-    #[error("the module has {0} sections {SECTION:?}; it may have one")]
+    Module(#[from] UploadRefusal),
+    #[error("the module has {0} sections named {SECTION:?}; the maximum is one")]
     Several(usize),
     #[error("the section {SECTION:?} is not an array of cases: {0}")]
     Json(#[from] serde_path_to_error::Error<serde_json::Error>),
@@ -23,7 +23,7 @@ pub enum SectionError {
     NotJson(#[from] serde_json::Error),
 }
 
-/// The cases of a module; none when it carries none.
+/// The cases of a module; empty if it has no such section.
 pub fn read(module: &[u8]) -> Result<Vec<Case>, SectionError> {
     let json = match custom_sections(module, SECTION)?.as_slice() {
         [] => return Ok(Vec::new()),
@@ -39,7 +39,7 @@ pub fn read(module: &[u8]) -> Result<Vec<Case>, SectionError> {
     Ok(cases)
 }
 
-/// The module with these cases. It must carry none yet.
+/// Adds cases to a module without cases.
 pub fn embed(module: Vec<u8>, cases: &[Case]) -> Result<Vec<u8>, SectionError> {
     if cases.len() > MAX_CASES {
         return Err(SectionError::TooMany(cases.len()));
@@ -59,14 +59,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_embedded_is_read() {
+    fn embedded_cases_are_read_again() {
         let module = embed(EMPTY.to_vec(), &[case(), case()]).unwrap();
         assert_eq!(read(&module).unwrap(), [case(), case()]);
         assert_eq!(read(&EMPTY).unwrap(), []);
     }
 
     #[test]
-    fn two_sections_too_many_cases_and_what_is_no_case_are_refused() {
+    fn two_sections_too_many_cases_and_invalid_cases_are_rejected() {
         let once = embed(EMPTY.to_vec(), &[case()]).unwrap();
         assert!(matches!(
             read(&embed(once, &[case()]).unwrap()),

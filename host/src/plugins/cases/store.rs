@@ -1,4 +1,4 @@
-//! A history written by hand, into tables that nobody else uses.
+//! SQL that writes a case's history to a temporary database.
 
 use uuid::Uuid;
 

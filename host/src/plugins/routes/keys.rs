@@ -1,4 +1,4 @@
-//! `/plugin-keys` over HTTP: whose signatures on plugins count.
+//! `/plugin-keys` over HTTP: the trusted keys for signatures of plugins.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -27,7 +27,7 @@ pub(super) fn router() -> OpenApiRouter<PluginService> {
     "publicKey": "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3",
 }))]
 struct NewPluginKey {
-    /// Whose key it is: receipts show it
+    /// The owner of the key, as shown in receipts
     #[garde(length(chars, min = 1, max = 100))]
     name: String,
     /// The line that begins with RW, or the whole .pub file
@@ -35,7 +35,7 @@ struct NewPluginKey {
     public_key: String,
 }
 
-/// Trust a minisign key: uploads that it signed count as signed.
+/// Trust a minisign key. Its signatures are valid from then on.
 #[utoipa::path(
     post, path = "/plugin-keys", tag = "plugins", security(("bearer" = [])),
     request_body = NewPluginKey,
@@ -52,7 +52,7 @@ async fn trust(
     Ok((StatusCode::CREATED, location, axum::Json(key)))
 }
 
-/// List the keys, revoked ones too, newest first.
+/// List all keys, including revoked ones, newest first.
 #[utoipa::path(
     get, path = "/plugin-keys", tag = "plugins", security(("bearer" = [])),
     params(PageParams),
@@ -84,7 +84,7 @@ async fn get(
     Ok(axum::Json(service.key(&key_id).await?))
 }
 
-/// Revoke a key. What it signed stays and goes on running, but no longer counts as signed.
+/// Revoke a key. Versions that it signed continue to run, but no longer have a valid signature.
 #[utoipa::path(
     delete, path = "/plugin-keys/{keyId}", tag = "plugins", security(("bearer" = [])),
     params(("keyId" = String, Path)),

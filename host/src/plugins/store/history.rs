@@ -1,4 +1,4 @@
-//! `plugin_history`.
+//! SQL for `plugin_history`.
 
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ row! {
     }
 }
 
-/// Numbered in the order of writing. The transaction must hold the version's row.
+/// Appends an entry with the next number. The transaction must have locked the version's row.
 pub(in crate::plugins) async fn insert(
     tx: &mut Tx,
     digest: Digest,

@@ -1,4 +1,4 @@
-//! `plugin_keys`.
+//! SQL for `plugin_keys`.
 
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ macro_rules! select_keys {
     };
 }
 
-/// `false` when there is a key with this id, revoked or not.
+/// Inserts a key; `false` if a key with this id exists, revoked or not.
 pub(in crate::plugins) async fn insert(tx: &mut Tx, row: &KeyRow) -> Result<bool> {
     const SQL: &str = "INSERT INTO plugin_keys (key_id, id, name, public_key, added_by, added_at) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
@@ -59,7 +59,7 @@ pub(in crate::plugins) async fn list(db: &Db, after: Option<Uuid>, limit: i64) -
         .await
 }
 
-/// `false` when there is no such key, or it was revoked before.
+/// Revokes a key; `false` if it does not exist or was revoked before.
 pub(in crate::plugins) async fn revoke(tx: &mut Tx, key_id: String, by: Uuid, at: Timestamp) -> Result<bool> {
     const SQL: &str =
         "UPDATE plugin_keys SET revoked_by = $2, revoked_at = $3 WHERE key_id = $1 AND revoked_at IS NULL";

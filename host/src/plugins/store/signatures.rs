@@ -1,10 +1,10 @@
-//! `plugin_signatures`.
+//! SQL for `plugin_signatures`.
 
 use crate::db::{Result, Tx};
 use crate::sandbox::Digest;
 
-/// Keeps a signature, unless the version has a better one: a verified one is better than none or one that is not, and
-/// one of a key that was not revoked is better than one of a key that was. `false` when it is not kept.
+/// Stores a signature, unless the version has one that is at least as good; then `false`. A verified signature is better
+/// than an unverified one, and one of an active key is better than one of a revoked key.
 pub(in crate::plugins) async fn attach(
     tx: &mut Tx,
     digest: Digest,

@@ -1,4 +1,4 @@
-//! `plugin_usage`.
+//! SQL for `plugin_usage`.
 
 use crate::db::{Result, Tx};
 use crate::plugins::usage::Totals;

@@ -84,13 +84,13 @@ async fn activities_are_recorded_once_and_what_is_wrong_is_put_aside_with_the_re
         (
             "\"6\"",
             "invalid-body",
-            "/source: \"meed\" is the server itself".to_owned(),
+            "/source: \"meed\" is reserved for the server".to_owned(),
         ),
         ("\"7\"", "invalid-body", "/kind: \"auth.login\" is reserved".to_owned()),
         (
             "\"amount\":1,",
             "activity-conflict",
-            "/amount: shop reported \"1\" before with another amount".to_owned(),
+            "/amount: shop reported \"1\" before with a different amount".to_owned(),
         ),
         ("\"m1000\"", "invalid-body", "there are 1001 activities".to_owned()),
         ("{\"source\": ", "malformed-json", "not valid JSON".to_owned()),

@@ -30,7 +30,7 @@ fn only_file(directory: &Path) -> PathBuf {
 
 async fn admit_and_keep(sandbox: &Sandbox, module: Vec<u8>) -> Digest {
     let admitted = sandbox.admit(module).await.unwrap();
-    sandbox.keep(&admitted).await.unwrap();
+    sandbox.store(&admitted).await.unwrap();
     admitted.digest
 }
 
@@ -51,7 +51,7 @@ async fn a_plugin_survives_a_restart_without_a_compiler() {
 
     let restarted = sandbox(directory.path(), no_compiler());
     assert!(restarted.loaded(digest).is_none());
-    let plugin = restarted.recall(digest).await.unwrap();
+    let plugin = restarted.load_cached(digest).await.unwrap();
     assert!(restarted.loaded(digest).is_some());
     assert!(evaluate(&restarted, &plugin).await.outcome.is_ok());
 }
@@ -67,14 +67,24 @@ async fn damaged_code_is_compiled_again_and_never_run() {
     code[middle] ^= 1;
     fs::write(&file, &code).unwrap();
 
-    assert!(sandbox(directory.path(), no_compiler()).recall(digest).await.is_none());
+    assert!(
+        sandbox(directory.path(), no_compiler())
+            .load_cached(digest)
+            .await
+            .is_none()
+    );
     assert!(!file.exists());
 
     sandbox(directory.path(), executable())
         .load(digest, module)
         .await
         .unwrap();
-    assert!(sandbox(directory.path(), no_compiler()).recall(digest).await.is_some());
+    assert!(
+        sandbox(directory.path(), no_compiler())
+            .load_cached(digest)
+            .await
+            .is_some()
+    );
 }
 
 #[tokio::test]
@@ -130,5 +140,5 @@ async fn all_who_need_a_plugin_at_once_get_it() {
     for loaded in callers.join_all().await {
         assert_eq!(loaded.unwrap(), digest);
     }
-    assert!(sandbox.recall(digest).await.is_some());
+    assert!(sandbox.load_cached(digest).await.is_some());
 }

@@ -9,7 +9,7 @@ mod steady;
 use std::collections::BTreeSet;
 
 use meed_host::contract::Fact;
-use meed_host::sandbox::{Call, Failure, Plugin, Refusal, Sandbox};
+use meed_host::sandbox::{Call, Failure, Plugin, Sandbox, UploadRefusal};
 
 use self::load::{Entry, Fate, Hostile, class, classes};
 use super::{context, sandbox, sandbox_with};
@@ -87,7 +87,7 @@ async fn meets(sandbox: &Sandbox, hostile: &Hostile) -> Result<(), String> {
                 code,
                 entry: Entry::Describe,
             },
-            Err(Refusal::Describe(failure)),
+            Err(UploadRefusal::Describe(failure)),
         ) => failed(code, &failure),
         // What it answered was found out to break the contract.
         (
@@ -95,7 +95,7 @@ async fn meets(sandbox: &Sandbox, hostile: &Hostile) -> Result<(), String> {
                 code,
                 entry: Entry::Describe,
             },
-            Err(Refusal::Manifest(_)),
+            Err(UploadRefusal::Manifest(_)),
         ) if code == "malformed-answer" => Ok(()),
         (_, Err(refusal)) => Err(format!("refused as {}: {refusal}", refusal.code())),
         (Fate::Fails { code, entry }, Ok(admitted)) => {
@@ -153,7 +153,7 @@ async fn bombs() {
     let mut wrong = Vec::new();
     for Bomb { name, module, passes } in bombs::all() {
         let outcome = sandbox.admit(module).await;
-        let code = outcome.as_ref().map_or_else(Refusal::code, |_| "admitted");
+        let code = outcome.as_ref().map_or_else(UploadRefusal::code, |_| "admitted");
         let expected: &[&str] = if passes {
             // What just passes may be cheap enough for a fast machine; then it is a plugin like any other.
             &["compile-limit", "admitted"]

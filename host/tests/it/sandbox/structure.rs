@@ -1,10 +1,10 @@
 //! One upload per structural limit, one item beyond it. None of them needs a compiler to be refused.
 
-use meed_host::sandbox::{Refusal, Sandbox, Settings};
+use meed_host::sandbox::{Sandbox, Settings, UploadRefusal};
 
 use crate::guests::Condition;
 
-async fn scan(bytes: Vec<u8>) -> Refusal {
+async fn scan(bytes: Vec<u8>) -> UploadRefusal {
     // With no compiler to start, whatever passes the walk is refused as unavailable.
     let sandbox = Sandbox::new(&Settings::default(), "/nowhere/meed".into(), None).unwrap();
     sandbox.admit(bytes).await.unwrap_err()

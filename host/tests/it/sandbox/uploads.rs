@@ -1,12 +1,12 @@
 //! What is refused at upload, and by which code.
 
-use meed_host::sandbox::{Digest, Failure, Refusal, Sandbox, Settings};
+use meed_host::sandbox::{Digest, Failure, Sandbox, Settings, UploadRefusal};
 
 use super::{sandbox, sandbox_with};
 use crate::bombs::branches;
 use crate::guests::{Condition, ENDLESS, Manifest, with_metadata};
 
-async fn refusal(bytes: Vec<u8>) -> Refusal {
+async fn refusal(bytes: Vec<u8>) -> UploadRefusal {
     sandbox().admit(bytes).await.unwrap_err()
 }
 
@@ -35,7 +35,7 @@ async fn a_core_module_with_metadata_is_admitted_and_loaded_once_it_is_kept() {
     );
     assert_eq!(admitted.manifest.params_schema, serde_json::json!({"type": "object"}));
     assert!(sandbox.loaded(admitted.digest).is_none());
-    sandbox.keep(&admitted).await.unwrap();
+    sandbox.store(&admitted).await.unwrap();
     assert_eq!(sandbox.loaded(admitted.digest).unwrap().digest(), admitted.digest);
 }
 
@@ -285,7 +285,7 @@ async fn a_plugin_that_cannot_describe_itself() {
         )
         .await
         {
-            Refusal::Describe(failure) => failure,
+            UploadRefusal::Describe(failure) => failure,
             other => panic!("{other}"),
         }
     };
@@ -308,7 +308,10 @@ async fn a_start_function_runs_under_the_limits_of_the_call() {
         .module(),
     )
     .await;
-    assert_eq!(refusal, Refusal::Describe(Failure::OutOfFuel { limit: 10_000_000 }));
+    assert_eq!(
+        refusal,
+        UploadRefusal::Describe(Failure::OutOfFuel { limit: 10_000_000 })
+    );
 }
 
 #[tokio::test]
@@ -328,7 +331,10 @@ async fn a_start_function_with_endless_fuel_ends_at_the_deadline() {
         )
         .await
         .unwrap_err();
-    assert!(matches!(refusal, Refusal::Describe(Failure::Deadline(_))), "{refusal}");
+    assert!(
+        matches!(refusal, UploadRefusal::Describe(Failure::Deadline(_))),
+        "{refusal}"
+    );
     assert!(refusal.is_temporary());
 }
 
@@ -343,7 +349,10 @@ async fn data_outside_memory_is_a_trap_at_the_start() {
         .module(),
     )
     .await;
-    assert!(matches!(refusal, Refusal::Describe(Failure::Trap(_))), "{refusal}");
+    assert!(
+        matches!(refusal, UploadRefusal::Describe(Failure::Trap(_))),
+        "{refusal}"
+    );
 }
 
 #[tokio::test]

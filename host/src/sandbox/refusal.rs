@@ -1,49 +1,47 @@
-//! The way of an upload into the sandbox, and every reason to turn it away.
+//! The reasons for which the sandbox refuses an upload.
 //!
-//! In order of cost: size, structure, imports; componentise and compile in a killable process; types of imports and
-//! exports; then `describe`, twice, under all limits.
+//! The checks run in order of cost: size, structure and imports; conversion to a component and compilation in a child
+//! process; the types of imports and exports; then `describe`, twice, under all limits.
 
 use super::Failure;
 
-/// Why an upload is not a plugin. The text names the offending item and the limit.
+/// Why the sandbox refuses an upload. The message names the offending item and the limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum UploadRefusal {
     #[error("the upload has {found} bytes, the limit is {limit}")]
     TooLarge { found: usize, limit: usize },
     #[error("the upload is not WebAssembly: {0}")]
     NotWasm(&'static str),
-    #[error("the upload is damaged: {0}")]
+    #[error("the upload is malformed: {0}")]
     Malformed(String),
     #[error("too many {what}: {found}, the limit is {limit}")]
     Structure { what: &'static str, found: u64, limit: u64 },
     #[error(
-        "the module does not say which component it implements (no component-type section); build it with the plugin \
-         SDK or wit-bindgen, or turn it into a component with wasm-tools component new"
+        "the module does not say which component it implements (no component-type section). Build it with the plugin \
+         SDK or wit-bindgen, or convert it with `wasm-tools component new`"
     )]
     NoMetadata,
-    #[error("the plugin imports {0:?}, but a plugin may import nothing except meed:condition/log@1.0.0")]
+    #[error("the plugin imports {0:?}; the only allowed import is meed:condition/log@1.0.0")]
     Import(String),
     #[error("the plugin does not implement the world meed:condition/condition@1.0.0: {0}")]
     World(String),
     #[error("the plugin does not compile: {0}")]
     Compile(String),
-    #[error("the plugin costs too much to compile: {0}")]
+    #[error("the plugin exceeds a compile limit: {0}")]
     CompileLimit(String),
-    #[error("the plugin cannot describe itself: {0}")]
+    #[error("the plugin's describe failed: {0}")]
     Describe(Failure),
-    #[error("the plugin's manifest is not valid: {0}")]
+    #[error("the plugin's manifest is invalid: {0}")]
     Manifest(String),
-    #[error(
-        "the plugin describes itself differently the second time, or with other fuel; describe must always do the same"
-    )]
+    #[error("two calls of the plugin's describe differ in their result or fuel; describe must be deterministic")]
     DescribesDifferently,
-    /// Not the upload's fault.
-    #[error("the sandbox cannot look at the upload now: {0}")]
+    /// The upload is not the cause.
+    #[error("the sandbox cannot check the upload now: {0}")]
     Unavailable(String),
 }
 
-impl Refusal {
-    /// Stable, for clients.
+impl UploadRefusal {
+    /// A stable code for clients.
     pub fn code(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "too-large",
@@ -62,7 +60,7 @@ impl Refusal {
         }
     }
 
-    /// The same bytes may be admitted at another time.
+    /// Whether the same bytes may be admitted at another time.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Unavailable(_) => true,
