@@ -2,7 +2,7 @@
 
 libfuzzer_sys::fuzz_target!(
     init: {
-        // The program that becomes a compiling process; without instrumentation it is as fast as it can be.
+        // The executable for the compile process. It has no instrumentation, so it is fast.
         let compiler = std::env::var_os("MEED_FUZZ_COMPILER").expect("run it with cargo xtask fuzz --long");
         fuzz_targets::compile_with(compiler.into());
     },
