@@ -58,7 +58,7 @@ pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Res
     for number in 0..PLUGINS {
         let variant = with_custom_section(module.to_vec(), "number", &number.to_le_bytes());
         let admitted = first.admit(variant).await?;
-        first.keep(&admitted).await?;
+        first.store(&admitted).await?;
         digests.push(admitted.digest);
     }
     let admitting = started.elapsed();
@@ -70,7 +70,7 @@ pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Res
         let again = new_sandbox(settings)?;
         making = making.min(started.elapsed());
         for &digest in &digests {
-            again.recall(digest).await.context("it was kept on disk")?;
+            again.load_cached(digest).await.context("it was kept on disk")?;
         }
         from_disk = from_disk.min(started.elapsed());
     }
@@ -93,7 +93,7 @@ pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Res
 async fn recalled(sandbox: Sandbox, digests: &[Digest]) -> anyhow::Result<(Sandbox, Vec<Plugin>)> {
     let mut plugins = Vec::new();
     for &digest in digests {
-        plugins.push(sandbox.recall(digest).await.context("it was kept on disk")?);
+        plugins.push(sandbox.load_cached(digest).await.context("it was kept on disk")?);
     }
     Ok((sandbox, plugins))
 }

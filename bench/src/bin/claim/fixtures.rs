@@ -21,7 +21,7 @@ const OPENING: usize = 16;
 
 const DAY: Duration = Duration::from_hours(24);
 
-pub(crate) struct Stage {
+pub(crate) struct Fixtures {
     tokens: Vec<Arc<str>>,
     spread: Vec<Arc<str>>,
     hot: Arc<str>,
@@ -36,7 +36,7 @@ struct Operator {
     token: String,
 }
 
-impl Stage {
+impl Fixtures {
     pub(crate) async fn build(fleet: &Fleet, users: usize, events: usize) -> anyhow::Result<Self> {
         let app = fleet.app().await?;
         let first_come = install(&app, "first-come").await?;

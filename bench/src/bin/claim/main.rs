@@ -9,23 +9,23 @@
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 mod cpu;
+mod fixtures;
 mod fleet;
 mod load;
 mod pgbench;
 mod plain;
 mod raw_sqlite;
 mod report;
-mod stage;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use meed_host::sandbox::COMPILE_WORKER;
 
+use fixtures::Fixtures;
 use fleet::Fleet;
 use load::{Load, Measured};
 use report::Report;
-use stage::Stage;
 
 /// Connections of the client, and of `pgbench`.
 const CONNECTIONS: usize = 64;
@@ -78,13 +78,13 @@ async fn measure() -> anyhow::Result<()> {
 async fn on_postgres(load: &Load, rounds: u64) -> anyhow::Result<()> {
     let database = pgbench::create_database("meed")?;
     let fleet = Fleet::start(&database, 2)?;
-    let stage = Stage::build(&fleet, USERS, EVENTS).await?;
-    let baseline = pgbench::Baseline::build(stage.receipt_bytes(&fleet).await?).await?;
+    let fixtures = Fixtures::build(&fleet, USERS, EVENTS).await?;
+    let baseline = pgbench::Baseline::build(fixtures.receipt_bytes(&fleet).await?).await?;
     let plain = fleet::Plain::start()?;
     let mut report = Report::new("PostgreSQL", text("ONLY").as_deref());
     for _ in 0..rounds {
         let plain_address = [plain.address()];
-        let plain = load.run(&plain_address, |turn| stage.on_hot_event(turn));
+        let plain = load.run(&plain_address, |turn| fixtures.on_hot_event(turn));
         report.add("axum route, no database", plain).await?;
         let naive = async { baseline.hot(load) };
         report.add("pgbench: one popular event, naive", naive).await?;
@@ -92,13 +92,13 @@ async fn on_postgres(load: &Load, rounds: u64) -> anyhow::Result<()> {
         report
             .add("pgbench: spread, single statements", single_statements)
             .await?;
-        scenarios(load, &fleet, &stage, &mut report).await?;
+        scenarios(load, &fleet, &fixtures, &mut report).await?;
         let both = fleet.addresses();
-        let hot = granted(load.run(&both, |turn| stage.on_hot_event(turn)));
+        let hot = granted(load.run(&both, |turn| fixtures.on_hot_event(turn)));
         report.add("hot event, two replicas", hot).await?;
-        let spread = granted(load.run(&both, |turn| stage.spread(turn)));
+        let spread = granted(load.run(&both, |turn| fixtures.spread(turn)));
         report.add("spread, two replicas", spread).await?;
-        half_load(load, &fleet, &stage, &mut report).await?;
+        half_load(load, &fleet, &fixtures, &mut report).await?;
     }
     report.print();
     report.ratio(
@@ -118,12 +118,12 @@ async fn on_sqlite(load: &Load, rounds: u64) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("meed.db");
     let fleet = Fleet::start(&format!("sqlite:{}", path.display()), 1)?;
-    let stage = Stage::build(&fleet, USERS / 4, EVENTS / 4).await?;
-    let raw = raw_sqlite::Baseline::build(directory.path(), stage.receipt_bytes(&fleet).await?).await?;
+    let fixtures = Fixtures::build(&fleet, USERS / 4, EVENTS / 4).await?;
+    let raw = raw_sqlite::Baseline::build(directory.path(), fixtures.receipt_bytes(&fleet).await?).await?;
     let mut report = Report::new("SQLite (synchronous=FULL)", text("ONLY").as_deref());
     for _ in 0..rounds {
         report.add("raw transactions, one claim each", raw.run(load)).await?;
-        scenarios(load, &fleet, &stage, &mut report).await?;
+        scenarios(load, &fleet, &fixtures, &mut report).await?;
     }
     report.print();
     report.ratio("hot event", "raw transactions, one claim each", "");
@@ -132,24 +132,26 @@ async fn on_sqlite(load: &Load, rounds: u64) -> anyhow::Result<()> {
 }
 
 /// The rows of one server.
-async fn scenarios(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
+async fn scenarios(load: &Load, fleet: &Fleet, fixtures: &Fixtures, report: &mut Report) -> anyhow::Result<()> {
     let one = fleet.first();
-    let spread = granted(load.run(&one, |turn| stage.spread(turn)));
+    let spread = granted(load.run(&one, |turn| fixtures.spread(turn)));
     report.add("spread", spread).await?;
-    let hot = granted(load.run(&one, |turn| stage.on_hot_event(turn)));
+    let hot = granted(load.run(&one, |turn| fixtures.on_hot_event(turn)));
     report.add("hot event", hot).await?;
     let alone = Load {
         connections: 1,
         ..*load
     };
-    let alone = granted(alone.run(&one, |turn| stage.on_hot_event(turn)));
+    let alone = granted(alone.run(&one, |turn| fixtures.on_hot_event(turn)));
     report.add("hot event, one connection", alone).await?;
-    let later = Box::pin(stage.rush(load, fleet));
+    let later = Box::pin(fixtures.rush(load, fleet));
     report.add("hot event, decided later", later).await?;
-    report.add("sold out, first", stage.first_sold_out(load, &one)).await?;
-    let repeated = load.run(&one, |turn| stage.on_sold_out_event(turn));
+    report
+        .add("sold out, first", fixtures.first_sold_out(load, &one))
+        .await?;
+    let repeated = load.run(&one, |turn| fixtures.on_sold_out_event(turn));
     report.add("sold out, repeated", repeated).await?;
-    let rejected = load.run(&one, |turn| stage.rejected(turn));
+    let rejected = load.run(&one, |turn| fixtures.rejected(turn));
     report.add("rejected", rejected).await
 }
 
@@ -159,7 +161,7 @@ async fn granted(measuring: impl Future<Output = anyhow::Result<Measured>>) -> a
 }
 
 /// Latency at a fixed rate of half of the server's maximum throughput.
-async fn half_load(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
+async fn half_load(load: &Load, fleet: &Fleet, fixtures: &Fixtures, report: &mut Report) -> anyhow::Result<()> {
     let Some(peak) = report.last("hot event") else {
         return Ok(());
     };
@@ -168,6 +170,6 @@ async fn half_load(load: &Load, fleet: &Fleet, stage: &Stage, report: &mut Repor
         ..*load
     };
     let one = fleet.first();
-    let half = granted(half.run(&one, |turn| stage.on_hot_event(turn)));
+    let half = granted(half.run(&one, |turn| fixtures.on_hot_event(turn)));
     report.add("hot event, half load", half).await
 }

@@ -10,6 +10,9 @@
 
 #[path = "../claim/cpu.rs"]
 mod cpu;
+#[path = "../claim/fixtures.rs"]
+#[expect(dead_code, reason = "shared with the program `claim`, which uses all of it")]
+mod fixtures;
 #[path = "../claim/fleet.rs"]
 #[expect(dead_code, reason = "shared with the program `claim`, which uses all of it")]
 mod fleet;
@@ -17,19 +20,16 @@ mod fleet;
 #[expect(dead_code, reason = "shared with the program `claim`, which uses all of it")]
 mod load;
 mod server;
-#[path = "../claim/stage.rs"]
-#[expect(dead_code, reason = "shared with the program `claim`, which uses all of it")]
-mod stage;
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use meed_host::sandbox::COMPILE_WORKER;
 
+use fixtures::Fixtures;
 use fleet::{Fleet, told};
 use load::{Load, Measured};
 use server::{Fault, Redis};
-use stage::Stage;
 
 const CONNECTIONS: usize = 64;
 const USERS: usize = 4000;
@@ -66,14 +66,17 @@ async fn measure() -> anyhow::Result<()> {
         ("limits.user.per_minute", "1000000".to_owned()),
     ];
     let fleet = Fleet::start_with(&database()?, 2, &settings)?;
-    let stage = Stage::build(&fleet, USERS, 1).await?;
+    let fixtures = Fixtures::build(&fleet, USERS, 1).await?;
     let servers = fleet.addresses();
     let mut load = Load {
         connections: CONNECTIONS,
         seconds,
         per_second: None,
     };
-    let peak = load.run(&servers, |turn| stage.on_hot_event(turn)).await?.granted()?;
+    let peak = load
+        .run(&servers, |turn| fixtures.on_hot_event(turn))
+        .await?
+        .granted()?;
     load.per_second = Some(peak.per_second / 2.0);
     println!(
         "{CONNECTIONS} connections, two servers, {rounds} rounds; at most {:.0} grants per second, half of that from now on",
@@ -92,7 +95,11 @@ async fn measure() -> anyhow::Result<()> {
                     3 => redis.mend(*fault).await?,
                     _ => {}
                 }
-                measured.push(load.run(&servers, |turn| stage.on_hot_event(turn)).await?.granted()?);
+                measured.push(
+                    load.run(&servers, |turn| fixtures.on_hot_event(turn))
+                        .await?
+                        .granted()?,
+                );
             }
         }
     }
