@@ -94,7 +94,7 @@ async fn a_server_whose_authority_is_known_is_used_and_no_other() {
     // A certificate that anybody could have made is no reason to talk. The server works without.
     let mistrusting = Fleet::start_on(&stage, &stage.database_url(), 1, &settings(&theirs)).await;
     soon("the other process knows that it cannot", async || {
-        mistrusting.logged(0, "Redis cannot be reached") == 1
+        mistrusting.logged(0, "Redis is unreachable") == 1
     })
     .await;
     assert_eq!(claim(&mistrusting, 0, &user, &event).await, 409);

@@ -66,7 +66,7 @@ async fn a_plugin_that_fails_for_many_users_is_stopped_and_released(app: TestApp
 
     let entry = app.read(&format!("{path}/history")).await["items"][0].clone();
     assert_eq!((text(&entry, "action"), &entry["by"]), ("QUARANTINED", &Value::Null));
-    let detail = "7 of 7 runs within 300 s failed, of at least 3 users; the last one with trap";
+    let detail = "7 of 7 runs failed within 300 s, for at least 3 users; the last failure was trap";
     assert_eq!(text(&entry, "detail"), detail);
 
     // Another event cannot have it, but its fault can be looked for.

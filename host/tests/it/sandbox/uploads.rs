@@ -251,7 +251,7 @@ async fn machine_code_beyond_the_limit() {
     let refusal = sandbox.admit(condition.module()).await.unwrap_err();
     assert_eq!(refusal.code(), "compile-limit");
     assert!(
-        refusal.to_string().contains("100000 bytes of machine code"),
+        refusal.to_string().contains("larger than 100000 bytes"),
         "{refusal}"
     );
 }
