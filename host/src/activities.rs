@@ -1,7 +1,8 @@
 //! Activities of users: typed, time-stamped, append-only. Facts are computed from them.
 //!
-//! Reporting is idempotent by source and id, so that a sender can safely repeat a call. Must not know: any feature except
-//! `auth` (the caller's identity). The features that own logins, registrations and invites report these themselves.
+//! Reporting is idempotent by source and id, so that a sender can safely repeat a call. Must not know: any feature
+//! except `auth` (the caller's identity). The features that own logins, registrations and invites report these
+//! themselves.
 
 mod batch;
 mod report;

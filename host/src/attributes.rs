@@ -20,8 +20,9 @@ pub const MAX_ATTRIBUTES: usize = 64;
 pub const MAX_NAME_BYTES: usize = 64;
 pub const MAX_TEXT_CHARS: usize = 256;
 
-/// At most 64 attributes. A name is 1 to 64 of `A-Z a-z 0-9 . _ -`. A value is stored as text of at most 256 characters;
-/// numbers and booleans are stored as their JSON text. Equal numbers have the same text: `10.0` and `1e1` are `10`.
+/// At most 64 attributes. A name is 1 to 64 of `A-Z a-z 0-9 . _ -`. A value is stored as text of at most 256
+/// characters; numbers and booleans are stored as their JSON text. Equal numbers have the same text: `10.0` and `1e1`
+/// are `10`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema, Validate)]
 #[serde(transparent)]
 #[schema(value_type = BTreeMap<String, AttributeValue>, example = json!({"level": 42, "region": "KR", "beta": true}))]

@@ -103,7 +103,8 @@ impl Cache {
         self.0.redis.as_ref().is_some_and(Redis::is_up)
     }
 
-    /// Reads a value and the timestamp at which it was true. A value from the future, or at least `max_age` old, is ignored.
+    /// Reads a value and the timestamp at which it was true. A value from the future, or at least `max_age` old, is
+    /// ignored.
     pub async fn get(&self, key: &str, now: Timestamp, max_age: Duration) -> Option<(Timestamp, Vec<u8>)> {
         let signed = self.0.redis.as_ref()?.get(key).await?;
         let (at, value) = self.0.mac.verify(key, &signed)?.split_first_chunk::<8>()?;
@@ -111,8 +112,8 @@ impl Cache {
         (at <= now && now < at.plus(max_age)).then(|| (at, value.to_vec()))
     }
 
-    /// Stores a value that was true at `at`, unless the key holds a value or a [tombstone](Self::invalidate) already. Sends
-    /// the command without waiting for the answer.
+    /// Stores a value that was true at `at`, unless the key holds a value or a [tombstone](Self::invalidate) already.
+    /// Sends the command without waiting for the answer.
     pub fn put(&self, key: &str, at: Timestamp, value: &[u8], lifetime: Duration) {
         let Some(redis) = &self.0.redis else { return };
         let payload = [at.as_millis().to_be_bytes().as_slice(), value].concat();
@@ -147,7 +148,8 @@ impl Cache {
         }
     }
 
-    /// Counts a user as interested in an event, at most once per hour. Sends the command without waiting for the answer.
+    /// Counts a user as interested in an event, at most once per hour. Sends the command without waiting for the
+    /// answer.
     pub fn count(&self, event_id: Uuid, user_id: Uuid, now: Timestamp) {
         let hour = hour(now);
         if self.0.memory.count(event_id, user_id, hour)

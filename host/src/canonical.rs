@@ -8,8 +8,8 @@ const SAFE_INTEGERS: std::ops::RangeInclusive<i64> = -(1 << 53)..=1 << 53;
 
 /// Serializes a value as canonical JSON.
 ///
-/// Every claim serializes a receipt, and nearly all receipts are plain. `serde_json` keeps maps sorted already, so for plain
-/// values it is several times as fast as the canonicalizer, which parses and sorts all keys again.
+/// Every claim serializes a receipt, and nearly all receipts are plain. `serde_json` keeps maps sorted already, so for
+/// plain values it is several times as fast as the canonicalizer, which parses and sorts all keys again.
 pub fn to_string(value: &impl Serialize) -> Result<String, Error> {
     let value = serde_json::to_value(value)?;
     if is_plain(&value) {
@@ -19,8 +19,8 @@ pub fn to_string(value: &impl Serialize) -> Result<String, Error> {
     }
 }
 
-/// Whether the output of `serde_json` is canonical already: all numbers are safe integers, and all keys sort by UTF-8 bytes
-/// as they do by UTF-16 code units.
+/// Whether the output of `serde_json` is canonical already: all numbers are safe integers, and all keys sort by UTF-8
+/// bytes as they do by UTF-16 code units.
 fn is_plain(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => true,

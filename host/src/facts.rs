@@ -1,8 +1,8 @@
 //! Facts: the answers to the queries of a plan, for one user as of one timestamp.
 //!
-//! [`gather`] reads everything with one statement, whatever the plan contains; days and streaks are computed here, in the
-//! event's time zone. Only `store` reads the database, the other files are pure. Must not know: HTTP, the sandbox, any
-//! feature (features know facts).
+//! [`gather`] reads everything with one statement, whatever the plan contains; days and streaks are computed here, in
+//! the event's time zone. Only `store` reads the database, the other files are pure. Must not know: HTTP, the sandbox,
+//! any feature (features know facts).
 
 mod calendar;
 mod days;

@@ -8,8 +8,8 @@
 //!                       auth users activities plugins events rewards fulfilments claims webhooks kafka
 //! ```
 //!
-//! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules and transactions) and `store.rs` (SQL). It calls other
-//! features' services, never their stores. `docs/architecture.md` describes the path of an upload and of a claim.
+//! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules and transactions) and `store.rs` (SQL). It calls
+//! other features' services, never their stores. `docs/architecture.md` describes the path of an upload and of a claim.
 
 pub mod activities;
 pub mod app;

@@ -1,7 +1,7 @@
 //! Uploaded conditions: uploads, signatures, states, params and simulations.
 //!
-//! The sandbox decides whether an upload is a valid plugin; this feature stores it. Must not know: events or claims, which
-//! depend on plugins.
+//! The sandbox decides whether an upload is a valid plugin; this feature stores it. Must not know: events or claims,
+//! which depend on plugins.
 
 pub mod cases;
 mod gate;

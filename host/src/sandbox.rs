@@ -1,9 +1,9 @@
 //! Inspects, compiles and runs uploaded plugins, isolated from everything else.
 //!
-//! A plugin receives only its input and returns only an answer of the contract. It has no clock, no randomness, no network
-//! and no files. Every call runs in a fresh instance and ends at the first exceeded limit. Whatever a plugin does results
-//! in a value ([`Call`], [`UploadRefusal`]), never in a panic. Only this module uses wasmtime. It must not know the
-//! database, HTTP, or any feature: its interface is [`crate::contract`].
+//! A plugin receives only its input and returns only an answer of the contract. It has no clock, no randomness, no
+//! network and no files. Every call runs in a fresh instance and ends at the first exceeded limit. Whatever a plugin
+//! does results in a value ([`Call`], [`UploadRefusal`]), never in a panic. Only this module uses wasmtime. It must not
+//! know the database, HTTP, or any feature: its interface is [`crate::contract`].
 //!
 //! `structure` checks an upload in one pass. `compile` compiles it in a child process, which `confine` restricts.
 //! `catalog` keeps the code in memory, `code_cache` on disk. `run` calls it on the `engine`, under `limits` that the
@@ -164,7 +164,8 @@ impl Sandbox {
         self.admit_compiled(bytes.len(), digest, scan, plugin, code).await
     }
 
-    /// Like [`admit`](Self::admit), but reuses the compiled code on disk. For plugin authors, who check the same bytes often.
+    /// Like [`admit`](Self::admit), but reuses the compiled code on disk. For plugin authors, who check the same bytes
+    /// often.
     pub async fn admit_cached(&self, bytes: Vec<u8>) -> Result<Admitted, UploadRefusal> {
         let (bytes, digest, scan) = self.inspect(bytes).await?;
         let Some(plugin) = self

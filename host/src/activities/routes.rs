@@ -44,10 +44,10 @@ enum OneOrMany {
 
 /// Report what users did: one activity, an array of up to 1000, or NDJSON (one activity per line).
 ///
-/// Repeat the call if you are not sure that it arrived: the same `source` and `id` are recorded once. The server records
-/// all activities of a call or none. A problem has at most 20 errors with JSON pointers: `/3/kind` is the `kind` of the
-/// fourth activity in the array, or on the fourth non-blank line. If a `source` and `id` were recorded with different
-/// content, the answer is `activity-conflict`; remove these activities and send the rest again.
+/// Repeat the call if you are not sure that it arrived: the same `source` and `id` are recorded once. The server
+/// records all activities of a call or none. A problem has at most 20 errors with JSON pointers: `/3/kind` is the
+/// `kind` of the fourth activity in the array, or on the fourth non-blank line. If a `source` and `id` were recorded
+/// with different content, the answer is `activity-conflict`; remove these activities and send the rest again.
 #[utoipa::path(
     post, path = "/activities", tag = "activities", security(("bearer" = [])),
     request_body(content(

@@ -1,4 +1,5 @@
-//! SQL for `activities`. It also reads which ids exist in `users`, to report which item of a batch names an unknown user.
+//! SQL for `activities`. It also reads which ids exist in `users`, to report which item of a batch names an unknown
+//! user.
 
 use std::collections::BTreeMap;
 

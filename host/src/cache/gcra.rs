@@ -1,8 +1,9 @@
 //! Rate limits by the generic cell rate algorithm (GCRA). A bucket is one number: the time at which it will be full
-//! again. Each allowed request moves this time forward by the cost of one request, at most one full window ahead of now.
+//! again. Each allowed request moves this time forward by the cost of one request, at most one full window ahead of
+//! now.
 //!
-//! `redis/rate_limit.lua` computes the same in Redis. Times are microseconds, so that the cost of one request stays a whole
-//! number at high rates.
+//! `redis/rate_limit.lua` computes the same in Redis. Times are microseconds, so that the cost of one request stays a
+//! whole number at high rates.
 
 use crate::clock::Timestamp;
 

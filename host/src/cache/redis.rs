@@ -100,8 +100,8 @@ impl Redis {
         self.0.up.load(Ordering::Relaxed)
     }
 
-    /// Maintains the connection and waits for the next message. `None` means that messages may have been lost: the caller
-    /// must drop all copies. The breaker closes only at the call after that.
+    /// Maintains the connection and waits for the next message. `None` means that messages may have been lost: the
+    /// caller must drop all copies. The breaker closes only at the call after that.
     pub(super) async fn next_message(&self) -> Option<Vec<u8>> {
         let mut receiver = self.0.receiver.lock().await;
         if std::mem::take(&mut receiver.reconnected) {

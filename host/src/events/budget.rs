@@ -1,5 +1,5 @@
-//! Budgets: the maximum that an event grants to all users together in a period, and the usage. Claims count the usage in
-//! their own transaction.
+//! Budgets: the maximum that an event grants to all users together in a period, and the usage. Claims count the usage
+//! in their own transaction.
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,8 @@ use crate::facts::{Period, Zone};
 /// The maximum number of periods in a response.
 const MAX_PERIODS: u32 = 32;
 
-/// The maximum that all users together are granted in each `period` of the event's time zone: `grants`, `amount` or both.
+/// The maximum that all users together are granted in each `period` of the event's time zone: `grants`, `amount` or
+/// both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Budget {
@@ -121,8 +122,8 @@ impl EventService {
         Ok(())
     }
 
-    /// Counts one granted claim; `false` if it exceeds the event's budget. Part of the caller's transaction. Only SQLite uses
-    /// it: on PostgreSQL a bulk statement counts many claims.
+    /// Counts one granted claim; `false` if it exceeds the event's budget. Part of the caller's transaction. Only
+    /// SQLite uses it: on PostgreSQL a bulk statement counts many claims.
     pub async fn spend(&self, tx: &mut Tx, id: Uuid, period: &str, amount: i64) -> Result<bool, DbError> {
         budget::spend(tx, id, period.to_owned(), amount).await
     }

@@ -11,8 +11,8 @@ use crate::plugins::{Bound, PluginError};
 const MAX_DURATION: Duration = Duration::from_hours(10 * 366 * 24);
 
 impl EventService {
-    /// Validates dates, time zone, budget, plugin and params of an event, and binds the params. `current` is the condition of
-    /// the event that is replaced: an event may keep its plugin version even if no new event could use it.
+    /// Validates dates, time zone, budget, plugin and params of an event, and binds the params. `current` is the
+    /// condition of the event that is replaced: an event may keep its plugin version even if no new event could use it.
     pub(super) async fn check(
         &self,
         mut new: NewEvent,

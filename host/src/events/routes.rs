@@ -169,8 +169,8 @@ async fn get(
 
 /// Replace an event. Reward requests and grants refer to the revision at which they were decided.
 ///
-/// After the event's start, `startDate`, `timeZone` and `recurrence.period` cannot change, because earlier grants depend on
-/// them. After its end, `endDate` cannot change either, because the secret of its draws is public.
+/// After the event's start, `startDate`, `timeZone` and `recurrence.period` cannot change, because earlier grants
+/// depend on them. After its end, `endDate` cannot change either, because the secret of its draws is public.
 #[utoipa::path(
     put, path = "/events/{id}", tag = "events", security(("bearer" = [])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
@@ -239,8 +239,8 @@ async fn revisions(
 
 /// Get the values that verify an event's draws: the hash of the secret, and the secret itself after the event's end.
 ///
-/// The seed of a claim is HMAC-SHA256 with the secret over the lines `meed-seed/1`, `claim`, the event's id, the user's id,
-/// the period and the sequence of the receipt. `meed replay --seed-secret` computes it.
+/// The seed of a claim is HMAC-SHA256 with the secret over the lines `meed-seed/1`, `claim`, the event's id, the user's
+/// id, the period and the sequence of the receipt. `meed replay --seed-secret` computes it.
 #[utoipa::path(
     get, path = "/events/{id}/seed", tag = "events", security(("bearer" = [])),
     params(("id" = Uuid, Path)),

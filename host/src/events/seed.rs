@@ -1,5 +1,5 @@
-//! Verifiable randomness. Each event has a secret from which all seeds are computed. The hash of the secret is public before
-//! the first draw, the secret itself after the event's end.
+//! Verifiable randomness. Each event has a secret from which all seeds are computed. The hash of the secret is public
+//! before the first draw, the secret itself after the event's end.
 //!
 //! Must not know: claims, or the use of a seed.
 
@@ -36,12 +36,12 @@ impl Secret {
         hex::encode(digest::digest(&digest::SHA256, &self.0))
     }
 
-    /// The only source of randomness of a decision: HMAC-SHA256 with the secret, over the event, the user, the period and the
-    /// slot (`sequence`).
+    /// The only source of randomness of a decision: HMAC-SHA256 with the secret, over the event, the user, the period
+    /// and the slot (`sequence`).
     ///
-    /// The seed does not depend on the reward request. Therefore neither a user who claims again nor a server that tries
-    /// request ids can draw twice. The receipt of a rejected claim contains the seed, so the user can know a later draw in
-    /// advance, but cannot change it.
+    /// The seed does not depend on the reward request. Therefore neither a user who claims again nor a server that
+    /// tries request ids can draw twice. The receipt of a rejected claim contains the seed, so the user can know a
+    /// later draw in advance, but cannot change it.
     pub fn seed(&self, event_id: Uuid, user_id: Uuid, period: &str, sequence: u32, purpose: Purpose) -> [u8; 32] {
         let purpose = match purpose {
             Purpose::Claim => "claim",

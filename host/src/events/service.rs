@@ -28,8 +28,8 @@ const OFFER_LIFETIME: Duration = Duration::from_secs(2);
 const CACHED_EVENTS: u64 = 10_000;
 /// The number of ranked events. Responses skip those that do not run now.
 const RANKED: usize = 200;
-/// The delay between an event's end and the publication of its secret. It covers clock differences between processes, so
-/// that no process accepts a claim after the publication.
+/// The delay between an event's end and the publication of its secret. It covers clock differences between processes,
+/// so that no process accepts a claim after the publication.
 const SECRET_DELAY: Duration = Duration::from_mins(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -342,7 +342,8 @@ impl EventService {
         Ok(Offer { event, rewards, zone })
     }
 
-    /// Whether the event is still at this revision. Only for SQLite, where no other writer can change it until the commit.
+    /// Whether the event is still at this revision. Only for SQLite, where no other writer can change it until the
+    /// commit.
     pub async fn confirm(&self, tx: &mut Tx, id: Uuid, revision: i64) -> Result<bool, DbError> {
         if store::revision(tx, id).await? == Some(revision) {
             return Ok(true);

@@ -1,7 +1,7 @@
 //! Time zones: when the days of an event begin.
 //!
-//! The time zone database is compiled into the binary; the machine's database is never used. Therefore all replicas of a
-//! release, and every replay of a receipt with that release, agree on the days.
+//! The time zone database is compiled into the binary; the machine's database is never used. Therefore all replicas of
+//! a release, and every replay of a receipt with that release, agree on the days.
 
 use std::fmt;
 use std::str::FromStr;
@@ -62,8 +62,8 @@ impl Zone {
         self.0.to_datetime(at.to_timestamp()).date()
     }
 
-    /// The first timestamp of a day. If the zone skipped the day, the first timestamp of the next day. `None` outside the
-    /// years that a [`Timestamp`] can hold.
+    /// The first timestamp of a day. If the zone skipped the day, the first timestamp of the next day. `None` outside
+    /// the years that a [`Timestamp`] can hold.
     pub fn start_of(&self, date: Date) -> Option<Timestamp> {
         let midnight = date.at(0, 0, 0, 0);
         let start = match self.0.to_ambiguous_timestamp(midnight).offset() {

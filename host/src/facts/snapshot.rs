@@ -20,8 +20,8 @@ pub struct Snapshot {
     pub disabled: bool,
     /// The key of the recurrence period that contains `now`.
     pub period: String,
-    /// The slots of that period that the user's grants occupy, from 1. The value is current, independent of `now`: a claim
-    /// must see a grant whose claim arrived later but was decided earlier.
+    /// The slots of that period that the user's grants occupy, from 1. The value is current, independent of `now`: a
+    /// claim must see a grant whose claim arrived later but was decided earlier.
     pub granted_slots: BTreeSet<u32>,
     /// The remaining stock of each limited reward of the event. The value is current, independent of `now`.
     pub stock: BTreeMap<Uuid, i64>,

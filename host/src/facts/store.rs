@@ -1,9 +1,9 @@
-//! The SQL of a fact snapshot: one statement, a `UNION ALL` of the fragments that a claim always needs and one fragment per
-//! query of the plan. Concurrent claims whose plans have the same shape share one execution.
+//! The SQL of a fact snapshot: one statement, a `UNION ALL` of the fragments that a claim always needs and one fragment
+//! per query of the plan. Concurrent claims whose plans have the same shape share one execution.
 //!
 //! It only reads. It reads tables of several features (`users`, `user_attributes`, `activities`, `reward_requests`,
-//! `event_rewards`, `reward_stock`, `event_budgets`), so that a claim pays for one round trip instead of five. The files
-//! of this folder hold the fragments, one file per kind of fact.
+//! `event_rewards`, `reward_stock`, `event_budgets`), so that a claim pays for one round trip instead of five. The
+//! files of this folder hold the fragments, one file per kind of fact.
 
 mod activities;
 mod attributes;

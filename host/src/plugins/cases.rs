@@ -1,9 +1,9 @@
-//! Test cases of a condition: a user's history and the expected result. The author's `tests/*.json`, the custom section of a
-//! module and cases exported from production have the same format.
+//! Test cases of a condition: a user's history and the expected result. The author's `tests/*.json`, the custom section
+//! of a module and cases exported from production have the same format.
 //!
-//! A case takes the steps of a claim: it validates the params, calls `bind`, reads the facts of the plan from a real database
-//! ([`History`]), and calls `evaluate` under all limits. A case with explicit `facts` needs no database; the cases in a
-//! module are of this kind. Must not know: events, claims, HTTP.
+//! A case takes the steps of a claim: it validates the params, calls `bind`, reads the facts of the plan from a real
+//! database ([`History`]), and calls `evaluate` under all limits. A case with explicit `facts` needs no database; the
+//! cases in a module are of this kind. Must not know: events, claims, HTTP.
 
 mod history;
 mod run;

@@ -1,5 +1,5 @@
-//! The self-checks of an admitted module before it is stored: `bind` must accept the examples of its own schema, and its own
-//! test cases must pass. Everything runs twice and must have the same result and fuel.
+//! The self-checks of an admitted module before it is stored: `bind` must accept the examples of its own schema, and
+//! its own test cases must pass. Everything runs twice and must have the same result and fuel.
 
 use std::time::{Duration, Instant};
 
@@ -84,9 +84,9 @@ pub(super) async fn check(sandbox: &Sandbox, admitted: &Admitted, module: &[u8])
     Ok(())
 }
 
-/// Example params from the schema: its examples and its default. If it has neither, one example combined from the defaults
-/// of its members and the examples of the required members. The combination is a guess, because a schema cannot say which
-/// members are valid together ("give one of these two").
+/// Example params from the schema: its examples and its default. If it has neither, one example combined from the
+/// defaults of its members and the examples of the required members. The combination is a guess, because a schema
+/// cannot say which members are valid together ("give one of these two").
 fn examples(schema: &Value) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     if let Some(examples) = schema.get("examples").and_then(Value::as_array) {

@@ -155,8 +155,8 @@ pub struct VersionStatus {
 }
 
 impl PluginService {
-    /// The current status of a version. A change by another process is visible after its invalidation, and after two seconds
-    /// at the latest.
+    /// The current status of a version. A change by another process is visible after its invalidation, and after two
+    /// seconds at the latest.
     pub async fn status(&self, digest: Digest) -> Result<Arc<VersionStatus>, PluginError> {
         if let Some(status) = self.statuses.get(&digest).await {
             return Ok(status);
@@ -298,8 +298,8 @@ impl PluginService {
             .collect())
     }
 
-    /// Writes an entry of a version's history and an outbox message. Part of the caller's transaction, which must have locked
-    /// the version's row.
+    /// Writes an entry of a version's history and an outbox message. Part of the caller's transaction, which must have
+    /// locked the version's row.
     pub(super) async fn record(
         &self,
         tx: &mut Tx,

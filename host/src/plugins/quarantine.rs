@@ -79,7 +79,8 @@ impl FailureMonitor {
         }
     }
 
-    /// Records a run of a version with this revision of its state. Returns the excess once, when the limits are exceeded.
+    /// Records a run of a version with this revision of its state. Returns the excess once, when the limits are
+    /// exceeded.
     pub(super) fn record(&self, digest: Digest, revision: i64, outcome: RunOutcome) -> Option<Excess> {
         if self.rules.failures == 0 {
             return None;

@@ -85,13 +85,13 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
 ///
 /// The body is a WebAssembly component of the world `meed:condition/condition@1.0.0`, or a core module with embedded
 /// component metadata (the output of `cargo build --target wasm32-unknown-unknown` with the SDK), or a multipart form
-/// with a file field `module`. The plugin itself contains its name and version. Uploading the same bytes again returns 200
-/// with the existing version.
+/// with a file field `module`. The plugin itself contains its name and version. Uploading the same bytes again returns
+/// 200 with the existing version.
 ///
 /// Send a minisign signature (`meed plugin sign`) as the form field `signature` or, in base64, as the header
 /// `Meed-Signature`. Its trusted comment must name the plugin: `name:login-streak version:1.0.0`. The setting
-/// `plugins.signatures` determines whether a signature is required. Uploading known bytes with a signature adds it to the
-/// version.
+/// `plugins.signatures` determines whether a signature is required. Uploading known bytes with a signature adds it to
+/// the version.
 #[utoipa::path(
     post, path = "/plugins", tag = "plugins", security(("bearer" = [])),
     params(("Meed-Signature" = Option<String>, Header, description = "The text of the .minisig file, in base64")),
@@ -392,8 +392,8 @@ async fn history(
 
 /// Simulate a decision.
 ///
-/// Send `userId` to use the facts of this user as of `asOf`, or send `facts` in the order of the plan's queries. Nothing
-/// is stored.
+/// Send `userId` to use the facts of this user as of `asOf`, or send `facts` in the order of the plan's queries.
+/// Nothing is stored.
 #[utoipa::path(
     post, path = "/plugins/{name}/versions/{version}/simulate", tag = "plugins", security(("bearer" = [])),
     params(("name" = String, Path), ("version" = String, Path)),

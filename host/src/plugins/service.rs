@@ -240,8 +240,8 @@ impl PluginService {
         self.upload_signed(module, None, by).await
     }
 
-    /// Uploads a plugin. `signature` is the text of a `.minisig` file. `by` is `None` for plugins that are bundled with the
-    /// server, which need no signature.
+    /// Uploads a plugin. `signature` is the text of a `.minisig` file. `by` is `None` for plugins that are bundled with
+    /// the server, which need no signature.
     pub async fn upload_signed(
         &self,
         module: Vec<u8>,
@@ -324,8 +324,8 @@ impl PluginService {
         Ok(())
     }
 
-    /// Installs the new `*.wasm` files of a directory. A file that is refused, or whose version exists with different bytes, is
-    /// logged and skipped, so that the server can start.
+    /// Installs the new `*.wasm` files of a directory. A file that is refused, or whose version exists with different
+    /// bytes, is logged and skipped, so that the server can start.
     pub async fn install_bundled(&self, directory: &Path) -> Result<(), PluginError> {
         let unreadable = |source| PluginError::Bundled {
             directory: directory.to_owned(),
@@ -426,8 +426,8 @@ impl PluginService {
         self.bind_version(found, params).await
     }
 
-    /// Binds params to the version that an event uses already. The state and the signature of the version do not matter, so
-    /// that an operator can deactivate an event whose plugin is disabled.
+    /// Binds params to the version that an event uses already. The state and the signature of the version do not
+    /// matter, so that an operator can deactivate an event whose plugin is disabled.
     pub async fn bind_again(&self, name: &str, version: &str, params: &Value) -> Result<Bound, PluginError> {
         let found = self.version(name, version).await?;
         self.bind_version(found, params).await

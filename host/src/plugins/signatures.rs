@@ -278,8 +278,8 @@ impl PluginService {
         self.by_digest(digest).await
     }
 
-    /// Stores a signature with its version and adds it to the history. `false` if the version has one that is at least as
-    /// good.
+    /// Stores a signature with its version and adds it to the history. `false` if the version has one that is at least
+    /// as good.
     pub(super) async fn attach(
         &self,
         tx: &mut Tx,

@@ -1,4 +1,5 @@
-//! Simulations: runs a plugin without storing anything, with the facts of a user as of a timestamp, or with given facts.
+//! Simulations: runs a plugin without storing anything, with the facts of a user as of a timestamp, or with given
+//! facts.
 
 use std::time::Duration;
 

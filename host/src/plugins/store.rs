@@ -187,8 +187,8 @@ pub(super) async fn set_state(tx: &mut Tx, digest: Digest, state: PluginState, r
     Ok(changed == 1)
 }
 
-/// Deletes a version. Fails with a foreign key violation while an event, a revision of an event or a reward request refers to
-/// it.
+/// Deletes a version. Fails with a foreign key violation while an event, a revision of an event or a reward request
+/// refers to it.
 pub(super) async fn delete(tx: &mut Tx, digest: Digest) -> Result<()> {
     tx.query("DELETE FROM plugin_modules WHERE digest = $1")
         .bind(digest)

@@ -38,8 +38,8 @@ impl PendingUsage {
 }
 
 impl PluginService {
-    /// Writes the counts since the last call, and returns the number of versions written. Counts that could not be written
-    /// are kept for the next call.
+    /// Writes the counts since the last call, and returns the number of versions written. Counts that could not be
+    /// written are kept for the next call.
     pub async fn write_usage(&self) -> Result<usize, PluginError> {
         let mut pending = self.pending_usage.take().into_iter();
         let mut written = 0;

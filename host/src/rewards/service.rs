@@ -257,8 +257,8 @@ impl RewardService {
             .collect())
     }
 
-    /// The stock version of an event whose rewards were all sold out within the last second; `None` if they were not, or if
-    /// the database does not answer. Concurrent callers share one query.
+    /// The stock version of an event whose rewards were all sold out within the last second; `None` if they were not,
+    /// or if the database does not answer. Concurrent callers share one query.
     pub async fn sold_out_version(&self, event_id: Uuid) -> Option<StockVersion> {
         let look = async {
             let rewards: Vec<Reward> = store::offers(&self.db, &[event_id])
@@ -295,9 +295,9 @@ impl RewardService {
         store::take(tx, reward_id, quantity).await
     }
 
-    /// Returns units to the stock that began at revision `since`. A stock that was removed since then, or set anew, is left
-    /// unchanged, because it never counted the grant. Part of the caller's transaction; the caller calls [`Self::changed`]
-    /// after the commit.
+    /// Returns units to the stock that began at revision `since`. A stock that was removed since then, or set anew, is
+    /// left unchanged, because it never counted the grant. Part of the caller's transaction; the caller calls
+    /// [`Self::changed`] after the commit.
     pub async fn give_back(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64, since: i64) -> Result<(), DbError> {
         store::give_back(tx, reward_id, quantity, since).await
     }

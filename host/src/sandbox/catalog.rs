@@ -85,7 +85,8 @@ impl Catalog {
 
     /// Loads code that the compile process returned, without storing it. Blocks.
     pub(super) fn load(&self, digest: Digest, class: Class, code: &[u8]) -> Result<Plugin, UploadRefusal> {
-        // The plugin is not the cause: for example, the executable was replaced by another version while this process runs.
+        // The plugin is not the cause: for example, the executable was replaced by another version while this process
+        // runs.
         let component = self.deserialize(code).map_err(|error| {
             UploadRefusal::Unavailable(text::line(
                 &format!("the compiled code does not load: {error:#}"),
@@ -112,8 +113,8 @@ impl Catalog {
     }
 
     fn deserialize(&self, code: &[u8]) -> wasmtime::Result<Component> {
-        // SAFETY: our own compiler wrote `code`. It comes directly from the standard output of a process that this process
-        // started, or from a file whose MAC was just verified with the server's key.
+        // SAFETY: our own compiler wrote `code`. It comes directly from the standard output of a process that this
+        // process started, or from a file whose MAC was just verified with the server's key.
         #[expect(unsafe_code, reason = "machine code cannot be validated, only authenticated")]
         let component = unsafe { Component::deserialize(&self.engine, code) }?;
         component.initialize_copy_on_write_image()?;

@@ -1,7 +1,7 @@
 //! Keeps machine code on disk across restarts, with a MAC.
 //!
-//! Loading machine code means trusting it completely. Therefore a file is used only if its MAC is valid under the server's
-//! key for this plugin and this engine. Any other file is deleted and the plugin is compiled again.
+//! Loading machine code means trusting it completely. Therefore a file is used only if its MAC is valid under the
+//! server's key for this plugin and this engine. Any other file is deleted and the plugin is compiled again.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -13,8 +13,8 @@ use super::{Class, Digest};
 const LABEL: &[u8] = b"meed code cache v2\0";
 const MAC_BYTES: usize = 32;
 
-/// The directory and key of the code cache. A person who can write to the directory and knows the key can run code in this
-/// process, so the key must not be in the directory or in the database.
+/// The directory and key of the code cache. A person who can write to the directory and knows the key can run code in
+/// this process, so the key must not be in the directory or in the database.
 #[derive(Clone)]
 pub struct CodeCache {
     pub directory: PathBuf,

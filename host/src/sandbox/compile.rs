@@ -151,8 +151,9 @@ fn unavailable(error: &dyn std::error::Error) -> UploadRefusal {
     UploadRefusal::Unavailable(error.to_string())
 }
 
-/// The main function of the compile process. The arguments are its limits. It reads a plugin from standard input and writes
-/// machine code to standard output, or a message to standard error and an exit code. Call it before starting any thread.
+/// The main function of the compile process. The arguments are its limits. It reads a plugin from standard input and
+/// writes machine code to standard output, or a message to standard error and an exit code. Call it before starting any
+/// thread.
 pub fn compile_worker(arguments: impl Iterator<Item = String>) -> ExitCode {
     let (message, exit) = match work(arguments) {
         Ok(code) => {

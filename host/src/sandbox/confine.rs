@@ -1,8 +1,8 @@
-//! Restricts the compile process before it reads the first byte of an upload: processor time, memory, files, privileges,
-//! priority and, on Linux, nearly all system calls.
+//! Restricts the compile process before it reads the first byte of an upload: processor time, memory, files,
+//! privileges, priority and, on Linux, nearly all system calls.
 //!
-//! An upload that takes over the compiler can still return machine code of its choice. It cannot reach files, the network
-//! or other processes.
+//! An upload that takes over the compiler can still return machine code of its choice. It cannot reach files, the
+//! network or other processes.
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
@@ -50,8 +50,8 @@ mod seccomp {
         BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     };
 
-    /// System calls for memory, open pipes, time, signals to itself, and exit. No call that opens a file, connects, or starts a
-    /// process.
+    /// System calls for memory, open pipes, time, signals to itself, and exit. No call that opens a file, connects, or
+    /// starts a process.
     const ALLOWED: &[libc::c_long] = &[
         libc::SYS_brk,
         libc::SYS_clock_gettime,
@@ -82,8 +82,8 @@ mod seccomp {
         libc::SYS_writev,
     ];
 
-    /// Installs the filter for this thread and all threads that it starts. A forbidden call fails with EPERM, so that a C
-    /// library that only probes for a new system call continues to work.
+    /// Installs the filter for this thread and all threads that it starts. A forbidden call fails with EPERM, so that a
+    /// C library that only probes for a new system call continues to work.
     pub(super) fn apply() -> anyhow::Result<()> {
         let mut allowed: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
         // Signals to its own process only, which `abort` needs.

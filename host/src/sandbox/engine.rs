@@ -12,8 +12,8 @@ use wasmtime::{
 
 use super::limits::{Class, STACK_BYTES, Settings};
 
-/// The exact version in `Cargo.lock`; a test compares them. wasmtime itself compares only the major version, and would load
-/// code that an older, vulnerable patch release compiled.
+/// The exact version in `Cargo.lock`; a test compares them. wasmtime itself compares only the major version, and would
+/// load code that an older, vulnerable patch release compiled.
 const WASMTIME: &str = "48.0.8";
 /// Increment it with every change here or in `limits` that can change a decision or its fuel.
 const REVISION: u32 = 2;
@@ -23,8 +23,8 @@ pub(super) const TICK: Duration = Duration::from_millis(5);
 
 /// Identifies the engine for replays: its version and the configuration of the language.
 ///
-/// It excludes limits, because a denied growth ends the call (see `limiter`). It excludes CPU features, because the language
-/// is deterministic under this configuration.
+/// It excludes limits, because a denied growth ends the call (see `limiter`). It excludes CPU features, because the
+/// language is deterministic under this configuration.
 pub(super) fn fingerprint() -> String {
     format!("wasmtime-{WASMTIME}+meed-{REVISION}")
 }
@@ -119,8 +119,8 @@ fn pool(settings: &Settings) -> InstanceAllocationStrategy {
         .table_elements(max(&|class| call(class).table_elements))
         .max_component_instance_size(instance_bytes)
         .max_core_instance_size(instance_bytes)
-        // Reset dirty pages, found with one system call, instead of unmapping all pages. The two options together make a
-        // fresh instance two to six times faster.
+        // Reset dirty pages, found with one system call, instead of unmapping all pages. The two options together make
+        // a fresh instance two to six times faster.
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(8 << 10)
         .pagemap_scan(Enabled::Auto)
@@ -129,7 +129,8 @@ fn pool(settings: &Settings) -> InstanceAllocationStrategy {
     pool.into()
 }
 
-/// A hash of everything that must match for `engine` to load compiled code. Unlike [`fingerprint`] it includes CPU features.
+/// A hash of everything that must match for `engine` to load compiled code. Unlike [`fingerprint`] it includes CPU
+/// features.
 pub(super) fn compatibility(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);

@@ -1,7 +1,7 @@
 //! Limits the memory and the table elements of one call.
 //!
-//! A denied growth always ends the call. The guest never sees the denial, because it could decide differently because of
-//! it. Therefore a decision does not depend on these limits, and replays the same under different ones.
+//! A denied growth always ends the call. The guest never sees the denial, because it could decide differently because
+//! of it. Therefore a decision does not depend on these limits, and replays the same under different ones.
 
 use wasmtime::ResourceLimiter;
 
@@ -24,7 +24,8 @@ pub(super) struct Limiter {
     memory_bytes: usize,
     table_limit: usize,
     table_elements: usize,
-    /// The growth exceeds the maximum that the module declares. By the rules of WebAssembly it fails and the call continues.
+    /// The growth exceeds the maximum that the module declares. By the rules of WebAssembly it fails and the call
+    /// continues.
     beyond_declared: bool,
     instances: usize,
     memories: usize,

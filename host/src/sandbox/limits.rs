@@ -16,8 +16,8 @@ pub(super) const STACK_BYTES: usize = 256 * KIB;
 pub(super) const TRANSFER_BYTES: usize = 256 * KIB;
 /// The contract has no resources; wasmtime's default would let a guest make 100 000 handles.
 pub(super) const HANDLES: usize = 64;
-/// What a note costs its guest: without a price, a million fuel would buy more than a hundred thousand calls of the host,
-/// which take many times as long as a million instructions.
+/// What a note costs its guest: without a price, a million fuel would buy more than a hundred thousand calls of the
+/// host, which take many times as long as a million instructions.
 pub(super) const NOTE_FUEL: u64 = 200;
 /// Fuel above which, and memory above which, an evaluation does not run on the thread that serves requests.
 pub(super) const INLINE_FUEL: u64 = 1_000_000;
@@ -89,7 +89,8 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallLimits {
-    /// Instructions, roughly, for `evaluate`. Deterministic: the limit authors meet. A million takes about a millisecond.
+    /// Instructions, roughly, for `evaluate`. Deterministic: the limit authors meet. A million takes about a
+    /// millisecond.
     pub evaluate_fuel: u64,
     /// The same for `describe` and `bind`, which run when an operator acts, never during a claim.
     pub setup_fuel: u64,

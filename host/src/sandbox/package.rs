@@ -1,7 +1,7 @@
 //! From what a language's compiler makes to the component that is uploaded: the author's side of the sandbox.
 //!
-//! The result imports nothing but the log and carries no debug information. Must not know: which language it was, and how
-//! its compiler is called.
+//! The result imports nothing but the log and carries no debug information. Must not know: which language it was, and
+//! how its compiler is called.
 
 use anyhow::{Context as _, bail, ensure};
 use wasmparser::{ComponentTypeRef, Parser, Payload};

@@ -136,8 +136,8 @@ impl Failure {
             Some(trap) => Self::Trap(trap.to_string()),
             // Instantiation failed without a trap or limit: the machine has no memory for an instance.
             None if !started => Self::Sandbox(text::line(&error.root_cause().to_string(), 512)),
-            // The canonical ABI rejected the answer: pointers out of bounds, text that is not UTF-8, or a transfer larger
-            // than the limit (which wasmtime calls hostcall fuel).
+            // The canonical ABI rejected the answer: pointers out of bounds, text that is not UTF-8, or a transfer
+            // larger than the limit (which wasmtime calls hostcall fuel).
             None => Self::Malformed(text::line(&error.root_cause().to_string(), 512)),
         }
     }

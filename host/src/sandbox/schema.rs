@@ -1,8 +1,8 @@
 //! Limits the cost of validating params against a plugin's JSON Schema.
 //!
-//! A hostile schema is a few lines long and takes exponential time if its references double at every level, or endless time
-//! if they form a cycle. Therefore every reference must point into the schema, cycles are rejected, and the size of the
-//! schema with all references expanded is limited.
+//! A hostile schema is a few lines long and takes exponential time if its references double at every level, or endless
+//! time if they form a cycle. Therefore every reference must point into the schema, cycles are rejected, and the size
+//! of the schema with all references expanded is limited.
 
 use std::collections::HashMap;
 

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Reply, TestApp, TestUser, on_both_engines};
 
-/// When every test begins.
+/// The time at which every test begins.
 const START: &str = "2026-03-01T12:00:00Z";
-const NOBODY: &str = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
+const UNKNOWN: &str = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
 
 fn purchase(id: &str, user: &str) -> Value {
     json!({
@@ -21,7 +21,7 @@ fn purchase(id: &str, user: &str) -> Value {
     })
 }
 
-/// The purchase with one field changed; null takes it out.
+/// The purchase with one field changed; null removes it.
 fn with(field: &str, value: Value, user: &str) -> Value {
     let mut changed = purchase("changed", user);
     if value.is_null() {
@@ -54,7 +54,7 @@ fn pointers(problem: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// What was reported of this user; an account that was just made has activities of its own.
+/// The reported activities of this user, without the server's own ones for a new account.
 async fn reported(app: &TestApp, user: &TestUser) -> Vec<Value> {
     let page = history(app, user, "?pageSize=200").await;
     let items = page["items"].as_array().expect("items");
@@ -81,14 +81,14 @@ async fn every_route_lets_in_exactly_its_roles(app: TestApp) {
         let caller = app.user(role).await;
         let reply = report(&app, &caller.token, &body).await;
         assert_eq!(reply.status.as_u16(), status, "{role}: {:#}", reply.json);
-        // Their own, and those of somebody else.
+        // Their own activities, and those of another user.
         history(&app, &caller, "").await;
         let reply = app.get(&path).bearer(&caller.token).send().await;
         let status = if status == 403 { 403 } else { 200 };
         assert_eq!(reply.status.as_u16(), status, "{role}: {:#}", reply.json);
     }
     let operator = app.token(Role::Operator).await;
-    app.get(&format!("/users/{NOBODY}/activities"))
+    app.get(&format!("/users/{UNKNOWN}/activities"))
         .bearer(&operator)
         .send()
         .await
@@ -126,13 +126,13 @@ async fn an_activity_is_recorded_as_it_was_reported(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_is_left_out_is_now_and_nothing(app: TestApp) {
+async fn a_missing_time_is_now_and_missing_fields_are_empty(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     let user = app.user(Role::User).await;
     let least = json!({"source": "game", "id": "m", "userId": user.id, "kind": "match.won"});
     report(&app, &operator, &least).await.expect(201);
     app.at("2026-03-01T12:08:00Z");
-    // Sent again a while later it is still the same activity.
+    // Repeated later, it is the same activity.
     report(&app, &operator, &least).await.expect(200);
     let recorded = &reported(&app, &user).await[0];
     assert_eq!(recorded["occurredAt"], "2026-03-01T12:00:00.000Z");
@@ -179,14 +179,14 @@ async fn repeating_a_call_records_nothing_twice(app: TestApp) {
     let third = report(&app, &operator, &batch).await.expect(200);
     assert_eq!((&third["recorded"], &third["duplicates"]), (&json!(0), &json!(3)));
     assert_eq!(reported(&app, &user).await.len(), 3);
-    // The same id from another source is another activity.
+    // The same id from another source is a different activity.
     let mut other = purchase("a", &user.id);
     other["source"] = json!("shop-2");
     report(&app, &operator, &other).await.expect(201);
 }
 
 #[apply(on_both_engines)]
-async fn the_same_id_with_another_content_is_a_conflict(app: TestApp) {
+async fn the_same_id_with_different_content_is_a_conflict(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     let user = app.user(Role::User).await;
     let other = app.user(Role::User).await;
@@ -213,7 +213,7 @@ async fn the_same_id_with_another_content_is_a_conflict(app: TestApp) {
             .expect_problem(409, "activity-conflict");
         assert_eq!(pointers(&problem), [format!("/1/{field}")]);
     }
-    // Two of one call may not contradict each other either.
+    // Two activities of one call must not contradict each other.
     let mut twin = purchase("twin", &user.id);
     twin["amount"] = json!(1);
     let batch = json!([purchase("twin", &user.id), twin]);
@@ -225,7 +225,7 @@ async fn the_same_id_with_another_content_is_a_conflict(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn every_faulty_field_is_named(app: TestApp) {
+async fn every_invalid_field_is_reported(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     let user = app.user(Role::User).await;
     let many: BTreeMap<String, u32> = (0..65).map(|index| (index.to_string(), 1)).collect();
@@ -239,7 +239,7 @@ async fn every_faulty_field_is_named(app: TestApp) {
         ("id", json!("i".repeat(129))),
         ("id", json!("a\u{0}b")),
         ("userId", json!("someone")),
-        ("userId", json!(NOBODY)),
+        ("userId", json!(UNKNOWN)),
         ("kind", json!("shop purchase")),
         ("kind", json!("로그인")),
         ("kind", json!("auth.login")),
@@ -291,7 +291,7 @@ async fn every_faulty_field_is_named(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_edges_of_every_limit_are_inside(app: TestApp) {
+async fn values_at_the_limits_are_accepted(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     let user = app.user(Role::User).await;
     let all: BTreeMap<String, String> = (0..64)
@@ -321,7 +321,7 @@ async fn the_edges_of_every_limit_are_inside(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn lines_are_a_batch_too(app: TestApp) {
+async fn ndjson_lines_are_a_batch(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     let user = app.user(Role::User).await;
     let send = async |body: String| {
@@ -334,7 +334,7 @@ async fn lines_are_a_batch_too(app: TestApp) {
     let [a, b, c] = ["a", "b", "c"].map(|id| purchase(id, &user.id));
     let reply = send(format!("{a}\r\n\n{b}\n  \n{c}")).await.expect(201);
     assert_eq!(reply["recorded"], 3);
-    // A blank line is no activity: the faulty one is the second.
+    // Blank lines do not count: the invalid activity is the second.
     let problem = send(format!("{a}\n\n{}\n", with("amount", json!(0.5), &user.id)))
         .await
         .expect_problem(422, "invalid-body");
@@ -355,7 +355,7 @@ async fn lines_are_a_batch_too(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_call_is_bounded(app: TestApp) {
+async fn the_size_of_a_call_is_limited(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     let user = app.user(Role::User).await;
     let batch = |count: usize| {
@@ -378,7 +378,7 @@ async fn a_call_is_bounded(app: TestApp) {
         report(&app, &operator, &batch(1000)).await.expect(200)["duplicates"],
         1000
     );
-    // A thousand faults are not listed one by one.
+    // The response lists at most 20 of the thousand errors.
     let faulty = (0..1000).map(|_| with("amount", json!(i64::MAX), &user.id)).collect();
     let problem = report(&app, &operator, &faulty)
         .await
@@ -412,13 +412,13 @@ async fn a_call_is_bounded(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn pages_go_back_in_time_and_lose_nothing(app: TestApp) {
+async fn pages_go_back_in_time_and_miss_nothing(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     let user = app.user(Role::User).await;
     let batch: Value = (0..7)
         .map(|index| {
             let mut one = purchase(&format!("p{index}"), &user.id);
-            // Three instants, so that pages end among activities of the same one.
+            // Three timestamps, so that pages end among activities with the same timestamp.
             one["occurredAt"] = json!(format!("2026-02-2{}T00:00:00Z", 1 + index / 3));
             one
         })
@@ -488,7 +488,7 @@ async fn history_is_filtered(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_server_records_its_own_once(app: TestApp) {
+async fn the_server_records_its_own_activities_once(app: TestApp) {
     let user = app.user(Role::User).await;
     let own = |source_id: &str, occurred_at: &str| OwnActivity {
         user_id: user.id.parse().expect("an id"),
@@ -543,7 +543,7 @@ async fn the_server_records_its_own_once(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn calls_at_the_same_time_record_each_activity_once(app: TestApp) {
+async fn concurrent_calls_record_each_activity_once(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     let user = app.user(Role::User).await;
     let batch = |shift: usize| {

@@ -24,7 +24,7 @@ fn source_files_keep_the_architecture_rules() {
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
 
-/// Every source and manifest below a folder, as `host/src/db.rs`.
+/// Lists all sources and manifests below a folder, as paths such as `host/src/db.rs`.
 fn list(folder: &Path, name: &str, files: &mut Vec<String>) {
     for entry in fs::read_dir(folder).expect("the folder is there") {
         let entry = entry.expect("its entries can be read");
@@ -41,7 +41,7 @@ fn list(folder: &Path, name: &str, files: &mut Vec<String>) {
     }
 }
 
-/// Everything in this file that breaks a rule, as `file:line: what; what to do`.
+/// The violations in a file, as `file:line: what; what to do`.
 fn check(file: &str, text: &str) -> Vec<String> {
     let mut broken: Vec<_> = rules::judge_file(file)
         .map(|advice| format!("{file}:1: {advice}"))
@@ -58,7 +58,7 @@ fn check(file: &str, text: &str) -> Vec<String> {
     broken
 }
 
-/// A rule that cannot fail guards nothing: each must find its bad line, and leave the good one alone.
+/// Every rule must find its bad example and accept the good ones.
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn every_rule_can_fail() {

@@ -1,7 +1,7 @@
-//! Modules that are small to send and dear to compile: the text would be silly, so they are generated.
+//! Compile bombs: small modules that are expensive to compile. They are generated, because their text is long.
 //!
-//! Those that the structure check has to catch, and the worst that it just lets through, for which there are the limits
-//! of the compiling process. Also what `bench/src/bin/bombs.rs` uploads.
+//! Some must be caught by the structure check. The others just pass it, and must be stopped by the limits
+//! of the compile process. `bench/src/bin/bombs.rs` uploads them too.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::guests::Condition;
 pub(crate) struct Bomb {
     pub(crate) name: &'static str,
     pub(crate) module: Vec<u8>,
-    /// Whether the structure check lets it through, to the compiler.
+    /// The structure check lets it pass to the compiler.
     pub(crate) passes: bool,
 }
 
@@ -73,7 +73,7 @@ fn nested(block: &str, depth: usize) -> String {
     format!("(func (param i32) {open} {})", "end ".repeat(depth))
 }
 
-/// Branches past living locals: every block is a place where all of them may meet.
+/// Branches past live locals: all of them may merge at every block.
 pub(crate) fn branches(blocks: usize, depth: usize, locals: usize) -> String {
     let mut function = format!("(func (param i32) {}", "(local i32) ".repeat(locals));
     for outer in 0..blocks / depth {
@@ -90,7 +90,7 @@ pub(crate) fn branches(blocks: usize, depth: usize, locals: usize) -> String {
     function + ")"
 }
 
-/// Every table goes to each of the blocks around it.
+/// Every branch table targets all enclosing blocks.
 fn branch_tables(tables: usize, targets: usize, depth: usize) -> String {
     let mut list = String::new();
     for target in 0..targets {
@@ -105,7 +105,7 @@ fn branch_tables(tables: usize, targets: usize, depth: usize) -> String {
     )
 }
 
-/// Thousands of values that live until the end: none of them fits into a register.
+/// Thousands of values that are live until the end, so that they cannot stay in registers.
 fn straight(values: usize) -> String {
     format!(
         "(func (param i64) (result i64) {} {})",
@@ -114,7 +114,7 @@ fn straight(values: usize) -> String {
     )
 }
 
-/// Three bytes that become dozens of instructions.
+/// Three bytes that compile to dozens of instructions.
 fn indirect_calls(calls: usize) -> String {
     format!("(func (param i32) {})", "(call_indirect (local.get 0))".repeat(calls))
 }
@@ -127,7 +127,7 @@ fn vectors(steps: usize) -> String {
     )
 }
 
-/// Calls with a hundred parameters, all of which have to be put onto the stack.
+/// Calls with a hundred parameters, which all go to the stack.
 fn wide_calls(functions: usize, calls: usize) -> String {
     let call = format!("{} (call $wide)", "(local.get 0)".repeat(100));
     format!("(func $wide {})", "(param i64)".repeat(100))
@@ -145,7 +145,7 @@ fn elements(items: usize) -> String {
     format!("(elem func {})", "0 ".repeat(items))
 }
 
-/// Ten type sections of five thousand types: each section keeps to the limit.
+/// Ten type sections with five thousand types each; each section is within the limit.
 fn many_sections() -> Vec<u8> {
     let types = format!("(component {})", "(type u8)".repeat(5_000));
     let component = wat::parse_str(types).expect("a component");

@@ -1,10 +1,10 @@
-//! What replicas share through Redis, and what each use of it does when Redis is slow, wrong, flushed or gone. What becomes
-//! of claims then is in `faults::redis`.
+//! The cache that replicas share in Redis, and each use of it when Redis is slow, forged, flushed or down.
+//! `faults::redis` tests claims under these faults.
 
 mod cluster;
-mod hints;
+mod granted;
+mod invalidations;
 mod limits;
-mod news;
 mod popular;
 mod sessions;
 mod tls;
@@ -31,7 +31,7 @@ async fn progress(app: &TestApp, token: &str, event: &Value) -> Reply {
     app.get(&path).bearer(token).send().await
 }
 
-/// Tries again until it is true.
+/// Waits until the condition is true.
 async fn soon(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !is_true().await {

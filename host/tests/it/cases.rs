@@ -1,4 +1,4 @@
-//! The cases of the bundled plugins and of the cookbook, run against what was built of them, as `meed plugin test` does.
+//! Runs the test cases of the bundled plugins and of the cookbook on the built modules, like `meed plugin test`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use meed_host::sandbox::{Sandbox, Settings};
 
 use crate::support::TestApp;
 
-/// What a plugin in Rust has to stay below: most of a plugin's start is copying its bytes.
+/// The maximum size of a plugin in Rust: copying its bytes takes most of the start of a call.
 const MOST_BYTES: u64 = 30 << 10;
 
-/// A crate of a plugin and what was built of it.
+/// A plugin crate and its built module.
 struct Built {
     name: String,
     cases: PathBuf,
@@ -56,9 +56,9 @@ fn every_plugin_is_small() {
     }
 }
 
-/// One engine is enough for what the sandbox says.
+/// One database engine is enough, because the sandbox does not use the database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_plugin_passes_the_gate() {
+async fn every_plugin_passes_its_self_checks() {
     let app = TestApp::on_sqlite().await;
     for Built { name, wasm, .. } in built() {
         let uploaded = app.app.plugins.upload(fs::read(&wasm).unwrap(), None).await;

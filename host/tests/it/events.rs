@@ -1,4 +1,4 @@
-//! `/events`: what operators do with them
+//! `/events` for operators
 
 mod active;
 mod fields;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{TestApp, bundled, each, event_input, on_both_engines, text, with};
 
-const NOBODY: &str = "/events/0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
+const UNKNOWN: &str = "/events/0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
 
 fn path_of(event: &Value) -> String {
     format!("/events/{}", text(event, "id"))
@@ -23,7 +23,7 @@ async fn an_event_is_created_and_read(app: TestApp) {
         app.reward(json!({"type": "POINT"})).await,
         app.reward(json!({"type": "ITEM"})).await,
     ];
-    // Not in the order in which they were made.
+    // Not in the order of their creation.
     let body = json!({
         "title": "7-day login streak", "description": "Log in seven days in a row.",
         "startDate": "2026-03-01T09:00:00+09:00", "endDate": "2026-04-01T00:00:00Z", "isActive": true,
@@ -60,7 +60,7 @@ async fn an_event_is_created_and_read(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_is_left_out_has_a_default(app: TestApp) {
+async fn missing_fields_have_defaults(app: TestApp) {
     let plugin = app.install(bundled("first-come")).await;
     let mut body = app.event_body(&plugin, json!({}), json!({})).await;
     body.as_object_mut().expect("an object").remove("timeZone");
@@ -82,7 +82,7 @@ async fn what_is_left_out_has_a_default(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_replacement_builds_on_a_revision(app: TestApp) {
+async fn a_replacement_requires_the_current_revision(app: TestApp) {
     let event = app
         .event("login-streak", json!({"days": 7}), json!({"tags": ["spring"]}))
         .await;
@@ -103,7 +103,7 @@ async fn a_replacement_builds_on_a_revision(app: TestApp) {
         .await
         .expect_problem(428, "revision-required");
     put("\"0\"", &body).await.expect_problem(412, "event-changed");
-    // A weak ETag, one that was never given out, and what is none match nothing (RFC 9110).
+    // A weak ETag, an unknown one and an invalid one never match (RFC 9110).
     for etag in ["1", "W/\"1\"", "\"01\"", "\"one\""] {
         put(etag, &body).await.expect_problem(412, "event-changed");
     }
@@ -122,18 +122,18 @@ async fn a_replacement_builds_on_a_revision(app: TestApp) {
     assert_eq!(app.read(&path).await, changed);
     put("\"1\"", &body).await.expect_problem(412, "event-changed");
     put("*", &body).await.expect(200);
-    let nobody = app
-        .put(NOBODY)
+    let unknown = app
+        .put(UNKNOWN)
         .bearer(&token)
         .header("if-match", "\"1\"")
         .json(&body)
         .send()
         .await;
-    nobody.expect_problem(404, "no-such-event");
+    unknown.expect_problem(404, "no-such-event");
 }
 
 #[apply(on_both_engines)]
-async fn of_eight_parallel_changes_one_is_made(app: TestApp) {
+async fn one_of_eight_concurrent_changes_succeeds(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let token = app.operator().await;
     let changes: Vec<_> = (0..8)
@@ -161,7 +161,7 @@ async fn of_eight_parallel_changes_one_is_made(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_deleted_event_is_gone_but_its_history_stays(app: TestApp) {
+async fn a_deleted_event_is_not_found_but_its_history_remains(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let (path, token) = (path_of(&event), app.operator().await);
     let user = app.user(Role::User).await;
@@ -217,7 +217,7 @@ async fn a_deleted_event_is_gone_but_its_history_stays(app: TestApp) {
         (&revisions["items"][0]["revision"], &revisions["items"][0]["event"]),
         (&json!(2), &Value::Null)
     );
-    // Its reward is free again.
+    // Its reward can be deleted again.
     let reward = format!("/rewards/{}", event["rewardIds"][0].as_str().expect("an id"));
     assert_eq!(app.delete(&reward).bearer(&token).send().await.status, 204);
 }
@@ -228,7 +228,7 @@ async fn without_if_match_any_revision_is_deleted(app: TestApp) {
     app.change_event(&event, json!({"title": "Changed"})).await.expect(200);
     let token = app.operator().await;
     assert_eq!(app.delete(&path_of(&event)).bearer(&token).send().await.status, 204);
-    app.delete(NOBODY)
+    app.delete(UNKNOWN)
         .bearer(&token)
         .send()
         .await
@@ -236,7 +236,7 @@ async fn without_if_match_any_revision_is_deleted(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_an_event_said_is_kept_and_requests_name_the_revision(app: TestApp) {
+async fn revisions_are_kept_and_requests_name_theirs(app: TestApp) {
     let first = app.event("login-streak", json!({"days": 1}), json!({})).await;
     let (ada, bob) = (app.user(Role::User).await, app.user(Role::User).await);
     assert_eq!(
@@ -277,10 +277,10 @@ async fn what_an_event_said_is_kept_and_requests_name_the_revision(app: TestApp)
     assert_eq!(text(&revisions[1], "changedAt"), "2026-03-01T12:02:00.000Z");
     assert_eq!(revisions[1]["changedBy"], first["createdBy"]);
 
-    // Who was granted under the first revision stays granted.
+    // Grants of the first revision remain.
     app.claim(&ada.token, &first).send().await.expect(409);
     let token = app.operator().await;
-    app.get(&format!("{NOBODY}/revisions"))
+    app.get(&format!("{UNKNOWN}/revisions"))
         .bearer(&token)
         .send()
         .await
@@ -316,7 +316,7 @@ async fn pages_show_every_event_once_and_filters_narrow_them(app: TestApp) {
     }
     assert_eq!(seen, ids);
 
-    // Newest first: 0 has ended, 1 has not begun, 2 is paused, 3 is the streak, 4 is the first.
+    // Newest first: 0 has ended, 1 has not started, 2 is inactive, 3 is the streak, 4 is the first.
     for (query, expected) in [
         ("isActive=false", vec![2]),
         ("isActive=true", vec![0, 1, 3, 4]),
@@ -352,7 +352,7 @@ async fn pages_show_every_event_once_and_filters_narrow_them(app: TestApp) {
         .send()
         .await
         .expect_problem(400, "invalid-parameter");
-    app.get(NOBODY)
+    app.get(UNKNOWN)
         .bearer(&token)
         .send()
         .await

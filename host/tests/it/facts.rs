@@ -1,4 +1,4 @@
-//! Facts: every query, window, subject and filter, against a model that counts by hand.
+//! Facts: every query, window, subject and filter, compared with a simple model in Rust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +70,7 @@ fn context(user_id: Uuid, zone: &Zone, now: Timestamp) -> FactContext<'_> {
     }
 }
 
-/// An activity as the model remembers it.
+/// An activity in the model.
 #[derive(Clone, Debug)]
 struct Did {
     user_id: Uuid,
@@ -104,7 +104,7 @@ fn purchase(user_id: Uuid, at: Timestamp, amount: Option<i64>) -> Did {
     }
 }
 
-/// Seoul has been nine hours ahead of UTC since 1988, so the model counts its days without a calendar.
+/// Seoul has been nine hours ahead of UTC since 1988, so the model computes its days without a calendar.
 const SEOUL_OFFSET: i64 = 9 * 3_600_000;
 const DAY: i64 = 86_400_000;
 
@@ -115,7 +115,7 @@ fn seoul_day(at: Timestamp) -> i64 {
 struct Model {
     log: Vec<Did>,
     claimant: Uuid,
-    /// Those who had registered by `now`.
+    /// The invitees who had registered by `now`.
     invitees: Vec<Uuid>,
     event_starts: Timestamp,
     now: Timestamp,
@@ -180,10 +180,10 @@ impl Model {
     }
 }
 
-/// 1000 activities, the same at every run, of six users between December and the end of February.
+/// 1000 activities of six users between December and the end of February, the same in every run.
 fn log(users: &[Uuid]) -> Vec<Did> {
     let begin = at("2025-12-15T00:00:00Z").as_millis();
-    // Knuth's generator: no randomness is wanted here, only variety.
+    // Knuth's generator, because the data must vary but not be random.
     let mut state = 20_260_301_u64;
     let mut next = |bound: u64| {
         state = state
@@ -292,7 +292,7 @@ async fn every_query_window_subject_and_filter(app: TestApp) {
             answered.insert(format!("{answer:?}"));
         }
     }
-    // The data was varied enough to tell the queries apart.
+    // The data is varied enough that different queries have different answers.
     assert!(answered.len() > 150, "{} different answers", answered.len());
 }
 
@@ -419,7 +419,7 @@ async fn one_plan_with_every_kind_of_query(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_plan_of_no_queries_still_tells_of_the_user(app: TestApp) {
+async fn a_plan_without_queries_still_returns_the_user(app: TestApp) {
     let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
     let utc = zone("UTC");
     let context = context(user, &utc, at("2026-03-01T12:00:00Z"));
@@ -437,15 +437,15 @@ async fn a_plan_of_no_queries_still_tells_of_the_user(app: TestApp) {
     tx.commit().await.expect("commit");
     assert!(ask(&app, &context, vec![]).await.expect("a snapshot").disabled);
 
-    let nobody = FactContext {
+    let unknown = FactContext {
         user_id: Uuid::now_v7(),
         ..context
     };
-    assert!(matches!(ask(&app, &nobody, vec![]).await, Err(FactError::NoSuchUser(id)) if id == nobody.user_id));
+    assert!(matches!(ask(&app, &unknown, vec![]).await, Err(FactError::NoSuchUser(id)) if id == unknown.user_id));
 }
 
 #[apply(on_both_engines)]
-async fn attributes_are_as_they_were_then(app: TestApp) {
+async fn attributes_are_as_of_the_given_time(app: TestApp) {
     let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
     let other = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
     let name = "world.type";
@@ -453,7 +453,7 @@ async fn attributes_are_as_they_were_then(app: TestApp) {
         .await;
     app.set_attribute(user, name, Some(""), at("2026-02-02T00:00:00Z"))
         .await;
-    // Two changes in one millisecond: the later one holds.
+    // Of two changes in one millisecond, the later one is valid.
     app.set_attribute(user, name, Some("pvx"), at("2026-02-02T00:00:00Z"))
         .await;
     app.set_attribute(user, name, None, at("2026-02-03T00:00:00Z")).await;
@@ -483,7 +483,7 @@ async fn attributes_are_as_they_were_then(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn an_attribute_that_is_set_to_nothing_is_a_text(app: TestApp) {
+async fn an_empty_attribute_is_a_text(app: TestApp) {
     let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
     app.set_attribute(user, "region", Some(""), at("2026-02-01T00:00:00Z"))
         .await;
@@ -521,7 +521,7 @@ async fn grants_count_per_user_event_and_period(app: TestApp) {
         period: Period::Weekly,
         ..context(user, &utc, at(now))
     };
-    // Facts are as of an instant; the places that are taken are so whenever one asks.
+    // Facts are as of the given time; the granted slots are current.
     for (now, ever, places, free) in [
         ("2026-02-19T00:00:00Z", 0, vec![1], 2),
         ("2026-02-23T00:00:00Z", 1, vec![1, 3, 4], 2),
@@ -537,7 +537,7 @@ async fn grants_count_per_user_event_and_period(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn names_and_texts_of_filters_mean_themselves(app: TestApp) {
+async fn filter_names_and_values_are_not_interpreted(app: TestApp) {
     let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
     let names = [
         "a", "A", "a.b", "a.", ".", "0", "00", "-1", "_", "a_b", "1.0", "1e1", "null", "true", "--", "a-b",
@@ -564,7 +564,7 @@ async fn names_and_texts_of_filters_mean_themselves(app: TestApp) {
         did.attributes = texts(&[(name, value)]);
         log.push(did);
     }
-    // One that has all names, with a text that no other has.
+    // One activity has all names, with a value that no other activity has.
     let mut everything = purchase(user, at("2026-02-20T00:00:00Z"), Some(1 << 40));
     everything.attributes = names
         .iter()
@@ -599,7 +599,7 @@ async fn names_and_texts_of_filters_mean_themselves(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_sum_that_json_cannot_carry_is_an_error(app: TestApp) {
+async fn a_sum_beyond_2_to_the_53_is_an_error(app: TestApp) {
     const SQL: &str = "INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
         VALUES ($1, 'test', $2, $3, 'shop.purchase', $4, $5, 0, 0)";
     let utc = zone("UTC");
@@ -641,7 +641,7 @@ async fn a_sum_that_json_cannot_carry_is_an_error(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn who_asks_at_the_same_time_gets_their_own_answers(app: TestApp) {
+async fn concurrent_reads_return_their_own_facts(app: TestApp) {
     const SQL: &str = "INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
         VALUES ($1, 'test', $2, $3, 'shop.purchase', $4, $5, 0, 0)";
     let utc = zone("UTC");
@@ -651,7 +651,7 @@ async fn who_asks_at_the_same_time_gets_their_own_answers(app: TestApp) {
     }
     let mut tx = app.begin().await;
     for (number, user) in &users {
-        // No database can add up the amounts of this one.
+        // The sum of these amounts overflows in both databases.
         let amounts = if *number == 50 {
             vec![i64::MIN, i64::MIN]
         } else {
@@ -672,7 +672,7 @@ async fn who_asks_at_the_same_time_gets_their_own_answers(app: TestApp) {
     }
     tx.commit().await.expect("commit");
     let asked = users.iter().map(|(number, user)| {
-        // Three shapes of plans, and a window that differs within one.
+        // Three shapes of plans, and different windows within one shape.
         let window = Window::LastDays(3650 - u32::try_from(number % 5).expect("a number"));
         let queries = match number % 3 {
             0 => vec![Query::Sum(purchases(Window::AllTime))],
@@ -702,10 +702,10 @@ async fn who_asks_at_the_same_time_gets_their_own_answers(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn days_turn_in_the_zone_of_the_event(app: TestApp) {
+async fn days_use_the_time_zone_of_the_event(app: TestApp) {
     let user = app.insert_user(at("2026-01-01T00:00:00Z"), None).await;
     app.at("2026-03-09T04:00:00Z");
-    // Around midnight in Kathmandu (18:15 in UTC), and on New York's night of 23 hours.
+    // Around midnight in Kathmandu (18:15 UTC), and on New York's day of 23 hours.
     record(
         &app,
         &[

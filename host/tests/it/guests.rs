@@ -1,4 +1,4 @@
-//! Conditions made for tests: an honest one by default, whose answers and whose code can be replaced part by part.
+//! Conditions for tests: a valid one by default, whose answers and code can be replaced in parts.
 
 #![expect(clippy::unwrap_used, reason = "a guest that cannot be made is a broken test")]
 
@@ -10,7 +10,7 @@ use meed_host::contract::{Award, Awards, Binding, Decision, Filter, Issue, Query
 use wit_component::StringEncoding;
 use wit_parser::Resolve;
 
-/// Where the answers begin in a guest's memory.
+/// The address of the answers in a guest's memory.
 const BASE: usize = 1024;
 const PAGE: usize = 64 << 10;
 
@@ -22,7 +22,7 @@ pub(crate) struct Manifest {
     pub(crate) params_schema: String,
 }
 
-/// What a guest answers, and the WebAssembly text it runs before it answers.
+/// The answers of a guest, and the WebAssembly text that it runs before it returns them.
 pub(crate) struct Condition {
     pub(crate) manifest: Manifest,
     pub(crate) binding: Result<Binding, Vec<Issue>>,
@@ -33,7 +33,7 @@ pub(crate) struct Condition {
     pub(crate) describe: &'static str,
     pub(crate) bind: &'static str,
     pub(crate) evaluate: &'static str,
-    /// Pages of memory beyond those that the answers need.
+    /// Pages of memory in addition to those for the answers.
     pub(crate) spare_pages: usize,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn logins(window: Window) -> Selection {
 }
 
 impl Condition {
-    /// A core module with embedded component metadata: what a compiler with wit-bindgen makes.
+    /// A core module with embedded component metadata, like the output of a compiler with wit-bindgen.
     pub(crate) fn module(&self) -> Vec<u8> {
         with_metadata(&self.text())
     }
@@ -143,7 +143,7 @@ pub(crate) fn with_metadata(module: &str) -> Vec<u8> {
     with_metadata_in(module, StringEncoding::UTF8)
 }
 
-/// The same for a module whose strings are said to be in this encoding.
+/// The same for a module that declares this string encoding.
 pub(crate) fn with_metadata_in(module: &str, strings: StringEncoding) -> Vec<u8> {
     let mut module = wat::parse_str(module).unwrap_or_else(|error| panic!("{error}"));
     let mut resolve = Resolve::default();
@@ -154,7 +154,7 @@ pub(crate) fn with_metadata_in(module: &str, strings: StringEncoding) -> Vec<u8>
     module
 }
 
-/// A guest's memory from `BASE` on, filled with records as the canonical ABI lays them out. Every function returns the
+/// A guest's memory from `BASE`, with records in the layout of the canonical ABI. Every function returns the
 /// address of what it placed.
 struct Image(Vec<u8>);
 
@@ -165,7 +165,7 @@ impl Image {
         BASE + self.0.len() - bytes.len()
     }
 
-    /// Pointer and length, as a string or a list is stored.
+    /// Pointer and length, the layout of a string or a list.
     fn span(&mut self, bytes: &[u8], items: usize) -> [u8; 8] {
         let mut span = [0; 8];
         span[..4].copy_from_slice(&u32::try_from(self.place(bytes)).unwrap().to_le_bytes());

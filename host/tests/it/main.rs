@@ -1,4 +1,4 @@
-//! The integration tests: one binary, files that mirror the URLs, every test on SQLite and on PostgreSQL.
+//! The integration tests: one binary, with a file for each URL. Every test that uses a database runs on both engines.
 
 #![allow(
     clippy::disallowed_methods,

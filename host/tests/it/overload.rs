@@ -82,7 +82,7 @@ async fn what_is_too_much_is_refused_at_once_and_the_rest_is_answered(app: TestA
     let mut answer = String::new();
     early.read_to_string(&mut answer).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    // Who asks whether it lives is told so.
+    // Liveness checks are still answered.
     for path in ["/livez", "/readyz"] {
         assert_eq!(app.get(path).send().await.status, 200, "{path}");
     }
@@ -139,7 +139,7 @@ async fn claims_that_too_many_others_wait_before_are_refused_at_once_and_leave_n
 async fn a_lost_database_makes_the_server_unready(app: TestApp) {
     app.get("/readyz").send().await.expect(200);
     app.app.db.close().await;
-    // What was found holds for a second.
+    // The readiness is cached for one second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     for _ in 0..2 {
         let reply = app.get("/readyz").send().await;

@@ -30,7 +30,7 @@ async fn a_key_is_trusted_listed_and_revoked(app: TestApp) {
     );
     let get = async |path: &str| app.get(path).bearer(&admin.token).send().await;
     assert_eq!(get(&location).await.expect(200), key);
-    // As minisign prints it, without leading zeros, and in either case.
+    // As minisign prints it: without leading zeros, in upper or lower case.
     let short = location
         .replace("/plugin-keys/", "")
         .trim_start_matches('0')
@@ -75,7 +75,7 @@ async fn a_key_is_trusted_listed_and_revoked(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_is_no_key_is_refused(app: TestApp) {
+async fn an_invalid_key_is_rejected(app: TestApp) {
     let admin = app.token(Role::Admin).await;
     let post = async |body: Value| app.post("/plugin-keys").bearer(&admin).json(&body).send().await;
     let (line, _) = public();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::guests::{Condition, ENDLESS};
 use crate::support::{Reply, TestApp, bundled, each, guest, on_both_engines, padded, text};
 
-/// Where a version is, by what an upload answered.
+/// The path of a version, from the response of an upload.
 fn path_of(version: &Value) -> String {
     format!(
         "/plugins/{}/versions/{}",
@@ -83,13 +83,13 @@ async fn a_form_uploads_too(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_component_is_as_good_as_a_module(app: TestApp) {
+async fn a_component_uploads_like_a_module(app: TestApp) {
     let version = app.upload(guest("made-by-hand").component()).await.expect(201);
     assert_eq!(text(&version, "name"), "made-by-hand");
 }
 
 #[apply(on_both_engines)]
-async fn a_version_never_changes(app: TestApp) {
+async fn a_version_is_immutable(app: TestApp) {
     let module = bundled("first-come");
     let first = app.upload(module.clone()).await.expect(201);
     let problem = app
@@ -102,9 +102,9 @@ async fn a_version_never_changes(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn of_eight_parallel_uploads_of_the_same_bytes_one_is_new(app: TestApp) {
+async fn one_of_eight_concurrent_uploads_of_the_same_bytes_is_new(app: TestApp) {
     let module = guest("popular").module();
-    // One operator uploads one at a time.
+    // Eight operators, because an operator has one upload at a time.
     let mut operators = Vec::new();
     for _ in 0..8 {
         operators.push(app.token(Role::Operator).await);
@@ -125,7 +125,7 @@ async fn of_eight_parallel_uploads_of_the_same_bytes_one_is_new(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_is_not_a_condition_is_refused_with_the_reason(app: TestApp) {
+async fn an_invalid_plugin_is_refused_with_the_reason(app: TestApp) {
     let wasi = r#"(import "wasi_snapshot_preview1" "fd_write"
         (func (param i32 i32 i32 i32) (result i32)))"#;
     let empty_name = {
@@ -165,7 +165,7 @@ async fn what_is_not_a_condition_is_refused_with_the_reason(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_body_that_is_no_upload_is_refused(app: TestApp) {
+async fn a_body_that_is_not_an_upload_is_rejected(app: TestApp) {
     let token = app.operator().await;
     let module = bundled("first-come");
     let send = async |content_type: &str, body: Vec<u8>| {
@@ -205,7 +205,7 @@ async fn a_module_has_at_most_a_mebibyte(app: TestApp) {
         .await
         .expect_problem(413, "body-too-large");
     app.upload(vec![0; 8 << 20]).await.expect_problem(413, "body-too-large");
-    // At the limit it is read, and refused for what it is.
+    // At the limit the module is read and then refused for its content.
     app.upload(vec![0; 1 << 20]).await.expect_problem(422, "plugin-refused");
     upload_form(&app, &[("module", &vec![0; 1 << 20])])
         .await
@@ -264,7 +264,7 @@ async fn versions_are_listed_newest_first_and_filtered(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_module_comes_back_byte_for_byte(app: TestApp) {
+async fn the_module_is_downloaded_byte_for_byte(app: TestApp) {
     let module = bundled("lucky-draw");
     let version = app.upload(module.clone()).await.expect(201);
     let token = app.operator().await;
@@ -281,7 +281,7 @@ async fn the_module_comes_back_byte_for_byte(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_is_not_there_is_not_found(app: TestApp) {
+async fn unknown_plugins_and_versions_are_not_found(app: TestApp) {
     app.install(bundled("first-come")).await;
     let token = app.operator().await;
     let simulation = json!({"params": {}, "facts": []});
@@ -338,7 +338,7 @@ async fn a_version_is_disabled_and_enabled(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_a_version_that_nothing_refers_to_is_deleted(app: TestApp) {
+async fn only_an_unused_version_can_be_deleted(app: TestApp) {
     let path = path_of(&app.upload(bundled("first-come")).await.expect(201));
     let (path, token) = (path.as_str(), app.operator().await);
     assert_eq!(app.delete(path).bearer(&token).send().await.status, 204);
@@ -348,7 +348,7 @@ async fn only_a_version_that_nothing_refers_to_is_deleted(app: TestApp) {
         .await
         .expect_problem(404, "no-such-plugin");
 
-    // Nothing of it is left: the same bytes are new.
+    // The same bytes are a new version after the deletion.
     app.upload(bundled("first-come")).await.expect(201);
     let event = app.event("first-come", json!({}), json!({})).await;
     app.delete(path)
@@ -359,7 +359,7 @@ async fn only_a_version_that_nothing_refers_to_is_deleted(app: TestApp) {
     let user = app.user(Role::User).await;
     app.claim(&user.token, &event).send().await.expect(201);
 
-    // A deleted event stays in the history, and so does what decided its claims.
+    // A deleted event remains in the history, and so does the plugin version of its claims.
     let event = format!("/events/{}", text(&event, "id"));
     assert_eq!(app.delete(&event).bearer(&token).send().await.status, 204);
     app.delete(path)

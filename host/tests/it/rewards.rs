@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Reply, TestApp, assert_fault, each, on_both_engines, text, with};
 
-const NOBODY: &str = "/rewards/0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
+const UNKNOWN: &str = "/rewards/0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
 
 fn coupon() -> Value {
     json!({
@@ -114,7 +114,7 @@ async fn every_field_is_checked(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_body_that_is_no_json_is_refused(app: TestApp) {
+async fn a_body_that_is_not_json_is_rejected(app: TestApp) {
     let token = app.operator().await;
     let send = async |content_type: &str, body: &str| {
         app.post("/rewards")
@@ -146,7 +146,7 @@ async fn a_body_that_is_no_json_is_refused(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_next_claim_is_granted_what_the_reward_says_by_then(app: TestApp) {
+async fn the_next_claim_grants_the_changed_reward(app: TestApp) {
     let reward = create(&app, json!({"type": "POINT", "value": 100})).await.expect(201);
     let event = app
         .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
@@ -168,14 +168,14 @@ async fn the_next_claim_is_granted_what_the_reward_says_by_then(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_replacement_builds_on_a_revision(app: TestApp) {
+async fn a_replacement_requires_the_current_revision(app: TestApp) {
     let reward = create(&app, coupon()).await.expect(201);
     let path = format!("/rewards/{}", text(&reward, "id"));
     app.at("2026-03-01T13:00:00Z");
     let token = app.operator().await;
     let blind = app.put(&path).bearer(&token).json(&coupon()).send().await;
     blind.expect_problem(428, "revision-required");
-    // A weak ETag, one that was never given out, and what is none match nothing (RFC 9110).
+    // A weak ETag, an unknown one and an invalid one never match (RFC 9110).
     for etag in ["1", "\"one\"", "\"01\"", "W/\"1\""] {
         replace(&app, &path, etag, coupon())
             .await
@@ -203,7 +203,7 @@ async fn a_replacement_builds_on_a_revision(app: TestApp) {
         .await
         .expect_problem(412, "reward-changed");
     replace(&app, &path, "*", coupon()).await.expect(200);
-    replace(&app, NOBODY, "\"1\"", coupon())
+    replace(&app, UNKNOWN, "\"1\"", coupon())
         .await
         .expect_problem(404, "no-such-reward");
     let delete = |etag: &str| app.call("DELETE", &path).bearer(&token).header("if-match", etag).send();
@@ -212,7 +212,7 @@ async fn a_replacement_builds_on_a_revision(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn stock_is_the_total_and_never_below_what_was_granted(app: TestApp) {
+async fn stock_cannot_fall_below_the_granted_number(app: TestApp) {
     let reward = create(&app, json!({"type": "POINT", "stock": 3})).await.expect(201);
     let path = format!("/rewards/{}", text(&reward, "id"));
     let event = app
@@ -224,7 +224,7 @@ async fn stock_is_the_total_and_never_below_what_was_granted(app: TestApp) {
     }
     let read = app.read(&path).await;
     assert_eq!((&read["stock"], &read["stockRemaining"]), (&json!(3), &json!(1)));
-    // Granting is no change of the reward.
+    // A grant does not change the reward's revision.
     assert_eq!(read["revision"], 1);
 
     let stock = |stock: Value| json!({"type": "POINT", "stock": stock});
@@ -256,7 +256,7 @@ async fn pages_show_every_reward_once(app: TestApp) {
     }
     assert_eq!(each(&app.read("/rewards").await["items"], "id"), ids);
     let first = app.read("/rewards?pageSize=2").await;
-    // What is added meanwhile neither repeats nor hides anything.
+    // Rewards added meanwhile neither repeat nor hide others.
     app.at("2026-03-01T12:00:09Z");
     create(&app, json!({"type": "POINT"})).await.expect(201);
     let second = app
@@ -285,7 +285,7 @@ async fn pages_show_every_reward_once(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_wrong_parameter_is_refused(app: TestApp) {
+async fn an_invalid_parameter_is_rejected(app: TestApp) {
     let token = app.operator().await;
     for path in [
         "/rewards?pageSize=0",
@@ -302,7 +302,7 @@ async fn a_wrong_parameter_is_refused(app: TestApp) {
             .await
             .expect_problem(400, "invalid-parameter");
     }
-    app.get(NOBODY)
+    app.get(UNKNOWN)
         .bearer(&token)
         .send()
         .await
@@ -344,7 +344,7 @@ async fn a_reward_that_no_event_offers_is_deleted(app: TestApp) {
         .await
         .expect_problem(404, "no-such-reward");
     assert_eq!(each(&app.read("/rewards").await["items"], "id"), [text(&other, "id")]);
-    // Its grants stay.
+    // Its grants remain.
     let kept = app.read(&format!("/reward-requests/{}", text(&claimed, "id"))).await;
     assert_eq!(kept["grants"], claimed["grants"]);
 }

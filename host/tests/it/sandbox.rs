@@ -1,4 +1,4 @@
-//! The sandbox from outside: what it admits, what it refuses, and how it ends what goes wrong.
+//! The sandbox through its public interface: admitted and refused uploads, limits and failures.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -41,7 +41,7 @@ async fn evaluate(sandbox: &Sandbox, plugin: &Plugin) -> Call<Decision> {
     sandbox.evaluate(plugin, &context(), &[7], &[Fact::Integer(5)]).await
 }
 
-/// How an evaluation of this guest fails under the default limits.
+/// The failure of an evaluation of this guest under the default limits.
 async fn failure_of(condition: Condition) -> Failure {
     let sandbox = sandbox();
     let plugin = load(&sandbox, &condition).await;
@@ -54,7 +54,7 @@ async fn bind(condition: Condition) -> Call<Result<Binding, Vec<Issue>>> {
     sandbox.bind(&plugin, "{}").await
 }
 
-/// A guest that decides like the honest one, with a change.
+/// A guest that returns the valid decision with a change.
 fn deciding(change: impl FnOnce(&mut Decision)) -> Condition {
     let mut condition = Condition::default();
     change(condition.decision.as_mut().unwrap());

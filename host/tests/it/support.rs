@@ -1,23 +1,23 @@
-//! What the tests stand on: a real application on a real database, and a client that reads like the wire.
+//! Test support: a real application on a real database, and an HTTP client for it.
 
 mod app;
 #[cfg(feature = "kafka")]
 mod broker;
 mod client;
 mod database;
+mod fixtures;
 mod receiver;
 mod redis;
 mod rows;
-mod stage;
 
 pub use app::{PASSWORD, TestApp, TestUser};
 #[cfg(feature = "kafka")]
 pub use broker::{Broker, Record};
 pub use client::Reply;
 pub use database::postgres_url;
+pub use fixtures::{assert_fault, bundled, each, event_input, guest, padded, text, with};
 pub use receiver::{Got, Receiver};
 pub use redis::{RedisServer, free_port, is_shared};
-pub use stage::{assert_fault, bundled, each, event_input, guest, padded, text, with};
 
 /// Runs a test once per database engine: `#[apply(on_both_engines)] async fn name(app: TestApp)`.
 #[rstest_reuse::template]

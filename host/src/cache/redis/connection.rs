@@ -103,7 +103,8 @@ fn info(url: &str) -> RedisResult<ConnectionInfo> {
     Ok(info.set_redis_settings(redis).set_tcp_settings(tcp))
 }
 
-/// The nodes of `redis-cluster://USER:PASSWORD@HOST:PORT,HOST:PORT` as one URL per node; `None` if the URL names no cluster.
+/// The nodes of `redis-cluster://USER:PASSWORD@HOST:PORT,HOST:PORT` as one URL per node; `None` if the URL names no
+/// cluster.
 fn nodes(url: &str) -> Option<Vec<String>> {
     let (scheme, rest) = url.split_once("://")?;
     let scheme = scheme.strip_suffix("-cluster")?;

@@ -1,5 +1,5 @@
-//! Fragments over earlier grants and what limits further ones: the number of grants, the granted slots of the period, the
-//! stock and the budget.
+//! Fragments over earlier grants and what limits further ones: the number of grants, the granted slots of the period,
+//! the stock and the budget.
 
 use super::{Assembly, Value};
 

@@ -3,8 +3,8 @@
 use crate::db::{Result, Tx};
 use crate::sandbox::Digest;
 
-/// Stores a signature, unless the version has one that is at least as good; then `false`. A verified signature is better
-/// than an unverified one, and one of an active key is better than one of a revoked key.
+/// Stores a signature, unless the version has one that is at least as good; then `false`. A verified signature is
+/// better than an unverified one, and one of an active key is better than one of a revoked key.
 pub(in crate::plugins) async fn attach(
     tx: &mut Tx,
     digest: Digest,

@@ -1,12 +1,13 @@
-//! Metrics are what `docs/operations.md` lists, and dashboard and alerts use no others; every alert is explained there.
+//! `docs/operations.md` lists exactly the metrics of the code, dashboard and alerts use no others, and every alert has
+//! a runbook there.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Where in the sources a metric gets its name.
+/// The macros that define metrics in the sources.
 const MACROS: &[&str] = &["counter!(", "gauge!(", "histogram!("];
-/// What Prometheus makes of a histogram.
+/// The suffixes of the Prometheus series of a histogram.
 const SERIES: &[&str] = &["_bucket", "_sum", "_count"];
 
 fn read(name: &str) -> String {
@@ -24,7 +25,7 @@ fn sources() -> Vec<String> {
     files.iter().map(|file| read(file)).collect()
 }
 
-/// The names that begin with `meed_` in a text.
+/// All names with the prefix `meed_` in a text.
 fn names(text: &str) -> BTreeSet<String> {
     let is_part = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
     text.match_indices("meed_")
@@ -33,7 +34,7 @@ fn names(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What the code counts.
+/// The metrics of the code.
 fn counted() -> BTreeSet<String> {
     let mut counted = BTreeSet::new();
     for source in sources() {
@@ -49,7 +50,7 @@ fn counted() -> BTreeSet<String> {
     counted
 }
 
-/// The rows of the table of metrics.
+/// The metrics in the table of the documentation.
 fn documented() -> BTreeSet<String> {
     let docs = read("docs/operations.md");
     let (_, section) = docs.split_once("\n## Metrics\n").expect("the section");
@@ -61,7 +62,7 @@ fn documented() -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_counted_is_documented_and_nothing_else() {
+fn the_documentation_lists_exactly_the_metrics_of_the_code() {
     let (counted, documented) = (counted(), documented());
     assert!(counted.len() > 30, "{counted:?}");
     let undocumented: Vec<_> = counted.difference(&documented).collect();
@@ -73,7 +74,7 @@ fn what_is_counted_is_documented_and_nothing_else() {
 }
 
 #[test]
-fn dashboard_and_alerts_use_metrics_that_there_are() {
+fn dashboard_and_alerts_use_existing_metrics() {
     let counted = counted();
     let exists = |name: &str| {
         let histogram = SERIES.iter().find_map(|series| name.strip_suffix(series));

@@ -1,17 +1,17 @@
-//! What a source file names. Tokens and not lines, so comments do not count, and what is only for tests is passed over.
+//! Extracts the names that a source file uses. It reads tokens, so comments do not count, and it skips test code.
 
 use std::fmt;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// What a piece of source names.
+/// A name in a source file.
 #[derive(Debug)]
 pub(super) enum Name {
-    /// `crate::rewards::store`; groups of a `use` are taken apart.
+    /// A path such as `crate::rewards::store`. Groups of a `use` are expanded.
     Path(Vec<String>),
-    /// A string.
+    /// A string literal.
     Text(String),
-    /// `.query(…)` with something in the parentheses.
+    /// A call `.query(…)` with arguments.
     QueryCall,
 }
 
@@ -25,14 +25,14 @@ impl fmt::Display for Name {
     }
 }
 
-/// What a source file names, with the lines.
+/// The names in a source file, with their line numbers.
 pub(super) fn of(tokens: TokenStream) -> Vec<(usize, Name)> {
     let mut names = Vec::new();
     read(&tokens.into_iter().collect::<Vec<_>>(), &[], &mut names);
     names
 }
 
-/// `prefix` is the path before the braces that they stand in.
+/// `prefix` is the path before the enclosing braces of a `use`.
 fn read(tokens: &[TokenTree], prefix: &[String], names: &mut Vec<(usize, Name)>) {
     let mut at = 0;
     let mut prefix = prefix;
@@ -88,8 +88,8 @@ fn is_path_separator(tokens: &[TokenTree], at: usize) -> bool {
     tokens.get(at).is_some_and(is_colon) && tokens.get(at + 1).is_some_and(is_colon)
 }
 
-/// Where to read on behind a `#`: behind a comment (which arrives as an attribute), behind the item that is only for
-/// tests, or else in the attribute itself.
+/// The index at which to continue after a `#`: after a doc comment (which is an attribute), after an item for tests
+/// only, or else inside the attribute.
 fn after_attribute(tokens: &[TokenTree], at: usize) -> usize {
     let inner = matches!(tokens.get(at), Some(TokenTree::Punct(bang)) if bang.as_char() == '!');
     let body = at + usize::from(inner);

@@ -1,4 +1,4 @@
-//! Redis as a cluster: every use of it works, though keys and scripts are at several nodes
+//! Redis Cluster: every use of Redis works, although keys are on several nodes
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::{RedisServer, TestApp, is_shared, on_both_engines, text};
 const SLOTS: u16 = 16_384;
 const NODES: u16 = 3;
 
-/// Three nodes without replicas.
+/// A cluster of three nodes without replicas.
 struct Cluster(Vec<RedisServer>);
 
 impl Cluster {
@@ -50,7 +50,7 @@ impl Cluster {
         Self(nodes)
     }
 
-    /// Two of the nodes, from which the third is learnt.
+    /// The URL of two nodes, from which the client discovers the third.
     fn url(&self) -> String {
         format!("redis-cluster://{},{}", self.0[0].address(), self.0[1].address())
     }
@@ -81,7 +81,7 @@ async fn every_use_of_redis_works_through_a_cluster(app: TestApp) {
     let users = app.crowd(12).await;
     let user = &users[0];
 
-    // Limits are one for both.
+    // Both processes share the limit.
     let granted = here.claim(&user.token, &event).send().await;
     assert_eq!(granted.header("ratelimit"), "\"user\";r=99;t=1");
     let granted = granted.expect(201);
@@ -89,7 +89,7 @@ async fn every_use_of_redis_works_through_a_cluster(app: TestApp) {
     assert_eq!(repeat.header("ratelimit"), "\"user\";r=98;t=2");
     repeat.expect_problem(409, "already-granted");
 
-    // News are heard by both.
+    // Both processes receive invalidations.
     let operator = app.operator().await;
     let path = format!("/reward-requests/{}/reversal", text(&granted, "id"));
     here.post(&path)
@@ -107,7 +107,7 @@ async fn every_use_of_redis_works_through_a_cluster(app: TestApp) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 
-    // What is popular is counted for both, across nodes.
+    // The ranking of popular events counts both processes, across nodes.
     for (number, other) in users[1..].iter().enumerate() {
         let process = [&here, &there][number % 2];
         process.claim(&other.token, &event).send().await.expect(201);
@@ -119,7 +119,7 @@ async fn every_use_of_redis_works_through_a_cluster(app: TestApp) {
     })
     .await;
 
-    // Hints are at several nodes, and a repeat needs no database.
+    // Cache entries are on several nodes, and a repeat needs no database.
     assert_eq!(cluster.names("meed:hint:").await.len(), users.len());
     for node in &cluster.0 {
         assert!(

@@ -1,4 +1,4 @@
-//! Rate limits: shared by replicas through Redis, each replica's own when Redis is not there, and never open
+//! Rate limits: shared by replicas through Redis, local to each replica without Redis, and always enforced
 
 use meed_host::auth::Role;
 use rstest_reuse::apply;
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::two;
 use crate::support::{PASSWORD, RedisServer, Reply, TestApp, is_shared, on_both_engines};
 
-/// Four attempts at once, then one every six seconds.
+/// Four attempts at once, then one per six seconds.
 const CREDENTIALS: &[(&str, &str)] = &[
     ("limits.credentials.burst", "4"),
     ("limits.credentials.per_minute", "10"),
@@ -18,7 +18,7 @@ async fn try_password(app: &TestApp, email: &str, password: &str) -> Reply {
     app.post("/auth/login").json(&body).send().await
 }
 
-/// How many of so many attempts were looked at; the others were told to come later.
+/// The number of attempts that were processed; the others were rate limited.
 async fn looked_at(app: &TestApp, attempts: usize) -> usize {
     let mut looked_at = 0;
     for _ in 0..attempts {
@@ -39,7 +39,7 @@ async fn looked_at(app: &TestApp, attempts: usize) -> usize {
 }
 
 #[apply(on_both_engines)]
-async fn an_answer_tells_where_the_client_stands(app: TestApp) {
+async fn responses_report_the_state_of_the_limit(app: TestApp) {
     let process = app.replica(CREDENTIALS);
     let reply = try_password(&process, "nobody@example.com", PASSWORD).await;
     assert_eq!(reply.header("ratelimit-policy"), "\"credentials\";q=4;w=24");
@@ -55,7 +55,7 @@ async fn an_answer_tells_where_the_client_stands(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn watching_and_public_keys_are_never_limited(app: TestApp) {
+async fn health_checks_and_public_keys_are_never_limited(app: TestApp) {
     let settings = ["user", "anonymous"].map(|name| (format!("limits.{name}.burst"), "1"));
     let settings: Vec<_> = settings.iter().map(|(name, burst)| (name.as_str(), *burst)).collect();
     let process = app.replica(&settings);
@@ -74,7 +74,7 @@ async fn watching_and_public_keys_are_never_limited(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_user_is_limited_and_no_other(app: TestApp) {
+async fn the_limit_of_a_user_affects_no_other_user(app: TestApp) {
     let settings = [
         ("limits.user.burst", "2"),
         ("limits.user.per_minute", "60"),
@@ -90,7 +90,7 @@ async fn a_user_is_limited_and_no_other(app: TestApp) {
         me(process, &greedy).await.expect_problem(429, "rate-limited");
     }
     me(&here, &other).await.expect(200);
-    // Whoever brings no valid token is counted by address: here all are one.
+    // Requests without a valid token are limited by address; here all have the same address.
     for process in [&here, &there, &here] {
         me(process, "no token").await.expect_problem(401, "invalid-token");
     }
@@ -107,7 +107,7 @@ async fn a_user_is_limited_and_no_other(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn an_account_is_guarded_wherever_the_attempts_come_from(app: TestApp) {
+async fn login_attempts_on_an_account_are_limited_across_addresses(app: TestApp) {
     let settings = [("limits.account.burst", "3"), ("limits.account.per_minute", "10")];
     let (_redis, here, there) = two(&app, &settings).await;
     let user = app.user(Role::User).await;
@@ -116,12 +116,12 @@ async fn an_account_is_guarded_wherever_the_attempts_come_from(app: TestApp) {
             .await
             .expect_problem(401, "wrong-credentials");
     }
-    // In other letters it is the same account.
+    // Upper and lower case name the same account.
     let email = user.email.to_uppercase();
     let reply = try_password(&there, &email, user.password).await;
     assert_eq!(reply.header("retry-after"), "6");
     reply.expect_problem(429, "rate-limited");
-    // The owner is not out: not where they are logged in, nor for long.
+    // The owner's session continues, and the owner can log in again soon.
     there.get("/users/me").bearer(&user.token).send().await.expect(200);
     there
         .post("/auth/refresh")
@@ -167,7 +167,7 @@ async fn without_redis_each_replica_limits_by_itself(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_redis_that_does_not_answer_opens_nothing_and_costs_little(app: TestApp) {
+async fn an_unresponsive_redis_lifts_no_limit_and_costs_little_time(app: TestApp) {
     let (redis, here, there) = two(&app, CREDENTIALS).await;
     redis.pause();
     let started = std::time::Instant::now();
@@ -183,7 +183,7 @@ async fn a_redis_that_does_not_answer_opens_nothing_and_costs_little(app: TestAp
 }
 
 #[apply(on_both_engines)]
-async fn a_redis_that_lies_opens_nothing_and_closes_for_a_window_at_most(app: TestApp) {
+async fn a_forged_bucket_lifts_no_limit_and_blocks_for_one_window_at_most(app: TestApp) {
     let (redis, here, there) = two(&app, CREDENTIALS).await;
     assert_eq!(looked_at(&here, 1).await, 1);
     let names = redis.names("meed:limit:").await;
@@ -193,10 +193,10 @@ async fn a_redis_that_lies_opens_nothing_and_closes_for_a_window_at_most(app: Te
         () = redis.ask("SET", &[name.as_bytes(), lie.as_bytes()]).await;
         opened += looked_at(&here, 2).await;
     }
-    assert_eq!(opened, 3, "what Redis forgot the process did not");
+    assert_eq!(opened, 3, "the local bucket still limits after a flush of Redis");
     () = redis.ask("FLUSHALL", &[]).await;
     assert_eq!(looked_at(&here, 9).await, 0);
-    // It says that the bucket is full again in a thousand years.
+    // A bucket that would be full again in a thousand years.
     for lie in ["9e16", "inf", "1e300"] {
         () = redis.ask("SET", &[name.as_bytes(), lie.as_bytes()]).await;
         assert_eq!(looked_at(&there, 2).await, 0, "{lie}");
@@ -211,7 +211,7 @@ async fn a_redis_that_lies_opens_nothing_and_closes_for_a_window_at_most(app: Te
 }
 
 #[apply(on_both_engines)]
-async fn a_client_behind_a_proxy_goes_by_its_own_address(app: TestApp) {
+async fn a_client_behind_a_proxy_is_limited_by_its_own_address(app: TestApp) {
     let settings = |proxies: &'static str| [CREDENTIALS, &[("http.trusted_proxies", proxies)]].concat();
     let client = reqwest::Client::new();
     let attempt = async |address: &str, forwarded: &str| {
@@ -241,7 +241,7 @@ async fn a_client_behind_a_proxy_goes_by_its_own_address(app: TestApp) {
 }
 
 #[tokio::test]
-async fn redis_at_a_place_that_does_not_answer_costs_no_start() {
+async fn an_unreachable_redis_does_not_delay_the_start() {
     let app = TestApp::on_sqlite().await;
     let mut gone = RedisServer::start().await;
     gone.kill();
@@ -251,7 +251,7 @@ async fn redis_at_a_place_that_does_not_answer_costs_no_start() {
 }
 
 #[test]
-fn a_url_that_does_not_do_is_refused_without_showing_its_password() {
+fn an_invalid_url_is_rejected_without_showing_its_password() {
     for url in [
         "http://user:secret@127.0.0.1",
         "secret",

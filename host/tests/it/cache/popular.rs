@@ -16,7 +16,7 @@ async fn popular(app: &TestApp, query: &str) -> Value {
         .expect(200)
 }
 
-/// The titles and counts.
+/// The titles and counts in the response.
 fn ranking(popular: &Value) -> Vec<(String, u64)> {
     let items = popular["items"].as_array().expect("a list");
     items
@@ -48,7 +48,7 @@ async fn the_events_that_most_users_claimed_come_first(app: TestApp) {
     let events = events(&app, &["one", "two", "none"]).await;
     claim(&app, &events[0]).await;
     claim(&app, &events[1]).await;
-    // However often a user claims in an hour, it counts once.
+    // Several claims of a user in one hour count once.
     let eager = app.token(Role::User).await;
     app.claim(&eager, &events[1]).send().await.expect(201);
     for _ in 0..3 {
@@ -69,7 +69,7 @@ async fn the_events_that_most_users_claimed_come_first(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn who_may_see_it_and_how_much(app: TestApp) {
+async fn roles_and_limits_of_the_list(app: TestApp) {
     let events = events(&app, &["one", "two"]).await;
     for event in &events {
         claim(&app, event).await;
@@ -97,7 +97,7 @@ async fn who_may_see_it_and_how_much(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn an_event_that_does_not_run_and_a_claim_of_yesterday_do_not_count(app: TestApp) {
+async fn ended_events_and_old_claims_do_not_count(app: TestApp) {
     let events = events(&app, &["stays", "stops", "goes"]).await;
     for event in &events {
         claim(&app, event).await;
@@ -141,7 +141,7 @@ async fn replicas_count_together(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn without_redis_a_process_tells_what_it_counted_itself(app: TestApp) {
+async fn without_redis_a_process_returns_its_own_counts(app: TestApp) {
     let (mut redis, here, there) = two(&app, &[]).await;
     let events = events(&here, &["one", "two"]).await;
     claim(&here, &events[0]).await;
@@ -152,7 +152,7 @@ async fn without_redis_a_process_tells_what_it_counted_itself(app: TestApp) {
     claim(&here, &events[0]).await;
     assert_eq!(ranking(&popular(&here, "").await), [("one".to_owned(), 2)]);
     assert_eq!(ranking(&popular(&there, "").await), [("two".to_owned(), 1)]);
-    // It begins anew: a hint, not an account.
+    // The counts restart from zero, which is acceptable for a ranking.
     redis.restart().await;
     is_shared(&here, true).await;
     claim(&here, &events[1]).await;
@@ -163,7 +163,7 @@ async fn without_redis_a_process_tells_what_it_counted_itself(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_somebody_else_wrote_names_no_event_that_is_none(app: TestApp) {
+async fn forged_rankings_name_no_unknown_event(app: TestApp) {
     let (redis, here, _there) = two(&app, &[]).await;
     let events = events(&here, &["one"]).await;
     claim(&here, &events[0]).await;
@@ -184,6 +184,6 @@ async fn what_somebody_else_wrote_names_no_event_that_is_none(app: TestApp) {
     assert_eq!(ranking(&popular(&here, "").await), [("one".to_owned(), 1)]);
     let _: u64 = redis.ask("DEL", &[names[0].as_bytes()]).await;
     () = redis.ask("SET", &[names[0].as_bytes(), b"no ranking"]).await;
-    // What cannot be read is as good as gone.
+    // An unreadable ranking counts as missing.
     assert_eq!(ranking(&popular(&here, "").await), [("one".to_owned(), 1)]);
 }

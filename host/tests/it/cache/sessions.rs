@@ -1,4 +1,4 @@
-//! Sessions in Redis save a look at the database, and never make one live longer
+//! Sessions in Redis save a database read, and never extend a session
 
 use meed_host::auth::Role;
 use rstest_reuse::apply;
@@ -6,7 +6,7 @@ use rstest_reuse::apply;
 use super::{me, soon, two};
 use crate::support::{RedisServer, TestApp, on_both_engines};
 
-/// Ends every session behind the server's back: whoever still lets them in trusts what was read before.
+/// Ends every session in the database without an invalidation, so that only cached sessions are still accepted.
 async fn end_silently(app: &TestApp) {
     let mut tx = app.app.db.begin().await.expect("a transaction");
     let end = tx.query("UPDATE sessions SET ended_at = $1").bind(app.clock.now());
@@ -21,7 +21,7 @@ async fn only_session(redis: &RedisServer) -> String {
 }
 
 #[apply(on_both_engines)]
-async fn what_one_process_read_another_need_not(app: TestApp) {
+async fn a_session_read_by_one_process_is_cached_for_all(app: TestApp) {
     let (redis, here, there) = two(&app, &[]).await;
     let user = app.token(Role::User).await;
     assert_eq!(me(&here, &user).await, 200);
@@ -30,14 +30,14 @@ async fn what_one_process_read_another_need_not(app: TestApp) {
     assert_eq!(me(&there, &user).await, 200, "from Redis");
     app.at("2026-03-01T12:00:01.999Z");
     assert_eq!(me(&there, &user).await, 200);
-    // Two seconds after it was read from the database, not after it was read from Redis.
+    // The two seconds begin with the read from the database, not with the read from Redis.
     app.at("2026-03-01T12:00:02.000Z");
     assert_eq!(me(&there, &user).await, 401);
     assert_eq!(me(&here, &user).await, 401);
 }
 
 #[apply(on_both_engines)]
-async fn a_session_that_ended_is_gone_before_the_answer(app: TestApp) {
+async fn an_ended_session_is_removed_before_the_response(app: TestApp) {
     let (redis, here, _there) = two(&app, &[]).await;
     let user = app.token(Role::User).await;
     assert_eq!(me(&here, &user).await, 200);
@@ -46,16 +46,16 @@ async fn a_session_that_ended_is_gone_before_the_answer(app: TestApp) {
     here.post("/auth/logout").bearer(&user).send().await.expect(204);
     let left: Vec<u8> = redis.ask("GET", &[name.as_bytes()]).await;
     assert!(!value.is_empty() && left.is_empty());
-    // A process that starts now has heard nothing.
+    // A process that starts now has received no invalidation.
     let late = redis.replica(&app, &[]).await;
     assert_eq!(me(&late, &user).await, 401);
-    // And whoever read the session before its end cannot put it back.
+    // A process that read the session before its end cannot store it again.
     let put: Option<String> = redis.ask("SET", &[name.as_bytes(), &value, b"NX"]).await;
     assert_eq!(put, None);
 }
 
 #[apply(on_both_engines)]
-async fn a_value_that_was_kept_and_put_back_is_too_old(app: TestApp) {
+async fn a_restored_old_value_is_rejected(app: TestApp) {
     let (redis, here, _there) = two(&app, &[]).await;
     let user = app.token(Role::User).await;
     assert_eq!(me(&here, &user).await, 200);
@@ -69,7 +69,7 @@ async fn a_value_that_was_kept_and_put_back_is_too_old(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_somebody_else_wrote_is_ignored(app: TestApp) {
+async fn forged_sessions_are_ignored(app: TestApp) {
     let (redis, here, there) = two(&app, &[]).await;
     let (living, over) = (app.token(Role::User).await, app.token(Role::User).await);
     assert_eq!(me(&here, &over).await, 200);

@@ -1,5 +1,5 @@
-//! Redis by TLS, with a certificate of one's own authority: it is used when the authority is known to the machine
-//! (`SSL_CERT_FILE`), and not used when it is not
+//! Redis over TLS, with a certificate of a private authority: Meed uses it if the machine trusts the authority
+//! (`SSL_CERT_FILE`), and does not use it otherwise
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use super::soon;
+use crate::faults::fixtures::{event, points};
 use crate::faults::fleet::{self, Fleet};
-use crate::faults::stage::{event, points};
 use crate::support::{RedisServer, TestApp, TestUser, free_port};
 
 fn openssl(folder: &Path, arguments: &str) {
@@ -19,7 +19,7 @@ fn openssl(folder: &Path, arguments: &str) {
     assert!(status.success(), "{openssl:?} ended with {status}");
 }
 
-/// An authority: its certificate and, beside it, its key.
+/// Creates an authority: a certificate, with its key in a file beside it.
 fn authority(folder: &Path, name: &str) -> PathBuf {
     let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
     openssl(
@@ -29,7 +29,7 @@ fn authority(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.pem"))
 }
 
-/// A certificate for this machine by the authority `ours`.
+/// Creates a certificate for this machine, signed by the authority `ours`.
 fn certificate(folder: &Path) {
     let new = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=redis";
     openssl(folder, &format!("{new} -keyout redis.key -out redis.csr"));
@@ -46,7 +46,7 @@ async fn claim(fleet: &Fleet, number: usize, user: &TestUser, event: &serde_json
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_whose_authority_is_known_is_used_and_no_other() {
+async fn only_a_server_with_a_trusted_certificate_is_used() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let (ours, theirs) = (authority(folder.path(), "ours"), authority(folder.path(), "theirs"));
     certificate(folder.path());
@@ -67,7 +67,7 @@ async fn a_server_whose_authority_is_known_is_used_and_no_other() {
     ])
     .await;
     let app = TestApp::on_sqlite().await;
-    let stage = app.in_real_time();
+    let fixtures = app.in_real_time();
     let url = format!("rediss://localhost:{port}");
     let (ours, theirs) = (ours.display().to_string(), theirs.display().to_string());
     let settings = |authority| {
@@ -77,27 +77,27 @@ async fn a_server_whose_authority_is_known_is_used_and_no_other() {
             ("MEED__LOG__FILTER", "warn,meed_host::cache=info"),
         ]
     };
-    let trusting = Fleet::start_on(&stage, &stage.database_url(), 2, &settings(&ours)).await;
+    let trusting = Fleet::start_on(&fixtures, &fixtures.database_url(), 2, &settings(&ours)).await;
     soon("both processes reach Redis", async || {
         (0..2).all(|number| trusting.logged(number, "Connected to Redis") == 1)
     })
     .await;
-    let reward = points(&stage, 5).await;
+    let reward = points(&fixtures, 5).await;
     let (event, user) = (
-        event(&stage, &[&reward], json!({})).await,
-        stage.crowd(1).await.remove(0),
+        event(&fixtures, &[&reward], json!({})).await,
+        fixtures.crowd(1).await.remove(0),
     );
     assert_eq!(claim(&trusting, 0, &user, &event).await, 201);
     assert_eq!(redis.names("meed:hint:").await.len(), 1);
     assert_eq!(claim(&trusting, 1, &user, &event).await, 409);
 
-    // A certificate that anybody could have made is no reason to talk. The server works without.
-    let mistrusting = Fleet::start_on(&stage, &stage.database_url(), 1, &settings(&theirs)).await;
+    // The server does not use Redis with an untrusted certificate, and works without it.
+    let mistrusting = Fleet::start_on(&fixtures, &fixtures.database_url(), 1, &settings(&theirs)).await;
     soon("the other process knows that it cannot", async || {
         mistrusting.logged(0, "Redis is unreachable") == 1
     })
     .await;
     assert_eq!(claim(&mistrusting, 0, &user, &event).await, 409);
-    // Its log is that of the first process, which did.
+    // The log is that of the first process, which did connect.
     assert_eq!(mistrusting.logged(0, "Connected to Redis"), 1);
 }

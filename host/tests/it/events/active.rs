@@ -1,4 +1,4 @@
-//! `GET /events/active`: what users see
+//! `GET /events/active`: the events that users see
 
 use meed_host::auth::Role;
 use rstest_reuse::apply;
@@ -11,7 +11,7 @@ async fn active(app: &TestApp, token: &str) -> Value {
 }
 
 #[apply(on_both_engines)]
-async fn users_see_what_they_can_claim_and_no_more(app: TestApp) {
+async fn users_see_only_what_they_can_claim(app: TestApp) {
     let reward = app
         .reward(json!({"type": "COUPON", "itemId": "sku", "description": "10 %", "stock": 1}))
         .await;
@@ -39,7 +39,7 @@ async fn users_see_what_they_can_claim_and_no_more(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_what_runs_now_is_shown(app: TestApp) {
+async fn only_running_events_are_listed(app: TestApp) {
     for (title, changes) in [
         ("runs", json!({})),
         ("paused", json!({"isActive": false})),

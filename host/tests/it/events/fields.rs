@@ -1,4 +1,4 @@
-//! Every field of an event, wrong in every way
+//! The validation of every field of an event
 
 use rstest_reuse::apply;
 use serde_json::{Value, json};
@@ -133,7 +133,7 @@ async fn every_field_is_checked(app: TestApp) {
         assert!(problem.to_string().contains(member), "{problem:#}");
     }
     assert_eq!(app.read("/events").await["items"], json!([]));
-    // The same checks stand before a change.
+    // A change has the same checks.
     let event = app.create_event(&good).await.expect(201);
     assert_fault(app.change_event(&event, json!({"timeZone": "KST"})).await, "/timeZone");
     assert_fault(
@@ -190,7 +190,7 @@ async fn the_condition_is_checked_by_schema_and_by_bind(app: TestApp) {
                 json!({"digest": "sha256:0"}),
             ),
         ),
-        // By the schema,
+        // Rejected by the schema,
         ("/condition/params", condition("login-streak", json!({}))),
         ("/condition/params", condition("login-streak", json!(7))),
         (
@@ -227,7 +227,7 @@ async fn the_condition_is_checked_by_schema_and_by_bind(app: TestApp) {
             "/condition/params",
             condition("login-streak", json!({"days": 7, "padding": "x".repeat(16 << 10)})),
         ),
-        // and by what only the plugin can say.
+        // and rejected by `bind`.
         ("/condition/params", purchases(json!({}))),
         ("/condition/params/sum", purchases(json!({"count": 1, "sum": 1}))),
         ("/condition/params", condition("user-attributes", json!({}))),
@@ -247,7 +247,7 @@ async fn the_condition_is_checked_by_schema_and_by_bind(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_disabled_plugin_takes_no_new_event(app: TestApp) {
+async fn a_disabled_plugin_cannot_be_used_by_a_new_event(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let version = event["condition"]["version"].as_str().expect("a version");
     app.set_plugin("first-come", version, "DISABLED").await;
@@ -257,7 +257,7 @@ async fn a_disabled_plugin_takes_no_new_event(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_plugin_that_fails_in_bind_is_told(app: TestApp) {
+async fn a_failed_bind_is_reported(app: TestApp) {
     for (failure, bind) in [("out-of-fuel", ENDLESS), ("trap", "(unreachable)")] {
         let mut failing = Condition {
             bind,
@@ -272,7 +272,7 @@ async fn a_plugin_that_fails_in_bind_is_told(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn an_amount_needs_a_reward_that_is_worth_something(app: TestApp) {
+async fn a_budget_amount_requires_a_reward_with_a_value(app: TestApp) {
     let plugin = app.install(bundled("first-come")).await;
     let budget = json!({"period": "MONTHLY", "amount": 500});
     let (item, nothing) = (
@@ -307,7 +307,7 @@ async fn an_amount_needs_a_reward_that_is_worth_something(app: TestApp) {
         ),
         (Some(1), &event["budget"])
     );
-    // What was answered can be sent back.
+    // A response is a valid request body.
     let changed = app.change_event(&event, json!({"title": "Again"})).await.expect(200);
     assert_eq!(
         (&changed["budget"], event_input(&changed)["budget"].is_object()),

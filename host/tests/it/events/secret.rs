@@ -1,4 +1,4 @@
-//! The secret behind an event's draws: committed to at first, shown when nothing can be drawn any more.
+//! The secret of an event's draws: its hash is public from the start, the secret after the end.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use meed_host::auth::Role;
@@ -9,7 +9,7 @@ use super::path_of;
 use crate::support::{TestApp, on_both_engines, text, with};
 
 #[apply(on_both_engines)]
-async fn the_secret_is_hidden_until_the_end_and_fits_the_commitment(app: TestApp) {
+async fn the_secret_is_hidden_until_the_end_and_matches_the_commitment(app: TestApp) {
     let event = app
         .event("first-come", json!({}), json!({"endDate": "2026-03-02T00:00:00Z"}))
         .await;
@@ -17,7 +17,7 @@ async fn the_secret_is_hidden_until_the_end_and_fits_the_commitment(app: TestApp
     app.at("2026-03-01T23:59:59.999Z");
     assert_eq!(app.read(&path).await.get("seedSecret"), None);
     assert_eq!(app.read("/events").await["items"][0].get("seedSecret"), None);
-    // A minute later, no clock of another process lets a claim in any more.
+    // After one minute no process accepts claims, even with a clock difference.
     app.at("2026-03-02T00:00:59.999Z");
     assert_eq!(app.read(&path).await.get("seedSecret"), None);
     app.at("2026-03-02T00:01:00Z");
@@ -26,7 +26,7 @@ async fn the_secret_is_hidden_until_the_end_and_fits_the_commitment(app: TestApp
     assert_eq!(secret.len(), 32);
     assert_eq!(hex::encode(digest(&SHA256, &secret)), text(&event, "seedCommitment"));
     assert_eq!(over["seedCommitment"], event["seedCommitment"]);
-    // Everybody may check the draws, not only those who run the event.
+    // Every role may verify the draws.
     for role in [Role::User, Role::Auditor] {
         let token = app.token(role).await;
         let seed = app.get(&format!("{path}/seed")).bearer(&token).send().await.expect(200);
@@ -45,11 +45,11 @@ async fn no_two_events_share_a_secret(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_dates_of_an_event_that_is_over_stand(app: TestApp) {
+async fn the_dates_of_an_ended_event_cannot_change(app: TestApp) {
     let event = app
         .event("first-come", json!({}), json!({"endDate": "2026-03-02T00:00:00Z"}))
         .await;
-    // While it runs they may move, even into the past: that ends it.
+    // While the event runs, the end may move, even into the past, which ends the event.
     let event = app
         .change_event(&event, json!({"endDate": "2026-03-05T00:00:00Z"}))
         .await
@@ -72,7 +72,7 @@ async fn the_dates_of_an_event_that_is_over_stand(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_says_which_grants_are_repeats_stands_once_the_event_has_started(app: TestApp) {
+async fn start_zone_and_recurrence_cannot_change_after_the_start(app: TestApp) {
     let recurrence = json!({"recurrence": {"period": "DAILY", "count": 1}, "startDate": "2026-03-02T00:00:00Z"});
     let event = app.event("first-come", json!({}), recurrence).await;
     let event = app

@@ -1,4 +1,4 @@
-//! Clients that claim from a fleet, operators who take grants back, and every answer that they got.
+//! Clients that claim from a fleet, operators who reverse grants, and all responses that they received.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::fleet::{self, Fleet};
 use crate::support::TestUser;
 
-/// How long a client asks again before the test fails: nothing that is done to a fleet may cost more.
+/// How long a client retries before the test fails. No fault may last longer for a client.
 const INSISTENCE: Duration = Duration::from_secs(30);
 
-/// What a client wants.
+/// A claim of a client.
 #[derive(Clone, Debug)]
 pub struct Ask {
     pub user: Uuid,
@@ -37,12 +37,12 @@ impl Ask {
         }
     }
 
-    /// Wants an answer before it is decided.
+    /// Sends the claim with `Prefer: respond-async`.
     pub fn without_waiting(self) -> Self {
         Self { is_async: true, ..self }
     }
 
-    /// Under an Idempotency-Key.
+    /// Sends the claim with an Idempotency-Key.
     pub fn under(self, key: u64) -> Self {
         Self {
             key: Some(key.to_string()),
@@ -55,13 +55,13 @@ pub fn id_of(body: &Value) -> Uuid {
     body["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
 }
 
-/// What a client was told.
+/// A response to a claim.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub ask: Ask,
-    /// When it was first asked, if again and again, and when this was told
-    pub asked: Instant,
-    pub told: Instant,
+    /// When the claim was first sent, and when this response arrived
+    pub sent_at: Instant,
+    pub answered_at: Instant,
     pub status: u16,
     pub text: String,
     pub body: Value,
@@ -72,7 +72,7 @@ impl Answer {
         self.status == 201 && self.body["status"] == "GRANTED"
     }
 
-    /// The host said that there is no more, of the stock or of the budget.
+    /// The host rejected the claim, because the stock or the budget is used up.
     pub fn is_turned_away(&self) -> bool {
         let reason = &self.body["reasons"][0];
         self.body["status"] == "REJECTED"
@@ -81,7 +81,7 @@ impl Answer {
     }
 }
 
-/// What an operator was told who took a grant back.
+/// A response to a reversal.
 #[derive(Clone, Debug)]
 pub struct TakenBack {
     pub request: Uuid,
@@ -91,12 +91,12 @@ pub struct TakenBack {
     pub body: Value,
 }
 
-/// Everything that clients were told in a run.
+/// All responses that clients received in a run.
 #[derive(Debug, Default)]
 pub struct View {
     pub answers: Vec<Answer>,
     pub reversals: Vec<TakenBack>,
-    /// Requests and reversals whose receipts were looked at already: a receipt never changes.
+    /// Requests and reversals whose receipts were checked before; receipts are immutable.
     pub looked_at: Mutex<BTreeSet<Uuid>>,
 }
 
@@ -125,7 +125,7 @@ impl View {
 pub struct Clients<'a> {
     http: reqwest::Client,
     fleet: &'a Fleet,
-    /// Requests that broke off, or were answered with 5xx
+    /// Requests that failed, or had a 5xx response
     broken: Mutex<Vec<String>>,
     answered: AtomicUsize,
 }
@@ -144,7 +144,7 @@ impl<'a> Clients<'a> {
         self.broken.lock().expect("no panic before").len()
     }
 
-    /// Where nothing is done to a process or its database, everything is answered.
+    /// Asserts that every request was answered, for runs without a fault of a process or its database.
     pub fn are_all_answered(&self) {
         let broken = self.broken.lock().expect("no panic before");
         assert!(
@@ -154,21 +154,21 @@ impl<'a> Clients<'a> {
         );
     }
 
-    /// How many claims have been answered.
+    /// The number of answered claims.
     pub fn count(&self) -> usize {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many have been.
+    /// Waits until `count` claims were answered.
     pub async fn answered(&self, count: usize) {
         while self.count() < count {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
-    /// Asks one process once. An error says nothing of what was done.
+    /// Sends a claim to one process once. After an error the outcome is unknown.
     pub async fn ask(&self, address: &str, ask: &Ask) -> Result<Answer, String> {
-        let asked = Instant::now();
+        let sent_at = Instant::now();
         let mut request = self
             .http
             .post(format!("{address}/reward-requests"))
@@ -183,30 +183,30 @@ impl<'a> Clients<'a> {
         self.answered.fetch_add(1, Ordering::Relaxed);
         Ok(Answer {
             ask: ask.clone(),
-            asked,
-            told: Instant::now(),
+            sent_at,
+            answered_at: Instant::now(),
             status,
             body: serde_json::from_str(&text).unwrap_or_default(),
             text,
         })
     }
 
-    /// Asks one process after the other until it is told something definite.
+    /// Retries a claim on different processes until the response is final.
     pub async fn insist(&self, rng: &mut fastrand::Rng, ask: &Ask) -> Answer {
-        let asked = Instant::now();
+        let sent_at = Instant::now();
         loop {
             match self.ask(&self.fleet.any(rng), ask).await {
-                // Another one of the same user has to be decided before.
+                // Another claim of the same user is being decided.
                 Ok(answer) if answer.body["code"] == "claim-waiting" => {
-                    self.try_again(rng, asked, &answer.text).await;
+                    self.try_again(rng, sent_at, &answer.text).await;
                 }
-                Ok(answer) => return Answer { asked, ..answer },
-                Err(error) => self.try_again(rng, asked, &error).await,
+                Ok(answer) => return Answer { sent_at, ..answer },
+                Err(error) => self.try_again(rng, sent_at, &error).await,
             }
         }
     }
 
-    /// What became of a claim: looks again and again while it is RECEIVED.
+    /// Polls a request until it is decided.
     pub async fn decided(&self, rng: &mut fastrand::Rng, first: &Answer) -> Answer {
         if first.status != 202 {
             return first.clone();
@@ -220,11 +220,11 @@ impl<'a> Clients<'a> {
             match self.send(call.bearer_auth(&first.ask.token)).await {
                 Ok((status, text)) => {
                     let body: Value = serde_json::from_str(&text).unwrap_or_default();
-                    assert_eq!(status, 200, "what was received is lost: {text}");
+                    assert_eq!(status, 200, "a queued claim is lost: {text}");
                     if body["status"] != "RECEIVED" {
-                        let told = Instant::now();
+                        let answered_at = Instant::now();
                         return Answer {
-                            told,
+                            answered_at,
                             status: 201,
                             text,
                             body,
@@ -238,7 +238,7 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// Takes the grants of a request back, and asks again until it is told something definite.
+    /// Reverses a request, and retries until the response is final.
     pub async fn take_back(&self, rng: &mut fastrand::Rng, operator: &str, request: Uuid) -> TakenBack {
         let started = Instant::now();
         loop {
@@ -282,7 +282,7 @@ impl<'a> Clients<'a> {
         tokio::time::sleep(Duration::from_millis(rng.u64(5..60))).await;
     }
 
-    /// All of these, in this order, so many at a time; each client insists.
+    /// Sends all claims in this order, `width` at a time; each client retries.
     pub async fn all(&self, rng: &mut fastrand::Rng, asks: &[Ask], width: usize) -> Vec<Answer> {
         let next = AtomicUsize::new(0);
         let workers = (0..width).map(|_| {

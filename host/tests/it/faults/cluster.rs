@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, which it may stop, and which keeps what it committed: `fsync` is on.
+//! A PostgreSQL server for one test, which the test may stop. `fsync` is on, so commits survive a crash.
 
 use std::fs::Permissions;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Empty, and running.
+    /// Creates and starts an empty server.
     pub fn create() -> Self {
         let cluster = Self::folder();
         let mut initdb = program("initdb", cluster.directory.path());
@@ -36,7 +36,7 @@ impl Cluster {
         cluster
     }
 
-    /// A standby of this one, running.
+    /// Creates and starts a standby of this server.
     pub fn standby(&self) -> Self {
         let standby = Self::folder();
         let mut copy = program("pg_basebackup", standby.directory.path());
@@ -48,7 +48,7 @@ impl Cluster {
         standby
     }
 
-    /// What is created from now on is in this folder; the log of what was written stays where it is.
+    /// Creates new tables in this folder. The write-ahead log stays where it is.
     pub async fn keep_tables_on(&self, folder: &Path) {
         if let Some((user, group)) = user() {
             chown(folder, Some(user), Some(group)).expect("the folder is given to its user");
@@ -75,7 +75,7 @@ impl Cluster {
         std::fs::create_dir(&data).expect("a folder");
         std::fs::set_permissions(&data, Permissions::from_mode(0o700)).expect("a private folder");
         if let Some((user, group)) = user() {
-            // Its user must get through to the data.
+            // The server's user must be able to read the data.
             std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("an open folder");
             chown(&data, Some(user), Some(group)).expect("the folder is given to its user");
         }
@@ -96,7 +96,7 @@ impl Cluster {
         self.directory.path().join("data")
     }
 
-    /// Without a database's name.
+    /// The URL without a database name.
     pub fn url(&self) -> String {
         format!("postgres://postgres@{}", self.address())
     }
@@ -109,12 +109,12 @@ impl Cluster {
         self.control(&["start", "--wait", "--timeout", "60", "--options", &self.settings]);
     }
 
-    /// As a crash stops it.
+    /// Stops the server like a crash.
     pub fn crash(&self) {
         self.control(&["stop", "--mode", "immediate"]);
     }
 
-    /// A standby becomes the server.
+    /// Promotes a standby to primary.
     pub fn promote(&self) {
         self.control(&["promote", "--wait", "--timeout", "60"]);
     }
@@ -131,7 +131,7 @@ impl Drop for Cluster {
         let mut stop = program("pg_ctl", self.directory.path());
         stop.args(["stop", "--silent", "--mode", "immediate", "--pgdata"])
             .arg(self.data());
-        // It may be stopped already.
+        // The server may have been stopped already.
         stop.stderr(Stdio::null()).status().ok();
     }
 }
@@ -153,7 +153,7 @@ fn program(name: &str, directory: &Path) -> Command {
     command
 }
 
-/// Whom the server runs as, when it must not be us: `MEED_TEST_POSTGRES_USER` is `UID:GID`.
+/// The user of the server, if it cannot run as the current user: `MEED_TEST_POSTGRES_USER` is `UID:GID`.
 fn user() -> Option<(u32, u32)> {
     let ids = std::env::var("MEED_TEST_POSTGRES_USER").ok()?;
     let (user, group) = ids.split_once(':').expect("UID:GID");

@@ -1,4 +1,4 @@
-//! `meed serve` in processes of their own, on the database and the keys of a test: started, killed, brought back.
+//! A fleet of `meed serve` processes on the database and the keys of a test, which can be killed and restarted.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -11,13 +11,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::TestApp;
 
-/// A debug build on a busy machine takes its time.
+/// The maximum time of a start: a debug build on a busy machine is slow.
 const START_PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long a process holds on to what it found about its readiness.
+/// How long a process caches its readiness.
 const FINDING: Duration = Duration::from_millis(1_100);
 
-/// How much of a log a failing test shows.
+/// The number of log lines that a failed test prints.
 const LOG_LINES: usize = 60;
 
 pub struct Fleet {
@@ -31,19 +31,19 @@ pub struct Fleet {
 struct Member {
     log: PathBuf,
     child: Mutex<Option<Child>>,
-    /// Another one after every start: while a process is dead somebody else may take its port.
+    /// A new port after every start, because another process may take the port of a dead one.
     address: Mutex<String>,
 }
 
 impl Fleet {
-    /// So many processes on the database of `stage`.
-    pub async fn start(stage: &TestApp, size: usize) -> Self {
-        Self::start_on(stage, &stage.database_url(), size, &[]).await
+    /// Starts `size` processes on the database of `fixtures`.
+    pub async fn start(fixtures: &TestApp, size: usize) -> Self {
+        Self::start_on(fixtures, &fixtures.database_url(), size, &[]).await
     }
 
-    /// The same, by another way to the database (a proxy, say) and with settings such as `MEED__LOG__FILTER`.
-    pub async fn start_on(stage: &TestApp, url: &str, size: usize, settings: &[(&str, &str)]) -> Self {
-        let directory = stage.directory().to_owned();
+    /// The same, with another database URL (for example a proxy) and settings such as `MEED__LOG__FILTER`.
+    pub async fn start_on(fixtures: &TestApp, url: &str, size: usize, settings: &[(&str, &str)]) -> Self {
+        let directory = fixtures.directory().to_owned();
         let members = (0..size).map(|number| Member {
             log: directory.join(format!("process-{number}.log")),
             child: Mutex::default(),
@@ -69,7 +69,7 @@ impl Fleet {
         self.members.len()
     }
 
-    /// Where a process listens, or listened before it was killed.
+    /// The address of a process, or its last one if it was killed.
     pub fn address(&self, number: usize) -> String {
         self.members[number].address.lock().expect("no panic before").clone()
     }
@@ -78,7 +78,7 @@ impl Fleet {
         self.address(rng.usize(..self.size()))
     }
 
-    /// As a power cut ends it: SIGKILL.
+    /// Kills a process with SIGKILL.
     pub fn kill(&self, number: usize) {
         if let Some(mut child) = self.members[number].child.lock().expect("no panic before").take() {
             child.kill().expect("the process is killed");
@@ -86,7 +86,7 @@ impl Fleet {
         }
     }
 
-    /// As an operator ends it: SIGTERM. Returns when it has ended, and how.
+    /// Stops a process with SIGTERM, waits for its end and returns its status.
     pub async fn stop(&self, number: usize) -> ExitStatus {
         {
             let child = self.members[number].child.lock().expect("no panic before");
@@ -103,7 +103,7 @@ impl Fleet {
         }
     }
 
-    /// Starts a process that was killed, or was never started, and waits until it is ready.
+    /// Starts a process that is not running, and waits until it is ready.
     pub async fn revive(&self, number: usize) {
         let member = &self.members[number];
         let port = TcpListener::bind("127.0.0.1:0")
@@ -130,12 +130,12 @@ impl Fleet {
             .env("MEED__PLUGINS__CODE_CACHE_DIRECTORY", self.directory.join("code"))
             .env("MEED__HTTP__ADMIN_LISTEN", "")
             .env("MEED__AUTH__ACCESS_TOKEN_SECONDS", "86400")
-            // All clients are one here.
+            // All clients have the same address, so limits are off.
             .env("MEED__LIMITS__ANONYMOUS__BURST", "0")
             .env("MEED__LIMITS__CREDENTIALS__BURST", "0")
             .env("MEED__LIMITS__USER__BURST", "0")
             .env("MEED__LOG__FORMAT", "text")
-            // That a connection broke is told where it matters.
+            // Broken connections are expected; the tests check their effects.
             .env("MEED__LOG__FILTER", "warn,sqlx_core::pool=error")
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .args(["serve", "--migrate", "--listen", listen])
@@ -146,26 +146,26 @@ impl Fleet {
             .expect("a process starts")
     }
 
-    /// How a process ended by itself, if it did.
+    /// The status of a process that ended by itself.
     fn ended(&self, number: usize) -> Option<ExitStatus> {
         let mut child = self.members[number].child.lock().expect("no panic before");
         let child = child.as_mut()?;
         child.try_wait().expect("a process of ours")
     }
 
-    /// The same for a process that lives, after something was done to it: what it found before that does not count.
+    /// Waits until a running process is ready after a fault, ignoring the cached readiness from before.
     pub async fn ready_again(&self, number: usize, patience: Duration) {
         tokio::time::sleep(FINDING).await;
         self.ready(number, patience).await;
     }
 
-    /// How often a line of a process's log holds this.
+    /// The number of log lines of a process that contain this text.
     pub fn logged(&self, number: usize, text: &str) -> usize {
         let log = std::fs::read_to_string(&self.members[number].log).expect("a log");
         log.lines().filter(|line| line.contains(text)).count()
     }
 
-    /// Waits until a process says that it is ready; for the processes that live nobody may wait longer than this.
+    /// Waits until a process reports that it is ready, at most for this time.
     pub async fn ready(&self, number: usize, patience: Duration) {
         let url = format!("{}/readyz", self.address(number));
         let started = Instant::now();
@@ -203,11 +203,11 @@ impl Drop for Fleet {
     }
 }
 
-/// Nobody waits for an answer longer than this.
+/// The client's request timeout.
 pub const PATIENCE: Duration = Duration::from_secs(35);
 
-/// The executable without any settings of ours: the one that `MEED_TEST_PROGRAM` names, such as one that is to be
-/// released, or the one that was built with the tests.
+/// The executable without settings: the one in `MEED_TEST_PROGRAM`, for example one that is to be
+/// released, or else the one that was built with the tests.
 pub fn program() -> Command {
     let built = || env!("CARGO_BIN_EXE_meed").into();
     let mut command = Command::new(std::env::var_os("MEED_TEST_PROGRAM").unwrap_or_else(built));

@@ -1,19 +1,19 @@
-//! What must hold after every run, whatever happened in it. All violations are told, each with its ids.
+//! The invariants that must hold after every run. The test reports all violations with their ids.
 //!
 //! | | |
 //! |---|---|
-//! | I1 | no more is given than there is, and all of it where enough people came |
-//! | I2 | what is left and what was given since the stock is counted, less what was taken back, make the total |
-//! | I3 | no more is granted than an event's budget allows, and its counts are what the grants that stand are worth |
-//! | I4 | nobody has more grants in a period than the event allows, and no place twice |
-//! | I5 | what clients and operators were told is there, with the same content, and whoever holds a grant is told so |
-//! | I6 | a grant and a reversal are told to the world exactly once; a rejection gives nothing and tells nothing |
-//! | I7 | nothing is left open: no request half-way, no transaction, no lock |
-//! | I8 | every receipt, of a request or of a reversal, is signed and says what the tables say |
+//! | I1 | grants never exceed the stock, and use it up if enough users claimed |
+//! | I2 | the remaining stock plus the grants since the stock began, without reversed ones, is the total |
+//! | I3 | grants never exceed an event's budget, and its counts equal the number and value of the current grants |
+//! | I4 | no user has more grants in a period than the event allows, or the same slot twice |
+//! | I5 | everything in a response is stored with the same content, and users with all grants are told so |
+//! | I6 | every grant and reversal has exactly one outbox message; a rejection has no grant and no message |
+//! | I7 | no request is undecided, no transaction is open, no lock is held |
+//! | I8 | every receipt of a request or reversal is signed and agrees with the tables |
 
-mod books;
 mod budgets;
 mod clients;
+mod ledger;
 mod outbox;
 mod receipts;
 
@@ -24,11 +24,11 @@ use uuid::Uuid;
 
 use super::claims::{View, id_of};
 use crate::support::TestApp;
-use books::Books;
+use ledger::Ledger;
 
 type Violations = Vec<String>;
 
-const CHECKS: &[fn(&Books, &View, &mut Violations)] = &[
+const CHECKS: &[fn(&Ledger, &View, &mut Violations)] = &[
     stock,
     budgets::check,
     limits,
@@ -44,26 +44,26 @@ const CHECKS: &[fn(&Books, &View, &mut Violations)] = &[
     statuses,
 ];
 
-/// `exhausted`: rewards and events with budgets that enough people asked for, so that nothing may be left of them.
-pub async fn check(stage: &TestApp, view: &View, exhausted: &[&Value]) {
+/// `exhausted`: rewards and events with budgets for which enough users claimed, so that nothing may remain.
+pub async fn check(fixtures: &TestApp, view: &View, exhausted: &[&Value]) {
     let mut violations = Vec::new();
-    books::nothing_is_open(&stage.app.db, &mut violations).await;
-    let books = Books::read(&stage.app.db).await;
+    ledger::check_nothing_is_open(&fixtures.app.db, &mut violations).await;
+    let ledger = Ledger::read(&fixtures.app.db).await;
     for check in CHECKS {
-        check(&books, view, &mut violations);
+        check(&ledger, view, &mut violations);
     }
     for exhausted in exhausted {
         let id = id_of(exhausted);
-        if books.events.contains_key(&id) {
-            budgets::is_used_up(&books, id, &mut violations);
-        } else if books.stock.get(&id).is_none_or(|stock| stock.remaining != 0) {
-            let stock = books.stock.get(&id);
+        if ledger.events.contains_key(&id) {
+            budgets::is_used_up(&ledger, id, &mut violations);
+        } else if ledger.stock.get(&id).is_none_or(|stock| stock.remaining != 0) {
+            let stock = ledger.stock.get(&id);
             violations.push(format!(
-                "I1: enough people asked for reward {id}, but there is {stock:?}"
+                "I1: enough users claimed reward {id}, but the stock is {stock:?}"
             ));
         }
     }
-    receipts::check(stage, &books, view, &mut violations).await;
+    receipts::check(fixtures, &ledger, view, &mut violations).await;
     assert!(
         violations.is_empty(),
         "{} violations:\n{}",
@@ -77,11 +77,11 @@ pub async fn check(stage: &TestApp, view: &View, exhausted: &[&Value]) {
     );
 }
 
-fn stock(books: &Books, _: &View, violations: &mut Violations) {
+fn stock(ledger: &Ledger, _: &View, violations: &mut Violations) {
     let mut given: BTreeMap<Uuid, i64> = BTreeMap::new();
-    for grant in &books.grants {
-        let stock = books.stock.get(&grant.reward_id);
-        let is_held = books
+    for grant in &ledger.grants {
+        let stock = ledger.stock.get(&grant.reward_id);
+        let is_held = ledger
             .requests
             .get(&grant.request_id)
             .is_some_and(|request| request.status == "GRANTED");
@@ -89,41 +89,44 @@ fn stock(books: &Books, _: &View, violations: &mut Violations) {
             *given.entry(grant.reward_id).or_default() += grant.quantity;
         }
     }
-    for (id, stock) in &books.stock {
+    for (id, stock) in &ledger.stock {
         let given = given.get(id).copied().unwrap_or_default();
         if given > stock.total || stock.remaining < 0 {
-            violations.push(format!("I1: of reward {id} {given} are given of {}", stock.total));
+            violations.push(format!(
+                "I1: reward {id} has {given} grants of a stock of {}",
+                stock.total
+            ));
         }
         if stock.remaining + given != stock.total {
             violations.push(format!(
-                "I2: of reward {id} {} are left and {given} given, which is not {}",
+                "I2: reward {id} has {} remaining and {given} granted, which is not {}",
                 stock.remaining, stock.total
             ));
         }
     }
 }
 
-fn limits(books: &Books, _: &View, violations: &mut Violations) {
-    let mut places: BTreeMap<_, Vec<i64>> = BTreeMap::new();
-    for request in books.requests.values().filter(|request| request.status == "GRANTED") {
+fn limits(ledger: &Ledger, _: &View, violations: &mut Violations) {
+    let mut slots: BTreeMap<_, Vec<i64>> = BTreeMap::new();
+    for request in ledger.requests.values().filter(|request| request.status == "GRANTED") {
         let key = (request.event_id, request.user_id, &request.period);
-        places.entry(key).or_default().push(request.sequence);
+        slots.entry(key).or_default().push(request.sequence);
     }
-    for ((event, user, period), places) in places {
-        let limit = books.limit(event);
-        let distinct: BTreeSet<_> = places.iter().collect();
-        let in_range = places.iter().all(|place| (1..=limit).contains(place));
-        if distinct.len() != places.len() || !in_range {
+    for ((event, user, period), slots) in slots {
+        let limit = ledger.limit(event);
+        let distinct: BTreeSet<_> = slots.iter().collect();
+        let in_range = slots.iter().all(|slot| (1..=limit).contains(slot));
+        if distinct.len() != slots.len() || !in_range {
             violations.push(format!(
-                "I4: user {user} has the places {places:?} in {period} of event {event}, which allows {limit}"
+                "I4: user {user} has the slots {slots:?} in {period} of event {event}, which allows {limit}"
             ));
         }
     }
 }
 
-fn grants_belong_to_requests(books: &Books, _: &View, violations: &mut Violations) {
-    for request in books.requests.values() {
-        let grants = books.grants_of(request.id).count();
+fn grants_belong_to_requests(ledger: &Ledger, _: &View, violations: &mut Violations) {
+    for request in ledger.requests.values() {
+        let grants = ledger.grants_of(request.id).count();
         let should_give = matches!(request.status.as_str(), "GRANTED" | "REVERSED");
         if should_give != (grants > 0) {
             violations.push(format!(
@@ -132,16 +135,16 @@ fn grants_belong_to_requests(books: &Books, _: &View, violations: &mut Violation
             ));
         }
     }
-    for grant in &books.grants {
-        if !books.requests.contains_key(&grant.request_id) {
+    for grant in &ledger.grants {
+        if !ledger.requests.contains_key(&grant.request_id) {
             violations.push(format!("I6: grant {} belongs to no request", grant.id));
         }
     }
 }
 
-fn reversals_belong_to_requests(books: &Books, _: &View, violations: &mut Violations) {
-    for request in books.requests.values() {
-        let reversals = books.reversals.values().filter(|of| **of == request.id).count();
+fn reversals_belong_to_requests(ledger: &Ledger, _: &View, violations: &mut Violations) {
+    for request in ledger.requests.values() {
+        let reversals = ledger.reversals.values().filter(|of| **of == request.id).count();
         if reversals != usize::from(request.status == "REVERSED") {
             violations.push(format!(
                 "I6: request {} is {} and has {reversals} reversals",
@@ -151,8 +154,8 @@ fn reversals_belong_to_requests(books: &Books, _: &View, violations: &mut Violat
     }
 }
 
-fn statuses(books: &Books, _: &View, violations: &mut Violations) {
-    for request in books.requests.values() {
+fn statuses(ledger: &Ledger, _: &View, violations: &mut Violations) {
+    for request in ledger.requests.values() {
         if !matches!(request.status.as_str(), "GRANTED" | "REJECTED" | "FAILED" | "REVERSED") {
             violations.push(format!("I7: request {} is {}", request.id, request.status));
         }

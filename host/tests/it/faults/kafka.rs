@@ -1,5 +1,5 @@
-//! Brokers that fall silent and processes that are killed: what was told arrives in the order of its user, and what was
-//! reported is recorded once.
+//! Silent brokers and killed processes: messages arrive in the order of each user, and reported
+//! activities are recorded once.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::claims::View;
+use super::fixtures::{daily, event, limited};
 use super::fleet::Fleet;
 use super::invariants;
 use super::kill::keep_killing;
@@ -18,7 +19,6 @@ use super::outbox::RelayProcess;
 use super::proxy::{Proxy, Toxics};
 use super::run::Run;
 use super::seed::size;
-use super::stage::{daily, event, limited};
 use crate::kafka::{ACTIVITIES, CLAIMS, DEAD, GROUP, MESSAGES, committed, tell, until};
 use crate::support::{Broker, TestApp, each, on_both_engines, text};
 
@@ -29,7 +29,7 @@ const NOT_GRANTED: &str = "SELECT COUNT(*) FROM reward_requests WHERE status <> 
 const LEFT: &str = "SELECT (SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL) + \
     (SELECT COUNT(*) FROM outbox_topic_messages)";
 
-/// A broker to which all clients go by the way of a proxy.
+/// A broker that all clients reach through a proxy.
 async fn broker(rng: fastrand::Rng) -> (Broker, Proxy) {
     let mut broker = Broker::absent();
     let proxy = Proxy::start_plain(rng, &broker.address()).await;
@@ -50,8 +50,8 @@ async fn report(broker: &Broker, user: &str, numbers: std::ops::Range<usize>) {
     broker.produce(ACTIVITIES, messages).await;
 }
 
-/// Processes that serve and read.
-async fn readers(stage: &TestApp, broker: &Broker, size: usize) -> Fleet {
+/// Processes that serve HTTP and consume topics.
+async fn readers(fixtures: &TestApp, broker: &Broker, size: usize) -> Fleet {
     let settings = [
         ("MEED__KAFKA__BROKERS", broker.brokers()),
         ("MEED__KAFKA__ACTIVITIES_TOPIC", ACTIVITIES),
@@ -60,23 +60,23 @@ async fn readers(stage: &TestApp, broker: &Broker, size: usize) -> Fleet {
         ("MEED__KAFKA__GROUP", GROUP),
         ("MEED__HTTP__DRAIN_SECONDS", "0"),
     ];
-    Fleet::start_on(stage, &stage.database_url(), size, &settings).await
+    Fleet::start_on(fixtures, &fixtures.database_url(), size, &settings).await
 }
 
 #[apply(on_both_engines)]
-async fn what_was_recorded_and_not_told_to_the_broker_comes_again_and_changes_nothing(app: TestApp) {
+async fn redelivered_messages_after_lost_offsets_change_nothing(app: TestApp) {
     let mut run = Run::begin("A31 kill -9 between the commits of database and offsets");
     let (broker, proxy) = broker(run.round()).await;
-    let stage = app.in_real_time();
-    let user = stage.user(Role::User).await.id;
-    let fleet = readers(&stage, &broker, 1).await;
+    let fixtures = app.in_real_time();
+    let user = fixtures.user(Role::User).await.id;
+    let fleet = readers(&fixtures, &broker, 1).await;
     report(&broker, &user, 0..1).await;
-    until(&stage, REPORTED, 1).await;
+    until(&fixtures, REPORTED, 1).await;
     committed(&broker, ACTIVITIES, 1).await;
 
-    // The messages are in the process's hands, and the database keeps it waiting.
-    let mut tx = stage.begin().await;
-    if stage.app.db.engine() == Engine::Postgres {
+    // The process has received the messages and waits for the database.
+    let mut tx = fixtures.begin().await;
+    if fixtures.app.db.engine() == Engine::Postgres {
         tx.query("LOCK TABLE activities IN EXCLUSIVE MODE")
             .execute(&mut tx)
             .await
@@ -86,38 +86,38 @@ async fn what_was_recorded_and_not_told_to_the_broker_comes_again_and_changes_no
     tokio::time::sleep(Duration::from_secs(1)).await;
     proxy.silence();
     drop(tx);
-    until(&stage, REPORTED, 40).await;
+    until(&fixtures, REPORTED, 40).await;
     fleet.kill(0);
     assert!(broker.committed(GROUP, ACTIVITIES) < 40, "the broker does not know");
     fleet.revive(0).await;
     committed(&broker, ACTIVITIES, 40).await;
-    assert_eq!((stage.count(REPORTED).await, stage.count(TWICE).await), (40, 0));
+    assert_eq!((fixtures.count(REPORTED).await, fixtures.count(TWICE).await), (40, 0));
     assert!(broker.read_for(DEAD, 1).await.is_empty());
     run.count("activities", 40);
 }
 
 #[apply(on_both_engines)]
-async fn what_is_told_arrives_in_order_however_often_relays_and_connections_end(app: TestApp) {
-    let mut run = Run::begin("A32 kill -9 of relays and a broker that falls silent");
+async fn messages_arrive_in_order_despite_killed_relays_and_connections(app: TestApp) {
+    let mut run = Run::begin("A32 kill -9 of relays and a silent broker");
     let mut rng = run.round();
     let (broker, proxy) = broker(rng.fork()).await;
-    let stage = app.in_real_time();
+    let fixtures = app.in_real_time();
     let settings = [
         ("MEED__KAFKA__BROKERS", broker.brokers()),
         ("MEED__KAFKA__MESSAGES_TOPIC", MESSAGES),
     ];
-    let count = if stage.app.db.engine() == Engine::Postgres {
+    let count = if fixtures.app.db.engine() == Engine::Postgres {
         2
     } else {
         1
     };
     let mut relays: Vec<_> = (0..count)
-        .map(|number| RelayProcess::start_with(&stage, number, &settings))
+        .map(|number| RelayProcess::start_with(&fixtures, number, &settings))
         .collect();
-    until(&stage, "SELECT COUNT(*) FROM outbox_topics", 1).await;
+    until(&fixtures, "SELECT COUNT(*) FROM outbox_topics", 1).await;
     let (users, each) = (size(20, 200), size(30, 100));
     let users: Vec<Uuid> = (0..users).map(|_| Uuid::now_v7()).collect();
-    // So that something is on its way whenever something ends.
+    // Messages must be in flight whenever a process or connection ends.
     proxy.set(Toxics {
         latency: Duration::from_millis(25),
         ..Toxics::default()
@@ -125,7 +125,7 @@ async fn what_is_told_arrives_in_order_however_often_relays_and_connections_end(
     let telling = async {
         for number in 0..each {
             for user in &users {
-                tell(&stage.app.db, *user, number, stage.clock.now(), json!(null)).await;
+                tell(&fixtures.app.db, *user, number, fixtures.clock.now(), json!(null)).await;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -142,11 +142,11 @@ async fn what_is_told_arrives_in_order_however_often_relays_and_connections_end(
     };
     tokio::join!(telling, harming);
     let started = Instant::now();
-    while stage.count(LEFT).await > 0 {
+    while fixtures.count(LEFT).await > 0 {
         assert!(
             started.elapsed() < Duration::from_mins(2),
             "{} are left",
-            stage.count(LEFT).await
+            fixtures.count(LEFT).await
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -170,22 +170,22 @@ async fn what_is_told_arrives_in_order_however_often_relays_and_connections_end(
 }
 
 #[apply(on_both_engines)]
-async fn claims_of_a_topic_are_decided_once_and_in_order_however_often_processes_are_killed(app: TestApp) {
+async fn claims_of_a_topic_are_decided_once_and_in_order_despite_killed_processes(app: TestApp) {
     const STOCK: usize = 40;
     const PLACES: usize = 3;
-    let mut run = Run::begin("A34 kill -9 of processes while they read and settle claims of a topic");
+    let mut run = Run::begin("A34 kill -9 of processes while they read and decide claims of a topic");
     let mut rng = run.round();
     let (broker, _proxy) = broker(rng.fork()).await;
-    let stage = app.in_real_time();
-    let fleet = readers(&stage, &broker, 2).await;
-    let users = stage.crowd(size(200, 800)).await;
-    let (scarce, plenty) = (limited(&stage, STOCK).await, limited(&stage, 1_000_000).await);
-    let few = event(&stage, &[&scarce], json!({})).await;
-    let many = daily(&stage, &[&plenty], PLACES).await;
+    let fixtures = app.in_real_time();
+    let fleet = readers(&fixtures, &broker, 2).await;
+    let users = fixtures.crowd(size(200, 800)).await;
+    let (scarce, plenty) = (limited(&fixtures, STOCK).await, limited(&fixtures, 1_000_000).await);
+    let few = event(&fixtures, &[&scarce], json!({})).await;
+    let many = daily(&fixtures, &[&plenty], PLACES).await;
     let mut killer = rng.fork();
     let producing = async {
         for user in &users {
-            // One place of the other event is claimed twice under one id.
+            // The other event is claimed twice with one id.
             let claims = [(&few, "few"), (&many, "one"), (&many, "two"), (&many, "one")].map(|(event, id)| {
                 let claim = json!({"id": id, "userId": user.id, "eventId": event["id"]});
                 (text(event, "id").to_owned(), claim.to_string().into_bytes())
@@ -197,7 +197,7 @@ async fn claims_of_a_topic_are_decided_once_and_in_order_however_often_processes
     let started = Instant::now();
     let group = format!("{GROUP}.claims");
     let sent = i64::try_from(4 * users.len()).expect("a small number");
-    while broker.committed(&group, CLAIMS) < sent || stage.count("SELECT COUNT(*) FROM received_claims").await > 0 {
+    while broker.committed(&group, CLAIMS) < sent || fixtures.count("SELECT COUNT(*) FROM received_claims").await > 0 {
         assert!(
             started.elapsed() < Duration::from_mins(2),
             "{} of {sent}",
@@ -205,7 +205,7 @@ async fn claims_of_a_topic_are_decided_once_and_in_order_however_often_processes
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let list = stage
+    let list = fixtures
         .read(&format!(
             "/reward-requests?pageSize=100&status=GRANTED&eventId={}",
             text(&few, "id")
@@ -215,11 +215,15 @@ async fn claims_of_a_topic_are_decided_once_and_in_order_however_often_processes
     let mut first: Vec<&str> = users.iter().take(STOCK).map(|user| user.id.as_str()).collect();
     granted.sort_unstable();
     first.sort_unstable();
-    assert_eq!(granted, first, "those who were first in the topic");
+    assert_eq!(granted, first, "the first users in the topic");
     let rest = i64::try_from(users.len() - STOCK).expect("a small number");
-    assert_eq!(stage.count(NOT_GRANTED).await, rest, "everybody else was told so, once");
-    // A second claim of a user that comes while the first waits is the same claim.
-    let all = stage
+    assert_eq!(
+        fixtures.count(NOT_GRANTED).await,
+        rest,
+        "every other user has one rejection"
+    );
+    // A second claim of a user while the first is queued is the same claim.
+    let all = fixtures
         .count("SELECT COUNT(*) FROM reward_requests WHERE status = 'GRANTED'")
         .await
         - 40;
@@ -228,17 +232,17 @@ async fn claims_of_a_topic_are_decided_once_and_in_order_however_often_processes
     assert!(broker.read_for(DEAD, 1).await.is_empty());
     run.count("claims", 4 * users.len());
     run.count("kills", kills);
-    invariants::check(&stage, &View::of(Vec::new()), &[&scarce]).await;
+    invariants::check(&fixtures, &View::of(Vec::new()), &[&scarce]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_was_reported_is_recorded_once_however_often_readers_are_killed() {
+async fn reported_activities_are_recorded_once_despite_killed_readers() {
     let mut run = Run::begin("A33 kill -9 of readers of a topic");
     let mut rng = run.round();
     let (broker, proxy) = broker(rng.fork()).await;
-    let stage = TestApp::on_postgres().await.in_real_time();
-    let user = stage.user(Role::User).await.id;
-    let fleet = readers(&stage, &broker, 2).await;
+    let fixtures = TestApp::on_postgres().await.in_real_time();
+    let user = fixtures.user(Role::User).await.id;
+    let fleet = readers(&fixtures, &broker, 2).await;
     let (rounds, each) = (size(4, 30), size(250, 1_000));
     for round in 0..rounds {
         let reporting = report(&broker, &user, round * each..(round + 1) * each);
@@ -256,18 +260,21 @@ async fn whatever_was_reported_is_recorded_once_however_often_readers_are_killed
     let all = rounds * each;
     let count = i64::try_from(all).expect("a small number");
     let started = Instant::now();
-    while stage.count(REPORTED).await < count {
+    while fixtures.count(REPORTED).await < count {
         assert!(
             started.elapsed() < Duration::from_mins(2),
             "{} of {count}",
-            stage.count(REPORTED).await
+            fixtures.count(REPORTED).await
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    // A connection that was cut may have made the shop send something twice.
+    // A cut connection may have made the producer send a message twice.
     let sent = broker.read_for(ACTIVITIES, usize::MAX).await.len();
     committed(&broker, ACTIVITIES, i64::try_from(sent).expect("a small number")).await;
-    assert_eq!((stage.count(REPORTED).await, stage.count(TWICE).await), (count, 0));
+    assert_eq!(
+        (fixtures.count(REPORTED).await, fixtures.count(TWICE).await),
+        (count, 0)
+    );
     assert!(broker.read_for(DEAD, 1).await.is_empty());
     run.count("activities", all);
     run.count("kills", rounds);

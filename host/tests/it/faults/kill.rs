@@ -1,5 +1,5 @@
-//! Processes are killed at random, as a power cut would, while claims run and grants are taken back. Clients ask again
-//! until they are answered.
+//! Processes are killed at random with SIGKILL while claims run and grants are reversed. Clients retry
+//! until they get a response.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,17 +9,17 @@ use rstest_reuse::apply;
 use serde_json::json;
 
 use super::claims::{Ask, Clients};
+use super::fixtures::{daily, event, limited, points};
 use super::fleet::Fleet;
 use super::invariants;
 use super::mix::Mix;
 use super::run::Run;
 use super::seed::size;
-use super::stage::{daily, event, limited, points};
 use crate::support::{TestApp, on_both_engines, with};
 
 const WIDTH: usize = 24;
 
-/// How many places in a day there are in the event that never runs dry.
+/// The number of grants per day in the event without a stock.
 const PLACES: usize = 200;
 
 pub(super) async fn keep_killing(rng: &mut fastrand::Rng, fleet: &Fleet, kills: usize) -> usize {
@@ -27,7 +27,7 @@ pub(super) async fn keep_killing(rng: &mut fastrand::Rng, fleet: &Fleet, kills: 
     while killed < kills {
         tokio::time::sleep(Duration::from_millis(rng.u64(50..300))).await;
         let first = rng.usize(..fleet.size());
-        // Now and then all at once.
+        // Sometimes all at once.
         let victims: Vec<_> = if rng.u8(..5) == 0 {
             (0..fleet.size()).collect()
         } else {
@@ -43,20 +43,20 @@ pub(super) async fn keep_killing(rng: &mut fastrand::Rng, fleet: &Fleet, kills: 
 }
 
 #[apply(on_both_engines)]
-async fn whoever_was_answered_was_granted_and_every_key_has_one_answer(app: TestApp) {
-    let mut run = Run::begin("A2 kill -9 of processes while they claim and take back");
+async fn acknowledged_grants_survive_kills_and_every_key_has_one_response(app: TestApp) {
+    let mut run = Run::begin("A2 kill -9 of processes during claims and reversals");
     let mut rng = run.round();
-    let stage = app.in_real_time();
-    let fleet = Fleet::start(&stage, 2).await;
-    let users = stage.crowd(size(60, 300)).await;
-    let operator = stage.operator().await;
-    let (scarce, plenty) = (limited(&stage, 40).await, limited(&stage, 1_000_000).await);
-    let unlimited = points(&stage, 5).await;
-    let few = event(&stage, &[&scarce], json!({})).await;
-    let many = daily(&stage, &[&plenty, &unlimited], PLACES).await;
+    let fixtures = app.in_real_time();
+    let fleet = Fleet::start(&fixtures, 2).await;
+    let users = fixtures.crowd(size(60, 300)).await;
+    let operator = fixtures.operator().await;
+    let (scarce, plenty) = (limited(&fixtures, 40).await, limited(&fixtures, 1_000_000).await);
+    let unlimited = points(&fixtures, 5).await;
+    let few = event(&fixtures, &[&scarce], json!({})).await;
+    let many = daily(&fixtures, &[&plenty, &unlimited], PLACES).await;
     let budget = json!({"budget": {"period": "DAILY", "grants": 200, "amount": 800}});
     let places = json!({"recurrence": {"period": "DAILY", "count": PLACES}});
-    let spent = event(&stage, &[&unlimited], with(budget, places)).await;
+    let spent = event(&fixtures, &[&unlimited], with(budget, places)).await;
 
     let clients = Clients::new(&fleet);
     let mix = Mix {
@@ -85,15 +85,11 @@ async fn whoever_was_answered_was_granted_and_every_key_has_one_answer(app: Test
         "only {} grants: the kills left no time for claims",
         view.granted()
     );
-    assert!(
-        view.taken_back() > 5,
-        "only {} grants were taken back",
-        view.taken_back()
-    );
+    assert!(view.taken_back() > 5, "only {} grants were reversed", view.taken_back());
 
     rng.shuffle(&mut view.answers);
     let again: Vec<_> = view.answers.iter().take(200).map(|answer| answer.ask.clone()).collect();
     view.answers.extend(clients.all(&mut rng, &again, WIDTH).await);
     run.saw(&view);
-    invariants::check(&stage, &view, &[]).await;
+    invariants::check(&fixtures, &view, &[]).await;
 }

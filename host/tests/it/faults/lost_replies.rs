@@ -1,4 +1,4 @@
-//! Commits of which nobody knows whether they happened: the connection to PostgreSQL is cut around them.
+//! Commits with an unknown outcome: the connection to PostgreSQL is cut around them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use meed_host::db::Db;
 use serde_json::{Value, json};
 
 use super::claims::{Ask, Clients, View, id_of};
+use super::fixtures::{daily, event, limited, points};
 use super::fleet::Fleet;
 use super::invariants;
 use super::mix::Mix;
 use super::proxy::{Proxy, Toxics};
 use super::run::Run;
 use super::seed::size;
-use super::stage::{daily, event, limited, points};
 use crate::support::{TestApp, with};
 
 const WIDTH: usize = 16;
 
-/// Two processes behind a proxy.
-async fn behind_a_proxy(rng: &mut fastrand::Rng, stage: &TestApp) -> (Proxy, Fleet) {
-    let proxy = Proxy::start(rng.fork(), server_of(&stage.database_url())).await;
-    let fleet = Fleet::start_on(stage, &proxy.before(&stage.database_url()), 2, &[]).await;
+/// Two processes whose database connections go through a proxy.
+async fn behind_a_proxy(rng: &mut fastrand::Rng, fixtures: &TestApp) -> (Proxy, Fleet) {
+    let proxy = Proxy::start(rng.fork(), server_of(&fixtures.database_url())).await;
+    let fleet = Fleet::start_on(fixtures, &proxy.before(&fixtures.database_url()), 2, &[]).await;
     (proxy, fleet)
 }
 
@@ -35,17 +35,17 @@ pub(super) fn server_of(url: &str) -> &str {
 async fn a_claim_under_a_key_is_neither_lost_nor_repeated() {
     let mut run = Run::begin("A3 replies to COMMIT are lost");
     let mut rng = run.round();
-    let stage = TestApp::on_postgres().await.in_real_time();
-    let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
+    let fixtures = TestApp::on_postgres().await.in_real_time();
+    let (proxy, fleet) = behind_a_proxy(&mut rng, &fixtures).await;
     let stock = size(80, 300);
-    let users = stage.crowd(2 * stock).await;
-    let scarce = limited(&stage, stock).await;
-    let five = points(&stage, 5).await;
-    let once = event(&stage, &[&scarce], json!({})).await;
-    // Exactly what is asked for, so that whatever is counted twice is refused.
+    let users = fixtures.crowd(2 * stock).await;
+    let scarce = limited(&fixtures, stock).await;
+    let five = points(&fixtures, 5).await;
+    let once = event(&fixtures, &[&scarce], json!({})).await;
+    // The stock equals the number of claims, so that counting a claim twice causes a rejection.
     let budget = json!({"budget": {"period": "DAILY", "grants": 3 * users.len(), "amount": 15 * users.len()}});
     let places = json!({"recurrence": {"period": "DAILY", "count": 4}});
-    let often = event(&stage, &[&five], with(budget, places)).await;
+    let often = event(&fixtures, &[&five], with(budget, places)).await;
     proxy.set(Toxics {
         lost_commits: 0.2,
         ..Toxics::default()
@@ -62,18 +62,21 @@ async fn a_claim_under_a_key_is_neither_lost_nor_repeated() {
     let mut view = View::of(clients.all(&mut rng, &asks, WIDTH).await);
     assert!(proxy.cuts() >= 10, "only {} commits were cut off", proxy.cuts());
     let refused: Vec<_> = view.answers.iter().filter(|answer| answer.status != 201).collect();
-    assert!(refused.is_empty(), "refused, though nobody asked twice: {refused:#?}");
+    assert!(refused.is_empty(), "refused without a second claim: {refused:#?}");
     let granted = view
         .answers
         .iter()
         .filter(|answer| answer.is_granted() && answer.ask.event == id_of(&often));
     assert_eq!(granted.count(), 3 * users.len());
     assert_eq!(
-        stage.count("SELECT COUNT(*) FROM reward_requests").await.unsigned_abs(),
+        fixtures
+            .count("SELECT COUNT(*) FROM reward_requests")
+            .await
+            .unsigned_abs(),
         asks.len() as u64
     );
-    // A reversal whose answer was lost can be repeated, too, and what it frees is given once.
-    let operator = stage.operator().await;
+    // A reversal with a lost response can be repeated too, and the returned stock is granted once.
+    let operator = fixtures.operator().await;
     let mix = Mix {
         clients: &clients,
         operator: &operator,
@@ -96,19 +99,19 @@ async fn a_claim_under_a_key_is_neither_lost_nor_repeated() {
     view.answers.extend(clients.all(&mut rng, &again, WIDTH).await);
     run.count("broken off", clients.broken());
     run.saw(&view);
-    invariants::check(&stage, &view, &[&scarce]).await;
+    invariants::check(&fixtures, &view, &[&scarce]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_without_a_key_that_is_asked_once_is_written_once() {
+async fn a_claim_without_a_key_is_written_once() {
     let mut run = Run::begin("A3 replies to COMMIT are lost, claims without a key");
     let mut rng = run.round();
-    let stage = TestApp::on_postgres().await.in_real_time();
-    let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
-    let users = stage.crowd(size(250, 1000)).await;
-    let reward = limited(&stage, 10 * users.len()).await;
-    // There are places enough that a claim which is made again finds one.
-    let event = daily(&stage, &[&reward], 20).await;
+    let fixtures = TestApp::on_postgres().await.in_real_time();
+    let (proxy, fleet) = behind_a_proxy(&mut rng, &fixtures).await;
+    let users = fixtures.crowd(size(250, 1000)).await;
+    let reward = limited(&fixtures, 10 * users.len()).await;
+    // There are enough slots that a repeated claim would get one.
+    let event = daily(&fixtures, &[&reward], 20).await;
     let clients = Clients::new(&fleet);
     proxy.set(Toxics {
         lost_commits: 0.3,
@@ -136,44 +139,44 @@ async fn a_claim_without_a_key_that_is_asked_once_is_written_once() {
     assert!(proxy.cuts() >= 5, "only {} commits were cut off", proxy.cuts());
     proxy.set(Toxics::default());
     let mut written: BTreeMap<_, usize> = BTreeMap::new();
-    let rows: Vec<(uuid::Uuid,)> = stage
+    let rows: Vec<(uuid::Uuid,)> = fixtures
         .app
         .db
         .query("SELECT user_id FROM reward_requests")
-        .fetch_all(&stage.app.db)
+        .fetch_all(&fixtures.app.db)
         .await
         .expect("requests");
     for (user,) in rows {
         *written.entry(user).or_default() += 1;
     }
     for answer in &view.answers {
-        assert!(answer.is_granted(), "asked once and refused: {answer:#?}");
-        assert_eq!(written.get(&answer.ask.user), Some(&1), "asked once: {answer:#?}");
+        assert!(answer.is_granted(), "sent once and refused: {answer:#?}");
+        assert_eq!(written.get(&answer.ask.user), Some(&1), "sent once: {answer:#?}");
     }
     for user in &unknown {
         assert!(
             written.get(user).is_none_or(|written| *written == 1),
-            "asked once: {user}"
+            "sent once: {user}"
         );
     }
-    invariants::check(&stage, &view, &[]).await;
+    invariants::check(&fixtures, &view, &[]).await;
 }
 
-/// The server is still at work on a commit when it is looked up: it is not there yet, and then it is.
+/// The lookup of a commit happens while the server is still executing it: first it is missing, then it exists.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_ends_after_it_was_looked_up_is_not_made_again() {
-    let mut run = Run::begin("A3 a COMMIT ends after it was looked up");
+async fn a_commit_that_finishes_after_its_lookup_is_not_repeated() {
+    let mut run = Run::begin("A3 a COMMIT ends after its lookup");
     let mut rng = run.round();
-    let stage = TestApp::on_postgres().await.in_real_time();
-    let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
-    let reward = limited(&stage, 100).await;
-    let event = daily(&stage, &[&reward], 20).await;
-    let users = stage.crowd(4).await;
+    let fixtures = TestApp::on_postgres().await.in_real_time();
+    let (proxy, fleet) = behind_a_proxy(&mut rng, &fixtures).await;
+    let reward = limited(&fixtures, 100).await;
+    let event = daily(&fixtures, &[&reward], 20).await;
+    let users = fixtures.crowd(4).await;
     let clients = Clients::new(&fleet);
-    // So that everything is read and prepared.
+    // Warms up caches and prepared statements.
     let mut view = View::of(clients.all(&mut rng, &vec![Ask::new(&users[0], &event); 8], 1).await);
     for user in &users[1..] {
-        let mut tx = stage.begin().await;
+        let mut tx = fixtures.begin().await;
         let held: Vec<(uuid::Uuid,)> = tx
             .query("SELECT id FROM events FOR UPDATE")
             .fetch_all(&mut tx)
@@ -192,7 +195,7 @@ async fn a_commit_that_ends_after_it_was_looked_up_is_not_made_again() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             proxy.set(Toxics::default());
-            // The claim is looked up meanwhile, and written a second time, which waits as the first does.
+            // Meanwhile the process looks up the claim and writes it again; that write waits like the first.
             tokio::time::sleep(Duration::from_millis(700)).await;
             drop(tx);
         };
@@ -200,19 +203,19 @@ async fn a_commit_that_ends_after_it_was_looked_up_is_not_made_again() {
         view.answers.push(answer.expect("an answer"));
     }
     for answer in &view.answers {
-        assert!(answer.is_granted(), "asked once and refused: {answer:#?}");
+        assert!(answer.is_granted(), "sent once and refused: {answer:#?}");
     }
     assert_eq!(
-        stage.count("SELECT COUNT(*) FROM reward_requests").await,
+        fixtures.count("SELECT COUNT(*) FROM reward_requests").await,
         8 + 3,
-        "each was asked once"
+        "each claim was sent once"
     );
     run.count("commits cut off", proxy.cuts());
     run.saw(&view);
-    invariants::check(&stage, &view, &[]).await;
+    invariants::check(&fixtures, &view, &[]).await;
 }
 
-/// Asks for a reversal until it is told something definite: its status, and how often it was told nothing.
+/// Retries a reversal until the response is final; returns the status and the number of failed attempts.
 async fn insist_on_reversal(process: &TestApp, operator: &str, request: &Value) -> (u16, usize) {
     let path = format!("/reward-requests/{}/reversal", id_of(request));
     for unknown in 0..50 {
@@ -230,18 +233,18 @@ async fn insist_on_reversal(process: &TestApp, operator: &str, request: &Value) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reversal_is_made_once_and_its_user_may_claim_again_at_once() {
+async fn a_reversal_is_made_once_and_its_user_can_claim_again_immediately() {
     let mut run = Run::begin("A3 replies to the COMMIT of a reversal are lost");
     let mut rng = run.round();
-    let stage = TestApp::on_postgres().await.in_real_time();
-    let proxy = Proxy::start(rng.fork(), server_of(&stage.database_url())).await;
-    let db = Db::connect(&proxy.before(&stage.database_url()), 8)
+    let fixtures = TestApp::on_postgres().await.in_real_time();
+    let proxy = Proxy::start(rng.fork(), server_of(&fixtures.database_url())).await;
+    let db = Db::connect(&proxy.before(&fixtures.database_url()), 8)
         .await
         .expect("the database");
-    let process = stage.on(db);
-    let users = stage.crowd(size(25, 200)).await;
-    let reward = limited(&stage, users.len()).await;
-    let event = event(&stage, &[&reward], json!({})).await;
+    let process = fixtures.on(db);
+    let users = fixtures.crowd(size(25, 200)).await;
+    let reward = limited(&fixtures, users.len()).await;
+    let event = event(&fixtures, &[&reward], json!({})).await;
     let operator = process.operator().await;
     let mut unknown = 0;
     for (number, user) in users.iter().enumerate() {
@@ -250,7 +253,7 @@ async fn a_reversal_is_made_once_and_its_user_may_claim_again_at_once() {
         let repeat = process.claim(&token, &event).send().await;
         repeat.expect_problem(409, "already-granted");
         let before = proxy.cuts();
-        // The first is committed, and its answer lost. Of the others anything may become.
+        // The first reversal is committed and its response lost. The outcome of the others is open.
         proxy.set(Toxics {
             leave_commits: number == 0,
             lost_commits: 0.7,
@@ -259,7 +262,7 @@ async fn a_reversal_is_made_once_and_its_user_may_claim_again_at_once() {
         let (status, broken) = insist_on_reversal(&process, &operator, &request).await;
         proxy.set(Toxics::default());
         unknown += broken;
-        // Only who was told nothing may find that it was made already.
+        // Only a retried reversal may find that it was made already.
         assert!(status == 201 || broken > 0, "{status} after {broken} without an answer");
         if number == 0 {
             assert_eq!((status, broken, proxy.cuts()), (201, 0, before + 1));
@@ -276,26 +279,26 @@ async fn a_reversal_is_made_once_and_its_user_may_claim_again_at_once() {
         proxy.cuts()
     );
     let count = i64::try_from(users.len()).expect("a number");
-    assert_eq!(stage.count("SELECT COUNT(*) FROM reversals").await, count);
+    assert_eq!(fixtures.count("SELECT COUNT(*) FROM reversals").await, count);
     assert_eq!(
-        stage
+        fixtures
             .count("SELECT COUNT(*) FROM outbox WHERE kind = 'reward.reversed'")
             .await,
         count
     );
-    assert_eq!(stage.count("SELECT remaining FROM reward_stock").await, 0);
-    invariants::check(&stage, &View::default(), &[&reward]).await;
+    assert_eq!(fixtures.count("SELECT remaining FROM reward_stock").await, 0);
+    invariants::check(&fixtures, &View::default(), &[&reward]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_way_in_pieces_that_breaks_off_costs_time_and_nothing_else() {
-    let mut run = Run::begin("A3 a slow way in pieces that breaks off");
+async fn a_slow_fragmented_connection_that_breaks_only_costs_time() {
+    let mut run = Run::begin("A3 a slow, fragmented connection that breaks");
     let mut rng = run.round();
-    let stage = TestApp::on_postgres().await.in_real_time();
-    let (proxy, fleet) = behind_a_proxy(&mut rng, &stage).await;
-    let users = stage.crowd(size(60, 300)).await;
-    let scarce = limited(&stage, users.len() / 2).await;
-    let event = event(&stage, &[&scarce], json!({})).await;
+    let fixtures = TestApp::on_postgres().await.in_real_time();
+    let (proxy, fleet) = behind_a_proxy(&mut rng, &fixtures).await;
+    let users = fixtures.crowd(size(60, 300)).await;
+    let scarce = limited(&fixtures, users.len() / 2).await;
+    let event = event(&fixtures, &[&scarce], json!({})).await;
     proxy.set(Toxics {
         lost_commits: 0.1,
         resets: 0.002,
@@ -315,5 +318,5 @@ async fn a_slow_way_in_pieces_that_breaks_off_costs_time_and_nothing_else() {
     let refused: Vec<_> = view.answers.iter().filter(|answer| answer.status != 201).collect();
     assert!(refused.is_empty(), "{refused:#?}");
     proxy.set(Toxics::default());
-    invariants::check(&stage, &view, &[&scarce]).await;
+    invariants::check(&fixtures, &view, &[&scarce]).await;
 }

@@ -1,4 +1,4 @@
-//! What clients do all at once: claims, repeats of them, and operators who take grants back, each with several hands.
+//! A mixed load: concurrent claims, repeated claims, and reversals.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -9,23 +9,23 @@ use super::claims::{Ask, Clients, View, id_of};
 
 pub struct Mix<'a> {
     pub clients: &'a Clients<'a>,
-    /// Who takes grants back
+    /// The token of the operator who reverses grants
     pub operator: &'a str,
-    /// So many of a hundred grants
+    /// The percentage of grants to reverse
     pub taken_back: u8,
-    /// Clients at the same time
+    /// The number of concurrent clients
     pub width: usize,
 }
 
 impl Mix<'_> {
-    /// All of these, in this order; each client insists.
+    /// Sends all claims in this order; each client retries.
     pub async fn all(&self, rng: &mut fastrand::Rng, asks: &[Ask]) -> View {
         let next = AtomicUsize::new(0);
         self.work(rng, |_, _| asks.get(next.fetch_add(1, Ordering::Relaxed)).cloned())
             .await
     }
 
-    /// What `ask` says, and every fourth time something that was asked before, until told to stop.
+    /// Sends the claims of `ask`, and every fourth time repeats an earlier claim, until stopped.
     pub async fn until(
         &self,
         rng: &mut fastrand::Rng,
@@ -68,7 +68,7 @@ impl Mix<'_> {
         }
     }
 
-    /// Several hands at once, of which one at most is told that it did.
+    /// Several concurrent reversals of a request, of which at most one succeeds.
     pub async fn take_back(&self, rng: &mut fastrand::Rng, ask: &Ask, request: Uuid, seen: &mut View) {
         let hands = (0..rng.usize(1..4)).map(|_| {
             let mut rng = rng.fork();
@@ -77,7 +77,7 @@ impl Mix<'_> {
         let told = join_all(hands.collect::<Vec<_>>()).await;
         let done = told.iter().find(|told| told.status == 201).map(|told| told.by.clone());
         seen.reversals.extend(told);
-        // The process that took it back knows at once: it does not refuse the user for this very grant.
+        // The process that reversed the grant knows at once, so it does not refuse the user because of this grant.
         let unkeyed = Ask {
             key: None,
             ..ask.clone()

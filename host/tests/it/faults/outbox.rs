@@ -1,5 +1,5 @@
-//! Receivers that fail, one that never takes anything, and relays that are killed at random: whatever was granted arrives,
-//! under one id, in the order of its user, and whoever is well is not kept waiting.
+//! Failing receivers, one that always fails, and relays that are killed at random: every grant arrives,
+//! with one id, in the order of its user, and healthy receivers are not delayed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -13,20 +13,20 @@ use meed_host::db::Engine;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 
+use super::fixtures::daily;
 use super::fleet::program;
 use super::run::Run;
 use super::seed::{is_long, size};
-use super::stage::daily;
 use crate::support::{Got, Receiver, TestApp, TestUser, on_both_engines, text};
 
-/// Six tries of a delivery, within a second.
+/// Six attempts of a delivery, within one second.
 const RETRIES: &str = "50ms, 100ms, 200ms, 300ms, 300ms";
 const TRIES: i64 = 6;
 
-/// How often it is looked, ten times a second, while nothing happens any more.
+/// The number of polls (ten per second) without progress before the test stops waiting.
 const PATIENCE: u32 = 600;
 
-/// `meed relay`, killed and started again.
+/// A `meed relay` process, which can be killed and restarted.
 pub(super) struct RelayProcess {
     url: String,
     directory: PathBuf,
@@ -36,18 +36,18 @@ pub(super) struct RelayProcess {
 }
 
 impl RelayProcess {
-    fn start(stage: &TestApp, number: usize) -> Self {
-        Self::start_with(stage, number, &[])
+    fn start(fixtures: &TestApp, number: usize) -> Self {
+        Self::start_with(fixtures, number, &[])
     }
 
-    /// With settings such as `MEED__KAFKA__BROKERS`.
-    pub(super) fn start_with(stage: &TestApp, number: usize, settings: &[(&str, &str)]) -> Self {
-        let directory = stage.directory().to_owned();
+    /// Starts it with settings such as `MEED__KAFKA__BROKERS`.
+    pub(super) fn start_with(fixtures: &TestApp, number: usize, settings: &[(&str, &str)]) -> Self {
+        let directory = fixtures.directory().to_owned();
         let settings = settings
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let mut relay = Self {
-            url: stage.database_url(),
+            url: fixtures.database_url(),
             settings: settings.collect(),
             log: directory.join(format!("relay-{number}.log")),
             directory,
@@ -83,7 +83,7 @@ impl RelayProcess {
         self.child = Some(child.expect("a process starts"));
     }
 
-    /// SIGKILL, and another one in its place.
+    /// Kills the process with SIGKILL and starts a new one.
     pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("it runs");
@@ -106,21 +106,21 @@ impl Drop for RelayProcess {
     }
 }
 
-/// A grant as its claim was answered.
+/// A grant in the response to its claim.
 struct Granted {
     request: String,
     at: meed_host::clock::Timestamp,
 }
 
-/// Each user claims one after the other, so that there is an order to keep.
-async fn claims(stage: &TestApp, users: &[TestUser], event: &Value, each: usize) -> HashMap<String, Vec<Granted>> {
+/// Each user claims sequentially, so that the messages have an order.
+async fn claims(fixtures: &TestApp, users: &[TestUser], event: &Value, each: usize) -> HashMap<String, Vec<Granted>> {
     const AT_ONCE: usize = 8;
     let mut granted = HashMap::new();
     for some in users.chunks(AT_ONCE) {
         let of_each = some.iter().map(|user| async move {
             let mut grants = Vec::new();
             for _ in 0..each {
-                let request = stage.claim(&user.token, event).send().await.expect(201);
+                let request = fixtures.claim(&user.token, event).send().await.expect(201);
                 assert_eq!(request["status"], "GRANTED");
                 grants.push(Granted {
                     request: text(&request, "id").to_owned(),
@@ -134,7 +134,7 @@ async fn claims(stage: &TestApp, users: &[TestUser], event: &Value, each: usize)
     granted
 }
 
-/// What a receiver got, held against what was granted.
+/// The requests of a receiver, compared with the grants.
 #[derive(Debug, Default)]
 struct Account {
     delivered: usize,
@@ -148,13 +148,13 @@ struct Account {
 fn account(got: &[Got], granted: &HashMap<String, Vec<Granted>>, secret: &str) -> Account {
     let mut account = Account::default();
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
-    // Per user: the requests in the order in which they were first taken, with the instant.
+    // The requests of each user in the order of their first acceptance, with the time.
     let mut taken: HashMap<String, Vec<(String, meed_host::clock::Timestamp)>> = HashMap::new();
     for one in got {
         assert!(one.is_signed_with(secret), "{one:?}");
         let request = text(&one.event["data"], "requestId").to_owned();
         let id = ids.entry(request.clone()).or_insert_with(|| one.id().to_owned());
-        assert_eq!(id, one.id(), "one id at every attempt");
+        assert_eq!(id, one.id(), "the same id at every attempt");
         assert_eq!(one.event["id"], one.id());
         let of_user = taken.entry(text(&one.event, "subject").to_owned()).or_default();
         let is_known = of_user.iter().any(|(known, _)| *known == request);
@@ -162,7 +162,7 @@ fn account(got: &[Got], granted: &HashMap<String, Vec<Granted>>, secret: &str) -
             account.duplicates += usize::from((200..300).contains(&one.status));
             continue;
         }
-        // Whoever is tried for the first time comes after all that were taken before.
+        // The first attempt of a message must follow the acceptance of all earlier ones.
         let place = granted[text(&one.event, "subject")]
             .iter()
             .position(|grant| grant.request == request);
@@ -189,7 +189,7 @@ fn account(got: &[Got], granted: &HashMap<String, Vec<Granted>>, secret: &str) -
 }
 
 #[apply(on_both_engines)]
-async fn whatever_was_granted_is_told_however_often_relays_are_killed(app: TestApp) {
+async fn every_grant_is_delivered_despite_killed_relays(app: TestApp) {
     let mut run = Run::begin("A20 kill -9 of relays while receivers fail");
     let mut rng = run.round();
     let (users, each) = (size(200, 1_000), size(5, 10));
@@ -197,31 +197,31 @@ async fn whatever_was_granted_is_told_however_often_relays_are_killed(app: TestA
         ("webhooks.private_networks", "127.0.0.0/8"),
         ("auth.access_token_seconds", "86400"),
     ];
-    let stage = app.in_real_time().replica(settings);
+    let fixtures = app.in_real_time().replica(settings);
     let event = daily(
-        &stage,
-        &[&stage.reward(json!({"type": "POINT", "value": 5})).await],
+        &fixtures,
+        &[&fixtures.reward(json!({"type": "POINT", "value": 5})).await],
         each,
     )
     .await;
-    let users = stage.crowd(users).await;
+    let users = fixtures.crowd(users).await;
 
     let well = Receiver::start().await;
     let mut chance = rng.fork();
     let flaky = Receiver::answering(move |_, before| {
-        // One in five, but never so often that a message is given up.
+        // One in five fails, but never so often that a delivery is parked.
         let status = if before < 2 && chance.u8(..5) == 0 { 500 } else { 200 };
         (status, String::new(), Duration::ZERO)
     })
     .await;
     let slow = Receiver::answering(|_, _| (200, String::new(), Duration::from_millis(100))).await;
     let poison = Receiver::answering(|_, _| (500, "never".to_owned(), Duration::ZERO)).await;
-    let operator = stage.operator().await;
+    let operator = fixtures.operator().await;
     let mut endpoints = Vec::new();
     for receiver in [&well, &flaky, &slow, &poison] {
         let body = json!({"url": receiver.url, "types": ["reward.granted"]});
         endpoints.push(
-            stage
+            fixtures
                 .post("/webhook-endpoints")
                 .bearer(&operator)
                 .json(&body)
@@ -231,16 +231,18 @@ async fn whatever_was_granted_is_told_however_often_relays_are_killed(app: TestA
         );
     }
 
-    // SQLite is for one process; two writers are enough of a strain.
-    let count = if stage.app.db.engine() == Engine::Postgres {
+    // SQLite is for one process; two writers are enough load.
+    let count = if fixtures.app.db.engine() == Engine::Postgres {
         2
     } else {
         1
     };
-    let mut relays: Vec<_> = (0..count).map(|number| RelayProcess::start(&stage, number)).collect();
+    let mut relays: Vec<_> = (0..count)
+        .map(|number| RelayProcess::start(&fixtures, number))
+        .collect();
     let is_done = AtomicBool::new(false);
     let claiming = async {
-        let granted = claims(&stage, &users, &event, each).await;
+        let granted = claims(&fixtures, &users, &event, each).await;
         is_done.store(true, Ordering::Relaxed);
         granted
     };
@@ -261,13 +263,15 @@ async fn whatever_was_granted_is_told_however_often_relays_are_killed(app: TestA
     let total = granted.values().map(Vec::len).sum::<usize>();
     let all = i64::try_from(total).expect("a small number");
 
-    // As long as something happens, however slow the machine is.
+    // Wait while there is progress, even on a slow machine.
     let (mut patience, mut before) = (PATIENCE, i64::MAX);
     loop {
-        let open = stage
+        let open = fixtures
             .count("SELECT COUNT(*) FROM webhook_deliveries WHERE status IN ('WAITING', 'PENDING')")
             .await;
-        let unsent = stage.count("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL").await;
+        let unsent = fixtures
+            .count("SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL")
+            .await;
         if open + unsent == 0 {
             break;
         }
@@ -293,37 +297,37 @@ async fn whatever_was_granted_is_told_however_often_relays_are_killed(app: TestA
             (total, 0, 0),
             "{name}"
         );
-        // A kill costs those that were on their way a lease; nobody waits for another receiver.
+        // A kill delays deliveries in flight by one lease; a receiver never waits for another.
         assert!(name != "well" || account.lag_p99 <= slowest, "{account:?}");
         slowest = slowest.max(account.lag_p99);
     }
     assert_eq!(
-        stage
+        fixtures
             .count("SELECT COUNT(*) FROM webhook_deliveries WHERE status = 'PARKED'")
             .await,
         all
     );
     assert_eq!(
-        stage
+        fixtures
             .count("SELECT COUNT(*) FROM webhook_deliveries WHERE status = 'DELIVERED'")
             .await,
         3 * all
     );
-    // A try that was cut off by a kill counts, and comes again.
+    // An attempt that a kill interrupted counts and is repeated.
     let most = TRIES + i64::from(kills);
-    assert!((TRIES..=most).contains(&stage.count("SELECT MAX(attempts) FROM webhook_deliveries").await));
-    // Three of the four took each grant, so whatever the fourth says, all have arrived.
+    assert!((TRIES..=most).contains(&fixtures.count("SELECT MAX(attempts) FROM webhook_deliveries").await));
+    // Three of the four receivers accepted each grant, so all are delivered regardless of the fourth.
     assert_eq!(
-        stage
+        fixtures
             .count("SELECT COUNT(*) FROM fulfilments WHERE state = 'DELIVERED'")
             .await,
         all
     );
     assert_eq!(
-        stage.count("SELECT COUNT(*) FROM grants").await,
-        stage.count("SELECT COUNT(*) FROM fulfilments").await
+        fixtures.count("SELECT COUNT(*) FROM grants").await,
+        fixtures.count("SELECT COUNT(*) FROM fulfilments").await
     );
-    let parked = stage
+    let parked = fixtures
         .read(&format!(
             "/webhook-endpoints/{}/deliveries?status=PARKED",
             text(&endpoints[3], "id")

@@ -1,5 +1,5 @@
-//! The list of known bugs in `tests/planted` must not rot: each patch still applies and names what must find it.
-//! `cargo xtask planted` builds each and demands that those tests fail.
+//! Every known bug in `tests/planted` must still apply and name the tests that find it.
+//! `cargo xtask planted` builds each of them and requires that these tests fail.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,7 +1,7 @@
-//! A way to PostgreSQL that fails as networks do: slowly, in pieces, not at all, or just after a commit. Or to Redis,
-//! slowly.
+//! A proxy for PostgreSQL that injects network faults: delays, fragmentation, silence, cuts around a commit. Or for
+//! Redis, with delays.
 //!
-//! It reads as much of PostgreSQL's protocol as it takes to know which message commits claims: `COMMIT`, or a statement
+//! It parses PostgreSQL's protocol only to detect the messages that commit claims: `COMMIT`, or a statement
 //! that writes `reward_requests` and commits itself.
 
 mod watch;
@@ -15,29 +15,29 @@ use tokio::sync::watch as signal;
 
 use watch::Watch;
 
-/// What the proxy does to connections, from now on.
+/// The faults that the proxy injects.
 #[derive(Clone, Debug, Default)]
 pub struct Toxics {
-    /// How likely a commit's answer is lost, or the commit itself: 0 to 1
+    /// The probability that a commit or its response is lost, 0 to 1
     pub lost_commits: f64,
-    /// Such a commit is cut off at once, every time, and the server left to finish it
+    /// Every such commit is cut immediately, while the server finishes it
     pub leave_commits: bool,
-    /// How likely a connection is reset with any other message that a client sends
+    /// The probability of a connection reset at any other message of a client
     pub resets: f64,
     pub latency: Duration,
-    /// Everything is passed on in pieces of one byte
+    /// Forwards everything in pieces of one byte
     pub sliced: bool,
 }
 
-/// Where a commit is cut off.
+/// The point at which a commit is cut.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     BeforeItIsSent,
-    /// The server has it, and nobody waits for the answer
+    /// The server has received it, and the connection closes before the response
     AfterItIsSent,
-    /// The server has committed; the answer is thrown away
+    /// The server has committed; the response is discarded
     AfterItIsAnswered,
-    /// The first bytes of the answer arrive
+    /// Only the first bytes of the response arrive
     AmidTheAnswer,
 }
 
@@ -50,22 +50,22 @@ struct Shared {
     rng: Mutex<fastrand::Rng>,
     toxics: Mutex<Toxics>,
     target: Mutex<String>,
-    /// What it passes on is PostgreSQL's protocol; else it does not look inside.
+    /// The traffic is PostgreSQL's protocol; otherwise the proxy does not parse it.
     is_postgres: bool,
     cuts: Mutex<usize>,
-    /// Connections of a generation that is over are cut off.
+    /// Connections of earlier generations are cut.
     generation: signal::Sender<u64>,
-    /// Connections of a generation up to this one pass nothing on any more, and stay open.
+    /// Connections up to this generation stay open but forward nothing.
     silent: signal::Sender<u64>,
 }
 
 impl Proxy {
-    /// In front of `target`, such as `127.0.0.1:5432`.
+    /// Starts a proxy for `target`, such as `127.0.0.1:5432`.
     pub async fn start(rng: fastrand::Rng, target: &str) -> Self {
         Self::start_for(rng, target, true).await
     }
 
-    /// The same in front of anything else; it cuts no commits.
+    /// Starts a proxy for another protocol, without commit faults.
     pub async fn start_plain(rng: fastrand::Rng, target: &str) -> Self {
         Self::start_for(rng, target, false).await
     }
@@ -91,7 +91,7 @@ impl Proxy {
         Self { address, shared }
     }
 
-    /// `url` by the way of this proxy.
+    /// `url` with the address of this proxy.
     pub fn before(&self, url: &str) -> String {
         url.replace(
             &self.shared.target.lock().expect("no panic before").clone(),
@@ -103,21 +103,21 @@ impl Proxy {
         *self.shared.toxics.lock().expect("no panic before") = toxics;
     }
 
-    /// How many commits were cut off so far.
+    /// The number of commits cut so far.
     pub fn cuts(&self) -> usize {
         *self.shared.cuts.lock().expect("no panic before")
     }
 
-    /// Cuts every connection that there is; new ones go to `target`.
+    /// Cuts all connections; new ones go to `target`.
     pub fn move_to(&self, target: &str) {
         target.clone_into(&mut self.shared.target.lock().expect("no panic before"));
         self.shared.generation.send_modify(|generation| *generation += 1);
     }
 
-    /// Every connection that there is passes nothing on any more, as if the cable were pulled. New ones work.
+    /// All current connections stay open but forward nothing, like a pulled cable. New connections work.
     pub fn silence(&self) {
         let generation = *self.shared.generation.borrow();
-        // In this order, or they would be cut off.
+        // In this order, because the reverse would cut them.
         self.shared.silent.send_replace(generation);
         self.shared.generation.send_modify(|generation| *generation += 1);
     }
@@ -132,7 +132,7 @@ impl Shared {
         rate > 0.0 && self.rng.lock().expect("no panic before").f64() < rate
     }
 
-    /// Where this commit is to be cut off, if it is.
+    /// The point at which to cut this commit, if any.
     fn cut(&self) -> Option<Cut> {
         let toxics = self.toxics();
         let cut = if toxics.leave_commits {
@@ -153,7 +153,7 @@ impl Shared {
     }
 }
 
-/// Carries one connection; returning closes both sides of it.
+/// Forwards one connection; returning closes both sides.
 async fn carry(mut client: TcpStream, shared: Arc<Shared>) {
     let target = shared.target.lock().expect("no panic before").clone();
     let mut generation = shared.generation.subscribe();
@@ -216,7 +216,7 @@ async fn carry(mut client: TcpStream, shared: Arc<Shared>) {
             Ok(()) = silent.changed() => {}
         }
         if *silent.borrow() >= born {
-            // Neither side hears anything any more, not even the end.
+            // Neither side receives anything any more, not even the close.
             std::future::pending::<()>().await;
         }
         if *generation.borrow() != born && *silent.borrow() < born {

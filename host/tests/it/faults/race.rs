@@ -1,27 +1,27 @@
-//! More people than stock, at two processes at the same time.
+//! More claims than stock, at two processes concurrently.
 
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::claims::{Ask, Clients, View, id_of};
+use super::fixtures::{daily, event, limited};
 use super::fleet::{self, Fleet};
 use super::invariants;
 use super::run::Run;
 use super::seed::size;
-use super::stage::{daily, event, limited};
 use crate::support::{TestApp, TestUser, event_input, on_both_engines, text, with};
 
 /// Clients at the same time.
 const WIDTH: usize = 48;
 
-/// The largest stock, in every twentieth run. Small ones are over before everybody has asked once.
+/// The largest stock, in every twentieth run. Small stocks are used up before all users have claimed once.
 const LARGE: usize = 40;
 
-/// Runs, each with events of its own.
+/// The number of runs, each with new events.
 const SHORT: usize = 12;
 const LONG: usize = 200;
 
-/// Everybody twice, some under one key for both.
+/// Two claims of every user, some with the same key.
 pub(super) fn twice(rng: &mut fastrand::Rng, users: &[TestUser], event: &Value) -> Vec<Ask> {
     let mut asks = Vec::new();
     for user in users {
@@ -38,7 +38,7 @@ pub(super) fn twice(rng: &mut fastrand::Rng, users: &[TestUser], event: &Value) 
     asks
 }
 
-/// Shuffled, but so that the two claims of a user stay near each other.
+/// Shuffles claims, but keeps the two claims of a user close together.
 pub(super) fn mixed(rng: &mut fastrand::Rng, asks: Vec<Ask>) -> Vec<Ask> {
     let mut placed: Vec<_> = asks
         .into_iter()
@@ -56,11 +56,11 @@ async fn change(clients: &reqwest::Client, address: &str, token: &str, path: &st
 }
 
 #[apply(on_both_engines)]
-async fn stock_is_given_to_the_last_and_no_further(app: TestApp) {
+async fn the_whole_stock_is_granted_and_never_more(app: TestApp) {
     let mut run = Run::begin("A1 stock race at two processes");
-    let stage = app.in_real_time();
-    let fleet = Fleet::start(&stage, 2).await;
-    let users = stage.crowd(3 * LARGE).await;
+    let fixtures = app.in_real_time();
+    let fleet = Fleet::start(&fixtures, 2).await;
+    let users = fixtures.crowd(3 * LARGE).await;
     let mut view = View::default();
     for round in 0..size(SHORT, LONG) {
         let mut rng = run.round();
@@ -71,14 +71,14 @@ async fn stock_is_given_to_the_last_and_no_further(app: TestApp) {
         };
         let users = &users[..3 * stock];
         let (one, scarce, scarcer, daily_one) = (
-            limited(&stage, stock).await,
-            limited(&stage, stock / 2).await,
-            limited(&stage, stock / 3).await,
-            limited(&stage, stock).await,
+            limited(&fixtures, stock).await,
+            limited(&fixtures, stock / 2).await,
+            limited(&fixtures, stock / 3).await,
+            limited(&fixtures, stock).await,
         );
-        let single = event(&stage, &[&one], json!({})).await;
-        let together = event(&stage, &[&scarce, &scarcer], json!({})).await;
-        let twice_a_day = daily(&stage, &[&daily_one], 2).await;
+        let single = event(&fixtures, &[&one], json!({})).await;
+        let together = event(&fixtures, &[&scarce, &scarcer], json!({})).await;
+        let twice_a_day = daily(&fixtures, &[&daily_one], 2).await;
         let mut asks = twice(&mut rng, users, &single);
         asks.extend(twice(&mut rng, &users[..2 * stock], &together));
         asks.extend(twice(&mut rng, &users[stock..], &twice_a_day));
@@ -98,17 +98,17 @@ async fn stock_is_given_to_the_last_and_no_further(app: TestApp) {
         let seen = View::of(answers);
         run.saw(&seen);
         view.add(seen);
-        invariants::check(&stage, &view, &[&one, &scarcer, &daily_one]).await;
+        invariants::check(&fixtures, &view, &[&one, &scarcer, &daily_one]).await;
     }
 }
 
 #[apply(on_both_engines)]
 async fn stock_is_raised_and_the_event_paused_while_claims_run(app: TestApp) {
     let mut run = Run::begin("A1 stock raised and event paused in a race");
-    let stage = app.in_real_time();
-    let fleet = Fleet::start(&stage, 2).await;
-    let users = stage.crowd(3 * LARGE).await;
-    let operator = stage.operator().await;
+    let fixtures = app.in_real_time();
+    let fleet = Fleet::start(&fixtures, 2).await;
+    let users = fixtures.crowd(3 * LARGE).await;
+    let operator = fixtures.operator().await;
     let http = fleet::client();
     let mut view = View::default();
     for round in 0..size(SHORT, LONG) {
@@ -119,8 +119,8 @@ async fn stock_is_raised_and_the_event_paused_while_claims_run(app: TestApp) {
             rng.usize(4..LARGE / 3)
         };
         let users = &users[..6 * stock];
-        let reward = limited(&stage, stock).await;
-        let event = event(&stage, &[&reward], json!({})).await;
+        let reward = limited(&fixtures, stock).await;
+        let event = event(&fixtures, &[&reward], json!({})).await;
         let clients = Clients::new(&fleet);
         let asks = mixed(&mut rng.fork(), twice(&mut rng, users, &event));
         let (addresses, mut clients_rng) = ([fleet.any(&mut rng), fleet.any(&mut rng)], rng.fork());
@@ -128,7 +128,7 @@ async fn stock_is_raised_and_the_event_paused_while_claims_run(app: TestApp) {
             let path = format!("/rewards/{}", text(&reward, "id"));
             for revision in 1_i64..=4 {
                 clients.answered(rng.usize(..stock)).await;
-                // In the end for everybody, so that it is the pause alone that stops them.
+                // Finally enough for all users, so that only the pause stops them.
                 let raised = stock * (1 + 2 * usize::try_from(revision).expect("small"));
                 let raised = json!({"type": "ITEM", "stock": raised});
                 assert_eq!(
@@ -140,18 +140,18 @@ async fn stock_is_raised_and_the_event_paused_while_claims_run(app: TestApp) {
             let paused = with(event_input(&event), json!({"isActive": false}));
             let path = format!("/events/{}", text(&event, "id"));
             assert_eq!(change(&http, &addresses[1], &operator, &path, 1, &paused).await, 200);
-            stage.count("SELECT COUNT(*) FROM grants").await
+            fixtures.count("SELECT COUNT(*) FROM grants").await
         };
         let (granted, answers) = tokio::join!(operate, clients.all(&mut clients_rng, &asks, WIDTH));
         clients.are_all_answered();
         assert_eq!(
-            stage.count("SELECT COUNT(*) FROM grants").await,
+            fixtures.count("SELECT COUNT(*) FROM grants").await,
             granted,
             "granted after the pause"
         );
         let seen = View::of(answers);
         run.saw(&seen);
         view.add(seen);
-        invariants::check(&stage, &view, &[]).await;
+        invariants::check(&fixtures, &view, &[]).await;
     }
 }

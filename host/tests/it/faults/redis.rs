@@ -1,5 +1,5 @@
-//! Redis fails in every way that it can while two processes race for a stock and budgets: never twice, never beyond, never
-//! lost, and keys keep their answers. It is reached by way of a proxy, which can make it slow.
+//! Every kind of Redis fault while two processes compete for a stock and budgets: no grant is repeated, exceeds a limit
+//! or is lost, and keys keep their responses. A proxy in front of Redis can add delays.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,29 +9,29 @@ use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::claims::{Answer, Ask, Clients, View};
+use super::fixtures::{event, limited, points};
 use super::fleet::Fleet;
 use super::invariants;
 use super::mix::Mix;
 use super::proxy::{Proxy, Toxics};
 use super::run::Run;
 use super::seed::size;
-use super::stage::{event, limited, points};
 use crate::support::{RedisServer, TestApp, TestUser, on_both_engines};
 
 const WIDTH: usize = 24;
 const USERS: usize = 60;
-/// Of the stock, and of the budget.
+/// The size of the stock and of the budget.
 const GRANTS: usize = 25;
-/// Answers before the fault, after each blow of it, and when it is over.
+/// The number of responses before the fault, after each injection, and after its end.
 const ANSWERS: usize = 120;
 
-/// Without Redis a process may believe what it knows for so long.
+/// How long a process trusts its copies without Redis.
 const OLD_NEWS: Duration = Duration::from_millis(2_100);
 
-/// How long the processes may take to find Redis again, or that it is gone.
+/// The maximum time until processes notice that Redis failed or recovered.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a process logs.
+/// The log messages of a process.
 const LOST: &str = "Lost the connection to Redis";
 const REACHED: &str = "Connected to Redis";
 
@@ -55,18 +55,18 @@ const FAULTS: [Fault; 6] = [
 ];
 
 impl Fault {
-    /// It lasts until it is mended; the others strike, and strike again.
+    /// The fault lasts until it is repaired; other faults are injected repeatedly.
     fn lasts(self) -> bool {
         matches!(self, Self::Killed | Self::Stopped | Self::Slow)
     }
 }
 
-/// How often each process lost Redis so far.
+/// The number of lost connections of each process.
 fn losses(fleet: &Fleet) -> Vec<usize> {
     (0..fleet.size()).map(|number| fleet.logged(number, LOST)).collect()
 }
 
-/// Waits until every process uses Redis, or knows that it cannot: it tells when that changes.
+/// Waits until every process uses Redis, or has noticed that it cannot.
 async fn all_use_it(fleet: &Fleet, expected: bool) {
     let started = Instant::now();
     let uses = |number| fleet.logged(number, REACHED) > fleet.logged(number, LOST);
@@ -91,7 +91,7 @@ impl Victim {
         Self { redis, way }
     }
 
-    /// Returns when every process that can notice it has.
+    /// Injects a fault, and returns when every process that can notice it has noticed it.
     async fn strike(&mut self, rng: &mut fastrand::Rng, fault: Fault, fleet: &Fleet) {
         match fault {
             Fault::Killed => self.redis.kill(),
@@ -118,7 +118,7 @@ impl Victim {
         all_use_it(fleet, !fault.lasts()).await;
     }
 
-    /// Every hint is that of another user or nothing of ours, every other value anything at all.
+    /// Replaces every cached grant by that of another user or by random bytes, and every other value by random bytes.
     async fn confuse(&self, rng: &mut fastrand::Rng) {
         let hints = self.redis.names("meed:hint:").await;
         let mut values: Vec<Option<Vec<u8>>> = Vec::new();
@@ -138,7 +138,7 @@ impl Victim {
         }
     }
 
-    /// Returns when every process uses it again.
+    /// Repairs the fault, and returns when every process uses Redis again.
     async fn mend(&mut self, fault: Fault, fleet: &Fleet) {
         match fault {
             Fault::Killed => self.redis.restart().await,
@@ -151,20 +151,20 @@ impl Victim {
 }
 
 struct Race<'a> {
-    stage: &'a TestApp,
+    fixtures: &'a TestApp,
     fleet: &'a Fleet,
     users: &'a [TestUser],
     operator: &'a str,
 }
 
 impl Race<'_> {
-    /// Everybody claims, again and again, and grants are taken back, while Redis fails and after it.
+    /// Users claim repeatedly, and grants are reversed, during the fault and after it.
     async fn run(&self, run: &mut Run, victim: &mut Victim, fault: Fault, view: &mut View) {
         let mut rng = run.round();
-        let (item, five) = (limited(self.stage, GRANTS).await, points(self.stage, 5).await);
+        let (item, five) = (limited(self.fixtures, GRANTS).await, points(self.fixtures, 5).await);
         let budget = json!({"period": "ONCE", "grants": GRANTS, "amount": 5 * GRANTS + 4});
-        let stocked = event(self.stage, &[&item], json!({})).await;
-        let budgeted = event(self.stage, &[&five], json!({"budget": budget})).await;
+        let stocked = event(self.fixtures, &[&item], json!({})).await;
+        let budgeted = event(self.fixtures, &[&five], json!({"budget": budget})).await;
         let any_claim = |rng: &mut fastrand::Rng| {
             let event = if rng.bool() { &stocked } else { &budgeted };
             let ask = Ask::new(rng.choice(self.users).expect("users"), event);
@@ -202,29 +202,29 @@ impl Race<'_> {
         clients.are_all_answered();
         let repeated = keys_repeated(&seen.answers, began, ended);
         assert!(repeated > 0, "{fault:?}: no key was repeated meanwhile");
-        tell(fault, self.stage, &seen.answers, (began, ended));
+        tell(fault, self.fixtures, &seen.answers, (began, ended));
         run.count("faults", 1);
         run.count("keys repeated meanwhile", repeated);
         run.saw(&seen);
         view.add(seen);
 
-        // Everybody once more, when nobody believes old news: stock and budget are used to the last.
+        // All users claim once more after all copies have expired: stock and budget are used up.
         tokio::time::sleep(OLD_NEWS).await;
         let each = |event: &Value| self.users.iter().map(|user| Ask::new(user, event)).collect::<Vec<_>>();
         let asks = [each(&stocked), each(&budgeted)].concat();
         view.answers.extend(clients.all(&mut rng, &asks, WIDTH).await);
         clients.are_all_answered();
-        invariants::check(self.stage, view, &[&item, &budgeted]).await;
+        invariants::check(self.fixtures, view, &[&item, &budgeted]).await;
     }
 }
 
-/// How many keys were asked for the first time before the fault, and again while it lasted.
+/// The number of keys used before the fault and again during it.
 fn keys_repeated(answers: &[Answer], began: Instant, ended: Instant) -> usize {
     let mut asked: BTreeMap<_, (bool, bool)> = BTreeMap::new();
     for answer in answers.iter().filter(|answer| answer.ask.key.is_some()) {
         let (before, meanwhile) = asked.entry((answer.ask.user, &answer.ask.key)).or_default();
-        *before |= answer.told < began;
-        *meanwhile |= began < answer.asked && answer.told < ended;
+        *before |= answer.answered_at < began;
+        *meanwhile |= began < answer.sent_at && answer.answered_at < ended;
     }
     asked
         .values()
@@ -232,11 +232,13 @@ fn keys_repeated(answers: &[Answer], began: Instant, ended: Instant) -> usize {
         .count()
 }
 
-/// What the fault did to latency, in this build and with everything on one machine: `cargo xtask bench redis` measures it.
-fn tell(fault: Fault, stage: &TestApp, answers: &[Answer], (began, ended): (Instant, Instant)) {
+/// Prints the effect on latency in this build on one machine. `cargo xtask bench redis` measures it properly.
+fn tell(fault: Fault, fixtures: &TestApp, answers: &[Answer], (began, ended): (Instant, Instant)) {
     let line = |when: &str, is_then: &dyn Fn(&Answer) -> bool| {
         let times = answers.iter().filter(|answer| is_then(answer));
-        let mut times: Vec<_> = times.map(|answer| (answer.told - answer.asked).as_millis()).collect();
+        let mut times: Vec<_> = times
+            .map(|answer| (answer.answered_at - answer.sent_at).as_millis())
+            .collect();
         times.sort_unstable();
         let at = |percent: usize| {
             times
@@ -248,17 +250,17 @@ fn tell(fault: Fault, stage: &TestApp, answers: &[Answer], (began, ended): (Inst
     };
     println!(
         "latency | {fault:?} | {:?} | {} | {} | {}",
-        stage.app.db.engine(),
-        line("before", &|answer| answer.asked < began),
-        line("meanwhile", &|answer| began <= answer.asked && answer.asked < ended),
-        line("after", &|answer| ended <= answer.asked),
+        fixtures.app.db.engine(),
+        line("before", &|answer| answer.sent_at < began),
+        line("meanwhile", &|answer| began <= answer.sent_at && answer.sent_at < ended),
+        line("after", &|answer| ended <= answer.sent_at),
     );
 }
 
 #[apply(on_both_engines)]
-async fn whatever_redis_does_claims_are_right(app: TestApp) {
-    let mut run = Run::begin("A18 Redis killed, stopped, slow, flushed, restarted empty, wrong");
-    let stage = app.in_real_time();
+async fn claims_are_correct_under_every_redis_fault(app: TestApp) {
+    let mut run = Run::begin("A18 Redis killed, stopped, slow, flushed, restarted empty, forged");
+    let fixtures = app.in_real_time();
     let mut victim = Victim::start(fastrand::Rng::new()).await;
     let settings = [
         ("MEED__CACHE__URL", format!("redis://{}", victim.way.address)),
@@ -268,11 +270,11 @@ async fn whatever_redis_does_claims_are_right(app: TestApp) {
         ),
     ];
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let fleet = Fleet::start_on(&stage, &stage.database_url(), 2, &settings).await;
+    let fleet = Fleet::start_on(&fixtures, &fixtures.database_url(), 2, &settings).await;
     all_use_it(&fleet, true).await;
-    let (users, operator) = (stage.crowd(USERS).await, stage.operator().await);
+    let (users, operator) = (fixtures.crowd(USERS).await, fixtures.operator().await);
     let race = Race {
-        stage: &stage,
+        fixtures: &fixtures,
         fleet: &fleet,
         users: &users,
         operator: &operator,

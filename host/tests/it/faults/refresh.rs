@@ -1,4 +1,4 @@
-//! One refresh token, many hands, two processes.
+//! Concurrent uses of one refresh token at two processes.
 
 use futures_util::future::join_all;
 use rstest_reuse::apply;
@@ -29,9 +29,9 @@ async fn me(http: &reqwest::Client, address: &str, token: &str) -> u16 {
     request.send().await.expect("an answer").status().as_u16()
 }
 
-/// The session is over at both processes: neither the newest pair nor the first one is good for anything.
+/// Asserts that the session has ended at both processes: neither the newest nor the first tokens are valid.
 async fn is_over(http: &reqwest::Client, fleet: &Fleet, user: &TestUser, newest: &Value) {
-    // A process asks the database again after two seconds.
+    // A process reads the database again after two seconds.
     tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
     for number in 0..fleet.size() {
         let address = fleet.address(number);
@@ -46,15 +46,15 @@ async fn is_over(http: &reqwest::Client, fleet: &Fleet, user: &TestUser, newest:
     }
 }
 
-/// Also the first regression of others: a token checked, and used up by two (CVE-2026-1035).
+/// Also covers CVE-2026-1035 of another product: two requests check and use one token.
 #[apply(on_both_engines)]
-async fn of_64_hands_one_at_most_gets_a_pair_and_the_session_ends(app: TestApp) {
-    let mut run = Run::begin("A5 one refresh token in 64 hands at two processes");
-    let stage = app.in_real_time();
-    let fleet = Fleet::start(&stage, 2).await;
+async fn at_most_one_of_64_concurrent_refreshes_succeeds_and_the_session_ends(app: TestApp) {
+    let mut run = Run::begin("A5 64 concurrent uses of one refresh token at two processes");
+    let fixtures = app.in_real_time();
+    let fleet = Fleet::start(&fixtures, 2).await;
     let http = fleet::client();
     let rounds = size(4, 200);
-    let users = stage.crowd(rounds).await;
+    let users = fixtures.crowd(rounds).await;
     for (round, user) in users.iter().enumerate() {
         let mut rng = run.round();
         let addresses: Vec<_> = (0..HANDS).map(|_| fleet.any(&mut rng)).collect();
@@ -75,7 +75,7 @@ async fn of_64_hands_one_at_most_gets_a_pair_and_the_session_ends(app: TestApp) 
         }
         assert_eq!(pairs.len(), 1, "round {round}");
         assert_eq!(
-            stage.count(LIVE).await.unsigned_abs(),
+            fixtures.count(LIVE).await.unsigned_abs(),
             (rounds - round - 1) as u64,
             "round {round}"
         );
@@ -84,16 +84,17 @@ async fn of_64_hands_one_at_most_gets_a_pair_and_the_session_ends(app: TestApp) 
         }
     }
     run.count("refreshes", rounds * HANDS);
-    invariants::check(&stage, &View::default(), &[]).await;
+    invariants::check(&fixtures, &View::default(), &[]).await;
 }
 
-/// Rotated tokens that a restart makes good again (CVE-2026-9802), and a repeat within the same second.
+/// Covers CVE-2026-9802 of another product: used tokens that are valid again after a restart; and a repeat within one
+/// second.
 #[apply(on_both_engines)]
 async fn a_used_token_stays_used_across_a_restart_and_within_a_second(app: TestApp) {
-    let stage = app.in_real_time();
-    let fleet = Fleet::start(&stage, 2).await;
+    let fixtures = app.in_real_time();
+    let fleet = Fleet::start(&fixtures, 2).await;
     let http = fleet::client();
-    let users = stage.crowd(2).await;
+    let users = fixtures.crowd(2).await;
 
     let (status, pair) = refresh(&http, &fleet.address(0), &users[0].refresh_token).await;
     assert_eq!(status, 200);
@@ -112,5 +113,5 @@ async fn a_used_token_stays_used_across_a_restart_and_within_a_second(app: TestA
         assert_eq!((status, &body["code"]), (401, &json!("refresh-token-reused")));
     }
     is_over(&http, &fleet, &users[1], &pair).await;
-    invariants::check(&stage, &View::default(), &[]).await;
+    invariants::check(&fixtures, &View::default(), &[]).await;
 }

@@ -1,4 +1,4 @@
-//! The database goes away under load and comes back, or another takes its place.
+//! The database stops under load and restarts, or a standby takes over.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,31 +8,31 @@ use serde_json::{Value, json};
 
 use super::claims::{Ask, Clients};
 use super::cluster::Cluster;
+use super::fixtures::{daily, event, limited, points};
 use super::fleet::Fleet;
 use super::invariants;
 use super::mix::Mix;
 use super::proxy::Proxy;
 use super::run::Run;
 use super::seed::size;
-use super::stage::{daily, event, limited, points};
 use crate::support::{TestApp, TestUser, with};
 
-/// A fleet must be of use again so soon after its database is.
+/// The maximum time in which a fleet recovers after its database.
 const RECOVERY: Duration = Duration::from_secs(30);
 
 const WIDTH: usize = 16;
 
-/// Places in a day.
+/// The number of grants per day.
 const PLACES: usize = 1000;
 
-/// An event that never runs dry, and one whose budget does.
-async fn events(stage: &TestApp) -> [Value; 2] {
-    let (reward, five) = (limited(stage, 1_000_000).await, points(stage, 5).await);
+/// An event without limits, and one with a budget that is used up.
+async fn events(fixtures: &TestApp) -> [Value; 2] {
+    let (reward, five) = (limited(fixtures, 1_000_000).await, points(fixtures, 5).await);
     let budget = json!({"budget": {"period": "DAILY", "grants": 500, "amount": 2000}});
     let places = json!({"recurrence": {"period": "DAILY", "count": PLACES}});
     [
-        daily(stage, &[&reward], PLACES).await,
-        event(stage, &[&five], with(budget, places)).await,
+        daily(fixtures, &[&reward], PLACES).await,
+        event(fixtures, &[&five], with(budget, places)).await,
     ]
 }
 
@@ -41,7 +41,7 @@ fn any_claim(rng: &mut fastrand::Rng, users: &[TestUser], events: &[Value]) -> A
     Ask::new(user, rng.choice(events).expect("events")).under(rng.u64(..))
 }
 
-/// Every process is ready and claims are answered, both in time; says how long that took.
+/// Waits until every process is ready and answers claims, asserts the maximum time, and returns the time.
 async fn recover(fleet: &Fleet, clients: &Clients<'_>) -> Duration {
     let started = Instant::now();
     let before = clients.count();
@@ -53,15 +53,15 @@ async fn recover(fleet: &Fleet, clients: &Clients<'_>) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fleet_outlives_the_crash_of_its_database_and_loses_nothing() {
+async fn a_fleet_survives_a_database_crash_without_loss() {
     let mut run = Run::begin("A2 PostgreSQL crashes and restarts");
     let mut rng = run.round();
     let cluster = Cluster::create();
-    let stage = TestApp::on_postgres_at(&cluster.url()).await.in_real_time();
-    let fleet = Fleet::start(&stage, 2).await;
-    let users = stage.crowd(60).await;
-    let operator = stage.operator().await;
-    let events = events(&stage).await;
+    let fixtures = TestApp::on_postgres_at(&cluster.url()).await.in_real_time();
+    let fleet = Fleet::start(&fixtures, 2).await;
+    let users = fixtures.crowd(60).await;
+    let operator = fixtures.operator().await;
+    let events = events(&fixtures).await;
     let clients = Clients::new(&fleet);
     let mix = Mix {
         clients: &clients,
@@ -87,12 +87,12 @@ async fn a_fleet_outlives_the_crash_of_its_database_and_loses_nothing() {
     run.count("crashes", crashes);
     run.count("broken off", clients.broken());
     run.saw(&view);
-    assert!(view.granted() > 20, "the crashes hit nobody");
-    assert!(clients.broken() > 0, "nobody noticed the crashes");
-    invariants::check(&stage, &view, &[]).await;
+    assert!(view.granted() > 20, "there were no grants despite the crashes");
+    assert!(clients.broken() > 0, "no client noticed the crashes");
+    invariants::check(&fixtures, &view, &[]).await;
 }
 
-/// What a process says: the status, the header `Retry-After` and the problem's code.
+/// The status, the header `Retry-After` and the code of a response.
 async fn ask(request: reqwest::RequestBuilder) -> (u16, String, String) {
     let response = request.send().await.expect("an answer");
     let status = response.status().as_u16();
@@ -104,13 +104,13 @@ async fn ask(request: reqwest::RequestBuilder) -> (u16, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_its_database_is_stopped_a_process_lives_and_is_not_ready_and_says_come_back() {
+async fn without_its_database_a_process_is_alive_and_not_ready_and_sends_retry_after() {
     let cluster = Cluster::create();
-    let stage = TestApp::on_postgres_at(&cluster.url()).await.in_real_time();
-    let fleet = Fleet::start(&stage, 1).await;
-    let users = stage.crowd(20).await;
-    let reward = limited(&stage, 100).await;
-    let event = daily(&stage, &[&reward], 10).await;
+    let fixtures = TestApp::on_postgres_at(&cluster.url()).await.in_real_time();
+    let fleet = Fleet::start(&fixtures, 1).await;
+    let users = fixtures.crowd(20).await;
+    let reward = limited(&fixtures, 100).await;
+    let event = daily(&fixtures, &[&reward], 10).await;
     let http = super::fleet::client();
     let url = |path: &str| format!("{}{path}", fleet.address(0));
     let claim = |user: &TestUser| {
@@ -125,11 +125,11 @@ async fn while_its_database_is_stopped_a_process_lives_and_is_not_ready_and_says
     assert_eq!(log_in(&users[0]).await.0, 200);
 
     tokio::task::block_in_place(|| cluster.crash());
-    // What was found holds for a second.
+    // The readiness is cached for one second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let unavailable = |retry_after: &str| (503, retry_after.to_owned(), "unavailable".to_owned());
     let stopped = Instant::now();
-    // Users whom the process knows and others, all at the same time, and again.
+    // Users with and without a cached session, concurrently, twice.
     for _ in 0..2 {
         let claims = join_all(users.iter().map(claim));
         let (claims, login, ready, lives) = tokio::join!(
@@ -152,10 +152,10 @@ async fn while_its_database_is_stopped_a_process_lives_and_is_not_ready_and_says
         assert_eq!(claim(user).await.0, 201);
     }
     assert_eq!(log_in(&users[0]).await.0, 200);
-    assert_eq!(stage.count("SELECT remaining FROM reward_stock").await, 79);
+    assert_eq!(fixtures.count("SELECT remaining FROM reward_stock").await, 79);
 }
 
-/// Waits until the standby holds every commit before it is acknowledged; only then a failover loses nothing.
+/// Waits until replication is synchronous; only then a failover loses no acknowledged commit.
 async fn is_synchronous(admin: &sqlx::PgPool) {
     let started = Instant::now();
     loop {
@@ -172,9 +172,9 @@ async fn is_synchronous(admin: &sqlx::PgPool) {
     }
 }
 
-/// Nothing that was acknowledged is lost when a synchronous standby takes over.
+/// A failover to a synchronous standby loses no acknowledged claim.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_synchronous_standby_takes_over_and_nothing_is_lost() {
+async fn a_failover_to_a_synchronous_standby_loses_nothing() {
     let mut run = Run::begin("A19 failover to a synchronous standby");
     for _ in 0..size(1, 10) {
         let mut rng = run.round();
@@ -182,7 +182,7 @@ async fn a_synchronous_standby_takes_over_and_nothing_is_lost() {
         let standby = primary.standby();
         let proxy = Proxy::start(rng.fork(), &primary.address()).await;
         let app = TestApp::on_postgres_at(&proxy.before(&primary.url())).await;
-        let stage = app.in_real_time();
+        let fixtures = app.in_real_time();
         let wait_for_standby = "ALTER SYSTEM SET synchronous_standby_names = 'standby'";
         let admin = sqlx::PgPool::connect(&format!("{}/postgres", primary.url()))
             .await
@@ -191,10 +191,10 @@ async fn a_synchronous_standby_takes_over_and_nothing_is_lost() {
             sqlx::query(sql).execute(&admin).await.expect("a setting");
         }
         is_synchronous(&admin).await;
-        let fleet = Fleet::start(&stage, 2).await;
-        let users = stage.crowd(60).await;
-        let operator = stage.operator().await;
-        let events = events(&stage).await;
+        let fleet = Fleet::start(&fixtures, 2).await;
+        let users = fixtures.crowd(60).await;
+        let operator = fixtures.operator().await;
+        let events = events(&fixtures).await;
         let clients = Clients::new(&fleet);
         let mix = Mix {
             clients: &clients,
@@ -223,8 +223,8 @@ async fn a_synchronous_standby_takes_over_and_nothing_is_lost() {
         println!("of use again after {took:?}");
         run.count("broken off", clients.broken());
         run.saw(&view);
-        assert!(view.granted() > 20, "the failover hit nobody");
-        assert!(clients.broken() > 0, "nobody noticed the failover");
-        invariants::check(&stage, &view, &[]).await;
+        assert!(view.granted() > 20, "there were no grants despite the failover");
+        assert!(clients.broken() > 0, "no client noticed the failover");
+        invariants::check(&fixtures, &view, &[]).await;
     }
 }

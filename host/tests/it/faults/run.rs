@@ -1,5 +1,5 @@
-//! A test's runs: each with a seed of its own, and in the end one line that says what was done to the server and what came
-//! of it. `cargo xtask test --profile long faults:: | grep '^ *fault |'` is the table of all of them.
+//! The runs of a test, each with its own seed. At the end the test prints one line with the fault and the
+//! results. `cargo xtask test --profile long faults:: | grep '^ *fault |'` prints the table of all tests.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::claims::View;
 use super::seed;
 
-/// Said when it is dropped, so that a run which failed is in the table too.
+/// Printed on drop, so that a failed run is in the table too.
 pub struct Run {
     what: &'static str,
     first_seed: u64,
@@ -20,7 +20,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// `what` is done to the server.
+    /// `what` is the injected fault.
     pub fn begin(what: &'static str) -> Self {
         Self {
             what,
@@ -33,12 +33,12 @@ impl Run {
         }
     }
 
-    /// Nothing is done on this machine, for this reason.
+    /// Skips the test on this machine for this reason.
     pub fn skip(mut self, reason: &'static str) {
         self.skipped = Some(reason);
     }
 
-    /// The chance of the next round. With this seed in `SEED` the same round is the first.
+    /// The random generator of the next round. With its seed in `SEED`, this round is the first.
     pub fn round(&mut self) -> fastrand::Rng {
         let seed = self.first_seed.wrapping_add(self.rounds);
         self.rounds += 1;
@@ -46,17 +46,21 @@ impl Run {
         fastrand::Rng::with_seed(seed)
     }
 
-    /// Adds to what is told of this.
+    /// Adds to a count in the printed line.
     pub fn count(&mut self, what: &'static str, number: usize) {
         *self.counts.entry(what).or_default() += number;
     }
 
-    /// Adds what clients saw since it was last told.
+    /// Adds the counts of a client's responses.
     pub fn saw(&mut self, view: &View) {
         self.count("answers", view.answers.len());
         self.count("grants", view.granted());
         self.count("reversals", view.taken_back());
-        let slowest = view.answers.iter().map(|answer| answer.told - answer.asked).max();
+        let slowest = view
+            .answers
+            .iter()
+            .map(|answer| answer.answered_at - answer.sent_at)
+            .max();
         self.slowest = self.slowest.max(slowest.unwrap_or_default());
     }
 }

@@ -1,6 +1,6 @@
-//! Chance that can be repeated, and how large a run is.
+//! Repeatable randomness, and the size of a run.
 
-/// Where the chance of a test begins: at `SEED`, or anywhere.
+/// The first seed of a test: `SEED`, or a random one.
 pub fn first() -> u64 {
     match std::env::var("SEED") {
         Ok(seed) => seed.parse().expect("SEED is a number of at most 64 bits"),
@@ -8,7 +8,7 @@ pub fn first() -> u64 {
     }
 }
 
-/// `long` when `MEED_TEST_LONG` is 1.
+/// `long` if `MEED_TEST_LONG` is 1.
 pub fn size<T>(short: T, long: T) -> T {
     if is_long() { long } else { short }
 }

@@ -1,4 +1,4 @@
-//! Compile bombs through the endpoint, while others use the API. `cargo xtask bench bombs` measures what they notice.
+//! Compile bombs through the API while other clients use it. `cargo xtask bench bombs` measures the latency.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,8 @@ use meed_host::auth::Role;
 use crate::bombs;
 use crate::support::{TestApp, bundled};
 
-/// What an upload may take beyond the processor time of its compiling process, here where all tests run at once.
+/// The time that an upload may take in addition to the processor time of its compile process; all tests run
+/// concurrently.
 const MOST: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,7 +32,7 @@ async fn a_bomb_is_refused_and_meanwhile_the_api_answers() {
         }
         let reply = upload.await.expect("an answer");
         assert!(started.elapsed() < MOST, "{} took {:?}", bomb.name, started.elapsed());
-        // A machine that is fast enough finds nothing wrong with what the structure check let through.
+        // A fast machine may compile a bomb that passed the structure check.
         if !bomb.passes || reply.status != 201 {
             let problem = reply.expect_problem(422, "plugin-refused");
             let refusal = if bomb.passes {
@@ -41,7 +42,7 @@ async fn a_bomb_is_refused_and_meanwhile_the_api_answers() {
             };
             assert_eq!(problem["refusal"], refusal, "{}: {problem:#}", bomb.name);
         }
-        // Whoever is handled for seconds is seen by others many times in between.
+        // An upload that takes seconds overlaps with many other requests.
         assert!(answers > 5 || !bomb.passes, "{answers} answers");
     }
     app.upload(bundled("first-come")).await.expect(201);

@@ -1,4 +1,4 @@
-//! What an admitted module must still show before it is stored: its examples bind, and its own cases pass.
+//! The self-checks of an admitted module: its examples bind, and its own cases pass.
 
 use meed_host::auth::Role;
 use meed_host::plugins::cases::{self, Case};
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use crate::guests::{Condition, ENDLESS};
 use crate::support::{TestApp, bundled, guest, on_both_engines, text};
 
-/// A module that carries these cases.
+/// A module that contains these cases.
 fn carrying(module: Vec<u8>, cases: Value) -> Vec<u8> {
     let cases: Vec<Case> = serde_json::from_value(cases).expect("cases");
     cases::embed(module, &cases).expect("a module with cases")
 }
 
-/// What the refusal of this module says.
+/// The code and the message of the refusal.
 async fn refusal(app: &TestApp, module: Vec<u8>) -> (String, String) {
     let problem = app.upload(module).await.expect_problem(422, "plugin-refused");
     (
@@ -56,7 +56,7 @@ async fn a_module_whose_cases_pass_is_stored_with_them(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_case_that_does_not_pass_is_named_with_its_difference(app: TestApp) {
+async fn a_failed_case_is_reported_with_its_diff(app: TestApp) {
     let mut wrong = five_of_seven_days();
     wrong["expect"]["decision"]["progress"][0]["current"] = json!(6);
     let (code, detail) = refusal(
@@ -74,7 +74,7 @@ async fn a_case_that_does_not_pass_is_named_with_its_difference(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_case_that_takes_too_much_fuel_does_not_pass(app: TestApp) {
+async fn a_case_beyond_its_fuel_ceiling_fails(app: TestApp) {
     let mut dear = five_of_seven_days();
     dear["fuelCeiling"] = json!(100);
     let (code, detail) = refusal(&app, carrying(bundled("login-streak"), json!([dear]))).await;
@@ -96,7 +96,7 @@ async fn cases_that_cannot_be_run_are_refused(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn params_that_the_schema_proposes_must_bind(app: TestApp) {
+async fn the_examples_of_the_schema_must_bind(app: TestApp) {
     let contradiction = json!({"type": "object", "required": ["days"], "examples": [{}]});
     let (code, detail) = refusal(&app, with_schema(&contradiction, "")).await;
     assert_eq!(code, "example-does-not-bind");
@@ -136,7 +136,7 @@ async fn an_operator_uploads_one_at_a_time(app: TestApp) {
     }
     assert_eq!(taken + busy, 6);
     assert!(taken >= 1 && busy >= 1, "{taken} taken, {busy} busy");
-    // What is refused leaves room for the next.
+    // After a refused upload the operator can upload again.
     let call = app.post("/plugins").bearer(&token);
     call.bytes("application/wasm", guest("after-all").module())
         .send()
@@ -145,7 +145,7 @@ async fn an_operator_uploads_one_at_a_time(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_room_of_an_operator_ends(app: TestApp) {
+async fn the_storage_of_an_operator_is_limited(app: TestApp) {
     let app = app.replica(&[("plugins.uploads.versions", "1")]);
     let token = app.operator().await;
     let push = async |name: &str| {
@@ -155,6 +155,6 @@ async fn the_room_of_an_operator_ends(app: TestApp) {
     push("first").await.expect(201);
     let problem = push("second").await.expect_problem(409, "upload-room");
     assert!(text(&problem, "detail").contains("1 versions"), "{problem:#}");
-    // What is here already takes no more room.
+    // Known bytes use no more storage.
     push("first").await.expect(200);
 }

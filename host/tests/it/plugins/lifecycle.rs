@@ -10,7 +10,7 @@ use super::{path_of, set_state};
 use crate::guests::{Condition, ENDLESS};
 use crate::support::{TestApp, TestUser, assert_fault, bundled, each, guest, on_both_engines, padded, text};
 
-/// Small enough for a test.
+/// Limits that a test can reach.
 const RULES: &[(&str, &str)] = &[("plugins.quarantine.failures", "6"), ("plugins.quarantine.users", "3")];
 
 async fn hostile(app: &TestApp) -> (String, Value) {
@@ -27,7 +27,7 @@ async fn hostile(app: &TestApp) -> (String, Value) {
     (format!("/plugins/hostile/versions/{}", plugin.version), event)
 }
 
-/// Claims and says why the claim failed.
+/// Claims, and returns the reason of the failure.
 async fn failed(app: &TestApp, user: &TestUser, event: &Value) -> String {
     let claim = app.claim(&user.token, event).send().await.expect(201);
     assert_eq!((text(&claim, "status"), &claim["retryable"]), ("FAILED", &json!(true)));
@@ -44,11 +44,11 @@ async fn actions(app: &TestApp, path: &str) -> Vec<String> {
 }
 
 #[apply(on_both_engines)]
-async fn a_plugin_that_fails_for_many_users_is_stopped_and_released(app: TestApp) {
+async fn a_plugin_that_fails_for_many_users_is_quarantined_and_released(app: TestApp) {
     let server = app.replica(RULES);
     let (path, event) = hostile(&app).await;
     let crowd = app.crowd(4).await;
-    // Six failures, but of two users, and then of a third.
+    // Six failures of two users, then one of a third.
     for run in 0..6 {
         assert_eq!(failed(&server, &crowd[run % 2], &event).await, "condition-failed");
     }
@@ -69,7 +69,7 @@ async fn a_plugin_that_fails_for_many_users_is_stopped_and_released(app: TestApp
     let detail = "7 of 7 runs failed within 300 s, for at least 3 users; the last failure was trap";
     assert_eq!(text(&entry, "detail"), detail);
 
-    // Another event cannot have it, but its fault can be looked for.
+    // A new event cannot use it, but it can be simulated.
     let reply = app.create_event(&app.event_body_of("hostile", "1.2.3").await).await;
     assert_fault(reply, "/condition/version");
     let operator = app.operator().await;
@@ -83,7 +83,7 @@ async fn a_plugin_that_fails_for_many_users_is_stopped_and_released(app: TestApp
         .expect(200);
     assert_eq!(simulated["failure"]["code"], "trap");
 
-    // Released, it has its whole window again.
+    // After the release it has a new window.
     set_state(&server, &path, json!({"state": "ACTIVE"}), &operator)
         .await
         .expect(200);
@@ -114,7 +114,7 @@ async fn a_plugin_that_fails_for_many_users_is_stopped_and_released(app: TestApp
 }
 
 #[apply(on_both_engines)]
-async fn one_user_cannot_stop_a_plugin_and_neither_can_looking_on(app: TestApp) {
+async fn neither_one_user_nor_progress_requests_cause_a_quarantine(app: TestApp) {
     let server = app.replica(&[("plugins.quarantine.failures", "3"), ("plugins.quarantine.users", "2")]);
     let (path, event) = hostile(&app).await;
     let crowd = app.crowd(3).await;
@@ -136,9 +136,9 @@ async fn one_user_cannot_stop_a_plugin_and_neither_can_looking_on(app: TestApp) 
 }
 
 #[apply(on_both_engines)]
-async fn good_runs_weigh_against_bad_ones_and_old_ones_do_not_count(app: TestApp) {
+async fn successful_runs_lower_the_failure_rate_and_old_runs_do_not_count(app: TestApp) {
     let server = app.replica(&[("plugins.quarantine.failures", "2"), ("plugins.quarantine.users", "1")]);
-    // It spends all of its fuel for whoever has a level, and grants to everybody else.
+    // It uses all fuel for users with a level, and grants to all others.
     let plugin = app
         .install(
             Condition {
@@ -167,7 +167,7 @@ async fn other_processes_learn_of_a_quarantine(app: TestApp) {
     let (server, other) = (app.replica(RULES), app.replica(RULES));
     let (path, event) = hostile(&app).await;
     let crowd = app.crowd(6).await;
-    // The other process has it as active in memory, and failures of its own.
+    // The other process has cached it as active, and counts its own failures.
     for user in &crowd[..2] {
         assert_eq!(failed(&other, user, &event).await, "condition-failed");
     }
@@ -183,12 +183,12 @@ async fn other_processes_learn_of_a_quarantine(app: TestApp) {
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // Both saw it fail too often; it was stopped once.
+    // Both processes reached the limit; the version was quarantined once.
     assert_eq!(actions(&app, &path).await, ["QUARANTINED", "UPLOADED"]);
 }
 
 #[apply(on_both_engines)]
-async fn of_many_claims_at_once_one_stops_the_plugin(app: TestApp) {
+async fn concurrent_failures_quarantine_the_plugin_once(app: TestApp) {
     let server = app.replica(RULES);
     let (path, event) = hostile(&app).await;
     let crowd = app.crowd(16).await;
@@ -203,7 +203,7 @@ async fn of_many_claims_at_once_one_stops_the_plugin(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn it_can_be_switched_off(app: TestApp) {
+async fn the_quarantine_can_be_disabled(app: TestApp) {
     let server = app.replica(&[("plugins.quarantine.failures", "0"), ("plugins.quarantine.users", "1")]);
     let (path, event) = hostile(&app).await;
     for user in &app.crowd(8).await {
@@ -213,7 +213,7 @@ async fn it_can_be_switched_off(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_the_server_puts_into_quarantine(app: TestApp) {
+async fn only_the_server_can_set_quarantined(app: TestApp) {
     let path = path_of(&app.upload(bundled("first-come")).await.expect(201));
     let operator = app.operator().await;
     let reply = set_state(&app, &path, json!({"state": "QUARANTINED"}), &operator).await;
@@ -224,7 +224,7 @@ async fn only_the_server_puts_into_quarantine(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_history_says_who_did_what_and_stays(app: TestApp) {
+async fn the_history_names_the_actors_and_remains(app: TestApp) {
     let module = bundled("first-come");
     let path = path_of(&app.upload(module.clone()).await.expect(201));
     let (operator, admin) = (app.operator().await, app.user(Role::Admin).await);
@@ -279,7 +279,7 @@ async fn the_history_says_who_did_what_and_stays(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_an_earlier_revision_of_an_event_ran_stays(app: TestApp) {
+async fn a_version_of_an_earlier_event_revision_cannot_be_deleted(app: TestApp) {
     let first = app.upload(bundled("first-come")).await.expect(201);
     let event = app.event("first-come", json!({}), json!({})).await;
     let other = app.install(guest("other").module()).await;
@@ -287,7 +287,7 @@ async fn what_an_earlier_revision_of_an_event_ran_stays(app: TestApp) {
     app.change_event(&event, json!({"condition": condition}))
         .await
         .expect(200);
-    // Nobody claimed, and no event runs it now; but the history of this one shows it.
+    // There is no claim, and no event uses it now; but an earlier revision refers to it.
     let operator = app.operator().await;
     app.delete(&path_of(&first))
         .bearer(&operator)

@@ -22,7 +22,7 @@ pub(crate) fn signature(key: &KeyPair, module: &[u8], comment: &str) -> String {
     signature.expect("a signature").to_string()
 }
 
-/// Makes an ADMIN trust a key and gives its id.
+/// Trusts a key as an ADMIN, and returns its id.
 pub(crate) async fn trust(app: &TestApp, key: &KeyPair, name: &str) -> String {
     let admin = app.token(Role::Admin).await;
     let body = json!({"name": name, "publicKey": key.pk.to_base64()});
@@ -46,7 +46,7 @@ async fn revoke(app: &TestApp, key_id: &str) {
     assert_eq!(reply.status, 204);
 }
 
-/// Uploads to a process as the operator of another.
+/// Uploads to a process with the token of another process.
 async fn push(on: &TestApp, token: &str, module: &[u8], signature: Option<&str>) -> Reply {
     let mut call = on.post("/plugins").bearer(token);
     if let Some(signature) = signature {
@@ -55,7 +55,7 @@ async fn push(on: &TestApp, token: &str, module: &[u8], signature: Option<&str>)
     call.bytes("application/wasm", module.to_vec()).send().await
 }
 
-/// What happens to an upload: its signature's state, or the code of the problem.
+/// The result of an upload: the state of its signature, or the code of the problem.
 async fn outcome(on: &TestApp, token: &str, module: &[u8], signature: Option<&str>) -> String {
     let reply = push(on, token, module, signature).await;
     if reply.status.is_success() {
@@ -67,7 +67,7 @@ async fn outcome(on: &TestApp, token: &str, module: &[u8], signature: Option<&st
 }
 
 #[apply(on_both_engines)]
-async fn every_mode_does_what_it_says_with_every_signature(app: TestApp) {
+async fn every_mode_with_every_kind_of_signature(app: TestApp) {
     let (trusted, revoked, stranger) = (key(), key(), key());
     trust(&app, &trusted, "Ada").await;
     let revoked_id = trust(&app, &revoked, "Bob").await;
@@ -80,7 +80,7 @@ async fn every_mode_does_what_it_says_with_every_signature(app: TestApp) {
     ];
     for (mode, server) in &modes {
         let enforced = *mode == "enforce";
-        // Each upload is a plugin of its own.
+        // Each upload is a different plugin.
         let module = |kind: &str| guest(&format!("{kind}-{mode}")).module();
         let comment = |kind: &str| format!("name:{kind}-{mode} version:1.2.3");
         let expect = async |kind: &str, signature: Option<String>, accepted: &str, refused: &str| {
@@ -124,7 +124,7 @@ async fn every_mode_does_what_it_says_with_every_signature(app: TestApp) {
             "signature-invalid",
         )
         .await;
-        // This is no signature, in whatever mode.
+        // A malformed signature is refused in every mode.
         for text in [
             "",
             "untrusted comment: x\nAAAA\ntrusted comment: y\nAAAA\n",
@@ -151,7 +151,7 @@ async fn every_mode_does_what_it_says_with_every_signature(app: TestApp) {
 async fn a_signature_is_checked_before_anything_is_compiled(app: TestApp) {
     let server = app.replica(&[("plugins.signatures", "enforce")]);
     let operator = app.operator().await;
-    // No module at all, and the signature is what is wrong with it.
+    // The body is not a module, but the error is about the signature.
     assert_eq!(
         outcome(&server, &operator, b"no module", None).await,
         "signature-required"
@@ -161,7 +161,7 @@ async fn a_signature_is_checked_before_anything_is_compiled(app: TestApp) {
         outcome(&server, &operator, b"no module", Some(&stranger)).await,
         "signature-untrusted"
     );
-    // What comes with the server needs none.
+    // Bundled plugins need no signature.
     let bundled = server.install(guest("bundled").module()).await;
     let body = app.event_body(&bundled, json!({}), json!({})).await;
     server
@@ -174,7 +174,7 @@ async fn a_signature_is_checked_before_anything_is_compiled(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_form_carries_it_too_and_the_version_shows_it(app: TestApp) {
+async fn a_signature_in_a_form_is_shown_with_the_version(app: TestApp) {
     let ada = key();
     let key_id = trust(&app, &ada, "Ada").await;
     let module = guest("signed").module();
@@ -194,7 +194,7 @@ async fn a_form_carries_it_too_and_the_version_shows_it(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_same_bytes_again_bring_their_signature(app: TestApp) {
+async fn known_bytes_with_a_better_signature_update_it(app: TestApp) {
     let (ada, bob) = (key(), key());
     let module = guest("later").module();
     let operator = app.operator().await;
@@ -209,12 +209,12 @@ async fn the_same_bytes_again_bring_their_signature(app: TestApp) {
         )
     };
     let is = |state: &str, signer: Value| (state.to_owned(), signer);
-    // Not trusted yet; then trusted, and sent again.
+    // First with an unknown key; then the key is trusted and the signature sent again.
     assert_eq!(state(Some(&signed(&ada))).await, is("UNTRUSTED", Value::Null));
     let ada_id = trust(&app, &ada, "Ada").await;
     assert_eq!(state(None).await, is("UNTRUSTED", Value::Null));
     assert_eq!(state(Some(&signed(&ada))).await, is("TRUSTED", json!("Ada")));
-    // One that is good is not replaced by another, good or bad.
+    // A valid signature is not replaced.
     trust(&app, &bob, "Bob").await;
     assert_eq!(state(Some(&signed(&bob))).await, is("TRUSTED", json!("Ada")));
     assert_eq!(state(Some(&signed(&key()))).await, is("TRUSTED", json!("Ada")));
@@ -230,7 +230,7 @@ async fn the_same_bytes_again_bring_their_signature(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn events_are_bound_to_what_is_signed_and_go_on_when_the_key_is_revoked(app: TestApp) {
+async fn events_require_a_signature_and_continue_after_a_revocation(app: TestApp) {
     let ada = key();
     let key_id = trust(&app, &ada, "Ada").await;
     let server = app.replica(&[("plugins.signatures", "enforce")]);
@@ -242,7 +242,7 @@ async fn events_are_bound_to_what_is_signed_and_go_on_when_the_key_is_revoked(ap
         server.post("/events").bearer(&operator).json(&body).send().await,
         "/condition/version",
     );
-    // To send it again as it is does not help.
+    // Uploading the same bytes again does not help.
     push(&server, &operator, &unsigned, None)
         .await
         .expect_problem(422, "signature-required");

@@ -19,7 +19,7 @@ async fn streak(app: &TestApp, body: Value) -> Reply {
 }
 
 #[apply(on_both_engines)]
-async fn facts_are_those_of_a_user_as_of_an_instant(app: TestApp) {
+async fn facts_of_a_user_are_as_of_the_given_time(app: TestApp) {
     let user = app.user(Role::User).await;
     for day in ["2026-03-02", "2026-03-03"] {
         app.at(&format!("{day}T12:00:00Z"));
@@ -60,7 +60,7 @@ async fn facts_are_those_of_a_user_as_of_an_instant(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn facts_may_be_written_by_hand(app: TestApp) {
+async fn facts_can_be_given_explicitly(app: TestApp) {
     let facts = json!([{"days": {"current": 5, "longest": 9, "lastDay": "2026-03-01"}}]);
     let body = json!({"params": {"days": 7}, "facts": facts});
     let simulation = streak(&app, body).await.expect(200);
@@ -79,7 +79,7 @@ async fn a_draw_is_simulated_with_a_seed_and_rewards(app: TestApp) {
         {"id": "bronze", "kind": "POINT", "value": 5, "maxQuantity": 1},
     ]);
     let body = json!({"params": {"weights": {"gold": 1, "bronze": 1}}, "facts": [], "rewards": rewards});
-    // In the order of ids, bronze is the first of the two: an even seed draws it, an odd one draws gold.
+    // Ordered by id, bronze is the first of the two: an even seed draws it, an odd one draws gold.
     for (seed, drawn) in [("00", "bronze"), ("01", "gold")] {
         let mut body = body.clone();
         body["seed"] = json!(format!("{}{seed}", "00".repeat(31)));
@@ -94,7 +94,7 @@ async fn a_draw_is_simulated_with_a_seed_and_rewards(app: TestApp) {
 #[apply(on_both_engines)]
 async fn a_request_that_cannot_be_simulated_names_the_field(app: TestApp) {
     let days = json!({"days": {"current": 0, "longest": 0, "lastDay": null}});
-    let nobody = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
+    let unknown = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
     let good = json!({"params": {"days": 7}, "facts": [days]});
     streak(&app, good.clone()).await.expect(200);
     let cases = [
@@ -102,10 +102,10 @@ async fn a_request_that_cannot_be_simulated_names_the_field(app: TestApp) {
         ("/facts", json!({"facts": [days, days]})),
         ("/facts", json!({"facts": vec![days.clone(); 33]})),
         ("/facts/0/days", json!({"facts": [{"days": 7}]})),
-        ("/userId", json!({"facts": null, "userId": nobody})),
+        ("/userId", json!({"facts": null, "userId": unknown})),
         ("/userId", json!({"facts": null, "userId": "me"})),
         ("", json!({"facts": null})),
-        ("", json!({"userId": nobody})),
+        ("", json!({"userId": unknown})),
         ("/params/days", json!({"params": {"days": 0}})),
         ("/params", json!({"params": {}})),
         ("/params", json!({"params": 7})),
@@ -128,7 +128,7 @@ async fn params_have_at_most_16_kib_as_canonical_json(app: TestApp) {
     let plugin = app.install(guest("greedy").module()).await;
     let path = format!("/plugins/{}/versions/{}/simulate", plugin.name, plugin.version);
     let operator = app.operator().await;
-    // {"a":"…"} has eight bytes besides the text.
+    // {"a":"…"} has eight bytes in addition to the text.
     for (length, fits) in [((16 << 10) - 8, true), ((16 << 10) - 7, false)] {
         let body = json!({"params": {"a": "x".repeat(length)}, "facts": []});
         let reply = app.post(&path).bearer(&operator).json(&body).send().await;
@@ -141,7 +141,7 @@ async fn params_have_at_most_16_kib_as_canonical_json(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_failing_plugin_is_an_answer(app: TestApp) {
+async fn a_failed_plugin_is_reported_in_the_simulation(app: TestApp) {
     let cases = [
         (
             "out-of-fuel",

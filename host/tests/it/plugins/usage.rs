@@ -39,7 +39,7 @@ async fn runs_and_failures_are_added_up_over_processes(app: TestApp) {
         process.claim(&user.token, &granted).send().await.expect(201);
         process.claim(&user.token, &failing).send().await.expect(201);
     }
-    // A look at the progress runs it as well, but is no claim; a repeat after the grant runs nothing.
+    // A progress request runs the plugin too, but is not a claim; a repeat after the grant does not run it.
     let progress = format!("/events/{}/progress", text(&granted, "id"));
     app.get(&progress).bearer(&crowd[0].token).send().await.expect(200);
     app.claim(&crowd[0].token, &granted)
@@ -82,7 +82,7 @@ async fn a_version_says_which_events_use_it_and_what_it_costs(app: TestApp) {
             .await;
         fuel.push(receipt["receipt"]["evaluation"]["fuel"].as_i64().expect("fuel"));
     }
-    // A claim that the host answers costs none.
+    // A claim that the host decides uses no fuel.
     app.set_plugin("login-streak", &plugin.version, "DISABLED").await;
     app.claim(&user.token, &json!({"id": ids[3]})).send().await.expect(201);
     fuel.sort_unstable();

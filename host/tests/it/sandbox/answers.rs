@@ -1,4 +1,4 @@
-//! Answers that the canonical ABI allows and the contract does not.
+//! Answers that the canonical ABI allows but the contract forbids.
 
 use meed_host::contract::{Award, Awards, Binding, Issue, MAX_INTEGER, Progress, Reason};
 use meed_host::sandbox::Failure;

@@ -1,4 +1,4 @@
-//! Calls that go as they should: answers arrive unchanged, runs repeat, and callers share the places there are.
+//! Successful calls: answers arrive unchanged, runs are repeatable, and callers share the slots.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::{bind, binding, deciding, evaluate, load, sandbox, sandbox_with};
 use crate::guests::{Condition, ENDLESS, logins};
 
 #[tokio::test]
-async fn an_honest_condition_binds_and_decides() {
+async fn a_valid_condition_binds_and_decides() {
     let condition = Condition::default();
     let sandbox = sandbox();
     let plugin = load(&sandbox, &condition).await;
@@ -58,7 +58,7 @@ async fn every_query_and_every_answer_crosses_the_boundary_unchanged() {
 }
 
 #[tokio::test]
-async fn issues_with_the_params_are_an_answer() {
+async fn issues_with_the_params_are_returned() {
     let issues = vec![Issue {
         path: "/days".to_owned(),
         message: "must be at least 1".to_owned(),
@@ -98,7 +98,7 @@ async fn the_same_input_costs_the_same_fuel_on_any_thread_and_under_other_limits
 }
 
 #[tokio::test]
-async fn a_number_that_is_none_has_the_same_bits_on_every_machine() {
+async fn nan_has_the_same_bits_on_every_machine() {
     let condition = Condition {
         evaluate: "(if (i64.ne
                 (i64.reinterpret_f64 (f64.div (f64.const 0) (f64.const 0)))
@@ -112,8 +112,8 @@ async fn a_number_that_is_none_has_the_same_bits_on_every_machine() {
 }
 
 #[tokio::test]
-async fn nothing_survives_a_call() {
-    // Traps when it finds what an earlier call left behind, in a global or in memory.
+async fn no_state_survives_a_call() {
+    // The guest traps if a global or the memory contains data of an earlier call.
     let condition = Condition {
         items: "(global $calls (mut i32) (i32.const 0))".to_owned(),
         evaluate: "(if (i32.or (global.get $calls) (i32.load (i32.const 8))) (then unreachable))
@@ -172,7 +172,7 @@ async fn a_full_pool_is_overloaded_and_recovers() {
 }
 
 #[tokio::test]
-async fn a_long_evaluation_does_not_hold_up_the_thread_that_serves_requests() {
+async fn a_long_evaluation_does_not_block_the_request_thread() {
     let sandbox = sandbox_with(|settings| {
         settings.standard.call.evaluate_fuel = u64::MAX / 2;
         settings.standard.call.evaluate_deadline_ms = 1_000;

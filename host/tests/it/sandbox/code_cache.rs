@@ -1,4 +1,4 @@
-//! Machine code between restarts.
+//! Machine code on disk across restarts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use meed_host::sandbox::{CodeCache, Digest, LoadError, Sandbox, Settings};
 use super::{evaluate, executable};
 use crate::guests::Condition;
 
-/// A restarted server: nothing is in memory.
+/// The sandbox of a restarted server, with nothing in memory.
 fn sandbox(directory: &Path, compiler: PathBuf) -> Sandbox {
     let cache = CodeCache {
         directory: directory.to_owned(),
@@ -35,7 +35,7 @@ async fn admit_and_keep(sandbox: &Sandbox, module: Vec<u8>) -> Digest {
 }
 
 #[tokio::test]
-async fn what_is_not_kept_leaves_nothing_behind() {
+async fn an_upload_that_is_not_stored_leaves_no_code() {
     let directory = tempfile::tempdir().unwrap();
     let sandbox = sandbox(directory.path(), executable());
     let admitted = sandbox.admit(Condition::default().module()).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_plugin_survives_a_restart_without_a_compiler() {
 }
 
 #[tokio::test]
-async fn damaged_code_is_compiled_again_and_never_run() {
+async fn corrupt_code_is_compiled_again_and_never_run() {
     let directory = tempfile::tempdir().unwrap();
     let module = Condition::default().module();
     let digest = admit_and_keep(&sandbox(directory.path(), executable()), module.clone()).await;
@@ -88,7 +88,7 @@ async fn damaged_code_is_compiled_again_and_never_run() {
 }
 
 #[tokio::test]
-async fn bytes_of_another_plugin_are_not_loaded() {
+async fn code_of_another_plugin_is_not_loaded() {
     let directory = tempfile::tempdir().unwrap();
     let expected = Digest::of(b"something else");
     let error = sandbox(directory.path(), executable())
@@ -102,7 +102,7 @@ async fn bytes_of_another_plugin_are_not_loaded() {
 }
 
 #[tokio::test]
-async fn refused_plugins_leave_no_code_behind() {
+async fn refused_plugins_leave_no_code() {
     let directory = tempfile::tempdir().unwrap();
     let sandbox = sandbox(directory.path(), executable());
     let condition = Condition {
@@ -128,7 +128,7 @@ async fn compiled_code_is_not_an_upload() {
 }
 
 #[tokio::test]
-async fn all_who_need_a_plugin_at_once_get_it() {
+async fn concurrent_loads_of_a_plugin_all_succeed() {
     let sandbox = Sandbox::new(&Settings::default(), executable(), None).unwrap();
     let module = Condition::default().module();
     let digest = Digest::of(&module);

@@ -1,6 +1,6 @@
-//! The hostile corpus: modules that try to hurt, each of which says in its first line what must become of it.
+//! The hostile corpus: malicious modules. The first line of each states the expected outcome.
 //!
-//! None of them may ever be admitted and answer, let alone `eligible`. The text is in `tests/guests/hostile`; the bombs
+//! None of them may ever be admitted and return an answer. The modules are in `tests/guests/hostile`; the bombs
 //! are generated, in `bombs.rs`.
 
 mod load;
@@ -16,7 +16,7 @@ use super::{context, sandbox, sandbox_with};
 use crate::bombs::{self, Bomb};
 use crate::guests::Condition;
 
-/// The class, and the fewest modules it has.
+/// The class, and the minimum number of its modules.
 const CLASSES: [(&str, usize); 10] = [
     ("malformed", 8),
     ("imports", 8),
@@ -61,7 +61,7 @@ async fn run(name: &str) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // Nobody was hurt.
+    // The sandbox still works for other plugins.
     let admitted = sandbox.admit(Condition::default().module()).await.unwrap();
     assert!(
         super::evaluate(&sandbox, &admitted.plugin)
@@ -72,7 +72,7 @@ async fn run(name: &str) {
     );
 }
 
-/// Whether a module meets its fate; if not, what became of it instead.
+/// Whether a module has the expected outcome; otherwise the actual one.
 async fn meets(sandbox: &Sandbox, hostile: &Hostile) -> Result<(), String> {
     let admitted = sandbox.admit(hostile.module.clone()).await;
     match (&hostile.fate, admitted) {
@@ -89,7 +89,7 @@ async fn meets(sandbox: &Sandbox, hostile: &Hostile) -> Result<(), String> {
             },
             Err(UploadRefusal::Describe(failure)),
         ) => failed(code, &failure),
-        // What it answered was found out to break the contract.
+        // Its answer violates the contract.
         (
             Fate::Fails {
                 code,
@@ -100,7 +100,7 @@ async fn meets(sandbox: &Sandbox, hostile: &Hostile) -> Result<(), String> {
         (_, Err(refusal)) => Err(format!("refused as {}: {refusal}", refusal.code())),
         (Fate::Fails { code, entry }, Ok(admitted)) => {
             let plugin = &admitted.plugin;
-            // Twice: what is deterministic fails the same way for the same fuel.
+            // Twice: a deterministic failure has the same code and fuel.
             let (first, second) = (
                 fail(sandbox, plugin, *entry).await?,
                 fail(sandbox, plugin, *entry).await?,
@@ -122,7 +122,7 @@ fn failed(code: &str, failure: &Failure) -> Result<(), String> {
     expect(failure.code() == code, || format!("{}: {failure}", failure.code()))
 }
 
-/// How an entry point fails, and the fuel it spent until then.
+/// The failure of an entry point, and the fuel used until then.
 async fn fail(sandbox: &Sandbox, plugin: &Plugin, entry: Entry) -> Result<(Failure, u64), String> {
     match entry {
         Entry::Describe => Err("it described itself".to_owned()),
@@ -146,7 +146,7 @@ fn failure<T: std::fmt::Debug>(call: Call<T>) -> Result<(Failure, u64), String> 
     }
 }
 
-/// With a second of processor time, so that the test does not take as long as the bombs want to.
+/// With one second of processor time, so that the test is short.
 #[tokio::test]
 async fn bombs() {
     let sandbox = sandbox_with(|settings| settings.standard.compile.cpu_seconds = 1);
@@ -155,7 +155,7 @@ async fn bombs() {
         let outcome = sandbox.admit(module).await;
         let code = outcome.as_ref().map_or_else(UploadRefusal::code, |_| "admitted");
         let expected: &[&str] = if passes {
-            // What just passes may be cheap enough for a fast machine; then it is a plugin like any other.
+            // A fast machine may compile a bomb within the limits; then it is a valid plugin.
             &["compile-limit", "admitted"]
         } else {
             &["structure-limit"]

@@ -1,4 +1,4 @@
-//! One hostile guest per limit of a call, and every other way to end early.
+//! One hostile guest per limit of a call, and every other kind of early end.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn an_endless_loop_runs_out_of_fuel() {
 }
 
 #[tokio::test]
-async fn all_fuel_counts_as_spent_when_it_runs_out() {
+async fn running_out_of_fuel_counts_all_fuel_as_used() {
     let sandbox = sandbox();
     let plugin = load(
         &sandbox,
@@ -33,7 +33,7 @@ async fn all_fuel_counts_as_spent_when_it_runs_out() {
     assert_eq!(evaluate(&sandbox, &plugin).await.fuel, 1_000_000);
 }
 
-/// With fuel for hours, time is what ends these.
+/// With fuel for hours, only the deadline ends these calls.
 async fn ends_at_the_deadline(evaluate_text: &'static str) {
     let sandbox = sandbox_with(|settings| {
         settings.standard.call.evaluate_fuel = u64::MAX / 2;
@@ -49,7 +49,7 @@ async fn ends_at_the_deadline(evaluate_text: &'static str) {
     let failure = call.outcome.unwrap_err();
     assert_eq!(failure, Failure::Deadline(Duration::from_millis(100)));
     assert!(!failure.is_deterministic());
-    // Generous, for a busy machine; without the deadline these run for hours.
+    // Generous for a busy machine; without the deadline the calls would run for hours.
     assert!(call.elapsed < Duration::from_secs(5), "{:?}", call.elapsed);
 }
 
@@ -131,7 +131,7 @@ async fn growing_a_table_beyond_the_limit_ends_the_call() {
 }
 
 #[tokio::test]
-async fn endless_recursion_exhausts_the_stack() {
+async fn endless_recursion_overflows_the_stack() {
     let condition = Condition {
         items: "(func $down (param i64) (result i64)
             (i64.add (local.get 0) (call $down (i64.add (local.get 0) (i64.const 1)))))"

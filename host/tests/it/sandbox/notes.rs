@@ -1,4 +1,4 @@
-//! What a plugin may tell its author.
+//! Notes that a plugin logs for its author.
 
 use meed_host::contract::Decision;
 use meed_host::sandbox::Call;
@@ -40,7 +40,7 @@ async fn a_flood_is_cut_at_32_lines_and_changes_no_decision() {
 }
 
 #[tokio::test]
-async fn every_note_costs_the_same_fuel_kept_or_not() {
+async fn every_note_costs_the_same_fuel_whether_stored_or_not() {
     let once = noted("(call $note (i32.const 0) (i32.const 9))").await.fuel;
     let (few, many) = (20, 200);
     let mut fuel = Vec::new();

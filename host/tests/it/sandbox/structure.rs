@@ -1,11 +1,11 @@
-//! One upload per structural limit, one item beyond it. None of them needs a compiler to be refused.
+//! One upload per structural limit, one item above it. All are refused before compilation.
 
 use meed_host::sandbox::{Sandbox, Settings, UploadRefusal};
 
 use crate::guests::Condition;
 
 async fn scan(bytes: Vec<u8>) -> UploadRefusal {
-    // With no compiler to start, whatever passes the walk is refused as unavailable.
+    // There is no compiler, so an upload that passes the structure check is refused as unavailable.
     let sandbox = Sandbox::new(&Settings::default(), "/nowhere/meed".into(), None).unwrap();
     sandbox.admit(bytes).await.unwrap_err()
 }
@@ -30,7 +30,7 @@ fn module(items: String) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_honest_upload_passes() {
+async fn a_valid_upload_passes() {
     assert_eq!(scan(Condition::default().module()).await.code(), "unavailable");
     assert_eq!(scan(Condition::default().component()).await.code(), "unavailable");
 }
@@ -59,7 +59,7 @@ async fn core_instances() {
 
 #[tokio::test]
 async fn functions() {
-    // The four of the honest condition included.
+    // Including the four of the valid condition.
     exceeds("functions", 10_001, 10_000, module("(func)".repeat(9_997))).await;
 }
 
@@ -127,7 +127,7 @@ async fn blocks_within_blocks() {
         module(format!("(func {open} {close})")),
     )
     .await;
-    // One after the other is another matter.
+    // Consecutive blocks are not nested.
     let beside = "block end ".repeat(1_000);
     assert_eq!(scan(module(format!("(func {beside})"))).await.code(), "unavailable");
 }
@@ -182,7 +182,7 @@ async fn targets_of_a_branch() {
 
 #[tokio::test]
 async fn data_segments() {
-    // The one of the honest condition included.
+    // Including the one of the valid condition.
     exceeds("data segments", 1_025, 1_024, module(r#"(data "x")"#.repeat(1_024))).await;
 }
 
@@ -207,7 +207,7 @@ async fn memories() {
     .await;
 }
 
-/// The engine could run a module with two, and does so for its own code.
+/// The engine supports modules with two memories, which it uses for its own adapters.
 #[tokio::test]
 async fn memories_of_one_module() {
     let settings = Settings {
@@ -265,7 +265,7 @@ async fn items_of_a_section() {
 }
 
 #[tokio::test]
-async fn no_single_byte_makes_the_walk_fail_in_another_way() {
+async fn no_changed_byte_breaks_the_structure_check() {
     let sandbox = Sandbox::new(&Settings::default(), "/nowhere/meed".into(), None).unwrap();
     for honest in [Condition::default().module(), Condition::default().component()] {
         for at in 0..honest.len() {

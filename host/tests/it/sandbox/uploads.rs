@@ -1,4 +1,4 @@
-//! What is refused at upload, and by which code.
+//! Refused uploads and their codes.
 
 use meed_host::sandbox::{Digest, Failure, Sandbox, Settings, UploadRefusal};
 
@@ -10,7 +10,7 @@ async fn refusal(bytes: Vec<u8>) -> UploadRefusal {
     sandbox().admit(bytes).await.unwrap_err()
 }
 
-/// The code, and that the text says what is needed to act on it.
+/// Asserts the code, and that the message contains `says`.
 async fn refused(bytes: Vec<u8>, code: &str, says: &str) {
     let refusal = refusal(bytes).await;
     assert_eq!(refusal.code(), code, "{refusal}");
@@ -22,7 +22,7 @@ fn text(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_core_module_with_metadata_is_admitted_and_loaded_once_it_is_kept() {
+async fn a_core_module_with_metadata_is_admitted_and_loaded_once_stored() {
     let sandbox = sandbox();
     let module = Condition::default().module();
     let admitted = sandbox.admit(module.clone()).await.unwrap();
@@ -60,7 +60,7 @@ async fn exports_beyond_the_world_are_tolerated() {
 }
 
 #[tokio::test]
-async fn what_is_not_webassembly() {
+async fn bytes_that_are_not_webassembly() {
     refused(Vec::new(), "not-wasm", "empty").await;
     refused(b"(module)".to_vec(), "not-wasm", "\\0asm").await;
     refused(b"\x7fELF\x02\x01\x01".to_vec(), "not-wasm", "machine code").await;
@@ -69,14 +69,14 @@ async fn what_is_not_webassembly() {
 }
 
 #[tokio::test]
-async fn what_is_too_large() {
+async fn uploads_that_are_too_large() {
     let mut bytes = Condition::default().module();
     bytes.resize((1 << 20) + 1, 0);
     refused(bytes, "too-large", "1048577 bytes, the limit is 1048576").await;
 }
 
 #[tokio::test]
-async fn what_was_cut_or_filled_with_garbage() {
+async fn truncated_and_corrupt_uploads() {
     let module = Condition::default().module();
     for end in [9, module.len() / 2, module.len() - 1] {
         refused(module[..end].to_vec(), "malformed", "").await;
@@ -113,13 +113,13 @@ async fn an_import_from_wasi() {
 }
 
 #[tokio::test]
-async fn an_import_of_another_version_of_our_own_interfaces() {
+async fn an_import_of_another_version_of_the_contract() {
     let component = text(r#"(component (import "meed:condition/log@1.0.1" (instance)))"#);
     refused(component, "import-not-allowed", "\"meed:condition/log@1.0.1\"").await;
 }
 
 #[tokio::test]
-async fn an_import_that_our_log_does_not_have() {
+async fn an_import_that_the_log_interface_does_not_have() {
     let imports = r#"(import "meed:condition/log@1.0.0" "shout" (func (param i32 i32)))"#;
     refused(
         Condition {
@@ -149,13 +149,13 @@ async fn a_component_of_another_world() {
 }
 
 #[tokio::test]
-async fn a_module_that_lacks_what_its_metadata_promises() {
+async fn a_module_without_the_exports_of_its_metadata() {
     let text = Condition::default().text().replace(r#"(export "evaluate")"#, "");
     refused(with_metadata(&text), "wrong-world", "evaluate").await;
 }
 
 #[tokio::test]
-async fn a_module_that_is_not_valid() {
+async fn an_invalid_module() {
     let items = "(func (result i32))".to_owned();
     refused(
         Condition {
@@ -170,7 +170,7 @@ async fn a_module_that_is_not_valid() {
 }
 
 #[tokio::test]
-async fn proposals_that_are_switched_off() {
+async fn disabled_proposals() {
     for (items, says) in [
         ("(func $f (return_call $f))", "tail calls"),
         ("(memory $second 1)", "memories"),
@@ -198,7 +198,7 @@ async fn proposals_that_are_switched_off() {
     }
 }
 
-/// Each function keeps to every structural limit, and is still most of a second and a hundred megabytes of compiling.
+/// Each function is within all structural limits, but takes almost a second and 100 MB to compile.
 fn bombs() -> String {
     branches(4_000, 250, 499).repeat(8)
 }
@@ -211,27 +211,27 @@ async fn limited(sandbox: &Sandbox, items: String, says: &str) {
     let refusal = sandbox.admit(bomb.module()).await.unwrap_err();
     assert_eq!(refusal.code(), "compile-limit", "{refusal}");
     assert!(refusal.to_string().contains(says), "{refusal}");
-    // Nothing is broken by it.
+    // The sandbox still works.
     sandbox.admit(Condition::default().module()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_compile_bomb_is_killed_when_its_processor_time_is_over() {
+async fn a_compile_bomb_is_killed_at_the_processor_time_limit() {
     let sandbox = sandbox_with(|settings| settings.standard.compile.cpu_seconds = 1);
     limited(&sandbox, bombs(), "1 s of processor time").await;
 }
 
 #[tokio::test]
-async fn a_compile_bomb_is_killed_when_its_time_is_over() {
+async fn a_compile_bomb_is_killed_at_the_time_limit() {
     let sandbox = sandbox_with(|settings| settings.standard.compile.wall_seconds = 1);
     limited(&sandbox, bombs(), "longer than 1 s").await;
 }
 
 #[tokio::test]
-async fn a_compile_bomb_is_killed_when_its_memory_is_over() {
+async fn a_compile_bomb_is_killed_at_the_memory_limit() {
     let sandbox = sandbox_with(|settings| {
         settings.standard.compile.memory_bytes = 256 << 20;
-        // An operator who allows interpreters needs this wall more.
+        // Language runtimes need this limit most.
         settings.standard.upload.function_bytes = 1 << 20;
         settings.standard.upload.function_blocks = 100_000;
         settings.standard.upload.function_locals = 10_000;
@@ -242,7 +242,7 @@ async fn a_compile_bomb_is_killed_when_its_memory_is_over() {
 #[tokio::test]
 async fn machine_code_beyond_the_limit() {
     let sandbox = sandbox_with(|settings| settings.standard.compile.code_bytes = 100_000);
-    // A megabyte: more than fits into a pipe that nobody reads.
+    // One megabyte, which is more than the capacity of a pipe.
     let items = "(func)".repeat(5_000);
     let condition = Condition {
         items,
@@ -250,14 +250,11 @@ async fn machine_code_beyond_the_limit() {
     };
     let refusal = sandbox.admit(condition.module()).await.unwrap_err();
     assert_eq!(refusal.code(), "compile-limit");
-    assert!(
-        refusal.to_string().contains("larger than 100000 bytes"),
-        "{refusal}"
-    );
+    assert!(refusal.to_string().contains("larger than 100000 bytes"), "{refusal}");
 }
 
 #[tokio::test]
-async fn without_a_compiler_nobody_blames_the_upload() {
+async fn a_missing_compiler_makes_the_sandbox_unavailable() {
     let sandbox = Sandbox::new(&Settings::default(), "/nowhere/meed".into(), None).unwrap();
     let refusal = sandbox.admit(Condition::default().module()).await.unwrap_err();
     assert_eq!(refusal.code(), "unavailable");
@@ -265,8 +262,8 @@ async fn without_a_compiler_nobody_blames_the_upload() {
 }
 
 #[tokio::test]
-async fn what_another_compiler_made_is_not_loaded() {
-    // Ends well and writes nothing that can be loaded.
+async fn code_of_another_compiler_is_not_loaded() {
+    // It exits with 0 and writes no valid code.
     let sandbox = Sandbox::new(&Settings::default(), "/bin/echo".into(), None).unwrap();
     let refusal = sandbox.admit(Condition::default().module()).await.unwrap_err();
     assert_eq!(refusal.code(), "unavailable");
@@ -356,7 +353,7 @@ async fn data_outside_memory_is_a_trap_at_the_start() {
 }
 
 #[tokio::test]
-async fn manifests_that_break_the_contract() {
+async fn manifests_that_violate_the_contract() {
     type Change = fn(&mut Manifest);
     let faults: [(Change, &str); 16] = [
         (
@@ -422,7 +419,7 @@ async fn manifests_that_break_the_contract() {
 }
 
 #[tokio::test]
-async fn schemas_that_cost_too_much_to_read() {
+async fn schemas_that_cost_too_much_to_validate() {
     let sandbox = sandbox();
     for (schema, says) in [
         (

@@ -1,4 +1,4 @@
-//! The application as `serve` wires it, with a clock that stands still.
+//! The application as `serve` wires it, with a fixed clock.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 use super::client::Call;
 use super::database;
 
-/// When every test begins: a Sunday, noon in UTC.
+/// The time at which every test begins: a Sunday at noon UTC.
 pub const START: &str = "2026-03-01T12:00:00Z";
 
 pub const PASSWORD: &str = "correct horse battery";
@@ -28,7 +28,7 @@ pub struct TestApp {
     router: axum::Router,
     directory: Arc<TempDir>,
     listening: tokio::task::AbortHandle,
-    /// How many accounts were made, by all processes on the database.
+    /// The number of accounts created by all processes on the database.
     users: Arc<AtomicU32>,
     pub(super) operator: OnceCell<TestUser>,
     pub(super) auditor: OnceCell<TestUser>,
@@ -40,7 +40,7 @@ impl Drop for TestApp {
     }
 }
 
-/// An account that is logged in.
+/// A logged-in account.
 #[derive(Clone, Debug)]
 pub struct TestUser {
     pub id: String,
@@ -58,7 +58,7 @@ impl TestApp {
         Self::first(db, directory)
     }
 
-    /// With all its files in a folder below this one.
+    /// On SQLite, with all files in a folder below this one.
     pub async fn on_sqlite_below(folder: &Path) -> Self {
         let directory = tempfile::tempdir_in(folder).expect("a temporary directory");
         let db = database::sqlite(&directory).await;
@@ -70,7 +70,7 @@ impl TestApp {
         Self::first(database::postgres().await, directory)
     }
 
-    /// On this server instead of the one that all tests share.
+    /// On this server instead of the shared one.
     pub async fn on_postgres_at(server: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         Self::first(database::postgres_on(server).await, directory)
@@ -82,7 +82,7 @@ impl TestApp {
         Self::start(db, clock, (Arc::new(directory), Arc::default()), &[], |_| ())
     }
 
-    /// The same database and keys in the time of the world outside, for processes of their own. Its tokens live a day.
+    /// The same database and keys with the system clock, for separate processes. Its tokens are valid for a day.
     pub fn in_real_time(&self) -> Self {
         let (db, settings) = (self.app.db.clone(), [("auth.access_token_seconds", "86400")]);
         Self::start(
@@ -94,21 +94,21 @@ impl TestApp {
         )
     }
 
-    /// Another process on the same database and keys, with settings of its own.
+    /// Another process on the same database and keys, with different settings.
     pub fn replica(&self, settings: &[(&str, &str)]) -> Self {
         let db = self.app.db.clone();
         let shared = (self.directory.clone(), self.users.clone());
         Self::start(db, self.clock.clone(), shared, settings, |_| ())
     }
 
-    /// The same, with settings that no file may have.
+    /// The same, with a changed configuration.
     pub fn replica_with(&self, change: impl FnOnce(&mut Config)) -> Self {
         let db = self.app.db.clone();
         let shared = (self.directory.clone(), self.users.clone());
         Self::start(db, self.clock.clone(), shared, &[], change)
     }
 
-    /// The same keys and people on another database.
+    /// The same keys and counters on another database.
     pub fn on(&self, db: Db) -> Self {
         let shared = (self.directory.clone(), self.users.clone());
         let mut app = Self::start(db, self.clock.clone(), shared, &[], |_| ());
@@ -117,7 +117,7 @@ impl TestApp {
         app
     }
 
-    /// Where its database is.
+    /// The URL of its database.
     pub fn database_url(&self) -> String {
         match &self.app.db {
             Db::Sqlite { .. } => database::sqlite_url(&self.directory),
@@ -139,7 +139,7 @@ impl TestApp {
     ) -> Self {
         let below = |name: &str| directory.path().join(name).display().to_string();
         let mut overrides = vec![
-            // The clock stands still, so a bucket would never fill again. Tests of limits set their own.
+            // With a fixed clock a bucket never fills again, so limits are off. Tests of limits set their own.
             ("limits.credentials.burst", "0".to_owned()),
             ("limits.account.burst", "0".to_owned()),
             ("limits.anonymous.burst", "0".to_owned()),
@@ -169,7 +169,7 @@ impl TestApp {
         }
     }
 
-    /// Below it are the keys, the compiled code and, on SQLite, the database.
+    /// The directory of the keys, the compiled code and, on SQLite, the database.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -178,14 +178,14 @@ impl TestApp {
         self.directory.path().join("keys")
     }
 
-    /// Moves the clock to this RFC 3339 instant.
+    /// Sets the clock to this RFC 3339 timestamp.
     pub fn at(&self, instant: &str) -> Timestamp {
         let instant = instant.parse().expect("an instant");
         self.clock.set(instant);
         instant
     }
 
-    /// A fresh account in this role, logged in (so it has one `auth.login` and one `user.registered`).
+    /// A new logged-in account with this role, which has one `auth.login` and one `user.registered`.
     pub async fn user(&self, role: Role) -> TestUser {
         let number = self.users.fetch_add(1, Ordering::Relaxed);
         let email = format!("{role}-{number}@example.com").to_lowercase();
@@ -203,12 +203,12 @@ impl TestApp {
         }
     }
 
-    /// The access token of a fresh account in this role.
+    /// The access token of a new account with this role.
     pub async fn token(&self, role: Role) -> String {
         self.user(role).await.token
     }
 
-    /// The answer to logging in over HTTP.
+    /// The response of a login over HTTP.
     pub async fn login(&self, email: &str, password: &str) -> Value {
         self.post("/auth/login")
             .json(&json!({"email": email, "password": password}))
@@ -217,7 +217,7 @@ impl TestApp {
             .expect(200)
     }
 
-    /// Serves it on a port of this machine as long as the test runs, and gives its address.
+    /// Serves it on a local port until the end of the test, and returns the address.
     pub async fn listen(&self) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -1,7 +1,7 @@
-//! A broker of the Kafka protocol of a test's own, on a port of this machine, which forgets everything and can be made to
-//! fail; and clients of it that a test asks what is in a topic.
+//! A Kafka broker for one test, on a local port. It keeps no data after the test, and tests can make it
+//! fail. Also clients with which tests read topics.
 //!
-//! `cargo xtask test` says where the program is in `MEED_TEST_BROKER`; without it the test fails, it does not skip.
+//! `cargo xtask test` sets `MEED_TEST_BROKER` to the program. Without it the tests fail; they are not skipped.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::redis::free_port;
 
-/// Of every topic of a test.
+/// The number of partitions of every topic.
 pub const PARTITIONS: i32 = 3;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub struct Broker {
     process: Option<Child>,
 }
 
-/// What is in a topic.
+/// A message in a topic.
 #[derive(Clone, Debug)]
 pub struct Record {
     pub key: String,
@@ -55,7 +55,7 @@ impl Broker {
         broker
     }
 
-    /// A place where there will be one.
+    /// An address at which a broker will start later.
     pub fn absent() -> Self {
         let port = free_port();
         Self {
@@ -65,22 +65,22 @@ impl Broker {
         }
     }
 
-    /// Where it listens, or will.
+    /// The address on which it listens, or will listen.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Tells its clients to come this way instead.
+    /// Advertises another address to clients.
     pub fn advertise(&mut self, address: &str) {
         address.clone_into(&mut self.advertised);
     }
 
-    /// Where clients go.
+    /// The address for clients.
     pub fn brokers(&self) -> &str {
         &self.advertised
     }
 
-    /// With nothing in it.
+    /// Starts the broker without data.
     pub async fn begin(&mut self) {
         let program = std::env::var("MEED_TEST_BROKER").expect(
             "MEED_TEST_BROKER is not set: run the tests with `cargo xtask test`, which installs a broker of the Kafka protocol",
@@ -105,7 +105,7 @@ impl Broker {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin");
         let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
         let made = admin.create_topics([&topic], &AdminOptions::new()).await;
-        // Somebody may have asked for it before, which makes it.
+        // A client may have created the topic by requesting it.
         if let Err((topic, error)) = made.expect("an answer").remove(0) {
             assert_eq!(error, RDKafkaErrorCode::TopicAlreadyExists, "{topic}");
         }
@@ -117,13 +117,13 @@ impl Broker {
         client
     }
 
-    /// Puts messages of key and value into a topic, in this order.
+    /// Produces messages (key and value) to a topic, in this order.
     pub async fn produce(&self, topic: &str, messages: impl IntoIterator<Item = (String, Vec<u8>)>) {
         let messages = messages.into_iter().map(|(key, value)| (None, key, value));
         self.send(topic, messages).await;
     }
 
-    /// The same, made at these instants.
+    /// The same, with these timestamps.
     pub async fn produce_at(&self, topic: &str, messages: impl IntoIterator<Item = (Timestamp, String, Vec<u8>)>) {
         let messages = messages.into_iter().map(|(at, key, value)| (Some(at), key, value));
         self.send(topic, messages).await;
@@ -140,14 +140,14 @@ impl Broker {
         }
     }
 
-    /// The first so many messages of a topic, each partition in its order.
+    /// The first `count` messages of a topic, in order within each partition.
     pub async fn read(&self, topic: &str, count: usize) -> Vec<Record> {
         let read = self.gather(topic, count, PATIENCE).await;
         assert!(read.len() >= count, "{} of {count} came: {read:?}", read.len());
         read
     }
 
-    /// The same, or fewer when no more come.
+    /// The same, or fewer if no more arrive.
     pub async fn read_for(&self, topic: &str, count: usize) -> Vec<Record> {
         self.gather(topic, count, Duration::from_secs(3)).await
     }
@@ -164,7 +164,7 @@ impl Broker {
         while records.len() < count {
             let received = match tokio::time::timeout(patience, consumer.recv()).await {
                 Err(_) => break,
-                // The topic may still have to be made.
+                // The topic may not exist yet.
                 Ok(Err(_)) => continue,
                 Ok(Ok(message)) => message.detach(),
             };
@@ -181,7 +181,7 @@ impl Broker {
         records
     }
 
-    /// How many messages of a topic a group has done with, all partitions together.
+    /// The sum of a group's committed offsets over all partitions of a topic.
     pub fn committed(&self, group: &str, topic: &str) -> i64 {
         let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a consumer");
         let mut partitions = TopicPartitionList::new();

@@ -1,11 +1,11 @@
-//! Requests straight into the router, replies as status, headers and JSON.
+//! Sends requests directly to the router; replies have a status, headers and JSON.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-/// A request being put together.
+/// A request under construction.
 #[derive(Debug)]
 pub struct Call {
     router: axum::Router,
@@ -74,14 +74,14 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Asserts the status and gives the body.
+    /// Asserts the status and returns the body.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{:#}", self.json);
         self.json
     }
 
-    /// Asserts a problem with this status and code, and gives it.
+    /// Asserts a problem with this status and code, and returns it.
     #[track_caller]
     pub fn expect_problem(self, status: u16, code: &str) -> Value {
         assert_eq!(

@@ -1,5 +1,5 @@
-//! A fresh database for every test. PostgreSQL must be there: `cargo xtask test` starts one on a throwaway cluster and
-//! says where in `MEED_TEST_POSTGRES`; without it the test fails, it does not skip.
+//! A new database for every test. `cargo xtask test` starts a temporary PostgreSQL server and
+//! sets `MEED_TEST_POSTGRES` to its URL. Without it the tests fail; they are not skipped.
 
 use meed_host::db::Db;
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ pub async fn postgres() -> Db {
     postgres_on(&postgres_server()).await
 }
 
-/// On this server instead of the one that all tests share.
+/// On this server instead of the shared one.
 pub async fn postgres_on(server: &str) -> Db {
     let db = Db::connect(&postgres_url_on(server).await, CONNECTIONS)
         .await
@@ -42,7 +42,7 @@ pub async fn postgres_url() -> String {
     postgres_url_on(&postgres_server()).await
 }
 
-/// The same on this server.
+/// An empty database on this server.
 pub async fn postgres_url_on(server: &str) -> String {
     let name = format!("it_{}", uuid::Uuid::now_v7().simple());
     let admin = sqlx::PgPool::connect(&format!("{server}/postgres"))

@@ -1,4 +1,4 @@
-//! Somebody who is told over HTTP: a server that remembers what it got and answers as a test wants it to.
+//! A webhook receiver: an HTTP server that records requests and responds as the test defines.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,15 +14,15 @@ use meed_host::clock::{Clock, Timestamp};
 use serde_json::Value;
 use tokio::sync::watch;
 
-/// One request that came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Got {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub event: Value,
-    /// Of the world outside
+    /// By the system clock
     pub at: Timestamp,
-    /// What it was answered
+    /// The status of the response
     pub status: u16,
 }
 
@@ -38,7 +38,7 @@ impl Got {
         self.header("webhook-id")
     }
 
-    /// Verified as a receiver would: one of the signatures is made with this secret, over id, time and body.
+    /// Verifies the signature like a receiver: one of the signatures covers id, time and body with this secret.
     pub fn is_signed_with(&self, secret: &str) -> bool {
         let secret = secret.strip_prefix("whsec_").expect("a secret of the standard");
         let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(secret).expect("base64"));
@@ -51,7 +51,7 @@ impl Got {
     }
 }
 
-/// Status, what to answer and how long to think about it.
+/// The status, the body and the delay of a response.
 pub type Answer = (u16, String, Duration);
 
 #[derive(Clone)]
@@ -71,12 +71,12 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    /// Takes everything.
+    /// Responds 200 to every request.
     pub async fn start() -> Self {
         Self::answering(|_, _| (204, String::new(), Duration::ZERO)).await
     }
 
-    /// Answers by what came and how often this message came before.
+    /// Responds depending on the message and on the number of its earlier deliveries.
     pub async fn answering(answer: impl FnMut(&Value, usize) -> Answer + Send + 'static) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
@@ -122,12 +122,12 @@ impl Receiver {
         }
     }
 
-    /// Everything that came, in the order in which it came.
+    /// All received requests, in order.
     pub fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until so many requests came and were answered.
+    /// Waits until `count` requests were received and answered.
     pub async fn wait_for(&self, count: usize) -> Vec<Got> {
         let mut seen = self.count.subscribe();
         let waited = tokio::time::timeout(Duration::from_secs(20), seen.wait_for(|seen| *seen >= count)).await;

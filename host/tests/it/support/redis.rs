@@ -1,6 +1,6 @@
-//! A Redis server of a test's own, on a port of this machine, which forgets everything and can be made to fail.
+//! A Redis server for one test, on a local port. It keeps no data, and tests can make it fail.
 //!
-//! `cargo xtask test` says where the program is in `MEED_TEST_REDIS_SERVER`; without it the test fails, it does not skip.
+//! `cargo xtask test` sets `MEED_TEST_REDIS_SERVER` to the program. Without it the tests fail; they are not skipped.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ pub struct RedisServer {
     process: Child,
 }
 
-/// A member of a cluster talks to the others at its port and so much.
+/// A cluster node's bus port is its port plus this offset.
 const BUS: u16 = 10_000;
 
 impl RedisServer {
@@ -27,7 +27,7 @@ impl RedisServer {
         Self::start_with(&[]).await
     }
 
-    /// With settings of its own, such as `--cluster-enabled yes`.
+    /// With additional arguments, such as `--cluster-enabled yes`.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let program = std::env::var("MEED_TEST_REDIS_SERVER").expect(
             "MEED_TEST_REDIS_SERVER is not set: run the tests with `cargo xtask test`, which installs a Redis server",
@@ -55,7 +55,7 @@ impl RedisServer {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Another process that shares this server, with settings of its own.
+    /// Another process that uses this server, with additional settings.
     pub async fn replica(&self, app: &TestApp, settings: &[(&str, &str)]) -> TestApp {
         let url = self.url();
         let mut settings = settings.to_vec();
@@ -70,14 +70,14 @@ impl RedisServer {
         self.process.wait().expect("the server has ended");
     }
 
-    /// At the same place, and empty.
+    /// Starts it again on the same port, without data.
     pub async fn restart(&mut self) {
         self.kill();
         self.process = spawn(&self.program, self.port, &self.directory, &self.arguments);
         self.answers().await;
     }
 
-    /// It keeps its connections and answers nothing.
+    /// Stops the process: connections stay open, but nothing is answered.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
@@ -90,10 +90,10 @@ impl RedisServer {
         kill_process(Pid::from_child(&self.process), signal).expect("the server gets the signal");
     }
 
-    /// What the server answers to a command.
+    /// The server's response to a command.
     pub async fn ask<T: redis::FromRedisValue>(&self, command: &str, arguments: &[&[u8]]) -> T {
         let client = redis::Client::open(self.url()).expect("a client");
-        // Patient, because a test may have made the server slow.
+        // A long timeout, because the test may have made the server slow.
         let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
         let connection = client.get_multiplexed_async_connection_with_config(&patient);
         let mut connection = connection.await.expect("a connection");
@@ -104,7 +104,7 @@ impl RedisServer {
         command.query_async(&mut connection).await.expect("an answer")
     }
 
-    /// The names of what is kept under this prefix.
+    /// The names of the keys with this prefix.
     pub async fn names(&self, prefix: &str) -> Vec<String> {
         let mut names: Vec<String> = self.ask("KEYS", &[format!("{prefix}*").as_bytes()]).await;
         names.sort();
@@ -126,13 +126,13 @@ impl RedisServer {
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        // Also ends one that is paused. A test that killed it has waited for it already.
+        // SIGKILL also ends a stopped process. It does no harm if the test has killed it already.
         self.process.kill().ok();
         self.process.wait().ok();
     }
 }
 
-/// Waits until a process shares, or knows that it does not.
+/// Waits until a process is connected to Redis, or has noticed that it is not.
 pub async fn is_shared(app: &TestApp, shared: bool) {
     let started = Instant::now();
     while app.app.cache.is_shared() != shared {
@@ -141,7 +141,7 @@ pub async fn is_shared(app: &TestApp, shared: bool) {
     }
 }
 
-/// One of which the bus is a port, too.
+/// A free port whose cluster bus port is a valid port too.
 pub fn free_port() -> u16 {
     loop {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");

@@ -1,4 +1,4 @@
-//! Rows put straight into the tables, for what no route makes yet or what no route may make.
+//! Inserts rows directly, for data that no route creates.
 
 use meed_host::clock::Timestamp;
 use meed_host::db::{Json, Tx};
@@ -12,7 +12,7 @@ impl TestApp {
         self.app.db.begin().await.expect("a transaction")
     }
 
-    /// A user who registered at this instant, invited by another or by nobody.
+    /// A user who registered at this time, with or without an inviter.
     pub async fn insert_user(&self, registered: Timestamp, invited_by: Option<Uuid>) -> Uuid {
         const SQL: &str = "INSERT INTO users \
             (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
@@ -47,7 +47,7 @@ impl TestApp {
         tx.commit().await.expect("commit");
     }
 
-    /// An event on a plugin that does not exist, offering these rewards.
+    /// An event with these rewards and a plugin that does not exist.
     pub async fn insert_event(&self, by: Uuid, rewards: &[Uuid]) -> Uuid {
         const PLUGIN: &str = "INSERT INTO plugin_versions \
             (digest, id, name, version, title, description, params_schema, abi, class, size_bytes, state, created_at) \

@@ -1,4 +1,4 @@
-//! I5: what clients and operators were told, against the tables and against what they were told before.
+//! I5: the responses of clients and operators, compared with the tables and with earlier responses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -7,20 +7,20 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Violations;
-use super::books::Books;
+use super::ledger::Ledger;
 use crate::faults::claims::{View, id_of};
 
-pub(super) fn what_they_saw(books: &Books, view: &View, violations: &mut Violations) {
+pub(super) fn what_they_saw(ledger: &Ledger, view: &View, violations: &mut Violations) {
     for answer in view.answers.iter().filter(|answer| matches!(answer.status, 200 | 201)) {
         let told = &answer.body;
-        let Some(request) = books.requests.get(&id_of(told)) else {
+        let Some(request) = ledger.requests.get(&id_of(told)) else {
             violations.push(format!(
-                "I5: a client was told of request {}, which is not there",
+                "I5: a response names the request {}, which does not exist",
                 told["id"]
             ));
             continue;
         };
-        let grants: Vec<_> = books
+        let grants: Vec<_> = ledger
             .grants_of(request.id)
             .map(|grant| (grant.id.to_string(), grant.quantity))
             .collect();
@@ -32,24 +32,24 @@ pub(super) fn what_they_saw(books: &Books, view: &View, violations: &mut Violati
             && sorted(grants.clone()) == sorted(told_grants);
         if !same_content {
             violations.push(format!(
-                "I5: a client was told {told}, but there are {request:?} and {grants:?}"
+                "I5: a response is {told}, but the tables have {request:?} and {grants:?}"
             ));
         }
     }
 }
 
-/// A refusal names a grant of the user in that very event. It may be taken back by now.
-pub(super) fn refusals_name_a_grant(books: &Books, view: &View, violations: &mut Violations) {
+/// A refusal names a grant of the user in the same event, which may have been reversed since.
+pub(super) fn refusals_name_a_grant(ledger: &Ledger, view: &View, violations: &mut Violations) {
     let refusals = view.answers.iter();
     for answer in refusals.filter(|answer| answer.body["code"] == "already-granted") {
         let named = answer.body["rewardRequestId"].as_str().and_then(|id| id.parse().ok());
-        let request = named.and_then(|id: Uuid| books.requests.get(&id));
+        let request = named.and_then(|id: Uuid| ledger.requests.get(&id));
         let ids = |grants: &Value| -> BTreeSet<String> {
             let ids = grants.as_array().into_iter().flatten().filter_map(Value::as_str);
             ids.map(str::to_owned).collect()
         };
         let is_theirs = request.is_some_and(|request| {
-            let given: BTreeSet<_> = books.grants_of(request.id).map(|grant| grant.id.to_string()).collect();
+            let given: BTreeSet<_> = ledger.grants_of(request.id).map(|grant| grant.id.to_string()).collect();
             request.user_id == answer.ask.user
                 && request.event_id == answer.ask.event
                 && matches!(request.status.as_str(), "GRANTED" | "REVERSED")
@@ -58,30 +58,30 @@ pub(super) fn refusals_name_a_grant(books: &Books, view: &View, violations: &mut
         });
         if !is_theirs {
             violations.push(format!(
-                "I5: user {} was refused in event {} for a grant that is not there: {}; there is {request:?}",
+                "I5: user {} was refused in event {} because of a grant that does not exist: {}; the table has {request:?}",
                 answer.ask.user, answer.ask.event, answer.text
             ));
         }
     }
 }
 
-/// Whoever has all the grants of a period and asks after they were told so is told of the grant, whatever became of the
-/// stock and the budget. Grants that were taken back later do not count, and a key keeps its first answer.
-pub(super) fn who_holds_a_grant_is_not_turned_away(books: &Books, view: &View, violations: &mut Violations) {
+/// A user with all grants of a period who claims again gets the grant in the response, regardless of
+/// stock and budget. Grants that were reversed later do not count, and a key keeps its first response.
+pub(super) fn who_holds_a_grant_is_not_turned_away(ledger: &Ledger, view: &View, violations: &mut Violations) {
     let mut known: BTreeMap<Uuid, Instant> = BTreeMap::new();
     let mut first_asked: BTreeMap<_, Instant> = BTreeMap::new();
     for answer in &view.answers {
         if answer.is_granted() {
-            let known = known.entry(id_of(&answer.body)).or_insert(answer.told);
-            *known = answer.told.min(*known);
+            let known = known.entry(id_of(&answer.body)).or_insert(answer.answered_at);
+            *known = answer.answered_at.min(*known);
         }
         let asked = first_asked
             .entry((answer.ask.user, &answer.ask.key))
-            .or_insert(answer.asked);
-        *asked = answer.asked.min(*asked);
+            .or_insert(answer.sent_at);
+        *asked = answer.sent_at.min(*asked);
     }
     let mut held: BTreeMap<_, Vec<Instant>> = BTreeMap::new();
-    for request in books.requests.values().filter(|request| request.status == "GRANTED") {
+    for request in ledger.requests.values().filter(|request| request.status == "GRANTED") {
         if let Some(told) = known.get(&request.id) {
             let place = (request.event_id, request.user_id, request.period.as_str());
             held.entry(place).or_default().push(*told);
@@ -90,7 +90,7 @@ pub(super) fn who_holds_a_grant_is_not_turned_away(books: &Books, view: &View, v
     for answer in view.answers.iter().filter(|answer| answer.is_turned_away()) {
         let asked = match &answer.ask.key {
             Some(_) => first_asked[&(answer.ask.user, &answer.ask.key)],
-            None => answer.asked,
+            None => answer.sent_at,
         };
         let period = answer.body["period"].as_str().unwrap_or_default();
         let place = (answer.ask.event, answer.ask.user, period);
@@ -100,17 +100,17 @@ pub(super) fn who_holds_a_grant_is_not_turned_away(books: &Books, view: &View, v
             .flatten()
             .filter(|told| **told < asked)
             .count();
-        if i64::try_from(held_then).is_ok_and(|held| held >= books.limit(answer.ask.event)) {
+        if i64::try_from(held_then).is_ok_and(|held| held >= ledger.limit(answer.ask.event)) {
             violations.push(format!(
-                "I5: user {} held {held_then} grants of event {} in {period} and was told {}",
+                "I5: user {} had {held_then} grants of event {} in {period}, but the response was {}",
                 answer.ask.user, answer.ask.event, answer.text
             ));
         }
     }
 }
 
-/// Of those who take a grant back, one is told so at most, and all others of the very same reversal.
-pub(super) fn reversals(books: &Books, view: &View, violations: &mut Violations) {
+/// At most one of several reversals of a request succeeds, and all responses name the same reversal.
+pub(super) fn reversals(ledger: &Ledger, view: &View, violations: &mut Violations) {
     let mut done: BTreeMap<Uuid, usize> = BTreeMap::new();
     for told in &view.reversals {
         let (body, request) = (&told.body, told.request);
@@ -123,8 +123,8 @@ pub(super) fn reversals(books: &Books, view: &View, violations: &mut Violations)
             _ => &Value::Null,
         };
         let reversal = reversal.as_str().and_then(|id| id.parse::<Uuid>().ok());
-        let is_there = reversal.is_some_and(|id| books.reversals.get(&id) == Some(&request));
-        let given: BTreeSet<_> = books.grants_of(request).map(|grant| grant.id.to_string()).collect();
+        let is_there = reversal.is_some_and(|id| ledger.reversals.get(&id) == Some(&request));
+        let given: BTreeSet<_> = ledger.grants_of(request).map(|grant| grant.id.to_string()).collect();
         let taken = body["grants"].as_array().into_iter().flatten();
         let taken: BTreeSet<_> = taken.map(|grant| in_answer(grant).0).collect();
         if !is_there || (told.status == 201 && given != taken) {
@@ -135,26 +135,26 @@ pub(super) fn reversals(books: &Books, view: &View, violations: &mut Violations)
         }
     }
     for (request, times) in done.iter().filter(|(_, times)| **times > 1) {
-        violations.push(format!("I5: request {request} was taken back {times} times"));
+        violations.push(format!("I5: request {request} was reversed {times} times"));
     }
 }
 
-/// Whoever repeats a claim under its key is told the same, byte for byte; only a failure may be tried again, and a refusal
-/// for a grant that was taken back later.
-pub(super) fn one_answer_per_key(books: &Books, view: &View, violations: &mut Violations) {
+/// A repeated claim with the same key has the same response, byte for byte; except after a failure, or a refusal
+/// because of a grant that was reversed later.
+pub(super) fn one_answer_per_key(ledger: &Ledger, view: &View, violations: &mut Violations) {
     let mut told: BTreeMap<_, BTreeSet<(u16, &str)>> = BTreeMap::new();
     for answer in &view.answers {
         let named = answer.body["rewardRequestId"]
             .as_str()
             .and_then(|id| id.parse::<Uuid>().ok());
         let is_void = named
-            .and_then(|id| books.requests.get(&id))
+            .and_then(|id| ledger.requests.get(&id))
             .is_some_and(|request| request.status == "REVERSED");
         if let Some(key) = &answer.ask.key
             && answer.body["status"] != "FAILED"
             && !is_void
         {
-            // A refusal (409) carries the id of its own request and is made anew each time.
+            // A refusal (409) contains the id of the HTTP request, so each one is different.
             let text = if answer.status == 201 { &answer.text } else { "" };
             let told = told.entry((answer.ask.user, key)).or_default();
             told.insert((answer.status, text));
@@ -162,14 +162,16 @@ pub(super) fn one_answer_per_key(books: &Books, view: &View, violations: &mut Vi
     }
     for ((user, key), answers) in told.iter().filter(|(_, answers)| answers.len() > 1) {
         violations.push(format!(
-            "I5: user {user} was told different things under the key {key}: {answers:?}"
+            "I5: user {user} received different responses for the key {key}: {answers:?}"
         ));
     }
-    // Once an answer is kept, nothing else is told.
+    // After a response is stored, no other response is sent.
     let mut kept: BTreeMap<_, Instant> = BTreeMap::new();
     for answer in view.answers.iter().filter(|answer| answer.status == 201) {
-        let since = kept.entry((answer.ask.user, &answer.ask.key)).or_insert(answer.told);
-        *since = answer.told.min(*since);
+        let since = kept
+            .entry((answer.ask.user, &answer.ask.key))
+            .or_insert(answer.answered_at);
+        *since = answer.answered_at.min(*since);
     }
     for answer in view
         .answers
@@ -177,19 +179,19 @@ pub(super) fn one_answer_per_key(books: &Books, view: &View, violations: &mut Vi
         .filter(|answer| answer.body["code"] == "already-granted")
     {
         let since = kept.get(&(answer.ask.user, &answer.ask.key));
-        if answer.ask.key.is_some() && since.is_some_and(|since| *since < answer.asked) {
+        if answer.ask.key.is_some() && since.is_some_and(|since| *since < answer.sent_at) {
             violations.push(format!(
-                "I5: user {} had an answer under the key {:?} and was told {}",
+                "I5: user {} had a stored response for the key {:?}, but received {}",
                 answer.ask.user, answer.ask.key, answer.text
             ));
         }
     }
 }
 
-pub(super) fn kept_answers(books: &Books, _: &View, violations: &mut Violations) {
-    for kept in &books.kept {
+pub(super) fn kept_answers(ledger: &Ledger, _: &View, violations: &mut Violations) {
+    for kept in &ledger.stored_responses {
         let answer: Value = serde_json::from_str(&kept.response).unwrap_or_default();
-        let fits = books.requests.get(&kept.request_id).is_some_and(|request| {
+        let fits = ledger.requests.get(&kept.request_id).is_some_and(|request| {
             request.user_id == kept.user_id
                 && answer["id"] == kept.request_id.to_string().as_str()
                 && answer["status"] != "FAILED"
@@ -197,14 +199,14 @@ pub(super) fn kept_answers(books: &Books, _: &View, violations: &mut Violations)
         });
         if !fits {
             violations.push(format!(
-                "I5: under the key {} an answer is kept for no such request: {answer}",
+                "I5: the response stored for the key {} names a request that does not exist: {answer}",
                 kept.key
             ));
         }
     }
 }
 
-/// A grant as it is told: its id, and how much of the reward.
+/// A grant in a response: its id and quantity.
 pub(super) fn in_answer(grant: &Value) -> (String, i64) {
     let id = grant["id"].as_str().unwrap_or_default();
     (id.to_owned(), grant["quantity"].as_i64().unwrap_or_default())

@@ -1,4 +1,4 @@
-//! I8: every request and every reversal has a receipt that the server signed, and says the same.
+//! I8: every request and every reversal has a receipt that the server signed and that agrees with the tables.
 
 use std::collections::BTreeSet;
 
@@ -8,32 +8,32 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Violations;
-use super::books::{Books, Request};
+use super::ledger::{Ledger, Request};
 use crate::faults::claims::View;
 use crate::support::TestApp;
 
-pub(super) async fn check(stage: &TestApp, books: &Books, view: &View, violations: &mut Violations) {
-    let jwks = serde_json::to_string(&stage.app.keys.receipt.jwks()).expect("the keys");
+pub(super) async fn check(fixtures: &TestApp, ledger: &Ledger, view: &View, violations: &mut Violations) {
+    let jwks = serde_json::to_string(&fixtures.app.keys.receipt.jwks()).expect("the keys");
     let trusted = PublicKey::of_jwks(&jwks).expect("the keys");
     let is_new = |id: Uuid| view.looked_at.lock().expect("no panic before").insert(id);
-    of_requests(stage, books, &trusted, is_new, violations).await;
-    of_reversals(stage, books, &trusted, is_new, violations).await;
+    of_requests(fixtures, ledger, &trusted, is_new, violations).await;
+    of_reversals(fixtures, ledger, &trusted, is_new, violations).await;
 }
 
 async fn of_reversals(
-    stage: &TestApp,
-    books: &Books,
+    fixtures: &TestApp,
+    ledger: &Ledger,
     trusted: &[PublicKey],
     is_new: impl Fn(Uuid) -> bool,
     violations: &mut Violations,
 ) {
-    if books.reversals.is_empty() {
+    if ledger.reversals.is_empty() {
         return;
     }
-    let auditor = stage.auditor().await;
-    for (id, request) in books.reversals.iter().filter(|(id, _)| is_new(**id)) {
+    let auditor = fixtures.auditor().await;
+    for (id, request) in ledger.reversals.iter().filter(|(id, _)| is_new(**id)) {
         let path = format!("/reward-requests/{request}/reversal/receipt");
-        let reply = stage.get(&path).bearer(&auditor).send().await;
+        let reply = fixtures.get(&path).bearer(&auditor).send().await;
         let Ok(signed) = serde_json::from_value::<SignedReversal>(reply.json) else {
             violations.push(format!(
                 "I8: reversal {id} of request {request} has no receipt: {}",
@@ -45,18 +45,18 @@ async fn of_reversals(
             violations.push(format!("I8: the receipt of reversal {id}: {error}"));
         }
         let receipt = &signed.receipt;
-        let given: BTreeSet<_> = books
+        let given: BTreeSet<_> = ledger
             .grants_of(*request)
             .map(|grant| (grant.id, grant.quantity))
             .collect();
         let taken = receipt.grants.iter().map(|grant| (grant.id, i64::from(grant.quantity)));
-        let of_request = &books.requests[request];
+        let of_request = &ledger.requests[request];
         let is_theirs = receipt.id == *id
             && receipt.request_id == *request
             && receipt.event_id == of_request.event_id
             && receipt.user_id == of_request.user_id
             && given == taken.collect();
-        let original = stage.app.claims.receipt(*request).await;
+        let original = fixtures.app.claims.receipt(*request).await;
         if !is_theirs || !original.is_ok_and(|(_, original)| original.digest == receipt.request_digest) {
             violations.push(format!(
                 "I8: the receipt of reversal {id} says {receipt:?}, the tables {of_request:?} and {given:?}"
@@ -66,14 +66,14 @@ async fn of_reversals(
 }
 
 async fn of_requests(
-    stage: &TestApp,
-    books: &Books,
+    fixtures: &TestApp,
+    ledger: &Ledger,
     trusted: &[PublicKey],
     is_new: impl Fn(Uuid) -> bool,
     violations: &mut Violations,
 ) {
-    for request in books.requests.values().filter(|request| is_new(request.id)) {
-        let (_, signed) = match stage.app.claims.receipt(request.id).await {
+    for request in ledger.requests.values().filter(|request| is_new(request.id)) {
+        let (_, signed) = match fixtures.app.claims.receipt(request.id).await {
             Ok(receipt) => receipt,
             Err(error) => {
                 violations.push(format!("I8: request {} has no receipt: {error}", request.id));
@@ -106,7 +106,7 @@ async fn of_requests(
             .iter()
             .map(|award| (award.reward_id.clone(), award.quantity))
             .collect();
-        let mut grants: Vec<_> = books
+        let mut grants: Vec<_> = ledger
             .grants_of(request.id)
             .map(|grant| {
                 (
@@ -127,7 +127,7 @@ async fn of_requests(
 }
 
 fn row(request: &Request) -> serde_json::Value {
-    // What was taken back later was granted when the receipt was written.
+    // A request that was reversed later is granted in its receipt.
     let status = if request.status == "REVERSED" {
         "GRANTED"
     } else {

@@ -1,31 +1,31 @@
-//! The messages that a client of PostgreSQL sends, and which of them make the server commit claims.
+//! Parses the messages of a PostgreSQL client, and detects those that commit claims.
 
 use std::collections::HashSet;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message {
     pub bytes: Vec<u8>,
-    /// With this one the server begins to commit
+    /// This message starts a commit
     pub commits: bool,
 }
 
-/// What is known of one connection.
+/// The state of one connection.
 #[derive(Debug, Default)]
 pub struct Watch {
     arrived: Vec<u8>,
-    /// The first messages (of encryption, of the start) have no type.
+    /// The first messages (encryption and startup) have no type.
     started: bool,
     /// Names of prepared statements that commit
     committing: HashSet<Vec<u8>>,
-    /// One of them is bound and runs with the next `Sync`.
+    /// One of them is bound and executes with the next `Sync`.
     bound: bool,
 }
 
-/// The protocol's version 3.0 in the message that starts a session; others ask for encryption.
+/// Protocol version 3.0 in the startup message; other values request encryption.
 const VERSION: [u8; 4] = [0, 3, 0, 0];
 
 impl Watch {
-    /// The messages that are complete with these bytes.
+    /// The messages that these bytes complete.
     pub fn messages(&mut self, bytes: &[u8]) -> Vec<Message> {
         self.arrived.extend_from_slice(bytes);
         let mut messages = Vec::new();
@@ -70,7 +70,7 @@ impl Watch {
     }
 }
 
-/// Whether an answer is complete: it ends with `ReadyForQuery`.
+/// Whether a response is complete, that is, ends with `ReadyForQuery`.
 pub fn is_ready(answer: &[u8]) -> bool {
     let Some(end) = answer.len().checked_sub(6) else {
         return false;
@@ -78,13 +78,13 @@ pub fn is_ready(answer: &[u8]) -> bool {
     answer[end..end + 5] == [b'Z', 0, 0, 0, 5]
 }
 
-/// Up to the NUL, and what follows it.
+/// The text before the NUL, and the bytes after it.
 fn text(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     (&bytes[..end], bytes.get(end + 1..).unwrap_or_default())
 }
 
-/// A statement that writes requests commits itself unless it is within a transaction; then it does no harm to lose it.
+/// A statement that writes requests commits itself, except within a transaction, where losing it is harmless.
 fn is_commit(sql: &[u8]) -> bool {
     let has = |word: &[u8]| sql.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
     has(b"COMMIT") || has(b"INSERT INTO reward_requests")
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_is_seen_however_it_is_sent_and_nothing_else_is() {
+    fn every_form_of_commit_is_detected_and_nothing_else() {
         let encryption = [0, 0, 0, 8, 4, 210, 22, 47].to_vec();
         let start = [&[0, 0, 0, 9][..], &VERSION, &[0]].concat();
         let sent = [

@@ -1,6 +1,6 @@
-//! Reading the corpus from `tests/guests/hostile/<class>/*.wat`.
+//! Loads the corpus from `tests/guests/hostile/<class>/*.wat`.
 //!
-//! A file is a whole `(module …)` or `(component …)`, or the honest condition of `guests.rs` with parts of it replaced:
+//! A file is a whole `(module …)` or `(component …)`, or replaces parts of the valid condition of `guests.rs`:
 //! what follows a line `;; in evaluate` goes to the beginning of that function, and so on for `items`, `imports`,
 //! `realloc`, `describe` and `bind`; `;; in memory` replaces the memory. With one of the parts of `component.wat`, such
 //! as `;; in definitions`, it is put into a component made by hand.
@@ -144,10 +144,10 @@ fn module(text: &str) -> Vec<u8> {
     }
 }
 
-/// The honest component by hand around a core module, with these parts replaced.
+/// The hand-written valid component around a core module, with these parts replaced.
 fn in_component(module: &str, parts: &[(&str, &str)]) -> Vec<u8> {
     let mut text = include_str!("../../../guests/component.wat").to_owned();
-    // Not its comments.
+    // Without its comments.
     let module = &module[module.find("(module").unwrap() + 1..module.rfind(')').unwrap()];
     let holes = [
         ("definitions", ""),

@@ -1,4 +1,4 @@
-//! Over and over: the host's memory stays flat, and calls end soon after their deadline.
+//! Repeated calls: the host's memory stays constant, and calls end soon after their deadline.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use super::load::{Entry, Fate, class, classes};
 use super::{fail, sandbox, sandbox_with};
 use crate::guests::Condition;
 
-/// How often every module runs: more than a thousand runs in all. `MEED_TEST_ROUNDS` asks for more.
+/// The number of runs of every module, more than a thousand in total. `MEED_TEST_ROUNDS` sets a higher number.
 const ROUNDS: usize = 20;
 const MOST_GROWTH: i64 = 64 << 20;
 
@@ -19,7 +19,7 @@ fn resident() -> i64 {
     pages * i64::try_from(rustix::param::page_size()).unwrap()
 }
 
-/// In a process of its own, as other tests in this one would be measured too.
+/// In a separate process, because the memory of this one includes other tests.
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_is_flat_after_a_thousand_runs() {
@@ -36,8 +36,8 @@ fn memory_is_flat_after_a_thousand_runs() {
     assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
-/// Every module that is admitted and then fails, in bind or in evaluate, over and over; and every module that the
-/// sandbox turns away, in one round.
+/// Repeats every module that is admitted and fails in bind or evaluate; and every module that the
+/// sandbox refuses, once.
 #[tokio::test]
 #[ignore = "is run by memory_is_flat_after_a_thousand_runs"]
 #[cfg(target_os = "linux")]
@@ -76,11 +76,11 @@ async fn over_and_over() {
     assert!(after - before <= MOST_GROWTH, "{before} bytes became {after}");
 }
 
-/// Without a limit on fuel, only the deadline ends these: how much later do they end?
+/// Without a limit on fuel only the deadline ends these calls; measures the delay.
 #[tokio::test]
 async fn calls_end_soon_after_their_deadline() {
     const DEADLINE: Duration = Duration::from_millis(50);
-    /// Alone on a machine it is two milliseconds; here all tests run at once.
+    /// On an idle machine the delay is two milliseconds; here all tests run concurrently.
     const MOST_OVERRUN: Duration = Duration::from_secs(2);
 
     let sandbox = sandbox_with(|settings| {

@@ -1,4 +1,4 @@
-//! Everything that claims wrote, read in one go.
+//! The ledger: everything that claims wrote, read from the tables.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use meed_host::db::{Db, Engine, Json};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// A connection that broke is seen by the server when it next reads from it; a lock is waited for two seconds.
+/// The server notices a broken connection at its next read; a lock timeout is two seconds.
 const QUIET_PATIENCE: Duration = Duration::from_secs(6);
 
 #[derive(Debug)]
@@ -19,14 +19,14 @@ pub struct Request {
     pub status: String,
     pub period: String,
     pub sequence: i64,
-    /// The period of the event's budget that it was taken from, and how much
+    /// The period and the amount that it used of the event's budget
     pub budget: Option<(String, i64)>,
 }
 
-/// What an event allows.
+/// The limits of an event.
 #[derive(Debug)]
 pub struct Event {
-    /// Grants that a user may have in a period
+    /// The maximum number of grants of a user in a period
     pub limit: i64,
     pub max_grants: Option<i64>,
     pub max_amount: Option<i64>,
@@ -44,7 +44,7 @@ pub struct Grant {
     pub request_id: Uuid,
     pub reward_id: Uuid,
     pub quantity: i64,
-    /// Of one of them, when it was granted
+    /// The value of one unit at the time of the grant
     pub value: i64,
     pub stock_since: Option<i64>,
 }
@@ -57,14 +57,14 @@ pub struct Stock {
 }
 
 #[derive(Debug)]
-pub struct Told {
+pub struct OutboxMessage {
     pub kind: String,
     pub user_id: Uuid,
     pub payload: Value,
 }
 
 #[derive(Debug)]
-pub struct Kept {
+pub struct StoredResponse {
     pub user_id: Uuid,
     pub key: String,
     pub request_id: Uuid,
@@ -72,21 +72,21 @@ pub struct Kept {
 }
 
 #[derive(Debug)]
-pub struct Books {
+pub struct Ledger {
     pub requests: BTreeMap<Uuid, Request>,
     pub grants: Vec<Grant>,
     pub stock: BTreeMap<Uuid, Stock>,
     pub events: BTreeMap<Uuid, Event>,
-    /// By event and period: how many grants are counted, and the amount.
+    /// The counted grants and their amount, by event and period.
     pub budgets: BTreeMap<(Uuid, String), (i64, i64)>,
-    /// Which request each of them took back.
+    /// The reversed request of each reversal.
     pub reversals: BTreeMap<Uuid, Uuid>,
-    pub told: Vec<Told>,
-    pub kept: Vec<Kept>,
+    pub messages: Vec<OutboxMessage>,
+    pub stored_responses: Vec<StoredResponse>,
     by_request: BTreeMap<Uuid, Vec<usize>>,
 }
 
-impl Books {
+impl Ledger {
     pub async fn read(db: &Db) -> Self {
         type RequestRow = (Uuid, Uuid, i64, Uuid, String, String, i64, Option<String>, Option<i64>);
         type GrantRow = (Uuid, Uuid, Uuid, i64, Json<Value>, Option<i64>);
@@ -95,8 +95,8 @@ impl Books {
         const GRANTS: &str = "SELECT id, request_id, reward_id, quantity, reward, stock_since FROM grants";
         const STOCK: &str = "SELECT reward_id, total, remaining, since FROM reward_stock";
         const BUDGETS: &str = "SELECT event_id, period, grants, amount FROM event_budgets";
-        const TOLD: &str = "SELECT kind, user_id, payload FROM outbox WHERE user_id IS NOT NULL";
-        const KEPT: &str = "SELECT user_id, key, request_id, response FROM idempotency_keys";
+        const OUTBOX: &str = "SELECT kind, user_id, payload FROM outbox WHERE user_id IS NOT NULL";
+        const RESPONSES: &str = "SELECT user_id, key, request_id, response FROM idempotency_keys";
         const EVENTS: &str = "SELECT id, recurrence_count, budget_grants, budget_amount FROM events";
         const REVERSALS: &str = "SELECT id, request_id FROM reversals";
 
@@ -104,8 +104,9 @@ impl Books {
         let grants: Vec<GrantRow> = db.query(GRANTS).fetch_all(db).await.expect("the grants");
         let stock: Vec<(Uuid, i64, i64, i64)> = db.query(STOCK).fetch_all(db).await.expect("the stock");
         let budgets: Vec<(Uuid, String, i64, i64)> = db.query(BUDGETS).fetch_all(db).await.expect("the budgets");
-        let told: Vec<(String, Uuid, Json<Value>)> = db.query(TOLD).fetch_all(db).await.expect("the outbox");
-        let kept: Vec<(Uuid, String, Uuid, String)> = db.query(KEPT).fetch_all(db).await.expect("the answers");
+        let messages: Vec<(String, Uuid, Json<Value>)> = db.query(OUTBOX).fetch_all(db).await.expect("the outbox");
+        let responses: Vec<(Uuid, String, Uuid, String)> =
+            db.query(RESPONSES).fetch_all(db).await.expect("the answers");
         let events: Vec<(Uuid, i64, Option<i64>, Option<i64>)> =
             db.query(EVENTS).fetch_all(db).await.expect("the events");
         let reversals: Vec<(Uuid, Uuid)> = db.query(REVERSALS).fetch_all(db).await.expect("the reversals");
@@ -168,13 +169,13 @@ impl Books {
             events: events.into_iter().map(event).collect(),
             budgets: budgets.into_iter().map(budget).collect(),
             reversals: reversals.into_iter().collect(),
-            told: told
+            messages: messages
                 .into_iter()
-                .map(|(kind, user_id, Json(payload))| Told { kind, user_id, payload })
+                .map(|(kind, user_id, Json(payload))| OutboxMessage { kind, user_id, payload })
                 .collect(),
-            kept: kept
+            stored_responses: responses
                 .into_iter()
-                .map(|(user_id, key, request_id, response)| Kept {
+                .map(|(user_id, key, request_id, response)| StoredResponse {
                     user_id,
                     key,
                     request_id,
@@ -190,14 +191,14 @@ impl Books {
         indices.map(|index| &self.grants[*index])
     }
 
-    /// Grants that a user may have in a period of an event.
+    /// The maximum number of grants of a user in a period of an event.
     pub fn limit(&self, event: Uuid) -> i64 {
         self.events.get(&event).map_or(0, |event| event.limit)
     }
 }
 
-/// I7: no transaction is open and nobody waits for a lock; on SQLite, the file is whole besides.
-pub async fn nothing_is_open(db: &Db, violations: &mut Vec<String>) {
+/// I7: no transaction is open and no session waits for a lock; on SQLite the file is also intact.
+pub async fn check_nothing_is_open(db: &Db, violations: &mut Vec<String>) {
     const OPEN: &str = "SELECT pid, COALESCE(state, ''), COALESCE(query, '') FROM pg_stat_activity \
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' \
         AND state <> 'idle'";
@@ -218,11 +219,11 @@ pub async fn nothing_is_open(db: &Db, violations: &mut Vec<String>) {
         }
         Engine::Sqlite => {
             if let Err(error) = db.begin().await {
-                violations.push(format!("I7: the write lock cannot be had: {error}"));
+                violations.push(format!("I7: the write lock cannot be acquired: {error}"));
             }
             let whole: Vec<(String,)> = db.query("PRAGMA integrity_check").fetch_all(db).await.expect("a check");
             if whole != [("ok".to_owned(),)] {
-                violations.push(format!("I7: the file is damaged: {whole:?}"));
+                violations.push(format!("I7: the database file is corrupt: {whole:?}"));
             }
             let loose: Vec<(String,)> = db
                 .query("PRAGMA foreign_key_check")
@@ -230,7 +231,7 @@ pub async fn nothing_is_open(db: &Db, violations: &mut Vec<String>) {
                 .await
                 .expect("a check");
             if !loose.is_empty() {
-                violations.push(format!("I7: rows refer to rows that are not there: {loose:?}"));
+                violations.push(format!("I7: foreign keys refer to missing rows: {loose:?}"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Repeats of granted claims are answered without the database, and nobody is refused wrongly
+//! Repeats of granted claims are answered without the database, and no claim is refused wrongly
 
 use meed_host::auth::Role;
 use rstest_reuse::apply;
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::{soon, two};
 use crate::support::{Reply, TestApp, TestUser, on_both_engines, text};
 
-/// The processes of a test share their connections: from now on none of them has a database.
+/// Closes the database for all processes of the test, which share their connections.
 async fn lose_the_database(app: &TestApp) {
     app.app.db.close().await;
 }
 
-/// What a process needs to know before: who the user is and what the event offers.
+/// Makes a process cache the user's session and the event.
 async fn warm(process: &TestApp, user: &TestUser, event: &Value) {
     super::progress(process, &user.token, event).await.expect(200);
 }
@@ -33,13 +33,13 @@ async fn a_repeat_needs_no_database(app: TestApp) {
     assert_eq!(again["grantIds"], json!([granted["grants"][0]["id"]]));
     again["requestId"] = repeat["requestId"].clone();
     assert_eq!(again, repeat);
-    // Alone, a process trusts it no longer than what it knows of the event.
+    // Without Redis a process trusts the entry as long as the cached event.
     app.at("2026-03-01T12:00:02Z");
     assert_ne!(claim(&app, &user, &event).await.status, 409);
 }
 
 #[apply(on_both_engines)]
-async fn a_repeat_at_another_process_needs_none_either(app: TestApp) {
+async fn a_repeat_at_another_process_needs_no_database(app: TestApp) {
     let (_redis, here, there) = two(&app, &[("auth.session_cache_seconds", "3600")]).await;
     let changes = json!({"recurrence": {"period": "DAILY", "count": 1}});
     let event = here.event("first-come", json!({}), changes).await;
@@ -58,7 +58,7 @@ async fn a_repeat_at_another_process_needs_none_either(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_claim_with_a_key_is_replayed_all_the_same(app: TestApp) {
+async fn a_claim_with_an_idempotency_key_is_still_replayed(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let first = app
@@ -84,7 +84,7 @@ async fn a_claim_with_a_key_is_replayed_all_the_same(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_last_grant_of_a_period_is_remembered_and_the_next_period_is_new(app: TestApp) {
+async fn the_last_grant_of_a_period_is_cached_and_the_next_period_is_new(app: TestApp) {
     let changes = json!({"recurrence": {"period": "DAILY", "count": 2}});
     let event = app.event("first-come", json!({}), changes).await;
     let user = app.user(Role::User).await;
@@ -101,7 +101,7 @@ async fn the_last_grant_of_a_period_is_remembered_and_the_next_period_is_new(app
 }
 
 #[apply(on_both_engines)]
-async fn more_grants_a_period_make_what_was_remembered_void(app: TestApp) {
+async fn a_higher_recurrence_count_invalidates_cached_repeats(app: TestApp) {
     let (_redis, here, there) = two(&app, &[]).await;
     let event = here.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
@@ -119,7 +119,7 @@ async fn more_grants_a_period_make_what_was_remembered_void(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn after_a_grant_was_taken_back_every_process_asks_again(app: TestApp) {
+async fn after_a_reversal_every_process_reads_the_database(app: TestApp) {
     let (redis, here, there) = two(&app, &[("auth.session_cache_seconds", "3600")]).await;
     let event = here.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
@@ -134,7 +134,7 @@ async fn after_a_grant_was_taken_back_every_process_asks_again(app: TestApp) {
     reversal.json(&json!({"reason": "returned"})).send().await.expect(201);
     let names = redis.names("meed:hint:").await;
     let [name] = names.as_slice() else { panic!("{names:?}") };
-    // As a process would that read the grant before it was taken back.
+    // Like a process that read the grant before the reversal.
     let late: Option<String> = redis.ask("SET", &[name.as_bytes(), b"late", b"NX"]).await;
     assert_eq!(late, None);
     soon("the other process has heard", async || {
@@ -145,7 +145,7 @@ async fn after_a_grant_was_taken_back_every_process_asks_again(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_somebody_else_wrote_refuses_nobody(app: TestApp) {
+async fn forged_entries_refuse_no_claim(app: TestApp) {
     let (redis, here, there) = two(&app, &[]).await;
     let event = here.event("first-come", json!({}), json!({})).await;
     let (first, second, third) = (

@@ -1,4 +1,4 @@
-//! What a claim needs around it: plugins, rewards, events, and users who act.
+//! Fixtures for claims: plugins, rewards, events, and logged-in users.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::client::{Call, Reply};
 use super::{TestApp, TestUser};
 use crate::guests::Condition;
 
-/// The bytes of a plugin of `plugins/`, as `cargo xtask plugins` builds it.
+/// The bytes of a plugin of `plugins/`, built by `cargo xtask plugins`.
 pub fn bundled(name: &str) -> Vec<u8> {
     let directory = std::env::var("MEED_TEST_PLUGINS")
         .expect("MEED_TEST_PLUGINS is not set: run the tests with `cargo xtask test`, which builds the plugins");
@@ -18,7 +18,7 @@ pub fn bundled(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask test`", path.display()))
 }
 
-/// The same plugin in other bytes: with a custom section at its end, which no one reads.
+/// The same plugin with different bytes: with an additional custom section, which has no effect.
 pub fn padded(mut module: Vec<u8>, note: &str) -> Vec<u8> {
     let length = u8::try_from(note.len()).expect("a short note");
     module.extend([0, length + 1 + 4, 4]);
@@ -27,7 +27,7 @@ pub fn padded(mut module: Vec<u8>, note: &str) -> Vec<u8> {
     module
 }
 
-/// A guest by this name, whose module a test may make hostile. It asks for nothing and grants all.
+/// A guest with this name, without queries, that grants everything. Tests can change it.
 pub fn guest(name: &str) -> Condition {
     let mut guest = Condition::default();
     name.clone_into(&mut guest.manifest.name);
@@ -45,14 +45,14 @@ pub fn text<'a>(body: &'a Value, member: &str) -> &'a str {
         .unwrap_or_else(|| panic!("{member} is no text in {body:#}"))
 }
 
-/// One member of every object in a list.
+/// The same member of every object in a list.
 #[track_caller]
 pub fn each<'a>(list: &'a Value, member: &str) -> Vec<&'a str> {
     let items = list.as_array().unwrap_or_else(|| panic!("no list: {list:#}"));
     items.iter().map(|item| text(item, member)).collect()
 }
 
-/// Asserts that the body was refused for the field at this JSON Pointer.
+/// Asserts that the request was rejected because of the field at this JSON Pointer.
 #[track_caller]
 pub fn assert_fault(reply: Reply, pointer: &str) {
     let problem = reply.expect_problem(422, "invalid-body");
@@ -62,7 +62,7 @@ pub fn assert_fault(reply: Reply, pointer: &str) {
     );
 }
 
-/// Puts the members of `changes` over those of `body`.
+/// Replaces members of `body` by those of `changes`.
 pub fn with(mut body: Value, changes: Value) -> Value {
     let members = body.as_object_mut().expect("an object");
     let Value::Object(changes) = changes else {
@@ -77,25 +77,25 @@ impl TestApp {
         self.call("DELETE", path)
     }
 
-    /// A new session: an `auth.login` of this instant, and its access token.
+    /// Creates a session with an `auth.login` at the current time, and returns its access token.
     pub async fn log_in(&self, user: &TestUser) -> String {
         let id = user.id.parse().expect("an id");
         self.app.auth.open_session(id).await.expect("a session").access_token
     }
 
-    /// The token of an operator, always the same one.
+    /// The token of the same operator on every call.
     pub async fn operator(&self) -> String {
         let operator = self.operator.get_or_init(|| self.user(Role::Operator)).await;
         self.log_in(operator).await
     }
 
-    /// The token of an auditor, always the same one.
+    /// The token of the same auditor on every call.
     pub async fn auditor(&self) -> String {
         let auditor = self.auditor.get_or_init(|| self.user(Role::Auditor)).await;
         self.log_in(auditor).await
     }
 
-    /// Many USERs, logged in. Hashing a password for each would take longer than the test: they share a hash.
+    /// Many logged-in USERs. They share one password hash, because hashing a password for each would take too long.
     pub async fn crowd(&self, size: usize) -> Vec<TestUser> {
         const SQL: &str = "INSERT INTO users \
             (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
@@ -123,7 +123,7 @@ impl TestApp {
         crowd
     }
 
-    /// Takes in a plugin as one that comes with the server.
+    /// Installs a bundled plugin.
     pub async fn install(&self, module: Vec<u8>) -> PluginVersion {
         match self.app.plugins.upload(module, None).await.expect("a plugin") {
             Uploaded::New(version) | Uploaded::Known(version) => version,
@@ -153,7 +153,7 @@ impl TestApp {
         call.send().await.expect(201)
     }
 
-    /// The body of an event that runs from February to May, with a reward of its own.
+    /// The body of an event that runs from February to May, with a new reward.
     pub async fn event_body(&self, plugin: &PluginVersion, params: Value, changes: Value) -> Value {
         let mut body = json!({
             "title": "An event",
@@ -169,7 +169,7 @@ impl TestApp {
         with(body, changes)
     }
 
-    /// The body of an event on whatever has this name and version.
+    /// The body of an event with the plugin of this name and version.
     pub async fn event_body_of(&self, name: &str, version: &str) -> Value {
         let plugin = self.app.plugins.version(name, version).await.expect("a plugin");
         self.event_body(&plugin, json!({}), json!({})).await
@@ -180,19 +180,19 @@ impl TestApp {
         self.post("/events").bearer(&token).json(body).send().await
     }
 
-    /// An event on this plugin.
+    /// Creates an event with this plugin.
     pub async fn event_on(&self, plugin: &PluginVersion, params: Value, changes: Value) -> Value {
         let body = self.event_body(plugin, params, changes).await;
         self.create_event(&body).await.expect(201)
     }
 
-    /// An event on a plugin of `plugins/`.
+    /// Creates an event with a plugin of `plugins/`.
     pub async fn event(&self, plugin: &str, params: Value, changes: Value) -> Value {
         let plugin = self.install(bundled(plugin)).await;
         self.event_on(&plugin, params, changes).await
     }
 
-    /// Changes an event that was read or answered before.
+    /// Changes an event from an earlier response.
     pub async fn change_event(&self, event: &Value, changes: Value) -> Reply {
         let token = self.operator().await;
         let path = format!("/events/{}", text(event, "id"));
@@ -207,7 +207,7 @@ impl TestApp {
         self.post("/reward-requests").bearer(token).json(&body)
     }
 
-    /// What an operator reads at a path.
+    /// The response to an operator's GET.
     pub async fn read(&self, path: &str) -> Value {
         let token = self.operator().await;
         self.get(path).bearer(&token).send().await.expect(200)
@@ -219,7 +219,7 @@ impl TestApp {
     }
 }
 
-/// What of an event's answer may be sent back.
+/// The part of an event response that is a valid request body.
 pub fn event_input(event: &Value) -> Value {
     const MEMBERS: [&str; 12] = [
         "title",

@@ -9,14 +9,14 @@ use serde_json::json;
 use super::{me, progress, soon, two};
 use crate::support::{TestApp, event_input, is_shared, on_both_engines, text, with};
 
-/// Well below the two seconds for which a process that hears nothing trusts what it read.
+/// Well below the two seconds for which a process trusts its copies without an invalidation.
 const AT_ONCE: Duration = Duration::from_millis(1500);
 
-/// Longer than any test takes: what a process learns sooner, it was told.
+/// Longer than any test, so that a process can learn of changes only by an invalidation.
 const LONG: &[(&str, &str)] = &[("auth.session_cache_seconds", "3600")];
 
 #[apply(on_both_engines)]
-async fn a_changed_event_is_seen_by_another_process_at_once(app: TestApp) {
+async fn another_process_sees_a_changed_event_at_once(app: TestApp) {
     let (_redis, here, there) = two(&app, &[]).await;
     let event = here.event("first-come", json!({}), json!({})).await;
     let user = app.token(Role::User).await;
@@ -47,7 +47,7 @@ async fn a_changed_event_is_seen_by_another_process_at_once(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_changed_reward_is_seen_by_another_process_at_once(app: TestApp) {
+async fn another_process_sees_a_changed_reward_at_once(app: TestApp) {
     let (_redis, here, there) = two(&app, &[]).await;
     let reward = here.reward(json!({"type": "POINT", "value": 100})).await;
     let event = here
@@ -75,7 +75,7 @@ async fn a_changed_reward_is_seen_by_another_process_at_once(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_disabled_plugin_is_seen_by_another_process_at_once(app: TestApp) {
+async fn another_process_sees_a_disabled_plugin_at_once(app: TestApp) {
     let (_redis, here, there) = two(&app, &[]).await;
     let event = here.event("first-come", json!({}), json!({})).await;
     let user = app.token(Role::User).await;
@@ -101,7 +101,7 @@ async fn a_disabled_plugin_is_seen_by_another_process_at_once(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_logout_and_a_changed_role_are_seen_by_another_process_within_a_second(app: TestApp) {
+async fn another_process_sees_a_logout_and_a_changed_role_within_a_second(app: TestApp) {
     let (_redis, here, there) = two(&app, LONG).await;
     let (user, admin, operator) = (
         app.token(Role::User).await,
@@ -129,7 +129,7 @@ async fn a_logout_and_a_changed_role_are_seen_by_another_process_within_a_second
 }
 
 #[apply(on_both_engines)]
-async fn what_was_not_heard_is_made_up_for_when_redis_is_back(app: TestApp) {
+async fn changes_during_an_outage_are_seen_after_redis_returns(app: TestApp) {
     let (mut redis, here, there) = two(&app, LONG).await;
     let user = app.token(Role::User).await;
     assert_eq!((me(&here, &user).await, me(&there, &user).await), (200, 200));
@@ -140,7 +140,7 @@ async fn what_was_not_heard_is_made_up_for_when_redis_is_back(app: TestApp) {
     assert_eq!(
         (me(&here, &user).await, me(&there, &user).await),
         (401, 200),
-        "nobody could tell"
+        "the other process cannot know yet"
     );
     redis.restart().await;
     soon("the session is over", async || me(&there, &user).await == 401).await;
@@ -148,7 +148,7 @@ async fn what_was_not_heard_is_made_up_for_when_redis_is_back(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_message_that_no_process_of_ours_sent_changes_nothing(app: TestApp) {
+async fn forged_messages_are_ignored(app: TestApp) {
     let (redis, here, there) = two(&app, LONG).await;
     let (user, other) = (app.user(Role::User).await, app.token(Role::User).await);
     assert_eq!(
@@ -167,7 +167,7 @@ async fn a_message_that_no_process_of_ours_sent_changes_nothing(app: TestApp) {
         let heard: u64 = redis.ask("PUBLISH", &[b"meed:changes", message.as_bytes()]).await;
         assert_eq!(heard, 2, "both listen");
     }
-    // Behind them, one that is ours: when it was heard, the others were too.
+    // A valid message follows: after its arrival the forged ones have arrived too.
     assert_eq!(me(&there, &other).await, 200);
     here.post("/auth/logout").bearer(&other).send().await.expect(204);
     soon("the session is over", async || me(&there, &other).await == 401).await;
