@@ -10,9 +10,9 @@ mod routes;
 mod service;
 mod store;
 
-pub use batch::{Batch, MAX_BATCH};
+pub use batch::{Batch, CODES, MAX_BATCH};
 pub use report::NewActivity;
-pub use routes::{CODES, router};
+pub use routes::router;
 pub use service::{
     Activity, ActivityError, ActivityService, Filter, ItemError, ItemOutcome, OwnActivity, Recorded, RecordedItem,
 };

@@ -20,9 +20,11 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
-use crate::http::{Code, FieldError, health, layers, limit, openapi, overload, problem};
+use crate::http::problem::ProblemBody;
+use crate::http::{health, layers, limit, openapi, overload};
 use crate::keys::Keys;
 use crate::plugins::{PluginService, Simulator};
+use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox};
 use crate::users::{Passwords, UserService};
@@ -38,7 +40,7 @@ pub use streams::publish;
         description = "Rewards decided by sandboxed WebAssembly conditions. Every decision is a receipt that anyone can re-run.",
         license(name = "MIT OR Apache-2.0"),
     ),
-    components(schemas(problem::ProblemBody<'_>, FieldError)),
+    components(schemas(ProblemBody<'_>, FieldError)),
     tags(
         (name = "auth", description = "Accounts and sessions"),
         (name = "users", description = "Accounts and their attributes"),

@@ -18,7 +18,7 @@ pub use routes::router;
 pub use service::{AuthError, AuthService, NewAccount, TokenPair};
 pub use sessions::{EndReason, EndedSessions, Sessions};
 
-use crate::http::Code;
+use crate::problem::Code;
 
 pub const UNAUTHENTICATED: Code = Code::new("unauthenticated", 401, "An access token is required");
 pub const INVALID_TOKEN: Code = Code::new("invalid-token", 401, "The access token is not valid");

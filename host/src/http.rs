@@ -1,7 +1,8 @@
-//! What every route shares: problems (RFC 9457), extractors that refuse bad input with one, keyset pages, request ids,
-//! rate limits and the layers around the router.
+//! What every route shares: extractors, problems as responses, keyset pages, request ids, rate limits, and the layers
+//! around the router.
 //!
-//! Must not know: any feature, the database.
+//! Only `routes`, `app` and the extractors of `auth` may use it; what other protocols need is in `problem`, `body` and
+//! `correlation`. Must not know: any feature, SQL.
 
 pub mod extract;
 pub mod health;
@@ -18,6 +19,6 @@ pub mod server;
 #[cfg(feature = "otel")]
 mod trace;
 
+pub use crate::problem::{Code, FieldError, Problem};
 pub use extract::{Body, IfMatch, Params, Path};
 pub use page::{Page, PageParams};
-pub use problem::{Code, FieldError, Problem};

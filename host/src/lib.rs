@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, batch, cache, http, keys,
-//!                                      canonical, clock}
+//!                                      problem, body, correlation, canonical, clock}
 //!                       auth users activities plugins events rewards fulfilments claims webhooks kafka
 //! ```
 //!
@@ -16,6 +16,7 @@ pub mod app;
 pub mod attributes;
 pub mod auth;
 pub mod batch;
+pub mod body;
 pub mod cache;
 pub mod canonical;
 pub mod claims;
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod contract;
+pub mod correlation;
 pub mod db;
 pub mod events;
 pub mod facts;
@@ -33,6 +35,7 @@ pub mod kafka;
 pub mod keys;
 pub mod outbox;
 pub mod plugins;
+pub mod problem;
 pub mod rewards;
 pub mod sandbox;
 pub mod users;

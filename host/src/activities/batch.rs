@@ -6,11 +6,18 @@ use garde::Validate as _;
 use serde::de::IgnoredAny;
 
 use super::report::NewActivity;
-use super::routes::ACTIVITY_CONFLICT;
 use super::service::{ActivityError, ItemError};
-use crate::http::extract::{field_errors, parse};
-use crate::http::problem::{INVALID_BODY, MALFORMED_JSON};
-use crate::http::{FieldError, Problem};
+use crate::body::{field_errors, parse};
+use crate::problem::{Code, FieldError, INVALID_BODY, MALFORMED_JSON, Problem};
+
+const ACTIVITY_CONFLICT: Code = Code::new(
+    "activity-conflict",
+    409,
+    "The source and id were recorded with different content",
+);
+const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
+
+pub const CODES: &[Code] = &[ACTIVITY_CONFLICT, NO_SUCH_USER];
 
 pub const MAX_BATCH: usize = 1000;
 /// The maximum number of errors in one problem, so that a batch with the same error everywhere gets a short answer.
@@ -126,6 +133,18 @@ impl BodyShape {
         FieldError {
             pointer,
             message: error.message,
+        }
+    }
+}
+
+impl From<ActivityError> for Problem {
+    fn from(error: ActivityError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ActivityError::NoSuchUser(_) => Self::new(NO_SUCH_USER, detail),
+            ActivityError::Db(error) => error.into(),
+            // Only calls that report activities return these errors; they convert them with the shape of their body.
+            ActivityError::Invalid(_) | ActivityError::Conflict(_) => BodyShape::Array.problem(error),
         }
     }
 }

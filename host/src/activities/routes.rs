@@ -8,23 +8,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::batch::{Batch, BodyShape};
+use super::batch::Batch;
 use super::report::NewActivity;
-use super::service::{Activity, ActivityError, ActivityService, Filter, Recorded};
+use super::service::{Activity, ActivityService, Filter, Recorded};
 use crate::auth::{Caller, FORBIDDEN, Operator, Role};
 use crate::clock::Timestamp;
 use crate::http::extract::read_bytes;
-use crate::http::problem::UNSUPPORTED_MEDIA_TYPE;
-use crate::http::{Code, Page, PageParams, Params, Path, Problem};
-
-pub(super) const ACTIVITY_CONFLICT: Code = Code::new(
-    "activity-conflict",
-    409,
-    "The source and id were recorded with different content",
-);
-const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
-
-pub const CODES: &[Code] = &[ACTIVITY_CONFLICT, NO_SUCH_USER];
+use crate::http::{Page, PageParams, Params, Path, Problem};
+use crate::problem::UNSUPPORTED_MEDIA_TYPE;
 
 pub fn router(service: ActivityService) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -168,18 +159,6 @@ impl<S: Send + Sync> FromRequest<S> for Batch {
                 UNSUPPORTED_MEDIA_TYPE,
                 format!("Content-Type is {content_type:?}; send application/json or application/x-ndjson."),
             )),
-        }
-    }
-}
-
-impl From<ActivityError> for Problem {
-    fn from(error: ActivityError) -> Self {
-        let detail = error.to_string();
-        match error {
-            ActivityError::NoSuchUser(_) => Self::new(NO_SUCH_USER, detail),
-            ActivityError::Db(error) => error.into(),
-            // Only calls that report activities return these errors; they convert them with the shape of their body.
-            ActivityError::Invalid(_) | ActivityError::Conflict(_) => BodyShape::Array.problem(error),
         }
     }
 }

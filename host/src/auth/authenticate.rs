@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::AuthService;
 use super::caller::{Authentication, InvalidToken};
-use crate::http::Problem;
 use crate::http::limit::Subject;
+use crate::problem::Problem;
 
 /// Puts what it found into the request's extensions, where the guards look. It refuses nothing itself: a public route
 /// ignores a bad token.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{FORBIDDEN, INVALID_TOKEN, UNAUTHENTICATED};
 use crate::db::text_column;
-use crate::http::Problem;
+use crate::problem::Problem;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]

@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use super::service::{AuthError, AuthService, NewAccount, TokenPair};
 use super::{Caller, FORBIDDEN, INVALID_REFRESH_TOKEN, REFRESH_TOKEN_REUSED, UNAUTHENTICATED, WRONG_CREDENTIALS};
-use crate::http::problem::RATE_LIMITED;
 use crate::http::{Body, Problem};
+use crate::problem::RATE_LIMITED;
 use crate::users::User;
 
 pub fn router(service: AuthService) -> OpenApiRouter {

@@ -13,9 +13,9 @@ use super::record::ClaimInput;
 use super::service::{ClaimError, Claims, IdempotencyKey};
 use super::store;
 use crate::clock::Timestamp;
+use crate::correlation;
 use crate::events::{Offer, Purpose};
 use crate::facts::{self, FactContext, FactError, Snapshot};
-use crate::http::request_id;
 use crate::plugins::{PluginError, PluginState};
 
 /// How often a claim starts over after it lost a race. Each loss means that another claim, or a change of the event,
@@ -71,7 +71,7 @@ impl Claims {
             event_id,
             received_at: self.clock.now(),
             key,
-            http_request_id: request_id::current(),
+            http_request_id: correlation::current(),
             queued: None,
         };
         if !wants_async && let Some(again) = self.sold_out_again(&claim).await.transpose() {
@@ -86,7 +86,7 @@ impl Claims {
             };
             service.count(&claim, claimed)
         };
-        tokio::spawn(request_id::inherited(settling).in_current_span())
+        tokio::spawn(correlation::inherited(settling).in_current_span())
             .await
             .unwrap_or_else(|error| {
                 tracing::error!(%error, event.id = %event_id, user.id = %user_id, "a claim was given up");

@@ -12,7 +12,7 @@ use super::model::{Grant, Source, Status};
 use super::receipt::ReversalReceipt;
 use super::store::RequestRow;
 use crate::clock::{Clock, Timestamp};
-use crate::http::request_id;
+use crate::correlation;
 use crate::outbox::{self, Message};
 
 /// A grant, or that a limit for all users together was reached. Whoever does not qualify is nobody's business.
@@ -75,7 +75,7 @@ pub(super) fn of_reversal(
             "reversalId": receipt.id, "requestId": receipt.request_id, "eventId": receipt.event_id,
             "userId": receipt.user_id, "grants": grants, "reason": receipt.reason, "reversedAt": receipt.reversed_at,
         }),
-        http_request_id: request_id::current(),
+        http_request_id: correlation::current(),
         created_at: receipt.reversed_at.max(decided_at.plus(Duration::from_millis(1))),
     }
 }

@@ -22,8 +22,8 @@ use super::store::Filter;
 use super::usage::PluginUsage;
 use crate::auth::{Auditor, Caller, Claimant, FORBIDDEN, Operator, Role};
 use crate::clock::Timestamp;
-use crate::http::problem::{INVALID_PARAMETER, UNAVAILABLE};
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
+use crate::problem::{INVALID_PARAMETER, UNAVAILABLE};
 
 const NO_SUCH_REQUEST: Code = Code::new("no-such-reward-request", 404, "There is no such reward request");
 const ALREADY_GRANTED: Code = Code::new("already-granted", 409, "Granted already in this period");

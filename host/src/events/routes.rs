@@ -15,9 +15,9 @@ use super::service::{EventError, EventRevision, EventSeed, EventService};
 use super::store::Filter;
 use crate::auth::{Caller, Claimant, Operator};
 use crate::http::extract::with_etag;
-use crate::http::problem::INVALID_PARAMETER;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 use crate::plugins::{PluginError, field_errors};
+use crate::problem::INVALID_PARAMETER;
 
 pub const NO_SUCH_EVENT: Code = Code::new("no-such-event", 404, "There is no such event");
 const EVENT_CHANGED: Code = Code::new("event-changed", 412, "The event changed since you read it");

@@ -15,9 +15,9 @@ use super::seed::Secret;
 use super::store::{self, EventRow, Filter, RevisionRow};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
+use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
 use crate::facts::{UnknownZone, Zone};
-use crate::http::request_id;
 use crate::outbox::{self, Message};
 use crate::plugins::{Bound, PluginError, PluginService};
 use crate::rewards::{Reward, RewardError, RewardService};
@@ -400,7 +400,7 @@ impl EventService {
                 "eventId": id, "revision": row.revision, "event": row.snapshot.0, "changedBy": row.changed_by,
                 "changedAt": row.changed_at,
             }),
-            http_request_id: request_id::current(),
+            http_request_id: correlation::current(),
             created_at: row.changed_at,
         };
         outbox::write(tx, message).await

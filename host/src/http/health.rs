@@ -16,9 +16,9 @@ use tokio::time::Instant as Moment;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::problem::{Problem, UNAVAILABLE};
 use crate::clock::{Clock, Timestamp};
 use crate::db::Db;
+use crate::problem::{Problem, UNAVAILABLE};
 
 /// A database that answers later than this is as good as none.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -13,12 +13,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::health::{self, Health};
-use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem, TIMED_OUT};
 use super::{metrics, request_id};
+use crate::body;
 use crate::clock::Clock;
-
-/// JSON bodies; the upload route sets its own.
-pub const BODY_LIMIT: usize = 1 << 20;
+use crate::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem, TIMED_OUT};
 
 /// How long an answer may take.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +74,7 @@ pub fn around(router: Router, clock: Clock, health: Health, timeouts: Timeouts) 
                             .into_response(),
                     }
                 }))
-                .layer(DefaultBodyLimit::max(BODY_LIMIT)),
+                .layer(DefaultBodyLimit::max(body::LIMIT)),
         )
 }
 

@@ -13,10 +13,10 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::peer;
-use super::problem::{Problem, RATE_LIMITED};
 use crate::cache::{Cache, Policy, RateLimit};
 use crate::clock::Clock;
 use crate::config;
+use crate::problem::{Problem, RATE_LIMITED};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");

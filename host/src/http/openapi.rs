@@ -10,7 +10,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::limit::UNLIMITED;
-use super::problem::{
+use crate::problem::{
     BODY_TOO_LARGE, Code, INTERNAL, INVALID_BODY, INVALID_PARAMETER, MALFORMED_JSON, RATE_LIMITED, TIMED_OUT,
     UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
 };

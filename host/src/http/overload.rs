@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
-use super::problem::{OVERLOADED, Problem};
+use crate::problem::{OVERLOADED, Problem};
 
 /// Asked by supervisors, who must not take a busy process for a dead one.
 const EXEMPT: [&str; 2] = ["/livez", "/readyz"];

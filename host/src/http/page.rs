@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::problem::{INVALID_PARAMETER, Problem};
+use crate::problem::{INVALID_PARAMETER, Problem};
 
 const DEFAULT_SIZE: u32 = 50;
 const MAX_SIZE: u32 = 200;

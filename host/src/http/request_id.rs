@@ -1,4 +1,4 @@
-//! The id of the request being answered: in the log, in `X-Request-Id`, in every problem.
+//! The correlation id of an HTTP request: taken from `X-Request-Id` or minted, and sent back in the same header.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
@@ -7,36 +7,17 @@ use axum::response::Response;
 use tracing::Instrument;
 
 use crate::clock::Clock;
+use crate::correlation;
 
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-tokio::task_local! {
-    static CURRENT: String;
-}
-
-/// The id of the request that the current task answers.
-pub fn current() -> Option<String> {
-    CURRENT.try_with(Clone::clone).ok()
-}
-
-/// For what goes on in a task of its own: whatever it says of itself still names the request that it came of.
-pub fn inherited<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let id = current();
-    async move {
-        match id {
-            Some(id) => CURRENT.scope(id, future).await,
-            None => future.await,
-        }
-    }
-}
-
-/// Takes the client's id when it is harmless in a log, mints one otherwise, and opens the request's span.
+/// Uses the client's id when it is safe, mints one otherwise, and opens the request's span.
 pub async fn layer(clock: Clock, request: Request, next: Next) -> Response {
     let id = request
         .headers()
         .get(&HEADER)
         .and_then(|value| value.to_str().ok())
-        .filter(|value| is_harmless(value))
+        .filter(|value| correlation::is_safe(value))
         .map_or_else(|| clock.new_id().to_string(), str::to_owned);
     let span = tracing::info_span!(
         "request",
@@ -47,9 +28,7 @@ pub async fn layer(clock: Clock, request: Request, next: Next) -> Response {
     #[cfg(feature = "otel")]
     super::trace::name(&span, &request);
     let started = std::time::Instant::now();
-    let mut response = CURRENT
-        .scope(id.clone(), next.run(request).instrument(span.clone()))
-        .await;
+    let mut response = correlation::scope(id.clone(), next.run(request).instrument(span.clone())).await;
     let _entered = span.enter();
     tracing::info!(
         http.status = response.status().as_u16(),
@@ -60,11 +39,4 @@ pub async fn layer(clock: Clock, request: Request, next: Next) -> Response {
         response.headers_mut().insert(HEADER, value);
     }
     response
-}
-
-fn is_harmless(id: &str) -> bool {
-    (1..=64).contains(&id.len())
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }

@@ -5,10 +5,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::intake::{Message, Poison, Taken, Unfinished};
+use crate::body::parse_object;
 use crate::claims::{Claims, ExternalClaim, PermanentRejection};
-use crate::http::Problem;
-use crate::http::extract::parse;
-use crate::http::problem::INVALID_BODY;
+use crate::problem::{INVALID_BODY, Problem};
 
 const TOO_OLD: &str = "claim-too-old";
 
@@ -47,7 +46,7 @@ pub(super) async fn take(service: &Claims, messages: &[Message<'_>]) -> Result<T
 }
 
 fn read(message: &Message<'_>) -> Result<ExternalClaim, Poison> {
-    let claim: Claim = parse(message.value()?)?;
+    let claim: Claim = parse_object(message.value()?)?;
     let id = claim.id.parse();
     Ok(ExternalClaim {
         id: id.map_err(|_| Problem::field("/id", "use 1 to 255 visible ASCII characters, such as a UUID"))?,

@@ -3,12 +3,11 @@
 
 use super::{activities, claims};
 use crate::activities::ActivityService;
+use crate::body;
+use crate::claims::{ClaimError, Claims};
 use crate::clock::Timestamp;
 use crate::db::DbError;
-use crate::http::Problem;
-// What a body over HTTP may have; nobody should find a way around it.
-use crate::claims::{ClaimError, Claims};
-use crate::http::layers::BODY_LIMIT;
+use crate::problem::{BODY_TOO_LARGE, MALFORMED_JSON, Problem};
 
 /// Who takes them. A topic of anything else is another variant, and nothing else changes.
 #[derive(Clone)]
@@ -38,7 +37,7 @@ impl From<Problem> for Poison {
     fn from(problem: Problem) -> Self {
         Self {
             code: problem.code().code,
-            detail: problem.in_words(),
+            detail: problem.to_line(),
         }
     }
 }
@@ -70,16 +69,17 @@ impl<'a> Message<'a> {
     pub(super) fn value(&self) -> Result<&'a [u8], Poison> {
         let Some(value) = self.value else {
             return Err(Poison {
-                code: "malformed-json",
+                code: MALFORMED_JSON.code,
                 detail: "The message has no value.".to_owned(),
             });
         };
-        if value.len() > BODY_LIMIT {
+        if value.len() > body::LIMIT {
             return Err(Poison {
-                code: "body-too-large",
+                code: BODY_TOO_LARGE.code,
                 detail: format!(
-                    "The message has {} bytes; send up to {BODY_LIMIT}, and the rest in another one.",
-                    value.len()
+                    "The message has {} bytes; send at most {} in one message.",
+                    value.len(),
+                    body::LIMIT
                 ),
             });
         }

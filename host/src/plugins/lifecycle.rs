@@ -16,8 +16,8 @@ use super::store;
 use super::usage::Totals;
 use crate::cache::{Invalidation, Topic};
 use crate::clock::Timestamp;
+use crate::correlation;
 use crate::db::{Tx, text_column};
-use crate::http::request_id;
 use crate::outbox::{self, Message};
 use crate::sandbox::{Digest, Failure};
 
@@ -318,7 +318,7 @@ impl PluginService {
                 "plugin": version.name, "version": version.version, "digest": version.digest, "by": by, "at": at,
                 "detail": detail,
             }),
-            http_request_id: request_id::current(),
+            http_request_id: correlation::current(),
             created_at: at,
         };
         outbox::write(tx, message).await?;

@@ -21,8 +21,8 @@ use super::simulate::{Simulation, SimulationError, SimulationRequest, Simulator}
 use crate::auth::Operator;
 use crate::contract::Issue;
 use crate::http::extract::read_bytes;
-use crate::http::problem::{BODY_TOO_LARGE, INVALID_BODY, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE};
 use crate::http::{Body, Code, FieldError, Page, PageParams, Params, Path, Problem};
+use crate::problem::{BODY_TOO_LARGE, INVALID_BODY, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE};
 use crate::sandbox::{LoadError, UploadRefusal};
 
 const NO_SUCH_PLUGIN: Code = Code::new("no-such-plugin", 404, "There is no such plugin or version");

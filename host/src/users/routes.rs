@@ -11,8 +11,8 @@ use super::service::{Filter, User, UserChange, UserDetails, UserError, UserServi
 use super::{Email, PasswordError};
 use crate::attributes::Attributes;
 use crate::auth::{Admin, Caller, Operator, Role};
-use crate::http::problem::INVALID_PARAMETER;
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
+use crate::problem::INVALID_PARAMETER;
 
 const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
 const EMAIL_TAKEN: Code = Code::new("email-taken", 409, "The e-mail has an account already");

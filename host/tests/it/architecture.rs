@@ -70,6 +70,29 @@ fn every_rule_can_fail() {
             "know HTTP",
         ),
         ("host/src/auth/service.rs", "use utoipa_axum::routes;", "know HTTP"),
+        (
+            "host/src/kafka/intake.rs",
+            "use crate::http::Problem;",
+            "what needs no HTTP",
+        ),
+        (
+            "host/src/events/service.rs",
+            "fn f() { crate::http::request_id::HEADER }",
+            "what needs no HTTP",
+        ),
+        (
+            "host/src/problem.rs",
+            "use super::{clock, http::limit};",
+            "what needs no HTTP",
+        ),
+        ("host/src/cli/keys.rs", "use crate::http::server;", "what needs no HTTP"),
+        ("host/src/problem.rs", "use axum::response::IntoResponse;", "know HTTP"),
+        (
+            "host/src/correlation.rs",
+            "use crate::claims::Claim;",
+            "turn the call around",
+        ),
+        ("host/src/body.rs", "use crate::users::User;", "stands below"),
         ("host/src/events/service.rs", "use sqlx::{Row};", "know sqlx"),
         ("host/src/events/service.rs", r#"const Q: &str = "SELECT 1";"#, "SQL in"),
         (
@@ -173,6 +196,17 @@ fn every_rule_can_fail() {
         ("host/src/rewards/routes.rs", "use axum::extract::State;"),
         ("host/src/http.rs", "use axum::Router;"),
         ("host/src/auth/caller.rs", "use axum::http::request::Parts;"),
+        ("host/src/auth/authenticate.rs", "use crate::http::limit::Subject;"),
+        ("host/src/rewards/routes.rs", "use crate::http::{Body, Problem};"),
+        ("host/src/cli/serve.rs", "use crate::http::server;"),
+        (
+            "host/src/kafka/intake.rs",
+            "use crate::problem::Problem; use crate::body;",
+        ),
+        (
+            "host/src/webhooks/deliver.rs",
+            "use http::Uri; fn f() { target::http() }",
+        ),
         (
             "host/src/rewards/service.rs",
             "//! Knows nothing of axum::Json.\n/// SELECT it \nfn f() {} // sqlx::query",

@@ -20,8 +20,11 @@ const GROUND_FLOOR: &[&str] = &[
     "db",
     "batch",
     "cache",
+    "body",
     "canonical",
+    "correlation",
     "http",
+    "problem",
     "sandbox",
     "facts",
     "attributes",
@@ -34,6 +37,9 @@ const GROUND_FLOOR: &[&str] = &[
 
 /// Besides `http`, `app` and the `routes`: who is calling is read from the request.
 const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/caller"];
+
+/// The commands that listen for HTTP.
+const SERVERS: &[&str] = &["cli/serve", "cli/relay"];
 
 const SQL: &[&str] = &[
     "SELECT ",
@@ -116,6 +122,15 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             "axum" | "utoipa_axum" if !speaks_http => {
                 return Some(
                     "only http/, app.rs and a routes.rs know HTTP: return the feature's error or type and map it there"
+                        .to_owned(),
+                );
+            }
+            "crate" | "super" | "self" | "meed_host"
+                if named == "http" && !speaks_http && !SERVERS.contains(&module) =>
+            {
+                return Some(
+                    "only app.rs, a routes.rs and the extractors of auth use http/: what needs no HTTP is in problem.rs, \
+                     body.rs and correlation.rs"
                         .to_owned(),
                 );
             }
