@@ -1,6 +1,6 @@
 //! The composition root: the only place that wires things together.
 
-mod streams;
+mod background;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::activities::ActivityService;
 use crate::auth::{AuthService, Sessions};
-use crate::cache::Cache;
+use crate::cache::{Cache, Invalidation};
 use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -31,7 +31,7 @@ use crate::users::{Passwords, UserService};
 use crate::webhooks::WebhookService;
 use crate::{activities, auth, claims, events, keys, plugins, rewards, users, webhooks};
 
-pub use streams::publish;
+pub use background::{supervise_delivery, supervise_metrics};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -72,7 +72,7 @@ fn codes() -> Vec<Code> {
     .concat()
 }
 
-/// The accounts alone, for the command line: the first ADMIN is made before there are keys or plugins.
+/// The service of accounts alone, for the command line: the first ADMIN is created before there are keys or plugins.
 pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserService> {
     let activities = ActivityService::new(db.clone(), clock.clone());
     let cache = Cache::in_process(&clock.random());
@@ -110,7 +110,7 @@ pub fn pool_gauges(db: &Db) {
     metrics::gauge!("meed_db_reads_waiting").set(db.reads_waiting() as f64);
 }
 
-/// What delivers the outbox, alone: it needs neither keys nor plugins.
+/// The service of webhooks alone, for the command line: it needs neither keys nor plugins.
 pub fn webhooks(config: &Config, db: &Db, clock: &Clock) -> WebhookService {
     WebhookService::new(
         &config.webhooks,
@@ -229,16 +229,13 @@ impl App {
         })
     }
 
-    /// Applies the invalidations of other processes to the copies that this process keeps. Runs until it is dropped.
-    pub async fn listen(&self) {
-        loop {
-            let invalidation = self.cache.next_invalidation().await;
-            self.auth.on_invalidation(&invalidation).await;
-            self.plugins.on_invalidation(&invalidation).await;
-            self.rewards.on_invalidation(&invalidation);
-            self.events.on_invalidation(&invalidation).await;
-            self.claims.on_invalidation(&invalidation).await;
-        }
+    /// Applies an invalidation of another process to the copies that this process keeps.
+    pub async fn on_invalidation(&self, invalidation: &Invalidation) {
+        self.auth.on_invalidation(invalidation).await;
+        self.plugins.on_invalidation(invalidation).await;
+        self.rewards.on_invalidation(invalidation);
+        self.events.on_invalidation(invalidation).await;
+        self.claims.on_invalidation(invalidation).await;
     }
 
     fn routes(&self) -> OpenApiRouter {
@@ -278,7 +275,7 @@ impl App {
         let (router, _) = self.routes().split_for_parts();
         let router = router.layer(
             ServiceBuilder::new()
-                // Outside of the next: to know who is asking may take the database.
+                // Outermost, because authentication may need the database.
                 .layer(middleware::from_fn_with_state(self.overload.clone(), overload::layer))
                 .layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate))
                 .layer(middleware::from_fn_with_state(self.limits.clone(), limit::layer)),

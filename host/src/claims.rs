@@ -26,7 +26,7 @@ mod store;
 mod usage;
 
 pub use model::{RewardRequest, Status};
-pub use queue::{ExternalClaim, PermanentRejection, Worker};
+pub use queue::{ExternalClaim, PermanentRejection, Worker, count_pending};
 pub use receipt::{EvaluationRecord, Outcome, Receipt, ReversalReceipt, SignedReceipt, SignedReversal, TakenBack};
 pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use routes::{CODES, router};

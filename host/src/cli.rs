@@ -19,6 +19,7 @@ mod plugin;
 mod relay;
 mod replay;
 mod serve;
+mod signals;
 pub mod user;
 
 use std::io::Write as _;

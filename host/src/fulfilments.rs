@@ -1,12 +1,12 @@
-//! Whether what was granted has reached its user: `PENDING` until an endpoint's answer or somebody's word says
-//! `DELIVERED` or `FAILED`.
+//! Fulfilments: whether a grant has reached its user. PENDING until an endpoint's response or an acknowledgement makes it
+//! DELIVERED or FAILED.
 //!
-//! A grant that nobody spoke of has no row, so a claim pays nothing for this. Its routes are those of grants, in
-//! `requests`. Must not know: claims, endpoints, how messages travel.
+//! A pending fulfilment has no row, so a claim does not pay for it. The routes are those of grants, in `claims`. Must not
+//! know: claims, endpoints, how messages are delivered.
 
 mod model;
 mod service;
 mod store;
 
-pub use model::{Acknowledgement, Fulfilment, FulfilmentState, Said};
+pub use model::{Acknowledgement, Fulfilment, FulfilmentState, ReportedFulfilment};
 pub use service::{Answer, Answered, FulfilmentService};

@@ -4,6 +4,7 @@
 //! Only `routes`, `app` and the extractors of `auth` may use it; what other protocols need is in `problem`, `body` and
 //! `correlation`. Must not know: any feature, SQL.
 
+pub mod admin;
 pub mod extract;
 pub mod health;
 pub mod layers;

@@ -1,10 +1,9 @@
-//! The Kafka protocol: what is in the outbox is published to one topic; what users did, and what they claim, is read from
-//! others.
+//! Kafka: publishes the outbox to one topic, and consumes activities and claims from others.
 //!
-//! `publish` and `event` are the way out, `consume`, `intake` and `dead_letter` the way in, `activities` and `claims` what
-//! may come in, `client` what both ways know of the brokers. The only place that names
-//! rdkafka; a build without the feature `kafka` has none of it. Must not know: what
-//! messages are about, how activities are recorded and claims settled.
+//! `publish` and `event` are outbound, `consume`, `intake` and `dead_letter` inbound; `activities` and `claims` are the
+//! kinds of inbound messages; `client` has the settings of both directions. Only this folder uses rdkafka, and a build
+//! without the feature `kafka` has none of it. Must not know: what outbox messages are about, how activities are recorded,
+//! how claims are decided.
 
 mod activities;
 mod claims;
@@ -17,9 +16,9 @@ mod publish;
 
 pub use consume::Consumer;
 pub use intake::Intake;
-pub use publish::Publisher;
+pub use publish::{Publisher, count_messages};
 
-/// The settings cannot be used: a file that cannot be read, a certificate that is none. Never that nobody answers.
+/// Unusable settings, such as a certificate file that cannot be read. Unreachable brokers are not an error.
 #[derive(Debug, thiserror::Error)]
-#[error("the settings in [kafka] cannot be used: {0}")]
+#[error("the settings in [kafka] are unusable: {0}")]
 pub struct Unusable(#[from] rdkafka::error::KafkaError);

@@ -3,7 +3,7 @@
 //! The layers from the outside in. An arrow means "may use":
 //!
 //! ```text
-//! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, db, batch, cache, http, keys,
+//! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, background, db, batch, cache, http, keys,
 //!                                      problem, body, correlation, canonical, clock}
 //!                       auth users activities plugins events rewards fulfilments claims webhooks kafka
 //! ```
@@ -15,6 +15,7 @@ pub mod activities;
 pub mod app;
 pub mod attributes;
 pub mod auth;
+pub mod background;
 pub mod batch;
 pub mod body;
 pub mod cache;

@@ -1,7 +1,7 @@
-//! What the world outside must be told: rows that are written in the transaction that makes them true, so that nothing is
-//! told that did not happen and nothing that happened is kept quiet.
+//! The transactional outbox: messages for the outside world, written in the transaction that makes them true. So a message
+//! exists if and only if what it says was committed.
 //!
-//! Must not know: who is told and how, nor any feature; they write here.
+//! Features write messages; `webhooks` and `kafka` deliver them. Must not know: any feature, and who receives messages.
 
 mod store;
 
@@ -10,7 +10,10 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 
-pub use store::{Addressed, Told, mark_sent, messages, oldest_unsent, take_turn, topics, unsent, write, written_after};
+pub use store::{
+    Addressed, OutboxMessage, mark_sent, messages, oldest_unsent, topics, try_lock_fan_out, unsent, write,
+    written_after,
+};
 
 /// A claim was granted.
 pub const REWARD_GRANTED: &str = "reward.granted";
@@ -46,18 +49,18 @@ pub const KINDS: &[&str] = &[
     PLUGIN_DELETED,
 ];
 
-/// One thing that happened.
+/// A message to be written.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub id: Uuid,
-    /// One of the words above: the `type` of the CloudEvent that goes out.
+    /// One of [`KINDS`]: the `type` of the CloudEvent.
     pub kind: &'static str,
-    /// Whose it is. Messages of one user are told in the order in which they became true.
+    /// The user that it belongs to. Messages of one user are delivered in the order of their transactions.
     pub user_id: Option<Uuid>,
-    /// What it is about when it is nobody's; the same order holds.
+    /// What it is about when it belongs to no user: an event or a plugin version. The same order holds.
     pub subject_id: Option<Uuid>,
     pub payload: Value,
-    /// Of the HTTP request that it came of, as the log has it; `None` when nobody asked.
+    /// The correlation id of the request that caused it; `None`: the server itself did.
     pub http_request_id: Option<String>,
     pub created_at: Timestamp,
 }

@@ -1,13 +1,14 @@
-//! Telling others over HTTP what is in the outbox: endpoints that operators manage, and deliveries until they are taken.
+//! Webhooks: delivers the messages of the outbox over HTTP, to endpoints that operators manage.
 //!
-//! `relay` is what runs, `queue` the transactions that hand messages on, `deliver` one attempt over the network, `target`
-//! where it may go, `message` what is sent and how it is signed. Must not know: what messages are about; whoever writes the
-//! outbox does not know this feature.
+//! `relay` runs in the background, `fan_out` and `batch` are its transactions, `deliver` is one attempt over the network,
+//! `target` decides which addresses are allowed, `message` makes and signs the CloudEvent. Must not know: what messages are
+//! about. The features that write the outbox do not know this one.
 
+mod batch;
 mod deliver;
+mod fan_out;
 mod message;
 mod model;
-mod queue;
 mod redrive;
 mod relay;
 mod routes;
@@ -16,6 +17,6 @@ mod store;
 mod target;
 
 pub use model::{Delivery, DeliveryStatus, Endpoint, EndpointState, NewEndpoint};
-pub use relay::Relay;
+pub use relay::{DeliveryCount, Relay};
 pub use routes::{CODES, router};
 pub use service::{WebhookError, WebhookService};

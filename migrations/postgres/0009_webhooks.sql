@@ -17,7 +17,10 @@ CREATE TABLE webhook_endpoints (
     -- it is told what happened from here on
     created_at      BIGINT NOT NULL,
     updated_at      BIGINT NOT NULL,
-    deleted_at      BIGINT
+    deleted_at      BIGINT,
+    -- the right to deliver to it: the process that raised the fence last has it until lease_until; 0: no process
+    fence           BIGINT NOT NULL,
+    lease_until     BIGINT NOT NULL
 );
 
 CREATE TABLE webhook_deliveries (
@@ -32,9 +35,8 @@ CREATE TABLE webhook_deliveries (
     attempts        BIGINT NOT NULL,
     -- of a PENDING one: when it may be tried
     next_at         BIGINT NOT NULL,
-    -- until then it is in the hands of whoever raised the fence last
-    lease_until     BIGINT,
-    fence           BIGINT NOT NULL,
+    -- the fence under which an attempt runs; NULL: none does
+    fence           BIGINT,
     finished_at     BIGINT,
     -- the latest attempt
     last_at         BIGINT,

@@ -3,8 +3,10 @@ CREATE TABLE outbox_topics (
     name            TEXT NOT NULL PRIMARY KEY,
     -- it is told what happened from here on
     created_at      BIGINT NOT NULL,
-    -- the process that publishes, and until when nobody else does
-    holder          UUID,
+    -- when a process last said that it publishes to it
+    used_at         BIGINT NOT NULL,
+    -- the right to publish: the process that raised the fence last has it until lease_until; 0: no process
+    fence           BIGINT NOT NULL,
     lease_until     BIGINT NOT NULL
 );
 

@@ -17,7 +17,10 @@ CREATE TABLE webhook_endpoints (
     -- it is told what happened from here on
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,
-    deleted_at      INTEGER
+    deleted_at      INTEGER,
+    -- the right to deliver to it: the process that raised the fence last has it until lease_until; 0: no process
+    fence           INTEGER NOT NULL,
+    lease_until     INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE webhook_deliveries (
@@ -32,9 +35,8 @@ CREATE TABLE webhook_deliveries (
     attempts        INTEGER NOT NULL,
     -- of a PENDING one: when it may be tried
     next_at         INTEGER NOT NULL,
-    -- until then it is in the hands of whoever raised the fence last
-    lease_until     INTEGER,
-    fence           INTEGER NOT NULL,
+    -- the fence under which an attempt runs; NULL: none does
+    fence           INTEGER,
     finished_at     INTEGER,
     -- the latest attempt
     last_at         INTEGER,

@@ -10,7 +10,7 @@ use super::model::{GrantedReward, Status};
 use super::service::{ClaimError, Claims};
 use super::store::grants::{self, GivenRow, GrantFilter};
 use crate::clock::Timestamp;
-use crate::fulfilments::{Acknowledgement, Fulfilment, FulfilmentState, Said};
+use crate::fulfilments::{Acknowledgement, Fulfilment, FulfilmentState, ReportedFulfilment};
 
 /// One reward that was given, and to whom.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -101,7 +101,7 @@ impl Claims {
         by: Uuid,
     ) -> Result<GrantDetail, ClaimError> {
         let grant = self.grant(id).await?;
-        let Said {
+        let ReportedFulfilment {
             fulfilment,
             acknowledged_by,
             webhook_endpoint_id,

@@ -9,4 +9,4 @@ mod worker;
 
 pub use external::{ExternalClaim, PermanentRejection};
 pub(super) use intake::Intake;
-pub use worker::Worker;
+pub use worker::{Worker, count_pending};

@@ -1,22 +1,18 @@
-//! `meed relay`: delivers the outbox without serving the API. `meed outbox replay`: tells what happened once more.
+//! `meed relay`: delivers the outbox without serving the API. `meed outbox replay`: sends messages again.
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
 
-use super::serve::ended;
+use super::signals::Signals;
 use super::{connect, demo};
 use crate::app;
+use crate::background::Supervisor;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
-use crate::http::{metrics, server};
-use crate::webhooks::Relay;
+use crate::http::{admin, metrics};
 
-/// Until the process is told to stop; attempts that run then still end, unless it is told twice.
+/// Delivers until the process is told to stop. Attempts that were begun are finished, unless a second signal comes.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut signals = Signals::listen()?;
     let db = connect(config).await?;
     db.schema().await.check()?;
     demo::refuse(config, &db).await?;
@@ -25,37 +21,25 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
         move || app::pool_gauges(&db)
     })
     .context("start the metrics")?;
-    if let Some(address) = config.http.admin_listen {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("listen on {address} (http.admin_listen)"))?;
-        tokio::spawn(server::serve(listener, metrics.router(), std::future::pending()));
-        tracing::info!(%address, "metrics are served");
-    }
-    let (stop, stopping) = tokio::sync::watch::channel(false);
-    let service = app::webhooks(config, &db, &Clock::System);
-    let mut relays = JoinSet::new();
-    app::publish(config, &db, &Clock::System, &stopping, &mut relays)?;
-    relays.spawn(Relay::new(service, stopping).run());
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "the outbox is delivered");
+    let clock = Clock::System;
+    let supervisor = Supervisor::new(clock.clone());
+    admin::listen(config.http.admin_listen, &metrics, &supervisor).await?;
+    app::supervise_metrics(&metrics, &supervisor);
+    let webhooks = app::webhooks(config, &db, &clock);
+    app::supervise_delivery(config, &db, &clock, &webhooks, &supervisor)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "relay started");
+    signals.next().await;
+    tracing::info!("shutting down; a second signal ends the process at once");
     tokio::select! {
-        ended = relays.join_next() => return ended.unwrap_or(Ok(())).context("a relay ended"),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("shutting down; another signal ends it at once");
-    stop.send(true).ok();
-    tokio::select! {
-        () = ended(&mut relays) => {}
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        () = supervisor.finish_all() => {}
+        _ = signals.next() => return Ok(()),
     }
     db.close().await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Says what came of it.
+/// Returns a summary for the terminal.
 pub(super) async fn replay(config: &Config, from: Timestamp) -> anyhow::Result<String> {
     let db = connect(config).await?;
     db.schema().await.check()?;
@@ -66,7 +50,7 @@ pub(super) async fn replay(config: &Config, from: Timestamp) -> anyhow::Result<S
         topics => format!(", and published again to {topics} topics"),
     };
     Ok(format!(
-        "{} messages since {from} are sent again, to those of {} endpoints that want them{topics}.",
+        "{} messages since {from} are sent again to the {} endpoints that subscribe to them{topics}.",
         replayed.messages, replayed.endpoints
     ))
 }

@@ -1,4 +1,4 @@
-//! A fulfilment as answers show it.
+//! A fulfilment as the API shows it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,11 +14,11 @@ use crate::db::text_column;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum FulfilmentState {
-    /// Nobody said yet what became of it
+    /// Not known yet
     Pending,
-    /// The user has it
+    /// The user has the reward
     Delivered,
-    /// It did not reach the user, and nobody tries any more unless told to
+    /// The reward did not reach the user; only a redrive or an acknowledgement changes that
     Failed,
 }
 
@@ -56,14 +56,14 @@ impl FromStr for FulfilmentState {
 #[serde(rename_all = "camelCase")]
 pub struct Fulfilment {
     pub state: FulfilmentState,
-    /// Since when; left out while PENDING
+    /// When it became so; left out while PENDING
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Timestamp>,
-    /// What whoever acknowledged it has to say; left out without
+    /// The reason that was given with the acknowledgement; left out if there is none
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "The parcel came back")]
     pub reason: Option<String>,
-    /// The number that it goes by where it was delivered; left out without
+    /// The reference that was given with the acknowledgement; left out if there is none
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "shipment 4711")]
     pub reference: Option<String>,
@@ -78,17 +78,17 @@ impl Fulfilment {
     };
 }
 
-/// A fulfilment and where it is known from.
+/// A fulfilment and its source: an acknowledgement or a webhook endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct ReportedFulfilment {
     pub fulfilment: Fulfilment,
     pub acknowledged_by: Option<Uuid>,
     pub webhook_endpoint_id: Option<Uuid>,
-    /// Why the endpoint did not take it.
+    /// Why the endpoint's last attempt failed.
     pub error: Option<String>,
 }
 
-/// What became of a grant.
+/// An acknowledgement of a grant.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Acknowledgement {
@@ -99,7 +99,7 @@ pub struct Acknowledgement {
     #[garde(length(chars, min = 1, max = 500))]
     #[schema(example = "The parcel came back", min_length = 1, max_length = 500)]
     pub reason: Option<String>,
-    /// The number that it goes by with you; the user sees it
+    /// Your own reference; the user sees it
     #[garde(length(chars, min = 1, max = 200))]
     #[schema(example = "shipment 4711", min_length = 1, max_length = 200)]
     pub reference: Option<String>,
@@ -108,9 +108,7 @@ pub struct Acknowledgement {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
 fn is_an_end(state: &FulfilmentState, (): &()) -> garde::Result {
     if *state == FulfilmentState::Pending {
-        return Err(garde::Error::new(
-            "is PENDING; acknowledge what became of the grant: DELIVERED or FAILED",
-        ));
+        return Err(garde::Error::new("is PENDING; use DELIVERED or FAILED"));
     }
     Ok(())
 }

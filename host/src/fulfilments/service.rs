@@ -1,36 +1,36 @@
-//! Who may say what became of a grant, and whose word counts.
+//! The state of a fulfilment: whether a grant has reached its user, and who may report that.
 //!
 //! ```text
 //!             2xx                       acknowledged
-//! PENDING ──────────► DELIVERED       (whatever it was) ──────► DELIVERED or FAILED
-//!    │                   ▲            from then on only another acknowledgement changes it
+//! PENDING ──────────► DELIVERED       (any state) ──────► DELIVERED or FAILED
+//!    │                   ▲            only another acknowledgement changes it afterwards
 //!    │ parked            │ 2xx
 //!    └─────► FAILED ─────┘
 //! ```
 //!
-//! One endpoint that took the grant is enough, however many others failed. Taking a grant back changes nothing here: what
-//! has reached its user did so, and must be fetched back or written off.
+//! One endpoint that accepted the grant is enough, however many others failed. A reversal changes nothing here: a reward
+//! that has reached its user must be recovered or written off elsewhere.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::model::{Acknowledgement, FulfilmentState, Said};
+use super::model::{Acknowledgement, FulfilmentState, ReportedFulfilment};
 use super::store::{self, Row};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Run, Tx};
-use crate::outbox::{self, Told};
+use crate::outbox::{self, OutboxMessage};
 
-/// The last word of a webhook endpoint about a message: it took it, or every try failed.
+/// A webhook endpoint's final answer about a message: it accepted the message, or every attempt failed.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
-    pub told: &'a Told,
-    /// Why the last try failed; `None`: it took the message.
+    pub message: &'a OutboxMessage,
+    /// Why the last attempt failed; `None`: the endpoint accepted the message.
     pub failure: Option<&'a str>,
 }
 
-/// How many fulfilments changed to which state: for the metrics, once it is committed.
+/// How many fulfilments changed to each state. Counted in the metrics after the commit.
 #[must_use]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answered {
@@ -63,8 +63,8 @@ impl FulfilmentService {
         Self { db, clock }
     }
 
-    /// Takes note of what an endpoint that acknowledges answered. Part of the caller's transaction. Messages that grant
-    /// nothing are nothing to it.
+    /// Records the answers of an endpoint that acknowledges. Part of the caller's transaction. Messages other than
+    /// `reward.granted` are ignored.
     pub async fn answered(
         &self,
         tx: &mut Tx,
@@ -74,10 +74,10 @@ impl FulfilmentService {
     ) -> Result<Answered, DbError> {
         let mut rows: Vec<Row> = answers
             .iter()
-            .filter(|answer| answer.told.kind == outbox::REWARD_GRANTED)
-            .flat_map(|answer| grant_ids(answer.told).map(|grant_id| row_of(endpoint_id, answer, grant_id, now)))
+            .filter(|answer| answer.message.kind == outbox::REWARD_GRANTED)
+            .flat_map(|answer| grant_ids(answer.message).map(|grant_id| row_of(endpoint_id, answer, grant_id, now)))
             .collect();
-        // One order for all, so that two endpoints that answer about the same grants do not wait for each other.
+        // Always in this order, so that two endpoints with the same grants cannot deadlock.
         rows.sort_unstable_by_key(|row| row.grant_id);
         let inserted = store::insert(&self.db, tx, &rows).await?;
         let of = |state: FulfilmentState| inserted.iter().filter(|inserted| **inserted == state).count() as u64;
@@ -93,13 +93,13 @@ impl FulfilmentService {
         Ok(answered)
     }
 
-    /// Takes somebody's word for what became of a grant. The same again changes nothing, so that it can be repeated.
+    /// Sets the state of a grant's fulfilment. Idempotent.
     pub async fn acknowledge(
         &self,
         grant_id: Uuid,
         acknowledgement: Acknowledgement,
         by: Uuid,
-    ) -> Result<Said, DbError> {
+    ) -> Result<ReportedFulfilment, DbError> {
         let row = Row {
             grant_id,
             state: acknowledgement.state,
@@ -123,8 +123,8 @@ impl FulfilmentService {
         Ok(said.unwrap_or(row).into())
     }
 
-    /// What was said of these grants; those that are not in it are PENDING.
-    pub async fn of(&self, on: impl Run, grant_ids: &[Uuid]) -> Result<HashMap<Uuid, Said>, DbError> {
+    /// The fulfilments of these grants; those that are missing are PENDING.
+    pub async fn of(&self, on: impl Run, grant_ids: &[Uuid]) -> Result<HashMap<Uuid, ReportedFulfilment>, DbError> {
         let rows = store::of(&self.db, on, grant_ids).await?;
         Ok(rows.into_iter().map(|row| (row.grant_id, row.into())).collect())
     }
@@ -146,8 +146,8 @@ fn row_of(endpoint_id: Uuid, answer: &Answer<'_>, grant_id: Uuid, now: Timestamp
     }
 }
 
-fn grant_ids(told: &Told) -> impl Iterator<Item = Uuid> + '_ {
-    let grants = told.payload.0.get("grants").and_then(Value::as_array);
+fn grant_ids(message: &OutboxMessage) -> impl Iterator<Item = Uuid> + '_ {
+    let grants = message.payload.0.get("grants").and_then(Value::as_array);
     grants
         .into_iter()
         .flatten()

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::model::{Fulfilment, FulfilmentState, Said};
+use super::model::{Fulfilment, FulfilmentState, ReportedFulfilment};
 use crate::clock::Timestamp;
 use crate::db::{Db, Query, Result, Run, Tx, places, row};
 
@@ -20,7 +20,7 @@ row! {
     }
 }
 
-impl From<Row> for Said {
+impl From<Row> for ReportedFulfilment {
     fn from(row: Row) -> Self {
         Self {
             fulfilment: Fulfilment {
@@ -45,7 +45,7 @@ macro_rules! columns {
 /// How many rows one statement takes: a power of two, and fewer parameters than either engine has.
 const AT_ONCE: usize = 512;
 
-/// Writes what an endpoint said of grants that nobody spoke of before; tells the states that were written.
+/// Inserts the fulfilments of grants that have none yet; returns the states of those that were inserted.
 pub(super) async fn insert(db: &Db, tx: &mut Tx, rows: &[Row]) -> Result<Vec<FulfilmentState>> {
     let mut inserted = Vec::new();
     for rows in rows.chunks(AT_ONCE) {
@@ -77,7 +77,8 @@ fn bind(query: Query, row: Row) -> Query {
         .bind(row.error)
 }
 
-/// Writes that an endpoint took what another one, or itself before a redrive, did not take; says of how many grants.
+/// Makes FAILED fulfilments DELIVERED, unless they were acknowledged: another endpoint, or the same one after a redrive, has
+/// accepted the message. Returns how many changed.
 pub(super) async fn deliver_failed(
     db: &Db,
     tx: &mut Tx,
@@ -99,7 +100,7 @@ pub(super) async fn deliver_failed(
     Ok(changed)
 }
 
-/// `false`: that was acknowledged already.
+/// `false`: nothing changed, because the same was acknowledged before.
 pub(super) async fn acknowledge(tx: &mut Tx, row: &Row) -> Result<bool> {
     const SQL: &str = concat!(
         "INSERT INTO fulfilments AS f (",

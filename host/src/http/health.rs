@@ -1,7 +1,8 @@
-//! Whether the process lives (`/livez`) and whether it should get traffic (`/readyz`).
+//! Liveness (`/livez`) and readiness (`/readyz`).
 //!
-//! Not ready is: a shutdown has begun, the database does not answer, does not write or has other tables than this release
-//! needs, or the clocks of process and database differ. Decisions depend on the instant, so a process with a wrong clock decides wrongly.
+//! A process is not ready after a shutdown has begun, while the database does not respond, is read-only or has another schema
+//! than this release needs, and while the clocks of process and database differ. Decisions depend on the time, so a process
+//! with a wrong clock decides wrongly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,12 +21,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::db::Db;
 use crate::problem::{Problem, UNAVAILABLE};
 
-/// A database that answers later than this is as good as none.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a finding holds, so that probes cannot load the database.
-const KEPT_FOR: Duration = Duration::from_secs(1);
-/// How often the process looks at itself when nobody asks.
-const WATCH_EVERY: Duration = Duration::from_secs(5);
+/// A database that responds later is regarded as unreachable.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a result is reused, so that probes cannot load the database.
+const REUSED_FOR: Duration = Duration::from_secs(1);
 /// How far the clocks of process and database may be apart, in milliseconds.
 const MAX_SKEW: u64 = 1_000;
 
@@ -34,11 +33,11 @@ pub struct Health {
     db: Db,
     clock: Clock,
     draining: Arc<AtomicBool>,
-    /// The last finding and when it was made. Whoever asks meanwhile waits for the same one.
+    /// The last result and its time. Concurrent probes wait for the same one.
     found: Arc<Mutex<Option<(Moment, Finding)>>>,
 }
 
-/// `Err` says why the process is not ready.
+/// An error says why the process is not ready.
 type Finding = Result<(), String>;
 
 impl Health {
@@ -51,18 +50,14 @@ impl Health {
         }
     }
 
-    /// From now on the process is not ready: what runs is finished, nothing new should come.
+    /// From now on the process is not ready: it answers the requests that still arrive, but asks for no more.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Looks now and then, so that log and metrics tell of trouble that no probe asked for.
-    pub async fn watch(self) {
-        let mut timer = tokio::time::interval(WATCH_EVERY);
-        loop {
-            timer.tick().await;
-            self.check().await.ok();
-        }
+    /// Checks, so that log and metrics show a failure that no probe asked for.
+    pub async fn observe(&self) {
+        self.check().await.ok();
     }
 
     async fn check(&self) -> Finding {
@@ -77,11 +72,11 @@ impl Health {
         }
         let mut found = self.found.lock().await;
         let before = match &*found {
-            Some((at, finding)) if at.elapsed() < KEPT_FOR => return finding.clone(),
+            Some((at, finding)) if at.elapsed() < REUSED_FOR => return finding.clone(),
             Some((_, finding)) => finding.clone(),
             None => Ok(()),
         };
-        let finding = tokio::time::timeout(PATIENCE, self.look())
+        let finding = tokio::time::timeout(TIMEOUT, self.look())
             .await
             .unwrap_or_else(|_| Err(no_answer()));
         match &finding {
@@ -96,7 +91,7 @@ impl Health {
     async fn look(&self) -> Finding {
         let (began, asked) = (Moment::now(), self.clock.now());
         let database = self.db.time().await.map_err(|_| no_answer())?;
-        // A fixed clock is not meant to be right.
+        // Only the system clock should be right.
         if let (Some(database), Clock::System) = (database, &self.clock) {
             let skew = Skew::between(asked, began.elapsed(), database);
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
@@ -110,14 +105,14 @@ impl Health {
             }
         }
         if !self.db.takes_writes().await.map_err(|_| no_answer())? {
-            return Err("The database only reads: it is a standby, or was told to.".to_owned());
+            return Err("The database is read-only: it is a standby, or an operator made it so.".to_owned());
         }
         self.db.schema().await.check().map_err(|unfit| sentence(&unfit))
     }
 }
 
 fn no_answer() -> String {
-    "The database does not answer.".to_owned()
+    "The database does not respond.".to_owned()
 }
 
 fn sentence(error: &impl std::error::Error) -> String {
@@ -128,8 +123,8 @@ fn sentence(error: &impl std::error::Error) -> String {
     })
 }
 
-/// How far the process's clock is ahead of the database's, in milliseconds, and how much of that the way of the question
-/// may account for.
+/// How far the process's clock is ahead of the database's, and how much of it the network's delay may explain; in
+/// milliseconds.
 #[derive(Debug, PartialEq, Eq)]
 struct Skew {
     ahead: i64,
@@ -137,8 +132,7 @@ struct Skew {
 }
 
 impl Skew {
-    /// The database was asked at `asked`, answered `database`, and the answer was there after `round_trip`: it read its
-    /// clock somewhere in between, half-way at a guess.
+    /// The query began at `asked` and took `round_trip`; the database read its clock in between, on average half-way.
     fn between(asked: Timestamp, round_trip: Duration, database: Timestamp) -> Self {
         let half = round_trip / 2;
         Self {
@@ -152,8 +146,8 @@ impl Skew {
     }
 }
 
-/// While the process drains, tells each client to open its next connection elsewhere.
-pub async fn send_elsewhere(State(health): State<Health>, request: Request, next: Next) -> Response {
+/// While the process drains, asks each client to open its next connection to another process.
+pub async fn close_while_draining(State(health): State<Health>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if health.draining.load(Ordering::SeqCst) {
         let close = HeaderValue::from_static("close");

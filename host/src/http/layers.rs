@@ -1,4 +1,4 @@
-//! What stands around every route: request id, panics as problems, time and size limits, security headers.
+//! The layers around every route: request id, panics as problems, time and size limits, security headers.
 
 use std::any::Any;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::body;
 use crate::clock::Clock;
 use crate::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem, TIMED_OUT};
 
-/// How long an answer may take.
+/// How long a response may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     pub any: Duration,
@@ -39,17 +39,17 @@ impl Timeouts {
 
 pub fn around(router: Router, clock: Clock, health: Health, timeouts: Timeouts) -> Router {
     router
-        .fallback(async || Problem::new(NO_SUCH_ROUTE, "There is nothing at this path; see /openapi.json."))
+        .fallback(async || Problem::new(NO_SUCH_ROUTE, "There is no such path; see /openapi.json."))
         .method_not_allowed_fallback(async || {
             Problem::new(
                 METHOD_NOT_ALLOWED,
-                "This path does not know this method; see /openapi.json.",
+                "This path does not support this method; see /openapi.json.",
             )
         })
         .layer(
-            // All at once: between layers that are put around a router one by one are boxes, which each request copies.
+            // As one layer: axum puts a box between layers that are added one by one, and each request clones all of them.
             ServiceBuilder::new()
-                .layer(middleware::from_fn_with_state(health, health::send_elsewhere))
+                .layer(middleware::from_fn_with_state(health, health::close_while_draining))
                 .layer(SetResponseHeaderLayer::if_not_present(
                     header::CACHE_CONTROL,
                     HeaderValue::from_static("no-store"),
@@ -61,16 +61,16 @@ pub fn around(router: Router, clock: Clock, health: Health, timeouts: Timeouts) 
                 .layer(middleware::from_fn(move |request, next| {
                     request_id::layer(clock.clone(), request, next)
                 }))
-                // Outside of the next two, so that time-outs and panics are counted.
+                // Outside the next two, so that time-outs and panics are counted.
                 .layer(middleware::from_fn(metrics::layer))
                 .layer(CatchPanicLayer::custom(panicked))
                 .layer(middleware::from_fn(move |request, next: middleware::Next| async move {
                     let timeout = timeouts.of(&request);
-                    // Dropping a request half-way is safe: a transaction that is not committed is rolled back, and a
-                    // claim runs in a task of its own.
+                    // Dropping a request is safe: its transaction is rolled back unless it is committed, and a claim runs
+                    // in a task of its own.
                     match tokio::time::timeout(timeout, next.run(request)).await {
                         Ok(response) => response,
-                        Err(_) => Problem::new(TIMED_OUT, format!("No answer within {} seconds.", timeout.as_secs()))
+                        Err(_) => Problem::new(TIMED_OUT, format!("No response within {} seconds.", timeout.as_secs()))
                             .into_response(),
                     }
                 }))

@@ -1,7 +1,7 @@
-//! How often a client may ask: per user where the request says who it is from, else per address. Every limited answer
-//! tells where the client stands, in the headers of draft-ietf-httpapi-ratelimit-headers; one too many gets 429.
+//! Rate limits: per user for requests with a valid token, else per address. Every limited response has the headers of
+//! draft-ietf-httpapi-ratelimit-headers; a request beyond the limit gets 429.
 //!
-//! Must not know: what a user is, where the counting is done.
+//! Must not know: what a user is, where requests are counted.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::problem::{Problem, RATE_LIMITED};
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Where nobody is counted: what watches over the server, and what everybody may keep.
+/// Not limited: probes, and public keys that anyone may cache.
 pub const UNLIMITED: &[&str] = &[
     "/livez",
     "/readyz",
@@ -41,7 +41,7 @@ struct Inner {
     cache: Cache,
     clock: Clock,
     proxies: Vec<IpNet>,
-    /// Where passwords are tried or accounts are made.
+    /// Paths that check passwords or create accounts.
     credentials_paths: &'static [&'static str],
     credentials: Option<Policy>,
     anonymous: Option<Policy>,
@@ -67,7 +67,7 @@ impl Limits {
         }))
     }
 
-    /// What limits a request, and whom it counts for.
+    /// The policy that limits a request, and the client that it counts for.
     fn of(&self, request: &Request) -> Option<(&Policy, String)> {
         let limits = &*self.0;
         let path = request.uri().path();
@@ -75,7 +75,7 @@ impl Limits {
         if UNLIMITED.contains(&path) {
             return None;
         }
-        // Whoever tries passwords is counted by address, with a token or without.
+        // Password attempts count by address, with or without a token.
         if limits.credentials_paths.contains(&path) {
             return Some((limits.credentials.as_ref()?, address()));
         }
@@ -90,7 +90,7 @@ pub fn policy(name: &'static str, limit: config::Limit) -> Option<Policy> {
     Policy::new(name, limit.burst, limit.per_minute)
 }
 
-/// Stands inside of the layer that finds out whose request it is.
+/// Must be inside the layer that authenticates the request.
 pub async fn layer(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     let Some((policy, who)) = limits.of(&request) else {
         return next.run(request).await;
@@ -102,11 +102,11 @@ pub async fn layer(State(limits): State<Limits>, request: Request, next: Next) -
     } else {
         refuse(policy, state).into_response()
     };
-    tell(response.headers_mut(), policy, state);
+    add_headers(response.headers_mut(), policy, state);
     response
 }
 
-/// The problem for one request too many.
+/// The problem for a request beyond the limit.
 pub fn refuse(policy: &Policy, state: RateLimit) -> Problem {
     metrics::counter!("meed_rate_limited_total", "policy" => policy.name).increment(1);
     let seconds = state.retry_after;
@@ -117,8 +117,8 @@ pub fn refuse(policy: &Policy, state: RateLimit) -> Problem {
     .retry_after(seconds)
 }
 
-/// Structured fields (RFC 9651): the quota and its window, and what is left of it for how long.
-fn tell(headers: &mut HeaderMap, policy: &Policy, state: RateLimit) {
+/// Structured fields (RFC 9651): the quota with its window, and the remainder with the seconds until it resets.
+fn add_headers(headers: &mut HeaderMap, policy: &Policy, state: RateLimit) {
     let Policy { name, burst, .. } = policy;
     let RateLimit { remaining, reset, .. } = state;
     let quota = format!("\"{name}\";q={burst};w={}", policy.window());

@@ -1,14 +1,11 @@
-//! `/metrics` in the Prometheus text format, for the admin listener.
-//! `docs/operations.md` lists them all; a test keeps it equal to the code.
+//! Metrics in the Prometheus text format, which the admin listener serves.
+//! `docs/operations.md` lists all of them; a test compares it with the code.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
-use axum::routing::get;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 const SECONDS: &[f64] = &[
@@ -16,29 +13,21 @@ const SECONDS: &[f64] = &[
 ];
 const CLAIMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 const FUEL: &[f64] = &[1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 1e7];
-const UPKEEP: Duration = Duration::from_secs(5);
 
-/// What was counted so far.
+/// The metrics of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
     gauges: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Starts counting, once in a process. `gauges` sets what is read at the moment of a scrape.
+/// Installs the recorder, once in a process. `gauges` sets the gauges that are read at the moment of a scrape.
 pub fn install(gauges: impl Fn() + Send + Sync + 'static) -> Result<Metrics, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_fuel".to_owned()), FUEL)?
         .set_buckets_for_metric(Matcher::Suffix("_claims".to_owned()), CLAIMS)?
         .install_recorder()?;
-    let upkeep = handle.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP).await;
-            upkeep.run_upkeep();
-        }
-    });
     Ok(Metrics {
         handle,
         gauges: Arc::new(gauges),
@@ -46,14 +35,14 @@ pub fn install(gauges: impl Fn() + Send + Sync + 'static) -> Result<Metrics, Bui
 }
 
 impl Metrics {
-    pub fn router(&self) -> Router {
-        let metrics = self.clone();
-        Router::new().route("/metrics", get(async move || metrics.render()))
-    }
-
-    fn render(&self) -> String {
+    pub fn render(&self) -> String {
         (self.gauges)();
         self.handle.render()
+    }
+
+    /// To be called every few seconds: histograms keep every value in memory until then.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
     }
 }
 

@@ -1,7 +1,7 @@
-//! Finishing the OpenAPI 3.1 document: every operation says who may call it and which problems it answers with.
+//! Completes the OpenAPI 3.1 document: every operation says who may call it and with which problems it responds.
 //!
-//! A handler's `#[utoipa::path]` names both in two extensions, `x-roles` and `x-problems`; the codes' status and title
-//! come from the features' own tables, so the document cannot drift from the answers.
+//! A handler's `#[utoipa::path]` names both in two extensions, `x-roles` and `x-problems`. Status and title of the codes come
+//! from the features' tables, so the document cannot differ from the responses.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use crate::problem::{
     UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
 };
 
-/// Problems that any operation may answer with.
+/// Problems of every operation.
 const EVERYWHERE: &[Code] = &[INTERNAL, UNAVAILABLE, TIMED_OUT];
 /// Problems of every JSON body.
 const WITH_JSON_BODY: &[Code] = &[MALFORMED_JSON, INVALID_BODY, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE];
 
-/// Adds problem responses and the security scheme: what `x-problems` names, what any body or parameter may cause, and
-/// `secured` where a token is needed. An error names a code that `codes` does not hold.
+/// Adds the security scheme and the problem responses: those in `x-problems`, those that a body or a parameter may cause, and
+/// `secured` where a token is needed. An error names a code that is not in `codes`.
 pub fn finish(mut document: OpenApi, codes: &[Code], secured: &[Code]) -> Result<OpenApi, String> {
     let codes: BTreeMap<&str, Code> = codes.iter().map(|code| (code.code, *code)).collect();
     for (path, item) in &mut document.paths.paths {
@@ -34,7 +34,7 @@ pub fn finish(mut document: OpenApi, codes: &[Code], secured: &[Code]) -> Result
         ];
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
-            // Function names repeat between features; a method and a path do not.
+            // Unique, unlike the names of the handlers.
             operation.operation_id = Some(operation_id(method, path));
             let limited = !UNLIMITED.contains(&path.as_str());
             add_problems(operation, &codes, secured, limited).map_err(|error| format!("{path}: {error}"))?;

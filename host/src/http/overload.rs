@@ -1,5 +1,5 @@
-//! So many requests at a time and no more: those beyond are told so at once, before their bodies are read, while those
-//! that run keep the memory and the time they need.
+//! Load shedding: a request beyond `http.max_in_flight` is refused at once, before its body is read, so that the running
+//! ones keep the memory and the time that they need.
 
 use std::sync::Arc;
 
@@ -10,27 +10,27 @@ use tokio::sync::Semaphore;
 
 use crate::problem::{OVERLOADED, Problem};
 
-/// Asked by supervisors, who must not take a busy process for a dead one.
+/// Probes, which must not take a busy process for a dead one.
 const EXEMPT: [&str; 2] = ["/livez", "/readyz"];
 /// In seconds.
 const RETRY_AFTER: u32 = 1;
 
 #[derive(Clone, Debug)]
 pub struct Overload {
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     all: usize,
 }
 
 impl Overload {
     pub fn new(max_in_flight: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(max_in_flight)),
+            slots: Arc::new(Semaphore::new(max_in_flight)),
             all: max_in_flight,
         }
     }
 
     pub fn in_flight(&self) -> usize {
-        self.all - self.places.available_permits()
+        self.all - self.slots.available_permits()
     }
 }
 
@@ -38,11 +38,14 @@ pub async fn layer(State(overload): State<Overload>, request: Request, next: Nex
     if EXEMPT.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let Ok(_place) = overload.places.try_acquire() else {
+    let Ok(_slot) = overload.slots.try_acquire() else {
         metrics::counter!("meed_requests_shed_total").increment(1);
         return Problem::new(
             OVERLOADED,
-            format!("The server is busy with {} requests; nothing was done.", overload.all),
+            format!(
+                "The server is busy with {} requests, the maximum; nothing was done. Retry later.",
+                overload.all
+            ),
         )
         .retry_after(RETRY_AFTER)
         .into_response();

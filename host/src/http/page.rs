@@ -1,4 +1,5 @@
-//! Keyset pages: a page names the last key it showed, so that rows added meanwhile neither repeat nor hide others.
+//! Keyset pagination: a page token holds the last key of its page, so that rows that are added meanwhile neither repeat nor
+//! hide others.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,10 +16,10 @@ const MAX_SIZE: u32 = 200;
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct PageParams {
-    /// How many items at most: 1 to 200, 50 unless said
+    /// The maximum number of items: 1 to 200, by default 50
     #[param(minimum = 1, maximum = 200, default = 50)]
     pub page_size: Option<u32>,
-    /// `nextPageToken` of the page before
+    /// `nextPageToken` of the previous page
     pub page_token: Option<String>,
 }
 
@@ -27,13 +28,13 @@ pub struct PageParams {
 #[serde(rename_all = "camelCase")]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// Present when there is more: pass it as `pageToken`
+    /// Present if there are more items: pass it as `pageToken`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_page_token: Option<String>,
 }
 
 impl PageParams {
-    /// How many rows a page holds.
+    /// The maximum number of rows on the page.
     pub fn size(&self) -> Result<u32, Problem> {
         match self.page_size {
             None => Ok(DEFAULT_SIZE),
@@ -56,7 +57,7 @@ impl PageParams {
             .ok_or_else(|| {
                 Problem::new(
                     INVALID_PARAMETER,
-                    "pageToken is not one that this list gave out; start without it.",
+                    "pageToken is not a token of this list; start without it.",
                 )
             })
     }

@@ -1,16 +1,16 @@
-//! Whose request it is, as far as an address tells.
+//! The address of the client.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::{Extensions, HeaderMap};
 use ipnet::IpNet;
 
-/// The other end of the connection, in the request's extensions. A request that came over no connection has none.
+/// The other end of the connection, in the request's extensions. Requests without a connection have none.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-/// The client's address: the peer's or, where that is a proxy of ours, the last one that the proxies did not add
-/// themselves. What a client wrote into `X-Forwarded-For` stands before that, so nobody chooses an address.
+/// The client's address: the peer's or, if that is a trusted proxy, the last address in `X-Forwarded-For` that is not one.
+/// Proxies append, so what a client wrote there itself comes before that, and a client cannot choose its address.
 pub fn client(extensions: &Extensions, headers: &HeaderMap, proxies: &[IpNet]) -> Option<IpAddr> {
     let is_proxy = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
     let mut client = extensions.get::<Peer>()?.0.to_canonical();
@@ -28,7 +28,7 @@ pub fn client(extensions: &Extensions, headers: &HeaderMap, proxies: &[IpNet]) -
     Some(client)
 }
 
-/// A name for all addresses that one client is likely to have: a provider gives out IPv6 by the /64.
+/// One name for all addresses that a client is likely to have: IPv6 addresses by their /64, which a provider assigns.
 pub fn name(client: Option<IpAddr>) -> String {
     match client {
         None => "unknown".to_owned(),

@@ -1,4 +1,4 @@
-//! Serving a router on a listener until told to stop, within limits on what a connection may cost.
+//! Serves a router on a listener until it is told to stop, and limits what a connection may cost.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,31 +15,31 @@ use tower::Layer as _;
 
 use super::peer::Peer;
 
-/// Connections at the same time; further ones wait to be accepted.
+/// Concurrent connections; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
-/// From the first byte of a request, or from the end of the one before, to the end of its head.
+/// From the first byte of a request, or the end of the previous one, to the end of its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a request's head may occupy.
+/// The largest head of a request.
 const MAX_HEAD_BYTES: usize = 64 << 10;
-/// After a failure to accept, such as too many open files, closing connections get this long to free some.
+/// The pause after a failure to accept, such as too many open files, so that closing connections can free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Returns when `stop` completed and every request in flight was answered.
+/// Returns when `stop` has completed and every request in flight has its response.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send) {
     let mut http = Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
         let accept = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (listener.accept().await, place)
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (listener.accept().await, slot)
         };
-        let (accepted, place) = tokio::select! {
+        let (accepted, slot) = tokio::select! {
             accepted = accept => accepted,
             () = &mut stop => break,
         };
@@ -51,7 +51,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
                 continue;
             }
         };
-        // Answers are small and complete: waiting to fill a packet only delays them.
+        // Responses are small and complete: waiting to fill a packet only delays them.
         stream.set_nodelay(true).ok();
         let service = TowerToHyperService::new(Extension(Peer(address.ip())).layer(router.clone()));
         let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
@@ -60,7 +60,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended early");
             }
-            drop(place);
+            drop(slot);
         });
     }
     drop(listener);

@@ -1,4 +1,4 @@
-//! What a trace says of a request, in a build with the feature `otel`: its route, and whose trace it is part of (W3C Trace
+//! The span of a request in a build with the feature `otel`: its name is the route, its parent the client's span (W3C Trace
 //! Context).
 
 use axum::extract::{MatchedPath, Request};
@@ -7,11 +7,11 @@ use opentelemetry_http::HeaderExtractor;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Makes the span of a request part of the trace that its client names, and calls it after its route.
+/// Makes the span part of the client's trace, and names it after the route.
 pub(super) fn name(span: &Span, request: &Request) {
     let headers = HeaderExtractor(request.headers());
     let parent = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&headers));
-    // A span that is not traced takes no parent.
+    // A span that is not sampled has no parent.
     span.set_parent(parent).ok();
     if let Some(route) = request.extensions().get::<MatchedPath>() {
         let name = format!("{} {}", request.method(), route.as_str());

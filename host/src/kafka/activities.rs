@@ -1,20 +1,20 @@
-//! Activities in a message: what a body of `POST /activities` has. Must not know: how they are recorded.
+//! Activities in a message, in the format of `POST /activities`. Must not know: how activities are recorded.
 
-use super::intake::{Message, Poison, Taken};
+use super::intake::{Message, Poison, Processed};
 use crate::activities::{ActivityError, ActivityService, Batch, MAX_BATCH};
 use crate::db::DbError;
 
-/// Records as much as possible in one transaction: what is wrong with one message is not the fault of the others, so when
-/// it is found, they are recorded one by one.
-pub(super) async fn record(service: &ActivityService, messages: &[Message<'_>]) -> Result<Taken, DbError> {
-    let mut verdicts: Taken = Vec::with_capacity(messages.len());
-    let mut sound: Vec<(usize, Batch)> = Vec::new();
+/// Records as many messages as possible in one transaction. When it is refused, each message is recorded by itself, so that
+/// one that is faulty does not affect the others.
+pub(super) async fn record(service: &ActivityService, messages: &[Message<'_>]) -> Result<Processed, DbError> {
+    let mut results: Processed = Vec::with_capacity(messages.len());
+    let mut valid: Vec<(usize, Batch)> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let parsed = parse(message);
-        verdicts.push(parsed.as_ref().map(drop).map_err(Poison::clone));
-        sound.extend(parsed.ok().map(|batch| (index, batch)));
+        results.push(parsed.as_ref().map(drop).map_err(Poison::clone));
+        valid.extend(parsed.ok().map(|batch| (index, batch)));
     }
-    let mut rest = sound.as_slice();
+    let mut rest = valid.as_slice();
     while !rest.is_empty() {
         let mut count = 0;
         let fits = rest.iter().take_while(|(_, batch)| {
@@ -36,11 +36,11 @@ pub(super) async fn record(service: &ActivityService, messages: &[Message<'_>]) 
             match service.record(batch.activities().to_vec()).await {
                 Ok(_) => {}
                 Err(ActivityError::Db(error)) => return Err(error),
-                Err(error) => verdicts[*index] = Err(batch.shape().problem(error).into()),
+                Err(error) => results[*index] = Err(batch.shape().problem(error).into()),
             }
         }
     }
-    Ok(verdicts)
+    Ok(results)
 }
 
 fn parse(message: &Message<'_>) -> Result<Batch, Poison> {

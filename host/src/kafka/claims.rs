@@ -1,10 +1,10 @@
-//! A claim in a message: `{"id", "userId", "eventId"}`, made when the message was. Must not know: how claims wait and are
-//! settled.
+//! A claim in a message: `{"id", "userId", "eventId"}`, with the message's time as the time of the claim. Must not know: how
+//! claims are queued and decided.
 
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::intake::{Message, Poison, Taken, Unfinished};
+use super::intake::{Message, Poison, Processed, Unfinished};
 use crate::body::parse_object;
 use crate::claims::{Claims, ExternalClaim, PermanentRejection};
 use crate::problem::{INVALID_BODY, Problem};
@@ -19,29 +19,30 @@ struct Claim {
     event_id: Uuid,
 }
 
-pub(super) async fn take(service: &Claims, messages: &[Message<'_>]) -> Result<Taken, Unfinished> {
-    let mut taken: Taken = Vec::with_capacity(messages.len());
-    let (mut places, mut arrivals) = (Vec::new(), Vec::new());
-    for (place, message) in messages.iter().enumerate() {
+/// Queues claims in their order; stops at the first that must be retried.
+pub(super) async fn receive(service: &Claims, messages: &[Message<'_>]) -> Result<Processed, Unfinished> {
+    let mut results: Processed = Vec::with_capacity(messages.len());
+    let (mut indexes, mut arrivals) = (Vec::new(), Vec::new());
+    for (index, message) in messages.iter().enumerate() {
         let arrival = read(message);
-        taken.push(arrival.as_ref().map(drop).map_err(Poison::clone));
+        results.push(arrival.as_ref().map(drop).map_err(Poison::clone));
         if let Ok(arrival) = arrival {
-            places.push(place);
+            indexes.push(index);
             arrivals.push(arrival);
         }
     }
-    let (told, ended) = service.receive_in_order(&arrivals).await;
-    let unfinished = places.get(told.len()).copied();
-    for (place, told) in places.into_iter().zip(told) {
-        taken[place] = told.map_err(Poison::from);
+    let (received, ended) = service.receive_in_order(&arrivals).await;
+    let unfinished = indexes.get(received.len()).copied();
+    for (index, received) in indexes.into_iter().zip(received) {
+        results[index] = received.map_err(Poison::from);
     }
     match (unfinished, ended) {
         (Some(0), Err(error)) => Err(error.into()),
-        (Some(place), _) => {
-            taken.truncate(place);
-            Ok(taken)
+        (Some(index), _) => {
+            results.truncate(index);
+            Ok(results)
         }
-        (None, _) => Ok(taken),
+        (None, _) => Ok(results),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every client of the brokers is told, and what it tells: its log and its figures.
+//! The settings of Kafka clients, and the events that clients report: log lines, statistics and errors.
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -11,20 +11,20 @@ use secrecy::ExposeSecret as _;
 
 use crate::config::{Kafka, Sasl};
 
-/// A request without an answer by then is asked again, on a connection of its own.
-const ANSWERED_WITHIN_MS: &str = "10000";
-/// How long a message is tried before its sender is told that it failed, and tries it anew.
-const DELIVERED_WITHIN_MS: &str = "30000";
-/// A process that says nothing for so long has left its group. Kafka's own default is longer, and keeps whoever takes over
-/// waiting.
-const SESSION_MS: &str = "10000";
-/// The same when it lives, but takes nothing: its database fails, say. Its partitions then go to others.
-const POLLED_WITHIN_MS: &str = "60000";
-/// What of a topic is held in memory before it is asked for.
-const FETCHED_KIB: &str = "4096";
-const FIGURES_EVERY_MS: &str = "5000";
+/// Request time-out. The client retries after it, on another connection.
+const REQUEST_TIMEOUT_MS: &str = "10000";
+/// How long the client tries to deliver a message. The publisher retries after that.
+const DELIVERY_TIMEOUT_MS: &str = "30000";
+/// A member without a heartbeat for this long loses its partitions. Shorter than Kafka's default, so that another process
+/// takes over sooner.
+const SESSION_TIMEOUT_MS: &str = "10000";
+/// A member that consumes nothing for this long, for example because its database fails, loses its partitions too.
+const MAX_POLL_INTERVAL_MS: &str = "60000";
+/// The prefetch buffer of a topic.
+const PREFETCH_KIB: &str = "4096";
+const STATISTICS_INTERVAL_MS: &str = "5000";
 
-/// What every client says. No client exists before somebody uses what this returns.
+/// The settings of all clients. They create no client yet.
 fn settings(kafka: &Kafka) -> ClientConfig {
     let mut client = ClientConfig::new();
     let protocol = match (kafka.tls, kafka.sasl) {
@@ -37,10 +37,10 @@ fn settings(kafka: &Kafka) -> ClientConfig {
         .set("bootstrap.servers", &kafka.brokers)
         .set("client.id", "meed")
         .set("security.protocol", protocol)
-        // Brokers close what is idle; that is no news.
+        // Brokers close idle connections, which is normal.
         .set("log.connection.close", "false")
         .set("socket.keepalive.enable", "true")
-        .set("socket.timeout.ms", ANSWERED_WITHIN_MS)
+        .set("socket.timeout.ms", REQUEST_TIMEOUT_MS)
         .set("reconnect.backoff.max.ms", "5000")
         .set_log_level(RDKafkaLogLevel::Info);
     let mechanism = match kafka.sasl {
@@ -67,20 +67,20 @@ fn settings(kafka: &Kafka) -> ClientConfig {
     client
 }
 
-/// One that a broker recognises when it sends a message once more, and that waits for all replicas.
-pub(super) fn producer(kafka: &Kafka) -> KafkaResult<FutureProducer<Told>> {
+/// An idempotent producer that waits for all replicas.
+pub(super) fn producer(kafka: &Kafka) -> KafkaResult<FutureProducer<ClientEvents>> {
     settings(kafka)
         .set("enable.idempotence", "true")
         .set("acks", "all")
-        .set("request.timeout.ms", ANSWERED_WITHIN_MS)
-        .set("message.timeout.ms", DELIVERED_WITHIN_MS)
-        // As the clients of most languages do it, so that topics with the same keys can be joined.
+        .set("request.timeout.ms", REQUEST_TIMEOUT_MS)
+        .set("message.timeout.ms", DELIVERY_TIMEOUT_MS)
+        // The default of the Java client, so that topics with the same keys can be joined.
         .set("partitioner", "murmur2_random")
         .set("compression.type", "lz4")
-        .create_with_context(Told)
+        .create_with_context(ClientEvents)
 }
 
-/// The settings of a member of a group that says itself what it is done with.
+/// The settings of a group member that commits its offsets itself.
 pub(super) fn member(kafka: &Kafka) -> ClientConfig {
     let mut client = settings(kafka);
     client
@@ -88,26 +88,26 @@ pub(super) fn member(kafka: &Kafka) -> ClientConfig {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
-        .set("session.timeout.ms", SESSION_MS)
-        .set("max.poll.interval.ms", POLLED_WITHIN_MS)
-        .set("queued.max.messages.kbytes", FETCHED_KIB)
-        .set("statistics.interval.ms", FIGURES_EVERY_MS);
+        .set("session.timeout.ms", SESSION_TIMEOUT_MS)
+        .set("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)
+        .set("queued.max.messages.kbytes", PREFETCH_KIB)
+        .set("statistics.interval.ms", STATISTICS_INTERVAL_MS);
     client
 }
 
-/// Passes on what a client tells of itself.
-pub(super) struct Told;
+/// Forwards a client's log, statistics and errors to the log and the metrics.
+pub(super) struct ClientEvents;
 
-impl ClientContext for Told {
+impl ClientContext for ClientEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "the Kafka client complains"),
+            | RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "Kafka client"),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                tracing::debug!(facility, message, "the Kafka client says");
+                tracing::debug!(facility, message, "Kafka client");
             }
         }
     }
@@ -115,7 +115,7 @@ impl ClientContext for Told {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     fn stats(&self, statistics: Statistics) {
         for (topic, of_topic) in statistics.topics {
-            // A negative number stands for those that are not ours, or not anybody's.
+            // Negative numbers are internal partitions of the client.
             for (partition, figures) in of_topic.partitions.into_iter().filter(|(partition, _)| *partition >= 0) {
                 let (topic, partition) = (topic.clone(), partition.to_string());
                 let lag = figures.consumer_lag.max(0) as f64;
@@ -127,20 +127,20 @@ impl ClientContext for Told {
     fn error(&self, error: KafkaError, reason: &str) {
         use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure};
         match error {
-            // At every attempt to connect, many times in a second. Why is in the log above, which repeats itself less.
+            // Reported at every attempt to connect, many times in a second. The log above has the reason, less often.
             KafkaError::Global(AllBrokersDown | BrokerTransportFailure) => {
-                tracing::debug!(%error, reason, "Kafka fails");
+                tracing::debug!(%error, reason, "Kafka client error");
             }
-            error => tracing::warn!(%error, reason, "Kafka fails"),
+            error => tracing::warn!(%error, reason, "Kafka client error"),
         }
     }
 }
 
-impl ConsumerContext for Told {
+impl ConsumerContext for ClientEvents {
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            // Whoever has the partition now takes the same messages again, and finds them recorded.
-            tracing::info!(%error, "offsets were not committed");
+            // The next owner of the partition consumes the same messages again, which changes nothing.
+            tracing::info!(%error, "offsets not committed");
         }
     }
 }

@@ -1,19 +1,19 @@
-//! Where goes what cannot be taken: as it came, with headers that say where it was and what is wrong with it.
+//! The dead-letter topic: messages that can never be processed, unchanged, with headers that say where each was and why.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
-use super::client::{self, Told};
+use super::client::{self, ClientEvents};
 use super::intake::Poison;
 use crate::config;
 
-/// A reason that is longer is cut off.
+/// A longer reason is cut off.
 const DETAIL_LETTERS: usize = 2_000;
 
 pub(super) struct DeadLetters {
-    producer: FutureProducer<Told>,
+    producer: FutureProducer<ClientEvents>,
     topic: String,
 }
 
@@ -25,20 +25,20 @@ impl DeadLetters {
         })
     }
 
-    /// Whether it cannot send anything any more, and must be made anew.
+    /// The producer has a fatal error and must be replaced.
     pub(super) fn is_broken(&self) -> bool {
         use rdkafka::producer::Producer as _;
         self.producer.client().fatal_error().is_some()
     }
 
-    /// Ends when all replicas have it.
+    /// Returns when all replicas have the message.
     pub(super) async fn put(&self, message: &OwnedMessage, poison: &Poison) -> Result<(), KafkaError> {
-        // Not one by one: the names of a stranger's headers may be anything.
+        // Copied as a whole, because names of foreign headers may be anything.
         let own = message.headers().cloned().unwrap_or_default();
         let headers = reasons(own, message, poison);
         let bare = reasons(OwnedHeaders::new(), message, poison);
-        // With the reasons it is longer than it was. Better without its value, or with the reasons alone, than for ever in
-        // the way of all others: it is still where it was.
+        // The reasons make the message longer, perhaps too long. Then it goes without its value, or with the reasons alone,
+        // so that it does not block its partition for ever. The original is still in its topic.
         let attempts = [
             (message.key(), message.payload(), headers.clone()),
             (message.key(), None, headers),
@@ -73,7 +73,7 @@ fn is_too_long(error: &KafkaError) -> bool {
     )
 }
 
-/// Its own headers, and what is wrong with it.
+/// The message's own headers and the reasons.
 fn reasons(own: OwnedHeaders, message: &OwnedMessage, poison: &Poison) -> OwnedHeaders {
     let detail: String = poison.detail.chars().take(DETAIL_LETTERS).collect();
     let (partition, offset) = (message.partition().to_string(), message.offset().to_string());

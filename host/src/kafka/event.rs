@@ -1,11 +1,11 @@
-//! What is published: a CloudEvent in the binary mode of the CloudEvents binding for Kafka, so that who it is about and what
-//! kind it is can be read without its value.
+//! An outbox message as a CloudEvent in the binary mode of the Kafka binding: its attributes are headers, so that consumers
+//! can filter by type and subject without parsing the value.
 
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::outbox::topics::Waiting;
 
-/// `source` is this installation. The id is the same however often it is published.
+/// `source` names this installation. The id is the same at every attempt.
 pub(super) fn headers(source: &str, message: &Waiting) -> OwnedHeaders {
     let (id, time) = (message.id.to_string(), message.created_at.to_string());
     let subject = message
@@ -20,11 +20,11 @@ pub(super) fn headers(source: &str, message: &Waiting) -> OwnedHeaders {
         ("ce_type", Some(message.kind.as_str())),
         ("ce_time", Some(time.as_str())),
         ("ce_subject", subject.as_deref()),
-        // An extension attribute of ours: what the log calls request.id.
+        // Meed's own extension attribute: the log's request.id.
         ("ce_requestid", message.http_request_id.as_deref()),
     ];
-    let told = attributes.into_iter().filter(|(_, value)| value.is_some());
-    told.fold(OwnedHeaders::new(), |headers, (key, value)| {
+    let present = attributes.into_iter().filter(|(_, value)| value.is_some());
+    present.fold(OwnedHeaders::new(), |headers, (key, value)| {
         headers.insert(Header { key, value })
     })
 }

@@ -1,4 +1,4 @@
-//! What is done with the messages of a topic. Each is taken whole or refused whole, and one that was taken before changes
+//! Processes the messages of a topic. A message is accepted or refused as a whole, and one that was accepted before changes
 //! nothing. Must not know: Kafka.
 
 use super::{activities, claims};
@@ -9,24 +9,24 @@ use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::problem::{BODY_TOO_LARGE, MALFORMED_JSON, Problem};
 
-/// Who takes them. A topic of anything else is another variant, and nothing else changes.
+/// What a topic holds. Another kind of topic would be another variant.
 #[derive(Clone)]
 pub enum Intake {
-    /// One activity in each message or an array of up to 1000, as for `POST /activities`.
+    /// One activity in each message, or an array of up to 1000, as in `POST /activities`.
     Activities(ActivityService),
-    /// One claim in each message, in the order in which they are to be decided.
+    /// One claim in each message, in the order in which they must be decided.
     Claims(Claims),
 }
 
-/// A message as it came.
+/// A message as it was received.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'a> {
     pub value: Option<&'a [u8]>,
-    /// When it was made, or when the broker got it: as the topic is set up.
+    /// When it was produced or appended, as the topic is configured.
     pub at: Option<Timestamp>,
 }
 
-/// Why a message can never be taken: in the words of the API.
+/// Why a message can never be processed: the code and detail of a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Poison {
     pub code: &'static str,
@@ -42,10 +42,10 @@ impl From<Problem> for Poison {
     }
 }
 
-/// What became of some messages, one after the other: the first of those that were asked about, or all.
-pub(super) type Taken = Vec<Result<(), Poison>>;
+/// The results of the first messages, in their order; at least one.
+pub(super) type Processed = Vec<Result<(), Poison>>;
 
-/// Nothing is told of any message, so all have to come again: the database failed, or there is no room.
+/// No message was processed, because the database failed or the queues are full. All must be retried.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unfinished {
     #[error(transparent)]
@@ -55,17 +55,17 @@ pub(super) enum Unfinished {
 }
 
 impl Intake {
-    /// Takes messages, and says of at least one what became of it. Whoever has the rest asks again.
-    pub(super) async fn take(&self, messages: &[Message<'_>]) -> Result<Taken, Unfinished> {
+    /// Processes at least the first message, and returns the results in order. The caller retries the rest.
+    pub(super) async fn process(&self, messages: &[Message<'_>]) -> Result<Processed, Unfinished> {
         match self {
             Self::Activities(service) => Ok(activities::record(service, messages).await?),
-            Self::Claims(service) => claims::take(service, messages).await,
+            Self::Claims(service) => claims::receive(service, messages).await,
         }
     }
 }
 
 impl<'a> Message<'a> {
-    /// What there is to parse.
+    /// The value, if there is one and it is not too large.
     pub(super) fn value(&self) -> Result<&'a [u8], Poison> {
         let Some(value) = self.value else {
             return Err(Poison {

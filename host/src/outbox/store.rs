@@ -1,4 +1,4 @@
-//! `outbox`. Sets of claims on PostgreSQL write theirs in their own statement.
+//! `outbox`. The bulk commit of claims on PostgreSQL inserts its messages in its own statement.
 
 pub mod topics;
 
@@ -9,7 +9,7 @@ use super::Message;
 use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Json, Query, Result, Run, Tx, places, row};
 
-/// Writes a message in the transaction of what it tells.
+/// Writes a message in the transaction that makes it true.
 pub async fn write(tx: &mut Tx, message: Message) -> Result<()> {
     const SQL: &str = "INSERT INTO outbox (id, kind, user_id, subject_id, payload, http_request_id, created_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -27,21 +27,21 @@ pub async fn write(tx: &mut Tx, message: Message) -> Result<()> {
 }
 
 row! {
-    /// What a relay must know of a message to say who is told.
+    /// What fan-out must know of a message.
     #[derive(Clone, Debug)]
     pub struct Addressed {
         pub id: Uuid,
         pub kind: String,
-        /// Whose it is or what it is about: within a line, messages are told in the order in which they became true.
+        /// The ordering key: the user, or what the message is about when it belongs to no user.
         pub line: Uuid,
         pub created_at: Timestamp,
     }
 }
 
 row! {
-    /// A whole message.
+    /// A message as it was written.
     #[derive(Clone, Debug)]
-    pub struct Told {
+    pub struct OutboxMessage {
         pub id: Uuid,
         pub kind: String,
         pub user_id: Option<Uuid>,
@@ -52,22 +52,22 @@ row! {
     }
 }
 
-/// The right to hand messages on, until the transaction ends: so whoever sees a message sees those of its line that were
-/// there before it. `false`: somebody else has it.
-pub async fn take_turn(tx: &mut Tx) -> Result<bool> {
-    // Any number that nothing else of ours locks. SQLite has one writer, and that is us.
+/// The right to fan out, until the transaction ends. One transaction at a time has it, so that a transaction that sees a
+/// message also sees all earlier ones of its ordering key. `false`: another transaction has it.
+pub async fn try_lock_fan_out(tx: &mut Tx) -> Result<bool> {
+    // An arbitrary number that Meed uses for nothing else. SQLite has one writer, and this transaction is it.
     const SQL: &str = "SELECT pg_try_advisory_xact_lock(7305808869231650157)";
     match tx.engine() {
         Engine::Sqlite => Ok(true),
         Engine::Postgres => {
-            let (has_it,): (bool,) = tx.query(SQL).fetch_one(tx).await?;
-            Ok(has_it)
+            let (is_locked,): (bool,) = tx.query(SQL).fetch_one(tx).await?;
+            Ok(is_locked)
         }
     }
 }
 
-/// What nobody handed on yet, the oldest first. By this mark and never by "later than the last one": transactions do not
-/// commit in the order of their ids or times.
+/// Messages that were not fanned out, the oldest first. Found by this mark and never by "later than the last one", because
+/// transactions do not commit in the order of their ids or times.
 pub async fn unsent(tx: &mut Tx, limit: i64) -> Result<Vec<Addressed>> {
     const SQL: &str = "SELECT id, kind, COALESCE(user_id, subject_id, id) AS line, created_at FROM outbox \
         WHERE sent_at IS NULL ORDER BY created_at, id LIMIT $1";
@@ -85,15 +85,15 @@ pub async fn mark_sent(db: &Db, tx: &mut Tx, ids: impl IntoIterator<Item = Uuid>
     Ok(())
 }
 
-/// What was written after `after`, whether it was sent or not, the oldest first. Ids begin with the time of their making.
+/// Messages with a later id, fanned out or not, the oldest first. Ids begin with the time at which they were minted.
 pub async fn written_after(tx: &mut Tx, after: Uuid, limit: i64) -> Result<Vec<Addressed>> {
     const SQL: &str = "SELECT id, kind, COALESCE(user_id, subject_id, id) AS line, created_at FROM outbox \
         WHERE id > $1 ORDER BY id LIMIT $2";
     tx.query(SQL).bind(after).bind(limit).fetch_all(tx).await
 }
 
-/// These messages, those that are there.
-pub async fn messages(db: &Db, on: impl Run, ids: &[Uuid]) -> Result<Vec<Told>> {
+/// Those of these messages that still exist.
+pub async fn messages(db: &Db, on: impl Run, ids: &[Uuid]) -> Result<Vec<OutboxMessage>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -106,7 +106,7 @@ pub async fn messages(db: &Db, on: impl Run, ids: &[Uuid]) -> Result<Vec<Told>> 
     ids.into_iter().fold(query, Query::bind).fetch_all(on).await
 }
 
-/// When the oldest message that nobody handed on became true.
+/// When the oldest message that was not fanned out became true.
 pub async fn oldest_unsent(db: &Db) -> Result<Option<Timestamp>> {
     const SQL: &str = "SELECT created_at FROM outbox WHERE sent_at IS NULL ORDER BY created_at, id LIMIT 1";
     let oldest: Option<(Timestamp,)> = db.query(SQL).fetch_optional(db).await?;

@@ -1,8 +1,8 @@
 //! One attempt to deliver a message over the network.
 //!
-//! A host's addresses are asked for once, all of them are checked, and the connection is made to these very addresses and
-//! no other, so that what was checked is what is talked to. Redirects are not followed and proxies of the environment not
-//! used. Time and answer are bounded. Must not know: what becomes of a delivery.
+//! The host is resolved once, every address is checked, and the connection goes to one of these addresses and no other, so a
+//! second DNS answer cannot bypass the check. Redirects are not followed, proxies of the environment not used. Time and
+//! response are bounded. Must not know: what a result means for the delivery.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use reqwest::{Client, Response, Url, redirect};
 use super::message;
 use super::target::{Policy, Refusal, literal};
 
-/// What of an answer is kept for whoever looks for a fault.
+/// How much of a response is kept, for finding faults.
 const ANSWER_BYTES: usize = 1024;
-/// How long it may take to come once the status is there.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// For a name to become an address, and for a connection; both are within the time of the whole attempt.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// How long a checked address is used before the name is asked for again.
+/// How long the body may take after the status.
+const BODY_TIMEOUT: Duration = Duration::from_secs(1);
+/// For resolving the host, and for connecting. Both count towards the time-out of the attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long checked addresses are used before the host is resolved again.
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
-/// A `Retry-After` that is longer is not believed.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
+/// A longer `Retry-After` is shortened to this.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 const CLIENTS: u64 = 1_000;
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attempt {
     pub status: Option<u16>,
-    /// Why it was no success; `None`: it was.
+    /// Why it failed; `None`: it succeeded.
     pub error: Option<String>,
-    /// The beginning of what the receiver said.
+    /// The beginning of the response body.
     pub answer: Option<String>,
-    /// How long the receiver wants to be left alone.
+    /// The receiver's `Retry-After`.
     pub retry_after: Option<Duration>,
     pub elapsed: Duration,
 }
@@ -46,13 +46,13 @@ impl Attempt {
         self.error.is_none()
     }
 
-    /// The receiver wants nothing any more.
+    /// The receiver answered 410 Gone: it wants no more messages.
     pub(super) fn is_gone(&self) -> bool {
         self.status == Some(410)
     }
 }
 
-/// A message, ready to go.
+/// A signed request.
 #[derive(Clone, Debug)]
 pub(super) struct Parcel {
     pub id: uuid::Uuid,
@@ -61,11 +61,11 @@ pub(super) struct Parcel {
     pub body: Vec<u8>,
 }
 
-/// Where names lead.
+/// How hosts are resolved.
 #[derive(Clone)]
 pub(super) enum Names {
     System,
-    /// One list after the other, for tests of names that lead somewhere else each time.
+    /// One list after the other, for tests of hosts that resolve differently each time.
     #[cfg(test)]
     Scripted(Arc<std::sync::Mutex<std::collections::VecDeque<Vec<IpAddr>>>>),
 }
@@ -76,7 +76,7 @@ pub(super) struct Deliverer {
     policy: Policy,
     timeout: Duration,
     names: Names,
-    /// By scheme, host and port: a client that knows no other address than those that were checked.
+    /// By scheme, host and port: a client that connects to the checked addresses only.
     clients: Cache<String, Client>,
 }
 
@@ -145,7 +145,7 @@ impl Deliverer {
                 .redirect(redirect::Policy::none())
                 .no_proxy()
                 .referer(false)
-                .connect_timeout(CONNECT_WITHIN)
+                .connect_timeout(CONNECT_TIMEOUT)
                 .pool_idle_timeout(RESOLVED_FOR)
                 .build()
                 .map_err(|error| format!("not sent: {error}"))
@@ -153,8 +153,7 @@ impl Deliverer {
         made.await.map_err(|error| String::clone(&error))
     }
 
-    /// All addresses of the URL's host; one that may not be gone to spoils the others, as only somebody with a purpose
-    /// would mix them.
+    /// All addresses of the URL's host. If one is not allowed, none is used: only an attacker would mix them.
     async fn addresses(&self, url: &Url, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         let found = match literal(url) {
             Some(address) => vec![address],
@@ -176,10 +175,10 @@ impl Deliverer {
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, String> {
         match &self.names {
             Names::System => {
-                let looked_up = tokio::time::timeout(CONNECT_WITHIN, tokio::net::lookup_host((host, port))).await;
+                let looked_up = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((host, port))).await;
                 let found = looked_up
-                    .map_err(|_| format!("not sent: nobody said in time which address {host} has"))?
-                    .map_err(|error| format!("not sent: the address of {host} was not found: {error}"))?;
+                    .map_err(|_| format!("not sent: resolving {host} timed out"))?
+                    .map_err(|error| format!("not sent: {host} cannot be resolved: {error}"))?;
                 Ok(found.map(|address| address.ip()).collect())
             }
             #[cfg(test)]
@@ -188,7 +187,7 @@ impl Deliverer {
     }
 }
 
-/// What an answer says. Its status is enough; of the rest a beginning is taken along, if it comes at once.
+/// Reads a response. Its status is what counts; the beginning of its body is kept if it arrives in time.
 async fn read(mut response: Response) -> Attempt {
     let status = response.status();
     let retry_after = retry_after(response.headers());
@@ -200,8 +199,8 @@ async fn read(mut response: Response) -> Attempt {
             answer.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES - answer.len())]);
         }
     };
-    // What is not read by then never is: the connection is closed.
-    tokio::time::timeout(ANSWER_WITHIN, beginning).await.ok();
+    // The rest is not read; the connection is closed.
+    tokio::time::timeout(BODY_TIMEOUT, beginning).await.ok();
     let error = match status.as_u16() {
         200..=299 => None,
         300..=399 => Some(format!("answered {status}; redirects are not followed")),
@@ -216,7 +215,7 @@ async fn read(mut response: Response) -> Attempt {
     }
 }
 
-/// Answers every question with the addresses that were checked. (An address in a URL is not asked for; it was checked.)
+/// Resolves every host to the checked addresses. (reqwest resolves no IP address in a URL; that was checked, too.)
 struct Checked(Vec<SocketAddr>);
 
 impl Resolve for Checked {
@@ -226,14 +225,14 @@ impl Resolve for Checked {
     }
 }
 
-/// What reqwest says, with its causes and without the URL, which whoever reads it knows.
+/// reqwest's error with its innermost cause and without the URL, which the reader knows.
 fn describe(error: &reqwest::Error) -> String {
     let what = if error.is_connect() {
         "not connected"
     } else if error.is_timeout() {
         "timed out"
     } else {
-        "broken off"
+        "connection broken"
     };
     let mut cause = std::error::Error::source(error);
     let mut innermost = None;
@@ -245,13 +244,13 @@ fn describe(error: &reqwest::Error) -> String {
     printable(text.as_bytes())
 }
 
-/// In seconds; a date is not worth the trouble.
+/// `Retry-After` in seconds; dates are ignored.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 
-/// Text that any database, log and terminal can hold.
+/// Text without control characters.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(ANSWER_BYTES)]);
     text.chars()

@@ -1,6 +1,6 @@
-//! What is sent: a CloudEvent (version 1.0, JSON), signed as Standard Webhooks has it.
+//! The request body of a webhook: a CloudEvent (version 1.0, JSON), signed according to Standard Webhooks.
 //!
-//! Must not know: to whom.
+//! Must not know: who receives it.
 
 use std::fmt::Write as _;
 
@@ -11,30 +11,31 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::outbox::Told;
+use crate::outbox::OutboxMessage;
 
 pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
 
-/// The length that Standard Webhooks asks for is 24 to 64 bytes.
+/// Standard Webhooks requires 24 to 64 bytes.
 pub(super) const SECRET_BYTES: usize = 32;
 
-/// How a secret is shown, once.
+/// A secret in the form in which it is shown, once.
 pub(super) fn show(secret: &[u8]) -> String {
     format!("whsec_{}", STANDARD.encode(secret))
 }
 
-/// The CloudEvent of a message: the same at every attempt. `source` is this installation.
-pub(super) fn cloud_event(source: &str, told: &Told) -> Value {
-    let subject = told.user_id.or(told.subject_id);
-    let mut event = envelope(source, told.id, &told.kind, subject, told.created_at, &told.payload.0);
-    if let Some(id) = &told.http_request_id {
-        // An extension attribute of ours: what the log calls request.id.
+/// The CloudEvent of a message: the same at every attempt. `source` names this installation.
+pub(super) fn cloud_event(source: &str, message: &OutboxMessage) -> Value {
+    let subject = message.user_id.or(message.subject_id);
+    let (id, kind, payload) = (message.id, &message.kind, &message.payload.0);
+    let mut event = envelope(source, id, kind, subject, message.created_at, payload);
+    if let Some(id) = &message.http_request_id {
+        // Meed's own extension attribute: the log's request.id.
         event["requestid"] = json!(id);
     }
     event
 }
 
-/// A CloudEvent that is in no outbox, to try an endpoint.
+/// A CloudEvent that tests an endpoint and belongs to no message.
 pub(super) fn ping(source: &str, id: Uuid, endpoint_id: Uuid, at: Timestamp) -> Value {
     let data = json!({"endpointId": endpoint_id});
     envelope(source, id, "webhook.ping", Some(endpoint_id), at, &data)

@@ -44,7 +44,7 @@ macro_rules! words {
 #[serde(rename_all = "UPPERCASE")]
 pub enum EndpointState {
     Active,
-    /// Nothing is sent; what happens meanwhile waits, and is sent once it is active again
+    /// Messages wait, and are sent when it is active again
     Paused,
 }
 words!(
@@ -57,13 +57,13 @@ words!(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum DeliveryStatus {
-    /// For an earlier message of the same user
+    /// Waits for an earlier message of the same user
     Waiting,
-    /// Will be tried, or is being tried
+    /// Will be attempted, or is being attempted
     Pending,
-    /// The receiver took it
+    /// The receiver accepted it
     Delivered,
-    /// Every try failed; only a redrive tries again
+    /// Every attempt failed; only a redrive sends it again
     Parked,
 }
 words!(
@@ -75,7 +75,7 @@ words!(
     Parked = "PARKED"
 );
 
-/// Who wants to be told, and of what.
+/// An endpoint to be created, or the new values of one.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewEndpoint {
@@ -87,13 +87,13 @@ pub struct NewEndpoint {
     #[garde(length(chars, max = 500))]
     #[schema(example = "The shop's fulfilment", max_length = 500)]
     pub description: Option<String>,
-    /// Of what it is told; leave it out, or empty, for everything
+    /// The message types that it receives; all if it is missing or empty
     #[garde(length(max = 32), inner(custom(known_type)))]
     #[serde(default)]
     #[schema(example = json!(["reward.granted", "reward.reversed"]), max_items = 32)]
     pub types: Vec<String>,
-    /// Whether its 2xx to `reward.granted` says that the grants have reached their user. Say `false` for a receiver that only
-    /// takes note, or that delivers later and then acknowledges each grant
+    /// Whether a 2xx to `reward.granted` means that the grants have reached their user. Set it to `false` for a receiver that
+    /// only records messages, or that delivers later and then acknowledges each grant
     #[garde(skip)]
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -113,7 +113,7 @@ fn known_type(kind: &str, (): &()) -> garde::Result {
     Err(garde::Error::new(format!("{kind:?} is none of {known}")))
 }
 
-/// Somebody who is told.
+/// An endpoint.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
@@ -121,16 +121,16 @@ pub struct Endpoint {
     #[schema(example = "https://shop.example.com/meed")]
     pub url: String,
     pub description: Option<String>,
-    /// Empty: everything
+    /// Empty: all types
     #[schema(example = json!(["reward.granted", "reward.reversed"]))]
     pub types: Vec<String>,
-    /// Whether its 2xx to `reward.granted` says that the grants have reached their user
+    /// Whether a 2xx to `reward.granted` means that the grants have reached their user
     pub acknowledges: bool,
     pub state: EndpointState,
-    /// Why the server itself paused it
+    /// Why the server paused it
     #[schema(example = "the receiver answered 410 Gone")]
     pub paused_because: Option<String>,
-    /// Until then messages are also signed with the secret before the last rotation
+    /// Until when messages are also signed with the previous secret
     pub previous_secret_until: Option<Timestamp>,
     /// The revision, which is the ETag. Each change increments it
     pub revision: i64,
@@ -168,17 +168,17 @@ pub(super) struct EndpointSecret {
     pub secret: String,
 }
 
-/// What came of the latest attempt.
+/// The result of the latest attempt.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastAttempt {
     pub at: Timestamp,
-    /// The HTTP status of the answer, if there was one
+    /// The HTTP status of the response, if there was one
     pub status: Option<u16>,
-    /// Why it was no success
+    /// Why it failed
     #[schema(example = "answered 503 Service Unavailable")]
     pub error: Option<String>,
-    /// The first kibibyte of the answer, with spaces for control characters
+    /// The first kibibyte of the response, with control characters replaced by spaces
     pub answer: Option<String>,
     pub elapsed_milliseconds: i64,
 }
@@ -207,9 +207,9 @@ pub struct Delivery {
     /// When it happened
     pub told_at: Timestamp,
     pub status: DeliveryStatus,
-    /// Since it was made, redriven or replayed
+    /// Since it was created, redriven or replayed
     pub attempts: i64,
-    /// Of a PENDING one: when it is tried next, at the earliest
+    /// The earliest time of the next attempt, while it is PENDING
     pub next_attempt_at: Option<Timestamp>,
     /// When it was delivered or parked
     pub finished_at: Option<Timestamp>,
@@ -238,7 +238,7 @@ impl From<DeliveryRow> for Delivery {
     }
 }
 
-/// A delivery with what is sent.
+/// A delivery with its CloudEvent.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct DeliveryDetail {
     #[serde(flatten)]
@@ -248,7 +248,7 @@ pub(super) struct DeliveryDetail {
     pub event: Value,
 }
 
-/// What came of a ping.
+/// The result of a ping.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ping {

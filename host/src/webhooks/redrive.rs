@@ -1,30 +1,29 @@
-//! Sending again what was sent or given up: one delivery, all parked ones of an endpoint, everything since an instant.
+//! Sending again: one delivery, all parked deliveries of an endpoint, or every message since an instant.
 
 use std::collections::HashSet;
 
 use uuid::Uuid;
 
+use super::fan_out::FAN_OUT;
 use super::model::DeliveryDetail;
-use super::queue::AT_ONCE;
 use super::service::{WebhookError, WebhookService};
 use super::store::{self, deliveries};
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::outbox::{self, topics};
 
-/// What a replay did.
+/// What a replay queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// How many messages there were.
     pub messages: usize,
-    /// How many endpoints are told.
+    /// Endpoints that receive those of the messages that they subscribe to.
     pub endpoints: usize,
-    /// To how many topics they are published.
+    /// Topics that receive all of them.
     pub topics: usize,
 }
 
 impl WebhookService {
-    /// Sends a delivery again, or now instead of later. The receiver knows it by its id.
+    /// Sends a delivery again, or a pending one now. Its id stays the same.
     pub(super) async fn redrive(&self, id: Uuid, message_id: Uuid) -> Result<DeliveryDetail, WebhookError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
@@ -36,43 +35,43 @@ impl WebhookService {
         self.delivery(id, message_id).await
     }
 
-    /// Sends every parked delivery of an endpoint again; says how many.
+    /// Sends every parked delivery of an endpoint again; returns how many.
     pub(super) async fn redrive_parked(&self, id: Uuid) -> Result<usize, WebhookError> {
         let mut redriven = 0;
         loop {
             let now = self.clock.now();
             let mut tx = self.db.begin().await?;
             store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
-            let limit = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);
+            let limit = i64::try_from(FAN_OUT).unwrap_or(i64::MAX);
             let lines = deliveries::put_back_parked(&mut tx, id, limit, now).await?;
             for line in lines.iter().copied().collect::<HashSet<_>>() {
                 deliveries::wake(&mut tx, id, line, now).await?;
             }
             tx.commit().await?;
             redriven += lines.len();
-            if lines.len() < AT_ONCE {
+            if lines.len() < FAN_OUT {
                 return Ok(redriven);
             }
         }
     }
 
-    /// Tells every endpoint again what it wants to be told of what happened since an instant, and every topic all of it, also
-    /// what happened before the endpoint or topic was there. What is on its way already stays as it is.
+    /// Sends the messages since an instant again: to every endpoint those that it subscribes to, to every topic all of them,
+    /// also those from before the endpoint or topic existed. Deliveries that are pending stay as they are.
     pub async fn replay(&self, from: Timestamp) -> Result<Replayed, DbError> {
         let mut replayed = Replayed::default();
-        // Ids begin with the time of their making, so this is before every id of that millisecond.
+        // Ids begin with their time, so this is before every id of that millisecond.
         let mut after = first_id(from);
         loop {
             let now = self.clock.now();
             let mut tx = self.db.begin().await?;
-            if !outbox::take_turn(&mut tx).await? {
-                // A relay hands messages on right now, which takes it milliseconds.
+            if !outbox::try_lock_fan_out(&mut tx).await? {
+                // A relay is fanning out, which takes milliseconds.
                 drop(tx);
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 continue;
             }
             let endpoints = store::hold_all(&mut tx).await?;
-            let limit = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);
+            let limit = i64::try_from(FAN_OUT).unwrap_or(i64::MAX);
             let messages = outbox::written_after(&mut tx, after, limit).await?;
             let Some(last) = messages.last() else {
                 return Ok(replayed);

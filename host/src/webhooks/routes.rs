@@ -43,9 +43,9 @@ pub fn router(service: WebhookService) -> OpenApiRouter {
         .with_state(service)
 }
 
-/// Create an endpoint. It is told what happens from now on.
+/// Create an endpoint. It receives messages from now on.
 ///
-/// The answer holds the secret that messages are signed with. It is not shown again; `POST …/secret` makes a new one.
+/// The response contains the secret that messages are signed with. It is not shown again; `POST …/secret` makes a new one.
 #[utoipa::path(
     post, path = "/webhook-endpoints", tag = "webhook-endpoints", security(("bearer" = [])),
     request_body = NewEndpoint,
@@ -104,7 +104,7 @@ async fn get(
     Ok(with_etag(endpoint.revision, endpoint))
 }
 
-/// Replace an endpoint's URL, description and types. Its state and its secret stay.
+/// Replace an endpoint's URL, description and types. Its state and secret stay the same.
 #[utoipa::path(
     put, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
@@ -134,9 +134,9 @@ struct EndpointChange {
     state: EndpointState,
 }
 
-/// Pause an endpoint, or make it active again.
+/// Pause or resume an endpoint.
 ///
-/// While it is paused nothing is sent to it. What happens meanwhile waits, and is sent once it is ACTIVE.
+/// While it is PAUSED, messages wait; they are sent when it is ACTIVE again.
 #[utoipa::path(
     patch, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -154,7 +154,7 @@ async fn change(
     Ok(with_etag(endpoint.revision, endpoint))
 }
 
-/// Delete an endpoint. What was not delivered to it never is.
+/// Delete an endpoint. Its undelivered messages are discarded.
 #[utoipa::path(
     delete, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
     params(
@@ -180,8 +180,8 @@ async fn delete(
 
 /// Make a new secret.
 ///
-/// For a day messages are signed with the new secret and with the one before, so that the receiver can change over. When
-/// the old one leaked, make a new one twice: only the last two sign.
+/// For a day messages are signed with the new and the previous secret, so that the receiver can change over. If a secret has
+/// leaked, make a new one twice: only the last two sign.
 #[utoipa::path(
     post, path = "/webhook-endpoints/{id}/secret", tag = "webhook-endpoints", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -197,9 +197,9 @@ async fn rotate(
     Ok(with_etag(rotated.endpoint.revision, rotated))
 }
 
-/// Send a message of the type `webhook.ping`, now and once, and see what comes of it.
+/// Send a message of the type `webhook.ping` once, and return the result.
 ///
-/// It is sent also while the endpoint is paused, and it is not in the log of deliveries.
+/// It is sent also to a paused endpoint, and is not listed among the deliveries.
 #[utoipa::path(
     post, path = "/webhook-endpoints/{id}/ping", tag = "webhook-endpoints", security(("bearer" = [])),
     params(("id" = Uuid, Path)),

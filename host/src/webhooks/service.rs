@@ -1,4 +1,4 @@
-//! The rules for endpoints: who is told, where, and what a ping and the log say. Handing messages on is in `queue`.
+//! The rules for endpoints: their URLs, subscriptions, secrets and states, pings, and the log of deliveries.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::db::{Db, DbError, Json, Tx};
 use crate::fulfilments::FulfilmentService;
 use crate::outbox;
 
-/// Each costs a row for every message, and some connections.
+/// Each endpoint costs a row for every message, and some connections.
 const MOST_ENDPOINTS: i64 = 100;
 
-/// How long the secret before the last rotation still signs.
+/// How long the previous secret signs after a rotation.
 const ROTATION: Duration = Duration::from_hours(24);
 
 #[derive(Debug, thiserror::Error)]
@@ -31,11 +31,13 @@ pub enum WebhookError {
     NotFound(Uuid),
     #[error("The endpoint is at revision {is}, you sent {expected}; read it again and repeat your change.")]
     Changed { is: i64, expected: i64 },
-    #[error("There are {MOST_ENDPOINTS} endpoints already; delete one that is not needed.")]
+    #[error("There are {MOST_ENDPOINTS} endpoints, the maximum; delete one that is not needed.")]
     Full,
     #[error("{0}")]
     Url(String),
-    #[error("The message {message_id} was not for this endpoint, or is forgotten.")]
+    #[error(
+        "There is no delivery of message {message_id} to this endpoint, or it was deleted after outbox.retention_seconds."
+    )]
     NoDelivery { message_id: Uuid },
     #[error(transparent)]
     Db(#[from] DbError),
@@ -55,7 +57,7 @@ pub struct Parts {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) settings: config::Webhooks,
-    /// How long messages can be sent again.
+    /// How long messages are kept after they were sent.
     pub(super) retention: Duration,
     pub(super) deliverer: Deliverer,
     pub(super) fulfilments: FulfilmentService,
@@ -72,7 +74,7 @@ impl Deref for WebhookService {
 }
 
 impl WebhookService {
-    /// `source`: what this installation calls itself.
+    /// `source` names this installation.
     pub fn new(
         settings: &config::Webhooks,
         retention: Duration,
@@ -116,7 +118,7 @@ impl WebhookService {
             updated_at: now,
         };
         let mut tx = self.db.begin().await?;
-        // Two at the same time may make one too many; it is a bound and no promise.
+        // Concurrent calls may exceed the maximum by a few, which is harmless.
         if store::count(&mut tx).await? >= MOST_ENDPOINTS {
             return Err(WebhookError::Full);
         }
@@ -137,7 +139,7 @@ impl WebhookService {
         Ok(rows.into_iter().map(Endpoint::from).collect())
     }
 
-    /// What is on its way already goes to the new URL at its next attempt; the filter is for what happens from now on.
+    /// Pending deliveries go to the new URL at their next attempt; the new types count for messages from now on.
     pub(super) async fn replace(
         &self,
         id: Uuid,
@@ -170,7 +172,8 @@ impl WebhookService {
         Ok(changed.into())
     }
 
-    /// A new secret. The one before signs as well for a day, so that the receiver can change over; a second rotation ends it.
+    /// Makes a new secret. The previous one signs as well for a day, or until the next rotation, so that the receiver can
+    /// change over.
     pub(super) async fn rotate(&self, id: Uuid, by: Uuid) -> Result<EndpointSecret, WebhookError> {
         let secret = self.clock.random::<SECRET_BYTES>().to_vec();
         let changed = self.change(id, None, |row, now| {
@@ -210,7 +213,7 @@ impl WebhookService {
         Ok(row)
     }
 
-    /// Pauses an endpoint for a reason of the server's own. Part of the caller's transaction, which holds the endpoint.
+    /// Pauses an endpoint on the server's own account. Part of the caller's transaction, which holds the endpoint.
     pub(super) async fn pause(&self, tx: &mut Tx, row: &mut EndpointRow, because: String) -> Result<(), DbError> {
         tracing::warn!(webhook_endpoint.id = %row.id, because, "webhook endpoint paused");
         row.state = EndpointState::Paused;
@@ -220,7 +223,7 @@ impl WebhookService {
         store::update(tx, row.clone()).await
     }
 
-    /// Sends a message that tells of nothing, now and once, and says what came of it. Also while the endpoint is paused.
+    /// Sends a test message once, and returns the result of the attempt. Works while the endpoint is paused.
     pub(super) async fn ping(&self, id: Uuid) -> Result<Ping, WebhookError> {
         let row = store::find(&self.db, id).await?.ok_or(WebhookError::NotFound(id))?;
         let (message_id, at) = (self.clock.new_id(), self.clock.now());
@@ -248,11 +251,11 @@ impl WebhookService {
         self.deliverer.attempt(&endpoint.url, parcel).await
     }
 
-    pub(super) fn body(&self, told: &outbox::Told) -> Vec<u8> {
-        message::cloud_event(&self.source, told).to_string().into_bytes()
+    pub(super) fn body(&self, message: &outbox::OutboxMessage) -> Vec<u8> {
+        message::cloud_event(&self.source, message).to_string().into_bytes()
     }
 
-    /// What was and is to be sent to an endpoint, newest first, up to `size + 1`.
+    /// The deliveries of an endpoint, newest first, up to `size + 1`.
     pub(super) async fn deliveries(
         &self,
         id: Uuid,
@@ -268,13 +271,13 @@ impl WebhookService {
     pub(super) async fn delivery(&self, id: Uuid, message_id: Uuid) -> Result<DeliveryDetail, WebhookError> {
         self.get(id).await?;
         let row = deliveries::find(&self.db, id, message_id).await?;
-        let told = outbox::messages(&self.db, &self.db, &[message_id]).await?.pop();
-        let (Some(row), Some(told)) = (row, told) else {
+        let message = outbox::messages(&self.db, &self.db, &[message_id]).await?.pop();
+        let (Some(row), Some(message)) = (row, message) else {
             return Err(WebhookError::NoDelivery { message_id });
         };
         Ok(DeliveryDetail {
             delivery: row.into(),
-            event: message::cloud_event(&self.source, &told),
+            event: message::cloud_event(&self.source, &message),
         })
     }
 }
@@ -287,7 +290,7 @@ fn with_secret(row: EndpointRow) -> EndpointSecret {
     }
 }
 
-/// Fails when the change builds on another revision than the one that is there.
+/// Fails when a change is based on another revision than the current one.
 fn require_revision(expected: Option<i64>, is: i64) -> Result<(), WebhookError> {
     match expected {
         Some(expected) if expected != is => Err(WebhookError::Changed { is, expected }),

@@ -6,8 +6,12 @@ pub(super) mod sweep;
 use uuid::Uuid;
 
 use super::model::EndpointState;
+use crate::background::lease;
 use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
+
+/// The right to deliver to an endpoint.
+pub(super) const ENDPOINT_LEASES: lease::Table = lease::table!("webhook_endpoints", "id");
 
 row! {
     #[derive(Clone)]
@@ -41,8 +45,8 @@ macro_rules! select_endpoints {
 
 pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     const SQL: &str = "INSERT INTO webhook_endpoints \
-        (id, url, description, types, acknowledges, state, secret, revision, created_by, created_at, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+        (id, url, description, types, acknowledges, state, secret, revision, created_by, created_at, updated_at, fence, \
+        lease_until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0)";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.url)
@@ -60,7 +64,7 @@ pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     Ok(())
 }
 
-/// Writes whatever of an endpoint can change.
+/// Writes every column that a change of an endpoint may touch.
 pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     const SQL: &str = "UPDATE webhook_endpoints SET url = $2, description = $3, types = $4, state = $5, \
         paused_because = $6, secret = $7, previous_secret = $8, previous_until = $9, revision = $10, updated_at = $11, \
@@ -83,7 +87,7 @@ pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     Ok(())
 }
 
-/// Nothing is sent to it any more, and its secrets are gone. Its deliveries go when their messages do.
+/// Marks an endpoint as deleted and erases its secrets. Its deliveries are deleted with their messages.
 pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, at: Timestamp) -> Result<()> {
     const SQL: &str = "UPDATE webhook_endpoints SET deleted_at = $2, secret = $3, previous_secret = NULL WHERE id = $1";
     tx.query(SQL)
@@ -100,8 +104,8 @@ pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<EndpointRow>> 
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
-/// Reads an endpoint and holds it until the transaction ends: whoever moves deliveries of it from one status to another
-/// does so alone. SQLite's one writer is alone anyway.
+/// Reads an endpoint and holds its row until the transaction ends, so that one transaction at a time changes the status of
+/// its deliveries. SQLite has one writer anyway.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EndpointRow>> {
     const POSTGRES: &str = select_endpoints!(" AND id = $1 FOR NO KEY UPDATE");
     const SQLITE: &str = select_endpoints!(" AND id = $1");
@@ -112,16 +116,7 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EndpointRow>> {
     tx.query(sql).bind(id).fetch_optional(tx).await
 }
 
-/// The same, and `None` also while somebody else holds it.
-pub(super) async fn try_lock(tx: &mut Tx, id: Uuid) -> Result<Option<EndpointRow>> {
-    const POSTGRES: &str = select_endpoints!(" AND id = $1 FOR NO KEY UPDATE SKIP LOCKED");
-    match tx.engine() {
-        Engine::Postgres => tx.query(POSTGRES).bind(id).fetch_optional(tx).await,
-        Engine::Sqlite => lock(tx, id).await,
-    }
-}
-
-/// All endpoints, each held still: nobody moves deliveries of them, and no address or filter changes, until the end.
+/// All endpoints. No status of their deliveries and no URL or filter changes until the transaction ends.
 pub(super) async fn hold_all(tx: &mut Tx) -> Result<Vec<EndpointRow>> {
     const POSTGRES: &str = select_endpoints!(" ORDER BY id FOR SHARE");
     const SQLITE: &str = select_endpoints!(" ORDER BY id");

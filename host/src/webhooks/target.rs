@@ -1,7 +1,7 @@
-//! Where webhooks may go: to public addresses over https, and into private networks that the settings name.
+//! Where webhooks may be sent: to public addresses over https, and into private networks that the settings name.
 //!
-//! An operator chooses the URL, so without this any OPERATOR could make the server ask whatever it can reach: itself, its
-//! neighbours, a cloud's metadata. Must not know: how addresses are found or connected to.
+//! Operators choose the URL. Without this check any OPERATOR could make the server send requests to whatever it can reach:
+//! itself, its neighbours, a cloud's metadata. Must not know: how hosts are resolved and connected to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,22 +10,22 @@ use reqwest::Url;
 
 const MAX_URL: usize = 2048;
 
-/// Why a URL or an address is not gone to.
+/// Why a URL or an address is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("is not a URL such as https://shop.example.com/meed: {0}")]
     NotAUrl(String),
-    #[error("has {0} bytes; at most {MAX_URL} are taken")]
+    #[error("has {0} bytes; the maximum is {MAX_URL}")]
     TooLong(usize),
-    #[error("begins with {0}:, which is neither https: nor http:")]
+    #[error("has the scheme {0}; use https")]
     Scheme(String),
-    #[error("holds a user name or a password; take them out, messages are signed instead")]
+    #[error("contains a user name or a password; remove them, messages are signed instead")]
     UserInfo,
-    #[error("has a fragment (#…), which is never sent; take it out")]
+    #[error("has a fragment (#…), which HTTP does not send; remove it")]
     Fragment,
-    #[error("is http; only https is taken, but for networks named in webhooks.private_networks")]
+    #[error("is http; use https, except for networks in webhooks.private_networks")]
     PlainHttp,
-    #[error("names port {0}, which is not in webhooks.ports")]
+    #[error("has port {0}, which is not in webhooks.ports")]
     Port(u16),
     #[error("leads to {0}, which is not a public address and not in webhooks.private_networks")]
     Private(IpAddr),
@@ -39,7 +39,7 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// A URL that may be gone to as far as can be said without asking for the address of its host.
+    /// Checks everything that can be checked without resolving the host.
     pub(super) fn check_url(&self, text: &str) -> Result<Url, Refusal> {
         if text.len() > MAX_URL {
             return Err(Refusal::TooLong(text.len()));
@@ -56,14 +56,14 @@ impl Policy {
         }
         match literal(&url) {
             Some(address) => self.check_address(&url, address)?,
-            // Where a name leads is seen when it is gone to; without private networks only this can be right.
+            // The host is resolved at delivery. Without private networks it must be public anyway.
             None if self.private_networks.is_empty() => self.check_public(&url)?,
             None => {}
         }
         Ok(url)
     }
 
-    /// Whether the URL may be asked for at this address, which its host has.
+    /// Checks an address that the URL's host has.
     pub(super) fn check_address(&self, url: &Url, address: IpAddr) -> Result<(), Refusal> {
         if self.private_networks.iter().any(|network| network.contains(&address)) {
             return Ok(());
@@ -87,19 +87,18 @@ impl Policy {
     }
 }
 
-/// The address that a URL names itself; every odd way to write it was made plain when the URL was parsed.
+/// The IP address in a URL, if its host is one. Parsing has normalised unusual notations.
 pub(super) fn literal(url: &Url) -> Option<IpAddr> {
     let host = url.host_str()?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     bare.unwrap_or(host).parse().ok()
 }
 
-/// Not for one machine, one network or one purpose: what a stranger on the internet could be asked at. The registries of
-/// special addresses of IANA, and Azure's one to talk to its host.
+/// Whether an address is globally reachable: it is not in IANA's special-purpose registries, nor Azure's address of the host.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !SPECIAL_V4.iter().any(|(net, prefix)| within_v4(*net, *prefix, address)),
-        // Whatever is not global unicast is special, the ways to write an IPv4 address as an IPv6 one among it.
+        // Everything outside 2000::/3 is special, including IPv4 addresses that are embedded in IPv6 ones.
         IpAddr::V6(address) => {
             within_v6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3, address)
                 && !SPECIAL_V6.iter().any(|(net, prefix)| within_v6(*net, *prefix, address))

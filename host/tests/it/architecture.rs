@@ -93,6 +93,11 @@ fn every_rule_can_fail() {
             "turn the call around",
         ),
         ("host/src/body.rs", "use crate::users::User;", "stands below"),
+        (
+            "host/src/background/lease.rs",
+            "use crate::webhooks::Relay;",
+            "stands below",
+        ),
         ("host/src/events/service.rs", "use sqlx::{Row};", "know sqlx"),
         ("host/src/events/service.rs", r#"const Q: &str = "SELECT 1";"#, "SQL in"),
         (

@@ -200,7 +200,7 @@ fn production_is_reached_step_by_step_and_each_step_says_the_next() {
     let mut lines = BufReader::new(child.stderr.take().expect("a pipe"))
         .lines()
         .map_while(Result::ok);
-    let line = lines.find(|line| line.contains("meed is served")).expect("it listens");
+    let line = lines.find(|line| line.contains("server started")).expect("it listens");
     std::thread::spawn(move || for _ in lines {});
     let server = Server {
         child,

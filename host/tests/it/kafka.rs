@@ -5,6 +5,8 @@ mod consume;
 mod life;
 mod publish;
 
+use std::time::Duration;
+
 use meed_host::claims::Worker;
 use meed_host::clock::Timestamp;
 use meed_host::config::{Config, Kafka};
@@ -12,11 +14,9 @@ use meed_host::db::Db;
 use meed_host::kafka::{Consumer, Intake, Publisher};
 use meed_host::outbox::{self, Message};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::support::{Broker, TestApp};
+use crate::support::{Background, Broker, TestApp};
 
 pub const MESSAGES: &str = "meed.messages";
 pub const ACTIVITIES: &str = "shop.activities";
@@ -34,51 +34,44 @@ pub fn settings(broker: &Broker, topics: &[(&str, &str)]) -> Kafka {
     Config::load(None, None, &settings).expect("the settings").kafka
 }
 
-/// A part of a process, as long as it is not dropped.
-pub struct Running {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
+/// A part of a process, until it is dropped.
+pub struct Running(Background);
 
 impl Running {
     pub fn publisher(app: &TestApp, broker: &Broker) -> Self {
         let settings = settings(broker, &[("kafka.messages_topic", MESSAGES)]);
         let (db, clock) = (app.app.db.clone(), app.clock.clone());
-        let publisher = Publisher::new(&settings, "meed".to_owned(), db, clock).expect("a publisher");
-        let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(publisher.run(stopping));
-        Self { stop, task }
+        Self(Background::start(&app.clock, move || {
+            Publisher::new(&settings, "meed".to_owned(), db.clone(), clock.clone()).expect("a publisher")
+        }))
     }
 
     pub fn consumer(app: &TestApp, broker: &Broker) -> Self {
         let intake = Intake::Activities(app.app.activities.clone());
-        Self::reader(broker, "kafka.activities_topic", ACTIVITIES, intake)
+        Self::reader(app, broker, "kafka.activities_topic", ACTIVITIES, intake)
     }
 
     pub fn claims(app: &TestApp, broker: &Broker) -> Self {
         let intake = Intake::Claims(app.app.claims.clone());
-        Self::reader(broker, "kafka.claims_topic", CLAIMS, intake)
+        Self::reader(app, broker, "kafka.claims_topic", CLAIMS, intake)
     }
 
-    fn reader(broker: &Broker, setting: &str, topic: &str, intake: Intake) -> Self {
+    fn reader(app: &TestApp, broker: &Broker, setting: &str, topic: &'static str, intake: Intake) -> Self {
         let settings = settings(broker, &[(setting, topic), ("kafka.dead_letter_topic", DEAD)]);
-        let consumer = Consumer::new(&settings, topic, GROUP, intake).expect("a consumer");
-        let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(consumer.run(stopping));
-        Self { stop, task }
+        Self(Background::with_period(&app.clock, Duration::ZERO, move || {
+            Consumer::new(&settings, topic, GROUP, intake.clone()).expect("a consumer")
+        }))
     }
 
-    /// What settles claims that wait.
+    /// Decides pending claims.
     pub fn worker(app: &TestApp) -> Self {
-        let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(Worker::new(app.app.claims.clone(), stopping).run());
-        Self { stop, task }
+        let claims = app.app.claims.clone();
+        Self(Background::start(&app.clock, move || Worker::new(claims.clone())))
     }
 
     /// In order, as on SIGTERM.
     pub async fn stop(self) {
-        self.stop.send(true).expect("it runs");
-        self.task.await.expect("it ends in order");
+        self.0.stop().await;
     }
 }
 

@@ -16,6 +16,7 @@ mod support;
 mod activities;
 mod architecture;
 mod auth;
+mod background;
 mod cache;
 mod cases;
 mod cli;

@@ -145,7 +145,7 @@ async fn a_lost_database_makes_the_server_unready(app: TestApp) {
         let reply = app.get("/readyz").send().await;
         assert_eq!(reply.header("retry-after"), "2");
         let problem = reply.expect_problem(503, "unavailable");
-        assert_eq!(problem["detail"], json!("The database does not answer."));
+        assert_eq!(problem["detail"], json!("The database does not respond."));
     }
     assert_eq!(app.get("/livez").send().await.status, 200);
 }

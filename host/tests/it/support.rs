@@ -1,6 +1,7 @@
 //! Test support: a real application on a real database, and an HTTP client for it.
 
 mod app;
+mod background;
 #[cfg(feature = "kafka")]
 mod broker;
 mod client;
@@ -11,6 +12,7 @@ mod redis;
 mod rows;
 
 pub use app::{PASSWORD, TestApp, TestUser};
+pub use background::Background;
 #[cfg(feature = "kafka")]
 pub use broker::{Broker, Record};
 pub use client::Reply;

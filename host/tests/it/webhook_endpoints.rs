@@ -8,9 +8,8 @@ use meed_host::auth::Role;
 use meed_host::webhooks::Relay;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
-use crate::support::{Receiver, Reply, TestApp, TestUser, assert_fault, each, on_both_engines, text, with};
+use crate::support::{Background, Receiver, Reply, TestApp, TestUser, assert_fault, each, on_both_engines, text, with};
 
 const NOBODY: &str = "/webhook-endpoints/0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
 
@@ -21,19 +20,17 @@ const SETTINGS: &[(&str, &str)] = &[
     ("webhooks.timeout_seconds", "2"),
 ];
 
-/// A process that delivers, as long as it is not dropped.
-pub struct Relaying(watch::Sender<bool>);
+/// A process that delivers, until it is dropped.
+pub struct Relaying(Background);
 
 impl Relaying {
     pub fn start(app: &TestApp) -> Self {
-        let (stop, stopping) = watch::channel(false);
-        tokio::spawn(Relay::new(app.app.webhooks.clone(), stopping).run());
-        Self(stop)
+        let webhooks = app.app.webhooks.clone();
+        Self(Background::start(&app.clock, move || Relay::new(webhooks.clone())))
     }
 
     pub async fn stop(self) {
-        self.0.send(true).expect("it runs");
-        self.0.closed().await;
+        self.0.stop().await;
     }
 }
 

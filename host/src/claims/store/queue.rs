@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::Filter;
+use crate::background::lease;
 use crate::clock::Timestamp;
 use crate::db::{Db, Result, Run, Tx, row};
 use crate::sandbox::Digest;
@@ -24,6 +25,14 @@ row! {
         pub http_request_id: Option<String>,
     }
 }
+
+/// The right to decide the claims of an event. The first lease of a queue inserts its row.
+pub(in crate::claims) const LEASES: lease::Table = lease::Table {
+    acquire: "INSERT INTO claim_lines AS l (event_id, fence, lease_until) VALUES ($1, 1, $3) \
+        ON CONFLICT (event_id) DO UPDATE SET fence = l.fence + 1, lease_until = excluded.lease_until \
+        WHERE l.lease_until <= $2 RETURNING fence",
+    ..lease::table!("claim_lines", "event_id")
+};
 
 macro_rules! select_received {
     ($tail:literal) => {
@@ -197,31 +206,4 @@ pub(in crate::claims) async fn free_queues(db: &Db, now: Timestamp, limit: i64) 
         WHERE w.event_id IS NOT NULL AND (l.event_id IS NULL OR l.lease_until <= $1) LIMIT $2";
     let rows: Vec<(Uuid,)> = db.query(SQL).bind(now).bind(limit).fetch_all(db).await?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
-}
-
-/// Takes an event's line until `lease_until`; gives the fence, which nobody had before. `None`: somebody else has the line.
-pub(in crate::claims) async fn acquire_queue(
-    tx: &mut Tx,
-    event_id: Uuid,
-    now: Timestamp,
-    lease_until: Timestamp,
-) -> Result<Option<i64>> {
-    const SQL: &str = "INSERT INTO claim_lines AS l (event_id, fence, lease_until) VALUES ($1, 1, $3) \
-        ON CONFLICT (event_id) DO UPDATE SET fence = l.fence + 1, lease_until = excluded.lease_until \
-        WHERE l.lease_until <= $2 RETURNING fence";
-    let query = tx.query(SQL).bind(event_id).bind(now).bind(lease_until);
-    let fence: Option<(i64,)> = query.fetch_optional(tx).await?;
-    Ok(fence.map(|(fence,)| fence))
-}
-
-/// Keeps a line until then, or gives it back by an instant that is over. `false`: it is somebody else's by now.
-pub(in crate::claims) async fn renew_queue(
-    tx: &mut Tx,
-    event_id: Uuid,
-    fence: i64,
-    lease_until: Timestamp,
-) -> Result<bool> {
-    const SQL: &str = "UPDATE claim_lines SET lease_until = $3 WHERE event_id = $1 AND fence = $2";
-    let query = tx.query(SQL).bind(event_id).bind(fence).bind(lease_until);
-    Ok(query.execute(tx).await? == 1)
 }

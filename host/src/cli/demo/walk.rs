@@ -21,7 +21,7 @@ pub(super) fn print(listen: SocketAddr, admin: Option<SocketAddr>, demo: &Demo, 
     println!("  API         http://{listen}");
     println!("  Swagger UI  http://{listen}/swagger/");
     if let Some(admin) = admin {
-        println!("  metrics     http://{admin}/metrics");
+        println!("  metrics     http://{admin}/metrics, /tasks");
     }
     println!("\nAccounts (published: `meed serve` refuses this database)\n");
     for (role, email, password) in ACCOUNTS {

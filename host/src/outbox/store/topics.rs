@@ -1,79 +1,56 @@
-//! `outbox_topics`, `outbox_topic_messages`: what waits to be published to a topic, and which process does it.
+//! `outbox_topics`, `outbox_topic_messages`: messages that wait to be published to a topic, and the lease for publishing.
 //!
-//! A topic is here from the first time that a process publishes to it, so that whoever hands messages on knows of it,
-//! whatever its own settings say. Must not know: what a broker is.
+//! The first process that publishes to a topic adds it, so that every process fans out to it, whatever its own settings say.
+//! Must not know: what a broker is.
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::Addressed;
+use crate::background::lease;
 use crate::clock::Timestamp;
 use crate::db::{Db, Json, Query, Result, Tx, places, row};
+
+/// The right to publish to a topic.
+pub const LEASES: lease::Table = lease::table!("outbox_topics", "name");
 
 row! {
     #[derive(Clone, Debug)]
     pub struct Topic {
         pub name: String,
-        /// It is told what happened from here on.
+        /// It receives messages from here on.
         pub created_at: Timestamp,
     }
 }
 
-/// Every topic. Whoever hands messages on has the turn, and so has whoever adds a topic.
+/// All topics. The caller has the right to fan out, so none is added meanwhile.
 pub async fn all(tx: &mut Tx) -> Result<Vec<Topic>> {
     const SQL: &str = "SELECT name, created_at FROM outbox_topics ORDER BY name";
     tx.query(SQL).fetch_all(tx).await
 }
 
-/// Whether there is any.
+/// Whether there is a topic.
 pub async fn any(db: &Db) -> Result<bool> {
     const SQL: &str = "SELECT name FROM outbox_topics LIMIT 1";
     Ok(db.query(SQL).fetch_optional::<(String,)>(db).await?.is_some())
 }
 
-/// Adds a topic that is not there yet.
+/// Adds a topic if it does not exist. The caller has the right to fan out.
 pub async fn add(tx: &mut Tx, name: &str, now: Timestamp) -> Result<()> {
-    const SQL: &str =
-        "INSERT INTO outbox_topics (name, created_at, lease_until) VALUES ($1, $2, $2) ON CONFLICT DO NOTHING";
+    const SQL: &str = "INSERT INTO outbox_topics (name, created_at, used_at, fence, lease_until) \
+        VALUES ($1, $2, $2, 0, 0) ON CONFLICT DO NOTHING";
     tx.query(SQL).bind(name.to_owned()).bind(now).execute(tx).await?;
     Ok(())
 }
 
-/// What came of asking for the right to publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    Ours,
-    Others,
-    /// There is no such topic.
-    Unknown,
+/// Notes that a process publishes to the topic, so that [`sweep`] keeps it. `false`: there is no such topic.
+pub async fn mark_used(tx: &mut Tx, name: &str, now: Timestamp) -> Result<bool> {
+    const SQL: &str = "UPDATE outbox_topics SET used_at = $2 WHERE name = $1";
+    let marked = tx.query(SQL).bind(name.to_owned()).bind(now).execute(tx).await?;
+    Ok(marked == 1)
 }
 
-/// Takes or keeps the right to publish to a topic until then.
-pub async fn hold(tx: &mut Tx, name: &str, holder: Uuid, now: Timestamp, until: Timestamp) -> Result<Hold> {
-    const SQL: &str = "UPDATE outbox_topics SET holder = $2, lease_until = $4 \
-        WHERE name = $1 AND (holder = $2 OR lease_until <= $3)";
-    const IS_THERE: &str = "SELECT name FROM outbox_topics WHERE name = $1";
-    let taken = tx.query(SQL).bind(name.to_owned()).bind(holder).bind(now).bind(until);
-    if taken.execute(tx).await? > 0 {
-        return Ok(Hold::Ours);
-    }
-    let there: Option<(String,)> = tx.query(IS_THERE).bind(name.to_owned()).fetch_optional(tx).await?;
-    Ok(there.map_or(Hold::Unknown, |_| Hold::Others))
-}
-
-/// Gives the right back, so that nobody waits for it.
-pub async fn let_go(tx: &mut Tx, name: &str, holder: Uuid, now: Timestamp) -> Result<()> {
-    const SQL: &str = "UPDATE outbox_topics SET holder = NULL, lease_until = $3 WHERE name = $1 AND holder = $2";
-    tx.query(SQL)
-        .bind(name.to_owned())
-        .bind(holder)
-        .bind(now)
-        .execute(tx)
-        .await?;
-    Ok(())
-}
-
-/// Puts messages into the queue of a topic, those that are not there.
+/// Adds messages to the queue of a topic, those that are not in it.
 pub async fn queue(db: &Db, tx: &mut Tx, topic: &str, messages: impl IntoIterator<Item = &Addressed>) -> Result<()> {
     let messages = places::padded(messages.into_iter().cloned());
     if messages.is_empty() {
@@ -94,7 +71,7 @@ pub async fn queue(db: &Db, tx: &mut Tx, topic: &str, messages: impl IntoIterato
     Ok(())
 }
 
-/// Tries those of these again that the topic refused.
+/// Makes those of these messages that the topic refused wait again.
 pub async fn put_back(db: &Db, tx: &mut Tx, topic: &str, ids: impl IntoIterator<Item = Uuid>) -> Result<()> {
     let ids = places::padded(ids);
     if ids.is_empty() {
@@ -111,7 +88,7 @@ pub async fn put_back(db: &Db, tx: &mut Tx, topic: &str, ids: impl IntoIterator<
 }
 
 row! {
-    /// A message that waits, whole.
+    /// A message that waits to be published.
     #[derive(Clone, Debug)]
     pub struct Waiting {
         pub id: Uuid,
@@ -125,7 +102,7 @@ row! {
     }
 }
 
-/// What waits for a topic, in the order in which it became true.
+/// Messages that wait for a topic, in the order in which they became true.
 pub async fn waiting(db: &Db, topic: &str, limit: i64) -> Result<Vec<Waiting>> {
     const SQL: &str = "SELECT o.id, q.line, o.kind, o.user_id, o.subject_id, o.payload, o.http_request_id, \
             o.created_at \
@@ -134,7 +111,7 @@ pub async fn waiting(db: &Db, topic: &str, limit: i64) -> Result<Vec<Waiting>> {
     db.query(SQL).bind(topic.to_owned()).bind(limit).fetch_all(db).await
 }
 
-/// The topic has these.
+/// Removes messages from the queue that the topic has.
 pub async fn published(db: &Db, tx: &mut Tx, topic: &str, ids: impl IntoIterator<Item = Uuid>) -> Result<()> {
     let ids = places::padded(ids);
     if ids.is_empty() {
@@ -149,7 +126,7 @@ pub async fn published(db: &Db, tx: &mut Tx, topic: &str, ids: impl IntoIterator
     Ok(())
 }
 
-/// The topic will never take this one, so that those behind it go on.
+/// Sets a message aside that the topic can never take, so that those behind it can be published.
 pub async fn refuse(tx: &mut Tx, topic: &str, id: Uuid, because: String) -> Result<()> {
     const SQL: &str = "UPDATE outbox_topic_messages SET refused = $3 WHERE topic = $1 AND message_id = $2";
     tx.query(SQL)
@@ -166,7 +143,7 @@ row! {
     pub struct Depth {
         pub waiting: i64,
         pub refused: i64,
-        /// Of what waits.
+        /// When the first that waits became true.
         pub oldest: Option<Timestamp>,
     }
 }
@@ -178,8 +155,8 @@ pub async fn depth(db: &Db, topic: &str) -> Result<Depth> {
     db.query(SQL).bind(topic.to_owned()).fetch_one(db).await
 }
 
-/// Forgets topics that no process published to since `cutoff`, with what waited for them.
-pub async fn forget(tx: &mut Tx, cutoff: Timestamp) -> Result<u64> {
-    const SQL: &str = "DELETE FROM outbox_topics WHERE lease_until < $1";
+/// Deletes topics that no process has published to since `cutoff`, with their queues.
+pub async fn sweep(tx: &mut Tx, cutoff: Timestamp) -> Result<u64> {
+    const SQL: &str = "DELETE FROM outbox_topics WHERE used_at < $1";
     tx.query(SQL).bind(cutoff).execute(tx).await
 }

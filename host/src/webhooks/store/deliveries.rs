@@ -1,14 +1,15 @@
 //! `webhook_deliveries`.
 //!
-//! In each line of an endpoint one delivery is PENDING at most; the others are WAITING for it, or done. Whoever changes a
-//! status holds the endpoint, so that this stays true.
+//! For each user at most one delivery of an endpoint is PENDING; the others are WAITING for it, or done. Every transaction
+//! that changes a status holds the endpoint's row, so that this stays true. `fence` is that of the lease under which an
+//! attempt runs; NULL: none does.
 
 use std::collections::HashSet;
 
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Query, Result, Tx, places, row};
+use crate::db::{Db, Query, Result, Tx, places, row};
 use crate::webhooks::model::{DeliveryStatus, LastAttempt};
 
 row! {
@@ -56,7 +57,7 @@ pub(in crate::webhooks) async fn list(
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<DeliveryRow>> {
-    // In the words of its index, which a parameter would hide.
+    // A constant, so that the planner can use the partial index.
     let parked = select_deliveries!("WHERE d.status = 'PARKED'");
     let select = match status {
         Some(DeliveryStatus::Parked) => db.select(parked),
@@ -83,15 +84,15 @@ pub(in crate::webhooks) struct NewDelivery {
 /// How many rows one statement takes: a power of two, and fewer parameters than either engine has.
 const AT_ONCE: usize = 512;
 
-/// Writes those that are not there yet.
+/// Inserts those that do not exist yet.
 pub(in crate::webhooks) async fn insert(db: &Db, tx: &mut Tx, rows: &[NewDelivery], now: Timestamp) -> Result<()> {
     for rows in rows.chunks(AT_ONCE) {
         let rows = places::padded(rows.iter().cloned());
         let sql = format!(
             "INSERT INTO webhook_deliveries \
-                (endpoint_id, message_id, line, told_at, status, next_at, attempts, fence) \
+                (endpoint_id, message_id, line, told_at, status, next_at, attempts) \
              VALUES {} ON CONFLICT DO NOTHING",
-            places::rows(rows.len(), 8)
+            places::rows(rows.len(), 7)
         );
         let query = rows.into_iter().fold(db.query_assembled(sql), |query, row| {
             query
@@ -102,14 +103,13 @@ pub(in crate::webhooks) async fn insert(db: &Db, tx: &mut Tx, rows: &[NewDeliver
                 .bind(row.status)
                 .bind(now)
                 .bind(0_i64)
-                .bind(0_i64)
         });
         query.execute(tx).await?;
     }
     Ok(())
 }
 
-/// In which of these lines, by endpoint, something is not done yet.
+/// Which of these users have deliveries that are not done, by endpoint.
 pub(in crate::webhooks) async fn busy(
     db: &Db,
     tx: &mut Tx,
@@ -133,7 +133,7 @@ pub(in crate::webhooks) async fn busy(
     Ok(busy)
 }
 
-/// Lets the next of a line go, unless one is on its way.
+/// Makes a user's next delivery PENDING, unless one is.
 pub(in crate::webhooks) async fn wake(tx: &mut Tx, endpoint_id: Uuid, line: Uuid, now: Timestamp) -> Result<()> {
     const SQL: &str = "UPDATE webhook_deliveries SET status = 'PENDING', next_at = $3 \
         WHERE endpoint_id = $1 AND message_id = (SELECT message_id FROM webhook_deliveries \
@@ -144,115 +144,88 @@ pub(in crate::webhooks) async fn wake(tx: &mut Tx, endpoint_id: Uuid, line: Uuid
     Ok(())
 }
 
-/// The endpoints that have something to send now.
-pub(in crate::webhooks) async fn due_endpoints(db: &Db, now: Timestamp) -> Result<Vec<Uuid>> {
-    const SQL: &str = "SELECT e.id FROM webhook_endpoints e WHERE e.deleted_at IS NULL AND e.state = 'ACTIVE' \
+row! {
+    /// An endpoint with deliveries that are due.
+    #[derive(Clone, Copy, Debug)]
+    pub(in crate::webhooks) struct Due {
+        pub endpoint_id: Uuid,
+        /// No process holds its lease.
+        pub is_free: bool,
+    }
+}
+
+/// Active endpoints with deliveries that are due. What the current holder of an endpoint's lease has taken is not due.
+pub(in crate::webhooks) async fn due_endpoints(db: &Db, now: Timestamp) -> Result<Vec<Due>> {
+    const SQL: &str = "SELECT e.id AS endpoint_id, e.lease_until <= $1 AS is_free FROM webhook_endpoints e \
+        WHERE e.deleted_at IS NULL AND e.state = 'ACTIVE' \
         AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.status = 'PENDING' \
-            AND d.next_at <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1))";
-    let rows: Vec<(Uuid,)> = db.query(SQL).bind(now).fetch_all(db).await?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+            AND d.next_at <= $1 AND (e.lease_until <= $1 OR d.fence IS NULL OR d.fence <> e.fence))";
+    db.query(SQL).bind(now).fetch_all(db).await
 }
 
 row! {
-    /// A delivery in our hands, as long as nobody raised the fence further.
+    /// A delivery that was taken.
     #[derive(Clone, Copy, Debug)]
     pub(in crate::webhooks) struct TakenRow {
         pub message_id: Uuid,
-        pub fence: i64,
+        /// This one included.
         pub attempts: i64,
     }
 }
 
-/// Takes up to `limit` deliveries that are due and in nobody's hands, the longest due first.
+/// Takes up to `limit` deliveries that are due, the longest due first, for the holder of the endpoint's lease; none when the
+/// lease has another holder by now. The caller's transaction holds the endpoint.
 pub(in crate::webhooks) async fn take(
     tx: &mut Tx,
     endpoint_id: Uuid,
+    fence: i64,
     limit: i64,
     now: Timestamp,
-    lease_until: Timestamp,
 ) -> Result<Vec<TakenRow>> {
-    macro_rules! take {
-        ($lock:literal) => {
-            concat!(
-                "UPDATE webhook_deliveries SET lease_until = $4, fence = fence + 1, attempts = attempts + 1 \
-                 WHERE endpoint_id = $1 AND message_id IN (SELECT message_id FROM webhook_deliveries \
-                    WHERE endpoint_id = $1 AND status = 'PENDING' AND next_at <= $2 \
-                    AND (lease_until IS NULL OR lease_until <= $2) \
-                    ORDER BY next_at LIMIT $3",
-                $lock,
-                ") RETURNING message_id, fence, attempts"
-            )
-        };
-    }
-    const POSTGRES: &str = take!(" FOR UPDATE SKIP LOCKED");
-    const SQLITE: &str = take!("");
-    let sql = match tx.engine() {
-        Engine::Postgres => POSTGRES,
-        Engine::Sqlite => SQLITE,
-    };
-    tx.query(sql)
+    const SQL: &str = "UPDATE webhook_deliveries SET fence = $2, attempts = attempts + 1 \
+        WHERE endpoint_id = $1 AND EXISTS (SELECT 1 FROM webhook_endpoints WHERE id = $1 AND fence = $2) \
+        AND message_id IN (SELECT message_id FROM webhook_deliveries \
+            WHERE endpoint_id = $1 AND status = 'PENDING' AND next_at <= $4 AND (fence IS NULL OR fence <> $2) \
+            ORDER BY next_at LIMIT $3) \
+        RETURNING message_id, attempts";
+    tx.query(SQL)
         .bind(endpoint_id)
-        .bind(now)
+        .bind(fence)
         .bind(limit)
-        .bind(lease_until)
+        .bind(now)
         .fetch_all(tx)
         .await
 }
 
-/// Keeps deliveries for longer, those that are still in these hands.
-pub(in crate::webhooks) async fn renew(
-    db: &Db,
-    tx: &mut Tx,
-    endpoint_id: Uuid,
-    taken: impl IntoIterator<Item = TakenRow>,
-    lease_until: Timestamp,
-) -> Result<()> {
-    let taken = places::padded(taken);
-    if taken.is_empty() {
-        return Ok(());
-    }
-    let each: Vec<String> = (0..taken.len())
-        .map(|row| format!("(message_id = ${} AND fence = ${})", 2 * row + 3, 2 * row + 4))
-        .collect();
-    let sql = format!(
-        "UPDATE webhook_deliveries SET lease_until = $2 WHERE endpoint_id = $1 AND status = 'PENDING' AND ({})",
-        each.join(" OR ")
-    );
-    let query = db.query_assembled(sql).bind(endpoint_id).bind(lease_until);
-    let query = taken
-        .into_iter()
-        .fold(query, |query, row| query.bind(row.message_id).bind(row.fence));
-    query.execute(tx).await?;
-    Ok(())
-}
-
-/// What becomes of a delivery after an attempt.
+/// The state of a delivery after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::webhooks) enum Next {
     Delivered,
     Parked,
-    /// Tried again then.
+    /// It is due again at that time.
     Retry(Timestamp),
 }
 
 row! {
     #[derive(Clone, Copy, Debug)]
-    pub(in crate::webhooks) struct SettledRow {
+    pub(in crate::webhooks) struct RecordedRow {
         pub line: Uuid,
         pub told_at: Timestamp,
     }
 }
 
-/// Writes what came of an attempt. `None`: the lease ran out and somebody else took it, so this attempt does not count.
-pub(in crate::webhooks) async fn settle(
+/// Writes the result of an attempt. `None`: a later holder of the endpoint's lease has taken the delivery, so this attempt
+/// does not count.
+pub(in crate::webhooks) async fn record(
     tx: &mut Tx,
     endpoint_id: Uuid,
     taken: TakenRow,
+    fence: i64,
     next: Next,
     last: LastAttempt,
     now: Timestamp,
-) -> Result<Option<SettledRow>> {
-    const SQL: &str = "UPDATE webhook_deliveries SET lease_until = NULL, status = $4, next_at = $5, finished_at = $6, \
+) -> Result<Option<RecordedRow>> {
+    const SQL: &str = "UPDATE webhook_deliveries SET fence = NULL, status = $4, next_at = $5, finished_at = $6, \
         last_at = $7, last_status = $8, last_error = $9, last_answer = $10, last_millis = $11 \
         WHERE endpoint_id = $1 AND message_id = $2 AND fence = $3 AND status = 'PENDING' RETURNING line, told_at";
     let (status, next_at, finished_at) = match next {
@@ -263,7 +236,7 @@ pub(in crate::webhooks) async fn settle(
     tx.query(SQL)
         .bind(endpoint_id)
         .bind(taken.message_id)
-        .bind(taken.fence)
+        .bind(fence)
         .bind(status)
         .bind(next_at)
         .bind(finished_at)
@@ -276,7 +249,7 @@ pub(in crate::webhooks) async fn settle(
         .await
 }
 
-/// Puts one that is done back into its line; a PENDING one that nobody has in hands is due now. `None`: it is not there.
+/// Makes a delivery that is done WAITING again, and a PENDING one due now. `None`: there is no such delivery.
 pub(in crate::webhooks) async fn put_back(
     tx: &mut Tx,
     endpoint_id: Uuid,
@@ -298,7 +271,7 @@ pub(in crate::webhooks) async fn put_back(
     Ok(found.map(|(line,)| line))
 }
 
-/// Puts up to `limit` parked ones back into their lines; tells the lines, one for each.
+/// Makes up to `limit` parked deliveries WAITING again; returns the user of each.
 pub(in crate::webhooks) async fn put_back_parked(
     tx: &mut Tx,
     endpoint_id: Uuid,
@@ -319,7 +292,7 @@ pub(in crate::webhooks) async fn put_back_parked(
 }
 
 row! {
-    /// How much is not done at an endpoint.
+    /// Deliveries of an endpoint that are not done.
     #[derive(Clone, Debug)]
     pub(in crate::webhooks) struct DepthRow {
         pub endpoint_id: Uuid,
@@ -336,7 +309,7 @@ pub(in crate::webhooks) async fn depths(db: &Db) -> Result<Vec<DepthRow>> {
     db.query(SQL).fetch_all(db).await
 }
 
-/// Puts those of these that are done back into their lines; tells the lines.
+/// Makes those of these deliveries that are done WAITING again; returns the user of each.
 pub(in crate::webhooks) async fn put_back_all(
     db: &Db,
     tx: &mut Tx,

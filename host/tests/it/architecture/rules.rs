@@ -20,6 +20,7 @@ const GROUND_FLOOR: &[&str] = &[
     "db",
     "batch",
     "cache",
+    "background",
     "body",
     "canonical",
     "correlation",

@@ -76,7 +76,7 @@ impl Replica {
             }
             panic!("{message:?} was not logged, but: {told}")
         };
-        let (metrics, address) = (address("metrics are served"), address("meed is served"));
+        let (metrics, address) = (address("admin listener started"), address("server started"));
         std::thread::spawn(move || for _ in log {});
         let server = Server {
             child,
@@ -111,6 +111,33 @@ impl Replica {
     /// Sends a request without the end of its body.
     async fn begin(&self, request: &str) -> Asked {
         ask(&self.address, request).await
+    }
+
+    /// What `/tasks` says.
+    pub async fn tasks(&self) -> Vec<Value> {
+        let answer = ask(&self.metrics, "/tasks").await.finish("").await;
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let body: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        body["tasks"].as_array().expect("a list").clone()
+    }
+
+    /// Waits until every task has run once; gives their names.
+    pub async fn all_tasks_are_healthy(&self) -> Vec<String> {
+        let started = Instant::now();
+        loop {
+            let tasks = self.tasks().await;
+            let names = tasks
+                .iter()
+                .map(|task| task["name"].as_str().expect("a name").to_owned());
+            // A task that waits for input has had none yet.
+            let is_well =
+                |task: &Value| task["health"] == "OK" || (task["periodSeconds"] == 0.0 && task["health"] == "STARTING");
+            if tasks.iter().all(is_well) {
+                return names.collect();
+            }
+            assert!(started.elapsed() < Duration::from_secs(30), "{tasks:#?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     pub async fn metric(&self, name: &str) -> Option<f64> {
@@ -340,7 +367,7 @@ async fn a_second_signal_ends_a_replica_at_once() {
 
 #[tokio::test]
 async fn a_process_warns_when_it_may_take_more_connections_than_there_are() {
-    const WARNING: &str = "one process may open more connections than the database allows to all of them";
+    const WARNING: &str = "this process may open more connections than the database allows to all processes";
     let directory = TempDir::new().expect("a directory");
     let url = postgres_url().await;
     prepare(directory.path(), &url);
@@ -353,4 +380,67 @@ async fn a_process_warns_when_it_may_take_more_connections_than_there_are() {
         let replica = Replica::start(command.env("MEED__DATABASE__MAX_CONNECTIONS", pool.to_string()));
         assert_eq!(replica.told.contains(WARNING), is_warned, "{pool}: {}", replica.told);
     }
+}
+
+#[tokio::test]
+async fn every_background_task_is_listed_with_its_health() {
+    let directory = TempDir::new().expect("a directory");
+    let url = sqlite_url(directory.path());
+    prepare(directory.path(), &url);
+    let replica = Replica::start(&mut meed_on(directory.path(), &url));
+    let mut names = replica.all_tasks_are_healthy().await;
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "claim-worker",
+            "health-check",
+            "invalidation-listener",
+            "metrics-upkeep",
+            "outbox-sweep",
+            "pending-claim-count",
+            "plugin-usage-writer",
+            "stored-response-sweep",
+            "webhook-delivery-count",
+            "webhook-relay",
+        ]
+    );
+    for task in replica.tasks().await {
+        assert!(
+            task["description"].as_str().is_some_and(|text| !text.is_empty()) && task["lastStart"].is_string(),
+            "{task:#}"
+        );
+    }
+    let sweep = replica
+        .tasks()
+        .await
+        .into_iter()
+        .find(|task| task["name"] == "outbox-sweep");
+    let sweep = sweep.expect("the sweep");
+    assert_eq!(
+        (&sweep["state"], &sweep["iterations"], &sweep["stage"]),
+        (&"IDLE".into(), &1.into(), &"UPKEEP".into())
+    );
+    assert!(sweep["nextDue"].is_string(), "{sweep:#}");
+    for name in ["claim-worker", "webhook-relay"] {
+        let healthy = replica.metric(&format!("meed_task_healthy{{task=\"{name}\"}}")).await;
+        assert_eq!(healthy, Some(1.0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_without_a_relay_has_no_tasks_of_one() {
+    let directory = TempDir::new().expect("a directory");
+    let url = sqlite_url(directory.path());
+    prepare(directory.path(), &url);
+    let mut command = meed_on(directory.path(), &url);
+    let replica = Replica::start(command.env("MEED__OUTBOX__RELAY", "false"));
+    let names = replica.all_tasks_are_healthy().await;
+    assert!(names.iter().any(|name| name == "claim-worker"), "{names:?}");
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.contains("webhook") || name.contains("outbox")),
+        "{names:?}"
+    );
 }

@@ -53,7 +53,7 @@ async fn what_would_write_is_told_to_come_back_and_the_process_is_not_ready() {
         reply.expect_problem(503, "unavailable");
     }
     let ready = process.get("/readyz").send().await.expect_problem(503, "unavailable");
-    assert!(ready["detail"].to_string().contains("only reads"), "{ready:#}");
+    assert!(ready["detail"].to_string().contains("read-only"), "{ready:#}");
     // What only reads goes on.
     process
         .get("/users/me")

@@ -64,6 +64,11 @@ async fn a_process_tells_its_figures_and_stops_in_order_without_a_broker() {
         }
     }
 
+    let names = replica.all_tasks_are_healthy().await;
+    for name in ["kafka-activity-consumer", "kafka-publisher", "kafka-message-count"] {
+        assert!(names.iter().any(|listed| listed == name), "{name}: {names:?}");
+    }
+
     drop(broker);
     tell(&app.app.db, Uuid::now_v7(), 2, Clock::System.now(), json!(null)).await;
     until(&app, "SELECT COUNT(*) FROM outbox_topic_messages", 1).await;

@@ -229,7 +229,7 @@ async fn a_topic_that_nobody_publishes_to_any_more_is_forgotten() {
     let start = app.clock.now();
     for (days, left) in [(6, 1), (8, 0)] {
         app.clock.set(start.plus(Duration::from_hours(24 * days)));
-        app.app.webhooks.forget().await.expect("it forgets");
+        app.app.webhooks.sweep().await.expect("it forgets");
         assert_eq!(
             (app.count(TOPICS).await, app.count(WAITING).await),
             (left, left),

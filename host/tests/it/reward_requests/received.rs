@@ -6,24 +6,21 @@ use meed_host::auth::Role;
 use meed_host::claims::{SignedReceipt, Worker};
 use rstest_reuse::apply;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use crate::guests::Condition;
-use crate::support::{Reply, TestApp, TestUser, each, guest, on_both_engines, text};
+use crate::support::{Background, Reply, TestApp, TestUser, each, guest, on_both_engines, text};
 
-/// A process that settles, as long as it is not dropped.
-struct Working(watch::Sender<bool>);
+/// A process that decides pending claims, until it is dropped.
+struct Working(Background);
 
 impl Working {
     fn start(app: &TestApp) -> Self {
-        let (stop, stopping) = watch::channel(false);
-        tokio::spawn(Worker::new(app.app.claims.clone(), stopping).run());
-        Self(stop)
+        let claims = app.app.claims.clone();
+        Self(Background::start(&app.clock, move || Worker::new(claims.clone())))
     }
 
     async fn stop(self) {
-        self.0.send(true).expect("it runs");
-        self.0.closed().await;
+        self.0.stop().await;
     }
 }
 

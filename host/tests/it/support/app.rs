@@ -155,7 +155,12 @@ impl TestApp {
         let router = app.router().expect("the document is sound");
         let listening = tokio::spawn({
             let app = app.clone();
-            async move { app.listen().await }
+            async move {
+                loop {
+                    let invalidation = app.cache.next_invalidation().await;
+                    app.on_invalidation(&invalidation).await;
+                }
+            }
         });
         Self {
             app,

@@ -380,12 +380,12 @@ async fn what_was_sent_is_forgotten_after_a_while_and_what_was_not_is_kept(app: 
     .await;
     relaying.stop().await;
     let messages = app.count("SELECT COUNT(*) FROM outbox").await;
-    assert_eq!(app.app.webhooks.forget().await.expect("a sweep"), 0);
+    assert_eq!(app.app.webhooks.sweep().await.expect("a sweep"), 0);
     app.at("2026-03-08T12:00:00Z");
-    assert_eq!(app.app.webhooks.forget().await.expect("a sweep"), 0);
+    assert_eq!(app.app.webhooks.sweep().await.expect("a sweep"), 0);
     app.at("2026-03-08T12:00:01Z");
     // The grant is still owed to one of them.
-    let forgotten = i64::try_from(app.app.webhooks.forget().await.expect("a sweep")).expect("few");
+    let forgotten = i64::try_from(app.app.webhooks.sweep().await.expect("a sweep")).expect("few");
     assert_eq!(app.count("SELECT COUNT(*) FROM outbox").await, messages - forgotten);
     assert_eq!(
         app.count("SELECT COUNT(*) FROM outbox WHERE kind = 'reward.granted'")
@@ -396,7 +396,7 @@ async fn what_was_sent_is_forgotten_after_a_while_and_what_was_not_is_kept(app: 
     // Until there is nobody left who wants it.
     let operator = app.token(Role::Operator).await;
     app.delete(&path(&second)).bearer(&operator).send().await.expect(204);
-    assert_eq!(app.app.webhooks.forget().await.expect("a sweep"), 1);
+    assert_eq!(app.app.webhooks.sweep().await.expect("a sweep"), 1);
 }
 
 #[apply(on_both_engines)]
@@ -409,7 +409,7 @@ async fn nothing_piles_up_where_nobody_listens(app: TestApp) {
     assert_eq!(oldest, Some(app.clock.now()));
     relaying.stop().await;
     app.at("2026-03-08T12:00:01Z");
-    assert!(app.app.webhooks.forget().await.expect("a sweep") > 0);
+    assert!(app.app.webhooks.sweep().await.expect("a sweep") > 0);
     assert_eq!(app.count("SELECT COUNT(*) FROM outbox").await, 0);
 }
 

@@ -1,0 +1,245 @@
+//! Registers what runs in the background: all of it in `meed serve`, delivery alone in `meed relay`.
+
+use std::time::Duration;
+
+use super::App;
+use crate::background::{Context, Next, POLL_INTERVAL, Spec, Stage, Supervisor, Task};
+use crate::claims;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::Db;
+use crate::http::metrics::Metrics;
+use crate::plugins::PluginService;
+use crate::webhooks::{DeliveryCount, Relay, WebhookService};
+
+const HEALTH_CHECK: Spec = Spec {
+    name: "health-check",
+    description: "Checks the database and the clock when no probe asks for /readyz",
+    period: Duration::from_secs(5),
+    stage: Stage::Upkeep,
+};
+const STORED_RESPONSE_SWEEP: Spec = Spec {
+    name: "stored-response-sweep",
+    description: "Deletes expired responses that were stored under an Idempotency-Key",
+    period: Duration::from_mins(10),
+    stage: Stage::Upkeep,
+};
+const OUTBOX_SWEEP: Spec = Spec {
+    name: "outbox-sweep",
+    description: "Deletes messages that were sent longer ago than outbox.retention_seconds",
+    period: Duration::from_mins(10),
+    stage: Stage::Upkeep,
+};
+const PENDING_CLAIM_COUNT: Spec = Spec {
+    name: "pending-claim-count",
+    description: "Counts pending claims for the metrics",
+    period: Duration::from_secs(1),
+    stage: Stage::Workers,
+};
+const DELIVERY_COUNT: Spec = Spec {
+    name: "webhook-delivery-count",
+    description: "Counts webhook deliveries for the metrics",
+    period: Duration::from_secs(10),
+    stage: Stage::Publishers,
+};
+#[cfg(feature = "kafka")]
+const KAFKA_MESSAGE_COUNT: Spec = Spec {
+    name: "kafka-message-count",
+    description: "Counts messages that wait for Kafka for the metrics",
+    period: Duration::from_secs(10),
+    stage: Stage::Publishers,
+};
+#[cfg(feature = "kafka")]
+const ACTIVITY_CONSUMER: Spec = Spec {
+    name: "kafka-activity-consumer",
+    description: "Consumes kafka.activities_topic and records its activities",
+    period: Duration::ZERO,
+    stage: Stage::Readers,
+};
+#[cfg(feature = "kafka")]
+const CLAIM_CONSUMER: Spec = Spec {
+    name: "kafka-claim-consumer",
+    description: "Consumes kafka.claims_topic and queues its claims",
+    period: Duration::ZERO,
+    stage: Stage::Readers,
+};
+const INVALIDATION_LISTENER: Spec = Spec {
+    name: "invalidation-listener",
+    description: "Applies the invalidations of other processes to cached copies",
+    period: Duration::ZERO,
+    stage: Stage::Listeners,
+};
+const CLAIM_WORKER: Spec = Spec {
+    name: "claim-worker",
+    description: "Decides pending claims, event by event",
+    period: POLL_INTERVAL,
+    stage: Stage::Workers,
+};
+const WEBHOOK_RELAY: Spec = Spec {
+    name: "webhook-relay",
+    description: "Fans out the outbox and delivers it to webhook endpoints",
+    period: POLL_INTERVAL,
+    stage: Stage::Publishers,
+};
+#[cfg(feature = "kafka")]
+const KAFKA_PUBLISHER: Spec = Spec {
+    name: "kafka-publisher",
+    description: "Publishes the outbox to kafka.messages_topic",
+    period: POLL_INTERVAL,
+    stage: Stage::Publishers,
+};
+const PLUGIN_USAGE_WRITER: Spec = Spec {
+    name: "plugin-usage-writer",
+    description: "Adds the runs of plugins, counted in memory, to the database",
+    period: Duration::from_secs(5),
+    stage: Stage::Writers,
+};
+const METRICS_UPKEEP: Spec = Spec {
+    name: "metrics-upkeep",
+    description: "Drains the buffers of histograms, so that they do not grow between two scrapes",
+    period: Duration::from_secs(5),
+    stage: Stage::Writers,
+};
+
+impl App {
+    /// Starts every background task of `meed serve`.
+    pub fn supervise(&self, config: &Config, supervisor: &Supervisor) -> anyhow::Result<()> {
+        supervisor.every(HEALTH_CHECK, self.health.clone(), |health| async move {
+            health.observe().await;
+            Ok(())
+        });
+        supervisor.every(STORED_RESPONSE_SWEEP, self.claims.clone(), |claims| async move {
+            let deleted = claims.sweep().await?;
+            tracing::debug!(deleted, "expired stored responses deleted");
+            Ok(())
+        });
+        self.consume(config, supervisor)?;
+        let app = self.clone();
+        supervisor.register(INVALIDATION_LISTENER, move || Ok(InvalidationListener(app.clone())))?;
+        let claims = self.claims.clone();
+        supervisor.register(CLAIM_WORKER, move || Ok(claims::Worker::new(claims.clone())))?;
+        supervisor.every(PENDING_CLAIM_COUNT, self.claims.clone(), |claims| async move {
+            Ok(claims::count_pending(&claims).await?)
+        });
+        if config.outbox.relay {
+            supervise_delivery(config, &self.db, &self.clock, &self.webhooks, supervisor)?;
+        }
+        let plugins = self.plugins.clone();
+        supervisor.register(PLUGIN_USAGE_WRITER, move || Ok(PluginUsageWriter(plugins.clone())))
+    }
+
+    #[cfg(feature = "kafka")]
+    fn consume(&self, config: &Config, supervisor: &Supervisor) -> anyhow::Result<()> {
+        use crate::kafka::{Consumer, Intake};
+        let kafka = &config.kafka;
+        // A group each, so that claims which are retried do not delay activities.
+        let consumers = [
+            (
+                ACTIVITY_CONSUMER,
+                kafka.activities_topic.clone(),
+                kafka.group.clone(),
+                Intake::Activities(self.activities.clone()),
+            ),
+            (
+                CLAIM_CONSUMER,
+                kafka.claims_topic.clone(),
+                format!("{}.claims", kafka.group),
+                Intake::Claims(self.claims.clone()),
+            ),
+        ];
+        let has_topic = |topic: &str| !kafka.brokers.is_empty() && !topic.is_empty();
+        for (spec, topic, group, intake) in consumers.into_iter().filter(|(_, topic, ..)| has_topic(topic)) {
+            let settings = kafka.clone();
+            supervisor.register(spec, move || {
+                Ok(Consumer::new(&settings, &topic, &group, intake.clone())?)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A build without Kafka has refused such settings when it read them.
+    #[cfg(not(feature = "kafka"))]
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "as with Kafka")]
+    fn consume(&self, _: &Config, _: &Supervisor) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// Starts what delivers the outbox.
+pub fn supervise_delivery(
+    config: &Config,
+    db: &Db,
+    clock: &Clock,
+    webhooks: &WebhookService,
+    supervisor: &Supervisor,
+) -> anyhow::Result<()> {
+    publish(config, db, clock, supervisor)?;
+    let service = webhooks.clone();
+    supervisor.register(WEBHOOK_RELAY, move || Ok(Relay::new(service.clone())))?;
+    let count = (webhooks.clone(), DeliveryCount::default());
+    supervisor.every(DELIVERY_COUNT, count, |(webhooks, count)| async move {
+        Ok(count.run(&webhooks).await?)
+    });
+    supervisor.every(OUTBOX_SWEEP, webhooks.clone(), |webhooks| async move {
+        let deleted = webhooks.sweep().await?;
+        tracing::debug!(deleted, "old messages deleted");
+        Ok(())
+    });
+    Ok(())
+}
+
+#[cfg(feature = "kafka")]
+fn publish(config: &Config, db: &Db, clock: &Clock, supervisor: &Supervisor) -> anyhow::Result<()> {
+    let (kafka, source) = (config.kafka.clone(), config.auth.issuer.clone());
+    if kafka.brokers.is_empty() || kafka.messages_topic.is_empty() {
+        return Ok(());
+    }
+    let state = (db.clone(), clock.clone(), kafka.messages_topic.clone());
+    supervisor.every(KAFKA_MESSAGE_COUNT, state.clone(), |(db, clock, topic)| async move {
+        Ok(crate::kafka::count_messages(&db, &clock, &topic).await?)
+    });
+    let (db, clock, _) = state;
+    supervisor.register(KAFKA_PUBLISHER, move || {
+        let publisher = crate::kafka::Publisher::new(&kafka, source.clone(), db.clone(), clock.clone())?;
+        Ok(publisher)
+    })
+}
+
+#[cfg(not(feature = "kafka"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with Kafka")]
+fn publish(_: &Config, _: &Db, _: &Clock, _: &Supervisor) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// Starts what the metrics of any process need.
+pub fn supervise_metrics(metrics: &Metrics, supervisor: &Supervisor) {
+    supervisor.every(METRICS_UPKEEP, metrics.clone(), |metrics| async move {
+        metrics.upkeep();
+        Ok(())
+    });
+}
+
+struct InvalidationListener(App);
+
+impl Task for InvalidationListener {
+    async fn run(&mut self, context: &Context) -> anyhow::Result<Next> {
+        if let Some(invalidation) = context.wait(self.0.cache.next_invalidation()).await {
+            self.0.on_invalidation(&invalidation).await;
+        }
+        Ok(Next::Now)
+    }
+}
+
+struct PluginUsageWriter(PluginService);
+
+impl Task for PluginUsageWriter {
+    async fn run(&mut self, _: &Context) -> anyhow::Result<Next> {
+        self.0.write_usage().await?;
+        Ok(Next::Period)
+    }
+
+    async fn finish(self) -> anyhow::Result<()> {
+        self.0.write_usage().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! The statements of a lease. Tables that hold leases have the columns `fence` and `lease_until`, both BIGINT NOT NULL;
+//! 0 in `lease_until` is a lease that nobody holds.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::db::{Query, Result, Tx};
+
+/// The statements for one table. The store that owns the table makes it with `table!`.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// `$1` is the key, `$2` now, `$3` the end of the lease; it returns the fence.
+    pub acquire: &'static str,
+    /// `$1` is the key, `$2` the fence, `$3` the end of the lease.
+    pub renew: &'static str,
+    /// `$1` is the key, `$2` the fence.
+    pub release: &'static str,
+}
+
+/// The leases of a table whose rows exist.
+macro_rules! table {
+    ($table:literal, $key:literal) => {
+        $crate::background::lease::Table {
+            acquire: concat!(
+                "UPDATE ",
+                $table,
+                " SET fence = fence + 1, lease_until = $3 WHERE ",
+                $key,
+                " = $1 AND lease_until <= $2 RETURNING fence"
+            ),
+            // Not after a release: a renewal that was on its way must not take the lease back.
+            renew: concat!(
+                "UPDATE ",
+                $table,
+                " SET lease_until = $3 WHERE ",
+                $key,
+                " = $1 AND fence = $2 AND lease_until > 0"
+            ),
+            release: concat!(
+                "UPDATE ",
+                $table,
+                " SET lease_until = 0 WHERE ",
+                $key,
+                " = $1 AND fence = $2"
+            ),
+        }
+    };
+}
+pub(crate) use table;
+
+/// The primary key of a lease's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    Id(Uuid),
+    Name(String),
+}
+
+impl From<Uuid> for Key {
+    fn from(id: Uuid) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl From<&str> for Key {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+fn about(tx: &Tx, sql: &'static str, key: &Key) -> Query {
+    let query = tx.query(sql);
+    match key {
+        Key::Id(id) => query.bind(*id),
+        Key::Name(name) => query.bind(name.clone()),
+    }
+}
+
+/// The fence that no holder had before; `None`: another holder has the lease, or there is no such row.
+pub(super) async fn acquire(
+    tx: &mut Tx,
+    table: &Table,
+    key: &Key,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<Option<i64>> {
+    let query = about(tx, table.acquire, key).bind(now).bind(until);
+    let fence: Option<(i64,)> = query.fetch_optional(tx).await?;
+    Ok(fence.map(|(fence,)| fence))
+}
+
+/// `false`: the lease has another holder, or none.
+pub(super) async fn renew(tx: &mut Tx, table: &Table, key: &Key, fence: i64, until: Timestamp) -> Result<bool> {
+    let query = about(tx, table.renew, key).bind(fence).bind(until);
+    Ok(query.execute(tx).await? == 1)
+}
+
+pub(super) async fn release(tx: &mut Tx, table: &Table, key: &Key, fence: i64) -> Result<()> {
+    about(tx, table.release, key).bind(fence).execute(tx).await?;
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! The admin listener: `/metrics` and `/tasks`, for operators and their monitoring. It has no authentication, so it listens
+//! where only they can reach it.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::metrics::Metrics;
+use super::server;
+use crate::background::Supervisor;
+
+/// Listens on `http.admin_listen`, if it is set, until the process ends.
+pub async fn listen(address: Option<SocketAddr>, metrics: &Metrics, supervisor: &Supervisor) -> anyhow::Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address} (http.admin_listen)"))?;
+    let address = listener.local_addr().context("ask for the address")?;
+    tokio::spawn(server::serve(
+        listener,
+        router(metrics.clone(), supervisor.clone()),
+        std::future::pending(),
+    ));
+    tracing::info!(%address, "admin listener started");
+    Ok(())
+}
+
+fn router(metrics: Metrics, supervisor: Supervisor) -> Router {
+    Router::new()
+        .route("/metrics", get(async move || metrics.render()))
+        .route("/tasks", get(async move || Json(json!({"tasks": supervisor.status()}))))
+}

@@ -1,0 +1,113 @@
+//! One holder at a time, on both databases; a fence that only grows; and no clock that can hold up a released lease.
+
+use std::time::Duration;
+
+use meed_host::background::lease::{DURATION, Lease};
+use meed_host::outbox::topics;
+use rstest_reuse::apply;
+
+use crate::support::{TestApp, on_both_engines};
+
+const NAME: &str = "meed.messages";
+
+/// A topic, whose row holds the lease.
+async fn add_topic(app: &TestApp) {
+    let mut tx = app.app.db.begin().await.expect("a transaction");
+    topics::add(&mut tx, NAME, app.clock.now()).await.expect("a topic");
+    tx.commit().await.expect("a commit");
+}
+
+async fn acquire(app: &TestApp) -> Option<Lease> {
+    Lease::acquire(&app.app.db, &app.clock, &topics::LEASES, NAME)
+        .await
+        .expect("the database answers")
+}
+
+async fn until_millis(app: &TestApp) -> i64 {
+    app.count("SELECT lease_until FROM outbox_topics").await
+}
+
+#[apply(on_both_engines)]
+async fn a_lease_has_one_holder_and_each_raises_the_fence(app: TestApp) {
+    assert!(acquire(&app).await.is_none(), "there is no such row");
+    add_topic(&app).await;
+    let first = acquire(&app).await.expect("nobody has it");
+    assert!(acquire(&app).await.is_none());
+    assert!(!first.is_lost());
+    let fence = first.fence();
+    first.release().await.expect("it is released");
+    let second = acquire(&app).await.expect("it was released");
+    assert_eq!(second.fence(), fence + 1);
+}
+
+#[apply(on_both_engines)]
+async fn of_many_that_ask_at_once_one_gets_the_lease(app: TestApp) {
+    add_topic(&app).await;
+    let asked = (0..16).map(|_| acquire(&app));
+    let held: Vec<_> = futures_util::future::join_all(asked)
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
+    assert_eq!(held.len(), 1);
+}
+
+#[apply(on_both_engines)]
+async fn a_released_lease_is_free_however_far_the_clock_steps_back(app: TestApp) {
+    add_topic(&app).await;
+    acquire(&app)
+        .await
+        .expect("nobody has it")
+        .release()
+        .await
+        .expect("it is released");
+    assert_eq!(until_millis(&app).await, 0);
+    app.clock.set(app.clock.now().minus(Duration::from_hours(24 * 365)));
+    assert!(acquire(&app).await.is_some());
+}
+
+#[apply(on_both_engines)]
+async fn a_lease_whose_holder_died_expires(app: TestApp) {
+    add_topic(&app).await;
+    let dead = acquire(&app).await.expect("nobody has it");
+    let fence = dead.fence();
+    drop(dead);
+    app.clock.set(app.clock.now().plus(DURATION - Duration::from_millis(1)));
+    assert!(acquire(&app).await.is_none());
+    app.clock.set(app.clock.now().plus(Duration::from_millis(1)));
+    assert_eq!(acquire(&app).await.expect("it expired").fence(), fence + 1);
+}
+
+#[apply(on_both_engines)]
+async fn a_holder_renews_its_lease(app: TestApp) {
+    add_topic(&app).await;
+    let _lease = acquire(&app).await.expect("nobody has it");
+    let now = app.clock.now().plus(DURATION / 2);
+    app.clock.set(now);
+    for _ in 0..100 {
+        if until_millis(&app).await == now.plus(DURATION).as_millis() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it is not renewed");
+}
+
+#[apply(on_both_engines)]
+async fn a_holder_that_was_too_slow_notices_and_disturbs_its_successor_in_nothing(app: TestApp) {
+    add_topic(&app).await;
+    let slow = acquire(&app).await.expect("nobody has it");
+    // Between two renewals.
+    let mut taken = None;
+    while taken.is_none() {
+        app.clock.set(app.clock.now().plus(DURATION));
+        taken = acquire(&app).await;
+    }
+    let successor = taken.expect("it expired");
+    tokio::time::timeout(Duration::from_secs(5), slow.lost())
+        .await
+        .expect("it notices at its next renewal");
+    slow.release().await.expect("nothing to release");
+    assert!(acquire(&app).await.is_none(), "the successor has it");
+    assert!(!successor.is_lost());
+}
