@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, Sqlite, Type};
+use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, SqlStr, Sqlite, Type};
 
 pub use batched_reads::{BatchedRead, BatchedReads};
 pub use bulk::{BULK_CONNECTIONS, BulkStatement};
@@ -33,6 +33,7 @@ pub use sqlx::types::Json;
 pub(crate) use types::{row, text_column};
 
 use crate::clock::Timestamp;
+use crate::mutations;
 
 pub type Result<T> = std::result::Result<T, DbError>;
 
@@ -60,6 +61,9 @@ impl DbError {
         let Some(code) = self.0.as_database_error().and_then(sqlx::error::DatabaseError::code) else {
             return false;
         };
+        if mutations::active("conflict-not-retried") && code.len() == 5 {
+            return false;
+        }
         // PostgreSQL: serialisation failure, deadlock, lock time-out. SQLite: busy (also in recovery, of a snapshot, by
         // time-out), locked.
         matches!(
@@ -409,12 +413,21 @@ impl Run for &mut Tx {
     }
 }
 
+/// The statement itself, except in the builds of `cargo xtask mutations`.
+fn mutated(sql: impl SqlSafeStr) -> SqlStr {
+    let sql = sql.into_sql_str();
+    match mutations::sql(sql.as_str()) {
+        Some(mutant) => AssertSqlSafe(mutant).into_sql_str(),
+        None => sql,
+    }
+}
+
 impl Query {
     #[expect(clippy::disallowed_methods, reason = "this is the door the lint points to")]
     fn new(engine: Engine, sql: impl SqlSafeStr) -> Self {
         match engine {
-            Engine::Sqlite => Self::Sqlite(sqlx::query(sql)),
-            Engine::Postgres => Self::Postgres(sqlx::query(sql)),
+            Engine::Sqlite => Self::Sqlite(sqlx::query(mutated(sql))),
+            Engine::Postgres => Self::Postgres(sqlx::query(mutated(sql))),
         }
     }
 

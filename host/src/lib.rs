@@ -34,6 +34,7 @@ pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod keys;
+mod mutations;
 pub mod outbox;
 pub mod plugins;
 pub mod problem;

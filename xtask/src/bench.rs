@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: the programs of `bench/`, each of which prints its ratios against a baseline of the same run, and
-//! `peers`, which has a workspace of its own and is run only when it is asked for.
+//! `cargo xtask bench`: runs the programs of `bench/`. Each prints its ratios to a baseline of the same run. `peers`
+//! has its own workspace and runs only when named.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,13 +14,13 @@ use crate::process::{run as run_program, step};
 use crate::redis;
 use crate::workspace::Workspace;
 
-/// The programs that measure on a PostgreSQL server of their own.
+/// The programs that need a PostgreSQL server.
 const NEED_POSTGRES: [&str; 2] = ["claim", NEEDS_REDIS];
-/// And on Redis.
+/// The program that also needs Redis.
 const NEEDS_REDIS: &str = "redis";
-/// Other engines next to ours; see `bench/peers/Cargo.toml`.
+/// Compares with other engines; see `bench/peers/Cargo.toml`.
 const PEERS: &str = "peers";
-/// Its modules, which are not built like programs.
+/// Its WebAssembly modules.
 const GUESTS: [&str; 2] = ["core-json", "extism-json"];
 
 pub(crate) fn run(workspace: &Workspace, wanted: &[OsString]) -> Result<()> {
@@ -90,7 +90,7 @@ fn peers(workspace: &Workspace, plugins: &Path) -> Result<()> {
     })
 }
 
-/// Cargo's own rule: `main.rs` is called like the package, and every file or folder of `bin/` is a program.
+/// As in Cargo: `main.rs` has the name of the package, and every file or folder of `bin/` is a program.
 fn programs(workspace: &Workspace) -> Result<Vec<String>> {
     let source = workspace.root.join("bench/src");
     let mut programs = Vec::new();

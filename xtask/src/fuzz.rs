@@ -1,15 +1,15 @@
-//! `cargo xtask fuzz`: hostile input at random. Short and without instrumentation by default, which builds like any
-//! test; with `--long` by cargo-fuzz, which learns from the branches that an input takes and wants hours.
+//! `cargo xtask fuzz`: random hostile input. The default is a short run without instrumentation, built like the tests.
+//! `--long` uses cargo-fuzz, which follows the branches that an input takes and runs for hours.
 
 use std::ffi::OsString;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::pins::CARGO_FUZZ;
 use crate::process::{output, run as run_program, step};
-use crate::test::FEATURES;
+use crate::test::{FEATURES, PROFILE};
 use crate::workspace::Workspace;
 
-const CARGO_FUZZ: &str = "0.13.2";
 const TARGETS: [&str; 4] = ["prescan", "decision", "gate", "params"];
 
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
@@ -21,12 +21,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         _ => bail!("cargo xtask fuzz [SECONDS] [--long]"),
     };
     step("build the targets", || {
-        // As the tests build the host, so that it is built once.
         run_program(
             workspace
                 .cargo("build")
                 .args(["--package", "fuzz-targets"])
-                .args(FEATURES),
+                .args(FEATURES)
+                .args(PROFILE),
         )
     })?;
     if long {
@@ -34,12 +34,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     }
     step("fuzz", || {
         let mut cargo = workspace.cargo("run");
-        cargo.args(["--quiet", "--package", "fuzz-targets"]).args(FEATURES);
+        cargo
+            .args(["--quiet", "--package", "fuzz-targets"])
+            .args(FEATURES)
+            .args(PROFILE);
         run_program(cargo.args(["--", seconds]))
     })
 }
 
-/// With libFuzzer. `RUSTC_BOOTSTRAP` lets the compiler that everything else is built with take nightly's options.
+/// With libFuzzer. `RUSTC_BOOTSTRAP` allows the nightly options that cargo-fuzz passes to the stable compiler.
 fn instrumented(workspace: &Workspace, seconds: &str) -> Result<()> {
     let has_cargo_fuzz =
         output(workspace.bare_cargo("fuzz").arg("--version")).is_ok_and(|version| version.contains(CARGO_FUZZ));
@@ -54,7 +57,7 @@ fn instrumented(workspace: &Workspace, seconds: &str) -> Result<()> {
         step(target, || {
             let mut fuzz = workspace.bare_cargo("fuzz");
             fuzz.args(["run", "--dev", "--sanitizer", "none", target]);
-            // New inputs go to the first folder, which is not kept; the second holds the seeds.
+            // New inputs go to the first folder, which git ignores; the second holds the seeds.
             let corpus = workspace.root.join("fuzz/corpus").join(target);
             std::fs::create_dir_all(&corpus).with_context(|| format!("make {}", corpus.display()))?;
             fuzz.arg(corpus).arg(workspace.root.join("fuzz/seeds").join(target));

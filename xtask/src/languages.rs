@@ -1,6 +1,6 @@
-//! `cargo xtask languages`: a project of every template, made, built and measured with the tools that authors use.
+//! `cargo xtask languages`: creates, builds and measures a project of every template with the tools of plugin authors.
 //!
-//! It installs the languages' compilers, at the versions that the templates name, below the target directory.
+//! Installs the compilers at the versions of the templates, below the target directory.
 
 mod costs;
 mod toolchains;
@@ -14,19 +14,20 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::pins;
 use crate::plugins;
 use crate::process::{run as run_program, step};
-use crate::test::FEATURES;
+use crate::test::{FEATURES, PROFILE};
 use crate::workspace::Workspace;
 use toolchains::Toolchains;
 
-/// As below `templates/`, the cheapest decisions first.
+/// The folders of `templates/`, the fastest decisions first.
 const LANGUAGES: [&str; 6] = ["rust", "c", "assemblyscript", "go", "typescript", "python"];
 
-/// What the plugin of every template is called.
+/// The name of the plugin of every template.
 const NAME: &str = "regular-shopper";
 
-/// What goes into a module besides its template, below the root of the checkout.
+/// What a module depends on besides its template, relative to the checkout.
 const INGREDIENTS: [&str; 4] = [
     "plugin-sdk",
     "host/src/cli/plugin/build",
@@ -43,7 +44,7 @@ struct Sample {
     build_seconds: f64,
 }
 
-/// Builds and measures all of them, and writes the table into the docs or, with `--print`, to the terminal.
+/// Builds and measures all samples, and writes the table to the docs or, with `--print`, to the terminal.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     if let Some(unknown) = arguments
         .iter()
@@ -53,7 +54,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     }
     let has = |flag: &str| arguments.iter().any(|argument| *argument == *flag);
     let samples = samples(workspace, false)?;
-    // What is measured is as quick as what people run.
+    // Measure a release build, which is what users run.
     let meed = build_meed(workspace, !has("--dev"))?;
     for sample in &samples {
         step(&format!("test the {} sample", sample.language), || {
@@ -77,7 +78,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     costs::write(&workspace.root.join("docs/languages.md"), &table)
 }
 
-/// For the tests: the modules as `LANGUAGE.wasm` in one folder, which it returns.
+/// For the tests: builds the modules as `LANGUAGE.wasm` and returns their folder.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
     samples(workspace, true)?;
     Ok(folder(workspace))
@@ -104,8 +105,7 @@ fn build_meed(workspace: &Workspace, release: bool) -> Result<PathBuf> {
         if release {
             cargo.arg("--release");
         } else {
-            // As the tests build it, so that it is built once.
-            cargo.args(FEATURES);
+            cargo.args(FEATURES).args(PROFILE);
         }
         run_program(&mut cargo)
     })?;
@@ -116,7 +116,7 @@ fn build_meed(workspace: &Workspace, release: bool) -> Result<PathBuf> {
     })
 }
 
-/// Makes and builds a project, unless it was built from the same files before and `may_be_there`.
+/// Creates and builds a project, unless `may_be_there` and it was built from the same files before.
 fn sample(
     workspace: &Workspace,
     toolchains: &Toolchains,
@@ -149,7 +149,7 @@ fn sample(
         run_program(&mut new)?;
         let started = Instant::now();
         let mut build = Command::new(meed);
-        // The cases are run from outside, and with them a module would be another one for the cache of compiled code.
+        // The cases run from outside; with them, the code cache would treat the module as another one.
         build.args(["plugin", "build", "--without-cases"]).arg(&project);
         build.env("CARGO_TARGET_DIR", folder.join("cargo"));
         build.env("PATH", toolchains.path()?);
@@ -166,10 +166,10 @@ fn sample(
     })
 }
 
-/// A text that changes with every file that goes into the sample. A template names the versions of its compilers.
+/// A hash of every file that the sample depends on, and of the versions of the compilers.
 fn ingredients(workspace: &Workspace, language: &str) -> Result<String> {
     let mut hasher = DefaultHasher::new();
-    toolchains::PINS.hash(&mut hasher);
+    (pins::PYTHON_COMPILERS, pins::NODE_COMPILERS).hash(&mut hasher);
     hash(&workspace.root.join("templates").join(language), &mut hasher)?;
     for path in INGREDIENTS {
         hash(&workspace.root.join(path), &mut hasher)?;

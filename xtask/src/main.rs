@@ -1,12 +1,12 @@
-//! What a developer types: `cargo xtask <command>`, on a machine that has rustup and a C compiler and nothing else.
+//! The commands of a developer: `cargo xtask <command>`, on a machine with rustup and a C compiler.
 //!
-//! Each command is a module. This crate is the first thing that compiles on a fresh machine, so it has few dependencies
-//! and no argument parser: what it does not know goes to the program behind it (`meed demo`, the test runner).
+//! Each command is a module. This crate compiles first on a fresh machine, so it has few dependencies and no argument
+//! parser: it passes unknown arguments to the program that it starts (`meed demo`, the test runner).
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a program for the terminal: what it prints is its result"
+    reason = "prints its results to the terminal"
 )]
 
 mod bench;
@@ -15,9 +15,10 @@ mod ci;
 mod dist;
 mod fuzz;
 mod languages;
+mod mutations;
 mod package;
 mod packaging;
-mod planted;
+mod pins;
 mod plugins;
 mod postgres;
 mod process;
@@ -37,27 +38,29 @@ const USAGE: &str = "\
 cargo xtask <command>
 
   up [--listen ADDR] [--data-dir DIR] [...]
-                    build the plugins and the server, fill it with demo data and serve;
-                    every argument goes to `meed demo`
-  test [...]        bring what the tests need and run them all; arguments go to the test
-                    runner and narrow the run, as in `cargo xtask test -p meed-host claims`
-  plugins           build the bundled conditions into <target>/plugins/*.wasm,
+                    build the bundled plugins and the server, add demo data and serve;
+                    all arguments go to `meed demo`
+  test [...]        provide what the tests need and run them all; arguments go to the test
+                    runner and select tests: `cargo xtask test -p meed-host claims`
+  test-root         run the tests that need root, because they mount a small disk
+  mutations [NAME...]
+                    switch on each known bug of host/src/mutations/table.rs (or these) and
+                    require that the tests find it
+  plugins           build the bundled plugins into <target>/plugins/*.wasm
                     and the cookbook into <target>/plugins/cookbook/
-  dist [DIR]        what a release consists of: the server, plugins, man pages, completions and
-                    systemd units as an archive with its checksum, in <target>/dist (or DIR)
-  bench [NAME...]   run the programs of bench/ (all, or these) in release mode
-                    `peers` compares with other engines and is built only when named
+  dist [--kafka] [DIR]
+                    build a release: server, plugins, man pages, completions and systemd units
+                    as an archive with a checksum in <target>/dist (or DIR)
+  bench [NAME...]   run the programs of bench/ (all, or these) in release mode;
+                    `peers` compares with other engines and runs only when named
   fuzz [SECONDS] [--long]
-                    hostile input at random, for so many seconds (20) each; --long follows the
-                    branches of instrumented code with cargo-fuzz, which it installs
+                    random hostile input for SECONDS (20) per target; --long follows the branches
+                    of instrumented code with cargo-fuzz, which it installs
   languages [--print] [--dev]
-                    make, build, test and measure a plugin in every language, and write the table into
-                    docs/languages.md, or print it; --dev measures without a release build
-  planted [NAME...]
-                    plant each known bug of host/tests/planted (or these) and demand that its tests fail;
-                    takes minutes for each
-  packaging         look at what deploy/ and .github/ hold, each with its own tool, which it installs
-  ci                format, lints, docs and the dependency rules: what follows the tests in .ci/run
+                    create, build, test and measure a plugin in every language; write the table to
+                    docs/languages.md or print it; --dev measures a development build
+  packaging         check deploy/ and .github/ with their own tools, which it installs
+  ci                format, lints, docs and dependency rules: what .ci/run runs after the tests
 ";
 
 fn main() -> ExitCode {
@@ -84,14 +87,15 @@ fn run() -> Result<()> {
     match command.as_ref() {
         "up" => up::run(&workspace, arguments),
         "test" => test::run(&workspace, &arguments),
+        "test-root" => test::run_as_root(&workspace),
+        "mutations" => mutations::run(&workspace, &arguments),
         "plugins" => plugins::build(&workspace).map(drop),
         "dist" => dist::run(&workspace, &arguments),
         "bench" => bench::run(&workspace, &arguments),
         "languages" => languages::run(&workspace, &arguments),
-        "planted" => planted::run(&workspace, &arguments),
         "fuzz" => fuzz::run(&workspace, &arguments),
         "packaging" => packaging::run(&workspace),
         "ci" => ci::run(&workspace),
-        unknown => bail!("there is no command `{unknown}`\n\n{USAGE}"),
+        unknown => bail!("unknown command `{unknown}`\n\n{USAGE}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Installing a program through the package manager that is there, or below the target directory.
+//! Installs programs with the package manager of the system, or below the target directory.
 
 use std::fs;
 use std::path::Path;
@@ -10,12 +10,12 @@ use rustix::process::geteuid;
 use crate::process::{run, step};
 use crate::workspace::is_on_path;
 
-/// What to install, and the script that does it for each package manager.
+/// A program, and the script that installs it for each package manager.
 pub(crate) struct Package {
-    /// For messages: "the tests need PostgreSQL".
+    /// For messages.
     pub(crate) name: &'static str,
     pub(crate) scripts: &'static [(&'static str, &'static str)],
-    /// What to do where no script helps.
+    /// What to do without a known package manager.
     pub(crate) by_hand: &'static str,
 }
 
@@ -25,14 +25,14 @@ impl Package {
         let Some((manager, script)) = scripts.iter().find(|(manager, _)| is_on_path(manager)) else {
             let known: Vec<_> = scripts.iter().map(|(manager, _)| *manager).collect();
             bail!(
-                "{name} is missing, and there is none of {} to install it with; {by_hand}",
+                "{name} is missing, and none of the package managers {} is on the PATH; {by_hand}",
                 known.join(", ")
             );
         };
-        // Homebrew refuses to run as root, all others need it.
+        // Homebrew refuses to run as root; all others need it.
         let mut command = if *manager != "brew" && !geteuid().is_root() {
             if !is_on_path("sudo") {
-                bail!("{name} is missing; `{manager}` can install it only as root, and there is no sudo; {by_hand}");
+                bail!("{name} is missing; `{manager}` installs only as root, and sudo is not on the PATH; {by_hand}");
             }
             let mut sudo = Command::new("sudo");
             sudo.arg("sh");
@@ -44,7 +44,7 @@ impl Package {
     }
 }
 
-/// Installs what is not in the folder at these versions. A file with them is written when all are installed.
+/// Installs these versions into the folder unless its file `versions`, written last, names them.
 pub(crate) fn unless_there(folder: &Path, pins: &[&str], install: impl FnOnce() -> Result<()>) -> Result<()> {
     let marker = folder.join("versions");
     let versions = pins.join("\n");
@@ -52,7 +52,7 @@ pub(crate) fn unless_there(folder: &Path, pins: &[&str], install: impl FnOnce() 
         return Ok(());
     }
     step(&format!("install {}", pins.join(", ")), || {
-        install().context("they come from PyPI and npm, which need the network once")
+        install().context("install from PyPI or npm, which needs the network once")
     })?;
     fs::write(&marker, versions).with_context(|| format!("write {}", marker.display()))
 }

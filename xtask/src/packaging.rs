@@ -1,4 +1,4 @@
-//! `cargo xtask packaging`: what `deploy/` and `.github/` hold, each looked at by a tool of its own. Nothing is deployed.
+//! `cargo xtask packaging`: checks the files of `deploy/` and `.github/`, each with its own tool. Deploys nothing.
 
 mod tools;
 
@@ -12,10 +12,10 @@ use crate::process::{output, run as run_program, status, step};
 use crate::workspace::Workspace;
 use tools::Tools;
 
-/// The oldest and the newest that the chart is for, of those whose schemas the tool has.
+/// The oldest and the newest supported version that the tool has a schema for.
 const KUBERNETES: [&str; 2] = ["1.29.0", "1.37.0"];
 const UNITS: [&str; 2] = ["meed-serve.service", "meed-migrate.service"];
-/// In tenths, of what systemd calls exposure; 100 is none protected at all.
+/// The allowed exposure by systemd's scale in tenths: 0 is best, 100 is worst.
 const EXPOSURE: &str = "15";
 const SCRIPTS: [&str; 2] = ["deploy/compose/prepare", ".ci/run"];
 
@@ -56,7 +56,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Whether they are rules, and fire when they should.
+    /// Checks that the alerts are valid and fire when they should.
     fn alerts(&self) -> Result<()> {
         let folder = self.root.join("deploy/monitoring");
         let promtool = || self.tools.command("promtool", &folder);
@@ -77,7 +77,7 @@ impl Check<'_> {
         fs::create_dir_all(scratch).with_context(|| format!("create {}", scratch.display()))
     }
 
-    /// In a copy, so that the secrets of a developer stay as they are.
+    /// In a copy, so that a developer's secrets stay unchanged.
     fn compose(&self) -> Result<()> {
         let folder = self.scratch.join("compose");
         copy_tree(&self.root.join("deploy/compose"), &folder)?;
@@ -99,7 +99,7 @@ impl Check<'_> {
         }
         let mut compose = self.tools.command("docker-compose", &folder)?;
         let rendered = output(compose.arg("config"))?;
-        // What is mounted is what is made.
+        // Every mounted file must exist.
         for name in made.lines().filter_map(|line| line.strip_prefix("made secrets/")) {
             if !rendered.contains(&format!("source: {name}\n")) {
                 bail!("no service of deploy/compose/compose.yaml gets the secret {name}");
@@ -139,7 +139,7 @@ impl Check<'_> {
             fs::write(&file, manifests).with_context(|| format!("write {}", file.display()))?;
             for version in KUBERNETES {
                 let mut validate = self.command("kubernetes-validate")?;
-                // It warns of PodMonitor, which is not a kind of Kubernetes itself.
+                // Without warnings, because it does not know PodMonitor, which is not part of Kubernetes.
                 validate.args(["--strict", "--quiet", "--no-warn", "--kubernetes-version", version]);
                 run_program(validate.arg(&file))?;
             }
@@ -154,7 +154,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// In a root of their own, where the executable that they start is.
+    /// In a separate root directory that contains the executable of the units.
     fn units(&self) -> Result<()> {
         let root = self.scratch.join("root");
         copy_tree(&self.root.join("deploy/systemd"), &root.join("etc/systemd/system"))?;
@@ -173,7 +173,7 @@ impl Check<'_> {
             .output()
             .context("start systemd-analyze")?;
         let findings = String::from_utf8_lossy(&verified.stderr);
-        // It ends with 0 even where it ignores a line that it does not understand.
+        // It exits with 0 even when it ignores an unknown line.
         let findings: Vec<_> = findings.lines().filter(|line| line.contains("/meed")).collect();
         if !verified.status.success() || !findings.is_empty() {
             bail!("systemd-analyze verify: {}\n{}", verified.status, findings.join("\n"));

@@ -1,5 +1,6 @@
-//! `cargo xtask plugins`: every crate under `plugins/` as `<target>/plugins/<name>.wasm`, and those of the cookbook in
-//! `<target>/plugins/cookbook/`, where no server looks for bundled plugins.
+//! `cargo xtask plugins`: builds every crate under `plugins/` into `<target>/plugins/<name>.wasm`, and the cookbook
+//! into
+//! `<target>/plugins/cookbook/`, which no server reads.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,41 +14,50 @@ use crate::workspace::{Workspace, is_on_path};
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "plugin";
 
-/// Crates that are built together and end up in one place.
+/// The crates of one folder.
 struct Shelf {
-    /// Where they are in the checkout.
+    /// In the checkout.
     folder: &'static str,
     names: Vec<String>,
-    /// Where they go.
     destination: PathBuf,
 }
 
-/// Builds the bundled conditions and the cookbook, and says where the bundled ones are.
+/// Builds the bundled plugins and the cookbook; returns the directory of the bundled ones.
 pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
+    let plugins = directory(workspace);
+    let cookbook = Shelf::of(workspace, "cookbook", plugins.join("cookbook"))?;
+    let bundled = Shelf::of(workspace, "plugins", plugins)?;
+    build_shelves(workspace, &[bundled, cookbook])
+}
+
+/// Builds only the bundled plugins, which is what a server needs.
+pub(crate) fn build_bundled(workspace: &Workspace) -> Result<PathBuf> {
+    build_shelves(workspace, &[Shelf::of(workspace, "plugins", directory(workspace))?])
+}
+
+fn directory(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("plugins")
+}
+
+fn build_shelves(workspace: &Workspace, shelves: &[Shelf]) -> Result<PathBuf> {
     ensure_target(workspace)?;
     step("build the plugins", || {
-        let plugins = workspace.target.join("plugins");
-        let cookbook = plugins.join("cookbook");
-        let shelves = [
-            Shelf::of(workspace, "plugins", plugins.clone())?,
-            Shelf::of(workspace, "cookbook", cookbook)?,
-        ];
         let mut cargo = workspace.cargo("build");
         let names: Vec<_> = shelves.iter().flat_map(|shelf| &shelf.names).collect();
         compile_for_wasm(&mut cargo, &names);
         for name in names {
-            // Cargo puts them back, also those that are up to date; what it does not put back is no plugin any more.
+            // Cargo restores the current ones; what stays away is no plugin any more.
             let _ = fs::remove_file(artefact(workspace, name));
         }
         run(&mut cargo)?;
-        for shelf in &shelves {
+        for shelf in shelves {
             shelf.collect(workspace)?;
         }
-        Ok(plugins)
+        Ok(directory(workspace))
     })
 }
 
-/// Makes `cargo build` one of these packages, as plugins are built.
+/// Adds the arguments that build these packages as plugins to `cargo build`.
 pub(crate) fn compile_for_wasm(cargo: &mut Command, packages: &[impl AsRef<str>]) {
     cargo.args(["--target", TARGET, "--profile", PROFILE]);
     for package in packages {
@@ -57,12 +67,12 @@ pub(crate) fn compile_for_wasm(cargo: &mut Command, packages: &[impl AsRef<str>]
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
 }
 
-/// Where cargo puts what it builds so.
+/// The output directory of such builds.
 pub(crate) fn artefacts(workspace: &Workspace) -> PathBuf {
     workspace.target.join(TARGET).join(PROFILE)
 }
 
-/// Sees to it that the compiler can build for plugins.
+/// Installs the compiler's target for plugins if it is missing.
 pub(crate) fn ensure_target(workspace: &Workspace) -> Result<()> {
     if has_target(workspace)? {
         return Ok(());
@@ -70,7 +80,7 @@ pub(crate) fn ensure_target(workspace: &Workspace) -> Result<()> {
     step("add the wasm target", || add_target(workspace))
 }
 
-/// Asks the compiler and not rustup, which need not be there when the compiler came from elsewhere.
+/// Asks the compiler, because it may be installed without rustup.
 fn has_target(workspace: &Workspace) -> Result<bool> {
     let mut rustc = Command::new("rustc");
     rustc
@@ -89,12 +99,12 @@ fn add_target(workspace: &Workspace) -> Result<()> {
     let mut rustup = Command::new("rustup");
     rustup.args(["target", "add", TARGET]).current_dir(&workspace.root);
     run(&mut rustup).with_context(|| {
-        format!("add the target {TARGET}, which needs the network once; when online, run `rustup target add {TARGET}`")
+        format!("add the target {TARGET}, which needs the network once; run `rustup target add {TARGET}` when online")
     })
 }
 
 impl Shelf {
-    /// The crates under a folder of the checkout; each is in a folder of its own name.
+    /// The crates under a folder of the checkout; each is in a folder with its name.
     fn of(workspace: &Workspace, folder: &'static str, destination: PathBuf) -> Result<Self> {
         let path = workspace.root.join(folder);
         let mut names = Vec::new();
@@ -115,7 +125,7 @@ impl Shelf {
         })
     }
 
-    /// Copies what cargo built next to each other, under the names of the crates, and nothing older.
+    /// Copies the built plugins to the destination, and removes older ones.
     fn collect(&self, workspace: &Workspace) -> Result<()> {
         let Self {
             folder,
@@ -146,7 +156,7 @@ impl Shelf {
     }
 }
 
-/// Where cargo puts what it builds from this crate.
+/// The output file of this crate.
 fn artefact(workspace: &Workspace, name: &str) -> PathBuf {
     artefacts(workspace).join(format!("{}.wasm", name.replace('-', "_")))
 }

@@ -1,5 +1,5 @@
-//! A PostgreSQL server of our own for the tests: on a throwaway cluster and a free port, reachable from this machine
-//! only, gone when the tests are. It never touches a server that is not ours.
+//! PostgreSQL for the tests: the server that `MEED_TEST_POSTGRES_URL` names, or a throwaway cluster on a free local
+//! port, which is removed at the end. On a named server the tests create databases `it_…` and change nothing else.
 
 mod install;
 mod user;
@@ -14,23 +14,66 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::geteuid;
 
 use crate::process::{output, step};
-use crate::workspace::path_directories;
+use crate::workspace::{Workspace, path_directories};
 use user::User;
 
 /// The programs of the server that we call.
 const PROGRAMS: [&str; 3] = ["initdb", "postgres", "pg_ctl"];
 
-/// What the names of our clusters' folders begin with; [`sweep`] looks for it.
+/// The prefix of the cluster directories; [`sweep`] looks for it.
 const PREFIX: &str = "meed-postgres-";
 
 const SETTINGS: &str = "-c max_connections=300 -c listen_addresses=127.0.0.1 -c unix_socket_directories=''";
 
-/// What becomes of the data when the machine loses its power.
+/// Names a PostgreSQL server, without a database, on which the user may create databases.
+const URL: &str = "MEED_TEST_POSTGRES_URL";
+
+/// The PostgreSQL server that all tests share.
+pub(crate) enum Postgres {
+    /// The contributor's own. Tests that stop their server still need the programs of one.
+    Named {
+        url: String,
+        server: Server,
+    },
+    Started(Cluster),
+}
+
+impl Postgres {
+    pub(crate) fn find_or_start(workspace: &Workspace) -> Result<Self> {
+        let server = Server::find_or_install()?;
+        if let Some(url) = std::env::var_os(URL) {
+            let url = url.to_string_lossy().trim_end_matches('/').to_owned();
+            println!("PostgreSQL: {URL} names the server");
+            return Ok(Self::Named { url, server });
+        }
+        step("start PostgreSQL", || {
+            Cluster::start(server, &workspace.target, Durability::None).map(Self::Started)
+        })
+    }
+
+    /// Tells tests where the server is, where the programs of a server are and which user may run them.
+    pub(crate) fn describe(&self, command: &mut Command) {
+        let (url, server) = match self {
+            Self::Named { url, server } => (url.clone(), server),
+            Self::Started(cluster) => (cluster.url(), &cluster.server),
+        };
+        command.env(URL, url);
+        // Distributions link only some of the programs from a directory on the PATH.
+        let postgres = fs::canonicalize(server.programs.join("postgres"));
+        let programs = postgres.ok().and_then(|program| program.parent().map(Path::to_owned));
+        command.env("MEED_TEST_POSTGRES_BIN", programs.as_ref().unwrap_or(&server.programs));
+        if let Some(user) = &server.user {
+            command.env("MEED_TEST_POSTGRES_USER", format!("{}:{}", user.id, user.group));
+        }
+    }
+}
+
+/// Whether commits survive a crash of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// As PostgreSQL comes: every commit waits for the disk.
+    /// The default of PostgreSQL: every commit waits for the disk.
     Real,
-    /// Fast and careless: this data need not survive anything.
+    /// Faster; the data of tests need not survive.
     None,
 }
 
@@ -43,11 +86,11 @@ impl Durability {
     }
 }
 
-/// The installed server programs, and who is to run them.
+/// The installed server programs and the user that runs them.
 #[derive(Debug)]
 pub(crate) struct Server {
     programs: PathBuf,
-    /// The server refuses to run as root; then it runs as somebody else.
+    /// Set when this process is root: PostgreSQL refuses to run as root.
     user: Option<User>,
 }
 
@@ -74,33 +117,33 @@ impl Server {
         command
     }
 
-    /// Ends the server of this cluster, if it runs, and removes the cluster.
+    /// Stops the server of this cluster, if it runs, and removes the cluster.
     fn remove(&self, directory: &Path) -> Result<()> {
         let data = directory.join("data");
         if data.join("postmaster.pid").is_file() {
             let mut stop = self.command("pg_ctl", directory);
             stop.args(["stop", "--silent", "--mode", "immediate", "--timeout", "10", "--pgdata"]);
-            // A server that was killed leaves its pid file, and is as good as stopped.
+            // Fails when the server was killed and left its pid file.
             let _ = stop.arg(&data).output();
         }
         fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))
     }
 }
 
-/// A running server. Dropping it, for whatever reason, ends the server and removes its data.
+/// A running server. Dropping it stops the server and removes its data.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     server: Server,
     directory: PathBuf,
     port: u16,
     durability: Durability,
-    /// Held as long as we live, which tells [`sweep`] that the cluster is in use.
+    /// Locked while the cluster is in use, for [`sweep`].
     _lock: File,
 }
 
 impl Cluster {
     pub(crate) fn start(server: Server, target: &Path, durability: Durability) -> Result<Self> {
-        // Only where the server's user gets to: a checkout below /root is closed to them.
+        // The user of the server must have access: a checkout below /root is closed to other users.
         let parents = [target.to_owned(), std::env::temp_dir()];
         sweep(&server, &parents);
         let parent = parents
@@ -118,35 +161,20 @@ impl Cluster {
             durability,
             _lock: lock,
         };
-        // From here on an error drops `cluster`, which removes it.
+        // From here on, an error drops `cluster` and removes it.
         cluster.create()?;
         cluster.serve()?;
         Ok(cluster)
     }
 
-    /// Where tests may create databases, without a database name.
+    /// Without a database name.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}", self.port)
     }
 
-    /// Where the server's programs are, `pgbench` among them.
+    /// The directory of the server's programs, with `pgbench`.
     pub(crate) fn programs(&self) -> &Path {
         &self.server.programs
-    }
-
-    /// Gives a test that runs servers of its own what it needs: their programs, and whom to run them as.
-    pub(crate) fn tell(&self, command: &mut Command) {
-        command.env("MEED_TEST_POSTGRES", self.url());
-        // Distributions put some of the programs on the PATH as links, and not all.
-        let server = fs::canonicalize(self.server.programs.join("postgres"));
-        let programs = server.ok().and_then(|program| program.parent().map(Path::to_owned));
-        command.env(
-            "MEED_TEST_POSTGRES_BIN",
-            programs.as_ref().unwrap_or(&self.server.programs),
-        );
-        if let Some(user) = &self.server.user {
-            command.env("MEED_TEST_POSTGRES_USER", format!("{}:{}", user.id, user.group));
-        }
     }
 
     fn create(&self) -> Result<()> {
@@ -169,13 +197,13 @@ impl Cluster {
         let log = data.join("server.log");
         self.port = free_port()?;
         let mut start = self.server.command("pg_ctl", &self.directory);
-        // `pg_ctl` waits until the server accepts connections, and puts it out of the reach of this terminal's Ctrl-C.
+        // `pg_ctl` waits until the server accepts connections, and protects it from this terminal's Ctrl-C.
         start.args(["start", "--silent", "--wait", "--timeout", "60"]);
         start
             .arg("--options")
             .arg(format!("{SETTINGS} {} -p {}", self.durability.settings(), self.port));
         start.arg("--log").arg(&log).arg("--pgdata").arg(&data);
-        // Nothing piped: the server would inherit the pipe and hold it open.
+        // No pipe: the server would inherit it and keep it open.
         let status = start.status().context("start pg_ctl")?;
         if !status.success() {
             let log = fs::read_to_string(&log).unwrap_or_default();
@@ -189,12 +217,12 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if let Err(error) = self.server.remove(&self.directory) {
-            eprintln!("warning: a PostgreSQL cluster is left behind; the next run tries again: {error:#}");
+            eprintln!("warning: cannot remove a PostgreSQL cluster; the next run tries again: {error:#}");
         }
     }
 }
 
-/// Nothing of the developer's own settings (`PGHOST`, `PGSSLMODE`, `PGDATA`, …) may reach a server or a test.
+/// Keeps the developer's settings (`PGHOST`, `PGSSLMODE`, `PGDATA`, …) from servers and tests.
 pub(crate) fn clear_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PG") {
@@ -203,7 +231,7 @@ pub(crate) fn clear_environment(command: &mut Command) {
     }
 }
 
-/// Removes what a run that was killed has left: clusters of ours whose lock nobody holds.
+/// Removes clusters that a killed run left: their locks are free.
 fn sweep(server: &Server, parents: &[PathBuf]) {
     for entry in parents.iter().filter_map(|parent| fs::read_dir(parent).ok()).flatten() {
         let Ok(entry) = entry else { continue };
@@ -218,14 +246,14 @@ fn sweep(server: &Server, parents: &[PathBuf]) {
         let is_stale = File::open(directory.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
         if is_stale {
             match server.remove(&directory) {
-                Ok(()) => println!("removed {}, left by a run that was killed", directory.display()),
+                Ok(()) => println!("removed {}, which a killed run had left", directory.display()),
                 Err(error) => eprintln!("warning: {error:#}"),
             }
         }
     }
 }
 
-/// A directory with all server programs: from the PATH, or where the packages put them, the newest first.
+/// A directory with all server programs: on the PATH first, then where packages install them, newest first.
 fn find() -> Option<PathBuf> {
     let mut places = [
         ("/usr/lib/postgresql", "", "bin"),
@@ -256,7 +284,7 @@ fn version(name: &str) -> u32 {
         .unwrap_or(0)
 }
 
-/// Whether any user may pass through this directory and all above it.
+/// Whether every user may enter this directory.
 fn is_open(directory: &Path) -> bool {
     directory
         .ancestors()

@@ -1,5 +1,5 @@
-//! Running other programs. A signal never ends this process at once: the program that runs gets it, this one learns that
-//! it ended and returns an error, so that everything in between is cleaned up.
+//! Runs other programs. A signal does not end this process at once: the running program gets it, and this process
+//! returns an error when that program has ended, so that everything is cleaned up.
 
 use std::io::Write as _;
 use std::process::{Child, Command, ExitStatus};
@@ -14,9 +14,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Ctrl-C on a terminal reaches the running program as well; it has this long to end before it is told again.
+/// Ctrl-C on a terminal also reaches the running program; after this time it gets SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// And this long before it is killed.
+/// After this time it is killed.
 const LAST_PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) fn catch_signals() -> Result<()> {
@@ -26,15 +26,15 @@ pub(crate) fn catch_signals() -> Result<()> {
     Ok(())
 }
 
-/// Does a piece of work between two lines that say what it is and how long it took.
+/// Runs a step and prints its name before, its result and duration after.
 pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    stop_if_told()?;
+    stop_if_signalled()?;
     println!("==> {name}");
     let started = Instant::now();
     let result = work();
     let outcome = if result.is_ok() { "done" } else { "FAILED" };
     println!("==> {name}: {outcome} in {:.1} s", started.elapsed().as_secs_f64());
-    // Where the output is a file or a pipe it should stay in order with what the programs print.
+    // Keeps the order with the output of other programs in a file or pipe.
     std::io::stdout().flush().context("write to the terminal")?;
     result
 }
@@ -45,40 +45,40 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     check(command, status)
 }
 
-/// Runs a program to its end, whatever that is.
+/// Runs a program to its end and returns its status.
 pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
-    stop_if_told()?;
+    stop_if_signalled()?;
     let child = command.spawn().with_context(|| format!("start {}", line(command)))?;
     wait(child)
 }
 
-/// What a program prints on standard output.
+/// The standard output of a program.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    stop_if_told()?;
+    stop_if_signalled()?;
     let output = command.output().with_context(|| format!("start {}", line(command)))?;
     if !output.status.success() {
         eprint!("{}", String::from_utf8_lossy(&output.stderr));
     }
     check(command, output.status)?;
-    String::from_utf8(output.stdout).with_context(|| format!("read what {} printed", line(command)))
+    String::from_utf8(output.stdout).with_context(|| format!("read the output of {}", line(command)))
 }
 
-/// Waits for a program; when this process is told to stop, sees to it that the program ends.
+/// Waits for a program. When this process gets a signal, it ends the program.
 pub(crate) fn wait(mut child: Child) -> Result<ExitStatus> {
-    let mut told: Option<Instant> = None;
+    let mut signalled: Option<Instant> = None;
     let mut asked = false;
     loop {
         if let Some(status) = child.try_wait().context("wait for a program")? {
-            stop_if_told()?;
+            stop_if_signalled()?;
             return Ok(status);
         }
         if STOP.load(Ordering::Relaxed) {
-            let since = told.get_or_insert_with(Instant::now).elapsed();
+            let since = signalled.get_or_insert_with(Instant::now).elapsed();
             if since > LAST_PATIENCE {
                 child.kill().context("kill a program")?;
             } else if since > PATIENCE && !asked {
                 asked = true;
-                // It may have ended in between, which is what we want.
+                // Fails when it has ended meanwhile.
                 let _ = kill_process(Pid::from_child(&child), Signal::TERM);
             }
         }
@@ -93,7 +93,7 @@ pub(crate) fn check(command: &Command, status: ExitStatus) -> Result<()> {
     Ok(())
 }
 
-/// The command as one would type it.
+/// The command line.
 pub(crate) fn line(command: &Command) -> String {
     let mut line = format!("`{}", command.get_program().to_string_lossy());
     for argument in command.get_args() {
@@ -104,7 +104,7 @@ pub(crate) fn line(command: &Command) -> String {
     line
 }
 
-fn stop_if_told() -> Result<()> {
+fn stop_if_signalled() -> Result<()> {
     if STOP.load(Ordering::Relaxed) {
         bail!("interrupted");
     }

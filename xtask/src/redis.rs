@@ -1,4 +1,5 @@
-//! The program of a Redis or Valkey server for the tests, which each start one of their own.
+//! The program of a Redis or Valkey server. Each test that needs one starts its own, because it stops and pauses it.
+//! The program is the one in `MEED_TEST_REDIS_SERVER`, or on the PATH, or installed by the package manager.
 
 use std::path::PathBuf;
 
@@ -6,17 +7,20 @@ use anyhow::{Context as _, Result};
 
 use crate::package::Package;
 use crate::process::step;
-use crate::workspace::path_directories;
+use crate::workspace::find_on_path;
 
-/// Either does; what is installed comes first.
+/// Names the program of a server.
+const PROGRAM: &str = "MEED_TEST_REDIS_SERVER";
+
+/// Both work.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
 
 const PACKAGE: Package = Package {
-    name: "Redis, which the tests need,",
+    name: "Redis",
     scripts: &[
         (
             "apt-get",
-            // The package starts a server of its own, unless it is told not to.
+            // Without the mask, the package starts a server.
             "export DEBIAN_FRONTEND=noninteractive && \
              { [ ! -d /run/systemd/system ] || systemctl mask --runtime redis-server.service; } && \
              apt-get update && apt-get install -y --no-install-recommends redis-server",
@@ -38,9 +42,6 @@ pub(crate) fn find_or_install() -> Result<PathBuf> {
 }
 
 fn find() -> Option<PathBuf> {
-    let directories: Vec<_> = path_directories().collect();
-    PROGRAMS
-        .iter()
-        .flat_map(|program| directories.iter().map(move |directory| directory.join(program)))
-        .find(|program| program.is_file())
+    let named = std::env::var_os(PROGRAM).map(PathBuf::from);
+    named.or_else(|| PROGRAMS.into_iter().find_map(find_on_path))
 }

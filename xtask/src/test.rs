@@ -1,4 +1,5 @@
-//! `cargo xtask test`: everything that tests need, then all of them. A missing service fails the run; nothing is skipped.
+//! `cargo xtask test`: provides what the tests need, then runs all of them. A missing service fails the run. Only the
+//! tests that need root are skipped for other users, with a message.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
@@ -6,25 +7,29 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::geteuid;
 
 use crate::broker;
 use crate::languages;
 use crate::plugins;
-use crate::postgres::{self, Cluster, Durability, Server};
+use crate::postgres::{self, Postgres};
 use crate::process::{check, line, run as run_program, step, wait};
 use crate::redis;
 use crate::workspace::Workspace;
 
-/// Everything is built with it, so that it is built once.
+/// Every command builds with these, so that everything is built once.
 pub(crate) const FEATURES: [&str; 2] = ["--features", "meed-host/kafka,meed-host/otel"];
 
-/// `arguments` are for the runner; with any, only what they select runs.
+/// Builds with the profile of tests, so that the tests and this share what is built. `cargo test` uses it by default.
+pub(crate) const PROFILE: [&str; 2] = ["--profile", "test"];
+
+/// The tests that mount a small disk, which only root may.
+const ROOT_TESTS: &str = "faults::disk::";
+
+/// `arguments` go to the test runner; with any, only what they select runs.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
-    let server = Server::find_or_install()?;
-    let redis = redis::find_or_install()?;
-    let broker = broker::find_or_install(workspace)?;
-    let plugins = plugins::build(workspace)?;
+    let services = Services::start(workspace)?;
     let languages = languages::build(workspace)?;
     // Before the runner, so that its closing line is the last thing on the screen.
     if arguments.is_empty() {
@@ -32,27 +37,24 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             run_program(workspace.cargo("test").args(["--workspace", "--no-run"]).args(FEATURES))
         })?;
     }
-    let cluster = step("start PostgreSQL", || {
-        Cluster::start(server, &workspace.target, Durability::None)
-    })?;
-    let services = Services {
-        cluster,
-        redis,
-        broker,
-        plugins,
-        languages,
-    };
     let has_nextest = has_nextest(workspace);
-    if has_nextest && arguments.is_empty() {
-        step("documentation tests", || {
-            let mut doc = workspace.cargo("test");
-            run_program(
-                services
-                    .tell(&mut doc)
-                    .args(["--workspace", "--doc", "--quiet"])
-                    .args(FEATURES),
-            )
-        })?;
+    let prepare = |command: &mut Command| {
+        services.describe(command);
+        command.env("MEED_TEST_LANGUAGES", &languages);
+    };
+    if arguments.is_empty() {
+        if has_nextest {
+            step("documentation tests", || {
+                let mut doc = workspace.cargo("test");
+                prepare(&mut doc);
+                run_program(doc.args(["--workspace", "--doc", "--quiet"]).args(FEATURES))
+            })?;
+        }
+        if geteuid().is_root() {
+            step("tests that need root", || root_tests(workspace, &services))?;
+        } else {
+            println!("skipped: the tests {ROOT_TESTS}* need root; run them with `sudo -E cargo xtask test-root`");
+        }
     }
     step("tests", || {
         if has_nextest {
@@ -61,16 +63,35 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             if std::env::var_os("CI").is_some() {
                 nextest.args(["--profile", "ci"]);
             }
-            select(services.tell(&mut nextest), arguments);
+            prepare(&mut nextest);
+            select(&mut nextest, arguments);
             run_program(&mut nextest)
         } else {
-            println!("cargo-nextest is not installed, so `cargo test` runs the tests, one after the other binary");
+            println!("cargo-nextest is not installed, so `cargo test` runs the test binaries one after the other");
             let mut test = workspace.cargo("test");
             test.arg("--no-fail-fast");
-            select(services.tell(&mut test), arguments);
+            prepare(&mut test);
+            select(&mut test, arguments);
             run_and_sum_up(&mut test)
         }
     })
+}
+
+/// `cargo xtask test-root`: only the tests that need root.
+pub(crate) fn run_as_root(workspace: &Workspace) -> Result<()> {
+    ensure!(
+        geteuid().is_root(),
+        "the tests {ROOT_TESTS}* mount a small disk and need root; run `sudo -E cargo xtask test-root`"
+    );
+    let services = Services::start(workspace)?;
+    step("tests that need root", || root_tests(workspace, &services))
+}
+
+fn root_tests(workspace: &Workspace, services: &Services) -> Result<()> {
+    let mut test = workspace.cargo("test");
+    services.describe(&mut test);
+    test.args(["--package", "meed-host", "--test", "it"]).args(FEATURES);
+    run_program(test.args(["--", "--ignored", "--test-threads", "1", ROOT_TESTS]))
 }
 
 fn has_nextest(workspace: &Workspace) -> bool {
@@ -79,24 +100,32 @@ fn has_nextest(workspace: &Workspace) -> bool {
     nextest.status().is_ok_and(|status| status.success())
 }
 
-/// Where the tests find what they need.
-struct Services {
-    cluster: Cluster,
+/// What tests need besides the build. A contributor's own service is used when an environment variable names it.
+pub(crate) struct Services {
+    postgres: Postgres,
     redis: PathBuf,
     broker: PathBuf,
     plugins: PathBuf,
-    languages: PathBuf,
 }
 
 impl Services {
-    fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub(crate) fn start(workspace: &Workspace) -> Result<Self> {
+        Ok(Self {
+            redis: redis::find_or_install()?,
+            broker: broker::find_or_install(workspace)?,
+            plugins: plugins::build(workspace)?,
+            postgres: Postgres::find_or_start(workspace)?,
+        })
+    }
+
+    /// Tells a test runner where they are.
+    pub(crate) fn describe(&self, command: &mut Command) {
         postgres::clear_environment(command);
-        self.cluster.tell(command);
+        self.postgres.describe(command);
         command
             .env("MEED_TEST_REDIS_SERVER", &self.redis)
             .env("MEED_TEST_BROKER", &self.broker)
-            .env("MEED_TEST_PLUGINS", &self.plugins)
-            .env("MEED_TEST_LANGUAGES", &self.languages)
+            .env("MEED_TEST_PLUGINS", &self.plugins);
     }
 }
 
@@ -116,7 +145,7 @@ fn select(command: &mut Command, arguments: &[OsString]) {
     command.args(arguments);
 }
 
-/// `cargo test` closes every binary with a line of its own; this adds them up.
+/// `cargo test` prints one summary per test binary; this adds them up.
 fn run_and_sum_up(command: &mut Command) -> Result<()> {
     let mut child = command
         .stdout(Stdio::piped())

@@ -1,4 +1,4 @@
-//! `cargo xtask up`: from a clean clone to a running server with something to look at.
+//! `cargo xtask up`: builds and starts a server with demo data, from a clean clone.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -11,23 +11,27 @@ use crate::plugins;
 use crate::process::{line, run as run_program, step};
 use crate::workspace::Workspace;
 
-/// Returns only when something went wrong: the server takes the place of this process, so that it gets the signals and
-/// its exit code is ours.
+/// Returns only on an error: the server replaces this process, so that signals reach it and its exit code is ours.
+///
+/// Builds only what a demo needs: the bundled plugins and the default features of the server.
 pub(crate) fn run(workspace: &Workspace, arguments: Vec<OsString>) -> Result<()> {
-    let plugins = plugins::build(workspace)?;
+    let plugins = plugins::build_bundled(workspace)?;
     step("build the server", || {
-        // With the features that the whole workspace asks for, so that the tests find the same libraries built.
-        run_program(workspace.cargo("build").args(["--workspace", "--bin", "meed"]))
+        run_program(
+            workspace
+                .cargo("build")
+                .args(["--package", "meed-host", "--bin", "meed"]),
+        )
     })?;
     let here = std::env::current_dir().context("find the current directory")?;
     let mut meed = Command::new(workspace.programs.join("meed"));
-    // It runs in the root of the checkout, so that the data is there again whatever directory this is typed in.
+    // In the root of the checkout, so that every start finds the same data.
     meed.current_dir(&workspace.root).args(["demo", "--plugins"]);
     meed.arg(plugins).args(with_absolute_data_dir(arguments, &here));
     Err(meed.exec()).with_context(|| format!("start {}", line(&meed)))
 }
 
-/// What the developer names is meant from where they are.
+/// Makes `--data-dir` absolute, because the server runs in another directory.
 fn with_absolute_data_dir(arguments: Vec<OsString>, here: &Path) -> Vec<OsString> {
     let mut follows = false;
     arguments
@@ -55,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_dir_is_meant_from_where_it_is_typed() {
+    fn a_data_dir_is_relative_to_the_current_directory() {
         assert_eq!(absolute(&["--data-dir", "d"]), ["--data-dir", "/here/d"]);
         assert_eq!(absolute(&["--data-dir=d"]), ["--data-dir=/here/d"]);
         assert_eq!(absolute(&["--data-dir", "/d"]), ["--data-dir", "/d"]);

@@ -1,4 +1,4 @@
-//! Where the checkout and the build output are, and `cargo` for them, from whatever directory the command was typed in.
+//! The directories of the checkout and of the build output, and `cargo` commands for them, from any current directory.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result};
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     pub(crate) target: PathBuf,
-    /// Where cargo puts programs of the dev profile.
+    /// The output directory of the profiles `dev` and `test`.
     pub(crate) programs: PathBuf,
 }
 
 impl Workspace {
-    /// Cargo says where the package is and has put this program below the target directory: into `debug/`, or one
-    /// folder deeper where the developer's configuration names a target.
+    /// Cargo sets the directory of the package, and has put this program below the target directory: into `debug/`, or
+    /// one directory deeper when the developer's configuration names a target.
     pub(crate) fn find() -> Result<Self> {
         let package = std::env::var_os("CARGO_MANIFEST_DIR").context("start this program as `cargo xtask`")?;
         let program = std::env::current_exe().context("find the path of this program")?;
@@ -34,15 +34,15 @@ impl Workspace {
         })
     }
 
-    /// Cargo in the root of the checkout with the same target directory as this run. `Cargo.lock` was brought up to
-    /// date when this program was built, so nothing here may change it any more.
+    /// Cargo in the root of the checkout with the target directory of this run. `--locked`, because `Cargo.lock` was
+    /// updated when this program was built and must not change during the run.
     pub(crate) fn cargo(&self, command: &str) -> Command {
         let mut cargo = self.bare_cargo(command);
         cargo.arg("--locked");
         cargo
     }
 
-    /// For the few commands that know no `--locked`.
+    /// For the commands without `--locked`.
     pub(crate) fn bare_cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
@@ -55,7 +55,13 @@ impl Workspace {
 
 /// Whether a program of this name is on the PATH.
 pub(crate) fn is_on_path(program: &str) -> bool {
-    path_directories().any(|directory| directory.join(program).is_file())
+    find_on_path(program).is_some()
+}
+
+pub(crate) fn find_on_path(program: &str) -> Option<PathBuf> {
+    path_directories()
+        .map(|directory| directory.join(program))
+        .find(|program| program.is_file())
 }
 
 pub(crate) fn path_directories() -> impl Iterator<Item = PathBuf> {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{EndReason, Role};
 use crate::clock::Timestamp;
 use crate::db::{Db, Result, Tx, row};
+use crate::mutations;
 
 row! {
     #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -105,6 +106,13 @@ pub(super) async fn insert_refresh_token(
 pub(super) async fn consume_refresh_token(tx: &mut Tx, hash: Hash, at: Timestamp) -> Result<Option<ConsumedRow>> {
     const SQL: &str = "UPDATE refresh_tokens SET consumed_at = $2 WHERE hash = $1 AND consumed_at IS NULL \
         RETURNING session_id, expires_at";
+    if mutations::active("refresh-read-then-write") {
+        const READ: &str = "SELECT session_id, expires_at FROM refresh_tokens WHERE hash = $1 AND consumed_at IS NULL";
+        const WRITE: &str = "UPDATE refresh_tokens SET consumed_at = $2 WHERE hash = $1";
+        let found = tx.query(READ).bind(hash.clone()).fetch_optional(&mut *tx).await?;
+        tx.query(WRITE).bind(hash).bind(at).execute(tx).await?;
+        return Ok(found);
+    }
     tx.query(SQL).bind(hash).bind(at).fetch_optional(tx).await
 }
 

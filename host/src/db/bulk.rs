@@ -8,7 +8,7 @@ use sqlx::postgres::{PgHasArrayType, PgRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, Type};
 
 use super::lanes::{Lanes, Statement};
-use super::{Db, Result};
+use super::{Db, Result, mutated};
 
 /// How many set statements one process runs at the same time, and how many connections it keeps for them.
 ///
@@ -31,7 +31,7 @@ impl Db {
             Self::Sqlite { .. } => None,
             Self::Postgres { sets, .. } => Some(BulkStatement {
                 lanes: sets.clone(),
-                query: sqlx::query(AssertSqlSafe(sql.into().into_owned())),
+                query: sqlx::query(mutated(AssertSqlSafe(sql.into().into_owned()))),
             }),
         }
     }

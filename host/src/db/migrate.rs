@@ -7,7 +7,7 @@
 use sqlx::Connection as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-use super::Db;
+use super::{Db, mutated};
 
 struct Step {
     version: i64,
@@ -136,7 +136,7 @@ fn migrator(sql: impl Fn(&Step) -> &'static str) -> Migrator {
         STEPS
             .iter()
             .map(|step| {
-                let sql = sqlx::SqlStr::from_static(sql(step));
+                let sql = mutated(sql(step));
                 Migration::new(step.version, step.name.into(), MigrationType::Simple, sql, false)
             })
             .collect(),

@@ -20,6 +20,7 @@ use super::intake::{self, Intake, Poison};
 use crate::background::{Context, Next, Task};
 use crate::clock::Timestamp;
 use crate::config;
+use crate::mutations;
 
 /// Messages that are held at the same time: so many, of so many bytes and one more.
 const BATCH: usize = 256;
@@ -88,6 +89,11 @@ impl Consumer {
         let read: Vec<intake::Message<'_>> = self.messages.iter().map(read).collect();
         if read.is_empty() {
             return Ok(());
+        }
+        if mutations::active("offsets-before-database") {
+            let mut offsets = Offsets::default();
+            self.messages.iter().for_each(|message| offsets.add(message));
+            self.group.commit(&offsets.list()?, CommitMode::Async)?;
         }
         let results = self.intake.process(&read).await?;
         let mut offsets = Offsets::default();

@@ -2,8 +2,8 @@
 //! every run the same invariants are checked, against the tables and against the responses that clients received.
 //!
 //! Every test prints its seed and accepts it in `SEED`. The seed does not control the scheduler, so it makes a failure
-//! likely to repeat, but not certain. `MEED_TEST_LONG=1` makes the runs long. `tests/planted` has known bugs, each of
-//! which one of these tests must find: `cargo xtask planted`.
+//! likely to repeat, but not certain. `MEED_TEST_LONG=1` makes the runs long. `cargo xtask mutations` checks that these
+//! tests find known bugs.
 
 #![allow(
     clippy::print_stdout,
@@ -27,7 +27,6 @@ mod kafka;
 mod kill;
 mod lost_replies;
 mod outbox;
-mod planted;
 mod queued_claims;
 mod race;
 mod redis;

@@ -29,6 +29,7 @@ mod grants;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod languages;
+mod mutations;
 mod openapi;
 mod outbox;
 mod overload;

@@ -1,4 +1,4 @@
-//! What a language costs, as a table for the docs.
+//! The costs of each language, as a table for the docs.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,9 +11,9 @@ use super::{NAME, Sample, with_code_cache};
 use crate::process::output;
 use crate::workspace::Workspace;
 
-/// The case that is measured: both reasons, so all of the rule runs.
+/// The measured case: it gives both reasons, so the whole rule runs.
 const CASE: &str = "tests/both-reasons.json";
-/// Evaluations of each.
+/// The number of evaluations per sample.
 const CALLS: &str = "2000";
 
 const BEGIN: &str = "<!-- costs: written by `cargo xtask languages` -->\n";
@@ -60,7 +60,7 @@ pub(super) fn measure(meed: &Path, workspace: &Workspace, sample: &Sample) -> Re
     })
 }
 
-/// A member of a JSON object that was printed with one member a line; enough for what we print ourselves.
+/// A member of a JSON object printed with one member per line, as `meed` prints it.
 fn member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     let start = format!("\"{name}\": ");
     let line = json.lines().find_map(|line| line.trim().strip_prefix(&start))?;
@@ -88,7 +88,7 @@ pub(super) fn table(costs: &[Cost]) -> String {
     table
 }
 
-/// Puts the table between the two marks in the file.
+/// Writes the table between the two marks in the file.
 pub(super) fn write(file: &Path, table: &str) -> Result<()> {
     let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let with_table = replaced(&text, table).with_context(|| format!("find {BEGIN}… {END} in {}", file.display()))?;

