@@ -1,7 +1,7 @@
 //! Known bugs that `cargo xtask mutations` switches on, one at a time, to check that the tests find them.
 //!
 //! With the cargo feature `mutations`, the environment variable `MEED_MUTATION` names the one bug of this process, and
-//! `table` lists all of them. A bug in Rust is a condition `mutations::active("…")` in the code that it breaks; a bug
+//! `table` lists all of them. A bug in Rust is a condition `mutations::active(name)` in the code that it breaks; a bug
 //! in SQL is a replacement in the table, which the database layer applies. Without the feature the condition is the
 //! constant
 //! `false`, and a release contains none of this. Must not know: any feature.
