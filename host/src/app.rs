@@ -189,7 +189,7 @@ impl App {
         let claims = Claims::new(
             db.clone(),
             clock.clone(),
-            sandbox.clone(),
+            &sandbox,
             plugins.clone(),
             events.clone(),
             rewards.clone(),

@@ -1,33 +1,35 @@
 //! Claims: from the user's request to the grant, and the receipt of how it was decided.
 //!
-//! Only `app`, `cli` and `kafka` know this feature. `interactive` drives a claim that is decided at once, `queue` claims
-//! that are decided later. `decision` decides, `budget` says what is left and spent, `record` makes the rows that a claim
-//! commits, `group` and `commit` write them together with others. `cache` repeats answers from memory. `receipt` is the
-//! proof, `replay` its re-run without a server, `reversal` takes a grant back, `grants` lists grants and their fulfilment,
-//! `messages` makes the outbox messages.
+//! One decision (`decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
+//! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof and
+//! `replay` its re-run without a server. `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
+//! reads. `service` wires the parts. Only `app`, `cli` and `kafka` know this feature.
 
-mod budget;
 mod cache;
 mod commit;
 mod decision;
+mod error;
 mod grants;
-mod group;
+mod idempotency;
 mod interactive;
-mod messages;
 mod model;
+mod progress;
 mod queue;
 mod receipt;
 mod record;
 mod replay;
+mod requests;
 mod reversal;
 mod routes;
 mod service;
 mod store;
 mod usage;
+mod verdict;
 
-pub use model::{RewardRequest, Status};
-pub use queue::{ExternalClaim, PermanentRejection, Worker, count_pending};
+pub use error::ClaimError;
+pub use model::{IdempotencyKey, RewardRequest, Status};
+pub use queue::{ExternalClaim, ExternalIntake, PermanentRejection, Worker};
 pub use receipt::{EvaluationRecord, Outcome, Receipt, ReversalReceipt, SignedReceipt, SignedReversal, TakenBack};
 pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use routes::{CODES, router};
-pub use service::{ClaimError, Claims, IdempotencyKey};
+pub use service::Claims;

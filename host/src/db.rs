@@ -25,7 +25,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, SqlStr, Sqlite, Type};
 
 pub use batched_reads::{BatchedRead, BatchedReads};
-pub use bulk::{BULK_CONNECTIONS, BulkStatement};
+pub use bulk::{BULK_CONNECTIONS, Bulk, BulkStatement};
 pub use connect::LANES;
 pub use lanes::Lanes;
 pub use migrate::{Schema, Unfit};
@@ -130,8 +130,7 @@ pub enum Db {
     },
     Postgres {
         pool: sqlx::PgPool,
-        /// For [`BulkStatement`] alone.
-        sets: Lanes,
+        bulk: Bulk,
         /// For [`BatchedRead`].
         reads: BatchedReads,
     },
@@ -253,8 +252,12 @@ impl Db {
                 let (write_busy, write_open) = of(write.size(), write.num_idle());
                 (read_busy + write_busy, read_open + write_open)
             }
-            Self::Postgres { pool, sets, reads } => {
-                let uses = [of(pool.size(), pool.num_idle()), sets.in_use(), reads.lanes().in_use()];
+            Self::Postgres { pool, bulk, reads } => {
+                let uses = [
+                    of(pool.size(), pool.num_idle()),
+                    bulk.lanes().in_use(),
+                    reads.lanes().in_use(),
+                ];
                 (
                     uses.iter().map(|(busy, _)| busy).sum(),
                     uses.iter().map(|(_, open)| open).sum(),
@@ -270,8 +273,8 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres { pool, sets, reads } => {
-                sets.close().await;
+            Self::Postgres { pool, bulk, reads } => {
+                bulk.lanes().close().await;
                 reads.lanes().close().await;
                 pool.close().await;
             }

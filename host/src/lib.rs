@@ -16,6 +16,7 @@ pub mod app;
 pub mod attributes;
 pub mod auth;
 pub mod background;
+pub mod backoff;
 pub mod batch;
 pub mod body;
 pub mod cache;

@@ -4,6 +4,7 @@
 //! which depend on plugins.
 
 pub mod cases;
+mod condition;
 mod gate;
 mod lifecycle;
 mod params;
@@ -17,10 +18,11 @@ mod simulate;
 mod store;
 mod usage;
 
+pub use condition::BoundCondition;
 pub use gate::GateRefusal;
 pub use lifecycle::{Action, HistoryEntry, PluginState, VersionStatus};
 pub use routes::{CODES, field_errors, router};
-pub use service::{Bound, PluginError, PluginService, PluginVersion, Uploaded};
+pub use service::{PluginError, PluginService, PluginVersion, Uploaded};
 pub use signature::trusted_comment;
 pub use signatures::{PluginKey, SignatureError, SignatureState, Signer, VersionSignature};
 pub use simulate::{Simulation, SimulationRequest, Simulator};

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::App;
 use crate::background::{Context, Next, POLL_INTERVAL, Spec, Stage, Supervisor, Task};
-use crate::claims;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
@@ -117,9 +116,9 @@ impl App {
         let app = self.clone();
         supervisor.register(INVALIDATION_LISTENER, move || Ok(InvalidationListener(app.clone())))?;
         let claims = self.claims.clone();
-        supervisor.register(CLAIM_WORKER, move || Ok(claims::Worker::new(claims.clone())))?;
+        supervisor.register(CLAIM_WORKER, move || Ok(claims.worker()))?;
         supervisor.every(PENDING_CLAIM_COUNT, self.claims.clone(), |claims| async move {
-            Ok(claims::count_pending(&claims).await?)
+            Ok(claims.count_pending().await?)
         });
         if config.outbox.relay {
             supervise_delivery(config, &self.db, &self.clock, &self.webhooks, supervisor)?;
@@ -144,7 +143,7 @@ impl App {
                 CLAIM_CONSUMER,
                 kafka.claims_topic.clone(),
                 format!("{}.claims", kafka.group),
-                Intake::Claims(self.claims.clone()),
+                Intake::Claims(self.claims.external()),
             ),
         ];
         let has_topic = |topic: &str| !kafka.brokers.is_empty() && !topic.is_empty();

@@ -1,4 +1,4 @@
-//! What is done together, and what is not.
+//! Which jobs share a batch, and when it starts.
 
 use std::time::Duration;
 
@@ -7,11 +7,13 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::*;
 
-/// A letter that says with which others it goes, and a number that says which one it is.
-#[derive(Debug, PartialEq)]
+/// Letters share a batch with the same kind; the number identifies one.
+#[derive(Clone, Debug, PartialEq)]
 struct Letter(char, u32);
 
 impl Job for Letter {
+    type Answer = u32;
+
     fn is_compatible(&self, first: &Self) -> bool {
         self.0 == first.0
     }
@@ -32,59 +34,70 @@ const BOUNDS: Bounds = Bounds {
 struct Office {
     letters: Batches<Letter>,
     batches: UnboundedReceiver<Vec<Letter>>,
-    /// A worker needs one to end a batch.
+    /// A worker needs one to complete a batch.
     permits: Arc<Semaphore>,
+    answers: Vec<oneshot::Receiver<u32>>,
 }
 
 fn office(workers: u32, bounds: Bounds) -> Office {
-    let (begun, batches): (UnboundedSender<Vec<Letter>>, _) = unbounded_channel();
+    let (started, batches): (UnboundedSender<Vec<Letter>>, _) = unbounded_channel();
     let permits = Arc::new(Semaphore::new(0));
     let held = Arc::clone(&permits);
     let letters = Batches::new(workers, bounds, move |batch: Vec<Letter>| {
-        let (begun, held) = (begun.clone(), Arc::clone(&held));
+        let (started, held) = (started.clone(), Arc::clone(&held));
         async move {
-            assert!(batch[0].0 != '!', "a letter that cannot be read");
-            begun.send(batch).unwrap();
+            assert!(batch[0].0 != '!', "an unreadable letter");
+            started.send(batch.clone()).unwrap();
             held.acquire().await.unwrap().forget();
+            batch.iter().map(|letter| letter.1).collect()
         }
     });
     Office {
         letters,
         batches,
         permits,
+        answers: Vec::new(),
     }
 }
 
 impl Office {
+    fn push(&mut self, kind: char, number: u32) {
+        self.answers.push(self.letters.push(Letter(kind, number)).unwrap());
+    }
+
     async fn next(&mut self) -> Vec<Letter> {
         tokio::time::timeout(Duration::from_secs(10), self.batches.recv())
             .await
-            .expect("a batch is begun")
+            .expect("a batch starts")
             .unwrap()
     }
 }
 
 #[tokio::test]
-async fn who_finds_a_worker_idle_goes_alone_and_who_waits_goes_together() {
+async fn a_job_that_finds_an_idle_worker_runs_alone_and_waiting_jobs_run_together() {
     let mut office = office(1, BOUNDS);
-    office.letters.push(Letter('a', 1)).unwrap();
+    office.push('a', 1);
     assert_eq!(office.next().await, [Letter('a', 1)]);
     for number in 2..=6 {
-        office.letters.push(Letter('a', number)).unwrap();
+        office.push('a', number);
     }
     office.permits.add_permits(1);
     assert_eq!(office.next().await, [Letter('a', 2), Letter('a', 3), Letter('a', 4)]);
     office.permits.add_permits(1);
     assert_eq!(office.next().await, [Letter('a', 5), Letter('a', 6)]);
+    office.permits.add_permits(1);
+    for (answer, number) in office.answers.into_iter().zip(1..) {
+        assert_eq!(answer.await, Ok(number));
+    }
 }
 
 #[tokio::test]
-async fn others_wait_for_a_worker_of_their_own_and_keep_their_order() {
+async fn incompatible_jobs_get_a_batch_of_their_own_and_keep_their_order() {
     let mut office = office(1, BOUNDS);
-    office.letters.push(Letter('a', 1)).unwrap();
+    office.push('a', 1);
     office.next().await;
     for (kind, number) in [('a', 2), ('b', 3), ('c', 4), ('a', 5), ('b', 6)] {
-        office.letters.push(Letter(kind, number)).unwrap();
+        office.push(kind, number);
     }
     office.permits.add_permits(3);
     assert_eq!(office.next().await, [Letter('a', 2), Letter('a', 5)]);
@@ -93,88 +106,100 @@ async fn others_wait_for_a_worker_of_their_own_and_keep_their_order() {
 }
 
 #[tokio::test]
-async fn a_second_worker_begins_when_a_whole_batch_waits() {
+async fn a_second_worker_starts_when_a_whole_batch_waits() {
     let mut office = office(2, BOUNDS);
-    office.letters.push(Letter('a', 1)).unwrap();
+    office.push('a', 1);
     assert_eq!(office.next().await, [Letter('a', 1)]);
     for number in 2..=3 {
-        office.letters.push(Letter('a', number)).unwrap();
+        office.push('a', number);
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(
         office.batches.try_recv().is_err(),
         "two letters wait for the first worker"
     );
-    office.letters.push(Letter('a', 4)).unwrap();
+    office.push('a', 4);
     assert_eq!(office.next().await, [Letter('a', 2), Letter('a', 3), Letter('a', 4)]);
 }
 
 #[tokio::test]
-async fn a_second_worker_begins_when_the_first_is_held_up() {
+async fn a_second_worker_starts_when_the_first_is_held_up() {
     let max_delay = Duration::from_millis(100);
     let mut office = office(2, Bounds { max_delay, ..BOUNDS });
-    office.letters.push(Letter('a', 1)).unwrap();
+    office.push('a', 1);
     office.next().await;
     let pushed = Instant::now();
-    office.letters.push(Letter('a', 2)).unwrap();
+    office.push('a', 2);
     tokio::time::sleep(Duration::from_millis(20)).await;
-    // What arrives meanwhile does not make the wait begin again.
-    office.letters.push(Letter('a', 3)).unwrap();
+    // A later job does not restart the wait.
+    office.push('a', 3);
     assert_eq!(office.next().await, [Letter('a', 2), Letter('a', 3)]);
     assert!(pushed.elapsed() >= max_delay, "it waited for the first worker");
     office.permits.add_permits(1);
-    office.letters.push(Letter('a', 4)).unwrap();
+    office.push('a', 4);
     assert_eq!(office.next().await, [Letter('a', 4)]);
 }
 
 #[tokio::test]
-async fn what_a_worker_passes_over_another_begins_when_it_has_waited() {
+async fn another_worker_runs_the_jobs_that_the_first_passed_over() {
     let max_delay = Duration::from_millis(1);
     let mut office = office(2, Bounds { max_delay, ..BOUNDS });
-    for (kind, number) in [('a', 1), ('b', 2)] {
-        office.letters.push(Letter(kind, number)).unwrap();
-    }
-    let mut begun = [office.next().await, office.next().await];
-    begun.sort_by_key(|batch| batch[0].1);
-    assert_eq!(begun, [[Letter('a', 1)], [Letter('b', 2)]]);
+    office.push('a', 1);
+    office.push('b', 2);
+    let mut started = [office.next().await, office.next().await];
+    started.sort_by_key(|batch| batch[0].1);
+    assert_eq!(started, [[Letter('a', 1)], [Letter('b', 2)]]);
 }
 
 #[tokio::test]
 async fn a_batch_is_bounded_in_bytes_and_the_queue_in_jobs() {
     let mut office = office(1, Bounds { bytes: 20, ..BOUNDS });
-    office.letters.push(Letter('a', 0)).unwrap();
+    office.push('a', 0);
     office.next().await;
     for number in 1..=6 {
-        office.letters.push(Letter('a', number)).unwrap();
+        office.push('a', number);
     }
-    assert_eq!(office.letters.push(Letter('a', 7)), Err(Letter('a', 7)));
+    assert_eq!(office.letters.submit(Letter('a', 7)).await, Err(Unanswered::Full));
     office.permits.add_permits(1);
     assert_eq!(office.next().await, [Letter('a', 1), Letter('a', 2)]);
 }
 
 #[tokio::test]
-async fn a_panic_costs_its_own_batch_alone() {
+async fn a_job_whose_caller_has_left_does_not_run() {
     let mut office = office(1, BOUNDS);
-    office.letters.push(Letter('!', 1)).unwrap();
-    office.letters.push(Letter('a', 2)).unwrap();
+    office.push('a', 1);
+    office.next().await;
+    office.push('a', 2);
+    office.push('a', 3);
+    drop(office.answers.remove(1));
+    office.permits.add_permits(1);
+    assert_eq!(office.next().await, [Letter('a', 3)]);
+}
+
+#[tokio::test]
+async fn a_panic_costs_only_its_own_batch() {
+    let mut office = office(1, BOUNDS);
+    assert_eq!(office.letters.submit(Letter('!', 1)).await, Err(Unanswered::Lost));
+    office.push('a', 2);
     assert_eq!(office.next().await, [Letter('a', 2)]);
 }
 
 #[tokio::test]
-async fn a_batch_that_was_begun_is_finished() {
-    let (done, told) = oneshot::channel();
+async fn a_batch_that_has_started_completes() {
+    let (done, completed) = oneshot::channel();
     let done = Arc::new(Mutex::new(Some(done)));
-    let (begun, mut batches) = unbounded_channel();
+    let (started, mut batches) = unbounded_channel();
     let letters = Batches::new(1, BOUNDS, move |batch: Vec<Letter>| {
-        let (done, begun) = (Arc::clone(&done), begun.clone());
+        let (done, started) = (Arc::clone(&done), started.clone());
         async move {
-            begun.send(batch).unwrap();
+            started.send(batch.clone()).unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
             done.lock().unwrap().take().unwrap().send(()).unwrap();
+            batch.iter().map(|letter| letter.1).collect()
         }
     });
-    letters.push(Letter('a', 1)).unwrap();
+    let _answer = letters.push(Letter('a', 1)).unwrap();
     batches.recv().await.unwrap();
     drop(letters);
-    told.await.unwrap();
+    completed.await.unwrap();
 }

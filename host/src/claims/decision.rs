@@ -1,162 +1,268 @@
-//! What the host and the event's condition say about a claim: gates, evaluation, awards. Changes nothing.
+//! The decision on a claim: facts, gates of the host, condition, verdict. Nothing here writes.
+//!
+//! Interactive claims, pending claims and progress all call [`Judge::read`] and [`Judge::judge`]; the condition
+//! runs in [`PluginService::evaluate`], as in a simulation. Must not know: who made the claim, and what is stored.
 
+use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::budget::{self, BudgetLeft};
-use super::model::{Reason, Source, Status};
+use super::error::ClaimError;
+use super::model::{Reason, Status};
 use super::receipt::Limits;
+use super::verdict::{BUDGET_SPENT, BudgetLeft, Evaluation, SOLD_OUT, Verdict};
 use crate::clock::Timestamp;
-use crate::contract::{Award, Awards, Context, Decision, EventInfo, Fact, Progress, RewardInfo, UserInfo};
-use crate::events::{Event, Offer};
-use crate::facts::Snapshot;
-use crate::plugins::Signer;
-use crate::sandbox::{Call, Failure, Sandbox};
+use crate::contract::{Context, Decision, EventInfo, Fact, RewardInfo, UserInfo};
+use crate::db::Db;
+use crate::events::{Offer, Purpose};
+use crate::facts::{self, FactContext, FactError, Snapshot};
+use crate::plugins::{BoundCondition, PluginError, PluginService, PluginState};
+use crate::rewards::Reward;
+use crate::sandbox::Call;
 
-/// The code of the reason that a reward of the event is gone.
-pub(super) const SOLD_OUT: &str = "sold-out";
-
-/// The period of a claim and its place in it: what makes a grant unique.
+/// A period of the event's recurrence and the user's grant in it, from 1: the unique key of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PeriodSlot {
     pub period: String,
     pub sequence: u32,
 }
 
-/// A run of the condition: what it was told, what it answered.
-#[derive(Debug)]
-pub(super) struct Evaluation {
-    pub context: Context,
-    pub facts: Vec<Fact>,
-    pub limits: Limits,
-    pub outcome: Result<Decision, Failure>,
-    pub fuel: u64,
-    /// What the event's budget had left of its amount, as far as it bears on the awards.
-    pub budget_amount: Option<i64>,
-    /// Who signed the plugin, if a trusted key did.
-    pub signer: Option<Signer>,
+/// What a claim is decided from, besides the offer and the condition.
+pub(super) struct DecisionInput {
+    user_id: Uuid,
+    now: Timestamp,
+    /// `None`: a fact is out of the range that a condition can be given.
+    snapshot: Option<Snapshot>,
 }
 
-/// The whole answer, before it is committed.
-#[derive(Debug)]
-pub(super) struct Verdict {
-    pub status: Status,
-    pub reasons: Vec<Reason>,
-    pub progress: Vec<Progress>,
-    pub retry_at: Option<Timestamp>,
-    /// What to grant; empty unless the status is GRANTED.
-    pub awards: Vec<Award>,
-    /// Absent when a gate answered first.
-    pub evaluation: Option<Evaluation>,
+/// The result of [`Judge::judge`].
+pub(super) enum Judged {
+    Decided(Decided),
+    /// The user holds all grants of the slot's period. Only for [`Purpose::Claim`].
+    AlreadyGranted(PeriodSlot),
+    /// The user's account is disabled.
+    Disabled,
 }
 
-impl Verdict {
-    /// Nothing was evaluated, as every place in the sandbox was taken.
-    pub(super) fn is_for_want_of_room(&self) -> bool {
-        let outcome = self.evaluation.as_ref().map(|evaluation| &evaluation.outcome);
-        matches!(outcome, Some(Err(Failure::Overloaded)))
+pub(super) struct Decided {
+    pub slot: PeriodSlot,
+    /// Grants that the user holds in the period.
+    pub granted: u32,
+    pub verdict: Verdict,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Judge {
+    db: Db,
+    plugins: PluginService,
+}
+
+impl Judge {
+    pub(super) fn new(db: Db, plugins: PluginService) -> Self {
+        Self { db, plugins }
     }
 
-    fn gate(status: Status, reason: Reason, retry_at: Option<Timestamp>) -> Self {
-        Self {
-            status,
-            reasons: vec![reason],
-            progress: Vec::new(),
-            retry_at,
-            awards: Vec::new(),
-            evaluation: None,
+    /// Reads everything that a decision by `condition` needs about the user as of `now`, in one round trip.
+    pub(super) async fn read(
+        &self,
+        user_id: Uuid,
+        offer: &Offer,
+        condition: &BoundCondition,
+        now: Timestamp,
+    ) -> Result<DecisionInput, ClaimError> {
+        let event = &offer.event;
+        let context = FactContext {
+            user_id,
+            event_id: event.id,
+            event_starts: event.start_date,
+            zone: &offer.zone,
+            period: event.recurrence.period,
+            budget: event.budget.map(|budget| budget.period),
+            now,
+        };
+        let gathered = facts::gather(&self.db, &context, &condition.plan)
+            .instrument(tracing::debug_span!("facts"))
+            .await;
+        let snapshot = match gathered {
+            Ok(snapshot) => Some(snapshot),
+            Err(error @ FactError::TooLarge { .. }) => {
+                tracing::warn!(event.id = %event.id, user.id = %user_id, %error, "a fact is out of range");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(DecisionInput { user_id, now, snapshot })
+    }
+
+    /// Decides what the user gets. Changes nothing but the run counters of the plugin.
+    pub(super) async fn judge(
+        &self,
+        input: &DecisionInput,
+        offer: &Offer,
+        condition: &BoundCondition,
+        purpose: Purpose,
+    ) -> Result<Judged, ClaimError> {
+        let Some(snapshot) = &input.snapshot else {
+            return Ok(Judged::Decided(Decided {
+                slot: PeriodSlot::first(offer, input.now),
+                granted: 0,
+                verdict: Verdict::condition_failed(),
+            }));
+        };
+        if snapshot.disabled {
+            return Ok(Judged::Disabled);
         }
+        let granted = u32::try_from(snapshot.granted_slots.len()).unwrap_or(u32::MAX);
+        let slot = PeriodSlot {
+            period: snapshot.period.clone(),
+            sequence: snapshot.free_slot(),
+        };
+        if matches!(purpose, Purpose::Claim) && granted >= offer.event.recurrence.count {
+            return Ok(Judged::AlreadyGranted(slot));
+        }
+        let budget = BudgetLeft::of(offer, snapshot.budget_usage, input.now);
+        let verdict = match gate(offer, snapshot, budget.as_ref(), input.now) {
+            Some(verdict) => verdict,
+            None => {
+                let seed = seed(offer, input.user_id, &slot, purpose);
+                let context = context(offer, input.user_id, snapshot, input.now, seed);
+                self.run(
+                    condition,
+                    context,
+                    input.user_id,
+                    &snapshot.facts,
+                    budget.as_ref(),
+                    purpose,
+                )
+                .await?
+            }
+        };
+        Ok(Judged::Decided(Decided { slot, granted, verdict }))
     }
 
-    fn is_short_of_budget(&self) -> bool {
-        let first = self.reasons.first();
-        first.is_some_and(|reason| reason.source == Source::Host && reason.code == budget::SPENT)
+    /// Runs the condition, if its plugin may run.
+    async fn run(
+        &self,
+        condition: &BoundCondition,
+        context: Context,
+        user_id: Uuid,
+        facts: &[Fact],
+        budget: Option<&BudgetLeft>,
+        purpose: Purpose,
+    ) -> Result<Verdict, ClaimError> {
+        let digest = condition.digest;
+        let status = self.plugins.status(digest).await?;
+        match status.state {
+            PluginState::Active => {}
+            PluginState::Disabled => return Ok(Verdict::plugin_disabled()),
+            PluginState::Quarantined => return Ok(Verdict::plugin_quarantined()),
+        }
+        let span = tracing::debug_span!("evaluate", plugin.digest = %digest);
+        let evaluated = self.plugins.evaluate(condition, &context, facts).instrument(span).await;
+        let (call, limits) = match evaluated {
+            Ok(evaluated) => evaluated,
+            Err(error @ PluginError::Db(_)) => return Err(error.into()),
+            Err(error) => {
+                tracing::error!(plugin.digest = %digest, %error, "plugin cannot be loaded");
+                return Ok(Verdict::condition_failed());
+            }
+        };
+        measure(condition, &context, &call);
+        // A user can ask for their progress any number of times, so only claims count for or against the plugin.
+        if matches!(purpose, Purpose::Claim) {
+            let failure = call.outcome.as_ref().err();
+            self.plugins
+                .record_run(digest, &status, user_id, context.now, failure)
+                .await;
+        }
+        let evaluation = Evaluation {
+            budget_amount: budget.and_then(|budget| budget.amount_for(&context.rewards)),
+            context,
+            facts: facts.to_vec(),
+            limits: Limits::from(&limits),
+            outcome: call.outcome,
+            fuel: call.fuel,
+            signer: status.signer.clone(),
+        };
+        Ok(Verdict::of_evaluation(evaluation, budget))
     }
+}
 
-    /// Only of a claim that waited: to any other that is a problem, and leaves no request.
-    pub(super) fn already_granted(next_at: Option<Timestamp>) -> Self {
-        let reason = Reason::host(
-            "already-granted",
-            "You were granted this event's rewards in this period already.",
-        );
-        Self::gate(Status::Rejected, reason, next_at)
+fn measure(condition: &BoundCondition, context: &Context, call: &Call<Decision>) {
+    let label = condition.label();
+    metrics::histogram!("meed_evaluation_seconds", "plugin" => label.clone()).record(call.elapsed.as_secs_f64());
+    #[expect(clippy::cast_precision_loss, reason = "fuel is far below 2^52")]
+    metrics::histogram!("meed_evaluation_fuel", "plugin" => label.clone()).record(call.fuel as f64);
+    let Err(failure) = &call.outcome else { return };
+    let code = failure.code();
+    if failure.is_plugin_fault() {
+        metrics::counter!("meed_evaluation_failures_total", "plugin" => label, "failure" => code).increment(1);
     }
+    tracing::warn!(
+        plugin.digest = %condition.digest,
+        event.id = context.event.id,
+        failure.code = code,
+        %failure,
+        fuel = call.fuel,
+        "condition failed"
+    );
+}
 
-    /// The same.
-    pub(super) fn account_disabled() -> Self {
-        let reason = Reason::host("account-disabled", "Your account was disabled meanwhile.");
-        Self::gate(Status::Rejected, reason, None)
-    }
-
-    /// The same: `request_id` answered this very claim, under the same Idempotency-Key.
-    pub(super) fn repeated(request_id: Uuid) -> Self {
-        let message = format!("This claim was answered already: it is the reward request {request_id}.");
-        Self::gate(Status::Rejected, Reason::host("repeated", message), None)
-    }
-
-    /// The same.
-    pub(super) fn event_deleted() -> Self {
-        let reason = Reason::host("event-deleted", "The event was deleted meanwhile.");
-        Self::gate(Status::Rejected, reason, None)
-    }
-
-    pub(super) fn plugin_disabled() -> Self {
-        let reason = Reason::host(
-            "plugin-disabled",
-            "The event's condition is switched off for now. Try again later.",
-        );
-        Self::gate(Status::Failed, reason, None)
-    }
-
-    pub(super) fn plugin_quarantined() -> Self {
-        let reason = Reason::host(
-            "plugin-quarantined",
-            "The event's condition failed too often and is stopped until an operator has looked at it. Try again later.",
-        );
-        Self::gate(Status::Failed, reason, None)
-    }
-
-    pub(super) fn condition_failed(evaluation: Option<Evaluation>) -> Self {
-        let reason = Reason::host(
-            "condition-failed",
-            "The event's condition could not be evaluated. This is not your fault; try again later.",
-        );
+impl PeriodSlot {
+    /// The first slot of the period that contains `at`: for claims that no grant can result from.
+    pub(super) fn first(offer: &Offer, at: Timestamp) -> Self {
         Self {
-            evaluation,
-            ..Self::gate(Status::Failed, reason, None)
+            period: offer.period(at),
+            sequence: 1,
         }
     }
 }
 
 /// The gates that need no evaluation, in the order in which a user can do something about them.
-pub(super) fn gate(offer: &Offer, snapshot: &Snapshot, left: Option<&BudgetLeft>, now: Timestamp) -> Option<Verdict> {
+fn gate(offer: &Offer, snapshot: &Snapshot, budget: Option<&BudgetLeft>, now: Timestamp) -> Option<Verdict> {
     let event = &offer.event;
-    let rejected =
-        |code, message: String, retry_at| Some(Verdict::gate(Status::Rejected, Reason::host(code, message), retry_at));
     if now >= event.end_date {
-        return rejected("event-ended", format!("The event ended at {}.", event.end_date), None);
+        let message = format!("The event ended at {}.", event.end_date);
+        return Some(Verdict::rejected("event-ended", message));
     }
     if !event.is_active {
-        return rejected("event-inactive", "The event is not active.".to_owned(), None);
+        return Some(Verdict::rejected("event-inactive", "The event is not active."));
     }
     if now < event.start_date {
         let message = format!("The event starts at {}.", event.start_date);
-        return rejected("event-not-started", message, Some(event.start_date));
+        let reason = Reason::host("event-not-started", message);
+        return Some(Verdict::by_host(Status::Rejected, reason, Some(event.start_date)));
     }
-    if offer
-        .rewards
-        .iter()
-        .all(|reward| snapshot.stock.get(&reward.id) == Some(&0))
-    {
-        return rejected(SOLD_OUT, "All rewards of the event are gone.".to_owned(), None);
+    let is_sold_out = |reward_id| snapshot.stock.get(reward_id) == Some(&0);
+    if offer.rewards.iter().all(|reward| is_sold_out(&reward.id)) {
+        return Some(Verdict::rejected(SOLD_OUT, "All rewards of the event are sold out."));
     }
-    let left = left?;
-    let refusal = left.refusal(offer)?;
-    Some(Verdict::gate(Status::Rejected, refusal, left.renews_at))
+    let budget = budget.filter(|budget| budget.is_spent(offer))?;
+    let reason = Reason::host(BUDGET_SPENT, "The event's budget is spent.");
+    Some(Verdict::by_host(Status::Rejected, reason, budget.renews_at))
 }
 
-/// Everything the decision may depend on besides the facts.
-pub(super) fn context(offer: &Offer, snapshot: &Snapshot, user_id: Uuid, now: Timestamp, seed: [u8; 32]) -> Context {
+/// Chance must not depend on anything that a user can try again.
+fn seed(offer: &Offer, user_id: Uuid, slot: &PeriodSlot, purpose: Purpose) -> [u8; 32] {
     let event = &offer.event;
+    event
+        .secret
+        .seed(event.id, user_id, &slot.period, slot.sequence, purpose)
+}
+
+/// Everything that the condition may depend on besides the facts.
+fn context(offer: &Offer, user_id: Uuid, snapshot: &Snapshot, now: Timestamp, seed: [u8; 32]) -> Context {
+    let event = &offer.event;
+    let reward_info = |reward: &Reward| {
+        let left = snapshot.stock.get(&reward.id);
+        let left = left.map_or(u32::MAX, |left| u32::try_from(*left).unwrap_or(0));
+        RewardInfo {
+            id: reward.id.to_string(),
+            kind: reward.type_.clone(),
+            value: reward.value,
+            max_quantity: event.max_quantity.min(left),
+        }
+    };
     Context {
         now,
         local: offer.zone.local(now),
@@ -171,128 +277,7 @@ pub(super) fn context(offer: &Offer, snapshot: &Snapshot, user_id: Uuid, now: Ti
             id: user_id.to_string(),
             registered: snapshot.registered,
         },
-        rewards: offer
-            .rewards
-            .iter()
-            .map(|reward| {
-                let left = snapshot
-                    .stock
-                    .get(&reward.id)
-                    .map_or(u32::MAX, |left| u32::try_from(*left).unwrap_or(0));
-                RewardInfo {
-                    id: reward.id.to_string(),
-                    kind: reward.type_.clone(),
-                    value: reward.value,
-                    max_quantity: event.max_quantity.min(left),
-                }
-            })
-            .collect(),
+        rewards: offer.rewards.iter().map(reward_info).collect(),
         seed,
-    }
-}
-
-/// Runs the condition and turns its answer into a verdict.
-pub(super) async fn evaluate(
-    sandbox: &Sandbox,
-    plugin: &crate::sandbox::Plugin,
-    event: &Event,
-    context: Context,
-    facts: Vec<Fact>,
-    left: Option<&BudgetLeft>,
-) -> Verdict {
-    let call: Call<Decision> = sandbox.evaluate(plugin, &context, &event.state, &facts).await;
-    let plugin_label = format!("{}@{}", event.condition.plugin, event.condition.version);
-    metrics::histogram!("meed_evaluation_seconds", "plugin" => plugin_label.clone()).record(call.elapsed.as_secs_f64());
-    #[expect(clippy::cast_precision_loss, reason = "fuel is far below 2^52")]
-    metrics::histogram!("meed_evaluation_fuel", "plugin" => plugin_label.clone()).record(call.fuel as f64);
-    if let Err(failure) = &call.outcome {
-        if failure.is_plugin_fault() {
-            metrics::counter!("meed_evaluation_failures_total", "plugin" => plugin_label, "failure" => failure.code())
-                .increment(1);
-        }
-        tracing::warn!(
-            plugin.digest = %event.condition.digest,
-            event.id = %event.id,
-            failure.code = failure.code(),
-            %failure,
-            fuel = call.fuel,
-            "condition failed"
-        );
-    }
-    let budget_amount = left.and_then(|left| left.amount_for(&context.rewards));
-    let verdict = call
-        .outcome
-        .as_ref()
-        .ok()
-        .map(|decision| judge(decision, &context.rewards, budget_amount));
-    let evaluation = Some(Evaluation {
-        context,
-        facts,
-        limits: Limits::from(sandbox.limits(plugin)),
-        outcome: call.outcome,
-        fuel: call.fuel,
-        budget_amount,
-        signer: None,
-    });
-    match verdict {
-        Some(verdict) if verdict.is_short_of_budget() => Verdict {
-            evaluation,
-            retry_at: left.and_then(|left| left.renews_at),
-            ..verdict
-        },
-        Some(verdict) => Verdict { evaluation, ..verdict },
-        None => Verdict::condition_failed(evaluation),
-    }
-}
-
-/// A decision, bounded by the rewards the event offers and by what is left of its budget: the same for the server and for
-/// a replay.
-pub(super) fn judge(decision: &Decision, rewards: &[RewardInfo], budget_amount: Option<i64>) -> Verdict {
-    let reasons: Vec<Reason> = decision.reasons.iter().cloned().map(Reason::from).collect();
-    let progress = decision.progress.clone();
-    let verdict = Verdict {
-        status: Status::Rejected,
-        reasons,
-        progress,
-        retry_at: decision.retry_at,
-        awards: Vec::new(),
-        evaluation: None,
-    };
-    if !decision.eligible {
-        return verdict;
-    }
-    let awards = match &decision.awards {
-        Awards::All => rewards
-            .iter()
-            .map(|reward| Award {
-                reward_id: reward.id.clone(),
-                quantity: 1,
-            })
-            .collect(),
-        Awards::Chosen(chosen) => chosen.clone(),
-    };
-    let gone = awards.iter().any(|award| {
-        rewards
-            .iter()
-            .find(|reward| reward.id == award.reward_id)
-            .is_none_or(|reward| reward.max_quantity < award.quantity)
-    });
-    let refusal = if gone {
-        Some(Reason::host(
-            SOLD_OUT,
-            "You qualify, but a reward of the event is gone.",
-        ))
-    } else {
-        budget::shortfall(&awards, rewards, budget_amount)
-    };
-    if let Some(refusal) = refusal {
-        let reasons = std::iter::once(refusal).chain(verdict.reasons).collect();
-        return Verdict { reasons, ..verdict };
-    }
-    Verdict {
-        status: Status::Granted,
-        awards,
-        retry_at: None,
-        ..verdict
     }
 }

@@ -1,51 +1,52 @@
-//! What was granted, grant by grant, and whether it has reached its user.
+//! Single grants and their fulfilment.
 //!
-//! Must not know: how that becomes known (`fulfilments`).
+//! Must not know: how a fulfilment is reported (`fulfilments`).
 
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::error::ClaimError;
 use super::model::{GrantedReward, Status};
-use super::service::{ClaimError, Claims};
-use super::store::grants::{self, GivenRow, GrantFilter};
+use super::store::grants::{self, GrantDetailRow, GrantFilter};
 use crate::clock::Timestamp;
-use crate::fulfilments::{Acknowledgement, Fulfilment, FulfilmentState, ReportedFulfilment};
+use crate::db::Db;
+use crate::fulfilments::{Acknowledgement, Fulfilment, FulfilmentService, FulfilmentState, ReportedFulfilment};
 
-/// One reward that was given, and to whom.
+/// One reward that was granted, and to whom.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct GrantDetail {
     pub id: Uuid,
     pub request_id: Uuid,
-    /// GRANTED, or REVERSED when it was taken back since
+    /// GRANTED, or REVERSED after a reversal
     pub request_status: Status,
     pub event_id: Uuid,
     pub user_id: Uuid,
     pub reward_id: Uuid,
     pub quantity: u32,
-    /// The reward as it was then
+    /// The reward at the time of the grant
     pub reward: GrantedReward,
     pub granted_at: Timestamp,
     pub fulfilment: Fulfilment,
-    /// How that is known; left out while PENDING, and for USERs
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub said_by: Option<SaidBy>,
+    /// Who reported the fulfilment; left out while PENDING, and for USERs
+    #[serde(rename = "saidBy", skip_serializing_if = "Option::is_none")]
+    pub reported_by: Option<ReportedBy>,
 }
 
-/// Who said what became of a grant: a person, or else an endpoint by its answer.
+/// Who reported a fulfilment: a user, or a webhook endpoint by its response.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SaidBy {
+pub(super) struct ReportedBy {
     pub user_id: Option<Uuid>,
     pub webhook_endpoint_id: Option<Uuid>,
-    /// Why the endpoint's last try failed
+    /// Why the endpoint's last attempt failed
     #[schema(example = "answered 503 Service Unavailable")]
     pub error: Option<String>,
 }
 
-impl From<GivenRow> for GrantDetail {
-    fn from(row: GivenRow) -> Self {
+impl From<GrantDetailRow> for GrantDetail {
+    fn from(row: GrantDetailRow) -> Self {
         let fulfilment = match (row.state, row.changed_at) {
             (Some(state), Some(changed_at)) => Fulfilment {
                 state,
@@ -55,7 +56,7 @@ impl From<GivenRow> for GrantDetail {
             },
             _ => Fulfilment::PENDING,
         };
-        let said_by = (fulfilment.state != FulfilmentState::Pending).then_some(SaidBy {
+        let reported_by = (fulfilment.state != FulfilmentState::Pending).then_some(ReportedBy {
             user_id: row.acknowledged_by,
             webhook_endpoint_id: row.endpoint_id,
             error: row.error,
@@ -71,19 +72,26 @@ impl From<GivenRow> for GrantDetail {
             reward: row.reward.0,
             granted_at: row.granted_at,
             fulfilment,
-            said_by,
+            reported_by,
         }
     }
 }
 
-impl Claims {
-    pub(super) async fn grant(&self, id: Uuid) -> Result<GrantDetail, ClaimError> {
+/// Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Grants {
+    pub db: Db,
+    pub fulfilments: FulfilmentService,
+}
+
+impl Grants {
+    pub(super) async fn get(&self, id: Uuid) -> Result<GrantDetail, ClaimError> {
         let row = grants::find(&self.db, id).await?;
         row.map(GrantDetail::from).ok_or(ClaimError::NoGrant(id))
     }
 
     /// Newest first, up to `size + 1`.
-    pub(super) async fn list_grants(
+    pub(super) async fn list(
         &self,
         filter: GrantFilter,
         after: Option<Uuid>,
@@ -93,14 +101,14 @@ impl Claims {
         Ok(rows.into_iter().map(GrantDetail::from).collect())
     }
 
-    /// A reversed grant can be acknowledged, too: it may have arrived before it was taken back.
+    /// A reversed grant can be acknowledged, too: it may have been delivered before its reversal.
     pub(super) async fn acknowledge(
         &self,
         id: Uuid,
         acknowledgement: Acknowledgement,
         by: Uuid,
     ) -> Result<GrantDetail, ClaimError> {
-        let grant = self.grant(id).await?;
+        let grant = self.get(id).await?;
         let ReportedFulfilment {
             fulfilment,
             acknowledged_by,
@@ -109,7 +117,7 @@ impl Claims {
         } = self.fulfilments.acknowledge(id, acknowledgement, by).await?;
         Ok(GrantDetail {
             fulfilment,
-            said_by: Some(SaidBy {
+            reported_by: Some(ReportedBy {
                 user_id: acknowledged_by,
                 webhook_endpoint_id,
                 error,

@@ -1,4 +1,4 @@
-//! A reward request as answers show it.
+//! Reward requests as responses show them, and claims as they arrive.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,15 +17,15 @@ use crate::sandbox::Digest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
-    /// Waits to be decided.
+    /// Pending: not decided yet.
     Received,
-    /// The rewards are the user's.
+    /// The user has the rewards.
     Granted,
-    /// Not eligible now; may claim again.
+    /// The user is not eligible now and may claim again.
     Rejected,
-    /// Our fault: the condition could not be evaluated. May claim again.
+    /// A fault of the server: the condition could not be evaluated. The user may claim again.
     Failed,
-    /// A grant that was taken back. The user may claim again.
+    /// The grant was taken back. The user may claim again.
     Reversed,
 }
 
@@ -66,7 +66,7 @@ impl FromStr for Status {
     }
 }
 
-/// Who says why.
+/// The source of a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Source {
@@ -76,7 +76,7 @@ pub enum Source {
     Condition,
 }
 
-/// Why a request ended as it did.
+/// A reason for the status of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reason {
@@ -109,20 +109,20 @@ impl From<contract::Reason> for Reason {
     }
 }
 
-/// One reward that was given.
+/// One reward that was granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
     pub id: Uuid,
     pub reward_id: Uuid,
     pub quantity: u32,
-    /// The reward as it was then
+    /// The reward at the time of the grant
     pub reward: GrantedReward,
-    /// Whether it has reached the user
+    /// Whether it was delivered to the user
     pub fulfilment: Fulfilment,
 }
 
-/// What a reward said when it was granted; a later change of the reward does not change it.
+/// A reward at the time of its grant; a later change of the reward does not change it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantedReward {
@@ -147,7 +147,7 @@ impl From<&Reward> for GrantedReward {
     }
 }
 
-/// That a grant was taken back.
+/// The reversal of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReversalNote {
@@ -157,46 +157,46 @@ pub struct ReversalNote {
     pub reversed_at: Timestamp,
 }
 
-/// A claim and what became of it.
+/// A claim and its outcome.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RewardRequest {
     pub id: Uuid,
     pub event_id: Uuid,
-    /// The revision of the event that the decision was made under; while it is RECEIVED, the one it arrived under
+    /// The event's revision at the decision; while the request is RECEIVED, at its arrival
     pub event_revision: i64,
     pub user_id: Uuid,
     pub status: Status,
-    /// Whether claiming again may end differently
+    /// Whether another claim may have another outcome
     pub retryable: bool,
     pub reasons: Vec<Reason>,
-    /// How far the user is, as the condition counts it
+    /// The user's progress, as the condition counts it
     pub progress: Vec<Progress>,
-    /// When it is worth claiming again, if known
+    /// When another claim may succeed, if known
     pub retry_at: Option<Timestamp>,
     /// The period of the event's recurrence: `once`, a date, an ISO week or a month in the event's zone
     #[schema(example = "2026-03-01")]
     pub period: String,
-    /// The rewards that were given; empty unless GRANTED, or REVERSED since
+    /// The granted rewards; empty unless the request is GRANTED or REVERSED
     pub grants: Vec<Grant>,
-    /// Only of a REVERSED request: why it was taken back
+    /// Only of a REVERSED request
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reversal: Option<ReversalNote>,
-    /// When the claim arrived: what every rule is measured against
+    /// When the claim arrived: all rules apply as of this instant
     pub received_at: Timestamp,
     /// `null` while it is RECEIVED
     pub decided_at: Option<Timestamp>,
-    /// The plugin version that decided; while it is RECEIVED, the one that would have
+    /// The plugin version that decided; while the request is RECEIVED, the one at its arrival
     #[schema(value_type = String)]
     pub plugin_digest: Digest,
 }
 
-/// How a user stands in an event, as of now. Nothing is stored.
+/// A user's progress in an event, as of now. Nothing is stored.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct EventProgress {
+pub(super) struct EventProgress {
     pub event_id: Uuid,
-    /// Whether a claim now would be granted, as far as can be told without chance
+    /// Whether a claim now would be granted, except for the result of a draw
     pub eligible: bool,
     pub reasons: Vec<Reason>,
     pub progress: Vec<Progress>,
@@ -207,7 +207,69 @@ pub struct EventProgress {
     pub granted: u32,
     /// Grants a user may have in one period
     pub limit: u32,
-    /// Your claim that waits to be decided; left out when none does
+    /// Your pending claim; left out if there is none
     #[serde(skip_serializing_if = "Option::is_none")]
     pub received_request_id: Option<Uuid>,
+}
+
+/// The message of every answer "already granted".
+pub(super) const ALREADY_GRANTED: &str = "You already have this event's rewards for this period.";
+
+/// A claim as it arrived.
+#[derive(Clone, Debug)]
+pub(super) struct ClaimInput {
+    pub user_id: Uuid,
+    pub event_id: Uuid,
+    pub received_at: Timestamp,
+    pub key: Option<IdempotencyKey>,
+    /// The id of the HTTP request; of a claim that came otherwise, its own id.
+    pub http_request_id: Option<String>,
+    /// Only of a pending claim.
+    pub queued: Option<Queued>,
+}
+
+/// A pending claim: its request has an id already, and is written only while its queue has this fence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queued {
+    pub id: Uuid,
+    pub fence: i64,
+}
+
+/// The answer to a claim.
+#[derive(Debug)]
+pub(super) enum ClaimAnswer {
+    Decided(Box<RewardRequest>),
+    /// The claim is queued and will be decided later.
+    Pending(Box<RewardRequest>),
+    /// The user's earlier response, as JSON: the event's rewards are still sold out.
+    SoldOutAgain {
+        request_id: Uuid,
+        response: String,
+    },
+    /// The response that the first claim under this Idempotency-Key got, as JSON.
+    Replayed {
+        request_id: Uuid,
+        response: String,
+    },
+}
+
+/// A client's name for one claim, so that a repeat changes nothing: 1 to 255 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IdempotencyKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err("Idempotency-Key must be 1 to 255 visible ASCII characters, such as a UUID.".to_owned())
+    }
 }

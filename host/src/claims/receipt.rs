@@ -1,7 +1,7 @@
-//! The proof of a decision: everything needed to run it again, in one canonical spelling, signed.
+//! Receipts: everything that is needed to run a decision again, in canonical form and signed.
 //!
 //! The digest and the signature (Ed25519) are over the receipt as canonical JSON (RFC 8785), so a receipt may be
-//! re-indented on its way and still verifies.
+//! reformatted and still verifies.
 
 mod reversal;
 
@@ -17,7 +17,7 @@ use super::model::{Reason, Status};
 use crate::canonical;
 use crate::clock::Timestamp;
 use crate::contract::{Award, Context, Decision, Fact, Progress, Query};
-use crate::keys::{Keyring, PublicKey};
+use crate::keys::{Keyring, PublicKey, Signed};
 use crate::plugins::Signer;
 use crate::sandbox::{CallLimits, Digest, Failure};
 
@@ -25,7 +25,7 @@ pub use reversal::{ReversalReceipt, SignedReversal, TakenBack};
 
 pub(super) const FORMAT: &str = "meed-receipt/1";
 
-/// What was claimed, how it was decided, and why.
+/// A claim, its decision and the reasons.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Receipt {
@@ -40,29 +40,29 @@ pub struct Receipt {
     pub decided_at: Timestamp,
     #[schema(example = "2026-03-01")]
     pub period: String,
-    /// The place in the period that this claim asked for, from 1
+    /// The slot in the period that this claim asked for, from 1
     pub sequence: u32,
-    /// SHA-256 of the secret behind the seed; the event shows the secret once it is over
+    /// SHA-256 of the secret behind the seed; the event reveals the secret after its end
     pub seed_commitment: String,
     pub status: Status,
     pub reasons: Vec<Reason>,
     pub progress: Vec<Progress>,
     pub awards: Vec<Award>,
-    /// The run of the condition; null when the host answered before it came to that
+    /// The run of the condition; null if the host decided without it
     pub evaluation: Option<EvaluationRecord>,
 }
 
-/// What the condition was told and what it answered.
+/// The inputs and the outcome of one run of the condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EvaluationRecord {
     pub plugin: PluginRecord,
-    /// The engine and its settings, as far as they bear on the answer
+    /// The engine and those of its settings that can affect the outcome
     pub engine: String,
     pub limits: Limits,
     #[schema(value_type = Object)]
     pub params: Value,
-    /// What `bind` answered for the params: its queries, and its state in base64
+    /// The result of `bind` for the params: its queries, and its state in base64
     pub queries: Vec<Query>,
     pub state: String,
     pub context: Context,
@@ -70,8 +70,8 @@ pub struct EvaluationRecord {
     pub facts: Vec<Fact>,
     pub outcome: Outcome,
     pub fuel: u64,
-    /// What the event's budget had left of its amount, or what the awards can be worth at most if that is less; absent
-    /// when the event has no such budget
+    /// The amount that the event's budget had left, but at most the value of all rewards; absent if the event has no such
+    /// budget
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_amount: Option<i64>,
 }
@@ -84,12 +84,12 @@ pub struct PluginRecord {
     /// sha256 of the module's bytes
     #[schema(value_type = String)]
     pub digest: Digest,
-    /// Who signed the module, as the server attests; absent when no key that it trusted then did
+    /// The signer of the module, as the server attests; absent if no key that it trusted had signed it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<Signer>,
 }
 
-/// What `bind` and the run could use, as far as it bears on the answer
+/// The limits of `bind` and the run that can affect the outcome
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
@@ -117,7 +117,7 @@ impl From<&CallLimits> for Limits {
 }
 
 impl Limits {
-    /// Gives a sandbox these limits; what they do not say stays.
+    /// Sets these limits of a sandbox and leaves the others.
     pub fn set(&self, call: &mut CallLimits) {
         call.evaluate_fuel = self.evaluate_fuel;
         call.setup_fuel = self.setup_fuel;
@@ -136,13 +136,13 @@ pub enum Outcome {
     Failure(FailureRecord),
 }
 
-/// A run without an answer.
+/// A run without a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FailureRecord {
     #[schema(example = "out-of-fuel")]
     pub code: String,
-    /// Whether a replay fails in the same way; a deadline, for one, depends on the machine
+    /// Whether a replay fails in the same way; a deadline, for example, depends on the machine
     pub deterministic: bool,
 }
 
@@ -155,7 +155,7 @@ impl From<&Failure> for FailureRecord {
     }
 }
 
-/// A receipt and the server's word for it.
+/// A receipt with its digest and signature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SignedReceipt {
@@ -175,71 +175,60 @@ pub struct SignatureRecord {
     pub algorithm: String,
     /// A key of `/.well-known/receipt-keys.json`
     pub key_id: String,
-    /// The public key in base64url. Compare it with one you got from the server's operator: a receipt cannot vouch for
-    /// its own key.
+    /// The public key in base64url. Compare it with one from the server's operator: a receipt cannot prove its own key.
     pub public_key: String,
     /// in base64
     pub value: String,
 }
 
-/// Why a receipt is not what it says.
+/// Why a receipt is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiptError {
     #[error("the receipt cannot be written as canonical JSON: {0}")]
     Canonical(#[from] serde_json::Error),
-    #[error("this is not a {needed} but a {found:?}")]
+    #[error("the format is {found:?}, not {needed}")]
     Format { needed: &'static str, found: String },
-    #[error("the receipt's digest is {found}, its content has {is}")]
+    #[error("the receipt says its digest is {found}, but its content has the digest {is}")]
     Digest { found: Digest, is: Digest },
-    #[error("the signature does not fit the receipt and the key {0}")]
+    #[error("the signature by the key {0} is invalid")]
     Signature(String),
 }
 
 impl Receipt {
-    /// RFC 8785: the one spelling that is digested and signed.
+    /// The canonical JSON (RFC 8785), which is digested and signed.
     pub fn canonical(&self) -> Result<String, serde_json::Error> {
         canonical::to_string(self)
     }
 }
 
-/// A receipt's canonical text with its signature, as it is stored.
-#[derive(Clone, Debug)]
-pub(super) struct Sealed {
-    pub text: String,
-    pub key_id: String,
-    pub signature: Vec<u8>,
+/// A stored document with its digest and signature. A key that was retired from this server has no public key any more.
+pub(super) fn open<R: DeserializeOwned>(
+    signed: Signed,
+    keys: &Keyring,
+) -> Result<(R, Digest, SignatureRecord), serde_json::Error> {
+    let public_key = keys.public_key(&signed.key_id);
+    let signature = SignatureRecord {
+        algorithm: "Ed25519".to_owned(),
+        key_id: signed.key_id,
+        public_key: public_key.as_ref().map(PublicKey::to_base64url).unwrap_or_default(),
+        value: STANDARD.encode(signed.signature),
+    };
+    let document = serde_json::from_str(&signed.text)?;
+    Ok((document, Digest::of(signed.text.as_bytes()), signature))
 }
 
-impl Sealed {
-    pub(super) fn new(receipt: &impl Serialize, keys: &Keyring) -> Result<Self, ReceiptError> {
-        let text = canonical::to_string(receipt)?;
-        let key = keys.signing();
-        let signature = key.sign(text.as_bytes());
+impl SignedReceipt {
+    /// The receipt as it is stored.
+    pub(super) fn read(signed: Signed, keys: &Keyring) -> Result<Self, ReceiptError> {
+        let (receipt, digest, signature) = open(signed, keys)?;
         Ok(Self {
-            text,
-            key_id: key.id().to_owned(),
+            receipt,
+            digest,
             signature,
         })
     }
 
-    /// `public_key`: absent when the key was retired from this server.
-    pub(super) fn open<R: DeserializeOwned>(
-        self,
-        public_key: Option<&PublicKey>,
-    ) -> Result<(R, Digest, SignatureRecord), serde_json::Error> {
-        let receipt = serde_json::from_str(&self.text)?;
-        let signature = SignatureRecord {
-            algorithm: "Ed25519".to_owned(),
-            key_id: self.key_id,
-            public_key: public_key.map(PublicKey::to_base64url).unwrap_or_default(),
-            value: STANDARD.encode(self.signature),
-        };
-        Ok((receipt, Digest::of(self.text.as_bytes()), signature))
-    }
-}
-
-impl SignedReceipt {
-    /// Checks format, digest and signature. `trusted`: keys got from the operator; without them, the receipt's own.
+    /// Checks format, digest and signature. `trusted`: the operator's keys; without them, the receipt's own key is used.
     pub fn verify(&self, trusted: Option<&[PublicKey]>) -> Result<(), ReceiptError> {
         require_format(FORMAT, &self.receipt.format)?;
         self.signature.check(&self.receipt.canonical()?, self.digest, trusted)
@@ -255,7 +244,7 @@ fn require_format(needed: &'static str, found: &str) -> Result<(), ReceiptError>
 }
 
 impl SignatureRecord {
-    /// Whether a canonical text has this digest, and a key that counts signed it.
+    /// Checks that a canonical text has this digest and was signed by an accepted key.
     fn check(&self, text: &str, digest: Digest, trusted: Option<&[PublicKey]>) -> Result<(), ReceiptError> {
         let is = Digest::of(text.as_bytes());
         if is != digest {

@@ -1,83 +1,61 @@
-//! The end of a claim: what it writes, and the receipt of it. `queue` and `commit` write it.
+//! What a decided claim writes: the request, its receipt, its grants and what follows from them, as one commit record.
+//!
+//! Must not know: how the record is written, and who waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tracing::Instrument as _;
+use serde_json::json;
 use uuid::Uuid;
 
-use super::budget::Spending;
-use super::commit::{CommitOutcome, CommitRecord};
-use super::decision::{Evaluation, PeriodSlot, Verdict};
-use super::interactive::ClaimAnswer;
-use super::messages;
-use super::model::{Grant, GrantedReward, RewardRequest, Status};
-use super::receipt::{self, EvaluationRecord, FailureRecord, Outcome, PluginRecord, Receipt, Sealed};
-use super::service::{ClaimError, Claims, IdempotencyKey};
-use super::store::{self, GrantRow, ReceiptRow, RequestRow, StoredResponse};
-use crate::clock::Timestamp;
+use super::cache::{GrantedCache, SoldOutCache};
+use super::decision::PeriodSlot;
+use super::error::ClaimError;
+use super::idempotency::fingerprint;
+use super::model::{ClaimAnswer, ClaimInput, Grant, GrantedReward, RewardRequest, Source, Status};
+use super::receipt::{self, EvaluationRecord, FailureRecord, Outcome, PluginRecord, Receipt, ReceiptError};
+use super::store::{CommitRecord, GrantRow, ReceiptRow, RequestRow, Spending, StoredResponse};
+use super::verdict::{BUDGET_SPENT, Evaluation, SOLD_OUT, Verdict, worth};
+use crate::clock::{Clock, Timestamp};
 use crate::db::Json;
-use crate::events::{Event, Offer};
+use crate::events::{Event, EventService, Offer};
 use crate::fulfilments::Fulfilment;
+use crate::keys::Keyring;
+use crate::outbox::{self, Message};
 
-/// A claim as it arrived.
-pub(super) struct ClaimInput {
-    pub user_id: Uuid,
-    pub event_id: Uuid,
-    pub received_at: Timestamp,
-    pub key: Option<IdempotencyKey>,
-    /// Of the HTTP request that claims; of a claim that came otherwise, its own id.
-    pub http_request_id: Option<String>,
-    /// Only of one that was answered with 202.
-    pub queued: Option<Queued>,
+/// Makes commit records, and does what must happen once one is committed. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Recorder {
+    pub clock: Clock,
+    pub keys: Arc<Keyring>,
+    /// The fingerprint of the sandbox's engine.
+    pub engine: Arc<str>,
+    /// How long a response is stored under its Idempotency-Key.
+    pub retention: Duration,
+    pub events: EventService,
+    pub granted_cache: GrantedCache,
+    pub sold_out_cache: SoldOutCache,
 }
 
-/// A claim that waited: its request has an id already, and is written only while its line is in the hands that raised the
-/// fence so far.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Queued {
-    pub id: Uuid,
-    pub fence: i64,
-}
-
-impl Claims {
-    /// Writes the request, its receipt and its grants, and takes the stock: all of it, or nothing and `None` because
-    /// somebody else was first.
-    pub(super) async fn settle(
+impl Recorder {
+    /// The record of a decided claim, and the request to answer with after its commit. All ids are minted here, so that a
+    /// second attempt to commit the record writes the same rows.
+    pub(super) fn record(
         &self,
         claim: &ClaimInput,
         offer: &Offer,
-        place: PeriodSlot,
-        verdict: Verdict,
-    ) -> Result<Option<Box<RewardRequest>>, ClaimError> {
-        let (record, request) = self.commit_record(claim, offer, place, verdict)?;
-        let commit = self.queue.settle(record);
-        match commit.instrument(tracing::debug_span!("commit")).await? {
-            CommitOutcome::Committed => {}
-            CommitOutcome::Lost => return Ok(None),
-            CommitOutcome::Failed(error) => return Err(error.into()),
-        }
-        tracing::info!(
-            reward_request.id = %request.id,
-            event.id = %request.event_id,
-            reward_request.status = %request.status,
-            "claim settled"
-        );
-        Ok(Some(Box::new(request)))
-    }
-
-    /// All that a decided claim writes, and what it is answered with once that is committed.
-    pub(super) fn commit_record(
-        &self,
-        claim: &ClaimInput,
-        offer: &Offer,
-        place: PeriodSlot,
+        slot: PeriodSlot,
         verdict: Verdict,
     ) -> Result<(CommitRecord, RewardRequest), ClaimError> {
         let event = &offer.event;
-        let id = claim.queued.map_or_else(|| self.clock.new_id(), |waited| waited.id);
+        let id = claim.queued.map_or_else(|| self.clock.new_id(), |queued| queued.id);
         let decided_at = self.clock.now();
-        let receipt = self.write_receipt(id, claim, event, &place, &verdict, decided_at);
-        let sealed = Sealed::new(&receipt, &self.keys)?;
+        let receipt = self.receipt(id, claim, event, &slot, &verdict, decided_at);
+        let signed = self.keys.sign_canonical(&receipt).map_err(ReceiptError::from)?;
+        let grants = self.grants(offer, &verdict)?;
+        let fuel = verdict.evaluation.as_ref().map(|evaluation| evaluation.fuel);
         let row = RequestRow {
             id,
             event_id: event.id,
@@ -85,27 +63,66 @@ impl Claims {
             user_id: claim.user_id,
             plugin_digest: event.condition.digest,
             status: verdict.status,
-            period: place.period,
-            sequence: i64::from(place.sequence),
+            period: slot.period,
+            sequence: i64::from(slot.sequence),
             reasons: Json(verdict.reasons),
             progress: Json(verdict.progress),
             retry_at: verdict.retry_at,
             received_at: claim.received_at,
             decided_at,
-            fuel: verdict
-                .evaluation
-                .as_ref()
-                .and_then(|evaluation| i64::try_from(evaluation.fuel).ok()),
+            fuel: fuel.and_then(|fuel| i64::try_from(fuel).ok()),
         };
-        let receipt = ReceiptRow {
-            user_id: claim.user_id,
-            receipt: sealed.text,
-            receipt_key_id: sealed.key_id,
-            receipt_signature: sealed.signature,
+        let grant_rows = grants
+            .iter()
+            .map(|grant| GrantRow {
+                id: grant.id,
+                request_id: id,
+                reward_id: grant.reward_id,
+                quantity: i64::from(grant.quantity),
+                reward: Json(grant.reward.clone()),
+            })
+            .collect();
+        let spending = (row.status == Status::Granted)
+            .then(|| spending(offer, &grants, claim.received_at))
+            .flatten();
+        let message = self.message(claim.http_request_id.clone(), &row, &grants);
+        let request = row.clone().into_request(grants);
+        let record = CommitRecord {
+            request: row,
+            receipt: ReceiptRow {
+                user_id: claim.user_id,
+                receipt: signed.text,
+                receipt_key_id: signed.key_id,
+                receipt_signature: signed.signature,
+            },
+            grants: grant_rows,
+            spending,
+            message,
+            response: self.response(claim, &request)?,
+            fence: claim.queued.map(|queued| queued.fence),
         };
+        Ok((record, request))
+    }
+
+    /// To be called after the commit. `granted`: the user's grants in the period before it.
+    pub(super) async fn on_committed(&self, claim: &ClaimInput, offer: &Offer, granted: u32, request: &RewardRequest) {
+        self.events.claimed(claim.event_id, claim.user_id);
+        self.sold_out_cache.on_committed(offer, request);
+        self.granted_cache.on_committed(claim, offer, granted, request).await;
+        metrics::counter!("meed_claims_total", "outcome" => request.status.as_str()).increment(1);
+        tracing::info!(
+            reward_request.id = %request.id,
+            event.id = %request.event_id,
+            reward_request.status = %request.status,
+            "claim decided"
+        );
+    }
+
+    /// In the order of the rewards' ids, so that two claims never wait for each other's stock.
+    fn grants(&self, offer: &Offer, verdict: &Verdict) -> Result<Vec<Grant>, ClaimError> {
         let mut grants = Vec::with_capacity(verdict.awards.len());
         for award in &verdict.awards {
-            // The sandbox let only the event's own rewards through.
+            // The sandbox accepts only the event's own rewards.
             let reward = offer
                 .rewards
                 .iter()
@@ -119,41 +136,12 @@ impl Claims {
                 fulfilment: Fulfilment::PENDING,
             });
         }
-        // One order for all claims, so that two of them never wait for each other.
         grants.sort_by_key(|grant| grant.reward_id);
-        let told = messages::of_claim(&self.clock, claim.http_request_id.clone(), &row, &grants);
-        let spending = (row.status == Status::Granted)
-            .then(|| Spending::of(offer, &grants, claim.received_at))
-            .flatten();
-        let grant_rows = grants
-            .iter()
-            .map(|grant| GrantRow {
-                id: grant.id,
-                request_id: id,
-                reward_id: grant.reward_id,
-                quantity: i64::from(grant.quantity),
-                reward: Json(grant.reward.clone()),
-            })
-            .collect();
-        let request = request_of(row.clone(), grants);
-        let record = CommitRecord {
-            request: row,
-            receipt,
-            grants: grant_rows,
-            spending,
-            told,
-            answer: self.response_to_store(claim, &request)?,
-            fence: claim.queued.map(|waited| waited.fence),
-        };
-        Ok((record, request))
+        Ok(grants)
     }
 
-    /// What to remember under the claim's key. A failure is not kept: the same key may try again.
-    fn response_to_store(
-        &self,
-        claim: &ClaimInput,
-        request: &RewardRequest,
-    ) -> Result<Option<StoredResponse>, ClaimError> {
+    /// What to store under the claim's key. A FAILED request is not stored, so that the same key may try again.
+    fn response(&self, claim: &ClaimInput, request: &RewardRequest) -> Result<Option<StoredResponse>, ClaimError> {
         let Some(key) = claim.key.as_ref().filter(|_| request.status != Status::Failed) else {
             return Ok(None);
         };
@@ -164,46 +152,57 @@ impl Claims {
             request_id: request.id,
             response: serde_json::to_string(request)?,
             created_at: claim.received_at,
-            expires_at: claim.received_at.plus(self.idempotency),
+            expires_at: claim.received_at.plus(self.retention),
         }))
     }
 
-    /// The answer that the claim's key got before. No database without a key.
-    pub(super) async fn replayed(&self, claim: &ClaimInput) -> Result<Option<ClaimAnswer>, ClaimError> {
-        let Some(key) = &claim.key else { return Ok(None) };
-        loop {
-            let kept = store::stored_response(&self.db, claim.user_id, key.as_str().to_owned()).await?;
-            let Some(kept) = kept else { return Ok(None) };
-            if kept.expires_at.is_some_and(|at| at <= claim.received_at) {
-                let mut tx = self.db.begin().await?;
-                store::delete_expired_response(&mut tx, claim.user_id, key.as_str().to_owned(), claim.received_at)
-                    .await?;
-                tx.commit().await?;
-                return Ok(None);
+    /// The outbox message of a grant, or of a limit for all users that was reached. Other rejections concern the user only.
+    fn message(&self, http_request_id: Option<String>, request: &RequestRow, grants: &[Grant]) -> Option<Message> {
+        let (kind, payload) = match request.status {
+            Status::Granted => (
+                outbox::REWARD_GRANTED,
+                json!({
+                    "requestId": request.id, "eventId": request.event_id, "userId": request.user_id, "grants": grants,
+                    "grantedAt": request.decided_at,
+                }),
+            ),
+            Status::Rejected => {
+                // The host's reason comes first.
+                let reason = request.reasons.0.first()?;
+                if reason.source != Source::Host || ![SOLD_OUT, BUDGET_SPENT].contains(&reason.code.as_str()) {
+                    return None;
+                }
+                (
+                    outbox::REWARD_LIMIT_REACHED,
+                    json!({
+                        "requestId": request.id, "eventId": request.event_id, "userId": request.user_id,
+                        "code": reason.code, "rejectedAt": request.decided_at,
+                    }),
+                )
             }
-            if kept.fingerprint != fingerprint(claim.event_id) {
-                return Err(ClaimError::KeyReused(key.as_str().to_owned()));
-            }
-            let request_id = kept.request_id;
-            if let Some(answer) = kept.response {
-                return Ok(Some(ClaimAnswer::Replayed { request_id, answer }));
-            }
-            if let Some(request) = self.waiting(request_id).await? {
-                return Ok(Some(ClaimAnswer::Pending(Box::new(request))));
-            }
-            // It was settled since, so that the key has an answer, or, of a failure, none.
-        }
+            Status::Received | Status::Failed | Status::Reversed => return None,
+        };
+        Some(Message {
+            id: self.clock.new_id(),
+            kind,
+            user_id: Some(request.user_id),
+            subject_id: None,
+            payload,
+            http_request_id,
+            created_at: request.decided_at,
+        })
     }
 
-    fn write_receipt(
+    fn receipt(
         &self,
         id: Uuid,
         claim: &ClaimInput,
         event: &Event,
-        place: &PeriodSlot,
+        slot: &PeriodSlot,
         verdict: &Verdict,
         decided_at: Timestamp,
     ) -> Receipt {
+        let evaluation = verdict.evaluation.as_ref();
         Receipt {
             format: receipt::FORMAT.to_owned(),
             request_id: id,
@@ -212,33 +211,31 @@ impl Claims {
             user_id: claim.user_id,
             received_at: claim.received_at,
             decided_at,
-            period: place.period.clone(),
-            sequence: place.sequence,
+            period: slot.period.clone(),
+            sequence: slot.sequence,
             seed_commitment: event.seed_commitment.clone(),
             status: verdict.status,
             reasons: verdict.reasons.clone(),
             progress: verdict.progress.clone(),
             awards: verdict.awards.clone(),
-            evaluation: verdict
-                .evaluation
-                .as_ref()
-                .map(|evaluation| self.evaluation_record(event, evaluation)),
+            evaluation: evaluation.map(|evaluation| self.evaluation_record(event, evaluation)),
         }
     }
 
     fn evaluation_record(&self, event: &Event, evaluation: &Evaluation) -> EvaluationRecord {
+        let condition = &event.condition;
         EvaluationRecord {
             plugin: PluginRecord {
-                name: event.condition.plugin.clone(),
-                version: event.condition.version.clone(),
-                digest: event.condition.digest,
+                name: condition.plugin.clone(),
+                version: condition.version.clone(),
+                digest: condition.digest,
                 signer: evaluation.signer.clone(),
             },
-            engine: self.sandbox.fingerprint().to_owned(),
+            engine: self.engine.to_string(),
             limits: evaluation.limits,
-            params: event.condition.params.clone(),
-            queries: event.plan.queries().to_vec(),
-            state: STANDARD.encode(&event.state),
+            params: condition.params.clone(),
+            queries: condition.plan.queries().to_vec(),
+            state: STANDARD.encode(&condition.state),
             context: evaluation.context.clone(),
             facts: evaluation.facts.clone(),
             outcome: match &evaluation.outcome {
@@ -251,30 +248,31 @@ impl Claims {
     }
 }
 
-/// What a claim asks for: the same for `/reward-requests` and `/events/requests`.
-pub(super) fn fingerprint(event_id: Uuid) -> Vec<u8> {
-    let asked = format!("claim\n{event_id}");
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, asked.as_bytes())
-        .as_ref()
-        .to_vec()
+/// What the grants of one claim take from the event's budget; `None` if it has none.
+fn spending(offer: &Offer, grants: &[Grant], received_at: Timestamp) -> Option<Spending> {
+    let budget = offer.event.budget?;
+    let total = grants
+        .iter()
+        .map(|grant| worth(grant.reward.value, grant.quantity))
+        .fold(0, i64::saturating_add);
+    Some(Spending {
+        period: budget.period.key(received_at, &offer.zone),
+        amount: budget.amount.map_or(0, |_| total),
+        max_grants: budget.grants,
+        max_amount: budget.amount,
+    })
 }
 
-pub(super) fn request_of(row: RequestRow, grants: Vec<Grant>) -> RewardRequest {
-    RewardRequest {
-        id: row.id,
-        event_id: row.event_id,
-        event_revision: row.event_revision,
-        user_id: row.user_id,
-        status: row.status,
-        retryable: row.status != Status::Granted,
-        reasons: row.reasons.0,
-        progress: row.progress.0,
-        retry_at: row.retry_at,
-        period: row.period,
-        grants,
-        reversal: None,
-        received_at: row.received_at,
-        decided_at: Some(row.decided_at),
-        plugin_digest: row.plugin_digest,
-    }
+/// Counts a claim that ended without a new decision; [`Recorder::on_committed`] counts decisions.
+pub(super) fn counted(answer: Result<ClaimAnswer, ClaimError>) -> Result<ClaimAnswer, ClaimError> {
+    let outcome = match &answer {
+        Ok(ClaimAnswer::Decided(_) | ClaimAnswer::Pending(_)) => return answer,
+        Ok(ClaimAnswer::SoldOutAgain { .. }) => "SOLD_OUT_AGAIN",
+        Ok(ClaimAnswer::Replayed { .. }) => "REPLAYED",
+        Err(ClaimError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
+        Err(ClaimError::Contended) => "CONTENDED",
+        Err(_) => "ERROR",
+    };
+    metrics::counter!("meed_claims_total", "outcome" => outcome).increment(1);
+    answer
 }

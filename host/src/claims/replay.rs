@@ -1,32 +1,32 @@
-//! Running a decision again from its receipt and the plugin's bytes: no server, no database, no clock.
+//! Replay: a decision runs again from its receipt and the plugin's bytes, without server, database or clock.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::decision::{self, Verdict};
 use super::model::{Reason, Source, Status};
 use super::receipt::{EvaluationRecord, Limits, Outcome, Receipt, ReceiptError, SignedReceipt};
+use super::verdict::Verdict;
 use crate::canonical;
 use crate::contract::Query;
 use crate::events::{Purpose, Secret};
 use crate::keys::PublicKey;
 use crate::sandbox::{Digest, LoadError, Sandbox};
 
-/// What the re-run showed.
+/// The result of a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// The same plugin with the same facts gives the same decision, for the same fuel, and the host did with it what
+    /// The same plugin with the same facts gives the same decision, for the same fuel, and the host's rules make of it what
     /// the receipt says.
     Match { fuel: u64 },
-    /// The host answered before the condition was asked, so there is nothing to run; the signature was verified.
+    /// The host decided without the condition, so there is nothing to run; the signature was verified.
     NothingToRun,
-    /// What differs, line by line.
+    /// The differences.
     Differs(Vec<String>),
-    /// Running it here would prove nothing.
+    /// A replay on this machine would prove nothing, for the given reason.
     NotReplayable(String),
 }
 
-/// Why there is no verdict on the receipt.
+/// Why a receipt could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     #[error(transparent)]
@@ -45,8 +45,8 @@ pub enum ReplayError {
 
 /// Verifies a receipt's signature and runs its decision again. `sandbox` must have the receipt's limits.
 ///
-/// `trusted`: the server's receipt keys, got from its operator; without them the receipt's own key is used, which
-/// proves that the receipt is whole but not who wrote it.
+/// `trusted`: the receipt keys of the server's operator. Without them the receipt's own key is used, which proves that the
+/// receipt is intact but not who signed it.
 pub async fn replay(
     sandbox: &Sandbox,
     signed: &SignedReceipt,
@@ -114,13 +114,13 @@ pub async fn replay(
     })
 }
 
-/// Why running it here would prove nothing.
+/// Why a replay on this machine would prove nothing, if so.
 fn obstacle(sandbox: &Sandbox, record: &EvaluationRecord) -> Option<String> {
     let engine = sandbox.fingerprint();
     if record.engine != engine {
         let decided = &record.engine;
         return Some(format!(
-            "it was decided on the engine {decided}, this is {engine}; use the release of meed that has that engine"
+            "it was decided on the engine {decided}, and this is {engine}; use a release of meed with that engine"
         ));
     }
     match &record.outcome {
@@ -159,7 +159,7 @@ async fn check_binding(
     Ok(())
 }
 
-/// What the host's own rules do not allow, whatever the condition said.
+/// What contradicts the host's own rules, whatever the condition decided.
 fn contradictions(receipt: &Receipt) -> Vec<String> {
     let mut found = Vec::new();
     let mut compare = |what: &str, recorded: String, expected: String| {
@@ -171,7 +171,7 @@ fn contradictions(receipt: &Receipt) -> Vec<String> {
     };
     let verdict = match &receipt.evaluation {
         None => {
-            // A gate, or a condition that could not even be asked.
+            // A gate, or a condition that could not run.
             let by_host = receipt.reasons.iter().all(|reason| reason.source == Source::Host);
             compare("reasons of the host alone", by_host.to_string(), "true".to_owned());
             compare("progress", format!("{:?}", receipt.progress), "[]".to_owned());
@@ -186,8 +186,8 @@ fn contradictions(receipt: &Receipt) -> Vec<String> {
             compare("eventId", receipt.event_id.to_string(), context.event.id.clone());
             compare("userId", receipt.user_id.to_string(), context.user.id.clone());
             match &record.outcome {
-                Outcome::Decision(decision) => decision::judge(decision, &context.rewards, record.budget_amount),
-                Outcome::Failure(_) => Verdict::condition_failed(None),
+                Outcome::Decision(decision) => Verdict::of_decision(decision, &context.rewards, record.budget_amount),
+                Outcome::Failure(_) => Verdict::condition_failed(),
             }
         }
     };
@@ -204,14 +204,14 @@ fn contradictions(receipt: &Receipt) -> Vec<String> {
     );
     compare(
         "reasons",
-        format!("{:?}", spoken(&receipt.reasons)),
-        format!("{:?}", spoken(&verdict.reasons)),
+        format!("{:?}", binding(&receipt.reasons)),
+        format!("{:?}", binding(&verdict.reasons)),
     );
     found
 }
 
-/// Reasons as far as they bind: the host may word its own better in a later release.
-fn spoken(reasons: &[Reason]) -> Vec<(Source, &str, &str)> {
+/// The binding parts of reasons: a later release may word the host's own ones differently.
+fn binding(reasons: &[Reason]) -> Vec<(Source, &str, &str)> {
     reasons
         .iter()
         .map(|reason| match reason.source {
@@ -221,9 +221,9 @@ fn spoken(reasons: &[Reason]) -> Vec<(Source, &str, &str)> {
         .collect()
 }
 
-/// Whether the seed of a receipt is the one that this secret gives, and the secret the one the event committed to.
+/// Checks that the receipt's seed was derived from this secret, and that the event committed to this secret.
 ///
-/// `None` when there was no evaluation, so that no seed was used.
+/// `None` if there was no evaluation, so that no seed was used.
 pub fn check_seed(signed: &SignedReceipt, secret: &Secret) -> Option<Result<(), String>> {
     let receipt = &signed.receipt;
     let record = receipt.evaluation.as_ref()?;

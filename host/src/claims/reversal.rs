@@ -1,26 +1,34 @@
-//! Taking a grant back. What it used is free again, exactly once: the user's place in the period, the event's budget and
-//! the stock. It is a row of its own, with a receipt.
+//! Reversals: a grant is taken back. What it used is free again, exactly once: the user's slot in the period, the event's
+//! budget and the stock. A reversal has a row and a receipt of its own.
 //!
-//! Must not know: who may do so.
+//! Must not know: who may reverse.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::commit::full_jitter;
+use super::cache::GrantedCache;
+use super::error::ClaimError;
 use super::model::{Grant, Status};
-use super::receipt::{ReversalReceipt, Sealed, SignedReversal, TakenBack};
-use super::service::{ClaimError, Claims};
+use super::receipt::{ReceiptError, ReversalReceipt, SignedReversal, TakenBack};
+use super::requests::Requests;
 use super::store::reversal::{self, ReversalRow};
-use super::{messages, store};
-use crate::clock::Timestamp;
-use crate::fulfilments::Fulfilment;
+use crate::backoff;
+use crate::clock::{Clock, Timestamp};
+use crate::correlation;
+use crate::db::Db;
+use crate::events::EventService;
+use crate::fulfilments::{Fulfilment, FulfilmentService};
+use crate::keys::{Keyring, Signed};
+use crate::outbox::{self, Message};
+use crate::rewards::RewardService;
 use crate::sandbox::Digest;
 
-/// How often a reversal starts over when the database reports a conflict.
-const TRIES: u32 = 6;
-
-/// A grant that was taken back.
+/// The reversal of a granted reward request.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Reversal {
@@ -30,7 +38,7 @@ pub(super) struct Reversal {
     pub reason: String,
     pub reversed_by: Uuid,
     pub reversed_at: Timestamp,
-    /// All that the request granted
+    /// All grants of the request
     pub grants: Vec<TakenBack>,
 }
 
@@ -47,26 +55,32 @@ impl From<ReversalReceipt> for Reversal {
     }
 }
 
-impl Claims {
-    /// Of any number of reversals of one request, one succeeds.
+/// Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Reversals {
+    pub db: Db,
+    pub clock: Clock,
+    pub keys: Arc<Keyring>,
+    pub events: EventService,
+    pub rewards: RewardService,
+    pub fulfilments: FulfilmentService,
+    pub granted_cache: GrantedCache,
+    pub requests: Requests,
+}
+
+impl Reversals {
+    /// Reverses a granted request. Of any number of concurrent reversals of one request, one succeeds.
     pub(super) async fn reverse(&self, request_id: Uuid, reason: &str, by: Uuid) -> Result<Reversal, ClaimError> {
-        // Minted before, so that whoever lost the answer to its commit finds its own reversal when it tries again.
+        // Minted before the first attempt, so that an attempt after a lost connection recognises its own reversal.
         let id = self.clock.new_id();
-        let mut attempt = 0;
-        let ended = loop {
-            match self.take_back(id, request_id, reason, by).await {
-                Err(error) if (error.is_conflict() || error.is_outcome_unknown()) && attempt < TRIES => {
-                    attempt += 1;
-                    tokio::time::sleep(full_jitter(&self.clock, attempt)).await;
-                }
-                ended => break ended,
-            }
-        };
-        // What this process believed before may not be so any more, however the commit ended.
+        let is_transient = |error: &ClaimError| error.is_conflict() || error.is_outcome_unknown();
+        let take_back = || self.take_back(id, request_id, reason, by);
+        let ended = backoff::retry(&self.clock, backoff::RETRIES, is_transient, take_back).await;
+        // However the commit ended, this process may remember an old stock.
         self.rewards.changed();
         let receipt = match ended {
             Err(ClaimError::AlreadyReversed { reversal_id, .. }) if reversal_id == id => {
-                let (_, ours) = self.reversal(request_id).await?;
+                let (_, ours) = self.find(request_id).await?;
                 ours.ok_or(ClaimError::NoReversal(request_id))?.receipt
             }
             ended => ended?,
@@ -83,8 +97,7 @@ impl Claims {
         Ok(receipt.into())
     }
 
-    /// One transaction. It touches things in the order in which claims do: the request, then what was counted, the stock
-    /// last.
+    /// One transaction. It locks in the same order as a claim: the request, then the budget, the stock last.
     async fn take_back(
         &self,
         id: Uuid,
@@ -97,12 +110,12 @@ impl Claims {
             drop(tx);
             return Err(self.why_not(request_id).await?);
         };
-        // Before the commit, as nobody may ever learn how that ended; and before anything is locked that others wait for.
+        // Before the commit, whose outcome may stay unknown; and before anything is locked that others wait for.
         self.granted_cache
             .invalidate(taken.event_id, taken.user_id, &taken.period)
             .await;
         let grants = reversal::grants(&mut tx, request_id).await?;
-        // Read after the lock was got.
+        // Read after the lock was acquired.
         let reversed_at = self.clock.now();
         let receipt = ReversalReceipt {
             format: ReversalReceipt::FORMAT.to_owned(),
@@ -123,22 +136,22 @@ impl Claims {
                 })
                 .collect(),
         };
-        let sealed = Sealed::new(&receipt, &self.keys)?;
+        let signed = self.keys.sign_canonical(&receipt).map_err(ReceiptError::from)?;
         let row = ReversalRow {
             id: receipt.id,
             request_id,
             reason: receipt.reason.clone(),
             reversed_by: by,
             reversed_at,
-            receipt: sealed.text,
-            receipt_key_id: sealed.key_id,
-            receipt_signature: sealed.signature,
+            receipt: signed.text,
+            receipt_key_id: signed.key_id,
+            receipt_signature: signed.signature,
         };
         reversal::insert(&mut tx, row).await?;
         let ids: Vec<Uuid> = grants.iter().map(|grant| grant.id).collect();
-        // Whoever must fetch it back wants to know whether it was delivered.
-        let mut said = self.fulfilments.of(&mut tx, &ids).await?;
-        let given: Vec<Grant> = grants
+        // The subscriber that fetches the rewards back must know whether they were delivered.
+        let mut fulfilments = self.fulfilments.of(&mut tx, &ids).await?;
+        let taken_grants: Vec<Grant> = grants
             .iter()
             .zip(&receipt.grants)
             .map(|(row, taken)| Grant {
@@ -146,13 +159,13 @@ impl Claims {
                 reward_id: taken.reward_id,
                 quantity: taken.quantity,
                 reward: row.reward.0.clone(),
-                fulfilment: said
+                fulfilment: fulfilments
                     .remove(&taken.id)
                     .map_or(Fulfilment::PENDING, |said| said.fulfilment),
             })
             .collect();
-        let told = messages::of_reversal(&self.clock, &receipt, &given, taken.decided_at);
-        store::insert_outbox(&mut tx, told).await?;
+        let message = message(&self.clock, &receipt, &taken_grants, taken.decided_at);
+        outbox::write(&mut tx, message).await?;
         if let (Some(period), Some(amount)) = (&taken.budget_period, taken.budget_amount) {
             self.events.give_back(&mut tx, taken.event_id, period, amount).await?;
         }
@@ -167,9 +180,8 @@ impl Claims {
         Ok(receipt)
     }
 
-    /// Why nothing could be taken back.
     async fn why_not(&self, request_id: Uuid) -> Result<ClaimError, ClaimError> {
-        let status = self.get(request_id).await?.status;
+        let status = self.requests.get(request_id).await?.status;
         let note = reversal::notes(&self.db, &[request_id]).await?.pop();
         Ok(match (status, note) {
             (_, Some(note)) => ClaimError::AlreadyReversed {
@@ -177,30 +189,41 @@ impl Claims {
                 reversal_id: note.id,
                 reversed_at: note.reversed_at,
             },
-            // Neither is seen: the statement waited for whoever took it back.
+            // The statement waited for another reversal that has not been seen yet.
             (Status::Granted | Status::Reversed, None) => ClaimError::Contended,
             (status, None) => ClaimError::NotGranted { id: request_id, status },
         })
     }
 
-    /// Whose request it is, and the receipt of its reversal, if it was reversed.
-    pub(super) async fn reversal(&self, request_id: Uuid) -> Result<(Uuid, Option<SignedReversal>), ClaimError> {
-        let user_id = self.get(request_id).await?.user_id;
+    /// The id of the request's user, and the receipt of its reversal, if it was reversed.
+    pub(super) async fn find(&self, request_id: Uuid) -> Result<(Uuid, Option<SignedReversal>), ClaimError> {
+        let user_id = self.requests.get(request_id).await?.user_id;
         let Some(row) = reversal::find(&self.db, request_id).await? else {
             return Ok((user_id, None));
         };
-        let key = self.keys.public_key(&row.receipt_key_id);
-        let sealed = Sealed {
+        let signed = Signed {
             text: row.receipt,
             key_id: row.receipt_key_id,
             signature: row.receipt_signature,
         };
-        let (receipt, digest, signature) = sealed.open(key.as_ref())?;
-        let signed = SignedReversal {
-            receipt,
-            digest,
-            signature,
-        };
-        Ok((user_id, Some(signed)))
+        let reversal = SignedReversal::read(signed, &self.keys)?;
+        Ok((user_id, Some(reversal)))
+    }
+}
+
+/// The outbox message of a reversal. `decided_at`: when the grant was made, perhaps by a process whose clock is ahead. The
+/// message of the reversal must come after that of the grant.
+fn message(clock: &Clock, receipt: &ReversalReceipt, grants: &[Grant], decided_at: Timestamp) -> Message {
+    Message {
+        id: clock.new_id(),
+        kind: outbox::REWARD_REVERSED,
+        user_id: Some(receipt.user_id),
+        subject_id: None,
+        payload: json!({
+            "reversalId": receipt.id, "requestId": receipt.request_id, "eventId": receipt.event_id,
+            "userId": receipt.user_id, "grants": grants, "reason": receipt.reason, "reversedAt": receipt.reversed_at,
+        }),
+        http_request_id: correlation::current(),
+        created_at: receipt.reversed_at.max(decided_at.plus(Duration::from_millis(1))),
     }
 }

@@ -1,5 +1,5 @@
 //! Claims over HTTP: `/reward-requests`, the two paths under `/events` that evaluate, and the one under `/plugins` that
-//! counts claims.
+//! reports usage.
 
 mod grants;
 mod reversal;
@@ -14,10 +14,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::interactive::ClaimAnswer;
-use super::model::{EventProgress, RewardRequest, Status};
+use super::error::ClaimError;
+use super::model::{ClaimAnswer, EventProgress, IdempotencyKey, RewardRequest, Status};
 use super::receipt::SignedReceipt;
-use super::service::{ClaimError, Claims, IdempotencyKey};
+use super::service::Claims;
 use super::store::Filter;
 use super::usage::PluginUsage;
 use crate::auth::{Auditor, Caller, Claimant, FORBIDDEN, Operator, Role};
@@ -26,22 +26,22 @@ use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
 use crate::problem::{INVALID_PARAMETER, UNAVAILABLE};
 
 const NO_SUCH_REQUEST: Code = Code::new("no-such-reward-request", 404, "There is no such reward request");
-const ALREADY_GRANTED: Code = Code::new("already-granted", 409, "Granted already in this period");
+const ALREADY_GRANTED: Code = Code::new("already-granted", 409, "Already granted in this period");
 const KEY_REUSED: Code = Code::new(
     "idempotency-key-reused",
     422,
     "The Idempotency-Key was used for another claim",
 );
 const CONDITION_FAILED: Code = Code::new("condition-failed", 503, "The condition could not be evaluated");
-const CLAIM_WAITING: Code = Code::new("claim-waiting", 409, "Another claim of yours on the event waits")
+const CLAIM_WAITING: Code = Code::new("claim-waiting", 409, "Another claim of yours on the event is pending")
     .with_members(r#"{"rewardRequestId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
-const TOO_MANY_WAITING: Code = Code::new("too-many-claims-waiting", 429, "Too many of your claims wait");
-const QUEUE_FULL: Code = Code::new("claim-queue-full", 503, "Too many claims wait");
+const TOO_MANY_WAITING: Code = Code::new("too-many-claims-waiting", 429, "Too many of your claims are pending");
+const QUEUE_FULL: Code = Code::new("claim-queue-full", 503, "The queue of pending claims is full");
 const NOT_DECIDED: Code = Code::new("not-decided", 409, "The reward request is not decided yet");
 
-const ALREADY_REVERSED: Code = Code::new("already-reversed", 409, "Reversed already")
+const ALREADY_REVERSED: Code = Code::new("already-reversed", 409, "Already reversed")
     .with_members(r#"{"reversalId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
-const NOT_GRANTED: Code = Code::new("not-granted", 409, "There is no grant to take back");
+const NOT_GRANTED: Code = Code::new("not-granted", 409, "There is no grant to reverse");
 const NO_SUCH_GRANT: Code = Code::new("no-such-grant", 404, "There is no such grant");
 const NO_SUCH_REVERSAL: Code = Code::new("no-such-reversal", 404, "The reward request was not reversed");
 
@@ -66,10 +66,10 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const RESPOND_ASYNC: &str = "respond-async";
 
-/// When it is worth looking what became of a claim that waits, in seconds.
-const LOOK_AFTER: &str = "1";
+/// Seconds after which a client should look for the decision on a pending claim.
+const POLL_AFTER: &str = "1";
 
-pub fn router(service: Claims) -> OpenApiRouter {
+pub fn router(claims: Claims) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(claim, list))
         .routes(routes!(claim_under_events))
@@ -80,10 +80,10 @@ pub fn router(service: Claims) -> OpenApiRouter {
         .routes(routes!(plugin_usage))
         .merge(grants::router())
         .merge(reversal::router())
-        .with_state(service)
+        .with_state(claims)
 }
 
-/// What a user claims.
+/// The claim of a user.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewRewardRequest {
@@ -93,23 +93,23 @@ struct NewRewardRequest {
 
 /// Claim an event's rewards for yourself.
 ///
-/// A well-formed claim leaves a reward request: `GRANTED`, `REJECTED` with reasons and progress (claim again whenever
-/// you like), or `FAILED` (our fault; claim again). A repeat after a grant is 409 with `rewardRequestId` and `grantIds`
-/// of the grant, and `nextAt` when the event recurs. Whoever was told that everything is gone and asks again gets that
-/// request again, with 200, until there is more.
+/// A claim creates a reward request: `GRANTED`, `REJECTED` with reasons and progress (you may claim again at any time), or
+/// `FAILED` (a fault of the server; claim again). A repeat after a grant is 409 with the `rewardRequestId` and `grantIds` of
+/// the grant, and with `nextAt` if the event recurs. A repeat after a rejection as sold out is answered with that request
+/// again, with 200, while the event stays sold out.
 ///
-/// With an `Idempotency-Key`, the same claim under the same key is answered with the same bytes, marked by
-/// `Idempotent-Replayed: true`; a `FAILED` claim is not kept, so that the key can try again.
+/// With an `Idempotency-Key`, a repeat under the same key gets the stored response, byte for byte, marked by
+/// `Idempotent-Replayed: true`. The response of a `FAILED` claim is not stored, so that the same key can try again.
 ///
-/// With `Prefer: respond-async`, and always at an event that says `respondAsync`, the claim is taken in and answered with
-/// 202 and the request in status `RECEIVED`. Look for its decision at `Location`. The instant of its arrival is what counts,
-/// and those of one event are decided in the order of their arrival. Another claim on the event meanwhile is answered with
+/// With `Prefer: respond-async`, and always for an event with `respondAsync`, the claim is queued and answered with 202 and
+/// a request in status `RECEIVED`. Its decision appears at `Location`. The rules apply as of the arrival of the claim, and
+/// the claims of one event are decided in the order of their arrival. Another claim on the event meanwhile is answered with
 /// the same request.
 #[utoipa::path(
     post, path = "/reward-requests", tag = "reward-requests", security(("bearer" = [])),
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
-        ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before it is decided"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before the decision"),
     ),
     request_body = NewRewardRequest,
     responses(
@@ -119,12 +119,12 @@ struct NewRewardRequest {
         ),
         (
             status = 200, body = RewardRequest, headers(("Location" = String)),
-            description = "Everything is gone, as you were told before: this is your earlier request"
+            description = "The event is still sold out: this is your earlier request"
         ),
         (
             status = 202, body = RewardRequest,
             headers(("Location" = String), ("Retry-After" = String), ("Preference-Applied" = Option<String>)),
-            description = "It is RECEIVED and will be decided: look for it at `Location`"
+            description = "The claim is queued; its decision appears at `Location`"
         ),
     ),
     extensions(
@@ -136,12 +136,12 @@ struct NewRewardRequest {
     ),
 )]
 async fn claim(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     Claimant(caller): Claimant,
     headers: HeaderMap,
     Body(new): Body<NewRewardRequest>,
 ) -> Result<Response, Problem> {
-    make_claim(service, caller, &headers, new.event_id).await
+    make_claim(claims, caller, &headers, new.event_id).await
 }
 
 /// The same as `POST /reward-requests`.
@@ -149,7 +149,7 @@ async fn claim(
     post, path = "/events/requests", tag = "reward-requests", security(("bearer" = [])),
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
-        ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before it is decided"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before the decision"),
     ),
     request_body = NewRewardRequest,
     responses(
@@ -159,12 +159,12 @@ async fn claim(
         ),
         (
             status = 200, body = RewardRequest, headers(("Location" = String)),
-            description = "Everything is gone, as you were told before: this is your earlier request"
+            description = "The event is still sold out: this is your earlier request"
         ),
         (
             status = 202, body = RewardRequest,
             headers(("Location" = String), ("Retry-After" = String), ("Preference-Applied" = Option<String>)),
-            description = "It is RECEIVED and will be decided: look for it at `Location`"
+            description = "The claim is queued; its decision appears at `Location`"
         ),
     ),
     extensions(
@@ -176,18 +176,19 @@ async fn claim(
     ),
 )]
 async fn claim_under_events(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     Claimant(caller): Claimant,
     headers: HeaderMap,
     Body(new): Body<NewRewardRequest>,
 ) -> Result<Response, Problem> {
-    make_claim(service, caller, &headers, new.event_id).await
+    make_claim(claims, caller, &headers, new.event_id).await
 }
 
-async fn make_claim(service: Claims, caller: Caller, headers: &HeaderMap, event_id: Uuid) -> Result<Response, Problem> {
+async fn make_claim(claims: Claims, caller: Caller, headers: &HeaderMap, event_id: Uuid) -> Result<Response, Problem> {
     let key = idempotency_key(headers)?;
     let wants_async = prefers_async(headers);
-    Ok(match service.claim(caller.user_id, event_id, key, wants_async).await? {
+    let claimed = claims.interactive.claim(caller.user_id, event_id, key, wants_async);
+    Ok(match claimed.await? {
         ClaimAnswer::Decided(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
             (StatusCode::CREATED, location, axum::Json(request)).into_response()
@@ -195,7 +196,7 @@ async fn make_claim(service: Claims, caller: Caller, headers: &HeaderMap, event_
         ClaimAnswer::Pending(request) => {
             let headers = [
                 (header::LOCATION, path_of(request.id)),
-                (header::RETRY_AFTER, LOOK_AFTER.to_owned()),
+                (header::RETRY_AFTER, POLL_AFTER.to_owned()),
             ];
             let mut response = (StatusCode::ACCEPTED, headers, axum::Json(request)).into_response();
             if wants_async {
@@ -204,25 +205,25 @@ async fn make_claim(service: Claims, caller: Caller, headers: &HeaderMap, event_
             }
             response
         }
-        ClaimAnswer::SoldOutAgain { request_id, answer } => {
+        ClaimAnswer::SoldOutAgain { request_id, response } => {
             let headers = [
                 (header::LOCATION, path_of(request_id)),
                 (header::CONTENT_TYPE, "application/json".to_owned()),
             ];
-            (StatusCode::OK, headers, answer).into_response()
+            (StatusCode::OK, headers, response).into_response()
         }
-        ClaimAnswer::Replayed { request_id, answer } => {
+        ClaimAnswer::Replayed { request_id, response } => {
             let headers = [
                 (header::LOCATION, path_of(request_id)),
                 (header::CONTENT_TYPE, "application/json".to_owned()),
                 (IDEMPOTENT_REPLAYED, "true".to_owned()),
             ];
-            (StatusCode::CREATED, headers, answer).into_response()
+            (StatusCode::CREATED, headers, response).into_response()
         }
     })
 }
 
-/// RFC 7240: preferences stand between commas, in one header or in several, perhaps with a value or parameters.
+/// RFC 7240: preferences are separated by commas, in one or several headers, and may have a value or parameters.
 fn prefers_async(headers: &HeaderMap) -> bool {
     let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let mut names = values
@@ -241,7 +242,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Proble
     if values.next().is_some() {
         return Err(Problem::new(
             INVALID_PARAMETER,
-            "There is more than one Idempotency-Key; send one.",
+            "The request has more than one Idempotency-Key; send one.",
         ));
     }
     let text = value.to_str().unwrap_or_default();
@@ -250,7 +251,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Proble
         .map_err(|message: String| Problem::new(INVALID_PARAMETER, message))
 }
 
-/// Which reward requests a list shows.
+/// Filters for reward requests.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
@@ -264,7 +265,7 @@ struct ListParams {
     to: Option<Timestamp>,
 }
 
-/// List reward requests of everyone, newest first.
+/// List the reward requests of all users, newest first.
 #[utoipa::path(
     get, path = "/reward-requests", tag = "reward-requests", security(("bearer" = [])),
     params(PageParams, ListParams),
@@ -272,7 +273,7 @@ struct ListParams {
     extensions(("x-roles" = json!(["OPERATOR", "AUDITOR", "ADMIN"]))),
 )]
 async fn list(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     _: Auditor,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
@@ -284,10 +285,10 @@ async fn list(
         from: params.from,
         to: params.to,
     };
-    page_of(&service, filter, &page).await
+    page_of(&claims, filter, &page).await
 }
 
-/// Which of one's own reward requests a list shows.
+/// Filters for your own reward requests.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
@@ -304,7 +305,7 @@ struct MineParams {
     extensions(("x-roles" = json!(["USER", "ADMIN"]))),
 )]
 async fn mine(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     Claimant(caller): Claimant,
     Params(page): Params<PageParams>,
     Params(params): Params<MineParams>,
@@ -315,16 +316,16 @@ async fn mine(
         status: params.status,
         ..Filter::default()
     };
-    page_of(&service, filter, &page).await
+    page_of(&claims, filter, &page).await
 }
 
 async fn page_of(
-    service: &Claims,
+    claims: &Claims,
     filter: Filter,
     page: &PageParams,
 ) -> Result<axum::Json<Page<RewardRequest>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
-    let requests = service.list(filter, after, size).await?;
+    let requests = claims.requests.list(filter, after, size).await?;
     Ok(axum::Json(Page::new(
         requests,
         size,
@@ -333,7 +334,7 @@ async fn page_of(
     )))
 }
 
-/// Get a reward request. A USER gets their own; others' are not found.
+/// Get a reward request. For a USER, the requests of others are not found.
 #[utoipa::path(
     get, path = "/reward-requests/{id}", tag = "reward-requests", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -344,18 +345,18 @@ async fn page_of(
     ),
 )]
 async fn get(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<RewardRequest>, Problem> {
-    let request = service.get(id).await?;
+    let request = claims.requests.get(id).await?;
     require_own(caller, request.user_id, id)?;
     Ok(axum::Json(request))
 }
 
-/// Get the signed receipt of a reward request: all that is needed to run the decision again.
+/// Get the signed receipt of a reward request: everything that is needed to run the decision again.
 ///
-/// Save it and run `meed replay receipt.json --plugin rule.wasm`. A USER gets their own; others' are not found.
+/// Save it and run `meed replay receipt.json --plugin rule.wasm`. For a USER, the receipts of others are not found.
 #[utoipa::path(
     get, path = "/reward-requests/{id}/receipt", tag = "reward-requests", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -366,11 +367,11 @@ async fn get(
     ),
 )]
 async fn receipt(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<SignedReceipt>, Problem> {
-    let receipt = service.receipt(id).await;
+    let receipt = claims.requests.receipt(id).await;
     if let Ok((user_id, _)) | Err(ClaimError::NotDecided { user_id, .. }) = &receipt {
         require_own(caller, *user_id, id)?;
     }
@@ -386,7 +387,7 @@ fn require_own(caller: Caller, user_id: Uuid, id: Uuid) -> Result<(), Problem> {
     Ok(())
 }
 
-/// How you stand in an event: evaluated now, nothing stored.
+/// Get your progress in an event, evaluated now. Nothing is stored.
 #[utoipa::path(
     get, path = "/events/{id}/progress", tag = "events", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -397,14 +398,14 @@ fn require_own(caller: Caller, user_id: Uuid, id: Uuid) -> Result<(), Problem> {
     ),
 )]
 async fn progress(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     Claimant(caller): Claimant,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<EventProgress>, Problem> {
-    Ok(axum::Json(service.progress(caller.user_id, id).await?))
+    Ok(axum::Json(claims.progress.of(caller.user_id, id).await?))
 }
 
-/// Tell which events use a plugin version, and what its evaluations cost.
+/// Get the events that use a plugin version, and the cost of its evaluations.
 #[utoipa::path(
     get, path = "/plugins/{name}/versions/{version}/usage", tag = "plugins", security(("bearer" = [])),
     params(("name" = String, Path), ("version" = String, Path)),
@@ -412,11 +413,11 @@ async fn progress(
     extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
 )]
 async fn plugin_usage(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     _: Operator,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<axum::Json<PluginUsage>, Problem> {
-    Ok(axum::Json(service.plugin_usage(&name, &version).await?))
+    Ok(axum::Json(claims.usage.of(&name, &version).await?))
 }
 
 impl From<ClaimError> for Problem {
@@ -443,14 +444,14 @@ impl From<ClaimError> for Problem {
             }
             ClaimError::NotGranted { .. } => Self::new(NOT_GRANTED, detail),
             ClaimError::NoReversal(_) => Self::new(NO_SUCH_REVERSAL, detail),
-            ClaimError::Waiting(id) => Self::new(CLAIM_WAITING, detail).with("rewardRequestId", id),
-            ClaimError::TooManyWaiting(_) => Self::new(TOO_MANY_WAITING, detail).retry_after(1),
+            ClaimError::ClaimPending(id) => Self::new(CLAIM_WAITING, detail).with("rewardRequestId", id),
+            ClaimError::TooManyPending(_) => Self::new(TOO_MANY_WAITING, detail).retry_after(1),
             ClaimError::QueueFull => Self::new(QUEUE_FULL, detail).retry_after(5),
             ClaimError::NotDecided { .. } => Self::new(NOT_DECIDED, detail),
             ClaimError::KeyReused(_) => Self::new(KEY_REUSED, detail),
             ClaimError::Disabled => Self::new(FORBIDDEN, detail),
             ClaimError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
-            ClaimError::Contended | ClaimError::Overloaded | ClaimError::NoRoom => {
+            ClaimError::Contended | ClaimError::Overloaded | ClaimError::NoSlot => {
                 Self::new(UNAVAILABLE, detail).retry_after(1)
             }
             ClaimError::Event(error) => error.into(),
@@ -460,7 +461,7 @@ impl From<ClaimError> for Problem {
             ClaimError::ForeignReward(_)
             | ClaimError::Facts(_)
             | ClaimError::Receipt(_)
-            | ClaimError::Uncommitted
+            | ClaimError::OutcomeUnknown
             | ClaimError::Json(_) => Self::internal(error),
         }
     }

@@ -1,20 +1,93 @@
-//! `reward_requests`, `grants` and `idempotency_keys`; `reversals` in `reversal`, lists of grants in `grants`, claims that wait in `received`.
+//! `reward_requests` and `grants`: the rows of a claim, who writes them, and reads of requests.
+//!
+//! `commit_postgres` and `commit_rows` write commit records, in bulk and row by row. `responses` is `idempotency_keys`,
+//! `queue` the pending claims, `reversal` is `reversals`, `grants` the lists of grants.
+
+/// The columns that both writers fill, in the order of their values.
+macro_rules! columns {
+    (reward_requests) => {
+        "id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, retry_at, \
+         received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature, budget_period, budget_amount"
+    };
+    (grants) => {
+        "id, request_id, reward_id, quantity, reward, granted_at, stock_since"
+    };
+    (idempotency_keys) => {
+        "user_id, key, fingerprint, request_id, response, created_at, expires_at"
+    };
+    (received_claims) => {
+        "id, event_id, user_id, received_at, event_revision, plugin_digest, period, idempotency_key, fingerprint, \
+         http_request_id"
+    };
+}
 
 pub(super) mod commit_postgres;
+pub(super) mod commit_rows;
 pub(super) mod grants;
 pub(super) mod queue;
+pub(super) mod responses;
 pub(super) mod reversal;
 
 use uuid::Uuid;
 
-use super::budget::Spending;
-use super::model::{Grant, GrantedReward, Reason, Status};
+use super::model::{Grant, GrantedReward, Reason, RewardRequest, Status};
 use crate::clock::Timestamp;
 use crate::contract::Progress;
-use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
+use crate::db::{BULK_CONNECTIONS, Bulk, Db, DbError, Json, Result, Run, row};
 use crate::fulfilments::Fulfilment;
-pub(super) use crate::outbox::{Message as OutboxRow, write as insert_outbox};
+use crate::outbox::Message;
 use crate::sandbox::Digest;
+
+/// All rows that a decided claim writes. Its ids are minted before the commit, so that every attempt writes the same.
+#[derive(Clone, Debug)]
+pub(super) struct CommitRecord {
+    pub request: RequestRow,
+    pub receipt: ReceiptRow,
+    /// In the order of their rewards' ids.
+    pub grants: Vec<GrantRow>,
+    /// What the grants take from the event's budget, if it has one.
+    pub spending: Option<Spending>,
+    pub message: Option<Message>,
+    pub response: Option<StoredResponse>,
+    /// Only of a pending claim: it leaves its queue, whose fence must still be this one.
+    pub fence: Option<i64>,
+}
+
+/// How the commit of a record ended.
+#[derive(Clone, Debug)]
+pub(super) enum CommitOutcome {
+    Committed,
+    /// Another transaction was first: the event changed, the slot, the stock or the budget was taken, or the key has a
+    /// response. Nothing was written.
+    Lost,
+    /// The database failed. Unless the error says that the outcome is unknown, nothing was written.
+    Failed(DbError),
+}
+
+/// How claims are written. Bulk statements exist on PostgreSQL only; SQLite has one writer, which writes row by row.
+/// Cheap to clone.
+#[derive(Clone)]
+pub(super) enum Writer {
+    Postgres(Bulk),
+    Sqlite(Db),
+}
+
+impl Writer {
+    pub(super) fn new(db: &Db) -> Self {
+        match db {
+            Db::Postgres { bulk, .. } => Self::Postgres(bulk.clone()),
+            Db::Sqlite { .. } => Self::Sqlite(db.clone()),
+        }
+    }
+
+    /// Batches that can be written at the same time.
+    pub(super) fn parallelism(&self) -> u32 {
+        match self {
+            Self::Postgres(_) => BULK_CONNECTIONS,
+            Self::Sqlite(_) => 1,
+        }
+    }
+}
 
 row! {
     #[derive(Clone, Debug)]
@@ -33,6 +106,28 @@ row! {
         pub received_at: Timestamp,
         pub decided_at: Timestamp,
         pub fuel: Option<i64>,
+    }
+}
+
+impl RequestRow {
+    pub(super) fn into_request(self, grants: Vec<Grant>) -> RewardRequest {
+        RewardRequest {
+            id: self.id,
+            event_id: self.event_id,
+            event_revision: self.event_revision,
+            user_id: self.user_id,
+            status: self.status,
+            retryable: self.status != Status::Granted,
+            reasons: self.reasons.0,
+            progress: self.progress.0,
+            retry_at: self.retry_at,
+            period: self.period,
+            grants,
+            reversal: None,
+            received_at: self.received_at,
+            decided_at: Some(self.decided_at),
+            plugin_digest: self.plugin_digest,
+        }
     }
 }
 
@@ -69,15 +164,41 @@ impl From<GrantRow> for Grant {
     }
 }
 
-row! {
-    #[derive(Clone, Debug)]
-    pub(super) struct IdempotencyRow {
-        pub fingerprint: Vec<u8>,
-        pub request_id: Uuid,
-        /// `None`: the claim waits to be decided.
-        pub response: Option<String>,
-        pub expires_at: Option<Timestamp>,
+/// What a granted claim takes from its event's budget: one grant, and the amount if the budget limits it.
+#[derive(Clone, Debug)]
+pub(super) struct Spending {
+    /// The budget's period that contains the instant of the claim.
+    pub period: String,
+    pub amount: i64,
+    pub max_grants: Option<i64>,
+    pub max_amount: Option<i64>,
+}
+
+impl Spending {
+    /// Adds itself to what was spent, if the budget allows it.
+    pub(super) fn add_to(&self, (grants, amount): &mut (i64, i64)) -> bool {
+        let fits = self.max_grants.is_none_or(|max| *grants < max)
+            && self
+                .max_amount
+                .is_none_or(|max| amount.saturating_add(self.amount) <= max);
+        if fits {
+            *grants += 1;
+            *amount += self.amount;
+        }
+        fits
     }
+}
+
+/// A response under an Idempotency-Key.
+#[derive(Clone, Debug)]
+pub(super) struct StoredResponse {
+    pub user_id: Uuid,
+    pub key: String,
+    pub fingerprint: Vec<u8>,
+    pub request_id: Uuid,
+    pub response: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 macro_rules! select_requests {
@@ -90,154 +211,12 @@ macro_rules! select_requests {
     };
 }
 
-/// `false` when the user's place in the period was granted already, or this very request was written before.
-pub(super) async fn insert(
-    tx: &mut Tx,
-    row: &RequestRow,
-    receipt: &ReceiptRow,
-    spending: Option<&Spending>,
-) -> Result<bool> {
-    const SQL: &str = "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, \
-        period, sequence, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, \
-        receipt_signature, budget_period, budget_amount) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
-        ON CONFLICT DO NOTHING";
-    let (row, receipt) = (row.clone(), receipt.clone());
-    let inserted = tx
-        .query(SQL)
-        .bind(row.id)
-        .bind(row.event_id)
-        .bind(row.event_revision)
-        .bind(row.user_id)
-        .bind(row.plugin_digest)
-        .bind(row.status)
-        .bind(row.period)
-        .bind(row.sequence)
-        .bind(row.reasons)
-        .bind(row.progress)
-        .bind(row.retry_at)
-        .bind(row.received_at)
-        .bind(row.decided_at)
-        .bind(row.fuel)
-        .bind(receipt.receipt)
-        .bind(receipt.receipt_key_id)
-        .bind(receipt.receipt_signature)
-        .bind(spending.map(|spending| spending.period.clone()))
-        .bind(spending.map(|spending| spending.amount))
-        .execute(tx)
-        .await?;
-    Ok(inserted == 1)
-}
-
-pub(super) async fn insert_grant(tx: &mut Tx, row: &GrantRow, at: Timestamp) -> Result<()> {
-    const SQL: &str = "INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at, stock_since) \
-        VALUES ($1, $2, $3, $4, $5, $6, (SELECT since FROM reward_stock WHERE reward_id = $3))";
-    tx.query(SQL)
-        .bind(row.id)
-        .bind(row.request_id)
-        .bind(row.reward_id)
-        .bind(row.quantity)
-        .bind(row.reward.clone())
-        .bind(at)
-        .execute(tx)
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn savepoint(tx: &mut Tx) -> Result<()> {
-    tx.query("SAVEPOINT claim").execute(tx).await.map(drop)
-}
-
-pub(super) async fn roll_back_to_savepoint(tx: &mut Tx) -> Result<()> {
-    tx.query("ROLLBACK TO SAVEPOINT claim").execute(tx).await.map(drop)
-}
-
-pub(super) async fn release_savepoint(tx: &mut Tx) -> Result<()> {
-    tx.query("RELEASE SAVEPOINT claim").execute(tx).await.map(drop)
-}
-
-/// What is kept under an Idempotency-Key.
-#[derive(Clone, Debug)]
-pub(super) struct StoredResponse {
-    pub user_id: Uuid,
-    pub key: String,
-    pub fingerprint: Vec<u8>,
-    pub request_id: Uuid,
-    pub response: String,
-    pub created_at: Timestamp,
-    pub expires_at: Timestamp,
-}
-
-/// `false` when an answer under this key, of the same moment, was faster.
-pub(super) async fn store_response(tx: &mut Tx, answer: StoredResponse) -> Result<bool> {
-    const KEEP: &str = "INSERT INTO idempotency_keys \
-        (user_id, key, fingerprint, request_id, response, created_at, expires_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id, key) DO NOTHING";
-    let kept = tx
-        .query(KEEP)
-        .bind(answer.user_id)
-        .bind(answer.key)
-        .bind(answer.fingerprint)
-        .bind(answer.request_id)
-        .bind(answer.response)
-        .bind(answer.created_at)
-        .bind(answer.expires_at)
-        .execute(tx)
-        .await?;
-    Ok(kept == 1)
-}
-
-pub(super) async fn stored_response(db: &Db, user_id: Uuid, key: String) -> Result<Option<IdempotencyRow>> {
-    const SQL: &str = "SELECT fingerprint, request_id, response, expires_at FROM idempotency_keys \
-        WHERE user_id = $1 AND key = $2 \
-        UNION ALL SELECT fingerprint, id, CAST(NULL AS TEXT), CAST(NULL AS BIGINT) FROM received_claims \
-        WHERE user_id = $1 AND idempotency_key = $2";
-    db.batched_read(SQL).id(user_id).text(key).fetch_optional().await
-}
-
-/// Forgets the answer under this key if it has expired, so that the key is free.
-pub(super) async fn delete_expired_response(
-    tx: &mut Tx,
-    user_id: Uuid,
-    key: String,
-    expired_at: Timestamp,
-) -> Result<()> {
-    const SQL: &str = "DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND expires_at <= $3";
-    tx.query(SQL)
-        .bind(user_id)
-        .bind(key)
-        .bind(expired_at)
-        .execute(tx)
-        .await?;
-    Ok(())
-}
-
-/// Forgets up to `most` of the answers that have expired, the oldest first.
-pub(super) async fn delete_expired_responses(tx: &mut Tx, expired_at: Timestamp, most: i64) -> Result<u64> {
-    macro_rules! delete_expired {
-        ($lock:literal) => {
-            concat!(
-                "WITH expired AS MATERIALIZED (SELECT user_id, key FROM idempotency_keys WHERE expires_at <= $1 \
-                 ORDER BY expires_at LIMIT $2",
-                $lock,
-                ") DELETE FROM idempotency_keys WHERE (user_id, key) IN (SELECT user_id, key FROM expired)"
-            )
-        };
-    }
-    // What another process is about to delete, or a claim under the same key, is left to it.
-    let sql = match tx.engine() {
-        Engine::Postgres => delete_expired!(" FOR UPDATE SKIP LOCKED"),
-        Engine::Sqlite => delete_expired!(""),
-    };
-    tx.query(sql).bind(expired_at).bind(most).execute(tx).await
-}
-
 pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RequestRow>> {
     const SQL: &str = select_requests!("WHERE id = $1");
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
-/// The newest grant of a user in a period of an event.
+/// The newest granted request of a user in a period of an event.
 pub(super) async fn newest_granted(
     db: &Db,
     event_id: Uuid,
@@ -255,7 +234,7 @@ pub(super) async fn newest_granted(
         .await
 }
 
-/// Which requests a list shows; an absent field shows all.
+/// The conditions of a list; an absent field selects everything.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
     pub event_id: Option<Uuid>,
@@ -280,16 +259,14 @@ pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i6
         .await
 }
 
-pub(super) async fn grants(db: &Db, request_ids: &[Uuid]) -> Result<Vec<GrantRow>> {
+pub(super) async fn grants_of_requests(db: &Db, request_ids: &[Uuid]) -> Result<Vec<GrantRow>> {
     if request_ids.is_empty() {
         return Ok(Vec::new());
     }
-    let places = (1..=request_ids.len())
-        .map(|place| format!("${place}"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let list = crate::db::places::list(1, request_ids.len());
     let sql = format!(
-        "SELECT id, request_id, reward_id, quantity, reward FROM grants WHERE request_id IN ({places}) ORDER BY request_id, reward_id"
+        "SELECT id, request_id, reward_id, quantity, reward FROM grants WHERE request_id IN ({list}) \
+         ORDER BY request_id, reward_id"
     );
     request_ids
         .iter()
@@ -303,7 +280,7 @@ pub(super) async fn receipt(db: &Db, id: Uuid) -> Result<Option<ReceiptRow>> {
     db.query(SQL).bind(id).fetch_optional(db).await
 }
 
-/// The fuel of a version's newest evaluations.
+/// The fuel of a plugin version's newest evaluations.
 pub(super) async fn newest_fuel(db: &Db, plugin: Digest, limit: i64) -> Result<Vec<i64>> {
     const SQL: &str = "SELECT fuel FROM reward_requests WHERE plugin_digest = $1 AND fuel IS NOT NULL \
         ORDER BY id DESC LIMIT $2";

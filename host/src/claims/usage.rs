@@ -1,21 +1,25 @@
-//! Who uses a plugin version, and what it costs: asked here, because plugins know neither events nor claims.
+//! Which events use a plugin version, and what its evaluations cost. It is here because plugins know neither events nor
+//! claims.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::service::{ClaimError, Claims};
+use super::error::ClaimError;
 use super::store;
+use crate::db::Db;
+use crate::events::EventService;
+use crate::plugins::PluginService;
 
-/// Events that are named; their number is always whole.
+/// Events that are listed; the count includes all.
 const NAMED_EVENTS: u32 = 20;
-/// Evaluations that the percentiles are over.
+/// The newest evaluations, from which the percentiles are computed.
 const NEWEST_RUNS: i64 = 1_000;
 
 /// Which events use a version, and what it costs.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct PluginUsage {
+pub(super) struct PluginUsage {
     pub events: UsingEvents,
     /// null when no claim was evaluated yet
     pub fuel: Option<FuelPercentiles>,
@@ -24,16 +28,16 @@ pub struct PluginUsage {
 /// The events whose condition is the version.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct UsingEvents {
+pub(super) struct UsingEvents {
     pub count: i64,
     /// The newest 20; `GET /events?plugin=NAME&version=VERSION` has all of them
     pub newest_ids: Vec<Uuid>,
 }
 
-/// What an evaluation costs: of `runs` evaluations, so many percent took at most this much.
+/// The fuel of the newest evaluations, as percentiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct FuelPercentiles {
+pub(super) struct FuelPercentiles {
     pub p50: i64,
     pub p99: i64,
     /// The newest claims that these are over, 1000 at most
@@ -55,8 +59,16 @@ impl FuelPercentiles {
     }
 }
 
-impl Claims {
-    pub async fn plugin_usage(&self, name: &str, version: &str) -> Result<PluginUsage, ClaimError> {
+/// Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Usage {
+    pub db: Db,
+    pub plugins: PluginService,
+    pub events: EventService,
+}
+
+impl Usage {
+    pub(super) async fn of(&self, name: &str, version: &str) -> Result<PluginUsage, ClaimError> {
         let version = self.plugins.version(name, version).await?;
         let (count, newest_ids) = self.events.using(version.digest, NAMED_EVENTS).await?;
         let fuel = store::newest_fuel(&self.db, version.digest, NEWEST_RUNS).await?;

@@ -1,7 +1,7 @@
-//! Reads that wait together are made together: on PostgreSQL, statements of one text become one statement over a list.
+//! Batched reads on PostgreSQL: reads with the same text that wait at the same time become one statement over a list.
 //!
-//! What everybody asks of the database costs it more to begin and to end than to answer. So a read that finds a lane idle
-//! runs at once and alone, and those that arrive meanwhile share a round trip ([`crate::batch`]).
+//! A frequent read costs the database more to start and to end than to answer. A read that finds a connection idle runs at
+//! once and alone; reads that arrive meanwhile share a round trip ([`crate::batch`]).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,25 +9,24 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::connect::ACQUIRE_TIMEOUT;
 use super::lanes::{Lanes, Statement};
 use super::{Db, DbError, Query, Result, Row};
-use crate::batch::{Batches, Bounds, Job};
+use crate::batch::{Batches, Bounds, Job, Unanswered};
 
 const BOUNDS: Bounds = Bounds {
-    // Requests in flight are bounded, so it never gets there.
+    // The limit on requests in flight is far lower.
     waiting: 4096,
-    // Beyond some dozens nothing is gained, and everyone waits for the slowest.
+    // Beyond some dozens nothing is gained, and each read waits for the slowest one.
     jobs: 64,
     bytes: 1 << 20,
-    // Longer than one takes.
+    // Longer than one read takes.
     max_delay: Duration::from_millis(10),
 };
 
-/// A value that a joint read is given.
+/// A parameter of a batched read.
 #[derive(Clone, Debug)]
 enum Value {
     Id(Uuid),
@@ -35,7 +34,7 @@ enum Value {
     Text(String),
 }
 
-/// A read that may be made together with others of the same text. Made by [`Db::joint`].
+/// A read that may share a statement with others of the same text. Made by [`Db::batched_read`].
 pub struct BatchedRead<'a> {
     db: &'a Db,
     sql: Cow<'static, str>,
@@ -43,8 +42,8 @@ pub struct BatchedRead<'a> {
 }
 
 impl Db {
-    /// A `SELECT`, or several with `UNION ALL`, put together from constant pieces: `sql` must hold no value from outside,
-    /// and no `$` that is no placeholder. It has at least one parameter, and each has a place in it.
+    /// A `SELECT`, or several with `UNION ALL`, put together from constant pieces. `sql` must hold no value from outside, and
+    /// no `$` except in placeholders; it has at least one placeholder, and uses each of them.
     pub fn batched_read(&self, sql: impl Into<Cow<'static, str>>) -> BatchedRead<'_> {
         BatchedRead {
             db: self,
@@ -79,13 +78,16 @@ impl BatchedRead<'_> {
 
     pub async fn fetch_all<R: Row>(self) -> Result<Vec<R>> {
         let Db::Postgres { reads, .. } = self.db else {
-            return self.alone().fetch_all(self.db).await;
+            return self.unbatched().fetch_all(self.db).await;
         };
-        let rows = reads.ask(self.sql, self.values).await?;
-        super::from_rows(&rows)
+        let read = Read {
+            sql: self.sql,
+            values: self.values,
+        };
+        super::from_rows(&reads.submit(read).await?)
     }
 
-    fn alone(&self) -> Query {
+    fn unbatched(&self) -> Query {
         let query = self.db.query_assembled(self.sql.clone().into_owned());
         self.values.iter().cloned().fold(query, |query, value| match value {
             Value::Id(id) => query.bind(id),
@@ -95,10 +97,10 @@ impl BatchedRead<'_> {
     }
 }
 
-/// Where reads wait. Cheap to clone.
+/// The reads that wait, and their connections. Cheap to clone.
 #[derive(Clone)]
 pub struct BatchedReads {
-    asked: Arc<Batches<Asked>>,
+    batches: Arc<Batches<Read>>,
     lanes: Lanes,
 }
 
@@ -108,13 +110,14 @@ impl std::fmt::Debug for BatchedReads {
     }
 }
 
-struct Asked {
+struct Read {
     sql: Cow<'static, str>,
     values: Vec<Value>,
-    answer: oneshot::Sender<Result<Vec<PgRow>>>,
 }
 
-impl Job for Asked {
+impl Job for Read {
+    type Answer = Result<Vec<PgRow>>;
+
     fn is_compatible(&self, first: &Self) -> bool {
         self.sql == first.sql && std::iter::zip(&self.values, &first.values).all(|(a, b)| a.is_like(b))
     }
@@ -167,105 +170,94 @@ impl Value {
 }
 
 impl BatchedReads {
-    pub(super) fn new(lanes: Lanes, at_once: u32) -> Self {
+    pub(super) fn new(lanes: Lanes, parallelism: u32) -> Self {
         let on = lanes.clone();
-        let asked = Batches::new(at_once, BOUNDS, move |batch| answer(on.clone(), batch));
+        let batches = Batches::new(parallelism, BOUNDS, move |batch| answer(on.clone(), batch));
         Self {
-            asked: Arc::new(asked),
+            batches: Arc::new(batches),
             lanes,
         }
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.asked.waiting()
+        self.batches.waiting()
     }
 
     pub(super) fn lanes(&self) -> &Lanes {
         &self.lanes
     }
 
-    async fn ask(&self, sql: Cow<'static, str>, values: Vec<Value>) -> Result<Vec<PgRow>> {
-        let (answer, answered) = oneshot::channel();
-        let asked = Asked { sql, values, answer };
-        if self.asked.push(asked).is_err() {
-            return Err(sqlx::Error::PoolTimedOut.into());
-        }
-        answered.await.unwrap_or_else(|_| Err(sqlx::Error::PoolClosed.into()))
+    async fn submit(&self, read: Read) -> Result<Vec<PgRow>> {
+        self.batches.submit(read).await.unwrap_or_else(|unanswered| {
+            Err(DbError::from(match unanswered {
+                Unanswered::Full => sqlx::Error::PoolTimedOut,
+                Unanswered::Lost => sqlx::Error::PoolClosed,
+            }))
+        })
     }
 }
 
-async fn answer(lanes: Lanes, mut batch: Vec<Asked>) {
-    // Whoever asked may have gone meanwhile.
-    batch.retain(|asked| !asked.answer.is_closed());
-    if batch.is_empty() {
-        return;
-    }
-    match ask_for_all(&lanes, &batch).await {
-        Ok(shares) => {
-            for (asked, rows) in batch.into_iter().zip(shares) {
-                asked.answer.send(Ok(rows)).ok();
-            }
-        }
+async fn answer(lanes: Lanes, batch: Vec<Read>) -> Vec<Result<Vec<PgRow>>> {
+    match read_all(&lanes, &batch).await {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) if batch.len() > 1 && !error.is_unavailable() => {
-            // One of them cannot be answered, for example because a sum is too large: that is no fault of the others.
-            for asked in batch {
-                let shares = ask_for_all(&lanes, std::slice::from_ref(&asked)).await;
-                asked
-                    .answer
-                    .send(shares.map(|shares| shares.into_iter().flatten().collect()))
-                    .ok();
+            // One of them cannot be answered, for example because a sum overflows: the others still can.
+            let mut answers = Vec::with_capacity(batch.len());
+            for read in &batch {
+                let alone = read_all(&lanes, std::slice::from_ref(read)).await;
+                answers.push(alone.map(|answers| answers.into_iter().flatten().collect()));
             }
+            answers
         }
-        Err(error) => {
-            for asked in batch {
-                asked.answer.send(Err(error.clone())).ok();
-            }
-        }
+        Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
     }
 }
 
-/// The rows of each. A connection that was lost is found out when it is used, and reading again harms nobody.
-async fn ask_for_all(lanes: &Lanes, batch: &[Asked]) -> Result<Vec<Vec<PgRow>>> {
-    let began = Instant::now();
+/// The rows of each read. A lost connection is noticed when it is used; a read can be repeated.
+async fn read_all(lanes: &Lanes, batch: &[Read]) -> Result<Vec<Vec<PgRow>>> {
+    let started = Instant::now();
     let mut rows = lanes.run(statement(batch)).await;
-    if rows.as_ref().is_err_and(DbError::is_outcome_unknown) && began.elapsed() < ACQUIRE_TIMEOUT {
+    if rows.as_ref().is_err_and(DbError::is_outcome_unknown) && started.elapsed() < ACQUIRE_TIMEOUT {
         rows = lanes.run(statement(batch)).await;
     }
-    let mut shares: Vec<Vec<PgRow>> = batch.iter().map(|_| Vec::new()).collect();
+    let mut answers: Vec<Vec<PgRow>> = batch.iter().map(|_| Vec::new()).collect();
     for row in rows? {
-        let asker: i64 = row.try_get(row.len() - 1).map_err(DbError::from)?;
-        if let Some(share) = usize::try_from(asker - 1).ok().and_then(|asker| shares.get_mut(asker)) {
-            share.push(row);
+        let number: i64 = row.try_get(row.len() - 1).map_err(DbError::from)?;
+        if let Some(answer) = usize::try_from(number - 1)
+            .ok()
+            .and_then(|index| answers.get_mut(index))
+        {
+            answer.push(row);
         }
     }
-    Ok(shares)
+    Ok(answers)
 }
 
-/// One column for each parameter and one row for each asker, whose number comes back with the rows of the answer.
+/// A list for each parameter, with one item for each read; the number of the read comes back with each row.
 #[expect(clippy::disallowed_methods, reason = "as in Query::new")]
-fn statement(batch: &[Asked]) -> Statement {
+fn statement(batch: &[Read]) -> Statement {
     let Some(first) = batch.first() else {
         return sqlx::query("SELECT 1 WHERE FALSE");
     };
     let types: Vec<String> = (1..)
         .zip(&first.values)
-        .map(|(place, value)| format!("${place}::{}[]", value.type_name()))
+        .map(|(number, value)| format!("${number}::{}[]", value.type_name()))
         .collect();
-    let columns: Vec<String> = (1..=first.values.len()).map(|place| format!("p{place}")).collect();
+    let columns: Vec<String> = (1..=first.values.len()).map(|number| format!("p{number}")).collect();
     let sql = format!(
-        "SELECT answer.*, asker.number AS asker_number \
-         FROM UNNEST({}) WITH ORDINALITY AS asker ({}, number) CROSS JOIN LATERAL ({}) AS answer",
+        "SELECT answer.*, read.number AS read_number \
+         FROM UNNEST({}) WITH ORDINALITY AS read ({}, number) CROSS JOIN LATERAL ({}) AS answer",
         types.join(", "),
         columns.join(", "),
-        first.sql.replace('$', "asker.p"),
+        first.sql.replace('$', "read.p"),
     );
-    (0..first.values.len()).fold(sqlx::query(AssertSqlSafe(sql)), |query, place| {
-        let column = batch.iter().map(|asked| &asked.values[place]);
-        match first.values[place] {
-            Value::Id(_) => query.bind(column.filter_map(Value::id).collect::<Vec<Uuid>>()),
-            Value::Number(_) => query.bind(column.filter_map(Value::number).collect::<Vec<i64>>()),
+    (0..first.values.len()).fold(sqlx::query(AssertSqlSafe(sql)), |query, index| {
+        let values = batch.iter().map(|read| &read.values[index]);
+        match first.values[index] {
+            Value::Id(_) => query.bind(values.filter_map(Value::id).collect::<Vec<Uuid>>()),
+            Value::Number(_) => query.bind(values.filter_map(Value::number).collect::<Vec<i64>>()),
             Value::Text(_) => query.bind(
-                column
+                values
                     .filter_map(Value::text)
                     .map(str::to_owned)
                     .collect::<Vec<String>>(),

@@ -1,19 +1,24 @@
-//! Statements over whole sets of rows, on PostgreSQL: one round trip writes what many are waiting for.
+//! Bulk statements on PostgreSQL: their parameters are lists, so that one round trip writes many rows.
 //!
-//! Each runs and commits by itself, in lanes that nothing else uses, so that commits never queue behind reads.
+//! Each statement runs and commits by itself, on connections that nothing else uses, so that commits never queue behind
+//! reads. SQLite has one writer, which writes row by row.
 
 use std::borrow::Cow;
 
 use sqlx::postgres::{PgHasArrayType, PgRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, Type};
 
+use super::{Result, mutated};
 use super::lanes::{Lanes, Statement};
-use super::{Db, Result, mutated};
 
-/// How many set statements one process runs at the same time, and how many connections it keeps for them.
+/// How many bulk statements one process runs at the same time, and how many connections it keeps for them.
 ///
-/// While one waits for the disk another collects its rows; with more, sets get smaller and meet at the same locks.
+/// While one waits for the disk another collects its rows. With more, batches get smaller and wait for the same locks.
 pub const BULK_CONNECTIONS: u32 = 2;
+
+/// The connections for bulk statements. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Bulk(Lanes);
 
 /// A statement whose parameters are lists.
 pub struct BulkStatement {
@@ -21,18 +26,21 @@ pub struct BulkStatement {
     query: Statement,
 }
 
-impl Db {
-    /// `None` on SQLite, whose one writer writes row by row.
+impl Bulk {
+    pub(super) fn new(lanes: Lanes) -> Self {
+        Self(lanes)
+    }
+
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.0
+    }
+
+    /// `sql` may be put together from constant pieces; it must hold no value from outside: bind those.
     #[expect(clippy::disallowed_methods, reason = "as in Query::new")]
-    ///
-    /// `sql` may be put together from constant pieces; it must hold no value from outside.
-    pub fn bulk(&self, sql: impl Into<Cow<'static, str>>) -> Option<BulkStatement> {
-        match self {
-            Self::Sqlite { .. } => None,
-            Self::Postgres { sets, .. } => Some(BulkStatement {
-                lanes: sets.clone(),
-                query: sqlx::query(mutated(AssertSqlSafe(sql.into().into_owned()))),
-            }),
+    pub fn statement(&self, sql: impl Into<Cow<'static, str>>) -> BulkStatement {
+        BulkStatement {
+            lanes: self.0.clone(),
+            query: sqlx::query(mutated(AssertSqlSafe(sql.into().into_owned()))),
         }
     }
 }

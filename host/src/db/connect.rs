@@ -9,7 +9,7 @@ use sqlx::{Connection as _, Executor as _, Row as _};
 use tokio::time::timeout;
 
 use super::batched_reads::BatchedReads;
-use super::bulk::BULK_CONNECTIONS;
+use super::bulk::{BULK_CONNECTIONS, Bulk};
 use super::lanes::Lanes;
 use super::{Db, Result};
 
@@ -88,10 +88,10 @@ impl Db {
         ]);
         // A pool would try again until its time is up, and then say only that.
         PgConnection::connect_with(&options).await?.close().await?;
-        let sets = Lanes::new(options.clone(), BULK_CONNECTIONS);
+        let bulk = Bulk::new(Lanes::new(options.clone(), BULK_CONNECTIONS));
         let reads = BatchedReads::new(Lanes::new(options.clone(), READS_AT_ONCE), READS_AT_ONCE);
         let pool = postgres_pool(max_connections).connect_with(options).await?;
-        Ok(Self::Postgres { pool, sets, reads })
+        Ok(Self::Postgres { pool, bulk, reads })
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::model::{Condition, NewCondition, NewEvent};
+use super::model::{NewCondition, NewEvent};
 use super::service::{EventError, EventService};
 use crate::facts::{UnknownZone, Zone};
-use crate::plugins::{Bound, PluginError};
+use crate::plugins::{BoundCondition, PluginError};
 
 /// The maximum duration of an event.
 const MAX_DURATION: Duration = Duration::from_hours(10 * 366 * 24);
@@ -16,8 +16,8 @@ impl EventService {
     pub(super) async fn check(
         &self,
         mut new: NewEvent,
-        current: Option<&Condition>,
-    ) -> Result<(NewEvent, Bound), EventError> {
+        current: Option<&BoundCondition>,
+    ) -> Result<(NewEvent, BoundCondition), EventError> {
         if new.end_date <= new.start_date {
             let message = format!("must be after startDate ({})", new.start_date);
             return Err(EventError::Field {
@@ -46,12 +46,12 @@ impl EventService {
             version,
             params,
         } = &new.condition;
-        let bound = if current.is_some_and(|kept| kept.plugin == *plugin && kept.version == *version) {
+        let condition = if current.is_some_and(|kept| kept.plugin == *plugin && kept.version == *version) {
             self.plugins.bind_again(plugin, version, params).await
         } else {
             self.plugins.bind(plugin, version, params).await
         };
-        let bound = bound.map_err(|error| match error {
+        let condition = condition.map_err(|error| match error {
             PluginError::NoSuchPlugin { .. } => EventError::Field {
                 pointer: "/condition/plugin",
                 message: error.to_string(),
@@ -64,6 +64,6 @@ impl EventService {
             }
             error => EventError::Plugin(error),
         })?;
-        Ok((new, bound))
+        Ok((new, condition))
     }
 }

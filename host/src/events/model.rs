@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::budget::Budget;
 use super::seed::Secret;
 use crate::clock::Timestamp;
-use crate::facts::{Period, Plan};
+use crate::facts::Period;
+use crate::plugins::BoundCondition;
 use crate::rewards::Reward;
-use crate::sandbox::Digest;
 
 /// An event to create, or the new content of one.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
@@ -135,7 +135,7 @@ pub struct Event {
     pub reward_ids: Vec<Uuid>,
     #[schema(example = "Asia/Seoul")]
     pub time_zone: String,
-    pub condition: Condition,
+    pub condition: BoundCondition,
     pub recurrence: Recurrence,
     pub budget: Option<Budget>,
     pub max_quantity: u32,
@@ -152,27 +152,8 @@ pub struct Event {
     pub created_by: Uuid,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// The plan and the state that `bind` returned for the params.
-    #[serde(skip)]
-    pub plan: Plan,
-    #[serde(skip)]
-    pub state: Vec<u8>,
     #[serde(skip)]
     pub secret: Secret,
-}
-
-/// The condition of an event. The digest pins the plugin version.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    #[schema(example = "login-streak")]
-    pub plugin: String,
-    #[schema(example = "1.0.0")]
-    pub version: String,
-    #[schema(value_type = String)]
-    pub digest: Digest,
-    #[schema(value_type = Object)]
-    pub params: Value,
 }
 
 /// A running event, as users see it.

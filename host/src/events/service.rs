@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::budget::Budget;
-use super::model::{ActiveEvent, Condition, Event, NewEvent, Recurrence};
+use super::model::{ActiveEvent, Event, NewEvent, Recurrence};
 use super::seed::Secret;
 use super::store::{self, EventRow, Filter, RevisionRow};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
@@ -19,7 +19,7 @@ use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
 use crate::facts::{UnknownZone, Zone};
 use crate::outbox::{self, Message};
-use crate::plugins::{Bound, PluginError, PluginService};
+use crate::plugins::{BoundCondition, PluginError, PluginService};
 use crate::rewards::{Reward, RewardError, RewardService};
 use crate::sandbox::Digest;
 
@@ -92,6 +92,19 @@ pub struct Offer {
     pub zone: Zone,
 }
 
+impl Offer {
+    /// The key of the recurrence period that contains this instant.
+    pub fn period(&self, at: Timestamp) -> String {
+        self.event.recurrence.period.key(at, &self.zone)
+    }
+
+    /// When the next recurrence period starts; `None` if there is none before the end of the event.
+    pub fn next_period_start(&self, at: Timestamp) -> Option<Timestamp> {
+        let next = self.event.recurrence.period.next_start(at, &self.zone);
+        next.filter(|next| *next < self.event.end_date)
+    }
+}
+
 #[derive(Clone)]
 pub struct EventService {
     pub(super) db: Db,
@@ -123,7 +136,7 @@ impl EventService {
     }
 
     pub async fn create(&self, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
-        let (new, bound) = self.check(new, None).await?;
+        let (new, condition) = self.check(new, None).await?;
         let now = self.clock.now();
         let created = Created {
             id: self.clock.new_id(),
@@ -131,7 +144,7 @@ impl EventService {
             by,
             at: now,
         };
-        let row = row_of(new, bound, created, 1, now);
+        let row = row_of(new, condition, created, 1, now);
         let mut tx = self.db.begin().await?;
         store::insert(&mut tx, &row).await?;
         self.set_offer(&mut tx, &row).await?;
@@ -221,7 +234,7 @@ impl EventService {
 
     pub async fn replace(&self, id: Uuid, expected: Option<i64>, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
         let current = self.get(id).await?;
-        let (new, bound) = self.check(new, Some(&current.condition)).await?;
+        let (new, condition) = self.check(new, Some(&current.condition)).await?;
         let mut tx = self.db.begin().await?;
         let current = self.lock(&mut tx, id, expected).await?;
         // Read the clock after acquiring the lock, for which it may have waited.
@@ -239,7 +252,7 @@ impl EventService {
             by: current.created_by,
             at: current.created_at,
         };
-        let row = row_of(new, bound, created, current.revision + 1, now);
+        let row = row_of(new, condition, created, current.revision + 1, now);
         store::update(&mut tx, &row).await?;
         self.set_offer(&mut tx, &row).await?;
         let event = self.event_of(row)?;
@@ -419,11 +432,13 @@ impl EventService {
             tags: row.tags.0,
             reward_ids: row.reward_ids.0,
             time_zone: row.time_zone,
-            condition: Condition {
+            condition: BoundCondition {
                 plugin: row.plugin_name,
                 version: row.plugin_version,
                 digest: row.plugin_digest,
                 params: row.params.0,
+                plan: row.queries.0,
+                state: row.state,
             },
             recurrence: Recurrence {
                 period: row.recurrence,
@@ -442,8 +457,6 @@ impl EventService {
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,
-            plan: row.queries.0,
-            state: row.state,
             secret,
         })
     }
@@ -457,7 +470,7 @@ struct Created {
     at: Timestamp,
 }
 
-fn row_of(new: NewEvent, bound: Bound, created: Created, revision: i64, now: Timestamp) -> EventRow {
+fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: i64, now: Timestamp) -> EventRow {
     EventRow {
         id: created.id,
         title: new.title,
@@ -468,12 +481,12 @@ fn row_of(new: NewEvent, bound: Bound, created: Created, revision: i64, now: Tim
         tags: Json(new.tags),
         reward_ids: Json(new.reward_ids),
         time_zone: new.time_zone,
-        plugin_digest: bound.digest,
-        plugin_name: new.condition.plugin,
-        plugin_version: new.condition.version,
-        params: Json(new.condition.params),
-        queries: Json(bound.plan),
-        state: bound.state,
+        plugin_digest: condition.digest,
+        plugin_name: condition.plugin,
+        plugin_version: condition.version,
+        params: Json(condition.params),
+        queries: Json(condition.plan),
+        state: condition.state,
         recurrence: new.recurrence.period,
         recurrence_count: i64::from(new.recurrence.count),
         max_quantity: i64::from(new.max_quantity),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::intake::{Message, Poison, Processed, Unfinished};
 use crate::body::parse_object;
-use crate::claims::{Claims, ExternalClaim, PermanentRejection};
+use crate::claims::{ExternalClaim, ExternalIntake, PermanentRejection};
 use crate::problem::{INVALID_BODY, Problem};
 
 const TOO_OLD: &str = "claim-too-old";
@@ -20,18 +20,18 @@ struct Claim {
 }
 
 /// Queues claims in their order; stops at the first that must be retried.
-pub(super) async fn receive(service: &Claims, messages: &[Message<'_>]) -> Result<Processed, Unfinished> {
+pub(super) async fn receive(intake: &ExternalIntake, messages: &[Message<'_>]) -> Result<Processed, Unfinished> {
     let mut results: Processed = Vec::with_capacity(messages.len());
-    let (mut indexes, mut arrivals) = (Vec::new(), Vec::new());
+    let (mut indexes, mut claims) = (Vec::new(), Vec::new());
     for (index, message) in messages.iter().enumerate() {
-        let arrival = read(message);
-        results.push(arrival.as_ref().map(drop).map_err(Poison::clone));
-        if let Ok(arrival) = arrival {
+        let claim = read(message);
+        results.push(claim.as_ref().map(drop).map_err(Poison::clone));
+        if let Ok(claim) = claim {
             indexes.push(index);
-            arrivals.push(arrival);
+            claims.push(claim);
         }
     }
-    let (received, ended) = service.receive_in_order(&arrivals).await;
+    let (received, ended) = intake.accept_in_order(&claims).await;
     let unfinished = indexes.get(received.len()).copied();
     for (index, received) in indexes.into_iter().zip(received) {
         results[index] = received.map_err(Poison::from);

@@ -4,7 +4,7 @@
 use super::{activities, claims};
 use crate::activities::ActivityService;
 use crate::body;
-use crate::claims::{ClaimError, Claims};
+use crate::claims::{ClaimError, ExternalIntake};
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::problem::{BODY_TOO_LARGE, MALFORMED_JSON, Problem};
@@ -15,7 +15,7 @@ pub enum Intake {
     /// One activity in each message, or an array of up to 1000, as in `POST /activities`.
     Activities(ActivityService),
     /// One claim in each message, in the order in which they must be decided.
-    Claims(Claims),
+    Claims(ExternalIntake),
 }
 
 /// A message as it was received.
@@ -59,7 +59,7 @@ impl Intake {
     pub(super) async fn process(&self, messages: &[Message<'_>]) -> Result<Processed, Unfinished> {
         match self {
             Self::Activities(service) => Ok(activities::record(service, messages).await?),
-            Self::Claims(service) => claims::receive(service, messages).await,
+            Self::Claims(intake) => claims::receive(intake, messages).await,
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::condition::BoundCondition;
 use super::gate::{self, GateRefusal};
 use super::lifecycle::{Action, PluginState, VersionRef, VersionStatus};
 use super::params;
@@ -21,10 +22,10 @@ use super::usage::PendingUsage;
 use crate::cache::Cache as Shared;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Plugins, Signatures};
-use crate::contract::Issue;
+use crate::contract::{Context, Decision, Fact, Issue};
 use crate::db::{Db, DbError, Json};
-use crate::facts::{InvalidPlan, Plan};
-use crate::sandbox::{Class, Digest, Failure, LoadError, Plugin, Sandbox, UploadRefusal};
+use crate::facts::InvalidPlan;
+use crate::sandbox::{Call, CallLimits, Class, Digest, Failure, LoadError, Plugin, Sandbox, UploadRefusal};
 
 /// A plugin version: one immutable upload.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -117,14 +118,6 @@ pub enum Uploaded {
     New(PluginVersion),
     /// The same bytes were uploaded before.
     Known(PluginVersion),
-}
-
-/// A plugin version with its params bound: the condition of an event.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Bound {
-    pub digest: Digest,
-    pub plan: Plan,
-    pub state: Vec<u8>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -414,7 +407,7 @@ impl PluginService {
     }
 
     /// Binds params for an event. The version must be active and meet the signature policy.
-    pub async fn bind(&self, name: &str, version: &str, params: &Value) -> Result<Bound, PluginError> {
+    pub async fn bind(&self, name: &str, version: &str, params: &Value) -> Result<BoundCondition, PluginError> {
         let found = self.version(name, version).await?;
         let (name, version, state) = (found.name.clone(), found.version.clone(), found.state);
         if state != PluginState::Active {
@@ -428,21 +421,28 @@ impl PluginService {
 
     /// Binds params to the version that an event uses already. The state and the signature of the version do not
     /// matter, so that an operator can deactivate an event whose plugin is disabled.
-    pub async fn bind_again(&self, name: &str, version: &str, params: &Value) -> Result<Bound, PluginError> {
+    pub async fn bind_again(&self, name: &str, version: &str, params: &Value) -> Result<BoundCondition, PluginError> {
         let found = self.version(name, version).await?;
         self.bind_version(found, params).await
     }
 
     /// Validates params with the plugin's schema and its `bind`, and returns the plan.
-    pub(super) async fn bind_version(&self, found: PluginVersion, params: &Value) -> Result<Bound, PluginError> {
+    pub(super) async fn bind_version(
+        &self,
+        found: PluginVersion,
+        params: &Value,
+    ) -> Result<BoundCondition, PluginError> {
         let plugin = self.runnable(found.digest).await?;
         let bound = params::bind(&self.sandbox, &plugin, &found.params_schema, params).await;
         if let Err(PluginError::BindFailed(failure)) = &bound {
             tracing::warn!(plugin.digest = %found.digest, failure.code = failure.code(), %failure, "bind failed");
         }
         let bound = bound?;
-        Ok(Bound {
+        Ok(BoundCondition {
+            plugin: found.name,
+            version: found.version,
             digest: found.digest,
+            params: params.clone(),
             plan: bound.plan,
             state: bound.state,
         })
@@ -455,6 +455,19 @@ impl PluginService {
         }
         let module = self.module(digest).await?;
         Ok(self.sandbox.load(digest, module).await?)
+    }
+
+    /// Runs a condition and returns the outcome with the limits that applied. `facts[i]` answers the i-th query of its plan.
+    /// Counts nothing and does not look at the state of the plugin: that is up to the caller.
+    pub async fn evaluate(
+        &self,
+        condition: &BoundCondition,
+        context: &Context,
+        facts: &[Fact],
+    ) -> Result<(Call<Decision>, CallLimits), PluginError> {
+        let plugin = self.runnable(condition.digest).await?;
+        let call = self.sandbox.evaluate(&plugin, context, &condition.state, facts).await;
+        Ok((call, self.sandbox.limits(&plugin).clone()))
     }
 
     pub(super) fn sandbox(&self) -> &Sandbox {

@@ -191,12 +191,7 @@ impl Simulator {
             rewards: request.rewards,
             seed: request.seed,
         };
-        let plugin = self.plugins.runnable(bound.digest).await?;
-        let call = self
-            .plugins
-            .sandbox()
-            .evaluate(&plugin, &context, &bound.state, &facts)
-            .await;
+        let (call, _) = self.plugins.evaluate(&bound, &context, &facts).await?;
         let (decision, failure) = match call.outcome {
             Ok(decision) => (Some(decision), None),
             Err(failure) => (

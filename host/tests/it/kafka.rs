@@ -7,7 +7,6 @@ mod publish;
 
 use std::time::Duration;
 
-use meed_host::claims::Worker;
 use meed_host::clock::Timestamp;
 use meed_host::config::{Config, Kafka};
 use meed_host::db::Db;
@@ -52,7 +51,7 @@ impl Running {
     }
 
     pub fn claims(app: &TestApp, broker: &Broker) -> Self {
-        let intake = Intake::Claims(app.app.claims.clone());
+        let intake = Intake::Claims(app.app.claims.external());
         Self::reader(app, broker, "kafka.claims_topic", CLAIMS, intake)
     }
 
@@ -66,7 +65,7 @@ impl Running {
     /// Decides pending claims.
     pub fn worker(app: &TestApp) -> Self {
         let claims = app.app.claims.clone();
-        Self(Background::start(&app.clock, move || Worker::new(claims.clone())))
+        Self(Background::start(&app.clock, move || claims.worker()))
     }
 
     /// In order, as on SIGTERM.

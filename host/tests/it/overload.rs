@@ -119,7 +119,7 @@ async fn claims_that_too_many_others_wait_before_are_refused_at_once_and_leave_n
             assert_eq!(reply.header("retry-after"), "1");
             let problem = reply.expect_problem(503, "unavailable");
             // On a slow machine the first of them have waited for the held lock for too long meanwhile.
-            is_full |= text(&problem, "detail").contains("More claims wait");
+            is_full |= text(&problem, "detail").contains("Too many claims wait");
         }
     }
     drop(held);

@@ -1,120 +1,126 @@
-//! Claims that a game or shop leaves in a topic for its users. They wait in the lines of those that were answered with 202
-//! (`received`), and are settled like them.
+//! Queues claims that a game or shop makes for its users, for example in a topic. They join the queues of claims that were
+//! answered with 202.
 //!
-//! Must not know: Kafka, and how a claim is written in a message.
+//! Must not know: Kafka, and how a message represents a claim.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::claims::record::ClaimInput;
-use crate::claims::service::{ClaimError, Claims, IdempotencyKey};
-use crate::clock::Timestamp;
-use crate::events::EventError;
+use super::intake::{Intake, log_queued, new_pending_claim};
+use crate::claims::error::ClaimError;
+use crate::claims::model::{ClaimInput, IdempotencyKey};
+use crate::claims::record::counted;
+use crate::clock::{Clock, Timestamp};
+use crate::events::{EventError, EventService};
 use crate::facts::FactError;
 
-/// Of these as many of one user may wait as wait at all: whoever may put them there is trusted, and one user's claim would
-/// hold up those of all others behind it.
-const PER_USER: i64 = i64::MAX;
+/// A user may have any number of pending external claims: their source is trusted, and a limit for one user would stop the
+/// claims of all others behind it.
+const MAX_PER_USER: i64 = i64::MAX;
 
-/// A claim that was made elsewhere.
+/// A claim that was made outside of Meed.
 #[derive(Clone, Debug)]
 pub struct ExternalClaim {
-    /// Its Idempotency-Key, and what messages about it are marked with.
+    /// The claim's Idempotency-Key, and the correlation id of messages about it.
     pub id: IdempotencyKey,
     pub user_id: Uuid,
     pub event_id: Uuid,
-    /// When it was made; no later than now.
+    /// When the claim was made; an instant in the future counts as now.
     pub at: Option<Timestamp>,
 }
 
-/// Why a claim can never be taken in.
+/// Why a claim can never be queued.
 #[derive(Debug, thiserror::Error)]
 pub enum PermanentRejection {
     #[error("/userId: there is no user {0}")]
     NoSuchUser(Uuid),
     #[error(
-        "The claim was made at {0}, more than {1:?} (claims.idempotency_seconds) ago: nobody remembers whether it is a repeat. Make it again if it is none."
+        "The claim was made at {0}, more than {1:?} (claims.idempotency_seconds) ago, so a repeat of it could not be recognised. Make a new claim."
     )]
     TooOld(Timestamp, Duration),
-    /// There is no such event, or the id was used for another claim.
+    /// The event does not exist, or the id was used for another claim.
     #[error(transparent)]
     Refused(ClaimError),
 }
 
-impl Claims {
-    /// Takes claims in, one behind the other, and tells what became of each: it waits or changes nothing, or it can never
-    /// be taken. An error ends it early: the claims that nothing is told of have to come again.
-    pub async fn receive_in_order(
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct ExternalIntake {
+    pub(in crate::claims) clock: Clock,
+    pub(in crate::claims) events: EventService,
+    pub(in crate::claims) intake: Intake,
+    /// How long a response is stored under its key: an older claim could be a repeat.
+    pub(in crate::claims) retention: Duration,
+}
+
+impl ExternalIntake {
+    /// Queues claims in their order and returns a result for each: it is pending or changes nothing, or it is rejected for
+    /// good. An error ends the work early: the claims without a result have to be submitted again.
+    pub async fn accept_in_order(
         &self,
-        arrivals: &[ExternalClaim],
+        claims: &[ExternalClaim],
     ) -> (Vec<Result<(), PermanentRejection>>, Result<(), ClaimError>) {
         let now = self.clock.now();
-        // A line goes by their instants, and by their ids within one.
-        let mut ids: Vec<Uuid> = arrivals.iter().map(|_| self.clock.new_id()).collect();
+        // A queue is ordered by instant, and within one instant by id.
+        let mut ids: Vec<Uuid> = claims.iter().map(|_| self.clock.new_id()).collect();
         ids.sort_unstable();
-        let claims: Vec<(Uuid, ClaimInput)> = ids
-            .into_iter()
-            .zip(arrivals.iter().map(|arrival| claim_of(arrival, now)))
-            .collect();
-        let mut told = Vec::with_capacity(claims.len());
-        let waiting = match self.receive_together(&claims, now).await {
-            Ok(waiting) => waiting,
-            Err(error) => return (told, Err(error)),
+        let inputs = claims.iter().map(|claim| claim.input(now));
+        let claims: Vec<(Uuid, ClaimInput)> = ids.into_iter().zip(inputs).collect();
+        let mut results = Vec::with_capacity(claims.len());
+        let queued = match self.queue_together(&claims, now).await {
+            Ok(queued) => queued,
+            Err(error) => return (results, Err(error)),
         };
         for (id, claim) in &claims {
-            if waiting.contains(id) {
-                claim.note_received(*id);
-                told.push(Ok(()));
+            if queued.contains(id) {
+                log_queued(claim, *id);
+                results.push(Ok(()));
                 continue;
             }
-            match self.receive_late(claim, now).await {
-                Ok(one) => told.push(one),
-                Err(error) => return (told, Err(error)),
+            match self.accept_one(claim, now).await {
+                Ok(result) => results.push(result),
+                Err(error) => return (results, Err(error)),
             }
         }
-        (told, Ok(()))
+        (results, Ok(()))
     }
 
-    /// In one step, so that none is decided before one ahead of it waits. Tells which wait now.
-    async fn receive_together(
-        &self,
-        claims: &[(Uuid, ClaimInput)],
-        now: Timestamp,
-    ) -> Result<HashSet<Uuid>, ClaimError> {
-        let mut news = Vec::with_capacity(claims.len());
+    /// In one transaction, so that no claim is decided before an earlier one is pending. Returns the ids of those that are.
+    async fn queue_together(&self, claims: &[(Uuid, ClaimInput)], now: Timestamp) -> Result<HashSet<Uuid>, ClaimError> {
+        let mut new = Vec::with_capacity(claims.len());
         for (id, claim) in claims {
             if self.is_too_old(claim, now) {
                 continue;
             }
             match self.events.recent(claim.event_id).await {
-                Ok(offer) => news.push(claim.arriving_as(*id, &offer, PER_USER)),
+                Ok(offer) => new.push(new_pending_claim(claim, *id, &offer, MAX_PER_USER)),
                 Err(EventError::NotFound(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        if news.is_empty() {
+        if new.is_empty() {
             return Ok(HashSet::new());
         }
-        Ok(self.intake.take(news).await?.unwrap_or_default())
+        Ok(self.intake.queue(new).await?.unwrap_or_default())
     }
 
-    /// Finds out what is in the way of a claim, or takes it in after all.
-    async fn receive_late(
+    /// Queues a claim that was left out, or finds out why it was.
+    async fn accept_one(
         &self,
         claim: &ClaimInput,
         now: Timestamp,
     ) -> Result<Result<(), PermanentRejection>, ClaimError> {
         if self.is_too_old(claim, now) {
-            return Ok(Err(PermanentRejection::TooOld(claim.received_at, self.idempotency)));
+            return Ok(Err(PermanentRejection::TooOld(claim.received_at, self.retention)));
         }
-        let received = self.receive(claim, PER_USER).await;
-        match received {
-            // Another claim of the user on the event stands for this one.
-            Err(ClaimError::Waiting(_)) => Ok(Ok(())),
+        let accepted = self.intake.accept_within(claim, MAX_PER_USER).await;
+        match accepted {
+            // Another pending claim of the user on the event stands for this one.
+            Err(ClaimError::ClaimPending(_)) => Ok(Ok(())),
             Ok(_) | Err(ClaimError::AlreadyGranted { .. }) => {
-                self.count(claim, received).ok();
+                counted(accepted).ok();
                 Ok(Ok(()))
             }
             Err(ClaimError::Facts(FactError::NoSuchUser(id))) => Ok(Err(PermanentRejection::NoSuchUser(id))),
@@ -126,17 +132,19 @@ impl Claims {
     }
 
     fn is_too_old(&self, claim: &ClaimInput, now: Timestamp) -> bool {
-        claim.received_at.plus(self.idempotency) <= now
+        claim.received_at.plus(self.retention) <= now
     }
 }
 
-fn claim_of(arrival: &ExternalClaim, now: Timestamp) -> ClaimInput {
-    ClaimInput {
-        user_id: arrival.user_id,
-        event_id: arrival.event_id,
-        received_at: arrival.at.map_or(now, |at| at.min(now)),
-        key: Some(arrival.id.clone()),
-        http_request_id: Some(arrival.id.as_str().to_owned()),
-        queued: None,
+impl ExternalClaim {
+    fn input(&self, now: Timestamp) -> ClaimInput {
+        ClaimInput {
+            user_id: self.user_id,
+            event_id: self.event_id,
+            received_at: self.at.map_or(now, |at| at.min(now)),
+            key: Some(self.id.clone()),
+            http_request_id: Some(self.id.as_str().to_owned()),
+            queued: None,
+        }
     }
 }

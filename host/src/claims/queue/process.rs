@@ -1,48 +1,70 @@
-//! Settling the claims of one event in the order of their arrival: the same facts, gates, condition and commit as a claim
-//! that waits for its answer.
+//! The driver of pending claims: it decides and commits the claims of one event in the order of their arrival.
 //!
-//! A set is decided on one revision of the event and committed at once, in order, so that stock and budget go to those who
-//! came first; whoever is left over is first in the next set. No user has two claims in it. Must not know: where claims wait
-//! and who may settle them; it is handed the fence.
+//! A batch is decided on one revision of the event and committed in order, so that stock and budget go to the claims that
+//! came first; claims that are left over come first in the next batch. No user has two claims in a queue. Must not know:
+//! which process owns a queue, and why; it is given the fence.
 
 use std::collections::HashSet;
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use uuid::Uuid;
 
-use crate::claims::commit::{CommitOutcome, CommitRecord, full_jitter};
-use crate::claims::decision::{PeriodSlot, Verdict};
-use crate::claims::interactive::DecisionInput;
-use crate::claims::model::RewardRequest;
-use crate::claims::record::{ClaimInput, Queued};
-use crate::claims::service::{ClaimError, Claims, IdempotencyKey};
-use crate::claims::store;
+use crate::backoff;
+use crate::claims::commit::Committer;
+use crate::claims::decision::{Decided, DecisionInput, Judge, Judged, PeriodSlot};
+use crate::claims::error::ClaimError;
+use crate::claims::model::{ClaimInput, IdempotencyKey, Queued, RewardRequest};
+use crate::claims::record::Recorder;
 use crate::claims::store::queue::PendingClaimRow;
-use crate::db::DbError;
-use crate::events::{EventError, Offer, Purpose};
-use crate::facts::FactError;
+use crate::claims::store::{CommitOutcome, CommitRecord, responses};
+use crate::claims::verdict::Verdict;
+use crate::clock::Clock;
+use crate::db::{Db, DbError};
+use crate::events::{EventError, EventService, Offer, Purpose};
 
 /// Claims that are decided at the same time: their facts are read together.
-const DECIDED_AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
-/// How often it is tried to get a place in the sandbox, each time for as long as anybody may wait for one.
-const PATIENCE: u32 = 60;
+/// Attempts to get a sandbox slot. Each waits as long as an interactive claim may wait for one.
+const SLOT_ATTEMPTS: u32 = 60;
 
-/// What one set may write; it ends with the claim that reaches this.
-const SET_BYTES: usize = 4 << 20;
+/// A batch ends with the claim that reaches this size.
+const BATCH_BYTES: usize = 4 << 20;
 
-/// A claim that is decided and not yet committed.
-struct Decided {
+/// Cheap to clone.
+#[derive(Clone)]
+pub(in crate::claims) struct QueueProcessor {
+    pub db: Db,
+    pub clock: Clock,
+    pub events: EventService,
+    pub judge: Judge,
+    pub recorder: Recorder,
+    pub committer: Committer,
+}
+
+/// A claim that is decided but not committed.
+struct Prepared {
     record: CommitRecord,
     request: RewardRequest,
     /// Grants that the user had in the period.
-    before: Option<u32>,
+    granted: u32,
 }
 
-impl Claims {
-    /// Settles these claims of one event, as many as one set holds; tells which it settled. Those that are left wait on.
-    /// `lost`: claims that somebody was faster than, the last time.
-    pub(in crate::claims) async fn settle_in_order(
+/// The state of the Idempotency-Key of a pending claim.
+enum Key {
+    /// The response can be stored under it; `None` if the claim has no key.
+    Free(Option<IdempotencyKey>),
+    /// It has the response to another claim.
+    Taken,
+    /// It has the response to this very claim, the given request: a repeat was decided at once, or was decided while this one
+    /// was queued.
+    Answered(Uuid),
+}
+
+impl QueueProcessor {
+    /// Decides and commits these claims of one event, as many as fit into a batch, and returns how many were committed. The
+    /// others stay pending. `lost`: claims whose last commit was lost.
+    pub(super) async fn process(
         &self,
         event_id: Uuid,
         fence: i64,
@@ -54,6 +76,53 @@ impl Claims {
             Err(EventError::NotFound(_)) => return self.refuse_all(event_id, fence, rows).await,
             Err(error) => return Err(error.into()),
         };
+        let prepared = self.prepare_all(&offer, fence, rows, lost).await?;
+        let (mut records, mut answers) = (Vec::new(), Vec::new());
+        for Prepared {
+            record,
+            request,
+            granted,
+        } in prepared
+        {
+            records.push(record);
+            answers.push((request, granted));
+        }
+        let outcomes = self.committer.commit(&records).await;
+        let mut committed = 0;
+        let mut failed = None;
+        for ((row, (request, granted)), outcome) in rows.iter().zip(answers).zip(outcomes) {
+            lost.remove(&row.id);
+            match outcome {
+                CommitOutcome::Committed => {
+                    committed += 1;
+                    let claim = claim_of(row, fence, None);
+                    self.on_committed(&claim, &offer, granted, &request).await;
+                }
+                CommitOutcome::Lost => {
+                    lost.insert(row.id);
+                }
+                CommitOutcome::Failed(error) => failed = Some((row, error)),
+            }
+        }
+        match failed {
+            None => Ok(committed),
+            Some((row, error)) if is_permanent(&error) => {
+                tracing::error!(reward_request.id = %row.id, %error, "a decision cannot be stored; the claim fails");
+                let claim = claim_of(row, fence, None);
+                Ok(committed + self.refuse(&claim, row, &offer, Verdict::condition_failed()).await?)
+            }
+            Some((_, error)) => Err(error.into()),
+        }
+    }
+
+    /// In the order of the rows, and as many as fit into a batch.
+    async fn prepare_all(
+        &self,
+        offer: &Offer,
+        fence: i64,
+        rows: &[PendingClaimRow],
+        lost: &HashSet<Uuid>,
+    ) -> Result<Vec<Prepared>, ClaimError> {
         let mut claims = Vec::with_capacity(rows.len());
         for row in rows {
             let (key, repeated) = match self.key_of(row, lost).await? {
@@ -63,198 +132,117 @@ impl Claims {
             };
             claims.push((claim_of(row, fence, key), repeated));
         }
-        let mut decisions = Vec::with_capacity(claims.len());
+        let mut preparing = Vec::with_capacity(claims.len());
         for (claim, repeated) in &claims {
-            decisions.push(self.decide_waiting(claim, *repeated, &offer).boxed());
+            preparing.push(self.prepare(claim, *repeated, offer).boxed());
         }
-        let mut decided = stream::iter(decisions).buffered(DECIDED_AT_ONCE);
-        let (mut records, mut requests, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while bytes < SET_BYTES
-            && let Some(next) = decided.next().await
+        let mut preparing = stream::iter(preparing).buffered(CONCURRENCY);
+        let (mut prepared, mut bytes) = (Vec::new(), 0);
+        while bytes < BATCH_BYTES
+            && let Some(next) = preparing.next().await
         {
-            let Decided {
-                record,
-                request,
-                before,
-            } = next?;
-            bytes += record.receipt.receipt.len();
-            records.push(record);
-            requests.push((request, before));
+            let next = next?;
+            bytes += next.record.receipt.receipt.len();
+            prepared.push(next);
         }
-        drop(decided);
-        let ended = self.committer.commit(&records).await;
-        let mut settled = 0;
-        let mut failed = None;
-        for ((row, (request, before)), ended) in rows.iter().zip(requests).zip(ended) {
-            lost.remove(&row.id);
-            match ended {
-                CommitOutcome::Committed => {
-                    settled += 1;
-                    let claim = claim_of(row, fence, None);
-                    self.note_settled(&claim, &offer, &request, before).await;
-                }
-                CommitOutcome::Lost => {
-                    lost.insert(row.id);
-                }
-                CommitOutcome::Failed(error) => failed = Some((row, error)),
-            }
-        }
-        match failed {
-            None => Ok(settled),
-            Some((row, error)) if is_of_the_claim(&error) => {
-                tracing::error!(reward_request.id = %row.id, %error, "a claim cannot be written as it was decided");
-                let claim = claim_of(row, fence, None);
-                let place = PeriodSlot {
-                    period: row.period.clone(),
-                    sequence: 1,
-                };
-                Ok(settled
-                    + self
-                        .settle_alone(&claim, &offer, place, Verdict::condition_failed(None))
-                        .await?)
-            }
-            Some((_, error)) => Err(error.into()),
-        }
+        Ok(prepared)
     }
 
-    /// `repeated`: the request that answered this very claim already.
-    async fn decide_waiting(
-        &self,
-        claim: &ClaimInput,
-        repeated: Option<Uuid>,
-        offer: &Offer,
-    ) -> Result<Decided, ClaimError> {
-        let event = &offer.event;
-        let period = event.recurrence.period;
-        let first_place = || PeriodSlot {
-            period: period.key(claim.received_at, &offer.zone),
-            sequence: 1,
+    /// `repeated`: the request that is the response to this very claim.
+    async fn prepare(&self, claim: &ClaimInput, repeated: Option<Uuid>, offer: &Offer) -> Result<Prepared, ClaimError> {
+        let decided = match repeated {
+            Some(request_id) => refused(claim, offer, Verdict::repeated(request_id)),
+            None => match self.decide(claim, offer).await {
+                Ok(decided) => decided,
+                Err(error) => refused(claim, offer, failed(claim, error)?),
+            },
         };
-        let mut before = None;
-        if let Some(request_id) = repeated {
-            let (record, request) = self.commit_record(claim, offer, first_place(), Verdict::repeated(request_id))?;
-            return Ok(Decided {
-                record,
-                request,
-                before,
-            });
-        }
-        let (place, verdict) = match self.decision_input(offer, claim.user_id, claim.received_at).await {
-            Ok(case) if case.granted() >= event.recurrence.count => {
-                let next = period.next_start(claim.received_at, &offer.zone);
-                let next = next.filter(|at| *at < event.end_date);
-                (case.slot, Verdict::already_granted(next))
-            }
-            Ok(case) => {
-                before = Some(case.granted());
-                match self.decide_patiently(claim, offer, &case).await {
-                    Ok(verdict) => (case.slot, verdict),
-                    Err(error) => (case.slot, Self::failed(claim, error)?),
-                }
-            }
-            Err(ClaimError::Disabled) => (first_place(), Verdict::account_disabled()),
-            Err(ClaimError::Facts(error @ FactError::TooLarge { .. })) => {
-                tracing::warn!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "facts cannot be told");
-                (first_place(), Verdict::condition_failed(None))
-            }
-            Err(error) => (first_place(), Self::failed(claim, error)?),
-        };
-        let record = match self.commit_record(claim, offer, place, verdict) {
-            Ok(record) => Ok(record),
+        let granted = decided.granted;
+        let recorded = match self.recorder.record(claim, offer, decided.slot, decided.verdict) {
+            Ok(recorded) => recorded,
             Err(error) => {
-                let verdict = Self::failed(claim, error)?;
-                self.commit_record(claim, offer, first_place(), verdict)
+                let verdict = failed(claim, error)?;
+                let slot = PeriodSlot::first(offer, claim.received_at);
+                self.recorder.record(claim, offer, slot, verdict)?
             }
         };
-        let (record, request) = record?;
-        Ok(Decided {
+        let (record, request) = recorded;
+        Ok(Prepared {
             record,
             request,
-            before,
+            granted,
         })
     }
 
-    /// Nobody waits for the answer, so what the sandbox has no room for now is asked again, and for long.
-    async fn decide_patiently(
-        &self,
-        claim: &ClaimInput,
-        offer: &Offer,
-        input: &DecisionInput,
-    ) -> Result<Verdict, ClaimError> {
-        for attempt in 0..PATIENCE {
-            let decided = self.decide(offer, input, claim.user_id, claim.received_at, Purpose::Claim);
-            let verdict = decided.await?;
-            if !verdict.is_for_want_of_room() {
-                return Ok(verdict);
+    async fn decide(&self, claim: &ClaimInput, offer: &Offer) -> Result<Decided, ClaimError> {
+        let condition = &offer.event.condition;
+        let input = self.judge.read(claim.user_id, offer, condition, claim.received_at);
+        let judged = self.judge_patiently(&input.await?, offer).await?;
+        Ok(match judged {
+            Judged::Decided(decided) => decided,
+            Judged::AlreadyGranted(slot) => Decided {
+                slot,
+                granted: 0,
+                verdict: Verdict::already_granted(offer.next_period_start(claim.received_at)),
+            },
+            Judged::Disabled => refused(claim, offer, Verdict::account_disabled()),
+        })
+    }
+
+    /// The caller does not wait for a pending claim, so it can wait long for a sandbox slot.
+    async fn judge_patiently(&self, input: &DecisionInput, offer: &Offer) -> Result<Judged, ClaimError> {
+        for attempt in 0..SLOT_ATTEMPTS {
+            let judged = self.judge.judge(input, offer, &offer.event.condition, Purpose::Claim);
+            match judged.await? {
+                Judged::Decided(decided) if decided.verdict.is_overloaded() => {
+                    backoff::pause(&self.clock, attempt).await;
+                }
+                judged => return Ok(judged),
             }
-            tokio::time::sleep(full_jitter(&self.clock, attempt)).await;
         }
-        Err(ClaimError::NoRoom)
+        Err(ClaimError::NoSlot)
     }
 
-    /// The database's failure, or that of the sandbox to have room, is tried again; any other is our fault, and the claim
-    /// may not hold up those behind it.
-    fn failed(claim: &ClaimInput, error: ClaimError) -> Result<Verdict, ClaimError> {
-        if error.of_database().is_some() || matches!(error, ClaimError::NoRoom) {
-            return Err(error);
-        }
-        tracing::error!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "a claim cannot be decided");
-        Ok(Verdict::condition_failed(None))
-    }
-
-    /// An event that was deleted gives nothing any more: whoever waits for it is told so.
+    /// The event was deleted: it grants nothing any more.
     async fn refuse_all(&self, event_id: Uuid, fence: i64, rows: &[PendingClaimRow]) -> Result<usize, ClaimError> {
         let offer = self.events.last_known(event_id).await?;
-        let mut settled = 0;
+        let mut committed = 0;
         for row in rows {
             let key = match self.key_of(row, &HashSet::from([row.id])).await? {
                 Key::Free(key) => key,
                 Key::Taken | Key::Answered(_) => None,
             };
             let claim = claim_of(row, fence, key);
-            let place = PeriodSlot {
-                period: row.period.clone(),
-                sequence: 1,
-            };
-            settled += self
-                .settle_alone(&claim, &offer, place, Verdict::event_deleted())
-                .await?;
+            committed += self.refuse(&claim, row, &offer, Verdict::event_deleted()).await?;
         }
-        Ok(settled)
+        Ok(committed)
     }
 
-    /// Writes a claim that is granted nothing, whatever became of its event.
-    async fn settle_alone(
+    /// Writes a claim that is granted nothing, even if its event was changed or deleted.
+    async fn refuse(
         &self,
         claim: &ClaimInput,
+        row: &PendingClaimRow,
         offer: &Offer,
-        place: PeriodSlot,
         verdict: Verdict,
     ) -> Result<usize, ClaimError> {
-        let (record, request) = self.commit_record(claim, offer, place, verdict)?;
+        let slot = PeriodSlot {
+            period: row.period.clone(),
+            sequence: 1,
+        };
+        let (record, request) = self.recorder.record(claim, offer, slot, verdict)?;
         if !self.committer.commit_refusal(&record).await? {
             return Ok(0);
         }
-        self.note_settled(claim, offer, &request, None).await;
+        self.on_committed(claim, offer, 0, &request).await;
         Ok(1)
     }
 
-    async fn note_settled(&self, claim: &ClaimInput, offer: &Offer, request: &RewardRequest, before: Option<u32>) {
-        self.events.claimed(claim.event_id, claim.user_id);
-        self.sold_out_cache.note(offer, request);
-        if let Some(before) = before {
-            self.granted_cache.note(claim, offer, before, request).await;
-        }
-        metrics::counter!("meed_claims_total", "outcome" => request.status.as_str()).increment(1);
+    async fn on_committed(&self, claim: &ClaimInput, offer: &Offer, granted: u32, request: &RewardRequest) {
+        self.recorder.on_committed(claim, offer, granted, request).await;
         let waited = self.clock.now().as_millis() - claim.received_at.as_millis();
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         metrics::histogram!("meed_received_wait_seconds").record(waited.max(0) as f64 / 1000.0);
-        tracing::info!(
-            reward_request.id = %request.id,
-            event.id = %request.event_id,
-            reward_request.status = %request.status,
-            "claim settled"
-        );
     }
 
     async fn key_of(&self, row: &PendingClaimRow, lost: &HashSet<Uuid>) -> Result<Key, ClaimError> {
@@ -262,11 +250,11 @@ impl Claims {
             return Ok(Key::Free(None));
         };
         if lost.contains(&row.id)
-            && let Some(kept) = store::stored_response(&self.db, row.user_id, key.clone()).await?
-            && kept.request_id != row.id
+            && let Some(stored) = responses::find(&self.db, row.user_id, key.clone()).await?
+            && stored.request_id != row.id
         {
-            return Ok(if Some(kept.fingerprint) == row.fingerprint {
-                Key::Answered(kept.request_id)
+            return Ok(if Some(stored.fingerprint) == row.fingerprint {
+                Key::Answered(stored.request_id)
             } else {
                 Key::Taken
             });
@@ -275,15 +263,23 @@ impl Claims {
     }
 }
 
-/// How it stands with the Idempotency-Key of a claim that waits.
-enum Key {
-    /// To keep the answer under; some claims have none.
-    Free(Option<IdempotencyKey>),
-    /// It has the answer to another claim by now, and keeps it.
-    Taken,
-    /// It has the answer to this very claim: this request, of a repeat that did not wait or that was settled just as this
-    /// one was taken in.
-    Answered(Uuid),
+/// A claim that no grant can result from.
+fn refused(claim: &ClaimInput, offer: &Offer, verdict: Verdict) -> Decided {
+    Decided {
+        slot: PeriodSlot::first(offer, claim.received_at),
+        granted: 0,
+        verdict,
+    }
+}
+
+/// Errors of the database, and the lack of a sandbox slot, are retried. Any other error is our fault: the claim fails, so
+/// that it does not block the claims behind it.
+fn failed(claim: &ClaimInput, error: ClaimError) -> Result<Verdict, ClaimError> {
+    if error.database_error().is_some() || matches!(error, ClaimError::NoSlot) {
+        return Err(error);
+    }
+    tracing::error!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "a claim cannot be decided; it fails");
+    Ok(Verdict::condition_failed())
 }
 
 fn claim_of(row: &PendingClaimRow, fence: i64, key: Option<IdempotencyKey>) -> ClaimInput {
@@ -297,7 +293,7 @@ fn claim_of(row: &PendingClaimRow, fence: i64, key: Option<IdempotencyKey>) -> C
     }
 }
 
-/// Trying the same again would fail the same way.
-fn is_of_the_claim(error: &DbError) -> bool {
+/// The same record would fail in the same way.
+fn is_permanent(error: &DbError) -> bool {
     !error.is_unavailable() && !error.is_outcome_unknown() && !error.is_conflict()
 }

@@ -12,12 +12,12 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::process::QueueProcessor;
 use crate::background::lease::Lease;
 use crate::background::{Children, Context, Next, Task};
-use crate::claims::commit::full_jitter;
-use crate::claims::service::{ClaimError, Claims};
+use crate::backoff;
+use crate::claims::error::ClaimError;
 use crate::claims::store::queue;
-use crate::db::DbError;
 
 /// Queues that a process holds at the same time. Each is renewed every second, so this bounds what leases cost.
 const QUEUES: usize = 64;
@@ -28,7 +28,7 @@ const BATCH: i64 = 128;
 
 /// Starts a task for each queue that no process holds.
 pub struct Worker {
-    claims: Claims,
+    processor: QueueProcessor,
     batches: Arc<Semaphore>,
     queues: Children<Uuid>,
     /// Notified when this process has accepted a claim.
@@ -36,12 +36,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(claims: Claims) -> Self {
+    pub(in crate::claims) fn new(processor: QueueProcessor, arrived: Arc<Notify>) -> Self {
         Self {
             batches: Arc::new(Semaphore::new(BATCHES_AT_ONCE)),
             queues: Children::new(),
-            arrived: Arc::clone(&claims.intake.arrived),
-            claims,
+            arrived,
+            processor,
         }
     }
 }
@@ -53,10 +53,10 @@ impl Task for Worker {
         if room == 0 {
             return Ok(Next::Period);
         }
-        let now = self.claims.clock.now();
-        for event_id in queue::free_queues(&self.claims.db, now, room).await? {
+        let now = self.processor.clock.now();
+        for event_id in queue::free_queues(&self.processor.db, now, room).await? {
             let queue = Queue {
-                claims: self.claims.clone(),
+                processor: self.processor.clone(),
                 batches: Arc::clone(&self.batches),
                 event_id,
                 stop: context.stop_token(),
@@ -78,7 +78,7 @@ impl Task for Worker {
 
 /// An event's pending claims.
 struct Queue {
-    claims: Claims,
+    processor: QueueProcessor,
     batches: Arc<Semaphore>,
     event_id: Uuid,
     stop: CancellationToken,
@@ -87,8 +87,8 @@ struct Queue {
 impl Queue {
     /// Holds the queue's lease until no claim is pending.
     async fn run(self) {
-        let (claims, event_id) = (&self.claims, self.event_id);
-        let lease = match Lease::acquire(&claims.db, &claims.clock, &queue::LEASES, event_id).await {
+        let (QueueProcessor { db, clock, .. }, event_id) = (&self.processor, self.event_id);
+        let lease = match Lease::acquire(db, clock, &queue::LEASES, event_id).await {
             Ok(Some(lease)) => lease,
             Ok(None) => return,
             Err(error) => {
@@ -112,16 +112,16 @@ impl Queue {
             if self.stop.is_cancelled() {
                 break;
             }
-            let rows = queue::first(&self.claims.db, self.event_id, BATCH).await?;
+            let rows = queue::first(&self.processor.db, self.event_id, BATCH).await?;
             if rows.is_empty() {
                 break;
             }
-            let settled = self
-                .claims
-                .settle_in_order(self.event_id, lease.fence(), &rows, &mut lost)
+            let processed = self
+                .processor
+                .process(self.event_id, lease.fence(), &rows, &mut lost)
                 .await;
             drop(permit);
-            match settled {
+            match processed {
                 Ok(1..) => {
                     failures = 0;
                     continue;
@@ -132,18 +132,8 @@ impl Queue {
                 }
             }
             failures += 1;
-            tokio::time::sleep(full_jitter(&self.claims.clock, failures)).await;
+            backoff::pause(&self.processor.clock, failures).await;
         }
         Ok(())
     }
-}
-
-/// Sets the gauges of the pending claims.
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub async fn count_pending(claims: &Claims) -> Result<(), DbError> {
-    let (pending, oldest) = queue::depth(&claims.db).await?;
-    let age = oldest.map_or(0, |at| claims.clock.now().as_millis() - at.as_millis());
-    metrics::gauge!("meed_received_claims").set(pending as f64);
-    metrics::gauge!("meed_received_oldest_seconds").set(age.max(0) as f64 / 1000.0);
-    Ok(())
 }

@@ -1,16 +1,16 @@
-//! The proof that a grant was taken back: what, from whom, by whom and why. There is nothing to run again.
+//! Receipts of reversals: which grants were taken back, from whom, by whom and why. There is nothing to run again.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ReceiptError, SignatureRecord, require_format};
+use super::{ReceiptError, SignatureRecord, open, require_format};
 use crate::canonical;
 use crate::clock::Timestamp;
-use crate::keys::PublicKey;
+use crate::keys::{Keyring, PublicKey, Signed};
 use crate::sandbox::Digest;
 
-/// What was taken back, and why.
+/// A reversal and its reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReversalReceipt {
@@ -20,16 +20,16 @@ pub struct ReversalReceipt {
     pub id: Uuid,
     pub request_id: Uuid,
     pub event_id: Uuid,
-    /// Whose grant it was
+    /// The user who had the grants
     pub user_id: Uuid,
-    /// The `digest` of the receipt of the request that was granted
+    /// The `digest` of the receipt of the granted request
     #[schema(value_type = String)]
     pub request_digest: Digest,
     #[schema(example = "Bought and returned")]
     pub reason: String,
     pub reversed_by: Uuid,
     pub reversed_at: Timestamp,
-    /// All that the request granted
+    /// All grants of the request
     pub grants: Vec<TakenBack>,
 }
 
@@ -42,7 +42,7 @@ pub struct TakenBack {
     pub quantity: u32,
 }
 
-/// A reversal's receipt and the server's word for it.
+/// The receipt of a reversal with its digest and signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SignedReversal {
@@ -58,7 +58,17 @@ impl ReversalReceipt {
 }
 
 impl SignedReversal {
-    /// Checks format, digest and signature. `trusted`: keys got from the operator; without them, the receipt's own.
+    /// The receipt of a reversal as it is stored.
+    pub(in crate::claims) fn read(signed: Signed, keys: &Keyring) -> Result<Self, ReceiptError> {
+        let (receipt, digest, signature) = open(signed, keys)?;
+        Ok(Self {
+            receipt,
+            digest,
+            signature,
+        })
+    }
+
+    /// Checks format, digest and signature. `trusted`: the operator's keys; without them, the receipt's own key is used.
     pub fn verify(&self, trusted: Option<&[PublicKey]>) -> Result<(), ReceiptError> {
         require_format(ReversalReceipt::FORMAT, &self.receipt.format)?;
         let text = canonical::to_string(&self.receipt)?;

@@ -1,4 +1,4 @@
-//! `/grants` over HTTP: what was given, and the word that it has arrived.
+//! `/grants` over HTTP: single grants and their fulfilment.
 
 use axum::extract::State;
 use serde::Deserialize;
@@ -8,9 +8,10 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::auth::{Auditor, Caller, Operator, Role};
+use crate::claims::error::ClaimError;
 use crate::claims::grants::GrantDetail;
 use crate::claims::model::Status;
-use crate::claims::service::{ClaimError, Claims};
+use crate::claims::service::Claims;
 use crate::claims::store::grants::GrantFilter;
 use crate::clock::Timestamp;
 use crate::fulfilments::{Acknowledgement, FulfilmentState};
@@ -23,14 +24,14 @@ pub(super) fn router() -> OpenApiRouter<Claims> {
         .routes(routes!(acknowledge))
 }
 
-/// Which grants a list shows.
+/// Filters for grants.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 struct ListParams {
-    /// Only grants in this state: FAILED ones wait for somebody
+    /// Only grants in this state; FAILED ones need an operator
     fulfilment: Option<FulfilmentState>,
-    /// GRANTED leaves out what was taken back
+    /// GRANTED leaves out reversed grants
     request_status: Option<Status>,
     event_id: Option<Uuid>,
     user_id: Option<Uuid>,
@@ -40,7 +41,7 @@ struct ListParams {
     to: Option<Timestamp>,
 }
 
-/// List grants of everyone, newest first.
+/// List the grants of all users, newest first.
 #[utoipa::path(
     get, path = "/grants", tag = "grants", security(("bearer" = [])),
     params(PageParams, ListParams),
@@ -48,7 +49,7 @@ struct ListParams {
     extensions(("x-roles" = json!(["OPERATOR", "AUDITOR", "ADMIN"]))),
 )]
 async fn list(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     _: Auditor,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
@@ -62,11 +63,11 @@ async fn list(
         to: params.to,
     };
     let (size, after) = (page.size()?, page.after()?);
-    let grants = service.list_grants(filter, after, size).await?;
+    let grants = claims.grants.list(filter, after, size).await?;
     Ok(axum::Json(Page::new(grants, size, |grant| grant.id, |grant| grant)))
 }
 
-/// Get a grant. A USER gets their own; others' are not found.
+/// Get a grant. For a USER, the grants of others are not found.
 #[utoipa::path(
     get, path = "/grants/{id}", tag = "grants", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -77,25 +78,26 @@ async fn list(
     ),
 )]
 async fn get(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<GrantDetail>, Problem> {
-    let mut grant = service.grant(id).await?;
+    let mut grant = claims.grants.get(id).await?;
     if caller.role == Role::User {
         if grant.user_id != caller.user_id {
             return Err(ClaimError::NoGrant(id).into());
         }
-        // What a receiver answered is between it and the operators.
-        grant.said_by = None;
+        // The response of a webhook endpoint is for operators only.
+        grant.reported_by = None;
     }
     Ok(axum::Json(grant))
 }
 
-/// Say what became of a grant: it was delivered, or it failed.
+/// Acknowledge a grant: it was delivered, or its delivery failed.
 ///
-/// From then on no endpoint's answer changes it; only another acknowledgement does. The same again changes nothing, so it is
-/// safe to repeat, and takes no `Idempotency-Key`. A grant that was taken back can be acknowledged, too.
+/// From then on the response of a webhook endpoint does not change the fulfilment; only another acknowledgement does. The
+/// same acknowledgement again changes nothing, so it is safe to repeat and takes no `Idempotency-Key`. A reversed grant can
+/// be acknowledged, too.
 #[utoipa::path(
     post, path = "/grants/{id}/acknowledgement", tag = "grants", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -104,11 +106,11 @@ async fn get(
     extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-grant"]))),
 )]
 async fn acknowledge(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     Operator(caller): Operator,
     Path(id): Path<Uuid>,
     Body(acknowledgement): Body<Acknowledgement>,
 ) -> Result<axum::Json<GrantDetail>, Problem> {
-    let grant = service.acknowledge(id, acknowledgement, caller.user_id).await?;
+    let grant = claims.grants.acknowledge(id, acknowledgement, caller.user_id).await?;
     Ok(axum::Json(grant))
 }

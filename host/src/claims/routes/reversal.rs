@@ -1,4 +1,4 @@
-//! Taking grants back over HTTP: `/reward-requests/{id}/reversal`.
+//! Reversals over HTTP: `/reward-requests/{id}/reversal`.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,9 +12,10 @@ use uuid::Uuid;
 
 use super::require_own;
 use crate::auth::{Caller, Operator};
+use crate::claims::error::ClaimError;
 use crate::claims::receipt::SignedReversal;
 use crate::claims::reversal::Reversal;
-use crate::claims::service::{ClaimError, Claims};
+use crate::claims::service::Claims;
 use crate::http::{Body, Path, Problem};
 
 pub(super) fn router() -> OpenApiRouter<Claims> {
@@ -23,7 +24,7 @@ pub(super) fn router() -> OpenApiRouter<Claims> {
         .routes(routes!(reversal_receipt))
 }
 
-/// Why a grant is taken back.
+/// The reason of a reversal.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewReversal {
@@ -36,15 +37,15 @@ struct NewReversal {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
 fn says_something(text: &str, (): &()) -> garde::Result {
     if text.trim().is_empty() {
-        return Err(garde::Error::new("is blank; say why the grant is taken back"));
+        return Err(garde::Error::new("is blank; give the reason of the reversal"));
     }
     Ok(())
 }
 
-/// Take a grant back. What it used is free again: the user's place in the period, the stock of its rewards, the budget.
+/// Reverse a grant. What it used is free again: the user's slot in the period, the stock of its rewards, the budget.
 ///
-/// It can be done once. A second reversal changes nothing and is 409 `already-reversed` with the `reversalId`, so it is
-/// safe to repeat a reversal whose answer was lost; it takes no `Idempotency-Key`.
+/// A request can be reversed once. A second reversal changes nothing and is 409 `already-reversed` with the `reversalId`, so
+/// a reversal whose response was lost is safe to repeat; it takes no `Idempotency-Key`.
 #[utoipa::path(
     post, path = "/reward-requests/{id}/reversal", tag = "reward-requests", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -56,17 +57,17 @@ fn says_something(text: &str, (): &()) -> garde::Result {
     ),
 )]
 async fn reverse(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     Operator(caller): Operator,
     Path(id): Path<Uuid>,
     Body(new): Body<NewReversal>,
 ) -> Result<impl IntoResponse, Problem> {
-    let reversal = service.reverse(id, &new.reason, caller.user_id).await?;
+    let reversal = claims.reversals.reverse(id, &new.reason, caller.user_id).await?;
     let location = [(header::LOCATION, format!("/reward-requests/{id}/reversal"))];
     Ok((StatusCode::CREATED, location, axum::Json(reversal)))
 }
 
-/// Get the reversal of a reward request. A USER gets those of their own; others' requests are not found.
+/// Get the reversal of a reward request. For a USER, the requests of others are not found.
 #[utoipa::path(
     get, path = "/reward-requests/{id}/reversal", tag = "reward-requests", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -77,17 +78,17 @@ async fn reverse(
     ),
 )]
 async fn reversal(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<Reversal>, Problem> {
-    Ok(axum::Json(signed(&service, caller, id).await?.receipt.into()))
+    Ok(axum::Json(signed(&claims, caller, id).await?.receipt.into()))
 }
 
 /// Get the signed receipt of a reversal.
 ///
-/// Save it and run `meed replay reversal.json`, which checks the signature. A USER gets those of their own requests;
-/// others' are not found.
+/// Save it and run `meed replay reversal.json`, which checks the signature. For a USER, the requests of others are not
+/// found.
 #[utoipa::path(
     get, path = "/reward-requests/{id}/reversal/receipt", tag = "reward-requests", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -98,15 +99,15 @@ async fn reversal(
     ),
 )]
 async fn reversal_receipt(
-    State(service): State<Claims>,
+    State(claims): State<Claims>,
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<SignedReversal>, Problem> {
-    Ok(axum::Json(signed(&service, caller, id).await?))
+    Ok(axum::Json(signed(&claims, caller, id).await?))
 }
 
-async fn signed(service: &Claims, caller: Caller, id: Uuid) -> Result<SignedReversal, Problem> {
-    let (user_id, signed) = service.reversal(id).await?;
+async fn signed(claims: &Claims, caller: Caller, id: Uuid) -> Result<SignedReversal, Problem> {
+    let (user_id, signed) = claims.reversals.find(id).await?;
     require_own(caller, user_id, id)?;
     signed.ok_or_else(|| ClaimError::NoReversal(id).into())
 }

@@ -1,7 +1,7 @@
-//! `grants` with the request that they belong to and what became of them.
+//! `grants` with their requests and fulfilments.
 //!
-//! The one statement here that reads another feature's table, `fulfilments`: a list that shows one state of fulfilment
-//! alone must be cut into pages by the database.
+//! It reads the table `fulfilments` of another feature, so that the database can cut a list of one fulfilment state into
+//! pages.
 
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use crate::fulfilments::FulfilmentState;
 
 row! {
     #[derive(Clone, Debug)]
-    pub(in crate::claims) struct GivenRow {
+    pub(in crate::claims) struct GrantDetailRow {
         pub id: Uuid,
         pub request_id: Uuid,
         pub status: Status,
@@ -43,12 +43,12 @@ macro_rules! select_grants {
     };
 }
 
-pub(in crate::claims) async fn find(db: &Db, id: Uuid) -> Result<Option<GivenRow>> {
+pub(in crate::claims) async fn find(db: &Db, id: Uuid) -> Result<Option<GrantDetailRow>> {
     const SQL: &str = select_grants!("WHERE g.id = $1");
     db.query(SQL).bind(id).fetch_optional(db).await
 }
 
-/// Which grants a list shows; an absent field shows all.
+/// The conditions of a list; an absent field selects everything.
 #[derive(Clone, Debug, Default)]
 pub(in crate::claims) struct GrantFilter {
     pub fulfilment: Option<FulfilmentState>,
@@ -66,8 +66,8 @@ pub(in crate::claims) async fn list(
     filter: GrantFilter,
     after: Option<Uuid>,
     limit: i64,
-) -> Result<Vec<GivenRow>> {
-    // In the words of the index of those that failed, which a parameter would hide.
+) -> Result<Vec<GrantDetailRow>> {
+    // With a literal, so that the partial index over failed fulfilments applies; a parameter would hide it.
     let select = db.select(match filter.fulfilment {
         None => select_grants!("WHERE TRUE"),
         Some(FulfilmentState::Pending) => select_grants!("WHERE f.grant_id IS NULL"),

@@ -1,4 +1,4 @@
-//! `reversals`, and the one statement that decides which of several reversals of a grant is the one.
+//! `reversals`, and the statement that lets one of several concurrent reversals of a request win.
 
 use uuid::Uuid;
 
@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::db::{Db, Result, Tx, row};
 
 row! {
-    /// The request that was granted until now.
+    /// The request that the statement reversed.
     #[derive(Debug)]
     pub(in crate::claims) struct TakenRow {
         pub event_id: Uuid,
@@ -20,7 +20,7 @@ row! {
     }
 }
 
-/// `None`: nothing is granted under this id, or not any more. Others wait here until the transaction ends.
+/// `None`: no request with this id is GRANTED. Concurrent reversals wait here until the transaction ends.
 pub(in crate::claims) async fn take(tx: &mut Tx, request_id: Uuid) -> Result<Option<TakenRow>> {
     const SQL: &str = "UPDATE reward_requests SET status = 'REVERSED' WHERE id = $1 AND status = 'GRANTED' \
         RETURNING event_id, user_id, period, receipt, decided_at, budget_period, budget_amount";
@@ -38,7 +38,7 @@ row! {
     }
 }
 
-/// In the order in which everybody touches the stock of rewards.
+/// In the order in which every transaction locks the stock of rewards.
 pub(in crate::claims) async fn grants(tx: &mut Tx, request_id: Uuid) -> Result<Vec<TakenGrantRow>> {
     const SQL: &str = "SELECT id, reward_id, quantity, reward, stock_since FROM grants WHERE request_id = $1 \
         ORDER BY reward_id";
@@ -109,16 +109,13 @@ impl From<NoteRow> for ReversalNote {
     }
 }
 
-/// Those of these requests that were reversed.
+/// The reversals of these requests.
 pub(in crate::claims) async fn notes(db: &Db, request_ids: &[Uuid]) -> Result<Vec<NoteRow>> {
     if request_ids.is_empty() {
         return Ok(Vec::new());
     }
-    let places = (1..=request_ids.len())
-        .map(|place| format!("${place}"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let sql = format!("SELECT request_id, id, reason, reversed_at FROM reversals WHERE request_id IN ({places})");
+    let list = crate::db::places::list(1, request_ids.len());
+    let sql = format!("SELECT request_id, id, reason, reversed_at FROM reversals WHERE request_id IN ({list})");
     request_ids
         .iter()
         .fold(db.query_assembled(sql), |query, id| query.bind(*id))

@@ -2,7 +2,7 @@
 
 use super::names::Name;
 
-const FEATURES: &[&str] = &[
+pub(super) const FEATURES: &[&str] = &[
     "auth",
     "users",
     "activities",
@@ -18,6 +18,7 @@ const FEATURES: &[&str] = &[
 /// What features stand on, which therefore knows none of them.
 const GROUND_FLOOR: &[&str] = &[
     "db",
+    "backoff",
     "batch",
     "cache",
     "background",

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use meed_host::db::Db;
+
 use crate::support::{TestApp, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -19,12 +21,10 @@ async fn every_kind_of_connection_has_them() {
         .fetch_all()
         .await
         .expect("the settings");
-    let sets = db
-        .bulk(SQL)
-        .expect("PostgreSQL")
-        .fetch_all()
-        .await
-        .expect("the settings");
+    let Db::Postgres { bulk, .. } = db else {
+        panic!("not PostgreSQL")
+    };
+    let sets = bulk.statement(SQL).fetch_all().await.expect("the settings");
     for settings in [pool, reads, sets] {
         assert_eq!(settings, [("2s 10s 10s".to_owned(),)]);
     }

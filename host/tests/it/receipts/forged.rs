@@ -86,10 +86,10 @@ async fn a_changed_byte_breaks_the_digest_or_the_signature(app: TestApp) {
         ("/signature/keyId", json!(other_key.id())),
     ] {
         let error = told(&app, &change(&receipt, pointer, value)).await;
-        assert!(error.starts_with("the signature does not fit"), "{pointer}: {error}");
+        assert!(error.starts_with("the signature by the key"), "{pointer}: {error}");
     }
     let format = told(&app, &change(&receipt, "/receipt/format", json!("meed-receipt/2"))).await;
-    assert_eq!(format, "this is not a meed-receipt/1 but a \"meed-receipt/2\"");
+    assert_eq!(format, "the format is \"meed-receipt/2\", not meed-receipt/1");
 }
 
 #[apply(on_both_engines)]

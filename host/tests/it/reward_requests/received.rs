@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meed_host::auth::Role;
-use meed_host::claims::{SignedReceipt, Worker};
+use meed_host::claims::SignedReceipt;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ struct Working(Background);
 impl Working {
     fn start(app: &TestApp) -> Self {
         let claims = app.app.claims.clone();
-        Self(Background::start(&app.clock, move || Worker::new(claims.clone())))
+        Self(Background::start(&app.clock, move || claims.worker()))
     }
 
     async fn stop(self) {

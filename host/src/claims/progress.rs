@@ -1,0 +1,54 @@
+//! A user's progress in an event: the decision on a claim that is not made. Nothing is stored.
+
+use uuid::Uuid;
+
+use super::decision::{Decided, Judge, Judged};
+use super::error::ClaimError;
+use super::model::{ALREADY_GRANTED, EventProgress, Reason, Status};
+use super::store::queue;
+use crate::clock::Clock;
+use crate::db::Db;
+use crate::events::{EventService, Purpose};
+
+pub(super) struct Progress {
+    pub db: Db,
+    pub clock: Clock,
+    pub events: EventService,
+    pub judge: Judge,
+}
+
+impl Progress {
+    /// As of now, with a seed of its own: it reveals no draw of a later claim.
+    pub(super) async fn of(&self, user_id: Uuid, event_id: Uuid) -> Result<EventProgress, ClaimError> {
+        let now = self.clock.now();
+        let offer = self.events.recent(event_id).await?;
+        let condition = &offer.event.condition;
+        let input = self.judge.read(user_id, &offer, condition, now).await?;
+        let judged = self.judge.judge(&input, &offer, condition, Purpose::Preview).await?;
+        let Judged::Decided(Decided { slot, granted, verdict }) = judged else {
+            return Err(ClaimError::Disabled);
+        };
+        let limit = offer.event.recurrence.count;
+        let pending = queue::of_user(&self.db, event_id, user_id).await?;
+        let mut progress = EventProgress {
+            event_id,
+            eligible: verdict.status == Status::Granted,
+            reasons: verdict.reasons,
+            progress: verdict.progress,
+            retry_at: verdict.retry_at,
+            period: slot.period,
+            granted,
+            limit,
+            received_request_id: pending.map(|row| row.id),
+        };
+        if granted >= limit {
+            let reason = Reason::host("already-granted", ALREADY_GRANTED);
+            progress.eligible = false;
+            progress.reasons.insert(0, reason);
+            progress.retry_at = offer.next_period_start(now);
+        } else if verdict.status == Status::Failed {
+            return Err(ClaimError::ConditionFailed);
+        }
+        Ok(progress)
+    }
+}

@@ -1,0 +1,125 @@
+//! Reads of reward requests: one, a list, a receipt.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::error::ClaimError;
+use super::model::{Grant, ReversalNote, RewardRequest, Status};
+use super::receipt::SignedReceipt;
+use super::store::{self, Filter, RequestRow, queue};
+use crate::db::Db;
+use crate::fulfilments::FulfilmentService;
+use crate::keys::{Keyring, Signed};
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub db: Db,
+    pub keys: Arc<Keyring>,
+    pub fulfilments: FulfilmentService,
+}
+
+impl Requests {
+    pub(super) async fn get(&self, id: Uuid) -> Result<RewardRequest, ClaimError> {
+        let mut row = store::find(&self.db, id).await?;
+        if row.is_none() {
+            if let Some(pending) = queue::find(&self.db, id).await? {
+                return Ok(pending.into());
+            }
+            // It may have been decided between the two reads.
+            row = store::find(&self.db, id).await?;
+        }
+        let row = row.ok_or(ClaimError::NotFound(id))?;
+        let mut requests = self.with_grants(vec![row]).await?;
+        requests.pop().ok_or(ClaimError::NotFound(id))
+    }
+
+    /// Newest first, up to `size + 1`.
+    pub(super) async fn list(
+        &self,
+        filter: Filter,
+        after: Option<Uuid>,
+        size: u32,
+    ) -> Result<Vec<RewardRequest>, ClaimError> {
+        let limit = i64::from(size) + 1;
+        let mut pending: Vec<RewardRequest> = Vec::new();
+        // Read first: a claim that is decided between the two reads is then found twice, and never missed.
+        if matches!(filter.status, None | Some(Status::Received)) {
+            let rows = queue::list(&self.db, &filter, after, limit).await?;
+            pending.extend(rows.into_iter().map(RewardRequest::from));
+        }
+        if filter.status == Some(Status::Received) {
+            return Ok(pending);
+        }
+        let rows = store::list(&self.db, filter, after, limit).await?;
+        let mut requests = self.with_grants(rows).await?;
+        if !pending.is_empty() {
+            requests.extend(pending);
+            // The sort is stable: of two with one id the decided one stays first, and is kept.
+            requests.sort_by_key(|request| Reverse(request.id));
+            requests.dedup_by_key(|request| request.id);
+            requests.truncate(size as usize + 1);
+        }
+        Ok(requests)
+    }
+
+    /// The receipt and the id of its user.
+    pub(super) async fn receipt(&self, id: Uuid) -> Result<(Uuid, SignedReceipt), ClaimError> {
+        let mut row = store::receipt(&self.db, id).await?;
+        if row.is_none() {
+            if let Some(pending) = queue::find(&self.db, id).await? {
+                let user_id = pending.user_id;
+                return Err(ClaimError::NotDecided { id, user_id });
+            }
+            // It may have been decided between the two reads.
+            row = store::receipt(&self.db, id).await?;
+        }
+        let row = row.ok_or(ClaimError::NotFound(id))?;
+        let signed = Signed {
+            text: row.receipt,
+            key_id: row.receipt_key_id,
+            signature: row.receipt_signature,
+        };
+        Ok((row.user_id, SignedReceipt::read(signed, &self.keys)?))
+    }
+
+    async fn with_grants(&self, rows: Vec<RequestRow>) -> Result<Vec<RewardRequest>, ClaimError> {
+        let with_status = |statuses: &[Status]| -> Vec<Uuid> {
+            let chosen = rows.iter().filter(|row| statuses.contains(&row.status));
+            chosen.map(|row| row.id).collect()
+        };
+        let granted = with_status(&[Status::Granted, Status::Reversed]);
+        let reversed = with_status(&[Status::Reversed]);
+        let mut grants: HashMap<Uuid, Vec<Grant>> = HashMap::new();
+        let grant_rows = store::grants_of_requests(&self.db, &granted).await?;
+        let ids: Vec<Uuid> = grant_rows.iter().map(|row| row.id).collect();
+        let mut fulfilments = self.fulfilments.of(&self.db, &ids).await?;
+        for row in grant_rows {
+            let request_id = row.request_id;
+            let mut grant = Grant::from(row);
+            if let Some(said) = fulfilments.remove(&grant.id) {
+                grant.fulfilment = said.fulfilment;
+            }
+            grants.entry(request_id).or_default().push(grant);
+        }
+        let mut reversals: HashMap<Uuid, ReversalNote> = store::reversal::notes(&self.db, &reversed)
+            .await?
+            .into_iter()
+            .map(|row| (row.request_id, row.into()))
+            .collect();
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let grants = grants.remove(&row.id).unwrap_or_default();
+                let reversal = reversals.remove(&row.id);
+                RewardRequest {
+                    reversal,
+                    ..row.into_request(grants)
+                }
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,117 @@
+//! The statements that write one commit record row by row: every record on SQLite, and a refused pending claim on both
+//! engines. `commit_postgres` writes the same rows in bulk.
+
+use super::CommitRecord;
+use crate::db::{Result, Tx};
+use crate::outbox;
+
+/// `false` if the user's slot in the period is taken, or this very request exists.
+pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord) -> Result<bool> {
+    const SQL: &str = concat!(
+        "INSERT INTO reward_requests (",
+        columns!(reward_requests),
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+         ON CONFLICT DO NOTHING"
+    );
+    let (row, receipt) = (record.request.clone(), record.receipt.clone());
+    let spending = record.spending.as_ref();
+    let inserted = tx
+        .query(SQL)
+        .bind(row.id)
+        .bind(row.event_id)
+        .bind(row.event_revision)
+        .bind(row.user_id)
+        .bind(row.plugin_digest)
+        .bind(row.status)
+        .bind(row.period)
+        .bind(row.sequence)
+        .bind(row.reasons)
+        .bind(row.progress)
+        .bind(row.retry_at)
+        .bind(row.received_at)
+        .bind(row.decided_at)
+        .bind(row.fuel)
+        .bind(receipt.receipt)
+        .bind(receipt.receipt_key_id)
+        .bind(receipt.receipt_signature)
+        .bind(spending.map(|spending| spending.period.clone()))
+        .bind(spending.map(|spending| spending.amount))
+        .execute(tx)
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// Removes a pending claim from its queue. `false`: it is not pending, or the queue belongs to another process. A claim
+/// that was never pending has nothing to remove.
+pub(in crate::claims) async fn take_from_queue(tx: &mut Tx, record: &CommitRecord) -> Result<bool> {
+    const SQL: &str = "DELETE FROM received_claims WHERE id = $1 \
+        AND EXISTS (SELECT 1 FROM claim_lines WHERE event_id = $2 AND fence = $3)";
+    let Some(fence) = record.fence else {
+        return Ok(true);
+    };
+    let (id, event_id) = (record.request.id, record.request.event_id);
+    Ok(tx.query(SQL).bind(id).bind(event_id).bind(fence).execute(tx).await? == 1)
+}
+
+pub(in crate::claims) async fn insert_grants(tx: &mut Tx, record: &CommitRecord) -> Result<()> {
+    const SQL: &str = concat!(
+        "INSERT INTO grants (",
+        columns!(grants),
+        ") VALUES ($1, $2, $3, $4, $5, $6, (SELECT since FROM reward_stock WHERE reward_id = $3))"
+    );
+    for row in &record.grants {
+        tx.query(SQL)
+            .bind(row.id)
+            .bind(row.request_id)
+            .bind(row.reward_id)
+            .bind(row.quantity)
+            .bind(row.reward.clone())
+            .bind(record.request.decided_at)
+            .execute(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+pub(in crate::claims) async fn insert_message(tx: &mut Tx, record: &CommitRecord) -> Result<()> {
+    match &record.message {
+        Some(message) => outbox::write(tx, message.clone()).await,
+        None => Ok(()),
+    }
+}
+
+/// `false` if the key has a response. A claim without a key stores none.
+pub(in crate::claims) async fn insert_response(tx: &mut Tx, record: &CommitRecord) -> Result<bool> {
+    const SQL: &str = concat!(
+        "INSERT INTO idempotency_keys (",
+        columns!(idempotency_keys),
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id, key) DO NOTHING"
+    );
+    let Some(row) = record.response.clone() else {
+        return Ok(true);
+    };
+    let inserted = tx
+        .query(SQL)
+        .bind(row.user_id)
+        .bind(row.key)
+        .bind(row.fingerprint)
+        .bind(row.request_id)
+        .bind(row.response)
+        .bind(row.created_at)
+        .bind(row.expires_at)
+        .execute(tx)
+        .await?;
+    Ok(inserted == 1)
+}
+
+pub(in crate::claims) async fn savepoint(tx: &mut Tx) -> Result<()> {
+    tx.query("SAVEPOINT claim").execute(tx).await.map(drop)
+}
+
+pub(in crate::claims) async fn roll_back_to_savepoint(tx: &mut Tx) -> Result<()> {
+    tx.query("ROLLBACK TO SAVEPOINT claim").execute(tx).await.map(drop)
+}
+
+pub(in crate::claims) async fn release_savepoint(tx: &mut Tx) -> Result<()> {
+    tx.query("RELEASE SAVEPOINT claim").execute(tx).await.map(drop)
+}

@@ -1,0 +1,247 @@
+//! The verdict on a claim: what the condition decided, within the event's rewards, its stock and its budget.
+//!
+//! Everything here is a pure function of its arguments; a replay calls the same functions as the server.
+
+use uuid::Uuid;
+
+use super::model::{ALREADY_GRANTED, Reason, Source, Status};
+use super::receipt::Limits;
+use crate::clock::Timestamp;
+use crate::contract::{Award, Awards, Context, Decision, Fact, Progress, RewardInfo};
+use crate::events::Offer;
+use crate::facts::BudgetUsage;
+use crate::plugins::Signer;
+use crate::sandbox::Failure;
+
+/// The code of the reason "a reward of the event is sold out".
+pub(super) const SOLD_OUT: &str = "sold-out";
+/// The code of the reason "the budget of the event is spent".
+pub(super) const BUDGET_SPENT: &str = "budget-spent";
+
+/// The outcome of a claim before it is committed.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub status: Status,
+    pub reasons: Vec<Reason>,
+    pub progress: Vec<Progress>,
+    pub retry_at: Option<Timestamp>,
+    /// What to grant; empty unless the status is GRANTED.
+    pub awards: Vec<Award>,
+    /// Absent when the host decided without the condition.
+    pub evaluation: Option<Evaluation>,
+}
+
+/// One run of the condition: its inputs, its outcome and its cost.
+#[derive(Debug)]
+pub(super) struct Evaluation {
+    pub context: Context,
+    pub facts: Vec<Fact>,
+    pub limits: Limits,
+    pub outcome: Result<Decision, Failure>,
+    pub fuel: u64,
+    /// The amount left in the event's budget, as far as it can affect the awards.
+    pub budget_amount: Option<i64>,
+    /// The trusted signer of the plugin, if it has one.
+    pub signer: Option<Signer>,
+}
+
+impl Verdict {
+    /// The sandbox had no free slot, so the condition did not run.
+    pub(super) fn is_overloaded(&self) -> bool {
+        let outcome = self.evaluation.as_ref().map(|evaluation| &evaluation.outcome);
+        matches!(outcome, Some(Err(Failure::Overloaded)))
+    }
+
+    /// A verdict of the host alone.
+    pub(super) fn by_host(status: Status, reason: Reason, retry_at: Option<Timestamp>) -> Self {
+        Self {
+            status,
+            reasons: vec![reason],
+            progress: Vec::new(),
+            retry_at,
+            awards: Vec::new(),
+            evaluation: None,
+        }
+    }
+
+    pub(super) fn rejected(code: &str, message: impl Into<String>) -> Self {
+        Self::by_host(Status::Rejected, Reason::host(code, message), None)
+    }
+
+    fn failed(code: &str, message: &str) -> Self {
+        Self::by_host(Status::Failed, Reason::host(code, message), None)
+    }
+
+    pub(super) fn plugin_disabled() -> Self {
+        Self::failed("plugin-disabled", "The event's condition is disabled. Try again later.")
+    }
+
+    pub(super) fn plugin_quarantined() -> Self {
+        Self::failed(
+            "plugin-quarantined",
+            "The event's condition failed too often and is stopped until an operator releases it. Try again later.",
+        )
+    }
+
+    pub(super) fn condition_failed() -> Self {
+        Self::failed(
+            "condition-failed",
+            "The event's condition could not be evaluated. This is not your fault; try again later.",
+        )
+    }
+
+    // The next four are for pending claims. To any other claim the same situation is a problem that stores no request.
+
+    pub(super) fn already_granted(next_at: Option<Timestamp>) -> Self {
+        let reason = Reason::host("already-granted", ALREADY_GRANTED);
+        Self::by_host(Status::Rejected, reason, next_at)
+    }
+
+    pub(super) fn account_disabled() -> Self {
+        Self::rejected("account-disabled", "Your account was disabled after you claimed.")
+    }
+
+    /// `request_id` is the response to the same claim under the same Idempotency-Key.
+    pub(super) fn repeated(request_id: Uuid) -> Self {
+        Self::rejected(
+            "repeated",
+            format!("This claim was already decided: it is the reward request {request_id}."),
+        )
+    }
+
+    pub(super) fn event_deleted() -> Self {
+        Self::rejected("event-deleted", "The event was deleted after you claimed.")
+    }
+
+    /// The verdict that follows from a run of the condition. `budget`: what the event's budget has left.
+    pub(super) fn of_evaluation(evaluation: Evaluation, budget: Option<&BudgetLeft>) -> Self {
+        let Ok(decision) = &evaluation.outcome else {
+            return Self {
+                evaluation: Some(evaluation),
+                ..Self::condition_failed()
+            };
+        };
+        let verdict = Self::of_decision(decision, &evaluation.context.rewards, evaluation.budget_amount);
+        let first = verdict.reasons.first();
+        let is_short_of_budget =
+            first.is_some_and(|reason| reason.source == Source::Host && reason.code == BUDGET_SPENT);
+        let retry_at = if is_short_of_budget {
+            budget.and_then(|budget| budget.renews_at)
+        } else {
+            verdict.retry_at
+        };
+        Self {
+            retry_at,
+            evaluation: Some(evaluation),
+            ..verdict
+        }
+    }
+
+    /// A decision within the event's rewards and the rest of its budget: the same for the server and for a replay.
+    pub(super) fn of_decision(decision: &Decision, rewards: &[RewardInfo], budget_amount: Option<i64>) -> Self {
+        let rejected = Self {
+            status: Status::Rejected,
+            reasons: decision.reasons.iter().cloned().map(Reason::from).collect(),
+            progress: decision.progress.clone(),
+            retry_at: decision.retry_at,
+            awards: Vec::new(),
+            evaluation: None,
+        };
+        if !decision.eligible {
+            return rejected;
+        }
+        let awards = match &decision.awards {
+            Awards::All => rewards
+                .iter()
+                .map(|reward| Award {
+                    reward_id: reward.id.clone(),
+                    quantity: 1,
+                })
+                .collect(),
+            Awards::Chosen(chosen) => chosen.clone(),
+        };
+        let refusal = if exceeds_stock(&awards, rewards) {
+            Some(Reason::host(
+                SOLD_OUT,
+                "You qualify, but a reward of the event is sold out.",
+            ))
+        } else if exceeds_budget(&awards, rewards, budget_amount) {
+            Some(Reason::host(
+                BUDGET_SPENT,
+                "You qualify, but the rest of the event's budget is too small for your rewards.",
+            ))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            let reasons = std::iter::once(refusal).chain(rejected.reasons).collect();
+            return Self { reasons, ..rejected };
+        }
+        Self {
+            status: Status::Granted,
+            awards,
+            retry_at: None,
+            ..rejected
+        }
+    }
+}
+
+fn exceeds_stock(awards: &[Award], rewards: &[RewardInfo]) -> bool {
+    awards.iter().any(|award| {
+        rewards
+            .iter()
+            .find(|reward| reward.id == award.reward_id)
+            .is_none_or(|reward| reward.max_quantity < award.quantity)
+    })
+}
+
+fn exceeds_budget(awards: &[Award], rewards: &[RewardInfo], left: Option<i64>) -> bool {
+    let value_of = |award: &Award| rewards.iter().find(|reward| reward.id == award.reward_id)?.value;
+    let total = awards
+        .iter()
+        .map(|award| worth(value_of(award), award.quantity))
+        .fold(0, i64::saturating_add);
+    left.is_some_and(|left| total > left)
+}
+
+/// The value of some units of a reward; a reward without a value is worth 0.
+pub(super) fn worth(value: Option<i64>, quantity: u32) -> i64 {
+    value.unwrap_or(0).saturating_mul(i64::from(quantity))
+}
+
+/// What the event's budget has left in the period of a claim. `None` means no limit; it is negative after the budget was
+/// lowered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BudgetLeft {
+    grants: Option<i64>,
+    amount: Option<i64>,
+    pub renews_at: Option<Timestamp>,
+}
+
+impl BudgetLeft {
+    /// `None` if the event has no budget.
+    pub(super) fn of(offer: &Offer, usage: Option<BudgetUsage>, now: Timestamp) -> Option<Self> {
+        let budget = offer.event.budget?;
+        let usage = usage.unwrap_or_default();
+        Some(Self {
+            grants: budget.grants.map(|max| max - usage.grants),
+            amount: budget.amount.map(|max| max - usage.amount),
+            renews_at: budget.renews_at(now, &offer.zone, offer.event.end_date),
+        })
+    }
+
+    /// Whether no claim can be granted, whatever the condition decides.
+    pub(super) fn is_spent(&self, offer: &Offer) -> bool {
+        let is_too_small = |left: i64| offer.rewards.iter().all(|reward| reward.value.unwrap_or(0) > left);
+        self.grants.is_some_and(|left| left < 1) || self.amount.is_some_and(is_too_small)
+    }
+
+    /// The amount left, but at most the value of all rewards of one claim: a receipt reveals no more of the budget.
+    pub(super) fn amount_for(&self, rewards: &[RewardInfo]) -> Option<i64> {
+        let max = rewards
+            .iter()
+            .map(|reward| worth(reward.value, reward.max_quantity))
+            .fold(0, i64::saturating_add);
+        self.amount.map(|left| left.min(max))
+    }
+}
