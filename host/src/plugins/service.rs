@@ -137,7 +137,7 @@ pub enum PluginError {
     )]
     UploadTime { limit: u64, retry_after: u32 },
     #[error(
-        "You have {versions} stored versions with {bytes} bytes, and another one would exceed the quota of an operator \
+        "You have stored {versions} versions with {bytes} bytes, and another one would exceed the quota of an operator \
          (plugins.uploads). Delete versions that are not in use."
     )]
     UploadStorage { versions: i64, bytes: i64 },

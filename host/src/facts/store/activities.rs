@@ -1,16 +1,11 @@
 //! Fragments over `activities`: counts, sums, first and last occurrences, and the quarter-hours from which days are
 //! computed.
 
-use super::{Assembly, Value};
+use super::{Assembly, QUARTER_HOUR, Value};
 use crate::clock::Timestamp;
 use crate::contract::{Selection, Subject};
 use crate::db::Engine;
 use crate::facts::FactContext;
-
-/// Milliseconds in a quarter of an hour. Days are computed from the distinct quarter-hours that contain an activity,
-/// which bounds the number of rows. Since 2012 every UTC offset and every clock change in the world is a multiple of a
-/// quarter of an hour, so each quarter-hour lies within one local day; a test checks every time zone.
-pub(in crate::facts) const QUARTER_HOUR: i64 = 900_000;
 
 const CLAIMANT: &str = "a.user_id = $1";
 const INVITEES: &str = "a.user_id IN (SELECT id FROM users WHERE invited_by = $1 AND created_at <= $2)";

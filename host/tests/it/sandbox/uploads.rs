@@ -224,7 +224,7 @@ async fn a_compile_bomb_is_killed_at_the_processor_time_limit() {
 #[tokio::test]
 async fn a_compile_bomb_is_killed_at_the_time_limit() {
     let sandbox = sandbox_with(|settings| settings.standard.compile.wall_seconds = 1);
-    limited(&sandbox, bombs(), "longer than 1 s").await;
+    limited(&sandbox, bombs(), "more than 1 s to compile").await;
 }
 
 #[tokio::test]
