@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use sqlx::postgres::{PgHasArrayType, PgRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, Type};
 
-use super::{Result, mutated};
 use super::lanes::{Lanes, Statement};
+use super::{Result, mutated};
 
 /// How many bulk statements one process runs at the same time, and how many connections it keeps for them.
 ///

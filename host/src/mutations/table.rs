@@ -178,8 +178,8 @@ pub(crate) const ALL: &[Mutation] = &[
             "faults::race::the_whole_stock_is_granted_and_never_more",
         )],
         sql: &[(
-            "SUM(quantity)::BIGINT AS quantity FROM given",
-            "MAX(quantity)::BIGINT AS quantity FROM given",
+            "SUM(quantity)::BIGINT AS quantity FROM granted",
+            "MAX(quantity)::BIGINT AS quantity FROM granted",
         )],
     },
     Mutation {

@@ -313,5 +313,5 @@ async fn an_answer_is_bounded_in_length_and_in_time() {
         (Some(503), Some(Duration::from_mins(2)))
     );
     let attempt = send("HTTP/1.1 429 Later\r\nRetry-After: 99999999\r\nContent-Length: 0\r\n\r\n".to_owned()).await;
-    assert_eq!(attempt.retry_after, Some(LONGEST_WAIT));
+    assert_eq!(attempt.retry_after, Some(LONGEST_RETRY_AFTER));
 }
