@@ -3,7 +3,7 @@
 //! The layers from the outside in. An arrow means "may use":
 //!
 //! ```text
-//! main -> cli -> app -> features -> {facts, sandbox, attributes, outbox, background, db, batch, cache, http, keys,
+//! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, background, db, batch, cache, http, keys,
 //!                                      problem, body, correlation, canonical, clock}
 //!                       auth users activities plugins events rewards fulfilments claims webhooks kafka
 //! ```
@@ -22,7 +22,6 @@ pub mod body;
 pub mod cache;
 pub mod canonical;
 pub mod claims;
-pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod contract;

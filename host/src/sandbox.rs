@@ -8,7 +8,7 @@
 //! `structure` checks an upload in one pass. `compile` compiles it in a child process, which `confine` restricts.
 //! `catalog` keeps the code in memory, `code_cache` on disk. `run` calls it on the `engine`, under `limits` that the
 //! `limiter` enforces. `abi` translates between the contract and WIT; `answer` and `schema` validate what the plugin
-//! returns. `package` builds the uploads of authors.
+//! returns.
 
 mod abi;
 mod answer;
@@ -20,7 +20,6 @@ mod digest;
 mod engine;
 mod limiter;
 mod limits;
-pub mod package;
 mod refusal;
 mod run;
 mod schema;
@@ -44,7 +43,8 @@ use self::run::Guest;
 use self::structure::Scan;
 use crate::contract::{Binding, Context, Decision, Fact, Issue, Manifest};
 
-pub use self::answer::params_validator;
+pub use self::abi::v1::IMPORTS;
+pub use self::answer::{is_plugin_name, params_validator};
 pub use self::catalog::Plugin;
 pub use self::code_cache::CodeCache;
 pub use self::compile::{COMPILE_WORKER, compile_worker};

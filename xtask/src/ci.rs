@@ -21,11 +21,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     step("dependencies", || check_dependencies(workspace))?;
     step("lints", || {
         let mut clippy = workspace.cargo("clippy");
-        clippy.args(["--workspace", "--all-targets", "--features", "meed-host/mutations"]);
+        clippy.args(["--workspace", "--all-targets", "--features", "meed/mutations"]);
         clippy.args(FEATURES);
         run_program(clippy.args(["--", "-D", "warnings"]))?;
         let mut without = workspace.cargo("clippy");
-        run_program(without.args(["--package", "meed-host", "--", "-D", "warnings"]))
+        run_program(without.args(["--package", "meed", "--", "-D", "warnings"]))
     })?;
     step("docs", || {
         let mut doc = workspace.cargo("doc");

@@ -32,7 +32,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let plugins = plugins::build_bundled(workspace)?;
     let meed = step("build the server", || {
         let mut cargo = workspace.cargo("build");
-        cargo.args(["--release", "--package", "meed-host", "--bin", "meed"]);
+        cargo.args(["--release", "--package", "meed", "--bin", "meed"]);
         cargo.args(["--features", if flags.is_empty() { "otel" } else { "otel,kafka-tls" }]);
         run_program(&mut cargo)?;
         Ok(workspace.programs.with_file_name("release").join("meed"))

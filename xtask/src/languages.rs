@@ -30,9 +30,9 @@ const NAME: &str = "regular-shopper";
 /// What a module depends on besides its template, relative to the checkout.
 const INGREDIENTS: [&str; 4] = [
     "plugin-sdk",
-    "host/src/cli/plugin/build",
-    "host/src/sandbox/package.rs",
-    "host/src/sandbox/without_wasi.wat",
+    "author/src/build",
+    "author/src/package.rs",
+    "author/src/without_wasi.wat",
 ];
 
 const USAGE: &str = "cargo xtask languages [--print] [--dev]";
@@ -101,7 +101,7 @@ fn samples(workspace: &Workspace, may_be_there: bool) -> Result<Vec<Sample>> {
 fn build_meed(workspace: &Workspace, release: bool) -> Result<PathBuf> {
     step("build meed", || {
         let mut cargo = workspace.cargo("build");
-        cargo.args(["--package", "meed-host", "--bin", "meed"]);
+        cargo.args(["--package", "meed", "--bin", "meed"]);
         if release {
             cargo.arg("--release");
         } else {

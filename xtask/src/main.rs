@@ -41,7 +41,7 @@ cargo xtask <command>
                     build the bundled plugins and the server, add demo data and serve;
                     all arguments go to `meed demo`
   test [...]        provide what the tests need and run them all; arguments go to the test
-                    runner and select tests: `cargo xtask test -p meed-host claims`
+                    runner and select tests: `cargo xtask test -p meed claims`
   test-root         run the tests that need root, because they mount a small disk
   mutations [NAME...]
                     switch on each known bug of host/src/mutations/table.rs (or these) and

@@ -104,8 +104,8 @@ impl Runner<'_> {
 
     fn nextest(&self) -> Command {
         let mut nextest = self.workspace.bare_cargo("nextest");
-        nextest.args(["run", "--locked", "--package", "meed-host", "--test", "it"]);
-        nextest.args(FEATURES).args(["--features", "meed-host/mutations"]);
+        nextest.args(["run", "--locked", "--package", "meed", "--test", "it"]);
+        nextest.args(FEATURES).args(["--features", "meed/mutations"]);
         self.services.describe(&mut nextest);
         nextest.env_remove("MEED_MUTATION");
         nextest

@@ -19,7 +19,7 @@ use crate::redis;
 use crate::workspace::Workspace;
 
 /// Every command builds with these, so that everything is built once.
-pub(crate) const FEATURES: [&str; 2] = ["--features", "meed-host/kafka,meed-host/otel"];
+pub(crate) const FEATURES: [&str; 2] = ["--features", "meed/kafka,meed/otel"];
 
 /// Builds with the profile of tests, so that the tests and this share what is built. `cargo test` uses it by default.
 pub(crate) const PROFILE: [&str; 2] = ["--profile", "test"];
@@ -90,7 +90,7 @@ pub(crate) fn run_as_root(workspace: &Workspace) -> Result<()> {
 fn root_tests(workspace: &Workspace, services: &Services) -> Result<()> {
     let mut test = workspace.cargo("test");
     services.describe(&mut test);
-    test.args(["--package", "meed-host", "--test", "it"]).args(FEATURES);
+    test.args(["--package", "meed", "--test", "it"]).args(FEATURES);
     run_program(test.args(["--", "--ignored", "--test-threads", "1", ROOT_TESTS]))
 }
 
@@ -138,8 +138,13 @@ fn select(command: &mut Command, arguments: &[OsString]) {
     if !chooses_packages {
         command.arg("--workspace");
     }
+    // The integration tests of the server are in the package of the binary.
+    let chooses_host = texts.iter().any(|text| text.ends_with("meed-host"));
+    if chooses_host {
+        command.args(["-p", "meed"]);
+    }
     // Cargo refuses a feature of a package that is not chosen.
-    if !chooses_packages || texts.iter().any(|text| text.ends_with("meed-host")) {
+    if !chooses_packages || chooses_host || texts.iter().any(|text| text.ends_with("meed")) {
         command.args(FEATURES);
     }
     command.args(arguments);
@@ -225,10 +230,14 @@ mod tests {
             select(&mut command, &given.iter().map(OsString::from).collect::<Vec<_>>());
             line(&command)
         };
-        let kafka = "--features meed-host/kafka,meed-host/otel";
+        let kafka = "--features meed/kafka,meed/otel";
         assert_eq!(arguments(&[]), format!("`cargo --workspace {kafka}`"));
         assert_eq!(arguments(&["claims"]), format!("`cargo --workspace {kafka} claims`"));
         assert_eq!(arguments(&["-p", "xtask"]), "`cargo -p xtask`");
-        assert_eq!(arguments(&["-p", "meed-host"]), format!("`cargo {kafka} -p meed-host`"));
+        assert_eq!(arguments(&["-p", "meed"]), format!("`cargo {kafka} -p meed`"));
+        assert_eq!(
+            arguments(&["-p", "meed-host"]),
+            format!("`cargo -p meed {kafka} -p meed-host`")
+        );
     }
 }

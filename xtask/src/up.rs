@@ -17,11 +17,7 @@ use crate::workspace::Workspace;
 pub(crate) fn run(workspace: &Workspace, arguments: Vec<OsString>) -> Result<()> {
     let plugins = plugins::build_bundled(workspace)?;
     step("build the server", || {
-        run_program(
-            workspace
-                .cargo("build")
-                .args(["--package", "meed-host", "--bin", "meed"]),
-        )
+        run_program(workspace.cargo("build").args(["--package", "meed", "--bin", "meed"]))
     })?;
     let here = std::env::current_dir().context("find the current directory")?;
     let mut meed = Command::new(workspace.programs.join("meed"));

@@ -1,16 +1,16 @@
 //! Measures the effect of compile bombs on a server: the duration of each upload, and the latency of other requests.
 //!
 //! `cargo xtask bench bombs` starts a demo and sends claims and requests for `/livez` and `/events/active`: first without
-//! a bomb (`BASE`), then during the upload of each bomb of `host/tests/it/bombs.rs`, and finally during two uploads at
+//! a bomb (`BASE`), then during the upload of each bomb of `meed/tests/it/bombs.rs`, and finally during two uploads at
 //! once. Each bomb has its own `BASE`, measured right before it, so that the ratio is valid on a busy machine. `SERVER` is
 //! the growth of the server's memory during the upload.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
-#[path = "../../../host/tests/it/bombs.rs"]
+#[path = "../../../meed/tests/it/bombs.rs"]
 mod bombs;
 #[expect(dead_code, reason = "the bombs use only a part of it")]
-#[path = "../../../host/tests/it/guests.rs"]
+#[path = "../../../meed/tests/it/guests.rs"]
 mod guests;
 
 use std::io::{BufRead as _, BufReader};
@@ -34,7 +34,7 @@ fn main() -> anyhow::Result<ExitCode> {
     // This program is also the server and its compiling process.
     let command = std::env::args().nth(1);
     if command.is_some_and(|command| ["demo", COMPILE_WORKER].contains(&command.as_str())) {
-        return Ok(meed_host::cli::main());
+        return Ok(meed::main());
     }
     tokio::runtime::Runtime::new()?.block_on(measure())?;
     Ok(ExitCode::SUCCESS)

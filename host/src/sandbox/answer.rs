@@ -217,7 +217,12 @@ fn name(what: &str, value: &str) -> Check {
     Ok(())
 }
 
-pub(super) fn is_kebab(value: &str) -> bool {
+/// Whether a plugin may have this name.
+pub fn is_plugin_name(name: &str) -> bool {
+    is_kebab(name)
+}
+
+fn is_kebab(value: &str) -> bool {
     value.len() <= NAME_BYTES
         && value.starts_with(|c: char| c.is_ascii_lowercase())
         && value.split('-').all(|word| {

@@ -41,8 +41,7 @@ impl Fixtures {
         let app = fleet.app().await?;
         let first_come = install(&app, "first-come").await?;
         let activity_count = install(&app, "activity-count").await?;
-        let create =
-            |name: &'static str, role| meed_host::cli::user::create(&app.users, name, "a long password".into(), role);
+        let create = |name: &'static str, role| meed::user::create(&app.users, name, "a long password".into(), role);
         let operator = create("operator@example.com", Role::Operator).await?;
         let user = create("user@example.com", Role::User).await?;
         let operator = Operator {

@@ -43,7 +43,7 @@ impl Fleet {
     /// The same with additional settings.
     pub(crate) fn start_with(database: &str, replicas: usize, more: &[(&'static str, String)]) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
-        meed_host::cli::keys::generate(&directory.path().join("keys"), &Clock::System, false)?;
+        meed::keys::generate(&directory.path().join("keys"), &Clock::System, false)?;
         let mut fleet = Self {
             database: database.to_owned(),
             directory,

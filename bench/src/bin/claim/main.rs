@@ -36,7 +36,7 @@ const EVENTS: usize = 1000;
 fn main() -> anyhow::Result<ExitCode> {
     // This program also runs as each server that it measures.
     match std::env::args().nth(1).as_deref() {
-        Some("serve" | "migrate" | COMPILE_WORKER) => return Ok(meed_host::cli::main()),
+        Some("serve" | "migrate" | COMPILE_WORKER) => return Ok(meed::main()),
         Some("plain") => plain::serve()?,
         // The client uses one thread: passing a response to another thread would cost more than reading it.
         _ => tokio::runtime::Builder::new_current_thread()

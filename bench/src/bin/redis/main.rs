@@ -40,7 +40,7 @@ const PHASES: [&str; 4] = ["before", "first 2 s", "rest of failure", "after"];
 fn main() -> anyhow::Result<ExitCode> {
     // This program also runs as each server that it measures.
     if let Some("serve" | "migrate" | COMPILE_WORKER) = std::env::args().nth(1).as_deref() {
-        return Ok(meed_host::cli::main());
+        return Ok(meed::main());
     }
     tokio::runtime::Runtime::new()?.block_on(measure())?;
     Ok(ExitCode::SUCCESS)

@@ -27,7 +27,7 @@ pub(in crate::sandbox) const WORLD: &str = "meed:condition/condition@1.0.0";
 const LOG: &str = "meed:condition/log@1.0.0";
 pub(in crate::sandbox) const TYPES: &str = "meed:condition/types@1.0.0";
 /// What a plugin may import: types are no capability, and notes return nothing.
-pub(in crate::sandbox) const IMPORTS: [&str; 2] = [TYPES, LOG];
+pub const IMPORTS: [&str; 2] = [TYPES, LOG];
 
 /// A component whose imports and exports were found to be those of the world, ready to be instantiated.
 pub(in crate::sandbox) type Linked = bindings::ConditionPre<Guest>;

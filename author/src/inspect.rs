@@ -1,0 +1,78 @@
+//! `meed plugin inspect`: what a server would make of a module.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::workbench::{Bench, Workbench};
+use meed_host::contract::Binding;
+use meed_host::plugins::cases;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    bench: Bench,
+    /// Bind these params, and show the plan
+    #[arg(long, value_name = "JSON")]
+    params: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let workbench = arguments.bench.open().await?;
+    let carried = cases::read(&workbench.module)?.len();
+    let admitted = &workbench.admitted;
+    let plan = match &arguments.params {
+        Some(text) => {
+            let params: Value = serde_json::from_str(text).context("--params is not JSON")?;
+            Some(plan(&workbench, &params).await?)
+        }
+        None => None,
+    };
+    let manifest = &admitted.manifest;
+    if arguments.json {
+        let mut answer = json!({
+            "digest": admitted.digest, "bytes": admitted.bytes, "class": admitted.class, "abi": admitted.abi,
+            "imports": admitted.imports, "cases": carried, "manifest": manifest,
+        });
+        if let Some(plan) = plan {
+            answer["plan"] = plan;
+        }
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} {}: {}", manifest.name, manifest.version, manifest.title);
+    println!("  {}", manifest.description);
+    println!("file     {}", workbench.path.display());
+    println!("digest   {}", admitted.digest);
+    println!("size     {} bytes, class {}", admitted.bytes, admitted.class);
+    println!("world    {}", admitted.abi);
+    let imports = if admitted.imports.is_empty() {
+        "nothing".to_owned()
+    } else {
+        admitted.imports.join(", ")
+    };
+    println!("imports  {imports}");
+    println!("cases    {carried} in the module");
+    println!("params   {}", serde_json::to_string_pretty(&manifest.params_schema)?);
+    if let Some(plan) = plan {
+        println!("plan     {}", serde_json::to_string_pretty(&plan)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn plan(workbench: &Workbench, params: &Value) -> anyhow::Result<Value> {
+    let admitted = &workbench.admitted;
+    let call = workbench.sandbox.bind(&admitted.plugin, &params.to_string()).await;
+    let answer = call
+        .outcome
+        .map_err(|failure| anyhow!("bind failed ({}): {failure}", failure.code()))?;
+    Ok(match answer {
+        Ok(Binding { queries, state }) => json!({"queries": queries, "stateBytes": state.len(), "fuel": call.fuel}),
+        Err(issues) => json!({"issues": issues, "fuel": call.fuel}),
+    })
+}

@@ -1,0 +1,188 @@
+//! `meed replay`: what an auditor runs, far from the server.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use meed_host::claims::{Replay, ReversalReceipt, SignedReceipt, SignedReversal, check_seed, replay};
+use meed_host::events::Secret;
+use meed_host::keys::PublicKey;
+use meed_host::sandbox::{Sandbox, Settings};
+
+/// A whole receipt is far smaller; this only bounds what is read.
+const LARGEST_RECEIPT: u64 = 16 << 20;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The answer of GET /reward-requests/{id}/receipt, or of GET /reward-requests/{id}/reversal/receipt
+    #[arg(value_name = "RECEIPT")]
+    receipt: PathBuf,
+    /// The module whose digest the receipt names
+    #[arg(long, value_name = "WASM")]
+    plugin: Option<PathBuf>,
+    /// The server's receipt keys, as /.well-known/receipt-keys.json gives them, from a source you trust
+    #[arg(long, value_name = "JWKS")]
+    keys: Option<PathBuf>,
+    /// The secret that GET /events/{id}/seed shows once the event is over: checks the seed of the draw as well
+    #[arg(long, value_name = "HEX")]
+    seed_secret: Option<String>,
+}
+
+/// Exit code 0: MATCH, nothing to run, or a true reversal. 1: it differs, or cannot be verified. 3: not replayable here (2 is a wrong
+/// command line).
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let size = std::fs::metadata(&arguments.receipt)
+        .map(|file| file.len())
+        .unwrap_or_default();
+    anyhow::ensure!(
+        size <= LARGEST_RECEIPT,
+        "{} is too large for a receipt",
+        arguments.receipt.display()
+    );
+    let text = read(&arguments.receipt)?;
+    let is_not = || format!("{} is not a signed receipt", arguments.receipt.display());
+    let keys = match &arguments.keys {
+        Some(path) => {
+            let text = String::from_utf8(read(path)?).with_context(|| format!("read {}", path.display()))?;
+            Some(PublicKey::of_jwks(&text).with_context(|| format!("{} is not a JWK Set", path.display()))?)
+        }
+        None => None,
+    };
+    let kind: serde_json::Value = serde_json::from_slice(&text).with_context(is_not)?;
+    if kind.pointer("/receipt/format").and_then(serde_json::Value::as_str) == Some(ReversalReceipt::FORMAT) {
+        let signed: SignedReversal = serde_json::from_slice(&text).with_context(is_not)?;
+        return verify_reversal(&signed, keys.as_deref());
+    }
+    let signed: SignedReceipt = serde_json::from_slice(&text).with_context(is_not)?;
+    let module = arguments.plugin.as_ref().map(read).transpose()?;
+    let sandbox = Sandbox::new(&settings(&signed), std::env::current_exe()?, None)?;
+    let outcome = replay(&sandbox, &signed, module, keys.as_deref()).await?;
+
+    let receipt = &signed.receipt;
+    let seed = match &arguments.seed_secret {
+        Some(text) => check_seed(
+            &signed,
+            &Secret::from_hex(text).context("--seed-secret is not 64 hexadecimal digits")?,
+        ),
+        None => None,
+    };
+    println!("receipt    {} {}", signed.digest, receipt.status);
+    println!("request    {} received {}", receipt.request_id, receipt.received_at);
+    print_signature(&signed.signature.key_id, keys.is_some());
+    if let Some(record) = &receipt.evaluation {
+        let plugin = &record.plugin;
+        println!("plugin     {} {} {}", plugin.name, plugin.version, plugin.digest);
+        if let Some(signer) = &plugin.signer {
+            println!(
+                "signer     {}, key {} (as the server attests)",
+                signer.name, signer.key_id
+            );
+        }
+    }
+    match seed {
+        Some(Ok(())) => println!("seed       good, it is the one that the event's secret gives"),
+        Some(Err(fault)) => {
+            println!("DIFFERS\n  seed: {fault}");
+            return Ok(ExitCode::FAILURE);
+        }
+        None => {}
+    }
+    Ok(match outcome {
+        Replay::Match { fuel } => {
+            println!("MATCH      the same decision, the same {fuel} fuel");
+            ExitCode::SUCCESS
+        }
+        Replay::NothingToRun => {
+            let codes = receipt
+                .reasons
+                .iter()
+                .map(|reason| reason.code.as_str())
+                .collect::<Vec<_>>();
+            println!(
+                "NOTHING TO RUN  the host answered before the condition was asked: {}",
+                codes.join(", ")
+            );
+            ExitCode::SUCCESS
+        }
+        Replay::Differs(differences) => {
+            println!("DIFFERS");
+            for difference in differences {
+                println!("  {difference}");
+            }
+            ExitCode::FAILURE
+        }
+        Replay::NotReplayable(reason) => {
+            println!("NOT REPLAYABLE HERE  {reason}");
+            ExitCode::from(3)
+        }
+    })
+}
+
+fn print_signature(key_id: &str, is_trusted: bool) {
+    println!("signature  good, key {key_id}");
+    if !is_trusted {
+        println!("           (the receipt's own key; pass --keys to know that it is the server's)");
+    }
+}
+
+/// An operator decided this, so there is nothing to run again: the signature is all that can be checked.
+fn verify_reversal(signed: &SignedReversal, keys: Option<&[PublicKey]>) -> anyhow::Result<ExitCode> {
+    signed.verify(keys)?;
+    let receipt = &signed.receipt;
+    println!("receipt    {} REVERSED", signed.digest);
+    println!(
+        "request    {} of receipt {}",
+        receipt.request_id, receipt.request_digest
+    );
+    print_signature(&signed.signature.key_id, keys.is_some());
+    println!("reason     {:?}", receipt.reason);
+    println!(
+        "REVERSAL   taken back at {} by {}; nothing to run",
+        receipt.reversed_at, receipt.reversed_by
+    );
+    for grant in &receipt.grants {
+        println!("  {} of the reward {}", grant.quantity, grant.reward_id);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Bytes of a module that an operator may have let in by raising the limits on uploads.
+const LARGEST_MODULE: usize = 64 << 20;
+
+/// This release's sandbox with the limits of the receipt. The module was let in by its server, whose limits on uploads
+/// are not in the receipt and do not bear on the answer, so here they are wide.
+fn settings(signed: &SignedReceipt) -> Settings {
+    let mut settings = Settings {
+        language_runtimes: true,
+        ..Settings::default()
+    };
+    let upload = &mut settings.runtime.upload;
+    for limit in [
+        &mut upload.function_bytes,
+        &mut upload.function_locals,
+        &mut upload.function_blocks,
+        &mut upload.function_nesting,
+        &mut upload.function_loops,
+        &mut upload.branch_targets,
+        &mut upload.locals,
+        &mut upload.loops,
+        &mut upload.data_segments,
+        &mut upload.section_items,
+        &mut upload.custom_bytes,
+    ] {
+        *limit *= 16;
+    }
+    upload.bytes = LARGEST_MODULE;
+    if let Some(record) = &signed.receipt.evaluation {
+        for call in [&mut settings.standard.call, &mut settings.runtime.call] {
+            record.limits.set(call);
+            // Here nobody waits for an answer: only fuel ends a run.
+            call.evaluate_deadline_ms = 60_000;
+            call.setup_deadline_ms = 60_000;
+        }
+    }
+    settings
+}

@@ -1,0 +1,215 @@
+//! Who may name what: the directions of the design, one `if` each.
+
+use super::names::Name;
+
+pub(super) const FEATURES: &[&str] = &[
+    "auth",
+    "users",
+    "activities",
+    "plugins",
+    "events",
+    "rewards",
+    "fulfilments",
+    "claims",
+    "webhooks",
+    "kafka",
+];
+
+/// What features stand on, which therefore knows none of them.
+const GROUND_FLOOR: &[&str] = &[
+    "db",
+    "backoff",
+    "batch",
+    "cache",
+    "background",
+    "body",
+    "canonical",
+    "correlation",
+    "http",
+    "problem",
+    "sandbox",
+    "facts",
+    "attributes",
+    "outbox",
+    "keys",
+    "clock",
+    "config",
+    "contract",
+];
+
+/// Besides `http`, `app` and the `routes`: who is calling is read from the request.
+const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/caller"];
+
+/// The commands that listen for HTTP.
+const SERVERS: &[&str] = &["meed/serve", "meed/relay"];
+
+/// The modules of the host that the author's tools may use.
+const AUTHOR_MAY_KNOW: &[&str] = &["claims", "clock", "contract", "plugins", "sandbox"];
+
+const SQL: &[&str] = &[
+    "SELECT ",
+    "INSERT INTO ",
+    "UPDATE ",
+    "DELETE FROM ",
+    "CREATE ",
+    "PRAGMA ",
+    " WHERE ",
+    " JOIN ",
+    "ORDER BY ",
+    "ON CONFLICT",
+    "RETURNING ",
+];
+
+/// Names that say nothing about what is inside.
+const NAMELESS: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc", "mod"];
+
+/// What to do about the file's own name, if it is a bad one.
+pub(super) fn judge_file(file: &str) -> Option<&'static str> {
+    let stem = file.rsplit('/').next()?.trim_end_matches(".rs");
+    NAMELESS
+        .contains(&stem)
+        .then_some("the name does not say what is in the file; call it after the one thing that it is about")
+}
+
+/// The lines of a manifest that a rule forbids.
+pub(super) fn judge_manifest(file: &str, text: &str) -> Vec<String> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| is_guest(file) && line.contains("meed-host"))
+        .map(|(index, _)| {
+            format!(
+                "{file}:{}: `meed-host`; a plugin depends on the SDK only: move what both need into plugin-sdk/wit",
+                index + 1
+            )
+        })
+        .collect()
+}
+
+/// What to do about this name in this file, if a rule forbids it.
+pub(super) fn judge(file: &str, name: &Name) -> Option<String> {
+    if let Name::Path(path) = name
+        && is_guest(file)
+        && path[0] == "meed_host"
+    {
+        return Some("a plugin depends on the SDK only".to_owned());
+    }
+    let module = module_of(file)?;
+    let parts: Vec<&str> = module.split('/').collect();
+    if parts.contains(&"tests") {
+        return None;
+    }
+    let top = parts[0];
+    let holds_sql = ["db", "mutations"].contains(&top) || parts.contains(&"store");
+    match name {
+        Name::Text(text) if SQL.iter().any(|words| text.contains(words)) && !holds_sql => {
+            Some("SQL is only in a store.rs and in db/: make it a function of the feature's store".to_owned())
+        }
+        Name::QueryCall if !holds_sql => {
+            Some("only a store.rs and db/ ask the database: make it a function of the feature's store".to_owned())
+        }
+        Name::Text(_) | Name::QueryCall => None,
+        Name::Path(path) => judge_path(&module, &parts, &path.iter().map(String::as_str).collect::<Vec<_>>()),
+    }
+}
+
+fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
+    let top = parts[0];
+    let speaks_http = ["http", "app"].contains(&top) || parts.contains(&"routes") || EXTRACTORS.contains(&module);
+    // `crate::rewards::…`, `super::super::rewards` and, after a `use`, `rewards::…` name the module `rewards`.
+    let is_module = |name: &&&str| !["crate", "super", "self", "meed_host"].contains(*name);
+    // `self::activities::…` is a module of this file.
+    let named = if path.len() > 1 && path[0] != "self" {
+        path.iter().find(is_module).copied().unwrap_or_default()
+    } else {
+        ""
+    };
+    if path.len() > 1 {
+        match path[0] {
+            "axum" | "utoipa_axum" if !speaks_http => {
+                return Some(
+                    "only http/, app.rs and a routes.rs know HTTP: return the feature's error or type and map it there"
+                        .to_owned(),
+                );
+            }
+            "crate" | "super" | "self" | "meed_host"
+                if named == "http" && !speaks_http && !SERVERS.contains(&module) =>
+            {
+                return Some(
+                    "only app.rs, a routes.rs and the extractors of auth use http/: what needs no HTTP is in problem.rs, \
+                     body.rs and correlation.rs"
+                        .to_owned(),
+                );
+            }
+            "sqlx" if top != "db" && !parts.contains(&"store") => {
+                return Some("only db/ and a store.rs know sqlx: use what db.rs offers".to_owned());
+            }
+            "redis" if top != "cache" => {
+                return Some("only cache/ knows Redis: use what cache.rs offers".to_owned());
+            }
+            "rdkafka" if top != "kafka" => {
+                return Some("only kafka/ knows the brokers' client: use what kafka.rs offers".to_owned());
+            }
+            "wasmparser" | "wit_component" if module == "author/package" => {}
+            "wasmtime" | "wasmparser" | "wit_component" if top != "sandbox" => {
+                return Some("only sandbox/ knows the engine: add what is needed to its interface".to_owned());
+            }
+            _ => {}
+        }
+    }
+    if let Some(feature) = path
+        .windows(2)
+        .find_map(|pair| (pair[1] == "store" && FEATURES.contains(&pair[0])).then_some(pair[0]))
+        && top != feature
+    {
+        return Some(format!(
+            "a store is its feature's own: call a function of {feature}/service.rs"
+        ));
+    }
+    // `kafka` brings claims, as `claims/routes` does.
+    if named == "claims" && !["claims", "kafka", "app", "author", "meed", "lib"].contains(&top) {
+        return Some(
+            "`claims` knows the other features, and none but `kafka` knows it: turn the call around".to_owned(),
+        );
+    }
+    if top == "author" && path[0] == "meed_host" && !named.is_empty() && !AUTHOR_MAY_KNOW.contains(&named) {
+        return Some(
+            "the author's tools run without a server: they may use the sandbox, cases and receipts".to_owned(),
+        );
+    }
+    if GROUND_FLOOR.contains(&top) && (FEATURES.contains(&named) || ["app", "cli"].contains(&named)) && named != top {
+        return Some(format!(
+            "{top} stands below the features and knows none: pass in what it needs"
+        ));
+    }
+    // facts.rs itself is the door, which asks the store; facts/* compute.
+    if top == "facts" && parts.len() > 1 && !parts.contains(&"store") {
+        let reaches_out = match path {
+            ["crate", "db", "text_column"] => false,
+            ["tokio" | "async", ..]
+            | ["std", "fs" | "env" | "net" | "process" | "thread", ..]
+            | ["std", "time", "Instant" | "SystemTime", ..]
+            | ["crate", "clock", "Clock", ..] => true,
+            _ => ["db", "cache", "http", "config"].contains(&named),
+        };
+        if reaches_out {
+            return Some("facts are computed from what facts/store.rs read: pass it in, or move this there".to_owned());
+        }
+    }
+    None
+}
+
+/// `db/migrate` for a file of the host, `meed/serve` and `author/package` for those above it.
+fn module_of(file: &str) -> Option<String> {
+    let (package, module) = file.trim_end_matches(".rs").split_once("/src/")?;
+    match package {
+        "host" => Some(module.to_owned()),
+        "meed" | "author" => Some(format!("{package}/{module}")),
+        _ => None,
+    }
+}
+
+fn is_guest(file: &str) -> bool {
+    ["plugins/", "cookbook/", "plugin-sdk/"]
+        .iter()
+        .any(|folder| file.starts_with(folder))
+}
