@@ -189,7 +189,8 @@ impl Db {
         Query::new(self.engine(), AssertSqlSafe(sql))
     }
 
-    /// Begins a `SELECT … WHERE TRUE` with conditions to come.
+    /// Begins a `SELECT … WHERE …`; conditions follow. Optional filters and lists go through here, so that each set of
+    /// filters has a plan of its own.
     pub fn select(&self, sql: &'static str) -> Select<'_> {
         Select {
             db: self,
@@ -321,11 +322,56 @@ impl Select<'_> {
         self
     }
 
+    /// Adds `AND` and a condition with two values, such as `(at, id) < ($?, $?)`.
+    #[must_use]
+    pub fn and_pair<A: Bind, B: Bind>(mut self, condition: &'static str, (first, second): (A, B)) -> Self {
+        let number = self.binds.len() + 1;
+        let condition = condition
+            .replacen("$?", &format!("${number}"), 1)
+            .replacen("$?", &format!("${}", number + 1), 1);
+        self.sql.push_str(" AND ");
+        self.sql.push_str(&condition);
+        self.binds.push(Box::new(move |query| query.bind(first)));
+        self.binds.push(Box::new(move |query| query.bind(second)));
+        self
+    }
+
+    /// Adds `AND` and a condition such as `id IN ($?)`; `$?` stands for the whole list.
+    #[must_use]
+    pub fn and_in<T: Bind + Clone>(mut self, condition: &'static str, items: impl IntoIterator<Item = T>) -> Self {
+        let items = places::padded(items);
+        if items.is_empty() {
+            self.sql.push_str(" AND FALSE");
+            return self;
+        }
+        let list = places::list(self.binds.len() + 1, items.len());
+        self.sql.push_str(" AND ");
+        self.sql.push_str(&condition.replace("$?", &list));
+        for item in items {
+            self.binds.push(Box::new(move |query| query.bind(item)));
+        }
+        self
+    }
+
     /// Ends the statement, for example with `ORDER BY id DESC LIMIT $?`.
     #[must_use]
     pub fn end<T: Bind>(mut self, clause: &'static str, value: T) -> Query {
         self.sql.push(' ');
         self.push(clause, value);
+        self.query()
+    }
+
+    /// Ends the statement with a clause without a value.
+    #[must_use]
+    pub fn ordered(mut self, clause: &'static str) -> Query {
+        self.sql.push(' ');
+        self.sql.push_str(clause);
+        self.query()
+    }
+
+    /// The statement without a further clause.
+    #[must_use]
+    pub fn query(self) -> Query {
         let query = self.db.query_assembled(self.sql);
         self.binds.into_iter().fold(query, |query, bind| bind(query))
     }

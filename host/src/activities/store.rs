@@ -107,15 +107,13 @@ pub(super) async fn list(
     limit: i64,
 ) -> Result<Vec<ActivityRow>> {
     const SQL: &str = "SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at \
-        FROM activities WHERE user_id = $1 AND ($2 IS NULL OR kind = $2) AND occurred_at >= $3 \
-        AND (occurred_at, id) < ($4, $5) ORDER BY occurred_at DESC, id DESC LIMIT $6";
-    db.query(SQL)
-        .bind(user_id)
-        .bind(kind)
-        .bind(from)
-        .bind(before.0)
-        .bind(before.1)
-        .bind(limit)
+        FROM activities WHERE TRUE";
+    db.select(SQL)
+        .and("user_id = $?", Some(user_id))
+        .and("kind = $?", kind)
+        .and("occurred_at >= $?", Some(from))
+        .and_pair("(occurred_at, id) < ($?, $?)", before)
+        .end("ORDER BY occurred_at DESC, id DESC LIMIT $?", limit)
         .fetch_all(db)
         .await
 }

@@ -3,12 +3,11 @@
 //! A handler names the extractor, so it cannot forget to check; it runs before the body is read.
 
 use std::convert::Infallible;
-use std::fmt;
-use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -16,8 +15,9 @@ use super::{FORBIDDEN, INVALID_TOKEN, UNAUTHENTICATED};
 use crate::db::text_column;
 use crate::problem::Problem;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[strum(serialize_all = "UPPERCASE", parse_err_ty = String, parse_err_fn = not_a_role)]
 pub enum Role {
     /// Claims rewards.
     User,
@@ -31,26 +31,8 @@ pub enum Role {
 
 text_column!(Role);
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::User => "USER",
-            Self::Operator => "OPERATOR",
-            Self::Auditor => "AUDITOR",
-            Self::Admin => "ADMIN",
-        })
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::User, Self::Operator, Self::Auditor, Self::Admin]
-            .into_iter()
-            .find(|role| role.to_string() == text)
-            .ok_or_else(|| format!("{text:?} is not a role; the roles are USER, OPERATOR, AUDITOR and ADMIN"))
-    }
+fn not_a_role(text: &str) -> String {
+    format!("{text:?} is not a role; the roles are USER, OPERATOR, AUDITOR and ADMIN")
 }
 
 /// Who sent the request: checked by [`super::authenticate`], so holding one is proof.

@@ -4,11 +4,11 @@
 //! for all of them. The process that ends a session knows at once, the others when they are told; and whether they are
 //! told or not, nobody trusts what was read longer than `auth.session_cache_seconds` ago.
 
-use std::fmt;
 use std::time::Duration;
 
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
+use strum::Display;
 use uuid::Uuid;
 
 use super::store::{self, SessionRow};
@@ -24,23 +24,13 @@ const CAPACITY: u64 = 100_000;
 const SLOWEST_READ: Duration = Duration::from_mins(1);
 
 /// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum EndReason {
     Logout,
     RefreshReused,
     UserDisabled,
     RoleChanged,
-}
-
-impl fmt::Display for EndReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Logout => "LOGOUT",
-            Self::RefreshReused => "REFRESH_REUSED",
-            Self::UserDisabled => "USER_DISABLED",
-            Self::RoleChanged => "ROLE_CHANGED",
-        })
-    }
 }
 
 /// Sessions that a transaction ended: hand them to [`Sessions::forget`] once it is committed.

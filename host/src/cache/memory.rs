@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::HOURS;
@@ -67,7 +67,7 @@ impl Memory {
         if !self.seen.entry((hour, event_id, user_id)).or_insert(()).is_fresh() {
             return false;
         }
-        let mut hours = self.hours();
+        let mut hours = self.hours.lock();
         hours.retain(|counted, _| *counted > hour - HOURS);
         let events = hours.entry(hour).or_default();
         let has_room = events.len() < EVENTS;
@@ -81,17 +81,13 @@ impl Memory {
 
     pub(super) fn top(&self, hours: RangeInclusive<i64>, most: usize) -> Vec<(Uuid, u64)> {
         let mut sums: HashMap<Uuid, u64> = HashMap::new();
-        for (event_id, count) in self.hours().range(hours).flat_map(|(_, events)| events) {
+        for (event_id, count) in self.hours.lock().range(hours).flat_map(|(_, events)| events) {
             *sums.entry(*event_id).or_default() += count;
         }
         let mut top: Vec<_> = sums.into_iter().collect();
         top.sort_unstable_by_key(|(event_id, count)| Reverse((*count, *event_id)));
         top.truncate(most);
         top
-    }
-
-    fn hours(&self) -> MutexGuard<'_, BTreeMap<i64, HashMap<Uuid, u64>>> {
-        self.hours.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,6 +134,6 @@ mod tests {
         assert_eq!(memory.top(78..=101, 1), [(event(1), 4)]);
         assert_eq!(memory.top(101..=124, 10), [(event(2), 1), (event(1), 1)]);
         memory.count(event(3), event(0), 124);
-        assert_eq!(memory.hours().keys().copied().collect::<Vec<_>>(), [101, 124]);
+        assert_eq!(memory.hours.lock().keys().copied().collect::<Vec<_>>(), [101, 124]);
     }
 }

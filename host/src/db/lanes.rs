@@ -4,9 +4,10 @@
 //! statement; and a connection of it that fell silent keeps its request waiting until that gives up, where a lane is given
 //! up after some seconds and another one opened. Each statement commits itself.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::{Connection as _, Postgres};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -51,7 +52,7 @@ impl Lanes {
         let rows = rows.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
         let rows = rows.map_err(DbError::from);
         if !rows.as_ref().is_err_and(DbError::is_outcome_unknown) {
-            self.idle().push((connection, Instant::now()));
+            self.0.idle.lock().push((connection, Instant::now()));
         }
         rows
     }
@@ -59,7 +60,7 @@ impl Lanes {
     /// Connections in use and open.
     pub(super) fn in_use(&self) -> (usize, usize) {
         let busy = (self.0.count as usize).saturating_sub(self.0.free.available_permits());
-        (busy, busy + self.idle().len())
+        (busy, busy + self.0.idle.lock().len())
     }
 
     /// Waits for running statements, closes every connection, and takes no further statements.
@@ -67,7 +68,7 @@ impl Lanes {
         let everything = self.0.free.acquire_many(self.0.count).await;
         self.0.free.close();
         drop(everything);
-        let idle = std::mem::take(&mut *self.idle());
+        let idle = std::mem::take(&mut *self.0.idle.lock());
         for (connection, _) in idle {
             connection.close().await.ok();
         }
@@ -82,7 +83,7 @@ impl Lanes {
     }
 
     async fn connection(&self) -> Result<PgConnection> {
-        let kept = self.idle().pop();
+        let kept = self.0.idle.lock().pop();
         if let Some((mut connection, used)) = kept
             && (used.elapsed() < TRUSTED_FOR || matches!(timeout(ACQUIRE_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
         {
@@ -92,10 +93,6 @@ impl Lanes {
             Ok(connection) => Ok(connection?),
             Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
         }
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(PgConnection, Instant)>> {
-        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -199,14 +199,14 @@ pub(super) async fn running(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let places = (3..ids.len() + 3).map(|place| format!("${place}")).collect::<Vec<_>>();
-    let sql = format!(
-        "{} AND id IN ({})",
-        select_events!("WHERE deleted_at IS NULL AND is_active = $1 AND start_at <= $2 AND end_at > $2"),
-        places.join(", ")
-    );
-    let query = db.query_assembled(sql).bind(true).bind(now);
-    ids.iter().fold(query, |query, id| query.bind(*id)).fetch_all(db).await
+    db.select(select_events!("WHERE deleted_at IS NULL"))
+        .and("is_active = $?", Some(true))
+        .and("start_at <= $?", Some(now))
+        .and("end_at > $?", Some(now))
+        .and_in("id IN ($?)", ids.iter().copied())
+        .query()
+        .fetch_all(db)
+        .await
 }
 
 /// The number of events that use a plugin version, and the newest of them.
@@ -257,12 +257,10 @@ pub(super) async fn insert_revision(
 }
 
 pub(super) async fn revisions(db: &Db, event_id: Uuid, before: Option<i64>, limit: i64) -> Result<Vec<RevisionRow>> {
-    const SQL: &str = "SELECT revision, snapshot, changed_by, changed_at FROM event_revisions \
-        WHERE event_id = $1 AND ($2 IS NULL OR revision < $2) ORDER BY revision DESC LIMIT $3";
-    db.query(SQL)
-        .bind(event_id)
-        .bind(before)
-        .bind(limit)
+    db.select("SELECT revision, snapshot, changed_by, changed_at FROM event_revisions WHERE TRUE")
+        .and("event_id = $?", Some(event_id))
+        .and("revision < $?", before)
+        .end("ORDER BY revision DESC LIMIT $?", limit)
         .fetch_all(db)
         .await
 }

@@ -1,18 +1,17 @@
 //! Calendar periods in the event's time zone, for recurrences and budgets.
 
-use std::fmt;
-use std::str::FromStr;
-
 use jiff::ToSpan as _;
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString};
 use utoipa::ToSchema;
 
 use super::Zone;
 use crate::clock::Timestamp;
 
 /// The period after which a user may be granted an event again
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum Period {
     /// The whole event is one period.
     Once,
@@ -47,28 +46,6 @@ impl Period {
             Self::Monthly => date.first_of_month().checked_add(1.month()),
         };
         zone.start_of(next.ok()?)
-    }
-}
-
-impl fmt::Display for Period {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Once => "ONCE",
-            Self::Daily => "DAILY",
-            Self::Weekly => "WEEKLY",
-            Self::Monthly => "MONTHLY",
-        })
-    }
-}
-
-impl FromStr for Period {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Once, Self::Daily, Self::Weekly, Self::Monthly]
-            .into_iter()
-            .find(|period| period.to_string() == text)
-            .ok_or_else(|| format!("{text:?} is not a period. Use ONCE, DAILY, WEEKLY or MONTHLY"))
     }
 }
 

@@ -45,7 +45,7 @@ impl Answered {
             (FulfilmentState::Failed, self.failed),
         ] {
             if count > 0 {
-                metrics::counter!("meed_fulfilments_total", "state" => state.as_str()).increment(count);
+                metrics::counter!("meed_fulfilments_total", "state" => state.to_string()).increment(count);
             }
         }
     }
@@ -115,7 +115,7 @@ impl FulfilmentService {
         let said = store::find(&mut tx, grant_id).await?;
         tx.commit().await?;
         if is_changed {
-            metrics::counter!("meed_fulfilments_total", "state" => row.state.as_str()).increment(1);
+            metrics::counter!("meed_fulfilments_total", "state" => row.state.to_string()).increment(1);
             tracing::info!(
                 grant.id = %grant_id, fulfilment.state = %row.state, user.id = %by, "fulfilment acknowledged"
             );

@@ -1,11 +1,10 @@
 //! States of plugin versions after the upload, their history, and the quarantine of versions that fail too often.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use strum::{Display, EnumString};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -21,8 +20,9 @@ use crate::db::{Tx, text_column};
 use crate::outbox::{self, Message};
 use crate::sandbox::{Digest, Failure};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum PluginState {
     Active,
     /// An operator disabled it: claims on its events fail, and can be repeated once it is active again
@@ -33,30 +33,10 @@ pub enum PluginState {
 
 text_column!(PluginState);
 
-impl fmt::Display for PluginState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active => "ACTIVE",
-            Self::Disabled => "DISABLED",
-            Self::Quarantined => "QUARANTINED",
-        })
-    }
-}
-
-impl FromStr for PluginState {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Active, Self::Disabled, Self::Quarantined]
-            .into_iter()
-            .find(|state| state.to_string() == text)
-            .ok_or_else(|| format!("{text:?} is not a plugin state"))
-    }
-}
-
 /// A change of a version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Display, EnumString, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum Action {
     Uploaded,
     /// A signature was added
@@ -72,39 +52,6 @@ pub enum Action {
 }
 
 text_column!(Action);
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Uploaded => "UPLOADED",
-            Self::Signed => "SIGNED",
-            Self::Disabled => "DISABLED",
-            Self::Enabled => "ENABLED",
-            Self::Quarantined => "QUARANTINED",
-            Self::Released => "RELEASED",
-            Self::Deleted => "DELETED",
-        })
-    }
-}
-
-impl FromStr for Action {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [
-            Self::Uploaded,
-            Self::Signed,
-            Self::Disabled,
-            Self::Enabled,
-            Self::Quarantined,
-            Self::Released,
-            Self::Deleted,
-        ]
-        .into_iter()
-        .find(|action| action.to_string() == text)
-        .ok_or_else(|| format!("{text:?} is not an action"))
-    }
-}
 
 impl Action {
     /// The kind of the outbox message for it.

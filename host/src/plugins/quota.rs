@@ -3,9 +3,10 @@
 //! Each process counts the time itself, because uploads use its own processor. The database counts the storage.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::service::PluginError;
@@ -49,7 +50,7 @@ impl Uploads {
     }
 
     pub(super) fn acquire(&self, operator: Uuid, now: Timestamp) -> Result<UploadPermit, PluginError> {
-        let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut operators = self.operators.lock();
         // Remove operators without recent uploads, so that the map stays small.
         operators.retain(|_, recent| {
             recent.durations.retain(|(ended, _)| *ended > now.minus(HOUR));
@@ -89,7 +90,7 @@ impl UploadPermit {
 impl Drop for UploadPermit {
     fn drop(&mut self) {
         let took = self.started.elapsed();
-        let mut operators = self.uploads.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut operators = self.uploads.operators.lock();
         if let Some(recent) = operators.get_mut(&self.operator) {
             recent.busy = false;
             recent.durations.push_back((self.at.plus(took), took));

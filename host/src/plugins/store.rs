@@ -127,15 +127,11 @@ pub(super) async fn list(
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<VersionRow>> {
-    const SQL: &str = select_versions!(
-        "WHERE ($1 IS NULL OR v.name = $1) AND ($2 IS NULL OR v.state = $2) AND ($3 IS NULL OR v.id < $3) \
-        ORDER BY v.id DESC LIMIT $4"
-    );
-    db.query(SQL)
-        .bind(name)
-        .bind(state)
-        .bind(after)
-        .bind(limit)
+    db.select(select_versions!("WHERE TRUE"))
+        .and("v.name = $?", name)
+        .and("v.state = $?", state)
+        .and("v.id < $?", after)
+        .end("ORDER BY v.id DESC LIMIT $?", limit)
         .fetch_all(db)
         .await
 }

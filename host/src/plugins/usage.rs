@@ -1,7 +1,8 @@
 //! Run counts of plugin versions: counted in memory during claims, added to the database every few seconds.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::service::{PluginError, PluginService};
 use super::store;
@@ -22,7 +23,7 @@ pub(super) struct PendingUsage(Mutex<BTreeMap<Digest, Totals>>);
 
 impl PendingUsage {
     pub(super) fn add(&self, digest: Digest, more: Totals) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.entry(digest)
             .and_modify(|totals| {
                 totals.runs += more.runs;
@@ -33,7 +34,7 @@ impl PendingUsage {
     }
 
     fn take(&self) -> BTreeMap<Digest, Totals> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock())
     }
 }
 

@@ -218,23 +218,19 @@ pub(super) async fn offers(db: &Db, event_ids: &[Uuid]) -> Result<Vec<(Uuid, Rew
     if event_ids.is_empty() {
         return Ok(Vec::new());
     }
-    let places = (1..=event_ids.len())
-        .map(|place| format!("${place}"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let offers =
-        format!("SELECT event_id, reward_id FROM event_rewards WHERE event_id IN ({places}) ORDER BY position");
-    let rewards = format!(
-        "{} WHERE r.id IN (SELECT reward_id FROM event_rewards WHERE event_id IN ({places}))",
-        select_rewards!("")
-    );
-    let bound = |sql| {
-        event_ids
-            .iter()
-            .fold(db.query_assembled(sql), |query, id| query.bind(*id))
-    };
-    let offers: Vec<OfferRow> = bound(offers).fetch_all(db).await?;
-    let rewards: Vec<RewardRow> = bound(rewards).fetch_all(db).await?;
+    let ids = || event_ids.iter().copied();
+    let offers: Vec<OfferRow> = db
+        .select("SELECT event_id, reward_id FROM event_rewards WHERE TRUE")
+        .and_in("event_id IN ($?)", ids())
+        .ordered("ORDER BY position")
+        .fetch_all(db)
+        .await?;
+    let rewards: Vec<RewardRow> = db
+        .select(select_rewards!("WHERE TRUE"))
+        .and_in("r.id IN (SELECT reward_id FROM event_rewards WHERE event_id IN ($?))", ids())
+        .query()
+        .fetch_all(db)
+        .await?;
     let by_id: HashMap<Uuid, RewardRow> = rewards.into_iter().map(|row| (row.id, row)).collect();
     Ok(offers
         .iter()

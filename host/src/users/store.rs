@@ -148,14 +148,12 @@ pub(super) async fn list(
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<UserRow>> {
-    const SQL: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at FROM users \
-        WHERE ($1 IS NULL OR role = $1) AND ($2 IS NULL OR email_key = $2) AND ($3 IS NULL OR id < $3) \
-        ORDER BY id DESC LIMIT $4";
-    db.query(SQL)
-        .bind(role)
-        .bind(email_key)
-        .bind(after)
-        .bind(limit)
+    const SQL: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at FROM users WHERE TRUE";
+    db.select(SQL)
+        .and("role = $?", role)
+        .and("email_key = $?", email_key)
+        .and("id < $?", after)
+        .end("ORDER BY id DESC LIMIT $?", limit)
         .fetch_all(db)
         .await
 }
