@@ -77,7 +77,7 @@ pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Res
 
     let usual = recalled(new_sandbox(settings)?, &digests).await?;
     let mut roomy = settings.clone();
-    roomy.pool.slots = 256;
+    roomy.slots = 256;
     let roomy = recalled(new_sandbox(&roomy)?, &digests).await?;
     Ok(Readiness {
         loaded: [

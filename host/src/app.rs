@@ -26,12 +26,15 @@ use crate::keys::Keys;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
-use crate::sandbox::{Class, CodeCache, Sandbox};
+use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::users::{Passwords, UserService};
 use crate::webhooks::WebhookService;
 use crate::{activities, auth, claims, events, keys, plugins, rewards, users, webhooks};
 
 pub use background::{supervise_delivery, supervise_metrics};
+
+/// Requests that may wait for each concurrent password hash.
+const WAITING_PER_HASH: usize = 32;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -89,7 +92,7 @@ fn user_service(
 ) -> anyhow::Result<UserService> {
     let passwords = Passwords::new(
         config.auth.password_concurrency,
-        config.auth.password_queue,
+        config.auth.password_concurrency * WAITING_PER_HASH,
         clock.clone(),
     )?;
     Ok(UserService::new(
@@ -148,6 +151,17 @@ pub struct App {
 impl App {
     /// `compiler`: the `meed` executable, which compiles uploads in a process of its own.
     pub fn new(config: &Config, db: Db, clock: Clock, compiler: PathBuf) -> anyhow::Result<Self> {
+        Self::with_limits(config, &Settings::from(&config.sandbox), db, clock, compiler)
+    }
+
+    /// Replaces the `[sandbox]` settings by `limits`, which has more of them.
+    pub fn with_limits(
+        config: &Config,
+        limits: &Settings,
+        db: Db,
+        clock: Clock,
+        compiler: PathBuf,
+    ) -> anyhow::Result<Self> {
         let keys = Keys::load(&config.keys.directory)?;
         let code_cache = match &config.plugins.code_cache_directory {
             Some(directory) => Some(CodeCache {
@@ -156,7 +170,7 @@ impl App {
             }),
             None => None,
         };
-        let sandbox = Sandbox::new(&config.sandbox, compiler, code_cache)?;
+        let sandbox = Sandbox::new(limits, compiler, code_cache)?;
         let activities = ActivityService::new(db.clone(), clock.clone());
         let cache = Cache::new(&config.cache.url, &keys.receipt.derive("meed cache")?)?;
         let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);

@@ -1,9 +1,9 @@
-//! Every setting, typed: the documented defaults in `config.default.toml`, then a file, then `MEED__SECTION__KEY`.
+//! All settings, typed and in range: the defaults in `config.default.toml`, then a file, then `MEED__SECTION__KEY`.
 //!
 //! The only reader of the environment. Must not know: what the settings are for.
 
-mod brokers;
-mod spelling;
+mod kafka;
+mod parse;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,19 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-pub use brokers::{Kafka, Sasl};
-use spelling::{durations, empty_is_none, networks, ports, seconds};
+pub use self::kafka::{Kafka, Sasl};
+use parse::{durations, empty_is_none, milliseconds, networks, ports, seconds, within};
 
 const DEFAULTS: &str = include_str!("../config.default.toml");
 
 /// In seconds.
-const HOUR: u64 = 60 * 60;
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
 const YEAR: u64 = 365 * 24 * HOUR;
+const CENTURY: u64 = 100 * YEAR;
+
+const GIB: u64 = 1 << 30;
+const PIB: u64 = 1 << 50;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,7 +41,7 @@ pub struct Config {
     pub outbox: Outbox,
     pub webhooks: Webhooks,
     pub kafka: Kafka,
-    pub sandbox: crate::sandbox::Settings,
+    pub sandbox: Sandbox,
     pub log: Log,
     pub traces: Traces,
 }
@@ -47,12 +52,13 @@ pub struct Http {
     pub listen: SocketAddr,
     #[serde(deserialize_with = "empty_is_none")]
     pub admin_listen: Option<SocketAddr>,
-    #[serde(rename = "timeout_seconds", deserialize_with = "seconds")]
+    #[serde(rename = "timeout_seconds", deserialize_with = "seconds::<1, HOUR, _>")]
     pub timeout: Duration,
-    #[serde(rename = "shutdown_seconds", deserialize_with = "seconds")]
+    #[serde(rename = "shutdown_seconds", deserialize_with = "seconds::<0, HOUR, _>")]
     pub shutdown: Duration,
-    #[serde(rename = "drain_seconds", deserialize_with = "seconds")]
+    #[serde(rename = "drain_seconds", deserialize_with = "seconds::<0, HOUR, _>")]
     pub drain: Duration,
+    #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub max_in_flight: usize,
     /// Whose `X-Forwarded-For` is believed.
     #[serde(deserialize_with = "networks")]
@@ -78,31 +84,15 @@ pub struct Limits {
     pub user: Limit,
 }
 
-impl Limits {
-    /// With the names of its settings.
-    fn each(&self) -> [([&'static str; 2], Limit); 4] {
-        [
-            (
-                ["limits.credentials.burst", "limits.credentials.per_minute"],
-                self.credentials,
-            ),
-            (["limits.account.burst", "limits.account.per_minute"], self.account),
-            (
-                ["limits.anonymous.burst", "limits.anonymous.per_minute"],
-                self.anonymous,
-            ),
-            (["limits.user.burst", "limits.user.per_minute"], self.user),
-        ]
-    }
-}
-
 /// How often something may be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// At once. 0: no limit.
+    #[serde(deserialize_with = "within::<0, 1_000_000, _, _>")]
     pub burst: u32,
     /// In the long run.
+    #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub per_minute: u32,
 }
 
@@ -114,6 +104,7 @@ pub struct Database {
     /// Where `url` was read from, if it was.
     #[serde(deserialize_with = "empty_is_none")]
     pub url_file: Option<PathBuf>,
+    #[serde(deserialize_with = "within::<1, 10_000, _, _>")]
     pub max_connections: u32,
 }
 
@@ -128,15 +119,15 @@ pub struct Keys {
 pub struct Auth {
     pub issuer: String,
     pub audience: String,
-    #[serde(rename = "access_token_seconds", deserialize_with = "seconds")]
+    #[serde(rename = "access_token_seconds", deserialize_with = "seconds::<1, YEAR, _>")]
     pub access_token: Duration,
-    #[serde(rename = "refresh_idle_seconds", deserialize_with = "seconds")]
+    #[serde(rename = "refresh_idle_seconds", deserialize_with = "seconds::<1, CENTURY, _>")]
     pub refresh_idle: Duration,
-    #[serde(rename = "session_seconds", deserialize_with = "seconds")]
+    #[serde(rename = "session_seconds", deserialize_with = "seconds::<1, CENTURY, _>")]
     pub session: Duration,
+    #[serde(deserialize_with = "within::<1, 1_024, _, _>")]
     pub password_concurrency: usize,
-    pub password_queue: usize,
-    #[serde(rename = "session_cache_seconds", deserialize_with = "seconds")]
+    #[serde(rename = "session_cache_seconds", deserialize_with = "seconds::<0, HOUR, _>")]
     pub session_cache: Duration,
 }
 
@@ -157,10 +148,13 @@ pub struct Plugins {
 #[serde(deny_unknown_fields)]
 pub struct UploadQuota {
     /// What the uploads of one operator may take in an hour, in seconds.
+    #[serde(deserialize_with = "within::<1, HOUR, _, _>")]
     pub seconds_per_hour: u64,
     /// Versions of one operator that are stored.
+    #[serde(deserialize_with = "within::<0, 1_000_000_000, _, _>")]
     pub versions: u64,
     /// Their modules' bytes.
+    #[serde(deserialize_with = "within::<0, PIB, _, _>")]
     pub bytes: u64,
 }
 
@@ -177,21 +171,22 @@ pub enum Signatures {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quarantine {
-    #[serde(rename = "window_seconds", deserialize_with = "seconds")]
-    pub window: Duration,
     /// 0: never.
+    #[serde(deserialize_with = "within::<0, 1_000_000, _, _>")]
     pub failures: u32,
-    pub percent: u32,
+    #[serde(deserialize_with = "within::<1, 1_000, _, _>")]
     pub users: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claims {
-    #[serde(rename = "idempotency_seconds", deserialize_with = "seconds")]
+    #[serde(rename = "idempotency_seconds", deserialize_with = "seconds::<1, YEAR, _>")]
     pub idempotency: Duration,
     /// Claims that wait to be decided.
+    #[serde(deserialize_with = "within::<0, 10_000_000, _, _>")]
     pub waiting: u32,
+    #[serde(deserialize_with = "within::<1, 10_000, _, _>")]
     pub waiting_per_user: u32,
 }
 
@@ -200,7 +195,7 @@ pub struct Claims {
 pub struct Outbox {
     /// Whether `meed serve` delivers.
     pub relay: bool,
-    #[serde(rename = "retention_seconds", deserialize_with = "seconds")]
+    #[serde(rename = "retention_seconds", deserialize_with = "seconds::<1, YEAR, _>")]
     pub retention: Duration,
 }
 
@@ -210,14 +205,47 @@ pub struct Webhooks {
     /// How long after one failed try the next one comes.
     #[serde(deserialize_with = "durations")]
     pub retries: Vec<Duration>,
-    #[serde(rename = "timeout_seconds", deserialize_with = "seconds")]
+    #[serde(rename = "timeout_seconds", deserialize_with = "seconds::<1, MINUTE, _>")]
     pub timeout: Duration,
     /// Attempts at the same time at one endpoint.
+    #[serde(deserialize_with = "within::<1, 1_000, _, _>")]
     pub concurrency: usize,
     #[serde(deserialize_with = "ports")]
     pub ports: Vec<u16>,
     #[serde(deserialize_with = "networks")]
     pub private_networks: Vec<IpNet>,
+}
+
+/// See [`crate::sandbox::Settings`] for all limits of a plugin: most are constants.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sandbox {
+    /// Whether plugins that bring the runtime of a language are accepted.
+    pub language_runtimes: bool,
+    /// Concurrent calls of standard plugins. 0: four per core.
+    #[serde(deserialize_with = "within::<0, 4_096, _, _>")]
+    pub slots: usize,
+    /// Concurrent calls of plugins with a language runtime. 0: one per core.
+    #[serde(deserialize_with = "within::<0, 1_024, _, _>")]
+    pub runtime_slots: usize,
+    /// How long a call waits for a slot.
+    #[serde(rename = "wait_ms", deserialize_with = "milliseconds::<0, 60_000, _>")]
+    pub wait: Duration,
+    pub standard: PluginClass,
+    pub runtime: PluginClass,
+}
+
+/// The limits of one class of plugins that an operator may change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginClass {
+    #[serde(deserialize_with = "within::<1, 1_000_000_000, _, _>")]
+    pub evaluate_fuel: u64,
+    #[serde(deserialize_with = "within::<65_536, GIB, _, _>")]
+    pub memory_bytes: usize,
+    /// `meed replay` accepts no larger module.
+    #[serde(deserialize_with = "within::<1, 67_108_864, _, _>")]
+    pub upload_bytes: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -232,6 +260,7 @@ pub struct Log {
 pub struct Traces {
     /// Where an OpenTelemetry collector takes spans: OTLP over HTTP. Empty: nowhere.
     pub endpoint: String,
+    #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub sample_percent: u32,
 }
 
@@ -261,7 +290,7 @@ impl Config {
         for (key, value) in overrides {
             builder = builder.set_override(*key, value.clone())?;
         }
-        let mut config: Self = builder.build()?.try_deserialize()?;
+        let mut config: Self = builder.build()?.try_deserialize().map_err(key_first)?;
         config.read_secrets().map_err(config::ConfigError::Message)?;
         config.check().map_err(config::ConfigError::Message)?;
         Ok(config)
@@ -282,70 +311,26 @@ impl Config {
         Ok(())
     }
 
-    /// Says which setting makes no sense, if one does: a zero that would let everyone wait for ever, a number that
-    /// overflows where it is used. The sandbox checks its own.
+    /// The rules that concern more than one setting, or this executable.
     fn check(&self) -> Result<(), String> {
-        let (auth, quarantine, uploads) = (&self.auth, &self.plugins.quarantine, &self.plugins.uploads);
-        let in_range = [
-            ("http.timeout_seconds", self.http.timeout.as_secs(), 1, HOUR),
-            ("http.shutdown_seconds", self.http.shutdown.as_secs(), 0, HOUR),
-            ("http.drain_seconds", self.http.drain.as_secs(), 0, HOUR),
-            ("http.max_in_flight", self.http.max_in_flight as u64, 1, 1_000_000),
-            (
-                "database.max_connections",
-                self.database.max_connections.into(),
-                1,
-                10_000,
-            ),
-            ("auth.access_token_seconds", auth.access_token.as_secs(), 1, YEAR),
-            ("auth.refresh_idle_seconds", auth.refresh_idle.as_secs(), 1, 100 * YEAR),
-            ("auth.session_seconds", auth.session.as_secs(), 1, 100 * YEAR),
-            ("auth.password_concurrency", auth.password_concurrency as u64, 1, 1_024),
-            ("auth.password_queue", auth.password_queue as u64, 0, 1_000_000),
-            ("auth.session_cache_seconds", auth.session_cache.as_secs(), 0, HOUR),
-            (
-                "plugins.quarantine.window_seconds",
-                quarantine.window.as_secs(),
-                1,
-                24 * HOUR,
-            ),
-            ("plugins.quarantine.failures", quarantine.failures.into(), 0, 1_000_000),
-            ("plugins.quarantine.percent", quarantine.percent.into(), 1, 100),
-            ("plugins.quarantine.users", quarantine.users as u64, 1, 1_000),
-            ("plugins.uploads.seconds_per_hour", uploads.seconds_per_hour, 1, HOUR),
-            ("plugins.uploads.versions", uploads.versions, 0, 1_000_000_000),
-            ("plugins.uploads.bytes", uploads.bytes, 0, 1 << 50),
-            ("claims.idempotency_seconds", self.claims.idempotency.as_secs(), 1, YEAR),
-            ("claims.waiting", self.claims.waiting.into(), 0, 10_000_000),
-            (
-                "claims.waiting_per_user",
-                self.claims.waiting_per_user.into(),
-                1,
-                10_000,
-            ),
-            ("outbox.retention_seconds", self.outbox.retention.as_secs(), 1, YEAR),
-            ("traces.sample_percent", self.traces.sample_percent.into(), 0, 100),
-            ("webhooks.timeout_seconds", self.webhooks.timeout.as_secs(), 1, 60),
-            ("webhooks.concurrency", self.webhooks.concurrency as u64, 1, 1_000),
-            (
-                "webhooks.retries, their number",
-                self.webhooks.retries.len() as u64,
-                0,
-                100,
-            ),
-        ];
-        let limits = self.limits.each().into_iter().flat_map(|(names, limit)| {
-            let Limit { burst, per_minute } = limit;
-            // A bucket fills within an hour, so that it can be forgotten then.
-            let in_an_hour = u64::from(per_minute) * 60;
-            [
-                (names[1], per_minute.into(), 1, 1_000_000),
-                (names[0], burst.into(), 0, in_an_hour.min(1_000_000)),
-            ]
-        });
-        for (name, value, least, most) in in_range.into_iter().chain(limits) {
-            if !(least..=most).contains(&value) {
-                return Err(format!("{name} = {value}: must be between {least} and {most}"));
+        let Limits {
+            credentials,
+            account,
+            anonymous,
+            user,
+        } = self.limits;
+        for (name, Limit { burst, per_minute }) in [
+            ("credentials", credentials),
+            ("account", account),
+            ("anonymous", anonymous),
+            ("user", user),
+        ] {
+            // A bucket fills within an hour and can then be dropped.
+            let most = per_minute.saturating_mul(60);
+            if burst > most {
+                return Err(format!(
+                    "limits.{name}.burst: {burst} is not between 0 and {most}, which is limits.{name}.per_minute for an hour"
+                ));
             }
         }
         if !self.traces.endpoint.is_empty() && !cfg!(feature = "otel") {
@@ -354,7 +339,7 @@ impl Config {
                 self.traces.endpoint
             ));
         }
-        self.kafka.check(brokers::BUILT)
+        self.kafka.check(self::kafka::BUILT)
     }
 
     /// The defaults alone, with everything they keep below `data_dir`.
@@ -379,7 +364,17 @@ fn defaults(
     Ok(builder)
 }
 
-/// The line that is in the file. A fault never repeats what was read.
+/// `http.timeout_seconds: 0 is not between 1 and 3600`
+fn key_first(error: config::ConfigError) -> config::ConfigError {
+    match error {
+        config::ConfigError::At {
+            error, key: Some(key), ..
+        } => config::ConfigError::Message(format!("{key}: {error}")),
+        error => error,
+    }
+}
+
+/// The one line of the file. An error never repeats the secret.
 fn read_secret(file: &Path) -> Result<SecretString, String> {
     let text = SecretString::from(std::fs::read_to_string(file).map_err(|error| error.to_string())?);
     let secret = text.expose_secret().trim();

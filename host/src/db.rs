@@ -326,9 +326,10 @@ impl Select<'_> {
     #[must_use]
     pub fn and_pair<A: Bind, B: Bind>(mut self, condition: &'static str, (first, second): (A, B)) -> Self {
         let number = self.binds.len() + 1;
-        let condition = condition
-            .replacen("$?", &format!("${number}"), 1)
-            .replacen("$?", &format!("${}", number + 1), 1);
+        let condition =
+            condition
+                .replacen("$?", &format!("${number}"), 1)
+                .replacen("$?", &format!("${}", number + 1), 1);
         self.sql.push_str(" AND ");
         self.sql.push_str(&condition);
         self.binds.push(Box::new(move |query| query.bind(first)));

@@ -29,7 +29,6 @@ mod text;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Engine, Store};
@@ -38,7 +37,7 @@ use self::abi::v1;
 use self::catalog::Catalog;
 use self::code_cache::DiskCache;
 use self::compile::Compiler;
-use self::limits::Budget;
+use self::limits::{Budget, COMPILATIONS, LOADED_CODE_BYTES};
 use self::run::Guest;
 use self::structure::Scan;
 use crate::contract::{Binding, Context, Decision, Fact, Issue, Manifest};
@@ -52,7 +51,7 @@ pub use self::digest::Digest;
 /// Only for `bench/`, which measures the engine without the sandbox around it.
 #[doc(hidden)]
 pub use self::engine::running as engine_to_measure;
-pub use self::limits::{CallLimits, Class, ClassLimits, CompileLimits, PoolSettings, Settings, UploadLimits};
+pub use self::limits::{CallLimits, Class, ClassLimits, CompileLimits, Settings, UploadLimits};
 pub use self::refusal::UploadRefusal;
 pub use self::run::{Call, Failure};
 pub use self::section::{custom_sections, with_custom_section};
@@ -84,7 +83,7 @@ impl Admitted {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     #[error("{0}")]
-    Settings(String),
+    Limits(String),
     #[error("cannot start the WebAssembly engine: {0}")]
     Engine(String),
     #[error("cannot use the directory for compiled code: {0}")]
@@ -120,15 +119,15 @@ struct Inner {
 impl Sandbox {
     /// `compiler` is the executable that, started with [`COMPILE_WORKER`], is the compile process.
     pub fn new(settings: &Settings, compiler: PathBuf, cache: Option<CodeCache>) -> Result<Self, SandboxError> {
-        settings.check().map_err(SandboxError::Settings)?;
+        settings.check().map_err(SandboxError::Limits)?;
         let engine = engine::running(settings).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let disk = cache
             .map(|cache| DiskCache::open(cache, engine::compatibility(&engine)))
             .transpose()?;
         Ok(Self(Arc::new(Inner {
             fingerprint: engine::fingerprint(),
-            catalog: Catalog::new(engine.clone(), settings.pool.loaded_code_bytes, disk),
-            compiler: Compiler::new(compiler, settings.pool.compilations),
+            catalog: Catalog::new(engine.clone(), LOADED_CODE_BYTES, disk),
+            compiler: Compiler::new(compiler, COMPILATIONS),
             standard_slots: Arc::new(Semaphore::new(settings.slots(Class::Standard))),
             runtime_slots: Arc::new(Semaphore::new(settings.slots(Class::Runtime))),
             loading: Mutex::new(()),
@@ -375,7 +374,7 @@ impl Inner {
 
     async fn slot(&self, class: Class) -> Result<OwnedSemaphorePermit, Failure> {
         let slot = Arc::clone(self.slots(class)).acquire_owned();
-        match tokio::time::timeout(Duration::from_millis(self.settings.pool.wait_ms), slot).await {
+        match tokio::time::timeout(self.settings.wait, slot).await {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) | Err(_) => Err(Failure::Overloaded),
         }

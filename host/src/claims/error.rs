@@ -53,7 +53,7 @@ pub enum ClaimError {
     #[error("Too many concurrent claims. Nothing was changed; try again.")]
     Contended,
     #[error(
-        "No sandbox slot became free; the claim stays queued. Raise sandbox.pool.slots or sandbox.pool.runtime_slots, or add processes."
+        "No sandbox slot became free; the claim stays queued. Raise sandbox.slots or sandbox.runtime_slots, or add processes."
     )]
     NoSlot,
     #[error("Too many claims wait for their commit. Nothing was changed; try again.")]

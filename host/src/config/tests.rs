@@ -1,4 +1,4 @@
-//! What a file and the environment may say, and what each fault is told.
+//! The values that a file and the environment may contain, and the error for each fault.
 
 use super::*;
 
@@ -24,8 +24,19 @@ fn a_data_dir_moves_what_the_defaults_keep_in_data() {
 fn an_override_wins_and_an_unknown_key_is_named() {
     let config = Config::load(None, None, &[("http.listen", "127.0.0.1:4000".to_owned())]).unwrap();
     assert_eq!(config.http.listen.port(), 4000);
-    let error = Config::load(None, None, &[("http.lisen", "x".to_owned())]).unwrap_err();
-    assert!(error.to_string().contains("lisen"), "{error}");
+    for (key, named) in [
+        ("http.lisen", "http: unknown field `lisen`"),
+        // Settings of earlier development versions.
+        ("sandbox.pool.slots", "sandbox: unknown field `pool`"),
+        (
+            "sandbox.standard.call.note_lines",
+            "sandbox.standard: unknown field `call`",
+        ),
+        ("auth.password_queue", "auth: unknown field `password_queue`"),
+    ] {
+        let error = Config::load(None, None, &[(key, "1".to_owned())]).unwrap_err();
+        assert!(error.to_string().starts_with(named), "{error}");
+    }
 }
 
 #[test]
@@ -111,15 +122,18 @@ fn retries_are_durations_and_ports_are_ports() {
 #[test]
 fn the_documented_sandbox_is_the_default_one() {
     let documented = Config::load(None, None, &[]).unwrap().sandbox;
-    assert_eq!(documented, crate::sandbox::Settings::default());
+    assert_eq!(
+        crate::sandbox::Settings::from(&documented),
+        crate::sandbox::Settings::default()
+    );
 }
 
 #[test]
 fn one_limit_of_the_sandbox_can_be_set_alone() {
-    let config = Config::load(None, None, &[("sandbox.standard.call.note_lines", "7".to_owned())]).unwrap();
+    let config = Config::load(None, None, &[("sandbox.runtime.upload_bytes", "7".to_owned())]).unwrap();
     let mut expected = crate::sandbox::Settings::default();
-    expected.standard.call.note_lines = 7;
-    assert_eq!(config.sandbox, expected);
+    expected.runtime.upload.bytes = 7;
+    assert_eq!(crate::sandbox::Settings::from(&config.sandbox), expected);
 }
 
 #[test]
@@ -136,11 +150,9 @@ fn what_would_hang_or_overflow_is_refused_with_its_range() {
         ("auth.refresh_idle_seconds", "0", "1 and 3153600000"),
         ("auth.session_seconds", "9223372036854775807", "1 and 3153600000"),
         ("auth.password_concurrency", "0", "1 and 1024"),
-        ("auth.password_queue", "9223372036854775807", "0 and 1000000"),
         ("auth.session_cache_seconds", "9223372036854775807", "0 and 3600"),
         ("claims.idempotency_seconds", "9223372036854775807", "1 and 31536000"),
-        ("plugins.quarantine.window_seconds", "0", "1 and 86400"),
-        ("plugins.quarantine.percent", "101", "1 and 100"),
+        ("plugins.uploads.seconds_per_hour", "3601", "1 and 3600"),
         ("plugins.quarantine.users", "0", "1 and 1000"),
         ("limits.user.per_minute", "0", "1 and 1000000"),
         ("limits.account.burst", "1201", "0 and 1200"),
@@ -149,16 +161,21 @@ fn what_would_hang_or_overflow_is_refused_with_its_range() {
         ("outbox.retention_seconds", "0", "1 and 31536000"),
         ("webhooks.timeout_seconds", "61", "1 and 60"),
         ("webhooks.concurrency", "0", "1 and 1000"),
+        ("traces.sample_percent", "101", "0 and 100"),
+        ("sandbox.slots", "4097", "0 and 4096"),
+        ("sandbox.standard.evaluate_fuel", "0", "1 and 1000000000"),
+        ("sandbox.standard.memory_bytes", "1", "65536 and 1073741824"),
+        ("sandbox.runtime.upload_bytes", "67108865", "1 and 67108864"),
     ] {
         let error = Config::load(None, None, &[(key, value.to_owned())]).unwrap_err();
-        assert_eq!(error.to_string(), format!("{key} = {value}: must be between {range}"));
+        let expected = format!("{key}: {value} is not between {range}");
+        assert!(error.to_string().starts_with(&expected), "{error}");
     }
     for (key, value) in [
         ("http.timeout_seconds", "1"),
         ("http.shutdown_seconds", "0"),
         ("http.drain_seconds", "0"),
         ("auth.session_cache_seconds", "0"),
-        ("auth.password_queue", "0"),
         ("database.max_connections", "1"),
         ("plugins.quarantine.failures", "0"),
         ("plugins.signatures", "enforce"),

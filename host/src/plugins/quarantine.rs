@@ -4,15 +4,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::config::Quarantine;
 use crate::sandbox::Digest;
 
+/// The length of the window.
+const WINDOW: Duration = Duration::from_mins(5);
+/// The minimum percentage of runs that must fail.
+const PERCENT: u64 = 50;
 /// The number of slices of a window, which moves forward by one slice at a time.
 const SLICES: i64 = 60;
 
@@ -31,15 +35,12 @@ pub(super) struct Excess {
     pub failures: u64,
     pub runs: u64,
     pub users: usize,
-    pub window: Duration,
 }
 
 impl fmt::Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            failures, runs, users, ..
-        } = self;
-        let seconds = self.window.as_secs();
+        let Self { failures, runs, users } = self;
+        let seconds = WINDOW.as_secs();
         write!(
             f,
             "{failures} of {runs} runs failed within {seconds} s, for at least {users} users"
@@ -85,7 +86,7 @@ impl FailureMonitor {
         if self.rules.failures == 0 {
             return None;
         }
-        let mut windows = self.lock();
+        let mut windows = self.windows.lock();
         let window = windows.entry(digest).or_insert_with(|| Window::new(revision));
         if window.revision < revision {
             *window = Window::new(revision);
@@ -102,13 +103,9 @@ impl FailureMonitor {
 
     /// Makes [`Self::record`] report the excess again, after the quarantine could not be stored.
     pub(super) fn report_again(&self, digest: Digest) {
-        if let Some(window) = self.lock().get_mut(&digest) {
+        if let Some(window) = self.windows.lock().get_mut(&digest) {
             window.reported = false;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Window>> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,7 +120,7 @@ impl Window {
     }
 
     fn add(&mut self, rules: &Quarantine, outcome: RunOutcome) {
-        let window = i64::try_from(rules.window.as_millis()).unwrap_or(i64::MAX);
+        let window = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
         let number = outcome.at.as_millis() / (window / SLICES).max(1);
         // A run that arrives out of order counts in the current slice.
         if self.slices.back().is_none_or(|slice| slice.number < number) {
@@ -151,17 +148,11 @@ impl Window {
         let (runs, failures) = self.slices.iter().fold((0, 0), |(runs, failures), slice| {
             (runs + slice.runs, failures + slice.failures)
         });
-        let since = now.minus(rules.window);
+        let since = now.minus(WINDOW);
         let users = self.users.iter().filter(|(_, at)| *at > since).count();
-        let too_many = failures >= u64::from(rules.failures)
-            && failures * 100 >= runs * u64::from(rules.percent)
-            && users >= rules.users;
-        too_many.then_some(Excess {
-            failures,
-            runs,
-            users,
-            window: rules.window,
-        })
+        let too_many =
+            failures >= u64::from(rules.failures) && failures * 100 >= runs * PERCENT && users >= rules.users;
+        too_many.then_some(Excess { failures, runs, users })
     }
 }
 
@@ -169,12 +160,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    const RULES: Quarantine = Quarantine {
-        window: Duration::from_mins(1),
-        failures: 4,
-        percent: 50,
-        users: 3,
-    };
+    const RULES: Quarantine = Quarantine { failures: 4, users: 3 };
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(1_772_000_000_000 + seconds * 1000).unwrap()
@@ -222,9 +208,11 @@ mod tests {
 
     #[test]
     fn runs_before_the_window_do_not_count() {
-        let slow: Vec<_> = (0..100_u8).map(|run| (run.into(), i64::from(run) * 20, true)).collect();
+        let slow: Vec<_> = (0..100_u8)
+            .map(|run| (run.into(), i64::from(run) * 100, true))
+            .collect();
         assert_eq!(exceeded_at(&FailureMonitor::new(RULES), &slow), None);
-        let faster: Vec<_> = (0..100_u8).map(|run| (run.into(), i64::from(run) * 19, true)).collect();
+        let faster: Vec<_> = (0..100_u8).map(|run| (run.into(), i64::from(run) * 95, true)).collect();
         assert_eq!(exceeded_at(&FailureMonitor::new(RULES), &faster), Some(3));
     }
 
@@ -251,6 +239,6 @@ mod tests {
         let monitor = FailureMonitor::new(rules);
         let runs: Vec<_> = (0..100).map(|user| (user, 0, true)).collect();
         assert_eq!(exceeded_at(&monitor, &runs), None);
-        assert!(monitor.lock().is_empty());
+        assert!(monitor.windows.lock().is_empty());
     }
 }

@@ -227,7 +227,10 @@ pub(super) async fn offers(db: &Db, event_ids: &[Uuid]) -> Result<Vec<(Uuid, Rew
         .await?;
     let rewards: Vec<RewardRow> = db
         .select(select_rewards!("WHERE TRUE"))
-        .and_in("r.id IN (SELECT reward_id FROM event_rewards WHERE event_id IN ($?))", ids())
+        .and_in(
+            "r.id IN (SELECT reward_id FROM event_rewards WHERE event_id IN ($?))",
+            ids(),
+        )
         .query()
         .fetch_all(db)
         .await?;

@@ -241,10 +241,18 @@ fn settings_that_make_no_sense_are_named() {
         (
             "MEED__AUTH__PASSWORD_CONCURRENCY",
             "0",
-            "auth.password_concurrency = 0: must be between 1 and 1024",
+            "auth.password_concurrency: 0 is not between 1 and 1024",
         ),
-        ("MEED__DATABASE__MAX_CONNECTIONS", "0", "database.max_connections = 0"),
-        ("MEED__SANDBOX__STANDARD__CALL__NOTE_LINE", "1", "note_line"),
+        (
+            "MEED__DATABASE__MAX_CONNECTIONS",
+            "0",
+            "database.max_connections: 0 is not between",
+        ),
+        (
+            "MEED__SANDBOX__STANDARD__NOTE_LINES",
+            "1",
+            "sandbox.standard: unknown field `note_lines`",
+        ),
     ] {
         let refused = output(meed(directory.path()).args(["serve"]).env(name, value));
         assert!(!refused.status.success());

@@ -65,10 +65,11 @@ fn rules() -> Vec<(&'static str, String)> {
 fn limits() -> String {
     let Settings { standard, runtime, .. } = Settings::default();
     let classes = [standard, runtime];
-    let mut table = "\n## The limits\n\nA plugin is of the class `STANDARD`, which is for compiled languages, or, when \
-        it does not fit there and the operator takes such plugins (`sandbox.language_runtimes`), of the class `RUNTIME`, \
-        for plugins that bring a language's runtime. These are the defaults; [an operator may change \
-        them](operations.md#the-sandbox). A call that meets one of them has failed: it is never a \"no\".\n\n\
+    let mut table = "\n## The limits\n\nA plugin gets the class `STANDARD`, which is for compiled languages, if it keeps the limits of \
+        that class. Otherwise it gets the class `RUNTIME`, for plugins that bring the runtime of a language, if the operator \
+        accepts such plugins (`sandbox.language_runtimes`). These are the defaults; [an operator can \
+        change](operations.md#the-sandbox) the fuel and time, the memory and the size of the module. A call that exceeds a \
+        limit fails; it is never a \"no\".\n\n\
         | limit | `STANDARD` | `RUNTIME` |\n|---|---|---|\n"
         .to_owned();
     let mut row = |what: &str, limit: fn(&ClassLimits) -> String| {

@@ -180,15 +180,16 @@ async fn only_trusted_keys_will_do(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn a_decision_within_raised_limits_is_replayed_by_the_executable(app: TestApp) {
-    let raised = app.replica(&[
-        ("sandbox.standard.call.evaluate_fuel", "3000000"),
-        ("sandbox.standard.call.setup_fuel", "20000000"),
-        ("sandbox.standard.call.table_elements", "20000"),
-        ("sandbox.standard.call.memory_bytes", "4194304"),
-        ("sandbox.standard.call.input_bytes", "524288"),
-        ("sandbox.standard.call.state_bytes", "32768"),
-        ("sandbox.standard.call.decision_bytes", "32768"),
-    ]);
+    let raised = app.replica_with(|_, limits| {
+        let call = &mut limits.standard.call;
+        call.evaluate_fuel = 3_000_000;
+        call.setup_fuel = 20_000_000;
+        call.table_elements = 20_000;
+        call.memory_bytes = 4 << 20;
+        call.input_bytes = 512 << 10;
+        call.state_bytes = 32 << 10;
+        call.decision_bytes = 32 << 10;
+    });
     // More state and a longer answer than the defaults allow.
     let mut large = guest("large");
     if let (Ok(binding), Ok(decision)) = (&mut large.binding, &mut large.decision) {

@@ -500,10 +500,9 @@ async fn a_claim_that_was_answered_under_its_key_is_not_granted_once_more(app: T
 #[apply(on_both_engines)]
 async fn whoever_waits_does_so_for_a_place_in_the_sandbox_too(app: TestApp) {
     let app = app.replica(&[
-        ("sandbox.pool.slots", "1"),
-        ("sandbox.pool.wait_ms", "1"),
-        ("sandbox.standard.call.evaluate_fuel", "1000000000"),
-        ("sandbox.standard.call.evaluate_deadline_ms", "10000"),
+        ("sandbox.slots", "1"),
+        ("sandbox.wait_ms", "1"),
+        ("sandbox.standard.evaluate_fuel", "1000000000"),
     ]);
     let slow = Condition {
         items: "(global $turns (mut i32) (i32.const 0))".to_owned(),

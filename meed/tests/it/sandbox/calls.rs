@@ -121,7 +121,7 @@ async fn no_state_survives_a_call() {
             (i32.store (i32.const 8) (i32.const 1))",
         ..Condition::default()
     };
-    let sandbox = sandbox_with(|settings| settings.pool.slots = 1);
+    let sandbox = sandbox_with(|settings| settings.slots = 1);
     let plugin = load(&sandbox, &condition).await;
     for _ in 0..3 {
         assert!(evaluate(&sandbox, &plugin).await.outcome.is_ok());
@@ -131,8 +131,8 @@ async fn no_state_survives_a_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn more_callers_than_slots_wait_for_each_other() {
     let sandbox = sandbox_with(|settings| {
-        settings.pool.slots = 2;
-        settings.pool.wait_ms = 60_000;
+        settings.slots = 2;
+        settings.wait = Duration::from_secs(60);
     });
     let plugin = load(&sandbox, &Condition::default()).await;
     let mut callers = tokio::task::JoinSet::new();
@@ -148,8 +148,8 @@ async fn more_callers_than_slots_wait_for_each_other() {
 #[tokio::test]
 async fn a_full_pool_is_overloaded_and_recovers() {
     let sandbox = sandbox_with(|settings| {
-        settings.pool.slots = 1;
-        settings.pool.wait_ms = 1;
+        settings.slots = 1;
+        settings.wait = Duration::from_millis(1);
         settings.standard.call.evaluate_fuel = u64::MAX / 2;
         settings.standard.call.evaluate_deadline_ms = 300;
     });

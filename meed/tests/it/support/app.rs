@@ -9,6 +9,7 @@ use meed_host::auth::Role;
 use meed_host::clock::{Clock, Timestamp};
 use meed_host::config::Config;
 use meed_host::db::Db;
+use meed_host::sandbox::Settings;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -78,7 +79,7 @@ impl TestApp {
     fn first(db: Db, directory: TempDir) -> Self {
         let clock = Clock::fixed(START.parse().expect("an instant"));
         meed::keys::generate(&directory.path().join("keys"), &clock, false).expect("the keys are made");
-        Self::start(db, clock, (Arc::new(directory), Arc::default()), &[], |_| ())
+        Self::start(db, clock, (Arc::new(directory), Arc::default()), &[], |_, _| ())
     }
 
     /// The same database and keys with the system clock, for separate processes. Its tokens are valid for a day.
@@ -89,7 +90,7 @@ impl TestApp {
             Clock::System,
             (self.directory.clone(), self.users.clone()),
             &settings,
-            |_| (),
+            |_, _| (),
         )
     }
 
@@ -97,11 +98,11 @@ impl TestApp {
     pub fn replica(&self, settings: &[(&str, &str)]) -> Self {
         let db = self.app.db.clone();
         let shared = (self.directory.clone(), self.users.clone());
-        Self::start(db, self.clock.clone(), shared, settings, |_| ())
+        Self::start(db, self.clock.clone(), shared, settings, |_, _| ())
     }
 
     /// The same, with a changed configuration.
-    pub fn replica_with(&self, change: impl FnOnce(&mut Config)) -> Self {
+    pub fn replica_with(&self, change: impl FnOnce(&mut Config, &mut Settings)) -> Self {
         let db = self.app.db.clone();
         let shared = (self.directory.clone(), self.users.clone());
         Self::start(db, self.clock.clone(), shared, &[], change)
@@ -110,7 +111,7 @@ impl TestApp {
     /// The same keys and counters on another database.
     pub fn on(&self, db: Db) -> Self {
         let shared = (self.directory.clone(), self.users.clone());
-        let mut app = Self::start(db, self.clock.clone(), shared, &[], |_| ());
+        let mut app = Self::start(db, self.clock.clone(), shared, &[], |_, _| ());
         app.operator = self.operator.clone();
         app.auditor = self.auditor.clone();
         app
@@ -134,7 +135,7 @@ impl TestApp {
         clock: Clock,
         (directory, users): (Arc<TempDir>, Arc<AtomicU32>),
         settings: &[(&str, &str)],
-        change: impl FnOnce(&mut Config),
+        change: impl FnOnce(&mut Config, &mut Settings),
     ) -> Self {
         let below = |name: &str| directory.path().join(name).display().to_string();
         let mut overrides = vec![
@@ -148,9 +149,10 @@ impl TestApp {
         ];
         overrides.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let mut config = Config::load(None, None, &overrides).expect("the settings");
-        change(&mut config);
+        let mut limits = Settings::from(&config.sandbox);
+        change(&mut config, &mut limits);
         let compiler = PathBuf::from(env!("CARGO_BIN_EXE_meed"));
-        let app = App::new(&config, db, clock.clone(), compiler).expect("the application starts");
+        let app = App::with_limits(&config, &limits, db, clock.clone(), compiler).expect("the application starts");
         let router = app.router().expect("the document is sound");
         let listening = tokio::spawn({
             let app = app.clone();

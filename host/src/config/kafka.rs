@@ -1,5 +1,4 @@
-//! `[kafka]`: where the brokers are, who we are to them, and which topics are for what. Must not know: what goes through
-//! the topics.
+//! `[kafka]`: the brokers, the credentials and the topics. Must not know: the messages of the topics.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -7,18 +6,18 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::spelling::empty_is_none;
+use super::parse::empty_is_none;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kafka {
-    /// `HOST:PORT` with commas between them. Empty: no Kafka.
+    /// Comma-separated `HOST:PORT`. Empty: no Kafka.
     pub brokers: String,
     pub tls: bool,
-    /// Who signs the brokers' certificates, where it is not who the system trusts.
+    /// Certificate authorities of the brokers, instead of those that the system trusts.
     #[serde(deserialize_with = "empty_is_none")]
     pub ca_file: Option<PathBuf>,
-    /// What we show the brokers, and its key.
+    /// The client certificate, and its key.
     #[serde(deserialize_with = "empty_is_none")]
     pub certificate_file: Option<PathBuf>,
     #[serde(deserialize_with = "empty_is_none")]
@@ -27,20 +26,20 @@ pub struct Kafka {
     pub username: String,
     #[serde(deserialize_with = "empty_is_none")]
     pub password_file: Option<PathBuf>,
-    /// What was in `password_file`.
+    /// The content of `password_file`.
     #[serde(skip)]
     pub password: SecretString,
-    /// Where the outbox is published. Empty: nowhere.
+    /// Outbox messages are published here. Empty: none.
     pub messages_topic: String,
-    /// What is read and recorded. Empty: nothing.
+    /// Activities are read from here. Empty: none.
     pub activities_topic: String,
-    /// Claims that are read and settled. Empty: none.
+    /// Claims are read from here. Empty: none.
     pub claims_topic: String,
     pub dead_letter_topic: String,
     pub group: String,
 }
 
-/// How we say who we are.
+/// The SASL mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sasl {
@@ -52,7 +51,7 @@ pub enum Sasl {
     ScramSha512,
 }
 
-/// What this executable was built with.
+/// The features of this executable.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Built {
     pub kafka: bool,
@@ -65,7 +64,7 @@ pub(super) const BUILT: Built = Built {
 };
 
 impl Kafka {
-    /// Says what does not go together, or not with this executable: settings that would be ignored are refused.
+    /// Rejects settings that contradict each other or need another build; none is silently ignored.
     pub(super) fn check(&self, built: Built) -> Result<(), String> {
         let topics = [
             ("kafka.messages_topic", &self.messages_topic),
@@ -75,22 +74,20 @@ impl Kafka {
         ];
         if self.brokers.is_empty() {
             return match topics.iter().find(|(_, topic)| !topic.is_empty()) {
-                Some((name, topic)) => Err(format!(
-                    "{name} = {topic:?}: there is no kafka.brokers; name them, or leave it empty"
-                )),
+                Some((name, topic)) => Err(format!("{name} = {topic:?} needs kafka.brokers; set both or none")),
                 None => Ok(()),
             };
         }
         if !built.kafka {
             return Err(format!(
-                "kafka.brokers = {:?}: this meed was built without Kafka; build it with `--features kafka`, or leave it empty",
+                "kafka.brokers = {:?}: this executable was built without Kafka; build it with `--features kafka`, or leave the setting empty",
                 self.brokers
             ));
         }
         let needs_tls = self.tls || matches!(self.sasl, Sasl::ScramSha256 | Sasl::ScramSha512);
         if needs_tls && !built.tls {
             return Err(
-                "kafka.tls and SCRAM: this meed was built without TLS for Kafka; build it with `--features kafka-tls`"
+                "kafka.tls and SCRAM: this executable was built without TLS for Kafka; build it with `--features kafka-tls`"
                     .to_owned(),
             );
         }
@@ -109,11 +106,11 @@ impl Kafka {
         let must = [
             (
                 is_set(&self.messages_topic) || reads,
-                "kafka.brokers: neither kafka.messages_topic nor kafka.activities_topic nor kafka.claims_topic is set, so nothing would happen",
+                "kafka.brokers is set without a topic; set kafka.messages_topic, kafka.activities_topic or kafka.claims_topic",
             ),
             (
                 reads == is_set(&self.dead_letter_topic),
-                "kafka.dead_letter_topic: set it with kafka.activities_topic or kafka.claims_topic, and not without; what cannot be taken must go somewhere",
+                "kafka.dead_letter_topic is required with kafka.activities_topic or kafka.claims_topic, and invalid without them",
             ),
             (
                 !reads || is_set(&self.group),
@@ -228,8 +225,8 @@ mod tests {
         ];
         assert_eq!(set(&claims).check(EVERYTHING), Ok(()));
         for (changes, says) in [
-            (vec![("messages_topic", "out")], "there is no kafka.brokers"),
-            (vec![("brokers", "a:9092")], "nothing would happen"),
+            (vec![("messages_topic", "out")], "needs kafka.brokers"),
+            (vec![("brokers", "a:9092")], "without a topic"),
             (
                 vec![("brokers", "a:9092"), ("activities_topic", "in")],
                 "kafka.dead_letter_topic",
@@ -241,7 +238,7 @@ mod tests {
                     ("messages_topic", "out"),
                     ("dead_letter_topic", "dead"),
                 ],
-                "and not without",
+                "invalid without them",
             ),
             (
                 vec![("brokers", "a:9092"), ("messages_topic", "so nicht")],

@@ -1,4 +1,4 @@
-//! How settings are spelled where neither TOML nor an environment variable has a form of its own for them. Must not know: the
+//! Parses values for which TOML and environment variables have no type: durations, ranges, lists. Must not know: the
 //! settings.
 
 use std::net::IpAddr;
@@ -7,11 +7,32 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize as _, Deserializer};
 
-pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    u64::deserialize(deserializer).map(Duration::from_secs)
+const MOST_DURATIONS: usize = 100;
+
+/// A number from `LEAST` to `MOST`.
+pub(super) fn within<'de, const LEAST: u64, const MOST: u64, T: TryFrom<u64>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    let in_range = Some(number).filter(|number| (LEAST..=MOST).contains(number));
+    in_range
+        .and_then(|number| number.try_into().ok())
+        .ok_or_else(|| serde::de::Error::custom(format!("{number} is not between {LEAST} and {MOST}")))
 }
 
-/// TOML has no null, so an empty text says "none".
+pub(super) fn seconds<'de, const LEAST: u64, const MOST: u64, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
+    within::<LEAST, MOST, _, _>(deserializer).map(Duration::from_secs)
+}
+
+pub(super) fn milliseconds<'de, const LEAST: u64, const MOST: u64, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
+    within::<LEAST, MOST, _, _>(deserializer).map(Duration::from_millis)
+}
+
+/// TOML has no null: an empty string means "none".
 pub(super) fn empty_is_none<'de, D: Deserializer<'de>, T: std::str::FromStr>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error>
@@ -25,7 +46,7 @@ where
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
-/// What stands between commas.
+/// Comma-separated items.
 fn items<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     parse: impl Fn(&str) -> Result<T, String>,
@@ -37,15 +58,22 @@ fn items<'de, D: Deserializer<'de>, T>(
         .collect()
 }
 
-/// Durations of up to thirty days, such as `5s, 2m, 24h`.
+/// At most 100 durations of up to thirty days, such as `5s, 2m, 24h`.
 pub(super) fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
-    items(deserializer, |item| {
+    let durations = items(deserializer, |item| {
         let duration = item.parse::<jiff::SignedDuration>().ok();
         let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
         duration
             .filter(|duration| *duration <= Duration::from_hours(30 * 24))
             .ok_or_else(|| format!("{item:?} is not a duration of up to 720h, such as 500ms, 5s, 2m or 24h"))
-    })
+    })?;
+    if durations.len() > MOST_DURATIONS {
+        return Err(serde::de::Error::custom(format!(
+            "{} durations; at most {MOST_DURATIONS} are allowed",
+            durations.len()
+        )));
+    }
+    Ok(durations)
 }
 
 pub(super) fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
@@ -54,7 +82,7 @@ pub(super) fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u1
     })
 }
 
-/// Networks and addresses, with commas between them, so that an environment variable can hold them.
+/// Networks and addresses.
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     items(deserializer, |item| {
         let network = item.parse::<IpNet>();
