@@ -1,4 +1,4 @@
-//! `meed plugin bench`: what a decision costs, case by case.
+//! `meed plugin bench`: measures the cost of a decision for each test case.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ use meed_host::plugins::cases::{self, PreparedCase};
 pub struct Arguments {
     #[command(flatten)]
     bench: Bench,
-    /// A folder of cases (*.json) or one case, instead of the project's tests/
+    /// A folder of test cases (*.json) or one case, instead of the project's tests/
     #[arg(long, value_name = "PATH")]
     cases: Option<PathBuf>,
-    /// How often each case is evaluated
+    /// The number of evaluations per case
     #[arg(long, value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     calls: u32,
     /// Print JSON
@@ -27,7 +27,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Times are of the whole evaluation: a fresh instance, the call, and the checks of its answer.
+/// Durations include the whole evaluation: creating an instance, the call, and the validation of the result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Cost {
@@ -49,7 +49,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for (path, case) in cases {
         let schema = &admitted.manifest.params_schema;
         let Ok(ready) = cases::prepare(sandbox, &admitted.plugin, schema, &case, Some(&history)).await? else {
-            // Its params are refused, so there is nothing to evaluate.
+            // The case expects invalid params, so there is nothing to evaluate.
             continue;
         };
         let PreparedCase {
@@ -78,7 +78,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     ensure!(
         !costs.is_empty(),
-        "no case comes to a decision, so there is nothing to measure"
+        "no test case leads to a decision, so there is nothing to measure"
     );
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&costs)?);

@@ -1,4 +1,4 @@
-//! `meed plugin build`: the language's own compiler, then everything that makes its result a plugin.
+//! `meed plugin build`: runs the language's compiler and turns its output into a plugin.
 
 mod compile;
 mod tool;
@@ -15,10 +15,10 @@ use meed_host::plugins::cases;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The project
+    /// The folder of the project
     #[arg(default_value = ".", value_name = "DIR")]
     directory: PathBuf,
-    /// Leave the cases in tests/ out of the module; with them, a server tries the module on them before it takes it
+    /// Do not embed the test cases of tests/; a server runs embedded cases before it accepts the module
     #[arg(long)]
     without_cases: bool,
 }
@@ -47,7 +47,7 @@ fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     fs::write(file, bytes).with_context(|| format!("write {}", file.display()))
 }
 
-/// The cases travel with the module as the facts they come down to, because a server has no history for them.
+/// Embedded cases contain facts instead of activities, because the server has no history for them.
 async fn embed_cases(project: &Project, plugin: Vec<u8>) -> anyhow::Result<()> {
     let tests = project.directory.join("tests");
     if !tests.is_dir() {
@@ -75,11 +75,11 @@ async fn embed_cases(project: &Project, plugin: Vec<u8>) -> anyhow::Result<()> {
         }
         told.push(case.with_facts(ran.facts));
     }
-    let module = cases::embed(plugin, &told).context("tests/ does not go into the module; see --without-cases")?;
+    let module = cases::embed(plugin, &told).context("cannot embed tests/ in the module; see --without-cases")?;
     write(&project.module(), &module)
 }
 
-/// The name and the version are those of meed.toml; the code gets them as a small file of constants.
+/// The name and the version come from meed.toml; the code gets them in a file of constants.
 fn write_identity(project: &Project) -> anyhow::Result<()> {
     let Project { name, version, .. } = project;
     let (file, text) = match project.language {
@@ -100,7 +100,7 @@ fn write_identity(project: &Project) -> anyhow::Result<()> {
         ),
     };
     let file = project.directory.join(file);
-    // Not touched when it is right, for tools that look at times.
+    // Not written if it is up to date, because build tools compare timestamps.
     if fs::read_to_string(&file).ok().as_deref() != Some(&text) {
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
     }
@@ -113,11 +113,11 @@ fn typescript(name: &str, version: &semver::Version) -> String {
     format!("// {WRITTEN}\nexport const NAME = \"{name}\";\nexport const VERSION = \"{version}\";\n")
 }
 
-/// A Rust plugin has the name and the version of its package.
+/// A Rust plugin uses the name and version of its package.
 fn check_cargo(project: &Project) -> anyhow::Result<()> {
     let file = project.directory.join("Cargo.toml");
     let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-    let manifest: toml::Table = toml::from_str(&text).with_context(|| format!("{} is not usable", file.display()))?;
+    let manifest: toml::Table = toml::from_str(&text).with_context(|| format!("{} is invalid", file.display()))?;
     let said = |key: &str| manifest.get("package")?.get(key)?.as_str().map(str::to_owned);
     for (key, ours) in [("name", project.name.clone()), ("version", project.version.to_string())] {
         let theirs = said(key).unwrap_or_default();

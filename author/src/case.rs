@@ -1,4 +1,4 @@
-//! `meed plugin case`: a receipt says all that a decision depended on, so it makes a test case.
+//! `meed plugin case`: turns a receipt into a test case, because a receipt contains the whole input of a decision.
 
 use std::path::{Path, PathBuf};
 
@@ -15,10 +15,10 @@ pub struct Arguments {
     /// The id of a reward request on the server
     #[arg(long, value_name = "ID", required_unless_present = "receipt")]
     request: Option<Uuid>,
-    /// Instead of a server: the answer of GET /reward-requests/{id}/receipt
+    /// A receipt file (the response of GET /reward-requests/{id}/receipt), instead of a request on a server
     #[arg(long, value_name = "FILE", conflicts_with = "request")]
     receipt: Option<PathBuf>,
-    /// Where to put the case; standard output unless said
+    /// The output file [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -33,13 +33,13 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let path = ["reward-requests", &id, "receipt"];
             arguments.server.client()?.get(&path).await?
         }
-        (None, None) => bail!("name a reward request with --request, or a file with --receipt"),
+        (None, None) => bail!("give a reward request with --request, or a file with --receipt"),
     };
     let receipt = &signed.receipt;
     let record = receipt
         .evaluation
         .as_ref()
-        .context("the host answered this request before the plugin was asked, so there is no decision to test")?;
+        .context("the host decided this request without running the plugin, so there is no decision to test")?;
     let plugin = &record.plugin;
     let description = format!(
         "What {} {} decided on request {} at {}",
@@ -81,7 +81,7 @@ fn case_of(record: &EvaluationRecord, description: &str) -> anyhow::Result<Value
         Outcome::Failure(failure) => {
             ensure!(
                 failure.deterministic,
-                "this run failed with {:?}, which depends on the machine, so it makes no test",
+                "this run failed with {:?}, which depends on the machine, so it cannot be a test case",
                 failure.code
             );
             case["expect"] = json!({"failure": failure.code});
@@ -90,7 +90,7 @@ fn case_of(record: &EvaluationRecord, description: &str) -> anyhow::Result<Value
     Ok(case)
 }
 
-/// A little more than it took, so that another compiler's build may pass.
+/// A little more than the measured fuel, so that a build by another compiler version can pass.
 fn ceiling(fuel: u64) -> u64 {
     (fuel + fuel / 20).next_multiple_of(100)
 }

@@ -1,5 +1,4 @@
-//! A client of the API for the commands that talk to a server. Answers are typed; a problem becomes an error that says
-//! what the server said.
+//! An API client for the commands that use a server. Responses are typed; a problem becomes an error with its details.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,36 +13,36 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Longer than a server looks at an upload that it has to compile a language's runtime for.
+/// Longer than a server takes to compile a plugin with a language runtime.
 const ANSWER_WITHIN: Duration = Duration::from_mins(10);
-/// No answer of ours is larger: an operator may let in modules of this size.
+/// The maximum size of a response, which can be a module.
 const LARGEST_ANSWER: usize = 64 << 20;
 
-/// Which server, and who asks.
+/// The server and the access token.
 #[derive(Debug, Args)]
 pub(super) struct Server {
-    /// Where the server is, such as `https://rewards.example.com`
+    /// The URL of the server, such as `https://rewards.example.com`
     #[arg(long = "server", value_name = "URL", env = "MEED_SERVER")]
     url: Option<Url>,
-    /// A file with an access token; without it, the environment variable MEED_TOKEN
+    /// A file with an access token, instead of the environment variable MEED_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Only for its environment variable: others can read a command line.
+    /// Only an environment variable, because other users can read a command line.
     #[arg(long, env = "MEED_TOKEN", hide = true, hide_env_values = true)]
     token: Option<String>,
-    /// Send the token over http to another machine, where everyone on the way can read it
+    /// Allow http to another machine, although the network can then read the token
     #[arg(long)]
     insecure: bool,
 }
 
-/// Asks one server as one account.
+/// A client for one server and one account.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
     url: Url,
 }
 
-/// What the server said instead of what was asked for.
+/// An error response of the server.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Refusal {
@@ -51,7 +50,7 @@ struct Refusal {
     status: u16,
     code: String,
     detail: String,
-    /// Of a refused upload: the code in the table of the gate.
+    /// The refusal code of an upload.
     #[serde(rename = "refusal")]
     gate_code: Option<String>,
     #[serde(default)]
@@ -71,7 +70,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "the server refused it: {} ({} {})",
+            "the server refused the request: {} ({} {})",
             self.title, self.status, self.code
         )?;
         if let Some(code) = &self.gate_code {
@@ -93,31 +92,31 @@ impl Server {
         let url = self
             .url
             .clone()
-            .context("there is no server: name it with --server, or in the environment variable MEED_SERVER")?;
+            .context("no server given: use --server or the environment variable MEED_SERVER")?;
         ensure!(
             matches!(url.scheme(), "http" | "https"),
             "--server {url}: must begin with https:// or http://"
         );
         ensure!(
             url.scheme() == "https" || self.insecure || is_this_machine(&url),
-            "--server {url}: over http everyone on the way can read the token; use https, or --insecure if you must"
+            "--server {url}: with http, the network can read the token; use https, or --insecure"
         );
         let token = match &self.token_file {
             Some(path) => std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?,
             None => self
                 .token
                 .clone()
-                .context("there is no access token: set MEED_TOKEN, or name a file with --token-file")?,
+                .context("no access token given: set MEED_TOKEN, or use --token-file")?,
         };
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
-            .context("the access token holds what no token has")?;
+            .context("the access token contains invalid characters")?;
         authorization.set_sensitive(true);
         let http = reqwest::Client::builder()
             .user_agent(concat!("meed/", env!("CARGO_PKG_VERSION")))
             .default_headers(HeaderMap::from_iter([(AUTHORIZATION, authorization)]))
             .connect_timeout(CONNECT_WITHIN)
             .timeout(ANSWER_WITHIN)
-            // The token is for this server and no other.
+            // Do not follow redirects, because the token is only for this server.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .context("set up HTTP")?;
@@ -126,18 +125,18 @@ impl Server {
 }
 
 impl Client {
-    /// What is at the path of these segments, as JSON.
+    /// Gets the JSON at this path.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> anyhow::Result<T> {
         let (_, bytes) = self.send(self.http.get(self.at(path))).await?;
-        serde_json::from_slice(&bytes).with_context(|| format!("{} answered something else", self.at(path)))
+        serde_json::from_slice(&bytes).with_context(|| format!("unexpected response from {}", self.at(path)))
     }
 
-    /// What is at the path, as bytes.
+    /// Gets the bytes at this path.
     pub(super) async fn download(&self, path: &[&str]) -> anyhow::Result<Vec<u8>> {
         Ok(self.send(self.http.get(self.at(path))).await?.1)
     }
 
-    /// Sends a module, and gives the status and the JSON of the answer.
+    /// Uploads a module. Returns the status and the JSON of the response.
     pub(super) async fn upload<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -152,7 +151,7 @@ impl Client {
             .body(module);
         let (status, bytes) = self.send(request).await?;
         let answer =
-            serde_json::from_slice(&bytes).with_context(|| format!("{} answered something else", self.at(path)))?;
+            serde_json::from_slice(&bytes).with_context(|| format!("unexpected response from {}", self.at(path)))?;
         Ok((status, answer))
     }
 
@@ -176,7 +175,7 @@ impl Client {
             return Err(refusal.into());
         }
         anyhow::bail!(
-            "{} answered {status}, and not as Meed does: is it the right --server?",
+            "{} returned {status}, but not in Meed's format: is --server correct?",
             self.url
         )
     }
@@ -188,7 +187,7 @@ async fn read(mut response: Response) -> anyhow::Result<Vec<u8>> {
         bytes.extend_from_slice(&chunk);
         ensure!(
             bytes.len() <= LARGEST_ANSWER,
-            "the answer has more than {LARGEST_ANSWER} bytes"
+            "the response has more than {LARGEST_ANSWER} bytes"
         );
     }
     Ok(bytes)

@@ -1,4 +1,4 @@
-//! `meed plugin inspect`: what a server would make of a module.
+//! `meed plugin inspect`: shows how a server would read a module.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use meed_host::plugins::cases;
 pub struct Arguments {
     #[command(flatten)]
     bench: Bench,
-    /// Bind these params, and show the plan
+    /// Bind these params and show the plan
     #[arg(long, value_name = "JSON")]
     params: Option<String>,
     /// Print JSON

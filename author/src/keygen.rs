@@ -12,10 +12,10 @@ use crate::password::for_key;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Makes NAME.pub and NAME.key; neither may be there already
+    /// Creates NAME.pub and NAME.key; neither file may exist
     #[arg(value_name = "NAME")]
     name: PathBuf,
-    /// Whoever has the key can sign. Otherwise a password is asked for, or is the first line of standard input
+    /// Create an unencrypted key. Otherwise the password is prompted for, or is the first line of standard input
     #[arg(long)]
     no_password: bool,
 }
@@ -31,8 +31,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let secret_text = pair.sk.to_box(Some("minisign secret key of meed plugin keygen"))?;
     write(&secret, &secret_text.to_bytes(), 0o600)?;
     write(&public, &pair.pk.to_box()?.to_bytes(), 0o644)?;
-    println!("{}   signs; keep it to yourself", secret.display());
-    println!("{}   an ADMIN trusts it with POST /plugin-keys", public.display());
+    println!("{}   the secret key; do not share it", secret.display());
+    println!(
+        "{}   the public key; an ADMIN adds it with POST /plugin-keys",
+        public.display()
+    );
     println!("{}", pair.pk.to_base64());
     Ok(())
 }

@@ -6,7 +6,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command line talks to its caller"
+    reason = "a command line prints its results"
 )]
 
 mod bench;
@@ -34,27 +34,27 @@ pub use password::read_password;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a project for a new plugin, in the language of your choice
+    /// Create a plugin project in the language of your choice
     New(new::Arguments),
-    /// Build the project with its language's own compiler
+    /// Build the project with the compiler of its language
     Build(build::Arguments),
-    /// Show what a server would make of a module: its manifest, world, imports, and its plan for given params
+    /// Show the manifest, world and imports of a module, and its plan for given params
     Inspect(inspect::Arguments),
-    /// Run the project's cases against the built module
+    /// Run the project's test cases against the built module
     Test(test::Arguments),
-    /// Make one decision and show all of it
+    /// Run one decision and show its input and result
     Run(run::Arguments),
-    /// Measure what decisions cost
+    /// Measure the cost of decisions
     Bench(bench::Arguments),
-    /// Upload a module to a server; the same bytes again change nothing
+    /// Upload a module to a server; repeating an upload changes nothing
     Push(push::Arguments),
     /// Download a version from a server
     Pull(pull::Arguments),
-    /// Sign a module, so that a server can tell whose it is
+    /// Sign a module
     Sign(sign::Arguments),
-    /// Make a pair of keys: one to sign with, one for the server's ADMIN to trust
+    /// Create a key pair: a secret key to sign with, and a public key for the server's ADMIN
     Keygen(keygen::Arguments),
-    /// Turn a decision that was really made into a test case
+    /// Turn a decision of a server into a test case
     Case(case::Arguments),
 }
 

@@ -1,4 +1,4 @@
-//! `meed plugin new`: a complete small project, from what is embedded in this program. It needs no network.
+//! `meed plugin new`: creates a complete small project from embedded templates. It needs no network.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use include_dir::{Dir, include_dir};
 use super::project::{Language, check_name};
 
 static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../templates");
-/// The cases that the rule of every template passes.
+/// The test cases that every template passes.
 const CASES: &str = "cases";
 
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../plugin-sdk/src");
@@ -20,17 +20,17 @@ static CONTRACT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../plugin-sdk/wit/v
 const SDK_MANIFEST: &str = include_str!("../../plugin-sdk/Cargo.toml");
 const SDK_MACROS_MANIFEST: &str = include_str!("../../plugin-sdk/macros/Cargo.toml");
 
-/// What the plugin is called in the templates.
+/// The name of the plugin in the templates.
 const TEMPLATE_NAME: &str = "regular-shopper";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// What the plugin is called: kebab-case
+    /// The name of the plugin, in kebab-case
     name: String,
-    /// The language that you write in
+    /// The programming language
     #[arg(long, value_enum, default_value = "rust")]
     lang: Language,
-    /// Where the project goes, instead of ./NAME
+    /// The folder of the project, instead of ./NAME
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 }
@@ -74,7 +74,7 @@ fn refuse_what_is_there(directory: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Writes the files of a folder with the plugin's name in them.
+/// Writes the files of a folder, with the plugin's name inserted.
 fn write(from: &Dir<'_>, to: &Path, name: &str) -> anyhow::Result<()> {
     fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
     for file in from.files() {
@@ -90,7 +90,7 @@ fn write(from: &Dir<'_>, to: &Path, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The SDK as it lies in our own workspace, so that the project needs nothing but crates.io.
+/// A copy of the SDK, so that the project depends only on crates.io.
 fn write_sdk(sdk: &Path) -> anyhow::Result<()> {
     for (from, to) in [
         (&SDK, "src"),

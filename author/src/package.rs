@@ -18,7 +18,7 @@ const WORLD: &str = "condition";
 const WASI: &str = "wasi_snapshot_preview1";
 const WITHOUT_WASI: &str = include_str!("without_wasi.wat");
 
-/// Makes the component of a core module. One that does not say which world it implements gets the contract's.
+/// Turns a core module into a component. A module without a world gets the contract's world.
 pub(crate) fn componentise(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut module = module.to_vec();
     let mut has_metadata = false;
@@ -50,7 +50,7 @@ pub(crate) fn componentise(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     encoder.encode().context("the module does not fit the contract")
 }
 
-/// Gives an export of a component another name of the same length, which changes nothing else about the bytes.
+/// Renames an export of a component to a name of the same length, without changing other bytes.
 pub(crate) fn rename_export(component: &mut [u8], from: &str, to: &str) -> anyhow::Result<()> {
     ensure!(from.len() == to.len(), "{from:?} and {to:?} must be equally long");
     let mut found = None;
@@ -69,9 +69,12 @@ pub(crate) fn rename_export(component: &mut [u8], from: &str, to: &str) -> anyho
     Ok(())
 }
 
-/// What is uploaded: the component without names, debug information and the like, proven to import nothing but the log.
+/// The module to upload: the component without names and debug information, verified to import only the log.
 pub(crate) fn finish(component: &[u8]) -> anyhow::Result<Vec<u8>> {
-    ensure!(Parser::is_component(component), "the compiler did not make a component");
+    ensure!(
+        Parser::is_component(component),
+        "the compiler did not produce a component"
+    );
     let stripped = without_custom_sections(component).context("the component is damaged")?;
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(&stripped) {
@@ -81,7 +84,7 @@ pub(crate) fn finish(component: &[u8]) -> anyhow::Result<Vec<u8>> {
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
                     let import = import?;
-                    // A name for a type is no import of anything.
+                    // A named type is not a real import.
                     let is_type = matches!(import.ty, ComponentTypeRef::Type(_));
                     if !is_type && !IMPORTS.contains(&import.name.name) {
                         bail!(UploadRefusal::Import(import.name.name.to_owned()));
@@ -94,7 +97,7 @@ pub(crate) fn finish(component: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(stripped)
 }
 
-/// A section is its id, its length and that many bytes; those of modules and components within are of the same kind.
+/// A section consists of an id, a length and that many bytes. Nested modules and components have the same format.
 fn without_custom_sections(bytes: &[u8]) -> Option<Vec<u8>> {
     const HEADER: usize = 8;
     const CUSTOM: u8 = 0;

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal as _};
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// The first line, without its end; `None` when it is empty.
+/// The first line without the line break; `None` if it is empty.
 pub fn read_password(mut input: impl BufRead) -> io::Result<Option<SecretString>> {
     let mut line = String::new();
     input.read_line(&mut line)?;
@@ -13,14 +13,13 @@ pub fn read_password(mut input: impl BufRead) -> io::Result<Option<SecretString>
     Ok((!password.is_empty()).then(|| password.into()))
 }
 
-/// The password of a signing key. `None` at a terminal: minisign asks there, without showing the password.
+/// The password of a signing key. `None` at a terminal, where minisign prompts for it.
 pub(crate) fn for_key() -> anyhow::Result<Option<String>> {
     if io::stdin().is_terminal() {
         return Ok(None);
     }
     let password = read_password(io::stdin().lock()).context("read the password from standard input")?;
-    let password =
-        password.context("standard input holds no password; for a key without one there is --no-password")?;
+    let password = password.context("standard input contains no password; use --no-password for an unencrypted key")?;
     Ok(Some(password.expose_secret().to_owned()))
 }
 

@@ -23,7 +23,7 @@ pub(super) enum Language {
 }
 
 impl Language {
-    /// As in `meed.toml` and below `templates/`.
+    /// The name in `meed.toml` and in `templates/`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
@@ -35,7 +35,7 @@ impl Language {
         }
     }
 
-    /// What brings the compiler, typed in the project's folder; `None` where cargo brings what is missing.
+    /// The command that installs the compiler, to run in the project's folder; `None` if none is needed.
     pub(super) fn install(self) -> Option<&'static str> {
         match self {
             Self::Rust => Some("rustup target add wasm32-unknown-unknown"),
@@ -46,7 +46,7 @@ impl Language {
     }
 }
 
-/// What `meed.toml` says.
+/// The content of `meed.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
@@ -68,7 +68,7 @@ impl Project {
         let file = directory.join("meed.toml");
         let text = fs::read_to_string(&file).with_context(|| {
             format!(
-                "cannot read {}; is this the folder of a plugin? `meed plugin new` makes one",
+                "cannot read {}; is this a plugin project? `meed plugin new` creates one",
                 file.display()
             )
         })?;
@@ -76,8 +76,8 @@ impl Project {
             name,
             version,
             language,
-        } = toml::from_str(&text).with_context(|| format!("{} is not usable", file.display()))?;
-        check_name(&name).with_context(|| format!("{} is not usable", file.display()))?;
+        } = toml::from_str(&text).with_context(|| format!("{} is invalid", file.display()))?;
+        check_name(&name).with_context(|| format!("{} is invalid", file.display()))?;
         Ok(Self {
             directory: directory
                 .canonicalize()
@@ -88,12 +88,12 @@ impl Project {
         })
     }
 
-    /// What is uploaded, alone in its folder.
+    /// The module to upload, the only file in its folder.
     pub(super) fn module(&self) -> PathBuf {
         self.directory.join("build").join(format!("{}.wasm", self.name))
     }
 
-    /// What compilers leave on the way to it.
+    /// The folder for intermediate files of compilers.
     pub(super) fn work_directory(&self) -> PathBuf {
         self.directory.join("build/work")
     }

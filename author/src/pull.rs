@@ -12,10 +12,10 @@ use meed_host::sandbox::Digest;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Such as login-streak@1.0.0
+    /// For example login-streak@1.0.0
     #[arg(value_name = "NAME@VERSION")]
     version: NameAndVersion,
-    /// Where to put it; NAME-VERSION.wasm in this folder unless said
+    /// The output file [default: NAME-VERSION.wasm]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -33,7 +33,7 @@ impl FromStr for NameAndVersion {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('@') {
-            // They become a file's name.
+            // They become part of a file name.
             Some((name, version)) if !name.is_empty() && !version.is_empty() && !text.contains(['/', '\\', '\0']) => {
                 Ok(Self {
                     name: name.to_owned(),

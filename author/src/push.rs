@@ -16,17 +16,17 @@ use crate::client::Server;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// What to upload: a module or a component
+    /// The module or component to upload
     #[arg(value_name = "WASM")]
     module: PathBuf,
-    /// Its signature; WASM.minisig when that is there
+    /// The signature file [default: WASM.minisig, if it exists]
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
     #[command(flatten)]
     server: Server,
 }
 
-/// What matters here of a version.
+/// The used members of a version.
 #[derive(Debug, Deserialize)]
 struct Pushed {
     name: String,
@@ -51,7 +51,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         headers.insert("meed-signature", value);
     }
     let client = arguments.server.client()?;
-    // Shown on a terminal only. The server compiles and tries the module, which takes longer than sending it.
+    // Shown only on a terminal. Compiling and testing the module on the server takes longer than the upload.
     let progress = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}")?);
     progress.set_message(format!(
         "pushing {} ({})",
@@ -88,7 +88,7 @@ fn signature(arguments: &Arguments) -> anyhow::Result<Option<Vec<u8>>> {
     Ok(Some(text))
 }
 
-/// Where minisign puts the signature of a file.
+/// The default path of a minisign signature.
 pub(super) fn beside(module: &Path) -> PathBuf {
     let mut name = module.as_os_str().to_owned();
     name.push(".minisig");

@@ -1,4 +1,4 @@
-//! `meed plugin run`: one decision, with all that went into it and came out, as JSON.
+//! `meed plugin run`: runs one decision and prints its input and result as JSON.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use meed_host::plugins::cases::{self, Case};
 pub struct Arguments {
     #[command(flatten)]
     bench: Bench,
-    /// What to run it on, in the form of a test case; standard input unless said
+    /// A test case with the input [default: standard input]
     #[arg(long, value_name = "FILE")]
     case: Option<PathBuf>,
 }

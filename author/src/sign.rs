@@ -20,7 +20,8 @@ pub struct Arguments {
     /// The module to sign
     #[arg(value_name = "WASM")]
     module: PathBuf,
-    /// Of `meed plugin keygen` or `minisign -G`. Its password is asked for, or is the first line of standard input
+    /// A key of `meed plugin keygen` or `minisign -G`. Its password is prompted for, or is the first line of standard
+    /// input
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
 }
@@ -28,7 +29,7 @@ pub struct Arguments {
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let path = &arguments.module;
     let module = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-    // Name and version as the server will read them; what it would refuse needs no signature.
+    // Read the name and version as the server will. A module that the server would refuse is not signed.
     let manifest = describe(module.clone()).await?;
     let comment = trusted_comment(&manifest.name, &manifest.version);
     let key = secret_key(&arguments.key)?;
@@ -60,11 +61,11 @@ async fn describe(module: Vec<u8>) -> anyhow::Result<Manifest> {
 fn secret_key(path: &Path) -> anyhow::Result<SecretKey> {
     let what = || format!("{} is not a minisign secret key that can be used", path.display());
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    // After two bytes for the kind of signature come two for how the key is encrypted: none is zeros.
+    // Two bytes for the signature algorithm are followed by two for the key derivation; zeros mean no encryption.
     let line = text.lines().nth(1).unwrap_or_default().trim();
     let bytes = STANDARD.decode(line).unwrap_or_default();
     if bytes.get(2..4) == Some(&[0, 0]) {
-        // Not as a box: minisign writes no checksum into a key without a password, and that would ask for one.
+        // Not parsed as a box, because minisign writes no checksum into an unencrypted key, and a box requires one.
         return SecretKey::from_bytes(&bytes).with_context(what);
     }
     let boxed = SecretKeyBox::from_string(&text).with_context(what)?;

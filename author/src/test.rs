@@ -1,4 +1,4 @@
-//! `meed plugin test`: the project's cases against the module that was built, as the server would run it.
+//! `meed plugin test`: runs the project's test cases against the built module, like the server.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,15 +13,15 @@ use meed_host::plugins::cases::{self, Case, CaseRun};
 pub struct Arguments {
     #[command(flatten)]
     bench: Bench,
-    /// A folder of cases (*.json) or one case, instead of the project's tests/
+    /// A folder of test cases (*.json) or one case, instead of the project's tests/
     #[arg(long, value_name = "PATH")]
     cases: Option<PathBuf>,
-    /// Write what came out into each case that does not pass, instead of complaining: read the difference afterwards
+    /// Write the actual result into each failing case instead of reporting it; review the changes afterwards
     #[arg(long)]
     update: bool,
 }
 
-/// Exit code 1 when a case does not pass.
+/// Returns exit code 1 if a case fails.
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let workbench = arguments.bench.open().await?;
     let path = arguments.cases.clone().unwrap_or_else(|| arguments.bench.tests());
@@ -77,7 +77,7 @@ fn cost(ran: &CaseRun) -> String {
     }
 }
 
-/// The case with what came out. A ceiling that is too low goes up to what it took and a twentieth more.
+/// The case with the actual result. A fuel limit that is too low is raised to the measured fuel plus 5 %.
 fn blessed(case: Case, ran: CaseRun) -> anyhow::Result<String> {
     let fuel_ceiling = case.fuel_ceiling.map(|ceiling| {
         if ran.fuel > ceiling {

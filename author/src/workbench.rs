@@ -1,4 +1,4 @@
-//! What testing, running, inspecting and measuring share: a module in a sandbox like the server's, and its cases.
+//! Shared by `test`, `run`, `inspect` and `bench`: a module in a sandbox like the server's, and its test cases.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,21 +12,21 @@ use meed_host::clock::Clock;
 use meed_host::plugins::cases::{Case, History};
 use meed_host::sandbox::{Admitted, CodeCache, Sandbox, Settings};
 
-/// What an operator may let in at most.
+/// The maximum size of a module.
 const LARGEST_MODULE: u64 = 256 << 20;
 
-/// Which module, and with which tools.
+/// The module and the sandbox.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// A project that was built (with its one build/*.wasm), or a module
+    /// A built project (with one build/*.wasm) or a module
     #[arg(default_value = ".", value_name = "DIR|WASM")]
     plugin: PathBuf,
-    /// Where compiled code is kept between runs, instead of ~/.cache/meed
+    /// The cache folder for compiled code, instead of ~/.cache/meed
     #[arg(long, value_name = "DIR", env = "MEED_CODE_CACHE", hide_env = true)]
     code_cache: Option<PathBuf>,
 }
 
-/// A module that may be run.
+/// An admitted module.
 pub(super) struct Workbench {
     pub(super) path: PathBuf,
     pub(super) module: Vec<u8>,
@@ -35,7 +35,7 @@ pub(super) struct Workbench {
 }
 
 impl Bench {
-    /// A module, with the usual tools.
+    /// A module with the default sandbox.
     pub(super) fn of(module: PathBuf) -> Self {
         Self {
             plugin: module,
@@ -48,12 +48,12 @@ impl Bench {
         let bytes = fs::metadata(&path).map(|file| file.len()).unwrap_or_default();
         ensure!(
             bytes <= LARGEST_MODULE,
-            "{} has {bytes} bytes, no plugin has",
+            "{} has {bytes} bytes, which is too large for a plugin",
             path.display()
         );
         let module = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        // As the server's defaults, so that what passes here passes there; whether the server takes language runtimes
-        // is its operator's choice.
+        // The server's default limits, so that a module that passes here also passes there. Language runtimes are
+        // always allowed here; on a server the operator decides.
         let settings = Settings {
             language_runtimes: true,
             ..Settings::default()
@@ -72,12 +72,12 @@ impl Bench {
         })
     }
 
-    /// The folder with the project's cases: `tests/` in it, or beside the module.
+    /// The folder with the project's test cases: `tests/` in the project, or next to the module.
     pub(super) fn tests(&self) -> PathBuf {
         let project = if self.plugin.is_dir() {
             Some(self.plugin.as_path())
         } else {
-            // build/NAME.wasm belongs to the folder above.
+            // build/NAME.wasm belongs to the parent folder.
             self.plugin.parent().and_then(|folder| {
                 if folder.ends_with("build") {
                     folder.parent()
@@ -123,7 +123,7 @@ impl Bench {
             .with_context(|| format!("create {}", directory.display()))?;
         ensure!(
             fs::metadata(&directory)?.permissions().mode() & 0o022 == 0 && is_ours(&directory)?,
-            "others may write to {}, and whoever does could run code as you; choose another with --code-cache",
+            "other users can write to {}, and could run code as you; choose another folder with --code-cache",
             directory.display()
         );
         let key = cache_key(&directory.join("key"))?;
@@ -135,7 +135,7 @@ fn is_ours(path: &Path) -> std::io::Result<bool> {
     Ok(fs::metadata(path)?.uid() == rustix::process::geteuid().as_raw())
 }
 
-/// Made once for each user, in a folder that only they can write to.
+/// Created once per user, in a folder that only this user can write to.
 fn cache_key(path: &Path) -> anyhow::Result<[u8; 32]> {
     let key: [u8; 32] = Clock::System.random();
     match fs::OpenOptions::new()
@@ -153,7 +153,7 @@ fn cache_key(path: &Path) -> anyhow::Result<[u8; 32]> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error).with_context(|| format!("create {}", path.display())),
     }
-    ensure!(is_ours(path)?, "{} belongs to somebody else", path.display());
+    ensure!(is_ours(path)?, "{} belongs to another user", path.display());
     let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     bytes
         .try_into()
@@ -173,7 +173,7 @@ fn files(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The cases of a folder, by the names of their files; or the one case of a file.
+/// The cases of a folder, sorted by file name, or the single case of a file.
 pub(super) fn read_cases(path: &Path) -> anyhow::Result<Vec<(PathBuf, Case)>> {
     let paths = if path.is_dir() {
         files(path, "json")?
@@ -195,7 +195,7 @@ pub(super) fn read_case(path: &Path) -> anyhow::Result<Case> {
     parse_case(&text).with_context(|| format!("{} is not a case", path.display()))
 }
 
-/// One case and nothing after it.
+/// Parses exactly one case.
 pub(super) fn parse_case(text: &str) -> anyhow::Result<Case> {
     let mut json = serde_json::Deserializer::from_str(text);
     let case = serde_path_to_error::deserialize(&mut json)?;

@@ -1,4 +1,4 @@
-//! `meed db backup`, `copy` and `verify`: a database as a file, or from one to another with a line for every table.
+//! `meed db backup`, `copy` and `verify`: back up a database to a file, or copy and compare databases table by table.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use meed_host::db::copy::{self, Progress};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DbCommand {
-    /// Copy the SQLite database of the settings into a new file, while servers use it
+    /// Back up the configured SQLite database to a new file, while servers use it
     Backup {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
@@ -25,10 +25,10 @@ pub(super) enum DbCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Databases {
-    /// sqlite:PATH or postgres://…; database.url of the settings unless said
+    /// sqlite:PATH or postgres://… [default: database.url]
     #[arg(long, value_name = "URL")]
     from: Option<String>,
-    /// sqlite:PATH or postgres://…; database.url of the settings unless said
+    /// sqlite:PATH or postgres://… [default: database.url]
     #[arg(long, value_name = "URL")]
     to: Option<String>,
 }
@@ -37,7 +37,7 @@ pub(super) async fn run(command: &DbCommand, config: &Config) -> anyhow::Result<
     let databases = match command {
         DbCommand::Backup { to } => {
             let bytes = backup(config.database.url.expose_secret(), to).await?;
-            println!("{} holds everything that was committed: {bytes} bytes.", to.display());
+            println!("Backed up all committed data to {}: {bytes} bytes.", to.display());
             return Ok(());
         }
         DbCommand::Copy(databases) | DbCommand::Verify(databases) => databases,
@@ -49,7 +49,7 @@ pub(super) async fn run(command: &DbCommand, config: &Config) -> anyhow::Result<
     );
     let settings = config.database.url.expose_secret();
     let (from, to) = (from.as_deref().unwrap_or(settings), to.as_deref().unwrap_or(settings));
-    // Shown on a terminal only.
+    // The progress bar is shown only on a terminal.
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {elapsed}")?);
     let tell = |progress: Progress<'_>| show(&bar, &progress);
     let done = match command {
@@ -61,8 +61,8 @@ pub(super) async fn run(command: &DbCommand, config: &Config) -> anyhow::Result<
     println!(
         "{}",
         match command {
-            DbCommand::Copy(_) => "Everything is copied, and the same on both sides.",
-            _ => "Both sides are the same.",
+            DbCommand::Copy(_) => "Copied everything; both databases are identical.",
+            _ => "Both databases are identical.",
         }
     );
     Ok(())

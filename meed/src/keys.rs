@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use meed_host::clock::Clock;
 use meed_host::keys::{self, KeyError, Purpose};
 
-/// Makes a key of each purpose and gives their files; with `only_missing`, none where there is one already.
+/// Creates a key for each purpose and returns the files. With `only_missing`, skips purposes that have a key.
 pub fn generate(directory: &Path, clock: &Clock, only_missing: bool) -> Result<Vec<PathBuf>, KeyError> {
     let mut made = Vec::new();
     for purpose in [Purpose::Access, Purpose::Receipt] {

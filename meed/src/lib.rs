@@ -5,7 +5,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command line talks to its caller"
+    reason = "a command line prints its results"
 )]
 
 mod db;
@@ -44,10 +44,10 @@ of `listen` in the section `[http]` is MEED__HTTP__LISTEN. docs/operations.md li
 #[derive(Debug, Parser)]
 #[command(name = "meed", version, after_long_help = SETTINGS)]
 struct Cli {
-    /// A TOML file with settings; see config.default.toml for all of them
+    /// A TOML file with settings; config.default.toml lists all of them
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the embedded default keeps its database, keys and compiled code, instead of ./data
+    /// The folder for the database, keys and compiled code, instead of ./data
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     #[command(subcommand)]
@@ -58,30 +58,30 @@ struct Cli {
 enum Command {
     /// Serve the API
     Serve {
-        /// Where to listen, instead of http.listen
+        /// The address to listen on, instead of http.listen
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
-        /// Bring the database to this release first; with many replicas run `meed migrate` once instead
+        /// Migrate the database first; with several replicas, run `meed migrate` once instead
         #[arg(long)]
         migrate: bool,
     },
-    /// Fill an empty database with accounts, activities and events to play with, and serve it
+    /// Create demo accounts, activities and events in an empty database, and serve it
     Demo {
-        /// The directory with the bundled plugins' *.wasm, as `cargo xtask plugins` makes it
+        /// The folder with the bundled plugins (*.wasm), as created by `cargo xtask plugins`
         #[arg(long, value_name = "DIR")]
         plugins: PathBuf,
-        /// Where to listen, instead of http.listen
+        /// The address to listen on, instead of http.listen
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
     },
-    /// Deliver what is in the outbox, to webhooks and Kafka, and nothing else; for servers with outbox.relay = false
+    /// Only deliver the messages of the outbox, to webhooks and Kafka; for servers with outbox.relay = false
     Relay,
-    /// Look after what others are told
+    /// Manage the messages of the outbox
     #[command(subcommand)]
     Outbox(OutboxCommand),
-    /// Bring the database to this release
+    /// Create or upgrade the tables of the database
     Migrate,
-    /// Move to another database
+    /// Back up, copy or compare databases
     #[command(subcommand)]
     Db(db::DbCommand),
     /// Manage accounts
@@ -90,24 +90,24 @@ enum Command {
     /// Manage signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Write, sign and share rules
+    /// Create, build, test, sign and upload plugins
     #[command(subcommand)]
     Plugin(meed_author::Command),
     /// Verify a receipt and run its decision again, without a server
     Replay(replay::Arguments),
     /// Print the OpenAPI document
     Openapi,
-    /// Print a script that teaches a shell to complete the words of this command line
+    /// Print a completion script for a shell
     Completions { shell: Shell },
-    /// Print the man page, or write those of all commands
+    /// Print the man page of meed, or write the man pages of all commands
     Man {
-        /// Write a page for each command into this directory instead
+        /// Write one page per command to this folder instead
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },
-    /// Ask a running server whether it is ready
+    /// Check whether a running server is ready
     Healthcheck {
-        /// Where it listens; http.listen unless said
+        /// The address of the server [default: http.listen]
         #[arg(value_name = "ADDRESS")]
         address: Option<String>,
     },
@@ -115,7 +115,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum UserCommand {
-    /// Create an account; the password is the first line of standard input, or generated and printed when that is empty
+    /// Create an account. The password is the first line of standard input; if it is empty, a password is generated and
+    /// printed
     Create {
         email: String,
         #[arg(long, default_value = "USER", value_name = "ROLE")]
@@ -125,8 +126,7 @@ enum UserCommand {
 
 #[derive(Debug, Subcommand)]
 enum OutboxCommand {
-    /// Tell every webhook endpoint, and the topic of Kafka, again what happened since an instant, as long as it is not
-    /// forgotten
+    /// Send all retained messages since a given time again, to all webhook endpoints and to the Kafka topic
     Replay {
         /// RFC 3339, such as 2026-03-01T09:30:00Z
         #[arg(long, value_name = "INSTANT")]
@@ -136,19 +136,19 @@ enum OutboxCommand {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Make a key for access tokens and one for receipts; from the next start on they sign
+    /// Create a key for access tokens and one for receipts. Servers sign with them after the next start
     Generate {
-        /// Make none where there is one already
+        /// Create a key only if there is none yet
         #[arg(long)]
         only_missing: bool,
     },
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command of the process arguments.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some(sandbox::COMPILE_WORKER) {
-        // Not for people, and before anything else is set up: it runs under tight limits.
+        // An internal command. It runs before any other setup, because it has tight resource limits.
         return sandbox::compile_worker(arguments);
     }
     let cli = Cli::parse();
@@ -167,7 +167,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             .map(|listen| ("http.listen", listen.clone()))
             .into_iter()
             .collect();
-        Config::load(cli.data_dir.as_deref(), cli.config.as_deref(), &overrides).context("the settings are not usable")
+        Config::load(cli.data_dir.as_deref(), cli.config.as_deref(), &overrides).context("invalid settings")
     };
     let runtime = tokio::runtime::Runtime::new().context("start the async runtime")?;
     match &cli.command {
@@ -206,7 +206,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
         Command::Openapi => println!("{}", runtime.block_on(openapi::document())?),
         Command::Completions { shell } => {
-            // Aside first: clap_complete panics when nobody reads on.
+            // Write to a buffer first, because clap_complete panics if standard output is closed.
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "meed", &mut script);
             std::io::stdout().write_all(&script).context("print the script")?;
@@ -244,7 +244,7 @@ async fn create_user(config: &Config, email: &str, role: Role) -> anyhow::Result
     Ok(())
 }
 
-/// Says what came of it.
+/// Prints the result.
 async fn migrate(config: &Config) -> anyhow::Result<&'static str> {
     let db = connect(config).await?;
     db.migrate().await.context("migrate the database")?;
@@ -263,14 +263,14 @@ async fn connect(config: &Config) -> anyhow::Result<Db> {
         .strip_prefix("sqlite:")
         .and_then(|path| std::path::Path::new(path).parent())
     {
-        // It will hold password hashes and the secrets of draws: for the owner alone.
+        // The database will contain password hashes and the secrets of draws, so only the owner gets access.
         let mut private = std::fs::DirBuilder::new();
         private.recursive(true).mode(0o700);
         private
             .create(directory)
             .with_context(|| format!("create {}", directory.display()))?;
     }
-    // The URL may hold a password, so the error does not repeat it.
+    // The URL can contain a password, so the error does not include it.
     Db::connect(url, config.database.max_connections)
         .await
         .context("connect to database.url")

@@ -1,4 +1,4 @@
-//! Where the log goes and, in a build with the feature `otel`, the traces: to an OpenTelemetry collector, by OTLP over HTTP.
+//! Sets up logging and, with the feature `otel`, traces to an OpenTelemetry collector by OTLP over HTTP.
 
 use std::io::IsTerminal as _;
 
@@ -9,19 +9,19 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt, registry};
 
 use meed_host::config::{Config, LogFormat};
 
-/// Sends what is left of the traces when it is dropped: not within the async runtime, because it waits for the collector.
+/// Flushes the traces when dropped. Do not drop it in the async runtime, because it waits for the collector.
 #[must_use = "traces end with it"]
 pub(super) struct Started {
     #[cfg(feature = "otel")]
     _traces: Option<traces::Traces>,
 }
 
-/// From here on what is logged is written.
+/// Starts logging.
 pub(super) fn start(config: &Config) -> anyhow::Result<Started> {
     let filter =
         EnvFilter::try_new(&config.log.filter).with_context(|| format!("log.filter is {:?}", config.log.filter))?;
     let log = fmt::layer()
-        // It would print, and panic, where nothing can be written: a full disk must not cost the answer, too.
+        // The default would panic if it cannot write; a full disk must not fail the request as well.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let log = match config.log.format {
@@ -73,11 +73,11 @@ mod traces {
                 .build()
                 .with_context(|| format!("traces.endpoint is {:?}", settings.endpoint))?;
             let provider = SdkTracerProvider::builder()
-                // In a thread of its own, from a bounded queue: when the collector is slow or away, spans are lost and
-                // nobody waits.
+                // A separate thread sends spans from a bounded queue: if the collector is slow or unreachable, spans
+                // are lost and requests do not wait.
                 .with_batch_exporter(exporter)
-                // By the id of the trace alone: every process of a system keeps the same ones, and no client can make us
-                // keep its own.
+                // Sampling depends only on the trace id, so all processes keep the same traces, and clients cannot
+                // force sampling.
                 .with_sampler(Sampler::TraceIdRatioBased(f64::from(settings.sample_percent) / 100.0))
                 .with_resource(Resource::builder().with_service_name(NAME).build())
                 .build();
@@ -99,7 +99,7 @@ mod traces {
 
     impl Drop for Traces {
         fn drop(&mut self) {
-            // There is nobody left who could do something about it.
+            // The process is about to end, so the error is ignored.
             self.0.shutdown().ok();
         }
     }

@@ -1,13 +1,13 @@
-//! `meed man`: the man pages, made from the same words as `--help`.
+//! `meed man`: man pages, generated from the `--help` texts.
 
 use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Command;
 
-/// The page of this command, in roff.
+/// The man page of this command, in roff.
 pub(super) fn page(command: Command) -> anyhow::Result<Vec<u8>> {
-    // As `generate_to` does it, so that this page is the one that it writes.
+    // The same steps as in `generate_to`, so that both produce the same page.
     let mut command = command.disable_help_subcommand(true);
     command.build();
     let mut page = Vec::new();

@@ -1,4 +1,4 @@
-//! `meed openapi`: the document, from an application that is wired on nothing that lasts.
+//! `meed openapi`: prints the document of an application with temporary dependencies.
 
 use anyhow::Context as _;
 

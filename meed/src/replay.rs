@@ -1,4 +1,4 @@
-//! `meed replay`: what an auditor runs, far from the server.
+//! `meed replay`: verifies a receipt without a server.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,27 +11,27 @@ use meed_host::events::Secret;
 use meed_host::keys::PublicKey;
 use meed_host::sandbox::{Sandbox, Settings};
 
-/// A whole receipt is far smaller; this only bounds what is read.
+/// An upper bound for the file size. Receipts are much smaller.
 const LARGEST_RECEIPT: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The answer of GET /reward-requests/{id}/receipt, or of GET /reward-requests/{id}/reversal/receipt
+    /// The response of GET /reward-requests/{id}/receipt or of GET /reward-requests/{id}/reversal/receipt
     #[arg(value_name = "RECEIPT")]
     receipt: PathBuf,
-    /// The module whose digest the receipt names
+    /// The plugin module whose digest is in the receipt
     #[arg(long, value_name = "WASM")]
     plugin: Option<PathBuf>,
-    /// The server's receipt keys, as /.well-known/receipt-keys.json gives them, from a source you trust
+    /// The server's receipt keys, from /.well-known/receipt-keys.json, obtained over a trusted channel
     #[arg(long, value_name = "JWKS")]
     keys: Option<PathBuf>,
-    /// The secret that GET /events/{id}/seed shows once the event is over: checks the seed of the draw as well
+    /// The seedSecret from GET /events/{id}/seed after the event has ended; also verifies the seed of the draw
     #[arg(long, value_name = "HEX")]
     seed_secret: Option<String>,
 }
 
-/// Exit code 0: MATCH, nothing to run, or a true reversal. 1: it differs, or cannot be verified. 3: not replayable here (2 is a wrong
-/// command line).
+/// Exit code 0: MATCH, nothing to run, or a valid reversal. 1: the decision differs or cannot be verified. 3: not
+/// replayable here. (2 is an invalid command line.)
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let size = std::fs::metadata(&arguments.receipt)
@@ -83,7 +83,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     match seed {
-        Some(Ok(())) => println!("seed       good, it is the one that the event's secret gives"),
+        Some(Ok(())) => println!("seed       good, it matches the secret of the event"),
         Some(Err(fault)) => {
             println!("DIFFERS\n  seed: {fault}");
             return Ok(ExitCode::FAILURE);
@@ -124,11 +124,11 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn print_signature(key_id: &str, is_trusted: bool) {
     println!("signature  good, key {key_id}");
     if !is_trusted {
-        println!("           (the receipt's own key; pass --keys to know that it is the server's)");
+        println!("           (the key in the receipt; pass --keys to verify that it is the server's)");
     }
 }
 
-/// An operator decided this, so there is nothing to run again: the signature is all that can be checked.
+/// An operator made the reversal, so there is nothing to run again. Only the signature can be verified.
 fn verify_reversal(signed: &SignedReversal, keys: Option<&[PublicKey]>) -> anyhow::Result<ExitCode> {
     signed.verify(keys)?;
     let receipt = &signed.receipt;
@@ -140,7 +140,7 @@ fn verify_reversal(signed: &SignedReversal, keys: Option<&[PublicKey]>) -> anyho
     print_signature(&signed.signature.key_id, keys.is_some());
     println!("reason     {:?}", receipt.reason);
     println!(
-        "REVERSAL   taken back at {} by {}; nothing to run",
+        "REVERSAL   reversed at {} by {}; nothing to run",
         receipt.reversed_at, receipt.reversed_by
     );
     for grant in &receipt.grants {
@@ -149,11 +149,11 @@ fn verify_reversal(signed: &SignedReversal, keys: Option<&[PublicKey]>) -> anyho
     Ok(ExitCode::SUCCESS)
 }
 
-/// Bytes of a module that an operator may have let in by raising the limits on uploads.
+/// The maximum size of a module, for servers with raised upload limits.
 const LARGEST_MODULE: usize = 64 << 20;
 
-/// This release's sandbox with the limits of the receipt. The module was let in by its server, whose limits on uploads
-/// are not in the receipt and do not bear on the answer, so here they are wide.
+/// This release's sandbox with the limits of the receipt. The upload limits of the server are not in the receipt and do
+/// not affect the decision, so they are generous here.
 fn settings(signed: &SignedReceipt) -> Settings {
     let mut settings = Settings {
         language_runtimes: true,
@@ -179,7 +179,7 @@ fn settings(signed: &SignedReceipt) -> Settings {
     if let Some(record) = &signed.receipt.evaluation {
         for call in [&mut settings.standard.call, &mut settings.runtime.call] {
             record.limits.set(call);
-            // Here nobody waits for an answer: only fuel ends a run.
+            // No request waits here, so only fuel limits a run.
             call.evaluate_deadline_ms = 60_000;
             call.setup_deadline_ms = 60_000;
         }

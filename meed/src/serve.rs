@@ -109,7 +109,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     }
 }
 
-/// Asks `/readyz`; small enough to need no HTTP client.
+/// Requests `/readyz`, without an HTTP client.
 pub(super) async fn healthcheck(address: &str) -> anyhow::Result<()> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;

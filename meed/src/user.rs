@@ -8,7 +8,7 @@ use meed_host::auth::Role;
 use meed_host::clock::Clock;
 use meed_host::users::{Email, NewUser, Password, User, UserError, UserService};
 
-/// A password of 144 random bits, for when none was given.
+/// Generates a password of 144 random bits.
 pub fn generate_password(clock: &Clock) -> SecretString {
     URL_SAFE_NO_PAD.encode(clock.random::<18>()).into()
 }
@@ -23,7 +23,7 @@ pub enum CreateError {
     User(#[from] UserError),
 }
 
-/// Makes an account in any role: this is how the first ADMIN comes to be.
+/// Creates an account in any role, such as the first ADMIN.
 pub async fn create(users: &UserService, email: &str, password: SecretString, role: Role) -> Result<User, CreateError> {
     let new = NewUser {
         email: email.parse::<Email>().map_err(CreateError::Email)?,

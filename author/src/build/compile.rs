@@ -1,4 +1,4 @@
-//! One function per language: from its sources to a component.
+//! One function per language, which compiles the sources to a component.
 
 use std::ffi::OsString;
 use std::fs;
@@ -35,21 +35,21 @@ fn rust(project: &Project) -> anyhow::Result<Vec<u8>> {
         cargo
             .args(["build", "--release", "--target", "wasm32-unknown-unknown"])
             .args(["--message-format", "json-render-diagnostics"])
-            // These would replace the flags in .cargo/config.toml, which give a plugin its small stack.
+            // These variables would override the flags in .cargo/config.toml, which set the small stack of a plugin.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
     });
     let messages = messages.context(
         "if the compiler cannot find `core`, the target is missing: `rustup target add wasm32-unknown-unknown`",
     )?;
-    // Cargo says where it put the module: the target directory may be anywhere.
+    // Cargo reports the path of the module, because the target folder is configurable.
     let module = String::from_utf8_lossy(&messages)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["target"]["name"] == project.name.replace('-', "_"))
         .filter_map(|message| Some(message["filenames"].as_array()?.first()?.as_str()?.to_owned()))
         .find(|file| Path::new(file).extension().is_some_and(|extension| extension == "wasm"))
-        .context("cargo made no module; is `crate-type = [\"cdylib\"]` in Cargo.toml?")?;
+        .context("cargo produced no module; is `crate-type = [\"cdylib\"]` in Cargo.toml?")?;
     package::componentise(&read(Path::new(&module))?)
 }
 
@@ -74,7 +74,7 @@ fn typescript(project: &Project) -> anyhow::Result<Vec<u8>> {
     })?;
     COMPONENTIZE_QJS.run(&project.directory, |componentize| {
         componentize
-            // Without --sync it uses an ABI that servers have switched off, and with --opt-size tail calls.
+            // Without --sync it uses an ABI that servers disable; with --opt-size it uses tail calls.
             .args(["--sync", "--stub-wasi", "--minify", "--world", "condition"])
             .args([OsString::from("--wit"), wit.clone().into()])
             .args([OsString::from("--js"), bundle.clone().into()])
@@ -88,8 +88,8 @@ const COMPONENTIZE_PY: Tool = Tool {
     install: "`python3 -m venv .venv && .venv/bin/pip install componentize-py==0.25.1` in the project",
 };
 
-/// In the runtime, `bind` is a function of the C library, and an export of that name cannot be linked. So it has this one
-/// until the component is whole.
+/// The C library in the runtime has a function `bind`, so an export with that name cannot be linked. The export has
+/// this name until the component is complete.
 const PYTHON_BIND: &str = "bond";
 
 fn python(project: &Project) -> anyhow::Result<Vec<u8>> {
@@ -101,7 +101,7 @@ fn python(project: &Project) -> anyhow::Result<Vec<u8>> {
         componentize.arg("--wit-path").arg(&wit).args(["--world", "condition"]);
     };
     if !bindings.exists() {
-        // For the author's editor alone.
+        // Only for the author's editor.
         COMPONENTIZE_PY.run(&project.directory, |componentize| {
             for_world(componentize);
             componentize.arg("bindings").arg(&bindings);
@@ -167,7 +167,7 @@ fn c(project: &Project) -> anyhow::Result<Vec<u8>> {
             "-Wextra",
             "-s",
         ])
-        // The default is a stack of 16 MiB, and making that ready costs more than the decision.
+        // The default stack is 16 MiB; initialising it would cost more than the decision.
         .args(["-Wl,--no-entry", "-Wl,-z,stack-size=16384", "-fno-builtin-malloc"])
         .args(&sources)
         .arg("-o")
@@ -189,7 +189,7 @@ fn sources(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
         "there is no .{extension} file in {}",
         folder.display()
     );
-    // The same order everywhere, for the same bytes everywhere.
+    // Sorted, so that the output is reproducible.
     sources.sort();
     Ok(sources)
 }
@@ -204,7 +204,7 @@ fn assemblyscript(project: &Project) -> anyhow::Result<Vec<u8>> {
     ASC.run(&project.directory, |asc| {
         asc.args(["assembly/abi.ts", "-O3s", "--noAssert", "--outFile"])
             .arg(&module)
-            // No collector, as an instance serves one call; and no import for a failure, which is a trap.
+            // No garbage collector, because an instance serves one call; and no import for failures, which trap.
             .args(["--runtime", "stub", "--use", "abort="]);
     })?;
     package::componentise(&read(&module)?)

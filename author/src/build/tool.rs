@@ -6,17 +6,17 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-/// Where package managers put the programs of a project.
+/// The folders in which package managers install programs of a project.
 const IN_PROJECT: [&str; 2] = ["node_modules/.bin", ".venv/bin"];
 
-/// A compiler: the names it goes by, and what to type when it is missing.
+/// A compiler: its names, and how to install it.
 pub(super) struct Tool {
     pub(super) names: &'static [&'static str],
     pub(super) install: &'static str,
 }
 
 impl Tool {
-    /// Runs it in the project's folder and returns what it printed. `arguments` sets up the command.
+    /// Runs the compiler in the project's folder and returns its output. `arguments` adds the arguments.
     pub(super) fn run(&self, project: &Path, arguments: impl Fn(&mut Command)) -> anyhow::Result<Vec<u8>> {
         for name in self.names {
             let program = IN_PROJECT

@@ -39,7 +39,7 @@ impl Db {
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             Self::connect_postgres(url, max_connections).await
         } else {
-            // The URL may hold a password, so the error does not repeat it.
+            // The URL can contain a password, so the error does not include it.
             Err(sqlx::Error::Configuration("it must begin with sqlite: or postgres://".into()).into())
         }
     }

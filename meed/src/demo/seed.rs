@@ -1,4 +1,4 @@
-//! What a demo's database holds: four accounts, ten days of activities, three events.
+//! The demo data: four accounts, ten days of activities and three events.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) const ACCOUNTS: &[(Role, &str, &str)] = &[
     (Role::Admin, "admin@meed.example", "admin-demo-password"),
 ];
 
-/// What the walk names.
+/// The ids of the tour.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Demo {
     pub user_id: Uuid,
@@ -42,14 +42,14 @@ pub(super) struct Demo {
 pub(super) async fn fill(config: &Config, app: &App) -> anyhow::Result<Demo> {
     let now = app.clock.now();
     let days_ago = |days: u32| now.minus(DAY * days);
-    // The accounts were made before the first activity.
+    // The accounts are older than the first activity.
     let past = Clock::fixed(days_ago(11));
     let users = app::users(config, &app.db, &past)?;
     let mut ids = Vec::new();
     for (role, email, password) in ACCOUNTS {
         let account = user::create(&users, email, (*password).into(), *role)
             .await
-            .with_context(|| format!("make the account {email}; a demo wants a database of its own"))?;
+            .with_context(|| format!("create the account {email}; a demo requires an empty database"))?;
         ids.push(account.id);
     }
     let [user_id, operator_id, ..] = ids[..] else {
@@ -124,10 +124,7 @@ async fn act(app: &App, user_id: Uuid, days_ago: &impl Fn(u32) -> Timestamp) -> 
         })
         .collect::<Result<_, _>>()?;
     let recorded = activities.record(quests).await?;
-    ensure!(
-        recorded.recorded == QUESTS.len(),
-        "the demo's quests were there already"
-    );
+    ensure!(recorded.recorded == QUESTS.len(), "the demo's quests already exist");
     Ok(())
 }
 

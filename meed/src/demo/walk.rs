@@ -1,4 +1,4 @@
-//! What a demo prints once it listens: addresses, accounts, and a way through the API to copy and paste.
+//! The output of a demo: addresses, accounts, and a tour of the API to copy and paste.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::seed::{ACCOUNTS, Demo};
 
 pub(super) fn print(listen: SocketAddr, admin: Option<SocketAddr>, demo: &Demo, plugins: &Path) {
-    // Listening everywhere is not an address to go to.
+    // The unspecified address is not a destination.
     let listen = match listen {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port())),
@@ -33,7 +33,7 @@ pub(super) fn print(listen: SocketAddr, admin: Option<SocketAddr>, demo: &Demo, 
     println!("  {}  The first 10,000 get a coupon", demo.coupons);
     println!(
         r#"
-A walk, to copy and paste into another terminal (a second time, it starts where the first one ended)
+A tour to copy and paste into another terminal (a second tour starts where the first one ended)
 
 # Log in, as the user and as the operator.
 API=http://{listen}
@@ -44,24 +44,24 @@ login() {{
 USER_TOKEN=$(login {user} {user_password})
 OPERATOR_TOKEN=$(login {operator} {operator_password})
 
-# See how far you are: 5 of 7 quests.
+# Check the progress: 5 of 7 quests.
 curl -sS $API/events/{quests}/progress -H "Authorization: Bearer $USER_TOKEN"; echo
 
-# Claim anyway, and be told why not.
+# Claim too early: rejected, with reasons.
 curl -sS $API/reward-requests -H "Authorization: Bearer $USER_TOKEN" \
   -H 'Content-Type: application/json' -d '{{"eventId": "{quests}"}}'; echo
 
-# Act: the game reports two more quests.
+# Report activities: the game reports two more quests.
 curl -sS $API/activities -H "Authorization: Bearer $OPERATOR_TOKEN" -H 'Content-Type: application/json' -d '[
   {{"source": "game", "id": "walk-1", "userId": "{user_id}", "kind": "quest.completed"}},
   {{"source": "game", "id": "walk-2", "userId": "{user_id}", "kind": "quest.completed"}}]'; echo
 
-# Claim again, and be granted.
+# Claim again: granted.
 CLAIM=$(curl -sS $API/reward-requests -H "Authorization: Bearer $USER_TOKEN" \
   -H 'Content-Type: application/json' -d '{{"eventId": "{quests}"}}'); echo "$CLAIM"
 REQUEST=$(echo "$CLAIM" | grep -o '"\(id\|rewardRequestId\)":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
 
-# Replay the receipt, offline: the same plugin, the same facts, the same decision.
+# Replay the receipt offline: the same plugin and facts give the same decision.
 curl -sS $API/reward-requests/$REQUEST/receipt -H "Authorization: Bearer $USER_TOKEN" > receipt.json
 curl -sS $API/.well-known/receipt-keys.json > receipt-keys.json
 "{meed}" replay receipt.json --plugin "{module}" --keys receipt-keys.json

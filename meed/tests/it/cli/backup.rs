@@ -49,7 +49,7 @@ async fn back_up_and_restore(engine: Engine, url: &str, directory: &Path) -> Str
     match engine {
         Engine::Sqlite => {
             let said = run(&mut back_up(directory, url, &file));
-            assert!(said.contains("meed.backup holds everything"), "{said}");
+            assert!(said.contains("Backed up all committed data to "), "{said}");
             format!("sqlite:{}", file.display())
         }
         Engine::Postgres => {
