@@ -12,7 +12,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::activities::ActivityService;
-use crate::auth::{AuthService, Sessions};
+use crate::auth::{AuthService, Role, Sessions};
 use crate::cache::{Cache, Invalidation};
 use crate::claims::Claims;
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
-use crate::users::{Passwords, UserService};
+use crate::users::{LoginService, Passwords, UserService};
 use crate::webhooks::WebhookService;
 use crate::{activities, auth, claims, events, keys, plugins, rewards, users, webhooks};
 
@@ -136,6 +136,7 @@ pub struct App {
     pub activities: ActivityService,
     pub users: UserService,
     pub auth: AuthService,
+    pub logins: LoginService,
     pub plugins: PluginService,
     pub simulator: Simulator,
     pub rewards: RewardService,
@@ -175,15 +176,14 @@ impl App {
         let cache = Cache::new(&config.cache.url, &keys.receipt.derive("meed cache")?)?;
         let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
         let users = user_service(config, &db, &clock, &sessions, &activities)?;
-        let auth = AuthService::new(
-            &config.auth,
-            &keys.access,
+        let auth = AuthService::new(&config.auth, &keys.access, db.clone(), clock.clone(), sessions)?;
+        let logins = LoginService::new(
             (db.clone(), clock.clone()),
             (cache.clone(), limit::policy("account", config.limits.account)),
-            sessions,
+            auth.clone(),
             users.clone(),
             activities.clone(),
-        )?;
+        );
         let plugins = PluginService::new(
             &config.plugins,
             db.clone(),
@@ -216,7 +216,7 @@ impl App {
         let limits = limit::Limits::new(
             &config.limits,
             config.http.trusted_proxies.clone(),
-            auth::CREDENTIALS_PATHS,
+            users::CREDENTIALS_PATHS,
             cache.clone(),
             clock.clone(),
         );
@@ -230,6 +230,7 @@ impl App {
             activities,
             users,
             auth,
+            logins,
             plugins,
             simulator,
             rewards,
@@ -256,6 +257,7 @@ impl App {
         OpenApiRouter::with_openapi(Document::openapi())
             .merge(auth::router(self.auth.clone()))
             .merge(keys::router(self.keys.clone()))
+            .merge(users::login_router(self.logins.clone()))
             .merge(users::router(self.users.clone()))
             .merge(activities::router(self.activities.clone()))
             .merge(plugins::router(self.plugins.clone(), self.simulator.clone()))
@@ -281,7 +283,7 @@ impl App {
 
     /// The OpenAPI document, the same for every configuration.
     pub fn openapi(&self) -> Result<OpenApi, String> {
-        openapi::finish(self.routes().into_openapi(), &codes(), auth::SECURED)
+        openapi::finish(self.routes().into_openapi(), &codes(), auth::SECURED, Role::with_scopes)
     }
 
     /// The whole API, ready to serve.

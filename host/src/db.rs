@@ -12,10 +12,10 @@ mod batched_reads;
 mod bulk;
 mod connect;
 pub mod copy;
-mod lanes;
-mod marks;
+mod dedicated;
+mod metadata;
 mod migrate;
-pub mod places;
+pub mod placeholders;
 mod types;
 
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, SqlSafeStr, SqlStr, Sqlite,
 
 pub use batched_reads::{BatchedRead, BatchedReads};
 pub use bulk::{BULK_CONNECTIONS, Bulk, BulkStatement};
-pub use connect::LANES;
-pub use lanes::Lanes;
-pub use migrate::{Schema, Unfit};
+pub use connect::DEDICATED_CONNECTIONS;
+pub use dedicated::DedicatedConnections;
+pub use migrate::{MigrateError, Schema, Unfit};
 pub use sqlx::types::Json;
 pub(crate) use types::{row, text_column};
 
@@ -56,7 +56,7 @@ impl DbError {
             .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
     }
 
-    /// The transaction lost against another one and did nothing: running it again from the start may succeed.
+    /// The transaction lost against another one and changed nothing: running it again from the start may succeed.
     pub fn is_conflict(&self) -> bool {
         let Some(code) = self.0.as_database_error().and_then(sqlx::error::DatabaseError::code) else {
             return false;
@@ -72,8 +72,8 @@ impl DbError {
         )
     }
 
-    /// The connection was lost while the statement ran, so nobody knows whether it was committed; or it leads to a server
-    /// that only reads, as one that was replaced by its standby may. Either way another connection must be asked.
+    /// The connection was lost while the statement ran, so the commit outcome is unknown; or it leads to a read-only
+    /// server, such as one that was replaced by its standby. Either way, ask on another connection.
     pub fn is_outcome_unknown(&self) -> bool {
         match &*self.0 {
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
@@ -85,13 +85,13 @@ impl DbError {
         }
     }
 
-    /// The table whose CHECK refused a row.
+    /// The table whose CHECK rejected a row.
     pub fn violated_check(&self) -> Option<&str> {
         let error = self.0.as_database_error()?;
         error.is_check_violation().then(|| error.table())?
     }
 
-    /// The table that held this key already.
+    /// The table that has this key already.
     pub fn violated_unique(&self) -> Option<&str> {
         let error = self.0.as_database_error()?;
         error.is_unique_violation().then(|| error.table())?
@@ -199,7 +199,7 @@ impl Db {
         }
     }
 
-    /// Answers when the database does, with what its clock says; SQLite has none of its own.
+    /// The database's clock; `None` for SQLite, which has none of its own.
     pub async fn time(&self) -> Result<Option<Timestamp>> {
         const SQL: &str = "SELECT CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT)";
         match self {
@@ -211,7 +211,7 @@ impl Db {
         }
     }
 
-    /// Whether a new transaction may write: not on a standby, nor while an operator keeps the server from it.
+    /// Whether a new transaction may write: not on a standby, and not while an operator made the server read-only.
     pub async fn takes_writes(&self) -> Result<bool> {
         const SQL: &str = "SELECT current_setting('transaction_read_only') = 'off'";
         match self {
@@ -223,7 +223,7 @@ impl Db {
         }
     }
 
-    /// How many connections the server gives to all processes together, when it is a server.
+    /// How many connections the server allows to all processes together; `None` for SQLite.
     pub async fn connections_allowed(&self) -> Result<Option<i64>> {
         const SQL: &str = "SELECT current_setting('max_connections')::BIGINT \
             - current_setting('superuser_reserved_connections')::BIGINT";
@@ -236,7 +236,7 @@ impl Db {
         }
     }
 
-    /// Reads that wait to be made together.
+    /// Reads that wait for a batch.
     pub fn reads_waiting(&self) -> usize {
         match self {
             Self::Sqlite { .. } => 0,
@@ -256,8 +256,8 @@ impl Db {
             Self::Postgres { pool, bulk, reads } => {
                 let uses = [
                     of(pool.size(), pool.num_idle()),
-                    bulk.lanes().in_use(),
-                    reads.lanes().in_use(),
+                    bulk.connections().in_use(),
+                    reads.connections().in_use(),
                 ];
                 (
                     uses.iter().map(|(busy, _)| busy).sum(),
@@ -275,8 +275,8 @@ impl Db {
                 write.close().await;
             }
             Self::Postgres { pool, bulk, reads } => {
-                bulk.lanes().close().await;
-                reads.lanes().close().await;
+                bulk.connections().close().await;
+                reads.connections().close().await;
                 pool.close().await;
             }
         }
@@ -304,7 +304,7 @@ impl Tx {
     }
 }
 
-/// A `SELECT` whose conditions depend on what is asked for, so that each set of filters has a plan of its own.
+/// A `SELECT` whose conditions depend on the filters given, so that each set of filters has its own plan.
 pub struct Select<'a> {
     db: &'a Db,
     sql: String,
@@ -340,12 +340,12 @@ impl Select<'_> {
     /// Adds `AND` and a condition such as `id IN ($?)`; `$?` stands for the whole list.
     #[must_use]
     pub fn and_in<T: Bind + Clone>(mut self, condition: &'static str, items: impl IntoIterator<Item = T>) -> Self {
-        let items = places::padded(items);
+        let items = placeholders::padded(items);
         if items.is_empty() {
             self.sql.push_str(" AND FALSE");
             return self;
         }
-        let list = places::list(self.binds.len() + 1, items.len());
+        let list = placeholders::list(self.binds.len() + 1, items.len());
         self.sql.push_str(" AND ");
         self.sql.push_str(&condition.replace("$?", &list));
         for item in items {
@@ -384,15 +384,15 @@ impl Select<'_> {
     }
 }
 
-/// Where a statement that reads runs: the pool, or an open transaction.
-pub trait Run {
+/// What runs a statement that reads: the pool, or an open transaction.
+pub trait Executor {
     /// A statement for this engine.
     fn statement(&self, sql: &'static str) -> Query;
     fn fetch_all<R: Row>(self, query: Query) -> impl Future<Output = Result<Vec<R>>> + Send;
     fn fetch_optional<R: Row>(self, query: Query) -> impl Future<Output = Result<Option<R>>> + Send;
 }
 
-/// Statements are made by the very pool or transaction that runs them, so this is a bug in a store, and loud.
+/// A bug in a store: a statement must run on the pool or transaction that made it.
 const MIXED: &str = "statement and connection come from different engines";
 
 fn mixed() -> sqlx::Error {
@@ -403,7 +403,7 @@ fn from_rows<R: for<'r> FromRow<'r, D>, D: sqlx::Row>(rows: &[D]) -> Result<Vec<
     rows.iter().map(|row| Ok(R::from_row(row)?)).collect()
 }
 
-impl Run for &Db {
+impl Executor for &Db {
     fn statement(&self, sql: &'static str) -> Query {
         self.query(sql)
     }
@@ -433,7 +433,7 @@ impl Run for &Db {
     }
 }
 
-impl Run for &mut Tx {
+impl Executor for &mut Tx {
     fn statement(&self, sql: &'static str) -> Query {
         self.query(sql)
     }
@@ -489,15 +489,15 @@ impl Query {
         }
     }
 
-    pub async fn fetch_all<R: Row>(self, on: impl Run) -> Result<Vec<R>> {
+    pub async fn fetch_all<R: Row>(self, on: impl Executor) -> Result<Vec<R>> {
         on.fetch_all(self).await
     }
 
-    pub async fn fetch_optional<R: Row>(self, on: impl Run) -> Result<Option<R>> {
+    pub async fn fetch_optional<R: Row>(self, on: impl Executor) -> Result<Option<R>> {
         on.fetch_optional(self).await
     }
 
-    pub async fn fetch_one<R: Row>(self, on: impl Run) -> Result<R> {
+    pub async fn fetch_one<R: Row>(self, on: impl Executor) -> Result<R> {
         on.fetch_optional(self)
             .await?
             .ok_or_else(|| sqlx::Error::RowNotFound.into())

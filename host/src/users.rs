@@ -1,16 +1,18 @@
-//! Accounts: who may log in, in which role, and what is known of them (their attributes).
+//! Accounts: registering and logging in, roles, and attributes.
 //!
-//! Must not know: tokens and refresh tokens. It knows `auth` for roles and guards, and to end the sessions of an
-//! account that changed.
+//! Knows `auth` for sessions and guards, and `activities` because registration and login are activities. Must not know
+//! any other feature.
 
 mod email;
 mod invite;
+mod login;
 mod password;
 mod routes;
 mod service;
 mod store;
 
 pub use email::Email;
+pub use login::{LoginError, LoginService, NewAccount};
 pub use password::{Password, PasswordError, Passwords};
-pub use routes::{CODES, router};
+pub use routes::{CODES, CREDENTIALS_PATHS, login_router, router};
 pub use service::{Filter, NewUser, User, UserChange, UserDetails, UserError, UserService};

@@ -35,7 +35,7 @@ pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
         clock,
         std::env::current_exe().context("find this executable")?,
     )?;
-    let mark = app.db.mark(DATABASE_MARK).await?;
+    let mark = app.db.metadata(DATABASE_MARK).await?;
     ensure!(
         mark.as_deref() != Some(FILLING),
         "an earlier demo was stopped while it filled this database; start again with an empty one (another --data-dir, \
@@ -55,11 +55,11 @@ pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
     } else {
         // Marked before the first account is made, so that nobody can take a half-filled demo for more.
         app.db
-            .set_mark(DATABASE_MARK, FILLING.to_owned(), app.clock.now())
+            .set_metadata(DATABASE_MARK, FILLING.to_owned(), app.clock.now())
             .await?;
         let demo = seed::fill(&config, &app).await?;
         app.db
-            .set_mark(DATABASE_MARK, serde_json::to_string(&demo)?, app.clock.now())
+            .set_metadata(DATABASE_MARK, serde_json::to_string(&demo)?, app.clock.now())
             .await?;
         demo
     };
@@ -80,7 +80,7 @@ pub(super) async fn refuse(config: &Config, db: &Db) -> anyhow::Result<()> {
         config.keys.directory.display()
     );
     ensure!(
-        db.mark(DATABASE_MARK).await?.is_none(),
+        db.metadata(DATABASE_MARK).await?.is_none(),
         "database.url names a demo's database, whose passwords are published; choose another one"
     );
     Ok(())

@@ -14,7 +14,7 @@ use meed_host::app::{self, App};
 use meed_host::background::{Stage, Supervisor};
 use meed_host::clock::Clock;
 use meed_host::config::Config;
-use meed_host::db::{LANES, Unfit};
+use meed_host::db::{DEDICATED_CONNECTIONS, Unfit};
 use meed_host::http::{admin, metrics, server};
 
 /// Serves in production: refuses keys and databases of a demo.
@@ -28,7 +28,7 @@ pub(super) async fn production(config: &Config, migrate: bool) -> anyhow::Result
         Err(Unfit::Older) => bail!("{}, or start with --migrate", Unfit::Older),
         Err(unfit) => return Err(unfit.into()),
     }
-    let wanted = config.database.max_connections + LANES;
+    let wanted = config.database.max_connections + DEDICATED_CONNECTIONS;
     let allowed = db.connections_allowed().await?;
     if let Some(allowed) = allowed.filter(|allowed| i64::from(wanted) > *allowed) {
         tracing::warn!(

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::batch::Batch;
 use super::report::NewActivity;
 use super::service::{Activity, ActivityService, Filter, Recorded};
-use crate::auth::{Caller, FORBIDDEN, Operator, Role};
+use crate::auth::{ActivitiesWrite, FORBIDDEN, Principal, Scope};
 use crate::clock::Timestamp;
 use crate::http::extract::read_bytes;
 use crate::http::{Page, PageParams, Params, Path, Problem};
@@ -40,7 +40,7 @@ enum OneOrMany {
 /// `kind` of the fourth activity in the array, or on the fourth non-blank line. If a `source` and `id` were recorded
 /// with different content, the answer is `activity-conflict`; remove these activities and send the rest again.
 #[utoipa::path(
-    post, path = "/activities", tag = "activities", security(("bearer" = [])),
+    post, path = "/activities", tag = "activities", security(("bearer" = ["activities:write"])),
     request_body(content(
         (OneOrMany = "application/json", examples(
             ("one" = (value = json!({
@@ -65,11 +65,11 @@ enum OneOrMany {
             "items": [{"source": "shop", "id": "order-1047", "outcome": "DUPLICATE"}],
         })),
     ),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["activity-conflict"]))),
+    extensions(("x-problems" = json!(["activity-conflict"]))),
 )]
 async fn record(
     State(service): State<ActivityService>,
-    _: Operator,
+    _: ActivitiesWrite,
     batch: Batch,
 ) -> Result<(StatusCode, axum::Json<Recorded>), Problem> {
     let shape = batch.shape();
@@ -100,24 +100,24 @@ struct HistoryParams {
 
 /// List a user's activities, newest first. Users may list their own.
 #[utoipa::path(
-    get, path = "/users/{id}/activities", tag = "activities", security(("bearer" = [])),
+    get, path = "/users/{id}/activities", tag = "activities", security(("bearer" = ["activities:read"])),
     params(("id" = Uuid, Path), PageParams, HistoryParams),
     responses((status = 200, body = Page<Activity>)),
     extensions(("x-roles" = json!(["self", "OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-user"]))),
 )]
 async fn history(
     State(service): State<ActivityService>,
-    caller: Caller,
+    principal: Principal,
     Path(user_id): Path<Uuid>,
     Params(page): Params<PageParams>,
     Params(params): Params<HistoryParams>,
 ) -> Result<axum::Json<Page<Activity>>, Problem> {
-    if caller.user_id != user_id && !matches!(caller.role, Role::Operator | Role::Admin) {
+    if !principal.is_or_has(user_id, Scope::ActivitiesRead) {
         return Err(Problem::new(
             FORBIDDEN,
             format!(
-                "The role {} may list its own activities only. Those of other users require OPERATOR or ADMIN.",
-                caller.role
+                "You may list your own activities; to list those of others, you need the scope {}.",
+                Scope::ActivitiesRead
             ),
         ));
     }

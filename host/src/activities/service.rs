@@ -145,7 +145,10 @@ impl ActivityService {
         let order: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         // A fixed insertion order prevents deadlocks between concurrent calls with the same activities.
         rows.sort_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
-        let added: HashSet<Uuid> = store::insert(&mut tx, &rows).await?.into_iter().collect();
+        // Of two with the same source and id in one call, the first is recorded.
+        let mut distinct = rows.clone();
+        distinct.dedup_by(|b, a| (&a.source, &a.source_id) == (&b.source, &b.source_id));
+        let added: HashSet<Uuid> = store::insert(&mut tx, &distinct).await?.into_iter().collect();
         if added.len() < rows.len() {
             rows.retain(|row| !added.contains(&row.id));
             check_same(&activities, &order, &added, store::recorded(&mut tx, &rows).await?)?;

@@ -1,5 +1,5 @@
-//! SQL for `activities`. It also reads which ids exist in `users`, to report which item of a batch names an unknown
-//! user.
+//! `activities` and `activity_directory`. Of `users` it reads only which ids exist, to name the item of a batch whose user
+//! does not.
 
 use std::collections::BTreeMap;
 
@@ -42,35 +42,49 @@ fn as_json(rows: &[ActivityRow]) -> Json<serde_json::Value> {
     Json(rows.collect())
 }
 
-/// Inserts the rows whose source and id are new, and returns the ids of the inserted rows.
+/// Inserts what is not there yet, by source and id, and returns the ids of the rows that it added. No two of the rows
+/// have the same source and id.
 pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid>> {
+    const POSTGRES: &str = "WITH item AS MATERIALIZED ( \
+            SELECT * FROM jsonb_to_recordset($1) AS i (id UUID, source TEXT, source_id TEXT, user_id UUID, kind TEXT, \
+                amount BIGINT, attributes JSONB, occurred_at BIGINT, recorded_at BIGINT)), \
+        entered AS ( \
+            INSERT INTO activity_directory (source, source_id, user_id) SELECT source, source_id, user_id FROM item \
+            ON CONFLICT (source, source_id) DO NOTHING RETURNING source, source_id) \
+        INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
+        SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at \
+        FROM item JOIN entered USING (source, source_id) RETURNING id";
+    // SQLite has no INSERT inside WITH. No other writer comes between the two statements.
     const SQLITE: &str = "INSERT INTO activities \
         (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
         SELECT unhex(value ->> 'id'), value ->> 'source', value ->> 'source_id', unhex(value ->> 'user_id'), \
         value ->> 'kind', value ->> 'amount', value -> 'attributes', value ->> 'occurred_at', value ->> 'recorded_at' \
-        FROM json_each($1) WHERE TRUE ON CONFLICT (source, source_id) DO NOTHING RETURNING id";
-    const POSTGRES: &str = "INSERT INTO activities \
-        (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
-        SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at \
-        FROM jsonb_to_recordset($1) AS item (id UUID, source TEXT, source_id TEXT, user_id UUID, kind TEXT, \
-        amount BIGINT, attributes JSONB, occurred_at BIGINT, recorded_at BIGINT) \
-        ON CONFLICT (source, source_id) DO NOTHING RETURNING id";
-    let sql = match tx.engine() {
-        Engine::Sqlite => SQLITE,
-        Engine::Postgres => POSTGRES,
+        FROM json_each($1) WHERE NOT EXISTS (SELECT 1 FROM activity_directory d \
+            WHERE d.source = value ->> 'source' AND d.source_id = value ->> 'source_id') RETURNING id";
+    const SQLITE_DIRECTORY: &str = "INSERT INTO activity_directory (source, source_id, user_id) \
+        SELECT value ->> 'source', value ->> 'source_id', unhex(value ->> 'user_id') FROM json_each($1) \
+        WHERE TRUE ON CONFLICT (source, source_id) DO NOTHING";
+    let added: Vec<(Uuid,)> = match tx.engine() {
+        Engine::Postgres => tx.query(POSTGRES).bind(as_json(rows)).fetch_all(tx).await?,
+        Engine::Sqlite => {
+            let added = tx.query(SQLITE).bind(as_json(rows)).fetch_all(&mut *tx).await?;
+            tx.query(SQLITE_DIRECTORY).bind(as_json(rows)).execute(tx).await?;
+            added
+        }
     };
-    let added: Vec<(Uuid,)> = tx.query(sql).bind(as_json(rows)).fetch_all(tx).await?;
     Ok(added.into_iter().map(|(id,)| id).collect())
 }
 
-/// The recorded rows with the sources and ids of these rows.
+/// The activities recorded under the sources and ids of these rows.
 pub(super) async fn recorded(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<ActivityRow>> {
     const SQLITE: &str = "SELECT a.id, a.source, a.source_id, a.user_id, a.kind, a.amount, a.attributes, \
-        a.occurred_at, a.recorded_at FROM json_each($1) AS item JOIN activities a \
-        ON a.source = item.value ->> 'source' AND a.source_id = item.value ->> 'source_id'";
+        a.occurred_at, a.recorded_at FROM json_each($1) AS item \
+        JOIN activity_directory d ON d.source = item.value ->> 'source' AND d.source_id = item.value ->> 'source_id' \
+        JOIN activities a ON a.user_id = d.user_id AND a.source = d.source AND a.source_id = d.source_id";
     const POSTGRES: &str = "SELECT a.id, a.source, a.source_id, a.user_id, a.kind, a.amount, a.attributes, \
         a.occurred_at, a.recorded_at FROM jsonb_to_recordset($1) AS item (source TEXT, source_id TEXT) \
-        JOIN activities a ON a.source = item.source AND a.source_id = item.source_id";
+        JOIN activity_directory d ON d.source = item.source AND d.source_id = item.source_id \
+        JOIN activities a ON a.user_id = d.user_id AND a.source = d.source AND a.source_id = d.source_id";
     let sql = match tx.engine() {
         Engine::Sqlite => SQLITE,
         Engine::Postgres => POSTGRES,

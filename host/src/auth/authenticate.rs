@@ -1,4 +1,4 @@
-//! The layer that finds out who sent a request, before any route sees it.
+//! The layer that finds the principal of a request before any route runs.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -6,30 +6,30 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::AuthService;
-use super::caller::{Authentication, InvalidToken};
+use super::guards::{Authentication, InvalidToken};
 use crate::http::limit::Subject;
 use crate::problem::Problem;
 
-/// Puts what it found into the request's extensions, where the guards look. It refuses nothing itself: a public route
+/// Puts the principal into the request's extensions, where the guards look. It refuses nothing itself: a public route
 /// ignores a bad token.
 pub async fn authenticate(State(service): State<AuthService>, mut request: Request, next: Next) -> Response {
     if let Some(token) = bearer_token(request.headers()) {
-        let caller = match token {
+        let principal = match token {
             Ok(token) => match service.check(token).await {
-                Ok(caller) => caller.ok_or(InvalidToken),
+                Ok(principal) => principal.ok_or(InvalidToken),
                 Err(error) => return Problem::from(error).into_response(),
             },
             Err(invalid) => Err(invalid),
         };
-        if let Ok(caller) = caller {
-            request.extensions_mut().insert(Subject(caller.user_id));
+        if let Ok(principal) = &principal {
+            request.extensions_mut().insert(Subject(principal.id()));
         }
-        request.extensions_mut().insert(Authentication(caller));
+        request.extensions_mut().insert(Authentication(principal));
     }
     next.run(request).await
 }
 
-/// `None` without an `Authorization` header; two of them, or another scheme, are no token of ours.
+/// `None` without an `Authorization` header. Two such headers, or another scheme, are an invalid token.
 fn bearer_token(headers: &HeaderMap) -> Option<Result<&str, InvalidToken>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?;

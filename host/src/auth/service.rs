@@ -1,50 +1,25 @@
-//! The rules for logging in, staying logged in and logging out.
+//! Sessions and their tokens: opening, refreshing and ending a session, and checking an access token.
 
-use std::collections::BTreeMap;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use garde::Validate;
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::store::{self, Hash};
 use super::tokens::AccessTokens;
-use super::{Caller, EndReason, Role, Sessions};
-use crate::activities::{ActivityError, ActivityService, OwnActivity};
-use crate::cache::{Cache, Invalidation, Policy, RateLimit};
+use super::{EndReason, Principal, Role, Sessions};
+use crate::cache::Invalidation;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError, Tx};
 use crate::keys::{KeyError, Keyring};
-use crate::users::{Email, NewUser, Password, User, UserError, UserService};
 
-/// Who wants an account.
-#[derive(Debug, Deserialize, ToSchema, Validate)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NewAccount {
-    #[garde(skip)]
-    #[schema(value_type = String, format = Email, example = "ada@example.com", max_length = 254)]
-    pub email: Email,
-    #[garde(skip)]
-    #[schema(value_type = String, format = Password, example = "correct horse battery", min_length = 8, max_length = 128)]
-    pub password: Password,
-    /// The code of whoever invited you
-    #[garde(length(chars, max = 64))]
-    #[schema(example = "7K3M9QXZ2B", max_length = 64)]
-    pub invite_code: Option<String>,
-    /// USER unless said; another role needs an ADMIN's access token
-    #[garde(skip)]
-    pub role: Option<Role>,
-}
-
-/// What a login or a refresh gives.
+/// The tokens of a login or a refresh.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenPair {
@@ -69,22 +44,10 @@ impl std::fmt::Debug for TokenPair {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    #[error("A new {0} account needs the access token of an ADMIN; leave role out for a USER.")]
-    RoleNeedsLogin(Role),
-    #[error("You are {by}; only an ADMIN makes {wanted} accounts.")]
-    RoleNeedsAdmin { by: Role, wanted: Role },
-    #[error("No account has this e-mail and this password.")]
-    WrongCredentials,
-    #[error("Too many attempts to log in to this account; wait {} s.", .0.retry_after)]
-    TooManyAttempts(RateLimit),
     #[error("The refresh token is unknown or expired, or its session is over; log in again.")]
     InvalidRefreshToken,
     #[error("The refresh token was used before, so someone else may hold it. Its session is over; log in again.")]
     RefreshTokenReused,
-    #[error(transparent)]
-    User(#[from] UserError),
-    #[error(transparent)]
-    Activity(#[from] ActivityError),
     #[error("signing an access token failed: {0}")]
     Signing(#[from] jsonwebtoken::errors::Error),
     #[error(transparent)]
@@ -93,152 +56,76 @@ pub enum AuthError {
 
 /// Cheap to clone, as every request does.
 #[derive(Clone, Debug)]
-pub struct AuthService(Arc<Parts>);
+pub struct AuthService(Arc<Inner>);
 
 #[derive(Debug)]
-pub struct Parts {
+struct Inner {
     db: Db,
     clock: Clock,
     tokens: AccessTokens,
-    cache: Cache,
-    attempts: Option<Policy>,
     sessions: Sessions,
-    users: UserService,
-    activities: ActivityService,
     session_lifetime: Duration,
     refresh_idle: Duration,
-}
-
-impl Deref for AuthService {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
 }
 
 impl AuthService {
     pub fn new(
         config: &config::Auth,
         keyring: &Keyring,
-        (db, clock): (Db, Clock),
-        (cache, attempts): (Cache, Option<Policy>),
+        db: Db,
+        clock: Clock,
         sessions: Sessions,
-        users: UserService,
-        activities: ActivityService,
     ) -> Result<Self, KeyError> {
-        Ok(Self(Arc::new(Parts {
+        Ok(Self(Arc::new(Inner {
             db,
             clock,
             tokens: AccessTokens::new(config, keyring)?,
-            cache,
-            attempts,
             sessions,
-            users,
-            activities,
             session_lifetime: config.session,
             refresh_idle: config.refresh_idle,
         })))
     }
 
-    /// Makes an account; only an ADMIN makes others than USERs.
-    pub async fn register(&self, by: Option<Caller>, new: NewAccount) -> Result<User, AuthError> {
-        let role = new.role.unwrap_or(Role::User);
-        match by {
-            _ if role == Role::User => {}
-            None => return Err(AuthError::RoleNeedsLogin(role)),
-            Some(caller) if caller.role != Role::Admin => {
-                return Err(AuthError::RoleNeedsAdmin {
-                    by: caller.role,
-                    wanted: role,
-                });
-            }
-            Some(_) => {}
-        }
-        let new = NewUser {
-            email: new.email,
-            password: new.password,
-            role,
-            invite_code: new.invite_code,
-        };
-        Ok(self.users.create(new).await?)
-    }
-
-    pub async fn login(&self, email: &str, password: SecretString) -> Result<TokenPair, AuthError> {
-        self.count_attempt(email).await?;
-        let user_id = self
-            .users
-            .with_credentials(email, password)
-            .await?
-            .ok_or(AuthError::WrongCredentials)?;
-        self.open_session(user_id).await
-    }
-
-    /// Counts an attempt on an account, whether there is one or not. Only passwords are counted, so whoever holds a session
-    /// keeps it; and the bucket fills again by itself, so nobody is kept out for long.
-    async fn count_attempt(&self, email: &str) -> Result<(), AuthError> {
-        let (Some(policy), Ok(email)) = (&self.attempts, email.parse::<Email>()) else {
-            return Ok(());
-        };
-        let limit = self.cache.check(policy, &email.key(), self.clock.now()).await;
-        if limit.allowed {
-            return Ok(());
-        }
-        metrics::counter!("meed_rate_limited_total", "policy" => policy.name).increment(1);
-        Err(AuthError::TooManyAttempts(limit))
-    }
-
     /// Another process ended sessions.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
-        self.sessions.on_invalidation(invalidation).await;
+        self.0.sessions.on_invalidation(invalidation).await;
     }
 
-    /// Logs in a user whose identity was checked.
-    pub async fn open_session(&self, user_id: Uuid) -> Result<TokenPair, AuthError> {
-        let now = self.clock.now();
-        let session_id = self.clock.new_id();
-        let session_end = now.plus(self.session_lifetime);
-        let mut tx = self.db.begin().await?;
-        // Held, so that a change of role or a disabling comes before this session or ends it.
-        let user = self
-            .users
-            .hold(&mut tx, user_id)
-            .await?
-            .filter(|user| !user.disabled)
-            .ok_or(AuthError::WrongCredentials)?;
-        store::insert_session(&mut tx, session_id, user.id, now, session_end).await?;
-        let pair = self
-            .issue(&mut tx, (user.id, user.role), (session_id, session_end))
-            .await?;
-        let login = OwnActivity {
-            user_id: user.id,
-            kind: "auth.login",
-            source_id: format!("auth.login:{session_id}"),
-            occurred_at: now,
-            attributes: BTreeMap::new(),
-        };
-        self.activities.record_own(&mut tx, login).await?;
-        tx.commit().await?;
-        Ok(pair)
+    /// Opens the session `session_id` of a user whose identity was checked. Part of the caller's transaction, which must
+    /// hold the account, so that a change of it comes before this session or ends it.
+    pub async fn open_session(
+        &self,
+        tx: &mut Tx,
+        (user_id, role): (Uuid, Role),
+        session_id: Uuid,
+    ) -> Result<TokenPair, AuthError> {
+        let now = self.0.clock.now();
+        let session_end = now.plus(self.0.session_lifetime);
+        store::insert_session(tx, session_id, user_id, now, session_end).await?;
+        self.issue(tx, (user_id, role), (session_id, session_end)).await
     }
 
     /// Exchanges a refresh token for a new pair. Using one twice ends the session: either its owner or a thief holds a
-    /// copy, and we cannot tell which.
+    /// copy, and the server cannot tell which.
     pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, AuthError> {
-        let now = self.clock.now();
+        let now = self.0.clock.now();
         let hash = hash(refresh_token);
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.0.db.begin().await?;
         let Some(token) = store::consume_refresh_token(&mut tx, hash.clone(), now).await? else {
-            let session_id = store::session_of_refresh_token(&mut tx, hash)
+            let (user_id, id) = store::session_of_refresh_token(&mut tx, hash)
                 .await?
                 .ok_or(AuthError::InvalidRefreshToken)?;
-            let ended = self.sessions.end(&mut tx, session_id, EndReason::RefreshReused).await?;
+            let ended = self
+                .0
+                .sessions
+                .end(&mut tx, user_id, id, EndReason::RefreshReused)
+                .await?;
             tx.commit().await?;
-            self.sessions.forget(ended).await;
-            tracing::warn!(session.id = %session_id, "refresh token reused, session ended");
+            self.0.sessions.forget(ended).await;
+            tracing::warn!(session.id = %id, "refresh token reused, session ended");
             return Err(AuthError::RefreshTokenReused);
         };
-        let session = store::find_session(&mut tx, token.session_id)
+        let session = store::find_session(&mut tx, token.user_id, token.session_id)
             .await?
             .filter(|session| now < token.expires_at && session.lives(now))
             .ok_or(AuthError::InvalidRefreshToken)?;
@@ -249,32 +136,33 @@ impl AuthService {
         Ok(pair)
     }
 
-    pub async fn logout(&self, caller: Caller) -> Result<(), AuthError> {
-        let mut tx = self.db.begin().await?;
-        let ended = self.sessions.end(&mut tx, caller.session_id, EndReason::Logout).await?;
+    /// Ends a session at once, its access token included.
+    pub async fn logout(&self, user_id: Uuid, session_id: Uuid) -> Result<(), AuthError> {
+        let mut tx = self.0.db.begin().await?;
+        let ended = self
+            .0
+            .sessions
+            .end(&mut tx, user_id, session_id, EndReason::Logout)
+            .await?;
         tx.commit().await?;
-        self.sessions.forget(ended).await;
+        self.0.sessions.forget(ended).await;
         Ok(())
     }
 
-    /// Whoever holds this access token, if it is good and its session lives.
-    pub(super) async fn check(&self, token: &str) -> Result<Option<Caller>, DbError> {
-        let claims = match self.tokens.check(token, self.clock.now()) {
+    /// The principal of an access token, if the token is valid and its session is alive.
+    pub(super) async fn check(&self, token: &str) -> Result<Option<Principal>, DbError> {
+        let claims = match self.0.tokens.check(token, self.0.clock.now()) {
             Ok(claims) => claims,
             Err(reason) => {
                 tracing::debug!(reason, "access token refused");
                 return Ok(None);
             }
         };
-        let caller = Caller {
-            user_id: claims.sub,
-            session_id: claims.sid,
-            role: claims.role,
-        };
-        if self.sessions.is_living(&caller).await? {
-            return Ok(Some(caller));
+        let (id, role, session) = (claims.sub, claims.role, claims.sid);
+        if self.0.sessions.is_living(id, role, session).await? {
+            return Ok(Some(Principal::User { id, role, session }));
         }
-        tracing::debug!(session.id = %caller.session_id, "access token refused: its session is over or its role changed");
+        tracing::debug!(session.id = %session, "access token refused: session ended or role changed");
         Ok(None)
     }
 
@@ -284,13 +172,15 @@ impl AuthService {
         holder: (Uuid, Role),
         (session_id, session_end): (Uuid, Timestamp),
     ) -> Result<TokenPair, AuthError> {
-        let now = self.clock.now();
-        let refresh_token = URL_SAFE_NO_PAD.encode(self.clock.random::<32>());
-        let expires_at = now.plus(self.refresh_idle).min(session_end);
-        store::insert_refresh_token(tx, hash(&refresh_token), session_id, now, expires_at).await?;
+        let now = self.0.clock.now();
+        let refresh_token = URL_SAFE_NO_PAD.encode(self.0.clock.random::<32>());
+        let expires_at = now.plus(self.0.refresh_idle).min(session_end);
+        let session = (holder.0, session_id);
+        store::insert_refresh_token(tx, hash(&refresh_token), session, now, expires_at).await?;
         let access = self
+            .0
             .tokens
-            .issue(holder, (session_id, session_end), self.clock.new_id(), now)?;
+            .issue(holder, (session_id, session_end), self.0.clock.new_id(), now)?;
         Ok(TokenPair {
             access_token: access.token,
             token_type: "Bearer",

@@ -1,8 +1,8 @@
-//! Sessions: one login each, and over at once when someone logs out, is disabled or changes roles.
+//! Sessions: one per login. Logout, disabling the account and a change of its role end them at once.
 //!
-//! Every request asks whether its session still lives, so the answer is kept for a moment: by each process, and in Redis
-//! for all of them. The process that ends a session knows at once, the others when they are told; and whether they are
-//! told or not, nobody trusts what was read longer than `auth.session_cache_seconds` ago.
+//! Every request asks whether its session is alive, so each process caches the answer, and Redis caches it for all of
+//! them. The process that ends a session refuses its tokens at once, the others when they receive the invalidation. No
+//! process trusts an answer that is older than `auth.session_cache_seconds`.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use moka::policy::EvictionPolicy;
 use strum::Display;
 use uuid::Uuid;
 
+use super::Role;
 use super::store::{self, SessionRow};
-use super::{Caller, Role};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, Result, Tx};
 
-/// What is kept of this many sessions at most; about 200 bytes each.
+/// Cached sessions; about 200 bytes each.
 const CAPACITY: u64 = 100_000;
 
 /// Longer than any read of the database takes.
@@ -45,12 +45,12 @@ pub struct Sessions {
     shared: Shared,
     trusted_for: Duration,
     known: Cache<Uuid, Known>,
-    /// Sessions that were ended here, or that another process told of. It is asked after `known`: a slow read that began before the end may put a
-    /// living session into `known` after the end.
+    /// Sessions that this process ended, or whose end another process announced. Checked after `known`: a slow read that
+    /// began before the end may put a living session into `known` after it.
     ended: Cache<Uuid, ()>,
 }
 
-/// What was read of a session, and when.
+/// A session as it was read, and when.
 #[derive(Clone, Debug)]
 struct Known {
     session: SessionRow,
@@ -76,24 +76,22 @@ impl Sessions {
         }
     }
 
-    /// Whether this is a living session of this user in this role. No database while the answer is fresh.
-    pub(super) async fn is_living(&self, caller: &Caller) -> Result<bool> {
+    /// Whether this is a living session of this user in this role. Without the database while the answer is fresh.
+    pub(super) async fn is_living(&self, user_id: Uuid, role: Role, id: Uuid) -> Result<bool> {
         let now = self.clock.now();
-        let known = self.known.get(&caller.session_id).await;
+        let known = self.known.get(&id).await;
         let session = match known.filter(|known| now < known.read_at.plus(self.trusted_for)) {
             Some(known) => known.session,
-            None => match self.read(caller.session_id, now).await? {
+            None => match self.read(user_id, id, now).await? {
                 Some(session) => session,
                 None => return Ok(false),
             },
         };
-        Ok(session.lives(now)
-            && (session.user_id, session.role) == (caller.user_id, caller.role)
-            && !self.ended.contains_key(&caller.session_id))
+        Ok(session.lives(now) && session.holder() == (user_id, role) && !self.ended.contains_key(&id))
     }
 
-    /// From Redis, where a process of ours put it a moment ago, or from the database.
-    async fn read(&self, id: Uuid, now: Timestamp) -> Result<Option<SessionRow>> {
+    /// From Redis, where another process may have put it, or from the database.
+    async fn read(&self, user_id: Uuid, id: Uuid, now: Timestamp) -> Result<Option<SessionRow>> {
         let key = shared_key(id);
         if let Some((read_at, value)) = self.shared.get(&key, now, self.trusted_for).await
             && let Ok(session) = serde_json::from_slice::<SessionRow>(&value)
@@ -105,7 +103,7 @@ impl Sessions {
             self.known.insert(id, known).await;
             return Ok(Some(session));
         }
-        let Some(session) = store::read_session(&self.db, id).await? else {
+        let Some(session) = store::read_session(&self.db, user_id, id).await? else {
             return Ok(None);
         };
         let known = Known {
@@ -122,8 +120,8 @@ impl Sessions {
     }
 
     /// Ends one session. Part of the caller's transaction.
-    pub(super) async fn end(&self, tx: &mut Tx, id: Uuid, reason: EndReason) -> Result<EndedSessions> {
-        store::end_session(tx, id, reason, self.clock.now()).await?;
+    pub(super) async fn end(&self, tx: &mut Tx, user_id: Uuid, id: Uuid, reason: EndReason) -> Result<EndedSessions> {
+        store::end_session(tx, user_id, id, reason, self.clock.now()).await?;
         Ok(EndedSessions(vec![id]))
     }
 
@@ -133,7 +131,7 @@ impl Sessions {
         Ok(EndedSessions(ids))
     }
 
-    /// Refuses the tokens of these sessions from now on, and tells the other processes to.
+    /// Refuses the tokens of these sessions from now on, here and in the other processes.
     pub async fn forget(&self, EndedSessions(ids): EndedSessions) {
         for id in ids {
             self.refuse(id).await;

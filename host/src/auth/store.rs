@@ -1,5 +1,5 @@
-//! `sessions` and `refresh_tokens`. A session is read together with its user's role and state, which `users` owns: the
-//! check of every request is one statement.
+//! `sessions` and `refresh_tokens`. A session is read together with the role and state of its user, which `users` owns,
+//! so that the check of a request is one statement.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -22,6 +22,7 @@ row! {
 
 row! {
     pub(super) struct ConsumedRow {
+        pub user_id: Uuid,
         pub session_id: Uuid,
         pub expires_at: Timestamp,
     }
@@ -49,20 +50,22 @@ pub(super) async fn insert_session(
 }
 
 const SESSION: &str = "SELECT s.user_id, u.role, u.disabled, s.expires_at, s.ended_at \
-    FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1";
+    FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1 AND s.id = $2";
 
-pub(super) async fn find_session(tx: &mut Tx, id: Uuid) -> Result<Option<SessionRow>> {
-    tx.query(SESSION).bind(id).fetch_optional(tx).await
+pub(super) async fn find_session(tx: &mut Tx, user_id: Uuid, id: Uuid) -> Result<Option<SessionRow>> {
+    tx.query(SESSION).bind(user_id).bind(id).fetch_optional(tx).await
 }
 
-/// The same outside of a transaction, as most requests ask it.
-pub(super) async fn read_session(db: &Db, id: Uuid) -> Result<Option<SessionRow>> {
-    db.batched_read(SESSION).id(id).fetch_optional().await
+/// The same outside of a transaction, as most requests need it.
+pub(super) async fn read_session(db: &Db, user_id: Uuid, id: Uuid) -> Result<Option<SessionRow>> {
+    db.batched_read(SESSION).id(user_id).id(id).fetch_optional().await
 }
 
-pub(super) async fn end_session(tx: &mut Tx, id: Uuid, reason: EndReason, at: Timestamp) -> Result<()> {
-    const SQL: &str = "UPDATE sessions SET ended_at = $2, ended_reason = $3 WHERE id = $1 AND ended_at IS NULL";
+pub(super) async fn end_session(tx: &mut Tx, user_id: Uuid, id: Uuid, reason: EndReason, at: Timestamp) -> Result<()> {
+    const SQL: &str = "UPDATE sessions SET ended_at = $3, ended_reason = $4 \
+        WHERE user_id = $1 AND id = $2 AND ended_at IS NULL";
     tx.query(SQL)
+        .bind(user_id)
         .bind(id)
         .bind(at)
         .bind(reason.to_string())
@@ -87,12 +90,14 @@ pub(super) async fn end_sessions_of(tx: &mut Tx, user_id: Uuid, reason: EndReaso
 pub(super) async fn insert_refresh_token(
     tx: &mut Tx,
     hash: Hash,
-    session_id: Uuid,
+    (user_id, session_id): (Uuid, Uuid),
     created_at: Timestamp,
     expires_at: Timestamp,
 ) -> Result<()> {
-    const SQL: &str = "INSERT INTO refresh_tokens (hash, session_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
+    const SQL: &str = "INSERT INTO refresh_tokens (user_id, hash, session_id, created_at, expires_at) \
+        VALUES ($1, $2, $3, $4, $5)";
     tx.query(SQL)
+        .bind(user_id)
         .bind(hash)
         .bind(session_id)
         .bind(created_at)
@@ -102,12 +107,13 @@ pub(super) async fn insert_refresh_token(
     Ok(())
 }
 
-/// Uses up a refresh token. Of any number of attempts at the same time, one gets the row.
+/// Consumes a refresh token. Of concurrent attempts, one gets the row.
 pub(super) async fn consume_refresh_token(tx: &mut Tx, hash: Hash, at: Timestamp) -> Result<Option<ConsumedRow>> {
     const SQL: &str = "UPDATE refresh_tokens SET consumed_at = $2 WHERE hash = $1 AND consumed_at IS NULL \
-        RETURNING session_id, expires_at";
+        RETURNING user_id, session_id, expires_at";
     if mutations::active("refresh-read-then-write") {
-        const READ: &str = "SELECT session_id, expires_at FROM refresh_tokens WHERE hash = $1 AND consumed_at IS NULL";
+        const READ: &str =
+            "SELECT user_id, session_id, expires_at FROM refresh_tokens WHERE hash = $1 AND consumed_at IS NULL";
         const WRITE: &str = "UPDATE refresh_tokens SET consumed_at = $2 WHERE hash = $1";
         let found = tx.query(READ).bind(hash.clone()).fetch_optional(&mut *tx).await?;
         tx.query(WRITE).bind(hash).bind(at).execute(tx).await?;
@@ -116,12 +122,10 @@ pub(super) async fn consume_refresh_token(tx: &mut Tx, hash: Hash, at: Timestamp
     tx.query(SQL).bind(hash).bind(at).fetch_optional(tx).await
 }
 
-/// The session that a refresh token belongs to, used up or not.
-pub(super) async fn session_of_refresh_token(tx: &mut Tx, hash: Hash) -> Result<Option<Uuid>> {
-    Ok(tx
-        .query("SELECT session_id FROM refresh_tokens WHERE hash = $1")
+/// The user and session that a refresh token belongs to, consumed or not.
+pub(super) async fn session_of_refresh_token(tx: &mut Tx, hash: Hash) -> Result<Option<(Uuid, Uuid)>> {
+    tx.query("SELECT user_id, session_id FROM refresh_tokens WHERE hash = $1")
         .bind(hash)
-        .fetch_optional::<(Uuid,)>(tx)
-        .await?
-        .map(|(session_id,)| session_id))
+        .fetch_optional(tx)
+        .await
 }

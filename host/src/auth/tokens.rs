@@ -1,8 +1,8 @@
-//! Access tokens: short-lived signed statements of who is calling (JWT in the profile of RFC 9068, checked by the rules
+//! Access tokens: short-lived signed JWTs that name a user, a role and a session (profile RFC 9068, checked by the rules
 //! of RFC 8725).
 //!
-//! One algorithm, keys from our own directory only, and a header that must be exactly the one we write: a token that
-//! names another algorithm, type or place to fetch a key from is not ours.
+//! There is one algorithm, keys come from the server's key directory only, and the header must be exactly the one that
+//! the server writes: a token that names another algorithm, type or key URL is invalid.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::clock::Timestamp;
 use crate::config;
 use crate::keys::{KeyError, Keyring};
 
-/// Tokens whose signature is not checked again, at about 300 bytes each.
+/// Cached verified tokens, at about 300 bytes each.
 const CHECKED: u64 = 50_000;
 
-/// Ours have about 500 bytes; nothing longer is even parsed.
+/// The server's tokens have about 500 bytes; longer ones are not parsed.
 const MAX_BYTES: usize = 2048;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,16 +32,16 @@ pub(super) struct Claims {
     pub sub: Uuid,
     pub sid: Uuid,
     pub role: Role,
-    /// Seconds since the Unix epoch; the token is dead from this instant on.
+    /// Seconds since the Unix epoch; the token is invalid from then on.
     pub exp: i64,
     pub iat: i64,
     pub jti: Uuid,
-    /// We do not write one, but obey it.
+    /// The server writes none, but obeys it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
 }
 
-/// Signs and checks access tokens. Knows nothing of sessions: a good token of an ended session is good here.
+/// Signs and checks access tokens. Does not know sessions: a token of an ended session is valid here.
 pub(super) struct AccessTokens {
     issuer: String,
     audience: String,
@@ -49,7 +49,7 @@ pub(super) struct AccessTokens {
     signing: (Header, EncodingKey),
     verifying: HashMap<String, DecodingKey>,
     validation: Validation,
-    /// What good tokens say, by the SHA-256 of their text: checking a signature costs more than all the rest of a
+    /// The claims of verified tokens, by the SHA-256 of the token: verifying a signature costs more than the rest of a
     /// request that needs no database.
     checked: Cache<[u8; 32], Arc<Claims>>,
 }
@@ -67,7 +67,7 @@ impl AccessTokens {
         validation.set_issuer(&[&config.issuer]);
         validation.set_audience(&[&config.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // The library reads the system clock; `check_times` below reads ours.
+        // The library reads the system clock; `check_times` below reads `Clock`.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.leeway = 0;
@@ -88,7 +88,7 @@ impl AccessTokens {
         })
     }
 
-    /// A token for this session, which it does not outlive.
+    /// A token for this session; it expires no later than the session.
     pub(super) fn issue(
         &self,
         (user_id, role): (Uuid, Role),
@@ -116,7 +116,7 @@ impl AccessTokens {
         })
     }
 
-    /// The claims of a token that we signed and that is valid now. An error says why not, for the log.
+    /// The claims of a token that the server signed and that is valid now. The error says why not, for the log.
     pub(super) fn check(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, String> {
         if token.len() > MAX_BYTES {
             return Err(format!("has {} bytes", token.len()));
@@ -133,7 +133,7 @@ impl AccessTokens {
         Ok(claims)
     }
 
-    /// The claims of a token that we signed, whenever it is valid.
+    /// The claims of a token that the server signed, at whatever time it is valid.
     fn verify(&self, token: &str) -> Result<Claims, String> {
         let kid = jsonwebtoken::decode_header(token)
             .map_err(|error| error.to_string())?

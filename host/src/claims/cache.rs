@@ -85,7 +85,7 @@ impl GrantedCache {
         let Some(request) = newest else {
             return Ok(None);
         };
-        let grants = store::grants_of_requests(db, &[request.id]).await?;
+        let grants = store::grants_of_requests(db, &[(request.user_id, request.id)]).await?;
         let entry = GrantedEntry {
             event_revision: offer.event.revision,
             reward_request_id: request.id,

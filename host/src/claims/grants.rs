@@ -114,7 +114,10 @@ impl Grants {
             acknowledged_by,
             webhook_endpoint_id,
             error,
-        } = self.fulfilments.acknowledge(id, acknowledgement, by).await?;
+        } = self
+            .fulfilments
+            .acknowledge((grant.user_id, id), acknowledgement, by)
+            .await?;
         Ok(GrantDetail {
             fulfilment,
             reported_by: Some(ReportedBy {

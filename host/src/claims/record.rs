@@ -75,6 +75,7 @@ impl Recorder {
         let grant_rows = grants
             .iter()
             .map(|grant| GrantRow {
+                user_id: row.user_id,
                 id: grant.id,
                 request_id: id,
                 reward_id: grant.reward_id,

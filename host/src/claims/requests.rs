@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::error::ClaimError;
 use super::model::{Grant, ReversalNote, RewardRequest, Status};
 use super::receipt::SignedReceipt;
-use super::store::{self, Filter, RequestRow, queue};
+use super::store::{self, Filter, RequestKey, RequestRow, queue};
 use crate::db::Db;
 use crate::fulfilments::FulfilmentService;
 use crate::keys::{Keyring, Signed};
@@ -87,16 +87,16 @@ impl Requests {
     }
 
     async fn with_grants(&self, rows: Vec<RequestRow>) -> Result<Vec<RewardRequest>, ClaimError> {
-        let with_status = |statuses: &[Status]| -> Vec<Uuid> {
+        let with_status = |statuses: &[Status]| -> Vec<RequestKey> {
             let chosen = rows.iter().filter(|row| statuses.contains(&row.status));
-            chosen.map(|row| row.id).collect()
+            chosen.map(|row| (row.user_id, row.id)).collect()
         };
         let granted = with_status(&[Status::Granted, Status::Reversed]);
         let reversed = with_status(&[Status::Reversed]);
         let mut grants: HashMap<Uuid, Vec<Grant>> = HashMap::new();
         let grant_rows = store::grants_of_requests(&self.db, &granted).await?;
-        let ids: Vec<Uuid> = grant_rows.iter().map(|row| row.id).collect();
-        let mut fulfilments = self.fulfilments.of(&self.db, &ids).await?;
+        let keys: Vec<_> = grant_rows.iter().map(|row| (row.user_id, row.id)).collect();
+        let mut fulfilments = self.fulfilments.of(&self.db, &keys).await?;
         for row in grant_rows {
             let request_id = row.request_id;
             let mut grant = Grant::from(row);

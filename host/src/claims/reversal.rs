@@ -114,7 +114,7 @@ impl Reversals {
         self.granted_cache
             .invalidate(taken.event_id, taken.user_id, &taken.period)
             .await;
-        let grants = reversal::grants(&mut tx, request_id).await?;
+        let grants = reversal::grants(&mut tx, (taken.user_id, request_id)).await?;
         // Read after the lock was acquired.
         let reversed_at = self.clock.now();
         let receipt = ReversalReceipt {
@@ -138,6 +138,7 @@ impl Reversals {
         };
         let signed = self.keys.sign_canonical(&receipt).map_err(ReceiptError::from)?;
         let row = ReversalRow {
+            user_id: taken.user_id,
             id: receipt.id,
             request_id,
             reason: receipt.reason.clone(),
@@ -148,9 +149,9 @@ impl Reversals {
             receipt_signature: signed.signature,
         };
         reversal::insert(&mut tx, row).await?;
-        let ids: Vec<Uuid> = grants.iter().map(|grant| grant.id).collect();
+        let keys: Vec<_> = grants.iter().map(|grant| (taken.user_id, grant.id)).collect();
         // The subscriber that fetches the rewards back must know whether they were delivered.
-        let mut fulfilments = self.fulfilments.of(&mut tx, &ids).await?;
+        let mut fulfilments = self.fulfilments.of(&mut tx, &keys).await?;
         let taken_grants: Vec<Grant> = grants
             .iter()
             .zip(&receipt.grants)
@@ -181,9 +182,9 @@ impl Reversals {
     }
 
     async fn why_not(&self, request_id: Uuid) -> Result<ClaimError, ClaimError> {
-        let status = self.requests.get(request_id).await?.status;
-        let note = reversal::notes(&self.db, &[request_id]).await?.pop();
-        Ok(match (status, note) {
+        let request = self.requests.get(request_id).await?;
+        let note = reversal::notes(&self.db, &[(request.user_id, request_id)]).await?.pop();
+        Ok(match (request.status, note) {
             (_, Some(note)) => ClaimError::AlreadyReversed {
                 request_id,
                 reversal_id: note.id,
@@ -198,7 +199,7 @@ impl Reversals {
     /// The id of the request's user, and the receipt of its reversal, if it was reversed.
     pub(super) async fn find(&self, request_id: Uuid) -> Result<(Uuid, Option<SignedReversal>), ClaimError> {
         let user_id = self.requests.get(request_id).await?.user_id;
-        let Some(row) = reversal::find(&self.db, request_id).await? else {
+        let Some(row) = reversal::find(&self.db, (user_id, request_id)).await? else {
             return Ok((user_id, None));
         };
         let signed = Signed {

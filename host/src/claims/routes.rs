@@ -20,7 +20,7 @@ use super::receipt::SignedReceipt;
 use super::service::Claims;
 use super::store::Filter;
 use super::usage::PluginUsage;
-use crate::auth::{Auditor, Caller, Claimant, FORBIDDEN, Operator, Role};
+use crate::auth::{AuditRead, ClaimsRead, ClaimsWrite, FORBIDDEN, PluginsRead, Principal, Scope};
 use crate::clock::Timestamp;
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
 use crate::problem::{INVALID_PARAMETER, UNAVAILABLE};
@@ -106,7 +106,7 @@ struct NewRewardRequest {
 /// the claims of one event are decided in the order of their arrival. Another claim on the event meanwhile is answered with
 /// the same request.
 #[utoipa::path(
-    post, path = "/reward-requests", tag = "reward-requests", security(("bearer" = [])),
+    post, path = "/reward-requests", tag = "reward-requests", security(("bearer" = ["claims:write"])),
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
         ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before the decision"),
@@ -128,7 +128,6 @@ struct NewRewardRequest {
         ),
     ),
     extensions(
-        ("x-roles" = json!(["USER", "ADMIN"])),
         ("x-problems" = json!([
             "no-such-event", "already-granted", "idempotency-key-reused", "claim-waiting", "too-many-claims-waiting",
             "claim-queue-full",
@@ -137,16 +136,16 @@ struct NewRewardRequest {
 )]
 async fn claim(
     State(claims): State<Claims>,
-    Claimant(caller): Claimant,
+    ClaimsWrite(principal): ClaimsWrite,
     headers: HeaderMap,
     Body(new): Body<NewRewardRequest>,
 ) -> Result<Response, Problem> {
-    make_claim(claims, caller, &headers, new.event_id).await
+    make_claim(claims, &principal, &headers, new.event_id).await
 }
 
 /// The same as `POST /reward-requests`.
 #[utoipa::path(
-    post, path = "/events/requests", tag = "reward-requests", security(("bearer" = [])),
+    post, path = "/events/requests", tag = "reward-requests", security(("bearer" = ["claims:write"])),
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
         ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before the decision"),
@@ -168,7 +167,6 @@ async fn claim(
         ),
     ),
     extensions(
-        ("x-roles" = json!(["USER", "ADMIN"])),
         ("x-problems" = json!([
             "no-such-event", "already-granted", "idempotency-key-reused", "claim-waiting", "too-many-claims-waiting",
             "claim-queue-full",
@@ -177,17 +175,23 @@ async fn claim(
 )]
 async fn claim_under_events(
     State(claims): State<Claims>,
-    Claimant(caller): Claimant,
+    ClaimsWrite(principal): ClaimsWrite,
     headers: HeaderMap,
     Body(new): Body<NewRewardRequest>,
 ) -> Result<Response, Problem> {
-    make_claim(claims, caller, &headers, new.event_id).await
+    make_claim(claims, &principal, &headers, new.event_id).await
 }
 
-async fn make_claim(claims: Claims, caller: Caller, headers: &HeaderMap, event_id: Uuid) -> Result<Response, Problem> {
+async fn make_claim(
+    claims: Claims,
+    principal: &Principal,
+    headers: &HeaderMap,
+    event_id: Uuid,
+) -> Result<Response, Problem> {
+    let (user_id, _) = principal.require_user()?;
     let key = idempotency_key(headers)?;
     let wants_async = prefers_async(headers);
-    let claimed = claims.interactive.claim(caller.user_id, event_id, key, wants_async);
+    let claimed = claims.interactive.claim(user_id, event_id, key, wants_async);
     Ok(match claimed.await? {
         ClaimAnswer::Decided(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
@@ -267,14 +271,13 @@ struct ListParams {
 
 /// List the reward requests of all users, newest first.
 #[utoipa::path(
-    get, path = "/reward-requests", tag = "reward-requests", security(("bearer" = [])),
+    get, path = "/reward-requests", tag = "reward-requests", security(("bearer" = ["audit:read"])),
     params(PageParams, ListParams),
     responses((status = 200, body = Page<RewardRequest>)),
-    extensions(("x-roles" = json!(["OPERATOR", "AUDITOR", "ADMIN"]))),
 )]
 async fn list(
     State(claims): State<Claims>,
-    _: Auditor,
+    _: AuditRead,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<RewardRequest>>, Problem> {
@@ -299,19 +302,19 @@ struct MineParams {
 
 /// List your own reward requests, newest first.
 #[utoipa::path(
-    get, path = "/reward-requests/mine", tag = "reward-requests", security(("bearer" = [])),
+    get, path = "/reward-requests/mine", tag = "reward-requests", security(("bearer" = ["claims:read"])),
     params(PageParams, MineParams),
     responses((status = 200, body = Page<RewardRequest>)),
-    extensions(("x-roles" = json!(["USER", "ADMIN"]))),
 )]
 async fn mine(
     State(claims): State<Claims>,
-    Claimant(caller): Claimant,
+    ClaimsRead(principal): ClaimsRead,
     Params(page): Params<PageParams>,
     Params(params): Params<MineParams>,
 ) -> Result<axum::Json<Page<RewardRequest>>, Problem> {
+    let (user_id, _) = principal.require_user()?;
     let filter = Filter {
-        user_id: Some(caller.user_id),
+        user_id: Some(user_id),
         event_id: params.event_id,
         status: params.status,
         ..Filter::default()
@@ -340,17 +343,16 @@ async fn page_of(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = RewardRequest)),
     extensions(
-        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-reward-request"])),
     ),
 )]
 async fn get(
     State(claims): State<Claims>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<RewardRequest>, Problem> {
     let request = claims.requests.get(id).await?;
-    require_own(caller, request.user_id, id)?;
+    require_own(&principal, request.user_id, id)?;
     Ok(axum::Json(request))
 }
 
@@ -362,26 +364,25 @@ async fn get(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = SignedReceipt)),
     extensions(
-        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-reward-request", "not-decided"])),
     ),
 )]
 async fn receipt(
     State(claims): State<Claims>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<SignedReceipt>, Problem> {
     let receipt = claims.requests.receipt(id).await;
     if let Ok((user_id, _)) | Err(ClaimError::NotDecided { user_id, .. }) = &receipt {
-        require_own(caller, *user_id, id)?;
+        require_own(&principal, *user_id, id)?;
     }
     let (_, receipt) = receipt?;
     Ok(axum::Json(receipt))
 }
 
 /// To a USER, a request of another user does not exist.
-fn require_own(caller: Caller, user_id: Uuid, id: Uuid) -> Result<(), Problem> {
-    if caller.role == Role::User && caller.user_id != user_id {
+fn require_own(principal: &Principal, user_id: Uuid, id: Uuid) -> Result<(), Problem> {
+    if !principal.is_or_has(user_id, Scope::AuditRead) {
         return Err(ClaimError::NotFound(id).into());
     }
     Ok(())
@@ -389,32 +390,32 @@ fn require_own(caller: Caller, user_id: Uuid, id: Uuid) -> Result<(), Problem> {
 
 /// Get your progress in an event, evaluated now. Nothing is stored.
 #[utoipa::path(
-    get, path = "/events/{id}/progress", tag = "events", security(("bearer" = [])),
+    get, path = "/events/{id}/progress", tag = "events", security(("bearer" = ["claims:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = EventProgress)),
     extensions(
-        ("x-roles" = json!(["USER", "ADMIN"])),
         ("x-problems" = json!(["no-such-event", "condition-failed"])),
     ),
 )]
 async fn progress(
     State(claims): State<Claims>,
-    Claimant(caller): Claimant,
+    ClaimsRead(principal): ClaimsRead,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<EventProgress>, Problem> {
-    Ok(axum::Json(claims.progress.of(caller.user_id, id).await?))
+    let (user_id, _) = principal.require_user()?;
+    Ok(axum::Json(claims.progress.of(user_id, id).await?))
 }
 
 /// Get the events that use a plugin version, and the cost of its evaluations.
 #[utoipa::path(
-    get, path = "/plugins/{name}/versions/{version}/usage", tag = "plugins", security(("bearer" = [])),
+    get, path = "/plugins/{name}/versions/{version}/usage", tag = "plugins", security(("bearer" = ["plugins:read"])),
     params(("name" = String, Path), ("version" = String, Path)),
     responses((status = 200, body = PluginUsage)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
+    extensions(("x-problems" = json!(["no-such-plugin"]))),
 )]
 async fn plugin_usage(
     State(claims): State<Claims>,
-    _: Operator,
+    _: PluginsRead,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<axum::Json<PluginUsage>, Problem> {
     Ok(axum::Json(claims.usage.of(&name, &version).await?))

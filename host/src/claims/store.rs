@@ -10,12 +10,12 @@ macro_rules! columns {
          received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature, budget_period, budget_amount"
     };
     (grants) => {
-        "id, request_id, reward_id, quantity, reward, granted_at, stock_since"
+        "user_id, id, request_id, reward_id, quantity, reward, granted_at, stock_since"
     };
     (idempotency_keys) => {
         "user_id, key, fingerprint, request_id, response, created_at, expires_at"
     };
-    (received_claims) => {
+    (pending_claims) => {
         "id, event_id, user_id, received_at, event_revision, plugin_digest, period, idempotency_key, fingerprint, \
          http_request_id"
     };
@@ -33,7 +33,7 @@ use uuid::Uuid;
 use super::model::{Grant, GrantedReward, Reason, RewardRequest, Status};
 use crate::clock::Timestamp;
 use crate::contract::Progress;
-use crate::db::{BULK_CONNECTIONS, Bulk, Db, DbError, Json, Result, Run, row};
+use crate::db::{BULK_CONNECTIONS, Bulk, Db, DbError, Executor, Json, Query, Result, placeholders, row};
 use crate::fulfilments::Fulfilment;
 use crate::outbox::Message;
 use crate::sandbox::Digest;
@@ -144,6 +144,7 @@ row! {
 row! {
     #[derive(Clone, Debug)]
     pub(super) struct GrantRow {
+        pub user_id: Uuid,
         pub id: Uuid,
         pub request_id: Uuid,
         pub reward_id: Uuid,
@@ -211,7 +212,7 @@ macro_rules! select_requests {
     };
 }
 
-pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RequestRow>> {
+pub(super) async fn find(on: impl Executor, id: Uuid) -> Result<Option<RequestRow>> {
     const SQL: &str = select_requests!("WHERE id = $1");
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
@@ -259,20 +260,25 @@ pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i6
         .await
 }
 
-pub(super) async fn grants_of_requests(db: &Db, request_ids: &[Uuid]) -> Result<Vec<GrantRow>> {
-    if request_ids.is_empty() {
+/// A request: its user and its id.
+pub(super) type RequestKey = (Uuid, Uuid);
+
+pub(super) async fn grants_of_requests(db: &Db, requests: &[RequestKey]) -> Result<Vec<GrantRow>> {
+    if requests.is_empty() {
         return Ok(Vec::new());
     }
-    let list = crate::db::places::list(1, request_ids.len());
+    let requests = placeholders::padded(requests.iter().copied());
     let sql = format!(
-        "SELECT id, request_id, reward_id, quantity, reward FROM grants WHERE request_id IN ({list}) \
-         ORDER BY request_id, reward_id"
+        "SELECT g.user_id, g.id, g.request_id, g.reward_id, g.quantity, g.reward FROM {} \
+         JOIN grants g ON g.user_id = pair.column1 AND g.request_id = pair.column2 ORDER BY g.request_id, g.reward_id",
+        placeholders::pairs(1, requests.len())
     );
-    request_ids
-        .iter()
-        .fold(db.query_assembled(sql), |query, id| query.bind(*id))
-        .fetch_all(db)
-        .await
+    let query = db.query_assembled(sql);
+    requests.into_iter().fold(query, bind_key).fetch_all(db).await
+}
+
+fn bind_key(query: Query, (user_id, id): RequestKey) -> Query {
+    query.bind(user_id).bind(id)
 }
 
 pub(super) async fn receipt(db: &Db, id: Uuid) -> Result<Option<ReceiptRow>> {

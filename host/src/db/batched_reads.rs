@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::connect::ACQUIRE_TIMEOUT;
-use super::lanes::{Lanes, Statement};
+use super::dedicated::{DedicatedConnections, Statement};
 use super::{Db, DbError, Query, Result, Row};
 use crate::batch::{Batches, Bounds, Job, Unanswered};
 
@@ -101,12 +101,12 @@ impl BatchedRead<'_> {
 #[derive(Clone)]
 pub struct BatchedReads {
     batches: Arc<Batches<Read>>,
-    lanes: Lanes,
+    connections: DedicatedConnections,
 }
 
 impl std::fmt::Debug for BatchedReads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("BatchedReads").field(&self.lanes).finish()
+        f.debug_tuple("BatchedReads").field(&self.connections).finish()
     }
 }
 
@@ -170,12 +170,12 @@ impl Value {
 }
 
 impl BatchedReads {
-    pub(super) fn new(lanes: Lanes, parallelism: u32) -> Self {
-        let on = lanes.clone();
+    pub(super) fn new(connections: DedicatedConnections, parallelism: u32) -> Self {
+        let on = connections.clone();
         let batches = Batches::new(parallelism, BOUNDS, move |batch| answer(on.clone(), batch));
         Self {
             batches: Arc::new(batches),
-            lanes,
+            connections,
         }
     }
 
@@ -183,8 +183,8 @@ impl BatchedReads {
         self.batches.waiting()
     }
 
-    pub(super) fn lanes(&self) -> &Lanes {
-        &self.lanes
+    pub(super) fn connections(&self) -> &DedicatedConnections {
+        &self.connections
     }
 
     async fn submit(&self, read: Read) -> Result<Vec<PgRow>> {
@@ -197,14 +197,14 @@ impl BatchedReads {
     }
 }
 
-async fn answer(lanes: Lanes, batch: Vec<Read>) -> Vec<Result<Vec<PgRow>>> {
-    match read_all(&lanes, &batch).await {
+async fn answer(connections: DedicatedConnections, batch: Vec<Read>) -> Vec<Result<Vec<PgRow>>> {
+    match read_all(&connections, &batch).await {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) if batch.len() > 1 && !error.is_unavailable() => {
             // One of them cannot be answered, for example because a sum overflows: the others still can.
             let mut answers = Vec::with_capacity(batch.len());
             for read in &batch {
-                let alone = read_all(&lanes, std::slice::from_ref(read)).await;
+                let alone = read_all(&connections, std::slice::from_ref(read)).await;
                 answers.push(alone.map(|answers| answers.into_iter().flatten().collect()));
             }
             answers
@@ -214,11 +214,11 @@ async fn answer(lanes: Lanes, batch: Vec<Read>) -> Vec<Result<Vec<PgRow>>> {
 }
 
 /// The rows of each read. A lost connection is noticed when it is used; a read can be repeated.
-async fn read_all(lanes: &Lanes, batch: &[Read]) -> Result<Vec<Vec<PgRow>>> {
+async fn read_all(connections: &DedicatedConnections, batch: &[Read]) -> Result<Vec<Vec<PgRow>>> {
     let started = Instant::now();
-    let mut rows = lanes.run(statement(batch)).await;
+    let mut rows = connections.run(statement(batch)).await;
     if rows.as_ref().is_err_and(DbError::is_outcome_unknown) && started.elapsed() < ACQUIRE_TIMEOUT {
-        rows = lanes.run(statement(batch)).await;
+        rows = connections.run(statement(batch)).await;
     }
     let mut answers: Vec<Vec<PgRow>> = batch.iter().map(|_| Vec::new()).collect();
     for row in rows? {

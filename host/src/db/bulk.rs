@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use sqlx::postgres::{PgHasArrayType, PgRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, Type};
 
-use super::lanes::{Lanes, Statement};
+use super::dedicated::{DedicatedConnections, Statement};
 use super::{Result, mutated};
 
 /// How many bulk statements one process runs at the same time, and how many connections it keeps for them.
@@ -18,20 +18,20 @@ pub const BULK_CONNECTIONS: u32 = 2;
 
 /// The connections for bulk statements. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Bulk(Lanes);
+pub struct Bulk(DedicatedConnections);
 
 /// A statement whose parameters are lists.
 pub struct BulkStatement {
-    lanes: Lanes,
+    connections: DedicatedConnections,
     query: Statement,
 }
 
 impl Bulk {
-    pub(super) fn new(lanes: Lanes) -> Self {
-        Self(lanes)
+    pub(super) fn new(connections: DedicatedConnections) -> Self {
+        Self(connections)
     }
 
-    pub(super) fn lanes(&self) -> &Lanes {
+    pub(super) fn connections(&self) -> &DedicatedConnections {
         &self.0
     }
 
@@ -39,7 +39,7 @@ impl Bulk {
     #[expect(clippy::disallowed_methods, reason = "as in Query::new")]
     pub fn statement(&self, sql: impl Into<Cow<'static, str>>) -> BulkStatement {
         BulkStatement {
-            lanes: self.0.clone(),
+            connections: self.0.clone(),
             query: sqlx::query(mutated(AssertSqlSafe(sql.into().into_owned()))),
         }
     }
@@ -60,7 +60,7 @@ impl BulkStatement {
     }
 
     pub async fn fetch_all<R: for<'r> FromRow<'r, PgRow>>(self) -> Result<Vec<R>> {
-        let rows = self.lanes.run(self.query).await?;
+        let rows = self.connections.run(self.query).await?;
         Ok(rows.iter().map(R::from_row).collect::<std::result::Result<_, _>>()?)
     }
 }

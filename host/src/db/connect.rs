@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::batched_reads::BatchedReads;
 use super::bulk::{BULK_CONNECTIONS, Bulk};
-use super::lanes::Lanes;
+use super::dedicated::DedicatedConnections;
 use super::{Db, Result};
 
 /// How long a request waits for a free connection before it is told to come back later: an overload is told early, and
@@ -21,7 +21,7 @@ const SQLITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many joint reads one process makes at the same time. More would make each for fewer.
 const READS_AT_ONCE: u32 = 2;
 /// Connections of one process besides its pool.
-pub const LANES: u32 = READS_AT_ONCE + BULK_CONNECTIONS;
+pub const DEDICATED_CONNECTIONS: u32 = READS_AT_ONCE + BULK_CONNECTIONS;
 /// A connection that was used more recently is taken to be alive: asking costs a round trip.
 pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How long a connection of the pool may take to say that it is alive: before it is used, so short that another one can
@@ -88,8 +88,8 @@ impl Db {
         ]);
         // A pool would try again until its time is up, and then say only that.
         PgConnection::connect_with(&options).await?.close().await?;
-        let bulk = Bulk::new(Lanes::new(options.clone(), BULK_CONNECTIONS));
-        let reads = BatchedReads::new(Lanes::new(options.clone(), READS_AT_ONCE), READS_AT_ONCE);
+        let bulk = Bulk::new(DedicatedConnections::new(options.clone(), BULK_CONNECTIONS));
+        let reads = BatchedReads::new(DedicatedConnections::new(options.clone(), READS_AT_ONCE), READS_AT_ONCE);
         let pool = postgres_pool(max_connections).connect_with(options).await?;
         Ok(Self::Postgres { pool, bulk, reads })
     }

@@ -1,17 +1,16 @@
-//! Everything of one database into another, empty one, and the proof that it arrived: so that nobody is stuck with the
-//! engine they began with.
+//! Copies one database into another, empty one, of either engine, and proves that everything arrived.
 //!
-//! Which tables and columns there are is asked of the databases, so none can be forgotten. The source is read in one
-//! snapshot. All is written in one transaction, and compared row by row before it is committed: what is interrupted or
-//! differs leaves the target empty. Memory holds a batch of rows, and no more.
+//! The databases' catalogues say which tables and columns there are, so none can be forgotten. The source is read in one
+//! snapshot. Everything is written in one transaction and compared row by row before the commit: a copy that is
+//! interrupted, or that differs, leaves the target empty. Memory holds one batch of rows.
 
-mod side;
+mod endpoint;
 mod table;
 mod value;
 
 use futures_util::StreamExt as _;
 
-use self::side::Side;
+use self::endpoint::Endpoint;
 use self::table::Table;
 use self::value::{Digest, Value};
 use super::{DbError, Query};
@@ -22,7 +21,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Parameters in one statement: fewer than either engine takes.
 const BATCH_VALUES: usize = 30_000;
 
-/// Why a copy was not made, or a comparison failed. It names no URL, which may hold a password.
+/// Why a copy or a comparison failed. It names no URL, because a URL may hold a password.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     #[error("{0}")]
@@ -35,7 +34,7 @@ pub enum CopyError {
 
 type Result<T> = std::result::Result<T, CopyError>;
 
-/// For errors of the database: what was being done.
+/// Adds to a database error what was being done.
 trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
 }
@@ -49,22 +48,22 @@ impl<T> Doing<T> for std::result::Result<T, sqlx::Error> {
     }
 }
 
-/// How far it is.
+/// Progress of a copy or a comparison.
 #[derive(Clone, Debug)]
 pub enum Progress<'a> {
-    /// A table is copied, or compared when `comparing`; it has about so many rows.
+    /// A table is copied next, or compared when `comparing`; it has about so many rows.
     Begun {
         table: &'a str,
         rows: u64,
         comparing: bool,
     },
-    /// So many rows of it are done.
+    /// So many of its rows are done.
     Rows(u64),
     Copied {
         table: &'a str,
         rows: u64,
     },
-    /// Both sides hold the same rows, which have this SHA-256 together.
+    /// Both databases hold the same rows; their SHA-256.
     Same {
         table: &'a str,
         rows: u64,
@@ -74,7 +73,10 @@ pub enum Progress<'a> {
 
 /// Copies everything from the database at one URL into the one at another.
 pub async fn copy(from: &str, to: &str, mut tell: impl FnMut(Progress<'_>)) -> Result<()> {
-    let (mut source, mut target) = (Side::open("source", from).await?, Side::open("target", to).await?);
+    let (mut source, mut target) = (
+        Endpoint::open("source", from).await?,
+        Endpoint::open("target", to).await?,
+    );
     source.begin_read().await?;
     target.begin_write().await?;
     let tables = table::list(&mut source, &mut target).await?;
@@ -108,7 +110,10 @@ pub async fn copy(from: &str, to: &str, mut tell: impl FnMut(Progress<'_>)) -> R
 
 /// Compares two databases row by row.
 pub async fn verify(from: &str, to: &str, mut tell: impl FnMut(Progress<'_>)) -> Result<()> {
-    let (mut source, mut target) = (Side::open("source", from).await?, Side::open("target", to).await?);
+    let (mut source, mut target) = (
+        Endpoint::open("source", from).await?,
+        Endpoint::open("target", to).await?,
+    );
     source.begin_read().await?;
     target.begin_read().await?;
     let tables = table::list(&mut source, &mut target).await?;
@@ -119,8 +124,8 @@ pub async fn verify(from: &str, to: &str, mut tell: impl FnMut(Progress<'_>)) ->
 }
 
 async fn copy_table(
-    source: &mut Side,
-    target: &mut Side,
+    source: &mut Endpoint,
+    target: &mut Endpoint,
     table: &Table,
     tell: &mut impl FnMut(Progress<'_>),
 ) -> Result<u64> {
@@ -129,11 +134,7 @@ async fn copy_table(
     let mut rows = source.rows(table);
     let mut batch = Batch::default();
     while let Some(row) = rows.next().await {
-        let mut row = row.doing(reading)?;
-        // A row may refer to one that comes later in its own table: that is filled in when all of them are there.
-        for &column in &table.own {
-            row[column] = Value::Null;
-        }
+        let row = row.doing(reading)?;
         copied += 1;
         if let Some(full) = batch.push(row) {
             insert(target, table, full).await?;
@@ -141,17 +142,6 @@ async fn copy_table(
         }
     }
     insert(target, table, batch.rows).await?;
-    drop(rows);
-    for &column in &table.own {
-        let mut rows = source.references(table, column);
-        let mut batch = Batch::default();
-        while let Some(row) = rows.next().await {
-            if let Some(full) = batch.push(row.doing(reading)?) {
-                refer(target, table, column, full).await?;
-            }
-        }
-        refer(target, table, column, batch.rows).await?;
-    }
     Ok(copied)
 }
 
@@ -173,7 +163,7 @@ impl Batch {
     }
 }
 
-async fn insert(target: &mut Side, table: &Table, rows: Vec<Vec<Value>>) -> Result<()> {
+async fn insert(target: &mut Endpoint, table: &Table, rows: Vec<Vec<Value>>) -> Result<()> {
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return Ok(());
     };
@@ -183,34 +173,14 @@ async fn insert(target: &mut Side, table: &Table, rows: Vec<Vec<Value>>) -> Resu
         table.key_of(first),
         table.key_of(last)
     );
-    let columns: Vec<usize> = (0..table.columns.len()).collect();
     let sql = target.insert_sql(table, rows.len());
-    write(target, table, &columns, sql, rows, between).await
+    write(target, table, sql, rows, between).await
 }
 
-/// Fills in a column that refers to the table itself.
-async fn refer(target: &mut Side, table: &Table, column: usize, rows: Vec<Vec<Value>>) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let columns: Vec<usize> = table.key.iter().copied().chain([column]).collect();
-    let sql = table.refer_sql(column, rows.len());
-    let doing = format!("write {}.{} of the target", table.name, table.columns[column].name);
-    write(target, table, &columns, sql, rows, doing).await
-}
-
-async fn write(
-    target: &mut Side,
-    table: &Table,
-    columns: &[usize],
-    sql: String,
-    rows: Vec<Vec<Value>>,
-    doing: String,
-) -> Result<()> {
+async fn write(target: &mut Endpoint, table: &Table, sql: String, rows: Vec<Vec<Value>>, doing: String) -> Result<()> {
     let mut query = Query::new(target.engine(), sqlx::AssertSqlSafe(sql));
     for row in rows {
-        for (&column, value) in columns.iter().zip(row) {
-            let column = &table.columns[column];
+        for (column, value) in table.columns.iter().zip(row) {
             query = value
                 .bind(query, column.target)
                 .map_err(|fault| CopyError::Refused(format!("{doing}: a value of {} is {fault}", column.name)))?;
@@ -220,8 +190,8 @@ async fn write(
 }
 
 async fn compare(
-    source: &mut Side,
-    target: &mut Side,
+    source: &mut Endpoint,
+    target: &mut Endpoint,
     tables: &[Table],
     tell: &mut impl FnMut(Progress<'_>),
 ) -> Result<()> {
@@ -241,10 +211,10 @@ async fn compare(
     Ok(())
 }
 
-/// Goes through both sides in the order of their keys.
+/// Reads both tables in the order of their keys.
 async fn compare_table(
-    source: &mut Side,
-    target: &mut Side,
+    source: &mut Endpoint,
+    target: &mut Endpoint,
     table: &Table,
     tell: &mut impl FnMut(Progress<'_>),
 ) -> Result<(u64, String)> {

@@ -1,8 +1,9 @@
 //! The tables, as numbered files in `migrations/`, one folder per engine with the same names.
 //!
-//! A process runs on tables that are newer than itself, as long as they only grew: that is how replicas are replaced one
-//! after the other. A migration that takes something away says in its name which migration a process must know to do
-//! without it: `0012_drop_nicknames_needs_0011`.
+//! A process runs on tables that are newer than itself as long as they only grew, so that replicas can be replaced one
+//! by one. A migration that removes something says in its name which migration a process must know to run without it:
+//! `0014_drop_nicknames_needs_0013`. Before the first release the migrations were squashed; a database of the old
+//! numbering is refused.
 
 use sqlx::Connection as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -28,34 +29,35 @@ macro_rules! steps {
 }
 
 const STEPS: &[Step] = steps![
-    1 "0001_users",
-    2 "0002_activities",
-    3 "0003_plugins",
-    4 "0004_events",
-    5 "0005_reward_requests",
-    6 "0006_plugin_lifecycle",
-    7 "0007_reversals_and_budgets",
-    8 "0008_outbox",
-    9 "0009_webhooks",
-    10 "0010_outbox_topics",
-    11 "0011_fulfilments",
-    12 "0012_received_claims",
+    1 "0001_server",
+    2 "0002_users",
+    3 "0003_sessions",
+    4 "0004_activities",
+    5 "0005_plugins",
+    6 "0006_events",
+    7 "0007_rewards",
+    8 "0008_claims",
+    9 "0009_fulfilments",
+    10 "0010_outbox",
+    11 "0011_webhooks",
 ];
 
-/// What of a migration's name says how old a process may be.
+/// Precedes the number of the migration that a process must know.
 const NEEDS: &str = "_needs_";
 
-/// How the tables and this release go together.
+/// How the tables relate to this release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
-    /// Exactly this release's.
+    /// Exactly those of this release.
     Current,
-    /// Of a later release, and good for this one.
+    /// Of a later release that only added to them.
     Newer,
-    /// Of an earlier release, or none at all.
+    /// Of an earlier release, or absent.
     Older,
-    /// Of a later release, which took away what this one needs.
+    /// Of a later release, which removed what this one needs.
     TooNew,
+    /// Of a development version from before the first release.
+    Unreleased,
 }
 
 /// Why a process cannot run on these tables.
@@ -63,8 +65,24 @@ pub enum Schema {
 pub enum Unfit {
     #[error("the database is not migrated to this release; run `meed migrate`")]
     Older,
-    #[error("the database was migrated by a later release, which took away what this one needs; run that release")]
+    #[error("the database was migrated by a later release, which removed what this one needs; run that release")]
     TooNew,
+    #[error(
+        "this database was made by an unreleased version of Meed and cannot be migrated; export what you need with that \
+         version, and start with a new, empty database"
+    )]
+    Unreleased,
+}
+
+/// Why the tables were not migrated.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error(transparent)]
+    Db(#[from] sqlx::Error),
+    #[error(transparent)]
+    Migrate(#[from] sqlx::migrate::MigrateError),
 }
 
 impl Schema {
@@ -73,6 +91,7 @@ impl Schema {
             Self::Current | Self::Newer => Ok(()),
             Self::Older => Err(Unfit::Older),
             Self::TooNew => Err(Unfit::TooNew),
+            Self::Unreleased => Err(Unfit::Unreleased),
         }
     }
 }
@@ -80,17 +99,20 @@ impl Schema {
 impl Db {
     /// Brings the tables to this release's version; leaves tables of a later release alone. Safe to run again, and from
     /// several processes at once: one does the work, the others wait and find it done.
-    pub async fn migrate(&self) -> std::result::Result<(), sqlx::migrate::MigrateError> {
+    pub async fn migrate(&self) -> std::result::Result<(), MigrateError> {
+        if self.schema().await == Schema::Unreleased {
+            return Err(Unfit::Unreleased.into());
+        }
         match self {
             Self::Sqlite { write, .. } => {
-                // sqlx takes no lock here. With the write lock from the start, a second process sees what the first made.
+                // sqlx takes no lock here. The write lock from the start lets a second process see what the first did.
                 let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
                 migrator(|step| step.sqlite).run(&mut *tx).await?;
                 Ok(tx.commit().await?)
             }
             Self::Postgres { pool, .. } => {
-                // A migration may take longer than any request may, so its connection is not one of theirs. sqlx takes
-                // an advisory lock, which ends with the connection.
+                // A migration may take longer than any request, so it has a connection of its own. sqlx takes an
+                // advisory lock, which ends with the connection.
                 let options = pool.connect_options().as_ref().clone();
                 let options = options.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
                 let mut connection = sqlx::PgConnection::connect_with(&options).await?;
@@ -100,7 +122,7 @@ impl Db {
         }
     }
 
-    /// How the tables and this release go together; a database that cannot be read counts as not migrated.
+    /// How the tables relate to this release; a database that cannot be read counts as not migrated.
     pub async fn schema(&self) -> Schema {
         let applied = self.query(APPLIED).fetch_all::<(i64, String)>(self).await;
         judge(&applied.unwrap_or_default())
@@ -113,6 +135,13 @@ pub(super) const APPLIED: &str =
 
 pub(super) fn judge(applied: &[(i64, String)]) -> Schema {
     let newest = STEPS.last().map_or(0, |step| step.version);
+    let is_other = |(version, name): &(i64, String)| {
+        let ours = STEPS.iter().find(|step| step.version == *version);
+        ours.is_some_and(|step| step.name != name)
+    };
+    if applied.iter().any(is_other) {
+        return Schema::Unreleased;
+    }
     let unknown = applied.iter().filter(|(version, _)| *version > newest);
     if applied.iter().filter(|(version, _)| *version <= newest).count() < STEPS.len() {
         Schema::Older
@@ -125,7 +154,7 @@ pub(super) fn judge(applied: &[(i64, String)]) -> Schema {
     }
 }
 
-/// The newest migration that a process must know to run on what this one leaves behind; 0 when it only adds.
+/// The newest migration that a process must know to run on the tables after this one; 0 when it only adds.
 fn needs(name: &str) -> i64 {
     name.rsplit_once(NEEDS)
         .map_or(0, |(_, number)| number.parse().unwrap_or(i64::MAX))
@@ -141,7 +170,7 @@ fn migrator(sql: impl Fn(&Step) -> &'static str) -> Migrator {
             })
             .collect(),
     );
-    // A later release was here before: its migrations are none of our business.
+    // Migrations of a later release may be there already.
     migrator.set_ignore_missing(true);
     migrator
 }
@@ -196,6 +225,29 @@ mod tests {
         assert_eq!(judge(&with(&["0098_drop_needs_care".to_owned()])), Schema::TooNew);
         // The first of a later release's alone does not make up for one of ours.
         assert_eq!(judge(&with(&names)[1..]), Schema::Older);
+    }
+
+    #[test]
+    fn the_numbering_from_before_the_first_release_is_recognised() {
+        let old = [
+            "0001_users",
+            "0002_activities",
+            "0003_plugins",
+            "0004_events",
+            "0005_reward_requests",
+            "0006_plugin_lifecycle",
+            "0007_reversals_and_budgets",
+            "0008_outbox",
+            "0009_webhooks",
+            "0010_outbox_topics",
+            "0011_fulfilments",
+            "0012_received_claims",
+        ];
+        let old: Vec<_> = (1..).zip(old.map(str::to_owned)).collect();
+        // Whichever of them was the last.
+        for length in 1..=old.len() {
+            assert_eq!(judge(&old[..length]), Schema::Unreleased, "{length}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::budget::EventBudget;
 use super::model::{ActiveEvent, Event, NewEvent, PopularEvent, PopularEvents};
 use super::service::{EventError, EventRevision, EventSeed, EventService};
 use super::store::Filter;
-use crate::auth::{Caller, Claimant, Operator};
+use crate::auth::{ClaimsRead, EventsRead, EventsWrite, Principal};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 use crate::plugins::{PluginError, field_errors};
@@ -42,17 +42,17 @@ pub fn router(service: EventService) -> OpenApiRouter {
 ///
 /// The plugin's JSON Schema and its `bind` validate the params. The digest pins the plugin version.
 #[utoipa::path(
-    post, path = "/events", tag = "events", security(("bearer" = [])),
+    post, path = "/events", tag = "events", security(("bearer" = ["events:write"])),
     request_body = NewEvent,
     responses((status = 201, body = Event, headers(("Location" = String), ("ETag" = String)))),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["plugin-failed"]))),
+    extensions(("x-problems" = json!(["plugin-failed"]))),
 )]
 async fn create(
     State(service): State<EventService>,
-    Operator(caller): Operator,
+    EventsWrite(principal): EventsWrite,
     Body(new): Body<NewEvent>,
 ) -> Result<impl IntoResponse, Problem> {
-    let event = service.create(new, caller.user_id).await?;
+    let event = service.create(new, principal.id()).await?;
     let location = [(header::LOCATION, format!("/events/{}", event.id))];
     Ok((StatusCode::CREATED, location, with_etag(event.revision, event)))
 }
@@ -76,14 +76,13 @@ struct ListParams {
 
 /// List events, newest first.
 #[utoipa::path(
-    get, path = "/events", tag = "events", security(("bearer" = [])),
+    get, path = "/events", tag = "events", security(("bearer" = ["events:read"])),
     params(PageParams, ListParams),
     responses((status = 200, body = Page<Event>)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"]))),
 )]
 async fn list(
     State(service): State<EventService>,
-    _: Operator,
+    _: EventsRead,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<Event>>, Problem> {
@@ -101,14 +100,13 @@ async fn list(
 
 /// List the running events as users see them, newest first.
 #[utoipa::path(
-    get, path = "/events/active", tag = "events", security(("bearer" = [])),
+    get, path = "/events/active", tag = "events", security(("bearer" = ["claims:read"])),
     params(PageParams),
     responses((status = 200, body = Page<ActiveEvent>)),
-    extensions(("x-roles" = json!(["USER", "ADMIN"]))),
 )]
 async fn active(
     State(service): State<EventService>,
-    _: Claimant,
+    _: ClaimsRead,
     Params(page): Params<PageParams>,
 ) -> Result<axum::Json<Page<ActiveEvent>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
@@ -126,14 +124,13 @@ struct PopularParams {
 
 /// List the running events with the most claims in the last 24 hours, as users see them.
 #[utoipa::path(
-    get, path = "/events/popular", tag = "events", security(("bearer" = [])),
+    get, path = "/events/popular", tag = "events", security(("bearer" = ["claims:read"])),
     params(PopularParams),
     responses((status = 200, body = PopularEvents)),
-    extensions(("x-roles" = json!(["USER", "ADMIN"]))),
 )]
 async fn popular(
     State(service): State<EventService>,
-    _: Claimant,
+    _: ClaimsRead,
     Params(params): Params<PopularParams>,
 ) -> Result<axum::Json<PopularEvents>, Problem> {
     let limit = params.limit.unwrap_or(10);
@@ -153,14 +150,14 @@ async fn popular(
 
 /// Get an event.
 #[utoipa::path(
-    get, path = "/events/{id}", tag = "events", security(("bearer" = [])),
+    get, path = "/events/{id}", tag = "events", security(("bearer" = ["events:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = Event, headers(("ETag" = String)))),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-event"]))),
+    extensions(("x-problems" = json!(["no-such-event"]))),
 )]
 async fn get(
     State(service): State<EventService>,
-    _: Operator,
+    _: EventsRead,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
     let event = service.get(id).await?;
@@ -172,58 +169,57 @@ async fn get(
 /// After the event's start, `startDate`, `timeZone` and `recurrence.period` cannot change, because earlier grants
 /// depend on them. After its end, `endDate` cannot change either, because the secret of its draws is public.
 #[utoipa::path(
-    put, path = "/events/{id}", tag = "events", security(("bearer" = [])),
+    put, path = "/events/{id}", tag = "events", security(("bearer" = ["events:write"])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
     request_body = NewEvent,
     responses((status = 200, body = Event, headers(("ETag" = String)))),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-event", "event-changed", "event-started", "event-over", "revision-required", "plugin-failed"])),
     ),
 )]
 async fn replace(
     State(service): State<EventService>,
-    Operator(caller): Operator,
+    EventsWrite(principal): EventsWrite,
     Path(id): Path<Uuid>,
     IfMatch(revision): IfMatch,
     Body(new): Body<NewEvent>,
 ) -> Result<impl IntoResponse, Problem> {
-    let event = service.replace(id, revision, new, caller.user_id).await?;
+    let event = service.replace(id, revision, new, principal.id()).await?;
     Ok(with_etag(event.revision, event))
 }
 
 /// Delete an event. Users can no longer see or claim it. Its reward requests, grants and revisions remain.
 #[utoipa::path(
-    delete, path = "/events/{id}", tag = "events", security(("bearer" = [])),
+    delete, path = "/events/{id}", tag = "events", security(("bearer" = ["events:write"])),
     params(
         ("id" = Uuid, Path),
         ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; omit it to delete any version"),
     ),
     responses((status = 204)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-event", "event-changed"]))),
+    extensions(("x-problems" = json!(["no-such-event", "event-changed"]))),
 )]
 async fn delete(
     State(service): State<EventService>,
-    Operator(caller): Operator,
+    EventsWrite(principal): EventsWrite,
     Path(id): Path<Uuid>,
     revision: Option<IfMatch>,
 ) -> Result<StatusCode, Problem> {
     service
-        .delete(id, revision.and_then(|IfMatch(revision)| revision), caller.user_id)
+        .delete(id, revision.and_then(|IfMatch(revision)| revision), principal.id())
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// List the revisions of an event, also of a deleted one, newest first.
 #[utoipa::path(
-    get, path = "/events/{id}/revisions", tag = "events", security(("bearer" = [])),
+    get, path = "/events/{id}/revisions", tag = "events", security(("bearer" = ["events:read"])),
     params(("id" = Uuid, Path), PageParams),
     responses((status = 200, body = Page<EventRevision>)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-event"]))),
+    extensions(("x-problems" = json!(["no-such-event"]))),
 )]
 async fn revisions(
     State(service): State<EventService>,
-    _: Operator,
+    _: EventsRead,
     Path(id): Path<Uuid>,
     Params(page): Params<PageParams>,
 ) -> Result<axum::Json<Page<EventRevision>>, Problem> {
@@ -246,13 +242,12 @@ async fn revisions(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = EventSeed)),
     extensions(
-        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-event"])),
     ),
 )]
 async fn seed(
     State(service): State<EventService>,
-    _: Caller,
+    _: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<EventSeed>, Problem> {
     Ok(axum::Json(service.seed(id).await?))
@@ -260,14 +255,14 @@ async fn seed(
 
 /// Get an event's budget and its usage by period.
 #[utoipa::path(
-    get, path = "/events/{id}/budget", tag = "events", security(("bearer" = [])),
+    get, path = "/events/{id}/budget", tag = "events", security(("bearer" = ["events:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = EventBudget)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-event"]))),
+    extensions(("x-problems" = json!(["no-such-event"]))),
 )]
 async fn budget(
     State(service): State<EventService>,
-    _: Operator,
+    _: EventsRead,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<EventBudget>, Problem> {
     Ok(axum::Json(service.budget(id).await?))

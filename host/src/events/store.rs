@@ -6,7 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
+use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};
 use crate::facts::{Period, Plan};
 use crate::sandbox::Digest;
 
@@ -133,12 +133,12 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<EventRow>> {
+pub(super) async fn find(on: impl Executor, id: Uuid) -> Result<Option<EventRow>> {
     const SQL: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL");
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
-pub(super) async fn find_also_deleted(on: impl Run, id: Uuid) -> Result<Option<EventRow>> {
+pub(super) async fn find_also_deleted(on: impl Executor, id: Uuid) -> Result<Option<EventRow>> {
     const SQL: &str = select_events!("WHERE id = $1");
     on.statement(SQL).bind(id).fetch_optional(on).await
 }

@@ -17,9 +17,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::model::{Acknowledgement, FulfilmentState, ReportedFulfilment};
-use super::store::{self, Row};
+use super::store::{self, GrantKey, Row};
 use crate::clock::{Clock, Timestamp};
-use crate::db::{Db, DbError, Run, Tx};
+use crate::db::{Db, DbError, Executor, Tx};
 use crate::outbox::{self, OutboxMessage};
 
 /// A webhook endpoint's final answer about a message: it accepted the message, or every attempt failed.
@@ -75,10 +75,10 @@ impl FulfilmentService {
         let mut rows: Vec<Row> = answers
             .iter()
             .filter(|answer| answer.message.kind == outbox::REWARD_GRANTED)
-            .flat_map(|answer| grant_ids(answer.message).map(|grant_id| row_of(endpoint_id, answer, grant_id, now)))
+            .flat_map(|answer| grants(answer.message).map(|grant| row_of(endpoint_id, answer, grant, now)))
             .collect();
         // Always in this order, so that two endpoints with the same grants cannot deadlock.
-        rows.sort_unstable_by_key(|row| row.grant_id);
+        rows.sort_unstable_by_key(|row| (row.user_id, row.grant_id));
         let inserted = store::insert(&self.db, tx, &rows).await?;
         let of = |state: FulfilmentState| inserted.iter().filter(|inserted| **inserted == state).count() as u64;
         let mut answered = Answered {
@@ -87,8 +87,8 @@ impl FulfilmentService {
         };
         rows.retain(|row| row.state == FulfilmentState::Delivered);
         if answered.delivered < rows.len() as u64 {
-            let ids: Vec<Uuid> = rows.iter().map(|row| row.grant_id).collect();
-            answered.delivered += store::deliver_failed(&self.db, tx, &ids, endpoint_id, now).await?;
+            let grants: Vec<GrantKey> = rows.iter().map(|row| (row.user_id, row.grant_id)).collect();
+            answered.delivered += store::deliver_failed(&self.db, tx, &grants, endpoint_id, now).await?;
         }
         Ok(answered)
     }
@@ -96,11 +96,12 @@ impl FulfilmentService {
     /// Sets the state of a grant's fulfilment. Idempotent.
     pub async fn acknowledge(
         &self,
-        grant_id: Uuid,
+        (user_id, grant_id): GrantKey,
         acknowledgement: Acknowledgement,
         by: Uuid,
     ) -> Result<ReportedFulfilment, DbError> {
         let row = Row {
+            user_id,
             grant_id,
             state: acknowledgement.state,
             changed_at: self.clock.now(),
@@ -112,26 +113,31 @@ impl FulfilmentService {
         };
         let mut tx = self.db.begin().await?;
         let is_changed = store::acknowledge(&mut tx, &row).await?;
-        let said = store::find(&mut tx, grant_id).await?;
+        let said = store::find(&mut tx, (user_id, grant_id)).await?;
         tx.commit().await?;
         if is_changed {
             metrics::counter!("meed_fulfilments_total", "state" => row.state.to_string()).increment(1);
             tracing::info!(
-                grant.id = %grant_id, fulfilment.state = %row.state, user.id = %by, "fulfilment acknowledged"
+                grant.id = %grant_id, fulfilment.state = %row.state, principal.id = %by, "fulfilment acknowledged"
             );
         }
         Ok(said.unwrap_or(row).into())
     }
 
     /// The fulfilments of these grants; those that are missing are PENDING.
-    pub async fn of(&self, on: impl Run, grant_ids: &[Uuid]) -> Result<HashMap<Uuid, ReportedFulfilment>, DbError> {
-        let rows = store::of(&self.db, on, grant_ids).await?;
+    pub async fn of(
+        &self,
+        on: impl Executor,
+        grants: &[GrantKey],
+    ) -> Result<HashMap<Uuid, ReportedFulfilment>, DbError> {
+        let rows = store::of(&self.db, on, grants).await?;
         Ok(rows.into_iter().map(|row| (row.grant_id, row.into())).collect())
     }
 }
 
-fn row_of(endpoint_id: Uuid, answer: &Answer<'_>, grant_id: Uuid, now: Timestamp) -> Row {
+fn row_of(endpoint_id: Uuid, answer: &Answer<'_>, (user_id, grant_id): GrantKey, now: Timestamp) -> Row {
     Row {
+        user_id,
         grant_id,
         state: match answer.failure {
             None => FulfilmentState::Delivered,
@@ -146,10 +152,10 @@ fn row_of(endpoint_id: Uuid, answer: &Answer<'_>, grant_id: Uuid, now: Timestamp
     }
 }
 
-fn grant_ids(message: &OutboxMessage) -> impl Iterator<Item = Uuid> + '_ {
+fn grants(message: &OutboxMessage) -> impl Iterator<Item = GrantKey> + '_ {
     let grants = message.payload.0.get("grants").and_then(Value::as_array);
     grants
         .into_iter()
         .flatten()
-        .filter_map(|grant| grant.get("id")?.as_str()?.parse().ok())
+        .filter_map(|grant| Some((message.user_id?, grant.get("id")?.as_str()?.parse().ok()?)))
 }

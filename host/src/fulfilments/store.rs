@@ -4,11 +4,12 @@ use uuid::Uuid;
 
 use super::model::{Fulfilment, FulfilmentState, ReportedFulfilment};
 use crate::clock::Timestamp;
-use crate::db::{Db, Query, Result, Run, Tx, places, row};
+use crate::db::{Db, Executor, Query, Result, Tx, placeholders, row};
 
 row! {
     #[derive(Clone, Debug)]
     pub(super) struct Row {
+        pub user_id: Uuid,
         pub grant_id: Uuid,
         pub state: FulfilmentState,
         pub changed_at: Timestamp,
@@ -38,7 +39,7 @@ impl From<Row> for ReportedFulfilment {
 
 macro_rules! columns {
     () => {
-        "grant_id, state, changed_at, acknowledged_by, endpoint_id, reason, reference, error"
+        "user_id, grant_id, state, changed_at, acknowledged_by, endpoint_id, reason, reference, error"
     };
 }
 
@@ -49,14 +50,14 @@ const AT_ONCE: usize = 512;
 pub(super) async fn insert(db: &Db, tx: &mut Tx, rows: &[Row]) -> Result<Vec<FulfilmentState>> {
     let mut inserted = Vec::new();
     for rows in rows.chunks(AT_ONCE) {
-        let rows = places::padded(rows.iter().cloned());
+        let rows = placeholders::padded(rows.iter().cloned());
         let sql = format!(
             concat!(
                 "INSERT INTO fulfilments (",
                 columns!(),
                 ") VALUES {} ON CONFLICT DO NOTHING RETURNING state"
             ),
-            places::rows(rows.len(), 8)
+            placeholders::rows(1, rows.len(), 9)
         );
         let query = rows.into_iter().fold(db.query_assembled(sql), bind);
         let states: Vec<(FulfilmentState,)> = query.fetch_all(&mut *tx).await?;
@@ -67,6 +68,7 @@ pub(super) async fn insert(db: &Db, tx: &mut Tx, rows: &[Row]) -> Result<Vec<Ful
 
 fn bind(query: Query, row: Row) -> Query {
     query
+        .bind(row.user_id)
         .bind(row.grant_id)
         .bind(row.state)
         .bind(row.changed_at)
@@ -77,27 +79,34 @@ fn bind(query: Query, row: Row) -> Query {
         .bind(row.error)
 }
 
+/// A grant: its user and its id.
+pub(super) type GrantKey = (Uuid, Uuid);
+
 /// Makes FAILED fulfilments DELIVERED, unless they were acknowledged: another endpoint, or the same one after a redrive, has
 /// accepted the message. Returns how many changed.
 pub(super) async fn deliver_failed(
     db: &Db,
     tx: &mut Tx,
-    grant_ids: &[Uuid],
+    grants: &[GrantKey],
     endpoint_id: Uuid,
     now: Timestamp,
 ) -> Result<u64> {
     let mut changed = 0;
-    for ids in grant_ids.chunks(AT_ONCE) {
-        let ids = places::padded(ids.iter().copied());
+    for grants in grants.chunks(AT_ONCE) {
+        let grants = placeholders::padded(grants.iter().copied());
         let sql = format!(
-            "UPDATE fulfilments SET state = 'DELIVERED', changed_at = $1, endpoint_id = $2, error = NULL \
-             WHERE state = 'FAILED' AND acknowledged_by IS NULL AND grant_id IN ({})",
-            places::list(3, ids.len())
+            "UPDATE fulfilments SET state = 'DELIVERED', changed_at = $1, endpoint_id = $2, error = NULL FROM {} \
+             WHERE user_id = pair.column1 AND grant_id = pair.column2 AND state = 'FAILED' AND acknowledged_by IS NULL",
+            placeholders::pairs(3, grants.len())
         );
         let query = db.query_assembled(sql).bind(now).bind(endpoint_id);
-        changed += ids.into_iter().fold(query, Query::bind).execute(tx).await?;
+        changed += grants.into_iter().fold(query, bind_key).execute(tx).await?;
     }
     Ok(changed)
+}
+
+fn bind_key(query: Query, (user_id, grant_id): GrantKey) -> Query {
+    query.bind(user_id).bind(grant_id)
 }
 
 /// `false`: nothing changed, because the same was acknowledged before.
@@ -105,7 +114,7 @@ pub(super) async fn acknowledge(tx: &mut Tx, row: &Row) -> Result<bool> {
     const SQL: &str = concat!(
         "INSERT INTO fulfilments AS f (",
         columns!(),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (grant_id) DO UPDATE SET state = excluded.state, \
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (user_id, grant_id) DO UPDATE SET state = excluded.state, \
          changed_at = excluded.changed_at, acknowledged_by = excluded.acknowledged_by, endpoint_id = NULL, \
          reason = excluded.reason, reference = excluded.reference, error = NULL \
          WHERE f.acknowledged_by IS NULL OR f.state <> excluded.state \
@@ -114,20 +123,28 @@ pub(super) async fn acknowledge(tx: &mut Tx, row: &Row) -> Result<bool> {
     Ok(bind(tx.query(SQL), row.clone()).execute(tx).await? == 1)
 }
 
-pub(super) async fn find(tx: &mut Tx, grant_id: Uuid) -> Result<Option<Row>> {
-    const SQL: &str = concat!("SELECT ", columns!(), " FROM fulfilments WHERE grant_id = $1");
-    tx.query(SQL).bind(grant_id).fetch_optional(tx).await
+pub(super) async fn find(tx: &mut Tx, grant: GrantKey) -> Result<Option<Row>> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM fulfilments WHERE user_id = $1 AND grant_id = $2"
+    );
+    bind_key(tx.query(SQL), grant).fetch_optional(tx).await
 }
 
-pub(super) async fn of(db: &Db, on: impl Run, grant_ids: &[Uuid]) -> Result<Vec<Row>> {
-    if grant_ids.is_empty() {
+pub(super) async fn of(db: &Db, on: impl Executor, grants: &[GrantKey]) -> Result<Vec<Row>> {
+    if grants.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = places::padded(grant_ids.iter().copied());
+    let grants = placeholders::padded(grants.iter().copied());
     let sql = format!(
-        concat!("SELECT ", columns!(), " FROM fulfilments WHERE grant_id IN ({})"),
-        places::list(1, ids.len())
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM {} JOIN fulfilments ON user_id = pair.column1 AND grant_id = pair.column2"
+        ),
+        placeholders::pairs(1, grants.len())
     );
     let query = db.query_assembled(sql);
-    ids.into_iter().fold(query, Query::bind).fetch_all(on).await
+    grants.into_iter().fold(query, bind_key).fetch_all(on).await
 }

@@ -167,7 +167,6 @@ pub fn router(health: Health) -> OpenApiRouter {
 #[utoipa::path(
     get, path = "/livez", tag = "service",
     responses((status = 200, body = String, example = json!("ok"))),
-    extensions(("x-roles" = json!(["PUBLIC"]))),
 )]
 async fn livez() -> &'static str {
     "ok"
@@ -177,7 +176,6 @@ async fn livez() -> &'static str {
 #[utoipa::path(
     get, path = "/readyz", tag = "service",
     responses((status = 200, body = String, example = json!("ok"))),
-    extensions(("x-roles" = json!(["PUBLIC"]))),
 )]
 async fn readyz(State(health): State<Health>) -> Result<&'static str, Problem> {
     match health.check().await {

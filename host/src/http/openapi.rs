@@ -1,9 +1,11 @@
 //! Completes the OpenAPI 3.1 document: every operation says who may call it and with which problems it responds.
 //!
-//! A handler's `#[utoipa::path]` names both in two extensions, `x-roles` and `x-problems`. Status and title of the codes come
-//! from the features' tables, so the document cannot differ from the responses.
+//! A handler's `#[utoipa::path]` names the scope that its guard requires, in `security`, and its problem codes, in the
+//! extension `x-problems`. The roles that have the scope (`x-roles`) and the codes' status and title come from the
+//! features' own tables, so the document cannot drift from the answers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -20,9 +22,15 @@ const EVERYWHERE: &[Code] = &[INTERNAL, UNAVAILABLE, TIMED_OUT];
 /// Problems of every JSON body.
 const WITH_JSON_BODY: &[Code] = &[MALFORMED_JSON, INVALID_BODY, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE];
 
-/// Adds the security scheme and the problem responses: those in `x-problems`, those that a body or a parameter may cause, and
-/// `secured` where a token is needed. An error names a code that is not in `codes`.
-pub fn finish(mut document: OpenApi, codes: &[Code], secured: &[Code]) -> Result<OpenApi, String> {
+/// Adds roles, problem responses and the security scheme. An operation's problems are those of `x-problems`, those of
+/// any body or parameter, and `secured` where a token is needed. `with_scopes` tells which roles have all of some scopes. An
+/// error names a code that `codes` does not hold, or an unknown scope.
+pub fn finish<R: fmt::Display>(
+    mut document: OpenApi,
+    codes: &[Code],
+    secured: &[Code],
+    with_scopes: impl Fn(&[&str]) -> Result<Vec<R>, String>,
+) -> Result<OpenApi, String> {
     let codes: BTreeMap<&str, Code> = codes.iter().map(|code| (code.code, *code)).collect();
     for (path, item) in &mut document.paths.paths {
         let operations = [
@@ -36,6 +44,7 @@ pub fn finish(mut document: OpenApi, codes: &[Code], secured: &[Code]) -> Result
             let Some(operation) = operation else { continue };
             // Unique, unlike the names of the handlers.
             operation.operation_id = Some(operation_id(method, path));
+            add_roles(operation, &with_scopes).map_err(|error| format!("{path}: {error}"))?;
             let limited = !UNLIMITED.contains(&path.as_str());
             add_problems(operation, &codes, secured, limited).map_err(|error| format!("{path}: {error}"))?;
         }
@@ -63,6 +72,30 @@ fn operation_id(method: &str, path: &str) -> String {
         let (first, rest) = word.split_at(1);
         id + &first.to_ascii_uppercase() + rest
     })
+}
+
+/// Says in `x-roles` which roles may call an operation, unless it says so itself.
+fn add_roles<R: fmt::Display>(
+    operation: &mut Operation,
+    with_scopes: &impl Fn(&[&str]) -> Result<Vec<R>, String>,
+) -> Result<(), String> {
+    let security = serde_json::to_value(&operation.security).map_err(|error| error.to_string())?;
+    let alternatives = security.as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_public = alternatives.is_empty() || alternatives.contains(&serde_json::json!({}));
+    let scopes = alternatives
+        .iter()
+        .filter_map(|alternative| alternative["bearer"].as_array());
+    let scopes: Vec<&str> = scopes.flatten().filter_map(serde_json::Value::as_str).collect();
+    let roles: Vec<String> = if is_public {
+        vec!["PUBLIC".to_owned()]
+    } else {
+        with_scopes(&scopes)?.iter().map(ToString::to_string).collect()
+    };
+    let extensions = operation.extensions.get_or_insert_default();
+    if !extensions.contains_key("x-roles") {
+        extensions.insert("x-roles".to_owned(), roles.into());
+    }
+    Ok(())
 }
 
 fn add_problems(

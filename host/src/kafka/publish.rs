@@ -120,7 +120,7 @@ impl Publisher {
     async fn send_all(&self, messages: Vec<Waiting>, lease: &Lease, context: &Context) -> Sent {
         let mut users: HashMap<Uuid, Vec<Waiting>> = HashMap::new();
         for message in messages {
-            users.entry(message.line).or_default().push(message);
+            users.entry(message.ordering_key).or_default().push(message);
         }
         let sent = Mutex::new(Sent::default());
         let results = &sent;
@@ -145,7 +145,7 @@ impl Publisher {
 
     /// `false`: the message was not delivered, so no later message of its user may be sent now.
     async fn send(&self, message: Waiting, results: &Mutex<Sent>) -> bool {
-        let (key, value) = (message.line.to_string(), message.payload.0.to_string());
+        let (key, value) = (message.ordering_key.to_string(), message.payload.0.to_string());
         let record = FutureRecord::to(self.topic())
             .key(&key)
             .payload(&value)

@@ -22,7 +22,6 @@ pub fn router(keys: Keys) -> OpenApiRouter {
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", tag = "auth",
     responses((status = 200, body = JwkSet, headers(("Cache-Control" = String)))),
-    extensions(("x-roles" = json!(["PUBLIC"]))),
 )]
 async fn access(State(keys): State<Keys>) -> impl IntoResponse {
     public(&keys.access)
@@ -32,7 +31,6 @@ async fn access(State(keys): State<Keys>) -> impl IntoResponse {
 #[utoipa::path(
     get, path = "/.well-known/receipt-keys.json", tag = "reward-requests",
     responses((status = 200, body = JwkSet, headers(("Cache-Control" = String)))),
-    extensions(("x-roles" = json!(["PUBLIC"]))),
 )]
 async fn receipt(State(keys): State<Keys>) -> impl IntoResponse {
     public(&keys.receipt)

@@ -112,8 +112,8 @@ pub(crate) const ALL: &[Mutation] = &[
                 "SET status = 'REVERSED' WHERE id = $1 AND status IN ('GRANTED', 'REVERSED')",
             ),
             (
-                "NOT NULL UNIQUE REFERENCES reward_requests (id)",
-                "NOT NULL REFERENCES reward_requests (id)",
+                "PRIMARY KEY (user_id, request_id)",
+                "PRIMARY KEY (user_id, request_id, id)",
             ),
         ],
     },

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Message;
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Json, Query, Result, Run, Tx, places, row};
+use crate::db::{Db, Engine, Executor, Json, Query, Result, Tx, placeholders, row};
 
 /// Writes a message in the transaction that makes it true.
 pub async fn write(tx: &mut Tx, message: Message) -> Result<()> {
@@ -33,7 +33,7 @@ row! {
         pub id: Uuid,
         pub kind: String,
         /// The ordering key: the user, or what the message is about when it belongs to no user.
-        pub line: Uuid,
+        pub ordering_key: Uuid,
         pub created_at: Timestamp,
     }
 }
@@ -69,16 +69,16 @@ pub async fn try_lock_fan_out(tx: &mut Tx) -> Result<bool> {
 /// Messages that were not fanned out, the oldest first. Found by this mark and never by "later than the last one", because
 /// transactions do not commit in the order of their ids or times.
 pub async fn unsent(tx: &mut Tx, limit: i64) -> Result<Vec<Addressed>> {
-    const SQL: &str = "SELECT id, kind, COALESCE(user_id, subject_id, id) AS line, created_at FROM outbox \
+    const SQL: &str = "SELECT id, kind, COALESCE(user_id, subject_id, id) AS ordering_key, created_at FROM outbox \
         WHERE sent_at IS NULL ORDER BY created_at, id LIMIT $1";
     tx.query(SQL).bind(limit).fetch_all(tx).await
 }
 
 pub async fn mark_sent(db: &Db, tx: &mut Tx, ids: impl IntoIterator<Item = Uuid>, at: Timestamp) -> Result<()> {
-    let ids = places::padded(ids);
+    let ids = placeholders::padded(ids);
     let sql = format!(
         "UPDATE outbox SET sent_at = $1 WHERE sent_at IS NULL AND id IN ({})",
-        places::list(2, ids.len())
+        placeholders::list(2, ids.len())
     );
     let query = db.query_assembled(sql).bind(at);
     ids.into_iter().fold(query, Query::bind).execute(tx).await?;
@@ -87,20 +87,20 @@ pub async fn mark_sent(db: &Db, tx: &mut Tx, ids: impl IntoIterator<Item = Uuid>
 
 /// Messages with a later id, fanned out or not, the oldest first. Ids begin with the time at which they were minted.
 pub async fn written_after(tx: &mut Tx, after: Uuid, limit: i64) -> Result<Vec<Addressed>> {
-    const SQL: &str = "SELECT id, kind, COALESCE(user_id, subject_id, id) AS line, created_at FROM outbox \
+    const SQL: &str = "SELECT id, kind, COALESCE(user_id, subject_id, id) AS ordering_key, created_at FROM outbox \
         WHERE id > $1 ORDER BY id LIMIT $2";
     tx.query(SQL).bind(after).bind(limit).fetch_all(tx).await
 }
 
 /// Those of these messages that still exist.
-pub async fn messages(db: &Db, on: impl Run, ids: &[Uuid]) -> Result<Vec<OutboxMessage>> {
+pub async fn messages(db: &Db, on: impl Executor, ids: &[Uuid]) -> Result<Vec<OutboxMessage>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = places::padded(ids.iter().copied());
+    let ids = placeholders::padded(ids.iter().copied());
     let sql = format!(
         "SELECT id, kind, user_id, subject_id, payload, http_request_id, created_at FROM outbox WHERE id IN ({})",
-        places::list(1, ids.len())
+        placeholders::list(1, ids.len())
     );
     let query = db.query_assembled(sql);
     ids.into_iter().fold(query, Query::bind).fetch_all(on).await

@@ -219,7 +219,7 @@ impl PluginService {
         self.record(&mut tx, found.named(), action, Some(by), None).await?;
         tx.commit().await?;
         self.changed(found.digest).await;
-        tracing::info!(plugin.digest = %found.digest, %state, user.id = %by, "plugin state changed");
+        tracing::info!(plugin.digest = %found.digest, %state, principal.id = %by, "plugin state changed");
         self.by_digest(found.digest).await
     }
 
@@ -237,7 +237,7 @@ impl PluginService {
             .into_iter()
             .map(|row| HistoryEntry {
                 action: row.action,
-                by: row.by_user,
+                by: row.changed_by,
                 at: row.at,
                 detail: row.detail,
                 number: row.number,

@@ -18,7 +18,7 @@ use super::lifecycle::{HistoryEntry, PluginState};
 use super::service::{PluginError, PluginService, PluginVersion, Uploaded};
 use super::signatures::SignatureError;
 use super::simulate::{Simulation, SimulationError, SimulationRequest, Simulator};
-use crate::auth::Operator;
+use crate::auth::{PluginsRead, PluginsWrite};
 use crate::contract::Issue;
 use crate::http::extract::read_bytes;
 use crate::http::{Body, Code, FieldError, Page, PageParams, Params, Path, Problem};
@@ -93,7 +93,7 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
 /// `plugins.signatures` determines whether a signature is required. Uploading known bytes with a signature adds it to
 /// the version.
 #[utoipa::path(
-    post, path = "/plugins", tag = "plugins", security(("bearer" = [])),
+    post, path = "/plugins", tag = "plugins", security(("bearer" = ["plugins:write"])),
     params(("Meed-Signature" = Option<String>, Header, description = "The text of the .minisig file, in base64")),
     request_body(content((Binary = "application/wasm"), (UploadForm = "multipart/form-data"))),
     responses(
@@ -101,7 +101,6 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
         (status = 200, body = PluginVersion, description = "These bytes were uploaded before"),
     ),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!([
             "plugin-refused", "upload-busy", "upload-quota", "upload-room", "plugin-version-taken",
             "body-too-large", "unsupported-media-type", "invalid-body",
@@ -111,17 +110,17 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
 )]
 async fn upload(
     State(service): State<PluginService>,
-    Operator(caller): Operator,
+    PluginsWrite(principal): PluginsWrite,
     request: Request,
 ) -> Result<Response, Problem> {
     // Acquired before the body is read, so that only one upload of an operator is in memory.
-    let mut permit = service.acquire_upload(caller.user_id)?;
+    let mut permit = service.acquire_upload(principal.id())?;
     let limit = service.sandbox().settings().largest_upload();
     let (module, signature) = read_upload(request, limit).await?;
     let signature = signature.as_deref();
     permit.start();
     Ok(
-        match service.upload_signed(module, signature, Some(caller.user_id)).await? {
+        match service.upload_signed(module, signature, Some(principal.id())).await? {
             Uploaded::New(version) => {
                 let location = format!("/plugins/{}/versions/{}", version.name, version.version);
                 (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(version)).into_response()
@@ -236,14 +235,13 @@ struct ListParams {
 
 /// List plugin versions, newest upload first.
 #[utoipa::path(
-    get, path = "/plugins", tag = "plugins", security(("bearer" = [])),
+    get, path = "/plugins", tag = "plugins", security(("bearer" = ["plugins:read"])),
     params(PageParams, ListParams),
     responses((status = 200, body = Page<PluginVersion>)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"]))),
 )]
 async fn list(
     State(service): State<PluginService>,
-    _: Operator,
+    _: PluginsRead,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<PluginVersion>>, Problem> {
@@ -268,14 +266,14 @@ struct Plugin {
 
 /// Get a plugin with all its versions.
 #[utoipa::path(
-    get, path = "/plugins/{name}", tag = "plugins", security(("bearer" = [])),
+    get, path = "/plugins/{name}", tag = "plugins", security(("bearer" = ["plugins:read"])),
     params(("name" = String, Path)),
     responses((status = 200, body = Plugin)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
+    extensions(("x-problems" = json!(["no-such-plugin"]))),
 )]
 async fn get(
     State(service): State<PluginService>,
-    _: Operator,
+    _: PluginsRead,
     Path(name): Path<String>,
 ) -> Result<axum::Json<Plugin>, Problem> {
     let versions = service.versions(&name).await?;
@@ -284,14 +282,14 @@ async fn get(
 
 /// Get one version.
 #[utoipa::path(
-    get, path = "/plugins/{name}/versions/{version}", tag = "plugins", security(("bearer" = [])),
+    get, path = "/plugins/{name}/versions/{version}", tag = "plugins", security(("bearer" = ["plugins:read"])),
     params(("name" = String, Path), ("version" = String, Path)),
     responses((status = 200, body = PluginVersion)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
+    extensions(("x-problems" = json!(["no-such-plugin"]))),
 )]
 async fn version(
     State(service): State<PluginService>,
-    _: Operator,
+    _: PluginsRead,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<axum::Json<PluginVersion>, Problem> {
     Ok(axum::Json(service.version(&name, &version).await?))
@@ -299,14 +297,14 @@ async fn version(
 
 /// Download a version's bytes, as they were uploaded.
 #[utoipa::path(
-    get, path = "/plugins/{name}/versions/{version}/module", tag = "plugins", security(("bearer" = [])),
+    get, path = "/plugins/{name}/versions/{version}/module", tag = "plugins", security(("bearer" = ["plugins:read"])),
     params(("name" = String, Path), ("version" = String, Path)),
     responses((status = 200, body = Binary, content_type = "application/wasm")),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
+    extensions(("x-problems" = json!(["no-such-plugin"]))),
 )]
 async fn module(
     State(service): State<PluginService>,
-    _: Operator,
+    _: PluginsRead,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
     let found = service.version(&name, &version).await?;
@@ -331,52 +329,51 @@ struct PluginChange {
 
 /// Disable or enable a version, or release it from quarantine.
 #[utoipa::path(
-    patch, path = "/plugins/{name}/versions/{version}", tag = "plugins", security(("bearer" = [])),
+    patch, path = "/plugins/{name}/versions/{version}", tag = "plugins", security(("bearer" = ["plugins:write"])),
     params(("name" = String, Path), ("version" = String, Path)),
     request_body = PluginChange,
     responses((status = 200, body = PluginVersion)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
+    extensions(("x-problems" = json!(["no-such-plugin"]))),
 )]
 async fn change(
     State(service): State<PluginService>,
-    Operator(caller): Operator,
+    PluginsWrite(principal): PluginsWrite,
     Path((name, version)): Path<(String, String)>,
     Body(change): Body<PluginChange>,
 ) -> Result<axum::Json<PluginVersion>, Problem> {
     Ok(axum::Json(
-        service.set_state(&name, &version, change.state, caller.user_id).await?,
+        service.set_state(&name, &version, change.state, principal.id()).await?,
     ))
 }
 
 /// Delete a version that no event, no earlier revision of an event and no receipt refers to.
 #[utoipa::path(
-    delete, path = "/plugins/{name}/versions/{version}", tag = "plugins", security(("bearer" = [])),
+    delete, path = "/plugins/{name}/versions/{version}", tag = "plugins", security(("bearer" = ["plugins:write"])),
     params(("name" = String, Path), ("version" = String, Path)),
     responses((status = 204)),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-plugin", "plugin-in-use"])),
     ),
 )]
 async fn delete(
     State(service): State<PluginService>,
-    Operator(caller): Operator,
+    PluginsWrite(principal): PluginsWrite,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    service.delete(&name, &version, caller.user_id).await?;
+    service.delete(&name, &version, principal.id()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// List the history of a version, newest first: uploads, signatures, changes of state.
 #[utoipa::path(
-    get, path = "/plugins/{name}/versions/{version}/history", tag = "plugins", security(("bearer" = [])),
+    get, path = "/plugins/{name}/versions/{version}/history", tag = "plugins", security(("bearer" = ["plugins:read"])),
     params(("name" = String, Path), ("version" = String, Path), PageParams),
     responses((status = 200, body = Page<HistoryEntry>)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-plugin"]))),
+    extensions(("x-problems" = json!(["no-such-plugin"]))),
 )]
 async fn history(
     State(service): State<PluginService>,
-    _: Operator,
+    _: PluginsRead,
     Path((name, version)): Path<(String, String)>,
     Params(page): Params<PageParams>,
 ) -> Result<axum::Json<Page<HistoryEntry>>, Problem> {
@@ -395,18 +392,17 @@ async fn history(
 /// Send `userId` to use the facts of this user as of `asOf`, or send `facts` in the order of the plan's queries.
 /// Nothing is stored.
 #[utoipa::path(
-    post, path = "/plugins/{name}/versions/{version}/simulate", tag = "plugins", security(("bearer" = [])),
+    post, path = "/plugins/{name}/versions/{version}/simulate", tag = "plugins", security(("bearer" = ["plugins:read"])),
     params(("name" = String, Path), ("version" = String, Path)),
     request_body = SimulationRequest,
     responses((status = 200, body = Simulation)),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-plugin", "plugin-disabled", "plugin-failed"])),
     ),
 )]
 async fn simulate(
     State(simulator): State<Simulator>,
-    _: Operator,
+    _: PluginsRead,
     Path((name, version)): Path<(String, String)>,
     Body(request): Body<SimulationRequest>,
 ) -> Result<axum::Json<Simulation>, Problem> {

@@ -402,7 +402,7 @@ impl PluginService {
             .await?;
         tx.commit().await?;
         self.sandbox.remove(found.digest).await;
-        tracing::info!(plugin.digest = %found.digest, user.id = %by, "plugin deleted");
+        tracing::info!(plugin.digest = %found.digest, principal.id = %by, "plugin deleted");
         Ok(())
     }
 

@@ -153,7 +153,7 @@ impl PluginService {
             return Err(PluginError::KeyTaken(row.key_id));
         }
         tx.commit().await?;
-        tracing::info!(plugin_key.id = row.key_id, plugin_key.name = row.name, user.id = %by, "plugin key trusted");
+        tracing::info!(plugin_key.id = row.key_id, plugin_key.name = row.name, principal.id = %by, "plugin key trusted");
         Ok(row.into())
     }
 
@@ -181,7 +181,7 @@ impl PluginService {
             // Receipts name a signer only while the key is trusted.
             self.statuses.invalidate_all();
             self.shared.publish(Topic::Plugins).await;
-            tracing::warn!(plugin_key.id = key.key_id, plugin_key.name = key.name, user.id = %by, "plugin key revoked");
+            tracing::warn!(plugin_key.id = key.key_id, plugin_key.name = key.name, principal.id = %by, "plugin key revoked");
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::lifecycle::PluginState;
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Json, Result, Run, Tx, row, text_column};
+use crate::db::{Db, Engine, Executor, Json, Result, Tx, row, text_column};
 use crate::sandbox::{Class, Digest};
 
 text_column!(Digest);
@@ -104,12 +104,12 @@ pub(super) async fn insert(tx: &mut Tx, row: &NewVersion, module: Vec<u8>) -> Re
     Ok(true)
 }
 
-pub(super) async fn find_by_digest(on: impl Run, digest: Digest) -> Result<Option<VersionRow>> {
+pub(super) async fn find_by_digest(on: impl Executor, digest: Digest) -> Result<Option<VersionRow>> {
     const SQL: &str = select_versions!("WHERE v.digest = $1");
     on.statement(SQL).bind(digest).fetch_optional(on).await
 }
 
-pub(super) async fn find(on: impl Run, name: String, version: String) -> Result<Option<VersionRow>> {
+pub(super) async fn find(on: impl Executor, name: String, version: String) -> Result<Option<VersionRow>> {
     const SQL: &str = select_versions!("WHERE v.name = $1 AND v.version = $2");
     on.statement(SQL).bind(name).bind(version).fetch_optional(on).await
 }

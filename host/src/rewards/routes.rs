@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::service::{Filter, NewReward, Reward, RewardError, RewardService};
-use crate::auth::Operator;
+use crate::auth::{RewardsRead, RewardsWrite};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 
@@ -34,17 +34,16 @@ pub fn router(service: RewardService) -> OpenApiRouter {
 
 /// Create a reward.
 #[utoipa::path(
-    post, path = "/rewards", tag = "rewards", security(("bearer" = [])),
+    post, path = "/rewards", tag = "rewards", security(("bearer" = ["rewards:write"])),
     request_body = NewReward,
     responses((status = 201, body = Reward, headers(("Location" = String), ("ETag" = String)))),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"]))),
 )]
 async fn create(
     State(service): State<RewardService>,
-    Operator(caller): Operator,
+    RewardsWrite(principal): RewardsWrite,
     Body(new): Body<NewReward>,
 ) -> Result<impl IntoResponse, Problem> {
-    let reward = service.create(new, caller.user_id).await?;
+    let reward = service.create(new, principal.id()).await?;
     let location = [(header::LOCATION, format!("/rewards/{}", reward.id))];
     Ok((StatusCode::CREATED, location, with_etag(reward.revision, reward)))
 }
@@ -61,14 +60,13 @@ struct ListParams {
 
 /// List rewards, newest first.
 #[utoipa::path(
-    get, path = "/rewards", tag = "rewards", security(("bearer" = [])),
+    get, path = "/rewards", tag = "rewards", security(("bearer" = ["rewards:read"])),
     params(PageParams, ListParams),
     responses((status = 200, body = Page<Reward>)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"]))),
 )]
 async fn list(
     State(service): State<RewardService>,
-    _: Operator,
+    _: RewardsRead,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<Reward>>, Problem> {
@@ -84,14 +82,14 @@ async fn list(
 
 /// Get a reward.
 #[utoipa::path(
-    get, path = "/rewards/{id}", tag = "rewards", security(("bearer" = [])),
+    get, path = "/rewards/{id}", tag = "rewards", security(("bearer" = ["rewards:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = Reward, headers(("ETag" = String)))),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-reward"]))),
+    extensions(("x-problems" = json!(["no-such-reward"]))),
 )]
 async fn get(
     State(service): State<RewardService>,
-    _: Operator,
+    _: RewardsRead,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
     let reward = service.get(id).await?;
@@ -103,18 +101,17 @@ async fn get(
 /// `stock` is the total since the reward was first limited, so it cannot be lower than the number granted since then.
 /// Grants made while the reward had no limit do not count.
 #[utoipa::path(
-    put, path = "/rewards/{id}", tag = "rewards", security(("bearer" = [])),
+    put, path = "/rewards/{id}", tag = "rewards", security(("bearer" = ["rewards:write"])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
     request_body = NewReward,
     responses((status = 200, body = Reward, headers(("ETag" = String)))),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-reward", "reward-changed", "revision-required", "stock-below-granted"])),
     ),
 )]
 async fn replace(
     State(service): State<RewardService>,
-    _: Operator,
+    _: RewardsWrite,
     Path(id): Path<Uuid>,
     IfMatch(revision): IfMatch,
     Body(new): Body<NewReward>,
@@ -125,20 +122,19 @@ async fn replace(
 
 /// Delete a reward that no event offers. Existing grants stay in the history.
 #[utoipa::path(
-    delete, path = "/rewards/{id}", tag = "rewards", security(("bearer" = [])),
+    delete, path = "/rewards/{id}", tag = "rewards", security(("bearer" = ["rewards:write"])),
     params(
         ("id" = Uuid, Path),
         ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; omit it to delete any version"),
     ),
     responses((status = 204)),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-reward", "reward-changed", "reward-in-use"])),
     ),
 )]
 async fn delete(
     State(service): State<RewardService>,
-    _: Operator,
+    _: RewardsWrite,
     Path(id): Path<Uuid>,
     revision: Option<IfMatch>,
 ) -> Result<StatusCode, Problem> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Result, Run, Tx, row};
+use crate::db::{Db, Engine, Executor, Result, Tx, row};
 
 row! {
     #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &RewardRow, created_by: Uuid) -> Re
     Ok(())
 }
 
-pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<RewardRow>> {
+pub(super) async fn find(on: impl Executor, id: Uuid) -> Result<Option<RewardRow>> {
     const SQL: &str = select_rewards!("WHERE r.id = $1 AND r.deleted_at IS NULL");
     on.statement(SQL).bind(id).fetch_optional(on).await
 }

@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer, de};
 
 /// An e-mail address as its owner writes it, without the white space around it.
 ///
-/// Only ASCII: an address in another script goes by its ASCII form, so that two that look alike are never one account.
+/// Only ASCII: an address in another script is written in its ASCII form, so that addresses that look alike stay distinct.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email(String);
 
 impl Email {
-    /// The longest address that mail can be sent to (RFC 5321).
+    /// The longest valid address (RFC 5321).
     const MAX_BYTES: usize = 254;
 
     /// What makes an account unique: the address in lower case.

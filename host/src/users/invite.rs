@@ -1,4 +1,4 @@
-//! Invite codes: short enough to read out, without letters that look alike (Crockford's base 32).
+//! Invite codes: short enough to read aloud, without letters that look alike (Crockford's base 32).
 
 use crate::clock::Clock;
 
@@ -14,8 +14,7 @@ pub(super) fn mint(clock: &Clock) -> String {
         .collect()
 }
 
-/// The code that someone meant who typed it in lower case, with hyphens, or an `O` for the zero; `None` when no code
-/// can look like this.
+/// Normalises a typed code: lower case, hyphens, and `O` for the zero are accepted. `None`: not a code.
 pub(super) fn read(text: &str) -> Option<String> {
     let code: String = text
         .trim()

@@ -1,7 +1,7 @@
-//! Passwords: what one may be, and hashing them with Argon2id off the async threads.
+//! Passwords: their form, and hashing them with Argon2id off the async threads.
 //!
-//! Hashing is slow and wants memory on purpose, so it is a way to exhaust a server: only so many run at the same time,
-//! only so many wait, and the rest is told to come back.
+//! Hashing is slow and takes memory on purpose, so it is a way to exhaust a server: a bounded number runs at the same
+//! time, a bounded number waits, and further logins are refused.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 
-/// A password that someone may choose. Its `Debug` does not show it.
+/// A password of an allowed form. Its `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub struct Password(SecretString);
 
@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Password {
 
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    #[error("Too many people are logging in right now; try again in a second.")]
+    #[error("Too many logins at the same time; try again in a second.")]
     QueueFull,
     #[error("hashing a password failed: {0}")]
     Failed(String),
@@ -55,13 +55,13 @@ pub struct Passwords {
     clock: Clock,
     running: Arc<Semaphore>,
     running_or_waiting: Arc<Semaphore>,
-    /// Costs as much to check as a real one, and no password fits.
-    nobodys: Arc<str>,
+    /// Costs as much to check as a real hash, and no password matches it.
+    dummy: Arc<str>,
 }
 
 impl Passwords {
     pub fn new(concurrency: usize, queue: usize, clock: Clock) -> Result<Self, PasswordError> {
-        let nobodys = PasswordHash {
+        let dummy = PasswordHash {
             hash: Some(Output::new(&clock.random::<32>()).map_err(failed)?),
             salt: Some(Salt::new(&clock.random::<16>()).map_err(failed)?),
             ..shape()?
@@ -70,7 +70,7 @@ impl Passwords {
             clock,
             running: Arc::new(Semaphore::new(concurrency)),
             running_or_waiting: Arc::new(Semaphore::new(concurrency.saturating_add(queue))),
-            nobodys: nobodys.to_string().into(),
+            dummy: dummy.to_string().into(),
         })
     }
 
@@ -86,9 +86,9 @@ impl Passwords {
         .map_err(failed)
     }
 
-    /// Whether the password fits the hash. Without a hash the same work is done, so that the time does not tell.
+    /// Whether the password matches the hash. Without a hash it does the same work, so that the time tells nothing.
     pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool, PasswordError> {
-        let hash = hash.unwrap_or_else(|| self.nobodys.to_string());
+        let hash = hash.unwrap_or_else(|| self.dummy.to_string());
         let verified = self
             .run(move || Argon2::default().verify_password(password.expose_secret().as_bytes(), hash.as_str()))
             .await?;
@@ -100,13 +100,13 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, PasswordError> {
-        let Ok(place) = self.running_or_waiting.clone().try_acquire_owned() else {
+        let Ok(queue_permit) = self.running_or_waiting.clone().try_acquire_owned() else {
             return Err(PasswordError::QueueFull);
         };
-        let turn = self.running.clone().acquire_owned().await.map_err(failed)?;
-        // The permits go with the work: it runs to its end even when its request is gone.
+        let run_permit = self.running.clone().acquire_owned().await.map_err(failed)?;
+        // The work holds the permits: it runs to its end even when its request was cancelled.
         tokio::task::spawn_blocking(move || {
-            let _held = (place, turn);
+            let _held = (queue_permit, run_permit);
             work()
         })
         .await
@@ -114,7 +114,7 @@ impl Passwords {
     }
 }
 
-/// A hash with today's algorithm and parameters; OWASP's first choice, which is the crate's default.
+/// A hash with the algorithm and parameters that OWASP recommends first, which are the crate's defaults.
 fn shape() -> Result<PasswordHash, PasswordError> {
     let argon2 = Argon2::default();
     Ok(PasswordHash {
@@ -180,14 +180,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_has_a_hash_of_the_same_cost_that_nothing_fits() {
+    async fn an_unknown_account_costs_a_hash_that_no_password_matches() {
         let passwords = passwords(1, 1);
-        assert!(passwords.nobodys.starts_with(OWASP), "{}", passwords.nobodys);
+        assert!(passwords.dummy.starts_with(OWASP), "{}", passwords.dummy);
         assert!(!passwords.verify("".into(), None).await.unwrap());
     }
 
     #[tokio::test]
-    async fn beyond_the_queue_it_is_refused_at_once() {
+    async fn a_login_beyond_the_queue_is_refused_at_once() {
         let passwords = passwords(1, 2);
         let tries = (0..8).map(|_| {
             let passwords = passwords.clone();
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(refused, 5);
         assert!(
             !passwords.verify("whatever".into(), None).await.unwrap(),
-            "the places are free again"
+            "the permits are free again"
         );
     }
 }

@@ -1,4 +1,6 @@
-//! `/users` over HTTP.
+//! `/users` over HTTP; `/auth/register` and `/auth/login` in `login`.
+
+mod login;
 
 use axum::extract::State;
 use serde::Deserialize;
@@ -10,16 +12,25 @@ use uuid::Uuid;
 use super::service::{Filter, User, UserChange, UserDetails, UserError, UserService};
 use super::{Email, PasswordError};
 use crate::attributes::Attributes;
-use crate::auth::{Admin, Caller, Operator, Role};
+use crate::auth::{AttributesWrite, Principal, Role, Scope, UsersRead, UsersWrite};
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
 use crate::problem::INVALID_PARAMETER;
 
 const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
 const EMAIL_TAKEN: Code = Code::new("email-taken", 409, "The e-mail has an account already");
-const LAST_ADMIN: Code = Code::new("last-admin", 409, "Someone must be left to administer");
+const LAST_ADMIN: Code = Code::new("last-admin", 409, "At least one ADMIN must remain");
 const PASSWORD_QUEUE_FULL: Code = Code::new("password-queue-full", 503, "Too many logins at the same time");
+const WRONG_CREDENTIALS: Code = Code::new("wrong-credentials", 401, "The e-mail or the password is wrong");
 
-pub const CODES: &[Code] = &[NO_SUCH_USER, EMAIL_TAKEN, LAST_ADMIN, PASSWORD_QUEUE_FULL];
+pub const CODES: &[Code] = &[
+    NO_SUCH_USER,
+    EMAIL_TAKEN,
+    LAST_ADMIN,
+    PASSWORD_QUEUE_FULL,
+    WRONG_CREDENTIALS,
+];
+
+pub use login::{CREDENTIALS_PATHS, router as login_router};
 
 pub fn router(service: UserService) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -34,10 +45,10 @@ pub fn router(service: UserService) -> OpenApiRouter {
 #[utoipa::path(
     get, path = "/users/me", tag = "users", security(("bearer" = [])),
     responses((status = 200, body = UserDetails)),
-    extensions(("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"]))),
 )]
-async fn me(State(service): State<UserService>, caller: Caller) -> Result<axum::Json<UserDetails>, Problem> {
-    Ok(axum::Json(service.get(caller.user_id).await?))
+async fn me(State(service): State<UserService>, principal: Principal) -> Result<axum::Json<UserDetails>, Problem> {
+    let (user_id, _) = principal.require_user()?;
+    Ok(axum::Json(service.get(user_id).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -53,14 +64,13 @@ struct ListParams {
 
 /// List accounts, newest first.
 #[utoipa::path(
-    get, path = "/users", tag = "users", security(("bearer" = [])),
+    get, path = "/users", tag = "users", security(("bearer" = ["users:read"])),
     params(PageParams, ListParams),
     responses((status = 200, body = Page<User>)),
-    extensions(("x-roles" = json!(["ADMIN"]))),
 )]
 async fn list(
     State(service): State<UserService>,
-    _: Admin,
+    _: UsersRead,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<User>>, Problem> {
@@ -84,16 +94,15 @@ async fn list(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = UserDetails)),
     extensions(
-        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-user"])),
     ),
 )]
 async fn get(
     State(service): State<UserService>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<UserDetails>, Problem> {
-    if caller.user_id != id && caller.role != Role::Admin {
+    if !principal.is_or_has(id, Scope::UsersRead) {
         return Err(UserError::NotFound(id).into());
     }
     Ok(axum::Json(service.get(id).await?))
@@ -101,18 +110,18 @@ async fn get(
 
 /// Change someone's role, or disable or enable their account. Either ends their sessions at once.
 #[utoipa::path(
-    patch, path = "/users/{id}", tag = "users", security(("bearer" = [])),
+    patch, path = "/users/{id}", tag = "users", security(("bearer" = ["users:write"])),
     params(("id" = Uuid, Path)),
     request_body(content = UserChange, examples(
         ("role" = (summary = "Make an operator", value = json!({"role": "OPERATOR"}))),
         ("disable" = (summary = "Disable", value = json!({"disabled": true}))),
     )),
     responses((status = 200, body = User)),
-    extensions(("x-roles" = json!(["ADMIN"])), ("x-problems" = json!(["no-such-user", "last-admin"]))),
+    extensions(("x-problems" = json!(["no-such-user", "last-admin"]))),
 )]
 async fn change(
     State(service): State<UserService>,
-    _: Admin,
+    _: UsersWrite,
     Path(id): Path<Uuid>,
     Body(change): Body<UserChange>,
 ) -> Result<axum::Json<User>, Problem> {
@@ -121,19 +130,19 @@ async fn change(
 
 /// Replace all attributes of a user. Conditions may read them, so users cannot set their own.
 #[utoipa::path(
-    put, path = "/users/{id}/attributes", tag = "users", security(("bearer" = [])),
+    put, path = "/users/{id}/attributes", tag = "users", security(("bearer" = ["attributes:write"])),
     params(("id" = Uuid, Path)),
     request_body = Attributes,
     responses((status = 200, body = UserDetails)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-user"]))),
+    extensions(("x-problems" = json!(["no-such-user"]))),
 )]
 async fn set_attributes(
     State(service): State<UserService>,
-    Operator(caller): Operator,
+    AttributesWrite(principal): AttributesWrite,
     Path(id): Path<Uuid>,
     Body(new): Body<Attributes>,
 ) -> Result<axum::Json<UserDetails>, Problem> {
-    Ok(axum::Json(service.set_attributes(id, new, caller.user_id).await?))
+    Ok(axum::Json(service.set_attributes(id, new, principal.id()).await?))
 }
 
 impl From<UserError> for Problem {

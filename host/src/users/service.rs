@@ -22,7 +22,7 @@ pub struct NewUser {
     pub email: Email,
     pub password: Password,
     pub role: Role,
-    /// Whoever invited this user is credited.
+    /// The inviter is credited.
     pub invite_code: Option<String>,
 }
 
@@ -85,9 +85,9 @@ pub enum UserError {
     NotFound(Uuid),
     #[error("{0} has an account already; log in, or use another address.")]
     EmailTaken(Email),
-    #[error("is nobody's invite code; correct it or leave it out")]
+    #[error("no account has this invite code; correct it or leave it out")]
     NoSuchInvite,
-    #[error("{0} is the last ADMIN who can log in; make someone else ADMIN first.")]
+    #[error("{0} is the last ADMIN who can log in; make another account ADMIN first.")]
     LastAdmin(Uuid),
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -123,7 +123,7 @@ impl UserService {
         }
     }
 
-    /// Makes an account, and credits whoever invited it.
+    /// Makes an account, and credits its inviter.
     pub async fn create(&self, new: NewUser) -> Result<User, UserError> {
         let password_hash = self.passwords.hash(new.password).await?;
         let mut tx = self.db.begin().await?;
@@ -158,7 +158,7 @@ impl UserService {
         store::find_inviter(tx, code).await?.ok_or(UserError::NoSuchInvite)
     }
 
-    /// Records what happened to `of` when `new` came: both happen once in the life of `new`.
+    /// Records an activity of `of` that the registration of `new` causes. Each happens once in the life of `new`.
     async fn record(
         &self,
         tx: &mut Tx,
@@ -177,7 +177,7 @@ impl UserService {
         self.activities.record_own(tx, activity).await
     }
 
-    /// The enabled account with this e-mail and password. Every other case is `None` and costs the same.
+    /// The enabled account with this e-mail and password. All other cases are `None` and cost the same.
     pub async fn with_credentials(&self, email: &str, password: SecretString) -> Result<Option<Uuid>, UserError> {
         let found = match email.parse::<Email>() {
             Ok(email) => store::find_credentials(&self.db, email.key()).await?,
@@ -212,7 +212,7 @@ impl UserService {
             .collect())
     }
 
-    /// Newest first, up to `size + 1` so that the caller sees whether there are more.
+    /// Newest first, up to `size + 1`, so that the caller can tell whether there are more.
     pub async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<User>, UserError> {
         let email_key = filter.email.map(|email| email.key());
         let rows = store::list(&self.db, filter.role, email_key, after, i64::from(size) + 1).await?;
@@ -222,7 +222,7 @@ impl UserService {
     /// Changes the role or disables an account; both end its sessions at once.
     pub async fn change(&self, id: Uuid, change: UserChange) -> Result<User, UserError> {
         let mut tx = self.db.begin().await?;
-        // All admins are held before anyone is changed, so that two admins cannot demote each other at the same time.
+        // All ADMINs are locked before the change, so that two ADMINs cannot demote each other at the same time.
         let admins = store::lock_enabled_admins(&mut tx).await?;
         let before = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;
         let after = UserRow {
@@ -252,7 +252,7 @@ impl UserService {
         Ok(after.into())
     }
 
-    /// Makes these all the attributes of a user. What they were at an earlier instant stays known.
+    /// Replaces all attributes of a user. Their earlier values stay readable as of earlier instants.
     pub async fn set_attributes(&self, id: Uuid, new: Attributes, by: Uuid) -> Result<UserDetails, UserError> {
         let Attributes(mut new) = new;
         let mut tx = self.db.begin().await?;

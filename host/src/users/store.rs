@@ -1,10 +1,10 @@
-//! `users` and `user_attributes`.
+//! `users`, `user_directory` and `user_attributes`.
 
 use uuid::Uuid;
 
 use crate::auth::Role;
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Result, Run, Tx, row};
+use crate::db::{Db, Engine, Executor, Result, Tx, row};
 
 row! {
     #[derive(Clone, Debug)]
@@ -56,14 +56,20 @@ impl AttributeRow {
 
 /// Adds an account; `false` when its e-mail has one already.
 pub(super) async fn insert(tx: &mut Tx, row: &UserRow, email_key: String, password_hash: String) -> Result<bool> {
-    const SQL: &str = "INSERT INTO users \
-        (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (email_key) DO NOTHING";
-    let inserted = tx
-        .query(SQL)
+    const EMAIL: &str = "INSERT INTO user_directory (kind, value, user_id) VALUES ('EMAIL', $1, $2) \
+        ON CONFLICT (kind, value) DO NOTHING";
+    const INVITE_CODE: &str = "INSERT INTO user_directory (kind, value, user_id) VALUES ('INVITE_CODE', $1, $2)";
+    const USER: &str = "INSERT INTO users \
+        (id, email, password_hash, role, invite_code, invited_by, disabled, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    if tx.query(EMAIL).bind(email_key).bind(row.id).execute(&mut *tx).await? == 0 {
+        return Ok(false);
+    }
+    let invite_code = tx.query(INVITE_CODE).bind(row.invite_code.clone());
+    invite_code.bind(row.id).execute(&mut *tx).await?;
+    tx.query(USER)
         .bind(row.id)
         .bind(row.email.clone())
-        .bind(email_key)
         .bind(password_hash)
         .bind(row.role)
         .bind(row.invite_code.clone())
@@ -72,23 +78,23 @@ pub(super) async fn insert(tx: &mut Tx, row: &UserRow, email_key: String, passwo
         .bind(row.created_at)
         .execute(tx)
         .await?;
-    Ok(inserted == 1)
+    Ok(true)
 }
 
-pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<UserRow>> {
+pub(super) async fn find(on: impl Executor, id: Uuid) -> Result<Option<UserRow>> {
     const SQL: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at FROM users WHERE id = $1";
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
 pub(super) async fn find_credentials(db: &Db, email_key: String) -> Result<Option<CredentialsRow>> {
-    db.query("SELECT id, password_hash, disabled FROM users WHERE email_key = $1")
-        .bind(email_key)
-        .fetch_optional(db)
-        .await
+    const SQL: &str = "SELECT u.id, u.password_hash, u.disabled FROM user_directory d JOIN users u ON u.id = d.user_id \
+        WHERE d.kind = 'EMAIL' AND d.value = $1";
+    db.query(SQL).bind(email_key).fetch_optional(db).await
 }
 
 pub(super) async fn find_inviter(tx: &mut Tx, invite_code: String) -> Result<Option<Uuid>> {
-    const SQL: &str = "SELECT id FROM users WHERE invite_code = $1 AND disabled = FALSE";
+    const SQL: &str = "SELECT u.id FROM user_directory d JOIN users u ON u.id = d.user_id \
+        WHERE d.kind = 'INVITE_CODE' AND d.value = $1 AND u.disabled = FALSE";
     Ok(tx
         .query(SQL)
         .bind(invite_code)
@@ -97,18 +103,18 @@ pub(super) async fn find_inviter(tx: &mut Tx, invite_code: String) -> Result<Opt
         .map(|(id,)| id))
 }
 
-/// Reads an account and keeps others from changing it until the transaction ends; others may hold it too.
+/// Reads an account and keeps others from changing it until the transaction ends; others may do the same meanwhile.
 pub(super) async fn hold(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
     const POSTGRES: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at \
         FROM users WHERE id = $1 FOR SHARE";
     match tx.engine() {
-        // SQLite's one writer holds everything.
+        // SQLite has one writer, and this transaction is it.
         Engine::Sqlite => find(tx, id).await,
         Engine::Postgres => tx.query(POSTGRES).bind(id).fetch_optional(tx).await,
     }
 }
 
-/// Reads an account to change it: nobody else changes or holds it until the transaction ends.
+/// Reads an account to change it, and keeps others from changing or holding it until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
     const POSTGRES: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at \
         FROM users WHERE id = $1 FOR NO KEY UPDATE";
@@ -118,7 +124,7 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
     }
 }
 
-/// The admins who can log in, none of whom can be changed until the transaction ends.
+/// The ADMINs who can log in; keeps others from changing them until the transaction ends.
 pub(super) async fn lock_enabled_admins(tx: &mut Tx) -> Result<Vec<Uuid>> {
     const SQLITE: &str = "SELECT id FROM users WHERE role = 'ADMIN' AND disabled = FALSE ORDER BY id";
     const POSTGRES: &str =
@@ -149,17 +155,18 @@ pub(super) async fn list(
     limit: i64,
 ) -> Result<Vec<UserRow>> {
     const SQL: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at FROM users WHERE TRUE";
+    const BY_EMAIL: &str = "id = (SELECT user_id FROM user_directory WHERE kind = 'EMAIL' AND value = $?)";
     db.select(SQL)
         .and("role = $?", role)
-        .and("email_key = $?", email_key)
+        .and(BY_EMAIL, email_key)
         .and("id < $?", after)
         .end("ORDER BY id DESC LIMIT $?", limit)
         .fetch_all(db)
         .await
 }
 
-/// The newest row of every attribute the user ever had; a removed one has no value.
-pub(super) async fn newest_attributes(on: impl Run, user_id: Uuid) -> Result<Vec<AttributeRow>> {
+/// The newest row of each attribute that the user ever had; a removed attribute has no value.
+pub(super) async fn newest_attributes(on: impl Executor, user_id: Uuid) -> Result<Vec<AttributeRow>> {
     const SQL: &str = "SELECT a.id, a.name, a.value, a.set_at FROM user_attributes a WHERE a.user_id = $1 \
         AND NOT EXISTS (SELECT 1 FROM user_attributes b \
             WHERE b.user_id = a.user_id AND b.name = a.name AND (b.set_at, b.id) > (a.set_at, a.id)) \

@@ -98,7 +98,7 @@ impl WebhookService {
             return Ok(None);
         };
         if !matches!(next, Next::Retry(_)) {
-            deliveries::wake(tx, endpoint.id, recorded.line, now).await?;
+            deliveries::wake(tx, endpoint.id, recorded.ordering_key, now).await?;
         }
         if attempt.is_gone() && endpoint.state == EndpointState::Active {
             self.pause(tx, endpoint, "the receiver answered 410 Gone".to_owned())

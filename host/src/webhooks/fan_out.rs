@@ -63,12 +63,12 @@ impl WebhookService {
         wanted: impl Fn(&EndpointRow, &Addressed) -> bool,
         now: Timestamp,
     ) -> Result<(), DbError> {
-        let mut busy = deliveries::busy(&self.db, tx, messages.iter().map(|message| message.line)).await?;
+        let mut busy = deliveries::busy(&self.db, tx, messages.iter().map(|message| message.ordering_key)).await?;
         let mut rows = Vec::new();
         for message in messages {
             for endpoint in endpoints.iter().filter(|endpoint| wanted(endpoint, message)) {
                 // The first message of a user is due at once; those behind it wait for it.
-                let status = if busy.insert((endpoint.id, message.line)) {
+                let status = if busy.insert((endpoint.id, message.ordering_key)) {
                     DeliveryStatus::Pending
                 } else {
                     DeliveryStatus::Waiting
@@ -76,7 +76,7 @@ impl WebhookService {
                 rows.push(NewDelivery {
                     endpoint_id: endpoint.id,
                     message_id: message.id,
-                    line: message.line,
+                    ordering_key: message.ordering_key,
                     told_at: message.created_at,
                     status,
                 });

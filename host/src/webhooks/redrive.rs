@@ -28,9 +28,9 @@ impl WebhookService {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
-        let line = deliveries::put_back(&mut tx, id, message_id, now).await?;
-        let line = line.ok_or(WebhookError::NoDelivery { message_id })?;
-        deliveries::wake(&mut tx, id, line, now).await?;
+        let ordering_key = deliveries::put_back(&mut tx, id, message_id, now).await?;
+        let ordering_key = ordering_key.ok_or(WebhookError::NoDelivery { message_id })?;
+        deliveries::wake(&mut tx, id, ordering_key, now).await?;
         tx.commit().await?;
         self.delivery(id, message_id).await
     }
@@ -43,13 +43,13 @@ impl WebhookService {
             let mut tx = self.db.begin().await?;
             store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
             let limit = i64::try_from(FAN_OUT).unwrap_or(i64::MAX);
-            let lines = deliveries::put_back_parked(&mut tx, id, limit, now).await?;
-            for line in lines.iter().copied().collect::<HashSet<_>>() {
-                deliveries::wake(&mut tx, id, line, now).await?;
+            let keys = deliveries::put_back_parked(&mut tx, id, limit, now).await?;
+            for ordering_key in keys.iter().copied().collect::<HashSet<_>>() {
+                deliveries::wake(&mut tx, id, ordering_key, now).await?;
             }
             tx.commit().await?;
-            redriven += lines.len();
-            if lines.len() < FAN_OUT {
+            redriven += keys.len();
+            if keys.len() < FAN_OUT {
                 return Ok(redriven);
             }
         }
@@ -83,9 +83,9 @@ impl WebhookService {
                     .iter()
                     .filter(|message| types.is_empty() || types.contains(&message.kind));
                 let ids: Vec<Uuid> = wanted.map(|message| message.id).collect();
-                let lines = deliveries::put_back_all(&self.db, &mut tx, endpoint.id, &ids, now).await?;
-                for line in lines.into_iter().collect::<HashSet<_>>() {
-                    deliveries::wake(&mut tx, endpoint.id, line, now).await?;
+                let keys = deliveries::put_back_all(&self.db, &mut tx, endpoint.id, &ids, now).await?;
+                for ordering_key in keys.into_iter().collect::<HashSet<_>>() {
+                    deliveries::wake(&mut tx, endpoint.id, ordering_key, now).await?;
                 }
             }
             self.queue(

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::model::{Endpoint, EndpointSecret, EndpointState, NewEndpoint, Ping};
 use super::service::{WebhookError, WebhookService};
-use crate::auth::Operator;
+use crate::auth::{WebhooksRead, WebhooksWrite};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 
@@ -47,17 +47,17 @@ pub fn router(service: WebhookService) -> OpenApiRouter {
 ///
 /// The response contains the secret that messages are signed with. It is not shown again; `POST …/secret` makes a new one.
 #[utoipa::path(
-    post, path = "/webhook-endpoints", tag = "webhook-endpoints", security(("bearer" = [])),
+    post, path = "/webhook-endpoints", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     request_body = NewEndpoint,
     responses((status = 201, body = EndpointSecret, headers(("Location" = String), ("ETag" = String)))),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["webhook-endpoints-full"]))),
+    extensions(("x-problems" = json!(["webhook-endpoints-full"]))),
 )]
 async fn create(
     State(service): State<WebhookService>,
-    Operator(caller): Operator,
+    WebhooksWrite(principal): WebhooksWrite,
     Body(new): Body<NewEndpoint>,
 ) -> Result<impl IntoResponse, Problem> {
-    let created = service.create(new, caller.user_id).await?;
+    let created = service.create(new, principal.id()).await?;
     let location = [(header::LOCATION, format!("/webhook-endpoints/{}", created.endpoint.id))];
     Ok((
         StatusCode::CREATED,
@@ -68,14 +68,13 @@ async fn create(
 
 /// List endpoints, newest first.
 #[utoipa::path(
-    get, path = "/webhook-endpoints", tag = "webhook-endpoints", security(("bearer" = [])),
+    get, path = "/webhook-endpoints", tag = "webhook-endpoints", security(("bearer" = ["webhooks:read"])),
     params(PageParams),
     responses((status = 200, body = Page<Endpoint>)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"]))),
 )]
 async fn list(
     State(service): State<WebhookService>,
-    _: Operator,
+    _: WebhooksRead,
     Params(page): Params<PageParams>,
 ) -> Result<axum::Json<Page<Endpoint>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
@@ -90,14 +89,14 @@ async fn list(
 
 /// Get an endpoint.
 #[utoipa::path(
-    get, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
+    get, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = ["webhooks:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = Endpoint, headers(("ETag" = String)))),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-webhook-endpoint"]))),
+    extensions(("x-problems" = json!(["no-such-webhook-endpoint"]))),
 )]
 async fn get(
     State(service): State<WebhookService>,
-    _: Operator,
+    _: WebhooksRead,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
     let endpoint = service.get(id).await?;
@@ -106,18 +105,17 @@ async fn get(
 
 /// Replace an endpoint's URL, description and types. Its state and secret stay the same.
 #[utoipa::path(
-    put, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
+    put, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
     request_body = NewEndpoint,
     responses((status = 200, body = Endpoint, headers(("ETag" = String)))),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-webhook-endpoint", "webhook-endpoint-changed", "revision-required"])),
     ),
 )]
 async fn replace(
     State(service): State<WebhookService>,
-    _: Operator,
+    _: WebhooksWrite,
     Path(id): Path<Uuid>,
     IfMatch(revision): IfMatch,
     Body(new): Body<NewEndpoint>,
@@ -138,43 +136,42 @@ struct EndpointChange {
 ///
 /// While it is PAUSED, messages wait; they are sent when it is ACTIVE again.
 #[utoipa::path(
-    patch, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
+    patch, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     params(("id" = Uuid, Path)),
     request_body = EndpointChange,
     responses((status = 200, body = Endpoint, headers(("ETag" = String)))),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-webhook-endpoint"]))),
+    extensions(("x-problems" = json!(["no-such-webhook-endpoint"]))),
 )]
 async fn change(
     State(service): State<WebhookService>,
-    Operator(caller): Operator,
+    WebhooksWrite(principal): WebhooksWrite,
     Path(id): Path<Uuid>,
     Body(change): Body<EndpointChange>,
 ) -> Result<impl IntoResponse, Problem> {
-    let endpoint = service.set_state(id, change.state, caller.user_id).await?;
+    let endpoint = service.set_state(id, change.state, principal.id()).await?;
     Ok(with_etag(endpoint.revision, endpoint))
 }
 
 /// Delete an endpoint. Its undelivered messages are discarded.
 #[utoipa::path(
-    delete, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = [])),
+    delete, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     params(
         ("id" = Uuid, Path),
         ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; omit it to delete any version"),
     ),
     responses((status = 204)),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-webhook-endpoint", "webhook-endpoint-changed"])),
     ),
 )]
 async fn delete(
     State(service): State<WebhookService>,
-    Operator(caller): Operator,
+    WebhooksWrite(principal): WebhooksWrite,
     Path(id): Path<Uuid>,
     revision: Option<IfMatch>,
 ) -> Result<StatusCode, Problem> {
     let revision = revision.and_then(|IfMatch(revision)| revision);
-    service.delete(id, revision, caller.user_id).await?;
+    service.delete(id, revision, principal.id()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -183,17 +180,17 @@ async fn delete(
 /// For a day messages are signed with the new and the previous secret, so that the receiver can change over. If a secret has
 /// leaked, make a new one twice: only the last two sign.
 #[utoipa::path(
-    post, path = "/webhook-endpoints/{id}/secret", tag = "webhook-endpoints", security(("bearer" = [])),
+    post, path = "/webhook-endpoints/{id}/secret", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = EndpointSecret, headers(("ETag" = String)))),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-webhook-endpoint"]))),
+    extensions(("x-problems" = json!(["no-such-webhook-endpoint"]))),
 )]
 async fn rotate(
     State(service): State<WebhookService>,
-    Operator(caller): Operator,
+    WebhooksWrite(principal): WebhooksWrite,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
-    let rotated = service.rotate(id, caller.user_id).await?;
+    let rotated = service.rotate(id, principal.id()).await?;
     Ok(with_etag(rotated.endpoint.revision, rotated))
 }
 
@@ -201,14 +198,14 @@ async fn rotate(
 ///
 /// It is sent also to a paused endpoint, and is not listed among the deliveries.
 #[utoipa::path(
-    post, path = "/webhook-endpoints/{id}/ping", tag = "webhook-endpoints", security(("bearer" = [])),
+    post, path = "/webhook-endpoints/{id}/ping", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = Ping)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-webhook-endpoint"]))),
+    extensions(("x-problems" = json!(["no-such-webhook-endpoint"]))),
 )]
 async fn ping(
     State(service): State<WebhookService>,
-    _: Operator,
+    _: WebhooksWrite,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<Ping>, Problem> {
     Ok(axum::Json(service.ping(id).await?))

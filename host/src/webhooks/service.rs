@@ -124,7 +124,7 @@ impl WebhookService {
         }
         store::insert(&mut tx, row.clone()).await?;
         tx.commit().await?;
-        tracing::info!(webhook_endpoint.id = %row.id, user.id = %by, "webhook endpoint created");
+        tracing::info!(webhook_endpoint.id = %row.id, principal.id = %by, "webhook endpoint created");
         Ok(with_secret(row))
     }
 
@@ -168,7 +168,7 @@ impl WebhookService {
             row.paused_because = None;
         });
         let changed = changed.await?;
-        tracing::info!(webhook_endpoint.id = %id, %state, user.id = %by, "webhook endpoint state set");
+        tracing::info!(webhook_endpoint.id = %id, %state, principal.id = %by, "webhook endpoint state set");
         Ok(changed.into())
     }
 
@@ -181,7 +181,7 @@ impl WebhookService {
             row.previous_until = Some(now.plus(ROTATION));
         });
         let changed = changed.await?;
-        tracing::info!(webhook_endpoint.id = %id, user.id = %by, "webhook secret rotated");
+        tracing::info!(webhook_endpoint.id = %id, principal.id = %by, "webhook secret rotated");
         Ok(with_secret(changed))
     }
 
@@ -191,7 +191,7 @@ impl WebhookService {
         require_revision(expected, row.revision)?;
         store::mark_deleted(&mut tx, id, self.clock.now()).await?;
         tx.commit().await?;
-        tracing::info!(webhook_endpoint.id = %id, user.id = %by, "webhook endpoint deleted");
+        tracing::info!(webhook_endpoint.id = %id, principal.id = %by, "webhook endpoint deleted");
         Ok(())
     }
 

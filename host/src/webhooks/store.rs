@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::model::EndpointState;
 use crate::background::lease;
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Json, Result, Run, Tx, row};
+use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};
 
 /// The right to deliver to an endpoint.
 pub(super) const ENDPOINT_LEASES: lease::Table = lease::table!("webhook_endpoints", "id");
@@ -99,7 +99,7 @@ pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, at: Timestamp) -> Result
     Ok(())
 }
 
-pub(super) async fn find(on: impl Run, id: Uuid) -> Result<Option<EndpointRow>> {
+pub(super) async fn find(on: impl Executor, id: Uuid) -> Result<Option<EndpointRow>> {
     const SQL: &str = select_endpoints!(" AND id = $1");
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
@@ -135,7 +135,7 @@ pub(super) async fn list(db: &Db, after: Option<Uuid>, limit: i64) -> Result<Vec
         .await
 }
 
-pub(super) async fn count(on: impl Run) -> Result<i64> {
+pub(super) async fn count(on: impl Executor) -> Result<i64> {
     const SQL: &str = "SELECT COUNT(*) FROM webhook_endpoints WHERE deleted_at IS NULL";
     let (count,): (i64,) = on.statement(SQL).fetch_one(on).await?;
     Ok(count)

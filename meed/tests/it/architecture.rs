@@ -4,6 +4,8 @@ mod circles;
 mod metrics;
 mod names;
 mod rules;
+mod scopes;
+mod tables;
 
 use std::fs;
 use std::path::Path;
@@ -144,6 +146,18 @@ fn every_rule_can_fail() {
             "without a server",
         ),
         ("host/src/auth/sessions.rs", "use redis::Cmd;", "knows Redis"),
+        ("host/src/auth/principal.rs", "use axum::Json;", "know HTTP"),
+        ("host/src/auth/service.rs", "use crate::users::User;", "stands below"),
+        (
+            "host/src/events/store.rs",
+            r#"const Q: &str = "SELECT id FROM rewards";"#,
+            "reads `rewards`, a table of `rewards`",
+        ),
+        (
+            "host/src/auth/store.rs",
+            "const Q: &str = \"UPDATE users SET role = $1\";",
+            "writes `users`, a table of `users`",
+        ),
         (
             "host/src/outbox/store/topics.rs",
             "use rdkafka::Message;",
@@ -218,7 +232,7 @@ fn every_rule_can_fail() {
     let good = [
         ("host/src/rewards/routes.rs", "use axum::extract::State;"),
         ("host/src/http.rs", "use axum::Router;"),
-        ("host/src/auth/caller.rs", "use axum::http::request::Parts;"),
+        ("host/src/auth/guards.rs", "use axum::http::request::Parts;"),
         ("host/src/auth/authenticate.rs", "use crate::http::limit::Subject;"),
         ("host/src/rewards/routes.rs", "use crate::http::{Body, Problem};"),
         ("meed/src/serve.rs", "use meed_host::http::server;"),
@@ -280,6 +294,72 @@ fn every_rule_can_fail() {
     for (file, text) in good {
         let broken = check(file, text);
         assert!(broken.is_empty(), "{file}: {text}: {broken:#?}");
+    }
+}
+
+#[test]
+fn every_rule_of_tables_can_fail() {
+    let bad = [
+        ("CREATE TABLE scores (id BLOB PRIMARY KEY);", "scores has no owner"),
+        ("CREATE TABLE grants (id BLOB PRIMARY KEY);", "begins with user_id"),
+        (
+            "CREATE TABLE grants (user_id BLOB, id BLOB, PRIMARY KEY (id, user_id));",
+            "begins with user_id",
+        ),
+        (
+            "CREATE TABLE grants (user_id BLOB, id BLOB, PRIMARY KEY (user_id, id), UNIQUE (id));",
+            "begins with user_id",
+        ),
+        (
+            "CREATE UNIQUE INDEX grants_once ON grants (id) WHERE id IS NOT NULL;",
+            "begins with user_id",
+        ),
+        (
+            "CREATE TABLE grants (user_id BLOB PRIMARY KEY, reward_id BLOB REFERENCES rewards (id));",
+            "no foreign key to a shared one",
+        ),
+        (
+            "CREATE TABLE reversals (user_id BLOB PRIMARY KEY, request_id BLOB REFERENCES reward_requests (id));",
+            "begins with the user's id",
+        ),
+        (
+            "CREATE TABLE users (id BLOB PRIMARY KEY, invited_by BLOB REFERENCES users (id));",
+            "begins with the user's id",
+        ),
+        (
+            "CREATE TABLE events (id BLOB PRIMARY KEY, created_by BLOB NOT NULL REFERENCES users (id));",
+            "an actor is a principal id",
+        ),
+        ("ALTER TABLE users ADD COLUMN nickname TEXT;", "cannot read"),
+    ];
+    for (sql, advice) in bad {
+        let faults = tables::faults(sql);
+        assert_eq!(faults.len(), 1, "{sql}: {faults:#?}");
+        assert!(faults[0].contains(advice), "{sql}: {faults:#?}");
+    }
+    let good = "-- What a grant is; not a table (that is below).\n\
+        CREATE TABLE grants (\n    user_id BLOB NOT NULL, id BLOB NOT NULL CHECK (id > 0), reward_id BLOB,\n\
+        PRIMARY KEY (user_id, id), FOREIGN KEY (user_id, id) REFERENCES reward_requests (user_id, id)\n\
+        ) WITH (fillfactor = 50);\nCREATE INDEX grants_id ON grants (id);\n\
+        CREATE TABLE claim_queues (event_id BLOB PRIMARY KEY REFERENCES events (id)) STRICT;";
+    assert_eq!(tables::faults(good), Vec::<String>::new());
+}
+
+#[test]
+fn a_scope_that_does_not_agree_is_found() {
+    let route = |scope: &str, guard: &str| {
+        format!("#[utoipa::path(get, security((\"bearer\" = [{scope}])))]\nasync fn list(\n    _: {guard},\n) {{\n}}\n")
+    };
+    for (scope, guard) in [
+        ("\"events:read\"", "EventsWrite"),
+        ("\"events:read\"", "Principal"),
+        ("", "EventsRead"),
+        ("\"events:everything\"", "Principal"),
+    ] {
+        assert_eq!(scopes::faults(&route(scope, guard)).len(), 1, "{scope} {guard}");
+    }
+    for (scope, guard) in [("\"events:read\"", "EventsRead"), ("", "Principal")] {
+        assert_eq!(scopes::faults(&route(scope, guard)), Vec::<String>::new());
     }
 }
 

@@ -15,7 +15,7 @@ async fn count(app: &TestApp, sql: &'static str) -> i64 {
     count
 }
 
-const LIVE_REFRESH_TOKENS: &str = "SELECT COUNT(*) FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id \
+const LIVE_REFRESH_TOKENS: &str = "SELECT COUNT(*) FROM refresh_tokens r JOIN sessions s ON s.user_id = r.user_id AND s.id = r.session_id \
     WHERE r.consumed_at IS NULL AND s.ended_at IS NULL";
 
 /// Kind, user and attributes of every activity, in the order they were recorded.

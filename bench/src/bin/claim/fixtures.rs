@@ -47,7 +47,7 @@ impl Fixtures {
         let operator = Operator {
             client: reqwest::Client::new(),
             api: format!("http://{}", fleet.first()[0]),
-            token: app.auth.open_session(operator.id).await?.access_token,
+            token: app.logins.open_session(operator.id).await?.access_token,
         };
         let tokens = futures_util::stream::iter(0..users)
             .map(|number| open_session(&app, user.id, number))
@@ -138,7 +138,7 @@ impl Fixtures {
         });
         let answered = answered.await?;
         loop {
-            const WAITING: &str = "SELECT COUNT(*) FROM received_claims";
+            const WAITING: &str = "SELECT COUNT(*) FROM pending_claims";
             let (waiting,): (i64,) = app.db.query(WAITING).fetch_one(&app.db).await?;
             if waiting == 0 {
                 break;
@@ -217,8 +217,8 @@ async fn install(app: &App, name: &str) -> anyhow::Result<String> {
 /// token of the new user.
 async fn open_session(app: &App, like: Uuid, number: usize) -> anyhow::Result<Arc<str>> {
     const SQL: &str = "INSERT INTO users \
-        (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
-        SELECT $1, $2, $2, password_hash, role, $3, NULL, disabled, created_at FROM users WHERE id = $4";
+        (id, email, password_hash, role, invite_code, invited_by, disabled, created_at) \
+        SELECT $1, $2, password_hash, role, $3, NULL, disabled, created_at FROM users WHERE id = $4";
     let id = app.clock.new_id();
     let mut tx = app.db.begin().await?;
     tx.query(SQL)
@@ -229,5 +229,5 @@ async fn open_session(app: &App, like: Uuid, number: usize) -> anyhow::Result<Ar
         .execute(&mut tx)
         .await?;
     tx.commit().await?;
-    Ok(app.auth.open_session(id).await?.access_token.into())
+    Ok(app.logins.open_session(id).await?.access_token.into())
 }

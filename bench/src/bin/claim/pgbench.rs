@@ -18,8 +18,8 @@ const EVENTS: u32 = 1000;
 
 /// Rows that a claim refers to. Ids are numbers formatted as UUIDs.
 const FILL: [&str; 5] = [
-    "INSERT INTO users (id, email, email_key, password_hash, role, invite_code, disabled, created_at) \
-        SELECT ('00000000-0000-7000-8000-' || LPAD(n::TEXT, 12, '0'))::UUID, n::TEXT, n::TEXT, '', 'USER', n::TEXT, FALSE, 0 \
+    "INSERT INTO users (id, email, password_hash, role, invite_code, disabled, created_at) \
+        SELECT ('00000000-0000-7000-8000-' || LPAD(n::TEXT, 12, '0'))::UUID, n::TEXT, '', 'USER', n::TEXT, FALSE, 0 \
         FROM GENERATE_SERIES(1, 2000) AS n",
     "INSERT INTO plugin_versions (digest, id, name, version, title, description, params_schema, abi, class, size_bytes, \
             state, created_at) \
@@ -181,7 +181,7 @@ fn writes(receipt_bytes: usize) -> anyhow::Result<String> {
         "BEGIN;
 SELECT revision FROM events WHERE id = {event} AND deleted_at IS NULL FOR SHARE;
 INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature) VALUES ({ID}, {event}, 1, {user}, 'sha256:0', 'GRANTED', 'once', :place, '[]', '[]', NULL, 0, 0, 1000, '{receipt}', 'receipt-0', '\\x00') ON CONFLICT DO NOTHING RETURNING id AS request \\gset
-INSERT INTO grants (id, request_id, reward_id, quantity, reward, granted_at, stock_since) VALUES ({ID}, :request::UUID, {event}, 1, '{{}}', 0, 1);
+INSERT INTO grants (user_id, id, request_id, reward_id, quantity, reward, granted_at, stock_since) VALUES ({user}, {ID}, :request::UUID, {event}, 1, '{{}}', 0, 1);
 INSERT INTO outbox (id, kind, user_id, payload, created_at) VALUES ({ID}, 'reward.granted', {user}, '{{}}', 0);
 UPDATE reward_stock SET remaining = remaining - 1 WHERE reward_id = {event} AND remaining >= 1;
 COMMIT;

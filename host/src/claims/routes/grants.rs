@@ -7,7 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::auth::{Auditor, Caller, Operator, Role};
+use crate::auth::{AuditRead, FulfilmentsWrite, Principal, Scope};
 use crate::claims::error::ClaimError;
 use crate::claims::grants::GrantDetail;
 use crate::claims::model::Status;
@@ -43,14 +43,13 @@ struct ListParams {
 
 /// List the grants of all users, newest first.
 #[utoipa::path(
-    get, path = "/grants", tag = "grants", security(("bearer" = [])),
+    get, path = "/grants", tag = "grants", security(("bearer" = ["audit:read"])),
     params(PageParams, ListParams),
     responses((status = 200, body = Page<GrantDetail>)),
-    extensions(("x-roles" = json!(["OPERATOR", "AUDITOR", "ADMIN"]))),
 )]
 async fn list(
     State(claims): State<Claims>,
-    _: Auditor,
+    _: AuditRead,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<GrantDetail>>, Problem> {
@@ -73,20 +72,19 @@ async fn list(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = GrantDetail)),
     extensions(
-        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-grant"])),
     ),
 )]
 async fn get(
     State(claims): State<Claims>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<GrantDetail>, Problem> {
     let mut grant = claims.grants.get(id).await?;
-    if caller.role == Role::User {
-        if grant.user_id != caller.user_id {
-            return Err(ClaimError::NoGrant(id).into());
-        }
+    if !principal.is_or_has(grant.user_id, Scope::AuditRead) {
+        return Err(ClaimError::NoGrant(id).into());
+    }
+    if !principal.has(Scope::AuditRead) {
         // The response of a webhook endpoint is for operators only.
         grant.reported_by = None;
     }
@@ -99,18 +97,18 @@ async fn get(
 /// same acknowledgement again changes nothing, so it is safe to repeat and takes no `Idempotency-Key`. A reversed grant can
 /// be acknowledged, too.
 #[utoipa::path(
-    post, path = "/grants/{id}/acknowledgement", tag = "grants", security(("bearer" = [])),
+    post, path = "/grants/{id}/acknowledgement", tag = "grants", security(("bearer" = ["fulfilments:write"])),
     params(("id" = Uuid, Path)),
     request_body = Acknowledgement,
     responses((status = 200, body = GrantDetail)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-grant"]))),
+    extensions(("x-problems" = json!(["no-such-grant"]))),
 )]
 async fn acknowledge(
     State(claims): State<Claims>,
-    Operator(caller): Operator,
+    FulfilmentsWrite(principal): FulfilmentsWrite,
     Path(id): Path<Uuid>,
     Body(acknowledgement): Body<Acknowledgement>,
 ) -> Result<axum::Json<GrantDetail>, Problem> {
-    let grant = claims.grants.acknowledge(id, acknowledgement, caller.user_id).await?;
+    let grant = claims.grants.acknowledge(id, acknowledgement, principal.id()).await?;
     Ok(axum::Json(grant))
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::require_own;
-use crate::auth::{Caller, Operator};
+use crate::auth::{Principal, ReversalsWrite};
 use crate::claims::error::ClaimError;
 use crate::claims::receipt::SignedReversal;
 use crate::claims::reversal::Reversal;
@@ -47,22 +47,21 @@ fn says_something(text: &str, (): &()) -> garde::Result {
 /// A request can be reversed once. A second reversal changes nothing and is 409 `already-reversed` with the `reversalId`, so
 /// a reversal whose response was lost is safe to repeat; it takes no `Idempotency-Key`.
 #[utoipa::path(
-    post, path = "/reward-requests/{id}/reversal", tag = "reward-requests", security(("bearer" = [])),
+    post, path = "/reward-requests/{id}/reversal", tag = "reward-requests", security(("bearer" = ["reversals:write"])),
     params(("id" = Uuid, Path)),
     request_body = NewReversal,
     responses((status = 201, body = Reversal, headers(("Location" = String)))),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-reward-request", "already-reversed", "not-granted"])),
     ),
 )]
 async fn reverse(
     State(claims): State<Claims>,
-    Operator(caller): Operator,
+    ReversalsWrite(principal): ReversalsWrite,
     Path(id): Path<Uuid>,
     Body(new): Body<NewReversal>,
 ) -> Result<impl IntoResponse, Problem> {
-    let reversal = claims.reversals.reverse(id, &new.reason, caller.user_id).await?;
+    let reversal = claims.reversals.reverse(id, &new.reason, principal.id()).await?;
     let location = [(header::LOCATION, format!("/reward-requests/{id}/reversal"))];
     Ok((StatusCode::CREATED, location, axum::Json(reversal)))
 }
@@ -73,16 +72,15 @@ async fn reverse(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = Reversal)),
     extensions(
-        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-reward-request", "no-such-reversal"])),
     ),
 )]
 async fn reversal(
     State(claims): State<Claims>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<Reversal>, Problem> {
-    Ok(axum::Json(signed(&claims, caller, id).await?.receipt.into()))
+    Ok(axum::Json(signed(&claims, &principal, id).await?.receipt.into()))
 }
 
 /// Get the signed receipt of a reversal.
@@ -94,20 +92,19 @@ async fn reversal(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = SignedReversal)),
     extensions(
-        ("x-roles" = json!(["USER", "OPERATOR", "AUDITOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-reward-request", "no-such-reversal"])),
     ),
 )]
 async fn reversal_receipt(
     State(claims): State<Claims>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<SignedReversal>, Problem> {
-    Ok(axum::Json(signed(&claims, caller, id).await?))
+    Ok(axum::Json(signed(&claims, &principal, id).await?))
 }
 
-async fn signed(claims: &Claims, caller: Caller, id: Uuid) -> Result<SignedReversal, Problem> {
+async fn signed(claims: &Claims, principal: &Principal, id: Uuid) -> Result<SignedReversal, Problem> {
     let (user_id, signed) = claims.reversals.find(id).await?;
-    require_own(caller, user_id, id)?;
+    require_own(principal, user_id, id)?;
     signed.ok_or_else(|| ClaimError::NoReversal(id).into())
 }

@@ -68,9 +68,10 @@ impl Parts {
         );
         const PENDING: &str = ", \
             pending AS MATERIALIZED ( \
-                SELECT r.id FROM UNNEST($?::UUID[], $?::UUID[], $?::BIGINT[]) AS p (request_id, event_id, fence) \
-                JOIN claim_lines l ON l.event_id = p.event_id AND l.fence = p.fence \
-                JOIN received_claims r ON r.id = p.request_id FOR SHARE OF l)";
+                SELECT c.id FROM UNNEST($?::UUID[], $?::UUID[], $?::UUID[], $?::BIGINT[]) \
+                    AS p (user_id, request_id, event_id, fence) \
+                JOIN claim_queues q ON q.event_id = p.event_id AND q.fence = p.fence \
+                JOIN pending_claims c ON c.user_id = p.user_id AND c.id = p.request_id FOR SHARE OF q)";
         const KEYED: &str = concat!(
             ", keyed AS MATERIALIZED (SELECT * FROM UNNEST( \
                 $?::UUID[], $?::TEXT[], $?::BYTEA[], $?::UUID[], $?::TEXT[], $?::BIGINT[], $?::BIGINT[]) AS k (",
@@ -87,13 +88,14 @@ impl Parts {
                 AND i.id NOT IN (SELECT k.request_id FROM keyed k JOIN idempotency_keys USING (user_id, key)) ";
         const ONCE: &str = "\
                 ORDER BY i.event_id, i.user_id, i.period, i.sequence \
-                ON CONFLICT DO NOTHING RETURNING id, event_id, budget_period, budget_amount)";
+                ON CONFLICT DO NOTHING RETURNING user_id, id, event_id, budget_period, budget_amount)";
         const DEQUEUE: &str = ", \
-            dequeued AS (DELETE FROM received_claims WHERE id IN (SELECT id FROM requests) RETURNING 1)";
+            dequeued AS (DELETE FROM pending_claims p USING requests r WHERE p.user_id = r.user_id AND p.id = r.id \
+                RETURNING 1)";
         const GRANTS: &str = concat!(
             ", granted AS (INSERT INTO grants (",
             columns!(grants),
-            ") SELECT g.id, g.request_id, g.reward_id, g.quantity, g.reward, g.granted_at, s.since \
+            ") SELECT r.user_id, g.id, g.request_id, g.reward_id, g.quantity, g.reward, g.granted_at, s.since \
                 FROM UNNEST($?::UUID[], $?::UUID[], $?::UUID[], $?::BIGINT[], $?::JSONB[], $?::BIGINT[]) \
                     AS g (id, request_id, reward_id, quantity, reward, granted_at) \
                 JOIN requests r ON r.id = g.request_id LEFT JOIN reward_stock s ON s.reward_id = g.reward_id \
@@ -233,6 +235,7 @@ pub(in crate::claims) async fn write(bulk: &Bulk, records: &[&CommitRecord]) -> 
     if parts.pending {
         let pending = || records.iter().filter(|record| record.fence.is_some());
         statement = statement
+            .each(pending().map(|record| record.request.user_id))
             .each(pending().map(|record| record.request.id))
             .each(pending().map(|record| record.request.event_id))
             .each(pending().map(|record| record.fence));

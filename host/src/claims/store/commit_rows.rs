@@ -44,23 +44,26 @@ pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord
 /// Removes a pending claim from its queue. `false`: it is not pending, or the queue belongs to another process. A claim
 /// that was never pending has nothing to remove.
 pub(in crate::claims) async fn take_from_queue(tx: &mut Tx, record: &CommitRecord) -> Result<bool> {
-    const SQL: &str = "DELETE FROM received_claims WHERE id = $1 \
-        AND EXISTS (SELECT 1 FROM claim_lines WHERE event_id = $2 AND fence = $3)";
+    const SQL: &str = "DELETE FROM pending_claims WHERE user_id = $1 AND id = $2 \
+        AND EXISTS (SELECT 1 FROM claim_queues WHERE event_id = $3 AND fence = $4)";
     let Some(fence) = record.fence else {
         return Ok(true);
     };
-    let (id, event_id) = (record.request.id, record.request.event_id);
-    Ok(tx.query(SQL).bind(id).bind(event_id).bind(fence).execute(tx).await? == 1)
+    let request = &record.request;
+    let query = tx.query(SQL).bind(request.user_id).bind(request.id);
+    let query = query.bind(request.event_id).bind(fence);
+    Ok(query.execute(tx).await? == 1)
 }
 
 pub(in crate::claims) async fn insert_grants(tx: &mut Tx, record: &CommitRecord) -> Result<()> {
     const SQL: &str = concat!(
         "INSERT INTO grants (",
         columns!(grants),
-        ") VALUES ($1, $2, $3, $4, $5, $6, (SELECT since FROM reward_stock WHERE reward_id = $3))"
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT since FROM reward_stock WHERE reward_id = $4))"
     );
     for row in &record.grants {
         tx.query(SQL)
+            .bind(row.user_id)
             .bind(row.id)
             .bind(row.request_id)
             .bind(row.reward_id)

@@ -37,7 +37,8 @@ macro_rules! select_grants {
         concat!(
             "SELECT g.id, g.request_id, q.status, q.event_id, q.user_id, g.reward_id, g.quantity, g.reward, \
              g.granted_at, f.state, f.changed_at, f.acknowledged_by, f.endpoint_id, f.reason, f.reference, f.error \
-             FROM grants g JOIN reward_requests q ON q.id = g.request_id LEFT JOIN fulfilments f ON f.grant_id = g.id ",
+             FROM grants g JOIN reward_requests q ON q.user_id = g.user_id AND q.id = g.request_id \
+             LEFT JOIN fulfilments f ON f.user_id = g.user_id AND f.grant_id = g.id ",
             $tail
         )
     };
@@ -77,7 +78,7 @@ pub(in crate::claims) async fn list(
     select
         .and("q.status = $?", filter.request_status)
         .and("q.event_id = $?", filter.event_id)
-        .and("q.user_id = $?", filter.user_id)
+        .and("g.user_id = $?", filter.user_id)
         .and("g.granted_at >= $?", filter.from)
         .and("g.granted_at < $?", filter.to)
         .and("g.id < $?", after)

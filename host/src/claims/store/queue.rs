@@ -1,4 +1,4 @@
-//! `received_claims` and `claim_lines`: pending claims, and which process owns the queue of an event.
+//! `pending_claims` and `claim_queues`: pending claims, and which process owns the queue of an event.
 //!
 //! Of `users` it reads only which ids exist: a claim of an unknown user could never be decided.
 
@@ -8,7 +8,7 @@ use super::{Filter, Writer};
 use crate::background::lease;
 use crate::claims::model::{RewardRequest, Status};
 use crate::clock::Timestamp;
-use crate::db::{Bulk, Db, Result, Run, row};
+use crate::db::{Bulk, Db, Executor, Result, row};
 use crate::sandbox::Digest;
 
 row! {
@@ -29,10 +29,10 @@ row! {
 
 /// The right to decide the claims of an event. The first lease of a queue inserts its row.
 pub(in crate::claims) const LEASES: lease::Table = lease::Table {
-    acquire: "INSERT INTO claim_lines AS l (event_id, fence, lease_until) VALUES ($1, 1, $3) \
+    acquire: "INSERT INTO claim_queues AS l (event_id, fence, lease_until) VALUES ($1, 1, $3) \
         ON CONFLICT (event_id) DO UPDATE SET fence = l.fence + 1, lease_until = excluded.lease_until \
         WHERE l.lease_until <= $2 RETURNING fence",
-    ..lease::table!("claim_lines", "event_id")
+    ..lease::table!("claim_queues", "event_id")
 };
 
 impl From<PendingClaimRow> for RewardRequest {
@@ -59,7 +59,7 @@ impl From<PendingClaimRow> for RewardRequest {
 
 macro_rules! select_pending {
     ($tail:literal) => {
-        concat!("SELECT ", columns!(received_claims), " FROM received_claims ", $tail)
+        concat!("SELECT ", columns!(pending_claims), " FROM pending_claims ", $tail)
     };
 }
 
@@ -85,16 +85,16 @@ pub(in crate::claims) async fn insert(writer: &Writer, new: &[NewPendingClaim]) 
 
 async fn insert_bulk(bulk: &Bulk, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> {
     const SQL: &str = concat!(
-        "INSERT INTO received_claims (",
-        columns!(received_claims),
+        "INSERT INTO pending_claims (",
+        columns!(pending_claims),
         ") SELECT a.id, a.event_id, a.user_id, a.received_at, a.event_revision, a.plugin_digest, a.period, \
             a.idempotency_key, a.fingerprint, a.http_request_id \
         FROM UNNEST($1::UUID[], $2::UUID[], $3::UUID[], $4::BIGINT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[], $8::TEXT[], \
             $9::BYTEA[], $10::TEXT[], $11::BIGINT[], $12::BIGINT[]) AS a (",
-        columns!(received_claims),
+        columns!(pending_claims),
         ", max_pending, max_grants) \
         WHERE EXISTS (SELECT 1 FROM users u WHERE u.id = a.user_id) \
-            AND (SELECT COUNT(*) FROM received_claims r WHERE r.user_id = a.user_id) < a.max_pending \
+            AND (SELECT COUNT(*) FROM pending_claims r WHERE r.user_id = a.user_id) < a.max_pending \
             AND NOT EXISTS (SELECT 1 FROM idempotency_keys i WHERE i.user_id = a.user_id AND i.key = a.idempotency_key) \
             AND (SELECT COUNT(*) FROM reward_requests q WHERE q.event_id = a.event_id AND q.user_id = a.user_id \
                 AND q.period = a.period AND q.status = 'GRANTED') < a.max_grants \
@@ -122,11 +122,11 @@ async fn insert_bulk(bulk: &Bulk, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> 
 
 async fn insert_rows(db: &Db, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> {
     const SQL: &str = concat!(
-        "INSERT INTO received_claims (",
-        columns!(received_claims),
+        "INSERT INTO pending_claims (",
+        columns!(pending_claims),
         ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 \
         WHERE EXISTS (SELECT 1 FROM users WHERE id = $3) \
-            AND (SELECT COUNT(*) FROM received_claims WHERE user_id = $3) < $11 \
+            AND (SELECT COUNT(*) FROM pending_claims WHERE user_id = $3) < $11 \
             AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE user_id = $3 AND key = $8) \
             AND (SELECT COUNT(*) FROM reward_requests WHERE event_id = $2 AND user_id = $3 AND period = $7 \
                 AND status = 'GRANTED') < $12 \
@@ -159,7 +159,7 @@ async fn insert_rows(db: &Db, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> {
     Ok(inserted)
 }
 
-pub(in crate::claims) async fn find(on: impl Run, id: Uuid) -> Result<Option<PendingClaimRow>> {
+pub(in crate::claims) async fn find(on: impl Executor, id: Uuid) -> Result<Option<PendingClaimRow>> {
     const SQL: &str = select_pending!("WHERE id = $1");
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
@@ -186,7 +186,7 @@ pub(in crate::claims) async fn grants_of_user(db: &Db, event_id: Uuid, user_id: 
 }
 
 pub(in crate::claims) async fn count_of_user(db: &Db, user_id: Uuid) -> Result<i64> {
-    const SQL: &str = "SELECT COUNT(*) FROM received_claims WHERE user_id = $1";
+    const SQL: &str = "SELECT COUNT(*) FROM pending_claims WHERE user_id = $1";
     let (count,): (i64,) = db.query(SQL).bind(user_id).fetch_one(db).await?;
     Ok(count)
 }
@@ -211,7 +211,7 @@ pub(in crate::claims) async fn list(
 
 /// The number of pending claims, and when the oldest of them arrived.
 pub(in crate::claims) async fn depth(db: &Db) -> Result<(i64, Option<Timestamp>)> {
-    const SQL: &str = "SELECT COUNT(*), MIN(received_at) FROM received_claims";
+    const SQL: &str = "SELECT COUNT(*), MIN(received_at) FROM pending_claims";
     db.query(SQL).fetch_one(db).await
 }
 
@@ -225,11 +225,11 @@ pub(in crate::claims) async fn first(db: &Db, event_id: Uuid, limit: i64) -> Res
 pub(in crate::claims) async fn free_queues(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<Uuid>> {
     // Steps from one event to the next by the index, however many claims each has.
     const SQL: &str = "WITH RECURSIVE waiting (event_id) AS ( \
-            SELECT (SELECT event_id FROM received_claims ORDER BY event_id LIMIT 1) \
+            SELECT (SELECT event_id FROM pending_claims ORDER BY event_id LIMIT 1) \
             UNION ALL \
-            SELECT (SELECT r.event_id FROM received_claims r WHERE r.event_id > w.event_id ORDER BY r.event_id LIMIT 1) \
+            SELECT (SELECT r.event_id FROM pending_claims r WHERE r.event_id > w.event_id ORDER BY r.event_id LIMIT 1) \
             FROM waiting w WHERE w.event_id IS NOT NULL) \
-        SELECT w.event_id FROM waiting w LEFT JOIN claim_lines l ON l.event_id = w.event_id \
+        SELECT w.event_id FROM waiting w LEFT JOIN claim_queues l ON l.event_id = w.event_id \
         WHERE w.event_id IS NOT NULL AND (l.event_id IS NULL OR l.lease_until <= $1) LIMIT $2";
     let rows: Vec<(Uuid,)> = db.query(SQL).bind(now).bind(limit).fetch_all(db).await?;
     Ok(rows.into_iter().map(|(id,)| id).collect())

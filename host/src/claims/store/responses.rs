@@ -19,7 +19,7 @@ row! {
 pub(in crate::claims) async fn find(db: &Db, user_id: Uuid, key: String) -> Result<Option<ResponseRow>> {
     const SQL: &str = "SELECT fingerprint, request_id, response, expires_at FROM idempotency_keys \
         WHERE user_id = $1 AND key = $2 \
-        UNION ALL SELECT fingerprint, id, CAST(NULL AS TEXT), CAST(NULL AS BIGINT) FROM received_claims \
+        UNION ALL SELECT fingerprint, id, CAST(NULL AS TEXT), CAST(NULL AS BIGINT) FROM pending_claims \
         WHERE user_id = $1 AND idempotency_key = $2";
     db.batched_read(SQL).id(user_id).text(key).fetch_optional().await
 }

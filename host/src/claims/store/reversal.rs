@@ -2,9 +2,10 @@
 
 use uuid::Uuid;
 
+use super::{RequestKey, bind_key};
 use crate::claims::model::{GrantedReward, ReversalNote};
 use crate::clock::Timestamp;
-use crate::db::{Db, Result, Tx, row};
+use crate::db::{Db, Result, Tx, placeholders, row};
 
 row! {
     /// The request that the statement reversed.
@@ -39,14 +40,15 @@ row! {
 }
 
 /// In the order in which every transaction locks the stock of rewards.
-pub(in crate::claims) async fn grants(tx: &mut Tx, request_id: Uuid) -> Result<Vec<TakenGrantRow>> {
-    const SQL: &str = "SELECT id, reward_id, quantity, reward, stock_since FROM grants WHERE request_id = $1 \
-        ORDER BY reward_id";
-    tx.query(SQL).bind(request_id).fetch_all(tx).await
+pub(in crate::claims) async fn grants(tx: &mut Tx, request: RequestKey) -> Result<Vec<TakenGrantRow>> {
+    const SQL: &str = "SELECT id, reward_id, quantity, reward, stock_since FROM grants \
+        WHERE user_id = $1 AND request_id = $2 ORDER BY reward_id";
+    bind_key(tx.query(SQL), request).fetch_all(tx).await
 }
 
 #[derive(Debug)]
 pub(in crate::claims) struct ReversalRow {
+    pub user_id: Uuid,
     pub id: Uuid,
     pub request_id: Uuid,
     pub reason: String,
@@ -59,9 +61,10 @@ pub(in crate::claims) struct ReversalRow {
 
 pub(in crate::claims) async fn insert(tx: &mut Tx, row: ReversalRow) -> Result<()> {
     const SQL: &str = "INSERT INTO reversals \
-        (id, request_id, reason, reversed_by, reversed_at, receipt, receipt_key_id, receipt_signature) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        (user_id, id, request_id, reason, reversed_by, reversed_at, receipt, receipt_key_id, receipt_signature) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     tx.query(SQL)
+        .bind(row.user_id)
         .bind(row.id)
         .bind(row.request_id)
         .bind(row.reason)
@@ -84,9 +87,10 @@ row! {
     }
 }
 
-pub(in crate::claims) async fn find(db: &Db, request_id: Uuid) -> Result<Option<SealedRow>> {
-    const SQL: &str = "SELECT receipt, receipt_key_id, receipt_signature FROM reversals WHERE request_id = $1";
-    db.query(SQL).bind(request_id).fetch_optional(db).await
+pub(in crate::claims) async fn find(db: &Db, request: RequestKey) -> Result<Option<SealedRow>> {
+    const SQL: &str = "SELECT receipt, receipt_key_id, receipt_signature FROM reversals \
+        WHERE user_id = $1 AND request_id = $2";
+    bind_key(db.query(SQL), request).fetch_optional(db).await
 }
 
 row! {
@@ -110,15 +114,16 @@ impl From<NoteRow> for ReversalNote {
 }
 
 /// The reversals of these requests.
-pub(in crate::claims) async fn notes(db: &Db, request_ids: &[Uuid]) -> Result<Vec<NoteRow>> {
-    if request_ids.is_empty() {
+pub(in crate::claims) async fn notes(db: &Db, requests: &[RequestKey]) -> Result<Vec<NoteRow>> {
+    if requests.is_empty() {
         return Ok(Vec::new());
     }
-    let list = crate::db::places::list(1, request_ids.len());
-    let sql = format!("SELECT request_id, id, reason, reversed_at FROM reversals WHERE request_id IN ({list})");
-    request_ids
-        .iter()
-        .fold(db.query_assembled(sql), |query, id| query.bind(*id))
-        .fetch_all(db)
-        .await
+    let requests = placeholders::padded(requests.iter().copied());
+    let sql = format!(
+        "SELECT r.request_id, r.id, r.reason, r.reversed_at FROM {} \
+         JOIN reversals r ON r.user_id = pair.column1 AND r.request_id = pair.column2",
+        placeholders::pairs(1, requests.len())
+    );
+    let query = db.query_assembled(sql);
+    requests.into_iter().fold(query, bind_key).fetch_all(db).await
 }

@@ -1,9 +1,8 @@
-//! Which tables there are, what their columns hold on either side, and in which order they can be filled.
+//! The tables of both databases, the types of their columns, and the order in which they can be filled.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
-use super::side::Side;
+use super::endpoint::Endpoint;
 use super::value::Value;
 use super::{CopyError, Result};
 
@@ -62,8 +61,6 @@ pub(super) struct Table {
     pub columns: Vec<Column>,
     /// The columns of the primary key, in its order.
     pub key: Vec<usize>,
-    /// Columns that refer to this table itself.
-    pub own: Vec<usize>,
 }
 
 impl Table {
@@ -84,24 +81,6 @@ impl Table {
         });
         parts.collect::<Vec<_>>().join(", ")
     }
-
-    /// Sets a column in rows that are named by their keys; the values come key first.
-    pub(super) fn refer_sql(&self, column: usize, rows: usize) -> String {
-        let column = &self.columns[column].name;
-        let mut sql = format!(
-            "UPDATE \"{0}\" SET \"{column}\" = v.column{1} FROM (VALUES ",
-            self.name,
-            self.key.len() + 1
-        );
-        let width = self.key.len() + 1;
-        push_rows(&mut sql, rows, width, |place| format!("${place}"));
-        sql.push_str(") AS v WHERE TRUE");
-        for (place, &key) in self.key.iter().enumerate() {
-            let name = &self.columns[key].name;
-            write!(sql, " AND \"{}\".\"{name}\" = v.column{}", self.name, place + 1).ok();
-        }
-        sql
-    }
 }
 
 /// `($1, $2), ($3, $4)`, with `place` for how each parameter is written.
@@ -120,11 +99,11 @@ pub(super) fn push_rows(sql: &mut String, rows: usize, width: usize, place: impl
 
 /// What a database says of one column: its table, its name, its type, and its place in the primary key or 0.
 pub(super) type CatalogueRow = (String, String, String, i64);
-/// A column that refers to a table: its table, the other one, its name.
-pub(super) type ReferenceRow = (String, String, String);
+/// A foreign key: its table, and the table that it refers to.
+pub(super) type ReferenceRow = (String, String);
 
-/// The tables of both sides, which must be the same, in an order in which they can be filled.
-pub(super) async fn list(source: &mut Side, target: &mut Side) -> Result<Vec<Table>> {
+/// The tables of both databases, which must be the same, in an order in which they can be filled.
+pub(super) async fn list(source: &mut Endpoint, target: &mut Endpoint) -> Result<Vec<Table>> {
     let there = by_table(source.catalogue().await?);
     let here = by_table(target.catalogue().await?);
     plan(&there, &here, &target.references_between().await?).map_err(CopyError::Refused)
@@ -148,27 +127,25 @@ fn plan(
     let names = |tables: &BTreeMap<String, Columns>| tables.keys().cloned().collect::<BTreeSet<_>>();
     if let Some(name) = names(there).symmetric_difference(&names(here)).next() {
         return Err(format!(
-            "the table {name} is on one side only; it is not Meed's: take it away"
+            "the table {name} is in one of the databases only; it is not Meed's, so remove it"
         ));
     }
     let mut waiting = Vec::new();
     for (name, columns) in there {
-        waiting.push(table(name, columns, &here[name], references)?);
+        waiting.push(table(name, columns, &here[name])?);
     }
     let mut filled: BTreeSet<String> = BTreeSet::new();
     let mut tables = Vec::new();
     while !waiting.is_empty() {
         let is_ready = |table: &Table| {
-            let mut refers = references
-                .iter()
-                .filter(|(from, to, _)| *from == table.name && from != to);
-            refers.all(|(_, to, _)| filled.contains(to))
+            let mut refers = references.iter().filter(|(from, _)| *from == table.name);
+            refers.all(|(_, to)| filled.contains(to))
         };
         let (ready, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_ready);
         if ready.is_empty() {
             let names: Vec<_> = later.iter().map(|table| table.name.as_str()).collect();
             return Err(format!(
-                "these tables refer to each other in a circle: {}",
+                "the foreign keys of these tables form a circle: {}",
                 names.join(", ")
             ));
         }
@@ -179,12 +156,7 @@ fn plan(
     Ok(tables)
 }
 
-fn table(
-    name: &str,
-    there: &Columns,
-    here: &Columns,
-    references: &[ReferenceRow],
-) -> std::result::Result<Table, String> {
+fn table(name: &str, there: &Columns, here: &Columns) -> std::result::Result<Table, String> {
     let mut columns = Vec::new();
     let mut key = Vec::new();
     for (column, (kind, place)) in there {
@@ -195,7 +167,7 @@ fn table(
         let (source_kind, target_kind) = (known(kind)?, known(target)?);
         if !source_kind.fits(target_kind) || place != other_place {
             return Err(format!(
-                "{name}.{column} is not the same on both sides ({kind}, {target})"
+                "{name}.{column} differs between the databases ({kind}, {target})"
             ));
         }
         if *place > 0 {
@@ -214,18 +186,10 @@ fn table(
         return Err(format!("the table {name} has no primary key to compare by"));
     }
     key.sort_unstable();
-    let own = (0..columns.len())
-        .filter(|&index| {
-            let refers =
-                |(from, to, column): &ReferenceRow| from == name && to == name && *column == columns[index].name;
-            references.iter().any(refers)
-        })
-        .collect();
     Ok(Table {
         name: name.to_owned(),
         columns,
         key: key.into_iter().map(|(_, index)| index).collect(),
-        own,
     })
 }
 
@@ -240,44 +204,33 @@ mod tests {
         by_table(owned.collect())
     }
 
-    fn reference(from: &str, to: &str, column: &str) -> ReferenceRow {
-        (from.to_owned(), to.to_owned(), column.to_owned())
+    fn reference(from: &str, to: &str) -> ReferenceRow {
+        (from.to_owned(), to.to_owned())
     }
 
     #[test]
     fn a_table_comes_after_those_it_refers_to() {
-        let rows = [
-            ("a", "id", "BLOB", 1),
-            ("a", "b", "BLOB", 0),
-            ("b", "id", "BLOB", 1),
-            ("b", "parent", "BLOB", 0),
-        ];
+        let rows = [("a", "id", "BLOB", 1), ("a", "b", "BLOB", 0), ("b", "id", "BLOB", 1)];
         let both = tables(&rows);
-        let references = [reference("a", "b", "b"), reference("b", "b", "parent")];
+        let references = [reference("a", "b")];
         let plan = plan(&both, &both, &references).unwrap();
         assert_eq!((plan[0].name.as_str(), plan[1].name.as_str()), ("b", "a"));
-        let own: Vec<_> = plan[0]
-            .own
-            .iter()
-            .map(|&index| plan[0].columns[index].name.as_str())
-            .collect();
-        assert_eq!(own, ["parent"]);
     }
 
     #[test]
     fn what_cannot_be_copied_is_named() {
         let good = tables(&[("a", "id", "BLOB", 1), ("a", "n", "INTEGER", 0)]);
         let circle = tables(&[("a", "id", "BLOB", 1), ("b", "id", "BLOB", 1)]);
-        let around = [reference("a", "b", "id"), reference("b", "a", "id")];
+        let around = [reference("a", "b"), reference("b", "a")];
         for (there, here, references, fault) in [
-            (&good, &tables(&[]), &[][..], "a is on one side only"),
+            (&good, &tables(&[]), &[][..], "a is in one of the databases only"),
             (&good, &tables(&[("a", "id", "uuid", 1)]), &[], "no column a.n"),
             (&tables(&[("a", "id", "uuid", 1)]), &good, &[], "no column a.n"),
             (
                 &good,
                 &tables(&[("a", "id", "uuid", 1), ("a", "n", "text", 0)]),
                 &[],
-                "a.n is not the same",
+                "a.n differs",
             ),
             (
                 &good,
@@ -289,7 +242,7 @@ mod tests {
                 &good,
                 &tables(&[("a", "id", "uuid", 0), ("a", "n", "bigint", 1)]),
                 &[],
-                "a.id is not the same",
+                "a.id differs",
             ),
             (
                 &tables(&[("a", "id", "BLOB", 0)]),
@@ -297,7 +250,7 @@ mod tests {
                 &[],
                 "no primary key",
             ),
-            (&circle, &circle, &around, "in a circle: a, b"),
+            (&circle, &circle, &around, "form a circle: a, b"),
         ] {
             let refused = plan(there, here, references).unwrap_err();
             assert!(refused.contains(fault), "{fault}: {refused}");

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Addressed;
 use crate::background::lease;
 use crate::clock::Timestamp;
-use crate::db::{Db, Json, Query, Result, Tx, places, row};
+use crate::db::{Db, Json, Query, Result, Tx, placeholders, row};
 
 /// The right to publish to a topic.
 pub const LEASES: lease::Table = lease::table!("outbox_topics", "name");
@@ -52,19 +52,19 @@ pub async fn mark_used(tx: &mut Tx, name: &str, now: Timestamp) -> Result<bool> 
 
 /// Adds messages to the queue of a topic, those that are not in it.
 pub async fn queue(db: &Db, tx: &mut Tx, topic: &str, messages: impl IntoIterator<Item = &Addressed>) -> Result<()> {
-    let messages = places::padded(messages.into_iter().cloned());
+    let messages = placeholders::padded(messages.into_iter().cloned());
     if messages.is_empty() {
         return Ok(());
     }
     let sql = format!(
-        "INSERT INTO outbox_topic_messages (topic, message_id, line, told_at) VALUES {} ON CONFLICT DO NOTHING",
-        places::rows(messages.len(), 4)
+        "INSERT INTO outbox_topic_messages (topic, message_id, ordering_key, told_at) VALUES {} ON CONFLICT DO NOTHING",
+        placeholders::rows(1, messages.len(), 4)
     );
     let query = messages.into_iter().fold(db.query_assembled(sql), |query, message| {
         query
             .bind(topic.to_owned())
             .bind(message.id)
-            .bind(message.line)
+            .bind(message.ordering_key)
             .bind(message.created_at)
     });
     query.execute(tx).await?;
@@ -73,14 +73,14 @@ pub async fn queue(db: &Db, tx: &mut Tx, topic: &str, messages: impl IntoIterato
 
 /// Makes those of these messages that the topic refused wait again.
 pub async fn put_back(db: &Db, tx: &mut Tx, topic: &str, ids: impl IntoIterator<Item = Uuid>) -> Result<()> {
-    let ids = places::padded(ids);
+    let ids = placeholders::padded(ids);
     if ids.is_empty() {
         return Ok(());
     }
     let sql = format!(
         "UPDATE outbox_topic_messages SET refused = NULL \
          WHERE topic = $1 AND refused IS NOT NULL AND message_id IN ({})",
-        places::list(2, ids.len())
+        placeholders::list(2, ids.len())
     );
     let query = db.query_assembled(sql).bind(topic.to_owned());
     ids.into_iter().fold(query, Query::bind).execute(tx).await?;
@@ -92,7 +92,7 @@ row! {
     #[derive(Clone, Debug)]
     pub struct Waiting {
         pub id: Uuid,
-        pub line: Uuid,
+        pub ordering_key: Uuid,
         pub kind: String,
         pub user_id: Option<Uuid>,
         pub subject_id: Option<Uuid>,
@@ -104,7 +104,7 @@ row! {
 
 /// Messages that wait for a topic, in the order in which they became true.
 pub async fn waiting(db: &Db, topic: &str, limit: i64) -> Result<Vec<Waiting>> {
-    const SQL: &str = "SELECT o.id, q.line, o.kind, o.user_id, o.subject_id, o.payload, o.http_request_id, \
+    const SQL: &str = "SELECT o.id, q.ordering_key, o.kind, o.user_id, o.subject_id, o.payload, o.http_request_id, \
             o.created_at \
         FROM outbox_topic_messages q JOIN outbox o ON o.id = q.message_id \
         WHERE q.topic = $1 AND q.refused IS NULL ORDER BY q.told_at, q.message_id LIMIT $2";
@@ -113,13 +113,13 @@ pub async fn waiting(db: &Db, topic: &str, limit: i64) -> Result<Vec<Waiting>> {
 
 /// Removes messages from the queue that the topic has.
 pub async fn published(db: &Db, tx: &mut Tx, topic: &str, ids: impl IntoIterator<Item = Uuid>) -> Result<()> {
-    let ids = places::padded(ids);
+    let ids = placeholders::padded(ids);
     if ids.is_empty() {
         return Ok(());
     }
     let sql = format!(
         "DELETE FROM outbox_topic_messages WHERE topic = $1 AND message_id IN ({})",
-        places::list(2, ids.len())
+        placeholders::list(2, ids.len())
     );
     let query = db.query_assembled(sql).bind(topic.to_owned());
     ids.into_iter().fold(query, Query::bind).execute(tx).await?;

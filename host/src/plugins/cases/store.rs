@@ -8,8 +8,8 @@ use crate::db::{Json, Result, Tx};
 
 pub(super) async fn add_user(tx: &mut Tx, id: Uuid, invited_by: Option<Uuid>, registered: Timestamp) -> Result<()> {
     const SQL: &str = "INSERT INTO users \
-        (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
-        VALUES ($1, $2, $2, '', 'USER', $2, $3, $4, $5)";
+        (id, email, password_hash, role, invite_code, invited_by, disabled, created_at) \
+        VALUES ($1, $2, '', 'USER', $2, $3, $4, $5)";
     tx.query(SQL)
         .bind(id)
         .bind(id.to_string())

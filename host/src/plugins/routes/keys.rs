@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::Admin;
+use crate::auth::{PluginKeysRead, PluginKeysWrite};
 use crate::http::{Body, Page, PageParams, Params, Path, Problem};
 use crate::plugins::service::PluginService;
 use crate::plugins::signatures::PluginKey;
@@ -37,31 +37,30 @@ struct NewPluginKey {
 
 /// Trust a minisign key. Its signatures are valid from then on.
 #[utoipa::path(
-    post, path = "/plugin-keys", tag = "plugins", security(("bearer" = [])),
+    post, path = "/plugin-keys", tag = "plugins", security(("bearer" = ["plugin-keys:write"])),
     request_body = NewPluginKey,
     responses((status = 201, body = PluginKey, headers(("Location" = String)))),
-    extensions(("x-roles" = json!(["ADMIN"])), ("x-problems" = json!(["plugin-key-taken"]))),
+    extensions(("x-problems" = json!(["plugin-key-taken"]))),
 )]
 async fn trust(
     State(service): State<PluginService>,
-    Admin(caller): Admin,
+    PluginKeysWrite(principal): PluginKeysWrite,
     Body(new): Body<NewPluginKey>,
 ) -> Result<impl IntoResponse, Problem> {
-    let key = service.trust_key(&new.name, &new.public_key, caller.user_id).await?;
+    let key = service.trust_key(&new.name, &new.public_key, principal.id()).await?;
     let location = [(header::LOCATION, format!("/plugin-keys/{}", key.key_id))];
     Ok((StatusCode::CREATED, location, axum::Json(key)))
 }
 
 /// List all keys, including revoked ones, newest first.
 #[utoipa::path(
-    get, path = "/plugin-keys", tag = "plugins", security(("bearer" = [])),
+    get, path = "/plugin-keys", tag = "plugins", security(("bearer" = ["plugin-keys:read"])),
     params(PageParams),
     responses((status = 200, body = Page<PluginKey>)),
-    extensions(("x-roles" = json!(["ADMIN"]))),
 )]
 async fn list(
     State(service): State<PluginService>,
-    _: Admin,
+    _: PluginKeysRead,
     Params(page): Params<PageParams>,
 ) -> Result<axum::Json<Page<PluginKey>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
@@ -71,14 +70,14 @@ async fn list(
 
 /// Get a key.
 #[utoipa::path(
-    get, path = "/plugin-keys/{keyId}", tag = "plugins", security(("bearer" = [])),
+    get, path = "/plugin-keys/{keyId}", tag = "plugins", security(("bearer" = ["plugin-keys:read"])),
     params(("keyId" = String, Path)),
     responses((status = 200, body = PluginKey)),
-    extensions(("x-roles" = json!(["ADMIN"])), ("x-problems" = json!(["no-such-plugin-key"]))),
+    extensions(("x-problems" = json!(["no-such-plugin-key"]))),
 )]
 async fn get(
     State(service): State<PluginService>,
-    _: Admin,
+    _: PluginKeysRead,
     Path(key_id): Path<String>,
 ) -> Result<axum::Json<PluginKey>, Problem> {
     Ok(axum::Json(service.key(&key_id).await?))
@@ -86,16 +85,16 @@ async fn get(
 
 /// Revoke a key. Versions that it signed continue to run, but no longer have a valid signature.
 #[utoipa::path(
-    delete, path = "/plugin-keys/{keyId}", tag = "plugins", security(("bearer" = [])),
+    delete, path = "/plugin-keys/{keyId}", tag = "plugins", security(("bearer" = ["plugin-keys:write"])),
     params(("keyId" = String, Path)),
     responses((status = 204)),
-    extensions(("x-roles" = json!(["ADMIN"])), ("x-problems" = json!(["no-such-plugin-key"]))),
+    extensions(("x-problems" = json!(["no-such-plugin-key"]))),
 )]
 async fn revoke(
     State(service): State<PluginService>,
-    Admin(caller): Admin,
+    PluginKeysWrite(principal): PluginKeysWrite,
     Path(key_id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    service.revoke_key(&key_id, caller.user_id).await?;
+    service.revoke_key(&key_id, principal.id()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,7 +12,7 @@ row! {
     pub(in crate::plugins) struct HistoryRow {
         pub number: i64,
         pub action: Action,
-        pub by_user: Option<Uuid>,
+        pub changed_by: Option<Uuid>,
         pub at: Timestamp,
         pub detail: Option<String>,
     }
@@ -27,7 +27,7 @@ pub(in crate::plugins) async fn insert(
     at: Timestamp,
     detail: Option<String>,
 ) -> Result<()> {
-    const SQL: &str = "INSERT INTO plugin_history (digest, number, action, by_user, at, detail) \
+    const SQL: &str = "INSERT INTO plugin_history (digest, number, action, changed_by, at, detail) \
         SELECT $1, COALESCE(MAX(number), 0) + 1, $2, $3, $4, $5 FROM plugin_history WHERE digest = $1";
     tx.query(SQL)
         .bind(digest)
@@ -47,7 +47,7 @@ pub(in crate::plugins) async fn list(
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<HistoryRow>> {
-    db.select("SELECT number, action, by_user, at, detail FROM plugin_history WHERE TRUE")
+    db.select("SELECT number, action, changed_by, at, detail FROM plugin_history WHERE TRUE")
         .and("digest = $?", Some(digest))
         .and("number < $?", before)
         .end("ORDER BY number DESC LIMIT $?", limit)

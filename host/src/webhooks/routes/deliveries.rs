@@ -7,7 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::auth::Operator;
+use crate::auth::{WebhooksRead, WebhooksWrite};
 use crate::http::{Page, PageParams, Params, Path, Problem};
 use crate::webhooks::model::{Delivery, DeliveryDetail, DeliveryStatus};
 use crate::webhooks::service::WebhookService;
@@ -29,14 +29,14 @@ struct ListParams {
 
 /// List an endpoint's deliveries, newest message first.
 #[utoipa::path(
-    get, path = "/webhook-endpoints/{id}/deliveries", tag = "webhook-endpoints", security(("bearer" = [])),
+    get, path = "/webhook-endpoints/{id}/deliveries", tag = "webhook-endpoints", security(("bearer" = ["webhooks:read"])),
     params(("id" = Uuid, Path), PageParams, ListParams),
     responses((status = 200, body = Page<Delivery>)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-webhook-endpoint"]))),
+    extensions(("x-problems" = json!(["no-such-webhook-endpoint"]))),
 )]
 async fn list(
     State(service): State<WebhookService>,
-    _: Operator,
+    _: WebhooksRead,
     Path(id): Path<Uuid>,
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
@@ -53,17 +53,16 @@ async fn list(
 
 /// Get a delivery with the message that is sent.
 #[utoipa::path(
-    get, path = "/webhook-endpoints/{id}/deliveries/{messageId}", tag = "webhook-endpoints", security(("bearer" = [])),
+    get, path = "/webhook-endpoints/{id}/deliveries/{messageId}", tag = "webhook-endpoints", security(("bearer" = ["webhooks:read"])),
     params(("id" = Uuid, Path), ("messageId" = Uuid, Path, description = "The `webhook-id`")),
     responses((status = 200, body = DeliveryDetail)),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-webhook-endpoint", "no-such-delivery"])),
     ),
 )]
 async fn get(
     State(service): State<WebhookService>,
-    _: Operator,
+    _: WebhooksRead,
     Path((id, message_id)): Path<(Uuid, Uuid)>,
 ) -> Result<axum::Json<DeliveryDetail>, Problem> {
     Ok(axum::Json(service.delivery(id, message_id).await?))
@@ -74,17 +73,16 @@ async fn get(
 /// It has all its tries before it once more. The receiver sees the same `webhook-id`.
 #[utoipa::path(
     post, path = "/webhook-endpoints/{id}/deliveries/{messageId}/redrive", tag = "webhook-endpoints",
-    security(("bearer" = [])),
+    security(("bearer" = ["webhooks:write"])),
     params(("id" = Uuid, Path), ("messageId" = Uuid, Path, description = "The `webhook-id`")),
     responses((status = 200, body = DeliveryDetail)),
     extensions(
-        ("x-roles" = json!(["OPERATOR", "ADMIN"])),
         ("x-problems" = json!(["no-such-webhook-endpoint", "no-such-delivery"])),
     ),
 )]
 async fn redrive(
     State(service): State<WebhookService>,
-    _: Operator,
+    _: WebhooksWrite,
     Path((id, message_id)): Path<(Uuid, Uuid)>,
 ) -> Result<axum::Json<DeliveryDetail>, Problem> {
     Ok(axum::Json(service.redrive(id, message_id).await?))
@@ -99,14 +97,14 @@ struct Redriven {
 
 /// Send every parked delivery of an endpoint again.
 #[utoipa::path(
-    post, path = "/webhook-endpoints/{id}/redrive", tag = "webhook-endpoints", security(("bearer" = [])),
+    post, path = "/webhook-endpoints/{id}/redrive", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = Redriven)),
-    extensions(("x-roles" = json!(["OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-webhook-endpoint"]))),
+    extensions(("x-problems" = json!(["no-such-webhook-endpoint"]))),
 )]
 async fn redrive_parked(
     State(service): State<WebhookService>,
-    _: Operator,
+    _: WebhooksWrite,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<Redriven>, Problem> {
     let redriven = service.redrive_parked(id).await?;

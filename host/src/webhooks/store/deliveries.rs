@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::db::{Db, Query, Result, Tx, places, row};
+use crate::db::{Db, Query, Result, Tx, placeholders, row};
 use crate::webhooks::model::{DeliveryStatus, LastAttempt};
 
 row! {
@@ -76,7 +76,7 @@ pub(in crate::webhooks) async fn list(
 pub(in crate::webhooks) struct NewDelivery {
     pub endpoint_id: Uuid,
     pub message_id: Uuid,
-    pub line: Uuid,
+    pub ordering_key: Uuid,
     pub told_at: Timestamp,
     pub status: DeliveryStatus,
 }
@@ -87,18 +87,18 @@ const AT_ONCE: usize = 512;
 /// Inserts those that do not exist yet.
 pub(in crate::webhooks) async fn insert(db: &Db, tx: &mut Tx, rows: &[NewDelivery], now: Timestamp) -> Result<()> {
     for rows in rows.chunks(AT_ONCE) {
-        let rows = places::padded(rows.iter().cloned());
+        let rows = placeholders::padded(rows.iter().cloned());
         let sql = format!(
             "INSERT INTO webhook_deliveries \
-                (endpoint_id, message_id, line, told_at, status, next_at, attempts) \
+                (endpoint_id, message_id, ordering_key, told_at, status, next_at, attempts) \
              VALUES {} ON CONFLICT DO NOTHING",
-            places::rows(rows.len(), 7)
+            placeholders::rows(1, rows.len(), 7)
         );
         let query = rows.into_iter().fold(db.query_assembled(sql), |query, row| {
             query
                 .bind(row.endpoint_id)
                 .bind(row.message_id)
-                .bind(row.line)
+                .bind(row.ordering_key)
                 .bind(row.told_at)
                 .bind(row.status)
                 .bind(now)
@@ -113,34 +113,44 @@ pub(in crate::webhooks) async fn insert(db: &Db, tx: &mut Tx, rows: &[NewDeliver
 pub(in crate::webhooks) async fn busy(
     db: &Db,
     tx: &mut Tx,
-    lines: impl IntoIterator<Item = Uuid>,
+    keys: impl IntoIterator<Item = Uuid>,
 ) -> Result<HashSet<(Uuid, Uuid)>> {
-    let lines: HashSet<Uuid> = lines.into_iter().collect();
-    let lines: Vec<Uuid> = lines.into_iter().collect();
+    let keys: HashSet<Uuid> = keys.into_iter().collect();
+    let keys: Vec<Uuid> = keys.into_iter().collect();
     let mut busy = HashSet::new();
-    for lines in lines.chunks(AT_ONCE) {
-        let lines = places::padded(lines.iter().copied());
+    for keys in keys.chunks(AT_ONCE) {
+        let keys = placeholders::padded(keys.iter().copied());
         let sql = format!(
-            "SELECT DISTINCT d.endpoint_id, d.line FROM webhook_endpoints e \
+            "SELECT DISTINCT d.endpoint_id, d.ordering_key FROM webhook_endpoints e \
              JOIN webhook_deliveries d ON d.endpoint_id = e.id \
-             WHERE e.deleted_at IS NULL AND d.status IN ('WAITING', 'PENDING') AND d.line IN ({})",
-            places::list(1, lines.len())
+             WHERE e.deleted_at IS NULL AND d.status IN ('WAITING', 'PENDING') AND d.ordering_key IN ({})",
+            placeholders::list(1, keys.len())
         );
         let query = db.query_assembled(sql);
-        let rows: Vec<(Uuid, Uuid)> = lines.into_iter().fold(query, Query::bind).fetch_all(&mut *tx).await?;
+        let rows: Vec<(Uuid, Uuid)> = keys.into_iter().fold(query, Query::bind).fetch_all(&mut *tx).await?;
         busy.extend(rows);
     }
     Ok(busy)
 }
 
 /// Makes a user's next delivery PENDING, unless one is.
-pub(in crate::webhooks) async fn wake(tx: &mut Tx, endpoint_id: Uuid, line: Uuid, now: Timestamp) -> Result<()> {
+pub(in crate::webhooks) async fn wake(
+    tx: &mut Tx,
+    endpoint_id: Uuid,
+    ordering_key: Uuid,
+    now: Timestamp,
+) -> Result<()> {
     const SQL: &str = "UPDATE webhook_deliveries SET status = 'PENDING', next_at = $3 \
         WHERE endpoint_id = $1 AND message_id = (SELECT message_id FROM webhook_deliveries \
-            WHERE endpoint_id = $1 AND line = $2 AND status = 'WAITING' ORDER BY told_at, message_id LIMIT 1) \
+            WHERE endpoint_id = $1 AND ordering_key = $2 AND status = 'WAITING' ORDER BY told_at, message_id LIMIT 1) \
         AND NOT EXISTS (SELECT 1 FROM webhook_deliveries \
-            WHERE endpoint_id = $1 AND line = $2 AND status = 'PENDING')";
-    tx.query(SQL).bind(endpoint_id).bind(line).bind(now).execute(tx).await?;
+            WHERE endpoint_id = $1 AND ordering_key = $2 AND status = 'PENDING')";
+    tx.query(SQL)
+        .bind(endpoint_id)
+        .bind(ordering_key)
+        .bind(now)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -209,7 +219,7 @@ pub(in crate::webhooks) enum Next {
 row! {
     #[derive(Clone, Copy, Debug)]
     pub(in crate::webhooks) struct RecordedRow {
-        pub line: Uuid,
+        pub ordering_key: Uuid,
         pub told_at: Timestamp,
     }
 }
@@ -227,7 +237,7 @@ pub(in crate::webhooks) async fn record(
 ) -> Result<Option<RecordedRow>> {
     const SQL: &str = "UPDATE webhook_deliveries SET fence = NULL, status = $4, next_at = $5, finished_at = $6, \
         last_at = $7, last_status = $8, last_error = $9, last_answer = $10, last_millis = $11 \
-        WHERE endpoint_id = $1 AND message_id = $2 AND fence = $3 AND status = 'PENDING' RETURNING line, told_at";
+        WHERE endpoint_id = $1 AND message_id = $2 AND fence = $3 AND status = 'PENDING' RETURNING ordering_key, told_at";
     let (status, next_at, finished_at) = match next {
         Next::Delivered => (DeliveryStatus::Delivered, now, Some(now)),
         Next::Parked => (DeliveryStatus::Parked, now, Some(now)),
@@ -260,7 +270,7 @@ pub(in crate::webhooks) async fn put_back(
         status = CASE WHEN status = 'PENDING' THEN 'PENDING' ELSE 'WAITING' END, \
         attempts = CASE WHEN status IN ('DELIVERED', 'PARKED') THEN 0 ELSE attempts END, \
         next_at = $3, finished_at = NULL \
-        WHERE endpoint_id = $1 AND message_id = $2 RETURNING line";
+        WHERE endpoint_id = $1 AND message_id = $2 RETURNING ordering_key";
     let found: Option<(Uuid,)> = tx
         .query(SQL)
         .bind(endpoint_id)
@@ -268,7 +278,7 @@ pub(in crate::webhooks) async fn put_back(
         .bind(now)
         .fetch_optional(tx)
         .await?;
-    Ok(found.map(|(line,)| line))
+    Ok(found.map(|(ordering_key,)| ordering_key))
 }
 
 /// Makes up to `limit` parked deliveries WAITING again; returns the user of each.
@@ -280,7 +290,7 @@ pub(in crate::webhooks) async fn put_back_parked(
 ) -> Result<Vec<Uuid>> {
     const SQL: &str = "UPDATE webhook_deliveries SET status = 'WAITING', attempts = 0, next_at = $3, finished_at = NULL \
         WHERE endpoint_id = $1 AND message_id IN (SELECT message_id FROM webhook_deliveries \
-            WHERE endpoint_id = $1 AND status = 'PARKED' ORDER BY message_id LIMIT $2) RETURNING line";
+            WHERE endpoint_id = $1 AND status = 'PARKED' ORDER BY message_id LIMIT $2) RETURNING ordering_key";
     let rows: Vec<(Uuid,)> = tx
         .query(SQL)
         .bind(endpoint_id)
@@ -288,7 +298,7 @@ pub(in crate::webhooks) async fn put_back_parked(
         .bind(now)
         .fetch_all(tx)
         .await?;
-    Ok(rows.into_iter().map(|(line,)| line).collect())
+    Ok(rows.into_iter().map(|(ordering_key,)| ordering_key).collect())
 }
 
 row! {
@@ -320,13 +330,13 @@ pub(in crate::webhooks) async fn put_back_all(
     if message_ids.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = places::padded(message_ids.iter().copied());
+    let ids = placeholders::padded(message_ids.iter().copied());
     let sql = format!(
         "UPDATE webhook_deliveries SET status = 'WAITING', attempts = 0, next_at = $2, finished_at = NULL \
-         WHERE endpoint_id = $1 AND status IN ('DELIVERED', 'PARKED') AND message_id IN ({}) RETURNING line",
-        places::list(3, ids.len())
+         WHERE endpoint_id = $1 AND status IN ('DELIVERED', 'PARKED') AND message_id IN ({}) RETURNING ordering_key",
+        placeholders::list(3, ids.len())
     );
     let query = db.query_assembled(sql).bind(endpoint_id).bind(now);
     let rows: Vec<(Uuid,)> = ids.into_iter().fold(query, Query::bind).fetch_all(tx).await?;
-    Ok(rows.into_iter().map(|(line,)| line).collect())
+    Ok(rows.into_iter().map(|(ordering_key,)| ordering_key).collect())
 }

@@ -38,7 +38,7 @@ const GROUND_FLOOR: &[&str] = &[
 ];
 
 /// Besides `http`, `app` and the `routes`: who is calling is read from the request.
-const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/caller"];
+const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/guards"];
 
 /// The commands that listen for HTTP.
 const SERVERS: &[&str] = &["meed/serve", "meed/relay"];
@@ -107,7 +107,8 @@ pub(super) fn judge(file: &str, name: &Name) -> Option<String> {
         Name::QueryCall if !holds_sql => {
             Some("only a store.rs and db/ ask the database: make it a function of the feature's store".to_owned())
         }
-        Name::Text(_) | Name::QueryCall => None,
+        Name::Text(text) => super::tables::judge(&module, text),
+        Name::QueryCall => None,
         Name::Path(path) => judge_path(&module, &parts, &path.iter().map(String::as_str).collect::<Vec<_>>()),
     }
 }
@@ -174,6 +175,11 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
     if top == "author" && path[0] == "meed_host" && !named.is_empty() && !AUTHOR_MAY_KNOW.contains(&named) {
         return Some(
             "the author's tools run without a server: they may use the sandbox, cases and receipts".to_owned(),
+        );
+    }
+    if top == "auth" && FEATURES.contains(&named) && named != top {
+        return Some(
+            "auth stands below the features, which use its principals and sessions: pass in what it needs".to_owned(),
         );
     }
     if GROUND_FLOOR.contains(&top) && (FEATURES.contains(&named) || ["app", "cli"].contains(&named)) && named != top {

@@ -131,18 +131,18 @@ async fn acknowledge(app: &TestApp, operator: &str, granted: &Value) {
         .expect(200);
 }
 
-/// A claim that waits to be decided, and a line that nobody has.
+/// A pending claim, and its event's queue, which no process leases.
 async fn wait(app: &TestApp, user: &TestUser, event: &Value) {
-    const LINE: &str = "INSERT INTO claim_lines (event_id, fence, lease_until) \
-        SELECT event_id, 3, 0 FROM received_claims";
+    const QUEUE: &str = "INSERT INTO claim_queues (event_id, fence, lease_until) \
+        SELECT event_id, 3, 0 FROM pending_claims";
     let call = app.claim(&user.token, event).header("prefer", "respond-async");
     call.header("idempotency-key", "waits").send().await.expect(202);
-    assert_eq!(change(&app.app.db, LINE).await, 1);
+    assert_eq!(change(&app.app.db, QUEUE).await, 1);
 }
 
 /// Puts something into every table, as people would.
 async fn live(app: &TestApp) -> Past {
-    const INVITE: &str = "UPDATE users SET invited_by = $1 WHERE email_key = $2";
+    const INVITE: &str = "UPDATE users SET invited_by = $1 WHERE email = $2";
     let operator = app.operator().await;
     let user = app.user(Role::User).await;
     let event = app
@@ -221,7 +221,7 @@ async fn live(app: &TestApp) -> Past {
     app.app.plugins.write_usage().await.expect("the usage is written");
     app.app
         .db
-        .set_mark("note", "here".to_owned(), app.clock.now())
+        .set_metadata("note", "here".to_owned(), app.clock.now())
         .await
         .expect("a mark");
 
@@ -344,7 +344,7 @@ async fn what_differs_is_named_with_its_table_and_its_key(app: TestApp) {
     let (first, second) = (app.database_url(), empty(there, &directory, "second.db").await);
     app.app.db.close().await;
     run(&mut db(directory.path(), "copy", &first, &second));
-    let request = format!("id = {}", text(&past.granted, "id"));
+    let request = format!("user_id = {}, id = {}", past.user.id, text(&past.granted, "id"));
     for (tamper, undo, says) in [
         (
             "UPDATE reward_requests SET fuel = fuel + 1 WHERE status = 'GRANTED'",
@@ -352,14 +352,14 @@ async fn what_differs_is_named_with_its_table_and_its_key(app: TestApp) {
             format!("table reward_requests, {request}: not the same in fuel"),
         ),
         (
-            "UPDATE server_marks SET name = 'other'",
-            "UPDATE server_marks SET name = 'note'",
-            "table server_marks, name = note: missing in the target".to_owned(),
+            "UPDATE server_metadata SET name = 'other'",
+            "UPDATE server_metadata SET name = 'note'",
+            "table server_metadata, name = note: missing in the target".to_owned(),
         ),
         (
-            "INSERT INTO server_marks (name, value, set_at) VALUES ('a', '', 0)",
-            "DELETE FROM server_marks WHERE name = 'a'",
-            "table server_marks, name = a: in the target only".to_owned(),
+            "INSERT INTO server_metadata (name, value, set_at) VALUES ('a', '', 0)",
+            "DELETE FROM server_metadata WHERE name = 'a'",
+            "table server_metadata, name = a: in the target only".to_owned(),
         ),
     ] {
         let db_ = open(&second).await;
@@ -379,7 +379,7 @@ async fn what_differs_is_named_with_its_table_and_its_key(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn a_copy_that_is_interrupted_leaves_the_target_empty(app: TestApp) {
-    const MANY: &str = "INSERT INTO server_marks (name, value, set_at) \
+    const MANY: &str = "INSERT INTO server_metadata (name, value, set_at) \
         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) \
         SELECT 'mark ' || i, 'a value', 0 FROM n";
     let directory = TempDir::new().expect("a directory");
@@ -397,7 +397,7 @@ async fn a_copy_that_is_interrupted_leaves_the_target_empty(app: TestApp) {
         .lines()
         .map_while(Result::ok);
     let mut copied = lines.filter(|line| line.starts_with("copied"));
-    assert!(copied.any(|line| line.contains("server_marks")), "it copies");
+    assert!(copied.any(|line| line.contains("server_metadata")), "it copies");
     child.kill().expect("it runs");
     let status = child.wait().expect("it ends");
     assert!(
@@ -421,16 +421,16 @@ async fn a_row_that_the_target_cannot_hold_is_told_and_nothing_is_copied() {
     );
     let source = open(&first).await;
     // PostgreSQL's texts hold no NUL.
-    let bad = "INSERT INTO server_marks (name, value, set_at) VALUES ('good', '', 0), ('zero', char(0), 0)";
+    let bad = "INSERT INTO server_metadata (name, value, set_at) VALUES ('good', '', 0), ('zero', char(0), 0)";
     assert_eq!(change(&source, bad).await, 2);
     source.close().await;
     let refusal = refused(&mut db(directory.path(), "copy", &first, &second));
     assert!(
-        refusal.contains("write server_marks of the target, rows from name = good to name = zero"),
+        refusal.contains("write server_metadata of the target, rows from name = good to name = zero"),
         "{refusal}"
     );
     let target = open(&second).await;
-    assert_eq!(count(&target, "server_marks").await, 0);
+    assert_eq!(count(&target, "server_metadata").await, 0);
 }
 
 #[tokio::test]

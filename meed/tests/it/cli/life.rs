@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use meed_host::db::{Db, LANES, Schema};
+use meed_host::db::{DEDICATED_CONNECTIONS, Db, Schema};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -252,13 +252,13 @@ async fn meet_a_later_release(directory: &Path, url: &str) {
     add_migration(url, 9_999, "9999_drop_what_was_needs_9998").await;
     for arguments in [&["migrate"][..], &["serve"], &["user", "create", "ada@example.com"]] {
         let error = refused(meed_on(directory, url).args(arguments));
-        assert!(error.contains("took away what this one needs"), "{error}");
+        assert!(error.contains("removed what this one needs"), "{error}");
     }
     // What was found holds for a second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let answer = replica.ask("/readyz").await;
     assert!(
-        answer.starts_with("HTTP/1.1 503 ") && answer.contains("took away"),
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("removed"),
         "{answer}"
     );
 }
@@ -273,6 +273,61 @@ async fn an_old_release_runs_on_what_a_later_one_added_to_sqlite_and_not_without
 async fn an_old_release_runs_on_what_a_later_one_added_to_postgres_and_not_without_what_it_took() {
     let directory = TempDir::new().expect("a directory");
     meet_a_later_release(directory.path(), &postgres_url().await).await;
+}
+
+/// The migrations from before the first release, which was made by other files of the same numbers.
+const OLD_NUMBERING: [&str; 12] = [
+    "0001_users",
+    "0002_activities",
+    "0003_plugins",
+    "0004_events",
+    "0005_reward_requests",
+    "0006_plugin_lifecycle",
+    "0007_reversals_and_budgets",
+    "0008_outbox",
+    "0009_webhooks",
+    "0010_outbox_topics",
+    "0011_fulfilments",
+    "0012_received_claims",
+];
+
+async fn meet_the_old_numbering(directory: &Path, url: &str) {
+    prepare(directory, url);
+    let db = open(url).await;
+    let mut tx = db.begin().await.expect("a transaction");
+    let forget = tx.query("DELETE FROM _sqlx_migrations");
+    forget.execute(&mut tx).await.expect("no migrations");
+    tx.commit().await.expect("a commit");
+    db.close().await;
+    for (version, name) in (1..).zip(OLD_NUMBERING) {
+        add_migration(url, version, name).await;
+    }
+    let other = sqlite_url(&directory.join("other"));
+    for arguments in [
+        &["migrate"][..],
+        &["serve"],
+        &["serve", "--migrate"],
+        &["user", "create", "ada@example.com"],
+        &["db", "copy", "--from", url, "--to", &other],
+    ] {
+        let error = refused(meed_on(directory, url).args(arguments));
+        assert!(
+            error.contains("made by an unreleased version of Meed"),
+            "{arguments:?}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_sqlite_database_of_the_old_numbering_is_refused() {
+    let directory = TempDir::new().expect("a directory");
+    meet_the_old_numbering(directory.path(), &sqlite_url(directory.path())).await;
+}
+
+#[tokio::test]
+async fn a_postgres_database_of_the_old_numbering_is_refused() {
+    let directory = TempDir::new().expect("a directory");
+    meet_the_old_numbering(directory.path(), &postgres_url().await).await;
 }
 
 /// Makes the database's clock go wrong, for those who ask for it by its plain name.
@@ -374,7 +429,7 @@ async fn a_process_warns_when_it_may_take_more_connections_than_there_are() {
     let db = open(&url).await;
     let allowed = db.connections_allowed().await.expect("a number").expect("PostgreSQL");
     db.close().await;
-    let allowed = u32::try_from(allowed).expect("a number") - LANES;
+    let allowed = u32::try_from(allowed).expect("a number") - DEDICATED_CONNECTIONS;
     for (pool, is_warned) in [(allowed, false), (allowed + 1, true)] {
         let mut command = meed_on(directory.path(), &url);
         let replica = Replica::start(command.env("MEED__DATABASE__MAX_CONNECTIONS", pool.to_string()));

@@ -197,7 +197,7 @@ async fn claims_of_a_topic_are_decided_once_and_in_order_despite_killed_processe
     let started = Instant::now();
     let group = format!("{GROUP}.claims");
     let sent = i64::try_from(4 * users.len()).expect("a small number");
-    while broker.committed(&group, CLAIMS) < sent || fixtures.count("SELECT COUNT(*) FROM received_claims").await > 0 {
+    while broker.committed(&group, CLAIMS) < sent || fixtures.count("SELECT COUNT(*) FROM pending_claims").await > 0 {
         assert!(
             started.elapsed() < Duration::from_mins(2),
             "{} of {sent}",

@@ -144,7 +144,7 @@ async fn queued_claims_are_decided_once_and_in_order(app: TestApp) {
         view.granted()
     );
     run.saw(&view);
-    assert_eq!(fixtures.count("SELECT COUNT(*) FROM received_claims").await, 0);
+    assert_eq!(fixtures.count("SELECT COUNT(*) FROM pending_claims").await, 0);
     invariants::check(&fixtures, &view, &[&scarce]).await;
 }
 
@@ -175,9 +175,9 @@ async fn queued_claims_of_a_stopped_process_are_decided_by_the_next(app: TestApp
             tokio::time::sleep(Duration::from_millis(operator.u64(300..900))).await;
             let status = fleet.stop(0).await;
             assert!(status.success(), "it ended with {status}");
-            left += fixtures.count("SELECT COUNT(*) FROM received_claims").await;
+            left += fixtures.count("SELECT COUNT(*) FROM pending_claims").await;
             let held_until = fixtures
-                .count("SELECT COALESCE(MAX(lease_until), 0) FROM claim_lines")
+                .count("SELECT COALESCE(MAX(lease_until), 0) FROM claim_queues")
                 .await;
             assert_eq!(held_until, 0, "the stopped process still holds the lease of a queue");
             fleet.revive(0).await;
@@ -204,6 +204,6 @@ async fn queued_claims_of_a_stopped_process_are_decided_by_the_next(app: TestApp
     );
     let view = View::of(responses.into_iter().map(|responses| responses.last).collect());
     run.saw(&view);
-    assert_eq!(fixtures.count("SELECT COUNT(*) FROM received_claims").await, 0);
+    assert_eq!(fixtures.count("SELECT COUNT(*) FROM pending_claims").await, 0);
     invariants::check(&fixtures, &view, &[&scarce]).await;
 }

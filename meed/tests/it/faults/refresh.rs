@@ -13,7 +13,7 @@ use crate::support::{TestApp, TestUser, on_both_engines};
 
 const HANDS: usize = 64;
 
-const LIVE: &str = "SELECT COUNT(*) FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id \
+const LIVE: &str = "SELECT COUNT(*) FROM refresh_tokens r JOIN sessions s ON s.user_id = r.user_id AND s.id = r.session_id \
     WHERE r.consumed_at IS NULL AND s.ended_at IS NULL";
 
 async fn refresh(http: &reqwest::Client, address: &str, token: &str) -> (u16, Value) {

@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_hours(24);
 const DECIDED: &str = "SELECT COUNT(*) FROM reward_requests";
 const GRANTED: &str = "SELECT COUNT(*) FROM reward_requests WHERE status = 'GRANTED'";
 const TOLD: &str = "SELECT COUNT(*) FROM outbox WHERE kind = 'reward.granted' AND http_request_id = 'ann:1'";
-const WAITING: &str = "SELECT COUNT(*) FROM received_claims";
+const WAITING: &str = "SELECT COUNT(*) FROM pending_claims";
 
 fn claim(id: &str, user: &str, event: &Value) -> Value {
     json!({"id": id, "userId": user, "eventId": event["id"]})

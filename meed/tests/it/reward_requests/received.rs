@@ -53,7 +53,7 @@ async fn decided(app: &TestApp, request: &Value) -> Value {
     panic!("never decided: {request:#}");
 }
 
-const WAITING: &str = "SELECT COUNT(*) FROM received_claims";
+const WAITING: &str = "SELECT COUNT(*) FROM pending_claims";
 const TOLD: &str = "SELECT COUNT(*) FROM outbox WHERE kind = 'reward.granted' AND http_request_id = 'rush-7'";
 
 #[apply(on_both_engines)]
@@ -524,7 +524,7 @@ async fn whoever_waits_does_so_for_a_place_in_the_sandbox_too(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn whoever_lost_the_line_writes_nothing_any_more(app: TestApp) {
-    const TAKE: &str = "INSERT INTO claim_lines (event_id, fence, lease_until) VALUES ($1, 7, $2)";
+    const TAKE: &str = "INSERT INTO claim_queues (event_id, fence, lease_until) VALUES ($1, 7, $2)";
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let received = receive(&app, &user, &event).await.expect(202);
@@ -545,5 +545,5 @@ async fn whoever_lost_the_line_writes_nothing_any_more(app: TestApp) {
     assert_eq!(app.read(&path(&received)).await["status"], "RECEIVED");
     app.clock.set(until);
     assert_eq!(decided(&app, &received).await["status"], "GRANTED");
-    assert_eq!(app.count("SELECT fence FROM claim_lines").await, 8);
+    assert_eq!(app.count("SELECT fence FROM claim_queues").await, 8);
 }

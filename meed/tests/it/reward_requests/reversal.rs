@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Reply, TestApp, TestUser, assert_fault, each, on_both_engines, text};
 
 const GRANTED: &str = "SELECT CAST(COALESCE(SUM(g.quantity), 0) AS BIGINT) FROM grants g \
-    JOIN reward_requests r ON r.id = g.request_id WHERE r.status = 'GRANTED'";
+    JOIN reward_requests r ON r.user_id = g.user_id AND r.id = g.request_id WHERE r.status = 'GRANTED'";
 const REVERSALS: &str = "SELECT COUNT(*) FROM reversals";
 
 fn path_of(request: &Value) -> String {

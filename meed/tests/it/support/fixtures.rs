@@ -80,7 +80,7 @@ impl TestApp {
     /// Creates a session with an `auth.login` at the current time, and returns its access token.
     pub async fn log_in(&self, user: &TestUser) -> String {
         let id = user.id.parse().expect("an id");
-        self.app.auth.open_session(id).await.expect("a session").access_token
+        self.app.logins.open_session(id).await.expect("a session").access_token
     }
 
     /// The token of the same operator on every call.
@@ -98,8 +98,8 @@ impl TestApp {
     /// Many logged-in USERs. They share one password hash, because hashing a password for each would take too long.
     pub async fn crowd(&self, size: usize) -> Vec<TestUser> {
         const SQL: &str = "INSERT INTO users \
-            (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
-            SELECT $1, $2, $2, password_hash, role, $3, NULL, disabled, created_at FROM users WHERE id = $4";
+            (id, email, password_hash, role, invite_code, invited_by, disabled, created_at) \
+            SELECT $1, $2, password_hash, role, $3, NULL, disabled, created_at FROM users WHERE id = $4";
         let first = self.user(Role::User).await;
         let first_id: uuid::Uuid = first.id.parse().expect("an id");
         let mut crowd = vec![first];
@@ -110,7 +110,7 @@ impl TestApp {
             let insert = tx.query(SQL).bind(id).bind(email.clone()).bind(invite_code.clone());
             insert.bind(first_id).execute(&mut tx).await.expect("a user");
             tx.commit().await.expect("a commit");
-            let tokens = self.app.auth.open_session(id).await.expect("a session");
+            let tokens = self.app.logins.open_session(id).await.expect("a session");
             crowd.push(TestUser {
                 id: id.to_string(),
                 email,

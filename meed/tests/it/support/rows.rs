@@ -15,8 +15,8 @@ impl TestApp {
     /// A user who registered at this time, with or without an inviter.
     pub async fn insert_user(&self, registered: Timestamp, invited_by: Option<Uuid>) -> Uuid {
         const SQL: &str = "INSERT INTO users \
-            (id, email, email_key, password_hash, role, invite_code, invited_by, disabled, created_at) \
-            VALUES ($1, $2, $2, '', 'USER', $2, $3, $4, $5)";
+            (id, email, password_hash, role, invite_code, invited_by, disabled, created_at) \
+            VALUES ($1, $2, '', 'USER', $2, $3, $4, $5)";
         let id = self.app.clock.new_id();
         let mut tx = self.begin().await;
         tx.query(SQL)

@@ -20,14 +20,21 @@ pub fn list(first: usize, length: usize) -> String {
     places.join(", ")
 }
 
-/// Placeholders for rows: `($1, $2), ($3, $4)`.
-pub fn rows(rows: usize, width: usize) -> String {
+/// Placeholders for rows, numbered from `first`: `($1, $2), ($3, $4)`.
+pub fn rows(first: usize, rows: usize, width: usize) -> String {
     let mut sql = String::new();
     for row in 0..rows {
         let separator = if row == 0 { "" } else { ", " };
-        write!(sql, "{separator}({})", list(row * width + 1, width)).ok();
+        write!(sql, "{separator}({})", list(first + row * width, width)).ok();
     }
     sql
+}
+
+/// Distinct pairs as a table `pair (column1, column2)` to join with, numbered from `first`. An index finds the rows of a
+/// join in either engine; SQLite reads a whole table for `(a, b) IN (VALUES …)`.
+pub fn pairs(first: usize, length: usize) -> String {
+    let values = rows(first, length, 2);
+    format!("(SELECT DISTINCT column1, column2 FROM (VALUES {values}) AS given) AS pair")
 }
 
 #[cfg(test)]
@@ -37,6 +44,6 @@ mod tests {
         assert_eq!(super::padded([1, 2, 3]), [1, 2, 3, 3]);
         assert!(super::padded(Vec::<u8>::new()).is_empty());
         assert_eq!(super::list(3, 2), "$3, $4");
-        assert_eq!(super::rows(2, 2), "($1, $2), ($3, $4)");
+        assert_eq!(super::rows(1, 2, 2), "($1, $2), ($3, $4)");
     }
 }

@@ -1,8 +1,8 @@
-//! Lanes: connections of PostgreSQL that are kept for what claims read and write.
+//! Connections to PostgreSQL that serve one purpose only, such as the commits of claims.
 //!
-//! The pool asks a connection whether it still lives whenever it is given back, which costs a round trip for each
-//! statement; and a connection of it that fell silent keeps its request waiting until that gives up, where a lane is given
-//! up after some seconds and another one opened. Each statement commits itself.
+//! A connection of the pool pays for a check before and after each use, and one that falls silent keeps its request waiting
+//! until the request gives up. A dedicated connection is checked when it was idle, is dropped after some seconds of
+//! silence, and is replaced. Each statement commits itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,27 +16,27 @@ use tokio::time::timeout;
 use super::connect::{ACQUIRE_TIMEOUT, TRUSTED_FOR};
 use super::{DbError, Result};
 
-/// The server ends a statement after ten seconds; one that lasts longer is one of which we hear nothing any more.
+/// The server ends a statement after ten seconds, so after this the connection is dead.
 const SILENCE: Duration = Duration::from_secs(12);
 
 pub(super) type Statement = sqlx::query::Query<'static, Postgres, PgArguments>;
 
 /// Cheap to clone. The connections are opened when they are needed.
 #[derive(Clone, Debug)]
-pub struct Lanes(Arc<Parts>);
+pub struct DedicatedConnections(Arc<Inner>);
 
 #[derive(Debug)]
-struct Parts {
+struct Inner {
     options: PgConnectOptions,
     count: u32,
     free: Semaphore,
-    /// With the instant at which each was used last. At most one for each free place.
+    /// With the time of the latest use. At most one for each free permit.
     idle: Mutex<Vec<(PgConnection, Instant)>>,
 }
 
-impl Lanes {
+impl DedicatedConnections {
     pub(super) fn new(options: PgConnectOptions, count: u32) -> Self {
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             options: lean(options),
             count,
             free: Semaphore::new(count as usize),
@@ -44,9 +44,9 @@ impl Lanes {
         }))
     }
 
-    /// A connection of which something unexpected was heard, or nothing, is dropped; so is that of a caller who leaves.
+    /// Drops the connection after an unexpected answer or none, and when the caller is cancelled.
     pub(super) async fn run(&self, statement: Statement) -> Result<Vec<PgRow>> {
-        let _place = self.place().await?;
+        let _permit = self.permit().await?;
         let mut connection = self.connection().await?;
         let rows = timeout(SILENCE, statement.fetch_all(&mut connection)).await;
         let rows = rows.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
@@ -74,9 +74,9 @@ impl Lanes {
         }
     }
 
-    async fn place(&self) -> Result<SemaphorePermit<'_>> {
+    async fn permit(&self) -> Result<SemaphorePermit<'_>> {
         match timeout(ACQUIRE_TIMEOUT, self.0.free.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(sqlx::Error::PoolClosed.into()),
             Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
         }
@@ -96,13 +96,13 @@ impl Lanes {
     }
 }
 
-/// Each text of a statement is planned once, for whatever it will be given: planning costs more than running.
+/// Plans each statement text once, for all parameters: planning costs more than running.
 fn lean(options: PgConnectOptions) -> PgConnectOptions {
     options.options([
         ("plan_cache_mode", "force_generic_plan"),
-        // The plan that was made for an empty table is kept while the table grows.
+        // A plan made for an empty table is kept while the table grows.
         ("enable_seqscan", "off"),
-        // The compiler of queries would be tempted by the estimates of such statements, and takes longer than they do.
+        // The estimates of such statements would start the query compiler, which takes longer than the statements.
         ("jit", "off"),
     ])
 }

@@ -1,39 +1,44 @@
--- Who is told over HTTP, and every telling.
+-- Receivers of messages over HTTP. Operators write the row; the relay may pause it. A deleted endpoint keeps its row.
 CREATE TABLE webhook_endpoints (
     id              BLOB NOT NULL PRIMARY KEY,
     url             TEXT NOT NULL,
     description     TEXT,
-    -- outbox.kind of what it is told; an empty list: everything
+    -- the outbox.kind values it receives; an empty list: all
     types           TEXT NOT NULL,
+    -- whether its 2xx to reward.granted says that the grants have reached their user
+    acknowledges    INTEGER NOT NULL,
     state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'PAUSED')),
-    -- why the server itself paused it
+    -- why the server paused it
     paused_because  TEXT,
-    -- what its messages are signed with; the one before signs as well for a while
+    -- signs its messages; the previous secret signs as well until previous_until
     secret          BLOB NOT NULL,
     previous_secret BLOB,
     previous_until  INTEGER,
     revision        INTEGER NOT NULL,
-    created_by      BLOB NOT NULL REFERENCES users (id),
-    -- it is told what happened from here on
+    -- the principal
+    created_by      BLOB NOT NULL,
+    -- messages from here on are delivered
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,
     deleted_at      INTEGER,
-    -- the right to deliver to it: the process that raised the fence last has it until lease_until; 0: no process
+    -- the lease to deliver to it: the process that raised the fence last has it until lease_until; 0: no process
     fence           INTEGER NOT NULL,
     lease_until     INTEGER NOT NULL
 ) STRICT;
 
+-- One message for one endpoint. Fan-out writes the row, the relay changes it. The primary key proves that an endpoint
+-- has a message once.
 CREATE TABLE webhook_deliveries (
     endpoint_id     BLOB NOT NULL REFERENCES webhook_endpoints (id),
     message_id      BLOB NOT NULL REFERENCES outbox (id) ON DELETE CASCADE,
-    -- the user, or else the event or plugin version: one message of a line is on its way at a time, in the order of told_at
-    line            BLOB NOT NULL,
+    -- the user, or else the event or plugin version: one of its messages is sent at a time, by told_at
+    ordering_key    BLOB NOT NULL,
     -- outbox.created_at
     told_at         INTEGER NOT NULL,
-    -- WAITING: for those before it in its line
+    -- WAITING: for earlier messages of the same ordering key
     status          TEXT NOT NULL CHECK (status IN ('WAITING', 'PENDING', 'DELIVERED', 'PARKED')),
     attempts        INTEGER NOT NULL,
-    -- of a PENDING one: when it may be tried
+    -- when a PENDING delivery is due
     next_at         INTEGER NOT NULL,
     -- the fence under which an attempt runs; NULL: none does
     fence           INTEGER,
@@ -47,9 +52,7 @@ CREATE TABLE webhook_deliveries (
     PRIMARY KEY (endpoint_id, message_id)
 ) STRICT;
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, next_at) WHERE status = 'PENDING';
-CREATE INDEX webhook_deliveries_line ON webhook_deliveries (endpoint_id, line, status, told_at, message_id)
+CREATE INDEX webhook_deliveries_ordering_key ON webhook_deliveries (endpoint_id, ordering_key, status, told_at, message_id)
     WHERE status IN ('WAITING', 'PENDING');
 CREATE INDEX webhook_deliveries_parked ON webhook_deliveries (endpoint_id, message_id) WHERE status = 'PARKED';
 CREATE INDEX webhook_deliveries_message ON webhook_deliveries (message_id);
--- What was sent is forgotten in this order. Claims do not touch it.
-CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL;

@@ -1,4 +1,5 @@
-//! One connection to one of the two databases, alone on it where that can be told, and the SQL that it understands.
+//! A connection to the source or the target, and the SQL that its engine understands. It refuses a database that others
+//! use, where the engine can tell.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -16,13 +17,13 @@ use super::{CopyError, Doing as _, Result};
 use crate::db::migrate::{APPLIED, Schema, judge};
 use crate::db::{DbError, Engine, Query, Row};
 
-/// A server that was just stopped gets this long to leave.
-const LEAVING: u32 = 20;
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often to try again while a server that was just stopped disconnects, and how long to wait between two tries.
+const TRIES: u32 = 20;
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Rows that SQLite reads ahead; a plugin's module may be 32 MiB.
 const READ_AHEAD: usize = 4;
 
-pub(super) struct Side {
+pub(super) struct Endpoint {
     /// `source` or `target`, for errors.
     name: &'static str,
     connection: Connection,
@@ -37,31 +38,32 @@ enum Connection {
 
 type Rows<'a> = BoxStream<'a, std::result::Result<Vec<Value>, sqlx::Error>>;
 
-impl Side {
+impl Endpoint {
     pub(super) async fn open(name: &'static str, url: &str) -> Result<Self> {
         let mut opened = Self::try_open(name, url).await;
-        for _ in 0..LEAVING {
+        for _ in 0..TRIES {
             if !matches!(opened, Ok(None)) {
                 break;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
             opened = Self::try_open(name, url).await;
         }
-        let mut side = opened?.ok_or_else(|| {
+        let mut endpoint = opened?.ok_or_else(|| {
             CopyError::Refused(format!(
                 "the {name} is in use; stop every server and command of Meed on it first"
             ))
         })?;
-        let applied = side.fetch::<(i64, String)>(APPLIED).await.unwrap_or_default();
+        let applied = endpoint.fetch::<(i64, String)>(APPLIED).await.unwrap_or_default();
         let fault = match judge(&applied) {
-            Schema::Current => return Ok(side),
+            Schema::Current => return Ok(endpoint),
             Schema::Older => "is not migrated to this release; run `meed migrate` on it",
             Schema::Newer | Schema::TooNew => "was migrated by a later release; copy with that release",
+            Schema::Unreleased => "was made by an unreleased version of Meed, whose tables this release does not know",
         };
         Err(CopyError::Refused(format!("the {name} {fault}")))
     }
 
-    /// `None`: somebody else is on it.
+    /// `None`: the database is in use.
     async fn try_open(name: &'static str, url: &str) -> Result<Option<Self>> {
         const USERS: &str = "SELECT COUNT(*) FROM pg_stat_activity \
             WHERE datname = current_database() AND application_name = 'meed'";
@@ -69,7 +71,7 @@ impl Side {
         let connection = if url.starts_with("sqlite:") {
             let options = SqliteConnectOptions::from_str(url)
                 .doing(opening)?
-                // With this SQLite shares the file with no one, and finds out at once whether it has to.
+                // SQLite then locks the file for this connection alone, and fails at once when another has it.
                 .locking_mode(SqliteLockingMode::Exclusive)
                 .busy_timeout(Duration::ZERO)
                 .synchronous(SqliteSynchronous::Full)
@@ -88,18 +90,18 @@ impl Side {
             let fault = format!("the URL of the {name} must begin with sqlite: or postgres://");
             return Err(CopyError::Refused(fault));
         };
-        let mut side = Self {
+        let mut endpoint = Self {
             name,
             connection,
             is_target: name == "target",
         };
-        let others = match side.engine() {
-            // The first look at the file takes the lock.
-            Engine::Sqlite => side.fetch::<(i64,)>("SELECT 0 FROM sqlite_master LIMIT 1").await,
-            Engine::Postgres => side.fetch::<(i64,)>(USERS).await,
+        let others = match endpoint.engine() {
+            // The first read of the file takes the lock.
+            Engine::Sqlite => endpoint.fetch::<(i64,)>("SELECT 0 FROM sqlite_master LIMIT 1").await,
+            Engine::Postgres => endpoint.fetch::<(i64,)>(USERS).await,
         };
         match others {
-            Ok(rows) if rows.iter().all(|(others,)| *others == 0) => Ok(Some(side)),
+            Ok(rows) if rows.iter().all(|(others,)| *others == 0) => Ok(Some(endpoint)),
             Ok(_) => Ok(None),
             Err(error) => busy_or(error, opening),
         }
@@ -129,7 +131,7 @@ impl Side {
         .await
     }
 
-    /// Keeps everybody else from writing until the end. SQLite does so from the beginning.
+    /// Keeps all others from writing until the end. SQLite does so from the beginning.
     pub(super) async fn lock(&mut self, tables: &[Table]) -> Result<()> {
         if self.engine() == Engine::Sqlite {
             return Ok(());
@@ -143,7 +145,7 @@ impl Side {
     pub(super) async fn commit(&mut self) -> Result<()> {
         self.run("COMMIT").await?;
         if self.engine() == Engine::Postgres {
-            // So that the first plans are good ones.
+            // So that the first plans use real statistics.
             self.run("ANALYZE").await?;
         }
         Ok(())
@@ -204,11 +206,10 @@ impl Side {
     }
 
     pub(super) async fn references_between(&mut self) -> Result<Vec<ReferenceRow>> {
-        const SQLITE: &str = "SELECT m.name, f.\"table\", f.\"from\" \
+        const SQLITE: &str = "SELECT DISTINCT m.name, f.\"table\" \
             FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table'";
-        const POSTGRES: &str = "SELECT c.relname::TEXT, r.relname::TEXT, a.attname::TEXT FROM pg_constraint k \
+        const POSTGRES: &str = "SELECT DISTINCT c.relname::TEXT, r.relname::TEXT FROM pg_constraint k \
             JOIN pg_class c ON c.oid = k.conrelid JOIN pg_class r ON r.oid = k.confrelid \
-            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (k.conkey) \
             WHERE k.contype = 'f' AND c.relnamespace = current_schema()::REGNAMESPACE";
         let sql = match self.engine() {
             Engine::Sqlite => SQLITE,
@@ -234,22 +235,10 @@ impl Side {
 
     /// Every row, all columns in order, by the key in the order that both engines share.
     pub(super) fn rows(&mut self, table: &Table) -> Rows<'_> {
-        let columns: Vec<usize> = (0..table.columns.len()).collect();
-        self.stream(table, &columns, "")
-    }
-
-    /// The key and one column of every row in which that is not empty.
-    pub(super) fn references(&mut self, table: &Table, column: usize) -> Rows<'_> {
-        let columns: Vec<usize> = table.key.iter().copied().chain([column]).collect();
-        let condition = format!(" WHERE \"{}\" IS NOT NULL", table.columns[column].name);
-        self.stream(table, &columns, &condition)
-    }
-
-    fn stream(&mut self, table: &Table, columns: &[usize], condition: &str) -> Rows<'_> {
-        let kinds: Vec<Kind> = columns.iter().map(|&index| self.kind(table, index)).collect();
+        let kinds: Vec<Kind> = (0..table.columns.len()).map(|index| self.kind(table, index)).collect();
         let postgres = self.engine() == Engine::Postgres;
-        let chosen = columns.iter().zip(&kinds).map(|(&index, kind)| {
-            let name = &table.columns[index].name;
+        let chosen = table.columns.iter().zip(&kinds).map(|(column, kind)| {
+            let name = &column.name;
             let cast = if postgres && *kind == Kind::Json { "::TEXT" } else { "" };
             format!("\"{name}\"{cast}")
         });
@@ -264,7 +253,7 @@ impl Side {
             format!("\"{name}\"{collation}")
         });
         let sql = format!(
-            "SELECT {} FROM \"{}\"{condition} ORDER BY {}",
+            "SELECT {} FROM \"{}\" ORDER BY {}",
             chosen.collect::<Vec<_>>().join(", "),
             table.name,
             order.collect::<Vec<_>>().join(", ")

@@ -1,0 +1,122 @@
+//! Extractors that let in only principals with a scope.
+//!
+//! A handler names the guard of its scope, so it cannot forget to check; the guard runs before the body is read.
+
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::request::Parts;
+use uuid::Uuid;
+
+use super::principal::{Principal, Scope};
+use super::{FORBIDDEN, INVALID_TOKEN, UNAUTHENTICATED};
+use crate::problem::Problem;
+
+/// What the authentication layer found in the request; absent when it carried no token.
+#[derive(Clone, Debug)]
+pub(super) struct Authentication(pub Result<Principal, InvalidToken>);
+
+/// The log says why a token was refused; the client is not told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InvalidToken;
+
+impl Principal {
+    fn of(parts: &Parts) -> Result<Self, Problem> {
+        match parts.extensions.get::<Authentication>() {
+            None => Err(Problem::new(
+                UNAUTHENTICATED,
+                "Send Authorization: Bearer with the accessToken of POST /auth/login.",
+            )),
+            Some(Authentication(Err(InvalidToken))) => Err(Problem::new(
+                INVALID_TOKEN,
+                "The access token is malformed, expired or revoked; refresh it or log in again.",
+            )),
+            Some(Authentication(Ok(principal))) => Ok(principal.clone()),
+        }
+    }
+
+    fn require(self, scope: Scope) -> Result<Self, Problem> {
+        if self.has(scope) {
+            return Ok(self);
+        }
+        let detail = format!("{self} does not have the scope {scope}.");
+        Err(Problem::new(FORBIDDEN, detail))
+    }
+
+    /// The user and the session, for what only users have: an account, claims of their own.
+    pub fn require_user(&self) -> Result<(Uuid, Uuid), Problem> {
+        match self {
+            Self::User { id, session, .. } => Ok((*id, *session)),
+            Self::ServiceKey { .. } => Err(Problem::new(
+                FORBIDDEN,
+                "This needs a user; a service key has no account. Log in and send that access token.",
+            )),
+        }
+    }
+}
+
+/// Any principal.
+impl<S: Send + Sync> FromRequestParts<S> for Principal {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::of(parts)
+    }
+}
+
+/// Anyone; a token that was sent must be valid.
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Problem> {
+        if parts.extensions.get::<Authentication>().is_none() {
+            return Ok(None);
+        }
+        Self::of(parts).map(Some)
+    }
+}
+
+/// A guard for each scope, of the scope's name.
+macro_rules! guards {
+    ($($name:ident)*) => {$(
+        #[doc = concat!("Lets in principals with [`Scope::", stringify!($name), "`].")]
+        #[derive(Clone, Debug)]
+        pub struct $name(pub Principal);
+
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+                Principal::of(parts)?.require(Scope::$name).map(Self)
+            }
+        }
+    )*};
+}
+
+guards! {
+    ActivitiesWrite
+    AttributesWrite
+    AuditRead
+    ClaimsRead
+    ClaimsWrite
+    EventsRead
+    EventsWrite
+    FulfilmentsWrite
+    PluginKeysRead
+    PluginKeysWrite
+    PluginsRead
+    PluginsWrite
+    ReversalsWrite
+    RewardsRead
+    RewardsWrite
+    UsersRead
+    UsersWrite
+    WebhooksRead
+    WebhooksWrite
+}
+
+impl From<Infallible> for Problem {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}

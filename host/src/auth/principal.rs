@@ -1,0 +1,229 @@
+//! Principals: who acts, and what they may do.
+//!
+//! A guard names a [`Scope`]; a [`Role`] is a set of scopes, and so is a service key. Must not know HTTP.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::db::text_column;
+
+/// The role of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[strum(serialize_all = "UPPERCASE", parse_err_ty = String, parse_err_fn = not_a_role)]
+pub enum Role {
+    /// Claims rewards.
+    User,
+    /// Runs events, rewards and plugins.
+    Operator,
+    /// Reads reward requests and nothing else.
+    Auditor,
+    /// May do everything.
+    Admin,
+}
+
+text_column!(Role);
+
+fn not_a_role(text: &str) -> String {
+    format!("{text:?} is not a role; the roles are USER, OPERATOR, AUDITOR and ADMIN")
+}
+
+/// Defines the scopes: a variant and its name in the OpenAPI document.
+macro_rules! scopes {
+    ($($(#[$meta:meta])* $scope:ident = $name:literal),* $(,)?) => {
+        /// One thing that a principal may do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Scope { $($(#[$meta])* $scope),* }
+
+        impl Scope {
+            pub const ALL: &[Self] = &[$(Self::$scope),*];
+
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$scope => $name),* }
+            }
+        }
+    };
+}
+
+scopes! {
+    /// Read the activities of all users.
+    ActivitiesRead = "activities:read",
+    /// Report activities.
+    ActivitiesWrite = "activities:write",
+    /// Set attributes of users.
+    AttributesWrite = "attributes:write",
+    /// Read reward requests, receipts and grants of all users.
+    AuditRead = "audit:read",
+    /// See the events that one may claim, one's progress and one's claims.
+    ClaimsRead = "claims:read",
+    /// Claim rewards.
+    ClaimsWrite = "claims:write",
+    /// Read events, their revisions and budgets as operators see them.
+    EventsRead = "events:read",
+    /// Create, change and delete events.
+    EventsWrite = "events:write",
+    /// Acknowledge that grants have reached their users.
+    FulfilmentsWrite = "fulfilments:write",
+    /// Read the trusted signing keys.
+    PluginKeysRead = "plugin-keys:read",
+    /// Add and revoke trusted signing keys.
+    PluginKeysWrite = "plugin-keys:write",
+    /// Read plugins, their history and usage; run simulations.
+    PluginsRead = "plugins:read",
+    /// Upload, enable, disable and delete plugins.
+    PluginsWrite = "plugins:write",
+    /// Take grants back.
+    ReversalsWrite = "reversals:write",
+    /// Read rewards.
+    RewardsRead = "rewards:read",
+    /// Create, change and delete rewards.
+    RewardsWrite = "rewards:write",
+    /// Read all accounts.
+    UsersRead = "users:read",
+    /// Change accounts, and create accounts in any role.
+    UsersWrite = "users:write",
+    /// Read webhook endpoints and their deliveries.
+    WebhooksRead = "webhooks:read",
+    /// Create, change and delete webhook endpoints; redeliver messages.
+    WebhooksWrite = "webhooks:write",
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Role {
+    pub const ALL: [Self; 4] = [Self::User, Self::Operator, Self::Auditor, Self::Admin];
+
+    /// The one table of what each role may do.
+    pub fn scopes(self) -> &'static [Scope] {
+        match self {
+            Self::User => &[Scope::ClaimsRead, Scope::ClaimsWrite],
+            Self::Auditor => &[Scope::AuditRead],
+            Self::Operator => &[
+                Scope::ActivitiesRead,
+                Scope::ActivitiesWrite,
+                Scope::AttributesWrite,
+                Scope::AuditRead,
+                Scope::EventsRead,
+                Scope::EventsWrite,
+                Scope::FulfilmentsWrite,
+                Scope::PluginsRead,
+                Scope::PluginsWrite,
+                Scope::ReversalsWrite,
+                Scope::RewardsRead,
+                Scope::RewardsWrite,
+                Scope::WebhooksRead,
+                Scope::WebhooksWrite,
+            ],
+            Self::Admin => Scope::ALL,
+        }
+    }
+
+    /// The roles that have all scopes of these names. An error names an unknown scope.
+    pub fn with_scopes(names: &[&str]) -> Result<Vec<Self>, String> {
+        let find = |name: &&str| Scope::ALL.iter().find(|scope| scope.name() == *name);
+        if let Some(unknown) = names.iter().find(|name| find(name).is_none()) {
+            return Err(format!("unknown scope {unknown:?}"));
+        }
+        let has_all = |role: &Self| names.iter().filter_map(find).all(|scope| role.scopes().contains(scope));
+        Ok(Self::ALL.into_iter().filter(has_all).collect())
+    }
+}
+
+/// Who acts. [`super::authenticate`] makes it, so holding one is proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// A user, in a session.
+    User { id: Uuid, role: Role, session: Uuid },
+    /// A program.
+    ServiceKey { id: Uuid, scopes: Arc<[Scope]> },
+}
+
+impl Principal {
+    /// What actor columns store.
+    pub fn id(&self) -> Uuid {
+        match self {
+            Self::User { id, .. } | Self::ServiceKey { id, .. } => *id,
+        }
+    }
+
+    pub fn has(&self, scope: Scope) -> bool {
+        match self {
+            Self::User { role, .. } => role.scopes().contains(&scope),
+            Self::ServiceKey { scopes, .. } => scopes.contains(&scope),
+        }
+    }
+
+    /// Whether this is the user `id`, or has the scope that lets it act on all users.
+    pub fn is_or_has(&self, id: Uuid, scope: Scope) -> bool {
+        matches!(self, Self::User { id: own, .. } if *own == id) || self.has(scope)
+    }
+}
+
+/// For error messages: `Your role USER` or `This service key`.
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User { role, .. } => write!(f, "Your role {role}"),
+            Self::ServiceKey { .. } => f.write_str("This service key"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scope_names_are_unique_and_known() {
+        for (index, scope) in Scope::ALL.iter().enumerate() {
+            assert!(
+                !Scope::ALL[..index].iter().any(|other| other.name() == scope.name()),
+                "{scope}"
+            );
+            assert!(
+                Role::with_scopes(&[scope.name()]).unwrap().contains(&Role::Admin),
+                "{scope}"
+            );
+        }
+        let roles = |names: &[&str]| Role::with_scopes(names);
+        assert_eq!(roles(&["events:write"]), Ok(vec![Role::Operator, Role::Admin]));
+        assert_eq!(roles(&["events:write", "claims:write"]), Ok(vec![Role::Admin]));
+        assert_eq!(roles(&[]), Ok(Role::ALL.to_vec()));
+        assert!(roles(&["events:everything"]).unwrap_err().contains("events:everything"));
+    }
+
+    #[test]
+    fn a_service_key_has_its_scopes_and_no_account() {
+        let id = Uuid::from_u128(7);
+        let key = Principal::ServiceKey {
+            id,
+            scopes: [Scope::ActivitiesWrite].into(),
+        };
+        assert!(key.has(Scope::ActivitiesWrite) && !key.has(Scope::ActivitiesRead));
+        // Its id is no user's, even if they were the same.
+        assert!(!key.is_or_has(id, Scope::AuditRead));
+        assert_eq!(key.id(), id);
+    }
+
+    #[test]
+    fn users_reach_their_own_and_auditors_all() {
+        let (own, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let principal = |role| Principal::User {
+            id: own,
+            role,
+            session: Uuid::nil(),
+        };
+        assert!(principal(Role::User).is_or_has(own, Scope::AuditRead));
+        assert!(!principal(Role::User).is_or_has(other, Scope::AuditRead));
+        assert!(principal(Role::Auditor).is_or_has(other, Scope::AuditRead));
+    }
+}

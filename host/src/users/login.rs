@@ -1,0 +1,160 @@
+//! The rules for registering and logging in.
+
+use std::collections::BTreeMap;
+
+use garde::Validate;
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Email, NewUser, Password, User, UserError, UserService};
+use crate::activities::{ActivityError, ActivityService, OwnActivity};
+use crate::auth::{AuthError, AuthService, Principal, Role, Scope, TokenPair};
+use crate::cache::{Cache, Policy, RateLimit};
+use crate::clock::Clock;
+use crate::db::{Db, DbError};
+
+/// An account that someone asks for.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewAccount {
+    #[garde(skip)]
+    #[schema(value_type = String, format = Email, example = "ada@example.com", max_length = 254)]
+    pub email: Email,
+    #[garde(skip)]
+    #[schema(value_type = String, format = Password, example = "correct horse battery", min_length = 8, max_length = 128)]
+    pub password: Password,
+    /// The invite code of the user who invited you
+    #[garde(length(chars, max = 64))]
+    #[schema(example = "7K3M9QXZ2B", max_length = 64)]
+    pub invite_code: Option<String>,
+    /// USER unless given; another role needs an ADMIN's access token
+    #[garde(skip)]
+    pub role: Option<Role>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    #[error("A new {0} account needs the access token of an ADMIN; leave role out for a USER.")]
+    RoleNeedsLogin(Role),
+    #[error("{by} does not allow to make {wanted} accounts; only an ADMIN makes them.")]
+    RoleNeedsAdmin { by: String, wanted: Role },
+    #[error("No account has this e-mail and this password.")]
+    WrongCredentials,
+    #[error("Too many attempts to log in to this account; wait {} s.", .0.retry_after)]
+    TooManyAttempts(RateLimit),
+    #[error(transparent)]
+    User(#[from] UserError),
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Activity(#[from] ActivityError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+#[derive(Clone, Debug)]
+pub struct LoginService {
+    db: Db,
+    clock: Clock,
+    cache: Cache,
+    /// How often passwords may be tried on one account.
+    attempts: Option<Policy>,
+    auth: AuthService,
+    users: UserService,
+    activities: ActivityService,
+}
+
+impl LoginService {
+    pub fn new(
+        (db, clock): (Db, Clock),
+        (cache, attempts): (Cache, Option<Policy>),
+        auth: AuthService,
+        users: UserService,
+        activities: ActivityService,
+    ) -> Self {
+        Self {
+            db,
+            clock,
+            cache,
+            attempts,
+            auth,
+            users,
+            activities,
+        }
+    }
+
+    /// Makes an account; only an ADMIN makes others than USERs.
+    pub async fn register(&self, by: Option<Principal>, new: NewAccount) -> Result<User, LoginError> {
+        let role = new.role.unwrap_or(Role::User);
+        if role != Role::User {
+            let by = by.ok_or(LoginError::RoleNeedsLogin(role))?;
+            if !by.has(Scope::UsersWrite) {
+                return Err(LoginError::RoleNeedsAdmin {
+                    by: by.to_string(),
+                    wanted: role,
+                });
+            }
+        }
+        let new = NewUser {
+            email: new.email,
+            password: new.password,
+            role,
+            invite_code: new.invite_code,
+        };
+        Ok(self.users.create(new).await?)
+    }
+
+    pub async fn login(&self, email: &str, password: SecretString) -> Result<TokenPair, LoginError> {
+        self.count_attempt(email).await?;
+        let user_id = self
+            .users
+            .with_credentials(email, password)
+            .await?
+            .ok_or(LoginError::WrongCredentials)?;
+        self.open_session(user_id).await
+    }
+
+    /// Logs in a user whose identity was checked.
+    pub async fn open_session(&self, user_id: Uuid) -> Result<TokenPair, LoginError> {
+        let now = self.clock.now();
+        let session_id = self.clock.new_id();
+        let mut tx = self.db.begin().await?;
+        // Held, so that a change of role or a disabling comes before this session or ends it.
+        let user = self
+            .users
+            .hold(&mut tx, user_id)
+            .await?
+            .filter(|user| !user.disabled)
+            .ok_or(LoginError::WrongCredentials)?;
+        let pair = self
+            .auth
+            .open_session(&mut tx, (user.id, user.role), session_id)
+            .await?;
+        let login = OwnActivity {
+            user_id: user.id,
+            kind: "auth.login",
+            source_id: format!("auth.login:{session_id}"),
+            occurred_at: now,
+            attributes: BTreeMap::new(),
+        };
+        self.activities.record_own(&mut tx, login).await?;
+        tx.commit().await?;
+        Ok(pair)
+    }
+
+    /// Counts an attempt to log in to an account, whether or not the account exists. Only passwords are counted, so an
+    /// attacker ends no session; and the bucket refills, so an attacker locks nobody out for long.
+    async fn count_attempt(&self, email: &str) -> Result<(), LoginError> {
+        let (Some(policy), Ok(email)) = (&self.attempts, email.parse::<Email>()) else {
+            return Ok(());
+        };
+        let limit = self.cache.check(policy, &email.key(), self.clock.now()).await;
+        if limit.allowed {
+            return Ok(());
+        }
+        metrics::counter!("meed_rate_limited_total", "policy" => policy.name).increment(1);
+        Err(LoginError::TooManyAttempts(limit))
+    }
+}

@@ -1,0 +1,100 @@
+//! `/auth/register` and `/auth/login` over HTTP.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use garde::Validate;
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::WRONG_CREDENTIALS;
+use crate::auth::{FORBIDDEN, Principal, TokenPair, UNAUTHENTICATED, bounded_secret};
+use crate::http::{Body, Problem};
+use crate::problem::RATE_LIMITED;
+use crate::users::{LoginError, LoginService, NewAccount, User};
+
+/// The paths that try passwords or make accounts; requests to them are limited by address.
+pub const CREDENTIALS_PATHS: &[&str] = &["/auth/register", "/auth/login"];
+
+pub fn router(service: LoginService) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(login))
+        .with_state(service)
+}
+
+/// Make an account. Anyone makes a USER; a `role` other than USER needs an ADMIN's access token.
+#[utoipa::path(
+    post, path = "/auth/register", tag = "auth", security((), ("bearer" = [])),
+    request_body(content = NewAccount, examples(
+        ("user" = (summary = "Make an account", value = json!({
+            "email": "ada@example.com", "password": "correct horse battery",
+        }))),
+        ("invited" = (summary = "Accept an invitation", value = json!({
+            "email": "ada@example.com", "password": "correct horse battery", "inviteCode": "7K3M9QXZ2B",
+        }))),
+        ("operator" = (summary = "As an ADMIN, make an operator", value = json!({
+            "email": "ada@example.com", "password": "correct horse battery", "role": "OPERATOR",
+        }))),
+    )),
+    responses((status = 201, body = User, headers(("Location" = String)))),
+    extensions(
+        ("x-problems" = json!(["email-taken", "password-queue-full"])),
+    ),
+)]
+async fn register(
+    State(service): State<LoginService>,
+    principal: Option<Principal>,
+    Body(new): Body<NewAccount>,
+) -> Result<impl IntoResponse, Problem> {
+    let user = service.register(principal, new).await?;
+    let location = [(header::LOCATION, format!("/users/{}", user.id))];
+    Ok((StatusCode::CREATED, location, axum::Json(user)))
+}
+
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Credentials {
+    #[garde(length(bytes, max = 1024))]
+    #[schema(format = Email, example = "ada@example.com", max_length = 1024)]
+    email: String,
+    #[garde(custom(bounded_secret))]
+    #[schema(value_type = String, format = Password, example = "correct horse battery", max_length = 1024)]
+    password: SecretString,
+}
+
+/// Log in. A wrong e-mail, a wrong password and a disabled account get the same answer after the same work.
+#[utoipa::path(
+    post, path = "/auth/login", tag = "auth",
+    request_body = Credentials,
+    responses((status = 200, body = TokenPair)),
+    extensions(
+        ("x-problems" = json!(["wrong-credentials", "password-queue-full"])),
+    ),
+)]
+async fn login(
+    State(service): State<LoginService>,
+    Body(credentials): Body<Credentials>,
+) -> Result<axum::Json<TokenPair>, Problem> {
+    let pair = service.login(&credentials.email, credentials.password).await?;
+    Ok(axum::Json(pair))
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        let detail = error.to_string();
+        match error {
+            LoginError::RoleNeedsLogin(_) => Self::new(UNAUTHENTICATED, detail),
+            LoginError::RoleNeedsAdmin { .. } => Self::new(FORBIDDEN, detail),
+            LoginError::WrongCredentials => Self::new(WRONG_CREDENTIALS, detail),
+            LoginError::TooManyAttempts(limit) => Self::new(RATE_LIMITED, detail).retry_after(limit.retry_after),
+            LoginError::User(error) => error.into(),
+            LoginError::Auth(error) => error.into(),
+            LoginError::Activity(error) => error.into(),
+            LoginError::Db(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+-- Accounts. Registration writes the row; an ADMIN changes `role` and `disabled`. Accounts are never deleted.
+CREATE TABLE users (
+    id              UUID NOT NULL PRIMARY KEY,
+    -- as typed at registration; `user_directory` proves that it is unique
+    email           TEXT NOT NULL,
+    password_hash   TEXT NOT NULL,
+    role            TEXT NOT NULL CHECK (role IN ('USER', 'OPERATOR', 'AUDITOR', 'ADMIN')),
+    -- to be shown to the user; `user_directory` proves that it is unique
+    invite_code     TEXT NOT NULL,
+    -- no foreign key: the inviter may live on another shard
+    invited_by      UUID CHECK (invited_by <> id),
+    disabled        BOOLEAN NOT NULL,
+    created_at      BIGINT NOT NULL
+);
+CREATE INDEX users_invited_by ON users (invited_by);
+
+-- The names by which an account is found without its id. Registration writes both rows in the account's transaction.
+-- The primary key proves that a name belongs to one account, wherever the account lives.
+CREATE TABLE user_directory (
+    kind            TEXT NOT NULL CHECK (kind IN ('EMAIL', 'INVITE_CODE')),
+    -- the e-mail in lower case, or the invite code
+    value           TEXT NOT NULL,
+    user_id         UUID NOT NULL,
+    PRIMARY KEY (kind, value),
+    UNIQUE (user_id, kind)
+);
+
+-- Attributes of accounts, append-only. The value at an instant is the latest row at or before it; a NULL value removes
+-- the attribute. The primary key is also the order in which values follow each other.
+CREATE TABLE user_attributes (
+    user_id         UUID NOT NULL REFERENCES users (id),
+    name            TEXT NOT NULL,
+    set_at          BIGINT NOT NULL,
+    id              UUID NOT NULL,
+    value           TEXT,
+    -- the principal; NULL: the server
+    set_by          UUID,
+    PRIMARY KEY (user_id, name, set_at, id)
+);

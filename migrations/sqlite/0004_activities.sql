@@ -1,0 +1,29 @@
+-- Which user a reported activity belongs to, by the reporter and its id. Recording writes the row together with the
+-- activity. The primary key proves that a report is recorded once, and for one user, wherever that user lives.
+CREATE TABLE activity_directory (
+    source          TEXT NOT NULL,
+    source_id       TEXT NOT NULL,
+    user_id         BLOB NOT NULL,
+    PRIMARY KEY (source, source_id)
+) STRICT;
+
+-- What users did, append-only. Reports over HTTP or from a topic write rows, and so do registration and login.
+CREATE TABLE activities (
+    user_id         BLOB NOT NULL REFERENCES users (id),
+    -- the reporter, and the reporter's id of the activity
+    source          TEXT NOT NULL,
+    source_id       TEXT NOT NULL,
+    -- orders activities of the same instant
+    id              BLOB NOT NULL,
+    kind            TEXT NOT NULL,
+    -- minor units
+    amount          INTEGER,
+    -- an object of texts
+    attributes      TEXT NOT NULL,
+    occurred_at     INTEGER NOT NULL,
+    recorded_at     INTEGER NOT NULL,
+    PRIMARY KEY (user_id, source, source_id)
+) STRICT;
+-- Facts read one user's activities of one kind in a window.
+CREATE INDEX activities_facts ON activities (user_id, kind, occurred_at, amount);
+CREATE INDEX activities_history ON activities (user_id, occurred_at, id);

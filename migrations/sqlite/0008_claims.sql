@@ -1,0 +1,128 @@
+-- Decided claims with their receipts. A claim's commit writes the row; a reversal sets REVERSED. No foreign keys to
+-- events, plugins or rewards: the commit holds the event's row until its end, the event's revision refers to the plugin,
+-- and each foreign key would have all claims lock the one row that they share.
+CREATE TABLE reward_requests (
+    user_id         BLOB NOT NULL REFERENCES users (id),
+    id              BLOB NOT NULL,
+    event_id        BLOB NOT NULL,
+    event_revision  INTEGER NOT NULL,
+    plugin_digest   TEXT NOT NULL,
+    status          TEXT NOT NULL CHECK (status IN ('GRANTED', 'REJECTED', 'FAILED', 'REVERSED')),
+    -- the recurrence period in the event's zone ("once", "2026-03-01", "2026-W09", "2026-03") and the slot in it
+    period          TEXT NOT NULL,
+    sequence        INTEGER NOT NULL CHECK (sequence > 0),
+    -- the budget period that a grant was taken from, and the amount, so that a reversal gives back the same; NULL: the
+    -- event had no budget
+    budget_period   TEXT,
+    budget_amount   INTEGER,
+    reasons         TEXT NOT NULL,
+    progress        TEXT NOT NULL,
+    retry_at        INTEGER,
+    received_at     INTEGER NOT NULL,
+    decided_at      INTEGER NOT NULL,
+    fuel            INTEGER,
+    -- canonical JSON (RFC 8785), the very bytes that were signed
+    receipt         TEXT NOT NULL,
+    receipt_key_id  TEXT NOT NULL,
+    receipt_signature BLOB NOT NULL,
+    PRIMARY KEY (user_id, id),
+    CHECK ((budget_period IS NULL) = (budget_amount IS NULL))
+) STRICT;
+-- The proof of "never twice": one grant per user, event, period and slot.
+CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (user_id, event_id, period, sequence) WHERE status = 'GRANTED';
+-- By id alone, and lists of all requests.
+CREATE INDEX reward_requests_id ON reward_requests (id);
+CREATE INDEX reward_requests_event ON reward_requests (event_id, id);
+-- With the fuel, so that the cost of a plugin version is read from the index alone.
+CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest, id, fuel);
+
+-- Granted rewards. The statement that writes the request writes them too, so no foreign key checks that again.
+CREATE TABLE grants (
+    user_id         BLOB NOT NULL,
+    id              BLOB NOT NULL,
+    request_id      BLOB NOT NULL,
+    -- no foreign key: rewards are never deleted
+    reward_id       BLOB NOT NULL,
+    quantity        INTEGER NOT NULL CHECK (quantity > 0),
+    -- the reward as it was then
+    reward          TEXT NOT NULL,
+    -- reward_stock.since of the stock that it was taken from; NULL: the reward was not limited
+    stock_since     INTEGER,
+    granted_at      INTEGER NOT NULL,
+    PRIMARY KEY (user_id, id),
+    -- a request grants a reward once
+    UNIQUE (user_id, request_id, reward_id)
+) STRICT;
+-- By id alone, and lists of all grants.
+CREATE INDEX grants_id ON grants (id);
+
+-- Grants that were taken back. A reversal writes the row in the transaction that sets the request to REVERSED. The
+-- primary key proves that a request is reversed once.
+CREATE TABLE reversals (
+    user_id         BLOB NOT NULL,
+    request_id      BLOB NOT NULL,
+    id              BLOB NOT NULL,
+    reason          TEXT NOT NULL,
+    -- the principal
+    reversed_by     BLOB NOT NULL,
+    reversed_at     INTEGER NOT NULL,
+    -- canonical JSON (RFC 8785), the very bytes that were signed
+    receipt         TEXT NOT NULL,
+    receipt_key_id  TEXT NOT NULL,
+    receipt_signature BLOB NOT NULL,
+    PRIMARY KEY (user_id, request_id),
+    UNIQUE (user_id, id),
+    FOREIGN KEY (user_id, request_id) REFERENCES reward_requests (user_id, id)
+) STRICT;
+
+-- The stored response to a claim under an Idempotency-Key, written in the claim's own transaction. The primary key
+-- proves that a key has one response. Expired rows are deleted.
+CREATE TABLE idempotency_keys (
+    user_id         BLOB NOT NULL REFERENCES users (id),
+    key             TEXT NOT NULL,
+    -- SHA-256 of what was asked
+    fingerprint     BLOB NOT NULL,
+    request_id      BLOB NOT NULL,
+    response        TEXT NOT NULL,
+    created_at      INTEGER NOT NULL,
+    expires_at      INTEGER NOT NULL,
+    PRIMARY KEY (user_id, key),
+    FOREIGN KEY (user_id, request_id) REFERENCES reward_requests (user_id, id)
+) STRICT;
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+
+-- Claims that were answered with 202 and wait for a decision. Intake writes the row; the transaction that writes the
+-- reward request of the same id deletes it. No foreign keys: users are never deleted, events keep their rows.
+CREATE TABLE pending_claims (
+    user_id         BLOB NOT NULL,
+    id              BLOB NOT NULL,
+    event_id        BLOB NOT NULL,
+    received_at     INTEGER NOT NULL,
+    -- the event on arrival, shown until the claim is decided
+    event_revision  INTEGER NOT NULL,
+    plugin_digest   TEXT NOT NULL,
+    period          TEXT NOT NULL,
+    -- as in idempotency_keys; NULL: none
+    idempotency_key TEXT,
+    fingerprint     BLOB,
+    -- of the HTTP request that claims, as in the log
+    http_request_id TEXT,
+    PRIMARY KEY (user_id, id),
+    -- a user has one pending claim per event, so claims of one batch never depend on each other
+    UNIQUE (user_id, event_id),
+    CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL))
+) STRICT;
+-- A key has one pending claim.
+CREATE UNIQUE INDEX pending_claims_key ON pending_claims (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+-- By id alone, and lists of all pending claims.
+CREATE INDEX pending_claims_id ON pending_claims (id);
+-- An event's queue, in the order of arrival.
+CREATE INDEX pending_claims_queue ON pending_claims (event_id, received_at, id);
+
+-- The lease on an event's queue. The process that raised the fence last decides the event's pending claims until
+-- lease_until.
+CREATE TABLE claim_queues (
+    event_id        BLOB NOT NULL PRIMARY KEY,
+    fence           INTEGER NOT NULL,
+    lease_until     INTEGER NOT NULL
+) STRICT;
