@@ -47,6 +47,10 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     println!("{} {}: {}", manifest.name, manifest.version, manifest.title);
     println!("  {}", manifest.description);
+    if !manifest.texts.translations.is_empty() {
+        let languages: Vec<_> = manifest.texts.translations.keys().map(String::as_str).collect();
+        println!("texts    also in {}", languages.join(", "));
+    }
     println!("file     {}", workbench.path.display());
     println!("digest   {}", admitted.digest);
     println!("size     {} bytes, class {}", admitted.bytes, admitted.class);

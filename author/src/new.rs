@@ -16,7 +16,6 @@ const CASES: &str = "cases";
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../plugin-sdk/src");
 static SDK_MACROS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../plugin-sdk/macros/src");
 static SDK_EXAMPLES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../plugin-sdk/examples");
-static CONTRACT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../plugin-sdk/wit/v1");
 const SDK_MANIFEST: &str = include_str!("../../plugin-sdk/Cargo.toml");
 const SDK_MACROS_MANIFEST: &str = include_str!("../../plugin-sdk/macros/Cargo.toml");
 
@@ -92,12 +91,7 @@ fn write(from: &Dir<'_>, to: &Path, name: &str) -> anyhow::Result<()> {
 
 /// A copy of the SDK, so that the project depends only on crates.io.
 fn write_sdk(sdk: &Path) -> anyhow::Result<()> {
-    for (from, to) in [
-        (&SDK, "src"),
-        (&SDK_MACROS, "macros/src"),
-        (&SDK_EXAMPLES, "examples"),
-        (&CONTRACT, "wit/v1"),
-    ] {
+    for (from, to) in [(&SDK, "src"), (&SDK_MACROS, "macros/src"), (&SDK_EXAMPLES, "examples")] {
         write(from, &sdk.join(to), TEMPLATE_NAME)?;
     }
     for (path, text) in [("Cargo.toml", SDK_MANIFEST), ("macros/Cargo.toml", SDK_MACROS_MANIFEST)] {

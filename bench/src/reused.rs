@@ -35,7 +35,8 @@ pub(crate) fn reused(engine: &Engine, rule: &Rc<Rule>) -> anyhow::Result<Row> {
                 .call_evaluate(&mut store, &context, state, &facts)
                 .expect("it ran before")
                 .expect("it decided before");
-            assert_eq!(decision.eligible, own.decision.eligible);
+            let is_eligible = matches!(decision.outcome, wit::Outcome::Eligible);
+            assert_eq!(is_eligible, own.decision.outcome == contract::Outcome::Eligible);
             decision
         });
     });
@@ -98,9 +99,17 @@ fn context(context: &contract::Context) -> wit::Context {
             hour: local.hour,
             minute: local.minute,
             second: local.second,
-            utc_offset_minutes: local.utc_offset_minutes,
+            utc_offset_seconds: local.utc_offset_seconds,
         },
         time_zone: context.time_zone.clone(),
+        offsets: context
+            .offsets
+            .iter()
+            .map(|offset| wit::ZoneOffset {
+                starts: offset.starts.as_millis(),
+                utc_offset_seconds: offset.utc_offset_seconds,
+            })
+            .collect(),
         event: wit::EventInfo {
             id: context.event.id.clone(),
             title: context.event.title.clone(),

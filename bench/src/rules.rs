@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use meed_host::contract::{
-    Awards, Binding, Context, Decision, EventInfo, Fact, LocalTime, Progress, Query, Reason, RewardInfo, Streak,
-    UserInfo,
+    Awards, Binding, Context, Decision, EventInfo, Fact, LocalTime, Outcome, Progress, Query, Reason, RewardInfo,
+    Streak, UserInfo, ZoneOffset,
 };
 use meed_host::sandbox::{Plugin, Sandbox};
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ pub fn login_streak(days: u32, context: &Context, facts: &[Fact]) -> Decision {
     };
     if streak.current >= days {
         return Decision {
-            eligible: true,
+            outcome: Outcome::Eligible,
             reasons: Vec::new(),
             progress: vec![progress(days)],
             awards: Awards::All,
@@ -96,10 +96,11 @@ pub fn login_streak(days: u32, context: &Context, facts: &[Fact]) -> Decision {
     let noun = if missing == 1 { "day" } else { "days" };
     let days_ahead = missing - u32::from(!today_counts);
     Decision {
-        eligible: false,
+        outcome: Outcome::NotEligible,
         reasons: vec![Reason {
             code: "streak-too-short".to_owned(),
             message: format!("Log in on {missing} more {noun} in a row."),
+            args: [("missing".to_owned(), missing.to_string())].into(),
         }],
         progress: vec![progress(streak.current)],
         // The sandbox also returns empty awards if the user is not eligible.
@@ -137,9 +138,13 @@ fn context() -> anyhow::Result<Context> {
             hour: 18,
             minute: 30,
             second: 0,
-            utc_offset_minutes: 540,
+            utc_offset_seconds: 32_400,
         },
         time_zone: "Asia/Seoul".to_owned(),
+        offsets: vec![ZoneOffset {
+            starts: instant("2026-02-28T15:00:00Z")?,
+            utc_offset_seconds: 32_400,
+        }],
         event: EventInfo {
             id: "01979f3a-6f5e-7cc4-a1f3-5f6f1c0e9a11".to_owned(),
             title: "Seven days in a row".to_owned(),

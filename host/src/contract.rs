@@ -1,8 +1,10 @@
-//! The words a condition and the host exchange (`plugin-sdk/wit/v1`), as plain data: what the sandbox takes and gives,
-//! what facts answer, what an event stores as its plan and a receipt shows.
+//! The types that a condition and the host exchange (`plugin-sdk/wit/v1`), as plain data: input and output of the sandbox,
+//! facts, the plan that an event stores, the records of a receipt.
 //!
-//! Must not know: wasmtime, the database, HTTP. The sandbox's `abi` translates between these and the bindings, so a
+//! Must not know: wasmtime, the database, HTTP. The sandbox's `abi` translates between these types and the bindings, so a
 //! second version of the WIT changes nothing here.
+
+use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -10,9 +12,9 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 
-/// Who a plugin says it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// Identity, texts and params of a plugin.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Manifest {
     /// kebab-case, at most 64 characters
     pub name: String,
@@ -20,9 +22,28 @@ pub struct Manifest {
     pub version: String,
     pub title: String,
     pub description: String,
+    #[serde(flatten)]
+    pub texts: Texts,
     /// JSON Schema 2020-12 of the params
-    #[schema(value_type = Object)]
     pub params_schema: serde_json::Value,
+}
+
+/// Texts of a manifest besides its title and description.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Texts {
+    /// Names of the progress keys in the plugin's default language.
+    pub labels: BTreeMap<String, String>,
+    /// By BCP 47 tag.
+    pub translations: BTreeMap<String, Translation>,
+}
+
+/// The texts of a plugin in one language. A label that is left out falls back to the default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Translation {
+    pub title: String,
+    pub description: String,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A fault in the params of a condition.
@@ -69,7 +90,7 @@ pub struct Selection {
     pub filters: Vec<Filter>,
 }
 
-/// One thing a condition wants to know.
+/// A question of a condition. A [`Fact`] answers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Query {
@@ -83,7 +104,7 @@ pub enum Query {
     Grants,
 }
 
-/// A condition with its params bound: the plan, and the bytes `evaluate` wants back.
+/// The result of binding params: the plan, and the bytes that `evaluate` gets back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     pub queries: Vec<Query>,
@@ -94,7 +115,7 @@ pub struct Binding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Streak {
-    /// The run that ends today or, as long as today has none yet, yesterday; 0 when it is broken.
+    /// The run that ends today or, if today has no activity yet, yesterday; 0 without such a run.
     pub current: u32,
     pub longest: u32,
     #[schema(value_type = Option<String>, format = Date)]
@@ -123,7 +144,15 @@ pub struct LocalTime {
     pub hour: u8,
     pub minute: u8,
     pub second: u8,
-    pub utc_offset_minutes: i16,
+    pub utc_offset_seconds: i32,
+}
+
+/// From `starts` on, local time is UTC plus `utcOffsetSeconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ZoneOffset {
+    pub starts: Timestamp,
+    pub utc_offset_seconds: i32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -148,37 +177,46 @@ pub struct RewardInfo {
     pub id: String,
     pub kind: String,
     pub value: Option<i64>,
-    /// The most that this claim may be awarded; 0 = sold out.
+    /// The largest quantity that this claim may award; 0 means sold out.
     pub max_quantity: u32,
 }
 
-/// Everything a decision may depend on besides its facts and its params.
+/// Everything besides params and facts that a decision may depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Context {
-    /// The one clock read of the decision.
+    /// The only clock reading of the decision.
     pub now: Timestamp,
     pub local: LocalTime,
     /// IANA name
     pub time_zone: String,
+    /// The zone's offsets in order of time: the first starts at the first instant of today, the others at each change
+    /// within the next 400 days
+    pub offsets: Vec<ZoneOffset>,
     pub event: EventInfo,
     pub user: UserInfo,
     pub rewards: Vec<RewardInfo>,
-    /// 32 bytes, in lower-case hexadecimal; the only source of chance.
+    /// 32 bytes, in lower-case hexadecimal; the only source of randomness.
     #[serde(with = "hex::serde")]
     #[schema(value_type = String)]
     pub seed: [u8; 32],
 }
 
-/// Why, for programs (`code`, stable kebab-case) and for people (`message`).
+/// Named values of a reason's message. With the code they are the key for translations.
+pub type Arguments = BTreeMap<String, String>;
+
+/// A reason for programs (`code`, stable kebab-case, with `args`) and for people (`message`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reason {
     pub code: String,
     pub message: String,
+    /// Named values of the message; left out when there are none
+    #[serde(default, skip_serializing_if = "Arguments::is_empty")]
+    pub args: Arguments,
 }
 
-/// How far the user is.
+/// A goal and the user's progress towards it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Progress {
@@ -202,16 +240,25 @@ pub enum Awards {
     Chosen(Vec<Award>),
 }
 
-/// What a condition answers.
+/// Whether the claim is granted. `needsReview` leaves it to a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    Eligible,
+    NotEligible,
+    NeedsReview,
+}
+
+/// The answer of a condition to one claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Decision {
-    pub eligible: bool,
+    pub outcome: Outcome,
     pub reasons: Vec<Reason>,
     pub progress: Vec<Progress>,
-    /// Ignored unless eligible.
+    /// Granted when eligible, or when a review approves the claim; empty otherwise.
     pub awards: Awards,
-    /// When it is worth trying again, if known.
+    /// When a new claim may end differently, if known.
     pub retry_at: Option<Timestamp>,
 }
 

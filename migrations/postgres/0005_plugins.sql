@@ -7,6 +7,7 @@ CREATE TABLE plugin_versions (
     version         TEXT NOT NULL,
     title           TEXT NOT NULL,
     description     TEXT NOT NULL,
+    texts           JSONB NOT NULL,
     params_schema   JSONB NOT NULL,
     abi             TEXT NOT NULL,
     class           TEXT NOT NULL CHECK (class IN ('STANDARD', 'RUNTIME')),

@@ -32,12 +32,12 @@ mod tests {
         let rule = testing::bind::<BeforeNoon>("{}").unwrap();
         assert!(
             rule.decide(testing::context("2026-03-02T11:59[Europe/Berlin]"), ())
-                .eligible
+                .is_eligible()
         );
         assert!(
             !rule
                 .decide(testing::context("2026-03-02T12:00[Europe/Berlin]"), ())
-                .eligible
+                .is_eligible()
         );
     }
 }

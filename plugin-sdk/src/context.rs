@@ -1,47 +1,81 @@
-//! What a rule is told besides its facts. It must not know the contract's wire types beyond the conversion at the end.
+//! The context of a decision. It must not know the contract's wire types beyond the conversion at the end.
 
 use crate::bindings::types as wire;
-use crate::{LocalTime, Reward};
+use crate::{Date, LocalTime, Reward};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// The circumstances of one decision.
+/// Everything besides params and facts that a decision may depend on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Context {
-    /// The one clock read of this decision.
+    /// The only clock reading of this decision.
     pub now: Timestamp,
     /// The same instant on a wall clock in the event's zone.
     pub local: LocalTime,
     /// The event's zone, an IANA name such as `Asia/Seoul`.
     pub time_zone: String,
+    /// The zone's offsets in order of time: the first starts at the first instant of today, the others at each change
+    /// within the next 400 days.
+    pub offsets: Vec<ZoneOffset>,
     /// The event that is claimed.
     pub event: Event,
-    /// Who claims.
+    /// The claimant.
     pub user: User,
     /// The rewards of the event.
     pub rewards: Vec<Reward>,
-    /// The only source of chance.
+    /// The only source of randomness.
     pub seed: Seed,
 }
 
+/// From `starts` on, local time is UTC plus `utc_offset_seconds`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ZoneOffset {
+    /// The first instant with this offset.
+    pub starts: Timestamp,
+    /// Seconds to add to UTC.
+    pub utc_offset_seconds: i32,
+}
+
 impl Context {
-    /// When the local day begins that is so many days after today; 0 is today.
+    /// The first instant of a day in the event's zone, counted from today: 0 is today, 1 is tomorrow.
     ///
-    /// It counts days of 24 hours at today's offset from UTC, so it is off by the shift when the clocks change in
-    /// between. That is good enough to say when a retry is worth it.
+    /// Exact across clock changes up to 400 days ahead; beyond that, later changes are unknown. A day that the zone
+    /// skips starts where the next day starts.
     pub fn start_of_day(&self, days_ahead: u32) -> Timestamp {
-        let LocalTime {
-            hour, minute, second, ..
-        } = self.local;
-        let since_midnight = u64::from(hour) * 3600 + u64::from(minute) * 60 + u64::from(second);
-        let this_second = Timestamp::from_millis(self.now.millis() - self.now.millis().rem_euclid(1000));
-        this_second - Duration::from_secs(since_midnight) + Duration::from_secs(u64::from(days_ahead) * 86_400)
+        self.start_of_day_number(self.local.date.number() + i64::from(days_ahead))
     }
 
-    /// The event's reward of this id. Its `max_quantity` is 0 when it is sold out.
+    /// The first instant of next Monday in the event's zone. Exact like [`start_of_day`](Self::start_of_day).
+    pub fn start_of_next_week(&self) -> Timestamp {
+        self.start_of_day(8 - u32::from(self.local.weekday))
+    }
+
+    /// The first instant of next month in the event's zone. Exact like [`start_of_day`](Self::start_of_day).
+    pub fn start_of_next_month(&self) -> Timestamp {
+        let Date { year, month, .. } = self.local.date;
+        let (year, month) = if month < 12 { (year, month + 1) } else { (year + 1, 1) };
+        self.start_of_day_number(Date { year, month, day: 1 }.number())
+    }
+
+    /// The first instant at which the local clock shows this day's midnight or a later time.
+    fn start_of_day_number(&self, day: i64) -> Timestamp {
+        let midnight = Timestamp::from_millis(day * 86_400_000);
+        let mut start = midnight;
+        for (index, offset) in self.offsets.iter().enumerate() {
+            let in_utc = midnight.millis() - i64::from(offset.utc_offset_seconds) * 1000;
+            // Where the clock jumps over midnight, the day starts at the jump.
+            start = Timestamp::from_millis(in_utc).max(offset.starts);
+            if self.offsets.get(index + 1).is_none_or(|next| start < next.starts) {
+                break;
+            }
+        }
+        start
+    }
+
+    /// The event's reward with this id. Its `max_quantity` is 0 when it is sold out.
     ///
-    /// Ids in params may be wrong, and an event may change its rewards: award only what this finds, and no more than
-    /// `max_quantity`, because an award that the event does not have fails the claim.
+    /// Ids in params may be wrong, and an event may change its rewards: award only rewards that this returns, and no more
+    /// than `max_quantity`, because an award that the event does not have fails the claim.
     pub fn reward(&self, id: &str) -> Option<&Reward> {
         self.rewards.iter().find(|reward| reward.id == id)
     }
@@ -110,14 +144,14 @@ pub struct User {
     pub registered: Timestamp,
 }
 
-/// 32 bytes that the server fixed before the claim and that anybody can verify after it.
+/// 32 bytes that the server fixed before the claim. Anyone can verify them after the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seed(pub [u8; 32]);
 
 impl Seed {
     /// A fair number from 0 to `bound - 1`: the seed read as one big-endian number of 256 bits, modulo `bound`.
     ///
-    /// No outcome is likelier than another by more than `bound / 2^256`, and anybody can recompute it, in Python with
+    /// No number is likelier than another by more than `bound / 2^256`, and anyone can recompute it, in Python with
     /// `int(seed_hex, 16) % bound`. The same seed always gives the same number: draw once per decision.
     ///
     /// # Panics
@@ -127,10 +161,10 @@ impl Seed {
         u32::try_from(self.modulo(bound.into())).unwrap_or(u32::MAX)
     }
 
-    /// Draws one of these by weight and says which; `None` when all weights are 0.
+    /// Draws an index by weight; `None` when all weights are 0.
     ///
-    /// It takes the seed modulo the sum of the weights, goes along them and subtracts each until the rest is below the
-    /// next one. So the order matters: take the same one for the same draw, and say which it is to whoever verifies it.
+    /// It takes the seed modulo the sum of the weights, then subtracts the weights in order until the rest is below the
+    /// next one. The order matters: keep it the same for the same draw, and document it for verification.
     pub fn pick(&self, weights: &[u32]) -> Option<usize> {
         let total = weights.iter().map(|weight| u64::from(*weight)).sum();
         if total == 0 {
@@ -164,6 +198,14 @@ impl TryFrom<wire::Context> for Context {
             now: Timestamp(wire.now),
             local: wire.local,
             time_zone: wire.time_zone,
+            offsets: wire
+                .offsets
+                .into_iter()
+                .map(|offset| ZoneOffset {
+                    starts: Timestamp(offset.starts),
+                    utc_offset_seconds: offset.utc_offset_seconds,
+                })
+                .collect(),
             event: Event {
                 id: wire.event.id,
                 title: wire.event.title,

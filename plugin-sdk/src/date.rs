@@ -1,5 +1,5 @@
-//! Calendar days as rules count with them. The types of dates are the contract's; nothing here knows a time zone, because
-//! the server has already said which day it is.
+//! Calendar arithmetic for rules. The type `Date` is the contract's. This module knows no time zones: the server has
+//! already determined the local date.
 
 use crate::{Date, Params};
 use std::cmp::Ordering;
@@ -99,7 +99,7 @@ impl Date {
     }
 
     /// Days since 1970-01-01. Years are counted from March, so that the leap day is a year's last.
-    fn number(self) -> i64 {
+    pub(crate) fn number(self) -> i64 {
         let (year, month) = match self.month {
             1 | 2 => (i64::from(self.year) - 1, i64::from(self.month) + 9),
             _ => (i64::from(self.year), i64::from(self.month) - 3),

@@ -1,13 +1,15 @@
-//! How a rule says what it decides: the words that build a [`Decision`]. The type itself is the contract's.
+//! Builders for a [`Decision`]. The type itself is the contract's.
 
-use crate::{Award, Awards, Decision, Progress, Reason, Timestamp};
+use std::fmt::Display;
+
+use crate::{Argument, Award, Awards, Decision, Outcome, Progress, Reason, Timestamp};
 
 impl Decision {
-    /// The user has earned it: one of each of the event's rewards, unless [`award`](Self::award) chooses.
+    /// The user is eligible: for one of each of the event's rewards, unless [`award`](Self::award) chooses.
     #[must_use]
     pub fn eligible() -> Self {
         Self {
-            eligible: true,
+            outcome: Outcome::Eligible,
             reasons: Vec::new(),
             progress: Vec::new(),
             awards: Awards::All,
@@ -15,22 +17,33 @@ impl Decision {
         }
     }
 
-    /// The user has not earned it, at least not yet: they may always claim again.
+    /// The user is not eligible yet; they may always claim again.
     ///
-    /// The code is for programs and never changes, the message is for people and may.
+    /// The code is for programs and never changes. The message is for people and may change.
     #[must_use]
     pub fn not_yet(code: &str, message: impl Into<String>) -> Self {
-        Self {
-            eligible: false,
-            ..Self::eligible()
-        }
-        .reason(code, message)
+        Self::eligible().refuse(code, message)
     }
 
-    /// Makes it "not yet", for one more reason.
+    /// A person has to decide. The awards are those that an approval grants.
+    #[must_use]
+    pub fn needs_review(code: &str, message: impl Into<String>) -> Self {
+        Self::eligible().review(code, message)
+    }
+
+    /// Makes the user not eligible, and adds the reason.
     #[must_use]
     pub fn refuse(mut self, code: &str, message: impl Into<String>) -> Self {
-        self.eligible = false;
+        self.outcome = Outcome::NotEligible;
+        self.reason(code, message)
+    }
+
+    /// Makes an eligible decision one that needs review, and adds the reason. A refused one stays refused.
+    #[must_use]
+    pub fn review(mut self, code: &str, message: impl Into<String>) -> Self {
+        if self.outcome == Outcome::Eligible {
+            self.outcome = Outcome::NeedsReview;
+        }
         self.reason(code, message)
     }
 
@@ -40,11 +53,33 @@ impl Decision {
         self.reasons.push(Reason {
             code: code.to_owned(),
             message: message.into(),
+            args: Vec::new(),
         });
         self
     }
 
-    /// Adds how far the user has come. `current` is kept within 0 and `target`, so that 12 of 10 reads as 10 of 10.
+    /// Adds a named value to the last reason, so that clients can translate its message: `code` and args are the key,
+    /// the message is the fallback. Without a reason it does nothing.
+    #[must_use]
+    pub fn arg(self, name: &str, value: impl Display) -> Self {
+        // Not generic beyond this call, for the size of a plugin.
+        self.add_arg(name, format!("{value}"))
+    }
+
+    fn add_arg(mut self, name: &str, value: String) -> Self {
+        if let Some(reason) = self.reasons.last_mut() {
+            let name = name.to_owned();
+            reason.args.push(Argument { name, value });
+        }
+        self
+    }
+
+    /// Whether the user is eligible.
+    pub fn is_eligible(&self) -> bool {
+        self.outcome == Outcome::Eligible
+    }
+
+    /// Adds the user's progress towards a goal. `current` is kept within 0 and `target`: 12 of 10 becomes 10 of 10.
     #[must_use]
     pub fn progress(mut self, key: &str, current: impl Into<i64>, target: impl Into<i64>) -> Self {
         let target = target.into();
@@ -71,7 +106,7 @@ impl Decision {
         self
     }
 
-    /// Says when it is worth trying again.
+    /// Sets the instant at which a new claim may end differently.
     #[must_use]
     pub fn retry_at(mut self, instant: Timestamp) -> Self {
         self.retry_at = Some(instant.millis());

@@ -2,10 +2,10 @@
 
 use crate::bindings::Guest;
 use crate::bindings::types as wire;
-use crate::{Condition, Context, Decision, Issue, Plan, params};
+use crate::{Condition, Context, Decision, Issue, Plan, Translation, params};
 use std::marker::PhantomData;
 
-/// Makes a crate the plugin of this condition. Its name and version are those of the package.
+/// Exports a condition as the plugin of this crate. Name and version of the plugin are those of the package.
 ///
 /// ```
 /// # use meed_plugin_sdk::prelude::*;
@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 ///
 /// impl Condition for Anybody {
 ///     const TITLE: &'static str = "Anybody";
-///     const DESCRIPTION: &'static str = "Everybody is eligible.";
+///     const DESCRIPTION: &'static str = "Every user is eligible.";
 ///     type Params = ();
 ///     type Plan = ();
 ///
@@ -60,6 +60,8 @@ impl<C: Condition + Package> Guest for Plugin<C> {
             version: C::VERSION.to_owned(),
             title: C::TITLE.to_owned(),
             description: C::DESCRIPTION.to_owned(),
+            labels: labels(C::LABELS),
+            translations: C::TRANSLATIONS.iter().map(translation).collect(),
             params_schema: params::schema::<C::Params>(),
         }
     }
@@ -77,7 +79,24 @@ impl<C: Condition + Package> Guest for Plugin<C> {
     }
 }
 
-/// The plan of these params. The state is their text: it is short, and reading it again is quicker than any detour.
+fn translation(translation: &Translation) -> wire::Translation {
+    wire::Translation {
+        language: translation.language.to_owned(),
+        title: translation.title.to_owned(),
+        description: translation.description.to_owned(),
+        labels: labels(translation.labels),
+    }
+}
+
+fn labels(labels: &[(&str, &str)]) -> Vec<wire::Label> {
+    let label = |(key, text): &(&str, &str)| wire::Label {
+        key: (*key).to_owned(),
+        text: (*text).to_owned(),
+    };
+    labels.iter().map(label).collect()
+}
+
+/// The plan of these params. The state is the text of the params: it is short, and parsing it again is fast.
 pub(crate) fn bind<C: Condition>(text: String) -> Result<wire::Binding, Vec<Issue>> {
     let params = params::read::<C::Params>(text.as_bytes()).map_err(|issue| vec![issue])?;
     let issues = C::check(&params);

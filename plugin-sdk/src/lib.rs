@@ -1,8 +1,8 @@
 //! Write Meed conditions in Rust.
 //!
-//! A condition decides whether a user has earned the rewards of an event. It is three pure functions: it says which
-//! params an operator may give, which facts it wants for these params, and what it decides from the facts. It has no
-//! clock, no network and no memory of earlier calls, so every decision can be run again, bit for bit.
+//! A condition decides whether a user is eligible for the rewards of an event. It is three pure functions: they declare
+//! the params, list the queries for given params, and decide on the facts. A condition has no clock, no network and no
+//! memory of earlier calls, so every decision can be replayed bit for bit.
 //!
 //! ```
 //! use meed_plugin_sdk::prelude::*;
@@ -41,7 +41,7 @@
 //! ```
 //!
 //! The facts come in the shape of the [`Plan`]: one query gives one fact of its own type, a tuple of queries a tuple of
-//! facts, an [`Option`] or [`Vec`] of queries an [`Option`] or [`Vec`] of facts. So a fact cannot be taken for another.
+//! facts, an [`Option`] or [`Vec`] of queries an [`Option`] or [`Vec`] of facts. The compiler finds a mix-up.
 //!
 //! The name and the version of the plugin are those of its package. Test it with plain `cargo test` and the
 //! kit in `testing` (feature `testing`), build it for `wasm32-unknown-unknown`, and upload the file as it is.
@@ -68,25 +68,25 @@ mod query;
 pub mod testing;
 
 pub use bindings::types::{
-    Award, Awards, Date, Decision, Issue, LocalTime, Progress, Reason, RewardInfo as Reward, Streak,
+    Argument, Award, Awards, Date, Decision, Issue, LocalTime, Outcome, Progress, Reason, RewardInfo as Reward, Streak,
 };
-pub use condition::Condition;
-pub use context::{Context, Event, Seed, Timestamp, User};
+pub use condition::{Condition, Translation};
+pub use context::{Context, Event, Seed, Timestamp, User, ZoneOffset};
 pub use date::Weekday;
 pub use meed_plugin_sdk_macros::Params;
 pub use params::{Param, Params};
 pub use plan::Plan;
 pub use query::{Answer, Attribute, Grants, Query, attribute, count, distinct_days, first, grants, last, streak, sum};
 
-/// Everything a rule usually names.
+/// The names that most rules need.
 pub mod prelude {
     pub use crate::{
-        Attribute, Condition, Context, Date, Decision, Grants, Issue, Params, Plan, Query, Streak, Timestamp, Weekday,
-        attribute, count, distinct_days, first, grants, last, log, streak, sum,
+        Attribute, Condition, Context, Date, Decision, Grants, Issue, Params, Plan, Query, Streak, Timestamp,
+        Translation, Weekday, attribute, count, distinct_days, first, grants, last, log, streak, sum,
     };
 }
 
-/// What the macros write into a plugin. No part of the interface: it changes without notice.
+/// Names that the macros write into a plugin. Not part of the interface: they change without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::export::{Package, Plugin};

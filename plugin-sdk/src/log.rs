@@ -1,14 +1,14 @@
-//! Notes for the rule's author. They cannot sway a decision: nothing comes back.
+//! Notes for the plugin's author. They return nothing, so they cannot affect a decision.
 //!
 //! A rule that writes no note imports nothing at all.
 
-/// Writes a note to the plugin's log. The server bounds how many and how long; what is over is dropped.
+/// Writes a note to the plugin's log. The server bounds number and length, and drops the rest.
 #[cfg(target_arch = "wasm32")]
 pub fn note(message: &str) {
     crate::bindings::log::note(message);
 }
 
-/// Writes a note to the plugin's log; outside of a server it waits for the test kit's `notes`.
+/// Writes a note to the plugin's log; in native tests, the test kit's `notes` returns it.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn note(message: &str) {
     NOTES.with_borrow_mut(|notes| notes.push(message.to_owned()));

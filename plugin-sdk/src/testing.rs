@@ -39,8 +39,10 @@
 //! server would refuse in a decision is a panic here.
 
 use crate::bindings::types as wire;
-use crate::{Awards, Condition, Context, Decision, Event, Issue, LocalTime, Plan, Reward, Seed, Timestamp, User};
-use crate::{Date, export, log, params};
+use crate::{
+    Awards, Condition, Context, Decision, Event, Issue, LocalTime, Outcome, Plan, Reason, Reward, Seed, Timestamp, User,
+};
+use crate::{Date, ZoneOffset, export, log, params};
 use jiff::Zoned;
 use std::fmt;
 
@@ -140,6 +142,7 @@ pub fn context(now: &str) -> ContextBuilder {
     ContextBuilder(Context {
         now,
         local: local(&zoned),
+        offsets: offsets(&zoned),
         time_zone: zoned.time_zone().iana_name().unwrap_or("UTC").to_owned(),
         event: Event {
             id: "event-1".to_owned(),
@@ -214,11 +217,37 @@ fn local(zoned: &Zoned) -> LocalTime {
         hour: part(zoned.hour()),
         minute: part(zoned.minute()),
         second: part(zoned.second()),
-        utc_offset_minutes: i16::try_from(zoned.offset().seconds() / 60).expect("offsets are less than 26 hours"),
+        utc_offset_seconds: zoned.offset().seconds(),
     }
 }
 
-/// What a server refuses.
+/// As the server tells them: from the start of today to 400 days ahead.
+fn offsets(now: &Zoned) -> Vec<ZoneOffset> {
+    let today = now.start_of_day().expect("the day has a start");
+    let end = now.timestamp() + jiff::SignedDuration::from_hours(400 * 24);
+    let changes = now.time_zone().following(today.timestamp());
+    let changes = changes.map(|change| (change.timestamp(), change.offset()));
+    let mut offsets: Vec<ZoneOffset> = Vec::new();
+    for (starts, offset) in std::iter::once((today.timestamp(), today.offset())).chain(changes) {
+        if starts > end {
+            break;
+        }
+        let utc_offset_seconds = offset.seconds();
+        if offsets
+            .last()
+            .is_none_or(|last| last.utc_offset_seconds != utc_offset_seconds)
+        {
+            let starts = Timestamp::from_millis(starts.as_millisecond());
+            offsets.push(ZoneOffset {
+                starts,
+                utc_offset_seconds,
+            });
+        }
+    }
+    offsets
+}
+
+/// Panics where a server would refuse the decision.
 fn check(decision: &Decision, context: &Context) {
     for code in decision
         .reasons
@@ -233,9 +262,16 @@ fn check(decision: &Decision, context: &Context) {
         assert!(kebab, "`{code}` is not kebab-case");
     }
     assert!(
-        decision.eligible || !decision.reasons.is_empty(),
-        "a user who is not eligible wants a reason"
+        decision.outcome == Outcome::Eligible || !decision.reasons.is_empty(),
+        "a decision that is not eligible needs a reason"
     );
+    for Reason { code, args, .. } in &decision.reasons {
+        for (index, argument) in args.iter().enumerate() {
+            let name = &argument.name;
+            let repeated = args[..index].iter().any(|other| other.name == *name);
+            assert!(!repeated, "reason `{code}` has the argument `{name}` twice");
+        }
+    }
     let Awards::Chosen(chosen) = &decision.awards else {
         return;
     };
@@ -261,6 +297,14 @@ fn to_wire(context: &Context) -> wire::Context {
         now: context.now.millis(),
         local: context.local,
         time_zone: context.time_zone.clone(),
+        offsets: context
+            .offsets
+            .iter()
+            .map(|offset| wire::ZoneOffset {
+                starts: offset.starts.millis(),
+                utc_offset_seconds: offset.utc_offset_seconds,
+            })
+            .collect(),
         event: wire::EventInfo {
             id: context.event.id.clone(),
             title: context.event.title.clone(),

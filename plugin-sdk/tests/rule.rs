@@ -66,9 +66,13 @@ fn context() -> wire::Context {
             hour: 0,
             minute: 0,
             second: 0,
-            utc_offset_minutes: 0,
+            utc_offset_seconds: 0,
         },
         time_zone: "UTC".to_owned(),
+        offsets: vec![wire::ZoneOffset {
+            starts: 0,
+            utc_offset_seconds: 0,
+        }],
         event: wire::EventInfo {
             id: String::new(),
             title: String::new(),
@@ -154,14 +158,14 @@ fn the_plan_becomes_queries_in_its_order() {
 #[test]
 fn facts_come_in_the_shape_of_the_plan() {
     let decide = |params, facts| Plugin::<Everything>::evaluate(context(), bind(params).state, facts).unwrap();
-    assert!(decide(r#"{"sum": true}"#, facts()).eligible);
+    assert!(decide(r#"{"sum": true}"#, facts()).is_eligible());
     let streak = "Streak { current: 3, longest: 4, last-day: Some(Date { year: 2026, month: 3, day: 2 }) }";
     let rest = format!(r#"({streak}, Some("5")), [Some(Timestamp(6)), None], [None, Some("ios")], 7"#);
     assert_eq!(testing::notes(), [format!("(1, Some(2), {rest})")]);
 
     let mut without_sum = facts();
     without_sum.remove(1);
-    assert!(decide(r#"{"sum": false}"#, without_sum).eligible);
+    assert!(decide(r#"{"sum": false}"#, without_sum).is_eligible());
     assert_eq!(testing::notes(), [format!("(1, None, {rest})")]);
 }
 

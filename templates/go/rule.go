@@ -1,4 +1,4 @@
-// A user has shopped on so many of the last 30 days, for so much in all.
+// The user shopped on a number of the last 30 days, for a total amount.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 //go:embed params.schema.json
 var schema string
 
-// regular says how regular a shopper has to be.
+// regular has the params: how regular a shopper has to be.
 type regular struct{ days, spent int64 }
 
 func read(params meed.Params) regular {
@@ -32,7 +32,7 @@ func plan(meed.Params) []meed.Query {
 	}
 }
 
-func decide(params meed.Params, facts []meed.Fact, _ *meed.Context) *meed.Decision {
+func decide(params meed.Params, facts []meed.Fact, context *meed.Context) *meed.Decision {
 	wanted := read(params)
 	days, spent := facts[0].Integer, facts[1].Integer
 	decision := meed.Eligible().
@@ -40,7 +40,9 @@ func decide(params meed.Params, facts []meed.Fact, _ *meed.Context) *meed.Decisi
 		Progress("spent", spent, wanted.spent)
 	if days < wanted.days {
 		missing := strconv.FormatInt(wanted.days-days, 10)
-		decision.Refuse("too-few-days", "Days of shopping to go: "+missing+".")
+		decision.Refuse("too-few-days", "Days of shopping to go: "+missing+".").Arg("missing", missing)
+		// The user can reach the goal by then, with a purchase on every day from now on.
+		decision.RetryAt(context.StartOfDay(uint32(wanted.days - days)))
 	}
 	if spent < wanted.spent {
 		decision.Refuse("spent-too-little", "Spend a little more.")
@@ -53,7 +55,14 @@ func init() {
 		Name:        Name,
 		Version:     Version,
 		Title:       "Regular shopper",
-		Description: "The user shopped on so many of the last 30 days, for so much in all.",
+		Description: "The user shopped on a number of the last 30 days, for a total amount.",
+		Labels:      []meed.Label{{Key: "days", Text: "Days with a purchase"}, {Key: "spent", Text: "Spent"}},
+		Translations: []meed.Translation{{
+			Language:    "de",
+			Title:       "Stammkunde",
+			Description: "Der Nutzer hat an mehreren der letzten 30 Tage eingekauft, für einen Gesamtbetrag.",
+			Labels:      []meed.Label{{Key: "days", Text: "Tage mit Einkauf"}, {Key: "spent", Text: "Ausgegeben"}},
+		}},
 		Schema:      schema,
 		Check:       check,
 		Plan:        plan,

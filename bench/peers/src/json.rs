@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use bench::rules::{DAYS, Rule};
-use meed_host::clock::Instant;
-use meed_host::contract::{Awards, Decision, Fact, Progress, Reason};
+use meed_host::clock::Timestamp;
+use meed_host::contract::{Awards, Decision, Fact, Outcome, Progress, Reason};
 use rule::{Context, EventInfo, Input, LocalTime, RewardInfo, Streak, UserInfo};
 
 /// The whole input of a condition of the world `meed:condition`.
@@ -24,7 +24,7 @@ pub(crate) fn input(rule: &Rule) -> Vec<u8> {
                 hour: context.local.hour,
                 minute: context.local.minute,
                 second: context.local.second,
-                utc_offset_minutes: context.local.utc_offset_minutes,
+                utc_offset_seconds: context.local.utc_offset_seconds,
             },
             time_zone: text(&context.time_zone),
             event: EventInfo {
@@ -67,13 +67,14 @@ fn hex(bytes: &[u8; 32]) -> String {
 pub(crate) fn decision(output: &[u8]) -> Decision {
     let decision: rule::Decision = serde_json::from_slice(output).expect("the guest answers with a decision");
     Decision {
-        eligible: decision.eligible,
+        outcome: outcome(decision.eligible),
         reasons: decision
             .reasons
             .into_iter()
             .map(|reason| Reason {
                 code: reason.code,
                 message: reason.message,
+                args: reason.args,
             })
             .collect(),
         progress: decision
@@ -94,6 +95,10 @@ pub(crate) fn decision(output: &[u8]) -> Decision {
     }
 }
 
-pub(crate) fn instant(millis: i64) -> Instant {
-    Instant::from_millis(millis).expect("a year that we know")
+pub(crate) fn outcome(eligible: bool) -> Outcome {
+    if eligible { Outcome::Eligible } else { Outcome::NotEligible }
+}
+
+pub(crate) fn instant(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis).expect("a year that we know")
 }

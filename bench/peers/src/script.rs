@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bench::harness::Row;
 use bench::rules::{DAYS, Rule};
-use meed_host::contract::{Awards, Decision, Fact, Progress, Reason, Streak};
+use meed_host::contract::{Arguments, Awards, Decision, Fact, Outcome, Progress, Reason, Streak};
 use rhai::{AST, Dynamic, Engine, ImmutableString, Map, Scope};
 
 use crate::json;
@@ -16,7 +16,7 @@ let retry_at = ();
 if current < days {
     let missing = days - current;
     let noun = if missing == 1 { "day" } else { "days" };
-    reasons.push(#{ code: "streak-too-short", message: `Log in on ${missing} more ${noun} in a row.` });
+    reasons.push(#{ code: "streak-too-short", message: `Log in on ${missing} more ${noun} in a row.`, missing: `${missing}` });
     let ahead = missing - if current > 0 && last_day == today { 0 } else { 1 };
     if ahead > 0 {
         let since_midnight = hour * 3600 + minute * 60 + second;
@@ -64,11 +64,12 @@ fn interpret(engine: &Engine, script: &AST, rule: &Rule) -> Decision {
     let mut take = |field: &str| answer.remove(field).expect("the script sets all of them");
     let entries = |list: Dynamic| list.into_typed_array::<Map>().expect("a list of maps").into_iter();
     Decision {
-        eligible: take("eligible").cast(),
+        outcome: json::outcome(take("eligible").cast()),
         reasons: entries(take("reasons"))
             .map(|mut reason| Reason {
                 code: text(&mut reason, "code"),
                 message: text(&mut reason, "message"),
+                args: Arguments::from([("missing".to_owned(), text(&mut reason, "missing"))]),
             })
             .collect(),
         progress: entries(take("progress"))
@@ -99,7 +100,7 @@ fn cel(rule: &Rc<Rule>) -> anyhow::Result<Row> {
             scope.add_variable_from_value("days", i64::from(DAYS));
             scope.add_variable_from_value("current", i64::from(streak(&rule).current));
             let answer = program.execute(&scope).expect("it ran before");
-            assert_eq!(answer, cel::Value::Bool(rule.decision.eligible));
+            assert_eq!(answer, cel::Value::Bool(rule.decision.outcome == Outcome::Eligible));
             answer
         });
     }))

@@ -1,26 +1,26 @@
-//! Happy birthday: eligible on the user's birthday and on some days after it.
+//! Birthday: eligible on the user's birthday and on some days after it.
 //!
-//! Before you copy this rule:
-//! - **The birthday is an attribute** that your systems set, as a text like `1990-05-21`. Other formats are not
-//!   accepted. Many users have no birthday, so "missing" has its own reason, which tells them what to do.
-//! - **"Today" is the day in the event's time zone**, not in the user's. The additional days compensate for this, and
-//!   for users who do not play on their birthday.
-//! - **February 29** exists only in leap years. Users born on that day celebrate on February 28 in other years.
-//! - **Mind the end of the year**: two days after December 31 is January 2. Count the days between dates; do not
-//!   compare the numbers of days and months.
-//! - **Once a year** is up to the event: create one event per year with the recurrence `ONCE`. Then a user who changes
-//!   their birthday during the year gets nothing more.
+//! Before you copy it:
+//! - **The birthday is an attribute** that your systems set: a text like `1990-05-21`; other formats are not a date. Many
+//!   users have none, so "missing" has a reason of its own that tells the user what to do.
+//! - **Today is today in the event's zone**, not where the user lives. The days after the birthday allow for that, and for
+//!   users who are not active on the day.
+//! - **February 29** exists in one year of four. Users born on it celebrate on February 28 in other years.
+//! - **The turn of the year**: two days after December 31 is January 2. Count days between dates; do not compare day and
+//!   month numbers.
+//! - **Once a year** is a matter of the event: make an event of one year with the recurrence `ONCE`. A birthday that is
+//!   changed in between then gives no second grant.
 
 use meed_plugin_sdk::prelude::*;
 
-/// Where the birthday is, and for how long.
+/// The attribute with the birthday, and the days after it.
 #[derive(Params)]
 #[param(example = {"days": 7})]
 struct BirthdayParams {
     /// The attribute of the user that holds the birthday, e.g. `1990-05-21`.
     #[param(max_length = 64, pattern = "^[A-Za-z0-9._-]{1,64}$", default = "birthday")]
     attribute: String,
-    /// Days after the birthday on which it is not too late.
+    /// Days after the birthday on which the user is still eligible.
     #[param(minimum = 0, maximum = 60, default = 0, example = 7)]
     days: u32,
 }
@@ -44,7 +44,7 @@ impl Condition for Birthday {
                 "Your birthday is not known. Add it to your profile.",
             );
         };
-        // The text is not repeated in the message: a birthday is personal, and reasons end up in logs and lists.
+        // The message does not repeat the text: a birthday is personal, and reasons appear in logs and lists.
         let Some(born) = Date::parse(&text) else {
             return Decision::not_yet(
                 "birthday-not-a-date",
@@ -66,7 +66,7 @@ impl Condition for Birthday {
     }
 }
 
-/// The day on which a user born on this day celebrates in this year.
+/// The day of the celebration in this year.
 fn celebrated(born: Date, year: i32) -> Date {
     Date::new(year, born.month, born.day).unwrap_or(Date {
         year,

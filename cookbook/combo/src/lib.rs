@@ -1,28 +1,26 @@
-//! Two different activities: for example, defeat the boss and share the replay, optionally in that order.
+//! Two different activities, optionally in order: defeat the boss, then share the replay.
 //!
-//! Before you copy this rule:
-//! - **Both activities have the same window.** With windows of different lengths, the first activity could lie before
-//!   the window of the second.
-//! - **"In order" compares first and last.** Facts are not a list of activities, so a rule cannot pair each boss with
-//!   its replay. It can only check that the second activity occurred at least once after the first occurrence of the
-//!   first.
-//! - **Both kinds must differ.** Otherwise one activity would count for both, so the params are refused.
-//! - **Report everything that is missing.** Each `refuse` adds a reason, and each goal has its own progress.
+//! Before you copy it:
+//! - **Use one window for both.** With windows of different lengths, one activity could be too old when the other counts.
+//! - **"In order" is about first and last.** Facts are not lists of activities, so a rule cannot pair each boss with its
+//!   replay. It can check that the second kind happened at least once after the first kind happened first.
+//! - **Two different kinds**: with the same kind twice, one activity would count for both, so the params are refused.
+//! - **Report everything that is missing.** Each `refuse` adds a reason, and each goal has its progress.
 
 use meed_plugin_sdk::prelude::*;
 
-/// The two things.
+/// The two activities.
 #[derive(Params)]
 #[param(example = {"first": {"kind": "boss.defeated"}, "second": {"kind": "replay.shared"}, "lastDays": 7, "inOrder": true})]
 struct ComboParams {
-    /// One thing.
+    /// The first activity.
     first: Step,
-    /// The other thing.
+    /// The second activity.
     second: Step,
-    /// Both must be done within so many calendar days in the event's time zone, today included.
+    /// The window for both, in calendar days of the event's time zone, today included.
     #[param(minimum = 1, maximum = 366, example = 7)]
     last_days: u32,
-    /// Whether the second thing must be done after the first.
+    /// Whether the second activity must follow the first.
     #[param(default = false)]
     in_order: bool,
 }
@@ -41,9 +39,9 @@ struct Combo;
 
 impl Condition for Combo {
     const TITLE: &'static str = "Combo";
-    const DESCRIPTION: &'static str = "The user has done two different things within the last days.";
+    const DESCRIPTION: &'static str = "The user has done two different activities within the last days.";
     type Params = ComboParams;
-    /// How often each was done and, if the order matters, when the first one was first and the second one last done.
+    /// The number of each and, if the order matters, the first instant of the first and the last instant of the second.
     type Plan = (Query<i64>, Query<i64>, Option<[Query<Option<Timestamp>>; 2]>);
 
     fn check(params: &ComboParams) -> Vec<Issue> {
@@ -82,10 +80,14 @@ impl Condition for Combo {
             decision = decision.progress(key, done, step.count);
             if done < step.count.into() {
                 let (kind, count) = (&step.kind, step.count);
-                decision = decision.refuse(code, format!("You have reached {done} of {count} for {kind}."));
+                decision = decision
+                    .refuse(code, format!("You have reached {done} of {count} for {kind}."))
+                    .arg("reached", done)
+                    .arg("goal", count)
+                    .arg("kind", kind);
             }
         }
-        // A missing activity already has its own reason.
+        // A missing activity already has its reason.
         if let Some([Some(first), Some(second)]) = order
             && second <= first
         {
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_second_comes_after_the_first() {
-        assert!(in_order(Some(1), Some(2)).eligible);
+        assert!(in_order(Some(1), Some(2)).is_eligible());
         assert_eq!(codes(&in_order(Some(2), Some(2))), ["wrong-order"]);
         assert_eq!(codes(&in_order(Some(2), Some(1))), ["wrong-order"]);
         assert_eq!(codes(&in_order(None, Some(1))), ["first-missing"]);

@@ -1,14 +1,14 @@
-//! Welcome back: a reward for users who are active today after a number of days without activity.
+//! Comeback: a reward for users who are active today after a number of days without an activity.
 //!
-//! Before you copy this rule:
-//! - **Coming back ends the absence.** `last(kind)` returns today's activity, so it says nothing about the time before.
-//!   The rule counts days instead: of today and the days before, only today may have activity.
-//! - **New users were not away.** A user who registered within these days is not eligible.
+//! Before you copy it:
+//! - **The comeback ends the absence.** `last(kind)` returns today's activity, so it tells nothing about the time before.
+//!   Days do: of today and the days before, today is the only active one.
+//! - **A new user was not away.** Users who registered within these days are not eligible.
 //! - **`auth.login` is a poor measure of activity.** It is recorded when a user enters a password, and apps keep users
-//!   logged in for weeks. Use an activity of the user, such as `session.started`.
-//! - **Days are not 24 hours.** Facts count calendar days in the event's time zone: 14 days away means 14 whole days.
-//! - **The user can claim only today.** Tomorrow the user has been active on two of the days. To allow later claims,
-//!   query more days and allow as many active ones.
+//!   logged in for weeks. Use activities such as `session.started`.
+//! - **Days are not 24 hours.** Facts count calendar days in the event's zone: 14 days away are 14 whole days in between.
+//! - **One day only.** Tomorrow the user has two active days. For a longer claim period ask for more days, and allow as many
+//!   active ones.
 
 use meed_plugin_sdk::prelude::*;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Params)]
 #[param(example = {"kind": "session.started", "days": 14})]
 struct ComebackParams {
-    /// The kind of activity that shows that the user is active.
+    /// The kind of activity that counts as being active.
     #[param(max_length = 64, pattern = "^[A-Za-z0-9._-]{1,64}$", example = "session.started")]
     kind: String,
     /// Whole calendar days before today without one, in the event's time zone.
@@ -29,7 +29,7 @@ struct Comeback;
 
 impl Condition for Comeback {
     const TITLE: &'static str = "Comeback";
-    const DESCRIPTION: &'static str = "The user is active today and was not on so many days before.";
+    const DESCRIPTION: &'static str = "The user is active today and was inactive on a number of days before.";
     type Params = ComebackParams;
     type Plan = (Query<i64>, Query<i64>);
 
@@ -42,8 +42,7 @@ impl Condition for Comeback {
 
     fn decide(params: &ComebackParams, context: &Context, (today, active_days): (i64, i64)) -> Decision {
         let days = params.days;
-        // One day more than required, so that the registration is before all of the days, regardless of the time of day
-        // and of clock changes.
+        // One day more than the param, so that it is before all of the days, at any time of day and across clock changes.
         let away = Duration::from_hours(24 * (u64::from(days) + 1));
         if context.user.registered + away > context.now {
             return Decision::not_yet("too-new", "This is for users who come back. Welcome!");

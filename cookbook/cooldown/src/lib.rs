@@ -1,20 +1,20 @@
-//! A chest every eight hours: a minimum number of hours between two rewards.
+//! Cooldown: a chest every eight hours. A number of hours must have passed since the last one.
 //!
-//! Before you copy this rule:
-//! - **Hours or days?** Recurrence counts calendar periods: with `DAILY` a user can claim at 23:59 and at 00:00. The
-//!   host enforces it without a rule. A cooldown counts elapsed hours, independent of calendar and clock changes. With
-//!   a cooldown of 24 hours, a user who is a minute late today cannot be earlier tomorrow.
-//! - **The start of the cooldown.** No fact contains the time of the last grant, only the number of grants. An activity
-//!   starts the cooldown: your system reports it when it has delivered the reward, e.g. `chest.opened`.
-//! - **Between the grant and that report** a fast user could claim again. `grants()` prevents this: while there are
-//!   more grants than chests, one delivery is still on its way.
-//! - **The event must allow it**: use a recurrence with a sufficient `count` per period, e.g. `DAILY` with 3.
-//! - **`retry_at` is exact here**, so a client can show a countdown and claim again at that time.
+//! Before you copy it:
+//! - **Hours or days?** Recurrence counts calendar periods: with `DAILY` a user may claim at 23:59 and at 00:00; the host
+//!   does that without a rule. A cooldown counts real hours, independent of calendar and clock changes. A cooldown of 24
+//!   hours drifts: a user who is a minute late today cannot be earlier tomorrow.
+//! - **Since when?** No fact has the instant of the last grant, only the number of grants. The cooldown starts with an
+//!   activity that your system reports when it delivers the reward, e.g. `chest.opened`.
+//! - **Between grant and report** there is a gap in which a quick user could claim again. `grants()` closes it: with more
+//!   grants than chests, one is not delivered yet.
+//! - **The event must allow it**: a recurrence with enough `count` per period, e.g. `DAILY` with 3.
+//! - **`retry_at` is exact here**, so a client can show a countdown and claim at that instant.
 
 use meed_plugin_sdk::prelude::*;
 use std::time::Duration;
 
-/// What to wait for, and how long.
+/// The activity that starts the cooldown, and its length.
 #[derive(Params)]
 #[param(example = {"kind": "chest.opened", "hours": 8})]
 struct CooldownParams {
@@ -30,12 +30,12 @@ struct Cooldown;
 
 impl Condition for Cooldown {
     const TITLE: &'static str = "Cooldown";
-    const DESCRIPTION: &'static str = "So many hours have passed since the user did something for the last time.";
+    const DESCRIPTION: &'static str = "A number of hours has passed since the user's last activity of a kind.";
     type Params = CooldownParams;
     type Plan = (Query<Option<Timestamp>>, Query<i64>, Grants);
 
     fn plan(params: &CooldownParams) -> Self::Plan {
-        // Windows are calendar days. Two additional days cover all hours, even if a day has only 23.
+        // Windows are calendar days. Two more than the hours fill cover them, also when a day has 23 hours.
         let days = params.hours / 24 + 2;
         (last(&params.kind).last_days(days), count(&params.kind), grants())
     }
@@ -54,11 +54,10 @@ impl Condition for Cooldown {
         }
         // Rounded up, so that the message never names a time that is too early.
         let minutes = (ready.since(context.now) + Duration::from_millis(59_999)).as_secs() / 60;
-        Decision::not_yet(
-            "cooling-down",
-            format!("Come back in {} h {} min.", minutes / 60, minutes % 60),
-        )
-        .retry_at(ready)
+        let message = format!("Come back in {} h {} min.", minutes / 60, minutes % 60);
+        Decision::not_yet("cooling-down", message)
+            .arg("minutes", minutes)
+            .retry_at(ready)
     }
 }
 

@@ -1,24 +1,24 @@
-//! The first hundred users get gold, the next thousand get silver, and all others get a consolation.
+//! First N: the first hundred users get gold, the next thousand silver, all others a consolation prize.
 //!
-//! Before you copy this rule:
+//! Before you copy it:
 //! - **A rule cannot count to N.** It sees one user and no other claims. "The first hundred" is the `stock` of the gold
-//!   reward, 100. The host takes the stock in the transaction that grants, and never exceeds it, however many claims
-//!   arrive at once. This rule only decides what to award when a reward is sold out.
-//! - **`max_quantity` is a snapshot**: the maximum award for this claim, from the event's `maxQuantity` and the stock a
-//!   moment ago; 0 means sold out. If another claim takes the last item in between, the host evaluates the rule again
-//!   or rejects the claim as sold out.
-//! - **A rule without a choice does not need this**: `Decision::eligible()` awards one of each reward, and the host
-//!   itself rejects with `sold-out`. The bundled `first-come` works like this.
-//! - **Once per user.** The event's recurrence limits how often a user is granted. If it allows more than one grant, a
-//!   fast user could take much of the gold: `grants()` gives only the last reward to later claims of the same user.
+//!   reward, 100. The host takes it in the transaction that grants, never more, under any load. The rule only chooses the
+//!   reward when another one is sold out.
+//! - **`max_quantity` is a snapshot**: the largest quantity that this claim may award, from the event's `maxQuantity` and
+//!   the stock a moment ago; 0 means sold out. When another claim takes the last item in between, the host grants nothing
+//!   and lets the rule decide again, or answers `sold-out`.
+//! - **A rule without a choice needs none of this**: `Decision::eligible()` gives one of each reward, and the host rejects
+//!   with `sold-out` by itself. See the bundled `first-come`.
+//! - **Once each.** The event's recurrence limits the grants per user. With more than one, a quick user could take much of
+//!   the gold: with `grants()`, later claims of one user get the last reward only.
 
 use meed_plugin_sdk::prelude::*;
 
-/// What there is to get.
+/// The rewards in order.
 #[derive(Params)]
 #[param(example = {"rewards": ["reward-1", "reward-2", "reward-3"]})]
 struct FirstNParams {
-    /// The ids of the rewards, the best first. If the last one has no stock limit, every user gets a reward.
+    /// The ids of the rewards, the best first. With unlimited stock of the last one, every user gets a reward.
     #[param(min_items = 1, max_items = 16, items(min_length = 1, max_length = 64))]
     rewards: Vec<String>,
 }
@@ -27,7 +27,7 @@ struct FirstN;
 
 impl Condition for FirstN {
     const TITLE: &'static str = "First N get the best";
-    const DESCRIPTION: &'static str = "Everybody is eligible and gets the first reward of a list that is not sold out; later claims get the last one.";
+    const DESCRIPTION: &'static str = "Every user is eligible and gets the first reward of a list that is not sold out; later claims get the last one.";
     type Params = FirstNParams;
     type Plan = Grants;
 

@@ -1,18 +1,16 @@
-//! Invite active friends: an invited user counts only after reaching a milestone, and only up to a cap.
+//! Invite guard: an invitee counts only after reaching a milestone, and only up to a cap.
 //!
-//! Before you copy this rule:
-//! - **Registrations are cheap.** A reward for `invite.accepted` alone is a reward for creating mailboxes. Require
-//!   something that takes time or money, e.g. the end of the tutorial.
-//! - **Facts about invited users are totals over all of them.** A rule cannot query how many of them did something,
-//!   only how often it was done. Use a kind of activity that each user does at most once (`tutorial.completed`,
-//!   `level.10-reached`); with `shop.purchase` one busy friend would count as ten. As an additional protection, the
-//!   rule never counts more than the number of accepted invitations since the start of the event.
-//! - **No pyramid.** Only users who registered with the claimant's own code count, not their invited users.
-//! - **Two limits in two places.** `cap` limits how many invited users can ever count, and belongs to the rule. The
-//!   event's recurrence limits how often a user is granted, and the stock limits how many rewards there are. A rule
-//!   cannot see other users, so it cannot enforce either.
-//! - **No invited user counts twice.** With a recurrence above one, each further claim requires `per` additional
-//!   invited users.
+//! Before you copy it:
+//! - **Registrations are cheap.** A reward for `invite.accepted` pays for mailboxes. Require something that takes time or
+//!   money, e.g. the end of the tutorial.
+//! - **Facts about invitees are sums over all of them.** A rule cannot ask "how many invitees did it", only "how often was
+//!   it done". Use a kind of activity that each user does at most once (`tutorial.completed`, `level.10-reached`); with
+//!   `shop.purchase` one busy friend would count for ten. As a second protection, no more invitees count than accepted
+//!   the invitation since the event's start.
+//! - **No pyramid.** Invitees of invitees do not count: only users who registered with the claimant's own code.
+//! - **Two limits.** `cap` limits the invitees that can ever count; it belongs to the rule. The event's recurrence limits
+//!   the grants per user, and the stock limits the rewards: a rule cannot see other users.
+//! - **Each invitee is paid for once.** With a recurrence of more than one, each further claim needs `per` more invitees.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -20,13 +18,13 @@ use meed_plugin_sdk::prelude::*;
 #[derive(Params)]
 #[param(example = {"milestone": "tutorial.completed", "per": 3, "cap": 30})]
 struct InviteGuardParams {
-    /// The kind of activity that an invitee has to do; one that each user does at most once.
+    /// The kind of activity that an invitee must do; one that each user does at most once.
     #[param(max_length = 64, pattern = "^[A-Za-z0-9._-]{1,64}$", example = "tutorial.completed")]
     milestone: String,
     /// Invitees for each claim.
     #[param(minimum = 1, maximum = 1000, example = 3)]
     per: u32,
-    /// Invitees that count at most, over all claims.
+    /// The largest number of invitees that count, over all claims.
     #[param(minimum = 1, maximum = 100_000, example = 30)]
     cap: u32,
 }
@@ -36,7 +34,7 @@ struct InviteGuard;
 impl Condition for InviteGuard {
     const TITLE: &'static str = "Invite guard";
     const DESCRIPTION: &'static str =
-        "So many users have registered with the invite code of the user and reached a milestone since the event began.";
+        "A number of users registered with the user's invite code and reached a milestone since the event's start.";
     type Params = InviteGuardParams;
     type Plan = (Query<i64>, Query<i64>, Grants);
 
@@ -44,7 +42,7 @@ impl Condition for InviteGuard {
         if params.cap < params.per {
             return vec![Issue::at(
                 "/cap",
-                "`cap` must not be below `per`, or no user could ever claim.",
+                "`cap` must not be below `per`, or no user can ever claim.",
             )];
         }
         Vec::new()
@@ -62,7 +60,10 @@ impl Condition for InviteGuard {
         let (accepted, milestones, granted) = facts;
         let needed = granted.saturating_add(1).saturating_mul(params.per.into());
         if needed > params.cap.into() {
-            return Decision::not_yet("cap-reached", "You have invited as many as count. Thank you!");
+            return Decision::not_yet(
+                "cap-reached",
+                "You have invited the largest number that counts. Thank you!",
+            );
         }
         let counted = milestones.min(accepted);
         let decision = Decision::eligible().progress("invites", counted, needed);
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn an_invitee_counts_for_one_claim() {
         assert_eq!(code(&decide(5, 5, 1)), "too-few-invites");
-        assert!(decide(6, 6, 1).eligible);
+        assert!(decide(6, 6, 1).is_eligible());
     }
 
     #[test]

@@ -1,13 +1,12 @@
-//! For users between two levels: a beginners' league, or the late game.
+//! Level range: for users between two levels, e.g. a beginners' league.
 //!
-//! Before you copy this rule:
-//! - **Attributes are text.** A level sent as the number 12 or 12.0 is the text `12`; a level sent as text stays as it
-//!   is, including `12 ` or `XII`. Parsing can therefore fail. That is a "not yet" with its own reason, not a failure
+//! Before you copy it:
+//! - **Attributes are texts.** A level that was sent as the number 12 or 12.0 is the text `12`; one that was sent as a text
+//!   stays as it is, including `12 ` or `XII`. Parsing can fail; that is a "not yet" with a reason of its own, not a failure
 //!   of the plugin.
-//! - **Users without the attribute** are not at level 0. Report the missing attribute, so that support can find the
-//!   cause.
-//! - **Levels change between two claims.** The rule reads the attribute at the time of the claim. A user who has passed
-//!   the range has missed it, so the rule returns no retry time.
+//! - **Users without the attribute** are not at level 0. Report that it is missing, so that support finds the cause.
+//! - **Levels change between claims.** The attribute is read at the instant of the claim. A user above the range cannot
+//!   return, so the rule sets no `retry_at`.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -60,13 +59,15 @@ impl Condition for LevelRange {
         if let Some(from) = params.from {
             decision = decision.progress("level", level, from);
             if level < from {
-                decision = decision.refuse("level-too-low", format!("This is for level {from} and above."));
+                let message = format!("This is for level {from} and above.");
+                decision = decision.refuse("level-too-low", message).arg("from", from);
             }
         }
         if let Some(to) = params.to
             && level > to
         {
-            decision = decision.refuse("level-too-high", format!("This is for users up to level {to}."));
+            let message = format!("This is for users up to level {to}.");
+            decision = decision.refuse("level-too-high", message).arg("to", to);
         }
         decision
     }
@@ -101,8 +102,8 @@ mod tests {
 
     #[test]
     fn one_bound_is_enough() {
-        assert!(decide(r#"{"to": 19}"#, Some("-3")).eligible);
-        assert!(decide(r#"{"from": 10}"#, Some("1000000000")).eligible);
+        assert!(decide(r#"{"to": 19}"#, Some("-3")).is_eligible());
+        assert!(decide(r#"{"from": 10}"#, Some("1000000000")).is_eligible());
     }
 
     #[test]

@@ -1,25 +1,25 @@
-//! Spend more, get more: each tier has its own reward, and each claim grants the next tier.
+//! Spend tiers: each tier has its own reward, and each claim gives the next one.
 //!
-//! Before you copy this rule:
-//! - **One tier per claim.** A rule that awarded the highest tier reached would punish early claims, and a rule that
-//!   awarded all tiers reached could not know later which of them were granted. `grants()` is the number of granted
-//!   claims of this event, so the next tier follows from it, and no tier is granted twice.
-//! - **The event must allow it**: `"recurrence": {"period": "ONCE", "count": <number of tiers>}`. With `MONTHLY`, the
-//!   grants and the spending of earlier months count too. Do not reorder the tiers of a running event.
-//! - **Refunds are negative amounts.** The sum can decrease, even below zero. A granted tier stays granted: if that
-//!   matters, let your shop report a purchase only when it can no longer be returned.
-//! - **Amounts are in minor units**: 5000 is 50.00 in euro, but 5000 in won or yen. Use one currency per event; the sum
-//!   does not convert.
-//! - **Sold out.** Chosen rewards must be available: an award beyond `max_quantity` makes the claim fail. A sold-out
-//!   tier blocks the later tiers until it is restocked.
+//! Before you copy it:
+//! - **One tier per claim.** A rule that gives the highest tier reached would punish early claims, and one that gives all
+//!   tiers reached could not tell later which ones were given. `grants()` is the number of granted claims of this event, so
+//!   the next tier is the one after them, and none is given twice.
+//! - **The event must allow it**: `"recurrence": {"period": "ONCE", "count": <number of tiers>}`. With `MONTHLY`, grants and
+//!   spending of last month count too. Do not reorder the tiers of a running event.
+//! - **Refunds are negative amounts.** The sum can fall, even below zero. A granted tier stays granted: if that matters, let
+//!   your shop report the purchase only when it can no longer be returned.
+//! - **Amounts are in minor units**: 5000 is 50.00 in euro, but 5000 in won or yen. Use one currency per event; the sum does
+//!   not convert.
+//! - **Sold out.** Chosen rewards must be available: an award beyond `max_quantity` fails the claim. A tier that is sold
+//!   out blocks the tiers after it until the reward is restocked.
 
 use meed_plugin_sdk::prelude::*;
 
-/// What has to be spent for what.
+/// The tiers and their rewards.
 #[derive(Params)]
 #[param(example = {"kind": "shop.purchase", "tiers": [{"from": 1000, "reward": "reward-1"}, {"from": 5000, "reward": "reward-2"}]})]
 struct SpendTiersParams {
-    /// The kind of activity whose amounts are added up, since the event began.
+    /// The kind of activity whose amounts are summed, since the event's start.
     #[param(max_length = 64, pattern = "^[A-Za-z0-9._-]{1,64}$", example = "shop.purchase")]
     kind: String,
     /// The tiers, from the lowest to the highest.
@@ -29,7 +29,7 @@ struct SpendTiersParams {
 
 #[derive(Params)]
 struct Tier {
-    /// What has to be spent in all, in minor units (cents).
+    /// The total to spend, in minor units (cents).
     #[param(minimum = 1, maximum = 1_000_000_000_000, example = 5000)]
     from: i64,
     /// The id of the reward.
@@ -42,7 +42,7 @@ struct SpendTiers;
 impl Condition for SpendTiers {
     const TITLE: &'static str = "Spend tiers";
     const DESCRIPTION: &'static str =
-        "The user has spent enough for the next tier since the event began, and gets the reward of that tier.";
+        "The user has spent enough for the next tier since the event's start, and gets the reward of that tier.";
     type Params = SpendTiersParams;
     type Plan = (Query<i64>, Grants);
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_tier_begins_at_its_amount() {
-        assert!(decide(5000, 1, 1).eligible);
+        assert!(decide(5000, 1, 1).is_eligible());
         assert_eq!(code(&decide(4999, 1, 1)), "spent-too-little");
     }
 

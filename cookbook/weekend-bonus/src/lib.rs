@@ -1,26 +1,26 @@
-//! A bonus on certain days of the week: do something on a Saturday or Sunday, and claim on the same day.
+//! Weekend bonus: do something on a Saturday or a Sunday, and claim on that same day.
 //!
-//! Before you copy this rule:
-//! - **Which weekend?** In some countries it is Friday and Saturday, so the days are a param. Days start at midnight in
-//!   the event's `timeZone`. The default is UTC, where Saturday starts at nine in the morning in Seoul.
-//! - **Facts have no days of the week.** A window ends now and reaches back, so "on a Saturday" means that today is
-//!   Saturday and the activity was today. An activity of Saturday cannot be claimed on Sunday.
-//! - **How often?** The event's recurrence decides, not the rule: `DAILY` gives a bonus for each of the days, `WEEKLY`
-//!   one per weekend (weeks start on Monday), and `ONCE` one in total.
+//! Before you copy it:
+//! - **Which weekend?** In some countries it is Friday and Saturday, so the days are a param. Saturday is Saturday in the
+//!   event's `timeZone`. The default is UTC, where Saturday starts at nine in the morning in Seoul.
+//! - **Facts have no days of the week.** A window ends now, so "on a Saturday" means: today is Saturday, and it was done
+//!   today. Saturday's activity cannot be claimed on Sunday.
+//! - **How often?** That is the event's recurrence: `DAILY` gives a bonus for each of the days, `WEEKLY` one per weekend,
+//!   because weeks start on Monday. `ONCE` gives one in total.
 
 use meed_plugin_sdk::prelude::*;
 
-/// On which days of the week, and what is to be done there.
+/// The days of the week, and the activity.
 #[derive(Params)]
 #[param(example = {"days": ["saturday", "sunday"], "kind": "quest.completed"})]
 struct WeekendBonusParams {
     /// The days of the bonus, in the event's time zone.
     #[param(min_items = 1, max_items = 7, example = ["saturday", "sunday"])]
     days: Vec<Weekday>,
-    /// The kind of activity that is to be done on the day.
+    /// The kind of activity to do on the day.
     #[param(max_length = 64, pattern = "^[A-Za-z0-9._-]{1,64}$", example = "quest.completed")]
     kind: String,
-    /// How often, on one day.
+    /// How often on one day.
     #[param(minimum = 1, maximum = 1000, default = 1)]
     count: u32,
 }
@@ -30,7 +30,7 @@ struct WeekendBonus;
 impl Condition for WeekendBonus {
     const TITLE: &'static str = "Weekend bonus";
     const DESCRIPTION: &'static str =
-        "The user does something so often on certain days of the week, and claims that day.";
+        "The user does an activity on certain days of the week, and claims on the same day.";
     type Params = WeekendBonusParams;
     type Plan = Query<i64>;
 
@@ -44,6 +44,7 @@ impl Condition for WeekendBonus {
         let next = params.days.iter().copied().min_by_key(|day| today.days_until(*day));
         if let Some(day) = next.filter(|day| *day != today) {
             return Decision::not_yet("not-today", format!("Come back on {day}."))
+                .arg("day", day)
                 .retry_at(context.start_of_day(today.days_until(day)));
         }
         let decision = Decision::eligible().progress("count", done, params.count);
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn a_weekend_begins_at_midnight_in_the_zone_of_the_event() {
         // The same instant: Saturday in Seoul, still Friday in Berlin.
-        assert!(decide(WEEKEND, "2026-03-07T00:00[Asia/Seoul]", 2).eligible);
+        assert!(decide(WEEKEND, "2026-03-07T00:00[Asia/Seoul]", 2).is_eligible());
         let decision = decide(WEEKEND, "2026-03-06T16:00[Europe/Berlin]", 2);
         assert_eq!(decision.reasons[0].code, "not-today");
         assert_eq!(decision.reasons[0].message, "Come back on Saturday.");

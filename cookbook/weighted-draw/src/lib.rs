@@ -1,20 +1,20 @@
-//! A draw that can be lost: prizes by weight, and blanks.
+//! Weighted draw: prizes by weight, and blanks.
 //!
-//! Before you copy this rule:
-//! - **`context.seed` is the only source of randomness.** It depends on the event's secret, the user and the period
-//!   slot. So claiming again draws the same result, and anyone can verify the draw after the event has ended.
-//! - **Keep the weights constant.** The result is the seed modulo the sum of the weights. If the sum depended on
-//!   something that changes, such as sold-out rewards or the user's spending, a losing user could change it and draw
-//!   again with the same seed. So a sold-out prize keeps its weight here and counts as a blank. (In the bundled
-//!   `lucky-draw` every draw wins and no user draws again, so it can leave out sold-out rewards.)
-//! - **A blank is a rejection.** The user can claim again, and the receipt contains the seed. If a lost draw should be
-//!   final, make the blank a consolation prize: the claim is then granted and counts for the recurrence.
+//! Before you copy it:
+//! - **`context.seed` is the only source of randomness.** The event's secret, the user and the slot in the period determine
+//!   it, so a second claim draws the same result, and anyone can verify the draw after the event.
+//! - **Keep the weights constant.** The result is the seed modulo their sum. If the sum depended on something that changes,
+//!   such as stock or the user's spending, a user could change it after a blank and draw again with the same seed. So a
+//!   prize that is sold out keeps its weight here and becomes a blank. (The bundled `lucky-draw` has no blanks: every draw
+//!   wins, and nobody draws again. There, leaving out sold-out rewards is safe.)
+//! - **A blank is a rejection**: the user may claim again, and finds the seed in the receipt. To make a lost draw final, use
+//!   a consolation prize as the blank: then the claim is granted, and the recurrence counts it.
 //! - **Draw once.** The seed is one number. Two draws from it in one decision are not independent.
 
 use meed_plugin_sdk::prelude::*;
 use std::collections::BTreeMap;
 
-/// How likely the prizes are.
+/// The weights of prizes and blanks.
 #[derive(Params)]
 #[param(example = {"prizes": {"reward-1": 1, "reward-2": 9}, "blanks": 90})]
 struct WeightedDrawParams {
@@ -26,7 +26,7 @@ struct WeightedDrawParams {
         values(minimum = 1, maximum = 1_000_000)
     )]
     prizes: BTreeMap<String, u32>,
-    /// The weight of winning nothing: with prizes of 10 and blanks of 90, nine claims of ten win nothing.
+    /// The weight of a blank: with prizes of 10 and blanks of 90, nine of ten claims win nothing.
     #[param(minimum = 0, maximum = 100_000_000, default = 0, example = 90)]
     blanks: u32,
 }
@@ -42,7 +42,7 @@ impl Condition for WeightedDraw {
     fn plan(_params: &WeightedDrawParams) {}
 
     fn decide(params: &WeightedDrawParams, context: &Context, (): ()) -> Decision {
-        // Sorted by the bytes of the ids, with the blanks last. The verification of a draw depends on this order.
+        // In the order of the ids' bytes, the blanks last: a verification needs the same order.
         let weights: Vec<u32> = params.prizes.values().copied().chain([params.blanks]).collect();
         let drawn = context
             .seed
@@ -99,7 +99,7 @@ mod tests {
         let rule = testing::bind::<WeightedDraw>(r#"{"prizes": {"points": 1}}"#).unwrap();
         for byte in 0..=255 {
             let context = testing::context("2026-03-02T09:00[UTC]").seed([byte; 32]);
-            assert!(rule.decide(context, ()).eligible, "{byte}");
+            assert!(rule.decide(context, ()).is_eligible(), "{byte}");
         }
     }
 

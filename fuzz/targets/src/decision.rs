@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use meed_host::contract::{Awards, Context, Decision, MAX_INTEGER};
+use meed_host::contract::{Awards, Context, Decision, MAX_INTEGER, Outcome};
 use meed_host::sandbox::{Call, Plugin};
 
 use crate::gate::with_metadata;
@@ -53,11 +53,12 @@ pub(crate) fn repeats<T: PartialEq + std::fmt::Debug>(first: &Call<T>, second: &
 /// The guarantees that the rest of the host relies on.
 pub(crate) fn keeps_to_the_contract(decision: &Decision, context: &Context) {
     assert!(decision.reasons.len() <= 32 && decision.progress.len() <= 32);
+    assert!(decision.reasons.iter().all(|reason| reason.args.len() <= 16));
     for progress in &decision.progress {
         assert!(progress.current.abs() <= MAX_INTEGER && progress.target.abs() <= MAX_INTEGER);
     }
     if let Awards::Chosen(awards) = &decision.awards {
-        assert!(decision.eligible || awards.is_empty());
+        assert!(decision.outcome != Outcome::NotEligible || awards.is_empty());
         for award in awards {
             let reward = context.rewards.iter().find(|reward| reward.id == award.reward_id);
             assert!((1..=reward.unwrap().max_quantity).contains(&award.quantity));

@@ -29,14 +29,14 @@
     (i32.add
       (i32.and (local.get $c) (i32.const 15))
       (i32.mul (i32.const 9) (i32.shr_u (local.get $c) (i32.const 6)))))
-  ;; The input is the context (96 bytes), then the state and the facts as pointer and length.
+  ;; The input is the context (104 bytes), then the state and the facts as pointer and length.
   (func (export "evaluate") (param $input i32) (result i32)
     (memory.copy
       (i32.const 0)
-      (i32.load offset=96 (local.get $input))
-      (i32.load offset=100 (local.get $input)))
+      (i32.load offset=104 (local.get $input))
+      (i32.load offset=108 (local.get $input)))
     (i32.const 0))
   (data (i32.const 0x100)
     "\40\01\00\00\06\00\00\00" "\46\01\00\00\05\00\00\00" "\4b\01\00\00\01\00\00\00" "\4b\01\00\00\00\00\00\00"
-    "\4c\01\00\00\11\00\00\00")
+    "\40\01\00\00\00\00\00\00" "\40\01\00\00\00\00\00\00" "\4c\01\00\00\11\00\00\00")
   (data (i32.const 0x140) "mirror" "1.0.0" "M" "{\"type\":\"object\"}"))

@@ -223,14 +223,15 @@ fn gate(offer: &Offer, snapshot: &Snapshot, budget: Option<&BudgetLeft>, now: Ti
     let event = &offer.event;
     if now >= event.end_date {
         let message = format!("The event ended at {}.", event.end_date);
-        return Some(Verdict::rejected("event-ended", message));
+        let reason = Reason::host("event-ended", message).arg("endedAt", event.end_date);
+        return Some(Verdict::by_host(Status::Rejected, reason, None));
     }
     if !event.is_active {
         return Some(Verdict::rejected("event-inactive", "The event is not active."));
     }
     if now < event.start_date {
         let message = format!("The event starts at {}.", event.start_date);
-        let reason = Reason::host("event-not-started", message);
+        let reason = Reason::host("event-not-started", message).arg("startsAt", event.start_date);
         return Some(Verdict::by_host(Status::Rejected, reason, Some(event.start_date)));
     }
     let is_sold_out = |reward_id| snapshot.stock.get(reward_id) == Some(&0);
@@ -266,6 +267,7 @@ fn context(offer: &Offer, user_id: Uuid, snapshot: &Snapshot, now: Timestamp, se
     Context {
         now,
         local: offer.zone.local(now),
+        offsets: offer.zone.offsets(now),
         time_zone: event.time_zone.clone(),
         event: EventInfo {
             id: event.id.to_string(),

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::contract::{self, Progress};
+use crate::contract::{self, Arguments, Progress};
 use crate::db::text_column;
 use crate::fulfilments::Fulfilment;
 use crate::rewards::Reward;
@@ -82,11 +82,17 @@ pub enum Source {
 pub struct Reason {
     pub source: Source,
     /// Stable and kebab-case. Of the host: `event-inactive`, `event-not-started`, `event-ended`, `sold-out`,
-    /// `budget-spent`, `already-granted`, `account-disabled`, `event-deleted`, `plugin-disabled`, `plugin-quarantined`, `condition-failed`; of a condition: whatever it documents
+    /// `budget-spent`, `needs-review`, `already-granted`, `account-disabled`, `event-deleted`, `repeated`,
+    /// `plugin-disabled`, `plugin-quarantined`, `condition-failed`; of a condition: those that it documents
     #[schema(example = "streak-too-short")]
     pub code: String,
     #[schema(example = "Log in on 2 more days in a row.")]
     pub message: String,
+    /// Named values of the message, for translations: `code` and `args` are the key, `message` is the fallback. Numbers
+    /// are decimal, timestamps RFC 3339. Left out when there are none
+    #[serde(default, skip_serializing_if = "Arguments::is_empty")]
+    #[schema(example = json!({"missing": "2"}))]
+    pub args: Arguments,
 }
 
 impl Reason {
@@ -95,7 +101,15 @@ impl Reason {
             source: Source::Host,
             code: code.to_owned(),
             message: message.into(),
+            args: Arguments::new(),
         }
+    }
+
+    /// With a named value of the message.
+    #[must_use]
+    pub fn arg(mut self, name: &str, value: impl fmt::Display) -> Self {
+        self.args.insert(name.to_owned(), value.to_string());
+        self
     }
 }
 
@@ -105,6 +119,7 @@ impl From<contract::Reason> for Reason {
             source: Source::Condition,
             code: reason.code,
             message: reason.message,
+            args: reason.args,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::model::{Reason, Source, Status};
 use super::receipt::{EvaluationRecord, Limits, Outcome, Receipt, ReceiptError, SignedReceipt};
 use super::verdict::Verdict;
 use crate::canonical;
-use crate::contract::Query;
+use crate::contract::{Arguments, Query};
 use crate::events::{Purpose, Secret};
 use crate::keys::PublicKey;
 use crate::sandbox::{Digest, LoadError, Sandbox};
@@ -210,13 +210,16 @@ fn contradictions(receipt: &Receipt) -> Vec<String> {
     found
 }
 
-/// The binding parts of reasons: a later release may word the host's own ones differently.
-fn binding(reasons: &[Reason]) -> Vec<(Source, &str, &str)> {
+/// The binding part of each reason: a later release may change the messages of the host.
+fn binding(reasons: &[Reason]) -> Vec<(Source, &str, &str, &Arguments)> {
     reasons
         .iter()
-        .map(|reason| match reason.source {
-            Source::Host => (reason.source, reason.code.as_str(), ""),
-            Source::Condition => (reason.source, reason.code.as_str(), reason.message.as_str()),
+        .map(|reason| {
+            let message = match reason.source {
+                Source::Host => "",
+                Source::Condition => reason.message.as_str(),
+            };
+            (reason.source, reason.code.as_str(), message, &reason.args)
         })
         .collect()
 }

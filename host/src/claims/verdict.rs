@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::model::{ALREADY_GRANTED, Reason, Source, Status};
 use super::receipt::Limits;
 use crate::clock::Timestamp;
-use crate::contract::{Award, Awards, Context, Decision, Fact, Progress, RewardInfo};
+use crate::contract::{Award, Awards, Context, Decision, Fact, Outcome, Progress, RewardInfo};
 use crate::events::Offer;
 use crate::facts::BudgetUsage;
 use crate::plugins::Signer;
@@ -17,6 +17,8 @@ use crate::sandbox::Failure;
 pub(super) const SOLD_OUT: &str = "sold-out";
 /// The code of the reason "the budget of the event is spent".
 pub(super) const BUDGET_SPENT: &str = "budget-spent";
+/// The code of the reason "a person must review the claim".
+const NEEDS_REVIEW: &str = "needs-review";
 
 /// The outcome of a claim before it is committed.
 #[derive(Debug)]
@@ -103,10 +105,9 @@ impl Verdict {
 
     /// `request_id` is the response to the same claim under the same Idempotency-Key.
     pub(super) fn repeated(request_id: Uuid) -> Self {
-        Self::rejected(
-            "repeated",
-            format!("This claim was already decided: it is the reward request {request_id}."),
-        )
+        let message = format!("This claim was already decided: it is the reward request {request_id}.");
+        let reason = Reason::host("repeated", message).arg("requestId", request_id);
+        Self::by_host(Status::Rejected, reason, None)
     }
 
     pub(super) fn event_deleted() -> Self {
@@ -147,8 +148,13 @@ impl Verdict {
             awards: Vec::new(),
             evaluation: None,
         };
-        if !decision.eligible {
-            return rejected;
+        match decision.outcome {
+            Outcome::Eligible => {}
+            Outcome::NotEligible => return rejected,
+            Outcome::NeedsReview => {
+                let message = "Your claim needs a review. This server does not hold claims for review yet.";
+                return rejected.because(Reason::host(NEEDS_REVIEW, message));
+            }
         }
         let awards = match &decision.awards {
             Awards::All => rewards
@@ -160,11 +166,9 @@ impl Verdict {
                 .collect(),
             Awards::Chosen(chosen) => chosen.clone(),
         };
-        let refusal = if exceeds_stock(&awards, rewards) {
-            Some(Reason::host(
-                SOLD_OUT,
-                "You qualify, but a reward of the event is sold out.",
-            ))
+        let refusal = if let Some(award) = beyond_stock(&awards, rewards) {
+            let reason = Reason::host(SOLD_OUT, "You qualify, but a reward of the event is sold out.");
+            Some(reason.arg("rewardId", &award.reward_id))
         } else if exceeds_budget(&awards, rewards, budget_amount) {
             Some(Reason::host(
                 BUDGET_SPENT,
@@ -174,8 +178,7 @@ impl Verdict {
             None
         };
         if let Some(refusal) = refusal {
-            let reasons = std::iter::once(refusal).chain(rejected.reasons).collect();
-            return Self { reasons, ..rejected };
+            return rejected.because(refusal);
         }
         Self {
             status: Status::Granted,
@@ -184,10 +187,17 @@ impl Verdict {
             ..rejected
         }
     }
+
+    /// With a reason of the host before those of the condition.
+    fn because(mut self, reason: Reason) -> Self {
+        self.reasons.insert(0, reason);
+        self
+    }
 }
 
-fn exceeds_stock(awards: &[Award], rewards: &[RewardInfo]) -> bool {
-    awards.iter().any(|award| {
+/// The first award that exceeds the stock of its reward.
+fn beyond_stock<'a>(awards: &'a [Award], rewards: &[RewardInfo]) -> Option<&'a Award> {
+    awards.iter().find(|award| {
         rewards
             .iter()
             .find(|reward| reward.id == award.reward_id)

@@ -5,13 +5,19 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Span;
 use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
 use crate::clock::Timestamp;
-use crate::contract::{LocalTime, Window};
+use crate::contract::{LocalTime, Window, ZoneOffset};
+
+/// How far ahead [`Zone::offsets`] looks: 13 months.
+const OFFSETS_AHEAD: Duration = Duration::from_hours(400 * 24);
+/// No zone changes its offset more often within that time.
+const MAX_OFFSETS: usize = 16;
 
 /// A time zone with an IANA name.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,8 +60,37 @@ impl Zone {
             hour: small(local.hour()),
             minute: small(local.minute()),
             second: small(local.second()),
-            utc_offset_minutes: i16::try_from(local.offset().seconds().div_euclid(60)).unwrap_or_default(),
+            utc_offset_seconds: local.offset().seconds(),
         }
+    }
+
+    /// The offset at the first instant of today, and each change of it from then to 400 days ahead.
+    pub fn offsets(&self, now: Timestamp) -> Vec<ZoneOffset> {
+        let today = self.start_of(self.date(now)).unwrap_or(now);
+        let end = now.plus(OFFSETS_AHEAD);
+        let mut offsets = vec![ZoneOffset {
+            starts: today,
+            utc_offset_seconds: self.0.to_offset(today.to_timestamp()).seconds(),
+        }];
+        for change in self.0.following(today.to_timestamp()) {
+            let Some(starts) = Timestamp::try_from(change.timestamp())
+                .ok()
+                .filter(|starts| *starts <= end)
+            else {
+                break;
+            };
+            let utc_offset_seconds = change.offset().seconds();
+            let changed = offsets
+                .last()
+                .is_none_or(|last| last.utc_offset_seconds != utc_offset_seconds);
+            if changed && offsets.len() < MAX_OFFSETS {
+                offsets.push(ZoneOffset {
+                    starts,
+                    utc_offset_seconds,
+                });
+            }
+        }
+        offsets
     }
 
     pub fn date(&self, at: Timestamp) -> Date {

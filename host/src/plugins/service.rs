@@ -1,5 +1,6 @@
 //! Rules for plugin versions: uploads, lookups, deletion, and binding of params.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::usage::PendingUsage;
 use crate::cache::Cache as Shared;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Plugins, Signatures};
-use crate::contract::{Context, Decision, Fact, Issue};
+use crate::contract::{Context, Decision, Fact, Issue, Translation};
 use crate::db::{Db, DbError, Json};
 use crate::facts::InvalidPlan;
 use crate::sandbox::{Call, CallLimits, Class, Digest, Failure, LoadError, Plugin, Sandbox, UploadRefusal};
@@ -40,6 +41,12 @@ pub struct PluginVersion {
     pub digest: Digest,
     pub title: String,
     pub description: String,
+    /// Names of the progress keys in the plugin's default language
+    #[schema(example = json!({"days": "Days in a row"}))]
+    pub labels: BTreeMap<String, String>,
+    /// Title, description and labels in other languages, by BCP 47 tag
+    #[schema(example = json!({"de": {"title": "Login-Serie", "description": "Tage in Folge.", "labels": {"days": "Tage"}}}))]
+    pub translations: BTreeMap<String, Translation>,
     /// JSON Schema 2020-12 of the params
     #[schema(value_type = Object)]
     pub params_schema: Value,
@@ -96,6 +103,8 @@ impl From<VersionRow> for PluginVersion {
             digest: row.digest,
             title: row.title,
             description: row.description,
+            labels: row.texts.0.labels,
+            translations: row.texts.0.translations,
             params_schema: row.params_schema.0,
             abi: row.abi,
             class: row.class,
@@ -263,6 +272,7 @@ impl PluginService {
             version: manifest.version,
             title: manifest.title,
             description: manifest.description,
+            texts: Json(manifest.texts),
             params_schema: Json(manifest.params_schema),
             abi: admitted.abi.to_owned(),
             class: admitted.class,

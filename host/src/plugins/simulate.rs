@@ -180,6 +180,7 @@ impl Simulator {
         let context = Context {
             now,
             local: zone.local(now),
+            offsets: zone.offsets(now),
             time_zone: request.time_zone,
             event: EventInfo {
                 id: Uuid::nil().to_string(),

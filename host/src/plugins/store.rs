@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::lifecycle::PluginState;
 use crate::clock::Timestamp;
+use crate::contract::Texts;
 use crate::db::{Db, Engine, Executor, Json, Result, Tx, row, text_column};
 use crate::sandbox::{Class, Digest};
 
@@ -24,6 +25,7 @@ row! {
         pub version: String,
         pub title: String,
         pub description: String,
+        pub texts: Json<Texts>,
         pub params_schema: Json<serde_json::Value>,
         pub abi: String,
         pub class: Class,
@@ -51,6 +53,7 @@ pub(super) struct NewVersion {
     pub version: String,
     pub title: String,
     pub description: String,
+    pub texts: Json<Texts>,
     pub params_schema: Json<serde_json::Value>,
     pub abi: String,
     pub class: Class,
@@ -62,7 +65,7 @@ pub(super) struct NewVersion {
 macro_rules! select_versions {
     ($tail:literal) => {
         concat!(
-            "SELECT v.digest, v.id, v.name, v.version, v.title, v.description, v.params_schema, v.abi, v.class, \
+            "SELECT v.digest, v.id, v.name, v.version, v.title, v.description, v.texts, v.params_schema, v.abi, v.class, \
              v.size_bytes, v.state, v.state_revision, v.uploaded_by, v.created_at, COALESCE(u.runs, 0) AS runs, \
              COALESCE(u.failures, 0) AS failures, u.last_run_at, s.key_id, s.verified, k.name AS signer, k.revoked_at \
              FROM plugin_versions v \
@@ -77,8 +80,8 @@ macro_rules! select_versions {
 /// Inserts a version; `false` if a version with this digest, or with this name and version, exists.
 pub(super) async fn insert(tx: &mut Tx, row: &NewVersion, module: Vec<u8>) -> Result<bool> {
     const VERSION: &str = "INSERT INTO plugin_versions \
-        (digest, id, name, version, title, description, params_schema, abi, class, size_bytes, state, uploaded_by, created_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING";
+        (digest, id, name, version, title, description, texts, params_schema, abi, class, size_bytes, state, uploaded_by, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING";
     const MODULE: &str = "INSERT INTO plugin_modules (digest, module) VALUES ($1, $2)";
     let inserted = tx
         .query(VERSION)
@@ -88,6 +91,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &NewVersion, module: Vec<u8>) -> Re
         .bind(row.version.clone())
         .bind(row.title.clone())
         .bind(row.description.clone())
+        .bind(row.texts.clone())
         .bind(row.params_schema.clone())
         .bind(row.abi.clone())
         .bind(row.class)

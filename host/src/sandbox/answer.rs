@@ -1,14 +1,18 @@
-//! Whether what a plugin answered keeps to the contract, so that nothing behind the sandbox has to doubt it.
+//! Checks that a plugin's answer keeps the contract, so that the rest of the host can rely on it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
 use super::limits::CallLimits;
 use super::run::Failure;
-use crate::contract::{Awards, Binding, Context, Decision, Issue, MAX_INTEGER, Manifest};
+use crate::contract::{Awards, Binding, Context, Decision, Issue, MAX_INTEGER, Manifest, Reason, Texts};
 
 const ENTRIES: usize = 32;
+/// Arguments of one reason.
+const ARGUMENTS: usize = 16;
+/// All labels and translations of a manifest together, in bytes of text.
+const TEXTS_BYTES: usize = 64 << 10;
 const NAME_BYTES: usize = 64;
 const TITLE_BYTES: usize = 200;
 const MESSAGE_BYTES: usize = 1024;
@@ -39,10 +43,64 @@ pub(super) fn check_manifest(manifest: &Manifest, limits: &CallLimits) -> Check 
         "version {:?} must be semver 2.0.0, such as 1.0.0",
         short(&manifest.version)
     );
-    require!(!manifest.title.trim().is_empty(), "title must not be empty");
-    text("title", &manifest.title, TITLE_BYTES)?;
-    text("description", &manifest.description, MESSAGE_BYTES)?;
+    check_about(&manifest.title, &manifest.description)?;
+    check_texts(&manifest.texts)?;
     check_schema(&manifest.params_schema, limits)
+}
+
+fn check_about(title: &str, description: &str) -> Check {
+    require!(!title.trim().is_empty(), "title must not be empty");
+    text("title", title, TITLE_BYTES)?;
+    text("description", description, MESSAGE_BYTES)
+}
+
+fn check_texts(texts: &Texts) -> Check {
+    check_labels(&texts.labels)?;
+    count("translations", texts.translations.len(), ENTRIES)?;
+    let mut bytes = label_bytes(&texts.labels);
+    let mut seen = HashSet::new();
+    for (language, translation) in &texts.translations {
+        require!(
+            is_language(language),
+            "language {:?} must be a BCP 47 tag, such as ko or pt-BR",
+            short(language)
+        );
+        require!(
+            seen.insert(language.to_ascii_lowercase()),
+            "language {language:?} is there twice"
+        );
+        check_about(&translation.title, &translation.description)?;
+        check_labels(&translation.labels)?;
+        bytes += translation.title.len() + translation.description.len() + label_bytes(&translation.labels);
+    }
+    require!(
+        bytes <= TEXTS_BYTES,
+        "labels and translations have {bytes} bytes of text, the limit is {TEXTS_BYTES}"
+    );
+    Ok(())
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Check {
+    count("labels", labels.len(), ENTRIES)?;
+    labels.iter().try_for_each(|(key, label)| {
+        name("label key", key)?;
+        text("label", label, TITLE_BYTES)
+    })
+}
+
+fn label_bytes(labels: &BTreeMap<String, String>) -> usize {
+    labels.iter().map(|(key, label)| key.len() + label.len()).sum()
+}
+
+/// The form of a BCP 47 tag: a language of 2 to 8 letters, then subtags of 1 to 8 letters or digits; at most 35 bytes.
+fn is_language(tag: &str) -> bool {
+    let mut subtags = tag.split('-');
+    let language = subtags.next().unwrap_or_default();
+    tag.len() <= 35
+        && (2..=8).contains(&language.len())
+        && language.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && subtags
+            .all(|subtag| (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 fn check_schema(schema: &Value, limits: &CallLimits) -> Check {
@@ -138,13 +196,7 @@ pub(super) fn check_decision(decision: &Decision, context: &Context, limits: &Ca
     let mut bytes = 0;
     count("reasons", decision.reasons.len(), ENTRIES)?;
     for reason in &decision.reasons {
-        require!(
-            is_kebab(&reason.code),
-            "reason code {:?} must be kebab-case",
-            short(&reason.code)
-        );
-        text("reason message", &reason.message, MESSAGE_BYTES)?;
-        bytes += reason.code.len() + reason.message.len();
+        bytes += check_reason(reason)?;
     }
     count("progress entries", decision.progress.len(), ENTRIES)?;
     for progress in &decision.progress {
@@ -184,6 +236,24 @@ pub(super) fn check_decision(decision: &Decision, context: &Context, limits: &Ca
     Ok(())
 }
 
+/// The bytes of its texts.
+fn check_reason(reason: &Reason) -> Result<usize, Failure> {
+    require!(
+        is_kebab(&reason.code),
+        "reason code {:?} must be kebab-case",
+        short(&reason.code)
+    );
+    text("reason message", &reason.message, MESSAGE_BYTES)?;
+    count("arguments of a reason", reason.args.len(), ARGUMENTS)?;
+    let mut bytes = reason.code.len() + reason.message.len();
+    for (key, value) in &reason.args {
+        name("argument name", key)?;
+        text("argument value", value, MESSAGE_BYTES)?;
+        bytes += key.len() + value.len();
+    }
+    Ok(bytes)
+}
+
 fn count(what: &str, found: usize, limit: usize) -> Check {
     require!(found <= limit, "{found} {what}, the limit is {limit}");
     Ok(())
@@ -204,7 +274,7 @@ fn text(what: &str, value: &str, limit: usize) -> Check {
     Ok(())
 }
 
-/// The charset of progress keys.
+/// The form of progress keys and argument names.
 fn name(what: &str, value: &str) -> Check {
     require!(
         (1..=NAME_BYTES).contains(&value.len())

@@ -1,4 +1,5 @@
-//! `docs/contract.md` is what the WIT says: rendered here, compared, and written when `UPDATE_DOCS=1`.
+//! What is generated from the WIT: `docs/contract.md`, rendered here, and the bindings of the Rust SDK. Both are compared,
+//! and written when `UPDATE_DOCS=1`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,21 +8,21 @@ use std::path::{Path, PathBuf};
 use meed_host::contract::MAX_INTEGER;
 use meed_host::facts::MAX_QUERIES;
 use meed_host::sandbox::{ClassLimits, Settings};
-use wit_parser::{Docs, Function, Resolve, Type, TypeDef, TypeDefKind, WorldItem};
+use wit_bindgen_core::{Files, WorldGenerator as _};
+use wit_parser::{Docs, Function, PackageId, Resolve, Type, TypeDef, TypeDefKind, WorldId, WorldItem};
 
 const INTRODUCTION: &str = "\
-<!-- Made from plugin-sdk/wit/v1/condition.wit by a test; `UPDATE_DOCS=1 cargo xtask test -p meed contract` writes \
+<!-- Generated from plugin-sdk/wit/v1/condition.wit by a test; `UPDATE_DOCS=1 cargo xtask test -p meed contract` writes \
 it again. -->
 
 # The contract
 
-What a server and a plugin say to each other, word for word. The source is \
-[`condition.wit`](../plugin-sdk/wit/v1/condition.wit), in the language of WebAssembly components (WIT). \
-[Plugins](plugins.md) is the guide to it; in Rust the SDK hides most of this.
+The interface between server and plugin: every function, type and limit. The source is \
+[`condition.wit`](../plugin-sdk/wit/v1/condition.wit), in the interface language of WebAssembly components (WIT). \
+[Plugins](plugins.md) is the guide; in Rust the SDK hides most of this.
 ";
 
-/// What the host allows beyond what a type says, at the place where an author looks for it. Each must name something
-/// that the contract has.
+/// Rules of the host that the types do not express, by the item of the contract that they belong to.
 fn rules() -> Vec<(&'static str, String)> {
     let integer = format!(
         "Within ±{}, so that every JSON reader sees the same number.",
@@ -34,6 +35,16 @@ fn rules() -> Vec<(&'static str, String)> {
         ("bind.params", "An object that fits the schema, at most 16 KiB."),
         ("manifest.title", "1 to 200 bytes."),
         ("manifest.description", text),
+        ("manifest.labels", "At most 32; a key at most once."),
+        (
+            "manifest.translations",
+            "At most 32; a language at most once. With the labels at most 64 KiB of text.",
+        ),
+        ("label.key", name),
+        ("label.text", "At most 200 bytes."),
+        ("translation.title", "1 to 200 bytes."),
+        ("translation.description", text),
+        ("translation.labels", "At most 32; a key at most once."),
         ("manifest.params-schema", "At most 64 patterns."),
         ("issue.message", text),
         ("selection.kind", name),
@@ -44,6 +55,10 @@ fn rules() -> Vec<(&'static str, String)> {
         ("fact.integer", integer.as_str()),
         ("reason.code", "At most 64 bytes."),
         ("reason.message", text),
+        ("reason.args", "At most 16; a name at most once."),
+        ("argument.name", name),
+        ("argument.value", text),
+        ("context.offsets", "At most 16."),
         ("progress.key", name),
         ("progress.current", integer.as_str()),
         ("progress.target", integer.as_str()),
@@ -61,7 +76,7 @@ fn rules() -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// The limits of both classes of plugins, as a server has them that was not told otherwise.
+/// The default limits of both classes of plugins.
 fn limits() -> String {
     let Settings { standard, runtime, .. } = Settings::default();
     let classes = [standard, runtime];
@@ -131,15 +146,40 @@ fn the_reference_is_what_the_contract_says() {
     let fresh = written == rendered;
     assert!(
         fresh,
-        "docs/contract.md is not what the WIT says; UPDATE_DOCS=1 writes it again"
+        "docs/contract.md differs from the WIT; UPDATE_DOCS=1 writes it again"
     );
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+/// The options are those that the SDK's macros rely on.
+#[test]
+fn the_bindings_of_the_rust_sdk_are_those_of_the_contract() {
+    let path = root().join("plugin-sdk/src/bindings/generated.rs");
+    let (mut resolve, _, world) = contract();
+    let options = wit_bindgen_rust::Opts {
+        format: true,
+        additional_derive_attributes: vec!["PartialEq".to_owned()],
+        disable_custom_section_link_helpers: true,
+        pub_export_macro: true,
+        export_macro_name: Some("export_world".to_owned()),
+        ..Default::default()
+    };
+    let mut files = Files::default();
+    options
+        .build()
+        .generate(&mut resolve, world, &mut files)
+        .expect("bindings");
+    let (_, generated) = files.iter().next().expect("a file");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, generated).unwrap();
+    }
+    let fresh = fs::read(&path).unwrap_or_default() == generated;
+    assert!(
+        fresh,
+        "plugin-sdk/src/bindings/generated.rs is not what wit-bindgen makes of the WIT; UPDATE_DOCS=1 writes it again"
+    );
 }
 
-fn render() -> String {
+fn contract() -> (Resolve, PackageId, WorldId) {
     let mut resolve = Resolve::default();
     let (package, _) = resolve
         .push_dir(root().join("plugin-sdk/wit/v1"))
@@ -147,6 +187,15 @@ fn render() -> String {
     let world = resolve
         .select_world(&[package], Some("condition"))
         .expect("it has the world");
+    (resolve, package, world)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn render() -> String {
+    let (resolve, package, world) = contract();
     let mut page = Page {
         resolve: &resolve,
         rules: rules(),

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use meed_host::clock::Timestamp;
-use meed_host::contract::{Award, Awards, Binding, Decision, Filter, Issue, Query, Reason, Selection, Subject, Window};
+use meed_host::contract::{
+    Arguments, Award, Awards, Binding, Decision, Filter, Issue, Outcome, Query, Reason, Selection, Subject, Window,
+};
 use wit_component::StringEncoding;
 use wit_parser::Resolve;
 
@@ -19,6 +21,9 @@ pub(crate) struct Manifest {
     pub(crate) version: String,
     pub(crate) title: String,
     pub(crate) description: String,
+    pub(crate) labels: Vec<(&'static str, String)>,
+    /// Language, title and labels; the description is "Description".
+    pub(crate) translations: Vec<(&'static str, &'static str, Vec<(&'static str, String)>)>,
     pub(crate) params_schema: String,
 }
 
@@ -48,6 +53,8 @@ impl Default for Condition {
                 version: "1.2.3".to_owned(),
                 title: "Honest".to_owned(),
                 description: "Answers what it was made to answer.".to_owned(),
+                labels: Vec::new(),
+                translations: Vec::new(),
                 params_schema: r#"{"type":"object"}"#.to_owned(),
             },
             binding: Ok(Binding {
@@ -55,10 +62,11 @@ impl Default for Condition {
                 state: vec![7],
             }),
             decision: Ok(Decision {
-                eligible: true,
+                outcome: Outcome::Eligible,
                 reasons: vec![Reason {
                     code: "enough".to_owned(),
                     message: "You did it.".to_owned(),
+                    args: Arguments::new(),
                 }],
                 progress: Vec::new(),
                 awards: Awards::Chosen(vec![Award {
@@ -188,12 +196,24 @@ impl Image {
             version,
             title,
             description,
+            labels,
+            translations,
             params_schema,
         } = manifest;
-        let record = [name, version, title, description, params_schema]
-            .map(|text| self.text(text))
-            .concat();
+        let mut record = [name, version, title, description].map(|text| self.text(text)).concat();
+        record.extend(self.labels(labels));
+        record.extend(self.list(translations, |image, (language, title, labels)| {
+            let texts = [language, title, "Description"].map(|text| image.text(text));
+            [texts.concat(), image.labels(labels).to_vec()].concat()
+        }));
+        record.extend(self.text(params_schema));
         self.place(&record)
+    }
+
+    fn labels(&mut self, labels: &[(&str, String)]) -> [u8; 8] {
+        self.list(labels, |image, (key, text)| {
+            [image.text(key), image.text(text)].concat()
+        })
     }
 
     fn binding(&mut self, binding: &Result<Binding, Vec<Issue>>) -> usize {
@@ -253,9 +273,18 @@ impl Image {
         let mut record = Vec::new();
         match decision {
             Ok(decision) => {
-                record.extend([0, 0, 0, 0, 0, 0, 0, 0, u8::from(decision.eligible), 0, 0, 0]);
+                let outcome = match decision.outcome {
+                    Outcome::Eligible => 0,
+                    Outcome::NotEligible => 1,
+                    Outcome::NeedsReview => 2,
+                };
+                record.extend([0, 0, 0, 0, 0, 0, 0, 0, outcome, 0, 0, 0]);
                 record.extend(self.list(&decision.reasons, |image, reason| {
-                    [image.text(&reason.code), image.text(&reason.message)].concat()
+                    let args: Vec<_> = reason.args.iter().collect();
+                    let args = image.list(&args, |image, (name, value)| {
+                        [image.text(name), image.text(value)].concat()
+                    });
+                    [image.text(&reason.code), image.text(&reason.message), args].concat()
                 }));
                 record.extend(self.list(&decision.progress, |image, progress| {
                     [

@@ -1,9 +1,11 @@
 //! The rule of every template, built by its language's own compiler, on the same cases: all languages decide alike.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use meed_host::clock::Clock;
+use meed_host::contract::Translation;
 use meed_host::plugins::cases::{self, Case, History};
 use meed_host::sandbox::{Admitted, Class, CodeCache, Sandbox, Settings};
 
@@ -56,6 +58,16 @@ async fn decides_as_all_do(language: &str, class: Class) {
     assert_eq!(*schema, expected_schema(), "{language} has the schema of all others");
     assert_eq!((&*manifest.name, &*manifest.version), ("regular-shopper", "1.0.0"));
     assert_eq!(manifest.title, "Regular shopper");
+    let label = |(key, text): (&str, &str)| (key.to_owned(), text.to_owned());
+    let labels = [("days", "Days with a purchase"), ("spent", "Spent")].map(label);
+    assert_eq!(manifest.texts.labels, BTreeMap::from(labels), "{language}");
+    let german = Translation {
+        title: "Stammkunde".to_owned(),
+        description: "Der Nutzer hat an mehreren der letzten 30 Tage eingekauft, für einen Gesamtbetrag.".to_owned(),
+        labels: BTreeMap::from([("days", "Tage mit Einkauf"), ("spent", "Ausgegeben")].map(label)),
+    };
+    let translations = BTreeMap::from([("de".to_owned(), german)]);
+    assert_eq!(manifest.texts.translations, translations, "{language}");
 
     let history = History::open(Clock::System).await.expect("a history");
     for (path, case) in shared_cases() {

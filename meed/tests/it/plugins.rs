@@ -74,6 +74,22 @@ async fn an_upload_is_described_and_the_same_bytes_are_the_same_version(app: Tes
 }
 
 #[apply(on_both_engines)]
+async fn a_version_has_labels_and_translations(app: TestApp) {
+    let mut guest = guest("polyglot");
+    let label = |text: &str| vec![("days", text.to_owned())];
+    guest.manifest.labels = label("Days in a row");
+    guest.manifest.translations = vec![("de", "Ehrlich", label("Tage in Folge")), ("ko", "정직", Vec::new())];
+    let version = app.upload(guest.module()).await.expect(201);
+    assert_eq!(version["labels"], json!({"days": "Days in a row"}));
+    let expected = json!({
+        "de": {"title": "Ehrlich", "description": "Description", "labels": {"days": "Tage in Folge"}},
+        "ko": {"title": "정직", "description": "Description", "labels": {}},
+    });
+    assert_eq!(version["translations"], expected);
+    assert_eq!(app.read(&path_of(&version)).await, version);
+}
+
+#[apply(on_both_engines)]
 async fn a_form_uploads_too(app: TestApp) {
     let module = bundled("first-come");
     let version = upload_form(&app, &[("comment", b"mine"), ("module", &module)])

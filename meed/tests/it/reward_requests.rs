@@ -41,6 +41,7 @@ async fn a_user_is_rejected_acts_and_is_granted_once(app: TestApp) {
             "status": "REJECTED", "retryable": true,
             "reasons": [{
                 "source": "CONDITION", "code": "streak-too-short", "message": "Log in on 2 more days in a row.",
+                "args": {"missing": "2"},
             }],
             "progress": [{"key": "days", "current": 5, "target": 7}],
             "retryAt": "2026-03-07T00:00:00.000Z", "period": "once", "grants": [],
@@ -201,7 +202,10 @@ async fn progress_tells_how_one_stands_and_stores_nothing(app: TestApp) {
         progress,
         json!({
             "eventId": event["id"], "eligible": false,
-            "reasons": [{"source": "CONDITION", "code": "streak-too-short", "message": "Log in on 1 more day in a row."}],
+            "reasons": [{
+                "source": "CONDITION", "code": "streak-too-short", "message": "Log in on 1 more day in a row.",
+                "args": {"missing": "1"},
+            }],
             "progress": [{"key": "days", "current": 1, "target": 2}],
             "retryAt": "2026-03-02T00:00:00.000Z", "period": "2026-W09", "granted": 0, "limit": 1,
         })

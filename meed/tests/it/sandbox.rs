@@ -14,7 +14,9 @@ mod uploads;
 
 use std::path::PathBuf;
 
-use meed_host::contract::{Binding, Context, Decision, EventInfo, Fact, Issue, LocalTime, Query, RewardInfo, UserInfo};
+use meed_host::contract::{
+    Binding, Context, Decision, EventInfo, Fact, Issue, LocalTime, Query, RewardInfo, UserInfo, ZoneOffset,
+};
 use meed_host::sandbox::{Call, Failure, Plugin, Sandbox, Settings};
 
 use crate::guests::Condition;
@@ -81,9 +83,13 @@ fn context() -> Context {
             hour: 18,
             minute: 30,
             second: 0,
-            utc_offset_minutes: 540,
+            utc_offset_seconds: 32_400,
         },
         time_zone: "Asia/Seoul".to_owned(),
+        offsets: vec![ZoneOffset {
+            starts: "2026-02-28T15:00:00Z".parse().unwrap(),
+            utc_offset_seconds: 32_400,
+        }],
         event: EventInfo {
             id: "event".to_owned(),
             title: "Seven days in a row".to_owned(),

@@ -1,9 +1,9 @@
-//! Do something so often, or for so much: any kind of activity, counted or summed up, within a window, with filters.
+//! Reach a number or a sum: activities of any kind, counted or summed, within a window, with filters.
 
 use meed_plugin_sdk::prelude::*;
 use std::collections::BTreeMap;
 
-/// Which activities, and how many or how much of them. Give either `count` or `sum`.
+/// Which activities, and their number or sum. Give either `count` or `sum`.
 #[derive(Params)]
 #[param(example = {"kind": "shop.purchase", "sum": 5000, "lastDays": 30, "where": {"shop": "main"}})]
 struct ActivityCountParams {
@@ -13,11 +13,10 @@ struct ActivityCountParams {
     /// How many activities are needed.
     #[param(minimum = 1, maximum = 1_000_000, example = 3)]
     count: Option<i64>,
-    /// How much their amounts must add up to, in minor units (cents).
+    /// The sum of their amounts that is needed, in minor units (cents).
     #[param(minimum = 1, maximum = 1_000_000_000_000, example = 5000)]
     sum: Option<i64>,
-    /// Only activities of so many calendar days in the event's time zone, today included. Without it, those since the
-    /// event began.
+    /// The window in calendar days of the event's time zone, today included. Without it, since the event's start.
     #[param(minimum = 1, maximum = 3660, example = 30)]
     last_days: Option<u32>,
     /// Only activities whose attributes have these values, as text: numbers and booleans as JSON writes them.
@@ -35,7 +34,8 @@ struct ActivityCount;
 impl Condition for ActivityCount {
     const TITLE: &'static str = "Activity count";
     const DESCRIPTION: &'static str =
-        "The user has done something so many times, or for so much, since the event began or within the last days.";
+        "The user reached a number or a sum of activities, since the event's start or within the last days.";
+    const LABELS: &'static [(&'static str, &'static str)] = &[("amount", "Amount"), ("count", "Activities")];
     type Params = ActivityCountParams;
     type Plan = Query<i64>;
 
@@ -77,6 +77,9 @@ impl Condition for ActivityCount {
         }
         let kind = &params.kind;
         Decision::not_yet(code, format!("You have reached {reached} of {goal} for {kind}."))
+            .arg("reached", reached)
+            .arg("goal", goal)
+            .arg("kind", kind)
             .progress(key, reached, goal)
     }
 }
@@ -101,7 +104,7 @@ mod tests {
         let params = r#"{"kind": "shop.purchase", "count": 3}"#;
         assert_eq!(decide(params, 4), Decision::eligible().progress("count", 3, 3));
         let decision = decide(params, 2);
-        assert!(!decision.eligible);
+        assert!(!decision.is_eligible());
         assert_eq!(decision.reasons[0].code, "too-few-activities");
         assert_eq!(
             decision.reasons[0].message,
@@ -112,7 +115,7 @@ mod tests {
     #[test]
     fn fifty_euros() {
         let params = r#"{"kind": "shop.purchase", "sum": 5000}"#;
-        assert!(decide(params, 5000).eligible);
+        assert!(decide(params, 5000).is_eligible());
         assert_eq!(decide(params, 4999).reasons[0].code, "amount-too-low");
     }
 

@@ -1,5 +1,4 @@
-//! First come, first served: every user is eligible while the event is running and there is stock. The server checks
-//! both for every event.
+//! First come, first served: every user is eligible. The server checks dates and stock for every event.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -7,7 +6,7 @@ struct FirstCome;
 
 impl Condition for FirstCome {
     const TITLE: &'static str = "First come, first served";
-    const DESCRIPTION: &'static str = "Everybody is eligible. The stock of the rewards decides who gets one.";
+    const DESCRIPTION: &'static str = "Every user is eligible. The stock of the rewards decides who gets one.";
     type Params = ();
     type Plan = ();
 

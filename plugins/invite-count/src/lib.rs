@@ -1,15 +1,15 @@
-//! Invite so many users.
+//! Invite a number of users.
 //!
-//! What counts are the invitations of the claimant that were accepted since the event began: the server records
-//! `invite.accepted` for the one who invited.
+//! The rule counts the claimant's invitations that were accepted since the event's start: the server records
+//! `invite.accepted` for the inviting user.
 
 use meed_plugin_sdk::prelude::*;
 
-/// How many invitations have to be accepted.
+/// How many invitations must be accepted.
 #[derive(Params)]
 #[param(example = {"count": 3})]
 struct InviteCountParams {
-    /// Users who registered with the claimant's invite code since the event began.
+    /// Users who registered with the claimant's invite code since the event's start.
     #[param(minimum = 1, maximum = 10_000, example = 3)]
     count: u32,
 }
@@ -19,7 +19,8 @@ struct InviteCount;
 impl Condition for InviteCount {
     const TITLE: &'static str = "Invite count";
     const DESCRIPTION: &'static str =
-        "So many users have registered with the invite code of the user since the event began.";
+        "A number of users registered with the user's invite code since the event's start.";
+    const LABELS: &'static [(&'static str, &'static str)] = &[("invites", "Accepted invitations")];
     type Params = InviteCountParams;
     type Plan = Query<i64>;
 
@@ -38,6 +39,7 @@ impl Condition for InviteCount {
             "too-few-invites",
             format!("Invite {missing} more {people} to register with your code."),
         )
+        .arg("missing", missing)
         .progress("invites", accepted, needed)
     }
 }
@@ -56,14 +58,14 @@ mod tests {
 
     #[test]
     fn enough_invites_are_eligible() {
-        assert!(three_after(3).eligible);
+        assert!(three_after(3).is_eligible());
         assert_eq!(three_after(5), Decision::eligible().progress("invites", 3, 3));
     }
 
     #[test]
     fn too_few_invites_say_how_many_are_missing() {
         let decision = three_after(2);
-        assert!(!decision.eligible);
+        assert!(!decision.is_eligible());
         assert_eq!(decision.reasons[0].code, "too-few-invites");
         assert_eq!(
             decision.reasons[0].message,

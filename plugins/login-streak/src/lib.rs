@@ -1,7 +1,7 @@
-//! Log in on so many consecutive days.
+//! Log in on a number of consecutive days.
 //!
-//! The days are calendar days in the event's zone, and they may have begun before the event. The streak is the one that
-//! ends today or, as long as the user has not logged in today, yesterday.
+//! The days are calendar days in the event's zone, and they may start before the event. The streak is the one that ends
+//! today or, if the user has not logged in today, yesterday.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -20,11 +20,12 @@ impl Condition for LoginStreak {
     const TITLE: &'static str = "Login streak";
     const DESCRIPTION: &'static str =
         "The user has logged in on consecutive days, up to today or, before today's first login, up to yesterday.";
+    const LABELS: &'static [(&'static str, &'static str)] = &[("days", "Days in a row")];
     type Params = LoginStreakParams;
     type Plan = Query<Streak>;
 
     fn plan(params: &LoginStreakParams) -> Query<Streak> {
-        // No longer than needed, so that the cost does not grow with history: one day more, as it may end yesterday.
+        // A bounded window keeps the cost independent of the history. One day more, as the streak may end yesterday.
         streak("auth.login").last_days(params.days + 1)
     }
 
@@ -36,8 +37,9 @@ impl Condition for LoginStreak {
         let today_counts = streak.current > 0 && streak.last_day == Some(context.local.date);
         let days = if missing == 1 { "day" } else { "days" };
         let decision = Decision::not_yet("streak-too-short", format!("Log in on {missing} more {days} in a row."))
+            .arg("missing", missing)
             .progress("days", streak.current, params.days);
-        // The last missing day: today is the first of them unless it counts already.
+        // The last missing day: today is the first of them unless today already counts.
         match missing - u32::from(!today_counts) {
             0 => decision,
             days_ahead => decision.retry_at(context.start_of_day(days_ahead)),
@@ -95,13 +97,13 @@ mod tests {
 
     #[test]
     fn a_streak_up_to_yesterday_is_enough() {
-        assert!(seven_days_after(7, YESTERDAY).eligible);
+        assert!(seven_days_after(7, YESTERDAY).is_eligible());
     }
 
     #[test]
     fn too_few_days_say_how_many_are_missing() {
         let decision = seven_days_after(5, TODAY);
-        assert!(!decision.eligible);
+        assert!(!decision.is_eligible());
         assert_eq!(decision.reasons[0].code, "streak-too-short");
         assert_eq!(decision.reasons[0].message, "Log in on 2 more days in a row.");
         assert_eq!((decision.progress[0].current, decision.progress[0].target), (5, 7));

@@ -1,10 +1,10 @@
 //! Every user is eligible and draws one of the event's rewards by weight.
 //!
 //! How to recompute a draw from its receipt:
-//! 1. Take the weights of those rewards that the event offers and that are not sold out (`maxQuantity` above 0), sorted
-//!    by the bytes of their ids. Ignore ids that the event does not offer.
-//! 2. Read the 32 bytes of the seed as one big-endian number, and take it modulo the sum of these weights.
-//! 3. Subtract each weight from the number in order, until the number is below the next weight: that reward is drawn.
+//! 1. Take the weights of the rewards that the event has and that are not sold out (`maxQuantity` above 0), sorted by the
+//!    bytes of their ids. Ignore ids that the event does not have.
+//! 2. Read the 32 bytes of the seed as one big-endian number and take it modulo the sum of these weights.
+//! 3. Subtract the weights from the number in order, until the number is below the next weight: that reward is drawn.
 //!
 //! With a seed of 256 bits and a sum below 2^32, no reward is favoured by more than one in 2^224.
 
@@ -30,7 +30,7 @@ struct LuckyDraw;
 impl Condition for LuckyDraw {
     const TITLE: &'static str = "Lucky draw";
     const DESCRIPTION: &'static str =
-        "Everybody is eligible and gets one of the rewards, drawn by weight from those that are not sold out.";
+        "Every user is eligible and gets one of the rewards, drawn by weight from those that are not sold out.";
     type Params = LuckyDrawParams;
     type Plan = ();
 
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn all_sold_out_is_not_eligible() {
         let decision = draw(seed(0), 0, 0, 0);
-        assert!(!decision.eligible);
+        assert!(!decision.is_eligible());
         assert_eq!(decision.reasons[0].code, "sold-out");
     }
 

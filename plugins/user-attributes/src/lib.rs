@@ -1,11 +1,11 @@
-//! Be of a level, a region, a world or a platform.
+//! Have a level, a region, a world type or a platform.
 //!
-//! A user has attributes that the operator's systems set. Every attribute that the params name must fit, and every one
-//! that does not gives its own reason.
+//! The operator's systems set the attributes of a user. Every attribute that the params name must match, and every one
+//! that does not match gives a reason of its own.
 
 use meed_plugin_sdk::prelude::*;
 
-/// What the user's attributes must be. Give at least one.
+/// Required attributes of the user. Give at least one.
 #[derive(Params)]
 #[param(example = {"minLevel": 10, "region": "KR"})]
 struct UserAttributesParams {
@@ -23,7 +23,7 @@ struct UserAttributesParams {
     platform: Option<String>,
 }
 
-/// What one attribute must be.
+/// The requirement on one attribute.
 enum Requirement<'a> {
     /// `level` is a whole number and at least this.
     Level(i64),
@@ -59,7 +59,8 @@ struct UserAttributes;
 
 impl Condition for UserAttributes {
     const TITLE: &'static str = "User attributes";
-    const DESCRIPTION: &'static str = "The user is of a minimum level, or of a region, type of world or platform.";
+    const DESCRIPTION: &'static str = "The user has a minimum level, a region, a world type or a platform.";
+    const LABELS: &'static [(&'static str, &'static str)] = &[("level", "Level")];
     type Params = UserAttributesParams;
     type Plan = Vec<Attribute>;
 
@@ -91,7 +92,8 @@ impl Condition for UserAttributes {
                 Requirement::Level(minimum) => check_level(decision, actual, minimum),
                 Requirement::Text { text, .. } if actual.as_deref() == Some(text) => decision,
                 Requirement::Text { text, code, called, .. } => {
-                    decision.refuse(code, format!("Your {called} must be {text}."))
+                    let decision = decision.refuse(code, format!("Your {called} must be {text}."));
+                    decision.arg("required", text)
                 }
             };
         }
@@ -101,26 +103,21 @@ impl Condition for UserAttributes {
 
 fn check_level(decision: Decision, level: Option<String>, minimum: i64) -> Decision {
     let Some(text) = level else {
-        return decision.refuse(
-            "level-missing",
-            format!("You need level {minimum}, but your level is not known."),
-        );
+        let message = format!("You need level {minimum}, but your level is not known.");
+        return decision.refuse("level-missing", message).arg("required", minimum);
     };
     let Ok(level) = text.parse::<i64>() else {
-        return decision.refuse(
-            "level-not-a-number",
-            // Not the text itself: an attribute may hold what a message may not.
-            format!("You need level {minimum}, but yours is not a whole number."),
-        );
+        // Without the text itself: an attribute may contain characters that a message must not.
+        let message = format!("You need level {minimum}, but yours is not a whole number.");
+        return decision.refuse("level-not-a-number", message).arg("required", minimum);
     };
     let decision = decision.progress("level", level, minimum);
     if level >= minimum {
         return decision;
     }
-    decision.refuse(
-        "level-too-low",
-        format!("You need level {minimum}, but you are at level {level}."),
-    )
+    let message = format!("You need level {minimum}, but you are at level {level}.");
+    let decision = decision.refuse("level-too-low", message);
+    decision.arg("required", minimum).arg("level", level)
 }
 
 meed_plugin_sdk::export!(UserAttributes);
@@ -148,7 +145,7 @@ mod tests {
             Decision::eligible().progress("level", 10, 10)
         );
         let decision = decide(params, &[Some("7")]);
-        assert!(!decision.eligible);
+        assert!(!decision.is_eligible());
         assert_eq!(codes(&decision), ["level-too-low"]);
         assert_eq!((decision.progress[0].current, decision.progress[0].target), (7, 10));
     }
@@ -182,7 +179,7 @@ mod tests {
             r#"{"minLevel": 5, "worldType": "seasonal"}"#,
             &[Some("4"), Some("classic")],
         );
-        assert!(!decision.eligible);
+        assert!(!decision.is_eligible());
         assert_eq!(codes(&decision), ["level-too-low", "wrong-world-type"]);
         assert_eq!(decision.reasons[1].message, "Your type of world must be seasonal.");
     }

@@ -1,8 +1,8 @@
-// The canonical ABI of the world meed:condition/condition@1.0.0, by hand. Texts are UTF-8 there and UTF-16 in strings here.
-// This file is what the compiler starts from: it exports what the server calls.
+// The canonical ABI of the world meed:condition/condition@1.0.0, written by hand. Texts are UTF-8 there and UTF-16 in
+// strings here. This is the compiler's entry file: it exports the functions that the server calls.
 
 import {
-  Context, Event, Fact, LocalDate, LocalTime, Params, Query, Reward, Streak, User,
+  Context, Event, Fact, LocalDate, LocalTime, Params, Query, Reason, Reward, Streak, User, ZoneOffset,
 } from "./meed";
 import { NAME, VERSION } from "./plugin";
 import { rule } from "./rule";
@@ -18,7 +18,7 @@ function allocate(size: usize): usize {
   return (heap.alloc(size + 8) + 7) & ~7; // 8 is the largest alignment there is
 }
 
-// ---- what comes in ----
+// ---- input ----
 
 function text(at: usize): string {
   return String.UTF8.decodeUnsafe(load<u32>(at), load<u32>(at, 4));
@@ -30,20 +30,24 @@ function date(at: usize): LocalDate {
 
 function context(at: usize): Context {
   const local = new LocalTime(
-    date(at + 8), load<u8>(at, 16), load<u8>(at, 17), load<u8>(at, 18), load<u8>(at, 19), load<i16>(at, 20),
+    date(at + 8), load<u8>(at, 16), load<u8>(at, 17), load<u8>(at, 18), load<u8>(at, 19), load<i32>(at, 20),
   );
+  const offsets: ZoneOffset[] = [];
+  for (let i: u32 = 0, offset: usize = load<u32>(at, 32); i < load<u32>(at, 36); i++, offset += 16) {
+    offsets.push(new ZoneOffset(load<i64>(offset), load<i32>(offset, 8)));
+  }
   const rewards: Reward[] = [];
-  for (let i: u32 = 0, reward: usize = load<u32>(at, 80); i < load<u32>(at, 84); i++, reward += 40) {
+  for (let i: u32 = 0, reward: usize = load<u32>(at, 88); i < load<u32>(at, 92); i++, reward += 40) {
     const hasValue = load<bool>(reward, 16);
     const value = hasValue ? load<i64>(reward, 24) : 0;
     rewards.push(new Reward(text(reward), text(reward + 8), hasValue, value, load<u32>(reward, 32)));
   }
-  const seed = new StaticArray<u8>(load<u32>(at, 92));
-  memory.copy(changetype<usize>(seed), load<u32>(at, 88), seed.length);
+  const seed = new StaticArray<u8>(load<u32>(at, 100));
+  memory.copy(changetype<usize>(seed), load<u32>(at, 96), seed.length);
   return new Context(
-    load<i64>(at), local, text(at + 24),
-    new Event(text(at + 32), text(at + 40), load<i64>(at, 48), load<i64>(at, 56)),
-    new User(text(at + 64), load<i64>(at, 72)),
+    load<i64>(at), local, text(at + 24), offsets,
+    new Event(text(at + 40), text(at + 48), load<i64>(at, 56), load<i64>(at, 64)),
+    new User(text(at + 72), load<i64>(at, 80)),
     rewards, seed,
   );
 }
@@ -66,7 +70,7 @@ function facts(at: usize, count: u32): Fact[] {
   return facts;
 }
 
-// ---- what goes out ----
+// ---- output ----
 
 function storeText(at: usize, value: string): void {
   const bytes = String.UTF8.encode(value);
@@ -74,7 +78,7 @@ function storeText(at: usize, value: string): void {
   store<u32>(at, bytes.byteLength, 4);
 }
 
-/** Stores a list of so many records and returns where they go. */
+/** Stores a list of `count` records and returns the address of the first. */
 function storeList(at: usize, count: i32, size: i32): usize {
   const start = allocate(count * size);
   store<u32>(at, start);
@@ -88,17 +92,37 @@ function storeQuery(at: usize, query: Query): void {
   store<u8>(at, query.subject, 16);
   store<u8>(at, query.window, 24);
   store<i64>(at, query.bound, 32);
-  const filter = storeList(at + 40, query.filters.length / 2, 16);
-  for (let i = 0; i < query.filters.length; i++) storeText(filter + i * 8, query.filters[i]);
+  storePairs(at + 40, query.filters);
+}
+
+function storeReason(at: usize, reason: Reason): void {
+  storeText(at, reason.code);
+  storeText(at + 8, reason.message);
+  storePairs(at + 16, reason.args);
+}
+
+/** A list of pairs of texts: `[key, text, key, text]`. */
+function storePairs(at: usize, texts: string[]): void {
+  const pair = storeList(at, texts.length / 2, 16);
+  for (let i = 0; i < texts.length; i++) storeText(pair + i * 8, texts[i]);
 }
 
 export function describe(): usize {
-  const at = allocate(40);
+  const at = allocate(56);
   storeText(at, NAME);
   storeText(at + 8, VERSION);
   storeText(at + 16, rule.title);
   storeText(at + 24, rule.description);
-  storeText(at + 32, rule.schema);
+  storePairs(at + 32, rule.labels);
+  const translations = rule.translations;
+  let record = storeList(at + 40, translations.length, 32);
+  for (let i = 0; i < translations.length; i++, record += 32) {
+    storeText(record, translations[i].language);
+    storeText(record + 8, translations[i].title);
+    storeText(record + 16, translations[i].description);
+    storePairs(record + 24, translations[i].labels);
+  }
+  storeText(at + 48, rule.schema);
   return at;
 }
 
@@ -118,23 +142,20 @@ export function bind(start: usize, length: usize): usize {
   const queries = rule.plan(params);
   const record = storeList(at + 4, queries.length, 48);
   for (let i = 0; i < queries.length; i++) storeQuery(record + i * 48, queries[i]);
-  // The state is the text of the params: short, and reading it again is quicker than any detour.
+  // The state is the text of the params: short, and fast to parse again.
   store<u32>(at, start, 12);
   store<u32>(at, length, 16);
   return at;
 }
 
 export function evaluate(at: usize): usize {
-  const state = String.UTF8.decodeUnsafe(load<u32>(at, 96), load<u32>(at, 100));
-  const decision = rule.decide(new Params(state), facts(load<u32>(at, 104), load<u32>(at, 108)), context(at));
+  const state = String.UTF8.decodeUnsafe(load<u32>(at, 104), load<u32>(at, 108));
+  const decision = rule.decide(new Params(state), facts(load<u32>(at, 112), load<u32>(at, 116)), context(at));
   const out = allocate(56);
   store<u8>(out, 0);
-  store<bool>(out, decision.eligible, 8);
-  let record = storeList(out + 12, decision.reasons.length, 16);
-  for (let i = 0; i < decision.reasons.length; i++, record += 16) {
-    storeText(record, decision.reasons[i].code);
-    storeText(record + 8, decision.reasons[i].message);
-  }
+  store<u8>(out, decision.outcome, 8);
+  let record = storeList(out + 12, decision.reasons.length, 24);
+  for (let i = 0; i < decision.reasons.length; i++, record += 24) storeReason(record, decision.reasons[i]);
   record = storeList(out + 20, decision.goals.length, 24);
   for (let i = 0; i < decision.goals.length; i++, record += 24) {
     storeText(record, decision.goals[i].key);

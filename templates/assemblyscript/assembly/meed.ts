@@ -1,16 +1,23 @@
-// Meed's contract in AssemblyScript: what a rule may ask, what it is told, and how it answers.
-// Everything here is pure; a rule has no clock, no randomness and no network. abi.ts carries it over the boundary.
+// Meed's contract in AssemblyScript: queries, context, facts and decisions.
+// Everything here is pure; a rule has no clock, no randomness and no network. abi.ts translates to the canonical ABI.
 
 import { Params } from "./params";
 export { Params } from "./params";
 
-// ---- what a rule is told ----
+// ---- context and facts ----
 
 /** Milliseconds since the Unix epoch, UTC. */
 export type Instant = i64;
 
 export class LocalDate {
   constructor(public year: i32, public month: u8, public day: u8) {}
+
+  /** Days since 1970-01-01. Years are counted from March, so that the leap day is a year's last. */
+  get number(): i64 {
+    let year: i64 = this.year, month: i64 = <i64>this.month - 3;
+    if (month < 0) { year--; month += 12; }
+    return year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + <i64>this.day - 1 - 719468;
+  }
 }
 
 /** Wall-clock time in the event's zone; weekday 1 = Monday to 7 = Sunday. */
@@ -21,8 +28,13 @@ export class LocalTime {
     public hour: u8,
     public minute: u8,
     public second: u8,
-    public utcOffsetMinutes: i16,
+    public utcOffsetSeconds: i32,
   ) {}
+}
+
+/** From `starts` on, local time is UTC plus `utcOffsetSeconds`. */
+export class ZoneOffset {
+  constructor(public starts: Instant, public utcOffsetSeconds: i32) {}
 }
 
 /** It runs from `starts` until just before `ends`. */
@@ -34,7 +46,7 @@ export class User {
   constructor(public id: string, public registered: Instant) {}
 }
 
-/** `maxQuantity` is the most that this claim may be awarded; 0 = sold out. */
+/** `maxQuantity` is the largest quantity that this claim may award; 0 = sold out. */
 export class Reward {
   constructor(
     public id: string,
@@ -47,17 +59,44 @@ export class Reward {
 
 export class Context {
   constructor(
-    /** The one clock read of this decision. */
+    /** The only clock reading of this decision. */
     public now: Instant,
     public local: LocalTime,
     /** The event's zone, an IANA name. */
     public timeZone: string,
+    /** The zone's offset of today, and every change within the next 400 days. */
+    public offsets: ZoneOffset[],
     public event: Event,
     public user: User,
     public rewards: Reward[],
-    /** 32 bytes, the only source of chance; see `draw`. */
+    /** 32 bytes, the only source of randomness; see `draw`. */
     public seed: StaticArray<u8>,
   ) {}
+
+  /**
+   * The first instant of a day in the event's zone: 0 is today, 1 is tomorrow. Exact across clock changes up to 400 days
+   * ahead.
+   */
+  startOfDay(daysAhead: u32): Instant { return this.startOf(this.local.date.number + daysAhead); }
+  /** The first instant of next Monday. */
+  startOfNextWeek(): Instant { return this.startOfDay(8 - <u32>this.local.weekday); }
+  startOfNextMonth(): Instant {
+    const today = this.local.date;
+    return this.startOf(new LocalDate(today.year + today.month / 12, today.month % 12 + 1, 1).number);
+  }
+
+  /** The first instant at which the local clock shows this day's midnight or a later time. */
+  private startOf(day: i64): Instant {
+    const midnight = day * 86400000;
+    let start = midnight;
+    for (let i = 0; i < this.offsets.length; i++) {
+      const offset = this.offsets[i];
+      // Where the clock jumps over midnight, the day starts at the jump.
+      start = max<i64>(midnight - <i64>offset.utcOffsetSeconds * 1000, offset.starts);
+      if (i + 1 == this.offsets.length || start < this.offsets[i + 1].starts) break;
+    }
+    return start;
+  }
 
   /** A fair number from 0 to `below` - 1, the same for the same seed. */
   draw(below: u32): u32 {
@@ -72,7 +111,7 @@ export class Streak {
   constructor(public current: u32, public longest: u32, public lastDay: LocalDate | null) {}
 }
 
-/** Answers a query. Which field counts depends on the query; `absent` means there is no such instant or attribute. */
+/** Answers a query, which determines the valid field. `absent`: there is no such instant or attribute. */
 export class Fact {
   absent: bool = false;
   /** Of `count`, `sum`, `distinctDays` and `grants`. */
@@ -85,9 +124,9 @@ export class Fact {
   days: Streak = new Streak(0, 0, null);
 }
 
-// ---- what a rule asks ----
+// ---- queries ----
 
-/** About activities it means the claimant's own since the event began, unless told more. */
+/** About activities: by default the claimant's own since the event's start. */
 export class Query {
   subject: u8 = 0;
   window: u8 = 0;
@@ -95,14 +134,14 @@ export class Query {
   filters: string[] = [];
   constructor(public kind: u8, public name: string) {}
 
-  /** So many calendar days in the event's zone, today included: 1 is today. */
+  /** A number of calendar days in the event's zone, today included: 1 is today. */
   lastDays(days: u32): Query { this.window = 2; this.bound = days; return this; }
   since(instant: Instant): Query { this.window = 3; this.bound = instant; return this; }
-  /** Mind the cost: it grows with the user's history. */
+  /** Its cost grows with the user's history. */
   allTime(): Query { this.window = 1; return this; }
-  /** Only activities with this attribute, as text; several filters must all hold. */
+  /** Only activities with this attribute, as text; several filters must all match. */
   filter(attribute: string, equals: string): Query { this.filters.push(attribute); this.filters.push(equals); return this; }
-  /** The activities of all users whom the claimant invited. */
+  /** The activities of all users that the claimant invited. */
   ofInvitees(): Query { this.subject = 1; return this; }
 }
 
@@ -118,12 +157,14 @@ export function first(kind: string): Query { return new Query(4, kind); }
 export function last(kind: string): Query { return new Query(5, kind); }
 /** An attribute of the user, as text. */
 export function attribute(name: string): Query { return new Query(6, name); }
-/** How often this user was granted this event before. */
+/** The number of earlier grants of this event to this user. */
 export function grants(): Query { return new Query(7, ""); }
 
-// ---- what a rule answers ----
+// ---- decisions ----
 
 export class Reason {
+  /** Names and values by turns. */
+  args: string[] = [];
   constructor(public code: string, public message: string) {}
 }
 
@@ -135,19 +176,35 @@ export class Award {
   constructor(public rewardId: string, public quantity: u32) {}
 }
 
-/** Eligible, until a reason refuses it: one of each reward, unless `award` chooses. */
+export enum Outcome { Eligible, NotEligible, NeedsReview }
+
+/** Eligible until it is refused: one of each reward, unless `award` chooses. */
 export class Decision {
-  eligible: bool = true;
+  outcome: Outcome = Outcome.Eligible;
   reasons: Reason[] = [];
   goals: Progress[] = [];
   awards: Award[] = [];
   hasRetry: bool = false;
   retry: Instant = 0;
 
-  /** Makes it "not yet". The code is for programs and never changes, the message is for people. */
-  refuse(code: string, message: string): Decision { this.eligible = false; return this.reason(code, message); }
+  /** Makes the user not eligible yet. The code is for programs and never changes, the message is for people. */
+  refuse(code: string, message: string): Decision { this.outcome = Outcome.NotEligible; return this.reason(code, message); }
+  /** Leaves an eligible decision to a person. */
+  review(code: string, message: string): Decision {
+    if (this.outcome == Outcome.Eligible) this.outcome = Outcome.NeedsReview;
+    return this.reason(code, message);
+  }
   reason(code: string, message: string): Decision { this.reasons.push(new Reason(code, message)); return this; }
-  /** How far the user is; kept within 0 and the target. */
+  /** Adds a named value to the last reason, for translations of its message. */
+  arg(name: string, value: string): Decision {
+    if (this.reasons.length > 0) {
+      const args = this.reasons[this.reasons.length - 1].args;
+      args.push(name);
+      args.push(value);
+    }
+    return this;
+  }
+  /** The user's progress towards a target; kept within 0 and the target. */
   progress(key: string, current: i64, target: i64): Decision {
     this.goals.push(new Progress(key, max<i64>(0, min<i64>(current, target)), target));
     return this;
@@ -158,20 +215,28 @@ export class Decision {
 
 // ---- a rule ----
 
-/** A fault in the params: a JSON Pointer and a sentence for the operator. */
+/** A fault in the params: a JSON Pointer and a message for the operator. */
 export class Issue {
   constructor(public path: string, public message: string) {}
+}
+
+/** The rule's texts in one language, a BCP 47 tag. A label that is left out keeps the default. */
+export class Translation {
+  constructor(public language: string, public title: string, public description: string, public labels: string[]) {}
 }
 
 export abstract class Rule {
   abstract get title(): string;
   abstract get description(): string;
-  /** JSON Schema of the params. The server checks it before the rule is asked. */
+  /** Names of the progress keys for users: keys and texts by turns. */
+  get labels(): string[] { return []; }
+  get translations(): Translation[] { return []; }
+  /** JSON Schema of the params. The server checks params against it before the rule runs. */
   abstract get schema(): string;
-  /** What the schema cannot say. */
+  /** Faults that the schema cannot express. */
   check(params: Params): Issue[] { return []; }
-  /** Depends on nothing but the params. */
+  /** Depends on the params alone. */
   abstract plan(params: Params): Query[];
-  /** Is told the facts in the order of the plan. */
+  /** Gets the facts in the order of the plan. */
   abstract decide(params: Params, facts: Fact[], context: Context): Decision;
 }

@@ -1,9 +1,19 @@
-import { Context, Decision, Fact, Issue, Params, Query, Rule, distinctDays, sum } from "./meed";
+import { Context, Decision, Fact, Issue, Params, Query, Rule, Translation, distinctDays, sum } from "./meed";
 
-/** A user has shopped on so many of the last 30 days, for so much in all. */
+/** The user shopped on a number of the last 30 days, for a total amount. */
 class RegularShopper extends Rule {
   get title(): string { return "Regular shopper"; }
-  get description(): string { return "The user shopped on so many of the last 30 days, for so much in all."; }
+  get description(): string { return "The user shopped on a number of the last 30 days, for a total amount."; }
+  get labels(): string[] { return ["days", "Days with a purchase", "spent", "Spent"]; }
+  get translations(): Translation[] {
+    return [
+      new Translation(
+        "de", "Stammkunde",
+        "Der Nutzer hat an mehreren der letzten 30 Tage eingekauft, für einen Gesamtbetrag.",
+        ["days", "Tage mit Einkauf", "spent", "Ausgegeben"],
+      ),
+    ];
+  }
   get schema(): string {
     return `{
       "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -48,7 +58,12 @@ class RegularShopper extends Rule {
       .progress("days", days, wantedDays)
       .progress("spent", spent, wantedSpent);
     if (days < wantedDays) {
-      decision.refuse("too-few-days", `Days of shopping to go: ${wantedDays - days}.`);
+      const missing = wantedDays - days;
+      decision
+        .refuse("too-few-days", `Days of shopping to go: ${missing}.`)
+        .arg("missing", missing.toString())
+        // The user can reach the goal by then, with a purchase on every day from now on.
+        .retryAt(context.startOfDay(<u32>missing));
     }
     if (spent < wantedSpent) {
       decision.refuse("spent-too-little", "Spend a little more.");

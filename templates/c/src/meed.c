@@ -1,10 +1,10 @@
-// What meed.h declares: memory, JSON, lists, and the three functions that the server calls.
+// Implements meed.h: memory, JSON, lists, and the three functions that the server calls.
 
 #include "meed.h"
 #include "plugin.h"
 #include <string.h>
 
-// ---- memory: a pointer that moves up; the whole instance goes after the call ----
+// ---- memory: a pointer that moves up; the instance ends after the call ----
 
 extern unsigned char __heap_base;
 static uintptr_t next_free;
@@ -55,6 +55,41 @@ uint32_t meed_draw(const meed_context *context, uint32_t below) {
   uint64_t rest = 0;
   for (uint32_t i = 0; i < context->seed.length; i++) rest = (rest << 8 | context->seed.start[i]) % below;
   return (uint32_t)rest;
+}
+
+// ---- days ----
+
+// Counts days from 1970-01-01. Years are counted from March, so that the leap day is a year's last.
+static int64_t day_number(int64_t year, int64_t month, int64_t day) {
+  month -= 3;
+  if (month < 0) year--, month += 12;
+  return year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719468;
+}
+
+// The first instant at which the local clock shows this day's midnight or a later time.
+static meed_instant start_of(const meed_context *context, int64_t day) {
+  meed_instant midnight = day * 86400000, start = midnight;
+  for (uint32_t i = 0; i < context->offsets.length; i++) {
+    const meed_zone_offset *offset = &context->offsets.start[i];
+    start = midnight - (int64_t)offset->utc_offset_seconds * 1000;
+    if (start < offset->starts) start = offset->starts; // the clock jumps over midnight: the day starts at the jump
+    if (i + 1 == context->offsets.length || start < offset[1].starts) break;
+  }
+  return start;
+}
+
+meed_instant meed_start_of_day(const meed_context *context, uint32_t days_ahead) {
+  meed_date today = context->local.date;
+  return start_of(context, day_number(today.year, today.month, today.day) + days_ahead);
+}
+
+meed_instant meed_start_of_next_week(const meed_context *context) {
+  return meed_start_of_day(context, 8 - context->local.weekday);
+}
+
+meed_instant meed_start_of_next_month(const meed_context *context) {
+  meed_date today = context->local.date;
+  return start_of(context, day_number(today.year + today.month / 12, today.month % 12 + 1, 1));
 }
 
 // ---- JSON: looked up in its text, not parsed into a tree ----
@@ -192,19 +227,35 @@ meed_query meed_of_invitees(meed_query query) {
 
 // ---- answers ----
 
-typedef struct { meed_text first, second; } pair; // path or code, and message
+typedef struct { meed_text first, second; } pair; // path and message, key and text, or name and value
+typedef struct { meed_text code, message; LIST(pair) args; } reason;
+typedef struct { meed_text language, title, description; LIST(pair) labels; } translation;
 typedef struct { meed_text key; int64_t current, target; } goal;
 typedef struct { meed_text reward_id; uint32_t quantity; } award;
 
+struct meed_texts { LIST(pair) labels; LIST(translation) translations; };
 struct meed_plan { LIST(meed_query) queries; };
 struct meed_issues { LIST(pair) issues; };
+enum { ELIGIBLE, NOT_ELIGIBLE, NEEDS_REVIEW };
 struct meed_decision {
-  bool eligible;
-  LIST(pair) reasons;
+  uint8_t outcome;
+  LIST(reason) reasons;
   LIST(goal) progress;
   struct { bool chosen; LIST(award) list; } awards;
   struct { bool is_some; meed_instant value; } retry_at;
 };
+
+void meed_label(meed_texts *texts, const char *key, const char *label) {
+  pair added = {text(key), text(label)};
+  if (texts->translations.length == 0)
+    *MORE(texts->labels) = added;
+  else
+    *MORE(texts->translations.start[texts->translations.length - 1].labels) = added;
+}
+
+void meed_language(meed_texts *texts, const char *language, const char *title, const char *description) {
+  *MORE(texts->translations) = (translation){text(language), text(title), text(description), {0}};
+}
 
 void meed_ask(meed_plan *plan, meed_query query) { *MORE(plan->queries) = query; }
 
@@ -213,11 +264,21 @@ void meed_issue(meed_issues *issues, const char *path, const char *message) {
 }
 
 void meed_reason(meed_decision *decision, const char *code, const char *message) {
-  *MORE(decision->reasons) = (pair){text(code), text(message)};
+  *MORE(decision->reasons) = (reason){text(code), text(message), {0}};
+}
+
+void meed_arg(meed_decision *decision, const char *name, const char *value) {
+  if (decision->reasons.length == 0) return;
+  *MORE(decision->reasons.start[decision->reasons.length - 1].args) = (pair){text(name), text(value)};
 }
 
 void meed_refuse(meed_decision *decision, const char *code, const char *message) {
-  decision->eligible = false;
+  decision->outcome = NOT_ELIGIBLE;
+  meed_reason(decision, code, message);
+}
+
+void meed_review(meed_decision *decision, const char *code, const char *message) {
+  if (decision->outcome == ELIGIBLE) decision->outcome = NEEDS_REVIEW;
   meed_reason(decision, code, message);
 }
 
@@ -241,9 +302,9 @@ void write_note(const char *start, size_t length);
 
 void meed_note(const char *message) { write_note(message, strlen(message)); }
 
-// ---- what the server calls ----
+// ---- the functions that the server calls ----
 
-typedef struct { meed_text name, version, title, description, schema; } manifest;
+typedef struct { meed_text name, version, title, description; meed_texts texts; meed_text schema; } manifest;
 
 typedef struct {
   bool refused;
@@ -259,18 +320,20 @@ typedef struct {
   LIST(const meed_fact) facts;
 } evaluation;
 
-typedef struct { bool failed; meed_decision decision; } outcome;
+typedef struct { bool failed; meed_decision decision; } result;
 
-_Static_assert(sizeof(meed_query) == 48 && sizeof(binding) == 20, "as the canonical ABI lays them out");
-_Static_assert(sizeof(meed_fact) == 32 && sizeof(meed_reward) == 40 && sizeof(evaluation) == 112, "likewise");
-_Static_assert(sizeof(goal) == 24 && sizeof(outcome) == 56 && offsetof(outcome, decision) == 8, "likewise");
+_Static_assert(sizeof(meed_query) == 48 && sizeof(binding) == 20 && sizeof(manifest) == 56, "the canonical ABI's layout");
+_Static_assert(sizeof(meed_fact) == 32 && sizeof(meed_reward) == 40 && sizeof(evaluation) == 120, "likewise");
+_Static_assert(sizeof(goal) == 24 && sizeof(reason) == 24 && sizeof(translation) == 32, "likewise");
+_Static_assert(sizeof(result) == 56 && offsetof(result, decision) == 8, "likewise");
 
 __attribute__((export_name("describe")))
 manifest *meed_export_describe(void) {
   static manifest answer;
   answer = (manifest){
-      text(PLUGIN_NAME), text(PLUGIN_VERSION), text(meed_title), text(meed_description), text(meed_schema),
+      text(PLUGIN_NAME), text(PLUGIN_VERSION), text(meed_title), text(meed_description), {0}, text(meed_schema),
   };
+  meed_describe(&answer.texts);
   return &answer;
 }
 
@@ -284,13 +347,13 @@ binding *meed_export_bind(const char *start, size_t length) {
     return &answer;
   }
   meed_make_plan(params, &answer.plan);
-  answer.state = params; // the text of the params: short, and reading it again is quicker than any detour
+  answer.state = params; // the text of the params: short, and fast to parse again
   return &answer;
 }
 
 __attribute__((export_name("evaluate")))
-outcome *meed_export_evaluate(const evaluation *given) {
-  static outcome answer = {.decision.eligible = true};
+result *meed_export_evaluate(const evaluation *given) {
+  static result answer; // eligible
   meed_decide(given->state, given->facts.start, &given->context, &answer.decision);
   return &answer;
 }

@@ -1,15 +1,14 @@
-// Meed's contract in C: what a rule may ask, what it is told, and how it answers.
+// Meed's contract in C: queries, context, facts and decisions.
 //
-// Everything here is pure; a rule has no clock, no randomness and no network. The structs lie in memory as the contract's
-// canonical ABI wants them, so nothing is copied on the way in or out. Nothing needs to be freed: an instance serves one
-// call.
+// Everything here is pure; a rule has no clock, no randomness and no network. The structs have the memory layout of the
+// contract's canonical ABI, so input and output are not copied. Nothing needs to be freed: an instance serves one call.
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-// ---- what a rule is told ----
+// ---- context and facts ----
 
 typedef struct { const char *start; uint32_t length; } meed_text; // UTF-8, without a NUL at its end
 typedef int64_t meed_instant;                                     // milliseconds since the Unix epoch, UTC
@@ -22,24 +21,34 @@ typedef struct { bool is_some; int64_t value; } meed_maybe_int;
 typedef struct {
   meed_date date;
   uint8_t weekday, hour, minute, second;
-  int16_t utc_offset_minutes;
+  int32_t utc_offset_seconds;
 } meed_local_time;
+
+// From `starts` on, local time is UTC plus `utc_offset_seconds`.
+typedef struct { meed_instant starts; int32_t utc_offset_seconds; } meed_zone_offset;
 
 typedef struct {
   meed_text id, kind;
   meed_maybe_int value;
-  uint32_t max_quantity; // the most that this claim may be awarded; 0 = sold out
+  uint32_t max_quantity; // the largest quantity that this claim may award; 0 = sold out
 } meed_reward;
 
 typedef struct {
-  meed_instant now; // the one clock read of this decision
+  meed_instant now; // the only clock reading of this decision
   meed_local_time local;
   meed_text time_zone;                                               // an IANA name
+  struct { const meed_zone_offset *start; uint32_t length; } offsets; // of today, and every change within 400 days
   struct { meed_text id, title; meed_instant starts, ends; } event;  // until just before `ends`
   struct { meed_text id; meed_instant registered; } user;
   struct { const meed_reward *start; uint32_t length; } rewards;
-  struct { const uint8_t *start; uint32_t length; } seed;            // 32 bytes, the only source of chance
+  struct { const uint8_t *start; uint32_t length; } seed;            // 32 bytes, the only source of randomness
 } meed_context;
+
+// The first instant of a day in the event's zone: 0 is today, 1 is tomorrow. Exact across clock changes up to 400 days
+// ahead.
+meed_instant meed_start_of_day(const meed_context *context, uint32_t days_ahead);
+meed_instant meed_start_of_next_week(const meed_context *context); // next Monday
+meed_instant meed_start_of_next_month(const meed_context *context);
 
 // A fair number from 0 to below - 1, the same for the same seed.
 uint32_t meed_draw(const meed_context *context, uint32_t below);
@@ -48,7 +57,7 @@ typedef struct { uint32_t current, longest; meed_maybe_date last_day; } meed_str
 
 typedef enum { MEED_ABSENT, MEED_INTEGER, MEED_AT, MEED_TEXT, MEED_DAYS } meed_fact_kind;
 
-// Answers a query. Which member counts depends on the query.
+// Answers a query, which determines the valid member.
 typedef struct {
   uint8_t kind; // a meed_fact_kind
   union {
@@ -59,7 +68,7 @@ typedef struct {
   };
 } meed_fact;
 
-// ---- params: JSON that was already checked against the schema ----
+// ---- params: JSON that the server has checked against the schema ----
 
 typedef struct { const char *start; uint32_t length; } meed_json;
 
@@ -70,11 +79,11 @@ const char *meed_string(meed_json object, const char *name, const char *absent);
 meed_json meed_member(meed_json object, const char *name); // empty when it is not there
 bool meed_next_item(meed_json array, meed_json *item);     // begins with an empty item; false at the end
 
-// ---- what a rule asks ----
+// ---- queries ----
 
 typedef struct { meed_text attribute, equals; } meed_filter;
 
-// About activities it means the claimant's own since the event began, unless told more.
+// About activities: by default the claimant's own since the event's start.
 typedef struct {
   uint8_t kind;
   struct {
@@ -100,20 +109,28 @@ meed_query meed_all_time(meed_query query); // its cost grows with the user's hi
 meed_query meed_where(meed_query query, const char *attribute, const char *equals);
 meed_query meed_of_invitees(meed_query query);
 
-// ---- what a rule answers ----
+// ---- texts, plan and decision ----
 
+typedef struct meed_texts meed_texts;
 typedef struct meed_plan meed_plan;
 typedef struct meed_issues meed_issues;
 typedef struct meed_decision meed_decision;
 
+// The name of a progress key for users, in the language that was added last; at first in the default language.
+void meed_label(meed_texts *texts, const char *key, const char *text);
+// Adds a translation by its BCP 47 tag.
+void meed_language(meed_texts *texts, const char *language, const char *title, const char *description);
+
 void meed_ask(meed_plan *plan, meed_query query);
 
-// A fault in the params: a JSON Pointer and a sentence for the operator.
+// A fault in the params: a JSON Pointer and a message for the operator.
 void meed_issue(meed_issues *issues, const char *path, const char *message);
 
 // A decision is eligible until it is refused. The code is for programs and never changes, the message is for people.
 void meed_refuse(meed_decision *decision, const char *code, const char *message);
+void meed_review(meed_decision *decision, const char *code, const char *message); // leaves an eligible claim to a person
 void meed_reason(meed_decision *decision, const char *code, const char *message);
+void meed_arg(meed_decision *decision, const char *name, const char *value); // of the last reason, for translations
 void meed_progress(meed_decision *decision, const char *key, int64_t current, int64_t target); // kept within 0 and target
 void meed_award(meed_decision *decision, meed_text reward_id, uint32_t quantity);
 void meed_retry_at(meed_decision *decision, meed_instant instant);
@@ -123,13 +140,14 @@ void meed_retry_at(meed_decision *decision, meed_instant instant);
 const char *meed_join_all(const char *const *parts);
 const char *meed_number(int64_t number);
 
-// A note for you, the author; it cannot sway a decision.
+// Writes a note for the author. It cannot affect a decision.
 void meed_note(const char *message);
 
-// ---- a rule: what you write ----
+// ---- a rule: the definitions that you write ----
 
 extern const char *const meed_title, *const meed_description;
 extern const char meed_schema[]; // JSON Schema of the params
-void meed_check_params(meed_json params, meed_issues *issues); // what the schema cannot say
-void meed_make_plan(meed_json params, meed_plan *plan);        // depends on nothing but the params
+void meed_describe(meed_texts *texts);                         // labels and translations
+void meed_check_params(meed_json params, meed_issues *issues); // faults that the schema cannot express
+void meed_make_plan(meed_json params, meed_plan *plan);        // depends on the params alone
 void meed_decide(meed_json params, const meed_fact *facts, const meed_context *context, meed_decision *decision);

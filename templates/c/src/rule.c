@@ -1,9 +1,18 @@
-// A user has shopped on so many of the last 30 days, for so much in all.
+// The user shopped on a number of the last 30 days, for a total amount.
 
 #include "meed.h"
 
 const char *const meed_title = "Regular shopper";
-const char *const meed_description = "The user shopped on so many of the last 30 days, for so much in all.";
+const char *const meed_description = "The user shopped on a number of the last 30 days, for a total amount.";
+
+void meed_describe(meed_texts *texts) {
+  meed_label(texts, "days", "Days with a purchase");
+  meed_label(texts, "spent", "Spent");
+  meed_language(texts, "de", "Stammkunde",
+                "Der Nutzer hat an mehreren der letzten 30 Tage eingekauft, für einen Gesamtbetrag.");
+  meed_label(texts, "days", "Tage mit Einkauf");
+  meed_label(texts, "spent", "Ausgegeben");
+}
 
 const char meed_schema[] =
     "{\"$schema\": \"https://json-schema.org/draft/2020-12/schema\","
@@ -37,14 +46,17 @@ void meed_make_plan(meed_json params, meed_plan *plan) {
 }
 
 void meed_decide(meed_json params, const meed_fact *facts, const meed_context *context, meed_decision *decision) {
-  (void)context;
   regular wanted = read(params);
   int64_t days = facts[0].integer, spent = facts[1].integer;
   meed_progress(decision, "days", days, wanted.days);
   meed_progress(decision, "spent", spent, wanted.spent);
-  if (days < wanted.days)
-    meed_refuse(decision, "too-few-days",
-                meed_join("Days of shopping to go: ", meed_number(wanted.days - days), "."));
+  if (days < wanted.days) {
+    const char *missing = meed_number(wanted.days - days);
+    meed_refuse(decision, "too-few-days", meed_join("Days of shopping to go: ", missing, "."));
+    meed_arg(decision, "missing", missing);
+    // The user can reach the goal by then, with a purchase on every day from now on.
+    meed_retry_at(decision, meed_start_of_day(context, (uint32_t)(wanted.days - days)));
+  }
   if (spent < wanted.spent)
     meed_refuse(decision, "spent-too-little", "Spend a little more.");
 }

@@ -1,11 +1,11 @@
 package meed
 
-// The canonical ABI of the world meed:condition/condition@1.0.0, by hand: records as they lie in memory. An address has
-// 32 bits there and 64 in Go, so addresses are numbers here, and what they point to is kept alive by `kept`.
+// The canonical ABI of the world meed:condition/condition@1.0.0, written by hand: records as they lie in memory. An address
+// has 32 bits there and 64 in Go, so addresses are numbers here, and `kept` keeps their targets alive.
 
 import "unsafe"
 
-// kept for the life of the instance, which is one call: the collector does not see the addresses in records.
+// kept until the instance ends, after one call: the garbage collector does not see the addresses in records.
 var kept []any
 
 type span struct{ start, length uint32 }
@@ -50,7 +50,7 @@ func convert[From, To any](from []From, convert func(From) To) []To {
 	return to
 }
 
-// ---- what comes in ----
+// ---- input ----
 
 //go:wasmexport cabi_realloc
 func reallocate(old, oldSize, align, size uint32) uint32 {
@@ -91,6 +91,7 @@ type wireEvaluation struct {
 	now      Instant
 	local    LocalTime
 	timeZone span
+	offsets  span
 	event    struct {
 		id, title    span
 		starts, ends Instant
@@ -105,6 +106,7 @@ type wireEvaluation struct {
 func (wire *wireEvaluation) context() *Context {
 	return &Context{
 		Now: wire.now, Local: wire.local, TimeZone: wire.timeZone.text(),
+		Offsets: items[ZoneOffset](wire.offsets),
 		Event:   Event{wire.event.id.text(), wire.event.title.text(), wire.event.starts, wire.event.ends},
 		User:    User{wire.user.id.text(), wire.user.registered},
 		Rewards: convert(items[wireReward](wire.rewards), wireReward.lift),
@@ -141,7 +143,7 @@ func (wire wireFact) lift() Fact {
 	}
 }
 
-// ---- what goes out ----
+// ---- output ----
 
 type wireQuery struct {
 	kind    uint8
@@ -166,15 +168,25 @@ func (query Query) lower() wireQuery {
 	}
 }
 
+type wirePair struct{ first, second span }
+
+type wireTranslation struct{ language, title, description, labels span }
+
+func labels(labels []Label) span {
+	return list(convert(labels, func(label Label) wirePair { return wirePair{text(label.Key), text(label.Text)} }))
+}
+
 //go:wasmexport describe
 func describe() uint32 {
-	manifest := [5]span{
-		text(plugin.Name), text(plugin.Version), text(plugin.Title), text(plugin.Description), text(plugin.Schema),
+	translations := convert(plugin.Translations, func(in Translation) wireTranslation {
+		return wireTranslation{text(in.Language), text(in.Title), text(in.Description), labels(in.Labels)}
+	})
+	manifest := [7]span{
+		text(plugin.Name), text(plugin.Version), text(plugin.Title), text(plugin.Description),
+		labels(plugin.Labels), list(translations), text(plugin.Schema),
 	}
 	return address(&manifest)
 }
-
-type wirePair struct{ first, second span }
 
 type wireBinding struct {
 	refused        bool
@@ -183,7 +195,7 @@ type wireBinding struct {
 
 //go:wasmexport bind
 func bind(start, length uint32) uint32 {
-	state := span{start, length} // the text of the params: short, and reading it again is quicker than any detour
+	state := span{start, length} // the text of the params: short, and fast to parse again
 	params, fault := readParams(state.text())
 	var issues []Issue
 	if fault != "" {
@@ -198,6 +210,8 @@ func bind(start, length uint32) uint32 {
 	return address(&wireBinding{queries: list(convert(plugin.Plan(params), Query.lower)), state: state})
 }
 
+type wireReason struct{ code, message, args span }
+
 type wireGoal struct {
 	key             span
 	current, target int64
@@ -211,7 +225,7 @@ type wireAward struct {
 type wireDecision struct {
 	failed            bool
 	_                 [0]uint64
-	eligible          bool
+	outcome           uint8
 	reasons, progress span
 	chosen            bool
 	awards            span
@@ -235,9 +249,10 @@ func evaluate(start uint32) uint32 {
 	}
 	decision := plugin.Decide(params, convert(items[wireFact](wire.facts), wireFact.lift), wire.context())
 	result := wireDecision{
-		eligible: decision.eligible,
-		reasons: list(convert(decision.reasons, func(reason reason) wirePair {
-			return wirePair{text(reason.code), text(reason.message)}
+		outcome: decision.outcome,
+		reasons: list(convert(decision.reasons, func(reason reason) wireReason {
+			args := convert(reason.args, func(arg arg) wirePair { return wirePair{text(arg.name), text(arg.value)} })
+			return wireReason{text(reason.code), text(reason.message), list(args)}
 		})),
 		progress: list(convert(decision.progress, func(goal goal) wireGoal {
 			return wireGoal{text(goal.key), goal.current, goal.target}
@@ -256,7 +271,7 @@ func evaluate(start uint32) uint32 {
 //go:wasmimport meed:condition/log@1.0.0 note
 func note(start, length uint32)
 
-// Note writes a note for you, the author; it cannot sway a decision.
+// Note writes a note for the author. It cannot affect a decision.
 func Note(message string) {
 	span := text(message)
 	note(span.start, span.length)

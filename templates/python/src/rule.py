@@ -1,4 +1,4 @@
-from meed import Condition, Decision, Issue, distinct_days, sum_of
+from meed import Condition, Decision, Issue, distinct_days, start_of_day, sum_of
 from plugin import NAME, VERSION
 
 
@@ -6,7 +6,15 @@ class RegularShopper(Condition):
     name = NAME
     version = VERSION
     title = "Regular shopper"
-    description = "The user shopped on so many of the last 30 days, for so much in all."
+    description = "The user shopped on a number of the last 30 days, for a total amount."
+    labels = {"days": "Days with a purchase", "spent": "Spent"}
+    translations = {
+        "de": {
+            "title": "Stammkunde",
+            "description": "Der Nutzer hat an mehreren der letzten 30 Tage eingekauft, für einen Gesamtbetrag.",
+            "labels": {"days": "Tage mit Einkauf", "spent": "Ausgegeben"},
+        },
+    }
 
     params = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -50,10 +58,13 @@ class RegularShopper(Condition):
             .progress("spent", facts.spent, params.spent)
         )
         if facts.days < params.days:
-            decision.refuse("too-few-days", f"Days of shopping to go: {params.days - facts.days}.")
+            missing = params.days - facts.days
+            decision.refuse("too-few-days", f"Days of shopping to go: {missing}.").arg("missing", missing)
+            # The user can reach the goal by then, with a purchase on every day from now on.
+            decision.retry_at(start_of_day(context, missing))
         if facts.spent < params.spent:
             decision.refuse("spent-too-little", "Spend a little more.")
         return decision
 
 
-WitWorld = RegularShopper  # the name under which the server finds it
+WitWorld = RegularShopper  # the name that the build looks for

@@ -1,4 +1,4 @@
-//! A user has shopped on so many of the last 30 days, for so much in all.
+//! The user shopped on a number of the last 30 days, for a total amount.
 
 use meed_plugin_sdk::prelude::*;
 
@@ -17,7 +17,14 @@ struct RegularShopper;
 
 impl Condition for RegularShopper {
     const TITLE: &'static str = "Regular shopper";
-    const DESCRIPTION: &'static str = "The user shopped on so many of the last 30 days, for so much in all.";
+    const DESCRIPTION: &'static str = "The user shopped on a number of the last 30 days, for a total amount.";
+    const LABELS: &'static [(&'static str, &'static str)] = &[("days", "Days with a purchase"), ("spent", "Spent")];
+    const TRANSLATIONS: &'static [Translation] = &[Translation {
+        language: "de",
+        title: "Stammkunde",
+        description: "Der Nutzer hat an mehreren der letzten 30 Tage eingekauft, für einen Gesamtbetrag.",
+        labels: &[("days", "Tage mit Einkauf"), ("spent", "Ausgegeben")],
+    }];
     type Params = Regular;
     type Plan = (Query<i64>, Query<i64>);
 
@@ -32,13 +39,17 @@ impl Condition for RegularShopper {
         (distinct_days("shop.purchase").last_days(30), sum("shop.purchase").last_days(30))
     }
 
-    fn decide(params: &Regular, _context: &Context, (days, spent): (i64, i64)) -> Decision {
+    fn decide(params: &Regular, context: &Context, (days, spent): (i64, i64)) -> Decision {
         let mut decision = Decision::eligible()
             .progress("days", days, params.days)
             .progress("spent", spent, params.spent);
         if days < params.days.into() {
             let missing = i64::from(params.days) - days;
-            decision = decision.refuse("too-few-days", format!("Days of shopping to go: {missing}."));
+            decision = decision
+                .refuse("too-few-days", format!("Days of shopping to go: {missing}."))
+                .arg("missing", missing)
+                // The user can reach the goal by then, with a purchase on every day from now on.
+                .retry_at(context.start_of_day(u32::try_from(missing).unwrap_or_default()));
         }
         if spent < params.spent {
             decision = decision.refuse("spent-too-little", "Spend a little more.");
@@ -58,11 +69,12 @@ mod tests {
     fn four_days_of_shopping() {
         let rule = testing::bind::<RegularShopper>(r#"{"days": 4}"#).unwrap();
         let today = testing::context("2026-03-02T09:00[Asia/Seoul]");
-        assert!(rule.decide(today.clone(), (4, 1200)).eligible);
+        assert!(rule.decide(today.clone(), (4, 1200)).is_eligible());
 
         let decision = rule.decide(today, (3, 1200));
-        assert!(!decision.eligible);
+        assert!(!decision.is_eligible());
         assert_eq!(decision.reasons[0].message, "Days of shopping to go: 1.");
+        assert_eq!(decision.reasons[0].args[0].value, "1");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-// What the server offers to a rule.
+// The import that the server provides.
 declare module "meed:condition/log@1.0.0" {
   export function note(message: string): void;
 }

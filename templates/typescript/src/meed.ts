@@ -1,27 +1,31 @@
-// Meed's contract in TypeScript: what a rule may ask, what it is told, and how it answers.
+// Meed's contract in TypeScript: queries, context, facts and decisions.
 // Everything here is pure; a rule has no clock, no randomness and no network.
 
-// ---- what a rule is told ----
+// ---- context and facts ----
 
 /** Milliseconds since the Unix epoch, UTC. */
 export type Instant = number;
 export interface LocalDate { year: number; month: number; day: number }
 /** Wall-clock time in the event's zone; weekday 1 = Monday to 7 = Sunday. */
 export interface LocalTime {
-  date: LocalDate; weekday: number; hour: number; minute: number; second: number; utcOffsetMinutes: number;
+  date: LocalDate; weekday: number; hour: number; minute: number; second: number; utcOffsetSeconds: number;
 }
+/** From `starts` on, local time is UTC plus `utcOffsetSeconds`. */
+export interface ZoneOffset { starts: Instant; utcOffsetSeconds: number }
 export interface Reward { id: string; kind: string; value?: number; maxQuantity: number }
 export interface Context {
-  /** The one clock read of this decision. */
+  /** The only clock reading of this decision. */
   now: Instant;
   local: LocalTime;
   /** The event's zone, an IANA name. */
   timeZone: string;
+  /** The zone's offset of today, and every change within the next 400 days. */
+  offsets: ZoneOffset[];
   /** It runs from `starts` until just before `ends`. */
   event: { id: string; title: string; starts: Instant; ends: Instant };
   user: { id: string; registered: Instant };
   rewards: Reward[];
-  /** 32 bytes, the only source of chance; see `draw`. */
+  /** 32 bytes, the only source of randomness; see `draw`. */
   seed: Uint8Array;
 }
 export interface Streak { current: number; longest: number; lastDay?: LocalDate }
@@ -33,15 +37,35 @@ export function draw(seed: Uint8Array, below: number): number {
   return Number(number % BigInt(below));
 }
 
-/** Writes a note for you, the author; it cannot sway a decision. */
+/**
+ * The first instant of a day in the event's zone: 0 is today, 1 is tomorrow. Exact across clock changes up to 400 days
+ * ahead.
+ */
+export function startOfDay({ local: { date }, offsets }: Context, daysAhead: number): Instant {
+  return startOf(Date.UTC(date.year, date.month - 1, date.day + daysAhead), offsets);
+}
+/** The first instant of next Monday. */
+export const startOfNextWeek = (context: Context) => startOfDay(context, 8 - context.local.weekday);
+export const startOfNextMonth = ({ local: { date }, offsets }: Context) =>
+  startOf(Date.UTC(date.year, date.month, 1), offsets);
+
+/** The first instant at which the local clock shows this midnight or a later time. */
+function startOf(midnight: number, offsets: ZoneOffset[]): Instant {
+  // Where the clock jumps over midnight, the day starts at the jump.
+  const starts = offsets.map((offset) => Math.max(midnight - offset.utcOffsetSeconds * 1000, offset.starts));
+  const valid = starts.find((start, index) => start < (offsets[index + 1]?.starts ?? Infinity));
+  return valid ?? midnight;
+}
+
+/** Writes a note for the author. It cannot affect a decision. */
 export { note } from "meed:condition/log@1.0.0";
 
-// ---- what a rule asks ----
+// ---- queries ----
 
 type Window =
   | { tag: "event-period" } | { tag: "all-time" } | { tag: "last-days"; val: number } | { tag: "since"; val: Instant };
 
-/** A question whose answer is an `Answer`. About activities it means the claimant's own since the event began, unless told more. */
+/** A query whose fact is an `Answer`. About activities: by default the claimant's own since the event's start. */
 export class Query<Answer> {
   declare private answer: Answer;
   constructor(private readonly tag: string, private readonly val?: unknown) {}
@@ -50,17 +74,17 @@ export class Query<Answer> {
     return new Query(this.tag, { ...(this.val as object), ...members });
   }
   private within(window: Window): Query<Answer> { return this.with({ window }); }
-  /** So many calendar days in the event's zone, today included: 1 is today. */
+  /** A number of calendar days in the event's zone, today included: 1 is today. */
   lastDays(days: number): Query<Answer> { return this.within({ tag: "last-days", val: days }); }
   since(instant: Instant): Query<Answer> { return this.within({ tag: "since", val: instant }); }
-  /** Mind the cost: it grows with the user's history. */
+  /** Its cost grows with the user's history. */
   allTime(): Query<Answer> { return this.within({ tag: "all-time" }); }
-  /** Only activities with this attribute, as text; several filters must all hold. */
+  /** Only activities with this attribute, as text; several filters must all match. */
   filter(attribute: string, equals: string): Query<Answer> {
     const { filters } = this.val as { filters: object[] };
     return this.with({ filters: [...filters, { attribute, equals }] });
   }
-  /** The activities of all users whom the claimant invited. */
+  /** The activities of all users that the claimant invited. */
   ofInvitees(): Query<Answer> { return this.with({ subject: "invitees" }); }
 
   toWire(): object { return this.val === undefined ? { tag: this.tag } : { tag: this.tag, val: this.val }; }
@@ -80,25 +104,35 @@ export const first = (kind: string) => activities<Instant | undefined>("first", 
 export const last = (kind: string) => activities<Instant | undefined>("last", kind);
 /** An attribute of the user, as text. */
 export const attribute = (name: string) => new Query<string | undefined>("attribute", name);
-/** How often this user was granted this event before. */
+/** The number of earlier grants of this event to this user. */
 export const grants = () => new Query<number>("grants");
 
-// ---- what a rule answers ----
+// ---- decisions ----
 
 export class Decision {
-  private eligible = true;
-  private reasons: { code: string; message: string }[] = [];
+  private outcome: "eligible" | "not-eligible" | "needs-review" = "eligible";
+  private reasons: { code: string; message: string; args: { name: string; value: string }[] }[] = [];
   private goals: { key: string; current: number; target: number }[] = [];
   private chosen?: { rewardId: string; quantity: number }[];
   private retry?: Instant;
 
-  /** The user has earned it: one of each reward, unless `award` chooses. */
+  /** The user gets one of each reward, unless `award` chooses. */
   static eligible(): Decision { return new Decision(); }
   static notYet(code: string, message: string): Decision { return new Decision().refuse(code, message); }
-  /** Makes it "not yet", for one more reason. The code is for programs and never changes, the message is for people. */
-  refuse(code: string, message: string): this { this.eligible = false; return this.reason(code, message); }
-  reason(code: string, message: string): this { this.reasons.push({ code, message }); return this; }
-  /** How far the user is; kept within 0 and the target. */
+  /** Makes the user not eligible yet. The code is for programs and never changes, the message is for people. */
+  refuse(code: string, message: string): this { this.outcome = "not-eligible"; return this.reason(code, message); }
+  /** Leaves an eligible decision to a person. */
+  review(code: string, message: string): this {
+    if (this.outcome === "eligible") this.outcome = "needs-review";
+    return this.reason(code, message);
+  }
+  reason(code: string, message: string): this { this.reasons.push({ code, message, args: [] }); return this; }
+  /** Adds a named value to the last reason, for translations of its message. */
+  arg(name: string, value: string | number): this {
+    this.reasons.at(-1)?.args.push({ name, value: String(value) });
+    return this;
+  }
+  /** The user's progress towards a target; kept within 0 and the target. */
   progress(key: string, current: number, target: number): this {
     this.goals.push({ key, current: Math.max(0, Math.min(current, target)), target });
     return this;
@@ -108,7 +142,7 @@ export class Decision {
 
   toWire(): object {
     return {
-      eligible: this.eligible,
+      outcome: this.outcome,
       reasons: this.reasons,
       progress: this.goals,
       awards: this.chosen ? { tag: "chosen", val: this.chosen } : { tag: "all" },
@@ -119,28 +153,38 @@ export class Decision {
 
 // ---- a rule ----
 
-/** A fault in the params: a JSON Pointer and a sentence for the operator. */
+/** A fault in the params: a JSON Pointer and a message for the operator. */
 export interface Issue { path: string; message: string }
-/** Named queries; the rule is told the facts under the same names. */
+/** Named queries; the facts have the same names. */
 export type Plan = Record<string, Query<unknown>>;
 export type Facts<Q extends Plan> = { [Name in keyof Q]: Q[Name] extends Query<infer Answer> ? Answer : never };
 export interface Schema { type: "object"; properties: Record<string, { default?: unknown; [keyword: string]: unknown }>; [keyword: string]: unknown }
+
+/** Names of the progress keys for users. */
+export type Labels = Record<string, string>;
+/** A label that is left out keeps the default. */
+export interface Translation { title: string; description: string; labels?: Labels }
 
 export interface Rule<Params, Q extends Plan> {
   name: string;
   version: string;
   title: string;
   description: string;
-  /** JSON Schema of the params. The server checks it before the rule is asked; its defaults are filled in here. */
+  labels?: Labels;
+  /** By BCP 47 tag. */
+  translations?: Record<string, Translation>;
+  /** JSON Schema of the params. The server checks params against it before the rule runs; defaults are filled in here. */
   params: Schema;
-  /** What the schema cannot say. */
+  /** Faults that the schema cannot express. */
   check?(params: Params): Issue[];
-  /** Depends on nothing but the params. */
+  /** Depends on the params alone. */
   plan(params: Params): Q;
   decide(params: Params, facts: Facts<Q>, context: Context): Decision;
 }
 
 interface Fact { tag: string; val?: unknown }
+
+const labelsToWire = (labels: Labels = {}) => Object.entries(labels).map(([key, text]) => ({ key, text }));
 
 /** Turns a rule into the three functions that the server calls: `export const { describe, bind, evaluate } = condition({...})`. */
 export function condition<Params, Q extends Plan>(rule: Rule<Params, Q>) {
@@ -156,9 +200,13 @@ export function condition<Params, Q extends Plan>(rule: Rule<Params, Q>) {
       version: rule.version,
       title: rule.title,
       description: rule.description,
+      labels: labelsToWire(rule.labels),
+      translations: Object.entries(rule.translations ?? {}).map(([language, texts]) => ({
+        language, title: texts.title, description: texts.description, labels: labelsToWire(texts.labels),
+      })),
       paramsSchema: JSON.stringify(rule.params),
     }),
-    // The state is the text of the params: short, and reading it again is quicker than any detour.
+    // The state is the text of the params: short, and fast to parse again.
     bind: (text: string) => {
       const params = read(text);
       const issues = rule.check?.(params) ?? [];
@@ -176,7 +224,7 @@ export function condition<Params, Q extends Plan>(rule: Rule<Params, Q>) {
   };
 }
 
-// The runtime has no TextEncoder; percent-encoding is UTF-8 in another dress.
+// The runtime has no TextEncoder. Percent-encoding gives the bytes of UTF-8.
 const toUtf8 = (text: string) =>
   Uint8Array.from(unescape(encodeURIComponent(text)), (letter) => letter.charCodeAt(0));
 const fromUtf8 = (bytes: Uint8Array) =>

@@ -1,4 +1,4 @@
-import { condition, Decision, distinctDays, sum } from "./meed";
+import { condition, Decision, distinctDays, startOfDay, sum } from "./meed";
 import { NAME, VERSION } from "./plugin";
 
 /** How regular a shopper has to be. */
@@ -8,7 +8,15 @@ export const { describe, bind, evaluate } = condition({
   name: NAME,
   version: VERSION,
   title: "Regular shopper",
-  description: "The user shopped on so many of the last 30 days, for so much in all.",
+  description: "The user shopped on a number of the last 30 days, for a total amount.",
+  labels: { days: "Days with a purchase", spent: "Spent" },
+  translations: {
+    de: {
+      title: "Stammkunde",
+      description: "Der Nutzer hat an mehreren der letzten 30 Tage eingekauft, für einen Gesamtbetrag.",
+      labels: { days: "Tage mit Einkauf", spent: "Ausgegeben" },
+    },
+  },
 
   params: {
     $schema: "https://json-schema.org/draft/2020-12/schema",
@@ -42,12 +50,17 @@ export const { describe, bind, evaluate } = condition({
     spent: sum("shop.purchase").lastDays(30),
   }),
 
-  decide(params, { days, spent }) {
+  decide(params, { days, spent }, context) {
     const decision = Decision.eligible()
       .progress("days", days, params.days)
       .progress("spent", spent, params.spent);
     if (days < params.days) {
-      decision.refuse("too-few-days", `Days of shopping to go: ${params.days - days}.`);
+      const missing = params.days - days;
+      decision
+        .refuse("too-few-days", `Days of shopping to go: ${missing}.`)
+        .arg("missing", missing)
+        // The user can reach the goal by then, with a purchase on every day from now on.
+        .retryAt(startOfDay(context, missing));
     }
     if (spent < params.spent) {
       decision.refuse("spent-too-little", "Spend a little more.");

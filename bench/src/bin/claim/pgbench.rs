@@ -21,9 +21,9 @@ const FILL: [&str; 5] = [
     "INSERT INTO users (id, email, password_hash, role, invite_code, disabled, created_at) \
         SELECT ('00000000-0000-7000-8000-' || LPAD(n::TEXT, 12, '0'))::UUID, n::TEXT, '', 'USER', n::TEXT, FALSE, 0 \
         FROM GENERATE_SERIES(1, 2000) AS n",
-    "INSERT INTO plugin_versions (digest, id, name, version, title, description, params_schema, abi, class, size_bytes, \
+    "INSERT INTO plugin_versions (digest, id, name, version, title, description, texts, params_schema, abi, class, size_bytes, \
             state, created_at) \
-        VALUES ('sha256:0', '00000000-0000-7000-8000-000000000001', 'p', '1.0.0', '', '', '{}', '', 'STANDARD', 0, 'ACTIVE', 0)",
+        VALUES ('sha256:0', '00000000-0000-7000-8000-000000000001', 'p', '1.0.0', '', '', '{}', '{}', '', 'STANDARD', 0, 'ACTIVE', 0)",
     "INSERT INTO rewards (id, type, value, revision, created_by, created_at, updated_at) \
         SELECT ('00000000-0000-7000-8000-' || LPAD(n::TEXT, 12, '0'))::UUID, 'POINT', 10, 1, \
             '00000000-0000-7000-8000-000000000001', 0, 0 FROM GENERATE_SERIES(1, 1000) AS n",

@@ -98,13 +98,13 @@ fn local_time_carries_weekday_and_offset() {
             hour: 0,
             minute: 5,
             second: 30,
-            utc_offset_minutes: 345,
+            utc_offset_seconds: 20_700,
         }
     );
     let local = zone("America/St_Johns").local(at("2026-03-01T12:00:00Z"));
     assert_eq!(
-        (local.weekday, local.hour, local.minute, local.utc_offset_minutes),
-        (7, 8, 30, -210)
+        (local.weekday, local.hour, local.minute, local.utc_offset_seconds),
+        (7, 8, 30, -12_600)
     );
 }
 
@@ -127,6 +127,39 @@ fn days_are_shorter_or_longer_when_the_clocks_change() {
     // Apia skipped the 30th.
     assert_eq!(minutes("Pacific/Apia", date(2011, 12, 30)), 0);
     assert_eq!(minutes("Asia/Seoul", date(2028, 2, 29)), 1440);
+}
+
+#[test]
+fn offsets_are_those_of_today_and_the_changes_ahead() {
+    let offsets = |name: &str, now: &str| -> Vec<(String, i32)> {
+        let offsets = zone(name).offsets(at(now));
+        let pair = |offset: ZoneOffset| (offset.starts.to_string(), offset.utc_offset_seconds);
+        offsets.into_iter().map(pair).collect()
+    };
+    let expected = |pairs: &[(&str, i32)]| -> Vec<(String, i32)> {
+        pairs
+            .iter()
+            .map(|(starts, offset)| (at(starts).to_string(), *offset))
+            .collect()
+    };
+    assert_eq!(
+        offsets("Asia/Seoul", "2026-03-01T16:00:00Z"),
+        expected(&[("2026-03-01T15:00:00Z", 32_400)])
+    );
+    assert_eq!(
+        offsets("America/Santiago", "2026-03-20T12:00:00Z"),
+        expected(&[
+            ("2026-03-20T03:00:00Z", -10_800),
+            ("2026-04-05T03:00:00Z", -14_400),
+            ("2026-09-06T04:00:00Z", -10_800),
+            ("2027-04-04T03:00:00Z", -14_400),
+        ])
+    );
+    // Today itself has two: the clocks went forward at 02:00.
+    assert_eq!(
+        offsets("Europe/Berlin", "2026-03-29T12:00:00Z")[..2],
+        expected(&[("2026-03-28T23:00:00Z", 3_600), ("2026-03-29T01:00:00Z", 7_200)])
+    );
 }
 
 #[test]
@@ -170,6 +203,7 @@ fn the_first_and_last_timestamps_do_not_panic() {
         let zone = zone(name);
         for now in [first, last] {
             zone.local(now);
+            zone.offsets(now);
             zone.day_after(zone.date(now));
             zone.start_of_window(Window::LastDays(u32::MAX), now, now);
         }
@@ -230,9 +264,19 @@ proptest! {
         prop_assert_eq!(local.date, zone.date(instant));
         prop_assert!((1..=7).contains(&local.weekday));
         let wall = local.date.at(local.hour.cast_signed(), local.minute.cast_signed(), local.second.cast_signed(), 0);
-        let utc = wall.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second() - i64::from(local.utc_offset_minutes) * 60;
-        // Liberia was 44.5 minutes behind UTC until 1972.
-        prop_assert!((utc - instant.as_millis().div_euclid(1000)).abs() <= 30, "{} {:?}", zone, local);
+        let utc = wall.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second() - i64::from(local.utc_offset_seconds);
+        prop_assert_eq!(utc, instant.as_millis().div_euclid(1000), "{} {:?}", zone, local);
+    }
+
+    #[test]
+    fn offsets_give_the_local_time_of_13_months(zone in any_zone(), now in any_instant(), ahead in 0_u64..400 * 86_400) {
+        let offsets = zone.offsets(now);
+        prop_assert!(offsets.len() < MAX_OFFSETS, "{} {:?}", zone, offsets);
+        prop_assert!(offsets.is_sorted_by(|one, next| one.starts < next.starts), "{} {:?}", zone, offsets);
+        prop_assert_eq!(offsets[0].starts, zone.start_of(zone.date(now)).unwrap());
+        let then = now.plus(Duration::from_secs(ahead));
+        let offset = offsets.iter().rfind(|offset| offset.starts <= then).unwrap();
+        prop_assert_eq!(offset.utc_offset_seconds, zone.local(then).utc_offset_seconds);
     }
 
     #[test]

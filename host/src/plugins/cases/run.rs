@@ -165,6 +165,7 @@ fn context(case: &CaseContext, zone: &Zone) -> Result<Context, CaseError> {
     Ok(Context {
         now,
         local: zone.local(now),
+        offsets: zone.offsets(now),
         time_zone: zone.name().to_owned(),
         event: EventInfo {
             id: case.event.id.clone().unwrap_or_else(|| "event".to_owned()),

@@ -1,6 +1,8 @@
 //! The world `meed:condition/condition@1.0.0`: bindings, and translation from and to `crate::contract`.
 //!
-//! Translates only. Whether an answer keeps to the contract's limits is `super::super::answer`'s business.
+//! Translates only; `super::super::answer` checks the contract's limits.
+
+use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use wasmtime::component::{Component, Linker, WasmStr};
@@ -16,7 +18,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "../plugin-sdk/wit/v1",
         world: "condition",
-        // What a guest is told is read from where it lies, and not copied first.
+        // The input of a guest is read in place, without a copy.
         ownership: Borrowing { duplicate_if_necessary: false },
     });
 }
@@ -69,16 +71,49 @@ pub(in crate::sandbox) fn describe(
     linked: &Linked,
     store: &mut Store<Guest>,
 ) -> wasmtime::Result<Result<contract::Manifest, Failure>> {
-    let manifest = start(linked, store)?.call_describe(store)?;
-    Ok(serde_json::from_str(&manifest.params_schema)
-        .map_err(|error| Failure::Malformed(format!("params-schema is not JSON: {error}")))
-        .map(|params_schema| contract::Manifest {
-            name: manifest.name,
-            version: manifest.version,
-            title: manifest.title,
-            description: manifest.description,
-            params_schema,
-        }))
+    let answer = start(linked, store)?.call_describe(store)?;
+    Ok(manifest(answer))
+}
+
+fn manifest(manifest: wit::Manifest) -> Result<contract::Manifest, Failure> {
+    let params_schema = serde_json::from_str(&manifest.params_schema)
+        .map_err(|error| Failure::Malformed(format!("params-schema is not JSON: {error}")))?;
+    let translations = manifest.translations.into_iter().map(|translation| {
+        let texts = contract::Translation {
+            title: translation.title,
+            description: translation.description,
+            labels: labels(translation.labels)?,
+        };
+        Ok((translation.language, texts))
+    });
+    Ok(contract::Manifest {
+        name: manifest.name,
+        version: manifest.version,
+        title: manifest.title,
+        description: manifest.description,
+        texts: contract::Texts {
+            labels: labels(manifest.labels)?,
+            translations: unique("language", translations.collect::<Result<Vec<_>, Failure>>()?)?,
+        },
+        params_schema,
+    })
+}
+
+fn labels(labels: Vec<wit::Label>) -> Result<BTreeMap<String, String>, Failure> {
+    unique("label", labels.into_iter().map(|label| (label.key, label.text)))
+}
+
+/// A map of named items. A repeated name is malformed.
+fn unique<T>(what: &str, items: impl IntoIterator<Item = (String, T)>) -> Result<BTreeMap<String, T>, Failure> {
+    let mut map = BTreeMap::new();
+    for (name, item) in items {
+        if map.contains_key(&name) {
+            let name = text::line(&name, 64);
+            return Err(Failure::Malformed(format!("{what} {name:?} is there twice")));
+        }
+        map.insert(name, item);
+    }
+    Ok(map)
 }
 
 pub(in crate::sandbox) fn bind(
@@ -117,7 +152,8 @@ pub(in crate::sandbox) fn evaluate(
     facts: &[contract::Fact],
 ) -> wasmtime::Result<Result<contract::Decision, Failure>> {
     let rewards: Vec<_> = context.rewards.iter().map(reward_to_wit).collect();
-    let context = context_to_wit(context, &rewards);
+    let offsets: Vec<_> = context.offsets.iter().map(offset_to_wit).collect();
+    let context = context_to_wit(context, &offsets, &rewards);
     let facts: Vec<_> = facts.iter().map(fact_to_wit).collect();
     // By hand: the bindings would look up, and check the types of, all three exports of every instance.
     let instance = linked.instance_pre().instantiate(&mut *store)?;
@@ -171,17 +207,24 @@ fn selection(selection: wit::Selection) -> Result<contract::Selection, Failure> 
     })
 }
 
+fn reason(reason: wit::Reason) -> Result<contract::Reason, Failure> {
+    let args = reason.args.into_iter().map(|arg| (arg.name, arg.value));
+    Ok(contract::Reason {
+        code: reason.code,
+        message: reason.message,
+        args: unique("argument", args)?,
+    })
+}
+
 fn decision(decision: wit::Decision) -> Result<contract::Decision, Failure> {
+    let outcome = match decision.outcome {
+        wit::Outcome::Eligible => contract::Outcome::Eligible,
+        wit::Outcome::NotEligible => contract::Outcome::NotEligible,
+        wit::Outcome::NeedsReview => contract::Outcome::NeedsReview,
+    };
     Ok(contract::Decision {
-        eligible: decision.eligible,
-        reasons: decision
-            .reasons
-            .into_iter()
-            .map(|reason| contract::Reason {
-                code: reason.code,
-                message: reason.message,
-            })
-            .collect(),
+        outcome,
+        reasons: decision.reasons.into_iter().map(reason).collect::<Result<_, _>>()?,
         progress: decision
             .progress
             .into_iter()
@@ -192,8 +235,8 @@ fn decision(decision: wit::Decision) -> Result<contract::Decision, Failure> {
             })
             .collect(),
         awards: match decision.awards {
-            // "Ignored unless eligible": what is not kept needs no check.
-            _ if !decision.eligible => contract::Awards::Chosen(Vec::new()),
+            // Ignored, so it needs no check.
+            _ if outcome == contract::Outcome::NotEligible => contract::Awards::Chosen(Vec::new()),
             wit::Awards::All => contract::Awards::All,
             wit::Awards::Chosen(awards) => contract::Awards::Chosen(
                 awards
@@ -240,7 +283,18 @@ fn reward_to_wit(reward: &contract::RewardInfo) -> wit::RewardInfo<'_> {
     }
 }
 
-fn context_to_wit<'a>(context: &'a contract::Context, rewards: &'a [wit::RewardInfo<'a>]) -> wit::Context<'a> {
+fn offset_to_wit(offset: &contract::ZoneOffset) -> wit::ZoneOffset {
+    wit::ZoneOffset {
+        starts: offset.starts.as_millis(),
+        utc_offset_seconds: offset.utc_offset_seconds,
+    }
+}
+
+fn context_to_wit<'a>(
+    context: &'a contract::Context,
+    offsets: &'a [wit::ZoneOffset],
+    rewards: &'a [wit::RewardInfo<'a>],
+) -> wit::Context<'a> {
     wit::Context {
         now: context.now.as_millis(),
         local: wit::LocalTime {
@@ -249,9 +303,10 @@ fn context_to_wit<'a>(context: &'a contract::Context, rewards: &'a [wit::RewardI
             hour: context.local.hour,
             minute: context.local.minute,
             second: context.local.second,
-            utc_offset_minutes: context.local.utc_offset_minutes,
+            utc_offset_seconds: context.local.utc_offset_seconds,
         },
         time_zone: &context.time_zone,
+        offsets,
         event: wit::EventInfo {
             id: &context.event.id,
             title: &context.event.title,

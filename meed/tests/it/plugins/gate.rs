@@ -35,8 +35,10 @@ fn five_of_seven_days() -> Value {
         "params": {"days": 7},
         "facts": [{"days": {"current": 5, "longest": 5, "lastDay": "2026-03-02"}}],
         "expect": {"decision": {
-            "eligible": false,
-            "reasons": [{"code": "streak-too-short", "message": "Log in on 2 more days in a row."}],
+            "outcome": "notEligible",
+            "reasons": [{
+                "code": "streak-too-short", "message": "Log in on 2 more days in a row.", "args": {"missing": "2"},
+            }],
             "progress": [{"key": "days", "current": 5, "target": 7}],
             "awards": {"chosen": []},
             "retryAt": "2026-03-04T00:00:00.000Z",

@@ -27,7 +27,7 @@ async fn facts_of_a_user_are_as_of_the_given_time(app: TestApp) {
     }
     let body = json!({"params": {"days": 3}, "userId": user.id});
     let now = streak(&app, body.clone()).await.expect(200);
-    assert_eq!(now["decision"]["eligible"], true, "{now:#}");
+    assert_eq!(now["decision"]["outcome"], "eligible", "{now:#}");
     assert_eq!(
         now["facts"],
         json!([{"days": {"current": 3, "longest": 3, "lastDay": "2026-03-03"}}])
@@ -47,7 +47,7 @@ async fn facts_of_a_user_are_as_of_the_given_time(app: TestApp) {
     past["asOf"] = json!("2026-03-02T13:00:00Z");
     past["timeZone"] = json!("Asia/Seoul");
     let then = streak(&app, past).await.expect(200);
-    assert_eq!(then["decision"]["eligible"], false);
+    assert_eq!(then["decision"]["outcome"], "notEligible");
     assert_eq!(
         then["decision"]["progress"],
         json!([{"key": "days", "current": 2, "target": 3}])
@@ -69,7 +69,7 @@ async fn facts_can_be_given_explicitly(app: TestApp) {
         simulation["decision"]["progress"],
         json!([{"key": "days", "current": 5, "target": 7}])
     );
-    assert_eq!(simulation["decision"]["eligible"], false);
+    assert_eq!(simulation["decision"]["outcome"], "notEligible");
 }
 
 #[apply(on_both_engines)]

@@ -53,7 +53,7 @@ async fn a_changed_byte_breaks_the_digest_or_the_signature(app: TestApp) {
         ("/receipt/status", json!("REJECTED")),
         ("/receipt/evaluation/fuel", json!(1)),
         ("/receipt/evaluation/facts/0/days/current", json!(2)),
-        ("/receipt/evaluation/outcome/decision/eligible", json!(false)),
+        ("/receipt/evaluation/outcome/decision/outcome", json!("notEligible")),
         ("/receipt/evaluation/params/days", json!(7)),
         ("/receipt/evaluation/context/now", json!("2026-03-01T12:00:00.001Z")),
         ("/receipt/userId", json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")),
@@ -123,8 +123,8 @@ async fn even_a_well_signed_lie_is_found_by_the_re_run(app: TestApp) {
         ),
         (
             "outcome: the receipt says",
-            "/receipt/evaluation/outcome/decision/eligible",
-            json!(false),
+            "/receipt/evaluation/outcome/decision/outcome",
+            json!("notEligible"),
         ),
         (
             "outcome: the receipt says",
@@ -132,6 +132,11 @@ async fn even_a_well_signed_lie_is_found_by_the_re_run(app: TestApp) {
             json!({"failure": {"code": "trap", "deterministic": true}}),
         ),
         ("fuel: the receipt says 7", "/receipt/evaluation/fuel", json!(7)),
+        (
+            "reasons: the receipt says",
+            "/receipt/reasons",
+            json!([{"source": "CONDITION", "code": "enough", "message": "Enough.", "args": {"days": "9"}}]),
+        ),
         (
             "queries: the receipt says",
             "/receipt/evaluation/queries/0/streak/kind",

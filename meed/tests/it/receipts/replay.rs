@@ -2,7 +2,7 @@
 
 use meed_host::auth::Role;
 use meed_host::claims::{Replay, ReplayError, SignedReceipt, replay};
-use meed_host::contract::Reason;
+use meed_host::contract::{Arguments, Outcome, Reason};
 use meed_host::sandbox::Digest;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
@@ -88,6 +88,52 @@ async fn a_failure_by_fuel_matches(app: TestApp) {
         assert_eq!(outcome, &json!({"failure": {"code": code, "deterministic": true}}));
         assert_match(&app, &receipt, module).await;
     }
+}
+
+/// A plugin whose only decision is that a person has to decide, and what it says about it.
+fn reviewed() -> Vec<u8> {
+    let mut guest = guest("reviewed");
+    if let Ok(decision) = &mut guest.decision {
+        decision.outcome = Outcome::NeedsReview;
+        decision.reasons = vec![Reason {
+            code: "large-amount".to_owned(),
+            message: "Amounts above 500 need a review.".to_owned(),
+            args: [("limit".to_owned(), "500".to_owned())].into(),
+        }];
+    }
+    guest.module()
+}
+
+#[apply(on_both_engines)]
+async fn a_decision_that_needs_review_matches(app: TestApp) {
+    let plugin = app.install(reviewed()).await;
+    let event = app.event_on(&plugin, json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    let receipt = receipt_of(&app, &user, &event).await;
+    assert_match(&app, &receipt, reviewed()).await;
+    let receipt = &receipt["receipt"];
+    assert_eq!((text(receipt, "status"), &receipt["awards"]), ("REJECTED", &json!([])));
+    let decision = &receipt["evaluation"]["outcome"]["decision"];
+    assert_eq!(
+        (text(decision, "outcome"), text(decision, "awards")),
+        ("needsReview", "all")
+    );
+    let reasons = receipt["reasons"].as_array().expect("reasons");
+    assert_eq!(text(&reasons[0], "code"), "needs-review");
+    assert_eq!(reasons[0]["source"], "HOST");
+    assert_eq!(
+        reasons[1..],
+        [json!({
+            "source": "CONDITION", "code": "large-amount", "message": "Amounts above 500 need a review.",
+            "args": {"limit": "500"},
+        })]
+    );
+    let path = format!("/events/{}/progress", text(&event, "id"));
+    let progress = app.get(&path).bearer(&user.token).send().await.expect(200);
+    assert_eq!(
+        (&progress["eligible"], &progress["reasons"]),
+        (&json!(false), &receipt["reasons"])
+    );
 }
 
 #[apply(on_both_engines)]
@@ -197,7 +243,8 @@ async fn a_decision_within_raised_limits_is_replayed_by_the_executable(app: Test
         decision.reasons = vec![
             Reason {
                 code: "long".to_owned(),
-                message: "x".repeat(1000)
+                message: "x".repeat(1000),
+                args: Arguments::new(),
             };
             20
         ];

@@ -51,10 +51,18 @@ async fn an_event_runs_from_its_start_until_just_before_its_end(app: TestApp) {
     let event = app.event("first-come", json!({}), dates).await;
     let early = assert_rejected(&app, "2026-03-01T23:59:59.999Z", &event, "event-not-started").await;
     assert_eq!(text(&early, "retryAt"), "2026-03-02T00:00:00.000Z");
+    assert_eq!(
+        early["reasons"][0]["args"],
+        json!({"startsAt": "2026-03-02T00:00:00.000Z"})
+    );
     assert_granted(&app, "2026-03-02T00:00:00Z", &event).await;
     assert_granted(&app, "2026-03-02T23:59:59.999Z", &event).await;
     let late = assert_rejected(&app, "2026-03-03T00:00:00Z", &event, "event-ended").await;
     assert_eq!(late["retryAt"], Value::Null);
+    assert_eq!(
+        late["reasons"][0]["args"],
+        json!({"endedAt": "2026-03-03T00:00:00.000Z"})
+    );
 }
 
 #[apply(on_both_engines)]

@@ -1,6 +1,6 @@
 //! Answers that the canonical ABI allows but the contract forbids.
 
-use meed_host::contract::{Award, Awards, Binding, Issue, MAX_INTEGER, Progress, Reason};
+use meed_host::contract::{Arguments, Award, Awards, Binding, Issue, MAX_INTEGER, Outcome, Progress, Reason};
 use meed_host::sandbox::Failure;
 
 use super::{bind, deciding, evaluate, failure_of, load, sandbox};
@@ -14,6 +14,7 @@ fn reason(code: &str, message: &str) -> Reason {
     Reason {
         code: code.to_owned(),
         message: message.to_owned(),
+        args: Arguments::new(),
     }
 }
 
@@ -49,7 +50,7 @@ async fn awards() {
 #[tokio::test]
 async fn awards_of_a_decision_that_is_not_eligible_are_ignored() {
     let mut condition = awarding(&[("silver", 9)]);
-    condition.decision.as_mut().unwrap().eligible = false;
+    condition.decision.as_mut().unwrap().outcome = Outcome::NotEligible;
     let sandbox = sandbox();
     let plugin = load(&sandbox, &condition).await;
     let decision = evaluate(&sandbox, &plugin).await.outcome.unwrap();
@@ -77,10 +78,66 @@ async fn reasons() {
             vec![reason("sum", &"x".repeat(1000)); 17],
             "the decision has 17055 bytes of text, the limit is 16384",
         ),
+        (vec![with_args(17, "1")], "17 arguments of a reason, the limit is 16"),
+        (
+            vec![with_args(1, &"x".repeat(1025))],
+            "argument value has 1025 bytes, the limit is 1024",
+        ),
+        (
+            vec![Reason {
+                args: [("not a name".to_owned(), String::new())].into(),
+                ..reason("enough", "Done.")
+            }],
+            "argument name \"not a name\" must be 1 to 64 of A-Z a-z 0-9 . _ -",
+        ),
+        (
+            vec![with_args(16, &"x".repeat(1024))],
+            "the decision has 16415 bytes of text, the limit is 16384",
+        ),
     ] {
         let condition = deciding(|decision| decision.reasons = reasons);
         assert_eq!(failure_of(condition).await, malformed(expected));
     }
+}
+
+/// A reason of 11 bytes with arguments `a` to `p`, and so on.
+fn with_args(count: u8, value: &str) -> Reason {
+    let args = (0..count).map(|index| (char::from(b'a' + index).to_string(), value.to_owned()));
+    Reason {
+        args: args.collect(),
+        ..reason("enough", "Done.")
+    }
+}
+
+#[tokio::test]
+async fn arguments_arrive_by_name() {
+    let condition = deciding(|decision| decision.reasons = vec![with_args(2, "7")]);
+    let sandbox = sandbox();
+    let plugin = load(&sandbox, &condition).await;
+    let decision = evaluate(&sandbox, &plugin).await.outcome.unwrap();
+    let expected = [("a", "7"), ("b", "7")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(decision.reasons[0].args, Arguments::from(expected));
+}
+
+/// A review may approve them, so they are checked and kept.
+#[tokio::test]
+async fn awards_of_a_decision_that_needs_review_are_checked() {
+    let reviewed = |awards| {
+        let mut condition = awarding(awards);
+        condition.decision.as_mut().unwrap().outcome = Outcome::NeedsReview;
+        condition
+    };
+    let sandbox = sandbox();
+    let plugin = load(&sandbox, &reviewed(&[("gold", 1)])).await;
+    let decision = evaluate(&sandbox, &plugin).await.outcome.unwrap();
+    assert_eq!(
+        (decision.outcome, decision.awards),
+        (Outcome::NeedsReview, Awards::Chosen(vec![award("gold", 1)]))
+    );
+    assert_eq!(
+        failure_of(reviewed(&[("gold", 3)])).await,
+        malformed("award \"gold\": quantity 3 must be within 1 to 2")
+    );
 }
 
 #[tokio::test]

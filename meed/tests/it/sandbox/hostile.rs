@@ -8,7 +8,7 @@ mod steady;
 
 use std::collections::BTreeSet;
 
-use meed_host::contract::Fact;
+use meed_host::contract::{Fact, Outcome};
 use meed_host::sandbox::{Call, Failure, Plugin, Sandbox, UploadRefusal};
 
 use self::load::{Entry, Fate, Hostile, class, classes};
@@ -68,7 +68,8 @@ async fn run(name: &str) {
             .await
             .outcome
             .unwrap()
-            .eligible
+            .outcome
+            == Outcome::Eligible
     );
 }
 

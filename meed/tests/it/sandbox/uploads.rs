@@ -355,7 +355,7 @@ async fn data_outside_memory_is_a_trap_at_the_start() {
 #[tokio::test]
 async fn manifests_that_violate_the_contract() {
     type Change = fn(&mut Manifest);
-    let faults: [(Change, &str); 16] = [
+    let faults: [(Change, &str); 25] = [
         (
             |manifest| manifest.name = "Login Streak".to_owned(),
             "name \"Login Streak\" must be kebab-case",
@@ -377,6 +377,50 @@ async fn manifests_that_violate_the_contract() {
         (
             |manifest| manifest.description = "\u{1b}[2J".to_owned(),
             "description \" [2J\" has control characters",
+        ),
+        (
+            |manifest| manifest.labels = vec![("all days", String::new())],
+            "label key \"all days\" must be 1 to 64 of",
+        ),
+        (
+            |manifest| manifest.labels = vec![("days", "x".repeat(201))],
+            "label has 201 bytes, the limit is 200",
+        ),
+        (
+            |manifest| manifest.labels = vec![("days", String::new()); 2],
+            "label \"days\" is there twice",
+        ),
+        (
+            |manifest| manifest.translations = vec![("en_US", "Honest", Vec::new())],
+            "language \"en_US\" must be a BCP 47 tag",
+        ),
+        (
+            |manifest| manifest.translations = vec![("", "Honest", Vec::new())],
+            "language \"\" must be a BCP 47 tag",
+        ),
+        (
+            |manifest| manifest.translations = vec![("pt-BR", "Honest", Vec::new()), ("pt-br", "Honest", Vec::new())],
+            "language \"pt-br\" is there twice",
+        ),
+        (
+            |manifest| manifest.translations = vec![("ko", "Honest", Vec::new()), ("ko", "Honest", Vec::new())],
+            "language \"ko\" is there twice",
+        ),
+        (
+            |manifest| manifest.translations = vec![("ko", " ", Vec::new())],
+            "title must not be empty",
+        ),
+        (
+            |manifest| {
+                const LANGUAGES: [&str; 11] = ["aa", "ab", "ac", "ad", "ae", "af", "ag", "ah", "ai", "aj", "ak"];
+                const KEYS: [&str; 32] = [
+                    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t",
+                    "u", "v", "w", "x", "y", "z", "A", "B", "C", "D", "E", "F",
+                ];
+                let labels = KEYS.map(|key| (key, "x".repeat(200))).to_vec();
+                manifest.translations = LANGUAGES.map(|language| (language, "T", labels.clone())).to_vec();
+            },
+            "labels and translations have 70884 bytes of text, the limit is 65536",
         ),
         (
             |manifest| manifest.params_schema = "{".to_owned(),

@@ -50,8 +50,8 @@ impl TestApp {
     /// An event with these rewards and a plugin that does not exist.
     pub async fn insert_event(&self, by: Uuid, rewards: &[Uuid]) -> Uuid {
         const PLUGIN: &str = "INSERT INTO plugin_versions \
-            (digest, id, name, version, title, description, params_schema, abi, class, size_bytes, state, created_at) \
-            VALUES ($1, $2, $1, '1.0.0', '', '', $3, 'v1', 'STANDARD', 0, 'ACTIVE', $4)";
+            (digest, id, name, version, title, description, texts, params_schema, abi, class, size_bytes, state, created_at) \
+            VALUES ($1, $2, $1, '1.0.0', '', '', $3, $3, 'v1', 'STANDARD', 0, 'ACTIVE', $4)";
         const EVENT: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, \
             time_zone, plugin_digest, plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, seed_secret, revision, \
             created_by, created_at, updated_at) \

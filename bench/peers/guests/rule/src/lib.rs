@@ -3,6 +3,7 @@
 //! The types contain the same facts as the world `meed:condition`, in the form of a typical JSON interface.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +38,7 @@ pub struct LocalTime<'a> {
     pub hour: u8,
     pub minute: u8,
     pub second: u8,
-    pub utc_offset_minutes: i16,
+    pub utc_offset_seconds: i32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,6 +88,7 @@ pub struct Decision {
 pub struct Reason {
     pub code: String,
     pub message: String,
+    pub args: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,6 +125,7 @@ pub fn decide(input: &Input<'_>) -> Decision {
         reasons: vec![Reason {
             code: "streak-too-short".to_owned(),
             message: format!("Log in on {missing} more {noun} in a row."),
+            args: BTreeMap::from([("missing".to_owned(), missing.to_string())]),
         }],
         progress: vec![progress(streak.current)],
         retry_at: (days_ahead > 0).then_some(this_second + (days_ahead * 86_400 - since_midnight) * 1_000),

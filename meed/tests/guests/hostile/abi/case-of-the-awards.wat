@@ -1,5 +1,5 @@
 ;; fails: malformed-answer in evaluate
 ;; in evaluate
-(i32.store8 (i32.const 8) (i32.const 1))
+(i32.store8 (i32.const 8) (i32.const 0))
 (i32.store8 (i32.const 28) (i32.const 255))
 (return (i32.const 0))

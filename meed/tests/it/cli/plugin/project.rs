@@ -156,7 +156,7 @@ fn build(directory: &Path, flags: &[&str]) -> String {
 
 const CASE: &str = r#"{"params": {}, "activities": [{"kind": "auth.login", "occurredAt": "2026-03-01T10:00:00Z", "attributes": {"device": "phone"}}],
     "context": {"rewards": [{"id": "gold", "kind": "ITEM", "value": null, "maxQuantity": 1}]},
-    "expect": {"decision": {"eligible": true, "reasons": [{"code": "enough", "message": "You did it."}], "progress": [],
+    "expect": {"decision": {"outcome": "eligible", "reasons": [{"code": "enough", "message": "You did it."}], "progress": [],
         "awards": {"chosen": [{"rewardId": "gold", "quantity": 1}]}, "retryAt": null}}}"#;
 
 #[test]
