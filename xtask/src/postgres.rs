@@ -5,12 +5,13 @@ mod install;
 mod user;
 
 use std::fs::{self, File, Permissions};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::geteuid;
 
 use crate::process::{output, step};
@@ -30,11 +31,7 @@ const URL: &str = "MEED_TEST_POSTGRES_URL";
 
 /// The PostgreSQL server that all tests share.
 pub(crate) enum Postgres {
-    /// The contributor's own. Tests that stop their server still need the programs of one.
-    Named {
-        url: String,
-        server: Server,
-    },
+    Named(Named),
     Started(Cluster),
 }
 
@@ -44,7 +41,7 @@ impl Postgres {
         if let Some(url) = std::env::var_os(URL) {
             let url = url.to_string_lossy().trim_end_matches('/').to_owned();
             println!("PostgreSQL: {URL} names the server");
-            return Ok(Self::Named { url, server });
+            return Ok(Self::Named(Named { url, server }));
         }
         step("start PostgreSQL", || {
             Cluster::start(server, &workspace.target, Durability::None).map(Self::Started)
@@ -54,7 +51,7 @@ impl Postgres {
     /// Tells tests where the server is, where the programs of a server are and which user may run them.
     pub(crate) fn describe(&self, command: &mut Command) {
         let (url, server) = match self {
-            Self::Named { url, server } => (url.clone(), server),
+            Self::Named(Named { url, server }) => (url.clone(), server),
             Self::Started(cluster) => (cluster.url(), &cluster.server),
         };
         command.env(URL, url);
@@ -64,6 +61,40 @@ impl Postgres {
         command.env("MEED_TEST_POSTGRES_BIN", programs.as_ref().unwrap_or(&server.programs));
         if let Some(user) = &server.user {
             command.env("MEED_TEST_POSTGRES_USER", format!("{}:{}", user.id, user.group));
+        }
+    }
+}
+
+/// A contributor's own server. Dropping it removes the databases of the tests.
+pub(crate) struct Named {
+    url: String,
+    /// For the tests that stop their server.
+    server: Server,
+}
+
+impl Named {
+    fn remove_databases(&self) -> Result<()> {
+        const SQL: &[u8] = b"SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database \
+            WHERE datname ~ '^it_[0-9a-f]{32}$' \\gexec\n";
+        let psql = self.server.programs.join("psql");
+        let psql = if psql.is_file() { psql } else { "psql".into() };
+        let mut child = Command::new(psql)
+            .args(["--quiet", "--no-psqlrc", "--output", "/dev/null"])
+            .arg(format!("{}/postgres", self.url))
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("start psql")?;
+        child.stdin.take().context("write to psql")?.write_all(SQL)?;
+        let status = child.wait()?;
+        ensure!(status.success(), "psql ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove_databases() {
+            eprintln!("warning: the databases it_* stay on the server in {URL}: {error:#}");
         }
     }
 }
