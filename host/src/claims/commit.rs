@@ -15,6 +15,7 @@ use crate::batch::{Batches, Bounds, Job};
 use crate::clock::Clock;
 use crate::db::{Db, DbError};
 use crate::events::EventService;
+use crate::mutations;
 use crate::rewards::RewardService;
 
 const BOUNDS: Bounds = Bounds {
@@ -108,6 +109,11 @@ impl GroupCommit {
 async fn commit_measured(committer: Committer, records: Vec<CommitRecord>) -> Vec<CommitOutcome> {
     metrics::histogram!("meed_commit_claims").record(records.len() as f64);
     let started = Instant::now();
+    if mutations::active("answer-before-commit") {
+        let outcomes = records.iter().map(|_| CommitOutcome::Committed).collect();
+        tokio::spawn(async move { committer.commit(&records).await });
+        return outcomes;
+    }
     let outcomes = committer.commit(&records).await;
     metrics::histogram!("meed_commit_seconds").record(started.elapsed().as_secs_f64());
     outcomes

@@ -14,12 +14,13 @@ use super::idempotency;
 use super::model::{ClaimAnswer, ClaimInput, IdempotencyKey, RewardRequest};
 use super::queue::Intake;
 use super::record::{Recorder, counted};
-use super::store::CommitOutcome;
+use super::store::{CommitOutcome, commit_rows};
 use crate::backoff;
 use crate::clock::Clock;
 use crate::correlation;
 use crate::db::Db;
 use crate::events::{EventService, Offer, Purpose};
+use crate::mutations;
 
 /// Attempts of one claim. Each lost attempt means that another claim, or a change of the event, was committed meanwhile, so
 /// a few are enough.
@@ -138,10 +139,18 @@ impl InteractiveClaims {
             }
             Judged::Disabled => return Err(ClaimError::Disabled),
         };
-        let (record, request) = self.recorder.record(claim, offer, slot, verdict)?;
+        let (mut record, request) = self.recorder.record(claim, offer, slot, verdict)?;
+        let answered_apart = mutations::active("answer-apart").then(|| record.clone());
+        record.response.take_if(|_| answered_apart.is_some());
         let commit = self.commits.commit(record);
         match commit.instrument(tracing::debug_span!("commit")).await? {
-            CommitOutcome::Committed => {}
+            CommitOutcome::Committed => {
+                if let Some(record) = answered_apart {
+                    let mut tx = self.db.begin().await?;
+                    commit_rows::insert_response(&mut tx, &record).await?;
+                    tx.commit().await?;
+                }
+            }
             CommitOutcome::Lost => return Ok(Attempt::Lost),
             CommitOutcome::Failed(error) => return Err(error.into()),
         }

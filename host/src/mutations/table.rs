@@ -46,6 +46,20 @@ impl Test {
 
 pub(crate) const ALL: &[Mutation] = &[
     Mutation {
+        name: "answer-apart",
+        bug: "The answer under an idempotency key is written after the claim, in its own transaction.",
+        found_by: &[Test::Both("faults::race::the_whole_stock_is_granted_and_never_more")],
+        sql: &[],
+    },
+    Mutation {
+        name: "answer-before-commit",
+        bug: "A claim is answered before its batch is committed.",
+        found_by: &[Test::Both(
+            "faults::kill::acknowledged_grants_survive_kills_and_every_key_has_one_response",
+        )],
+        sql: &[],
+    },
+    Mutation {
         name: "budget-kept",
         bug: "A reversed grant stays counted in the event's budget.",
         found_by: &[Test::Both(
@@ -68,6 +82,12 @@ pub(crate) const ALL: &[Mutation] = &[
             ("CHECK (grants <= max_grants)", "CHECK (grants >= 0)"),
             ("CHECK (amount <= max_amount)", "CHECK (amount >= 0)"),
         ],
+    },
+    Mutation {
+        name: "claim-time-of-reading",
+        bug: "A claim from a topic is dated when it is read, not when its message was made.",
+        found_by: &[Test::Both("kafka::claims::a_claim_was_made_when_its_message_was")],
+        sql: &[],
     },
     Mutation {
         name: "conflict-not-retried",
@@ -101,6 +121,12 @@ pub(crate) const ALL: &[Mutation] = &[
         ],
     },
     Mutation {
+        name: "failure-kept",
+        bug: "The answer to a failed claim is kept under its idempotency key, so it cannot be retried.",
+        found_by: &[Test::Both("reward_requests::idempotency::a_failure_is_not_kept")],
+        sql: &[],
+    },
+    Mutation {
         name: "reversed-twice",
         bug: "A reversed grant can be reversed again, and its stock is returned each time.",
         found_by: &[Test::Both(
@@ -118,6 +144,15 @@ pub(crate) const ALL: &[Mutation] = &[
         ],
     },
     Mutation {
+        name: "granted-cache-outlives-reversal",
+        bug: "The granted cache keeps a grant that was reversed.",
+        found_by: &[
+            Test::Both("cache::granted::after_a_reversal_every_process_reads_the_database"),
+            Test::Both("faults::budgets::reversed_grants_are_granted_once_more_and_never_beyond_the_budget"),
+        ],
+        sql: &[],
+    },
+    Mutation {
         name: "queue-out-of-order",
         bug: "Pending claims are settled by descending id, not by arrival.",
         found_by: &[Test::Both(
@@ -129,11 +164,33 @@ pub(crate) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "outcome-read-once",
+        bug: "A commit with unknown outcome is looked up once, although it may complete later.",
+        found_by: &[Test::Plain(
+            "faults::lost_replies::a_commit_that_finishes_after_its_lookup_is_not_repeated",
+        )],
+        sql: &[],
+    },
+    Mutation {
+        name: "new-ids-after-lost-reply",
+        bug: "A commit with unknown outcome counts as lost, so the claim is decided again under new ids.",
+        found_by: &[Test::Plain(
+            "faults::lost_replies::a_claim_without_a_key_is_written_once",
+        )],
+        sql: &[],
+    },
+    Mutation {
         name: "offsets-before-database",
         bug: "Offsets are committed before the messages are recorded.",
         found_by: &[Test::Both(
             "kafka::consume::a_database_that_fails_is_waited_for_and_nobody_is_blamed",
         )],
+        sql: &[],
+    },
+    Mutation {
+        name: "outbox-message-missing",
+        bug: "A claim with an idempotency key writes no outbox message.",
+        found_by: &[Test::Both("faults::race::the_whole_stock_is_granted_and_never_more")],
         sql: &[],
     },
     Mutation {
@@ -172,6 +229,42 @@ pub(crate) const ALL: &[Mutation] = &[
         sql: &[],
     },
     Mutation {
+        name: "repeat-decided-again",
+        bug: "A pending claim that was answered under its key meanwhile is decided again.",
+        found_by: &[Test::Both(
+            "reward_requests::received::a_claim_that_was_answered_under_its_key_is_not_granted_once_more",
+        )],
+        sql: &[],
+    },
+    Mutation {
+        name: "revision-not-confirmed",
+        bug: "The commit does not notice that the event was paused or changed since the decision.",
+        found_by: &[Test::Both(
+            "reward_requests::gates::another_process_sees_the_pause_at_once",
+        )],
+        sql: &[(
+            "c.id = i.event_id AND c.revision = i.event_revision",
+            "c.id = i.event_id",
+        )],
+    },
+    Mutation {
+        name: "savepoint-kept",
+        bug: "On SQLite, a claim that lost keeps what it had written.",
+        found_by: &[Test::Sqlite("faults::race::the_whole_stock_is_granted_and_never_more")],
+        sql: &[],
+    },
+    Mutation {
+        name: "settled-claim-stays",
+        bug: "A pending claim stays in its queue when its reward request is written.",
+        found_by: &[Test::Both(
+            "faults::queued_claims::queued_claims_are_decided_once_and_in_order",
+        )],
+        sql: &[(
+            "DELETE FROM received_claims WHERE id IN (SELECT id FROM requests) RETURNING 1",
+            "SELECT id FROM requests",
+        )],
+    },
+    Mutation {
         name: "stock-taken-once-per-batch",
         bug: "A batch takes the quantity of its largest claim from a stock, not the sum of all.",
         found_by: &[Test::Postgres(
@@ -193,5 +286,19 @@ pub(crate) const ALL: &[Mutation] = &[
                 "CHECK (remaining <= total)",
             ),
         ],
+    },
+    Mutation {
+        name: "topic-order-lost",
+        bug: "Claims from a topic get ids in random order, which decides their order within one millisecond.",
+        found_by: &[Test::Both("kafka::claims::the_first_in_the_topic_are_the_first_served")],
+        sql: &[],
+    },
+    Mutation {
+        name: "sold-out-though-granted",
+        bug: "A user whose claim found nothing left is refused again, although a later claim was granted.",
+        found_by: &[Test::Both(
+            "reward_requests::sold_out::a_grant_at_another_process_counts_within_a_second_though_all_is_gone_again",
+        )],
+        sql: &[],
     },
 ];

@@ -11,6 +11,7 @@ use crate::claims::store::{CommitOutcome, CommitRecord, Spending};
 use crate::clock::Clock;
 use crate::db::{Bulk, DbError};
 use crate::events::EventService;
+use crate::mutations;
 
 /// Attempts after conflicts, lost connections, or limits that other processes reached first.
 const ATTEMPTS: u32 = 6;
@@ -60,7 +61,7 @@ impl Batch<'_> {
                 Ok(written) => return self.finish(open, &written, is_in_doubt).await,
                 Err(error) => error,
             };
-            is_in_doubt |= error.is_outcome_unknown();
+            is_in_doubt |= error.is_outcome_unknown() && !mutations::active("outcome-read-once");
             let may_repeat = attempt + 1 < ATTEMPTS;
             let next = if matches!(error.violated_check(), Some(STOCK | BUDGETS)) {
                 let found = if is_in_doubt {
@@ -85,6 +86,9 @@ impl Batch<'_> {
             } else if may_repeat && error.is_outcome_unknown() {
                 attempt += 1;
                 backoff::pause(self.clock, attempt).await;
+                if mutations::active("new-ids-after-lost-reply") {
+                    self.finish_all(&mut open, &CommitOutcome::Lost);
+                }
                 self.drop_committed(&mut open).await
             } else if may_repeat && (error.is_conflict() || error.violated_unique() == Some(KEYS)) {
                 attempt += 1;

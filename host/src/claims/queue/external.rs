@@ -15,6 +15,7 @@ use crate::claims::record::counted;
 use crate::clock::{Clock, Timestamp};
 use crate::events::{EventError, EventService};
 use crate::facts::FactError;
+use crate::mutations;
 
 /// A user may have any number of pending external claims: their source is trusted, and a limit for one user would stop the
 /// claims of all others behind it.
@@ -65,7 +66,9 @@ impl ExternalIntake {
         let now = self.clock.now();
         // A queue is ordered by instant, and within one instant by id.
         let mut ids: Vec<Uuid> = claims.iter().map(|_| self.clock.new_id()).collect();
-        ids.sort_unstable();
+        if !mutations::active("topic-order-lost") {
+            ids.sort_unstable();
+        }
         let inputs = claims.iter().map(|claim| claim.input(now));
         let claims: Vec<(Uuid, ClaimInput)> = ids.into_iter().zip(inputs).collect();
         let mut results = Vec::with_capacity(claims.len());
@@ -141,7 +144,10 @@ impl ExternalClaim {
         ClaimInput {
             user_id: self.user_id,
             event_id: self.event_id,
-            received_at: self.at.map_or(now, |at| at.min(now)),
+            received_at: self
+                .at
+                .filter(|_| !mutations::active("claim-time-of-reading"))
+                .map_or(now, |at| at.min(now)),
             key: Some(self.id.clone()),
             http_request_id: Some(self.id.as_str().to_owned()),
             queued: None,

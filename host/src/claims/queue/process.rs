@@ -21,6 +21,7 @@ use crate::claims::verdict::Verdict;
 use crate::clock::Clock;
 use crate::db::{Db, DbError};
 use crate::events::{EventError, EventService, Offer, Purpose};
+use crate::mutations;
 
 /// Claims that are decided at the same time: their facts are read together.
 const CONCURRENCY: usize = 16;
@@ -253,11 +254,13 @@ impl QueueProcessor {
             && let Some(stored) = responses::find(&self.db, row.user_id, key.clone()).await?
             && stored.request_id != row.id
         {
-            return Ok(if Some(stored.fingerprint) == row.fingerprint {
-                Key::Answered(stored.request_id)
-            } else {
-                Key::Taken
-            });
+            return Ok(
+                if Some(stored.fingerprint) == row.fingerprint && !mutations::active("repeat-decided-again") {
+                    Key::Answered(stored.request_id)
+                } else {
+                    Key::Taken
+                },
+            );
         }
         Ok(Key::Free(key.parse().ok()))
     }
