@@ -115,14 +115,21 @@ impl Consumer {
             offsets.add(message);
             self.messages.pop_front();
         }
-        // Not awaited: if a commit is lost, messages are consumed again.
+        self.commit(offsets);
+        outcome
+    }
+
+    /// Does not wait for the answer: if a commit is lost, messages are consumed again.
+    fn commit(&self, offsets: Offsets) {
+        if offsets.0.is_empty() {
+            return;
+        }
         let committed = offsets
             .list()
             .and_then(|list| self.group.commit(&list, CommitMode::Async));
         if let Err(error) = committed {
             tracing::info!(topic = self.topic, %error, "offsets not committed");
         }
-        outcome
     }
 }
 
