@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::pins;
 use crate::plugins;
 use crate::process::{run as run_program, step};
-use crate::test::{FEATURES, PROFILE};
+use crate::test::FEATURES;
 use crate::workspace::Workspace;
 use toolchains::Toolchains;
 
@@ -100,14 +100,12 @@ fn samples(workspace: &Workspace, may_be_there: bool) -> Result<Vec<Sample>> {
 
 fn build_meed(workspace: &Workspace, release: bool) -> Result<PathBuf> {
     step("build meed", || {
-        let mut cargo = workspace.cargo("build");
-        cargo.args(["--package", "meed", "--bin", "meed"]);
         if release {
-            cargo.arg("--release");
-        } else {
-            cargo.args(FEATURES).args(PROFILE);
+            let mut cargo = workspace.cargo("build");
+            return run_program(cargo.args(["--package", "meed", "--bin", "meed", "--release"]));
         }
-        run_program(&mut cargo)
+        // The command that builds the tests, so that the dependencies are built once.
+        run_program(workspace.cargo("test").args(["--workspace", "--no-run"]).args(FEATURES))
     })?;
     Ok(if release {
         workspace.programs.with_file_name("release").join("meed")

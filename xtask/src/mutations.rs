@@ -104,7 +104,7 @@ impl Runner<'_> {
 
     fn nextest(&self) -> Command {
         let mut nextest = self.workspace.bare_cargo("nextest");
-        nextest.args(["run", "--locked", "--package", "meed", "--test", "it"]);
+        nextest.args(["run", "--locked", "--workspace", "--test", "it"]);
         nextest.args(FEATURES).args(["--features", "meed/mutations"]);
         self.services.describe(&mut nextest);
         nextest.env_remove("MEED_MUTATION");

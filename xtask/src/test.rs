@@ -90,7 +90,7 @@ pub(crate) fn run_as_root(workspace: &Workspace) -> Result<()> {
 fn root_tests(workspace: &Workspace, services: &Services) -> Result<()> {
     let mut test = workspace.cargo("test");
     services.describe(&mut test);
-    test.args(["--package", "meed", "--test", "it"]).args(FEATURES);
+    test.args(["--workspace", "--test", "it"]).args(FEATURES);
     run_program(test.args(["--", "--ignored", "--test-threads", "1", ROOT_TESTS]))
 }
 

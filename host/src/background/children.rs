@@ -99,7 +99,7 @@ mod tests {
     async fn a_key_has_one_child_and_another_one_after_it_has_ended() {
         let mut children = Children::new();
         let started = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let mut spawn = |children: &mut Children<&str>| {
+        let spawn = |children: &mut Children<&str>| {
             let started = Arc::clone(&started);
             children.spawn("a", |waker| async move {
                 started.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
