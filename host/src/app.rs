@@ -47,13 +47,13 @@ const WAITING_PER_HASH: usize = 32;
     tags(
         (name = "auth", description = "Accounts and sessions"),
         (name = "users", description = "Accounts and their attributes"),
-        (name = "activities", description = "What users did"),
-        (name = "plugins", description = "Uploaded conditions"),
-        (name = "rewards", description = "What is given"),
+        (name = "activities", description = "Reported user activities"),
+        (name = "plugins", description = "Plugin versions"),
+        (name = "rewards", description = "Rewards and stock"),
         (name = "events", description = "Offers with dates, a condition and rewards"),
         (name = "reward-requests", description = "Claims, decisions and receipts"),
-        (name = "grants", description = "What was given, and whether it has arrived"),
-        (name = "webhook-endpoints", description = "Who is told over HTTP what happens"),
+        (name = "grants", description = "Grants and their fulfilment"),
+        (name = "webhook-endpoints", description = "Webhook endpoints and deliveries"),
         (name = "service", description = "Health"),
     ),
 )]

@@ -62,13 +62,13 @@ pub enum Subject {
     Invitees,
 }
 
-/// A stretch of time that ends at the decision's `now`, inclusive.
+/// A time window that ends at the decision's `now`, inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Window {
     EventPeriod,
     AllTime,
-    /// Calendar days in the event's zone, today included.
+    /// Calendar days in the event's time zone, including today.
     LastDays(u32),
     Since(Timestamp),
 }
@@ -111,7 +111,7 @@ pub struct Binding {
     pub state: Vec<u8>,
 }
 
-/// Consecutive calendar days in the event's zone.
+/// Consecutive calendar days in the event's time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Streak {
@@ -127,14 +127,14 @@ pub struct Streak {
 #[serde(rename_all = "camelCase")]
 pub enum Fact {
     Absent,
-    /// Within plus or minus 2^53 - 1, so that every JSON reader sees the same number.
+    /// Between -(2^53 - 1) and 2^53 - 1, so that every JSON parser reads the same number.
     Integer(i64),
     At(Timestamp),
     Text(String),
     Days(Streak),
 }
 
-/// Wall-clock time in the event's zone; weekday 1 = Monday .. 7 = Sunday (ISO 8601).
+/// Local time in the event's time zone; weekday 1 = Monday .. 7 = Sunday (ISO 8601).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LocalTime {

@@ -46,8 +46,8 @@ pub const NO_SUCH_ROUTE: Code = Code::new("no-such-route", 404, "There is no suc
 pub const METHOD_NOT_ALLOWED: Code = Code::new("method-not-allowed", 405, "The route does not know this method");
 pub const REVISION_REQUIRED: Code = Code::new("revision-required", 428, "The If-Match header is required");
 pub const RATE_LIMITED: Code = Code::new("rate-limited", 429, "Too many requests");
-pub const TIMED_OUT: Code = Code::new("timed-out", 504, "The request took too long");
-pub const UNAVAILABLE: Code = Code::new("unavailable", 503, "The server cannot answer right now");
+pub const TIMED_OUT: Code = Code::new("timed-out", 504, "The request timed out");
+pub const UNAVAILABLE: Code = Code::new("unavailable", 503, "The server is temporarily unavailable");
 pub const OVERLOADED: Code = Code::new("overloaded", 503, "The server has too much to do");
 pub const INTERNAL: Code = Code::new("internal", 500, "An unexpected failure");
 
@@ -67,11 +67,11 @@ pub const CODES: &[Code] = &[
     INTERNAL,
 ];
 
-/// One fault in the body.
+/// One invalid field of the body.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FieldError {
-    /// JSON Pointer (RFC 6901) to the field; empty for the body as a whole
+    /// JSON Pointer (RFC 6901) to the field; empty for the whole body
     #[schema(example = "/endDate")]
     pub pointer: String,
     #[schema(example = "must be after startDate (2026-03-01T00:00:00.000Z)")]

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::pins::CARGO_FUZZ;
 use crate::process::{output, run as run_program, step};
-use crate::test::{FEATURES, PROFILE};
+use crate::test::PROFILE;
 use crate::workspace::Workspace;
 
 const TARGETS: [&str; 4] = ["prescan", "decision", "gate", "params"];
@@ -25,7 +25,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             workspace
                 .cargo("build")
                 .args(["--package", "fuzz-targets"])
-                .args(FEATURES)
+                .args(HOST_FEATURES)
                 .args(PROFILE),
         )
     })?;
@@ -36,11 +36,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         let mut cargo = workspace.cargo("run");
         cargo
             .args(["--quiet", "--package", "fuzz-targets"])
-            .args(FEATURES)
+            .args(HOST_FEATURES)
             .args(PROFILE);
         run_program(cargo.args(["--", seconds]))
     })
 }
+
+/// The features of the host that the tests ask for, so that it is built once.
+const HOST_FEATURES: [&str; 2] = ["--features", "meed-host/kafka,meed-host/otel"];
 
 /// With libFuzzer. `RUSTC_BOOTSTRAP` allows the nightly options that cargo-fuzz passes to the stable compiler.
 fn instrumented(workspace: &Workspace, seconds: &str) -> Result<()> {

@@ -33,7 +33,7 @@ enum OneOrMany {
     Many(Vec<NewActivity>),
 }
 
-/// Report what users did: one activity, an array of up to 1000, or NDJSON (one activity per line).
+/// Record activities: one, an array of up to 1000, or NDJSON (one activity per line).
 ///
 /// Repeat the call if you are not sure that it arrived: the same `source` and `id` are recorded once. The server
 /// records all activities of a call or none. A problem has at most 20 errors with JSON pointers: `/3/kind` is the

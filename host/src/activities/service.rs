@@ -26,7 +26,7 @@ pub struct OwnActivity {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// An activity as recorded.
+/// A recorded activity.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Activity {

@@ -28,7 +28,7 @@ struct Refresh {
     refresh_token: SecretString,
 }
 
-/// Exchange a refresh token for a new pair. Each is good once: using one again ends its session.
+/// Exchange a refresh token for a new pair. A refresh token is valid once; using it again ends its session.
 #[utoipa::path(
     post, path = "/auth/refresh", tag = "auth",
     request_body = Refresh,
@@ -44,7 +44,7 @@ async fn refresh(
     Ok(axum::Json(service.refresh(body.refresh_token.expose_secret()).await?))
 }
 
-/// Log out: ends the session, its access token included.
+/// Log out: ends the session and revokes its access token.
 #[utoipa::path(
     post, path = "/auth/logout", tag = "auth", security(("bearer" = [])),
     responses((status = 204)),

@@ -31,7 +31,7 @@ pub struct TokenPair {
     /// Seconds until the access token expires
     #[schema(example = 600)]
     pub expires_in: i64,
-    /// Good for one `POST /auth/refresh`; keep it secret
+    /// Valid for one `POST /auth/refresh`; keep it secret
     #[schema(example = "pQ4J0mXh1s0m1xq3tV7n4k2a9c8b6d5e4f3g2h1i0jk")]
     pub refresh_token: String,
 }

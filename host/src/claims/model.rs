@@ -189,7 +189,7 @@ pub struct RewardRequest {
     pub progress: Vec<Progress>,
     /// When another claim may succeed, if known
     pub retry_at: Option<Timestamp>,
-    /// The period of the event's recurrence: `once`, a date, an ISO week or a month in the event's zone
+    /// The period of the event's recurrence: `once`, a date, an ISO week or a month in the event's time zone
     #[schema(example = "2026-03-01")]
     pub period: String,
     /// The granted rewards; empty unless the request is GRANTED or REVERSED
@@ -199,7 +199,7 @@ pub struct RewardRequest {
     pub reversal: Option<ReversalNote>,
     /// When the claim arrived: all rules apply as of this instant
     pub received_at: Timestamp,
-    /// `null` while it is RECEIVED
+    /// `null` while the claim is RECEIVED
     pub decided_at: Option<Timestamp>,
     /// The plugin version that decided; while the request is RECEIVED, the one at its arrival
     #[schema(value_type = String)]
@@ -218,9 +218,9 @@ pub(super) struct EventProgress {
     pub retry_at: Option<Timestamp>,
     #[schema(example = "2026-03-01")]
     pub period: String,
-    /// Grants the user has in this period
+    /// The number of grants of the user in this period
     pub granted: u32,
-    /// Grants a user may have in one period
+    /// The maximum number of grants of a user in one period
     pub limit: u32,
     /// Your pending claim; left out if there is none
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -66,7 +66,7 @@ pub struct EvaluationRecord {
     pub queries: Vec<Query>,
     pub state: String,
     pub context: Context,
-    /// `facts[i]` answers `queries[i]`
+    /// `facts[i]` is the answer to `queries[i]`
     pub facts: Vec<Fact>,
     pub outcome: Outcome,
     pub fuel: u64,
@@ -81,7 +81,7 @@ pub struct EvaluationRecord {
 pub struct PluginRecord {
     pub name: String,
     pub version: String,
-    /// sha256 of the module's bytes
+    /// SHA-256 of the module's bytes
     #[schema(value_type = String)]
     pub digest: Digest,
     /// The signer of the module, as the server attests; absent if no key that it trusted had signed it
@@ -160,7 +160,7 @@ impl From<&Failure> for FailureRecord {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SignedReceipt {
     pub receipt: Receipt,
-    /// sha256 of the receipt as canonical JSON (RFC 8785)
+    /// SHA-256 of the receipt as canonical JSON (RFC 8785)
     #[schema(value_type = String)]
     pub digest: Digest,
     pub signature: SignatureRecord,
@@ -177,7 +177,7 @@ pub struct SignatureRecord {
     pub key_id: String,
     /// The public key in base64url. Compare it with one from the server's operator: a receipt cannot prove its own key.
     pub public_key: String,
-    /// in base64
+    /// in Base64
     pub value: String,
 }
 

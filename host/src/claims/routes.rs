@@ -263,9 +263,9 @@ struct ListParams {
     event_id: Option<Uuid>,
     user_id: Option<Uuid>,
     status: Option<Status>,
-    /// Received at or after this instant
+    /// Received at or after this time
     from: Option<Timestamp>,
-    /// Received before this instant
+    /// Received before this time
     to: Option<Timestamp>,
 }
 

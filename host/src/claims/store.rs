@@ -241,7 +241,7 @@ pub(super) struct Filter {
     pub event_id: Option<Uuid>,
     pub user_id: Option<Uuid>,
     pub status: Option<Status>,
-    /// Received at or after this instant
+    /// Received at or after this time
     pub from: Option<Timestamp>,
     /// and before this one.
     pub to: Option<Timestamp>,

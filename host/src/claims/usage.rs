@@ -16,21 +16,21 @@ const NAMED_EVENTS: u32 = 20;
 /// The newest evaluations, from which the percentiles are computed.
 const NEWEST_RUNS: i64 = 1_000;
 
-/// Which events use a version, and what it costs.
+/// The events that use a version, and its fuel.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PluginUsage {
     pub events: UsingEvents,
-    /// null when no claim was evaluated yet
+    /// null if no claim was evaluated yet
     pub fuel: Option<FuelPercentiles>,
 }
 
-/// The events whose condition is the version.
+/// The events that use the version.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UsingEvents {
     pub count: i64,
-    /// The newest 20; `GET /events?plugin=NAME&version=VERSION` has all of them
+    /// The newest 20; `GET /events?plugin=NAME&version=VERSION` lists all
     pub newest_ids: Vec<Uuid>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct UsingEvents {
 pub(super) struct FuelPercentiles {
     pub p50: i64,
     pub p99: i64,
-    /// The newest claims that these are over, 1000 at most
+    /// The number of evaluations, at most the newest 1000
     pub runs: usize,
 }
 

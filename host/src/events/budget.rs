@@ -51,7 +51,7 @@ pub(super) struct EventBudget {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PeriodUsage {
-    /// `once`, a date, an ISO week or a month in the event's zone
+    /// `once`, a date, an ISO week or a month in the event's time zone
     #[schema(example = "2026-03-01")]
     pub period: String,
     pub grants: i64,

@@ -21,7 +21,7 @@ use crate::problem::INVALID_PARAMETER;
 
 pub const NO_SUCH_EVENT: Code = Code::new("no-such-event", 404, "There is no such event");
 const EVENT_CHANGED: Code = Code::new("event-changed", 412, "The event changed since you read it");
-const EVENT_OVER: Code = Code::new("event-over", 409, "The event is over");
+const EVENT_OVER: Code = Code::new("event-over", 409, "The event has ended");
 const EVENT_STARTED: Code = Code::new("event-started", 409, "The event has started");
 
 pub const CODES: &[Code] = &[NO_SUCH_EVENT, EVENT_CHANGED, EVENT_OVER, EVENT_STARTED];

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::Zone;
 use crate::clock::Timestamp;
 
-/// The period after which a user may be granted an event again
+/// The period after which a user can be granted the event again
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[strum(serialize_all = "UPPERCASE")]

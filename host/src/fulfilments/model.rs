@@ -23,7 +23,7 @@ pub enum FulfilmentState {
 
 text_column!(FulfilmentState);
 
-/// Whether a grant has reached its user.
+/// Whether the user has received a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Fulfilment {
@@ -67,7 +67,7 @@ pub struct Acknowledgement {
     /// DELIVERED or FAILED
     #[garde(custom(is_an_end))]
     pub state: FulfilmentState,
-    /// The user sees it
+    /// The user can see it
     #[garde(length(chars, min = 1, max = 500))]
     #[schema(example = "The parcel came back", min_length = 1, max_length = 500)]
     pub reason: Option<String>,

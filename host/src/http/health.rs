@@ -163,7 +163,7 @@ pub fn router(health: Health) -> OpenApiRouter {
         .with_state(health)
 }
 
-/// The process lives.
+/// The process is running.
 #[utoipa::path(
     get, path = "/livez", tag = "service",
     responses((status = 200, body = String, example = json!("ok"))),
@@ -172,7 +172,7 @@ async fn livez() -> &'static str {
     "ok"
 }
 
-/// The process is ready for traffic: the database answers, writes, is migrated and has the same time; no shutdown began.
+/// The process is ready: the database responds, is writable and migrated, the clocks agree, and no shutdown has begun.
 #[utoipa::path(
     get, path = "/readyz", tag = "service",
     responses((status = 200, body = String, example = json!("ok"))),

@@ -174,7 +174,7 @@ fn add_problems(
             let mut header = Header::new(utoipa::openapi::schema::Object::with_type(
                 utoipa::openapi::Type::Integer,
             ));
-            header.description = Some("Seconds after which it is worth trying again".to_owned());
+            header.description = Some("Seconds after which to retry".to_owned());
             response = response.header("Retry-After", header);
         }
         let response = response.build();

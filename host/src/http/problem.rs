@@ -22,10 +22,10 @@ pub struct ProblemBody<'a> {
     pub code: &'a str,
     /// What was wrong, with which value, and what to do
     pub detail: &'a str,
-    /// Faults in single fields of the body
+    /// The invalid fields of the body
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub errors: &'a [FieldError],
-    /// Quote this when you report the problem
+    /// Quote this id when you report the problem
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// Members that only some codes have, such as `rewardRequestId` of an earlier grant

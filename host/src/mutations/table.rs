@@ -260,8 +260,8 @@ pub(crate) const ALL: &[Mutation] = &[
             "faults::queued_claims::queued_claims_are_decided_once_and_in_order",
         )],
         sql: &[(
-            "DELETE FROM received_claims WHERE id IN (SELECT id FROM requests) RETURNING 1",
-            "SELECT id FROM requests",
+            "DELETE FROM pending_claims p USING requests r WHERE p.user_id = r.user_id AND p.id = r.id",
+            "DELETE FROM pending_claims p USING requests r WHERE p.user_id = r.user_id AND p.id = r.id AND FALSE",
         )],
     },
     Mutation {

@@ -35,11 +35,7 @@ const PLUGIN_IN_USE: Code = Code::new("plugin-in-use", 409, "The version is in u
 const PLUGIN_DISABLED: Code = Code::new("plugin-disabled", 409, "The version is disabled");
 const SIGNATURE_REQUIRED: Code = Code::new("signature-required", 422, "The upload must be signed");
 const SIGNATURE_INVALID: Code = Code::new("signature-invalid", 422, "The signature is invalid");
-const SIGNATURE_UNTRUSTED: Code = Code::new(
-    "signature-untrusted",
-    422,
-    "The signature is by a key that is not trusted",
-);
+const SIGNATURE_UNTRUSTED: Code = Code::new("signature-untrusted", 422, "The signing key is not trusted");
 const NO_SUCH_PLUGIN_KEY: Code = Code::new("no-such-plugin-key", 404, "There is no such key");
 const PLUGIN_KEY_TAKEN: Code = Code::new("plugin-key-taken", 409, "The key exists already");
 const PLUGIN_FAILED: Code = Code::new("plugin-failed", 422, "The plugin failed");
@@ -94,11 +90,11 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
 /// the version.
 #[utoipa::path(
     post, path = "/plugins", tag = "plugins", security(("bearer" = ["plugins:write"])),
-    params(("Meed-Signature" = Option<String>, Header, description = "The text of the .minisig file, in base64")),
+    params(("Meed-Signature" = Option<String>, Header, description = "The text of the .minisig file, in Base64")),
     request_body(content((Binary = "application/wasm"), (UploadForm = "multipart/form-data"))),
     responses(
         (status = 201, body = PluginVersion, headers(("Location" = String))),
-        (status = 200, body = PluginVersion, description = "These bytes were uploaded before"),
+        (status = 200, body = PluginVersion, description = "The server already has these bytes"),
     ),
     extensions(
         ("x-problems" = json!([
@@ -130,13 +126,13 @@ async fn upload(
     )
 }
 
-/// The bytes of a module.
+/// The module's bytes.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
 #[expect(dead_code, reason = "only describes the body")]
 struct Binary(Vec<u8>);
 
-/// A form with the module and, if it is signed, its signature.
+/// A form with the module and, optionally, its signature.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only describes the form")]
 struct UploadForm {
@@ -295,7 +291,7 @@ async fn version(
     Ok(axum::Json(service.version(&name, &version).await?))
 }
 
-/// Download a version's bytes, as they were uploaded.
+/// Download the uploaded bytes of a version.
 #[utoipa::path(
     get, path = "/plugins/{name}/versions/{version}/module", tag = "plugins", security(("bearer" = ["plugins:read"])),
     params(("name" = String, Path), ("version" = String, Path)),

@@ -35,7 +35,7 @@ pub enum SignatureState {
 #[serde(rename_all = "camelCase")]
 pub struct VersionSignature {
     pub state: SignatureState,
-    /// The key that the signature names
+    /// The id of the signing key
     #[schema(example = "E7620F1842B4E81F")]
     pub key_id: Option<String>,
     /// The name of the key; null if the key is not trusted

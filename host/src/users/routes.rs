@@ -17,7 +17,7 @@ use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
 use crate::problem::INVALID_PARAMETER;
 
 const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
-const EMAIL_TAKEN: Code = Code::new("email-taken", 409, "The e-mail has an account already");
+const EMAIL_TAKEN: Code = Code::new("email-taken", 409, "The e-mail address already has an account");
 const LAST_ADMIN: Code = Code::new("last-admin", 409, "At least one ADMIN must remain");
 const PASSWORD_QUEUE_FULL: Code = Code::new("password-queue-full", 503, "Too many logins at the same time");
 const WRONG_CREDENTIALS: Code = Code::new("wrong-credentials", 401, "The e-mail or the password is wrong");
@@ -88,7 +88,7 @@ async fn list(
     Ok(axum::Json(Page::new(users, size, |user| user.id, |user| user)))
 }
 
-/// Get an account. Anyone but an ADMIN sees only their own: every other id is unknown to them.
+/// Get an account. Only an ADMIN can get the accounts of other users; for all others they give 404.
 #[utoipa::path(
     get, path = "/users/{id}", tag = "users", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -108,7 +108,7 @@ async fn get(
     Ok(axum::Json(service.get(id).await?))
 }
 
-/// Change someone's role, or disable or enable their account. Either ends their sessions at once.
+/// Change the role of an account, or disable or enable it. Each change ends its sessions.
 #[utoipa::path(
     patch, path = "/users/{id}", tag = "users", security(("bearer" = ["users:write"])),
     params(("id" = Uuid, Path)),
@@ -128,7 +128,7 @@ async fn change(
     Ok(axum::Json(service.change(id, change).await?))
 }
 
-/// Replace all attributes of a user. Conditions may read them, so users cannot set their own.
+/// Replace all attributes of a user. Conditions can read them, so users cannot set their own.
 #[utoipa::path(
     put, path = "/users/{id}/attributes", tag = "users", security(("bearer" = ["attributes:write"])),
     params(("id" = Uuid, Path)),

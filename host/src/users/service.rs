@@ -34,12 +34,12 @@ pub struct User {
     #[schema(example = "ada@example.com")]
     pub email: String,
     pub role: Role,
-    /// Give it to friends: registering with it credits this user
+    /// The invite code; a registration with it credits this user
     #[schema(example = "7K3M9QXZ2B")]
     pub invite_code: String,
-    /// Who invited this user
+    /// The user who invited this user
     pub invited_by: Option<Uuid>,
-    /// A disabled account cannot log in, and its sessions are over
+    /// A disabled account cannot log in and has no sessions
     pub disabled: bool,
     pub created_at: Timestamp,
 }
@@ -58,18 +58,18 @@ impl From<UserRow> for User {
     }
 }
 
-/// An account and what is known of it now.
+/// An account with its current attributes.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserDetails {
     #[serde(flatten)]
     pub user: User,
-    /// Values are texts, whatever they were set as
+    /// All values are returned as text
     #[schema(example = json!({"level": "42", "region": "KR", "beta": "true"}))]
     pub attributes: BTreeMap<String, String>,
 }
 
-/// What to change of an account; what is left out stays.
+/// Changes of an account; omitted members stay unchanged.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserChange {

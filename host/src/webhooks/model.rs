@@ -79,8 +79,8 @@ words!(
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewEndpoint {
-    /// https, to a public address, on a port of the setting `webhooks.ports`; into networks of `webhooks.private_networks`
-    /// also http and any port. Checked again at every delivery
+    /// An https URL with a public address and a port of the setting `webhooks.ports`; in networks of
+    /// `webhooks.private_networks` also http and any port. Checked again for every delivery
     #[garde(length(bytes, min = 1, max = 2048))]
     #[schema(example = "https://shop.example.com/meed", min_length = 1, max_length = 2048)]
     pub url: String,
@@ -158,12 +158,12 @@ impl From<EndpointRow> for Endpoint {
     }
 }
 
-/// An endpoint with the secret that its messages are signed with, which is not shown again.
+/// An endpoint with its signing secret, which is not shown again.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct EndpointSecret {
     #[serde(flatten)]
     pub endpoint: Endpoint,
-    /// `whsec_` and base64, as libraries for Standard Webhooks take it
+    /// `whsec_` and Base64, as Standard Webhooks libraries expect
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
     pub secret: String,
 }
@@ -199,7 +199,7 @@ impl LastAttempt {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
-    /// The `webhook-id`: the same at every attempt, and at every endpoint
+    /// The `webhook-id`: the same for every attempt and every endpoint
     pub message_id: Uuid,
     #[serde(rename = "type")]
     #[schema(example = "reward.granted")]
@@ -211,7 +211,7 @@ pub struct Delivery {
     pub attempts: i64,
     /// The earliest time of the next attempt, while it is PENDING
     pub next_attempt_at: Option<Timestamp>,
-    /// When it was delivered or parked
+    /// When the message was delivered or parked
     pub finished_at: Option<Timestamp>,
     pub last_attempt: Option<LastAttempt>,
 }

@@ -27,7 +27,7 @@ const ENDPOINT_CHANGED: Code = Code::new(
 const ENDPOINTS_FULL: Code = Code::new(
     "webhook-endpoints-full",
     409,
-    "There are as many endpoints as there may be",
+    "The maximum number of endpoints is reached",
 );
 const NO_SUCH_DELIVERY: Code = Code::new("no-such-delivery", 404, "There is no such delivery");
 
@@ -175,7 +175,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Make a new secret.
+/// Create a new secret.
 ///
 /// For a day messages are signed with the new and the previous secret, so that the receiver can change over. If a secret has
 /// leaked, make a new one twice: only the last two sign.

@@ -33,7 +33,7 @@ pub struct ReversalReceipt {
     pub grants: Vec<TakenBack>,
 }
 
-/// One grant that was taken back.
+/// A reversed grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TakenBack {
@@ -47,7 +47,7 @@ pub struct TakenBack {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SignedReversal {
     pub receipt: ReversalReceipt,
-    /// sha256 of the receipt as canonical JSON (RFC 8785)
+    /// SHA-256 of the receipt as canonical JSON (RFC 8785)
     #[schema(value_type = String)]
     pub digest: Digest,
     pub signature: SignatureRecord,

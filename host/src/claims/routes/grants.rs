@@ -35,9 +35,9 @@ struct ListParams {
     request_status: Option<Status>,
     event_id: Option<Uuid>,
     user_id: Option<Uuid>,
-    /// Granted at or after this instant
+    /// Granted at or after this time
     from: Option<Timestamp>,
-    /// Granted before this instant
+    /// Granted before this time
     to: Option<Timestamp>,
 }
 

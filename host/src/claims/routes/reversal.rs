@@ -28,7 +28,7 @@ pub(super) fn router() -> OpenApiRouter<Claims> {
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewReversal {
-    /// The user sees it
+    /// The user can see it
     #[garde(length(chars, min = 1, max = 500), custom(says_something))]
     #[schema(example = "Bought and returned", min_length = 1, max_length = 500)]
     reason: String,

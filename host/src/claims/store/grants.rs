@@ -56,7 +56,7 @@ pub(in crate::claims) struct GrantFilter {
     pub request_status: Option<Status>,
     pub event_id: Option<Uuid>,
     pub user_id: Option<Uuid>,
-    /// Granted at or after this instant
+    /// Granted at or after this time
     pub from: Option<Timestamp>,
     /// and before this one.
     pub to: Option<Timestamp>,

@@ -26,17 +26,17 @@ pub fn router(service: LoginService) -> OpenApiRouter {
         .with_state(service)
 }
 
-/// Make an account. Anyone makes a USER; a `role` other than USER needs an ADMIN's access token.
+/// Create an account. Anyone can create a USER; other roles require an ADMIN's access token.
 #[utoipa::path(
     post, path = "/auth/register", tag = "auth", security((), ("bearer" = [])),
     request_body(content = NewAccount, examples(
-        ("user" = (summary = "Make an account", value = json!({
+        ("user" = (summary = "Create an account", value = json!({
             "email": "ada@example.com", "password": "correct horse battery",
         }))),
         ("invited" = (summary = "Accept an invitation", value = json!({
             "email": "ada@example.com", "password": "correct horse battery", "inviteCode": "7K3M9QXZ2B",
         }))),
-        ("operator" = (summary = "As an ADMIN, make an operator", value = json!({
+        ("operator" = (summary = "As an ADMIN, create an operator", value = json!({
             "email": "ada@example.com", "password": "correct horse battery", "role": "OPERATOR",
         }))),
     )),
@@ -66,7 +66,7 @@ struct Credentials {
     password: SecretString,
 }
 
-/// Log in. A wrong e-mail, a wrong password and a disabled account get the same answer after the same work.
+/// Log in. An unknown e-mail, a wrong password and a disabled account get the same response after the same time.
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth",
     request_body = Credentials,

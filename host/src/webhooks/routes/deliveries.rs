@@ -23,7 +23,7 @@ pub(super) fn router() -> OpenApiRouter<WebhookService> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListParams {
-    /// Only deliveries in this status: PARKED ones wait for somebody to redrive them
+    /// Only deliveries in this status; PARKED deliveries need a redrive
     status: Option<DeliveryStatus>,
 }
 
@@ -51,7 +51,7 @@ async fn list(
     )))
 }
 
-/// Get a delivery with the message that is sent.
+/// Get a delivery with its message.
 #[utoipa::path(
     get, path = "/webhook-endpoints/{id}/deliveries/{messageId}", tag = "webhook-endpoints", security(("bearer" = ["webhooks:read"])),
     params(("id" = Uuid, Path), ("messageId" = Uuid, Path, description = "The `webhook-id`")),
@@ -68,9 +68,9 @@ async fn get(
     Ok(axum::Json(service.delivery(id, message_id).await?))
 }
 
-/// Send a delivery again, or now instead of later.
+/// Redrive a delivery: send it again, or immediately instead of later.
 ///
-/// It has all its tries before it once more. The receiver sees the same `webhook-id`.
+/// The delivery gets all its attempts again. The receiver sees the same `webhook-id`.
 #[utoipa::path(
     post, path = "/webhook-endpoints/{id}/deliveries/{messageId}/redrive", tag = "webhook-endpoints",
     security(("bearer" = ["webhooks:write"])),
@@ -88,14 +88,14 @@ async fn redrive(
     Ok(axum::Json(service.redrive(id, message_id).await?))
 }
 
-/// What is sent again.
+/// The result of a redrive.
 #[derive(Debug, Serialize, ToSchema)]
 struct Redriven {
-    /// How many deliveries
+    /// The number of deliveries
     redriven: usize,
 }
 
-/// Send every parked delivery of an endpoint again.
+/// Redrive all parked deliveries of an endpoint.
 #[utoipa::path(
     post, path = "/webhook-endpoints/{id}/redrive", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     params(("id" = Uuid, Path)),
