@@ -3,11 +3,7 @@
 //! They run in the same binary as the server and call its library for the sandbox, the cases and the receipts, so that a
 //! result on the author's machine is the server's result. Must not know: the server's database, HTTP and services.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line prints its results"
-)]
+#![expect(clippy::print_stdout, reason = "a command line prints its results")]
 
 mod bench;
 mod build;

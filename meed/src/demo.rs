@@ -65,10 +65,8 @@ pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
     };
     let plugins = plugins.to_owned();
     let admin = config.http.admin_listen;
-    serve::serve(&config, app, move |address| {
-        walk::print(address, admin, &demo, &plugins);
-    })
-    .await
+    let ready = move |address| walk::print(address, admin, &demo, &plugins);
+    Box::pin(serve::serve(&config, app, ready)).await
 }
 
 /// Fails when the keys or the database were made by a demo.

@@ -47,7 +47,7 @@ pub(super) async fn production(config: &Config, migrate: bool) -> anyhow::Result
     if let Some(directory) = &config.plugins.bundled_directory {
         app.plugins.install_bundled(directory).await?;
     }
-    serve(config, app, |_| ()).await
+    Box::pin(serve(config, app, |_| ())).await
 }
 
 /// Serves until the process is told to stop, then shuts down in order; `ready` gets the address once it listens.
@@ -94,9 +94,10 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         // Requests are still accepted, until load balancers have noticed.
         tokio::time::sleep(drain).await;
         stop.cancel();
-        match tokio::time::timeout(config.http.shutdown, server).await {
-            Ok(ended) => ended.context("the server task ended")?,
-            Err(_) => tracing::warn!("http.shutdown_seconds are over; requests were cut off"),
+        if let Ok(ended) = tokio::time::timeout(config.http.shutdown, server).await {
+            ended.context("the server task ended")?;
+        } else {
+            tracing::warn!("http.shutdown_seconds are over; requests were cut off");
         }
         supervisor.finish_all().await;
         app.db.close().await;

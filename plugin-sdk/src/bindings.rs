@@ -8,6 +8,7 @@
     unreachable_pub,
     clippy::all,
     clippy::pedantic,
+    clippy::unwrap_used,
     clippy::allow_attributes_without_reason,
     reason = "generated: the canonical ABI needs raw pointers, and its style is not ours"
 )]

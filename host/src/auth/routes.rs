@@ -56,7 +56,6 @@ async fn logout(State(service): State<AuthService>, principal: Principal) -> Res
 }
 
 /// Bounds the work that a secret from outside can cause.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
 pub fn bounded_secret(secret: &SecretString, (): &()) -> garde::Result {
     let bytes = secret.expose_secret().len();
     if bytes <= 1024 {

@@ -35,6 +35,7 @@ pub(super) struct DecisionInput {
 }
 
 /// The result of [`Judge::judge`].
+#[expect(clippy::large_enum_variant, reason = "one per claim, and taken apart at once")]
 pub(super) enum Judged {
     Decided(Decided),
     /// The user holds all grants of the slot's period. Only for [`Purpose::Claim`].
@@ -121,21 +122,20 @@ impl Judge {
             return Ok(Judged::AlreadyGranted(slot));
         }
         let budget = BudgetLeft::of(offer, snapshot.budget_usage, input.now);
-        let verdict = match gate(offer, snapshot, budget.as_ref(), input.now) {
-            Some(verdict) => verdict,
-            None => {
-                let seed = seed(offer, input.user_id, &slot, purpose);
-                let context = context(offer, input.user_id, snapshot, input.now, seed);
-                self.run(
-                    condition,
-                    context,
-                    input.user_id,
-                    &snapshot.facts,
-                    budget.as_ref(),
-                    purpose,
-                )
-                .await?
-            }
+        let verdict = if let Some(verdict) = gate(offer, snapshot, budget.as_ref(), input.now) {
+            verdict
+        } else {
+            let seed = seed(offer, input.user_id, &slot, purpose);
+            let context = context(offer, input.user_id, snapshot, input.now, seed);
+            self.run(
+                condition,
+                context,
+                input.user_id,
+                &snapshot.facts,
+                budget.as_ref(),
+                purpose,
+            )
+            .await?
         };
         Ok(Judged::Decided(Decided { slot, granted, verdict }))
     }

@@ -1,6 +1,7 @@
 //! Claims over HTTP: `/reward-requests`, the two paths under `/events` that evaluate, and the one under `/plugins` that
 //! reports usage.
 
+mod access;
 mod grants;
 mod reversal;
 
@@ -14,13 +15,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::access::require_own;
 use super::error::ClaimError;
 use super::model::{ClaimAnswer, EventProgress, IdempotencyKey, RewardRequest, Status};
 use super::receipt::SignedReceipt;
 use super::service::Claims;
 use super::store::Filter;
 use super::usage::PluginUsage;
-use crate::auth::{AuditRead, ClaimsRead, ClaimsWrite, FORBIDDEN, PluginsRead, Principal, Scope};
+use crate::auth::{AuditRead, ClaimsRead, ClaimsWrite, FORBIDDEN, PluginsRead, Principal};
 use crate::clock::Timestamp;
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
 use crate::problem::{INVALID_PARAMETER, UNAVAILABLE};
@@ -378,14 +380,6 @@ async fn receipt(
     }
     let (_, receipt) = receipt?;
     Ok(axum::Json(receipt))
-}
-
-/// To a USER, a request of another user does not exist.
-fn require_own(principal: &Principal, user_id: Uuid, id: Uuid) -> Result<(), Problem> {
-    if !principal.is_or_has(user_id, Scope::AuditRead) {
-        return Err(ClaimError::NotFound(id).into());
-    }
-    Ok(())
 }
 
 /// Get your progress in an event, evaluated now. Nothing is stored.

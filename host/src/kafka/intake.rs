@@ -11,6 +11,7 @@ use crate::problem::{BODY_TOO_LARGE, MALFORMED_JSON, Problem};
 
 /// What a topic holds. Another kind of topic would be another variant.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "one per topic of a process")]
 pub enum Intake {
     /// One activity in each message, or an array of up to 1000, as in `POST /activities`.
     Activities(ActivityService),

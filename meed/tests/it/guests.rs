@@ -16,14 +16,17 @@ use wit_parser::Resolve;
 const BASE: usize = 1024;
 const PAGE: usize = 64 << 10;
 
+/// The keys of progress entries and their labels.
+pub(crate) type Labels = Vec<(&'static str, String)>;
+
 pub(crate) struct Manifest {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) title: String,
     pub(crate) description: String,
-    pub(crate) labels: Vec<(&'static str, String)>,
+    pub(crate) labels: Labels,
     /// Language, title and labels; the description is "Description".
-    pub(crate) translations: Vec<(&'static str, &'static str, Vec<(&'static str, String)>)>,
+    pub(crate) translations: Vec<(&'static str, &'static str, Labels)>,
     pub(crate) params_schema: String,
 }
 

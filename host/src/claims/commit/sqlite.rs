@@ -33,7 +33,11 @@ async fn write_all(
     for record in records {
         commit_rows::savepoint(&mut tx).await?;
         let written = write_one(&mut tx, events, rewards, record).await;
-        if !matches!(written, Ok(true)) && !(written.is_ok() && mutations::active("savepoint-kept")) {
+        let keeps_rows = match written {
+            Ok(is_whole) => is_whole || mutations::active("savepoint-kept"),
+            Err(_) => false,
+        };
+        if !keeps_rows {
             commit_rows::roll_back_to_savepoint(&mut tx).await?;
         }
         commit_rows::release_savepoint(&mut tx).await?;

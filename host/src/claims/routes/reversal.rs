@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::require_own;
+use super::access::require_own;
 use crate::auth::{Principal, ReversalsWrite};
 use crate::claims::error::ClaimError;
 use crate::claims::receipt::SignedReversal;

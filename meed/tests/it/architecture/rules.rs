@@ -107,6 +107,8 @@ pub(super) fn judge(file: &str, name: &Name) -> Option<String> {
         Name::QueryCall if !holds_sql => {
             Some("only a store.rs and db/ ask the database: make it a function of the feature's store".to_owned())
         }
+        // A mutation repeats a statement of a store.
+        Name::Text(_) if top == "mutations" => None,
         Name::Text(text) => super::tables::judge(&module, text),
         Name::QueryCall => None,
         Name::Path(path) => judge_path(&module, &parts, &path.iter().map(String::as_str).collect::<Vec<_>>()),

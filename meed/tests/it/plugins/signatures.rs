@@ -73,7 +73,7 @@ async fn every_mode_with_every_kind_of_signature(app: TestApp) {
     let revoked_id = trust(&app, &revoked, "Bob").await;
     revoke(&app, &revoked_id).await;
     let operator = app.operator().await;
-    let modes = [
+    let modes = vec![
         ("off", app.replica(&[])),
         ("warn", app.replica(&[("plugins.signatures", "warn")])),
         ("enforce", app.replica(&[("plugins.signatures", "enforce")])),

@@ -132,7 +132,7 @@ async fn no_state_survives_a_call() {
 async fn more_callers_than_slots_wait_for_each_other() {
     let sandbox = sandbox_with(|settings| {
         settings.slots = 2;
-        settings.wait = Duration::from_secs(60);
+        settings.wait = Duration::from_mins(1);
     });
     let plugin = load(&sandbox, &Condition::default()).await;
     let mut callers = tokio::task::JoinSet::new();

@@ -353,6 +353,7 @@ async fn data_outside_memory_is_a_trap_at_the_start() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn manifests_that_violate_the_contract() {
     type Change = fn(&mut Manifest);
     let faults: [(Change, &str); 25] = [

@@ -54,7 +54,7 @@ fn nothing_is_overwritten_and_a_name_must_be_one() {
     let directory = TempDir::new().expect("a directory");
     let directory = directory.path();
     good(plugin(directory, &["new", "mine", "--directory", "place"]), "");
-    assert!(directory.join("place/sdk/wit/v1/condition.wit").is_file());
+    assert!(directory.join("place/sdk/src/bindings/generated.rs").is_file());
     bad(
         plugin(directory, &["new", "mine", "--directory", "place"]),
         "",
