@@ -9,6 +9,7 @@
     clippy::all,
     clippy::pedantic,
     clippy::unwrap_used,
+    rustdoc::broken_intra_doc_links,
     clippy::allow_attributes_without_reason,
     reason = "generated: the canonical ABI needs raw pointers, and its style is not ours"
 )]

@@ -156,7 +156,7 @@ async fn the_storage_of_an_operator_is_limited(app: TestApp) {
     };
     push("first").await.expect(201);
     let problem = push("second").await.expect_problem(409, "upload-room");
-    assert!(text(&problem, "detail").contains("1 stored versions"), "{problem:#}");
+    assert!(text(&problem, "detail").contains("1 versions"), "{problem:#}");
     // Known bytes use no more storage.
     push("first").await.expect(200);
 }

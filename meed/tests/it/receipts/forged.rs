@@ -61,7 +61,7 @@ async fn a_changed_byte_breaks_the_digest_or_the_signature(app: TestApp) {
     ] {
         let error = told(&app, &change(&receipt, pointer, value)).await;
         assert!(
-            error.starts_with("the receipt's digest is sha256:"),
+            error.starts_with("the receipt says its digest is sha256:"),
             "{pointer}: {error}"
         );
     }
@@ -242,6 +242,9 @@ async fn what_a_re_run_cannot_see_is_signed(app: TestApp) {
         ("/receipt/period", json!("2026-03-01")),
     ] {
         let unsigned = told(&app, &change(&receipt, pointer, value)).await;
-        assert!(unsigned.starts_with("the receipt's digest is"), "{pointer}: {unsigned}");
+        assert!(
+            unsigned.starts_with("the receipt says its digest is"),
+            "{pointer}: {unsigned}"
+        );
     }
 }
