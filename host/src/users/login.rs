@@ -145,7 +145,7 @@ impl LoginService {
     }
 
     /// Counts an attempt to log in to an account, whether or not the account exists. Only passwords are counted, so an
-    /// attacker ends no session; and the bucket refills, so an attacker locks nobody out for long.
+    /// attacker ends no session; and the bucket refills, so an attacker locks no user out for long.
     async fn count_attempt(&self, email: &str) -> Result<(), LoginError> {
         let (Some(policy), Ok(email)) = (&self.attempts, email.parse::<Email>()) else {
             return Ok(());

@@ -1,5 +1,5 @@
 //! The statements of a lease. Tables that hold leases have the columns `fence` and `lease_until`, both BIGINT NOT NULL;
-//! 0 in `lease_until` is a lease that nobody holds.
+//! 0 in `lease_until` is a free lease.
 
 use std::fmt;
 
