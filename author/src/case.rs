@@ -98,7 +98,7 @@ fn ceiling(fuel: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_ceiling_is_a_little_above() {
+    fn the_ceiling_is_slightly_above_the_measured_fuel() {
         assert_eq!([0, 1, 4510, 100_000].map(super::ceiling), [0, 100, 4800, 105_000]);
     }
 }

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_goes_over_https_or_stays_here() {
+    fn a_token_is_sent_over_http_only_to_this_machine() {
         for url in [
             "https://rewards.example.com",
             "http://127.0.0.1:3000",
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_stays_one_segment_of_the_path() {
+    fn a_name_is_one_segment_of_the_path() {
         let client = client("https://example.com/meed/", false).unwrap();
         let url = client.at(&["plugins", "a/../b?c", "versions", "1.0.0+x"]);
         assert_eq!(

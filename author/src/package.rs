@@ -1,7 +1,7 @@
-//! From what a language's compiler makes to the component that is uploaded: the author's side of the sandbox.
+//! Turns the output of a language's compiler into the component to upload.
 //!
-//! The result imports nothing but the log and carries no debug information. Must not know: which language it was, and
-//! how its compiler is called.
+//! The result imports only the log and contains no debug information. Must not know: the language and how its compiler
+//! is called.
 
 use anyhow::{Context as _, bail, ensure};
 use wasmparser::{ComponentTypeRef, Parser, Payload};
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_wants_wasi_becomes_a_small_component_without_it() {
+    fn a_module_that_imports_wasi_becomes_a_small_component_without_it() {
         let component = component();
         let finished = finish(&component).unwrap();
         assert!(custom_sections(&component) > 0);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_of_anything_else_is_named() {
+    fn any_other_import_is_named() {
         let component = wat::parse_str(r#"(component (import "wasi:clocks/wall-clock@0.2.0" (instance)))"#).unwrap();
         let fault = finish(&component).unwrap_err().to_string();
         assert!(fault.contains("wasi:clocks/wall-clock@0.2.0"), "{fault}");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_export_gets_another_name() {
+    fn an_export_is_renamed() {
         let mut component = component();
         rename_export(&mut component, "bind", "bond").unwrap();
         assert!(rename_export(&mut component, "bind", "bond").is_err());

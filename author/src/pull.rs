@@ -57,7 +57,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Version { digest } = client.get(&path).await?;
     let module = client.download(&[&path[..], &["module"]].concat()).await?;
     let found = Digest::of(&module);
-    ensure!(found == digest, "the server says {digest}, but sent {found}: try again");
+    ensure!(found == digest, "the server reported {digest} but sent {found}; retry");
     let default = || PathBuf::from(format!("{name}-{version}.wasm"));
     let file = arguments.output.clone().unwrap_or_else(default);
     std::fs::write(&file, module).with_context(|| format!("write {}", file.display()))?;

@@ -82,7 +82,7 @@ pub(crate) async fn readiness(settings: &Settings, module: &[u8]) -> anyhow::Res
     Ok(Readiness {
         loaded: [
             ("meed, fresh: 100 plugins in turn", usual.0, usual.1),
-            ("meed, fresh: 100 plugins in turn, 256 places", roomy.0, roomy.1),
+            ("meed, fresh: 100 plugins in turn, 256 slots", roomy.0, roomy.1),
         ],
         from_disk,
         making,

@@ -150,12 +150,12 @@ pub struct App {
 }
 
 impl App {
-    /// `compiler`: the `meed` executable, which compiles uploads in a process of its own.
+    /// `compiler`: the `meed` executable, which compiles uploads in a separate process.
     pub fn new(config: &Config, db: Db, clock: Clock, compiler: PathBuf) -> anyhow::Result<Self> {
         Self::with_limits(config, &Settings::from(&config.sandbox), db, clock, compiler)
     }
 
-    /// Replaces the `[sandbox]` settings by `limits`, which has more of them.
+    /// Replaces the `[sandbox]` settings by `limits`, which also contains the constants.
     pub fn with_limits(
         config: &Config,
         limits: &Settings,
@@ -268,7 +268,7 @@ impl App {
             .merge(health::router(self.health.clone()))
     }
 
-    /// Sets the gauges that are read at the moment of a scrape.
+    /// Sets the gauges that are computed at each scrape.
     #[expect(clippy::cast_precision_loss, reason = "pools are small")]
     pub fn gauges(&self) {
         metrics::gauge!("meed_requests_in_flight").set(self.overload.in_flight() as f64);

@@ -14,7 +14,7 @@ pub use children::Children;
 pub use status::{Health, State, TaskStatus};
 pub use supervisor::{Context, Next, Spec, Stage, Supervisor, Task};
 
-/// How often a task asks the database whether there is work.
+/// How often a task polls the database for work.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The same while there can be none: another process has the lease, or there is no receiver.
+/// The same while no work is possible: another process has the lease, or there is no receiver.
 pub const IDLE_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,13 +1,13 @@
-//! Trying again after a failure that may pass: with full jitter, so that callers that collided do not collide again.
+//! Retries after transient failures, with full jitter, so that callers that collided do not collide again.
 //!
-//! Must not know: what is tried.
+//! Must not know: the operation.
 
 use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// How often a database transaction is tried again after a conflict or a lost connection, unless its caller says
-/// otherwise. Together with the pauses that is about half a second.
+/// How often a database transaction is retried after a conflict or a lost connection, unless its caller sets another
+/// number. The retries and their pauses take about half a second.
 pub const RETRIES: u32 = 6;
 
 const FIRST_CEILING_MS: u64 = 5;
@@ -18,7 +18,7 @@ pub async fn pause(clock: &Clock, attempt: u32) {
     tokio::time::sleep(full_jitter(clock, attempt)).await;
 }
 
-/// Runs `operation` and runs it again, up to `retries` times, while it fails with an error that `is_transient`.
+/// Runs `operation`, and retries it up to `retries` times while it fails with an error that `is_transient`.
 pub async fn retry<T, E, F>(
     clock: &Clock,
     retries: u32,

@@ -1,6 +1,6 @@
-//! Natural batching: a job that finds a worker idle runs at once and alone; jobs that arrive while the worker is busy wait
-//! and run together. An idle server adds no delay, and a busy one gains throughput. A second worker starts only when a
-//! whole batch waits, or when the first is held up: two small batches cost more than one large batch.
+//! Natural batching: a job that finds an idle worker runs immediately and alone; jobs that arrive while the worker is
+//! busy wait and run together. An idle server adds no delay, and a busy one gains throughput. A second worker starts
+//! only when a whole batch waits, or when the first is held up: two small batches cost more than one large batch.
 //!
 //! Must not know: what the jobs are.
 
@@ -144,11 +144,11 @@ where
             }
         };
         let (jobs, callers): (Vec<J>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.job, waiting.answer)).unzip();
-        // In a task of its own, so that a panic costs only this batch its answers.
+        // In a separate task, so that a panic costs only this batch its answers.
         match tokio::spawn(work(jobs)).await {
             Ok(answers) => {
                 for (caller, answer) in callers.into_iter().zip(answers) {
-                    // A caller may have left, for example at shutdown; the batch is done all the same.
+                    // A caller may have left, for example at shutdown; the batch still completes.
                     caller.send(answer).ok();
                 }
             }

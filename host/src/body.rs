@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::problem::{FieldError, MALFORMED_JSON, Problem};
 
-/// The largest JSON body or message, in bytes. Uploads of plugins have a limit of their own.
+/// The largest JSON body or message, in bytes. Plugin uploads have a separate limit.
 pub const LIMIT: usize = 1 << 20;
 
 /// Parses a JSON object. serde accepts an array for a struct, field by field, which would make the order of fields part of
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_is_found_wherever_it_is() {
+    fn a_nul_is_found_at_every_position() {
         let found = |json: &str| refuse_nul(json.as_bytes()).err().map(|problem| format!("{problem:?}"));
         for (json, pointer) in [
             (r#""\u0000""#, r#"pointer: """#),

@@ -29,7 +29,7 @@ use self::redis::Redis;
 use crate::clock::Timestamp;
 use crate::mutations;
 
-/// What an invalidation is about: one kind of object that processes keep copies of.
+/// The object that an invalidation concerns: one of a kind that processes keep copies of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topic {
     Event(Uuid),

@@ -29,7 +29,7 @@ mod verdict;
 pub use error::ClaimError;
 pub use model::{IdempotencyKey, RewardRequest, Status};
 pub use queue::{ExternalClaim, ExternalIntake, PermanentRejection, Worker};
-pub use receipt::{EvaluationRecord, Outcome, Receipt, ReversalReceipt, SignedReceipt, SignedReversal, TakenBack};
+pub use receipt::{EvaluationRecord, Outcome, Receipt, ReversalReceipt, ReversedGrant, SignedReceipt, SignedReversal};
 pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use routes::{CODES, router};
 pub use service::Claims;

@@ -60,7 +60,7 @@ pub struct Http {
     pub drain: Duration,
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub max_in_flight: usize,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` the server trusts.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -70,7 +70,7 @@ pub struct Http {
 pub struct Cache {
     /// May hold a password. Empty: none.
     pub url: SecretString,
-    /// Where `url` was read from, if it was.
+    /// The file that `url` was read from, if any.
     #[serde(deserialize_with = "empty_is_none")]
     pub url_file: Option<PathBuf>,
 }
@@ -84,14 +84,14 @@ pub struct Limits {
     pub user: Limit,
 }
 
-/// How often something may be done.
+/// A rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
-    /// At once. 0: no limit.
+    /// The size of a burst. 0: no limit.
     #[serde(deserialize_with = "within::<0, 1_000_000, _, _>")]
     pub burst: u32,
-    /// In the long run.
+    /// The sustained rate.
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub per_minute: u32,
 }
@@ -101,7 +101,7 @@ pub struct Limit {
 pub struct Database {
     /// May hold a password.
     pub url: SecretString,
-    /// Where `url` was read from, if it was.
+    /// The file that `url` was read from, if any.
     #[serde(deserialize_with = "empty_is_none")]
     pub url_file: Option<PathBuf>,
     #[serde(deserialize_with = "within::<1, 10_000, _, _>")]
@@ -143,22 +143,22 @@ pub struct Plugins {
     pub uploads: UploadQuota,
 }
 
-/// What one operator's uploads may take.
+/// The upload quota of one operator.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UploadQuota {
-    /// What the uploads of one operator may take in an hour, in seconds.
+    /// The time to check uploads, in seconds per hour.
     #[serde(deserialize_with = "within::<1, HOUR, _, _>")]
     pub seconds_per_hour: u64,
-    /// Versions of one operator that are stored.
+    /// Stored versions.
     #[serde(deserialize_with = "within::<0, 1_000_000_000, _, _>")]
     pub versions: u64,
-    /// Their modules' bytes.
+    /// The total size of their modules, in bytes.
     #[serde(deserialize_with = "within::<0, PIB, _, _>")]
     pub bytes: u64,
 }
 
-/// What becomes of uploads without a signature by a trusted key.
+/// How the server treats uploads without a signature by a trusted key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Signatures {
@@ -167,7 +167,7 @@ pub enum Signatures {
     Enforce,
 }
 
-/// When a plugin version is stopped by itself.
+/// When the server quarantines a plugin version.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quarantine {
@@ -183,17 +183,17 @@ pub struct Quarantine {
 pub struct Claims {
     #[serde(rename = "idempotency_seconds", deserialize_with = "seconds::<1, YEAR, _>")]
     pub idempotency: Duration,
-    /// Claims that wait to be decided.
+    /// The maximum number of pending claims.
     #[serde(deserialize_with = "within::<0, 10_000_000, _, _>")]
-    pub waiting: u32,
+    pub max_pending: u32,
     #[serde(deserialize_with = "within::<1, 10_000, _, _>")]
-    pub waiting_per_user: u32,
+    pub max_pending_per_user: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outbox {
-    /// Whether `meed serve` delivers.
+    /// Whether `meed serve` delivers outbox messages.
     pub relay: bool,
     #[serde(rename = "retention_seconds", deserialize_with = "seconds::<1, YEAR, _>")]
     pub retention: Duration,
@@ -202,12 +202,12 @@ pub struct Outbox {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhooks {
-    /// How long after one failed try the next one comes.
+    /// The delay before each retry.
     #[serde(deserialize_with = "durations")]
     pub retries: Vec<Duration>,
     #[serde(rename = "timeout_seconds", deserialize_with = "seconds::<1, MINUTE, _>")]
     pub timeout: Duration,
-    /// Attempts at the same time at one endpoint.
+    /// Concurrent attempts at one endpoint.
     #[serde(deserialize_with = "within::<1, 1_000, _, _>")]
     pub concurrency: usize,
     #[serde(deserialize_with = "ports")]
@@ -258,7 +258,7 @@ pub struct Log {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Traces {
-    /// Where an OpenTelemetry collector takes spans: OTLP over HTTP. Empty: nowhere.
+    /// The OpenTelemetry collector for spans, by OTLP over HTTP. Empty: none.
     pub endpoint: String,
     #[serde(deserialize_with = "within::<0, 100, _, _>")]
     pub sample_percent: u32,
@@ -296,7 +296,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Takes the secrets that are in files of their own, where the environment and the settings hold no password.
+    /// Reads the secrets that are in separate files, so that the environment and the settings contain no password.
     fn read_secrets(&mut self) -> Result<(), String> {
         let (database, cache, kafka) = (&mut self.database, &mut self.cache, &mut self.kafka);
         for (name, file, secret) in [
@@ -342,7 +342,7 @@ impl Config {
         self.kafka.check(self::kafka::BUILT)
     }
 
-    /// The defaults alone, with everything they keep below `data_dir`.
+    /// Only the defaults, with all their files below `data_dir`.
     pub fn defaults(data_dir: &Path) -> Result<Self, config::ConfigError> {
         defaults(Some(data_dir))?.build()?.try_deserialize()
     }
@@ -374,7 +374,7 @@ fn key_first(error: config::ConfigError) -> config::ConfigError {
     }
 }
 
-/// The one line of the file. An error never repeats the secret.
+/// Reads the only line of the file. An error never contains the secret.
 fn read_secret(file: &Path) -> Result<SecretString, String> {
     let text = SecretString::from(std::fs::read_to_string(file).map_err(|error| error.to_string())?);
     let secret = text.expose_secret().trim();

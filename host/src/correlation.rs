@@ -17,7 +17,7 @@ pub async fn scope<F: Future>(id: String, future: F) -> F::Output {
     CURRENT.scope(id, future).await
 }
 
-/// Keeps the caller's id for a future that is spawned as a task of its own.
+/// Keeps the caller's id for a future that is spawned as a separate task.
 pub fn inherited<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let id = current();
     async move {

@@ -49,14 +49,14 @@ impl From<sqlx::Error> for DbError {
 }
 
 impl DbError {
-    /// A row that is referred to does not exist, or a row is still referred to.
+    /// A referenced row does not exist, or a row is still referenced.
     pub fn is_foreign_key_violation(&self) -> bool {
         self.0
             .as_database_error()
             .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
     }
 
-    /// The transaction lost against another one and changed nothing: running it again from the start may succeed.
+    /// The transaction conflicted with another one and changed nothing. A retry from the start may succeed.
     pub fn is_conflict(&self) -> bool {
         let Some(code) = self.0.as_database_error().and_then(sqlx::error::DatabaseError::code) else {
             return false;
@@ -72,12 +72,12 @@ impl DbError {
         )
     }
 
-    /// The connection was lost while the statement ran, so the commit outcome is unknown; or it leads to a read-only
-    /// server, such as one that was replaced by its standby. Either way, ask on another connection.
+    /// The connection was lost while the statement ran, so the commit outcome is unknown; or the server is read-only,
+    /// for example because its standby replaced it. In both cases, check the outcome on another connection.
     pub fn is_outcome_unknown(&self) -> bool {
         match &*self.0 {
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
-            // PostgreSQL: told to stop, crashed, only reads, connection lost.
+            // PostgreSQL: shut down by an administrator, crashed, read-only, connection lost.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
                 matches!(code.as_ref(), "57P01" | "57P02" | "25006") || (code.len() == 5 && code.starts_with("08"))
             }),
@@ -91,18 +91,19 @@ impl DbError {
         error.is_check_violation().then(|| error.table())?
     }
 
-    /// The table that has this key already.
+    /// The table that already contains the key.
     pub fn violated_unique(&self) -> Option<&str> {
         let error = self.0.as_database_error()?;
         error.is_unique_violation().then(|| error.table())?
     }
 
-    /// The pool had no free connection in time, the database cannot be reached, or its disk is full: try again later.
+    /// The pool had no free connection in time, the database cannot be reached, or its disk is full. A later retry may
+    /// succeed.
     pub fn is_unavailable(&self) -> bool {
         match &*self.0 {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
-            // PostgreSQL: cancelled, idle for too long, only reads, shutting down or starting, no connection to give, no
-            // room on the disk, lost. SQLite: no room.
+            // PostgreSQL: statement cancelled, idle in a transaction for too long, read-only, shutting down or
+            // starting, too many connections, disk full, connection lost. SQLite: disk full.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
                 matches!(
                     code.as_ref(),
@@ -123,7 +124,7 @@ pub enum Engine {
 /// A connection pool. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Db {
-    /// One writer, because SQLite has one; readers are opened read-only, so a stray write fails loudly.
+    /// One writer, because SQLite has one; readers are opened read-only, so that a misplaced write fails.
     Sqlite {
         read: sqlx::SqlitePool,
         write: sqlx::SqlitePool,
@@ -149,7 +150,7 @@ pub enum Query {
     Postgres(sqlx::query::Query<'static, Postgres, PgArguments>),
 }
 
-/// What a parameter must be: something both engines can hold.
+/// The type of a parameter: one that both engines can store.
 pub trait Bind:
     Encode<'static, Postgres> + Type<Postgres> + Encode<'static, Sqlite> + Type<Sqlite> + Send + 'static
 {
@@ -159,7 +160,7 @@ impl<T> Bind for T where
 {
 }
 
-/// What a result must be: a tuple, or a struct made with `row!`.
+/// The type of a result: a tuple, or a struct made with `row!`.
 pub trait Row: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
 impl<T> Row for T where T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
 
@@ -171,8 +172,8 @@ impl Db {
         }
     }
 
-    /// Begins a write. On SQLite it takes the write lock at once (`BEGIN IMMEDIATE`): a transaction that reads first
-    /// and then finds the lock taken cannot wait for it.
+    /// Begins a write. On SQLite it takes the write lock immediately (`BEGIN IMMEDIATE`): a transaction that reads
+    /// first and then finds the lock taken cannot wait for it.
     pub async fn begin(&self) -> Result<Tx> {
         Ok(match self {
             Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
@@ -184,13 +185,13 @@ impl Db {
         Query::new(self.engine(), sql)
     }
 
-    /// A statement put together from constant pieces. `sql` must hold no value from outside: bind those.
+    /// A statement assembled from constant pieces. `sql` must not contain external values; bind them.
     pub fn query_assembled(&self, sql: String) -> Query {
         Query::new(self.engine(), AssertSqlSafe(sql))
     }
 
     /// Begins a `SELECT … WHERE …`; conditions follow. Optional filters and lists go through here, so that each set of
-    /// filters has a plan of its own.
+    /// filters has its own plan.
     pub fn select(&self, sql: &'static str) -> Select<'_> {
         Select {
             db: self,
@@ -199,7 +200,7 @@ impl Db {
         }
     }
 
-    /// The database's clock; `None` for SQLite, which has none of its own.
+    /// The database's clock; `None` for SQLite, which has no clock.
     pub async fn time(&self) -> Result<Option<Timestamp>> {
         const SQL: &str = "SELECT CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT)";
         match self {
@@ -236,7 +237,7 @@ impl Db {
         }
     }
 
-    /// Reads that wait for a batch.
+    /// The number of reads that wait for a batch.
     pub fn reads_waiting(&self) -> usize {
         match self {
             Self::Sqlite { .. } => 0,
@@ -312,7 +313,7 @@ pub struct Select<'a> {
 }
 
 impl Select<'_> {
-    /// Adds `AND` and the condition when there is a value; `$?` in it stands for the value.
+    /// Adds `AND` and the condition when there is a value; `$?` in it is the placeholder of the value.
     #[must_use]
     pub fn and<T: Bind>(mut self, condition: &'static str, value: Option<T>) -> Self {
         if let Some(value) = value {
@@ -337,7 +338,7 @@ impl Select<'_> {
         self
     }
 
-    /// Adds `AND` and a condition such as `id IN ($?)`; `$?` stands for the whole list.
+    /// Adds `AND` and a condition such as `id IN ($?)`; `$?` is the placeholder of the whole list.
     #[must_use]
     pub fn and_in<T: Bind + Clone>(mut self, condition: &'static str, items: impl IntoIterator<Item = T>) -> Self {
         let items = placeholders::padded(items);
@@ -384,7 +385,7 @@ impl Select<'_> {
     }
 }
 
-/// What runs a statement that reads: the pool, or an open transaction.
+/// Runs statements that read: the pool, or an open transaction.
 pub trait Executor {
     /// A statement for this engine.
     fn statement(&self, sql: &'static str) -> Query;
@@ -473,7 +474,7 @@ fn mutated(sql: impl SqlSafeStr) -> SqlStr {
 }
 
 impl Query {
-    #[expect(clippy::disallowed_methods, reason = "this is the door the lint points to")]
+    #[expect(clippy::disallowed_methods, reason = "the lint points callers to this constructor")]
     fn new(engine: Engine, sql: impl SqlSafeStr) -> Self {
         match engine {
             Engine::Sqlite => Self::Sqlite(sqlx::query(mutated(sql))),
@@ -503,7 +504,7 @@ impl Query {
             .ok_or_else(|| sqlx::Error::RowNotFound.into())
     }
 
-    /// Writes; answers how many rows it changed. Only a transaction can write.
+    /// Executes a write and returns the number of changed rows. Only a transaction can write.
     pub async fn execute(self, on: &mut Tx) -> Result<u64> {
         match (on, self) {
             (Tx::Sqlite(tx), Self::Sqlite(query)) => Ok(query.execute(&mut **tx).await?.rows_affected()),

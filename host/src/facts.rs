@@ -1,8 +1,8 @@
 //! Facts: the answers to the queries of a plan, for one user as of one timestamp.
 //!
-//! [`gather`] reads everything with one statement, whatever the plan contains; days and streaks are computed here, in
-//! the event's time zone. Only `store` reads the database, the other files are pure. Must not know: HTTP, the sandbox,
-//! any feature (features know facts).
+//! [`gather`] reads everything with one statement, for every plan; days and streaks are computed here, in the event's
+//! time zone. Only `store` reads the database, the other files are pure. Must not know: HTTP, the sandbox, any feature
+//! (features know facts).
 
 mod calendar;
 mod days;
@@ -22,7 +22,7 @@ use crate::clock::Timestamp;
 use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError};
 
-/// Whose facts to read, for which event, and as of when. Activities, attributes and grants after `now` do not count.
+/// The user, the event and the instant of the facts. Activities, attributes and grants after `now` do not count.
 #[derive(Clone, Copy, Debug)]
 pub struct FactContext<'a> {
     pub user_id: Uuid,

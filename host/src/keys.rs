@@ -1,7 +1,7 @@
 //! Ed25519 signing keys from a directory: `access-*.pem` sign access tokens, `receipt-*.pem` sign receipts.
 //!
 //! A file name contains the time of creation, so names sort by age. The newest key signs, all keys verify. To rotate a
-//! key, add a file and restart; remove the old file when nothing that it signed is in use any more.
+//! key, add a file and restart; remove the old file when nothing that it signed is in use.
 //!
 //! Must not know: what is signed.
 

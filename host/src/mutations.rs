@@ -2,9 +2,8 @@
 //!
 //! With the cargo feature `mutations`, the environment variable `MEED_MUTATION` names the one bug of this process, and
 //! `table` lists all of them. A bug in Rust is a condition `mutations::active(name)` in the code that it breaks; a bug
-//! in SQL is a replacement in the table, which the database layer applies. Without the feature the condition is the
-//! constant
-//! `false`, and a release contains none of this. Must not know: any feature.
+//! in SQL is a replacement in the table, which the database layer applies. Without the feature, the condition is the
+//! constant `false`, and a release contains none of this. Must not know: any feature.
 
 #[cfg(feature = "mutations")]
 mod table;
@@ -18,7 +17,7 @@ pub(crate) const fn active(_name: &str) -> bool {
     false
 }
 
-/// The statement or migration as the bug has it, if it changes this one.
+/// The statement or migration with the bug, if the bug changes it.
 #[cfg(not(feature = "mutations"))]
 pub(crate) const fn sql(_text: &str) -> Option<String> {
     None

@@ -55,9 +55,9 @@ pub struct Message {
     pub id: Uuid,
     /// One of [`KINDS`]: the `type` of the CloudEvent.
     pub kind: &'static str,
-    /// The user that it belongs to. Messages of one user are delivered in the order of their transactions.
+    /// The user that the message belongs to. Messages of one user are delivered in the order of their transactions.
     pub user_id: Option<Uuid>,
-    /// What it is about when it belongs to no user: an event or a plugin version. The same order holds.
+    /// The subject of a message that belongs to no user: an event or a plugin version. The same order holds.
     pub subject_id: Option<Uuid>,
     pub payload: Value,
     /// The correlation id of the request that caused it; `None`: the server itself did.

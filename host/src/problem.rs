@@ -1,6 +1,6 @@
-//! Problems (RFC 9457): the one form in which Meed refuses a request, whatever protocol brought it.
+//! Problems (RFC 9457): the form of every refusal, over every protocol.
 //!
-//! A problem has a stable code, a detail for people, faults in single fields and members of its own. `http/problem.rs`
+//! A problem has a stable code, a detail for people, faults of single fields, and further members. `http/problem.rs`
 //! makes an HTTP response of it; Kafka puts it into the headers of a dead letter. Must not know: axum, any feature.
 
 use serde::Serialize;

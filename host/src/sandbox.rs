@@ -1,9 +1,9 @@
 //! Inspects, compiles and runs uploaded plugins, isolated from everything else.
 //!
 //! A plugin receives only its input and returns only an answer of the contract. It has no clock, no randomness, no
-//! network and no files. Every call runs in a fresh instance and ends at the first exceeded limit. Whatever a plugin
-//! does results in a value ([`Call`], [`UploadRefusal`]), never in a panic. Only this module uses wasmtime. It must not
-//! know the database, HTTP, or any feature: its interface is [`crate::contract`].
+//! network and no files. Every call runs in a fresh instance and ends at the first exceeded limit. Every behaviour of a
+//! plugin results in a value ([`Call`], [`UploadRefusal`]), never in a panic. Only this module uses wasmtime. It must
+//! not know the database, HTTP, or any feature: its interface is [`crate::contract`].
 //!
 //! `structure` checks an upload in one pass. `compile` compiles it in a child process, which `confine` restricts.
 //! `catalog` keeps the code in memory, `code_cache` on disk. `run` calls it on the `engine`, under `limits` that the

@@ -45,7 +45,7 @@ pub(super) async fn run(command: &DbCommand, config: &Config) -> anyhow::Result<
     let Databases { from, to } = databases;
     anyhow::ensure!(
         from.is_some() || to.is_some(),
-        "say --from or --to, or both: what is left out is database.url of the settings"
+        "pass --from, --to or both; a missing one defaults to database.url of the settings"
     );
     let settings = config.database.url.expose_secret();
     let (from, to) = (from.as_deref().unwrap_or(settings), to.as_deref().unwrap_or(settings));

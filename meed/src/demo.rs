@@ -1,6 +1,6 @@
-//! `meed demo`: the whole thing to look at, with accounts whose passwords everybody knows.
+//! `meed demo`: a server with demo data and accounts whose passwords are published.
 //!
-//! It marks the keys and the database it makes, and [`refuse`] keeps a production server away from both.
+//! It marks the keys and the database that it creates, so that [`refuse`] can reject both in production.
 
 mod seed;
 mod walk;
@@ -17,11 +17,11 @@ use meed_host::config::{Config, LogFormat};
 use meed_host::db::Db;
 use meed_host::users::Filter;
 
-/// Beside the keys: they were made for a demo.
+/// A file beside the keys: they were created for a demo.
 const KEYS_MARK: &str = "MADE-FOR-A-DEMO";
-/// In the database: its accounts have published passwords. The value holds what the walk needs.
+/// An entry in the database: its accounts have published passwords. The value contains the ids of the tour.
 const DATABASE_MARK: &str = "demo";
-/// The mark's value until the walk can be walked.
+/// The mark's value until the demo data is complete.
 const FILLING: &str = "filling";
 
 pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
@@ -41,10 +41,10 @@ pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
         "an earlier demo was stopped while it filled this database; start again with an empty one (another --data-dir, \
          or another database in database.url)"
     );
-    // Before anything of the demo's is put into it.
+    // Checked before the demo writes anything.
     ensure!(
         mark.is_some() || app.users.list(Filter::default(), None, 1).await?.is_empty(),
-        "database.url names a database with accounts in it; a demo, whose passwords are published, wants its own"
+        "database.url names a database with accounts; a demo has published passwords and needs an empty database"
     );
     app.plugins
         .install_bundled(plugins)
@@ -53,7 +53,7 @@ pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
     let demo = if let Some(text) = mark {
         serde_json::from_str(&text).context("read the demo's mark in the database")?
     } else {
-        // Marked before the first account is made, so that nobody can take a half-filled demo for more.
+        // Marked before the first account is created, so that a half-filled database is recognised as a demo.
         app.db
             .set_metadata(DATABASE_MARK, FILLING.to_owned(), app.clock.now())
             .await?;
@@ -69,7 +69,7 @@ pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
     Box::pin(serve::serve(&config, app, ready)).await
 }
 
-/// Fails when the keys or the database were made by a demo.
+/// Fails if a demo created the keys or the database.
 pub(super) async fn refuse(config: &Config, db: &Db) -> anyhow::Result<()> {
     let mark = config.keys.directory.join(KEYS_MARK);
     ensure!(
@@ -93,7 +93,7 @@ fn make_keys(directory: &Path, clock: &Clock) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In a terminal, a demo's log is for people, and no load balancer has to be told that it stops.
+/// A demo runs in a terminal: it logs readable text and stops without a drain, because it has no load balancer.
 pub(super) fn readable(mut config: Config) -> Config {
     config.log.format = LogFormat::Text;
     config.http.drain = Duration::ZERO;

@@ -10,7 +10,7 @@ use meed_host::clock::{Clock, Timestamp};
 use meed_host::config::Config;
 use meed_host::http::{admin, metrics};
 
-/// Delivers until the process is told to stop. Attempts that were begun are finished, unless a second signal comes.
+/// Delivers until a signal stops the process. Running attempts are finished, unless a second signal arrives.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let db = connect(config).await?;

@@ -102,7 +102,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 .map(|reason| reason.code.as_str())
                 .collect::<Vec<_>>();
             println!(
-                "NOTHING TO RUN  the host answered before the condition was asked: {}",
+                "NOTHING TO RUN  the host decided without running the plugin: {}",
                 codes.join(", ")
             );
             ExitCode::SUCCESS

@@ -50,9 +50,9 @@ pub(super) async fn production(config: &Config, migrate: bool) -> anyhow::Result
     Box::pin(serve(config, app, |_| ())).await
 }
 
-/// Serves until the process is told to stop, then shuts down in order; `ready` gets the address once it listens.
+/// Serves until a signal stops the process, then shuts down in order; `ready` gets the address once it listens.
 pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
-    // First: a signal without a listener ends the process at once.
+    // First, because a signal without a listener ends the process immediately.
     let mut signals = Signals::listen()?;
     let metrics = metrics::install({
         let app = app.clone();
@@ -88,7 +88,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     );
     let shut_down = async {
         app.health.drain();
-        // Told now and awaited below, so that other processes take over while this one drains.
+        // Stopped now and awaited below, so that other processes take over while this one drains.
         supervisor.stop(Stage::Readers);
         supervisor.stop(Stage::Upkeep);
         // Requests are still accepted, until load balancers have noticed.
@@ -97,7 +97,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         if let Ok(ended) = tokio::time::timeout(config.http.shutdown, server).await {
             ended.context("the server task ended")?;
         } else {
-            tracing::warn!("http.shutdown_seconds are over; requests were cut off");
+            tracing::warn!("http.shutdown_seconds elapsed; running requests were aborted");
         }
         supervisor.finish_all().await;
         app.db.close().await;

@@ -5,9 +5,9 @@ use tokio::signal::unix::{self, SignalKind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// SIGTERM: a service manager, which waits.
+    /// SIGTERM: from a service manager, which waits.
     Terminate,
-    /// SIGINT: a person at a terminal.
+    /// SIGINT: from a person at a terminal.
     Interrupt,
 }
 
@@ -17,7 +17,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From now on these signals do not end the process by themselves.
+    /// Handles these signals from now on, instead of letting them end the process.
     pub(super) fn listen() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: unix::signal(SignalKind::terminate()).context("listen for SIGTERM")?,

@@ -5,9 +5,9 @@ CREATE TABLE users (
     email           TEXT NOT NULL,
     password_hash   TEXT NOT NULL,
     role            TEXT NOT NULL CHECK (role IN ('USER', 'OPERATOR', 'AUDITOR', 'ADMIN')),
-    -- to be shown to the user; `user_directory` proves that it is unique
+    -- shown to the user; `user_directory` proves that it is unique
     invite_code     TEXT NOT NULL,
-    -- no foreign key: the inviter may live on another shard
+    -- no foreign key: the inviter may be on another shard
     invited_by      UUID CHECK (invited_by <> id),
     disabled        BOOLEAN NOT NULL,
     created_at      BIGINT NOT NULL
@@ -15,7 +15,7 @@ CREATE TABLE users (
 CREATE INDEX users_invited_by ON users (invited_by);
 
 -- The names by which an account is found without its id. Registration writes both rows in the account's transaction.
--- The primary key proves that a name belongs to one account, wherever the account lives.
+-- The primary key proves that a name belongs to one account, on whichever shard the account is.
 CREATE TABLE user_directory (
     kind            TEXT NOT NULL CHECK (kind IN ('EMAIL', 'INVITE_CODE')),
     -- the e-mail in lower case, or the invite code

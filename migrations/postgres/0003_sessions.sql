@@ -10,7 +10,7 @@ CREATE TABLE sessions (
     PRIMARY KEY (user_id, id)
 );
 
--- Refresh tokens, each good for one exchange. Login and refresh write rows; using a token sets `consumed_at`.
+-- Refresh tokens, each valid for one exchange. Login and refresh write rows; using a token sets `consumed_at`.
 CREATE TABLE refresh_tokens (
     user_id         UUID NOT NULL,
     -- SHA-256 of the token; the token itself is never stored
@@ -24,5 +24,5 @@ CREATE TABLE refresh_tokens (
 );
 -- A session has one usable token at most.
 CREATE UNIQUE INDEX refresh_tokens_live ON refresh_tokens (user_id, session_id) WHERE consumed_at IS NULL;
--- A refresh presents the token alone.
+-- A refresh looks up the token alone.
 CREATE INDEX refresh_tokens_hash ON refresh_tokens (hash);

@@ -16,7 +16,7 @@ CREATE TABLE events (
     plugin_name     TEXT NOT NULL,
     plugin_version  TEXT NOT NULL,
     params          JSONB NOT NULL,
-    -- what bind answered for these params: the queries, and the state that evaluate is given
+    -- the result of bind for these params: the queries, and the state that evaluate gets
     queries         JSONB NOT NULL,
     state           BYTEA NOT NULL,
     recurrence      TEXT NOT NULL CHECK (recurrence IN ('ONCE', 'DAILY', 'WEEKLY', 'MONTHLY')),
@@ -30,7 +30,7 @@ CREATE TABLE events (
     budget_period   TEXT CHECK (budget_period IN ('ONCE', 'DAILY', 'WEEKLY', 'MONTHLY')),
     budget_grants   BIGINT CHECK (budget_grants > 0),
     budget_amount   BIGINT CHECK (budget_amount > 0),
-    -- 32 bytes; their SHA-256 is published when the event is created, they themselves when it is over
+    -- 32 bytes; their SHA-256 is published when the event is created, the bytes after the event
     seed_secret     BYTEA NOT NULL,
     revision        BIGINT NOT NULL,
     -- the principal
@@ -43,7 +43,7 @@ CREATE TABLE events (
 CREATE INDEX events_period ON events (end_at, start_at);
 CREATE INDEX events_plugin ON events (plugin_digest);
 
--- Each revision of each event, kept for ever: requests refer to the revision they were decided under. Changing an event
+-- Each revision of each event, never deleted: requests refer to the revision they were decided under. Changing an event
 -- writes the row in the same transaction.
 CREATE TABLE event_revisions (
     event_id        UUID NOT NULL REFERENCES events (id),
@@ -64,10 +64,10 @@ CREATE TABLE event_budgets (
     event_id        UUID NOT NULL REFERENCES events (id),
     -- the period in the event's zone, as in reward_requests.budget_period
     period          TEXT NOT NULL,
-    -- used and not given back; the amount only while the budget had one
+    -- used and not returned; the amount is counted only while the budget has one
     grants          BIGINT NOT NULL CHECK (grants >= 0),
     amount          BIGINT NOT NULL CHECK (amount >= 0),
-    -- what the event allowed at the latest grant; NULL: no bound
+    -- the event's limit at the latest grant; NULL: no limit
     max_grants      BIGINT,
     max_amount      BIGINT,
     PRIMARY KEY (event_id, period),

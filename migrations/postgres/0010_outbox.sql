@@ -1,11 +1,11 @@
--- What happened and must be published, written in the transaction that makes it true. Fan-out sets sent_at; the sweep
--- deletes rows that every endpoint and topic has.
+-- Messages to publish, written in the transaction of the change. Fan-out sets sent_at; the sweep deletes rows that
+-- every endpoint and topic has.
 CREATE TABLE outbox (
     id              UUID NOT NULL PRIMARY KEY,
     kind            TEXT NOT NULL,
     -- the user it belongs to; NULL: none
     user_id         UUID,
-    -- what it is about when it belongs to no user: an event, a plugin version
+    -- its subject if it belongs to no user: an event, a plugin version
     subject_id      UUID,
     payload         JSONB NOT NULL,
     -- of the HTTP request that caused it, as in the log
@@ -23,7 +23,7 @@ CREATE TABLE outbox_topics (
     name            TEXT NOT NULL PRIMARY KEY,
     -- messages from here on are published
     created_at      BIGINT NOT NULL,
-    -- when a process last said that it publishes to it
+    -- when a process last reported that it publishes to it
     used_at         BIGINT NOT NULL,
     -- the lease to publish: the process that raised the fence last has it until lease_until; 0: no process
     fence           BIGINT NOT NULL,
@@ -35,13 +35,13 @@ CREATE TABLE outbox_topics (
 CREATE TABLE outbox_topic_messages (
     topic           TEXT NOT NULL REFERENCES outbox_topics (name) ON DELETE CASCADE,
     message_id      UUID NOT NULL REFERENCES outbox (id) ON DELETE CASCADE,
-    -- the user, or else the event or plugin version: its messages are published one after the other, by told_at
+    -- the user, or else the event or plugin version: its messages are published one after the other, by created_at
     ordering_key    UUID NOT NULL,
     -- outbox.created_at
-    told_at         BIGINT NOT NULL,
-    -- why the broker can never take it; NULL: it waits
+    created_at         BIGINT NOT NULL,
+    -- why the broker rejects it permanently; NULL: it waits
     refused         TEXT,
     PRIMARY KEY (topic, message_id)
 );
-CREATE INDEX outbox_topic_messages_waiting ON outbox_topic_messages (topic, told_at, message_id) WHERE refused IS NULL;
+CREATE INDEX outbox_topic_messages_waiting ON outbox_topic_messages (topic, created_at, message_id) WHERE refused IS NULL;
 CREATE INDEX outbox_topic_messages_message ON outbox_topic_messages (message_id);

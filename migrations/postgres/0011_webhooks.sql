@@ -5,11 +5,11 @@ CREATE TABLE webhook_endpoints (
     description     TEXT,
     -- the outbox.kind values it receives; an empty list: all
     types           JSONB NOT NULL,
-    -- whether its 2xx to reward.granted says that the grants have reached their user
+    -- whether its 2xx to reward.granted means that the grants have reached their user
     acknowledges    BOOLEAN NOT NULL,
     state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'PAUSED')),
     -- why the server paused it
-    paused_because  TEXT,
+    pause_reason  TEXT,
     -- signs its messages; the previous secret signs as well until previous_until
     secret          BYTEA NOT NULL,
     previous_secret BYTEA,
@@ -27,14 +27,14 @@ CREATE TABLE webhook_endpoints (
 );
 
 -- One message for one endpoint. Fan-out writes the row, the relay changes it. The primary key proves that an endpoint
--- has a message once.
+-- gets a message once.
 CREATE TABLE webhook_deliveries (
     endpoint_id     UUID NOT NULL REFERENCES webhook_endpoints (id),
     message_id      UUID NOT NULL REFERENCES outbox (id) ON DELETE CASCADE,
-    -- the user, or else the event or plugin version: one of its messages is sent at a time, by told_at
+    -- the user, or else the event or plugin version: one of its messages is sent at a time, by created_at
     ordering_key    UUID NOT NULL,
     -- outbox.created_at
-    told_at         BIGINT NOT NULL,
+    created_at         BIGINT NOT NULL,
     -- WAITING: for earlier messages of the same ordering key
     status          TEXT NOT NULL CHECK (status IN ('WAITING', 'PENDING', 'DELIVERED', 'PARKED')),
     attempts        BIGINT NOT NULL,
@@ -52,7 +52,7 @@ CREATE TABLE webhook_deliveries (
     PRIMARY KEY (endpoint_id, message_id)
 );
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, next_at) WHERE status = 'PENDING';
-CREATE INDEX webhook_deliveries_ordering_key ON webhook_deliveries (endpoint_id, ordering_key, status, told_at, message_id)
+CREATE INDEX webhook_deliveries_ordering_key ON webhook_deliveries (endpoint_id, ordering_key, status, created_at, message_id)
     WHERE status IN ('WAITING', 'PENDING');
 CREATE INDEX webhook_deliveries_parked ON webhook_deliveries (endpoint_id, message_id) WHERE status = 'PARKED';
 CREATE INDEX webhook_deliveries_message ON webhook_deliveries (message_id);

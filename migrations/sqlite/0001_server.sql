@@ -1,5 +1,5 @@
--- What this database knows of itself, by name. `demo` marks a database whose passwords are published. Written by the
--- server's commands.
+-- Properties of this database, by name. `demo` marks a database whose passwords are published. The server's commands
+-- write the rows.
 CREATE TABLE server_metadata (
     name            TEXT NOT NULL PRIMARY KEY,
     value           TEXT NOT NULL,

@@ -1,5 +1,5 @@
 -- Which user a reported activity belongs to, by the reporter and its id. Recording writes the row together with the
--- activity. The primary key proves that a report is recorded once, and for one user, wherever that user lives.
+-- activity. The primary key proves that a report is recorded once and for one user, on whichever shard the user is.
 CREATE TABLE activity_directory (
     source          TEXT NOT NULL,
     source_id       TEXT NOT NULL,

@@ -13,7 +13,7 @@ CREATE TABLE plugin_versions (
     class           TEXT NOT NULL CHECK (class IN ('STANDARD', 'RUNTIME')),
     size_bytes      INTEGER NOT NULL,
     state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'DISABLED', 'QUARANTINED')),
-    -- one more with each change of the state, so that a process can tell which of its observations are outdated
+    -- incremented with each change of the state, so that a process can detect which of its observations are outdated
     state_revision  INTEGER NOT NULL DEFAULT 1,
     -- the principal; NULL: bundled with the server
     uploaded_by     BLOB,
@@ -45,7 +45,7 @@ CREATE TABLE plugin_keys (
 -- The best signature of each version. Upload writes the row.
 CREATE TABLE plugin_signatures (
     digest          TEXT NOT NULL PRIMARY KEY REFERENCES plugin_versions (digest) ON DELETE CASCADE,
-    -- as the signature says; it may name a key that plugin_keys does not hold
+    -- the key that the signature names; plugin_keys may not have it
     key_id          TEXT NOT NULL,
     -- whether a key of plugin_keys confirmed it, the plugin's name and version included
     verified        INTEGER NOT NULL,

@@ -16,7 +16,7 @@ CREATE TABLE events (
     plugin_name     TEXT NOT NULL,
     plugin_version  TEXT NOT NULL,
     params          TEXT NOT NULL,
-    -- what bind answered for these params: the queries, and the state that evaluate is given
+    -- the result of bind for these params: the queries, and the state that evaluate gets
     queries         TEXT NOT NULL,
     state           BLOB NOT NULL,
     recurrence      TEXT NOT NULL CHECK (recurrence IN ('ONCE', 'DAILY', 'WEEKLY', 'MONTHLY')),
@@ -30,7 +30,7 @@ CREATE TABLE events (
     budget_period   TEXT CHECK (budget_period IN ('ONCE', 'DAILY', 'WEEKLY', 'MONTHLY')),
     budget_grants   INTEGER CHECK (budget_grants > 0),
     budget_amount   INTEGER CHECK (budget_amount > 0),
-    -- 32 bytes; their SHA-256 is published when the event is created, they themselves when it is over
+    -- 32 bytes; their SHA-256 is published when the event is created, the bytes after the event
     seed_secret     BLOB NOT NULL,
     revision        INTEGER NOT NULL,
     -- the principal
@@ -43,7 +43,7 @@ CREATE TABLE events (
 CREATE INDEX events_period ON events (end_at, start_at);
 CREATE INDEX events_plugin ON events (plugin_digest);
 
--- Each revision of each event, kept for ever: requests refer to the revision they were decided under. Changing an event
+-- Each revision of each event, never deleted: requests refer to the revision they were decided under. Changing an event
 -- writes the row in the same transaction.
 CREATE TABLE event_revisions (
     event_id        BLOB NOT NULL REFERENCES events (id),
@@ -64,10 +64,10 @@ CREATE TABLE event_budgets (
     event_id        BLOB NOT NULL REFERENCES events (id),
     -- the period in the event's zone, as in reward_requests.budget_period
     period          TEXT NOT NULL,
-    -- used and not given back; the amount only while the budget had one
+    -- used and not returned; the amount is counted only while the budget has one
     grants          INTEGER NOT NULL CHECK (grants >= 0),
     amount          INTEGER NOT NULL CHECK (amount >= 0),
-    -- what the event allowed at the latest grant; NULL: no bound
+    -- the event's limit at the latest grant; NULL: no limit
     max_grants      INTEGER,
     max_amount      INTEGER,
     PRIMARY KEY (event_id, period),

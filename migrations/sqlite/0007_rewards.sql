@@ -16,14 +16,14 @@ CREATE TABLE rewards (
 ) STRICT;
 
 -- The stock of a limited reward; an unlimited reward has no row, so it is never counted. Operators set it, claims take
--- from it, reversals give back. The CHECK on `remaining` proves "never below zero and never more than there were".
+-- from it, reversals return it. The CHECK on `remaining` proves "never below zero and never above the total".
 CREATE TABLE reward_stock (
     reward_id       BLOB NOT NULL PRIMARY KEY REFERENCES rewards (id),
     total           INTEGER NOT NULL CHECK (total >= 0),
     remaining       INTEGER NOT NULL CONSTRAINT reward_stock_remaining CHECK (remaining >= 0 AND remaining <= total),
-    -- the reward's revision at which counting began: a limit that was removed and set again counts anew
+    -- the reward's revision at which counting began: removing a limit and setting it again starts a new count
     since           INTEGER NOT NULL,
-    -- how often something was given back, so that a reader can tell that there was more in between
+    -- the number of returns, so that a reader can detect that there was more stock in between
     returns         INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 

@@ -11,7 +11,7 @@ CREATE TABLE reward_requests (
     -- the recurrence period in the event's zone ("once", "2026-03-01", "2026-W09", "2026-03") and the slot in it
     period          TEXT NOT NULL,
     sequence        INTEGER NOT NULL CHECK (sequence > 0),
-    -- the budget period that a grant was taken from, and the amount, so that a reversal gives back the same; NULL: the
+    -- the budget period that a grant was taken from, and the amount, so that a reversal returns the same; NULL: the
     -- event had no budget
     budget_period   TEXT,
     budget_amount   INTEGER,
@@ -36,7 +36,7 @@ CREATE INDEX reward_requests_event ON reward_requests (event_id, id);
 -- With the fuel, so that the cost of a plugin version is read from the index alone.
 CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest, id, fuel);
 
--- Granted rewards. The statement that writes the request writes them too, so no foreign key checks that again.
+-- Granted rewards. The statement that writes the request also writes them, so a foreign key is unnecessary.
 CREATE TABLE grants (
     user_id         BLOB NOT NULL,
     id              BLOB NOT NULL,
@@ -80,7 +80,7 @@ CREATE TABLE reversals (
 CREATE TABLE idempotency_keys (
     user_id         BLOB NOT NULL REFERENCES users (id),
     key             TEXT NOT NULL,
-    -- SHA-256 of what was asked
+    -- SHA-256 of the request
     fingerprint     BLOB NOT NULL,
     request_id      BLOB NOT NULL,
     response        TEXT NOT NULL,

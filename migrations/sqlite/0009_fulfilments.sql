@@ -5,7 +5,7 @@ CREATE TABLE fulfilments (
     grant_id        BLOB NOT NULL,
     state           TEXT NOT NULL CHECK (state IN ('DELIVERED', 'FAILED')),
     changed_at      INTEGER NOT NULL,
-    -- the principal that acknowledged; NULL: an endpoint's response says so, and any acknowledgement overrules it
+    -- the principal that acknowledged; NULL: an endpoint's response set the state, and an acknowledgement overrides it
     acknowledged_by BLOB,
     -- the webhook endpoint; no foreign key, because endpoints keep their rows
     endpoint_id     BLOB,

@@ -1,7 +1,7 @@
-//! The allocator of every plugin: a pointer that moves up.
+//! The allocator of every plugin: a bump allocator.
 //!
-//! The server starts each evaluation in a fresh instance, so freeing is work for nothing: the whole memory goes at
-//! once. What is left of the first page after stack and data is usually enough, so that memory does not even grow.
+//! The server runs each evaluation in a fresh instance and then discards its memory, so freeing would be wasted work.
+//! The rest of the first page after stack and data is usually enough, so memory does not even grow.
 #![expect(
     unsafe_code,
     reason = "`GlobalAlloc` is an unsafe trait, and the linker tells where the heap begins"
@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const PAGE: usize = 64 * 1024;
 
 unsafe extern "C" {
-    /// Defined by the linker; only its address means something.
+    /// Defined by the linker; only its address is used.
     static __heap_base: u8;
 }
 
@@ -62,7 +62,7 @@ unsafe impl GlobalAlloc for Bump {
         }
     }
 
-    /// Doing nothing also lets the optimiser drop all code that only frees.
+    /// An empty function also lets the optimiser remove all code that only frees.
     unsafe fn dealloc(&self, _block: *mut u8, _layout: Layout) {}
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
@@ -75,7 +75,7 @@ unsafe impl GlobalAlloc for Bump {
         if new_size <= layout.size() {
             return block;
         }
-        // SAFETY: the caller vouches for `block`, `layout` and `new_size`; the new block is larger than the old one.
+        // SAFETY: the caller guarantees `block`, `layout` and `new_size`; the new block is larger than the old one.
         unsafe {
             let new = self.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
             if !new.is_null() {

@@ -70,7 +70,7 @@ impl Date {
         (1..=days).contains(&day).then_some(Self { year, month, day })
     }
 
-    /// Reads `2026-03-02`, and nothing else: how the attribute of a user should hold a date.
+    /// Parses only the format `2026-03-02`, in which a user's attribute should contain a date.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.as_bytes().split(|byte| *byte == b'-');
         let mut number = |length| {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn every_day_of_four_centuries_is_the_one_that_jiff_has() {
+    fn every_day_of_four_centuries_equals_the_one_of_jiff() {
         let mut day = jiff::civil::date(1799, 12, 31);
         let mut before = date(&day.to_string());
         while day.year() < 2201 {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_day_of_the_calendar_is_no_date() {
+    fn invalid_days_are_not_dates() {
         for text in [
             "2026-02-29",
             "1900-02-29",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_week_goes_round() {
+    fn weekdays_wrap_around() {
         assert_eq!(Weekday::Friday.days_until(Weekday::Friday), 0);
         assert_eq!(Weekday::Friday.days_until(Weekday::Saturday), 1);
         assert_eq!(Weekday::Sunday.days_until(Weekday::Saturday), 6);

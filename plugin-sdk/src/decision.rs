@@ -38,7 +38,7 @@ impl Decision {
         self.reason(code, message)
     }
 
-    /// Makes an eligible decision one that needs review, and adds the reason. A refused one stays refused.
+    /// Turns an eligible decision into one that needs review, and adds the reason. A refused decision stays refused.
     #[must_use]
     pub fn review(mut self, code: &str, message: impl Into<String>) -> Self {
         if self.outcome == Outcome::Eligible {
@@ -62,7 +62,7 @@ impl Decision {
     /// the message is the fallback. Without a reason it does nothing.
     #[must_use]
     pub fn arg(self, name: &str, value: impl Display) -> Self {
-        // Not generic beyond this call, for the size of a plugin.
+        // Only this call is generic, to keep plugins small.
         self.add_arg(name, format!("{value}"))
     }
 

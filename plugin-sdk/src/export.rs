@@ -1,4 +1,4 @@
-//! From the contract's three functions to a [`Condition`], and the macro that exports them.
+//! Implements the contract's three functions with a [`Condition`], and the macro that exports them.
 
 use crate::bindings::Guest;
 use crate::bindings::types as wire;
@@ -9,10 +9,10 @@ use std::marker::PhantomData;
 ///
 /// ```
 /// # use meed_plugin_sdk::prelude::*;
-/// struct Anybody;
+/// struct Everyone;
 ///
-/// impl Condition for Anybody {
-///     const TITLE: &'static str = "Anybody";
+/// impl Condition for Everyone {
+///     const TITLE: &'static str = "Everyone";
 ///     const DESCRIPTION: &'static str = "Every user is eligible.";
 ///     type Params = ();
 ///     type Plan = ();
@@ -24,7 +24,7 @@ use std::marker::PhantomData;
 ///     }
 /// }
 ///
-/// meed_plugin_sdk::export!(Anybody);
+/// meed_plugin_sdk::export!(Everyone);
 /// # fn main() {}
 /// ```
 #[macro_export]

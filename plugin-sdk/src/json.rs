@@ -1,8 +1,8 @@
-//! Reads JSON, no more of it than params need.
+//! Parses the part of JSON that params need.
 //!
-//! A parser of our own, because it is the largest part of a small plugin: a general one with a tree of values is
-//! 18 KiB of Wasm (measured with miniserde), this is 3. It never recurses by itself, so the input cannot exhaust the
-//! stack. The server has parsed and validated the text before: a fault here is a plain issue without line and column.
+//! We have our own parser because parsing is the largest part of a small plugin: a general parser with a tree of values
+//! is 18 KiB of Wasm (measured with miniserde), this one is 3 KiB. It does not recurse, so the input cannot exhaust the
+//! stack. The server has parsed and validated the text before, so an error here is an issue without line and column.
 
 use crate::Issue;
 
@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
         Issue::at(String::from_utf8(self.path).unwrap_or_default(), fault)
     }
 
-    /// Goes into a member or an element. After a fault the path stays there, otherwise `leave` goes back.
+    /// Enters a member or an element. After an error the path stays there; otherwise `leave` restores it.
     #[inline(never)]
     pub(crate) fn enter(&mut self, key: &str) -> usize {
         let outside = self.path.len();
@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
         self.path.truncate(outside);
     }
 
-    /// Nothing may follow.
+    /// Fails if more text follows.
     pub(crate) fn end(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
         if self.rest.is_empty() {
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Enters an object or array; whether it has anything in it.
+    /// Enters an object or array; returns whether it is not empty.
     pub fn open(&mut self, open: u8, close: u8) -> Result<bool, Fault> {
         if !self.accept(open) {
             return Err(if open == b'{' {
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         Ok(!self.accept(close))
     }
 
-    /// Goes on after an element; whether there is another.
+    /// Continues after an element; returns whether there is another.
     pub fn more(&mut self, close: u8) -> Result<bool, Fault> {
         if self.accept(b',') {
             return Ok(true);
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
     }
 
     fn whole_number(&mut self, negative: bool) -> Option<i64> {
-        // Summed up below zero, where there is room for one more.
+        // Summed as a negative number, because the negative range has one more value.
         let mut number = 0i64;
         let mut digits = 0;
         while let [digit @ b'0'..=b'9', rest @ ..] = self.rest {
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The character behind a backslash.
+    /// The character after a backslash.
     fn escaped(&mut self) -> Option<char> {
         Some(match self.next()? {
             b'b' => '\u{8}',
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_texts_are_refused() {
+    fn malformed_texts_are_refused() {
         for text in [
             r#""a"#,
             r#""\x""#,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_read() {
+    fn whole_numbers_are_parsed() {
         for (text, number) in [
             ("0", 0),
             (" -7", -7),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_may_follow() {
+    fn trailing_text_is_refused() {
         let mut reader = Reader::new(b"true false");
         assert!(reader.boolean().unwrap());
         assert!(reader.end().is_err());

@@ -40,7 +40,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! The facts come in the shape of the [`Plan`]: one query gives one fact of its own type, a tuple of queries a tuple of
+//! The facts have the shape of the [`Plan`]: one query gives one fact of its own type, a tuple of queries a tuple of
 //! facts, an [`Option`] or [`Vec`] of queries an [`Option`] or [`Vec`] of facts. The compiler finds a mix-up.
 //!
 //! The name and the version of the plugin are those of its package. Test it with plain `cargo test` and the
@@ -86,7 +86,7 @@ pub mod prelude {
     };
 }
 
-/// Names that the macros write into a plugin. Not part of the interface: they change without notice.
+/// Names that the macros' code uses. Not part of the interface: they change without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::export::{Package, Plugin};

@@ -2,7 +2,7 @@
 //!
 //! A rule that writes no note imports nothing at all.
 
-/// Writes a note to the plugin's log. The server bounds number and length, and drops the rest.
+/// Writes a note to the plugin's log. The server limits number and length, and drops the rest.
 #[cfg(target_arch = "wasm32")]
 pub fn note(message: &str) {
     crate::bindings::log::note(message);
@@ -16,11 +16,11 @@ pub fn note(message: &str) {
 
 #[cfg(not(target_arch = "wasm32"))]
 thread_local! {
-    /// What this thread's rules noted since the test kit last asked.
+    /// The notes of this thread's rules since the test kit last read them.
     static NOTES: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
-/// Empties this thread's notes.
+/// Clears this thread's notes.
 #[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
 pub(crate) fn take_notes() -> Vec<String> {
     NOTES.take()

@@ -1,4 +1,4 @@
-//! What a rule may ask: builders of single queries, each bound to the type of its fact.
+//! The queries of a rule: builders of single queries, each with the type of its fact.
 
 use crate::bindings::types as wire;
 use crate::{Streak, Timestamp};
@@ -46,9 +46,9 @@ pub fn grants() -> Grants {
     Grants
 }
 
-/// A question about activities, whose fact is an `A`.
+/// A query about activities, whose fact is an `A`.
 ///
-/// Without further words it is about the claimant's own activities in the event's period. Every window ends now.
+/// By default it selects the claimant's own activities in the event's period. Every window ends now.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Query<A> {
@@ -57,7 +57,7 @@ pub struct Query<A> {
     answer: PhantomData<fn() -> A>,
 }
 
-/// What is made of the selected activities.
+/// How the selected activities are aggregated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Measure {
     Count,
@@ -83,17 +83,17 @@ impl<A> Query<A> {
         }
     }
 
-    /// From the event's start. This is how a query begins, so the word is for the reader.
+    /// From the event's start. This is the default; calling it only makes the rule easier to read.
     pub fn event_period(self) -> Self {
         self.within(wire::Window::EventPeriod)
     }
 
-    /// From the beginning. Mind the cost: it grows with the user's history.
+    /// All activities. The cost grows with the user's history.
     pub fn all_time(self) -> Self {
         self.within(wire::Window::AllTime)
     }
 
-    /// So many calendar days in the event's zone, today included: 1 is today. At most 3660.
+    /// This many calendar days in the event's zone, today included: 1 is today. At most 3660.
     pub fn last_days(self, days: u32) -> Self {
         self.within(wire::Window::LastDays(days))
     }
@@ -103,8 +103,8 @@ impl<A> Query<A> {
         self.within(wire::Window::Since(instant.millis()))
     }
 
-    /// Only activities with this attribute, as text: numbers and booleans as JSON writes them. Several filters must all
-    /// hold.
+    /// Only activities with this attribute, as text: numbers and booleans as JSON writes them. All filters must
+    /// match.
     pub fn filter(mut self, attribute: impl Into<String>, equals: impl Into<String>) -> Self {
         self.selection.filters.push(wire::Filter {
             attribute: attribute.into(),
@@ -137,18 +137,18 @@ impl<A> Query<A> {
     }
 }
 
-/// A question for an attribute of the user. The fact is its text, or nothing when the user has no such attribute.
+/// A query for an attribute of the user. The fact is its text, or `None` if the user has no such attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Attribute(pub(crate) String);
 
-/// A question for earlier grants of this event to this user. The fact is their number.
+/// A query for earlier grants of this event to this user. The fact is their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Grants;
 
 impl Default for Streak {
-    /// No activity at all.
+    /// No activity.
     fn default() -> Self {
         Self {
             current: 0,

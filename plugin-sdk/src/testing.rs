@@ -35,8 +35,8 @@
 //! assert_eq!(issues[0].path, "/count");
 //! ```
 //!
-//! Params and facts go the way they go on a server: the schema, [`Condition::check`], the state, the wire types. What a
-//! server would refuse in a decision is a panic here.
+//! Params and facts pass the same steps as on a server: the schema, [`Condition::check`], the state, the wire types. A
+//! decision that a server would refuse is a panic here.
 
 use crate::bindings::types as wire;
 use crate::{
@@ -49,10 +49,10 @@ use std::fmt;
 /// Binds params to a rule, as a server does when an operator creates an event.
 ///
 /// # Errors
-/// What an operator would be told.
+/// The issues that an operator would see.
 ///
 /// # Panics
-/// When `params` is no JSON, or the schema of the params no JSON Schema.
+/// If `params` is not JSON, or the schema of the params is not a JSON Schema.
 pub fn bind<C: Condition>(params: &str) -> Result<Bound<C>, Vec<Issue>> {
     let value: serde_json::Value = serde_json::from_str(params).unwrap_or_else(|error| panic!("{params}: {error}"));
     let validator = jsonschema::draft202012::new(&schema::<C>())
@@ -75,7 +75,7 @@ pub fn bind<C: Condition>(params: &str) -> Result<Bound<C>, Vec<Issue>> {
 /// The JSON Schema of a rule's params.
 ///
 /// # Panics
-/// When it is no JSON.
+/// If it is not JSON.
 pub fn schema<C: Condition>() -> serde_json::Value {
     let schema = params::schema::<C::Params>();
     serde_json::from_str(&schema).unwrap_or_else(|error| panic!("{schema}: {error}"))
@@ -93,7 +93,7 @@ pub struct Bound<C: Condition> {
 }
 
 impl<C: Condition> Bound<C> {
-    /// The queries it asks.
+    /// Its queries.
     pub fn plan(&self) -> &C::Plan {
         &self.plan
     }
@@ -101,7 +101,7 @@ impl<C: Condition> Bound<C> {
     /// Its decision, when these facts answer its plan.
     ///
     /// # Panics
-    /// When the facts have another shape than the plan, or a server would not accept the decision.
+    /// If the facts have another shape than the plan, or a server would not accept the decision.
     pub fn decide(&self, context: impl Into<Context>, facts: <C::Plan as Plan>::Facts) -> Decision {
         let context = context.into();
         let mut wire = Vec::new();
@@ -122,7 +122,7 @@ impl<C: Condition> fmt::Debug for Bound<C> {
     }
 }
 
-/// A context for tests; turn it into a [`Context`] or hand it to [`Bound::decide`] as it is.
+/// A context for tests; convert it to a [`Context`] or pass it to [`Bound::decide`] directly.
 #[derive(Debug, Clone)]
 pub struct ContextBuilder(Context);
 
@@ -132,7 +132,7 @@ pub struct ContextBuilder(Context);
 /// seed is all zeros.
 ///
 /// # Panics
-/// When the text is no such time.
+/// If the text is not such a time.
 pub fn context(now: &str) -> ContextBuilder {
     let zoned: Zoned = now
         .parse()
@@ -221,7 +221,7 @@ fn local(zoned: &Zoned) -> LocalTime {
     }
 }
 
-/// As the server tells them: from the start of today to 400 days ahead.
+/// As the server provides them: from the start of today to 400 days ahead.
 fn offsets(now: &Zoned) -> Vec<ZoneOffset> {
     let today = now.start_of_day().expect("the day has a start");
     let end = now.timestamp() + jiff::SignedDuration::from_hours(400 * 24);

@@ -35,7 +35,7 @@ fn start(day: Date, zone: &TimeZone) -> Timestamp {
 }
 
 #[test]
-fn days_weeks_and_months_start_when_jiff_says() {
+fn days_weeks_and_months_start_as_in_jiff() {
     for name in ZONES {
         let zone = TimeZone::get(name).expect("a zone");
         for first in [jiff::civil::date(2011, 10, 1), jiff::civil::date(2026, 1, 1)] {
@@ -58,7 +58,7 @@ fn days_weeks_and_months_start_when_jiff_says() {
 }
 
 #[test]
-fn midnights_that_a_clock_change_moves() {
+fn midnights_moved_by_a_clock_change() {
     for (now, ahead, expected) in [
         // Santiago leaves summer time 17 days later, and 25 days ahead is an hour later in UTC.
         ("2026-03-20T12:00[America/Santiago]", 25, "2026-04-14T04:00:00Z"),

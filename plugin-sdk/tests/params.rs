@@ -82,7 +82,7 @@ fn fault(params: &str) -> String {
 }
 
 #[test]
-fn the_schema_says_all_that_is_declared() {
+fn the_schema_contains_all_declarations() {
     let schema = testing::schema::<Collector>();
     let expected = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -116,7 +116,7 @@ fn the_schema_says_all_that_is_declared() {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn omitted_members_have_their_defaults() {
     assert_eq!(
         read(r#"{"goal": 3, "mode": "any"}"#),
         "3 -1 main1 Any None None None None"
@@ -124,7 +124,7 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
-fn everything_is_read() {
+fn every_member_is_parsed() {
     let params = r#" { "goal":10.0 ,"leastValue":-5, "shop":"b\u0062\u0031", "mode":"high-score", "tags":["a","é\n"],
         "prices":{"y":2,"x":9223372036854775807}, "place":{"floor":-1}, "type":true } "#;
     assert_eq!(
@@ -135,7 +135,7 @@ fn everything_is_read() {
 }
 
 #[test]
-fn faults_have_a_path() {
+fn issues_have_a_path() {
     assert_eq!(fault(r#"{"goal": 11, "mode": "any"}"#), "/goal");
     assert_eq!(fault(r#"{"goal": 1, "mode": "Any"}"#), "/mode");
     assert_eq!(fault(r#"{"goal": 1, "mode": "any", "tags": ["a", "long"]}"#), "/tags/1");

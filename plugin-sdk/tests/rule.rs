@@ -120,7 +120,7 @@ fn a_plugin_is_named_after_its_package() {
 }
 
 #[test]
-fn the_plan_becomes_queries_in_its_order() {
+fn the_plan_becomes_queries_in_the_same_order() {
     let selection = |kind: &str, window| wire::Selection {
         kind: kind.to_owned(),
         subject: wire::Subject::Claimant,
@@ -156,7 +156,7 @@ fn the_plan_becomes_queries_in_its_order() {
 }
 
 #[test]
-fn facts_come_in_the_shape_of_the_plan() {
+fn facts_have_the_shape_of_the_plan() {
     let decide = |params, facts| Plugin::<Everything>::evaluate(context(), bind(params).state, facts).unwrap();
     assert!(decide(r#"{"sum": true}"#, facts()).is_eligible());
     let streak = "Streak { current: 3, longest: 4, last-day: Some(Date { year: 2026, month: 3, day: 2 }) }";
@@ -170,7 +170,7 @@ fn facts_come_in_the_shape_of_the_plan() {
 }
 
 #[test]
-fn what_cannot_be_decided_is_an_error() {
+fn an_invalid_input_is_an_error() {
     let evaluate = |context, state, facts| Plugin::<Everything>::evaluate(context, state, facts);
     let state = || bind(r#"{"sum": true}"#).state;
 
@@ -221,7 +221,7 @@ fn a_draw_is_the_seed_modulo_the_bound() {
 }
 
 #[test]
-fn a_weighted_draw_goes_along_the_weights() {
+fn a_weighted_draw_subtracts_the_weights_in_order() {
     let mut seed = meed_plugin_sdk::Seed([0; 32]);
     let weights = [70, 0, 5, 25];
     for (byte, drawn) in [(0, 0), (69, 0), (70, 2), (74, 2), (75, 3), (99, 3), (100, 0), (255, 0)] {
@@ -235,7 +235,7 @@ fn a_weighted_draw_goes_along_the_weights() {
 }
 
 #[test]
-fn an_instant_is_so_long_after_another() {
+fn instants_can_be_subtracted() {
     let (earlier, later) = (Timestamp::from_millis(1_000), Timestamp::from_millis(3_500));
     assert_eq!(later.since(earlier).as_millis(), 2_500);
     assert_eq!(earlier.since(later).as_millis(), 0);

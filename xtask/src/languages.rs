@@ -69,7 +69,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     })?;
     let mut table = costs::table(&rows);
     if has("--dev") {
-        table.push_str("\nMeasured with a development build of `meed`, which is slower than what people run.\n");
+        table.push_str("\nMeasured with a development build of `meed`, which is slower than a release build.\n");
     }
     if has("--print") {
         print!("{table}");

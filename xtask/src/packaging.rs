@@ -95,7 +95,7 @@ impl Check<'_> {
             bail!("{name} was not made");
         }
         if !prepare()?.is_empty() {
-            bail!("deploy/compose/prepare made secrets anew that were there");
+            bail!("deploy/compose/prepare overwrote existing secrets");
         }
         let mut compose = self.tools.command("docker-compose", &folder)?;
         let rendered = output(compose.arg("config"))?;
@@ -149,7 +149,7 @@ impl Check<'_> {
         without_image.stdout(std::process::Stdio::null());
         without_image.stderr(std::process::Stdio::null());
         if status(&mut without_image)?.success() {
-            bail!("the chart takes no image for an answer");
+            bail!("the chart accepts a missing image");
         }
         Ok(())
     }

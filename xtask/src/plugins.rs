@@ -93,7 +93,7 @@ fn add_target(workspace: &Workspace) -> Result<()> {
     if !is_on_path("rustup") {
         bail!(
             "this Rust compiler cannot build for {TARGET} and rustup is not on the PATH to add it; \
-             install Rust with rustup (https://rustup.rs), or the target with whatever installed the compiler"
+             install Rust with rustup (https://rustup.rs), or the target with the package manager of the compiler"
         );
     }
     let mut rustup = Command::new("rustup");

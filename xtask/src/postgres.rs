@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_directory_is_seen() {
+    fn an_inaccessible_directory_is_detected() {
         let parent = std::env::temp_dir().join(format!("meed-xtask-{}", std::process::id()));
         let inner = parent.join("inner");
         fs::create_dir_all(&inner).unwrap();

@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_closing_lines_of_all_binaries_add_up() {
+    fn the_summaries_of_all_binaries_are_added_up() {
         let mut sum = Sum::default();
         sum.add("running 4 tests");
         sum.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s");

@@ -100,5 +100,5 @@ pub(crate) fn outcome(eligible: bool) -> Outcome {
 }
 
 pub(crate) fn instant(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis).expect("a year that we know")
+    Timestamp::from_millis(millis).expect("a valid instant")
 }

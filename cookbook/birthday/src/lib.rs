@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_born_on_a_leap_day_has_a_birthday_every_year() {
+    fn a_leap_day_birthday_is_celebrated_every_year() {
         assert_eq!(code("2026-02-27T09:00[UTC]", "2000-02-29"), "not-your-birthday");
         assert_eq!(code("2026-02-28T09:00[UTC]", "2000-02-29"), "happy-birthday");
         assert_eq!(code("2028-02-28T09:00[UTC]", "2000-02-29"), "not-your-birthday");
@@ -119,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_is_worth_it_on_the_next_birthday() {
+    fn retry_at_is_the_next_birthday() {
         let next = Context::from(testing::context("2027-03-01T00:00[Asia/Seoul]")).now;
         let decision = decide("2026-03-20T18:30[Asia/Seoul]", Some("1990-03-01"));
         assert_eq!(decision.retry_at, Some(next.millis()));
     }
 
     #[test]
-    fn what_is_no_date_is_not_a_failure() {
+    fn an_invalid_date_is_not_a_failure() {
         assert_eq!(code("2026-05-21T09:00[UTC]", "21.05.1990"), "birthday-not-a-date");
         assert_eq!(code("2026-05-21T09:00[UTC]", "1990-02-30"), "birthday-not-a-date");
         let decision = decide("2026-05-21T09:00[UTC]", None);

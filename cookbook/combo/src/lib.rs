@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn both_are_needed() {
+    fn both_activities_are_required() {
         let decide =
             |first, second| bind(ANY_ORDER).decide(testing::context("2026-03-02T09:00[UTC]"), (first, second, None));
         let both = Decision::eligible().progress("first", 2, 2).progress("second", 1, 1);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_comes_after_the_first() {
+    fn the_second_activity_must_follow_the_first() {
         assert!(in_order(Some(1), Some(2)).is_eligible());
         assert_eq!(codes(&in_order(Some(2), Some(2))), ["wrong-order"]);
         assert_eq!(codes(&in_order(Some(2), Some(1))), ["wrong-order"]);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_are_asked_only_when_the_order_matters() {
+    fn instants_are_queried_only_if_the_order_matters() {
         let (one, two) = ("boss.defeated", "replay.shared");
         let counts = || (count(one).last_days(7), count(two).last_days(7));
         assert_eq!(*bind(ANY_ORDER).plan(), (counts().0, counts().1, None));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_combo_is_of_two_kinds() {
+    fn two_different_kinds_are_required() {
         let same = r#"{"first": {"kind": "a.b"}, "second": {"kind": "a.b"}, "lastDays": 7}"#;
         assert_eq!(testing::bind::<Combo>(same).unwrap_err()[0].path, "/second/kind");
         let nameless = r#"{"first": {"kind": ""}, "second": {"kind": "a.b"}, "lastDays": 7}"#;

@@ -1,8 +1,8 @@
 //! Comeback: a reward for users who are active today after a number of days without an activity.
 //!
 //! Before you copy it:
-//! - **The comeback ends the absence.** `last(kind)` returns today's activity, so it tells nothing about the time before.
-//!   Days do: of today and the days before, today is the only active one.
+//! - **The comeback ends the absence.** `last(kind)` returns today's activity, so it says nothing about the time before.
+//!   Count active days instead: of today and the days before, only today is active.
 //! - **A new user was not away.** Users who registered within these days are not eligible.
 //! - **`auth.login` is a poor measure of activity.** It is recorded when a user enters a password, and apps keep users
 //!   logged in for weeks. Use activities such as `session.started`.
@@ -91,18 +91,18 @@ mod tests {
     }
 
     #[test]
-    fn who_was_away_and_is_not_back_has_to_play_first() {
+    fn a_user_who_is_not_active_today_is_not_eligible() {
         assert_eq!(code(0, 0, 24 * 100), "not-back-yet");
         assert_eq!(code(0, 1, 24 * 100), "not-back-yet");
     }
 
     #[test]
-    fn a_new_user_does_not_come_back() {
+    fn a_new_user_is_not_eligible() {
         assert_eq!(code(1, 1, 24 * 15 - 1), "too-new");
     }
 
     #[test]
-    fn today_and_the_days_away_are_asked() {
+    fn the_plan_covers_today_and_the_days_away() {
         let kind = "session.started";
         assert_eq!(
             *after_14_days().plan(),

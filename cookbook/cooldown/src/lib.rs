@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_over_after_exactly_so_many_hours() {
+    fn the_cooldown_ends_after_exactly_the_given_hours() {
         assert_eq!(after(Duration::from_hours(8)), Decision::eligible());
         let decision = after(Duration::from_hours(8) - Duration::from_millis(1));
         assert_eq!(decision.reasons[0].code, "cooling-down");
@@ -91,13 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_told_in_hours_and_minutes() {
+    fn the_remaining_time_is_in_hours_and_minutes() {
         let decision = after(Duration::from_mins(1));
         assert_eq!(decision.reasons[0].message, "Come back in 7 h 59 min.");
     }
 
     #[test]
-    fn the_first_time_is_free() {
+    fn the_first_claim_needs_no_cooldown() {
         assert_eq!(
             eight_hours().decide(testing::context(NOW), (None, 0, 0)),
             Decision::eligible()
@@ -105,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_was_not_delivered_blocks_the_next() {
+    fn an_undelivered_grant_blocks_the_next() {
         let decision = eight_hours().decide(testing::context(NOW), (None, 0, 1));
         assert_eq!(decision.reasons[0].code, "on-its-way");
     }
 
     #[test]
-    fn the_window_holds_the_whole_cooldown() {
+    fn the_window_covers_the_whole_cooldown() {
         let plan = |hours| {
             let rule = testing::bind::<Cooldown>(&format!(r#"{{"kind": "chest.opened", "hours": {hours}}}"#)).unwrap();
             rule.plan().0.clone()

@@ -8,7 +8,7 @@
 //!   the stock a moment ago; 0 means sold out. When another claim takes the last item in between, the host grants nothing
 //!   and lets the rule decide again, or answers `sold-out`.
 //! - **A rule without a choice needs none of this**: `Decision::eligible()` gives one of each reward, and the host rejects
-//!   with `sold-out` by itself. See the bundled `first-come`.
+//!   with `sold-out` automatically. See the bundled `first-come`.
 //! - **Once each.** The event's recurrence limits the grants per user. With more than one, a quick user could take much of
 //!   the gold: with `grants()`, later claims of one user get the last reward only.
 
@@ -67,25 +67,25 @@ mod tests {
     }
 
     #[test]
-    fn the_best_that_is_left_is_given() {
+    fn the_best_available_reward_is_awarded() {
         assert_eq!(decide(0, 1, 1, 1), Decision::eligible().award("gold", 1));
         assert_eq!(decide(0, 0, 1, 1), Decision::eligible().award("silver", 1));
         assert_eq!(decide(0, 0, 0, 1), Decision::eligible().award("consolation", 1));
     }
 
     #[test]
-    fn later_claims_get_the_last() {
+    fn later_claims_get_the_last_reward() {
         assert_eq!(decide(1, 1, 1, 1), Decision::eligible().award("consolation", 1));
         assert_eq!(decide(7, 1, 1, 0).reasons[0].code, "sold-out");
     }
 
     #[test]
-    fn nothing_left_is_not_eligible() {
+    fn without_available_rewards_the_user_is_not_eligible() {
         assert_eq!(decide(0, 0, 0, 0).reasons[0].code, "sold-out");
     }
 
     #[test]
-    fn there_is_something_to_get() {
+    fn at_least_one_reward_is_required() {
         let issues = testing::bind::<FirstN>(r#"{"rewards": []}"#).unwrap_err();
         assert_eq!(issues[0].path, "/rewards");
     }

@@ -105,33 +105,33 @@ mod tests {
     }
 
     #[test]
-    fn registered_is_not_active() {
+    fn a_registered_invitee_is_not_active() {
         let decision = decide(5, 2, 0);
         assert_eq!(code(&decision), "invitees-not-active");
         assert_eq!((decision.progress[0].current, decision.progress[0].target), (2, 3));
     }
 
     #[test]
-    fn one_busy_invitee_is_one_invitee() {
+    fn one_busy_invitee_counts_once() {
         let decision = decide(1, 40, 0);
         assert_eq!(code(&decision), "too-few-invites");
         assert_eq!(decision.progress[0].current, 1);
     }
 
     #[test]
-    fn an_invitee_counts_for_one_claim() {
+    fn an_invitee_counts_for_only_one_claim() {
         assert_eq!(code(&decide(5, 5, 1)), "too-few-invites");
         assert!(decide(6, 6, 1).is_eligible());
     }
 
     #[test]
-    fn the_cap_bounds_all_claims() {
+    fn the_cap_limits_all_claims() {
         assert_eq!(code(&decide(100, 100, 2)), "cap-reached");
         assert_eq!(code(&decide(100, 100, i64::MAX)), "cap-reached");
     }
 
     #[test]
-    fn the_milestone_is_the_invitees_own() {
+    fn the_milestone_must_be_the_invitees_own() {
         let expected = (
             count("invite.accepted"),
             count("tutorial.completed").of_invitees(),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cap_leaves_room_for_one_claim() {
+    fn a_cap_must_allow_at_least_one_claim() {
         let issues = testing::bind::<InviteGuard>(r#"{"milestone": "a.b", "per": 3, "cap": 2}"#).unwrap_err();
         assert_eq!(issues[0].path, "/cap");
     }

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_level_is_not_eligible() {
+    fn an_unreadable_level_is_not_eligible() {
         assert_eq!(decide(RANGE, None).reasons[0].code, "level-missing");
         for level in ["", "12 ", "12.5", "XII", "99999999999999999999"] {
             assert_eq!(
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_has_a_bound_and_the_right_way_round() {
+    fn a_range_needs_a_bound_and_from_not_above_to() {
         let path = |params| testing::bind::<LevelRange>(params).unwrap_err()[0].path.clone();
         assert_eq!(path("{}"), "");
         assert_eq!(path(r#"{"from": 20, "to": 19}"#), "/from");

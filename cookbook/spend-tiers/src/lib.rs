@@ -121,20 +121,20 @@ mod tests {
     }
 
     #[test]
-    fn refunds_take_nobody_below_zero() {
+    fn refunds_do_not_make_progress_negative() {
         let decision = decide(-300, 0, 1);
         assert_eq!(code(&decision), "spent-too-little");
         assert_eq!((decision.progress[0].current, decision.progress[0].target), (0, 1000));
     }
 
     #[test]
-    fn a_reward_that_is_not_there_is_not_awarded() {
+    fn a_sold_out_or_unknown_reward_is_not_awarded() {
         assert_eq!(code(&decide(5000, 1, 0)), "sold-out");
         assert_eq!(code(&decide(9000, 2, 1)), "not-offered");
     }
 
     #[test]
-    fn tiers_rise() {
+    fn tiers_must_increase() {
         let path = |params| testing::bind::<SpendTiers>(params).unwrap_err()[0].path.clone();
         let same = r#"{"kind": "a.b", "tiers": [{"from": 5, "reward": "a"}, {"from": 5, "reward": "b"}]}"#;
         assert_eq!(path(same), "/tiers");

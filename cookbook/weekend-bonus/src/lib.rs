@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_activities_can_be_mended_at_once() {
+    fn too_few_activities_have_no_retry_at() {
         let decision = decide(WEEKEND, "2026-03-08T23:59[Asia/Seoul]", 1);
         assert_eq!(decision.reasons[0].code, "too-few-activities");
         assert_eq!((decision.progress[0].current, decision.progress[0].target), (1, 2));

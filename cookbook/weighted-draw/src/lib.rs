@@ -6,7 +6,7 @@
 //! - **Keep the weights constant.** The result is the seed modulo their sum. If the sum depended on something that changes,
 //!   such as stock or the user's spending, a user could change it after a blank and draw again with the same seed. So a
 //!   prize that is sold out keeps its weight here and becomes a blank. (The bundled `lucky-draw` has no blanks: every draw
-//!   wins, and nobody draws again. There, leaving out sold-out rewards is safe.)
+//!   wins, and no user draws again. There, leaving out sold-out rewards is safe.)
 //! - **A blank is a rejection**: the user may claim again, and finds the seed in the receipt. To make a lost draw final, use
 //!   a consolation prize as the blank: then the claim is granted, and the recurrence counts it.
 //! - **Draw once.** The seed is one number. Two draws from it in one decision are not independent.
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_changes_no_other_draw() {
+    fn a_sold_out_prize_changes_no_other_draw() {
         assert_eq!(draw(0, 0).reasons[0].code, "prize-gone");
         for number in 1..100 {
             assert_eq!(draw(number, 0), draw(number, 1), "{number}");
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn without_blanks_everybody_wins() {
+    fn without_blanks_every_user_wins() {
         let rule = testing::bind::<WeightedDraw>(r#"{"prizes": {"points": 1}}"#).unwrap();
         for byte in 0..=255 {
             let context = testing::context("2026-03-02T09:00[UTC]").seed([byte; 32]);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_has_a_prize() {
+    fn at_least_one_prize_is_required() {
         let path = |params| testing::bind::<WeightedDraw>(params).unwrap_err()[0].path.clone();
         assert_eq!(path(r#"{"prizes": {}, "blanks": 1}"#), "/prizes");
         assert_eq!(path(r#"{"prizes": {"gold": 0}}"#), "/prizes/gold");

@@ -1,5 +1,5 @@
-;; A condition that answers whatever bytes it is told: `evaluate` the state, `bind` the params in hexadecimal. They
-;; become its memory from address 0 on, and the answer lies at 0.
+;; A condition that returns its input bytes as the result: `evaluate` returns the state, `bind` the hexadecimal params.
+;; The bytes are written to memory from address 0 on, and the result is at 0.
 (module
   (memory (export "memory") 24)
   (global $free (mut i32) (i32.const 0x80000))

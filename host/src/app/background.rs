@@ -1,4 +1,4 @@
-//! Registers what runs in the background: all of it in `meed serve`, delivery alone in `meed relay`.
+//! Registers the background tasks: all of them in `meed serve`, only delivery in `meed relay`.
 
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ impl App {
     fn consume(&self, config: &Config, supervisor: &Supervisor) -> anyhow::Result<()> {
         use crate::kafka::{Consumer, Intake};
         let kafka = &config.kafka;
-        // A group each, so that claims which are retried do not delay activities.
+        // Separate groups, so that retried claims do not delay activities.
         let consumers = [
             (
                 ACTIVITY_CONSUMER,
@@ -156,7 +156,7 @@ impl App {
         Ok(())
     }
 
-    /// A build without Kafka has refused such settings when it read them.
+    /// A build without Kafka refuses such settings when it reads them.
     #[cfg(not(feature = "kafka"))]
     #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "as with Kafka")]
     fn consume(&self, _: &Config, _: &Supervisor) -> anyhow::Result<()> {
@@ -164,7 +164,7 @@ impl App {
     }
 }
 
-/// Starts what delivers the outbox.
+/// Starts the tasks that deliver the outbox.
 pub fn supervise_delivery(
     config: &Config,
     db: &Db,
@@ -210,7 +210,7 @@ fn publish(_: &Config, _: &Db, _: &Clock, _: &Supervisor) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Starts what the metrics of any process need.
+/// Starts the tasks for the metrics of any process.
 pub fn supervise_metrics(metrics: &Metrics, supervisor: &Supervisor) {
     supervisor.every(METRICS_UPKEEP, metrics.clone(), |metrics| async move {
         metrics.upkeep();

@@ -10,8 +10,8 @@ use super::guards::{Authentication, InvalidToken};
 use crate::http::limit::Subject;
 use crate::problem::Problem;
 
-/// Puts the principal into the request's extensions, where the guards look. It refuses nothing itself: a public route
-/// ignores a bad token.
+/// Puts the principal into the request's extensions, where the guards read it. It refuses no request: a public route
+/// ignores an invalid token.
 pub async fn authenticate(State(service): State<AuthService>, mut request: Request, next: Next) -> Response {
     if let Some(token) = bearer_token(request.headers()) {
         let principal = match token {

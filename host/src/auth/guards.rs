@@ -12,11 +12,11 @@ use super::principal::{Principal, Scope};
 use super::{FORBIDDEN, INVALID_TOKEN, UNAUTHENTICATED};
 use crate::problem::Problem;
 
-/// What the authentication layer found in the request; absent when it carried no token.
+/// The result of the authentication layer; absent if the request carried no token.
 #[derive(Clone, Debug)]
 pub(super) struct Authentication(pub Result<Principal, InvalidToken>);
 
-/// The log says why a token was refused; the client is not told.
+/// The log contains the reason why a token was refused; the response does not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InvalidToken;
 
@@ -43,7 +43,7 @@ impl Principal {
         Err(Problem::new(FORBIDDEN, detail))
     }
 
-    /// The user and the session, for what only users have: an account, claims of their own.
+    /// The user and the session, for routes that only users can call: their account, their claims.
     pub fn require_user(&self) -> Result<(Uuid, Uuid), Problem> {
         match self {
             Self::User { id, session, .. } => Ok((*id, *session)),

@@ -102,7 +102,7 @@ impl fmt::Display for Scope {
 impl Role {
     pub const ALL: [Self; 4] = [Self::User, Self::Operator, Self::Auditor, Self::Admin];
 
-    /// The one table of what each role may do.
+    /// The only table of the scopes of each role.
     pub fn scopes(self) -> &'static [Scope] {
         match self {
             Self::User => &[Scope::ClaimsRead, Scope::ClaimsWrite],
@@ -148,7 +148,7 @@ pub enum Principal {
 }
 
 impl Principal {
-    /// What actor columns store.
+    /// The value of actor columns.
     pub fn id(&self) -> Uuid {
         match self {
             Self::User { id, .. } | Self::ServiceKey { id, .. } => *id,

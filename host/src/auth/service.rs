@@ -54,7 +54,7 @@ pub enum AuthError {
     Db(#[from] DbError),
 }
 
-/// Cheap to clone, as every request does.
+/// Cheap to clone; every request clones it.
 #[derive(Clone, Debug)]
 pub struct AuthService(Arc<Inner>);
 
@@ -91,8 +91,8 @@ impl AuthService {
         self.0.sessions.on_invalidation(invalidation).await;
     }
 
-    /// Opens the session `session_id` of a user whose identity was checked. Part of the caller's transaction, which must
-    /// hold the account, so that a change of it comes before this session or ends it.
+    /// Opens the session `session_id` of a user whose identity was checked. Part of the caller's transaction, which
+    /// must hold the account, so that a change of it either precedes this session or ends it.
     pub async fn open_session(
         &self,
         tx: &mut Tx,
@@ -136,7 +136,7 @@ impl AuthService {
         Ok(pair)
     }
 
-    /// Ends a session at once, its access token included.
+    /// Ends a session and its access token immediately.
     pub async fn logout(&self, user_id: Uuid, session_id: Uuid) -> Result<(), AuthError> {
         let mut tx = self.0.db.begin().await?;
         let ended = self

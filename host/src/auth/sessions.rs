@@ -1,8 +1,8 @@
-//! Sessions: one per login. Logout, disabling the account and a change of its role end them at once.
+//! Sessions: one per login. Logout, disabling the account and a change of its role end them immediately.
 //!
-//! Every request asks whether its session is alive, so each process caches the answer, and Redis caches it for all of
-//! them. The process that ends a session refuses its tokens at once, the others when they receive the invalidation. No
-//! process trusts an answer that is older than `auth.session_cache_seconds`.
+//! Every request checks whether its session is alive, so each process caches the answer, and Redis caches it for all of
+//! them. The process that ends a session refuses its tokens immediately, the others when they receive the invalidation.
+//! No process trusts an answer that is older than `auth.session_cache_seconds`.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub enum EndReason {
     RoleChanged,
 }
 
-/// Sessions that a transaction ended: hand them to [`Sessions::forget`] once it is committed.
+/// Sessions that a transaction ended: pass them to [`Sessions::forget`] after its commit.
 #[must_use = "after the commit, Sessions::forget makes this process refuse their tokens"]
 #[derive(Debug)]
 pub struct EndedSessions(Vec<Uuid>);
@@ -90,7 +90,7 @@ impl Sessions {
         Ok(session.lives(now) && session.holder() == (user_id, role) && !self.ended.contains_key(&id))
     }
 
-    /// From Redis, where another process may have put it, or from the database.
+    /// From Redis, where another process may have stored it, or from the database.
     async fn read(&self, user_id: Uuid, id: Uuid, now: Timestamp) -> Result<Option<SessionRow>> {
         let key = shared_key(id);
         if let Some((read_at, value)) = self.shared.get(&key, now, self.trusted_for).await
@@ -135,7 +135,7 @@ impl Sessions {
     pub async fn forget(&self, EndedSessions(ids): EndedSessions) {
         for id in ids {
             self.refuse(id).await;
-            // Longer than a process that read the session before its end may take to put it there.
+            // Longer than any process that read the session before its end may take to store it.
             self.shared
                 .invalidate(&shared_key(id), self.trusted_for + SLOWEST_READ)
                 .await;

@@ -36,7 +36,7 @@ pub(super) struct Claims {
     pub exp: i64,
     pub iat: i64,
     pub jti: Uuid,
-    /// The server writes none, but obeys it.
+    /// The server never sets it, but honours it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
 }
@@ -54,7 +54,7 @@ pub(super) struct AccessTokens {
     checked: Cache<[u8; 32], Arc<Claims>>,
 }
 
-/// An access token and how many seconds it lives.
+/// An access token and its lifetime in seconds.
 pub(super) struct Issued {
     pub token: String,
     pub expires_in: i64,
@@ -133,7 +133,7 @@ impl AccessTokens {
         Ok(claims)
     }
 
-    /// The claims of a token that the server signed, at whatever time it is valid.
+    /// The claims of a token that the server signed, without a check of its times.
     fn verify(&self, token: &str) -> Result<Claims, String> {
         let kid = jsonwebtoken::decode_header(token)
             .map_err(|error| error.to_string())?

@@ -1,9 +1,10 @@
 //! A lease: one process at a time works on something that all processes share, such as an event's queue of claims.
 //!
-//! A lease is a row with an instant and a **fence**. Who acquires it raises the fence by one; what is written under a lease
-//! is written only where the row still has that fence, so a holder that was too slow changes nothing any more. The holder
-//! renews the lease in the background. A holder that dies leaves a lease that expires after [`DURATION`]; one that releases
-//! it leaves 0, which no clock can be behind. The rows are in their features' tables. Must not know: what a lease is for.
+//! A lease is a row with an instant and a **fence**. A process that acquires the lease raises the fence by one. A write
+//! under a lease takes effect only while the row has that fence, so a holder that was too slow can no longer change
+//! anything. The holder renews the lease in the background. A holder that dies leaves a lease that expires after
+//! [`DURATION`]; a holder that releases it sets the instant to 0, which is in the past for every clock. The rows are in
+//! their features' tables. Must not know: what a lease is for.
 
 mod store;
 
@@ -25,7 +26,7 @@ pub const DURATION: Duration = Duration::from_secs(4);
 pub const RENEW_EVERY: Duration = Duration::from_secs(1);
 const _: () = assert!(DURATION.as_millis() > 2 * RENEW_EVERY.as_millis());
 
-/// A lease that this process holds. When it is dropped without [`Lease::release`], it expires by itself.
+/// A lease that this process holds. When it is dropped without [`Lease::release`], it expires.
 #[derive(Debug)]
 pub struct Lease {
     holder: Arc<Holder>,
@@ -71,7 +72,7 @@ impl Lease {
         }))
     }
 
-    /// What is written under this lease names this fence.
+    /// Every write under this lease names this fence.
     pub fn fence(&self) -> i64 {
         self.holder.fence
     }
@@ -86,7 +87,7 @@ impl Lease {
         self.lost.cancelled().await;
     }
 
-    /// Gives the lease back, so that the next holder need not wait. A lease that was lost stays with its new holder.
+    /// Releases the lease, so that the next holder need not wait. A lease that was lost stays with its new holder.
     pub async fn release(self) -> Result<(), DbError> {
         drop(self.renewing);
         let Holder {
@@ -99,7 +100,7 @@ impl Lease {
 }
 
 impl Holder {
-    /// The local deadline is one of the monotonic clock, so that no step of the wall clock prolongs it.
+    /// The local deadline uses the monotonic clock, so that a step of the wall clock cannot extend it.
     async fn renew_until_lost(self: Arc<Self>, acquired: Instant, lost: CancellationToken) {
         let _lost = lost.drop_guard();
         let mut deadline = acquired + DURATION;

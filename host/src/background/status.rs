@@ -1,4 +1,4 @@
-//! What is known of a task: as JSON at `/tasks`, and as metrics.
+//! The status of a task: as JSON at `/tasks`, and as metrics.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

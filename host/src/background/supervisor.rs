@@ -1,8 +1,8 @@
-//! Runs the long-running tasks of a process: periodically, again after an error or a panic, and until they are told to stop.
+//! Runs the long-running tasks of a process: periodically, again after an error or a panic, until their stage stops.
 //!
 //! A task is registered once, by name. It does what is due in [`Task::run`] and returns; the supervisor decides when it
-//! runs again, logs its errors and keeps its [`TaskStatus`]. So a task cannot end unnoticed: a run that fails is repeated, a
-//! run that panics makes the supervisor build the task anew. Tasks stop in [`Stage`]s. Must not know: what tasks do.
+//! runs again, logs its errors and keeps its [`TaskStatus`]. So a task cannot end unnoticed: the supervisor repeats a
+//! run that fails, and rebuilds a task that panics. Tasks stop in [`Stage`]s. Must not know: what tasks do.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -17,20 +17,20 @@ use tokio_util::task::TaskTracker;
 use super::status::{Record, TaskStatus};
 use crate::clock::Clock;
 
-/// After the first error in a row; doubled for each further one. A period that is longer counts.
+/// The delay after the first consecutive error; doubled for each further one. A longer period takes precedence.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
-/// After the first panic in a row; doubled for each further one.
+/// The delay after the first consecutive panic; doubled for each further one.
 const FIRST_RESTART: Duration = Duration::from_secs(1);
 const LONGEST_RESTART: Duration = Duration::from_mins(1);
 
-/// When a task is told to stop, in this order.
+/// When a task stops; the stages stop in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Stage {
     /// Reads from outside: stops first, so that another process takes over while this one drains.
     Readers,
-    /// Periodic work that can be broken off.
+    /// Periodic work that can be interrupted.
     Upkeep,
     /// Needed by requests: stops when the last one has been answered.
     Listeners,
@@ -54,7 +54,7 @@ impl Stage {
     ];
 }
 
-/// What is known of a task when it is registered.
+/// The registration of a task.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// Unique, in kebab-case: a label of metrics.
@@ -77,7 +77,7 @@ pub enum Next {
 
 /// Long-running work.
 pub trait Task: Send + 'static {
-    /// Does what is due. It should return soon after [`Context::is_stopping`]; what it leaves is for [`Self::finish`].
+    /// Does what is due. It should return soon after [`Context::is_stopping`]; [`Self::finish`] does the rest.
     fn run(&mut self, context: &Context) -> impl Future<Output = anyhow::Result<Next>> + Send;
 
     /// Resolves when the task should run before its period is over.
@@ -85,7 +85,7 @@ pub trait Task: Send + 'static {
         std::future::pending()
     }
 
-    /// Ends the task in order, when its stage is told to stop.
+    /// Ends the task cleanly when its stage stops.
     fn finish(self) -> impl Future<Output = anyhow::Result<()>> + Send
     where
         Self: Sized,
@@ -94,7 +94,7 @@ pub trait Task: Send + 'static {
     }
 }
 
-/// What a task may ask its supervisor.
+/// A task's access to its supervisor.
 #[derive(Clone, Debug)]
 pub struct Context {
     stop: CancellationToken,
@@ -107,17 +107,17 @@ impl Context {
         self.stop.is_cancelled()
     }
 
-    /// Resolves when the task's stage is told to stop.
+    /// Resolves when the task's stage stops.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }
 
-    /// For what the task spawns.
+    /// For work that the task spawns.
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Waits for input; the task is idle meanwhile. `None`: the stage is told to stop.
+    /// Waits for input; the task is idle meanwhile. `None`: the stage stops.
     pub async fn wait<T>(&self, input: impl Future<Output = T>) -> Option<T> {
         self.record.waits();
         let input = tokio::select! {
@@ -167,7 +167,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Starts a task that calls `run` after each period. A run that lasts when the stage is told to stop is dropped.
+    /// Starts a task that calls `run` after each period. A run in progress is dropped when the stage stops.
     pub fn every<S, R, F>(&self, spec: Spec, state: S, run: R)
     where
         S: Clone + Send + Sync + 'static,
@@ -198,12 +198,12 @@ impl Supervisor {
         self.records().iter().map(|record| record.status()).collect()
     }
 
-    /// Tells the tasks of a stage to stop, and waits for none of them.
+    /// Signals the tasks of a stage to stop, without waiting for them.
     pub fn stop(&self, stage: Stage) {
         self.running(stage).stop.cancel();
     }
 
-    /// Tells the tasks of a stage to stop, and waits until all have finished.
+    /// Signals the tasks of a stage to stop, and waits until all have finished.
     pub async fn finish(&self, stage: Stage) {
         self.stop(stage);
         let tasks = &self.running(stage).tasks;
@@ -247,7 +247,7 @@ where
     }
 }
 
-/// Runs a task until its stage is told to stop.
+/// Runs a task until its stage stops.
 async fn supervise<T: Task>(spec: Spec, mut task: T, make: impl Fn() -> anyhow::Result<T> + Send, context: Context) {
     let (record, clock) = (&context.record, &context.clock);
     let (mut errors, mut panics) = (0, 0);
@@ -326,7 +326,7 @@ async fn pause(delay: Duration, context: &Context) {
     }
 }
 
-/// `first` for the first time, twice as long each further time, `longest` at most.
+/// `first` for the first time, doubled each further time, at most `longest`.
 fn doubled(first: Duration, longest: Duration, times: u32) -> Duration {
     first
         .saturating_mul(2_u32.saturating_pow(times.saturating_sub(1)))

@@ -1,4 +1,4 @@
-//! Message authentication codes for what is stored in Redis: HMAC-SHA256 with a key that only the replicas have.
+//! Message authentication codes for values in Redis: HMAC-SHA256 with a key that only the replicas have.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;

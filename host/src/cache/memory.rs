@@ -1,4 +1,4 @@
-//! What a process counts without Redis: rate limits and popular events. All of it has a fixed maximum size.
+//! The in-process counts that replace Redis: rate limits and popular events. All of it has a fixed maximum size.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};

@@ -219,7 +219,7 @@ impl Redis {
         Some(ranked.collect())
     }
 
-    /// Runs a call in a task of its own, unless the breaker is open or the maximum of such calls is in flight.
+    /// Runs a call in a separate task, unless the breaker is open or the maximum of such calls is in flight.
     fn detach<C: Future<Output = ()> + Send + 'static>(&self, call: impl FnOnce(Self) -> C) {
         if !self.is_up() {
             return;

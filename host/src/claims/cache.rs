@@ -23,7 +23,7 @@ use crate::rewards::{RewardService, StockVersion};
 
 /// How long an entry is valid while this process receives the invalidations of the others.
 const MAX_AGE: Duration = Duration::from_mins(1);
-/// The same without invalidations: as long as anything else that a process remembers.
+/// The same without invalidations, as for the other in-process caches.
 const MAX_AGE_ALONE: Duration = Duration::from_secs(2);
 /// A tombstone outlives every reader that read the grant before its reversal, even if clocks differ by half a minute and
 /// the commit of the reversal takes half a minute.
@@ -74,7 +74,7 @@ impl GrantedCache {
         (entry.event_revision == offer.event.revision).then(|| entry.into_error(claim, offer))
     }
 
-    /// The same, read from the database and remembered. `None`: the grant was reversed meanwhile.
+    /// The same, read from the database and cached. `None`: the grant was reversed meanwhile.
     pub(super) async fn load(
         &self,
         db: &Db,
@@ -98,7 +98,7 @@ impl GrantedCache {
         Ok(Some(entry.into_error(claim, offer)))
     }
 
-    /// Remembers a committed decision if it used up the period. `granted`: the user's grants in the period before it.
+    /// Caches a committed decision if it used up the period. `granted`: the user's grants in the period before it.
     pub(super) async fn on_committed(&self, claim: &ClaimInput, offer: &Offer, granted: u32, request: &RewardRequest) {
         if request.status != Status::Granted || granted + 1 < offer.event.recurrence.count {
             return;
@@ -190,7 +190,7 @@ fn name(event_id: Uuid, user_id: Uuid, period: &str) -> String {
 }
 
 fn shared_key(name: &str) -> String {
-    format!("hint:{name}")
+    format!("granted:{name}")
 }
 
 fn epoch() -> Timestamp {
@@ -254,7 +254,7 @@ impl SoldOutCache {
         }))
     }
 
-    /// Remembers a committed decision if it says "sold out". `offer` must have been read before the facts.
+    /// Caches a committed decision if it says "sold out". `offer` must have been read before the facts.
     pub(super) fn on_committed(&self, offer: &Offer, request: &RewardRequest) {
         let key = (request.event_id, request.user_id);
         let is_sold_out = request.status == Status::Rejected

@@ -24,7 +24,7 @@ const BOUNDS: Bounds = Bounds {
     // Beyond some hundreds a larger batch gains nothing, and each of its claims waits longer.
     jobs: 256,
     bytes: 4 << 20,
-    // Longer than one commit takes; a lock that is held elsewhere may delay one for seconds.
+    // Longer than one commit takes; a lock of another transaction may delay one for seconds.
     max_delay: Duration::from_millis(10),
 };
 
@@ -58,8 +58,8 @@ impl Committer {
         }
     }
 
-    /// Writes a pending claim that is granted nothing, even if its event was changed or deleted. `false`: the claim is no
-    /// longer pending, its queue belongs to another process, or its key has a response.
+    /// Writes a pending claim without grants, even if its event was changed or deleted. `false`: the claim is no longer
+    /// pending, its queue belongs to another process, or its key has a response.
     pub(super) async fn commit_refusal(&self, record: &CommitRecord) -> Result<bool, DbError> {
         let mut tx = self.db.begin().await?;
         let is_written = commit_rows::take_from_queue(&mut tx, record).await?

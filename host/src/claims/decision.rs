@@ -26,7 +26,7 @@ pub(super) struct PeriodSlot {
     pub sequence: u32,
 }
 
-/// What a claim is decided from, besides the offer and the condition.
+/// The input of a decision, besides the offer and the condition.
 pub(super) struct DecisionInput {
     user_id: Uuid,
     now: Timestamp,
@@ -35,7 +35,7 @@ pub(super) struct DecisionInput {
 }
 
 /// The result of [`Judge::judge`].
-#[expect(clippy::large_enum_variant, reason = "one per claim, and taken apart at once")]
+#[expect(clippy::large_enum_variant, reason = "one per claim, and destructured immediately")]
 pub(super) enum Judged {
     Decided(Decided),
     /// The user holds all grants of the slot's period. Only for [`Purpose::Claim`].
@@ -243,7 +243,7 @@ fn gate(offer: &Offer, snapshot: &Snapshot, budget: Option<&BudgetLeft>, now: Ti
     Some(Verdict::by_host(Status::Rejected, reason, budget.renews_at))
 }
 
-/// Chance must not depend on anything that a user can try again.
+/// A draw must not depend on anything that a user can retry.
 fn seed(offer: &Offer, user_id: Uuid, slot: &PeriodSlot, purpose: Purpose) -> [u8; 32] {
     let event = &offer.event;
     event

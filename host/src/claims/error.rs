@@ -88,7 +88,7 @@ impl From<Unanswered> for ClaimError {
 }
 
 impl ClaimError {
-    /// The transaction lost against another one and changed nothing, in whichever service it ran.
+    /// The transaction conflicted with another one and changed nothing. It may have run in any service.
     pub(super) fn is_conflict(&self) -> bool {
         self.database_error().is_some_and(DbError::is_conflict)
     }

@@ -30,7 +30,7 @@ pub(super) struct GrantDetail {
     pub granted_at: Timestamp,
     pub fulfilment: Fulfilment,
     /// Who reported the fulfilment; left out while PENDING, and for USERs
-    #[serde(rename = "saidBy", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "reportedBy", skip_serializing_if = "Option::is_none")]
     pub reported_by: Option<ReportedBy>,
 }
 

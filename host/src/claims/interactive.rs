@@ -38,7 +38,7 @@ pub(super) struct InteractiveClaims {
     pub intake: Intake,
 }
 
-/// Whether an attempt had an end.
+/// The result of an attempt.
 enum Attempt {
     Decided(Box<RewardRequest>),
     /// Another transaction was first, and nothing was written.
@@ -46,10 +46,10 @@ enum Attempt {
 }
 
 impl InteractiveClaims {
-    /// Decides a claim and commits the decision; or queues the claim, if its caller (`wants_async`) or its event asks for
-    /// that. Whatever is answered was committed.
+    /// Decides a claim and commits the decision, or queues the claim if its caller (`wants_async`) or its event asks
+    /// for that. Every answer reports committed data.
     ///
-    /// The claim continues when the caller goes away, such as a client that closes the connection.
+    /// The claim continues if the caller leaves, for example if the client closes the connection.
     pub(super) async fn claim(
         self: &Arc<Self>,
         user_id: Uuid,
@@ -85,7 +85,7 @@ impl InteractiveClaims {
             })
     }
 
-    /// An event that cannot be read is reported later, by the decision.
+    /// The decision reports an event that cannot be read.
     async fn responds_async(&self, event_id: Uuid) -> bool {
         let offer = self.events.recent(event_id).await;
         offer.is_ok_and(|offer| offer.event.respond_async)
@@ -107,7 +107,7 @@ impl InteractiveClaims {
                 Ok(Attempt::Lost) => {}
                 Err(error) if error.is_conflict() => backoff::pause(&self.clock, attempt).await,
                 Err(error @ ClaimError::AlreadyGranted { .. }) => {
-                    // Perhaps to a claim under the same key that was committed after the first look.
+                    // Perhaps granted to a claim under the same key that was committed after the first lookup.
                     let response = idempotency::find_response(&self.db, claim).await?;
                     return response.ok_or(error);
                 }
@@ -133,7 +133,7 @@ impl InteractiveClaims {
         let Decided { slot, granted, verdict } = match judged.await? {
             Judged::Decided(decided) => decided,
             Judged::AlreadyGranted(slot) => {
-                // Without a grant, it was reversed since it was counted: its slot is free now.
+                // If there is no grant, it was reversed after it was counted. Its slot is free now.
                 let repeat = self.granted_cache.load(&self.db, claim, offer, &slot.period).await?;
                 return repeat.map_or(Ok(Attempt::Lost), Err);
             }

@@ -224,7 +224,7 @@ pub(super) struct EventProgress {
     pub limit: u32,
     /// Your pending claim; left out if there is none
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub received_request_id: Option<Uuid>,
+    pub pending_request_id: Option<Uuid>,
 }
 
 /// The message of every answer "already granted".
@@ -237,7 +237,7 @@ pub(super) struct ClaimInput {
     pub event_id: Uuid,
     pub received_at: Timestamp,
     pub key: Option<IdempotencyKey>,
-    /// The id of the HTTP request; of a claim that came otherwise, its own id.
+    /// The id of the HTTP request; for a claim without one, its own id.
     pub http_request_id: Option<String>,
     /// Only of a pending claim.
     pub queued: Option<Queued>,

@@ -18,7 +18,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// As of now, with a seed of its own: it reveals no draw of a later claim.
+    /// As of now, with a separate seed, which reveals no draw of a later claim.
     pub(super) async fn of(&self, user_id: Uuid, event_id: Uuid) -> Result<EventProgress, ClaimError> {
         let now = self.clock.now();
         let offer = self.events.recent(event_id).await?;
@@ -39,7 +39,7 @@ impl Progress {
             period: slot.period,
             granted,
             limit,
-            received_request_id: pending.map(|row| row.id),
+            pending_request_id: pending.map(|row| row.id),
         };
         if granted >= limit {
             let reason = Reason::host("already-granted", ALREADY_GRANTED);

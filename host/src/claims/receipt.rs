@@ -21,7 +21,7 @@ use crate::keys::{Keyring, PublicKey, Signed};
 use crate::plugins::Signer;
 use crate::sandbox::{CallLimits, Digest, Failure};
 
-pub use reversal::{ReversalReceipt, SignedReversal, TakenBack};
+pub use reversal::{ReversalReceipt, ReversedGrant, SignedReversal};
 
 pub(super) const FORMAT: &str = "meed-receipt/1";
 
@@ -201,7 +201,7 @@ impl Receipt {
     }
 }
 
-/// A stored document with its digest and signature. A key that was retired from this server has no public key any more.
+/// A stored document with its digest and signature. For a key that was retired from this server there is no public key.
 pub(super) fn open<R: DeserializeOwned>(
     signed: Signed,
     keys: &Keyring,

@@ -26,7 +26,7 @@ use crate::keys::Keyring;
 use crate::mutations;
 use crate::outbox::{self, Message};
 
-/// Makes commit records, and does what must happen once one is committed. Cheap to clone.
+/// Makes commit records, and updates caches, metrics and the log once one is committed. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Recorder {
     pub clock: Clock,

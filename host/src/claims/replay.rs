@@ -15,8 +15,8 @@ use crate::sandbox::{Digest, LoadError, Sandbox};
 /// The result of a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// The same plugin with the same facts gives the same decision, for the same fuel, and the host's rules make of it what
-    /// the receipt says.
+    /// The same plugin with the same facts gives the same decision, for the same fuel, and the host's rules lead to the
+    /// outcome in the receipt.
     Match { fuel: u64 },
     /// The host decided without the condition, so there is nothing to run; the signature was verified.
     NothingToRun,
@@ -114,7 +114,7 @@ pub async fn replay(
     })
 }
 
-/// Why a replay on this machine would prove nothing, if so.
+/// The reason why a replay on this machine would prove nothing, if there is one.
 fn obstacle(sandbox: &Sandbox, record: &EvaluationRecord) -> Option<String> {
     let engine = sandbox.fingerprint();
     if record.engine != engine {
@@ -132,7 +132,7 @@ fn obstacle(sandbox: &Sandbox, record: &EvaluationRecord) -> Option<String> {
     }
 }
 
-/// The plan and the state must be what `bind` makes of the params.
+/// The plan and the state must be those that `bind` returns for the params.
 async fn check_binding(
     sandbox: &Sandbox,
     plugin: &crate::sandbox::Plugin,
@@ -159,7 +159,7 @@ async fn check_binding(
     Ok(())
 }
 
-/// What contradicts the host's own rules, whatever the condition decided.
+/// Contradictions to the host's own rules, for any decision of the condition.
 fn contradictions(receipt: &Receipt) -> Vec<String> {
     let mut found = Vec::new();
     let mut compare = |what: &str, recorded: String, expected: String| {

@@ -58,7 +58,7 @@ impl Requests {
         let mut requests = self.with_grants(rows).await?;
         if !pending.is_empty() {
             requests.extend(pending);
-            // The sort is stable: of two with one id the decided one stays first, and is kept.
+            // The sort is stable: of two requests with the same id, the decided one stays first and is kept.
             requests.sort_by_key(|request| Reverse(request.id));
             requests.dedup_by_key(|request| request.id);
             requests.truncate(size as usize + 1);

@@ -1,5 +1,5 @@
-//! Reversals: a grant is taken back. What it used is free again, exactly once: the user's slot in the period, the event's
-//! budget and the stock. A reversal has a row and a receipt of its own.
+//! Reversals: a grant is taken back. What it used is free again, exactly once: the user's slot in the period, the
+//! event's budget and the stock. A reversal has its own row and receipt.
 //!
 //! Must not know: who may reverse.
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::cache::GrantedCache;
 use super::error::ClaimError;
 use super::model::{Grant, Status};
-use super::receipt::{ReceiptError, ReversalReceipt, SignedReversal, TakenBack};
+use super::receipt::{ReceiptError, ReversalReceipt, ReversedGrant, SignedReversal};
 use super::requests::Requests;
 use super::store::reversal::{self, ReversalRow};
 use crate::backoff;
@@ -39,7 +39,7 @@ pub(super) struct Reversal {
     pub reversed_by: Uuid,
     pub reversed_at: Timestamp,
     /// All grants of the request
-    pub grants: Vec<TakenBack>,
+    pub grants: Vec<ReversedGrant>,
 }
 
 impl From<ReversalReceipt> for Reversal {
@@ -76,7 +76,7 @@ impl Reversals {
         let is_transient = |error: &ClaimError| error.is_conflict() || error.is_outcome_unknown();
         let take_back = || self.take_back(id, request_id, reason, by);
         let ended = backoff::retry(&self.clock, backoff::RETRIES, is_transient, take_back).await;
-        // However the commit ended, this process may remember an old stock.
+        // Whether or not the commit succeeded, this process may have cached an old stock.
         self.rewards.changed();
         let receipt = match ended {
             Err(ClaimError::AlreadyReversed { reversal_id, .. }) if reversal_id == id => {
@@ -110,7 +110,7 @@ impl Reversals {
             drop(tx);
             return Err(self.why_not(request_id).await?);
         };
-        // Before the commit, whose outcome may stay unknown; and before anything is locked that others wait for.
+        // Before the commit, whose outcome may stay unknown, and before any lock that other transactions wait for.
         self.granted_cache
             .invalidate(taken.event_id, taken.user_id, &taken.period)
             .await;
@@ -129,7 +129,7 @@ impl Reversals {
             reversed_at,
             grants: grants
                 .iter()
-                .map(|grant| TakenBack {
+                .map(|grant| ReversedGrant {
                     id: grant.id,
                     reward_id: grant.reward_id,
                     quantity: u32::try_from(grant.quantity).unwrap_or(u32::MAX),
@@ -150,7 +150,7 @@ impl Reversals {
         };
         reversal::insert(&mut tx, row).await?;
         let keys: Vec<_> = grants.iter().map(|grant| (taken.user_id, grant.id)).collect();
-        // The subscriber that fetches the rewards back must know whether they were delivered.
+        // The subscriber that takes the rewards back must know whether they were delivered.
         let mut fulfilments = self.fulfilments.of(&mut tx, &keys).await?;
         let taken_grants: Vec<Grant> = grants
             .iter()

@@ -35,9 +35,9 @@ const KEY_REUSED: Code = Code::new(
     "The Idempotency-Key was used for another claim",
 );
 const CONDITION_FAILED: Code = Code::new("condition-failed", 503, "The condition could not be evaluated");
-const CLAIM_WAITING: Code = Code::new("claim-waiting", 409, "Another claim of yours on the event is pending")
+const CLAIM_PENDING: Code = Code::new("claim-pending", 409, "Another claim of yours on the event is pending")
     .with_members(r#"{"rewardRequestId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
-const TOO_MANY_WAITING: Code = Code::new("too-many-claims-waiting", 429, "Too many of your claims are pending");
+const TOO_MANY_PENDING: Code = Code::new("too-many-pending-claims", 429, "Too many of your claims are pending");
 const QUEUE_FULL: Code = Code::new("claim-queue-full", 503, "The queue of pending claims is full");
 const NOT_DECIDED: Code = Code::new("not-decided", 409, "The reward request is not decided yet");
 
@@ -56,8 +56,8 @@ pub const CODES: &[Code] = &[
     NOT_GRANTED,
     NO_SUCH_REVERSAL,
     NO_SUCH_GRANT,
-    CLAIM_WAITING,
-    TOO_MANY_WAITING,
+    CLAIM_PENDING,
+    TOO_MANY_PENDING,
     QUEUE_FULL,
     NOT_DECIDED,
 ];
@@ -68,7 +68,7 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const RESPOND_ASYNC: &str = "respond-async";
 
-/// Seconds after which a client should look for the decision on a pending claim.
+/// Seconds after which a client should poll for the decision on a pending claim.
 const POLL_AFTER: &str = "1";
 
 pub fn router(claims: Claims) -> OpenApiRouter {
@@ -131,7 +131,7 @@ struct NewRewardRequest {
     ),
     extensions(
         ("x-problems" = json!([
-            "no-such-event", "already-granted", "idempotency-key-reused", "claim-waiting", "too-many-claims-waiting",
+            "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "too-many-pending-claims",
             "claim-queue-full",
         ])),
     ),
@@ -170,7 +170,7 @@ async fn claim(
     ),
     extensions(
         ("x-problems" = json!([
-            "no-such-event", "already-granted", "idempotency-key-reused", "claim-waiting", "too-many-claims-waiting",
+            "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "too-many-pending-claims",
             "claim-queue-full",
         ])),
     ),
@@ -439,8 +439,8 @@ impl From<ClaimError> for Problem {
             }
             ClaimError::NotGranted { .. } => Self::new(NOT_GRANTED, detail),
             ClaimError::NoReversal(_) => Self::new(NO_SUCH_REVERSAL, detail),
-            ClaimError::ClaimPending(id) => Self::new(CLAIM_WAITING, detail).with("rewardRequestId", id),
-            ClaimError::TooManyPending(_) => Self::new(TOO_MANY_WAITING, detail).retry_after(1),
+            ClaimError::ClaimPending(id) => Self::new(CLAIM_PENDING, detail).with("rewardRequestId", id),
+            ClaimError::TooManyPending(_) => Self::new(TOO_MANY_PENDING, detail).retry_after(1),
             ClaimError::QueueFull => Self::new(QUEUE_FULL, detail).retry_after(5),
             ClaimError::NotDecided { .. } => Self::new(NOT_DECIDED, detail),
             ClaimError::KeyReused(_) => Self::new(KEY_REUSED, detail),

@@ -31,7 +31,7 @@ use crate::plugins::PluginService;
 use crate::rewards::RewardService;
 use crate::sandbox::Sandbox;
 
-/// Wired by `app`, which hands the parts to routes, topics and background tasks. Cheap to clone.
+/// Wired by `app`, which passes the parts to routes, topics and background tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct Claims {
     pub(super) interactive: Arc<InteractiveClaims>,
@@ -141,7 +141,7 @@ impl Claims {
         }
     }
 
-    /// What queues claims that were made outside of Meed.
+    /// Queues claims that were made outside of Meed.
     pub fn external(&self) -> ExternalIntake {
         self.external.clone()
     }
@@ -158,8 +158,8 @@ impl Claims {
         let (pending, oldest) = queue::depth(&self.processor.db).await?;
         let now = self.processor.clock.now();
         let age = oldest.map_or(0, |at| now.as_millis() - at.as_millis());
-        metrics::gauge!("meed_received_claims").set(pending as f64);
-        metrics::gauge!("meed_received_oldest_seconds").set(age.max(0) as f64 / 1000.0);
+        metrics::gauge!("meed_pending_claims").set(pending as f64);
+        metrics::gauge!("meed_pending_claims_oldest_seconds").set(age.max(0) as f64 / 1000.0);
         Ok(())
     }
 

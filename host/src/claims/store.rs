@@ -80,7 +80,7 @@ impl Writer {
         }
     }
 
-    /// Batches that can be written at the same time.
+    /// The number of batches that can be written at the same time.
     pub(super) fn parallelism(&self) -> u32 {
         match self {
             Self::Postgres(_) => BULK_CONNECTIONS,

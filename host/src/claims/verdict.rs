@@ -240,7 +240,7 @@ impl BudgetLeft {
         })
     }
 
-    /// Whether no claim can be granted, whatever the condition decides.
+    /// Whether no claim can be granted, for any decision of the condition.
     pub(super) fn is_spent(&self, offer: &Offer) -> bool {
         let is_too_small = |left: i64| offer.rewards.iter().all(|reward| reward.value.unwrap_or(0) > left);
         self.grants.is_some_and(|left| left < 1) || self.amount.is_some_and(is_too_small)

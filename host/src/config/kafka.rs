@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_no_kafka() {
+    fn kafka_is_off_by_default() {
         let kafka = Config::load(None, None, &[]).expect("the defaults").kafka;
         assert!(kafka.brokers.is_empty());
         assert_eq!(
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_without_it_refuses_to_ignore_it() {
+    fn a_build_without_kafka_refuses_kafka_settings() {
         let kafka = set(&[("brokers", "a:9092"), ("messages_topic", "meed.messages")]);
         assert_eq!(kafka.check(EVERYTHING), Ok(()));
         let fault = kafka
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_together_is_named() {
+    fn contradictory_settings_are_named() {
         let reads = [
             ("brokers", "a:9092"),
             ("activities_topic", "in"),

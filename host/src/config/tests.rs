@@ -10,7 +10,7 @@ fn the_documented_defaults_are_complete() {
 }
 
 #[test]
-fn a_data_dir_moves_what_the_defaults_keep_in_data() {
+fn a_data_dir_moves_the_default_files() {
     let config = Config::defaults(Path::new("/srv/meed")).unwrap();
     assert_eq!(config.database.url.expose_secret(), "sqlite:/srv/meed/meed.db");
     assert_eq!(config.keys.directory, Path::new("/srv/meed/keys"));
@@ -40,7 +40,7 @@ fn an_override_wins_and_an_unknown_key_is_named() {
 }
 
 #[test]
-fn a_url_in_a_file_takes_the_place_of_the_setting() {
+fn a_url_file_replaces_the_url() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("url");
     let load = |key: &str| {
@@ -137,7 +137,7 @@ fn one_limit_of_the_sandbox_can_be_set_alone() {
 }
 
 #[test]
-fn what_would_hang_or_overflow_is_refused_with_its_range() {
+fn a_value_out_of_range_is_refused_with_the_range() {
     for (key, value, range) in [
         ("http.timeout_seconds", "0", "1 and 3600"),
         ("http.timeout_seconds", "3601", "1 and 3600"),
@@ -156,8 +156,8 @@ fn what_would_hang_or_overflow_is_refused_with_its_range() {
         ("plugins.quarantine.users", "0", "1 and 1000"),
         ("limits.user.per_minute", "0", "1 and 1000000"),
         ("limits.account.burst", "1201", "0 and 1200"),
-        ("claims.waiting", "10000001", "0 and 10000000"),
-        ("claims.waiting_per_user", "0", "1 and 10000"),
+        ("claims.max_pending", "10000001", "0 and 10000000"),
+        ("claims.max_pending_per_user", "0", "1 and 10000"),
         ("outbox.retention_seconds", "0", "1 and 31536000"),
         ("webhooks.timeout_seconds", "61", "1 and 60"),
         ("webhooks.concurrency", "0", "1 and 1000"),

@@ -11,12 +11,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::DbError;
 
-/// Why there is no copy.
+/// Why the backup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error("this is for SQLite; back PostgreSQL up with its own pg_dump, or by archiving its write-ahead log")]
     NotSqlite,
-    #[error("make {path:?}, which must not be there yet: {error}")]
+    #[error("create {path:?}, which must not exist: {error}")]
     Make { path: PathBuf, error: io::Error },
     #[error("write {path:?}: {error}")]
     Write { path: PathBuf, error: io::Error },
@@ -24,8 +24,8 @@ pub enum BackupError {
     Db(#[from] DbError),
 }
 
-/// Writes what was committed so far into a new file, for its owner alone; gives the file's bytes. Others go on reading and
-/// writing meanwhile.
+/// Writes everything that was committed so far to a new file that only its owner can read, and returns the size of the
+/// file in bytes. Other connections can read and write meanwhile.
 pub async fn backup(url: &str, path: &Path) -> Result<u64, BackupError> {
     if !url.starts_with("sqlite:") {
         return Err(BackupError::NotSqlite);
@@ -34,13 +34,14 @@ pub async fn backup(url: &str, path: &Path) -> Result<u64, BackupError> {
         path: path.to_owned(),
         error,
     };
-    // What SQLite takes for the URI of a file does not begin with a slash.
+    // SQLite does not interpret a path that begins with a slash as a URI.
     let path = &std::path::absolute(path).map_err(make)?;
     let options = SqliteConnectOptions::from_str(url)
         .map_err(DbError::from)?
         .read_only(true);
     let mut connection = SqliteConnection::connect_with(&options).await.map_err(DbError::from)?;
-    // SQLite writes into a file that is there as long as it is empty. It holds password hashes and the secrets of draws.
+    // SQLite accepts an existing file if it is empty. The backup contains password hashes and the secrets of draws, so
+    // only the owner may read it.
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -49,7 +50,7 @@ pub async fn backup(url: &str, path: &Path) -> Result<u64, BackupError> {
         .map_err(make)?;
     let copied = copy(&mut connection, path, &file).await;
     if copied.is_err() {
-        // Half a backup must not look like one.
+        // An incomplete backup must not look like a complete one.
         std::fs::remove_file(path).map_err(make)?;
     }
     connection.close().await.map_err(DbError::from)?;

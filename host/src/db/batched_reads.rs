@@ -1,7 +1,7 @@
 //! Batched reads on PostgreSQL: reads with the same text that wait at the same time become one statement over a list.
 //!
-//! A frequent read costs the database more to start and to end than to answer. A read that finds a connection idle runs at
-//! once and alone; reads that arrive meanwhile share a round trip ([`crate::batch`]).
+//! Starting and ending the statement of a frequent read costs the database more than answering it. A read that finds an
+//! idle connection runs immediately and alone; reads that arrive meanwhile share a round trip ([`crate::batch`]).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::batch::{Batches, Bounds, Job, Unanswered};
 const BOUNDS: Bounds = Bounds {
     // The limit on requests in flight is far lower.
     waiting: 4096,
-    // Beyond some dozens nothing is gained, and each read waits for the slowest one.
+    // More than some dozens gain nothing, and each read waits for the slowest one.
     jobs: 64,
     bytes: 1 << 20,
     // Longer than one read takes.
@@ -42,8 +42,8 @@ pub struct BatchedRead<'a> {
 }
 
 impl Db {
-    /// A `SELECT`, or several with `UNION ALL`, put together from constant pieces. `sql` must hold no value from outside, and
-    /// no `$` except in placeholders; it has at least one placeholder, and uses each of them.
+    /// A `SELECT`, or several with `UNION ALL`, assembled from constant pieces. `sql` must not contain external values,
+    /// and no `$` except in placeholders; it has at least one placeholder, and uses each of them.
     pub fn batched_read(&self, sql: impl Into<Cow<'static, str>>) -> BatchedRead<'_> {
         BatchedRead {
             db: self,
@@ -97,7 +97,7 @@ impl BatchedRead<'_> {
     }
 }
 
-/// The reads that wait, and their connections. Cheap to clone.
+/// The waiting reads and their connections. Cheap to clone.
 #[derive(Clone)]
 pub struct BatchedReads {
     batches: Arc<Batches<Read>>,
@@ -233,7 +233,7 @@ async fn read_all(connections: &DedicatedConnections, batch: &[Read]) -> Result<
     Ok(answers)
 }
 
-/// A list for each parameter, with one item for each read; the number of the read comes back with each row.
+/// A list for each parameter, with one item for each read; each row contains the number of its read.
 #[expect(clippy::disallowed_methods, reason = "as in Query::new")]
 fn statement(batch: &[Read]) -> Statement {
     let Some(first) = batch.first() else {

@@ -1,7 +1,7 @@
 //! Bulk statements on PostgreSQL: their parameters are lists, so that one round trip writes many rows.
 //!
-//! Each statement runs and commits by itself, on connections that nothing else uses, so that commits never queue behind
-//! reads. SQLite has one writer, which writes row by row.
+//! Each statement runs and commits separately, on connections that nothing else uses, so that commits never queue
+//! behind reads. SQLite has one writer, which writes row by row.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,8 @@ use super::{Result, mutated};
 
 /// How many bulk statements one process runs at the same time, and how many connections it keeps for them.
 ///
-/// While one waits for the disk another collects its rows. With more, batches get smaller and wait for the same locks.
+/// While one waits for the disk, another collects its rows. With more statements, batches get smaller and wait for the
+/// same locks.
 pub const BULK_CONNECTIONS: u32 = 2;
 
 /// The connections for bulk statements. Cheap to clone.
@@ -35,7 +36,7 @@ impl Bulk {
         &self.0
     }
 
-    /// `sql` may be put together from constant pieces; it must hold no value from outside: bind those.
+    /// `sql` may be assembled from constant pieces. It must not contain external values; bind them.
     #[expect(clippy::disallowed_methods, reason = "as in Query::new")]
     pub fn statement(&self, sql: impl Into<Cow<'static, str>>) -> BulkStatement {
         BulkStatement {

@@ -1,4 +1,4 @@
-//! Opening the pools: what each engine is told before the first statement.
+//! Opens the pools, with the settings of each engine.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,22 +11,26 @@ use tokio::time::timeout;
 use super::batched_reads::BatchedReads;
 use super::bulk::{BULK_CONNECTIONS, Bulk};
 use super::dedicated::DedicatedConnections;
-use super::{Db, Result};
+use super::{Db, DbError, Result};
+use crate::backoff;
+use crate::clock::Clock;
 
-/// How long a request waits for a free connection before it is told to come back later: an overload is told early, and
-/// the client still waits for its answer.
+/// How long a request waits for a free connection before the server refuses it. The limit is short, so that an overload
+/// is reported while the client still waits.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same for SQLite, where everybody who writes stands in one line, and where another process may hold the lock.
+/// The same for SQLite, where all writers share one queue and another process may hold the lock.
 const SQLITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many joint reads one process makes at the same time. More would make each for fewer.
+/// Together about 3 s: as long as another process may take to create the file.
+const SQLITE_OPEN_RETRIES: u32 = 32;
+/// Concurrent batched reads of one process. With more, each batch would contain fewer reads.
 const READS_AT_ONCE: u32 = 2;
 /// Connections of one process besides its pool.
 pub const DEDICATED_CONNECTIONS: u32 = READS_AT_ONCE + BULK_CONNECTIONS;
-/// A connection that was used more recently is taken to be alive: asking costs a round trip.
+/// A connection that was used within this time is assumed to be alive: a check costs a round trip.
 pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
-/// How long a connection of the pool may take to say that it is alive: before it is used, so short that another one can
-/// still be opened for whoever asked; after it was used, long enough for a statement that nobody waits for any more, such
-/// as one that waits for a lock.
+/// How long the check of a pooled connection may take. Before use the time is short, so that the pool can still open
+/// another connection for the caller. After use it is long enough for an abandoned statement to end, such as one that
+/// waits for a lock.
 const BEFORE_USE: Duration = Duration::from_secs(1);
 const AFTER_USE: Duration = Duration::from_secs(3);
 
@@ -55,18 +59,20 @@ impl Db {
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(SQLITE_TIMEOUT)
-            // A file does not hang up.
+            // The connection to a file cannot be lost.
             .test_before_acquire(false)
-            // When the disk is full SQLite ends a transaction by itself. The driver does not notice, and could begin none
-            // on that connection any more. The ping is answered after the rollback, if one was on its way.
+            // When the disk is full, SQLite rolls the transaction back itself. The driver does not notice this and
+            // could not begin another transaction on that connection. The ping is answered after a pending rollback.
             .after_release(|connection, _| {
                 Box::pin(async move {
                     connection.ping().await?;
                     Ok(!connection.is_in_transaction())
                 })
             })
-            .connect_with(options.clone())
-            .await?;
+            .connect_lazy_with(options.clone());
+        // The first process switches a new file to WAL. SQLite does not wait for that lock, whatever the busy time-out.
+        let open = || async { write.acquire().await.map_err(DbError::from) };
+        drop(backoff::retry(&Clock::System, SQLITE_OPEN_RETRIES, DbError::is_conflict, open).await?);
         let read = SqlitePoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(SQLITE_TIMEOUT)
@@ -81,12 +87,12 @@ impl Db {
             ("lock_timeout", "2s"),
             ("statement_timeout", "10s"),
             ("idle_in_transaction_session_timeout", "10s"),
-            // The server gives up the connections of a process that vanished, in a minute and not in two hours.
+            // The server closes the connections of a vanished process after a minute instead of two hours.
             ("tcp_keepalives_idle", "30"),
             ("tcp_keepalives_interval", "10"),
             ("tcp_keepalives_count", "3"),
         ]);
-        // A pool would try again until its time is up, and then say only that.
+        // A pool would retry until its timeout, and then report only the timeout.
         PgConnection::connect_with(&options).await?.close().await?;
         let bulk = Bulk::new(DedicatedConnections::new(options.clone(), BULK_CONNECTIONS));
         let reads = BatchedReads::new(DedicatedConnections::new(options.clone(), READS_AT_ONCE), READS_AT_ONCE);
@@ -102,15 +108,15 @@ fn postgres_pool(max_connections: u32) -> PgPoolOptions {
         .test_before_acquire(false)
         .before_acquire(|connection, before| {
             Box::pin(async move {
-                // After a restart of the server, its old connections are found out here.
+                // Detects the connections that a restart of the server closed.
                 if before.idle_for > TRUSTED_FOR {
                     heard(BEFORE_USE, connection.ping()).await?;
                 }
                 Ok(true)
             })
         })
-        // The pool asks for a sign of life by itself, too, but waits for it without end, and the place of the connection
-        // with it. What comes back after a failover may lead to the server of before, which only reads now.
+        // The pool also pings a released connection, but without a time limit, and the connection's slot stays occupied
+        // meanwhile. After a failover, a released connection may lead to the former primary, which is read-only now.
         .after_release(|connection, _| Box::pin(heard(AFTER_USE, takes_writes(connection))))
 }
 
@@ -119,7 +125,7 @@ async fn takes_writes(connection: &mut PgConnection) -> sqlx::Result<bool> {
     Ok(row.try_get::<&str, _>(0)? == "off")
 }
 
-/// Fails when nothing is heard: whoever hangs up first knows it.
+/// Fails if there is no answer within `patience`.
 async fn heard<T>(patience: Duration, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     match timeout(patience, answer).await {
         Ok(answer) => answer,

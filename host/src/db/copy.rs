@@ -15,10 +15,10 @@ use self::table::Table;
 use self::value::{Digest, Value};
 use super::{DbError, Query};
 
-/// Rows in one statement, and what they may occupy together; one row may be larger.
+/// The maximum rows in one statement, and their maximum total size in bytes; a single row may be larger.
 const BATCH_ROWS: usize = 500;
 const BATCH_BYTES: usize = 4 << 20;
-/// Parameters in one statement: fewer than either engine takes.
+/// Parameters in one statement: fewer than either engine accepts.
 const BATCH_VALUES: usize = 30_000;
 
 /// Why a copy or a comparison failed. It names no URL, because a URL may hold a password.
@@ -34,7 +34,7 @@ pub enum CopyError {
 
 type Result<T> = std::result::Result<T, CopyError>;
 
-/// Adds to a database error what was being done.
+/// Adds the failed operation to a database error.
 trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
 }
@@ -51,13 +51,13 @@ impl<T> Doing<T> for std::result::Result<T, sqlx::Error> {
 /// Progress of a copy or a comparison.
 #[derive(Clone, Debug)]
 pub enum Progress<'a> {
-    /// A table is copied next, or compared when `comparing`; it has about so many rows.
+    /// A table is copied next, or compared if `comparing`. `rows` is approximate.
     Begun {
         table: &'a str,
         rows: u64,
         comparing: bool,
     },
-    /// So many of its rows are done.
+    /// The number of its rows that are done.
     Rows(u64),
     Copied {
         table: &'a str,
@@ -153,7 +153,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Gives the rows when there are enough.
+    /// Returns the rows once there are enough.
     fn push(&mut self, row: Vec<Value>) -> Option<Vec<Vec<Value>>> {
         self.bytes += row.iter().map(Value::size).sum::<usize>();
         let values = row.len() * (self.rows.len() + 2);

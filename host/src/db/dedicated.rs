@@ -1,8 +1,8 @@
 //! Connections to PostgreSQL that serve one purpose only, such as the commits of claims.
 //!
-//! A connection of the pool pays for a check before and after each use, and one that falls silent keeps its request waiting
-//! until the request gives up. A dedicated connection is checked when it was idle, is dropped after some seconds of
-//! silence, and is replaced. Each statement commits itself.
+//! A pooled connection is checked before and after each use, and a request on an unresponsive one waits until the
+//! request times out. A dedicated connection is checked only after it was idle. It is dropped and replaced after some
+//! seconds without a response. Each statement commits itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ impl DedicatedConnections {
         }))
     }
 
-    /// Drops the connection after an unexpected answer or none, and when the caller is cancelled.
+    /// Drops the connection after an unexpected answer, after no answer, and when the caller is cancelled.
     pub(super) async fn run(&self, statement: Statement) -> Result<Vec<PgRow>> {
         let _permit = self.permit().await?;
         let mut connection = self.connection().await?;

@@ -1,4 +1,4 @@
-//! What a database knows of itself, by name: `demo` says that its passwords are published.
+//! Metadata of the database, by name. `demo` marks a database whose passwords are published.
 
 use super::{Db, Result};
 use crate::clock::Timestamp;

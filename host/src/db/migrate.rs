@@ -98,7 +98,7 @@ impl Schema {
 
 impl Db {
     /// Brings the tables to this release's version; leaves tables of a later release alone. Safe to run again, and from
-    /// several processes at once: one does the work, the others wait and find it done.
+    /// several processes at once: one migrates, the others wait.
     pub async fn migrate(&self) -> std::result::Result<(), MigrateError> {
         if self.schema().await == Schema::Unreleased {
             return Err(Unfit::Unreleased.into());
@@ -111,8 +111,8 @@ impl Db {
                 Ok(tx.commit().await?)
             }
             Self::Postgres { pool, .. } => {
-                // A migration may take longer than any request, so it has a connection of its own. sqlx takes an
-                // advisory lock, which ends with the connection.
+                // A migration may take longer than any request, so it has its own connection. sqlx takes an advisory
+                // lock, which ends with the connection.
                 let options = pool.connect_options().as_ref().clone();
                 let options = options.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
                 let mut connection = sqlx::PgConnection::connect_with(&options).await?;
@@ -223,7 +223,7 @@ mod tests {
         let names = ["0098_more".to_owned(), format!("0099_drop_names{NEEDS}{next:04}")];
         assert_eq!(judge(&with(&names)), Schema::TooNew);
         assert_eq!(judge(&with(&["0098_drop_needs_care".to_owned()])), Schema::TooNew);
-        // The first of a later release's alone does not make up for one of ours.
+        // A migration of a later release does not compensate for a missing one of ours.
         assert_eq!(judge(&with(&names)[1..]), Schema::Older);
     }
 
@@ -244,7 +244,7 @@ mod tests {
             "0012_received_claims",
         ];
         let old: Vec<_> = (1..).zip(old.map(str::to_owned)).collect();
-        // Whichever of them was the last.
+        // With any of them as the last one.
         for length in 1..=old.len() {
             assert_eq!(judge(&old[..length]), Schema::Unreleased, "{length}");
         }

@@ -1,7 +1,8 @@
 //! Statements over lists of any length, as both engines take them: `($1, $2), ($3, $4)`.
 //!
-//! A database prepares every text anew, so lists are padded with their last item to a power of two, and a handful of texts
-//! does for all. That is for statements to which a repeated item makes no difference: `IN`, `ON CONFLICT DO NOTHING`.
+//! A database prepares each statement text separately. Lists are padded to a power of two with their last item, so that
+//! a few texts are enough. This is only for statements to which a repeated item makes no difference: `IN`, `ON CONFLICT
+//! DO NOTHING`.
 
 use std::fmt::Write as _;
 

@@ -14,7 +14,7 @@ use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use crate::clock::Timestamp;
 use crate::contract::{LocalTime, Window, ZoneOffset};
 
-/// How far ahead [`Zone::offsets`] looks: 13 months.
+/// How far ahead [`Zone::offsets`] searches: 13 months.
 const OFFSETS_AHEAD: Duration = Duration::from_hours(400 * 24);
 /// No zone changes its offset more often within that time.
 const MAX_OFFSETS: usize = 16;

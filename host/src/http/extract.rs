@@ -116,8 +116,8 @@ fn refuse_nul_in_uri(parts: &Parts) -> Result<(), Problem> {
 
 /// The revision that a change is based on: `If-Match: "3"`, from the `ETag` of an earlier response (RFC 9110).
 ///
-/// `None` stands for `*`, any revision. An unknown ETag, and a weak one (which If-Match never matches), is revision 0,
-/// which no resource has.
+/// `None` means `*`, any revision. An unknown ETag, and a weak one (which If-Match never matches), is revision 0, which
+/// no resource has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IfMatch(pub Option<i64>);
 

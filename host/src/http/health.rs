@@ -25,7 +25,7 @@ use crate::problem::{Problem, UNAVAILABLE};
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a result is reused, so that probes cannot load the database.
 const REUSED_FOR: Duration = Duration::from_secs(1);
-/// How far the clocks of process and database may be apart, in milliseconds.
+/// The maximum difference between the clocks of process and database, in milliseconds.
 const MAX_SKEW: u64 = 1_000;
 
 #[derive(Clone, Debug)]
@@ -50,12 +50,12 @@ impl Health {
         }
     }
 
-    /// From now on the process is not ready: it answers the requests that still arrive, but asks for no more.
+    /// Makes the process not ready from now on. It still answers the requests that arrive.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Checks, so that log and metrics show a failure that no probe asked for.
+    /// Checks without a probe, so that log and metrics show a failure.
     pub async fn observe(&self) {
         self.check().await.ok();
     }
@@ -91,7 +91,7 @@ impl Health {
     async fn look(&self) -> Finding {
         let (began, asked) = (Moment::now(), self.clock.now());
         let database = self.db.time().await.map_err(|_| no_answer())?;
-        // Only the system clock should be right.
+        // Only the system clock must agree with the database.
         if let (Some(database), Clock::System) = (database, &self.clock) {
             let skew = Skew::between(asked, began.elapsed(), database);
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_database_is_taken_to_have_read_its_clock_half_way() {
+    fn the_skew_assumes_that_the_database_read_its_clock_half_way() {
         assert_eq!(skew("10.000", 40, "10.020"), Skew { ahead: 0, doubt: 20 });
         assert_eq!(skew("10.000", 0, "10.250"), Skew { ahead: -250, doubt: 0 });
         assert_eq!(
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_second_counts_and_a_slow_answer_proves_nothing() {
+    fn a_skew_above_a_second_counts_unless_the_answer_was_slow() {
         assert!(!skew("10.000", 0, "11.000").is_certain());
         assert!(skew("10.000", 0, "11.001").is_certain());
         assert!(skew("11.001", 0, "10.000").is_certain());

@@ -66,8 +66,8 @@ pub fn around(router: Router, clock: Clock, health: Health, timeouts: Timeouts) 
                 .layer(CatchPanicLayer::custom(panicked))
                 .layer(middleware::from_fn(move |request, next: middleware::Next| async move {
                     let timeout = timeouts.of(&request);
-                    // Dropping a request is safe: its transaction is rolled back unless it is committed, and a claim runs
-                    // in a task of its own.
+                    // Dropping a request is safe: its transaction is rolled back unless it is committed, and a claim
+                    // runs in a separate task.
                     match tokio::time::timeout(timeout, next.run(request)).await {
                         Ok(response) => response,
                         Err(_) => Problem::new(TIMED_OUT, format!("No response within {} seconds.", timeout.as_secs()))

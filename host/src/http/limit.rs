@@ -29,7 +29,7 @@ pub const UNLIMITED: &[&str] = &[
     "/.well-known/receipt-keys.json",
 ];
 
-/// The user whose valid token came with the request, in its extensions.
+/// The user of the valid token in the request, in its extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject(pub Uuid);
 

@@ -21,7 +21,7 @@ pub struct Metrics {
     gauges: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Installs the recorder, once in a process. `gauges` sets the gauges that are read at the moment of a scrape.
+/// Installs the recorder, once in a process. `gauges` sets the gauges that are computed at each scrape.
 pub fn install(gauges: impl Fn() + Send + Sync + 'static) -> Result<Metrics, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
@@ -48,7 +48,7 @@ impl Metrics {
 
 /// Counts every answered request by its route's pattern, never by its path.
 pub async fn layer(request: Request, next: Next) -> Response {
-    // A client may invent methods, but not series.
+    // Clients can invent methods; these must not create new series.
     let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let method = known
         .into_iter()

@@ -23,8 +23,8 @@ const EVERYWHERE: &[Code] = &[INTERNAL, UNAVAILABLE, TIMED_OUT];
 const WITH_JSON_BODY: &[Code] = &[MALFORMED_JSON, INVALID_BODY, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE];
 
 /// Adds roles, problem responses and the security scheme. An operation's problems are those of `x-problems`, those of
-/// any body or parameter, and `secured` where a token is needed. `with_scopes` tells which roles have all of some scopes. An
-/// error names a code that `codes` does not hold, or an unknown scope.
+/// any body or parameter, and `secured` where a token is needed. `with_scopes` returns the roles that have all of the
+/// given scopes. An error names a code that `codes` does not hold, or an unknown scope.
 pub fn finish<R: fmt::Display>(
     mut document: OpenApi,
     codes: &[Code],
@@ -74,7 +74,7 @@ fn operation_id(method: &str, path: &str) -> String {
     })
 }
 
-/// Says in `x-roles` which roles may call an operation, unless it says so itself.
+/// Sets `x-roles`, the roles that may call an operation, unless the operation has it already.
 fn add_roles<R: fmt::Display>(
     operation: &mut Operation,
     with_scopes: &impl Fn(&[&str]) -> Result<Vec<R>, String>,

@@ -1,5 +1,5 @@
-//! Load shedding: a request beyond `http.max_in_flight` is refused at once, before its body is read, so that the running
-//! ones keep the memory and the time that they need.
+//! Load shedding: a request beyond `http.max_in_flight` is refused immediately, before its body is read, so that the
+//! running ones keep the memory and the time that they need.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::problem::{OVERLOADED, Problem};
 
-/// Probes, which must not take a busy process for a dead one.
+/// Probes, which must not mistake a busy process for a dead one.
 const EXEMPT: [&str; 2] = ["/livez", "/readyz"];
 /// In seconds.
 const RETRY_AFTER: u32 = 1;

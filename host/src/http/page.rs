@@ -1,5 +1,5 @@
-//! Keyset pagination: a page token holds the last key of its page, so that rows that are added meanwhile neither repeat nor
-//! hide others.
+//! Keyset pagination: a page token holds the last key of its page, so that rows that are added between requests neither
+//! repeat nor hide others.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -64,7 +64,7 @@ impl PageParams {
 }
 
 impl<T> Page<T> {
-    /// `rows` holds up to one row more than `size`, which tells whether there is a next page.
+    /// `rows` holds up to one row more than `size`, which shows whether there is a next page.
     pub fn new<R, K: Serialize>(mut rows: Vec<R>, size: u32, key: impl Fn(&R) -> K, item: impl Fn(R) -> T) -> Self {
         let size = size as usize;
         let more = rows.len() > size;

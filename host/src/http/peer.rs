@@ -9,8 +9,9 @@ use ipnet::IpNet;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-/// The client's address: the peer's or, if that is a trusted proxy, the last address in `X-Forwarded-For` that is not one.
-/// Proxies append, so what a client wrote there itself comes before that, and a client cannot choose its address.
+/// The client's address: the peer's or, if that is a trusted proxy, the last address in `X-Forwarded-For` that is not
+/// one. Proxies append to the header: addresses that the client sent precede those of the proxies, so a client cannot
+/// choose its address.
 pub fn client(extensions: &Extensions, headers: &HeaderMap, proxies: &[IpNet]) -> Option<IpAddr> {
     let is_proxy = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
     let mut client = extensions.get::<Peer>()?.0.to_canonical();
@@ -58,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_proxy_of_ours_is_believed() {
+    fn only_a_trusted_proxy_is_believed() {
         assert_eq!(of("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(of("10.1.2.3", &["198.51.100.7"]), "198.51.100.7");
         assert_eq!(of("::ffff:10.1.2.3", &["198.51.100.7"]), "198.51.100.7");
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wrote_itself_does_not_count() {
+    fn addresses_that_the_client_sent_are_ignored() {
         assert_eq!(of("10.1.2.3", &["1.1.1.1, 198.51.100.7"]), "198.51.100.7");
         assert_eq!(
             of("10.1.2.3", &["1.1.1.1, 198.51.100.7, fd00::1, 10.9.9.9"]),
@@ -76,13 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_ends_the_search_at_the_proxy() {
+    fn an_invalid_address_ends_the_search_at_the_proxy() {
         assert_eq!(of("10.1.2.3", &["1.1.1.1, unknown, 10.9.9.9"]), "10.9.9.9");
         assert_eq!(of("10.1.2.3", &["10.4.4.4"]), "10.4.4.4");
     }
 
     #[test]
-    fn an_ipv6_client_goes_by_its_network() {
+    fn an_ipv6_client_is_named_by_its_network() {
         let name = |text: &str| super::name(Some(text.parse().unwrap()));
         assert_eq!(name("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
         assert_eq!(name("192.0.2.1"), "192.0.2.1");

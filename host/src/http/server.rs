@@ -1,4 +1,4 @@
-//! Serves a router on a listener until it is told to stop, and limits what a connection may cost.
+//! Serves a router on a listener until the caller stops it, and limits the cost of a connection.
 
 use std::pin::pin;
 use std::sync::Arc;

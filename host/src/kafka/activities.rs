@@ -4,8 +4,8 @@ use super::intake::{Message, Poison, Processed};
 use crate::activities::{ActivityError, ActivityService, Batch, MAX_BATCH};
 use crate::db::DbError;
 
-/// Records as many messages as possible in one transaction. When it is refused, each message is recorded by itself, so that
-/// one that is faulty does not affect the others.
+/// Records as many messages as possible in one transaction. If that fails, each message is recorded separately, so that
+/// a faulty one does not affect the others.
 pub(super) async fn record(service: &ActivityService, messages: &[Message<'_>]) -> Result<Processed, DbError> {
     let mut results: Processed = Vec::with_capacity(messages.len());
     let mut valid: Vec<(usize, Batch)> = Vec::new();

@@ -22,7 +22,7 @@ use crate::clock::Timestamp;
 use crate::config;
 use crate::mutations;
 
-/// Messages that are held at the same time: so many, of so many bytes and one more.
+/// The limits of the messages held at the same time. The last one may exceed the bytes.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 /// How long the last offset commits and leaving the group may take.
@@ -45,7 +45,7 @@ impl Consumer {
             group: group.to_owned(),
             ..settings.clone()
         };
-        tracing::info!(topic, group, "consuming a topic of Kafka");
+        tracing::info!(topic, group, "consuming a Kafka topic");
         Ok(Self {
             group: join(&settings, topic)?,
             dead_letters: DeadLetters::new(&settings)?,
@@ -56,7 +56,7 @@ impl Consumer {
         })
     }
 
-    /// Waits for a message, and takes along the others that have arrived. Nothing when told to stop.
+    /// Waits for a message, and takes the others that have arrived. Takes none when the stage stops.
     async fn receive(&mut self, context: &Context) -> anyhow::Result<()> {
         let received = context.wait(async { self.group.recv().await.map(|message| message.detach()) });
         match received.await {
@@ -65,7 +65,7 @@ impl Consumer {
                 let mut bytes = size(&first);
                 self.messages.push_back(first);
                 while self.messages.len() < BATCH && bytes < BATCH_BYTES {
-                    // An error is reported again when no message comes before it.
+                    // The client reports an error again once no message precedes it.
                     let Some(Ok(message)) = self.group.recv().now_or_never() else {
                         break;
                     };
@@ -84,7 +84,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Processes the first messages, as many as the intake takes at once.
+    /// Processes the first messages, as many as the intake accepts in one call.
     async fn process(&mut self) -> anyhow::Result<()> {
         let read: Vec<intake::Message<'_>> = self.messages.iter().map(read).collect();
         if read.is_empty() {
@@ -101,7 +101,7 @@ impl Consumer {
         for result in results {
             let Some(message) = self.messages.front() else { break };
             let label = match result {
-                Ok(()) => "TAKEN",
+                Ok(()) => "PROCESSED",
                 Err(poison) => {
                     outcome = dead_letter(&mut self.dead_letters, &self.settings, message, &poison).await;
                     if outcome.is_err() {
@@ -150,7 +150,7 @@ impl Task for Consumer {
         }
         let (left, has_left) = tokio::sync::oneshot::channel();
         let group = self.group;
-        // On a thread of its own, because dropping the consumer blocks while the brokers are unreachable.
+        // On a separate thread, because dropping the consumer blocks while the brokers are unreachable.
         std::thread::spawn(move || {
             drop(group);
             left.send(()).ok();

@@ -38,8 +38,8 @@ impl DeadLetters {
         let own = message.headers().cloned().unwrap_or_default();
         let headers = reasons(own, message, poison);
         let bare = reasons(OwnedHeaders::new(), message, poison);
-        // The reasons make the message longer, perhaps too long. Then it goes without its value, or with the reasons alone,
-        // so that it does not block its partition for ever. The original is still in its topic.
+        // The reasons make the message longer, perhaps too long. Then it is sent without its value, or with the reasons
+        // alone, so that it does not block its partition forever. The original is still in its topic.
         let attempts = [
             (message.key(), message.payload(), headers.clone()),
             (message.key(), None, headers),

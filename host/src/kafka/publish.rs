@@ -1,8 +1,9 @@
 //! Publishes outbox messages to a topic. One process at a time does so, by a lease.
 //!
-//! A message leaves the queue when all replicas of the broker have it, and only then is the next message of its user sent: so
-//! whatever fails, no message overtakes an earlier one of its user for the first time. What a process sent before it died is
-//! sent again by the next one, under the same id. While no broker answers, the queue waits, and nothing else does.
+//! A message leaves the queue when all replicas of the broker have it. Only then does the publisher send the next
+//! message of the same user, so the first delivery of a message never overtakes an earlier message of its user, even
+//! after a failure. After a process died, the next one may send the same messages again, under the same ids. While no
+//! broker answers, only this queue waits.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -29,7 +30,7 @@ use crate::outbox::try_lock_fan_out;
 const BATCH: i64 = 512;
 /// How often the topic is marked as used, so that the sweep keeps it.
 const MARK_USED_EVERY: Duration = Duration::from_mins(1);
-/// How long messages that were being sent may still arrive when the process is told to stop.
+/// How long messages in flight may take to arrive when the process stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Publisher {
@@ -88,7 +89,8 @@ impl Publisher {
                 tx.commit().await?;
                 self.marked_used = Some(Instant::now());
             } else if try_lock_fan_out(&mut tx).await? {
-                // With the right to fan out: whatever becomes true from now on is fanned out by a process that sees the topic.
+                // Under the right to fan out, so that every later message is fanned out by a process that sees the
+                // topic.
                 topics::add(&mut tx, self.topic(), now).await?;
                 tx.commit().await?;
                 tracing::info!(
@@ -246,7 +248,7 @@ impl Task for Publisher {
     }
 }
 
-/// The message itself is refused, and would be at every attempt.
+/// The message itself is refused, and would be refused at every attempt.
 fn is_refusal(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{InvalidMessageSize, InvalidRecord, MessageSizeTooLarge};
     matches!(

@@ -32,7 +32,7 @@ impl Test {
         }
     }
 
-    /// The names by which the test runner knows it.
+    /// The names of the test in the test runner.
     pub(crate) fn names(&self) -> Vec<String> {
         let cases: &[&str] = match self {
             Self::Both(_) => &["::case_1_sqlite", "::case_2_postgres"],
@@ -86,15 +86,15 @@ pub(crate) const ALL: &[Mutation] = &[
     Mutation {
         name: "claim-time-of-reading",
         bug: "A claim from a topic is dated when it is read, not when its message was made.",
-        found_by: &[Test::Both("kafka::claims::a_claim_was_made_when_its_message_was")],
+        found_by: &[Test::Both("kafka::claims::a_claim_has_the_time_of_its_message")],
         sql: &[],
     },
     Mutation {
         name: "conflict-not-retried",
         bug: "A transaction that lost a conflict on PostgreSQL is not retried.",
         found_by: &[
-            Test::Plain("database::conflicts::a_claim_is_tried_again_after_every_kind_of_conflict"),
-            Test::Plain("database::conflicts::a_reversal_is_tried_again_after_every_kind_of_conflict"),
+            Test::Plain("database::conflicts::a_claim_is_retried_after_every_kind_of_conflict"),
+            Test::Plain("database::conflicts::a_reversal_is_retried_after_every_kind_of_conflict"),
         ],
         sql: &[],
     },
@@ -102,7 +102,7 @@ pub(crate) const ALL: &[Mutation] = &[
         name: "dead-letter-with-long-key",
         bug: "A dead letter whose key makes it too long is retried with that key for ever.",
         found_by: &[Test::Both(
-            "kafka::consume::a_message_that_is_too_long_to_be_put_aside_whole_holds_up_nobody",
+            "kafka::consume::a_message_too_long_for_the_dead_letter_topic_is_truncated_and_blocks_nothing",
         )],
         sql: &[],
     },
@@ -110,7 +110,7 @@ pub(crate) const ALL: &[Mutation] = &[
         name: "two-lease-holders",
         bug: "Two processes hold a lease at the same time, so both publish.",
         found_by: &[Test::Plain(
-            "kafka::publish::of_two_processes_one_publishes_and_the_other_takes_over",
+            "kafka::publish::one_of_two_processes_publishes_and_the_other_takes_over",
         )],
         sql: &[
             ("SET fence = fence + 1, lease_until", "SET fence = fence, lease_until"),
@@ -123,14 +123,14 @@ pub(crate) const ALL: &[Mutation] = &[
     Mutation {
         name: "failure-kept",
         bug: "The answer to a failed claim is kept under its idempotency key, so it cannot be retried.",
-        found_by: &[Test::Both("reward_requests::idempotency::a_failure_is_not_kept")],
+        found_by: &[Test::Both("reward_requests::idempotency::a_failure_is_not_stored")],
         sql: &[],
     },
     Mutation {
         name: "reversed-twice",
         bug: "A reversed grant can be reversed again, and its stock is returned each time.",
         found_by: &[Test::Both(
-            "reward_requests::reversal::only_what_is_granted_can_be_taken_back_and_only_once",
+            "reward_requests::reversal::only_granted_requests_can_be_reversed_and_only_once",
         )],
         sql: &[
             (
@@ -156,7 +156,7 @@ pub(crate) const ALL: &[Mutation] = &[
         name: "queue-out-of-order",
         bug: "Pending claims are settled by descending id, not by arrival.",
         found_by: &[Test::Both(
-            "reward_requests::received::those_who_came_first_are_served_first",
+            "reward_requests::received::pending_claims_are_decided_in_order_of_arrival",
         )],
         sql: &[(
             "WHERE event_id = $1 ORDER BY received_at, id LIMIT $2",
@@ -183,7 +183,7 @@ pub(crate) const ALL: &[Mutation] = &[
         name: "offsets-before-database",
         bug: "Offsets are committed before the messages are recorded.",
         found_by: &[Test::Both(
-            "kafka::consume::a_database_that_fails_is_waited_for_and_nobody_is_blamed",
+            "kafka::consume::during_a_database_failure_messages_wait_and_none_is_dead_lettered",
         )],
         sql: &[],
     },
@@ -208,7 +208,7 @@ pub(crate) const ALL: &[Mutation] = &[
         name: "published-without-acknowledgement",
         bug: "A message that the broker did not acknowledge leaves the outbox.",
         found_by: &[Test::Plain(
-            "kafka::publish::an_outage_that_is_longer_than_a_delivery_loses_nothing",
+            "kafka::publish::an_outage_beyond_the_delivery_timeout_loses_nothing",
         )],
         sql: &[],
     },
@@ -232,7 +232,7 @@ pub(crate) const ALL: &[Mutation] = &[
         name: "repeat-decided-again",
         bug: "A pending claim that was answered under its key meanwhile is decided again.",
         found_by: &[Test::Both(
-            "reward_requests::received::a_claim_that_was_answered_under_its_key_is_not_granted_once_more",
+            "reward_requests::received::a_pending_claim_already_answered_under_its_key_is_not_granted_again",
         )],
         sql: &[],
     },
@@ -240,7 +240,7 @@ pub(crate) const ALL: &[Mutation] = &[
         name: "revision-not-confirmed",
         bug: "The commit does not notice that the event was paused or changed since the decision.",
         found_by: &[Test::Both(
-            "reward_requests::gates::another_process_sees_the_pause_at_once",
+            "reward_requests::gates::another_process_sees_the_pause_immediately",
         )],
         sql: &[(
             "c.id = i.event_id AND c.revision = i.event_revision",
@@ -290,14 +290,14 @@ pub(crate) const ALL: &[Mutation] = &[
     Mutation {
         name: "topic-order-lost",
         bug: "Claims from a topic get ids in random order, which decides their order within one millisecond.",
-        found_by: &[Test::Both("kafka::claims::the_first_in_the_topic_are_the_first_served")],
+        found_by: &[Test::Both("kafka::claims::claims_of_a_topic_are_decided_in_order")],
         sql: &[],
     },
     Mutation {
         name: "sold-out-though-granted",
         bug: "A user whose claim found nothing left is refused again, although a later claim was granted.",
         found_by: &[Test::Both(
-            "reward_requests::sold_out::a_grant_at_another_process_counts_within_a_second_though_all_is_gone_again",
+            "reward_requests::sold_out::a_grant_by_another_process_is_visible_within_a_second_although_the_stock_is_gone_again",
         )],
         sql: &[],
     },

@@ -27,7 +27,7 @@ pub async fn write(tx: &mut Tx, message: Message) -> Result<()> {
 }
 
 row! {
-    /// What fan-out must know of a message.
+    /// The data of a message that fan-out needs.
     #[derive(Clone, Debug)]
     pub struct Addressed {
         pub id: Uuid,

@@ -29,7 +29,11 @@ const NO_SUCH_PLUGIN: Code = Code::new("no-such-plugin", 404, "There is no such 
 const PLUGIN_REFUSED: Code = Code::new("plugin-refused", 422, "The upload is not a valid plugin");
 const UPLOAD_BUSY: Code = Code::new("upload-busy", 429, "Another upload of yours is in progress");
 const UPLOAD_QUOTA: Code = Code::new("upload-quota", 429, "Your upload time of this hour is used up");
-const UPLOAD_ROOM: Code = Code::new("upload-room", 409, "Your storage quota for plugin versions is used up");
+const UPLOAD_STORAGE_LIMIT: Code = Code::new(
+    "upload-storage-limit",
+    409,
+    "Your storage quota for plugin versions is used up",
+);
 const PLUGIN_VERSION_TAKEN: Code = Code::new("plugin-version-taken", 409, "The version exists with different bytes");
 const PLUGIN_IN_USE: Code = Code::new("plugin-in-use", 409, "The version is in use");
 const PLUGIN_DISABLED: Code = Code::new("plugin-disabled", 409, "The version is disabled");
@@ -45,7 +49,7 @@ pub const CODES: &[Code] = &[
     PLUGIN_REFUSED,
     UPLOAD_BUSY,
     UPLOAD_QUOTA,
-    UPLOAD_ROOM,
+    UPLOAD_STORAGE_LIMIT,
     PLUGIN_VERSION_TAKEN,
     PLUGIN_IN_USE,
     PLUGIN_DISABLED,
@@ -98,7 +102,7 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
     ),
     extensions(
         ("x-problems" = json!([
-            "plugin-refused", "upload-busy", "upload-quota", "upload-room", "plugin-version-taken",
+            "plugin-refused", "upload-busy", "upload-quota", "upload-storage-limit", "plugin-version-taken",
             "body-too-large", "unsupported-media-type", "invalid-body",
             "signature-required", "signature-invalid", "signature-untrusted"
         ])),
@@ -427,7 +431,7 @@ impl From<PluginError> for Problem {
             PluginError::Gate(refusal) => Self::new(PLUGIN_REFUSED, detail).with("refusal", refusal.code()),
             PluginError::UploadBusy => Self::new(UPLOAD_BUSY, detail).retry_after(1),
             PluginError::UploadTime { retry_after, .. } => Self::new(UPLOAD_QUOTA, detail).retry_after(retry_after),
-            PluginError::UploadStorage { .. } => Self::new(UPLOAD_ROOM, detail),
+            PluginError::UploadStorage { .. } => Self::new(UPLOAD_STORAGE_LIMIT, detail),
             PluginError::VersionTaken { digest, .. } => Self::new(PLUGIN_VERSION_TAKEN, detail).with("digest", digest),
             PluginError::InUse { .. } => Self::new(PLUGIN_IN_USE, detail),
             PluginError::NotActive { .. } => Self::new(PLUGIN_DISABLED, detail),

@@ -467,8 +467,8 @@ impl PluginService {
         Ok(self.sandbox.load(digest, module).await?)
     }
 
-    /// Runs a condition and returns the outcome with the limits that applied. `facts[i]` answers the i-th query of its plan.
-    /// Counts nothing and does not look at the state of the plugin: that is up to the caller.
+    /// Runs a condition and returns the outcome with the limits that applied. `facts[i]` answers the i-th query of its
+    /// plan. Neither counts the run nor checks the state of the plugin; the caller does.
     pub async fn evaluate(
         &self,
         condition: &BoundCondition,

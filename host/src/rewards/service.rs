@@ -136,7 +136,7 @@ pub struct RewardService {
     db: Db,
     clock: Clock,
     cache: Shared,
-    /// Counts the changes of rewards and returns to the stock that this process knows of.
+    /// Counts the changes of rewards and the returns to the stock that this process has seen.
     generation: Arc<AtomicU64>,
     /// The stock version of sold-out events, by event id and the generation before the read.
     sold_out: Cache<(Uuid, u64), Option<StockVersion>>,
@@ -295,7 +295,7 @@ impl RewardService {
         store::take(tx, reward_id, quantity).await
     }
 
-    /// Returns units to the stock that began at revision `since`. A stock that was removed since then, or set anew, is
+    /// Returns units to the stock that began at revision `since`. A stock that was removed or replaced since then is
     /// left unchanged, because it never counted the grant. Part of the caller's transaction; the caller calls
     /// [`Self::changed`] after the commit.
     pub async fn give_back(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64, since: i64) -> Result<(), DbError> {

@@ -149,8 +149,8 @@ fn patterns(schema: &Value) -> usize {
     }
 }
 
-/// The one way to make a validator from a plugin's schema: its patterns are small and match in linear time, its
-/// references lead to little, and it reads nothing from outside.
+/// The only constructor of a validator for a plugin's schema. Its patterns are small and match in linear time, its
+/// references expand to a bounded size, and it reads nothing from outside.
 pub fn params_validator(schema: &Value) -> Result<jsonschema::Validator, String> {
     super::schema::check_cost(schema)?;
     let patterns = jsonschema::PatternOptions::regex()
@@ -167,7 +167,7 @@ pub fn params_validator(schema: &Value) -> Result<jsonschema::Validator, String>
         })
 }
 
-/// Its size alone. What the queries may ask is for whoever answers them to say.
+/// Checks only the size. The host decides elsewhere which queries are allowed (`facts/plan.rs`).
 pub(super) fn check_binding(binding: &Binding, limits: &CallLimits) -> Check {
     require!(
         binding.state.len() <= limits.state_bytes,

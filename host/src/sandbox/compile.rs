@@ -68,7 +68,7 @@ impl Compiler {
             .arg(limits.memory_bytes.to_string())
             .arg(limits.cpu_seconds.to_string())
             .env_clear()
-            // In KiB. By default the allocator reserves more address space at once than the process may have.
+            // In KiB. By default, the allocator reserves more address space than the process may have.
             .env("MIMALLOC_ARENA_RESERVE", "65536")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -86,7 +86,7 @@ async fn exchange(mut child: Child, bytes: &[u8], limits: &CompileLimits) -> Res
             "the compile process has no pipes".to_owned(),
         ));
     };
-    // Each pipe is closed as soon as possible, so that the child never blocks on a pipe that is not read any more.
+    // Each pipe is closed as soon as possible, so that the child never blocks on a pipe that is no longer read.
     let send = async move {
         // An error means that the child ended early; its exit status says why.
         let _ = stdin.write_all(bytes).await;

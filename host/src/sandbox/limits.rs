@@ -29,7 +29,8 @@ pub(super) const LOADED_CODE_BYTES: u64 = 256 << 20;
 pub(super) const COMPILATIONS: usize = 2;
 /// `describe` and `bind` get this many times the fuel of `evaluate`: they run when an operator acts, never during a claim.
 const SETUP_FUEL: u64 = 10;
-/// Fuel for which a call gets a millisecond, where that is more than the constant of its class. A tenth of the usual speed.
+/// A call gets a millisecond for this much fuel, if that exceeds the constant of its class. This is a tenth of the
+/// usual speed.
 const FUEL_PER_MS: u64 = 100_000;
 
 /// All limits of a sandbox. The default is that of `config.default.toml`.
@@ -73,7 +74,7 @@ impl From<&config::Sandbox> for Settings {
     }
 }
 
-/// The class of a plugin: the first whose upload limits it keeps.
+/// The class of a plugin: the first whose upload limits it meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[strum(serialize_all = "UPPERCASE")]
@@ -92,14 +93,15 @@ pub struct ClassLimits {
     pub compile: CompileLimits,
 }
 
-/// What one call of a plugin may use.
+/// The limits of one call of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallLimits {
-    /// Instructions, roughly, for `evaluate`. Deterministic: the limit authors meet. A million takes about a millisecond.
+    /// Instructions, roughly, for `evaluate`. A deterministic limit, which authors meet first. A million takes about a
+    /// millisecond.
     pub evaluate_fuel: u64,
     /// The same for `describe` and `bind`, which run when an operator acts, never during a claim.
     pub setup_fuel: u64,
-    /// Wall-clock limit for `evaluate`, instantiation included. A safety net; what it ends may be retried.
+    /// Wall-clock limit for `evaluate`, including instantiation. A safety net: a call that it ends may be retried.
     pub evaluate_deadline_ms: u64,
     /// The same for `describe` and `bind`.
     pub setup_deadline_ms: u64,
@@ -109,7 +111,7 @@ pub struct CallLimits {
     pub table_elements: usize,
     /// Context, state and facts together; or the params.
     pub input_bytes: usize,
-    /// What `bind` may hand back for `evaluate`.
+    /// The state that `bind` returns for `evaluate`.
     pub state_bytes: usize,
     /// All texts of a decision together.
     pub decision_bytes: usize,
@@ -121,7 +123,7 @@ pub struct CallLimits {
     pub note_bytes: usize,
 }
 
-/// What an upload may look like, checked by one linear walk over its bytes before anything else reads them. The
+/// The limits of the structure of an upload, checked in one linear pass before any other code reads the bytes. The
 /// defaults fit compiled languages; a language runtime (an interpreter inside the plugin) needs more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadLimits {
@@ -138,7 +140,7 @@ pub struct UploadLimits {
     pub function_locals: usize,
     pub function_params: usize,
     pub function_blocks: usize,
-    /// Blocks within blocks: what a value has to be carried through costs the compiler at every level.
+    /// Nested blocks: a value that crosses levels costs the compiler at each of them.
     pub function_nesting: usize,
     pub function_loops: usize,
     pub branch_targets: usize,
@@ -153,14 +155,14 @@ pub struct UploadLimits {
     pub custom_bytes: usize,
 }
 
-/// What compiling one upload may use, in a process of its own.
+/// The limits of compiling one upload, in a separate process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
     pub cpu_seconds: u64,
     pub wall_seconds: u64,
     /// Address space of the compiling process.
     pub memory_bytes: u64,
-    /// Machine code that one plugin may become.
+    /// The machine code of one plugin.
     pub code_bytes: usize,
 }
 
@@ -248,7 +250,8 @@ impl ClassLimits {
         },
     };
 
-    /// The same with what the operator changed. The fuel of `describe` and `bind` and the deadlines follow `evaluate_fuel`.
+    /// These limits with the operator's changes. The fuel of `describe` and `bind` and the deadlines follow
+    /// `evaluate_fuel`.
     fn with(mut self, settings: &config::PluginClass) -> Self {
         let call = &mut self.call;
         call.memory_bytes = settings.memory_bytes;

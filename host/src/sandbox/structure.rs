@@ -219,7 +219,7 @@ impl Walk<'_> {
         check_limit(what, *count, self.upload.section_items)
     }
 
-    /// All element segments together may have as many items as all tables together have elements.
+    /// All element segments together may have as many items as all tables have elements.
     fn elements(&mut self, section: wasmparser::ElementSectionReader<'_>) -> Result<(), UploadRefusal> {
         self.items("element segments", &section)?;
         for segment in section {

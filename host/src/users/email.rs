@@ -1,4 +1,4 @@
-//! An e-mail address, checked.
+//! A validated e-mail address.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ impl Email {
     /// The longest valid address (RFC 5321).
     const MAX_BYTES: usize = 254;
 
-    /// What makes an account unique: the address in lower case.
+    /// The unique key of an account: the address in lower case.
     pub fn key(&self) -> String {
         self.0.to_ascii_lowercase()
     }
@@ -60,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_account_however_the_address_is_written() {
+    fn the_key_ignores_case_and_outer_white_space() {
         let email: Email = "  Ada.Lovelace@Example.COM\n".parse().unwrap();
         assert_eq!(email.as_str(), "Ada.Lovelace@Example.COM");
         assert_eq!(email.key(), "ada.lovelace@example.com");
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_refused() {
         let long = format!("{}@example.com", "a".repeat(250));
         for text in [
             "",

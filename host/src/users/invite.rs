@@ -35,13 +35,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minted_code_reads_as_itself() {
+    fn a_minted_code_is_read_unchanged() {
         let code = mint(&Clock::System);
         assert_eq!(read(&code), Some(code));
     }
 
     #[test]
-    fn a_code_is_read_as_it_was_meant() {
+    fn a_typed_code_is_normalised() {
         assert_eq!(read(" oil23-4567x ").as_deref(), Some("011234567X"));
         for text in [
             "",

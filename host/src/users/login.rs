@@ -15,7 +15,7 @@ use crate::cache::{Cache, Policy, RateLimit};
 use crate::clock::Clock;
 use crate::db::{Db, DbError};
 
-/// An account that someone asks for.
+/// An account to register.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewAccount {
@@ -38,7 +38,7 @@ pub struct NewAccount {
 pub enum LoginError {
     #[error("A new {0} account needs the access token of an ADMIN; leave role out for a USER.")]
     RoleNeedsLogin(Role),
-    #[error("{by} does not allow to make {wanted} accounts; only an ADMIN makes them.")]
+    #[error("{by} does not allow creating {wanted} accounts; only an ADMIN can create them.")]
     RoleNeedsAdmin { by: String, wanted: Role },
     #[error("No account has this e-mail and this password.")]
     WrongCredentials,
@@ -59,7 +59,7 @@ pub struct LoginService {
     db: Db,
     clock: Clock,
     cache: Cache,
-    /// How often passwords may be tried on one account.
+    /// The limit on login attempts for one account.
     attempts: Option<Policy>,
     auth: AuthService,
     users: UserService,
@@ -85,7 +85,7 @@ impl LoginService {
         }
     }
 
-    /// Makes an account; only an ADMIN makes others than USERs.
+    /// Creates an account. Only an ADMIN can create accounts in other roles than USER.
     pub async fn register(&self, by: Option<Principal>, new: NewAccount) -> Result<User, LoginError> {
         let role = new.role.unwrap_or(Role::User);
         if role != Role::User {
@@ -121,7 +121,7 @@ impl LoginService {
         let now = self.clock.now();
         let session_id = self.clock.new_id();
         let mut tx = self.db.begin().await?;
-        // Held, so that a change of role or a disabling comes before this session or ends it.
+        // Locked, so that a change of its role or state either precedes this session or ends it.
         let user = self
             .users
             .hold(&mut tx, user_id)

@@ -1,7 +1,7 @@
 //! Passwords: their form, and hashing them with Argon2id off the async threads.
 //!
-//! Hashing is slow and takes memory on purpose, so it is a way to exhaust a server: a bounded number runs at the same
-//! time, a bounded number waits, and further logins are refused.
+//! Hashing is slow and uses much memory on purpose, so many logins could exhaust a server. Therefore a bounded number
+//! of hashes run at the same time, a bounded number wait, and further logins are refused.
 
 use std::sync::Arc;
 
@@ -86,7 +86,8 @@ impl Passwords {
         .map_err(failed)
     }
 
-    /// Whether the password matches the hash. Without a hash it does the same work, so that the time tells nothing.
+    /// Whether the password matches the hash. Without a hash it does the same work, so that the duration reveals
+    /// nothing.
     pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool, PasswordError> {
         let hash = hash.unwrap_or_else(|| self.dummy.to_string());
         let verified = self

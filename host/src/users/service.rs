@@ -16,7 +16,7 @@ use crate::auth::{EndReason, Role, Sessions};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Tx};
 
-/// An account to be made.
+/// An account to create.
 #[derive(Debug)]
 pub struct NewUser {
     pub email: Email,
@@ -123,7 +123,7 @@ impl UserService {
         }
     }
 
-    /// Makes an account, and credits its inviter.
+    /// Creates an account, and credits its inviter.
     pub async fn create(&self, new: NewUser) -> Result<User, UserError> {
         let password_hash = self.passwords.hash(new.password).await?;
         let mut tx = self.db.begin().await?;
@@ -158,7 +158,7 @@ impl UserService {
         store::find_inviter(tx, code).await?.ok_or(UserError::NoSuchInvite)
     }
 
-    /// Records an activity of `of` that the registration of `new` causes. Each happens once in the life of `new`.
+    /// Records an activity of `of` that the registration of `new` causes. Each is recorded once per `new`.
     async fn record(
         &self,
         tx: &mut Tx,
@@ -192,7 +192,7 @@ impl UserService {
         Ok(store::find(&self.db, id).await?.map(User::from))
     }
 
-    /// Reads an account and keeps it from being changed until the transaction ends. Part of the caller's transaction.
+    /// Reads an account and locks it against changes until the transaction ends. Part of the caller's transaction.
     pub async fn hold(&self, tx: &mut Tx, id: Uuid) -> Result<Option<User>, UserError> {
         Ok(store::hold(tx, id).await?.map(User::from))
     }
@@ -203,7 +203,7 @@ impl UserService {
         Ok(UserDetails { user, attributes })
     }
 
-    /// What is known of a user now.
+    /// A user's current attributes.
     pub async fn attributes(&self, id: Uuid) -> Result<BTreeMap<String, String>, UserError> {
         let newest = store::newest_attributes(&self.db, id).await?;
         Ok(newest
@@ -212,14 +212,14 @@ impl UserService {
             .collect())
     }
 
-    /// Newest first, up to `size + 1`, so that the caller can tell whether there are more.
+    /// Newest first, up to `size + 1`, so that the caller knows whether more exist.
     pub async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<User>, UserError> {
         let email_key = filter.email.map(|email| email.key());
         let rows = store::list(&self.db, filter.role, email_key, after, i64::from(size) + 1).await?;
         Ok(rows.into_iter().map(User::from).collect())
     }
 
-    /// Changes the role or disables an account; both end its sessions at once.
+    /// Changes the role or disables an account; both end its sessions immediately.
     pub async fn change(&self, id: Uuid, change: UserChange) -> Result<User, UserError> {
         let mut tx = self.db.begin().await?;
         // All ADMINs are locked before the change, so that two ADMINs cannot demote each other at the same time.

@@ -38,7 +38,7 @@ row! {
 }
 
 impl AttributeRow {
-    /// The next row of this attribute. It sorts after this one even when the clock stood still or went back.
+    /// The next row of this attribute. It sorts after this one even if the clock stopped or went back.
     pub(super) fn followed_by(self, value: Option<String>, now: Timestamp, new_id: Uuid) -> Self {
         let (set_at, id) = if now > self.set_at {
             (now, new_id)
@@ -54,7 +54,7 @@ impl AttributeRow {
     }
 }
 
-/// Adds an account; `false` when its e-mail has one already.
+/// Adds an account; `false` if an account with its e-mail exists.
 pub(super) async fn insert(tx: &mut Tx, row: &UserRow, email_key: String, password_hash: String) -> Result<bool> {
     const EMAIL: &str = "INSERT INTO user_directory (kind, value, user_id) VALUES ('EMAIL', $1, $2) \
         ON CONFLICT (kind, value) DO NOTHING";
@@ -103,7 +103,8 @@ pub(super) async fn find_inviter(tx: &mut Tx, invite_code: String) -> Result<Opt
         .map(|(id,)| id))
 }
 
-/// Reads an account and keeps others from changing it until the transaction ends; others may do the same meanwhile.
+/// Reads an account and takes a shared lock: until the transaction ends, no other can change the account, but others
+/// can share the lock.
 pub(super) async fn hold(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
     const POSTGRES: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at \
         FROM users WHERE id = $1 FOR SHARE";
@@ -114,7 +115,7 @@ pub(super) async fn hold(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
     }
 }
 
-/// Reads an account to change it, and keeps others from changing or holding it until the transaction ends.
+/// Reads an account to change it, and locks it against changes and shared locks until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
     const POSTGRES: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at \
         FROM users WHERE id = $1 FOR NO KEY UPDATE";
@@ -124,7 +125,7 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
     }
 }
 
-/// The ADMINs who can log in; keeps others from changing them until the transaction ends.
+/// The ADMINs who can log in, locked against changes until the transaction ends.
 pub(super) async fn lock_enabled_admins(tx: &mut Tx) -> Result<Vec<Uuid>> {
     const SQLITE: &str = "SELECT id FROM users WHERE role = 'ADMIN' AND disabled = FALSE ORDER BY id";
     const POSTGRES: &str =

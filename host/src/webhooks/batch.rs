@@ -1,8 +1,9 @@
 //! One transaction of an endpoint: it writes the results of attempts that ended and takes deliveries that are due.
 //!
-//! The process that holds the endpoint's lease runs these batches. What it takes is marked with the lease's fence: the next
-//! holder takes over everything that has an older one, and the result of an older holder counts only for what the new one
-//! has not taken yet. Must not know: when to run a batch (`relay`), how a message travels (`deliver`).
+//! The process that holds the endpoint's lease runs these batches. Deliveries that it takes are marked with the lease's
+//! fence. The next holder takes over all deliveries with an older fence; the result of an older holder counts only for
+//! deliveries that the new one has not taken yet. Must not know: when to run a batch (`relay`), how a message is sent
+//! (`deliver`).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -108,7 +109,7 @@ impl WebhookService {
             next,
             message_id: taken.message_id,
             http_request_id: attempted.message.http_request_id.clone(),
-            lag: Duration::from_millis(u64::try_from(now.as_millis() - recorded.told_at.as_millis()).unwrap_or(0)),
+            lag: Duration::from_millis(u64::try_from(now.as_millis() - recorded.created_at.as_millis()).unwrap_or(0)),
             elapsed: attempt.elapsed,
             error: attempt.error.clone(),
         }))
@@ -143,7 +144,7 @@ impl WebhookService {
     }
 }
 
-/// What log and metrics say of an attempt once its result is committed.
+/// An attempt as log and metrics report it after its result is committed.
 struct Recorded {
     next: Next,
     message_id: Uuid,

@@ -1,6 +1,6 @@
 //! One attempt to deliver a message over the network.
 //!
-//! The host is resolved once, every address is checked, and the connection goes to one of these addresses and no other, so a
+//! The host is resolved once, every address is checked, and the client connects only to one of these addresses, so a
 //! second DNS answer cannot bypass the check. Redirects are not followed, proxies of the environment not used. Time and
 //! response are bounded. Must not know: what a result means for the delivery.
 
@@ -16,7 +16,7 @@ use reqwest::{Client, Response, Url, redirect};
 use super::message;
 use super::target::{Policy, Refusal, literal};
 
-/// How much of a response is kept, for finding faults.
+/// How much of a response is kept, for troubleshooting.
 const ANSWER_BYTES: usize = 1024;
 /// How long the body may take after the status.
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
 //! Fan-out: each outbox message becomes a delivery for every endpoint that subscribes to it, and a row in the queue of
 //! every topic. Also the sweep of messages that are no longer needed.
 //!
-//! One transaction fans out up to [`FAN_OUT`] messages; it needs nothing but the database, so any process can go on where
-//! another one stopped. Must not know: how a message travels (`deliver`), what a topic is (`kafka`).
+//! One transaction fans out up to [`FAN_OUT`] messages; it needs nothing but the database, so any process can continue
+//! where another one stopped. Must not know: how a message is sent (`deliver`), what a topic is (`kafka`).
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl WebhookService {
         Ok(messages.len())
     }
 
-    /// Inserts the deliveries that do not exist yet. Part of the caller's transaction, which holds all endpoints.
+    /// Inserts the deliveries that do not exist yet. Part of the caller's transaction, which has locked all endpoints.
     pub(super) async fn queue(
         &self,
         tx: &mut Tx,
@@ -67,7 +67,7 @@ impl WebhookService {
         let mut rows = Vec::new();
         for message in messages {
             for endpoint in endpoints.iter().filter(|endpoint| wanted(endpoint, message)) {
-                // The first message of a user is due at once; those behind it wait for it.
+                // The first message of a user is due immediately; later ones wait for it.
                 let status = if busy.insert((endpoint.id, message.ordering_key)) {
                     DeliveryStatus::Pending
                 } else {
@@ -77,7 +77,7 @@ impl WebhookService {
                     endpoint_id: endpoint.id,
                     message_id: message.id,
                     ordering_key: message.ordering_key,
-                    told_at: message.created_at,
+                    created_at: message.created_at,
                     status,
                 });
             }

@@ -18,7 +18,7 @@ pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf
 /// Standard Webhooks requires 24 to 64 bytes.
 pub(super) const SECRET_BYTES: usize = 32;
 
-/// A secret in the form in which it is shown, once.
+/// A secret as the API shows it, once.
 pub(super) fn show(secret: &[u8]) -> String {
     format!("whsec_{}", STANDARD.encode(secret))
 }

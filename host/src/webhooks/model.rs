@@ -129,7 +129,7 @@ pub struct Endpoint {
     pub state: EndpointState,
     /// Why the server paused it
     #[schema(example = "the receiver answered 410 Gone")]
-    pub paused_because: Option<String>,
+    pub pause_reason: Option<String>,
     /// Until when messages are also signed with the previous secret
     pub previous_secret_until: Option<Timestamp>,
     /// The revision, which is the ETag. Each change increments it
@@ -148,7 +148,7 @@ impl From<EndpointRow> for Endpoint {
             types: row.types.0,
             acknowledges: row.acknowledges,
             state: row.state,
-            paused_because: row.paused_because,
+            pause_reason: row.pause_reason,
             previous_secret_until: row.previous_until,
             revision: row.revision,
             created_by: row.created_by,
@@ -205,7 +205,7 @@ pub struct Delivery {
     #[schema(example = "reward.granted")]
     pub type_: String,
     /// When it happened
-    pub told_at: Timestamp,
+    pub created_at: Timestamp,
     pub status: DeliveryStatus,
     /// Since it was created, redriven or replayed
     pub attempts: i64,
@@ -228,7 +228,7 @@ impl From<DeliveryRow> for Delivery {
         Self {
             message_id: row.message_id,
             type_: row.kind,
-            told_at: row.told_at,
+            created_at: row.created_at,
             status: row.status,
             attempts: row.attempts,
             next_attempt_at: (row.status == DeliveryStatus::Pending).then_some(row.next_at),

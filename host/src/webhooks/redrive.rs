@@ -1,4 +1,4 @@
-//! Sending again: one delivery, all parked deliveries of an endpoint, or every message since an instant.
+//! Sends messages again: one delivery, all parked deliveries of an endpoint, or every message since an instant.
 
 use std::collections::HashSet;
 

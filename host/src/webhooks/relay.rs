@@ -1,8 +1,9 @@
 //! The relay: fans messages out and delivers them to webhook endpoints, inside `meed serve` or alone as `meed relay`, in any
 //! number of processes.
 //!
-//! Each endpoint with deliveries that are due has a task of its own, in the process that holds the endpoint's lease. These
-//! tasks share two database connections for milliseconds and nothing else: a slow receiver does not delay other endpoints.
+//! Each endpoint with deliveries that are due has its own task, in the process that holds the endpoint's lease. These
+//! tasks share two database connections for milliseconds and nothing else: a slow receiver does not delay other
+//! endpoints.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,7 +64,7 @@ impl Relay {
 }
 
 impl Task for Relay {
-    /// Fans out what there is and wakes the endpoints with deliveries that are due.
+    /// Fans out new messages and wakes the endpoints with deliveries that are due.
     async fn run(&mut self, context: &Context) -> anyhow::Result<Next> {
         self.endpoints.reap().context("deliver to a webhook endpoint")?;
         let service = &self.service;
@@ -82,7 +83,7 @@ impl Task for Relay {
         Ok(if is_full { Next::Now } else { Next::Period })
     }
 
-    /// Waits for the attempts that were begun; each has a time-out.
+    /// Waits for the attempts in progress; each has a time-out.
     async fn finish(mut self) -> anyhow::Result<()> {
         self.endpoints.join_all().await.context("deliver to a webhook endpoint")
     }
@@ -195,7 +196,7 @@ impl EndpointDelivery {
 pub struct DeliveryCount(Arc<Mutex<HashSet<(Uuid, DeliveryStatus)>>>);
 
 impl DeliveryCount {
-    /// A series that was reported before and has no deliveries any more goes to 0.
+    /// Sets a series that was reported before to 0 once it has no deliveries.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub async fn run(&self, service: &WebhookService) -> Result<(), DbError> {
         let rows = deliveries::depths(&service.db).await?;

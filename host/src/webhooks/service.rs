@@ -108,7 +108,7 @@ impl WebhookService {
             types: Json(new.types),
             acknowledges: new.acknowledges,
             state: EndpointState::Active,
-            paused_because: None,
+            pause_reason: None,
             secret: self.clock.random::<SECRET_BYTES>().to_vec(),
             previous_secret: None,
             previous_until: None,
@@ -165,14 +165,14 @@ impl WebhookService {
         }
         let changed = self.change(id, None, |row, _| {
             row.state = state;
-            row.paused_because = None;
+            row.pause_reason = None;
         });
         let changed = changed.await?;
         tracing::info!(webhook_endpoint.id = %id, %state, principal.id = %by, "webhook endpoint state set");
         Ok(changed.into())
     }
 
-    /// Makes a new secret. The previous one signs as well for a day, or until the next rotation, so that the receiver can
+    /// Makes a new secret. The previous one also signs for a day, or until the next rotation, so that the receiver can
     /// change over.
     pub(super) async fn rotate(&self, id: Uuid, by: Uuid) -> Result<EndpointSecret, WebhookError> {
         let secret = self.clock.random::<SECRET_BYTES>().to_vec();
@@ -213,11 +213,11 @@ impl WebhookService {
         Ok(row)
     }
 
-    /// Pauses an endpoint on the server's own account. Part of the caller's transaction, which holds the endpoint.
+    /// Pauses an endpoint by decision of the server. Part of the caller's transaction, which has locked the endpoint.
     pub(super) async fn pause(&self, tx: &mut Tx, row: &mut EndpointRow, because: String) -> Result<(), DbError> {
         tracing::warn!(webhook_endpoint.id = %row.id, because, "webhook endpoint paused");
         row.state = EndpointState::Paused;
-        row.paused_because = Some(because);
+        row.pause_reason = Some(because);
         row.revision += 1;
         row.updated_at = self.clock.now();
         store::update(tx, row.clone()).await

@@ -22,7 +22,7 @@ row! {
         pub types: Json<Vec<String>>,
         pub acknowledges: bool,
         pub state: EndpointState,
-        pub paused_because: Option<String>,
+        pub pause_reason: Option<String>,
         pub secret: Vec<u8>,
         pub previous_secret: Option<Vec<u8>>,
         pub previous_until: Option<Timestamp>,
@@ -36,7 +36,7 @@ row! {
 macro_rules! select_endpoints {
     ($tail:literal) => {
         concat!(
-            "SELECT id, url, description, types, acknowledges, state, paused_because, secret, previous_secret, previous_until, \
+            "SELECT id, url, description, types, acknowledges, state, pause_reason, secret, previous_secret, previous_until, \
              revision, created_by, created_at, updated_at FROM webhook_endpoints WHERE deleted_at IS NULL",
             $tail
         )
@@ -67,7 +67,7 @@ pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
 /// Writes every column that a change of an endpoint may touch.
 pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     const SQL: &str = "UPDATE webhook_endpoints SET url = $2, description = $3, types = $4, state = $5, \
-        paused_because = $6, secret = $7, previous_secret = $8, previous_until = $9, revision = $10, updated_at = $11, \
+        pause_reason = $6, secret = $7, previous_secret = $8, previous_until = $9, revision = $10, updated_at = $11, \
         acknowledges = $12 WHERE id = $1";
     tx.query(SQL)
         .bind(row.id)
@@ -75,7 +75,7 @@ pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
         .bind(row.description)
         .bind(row.types)
         .bind(row.state)
-        .bind(row.paused_because)
+        .bind(row.pause_reason)
         .bind(row.secret)
         .bind(row.previous_secret)
         .bind(row.previous_until)
@@ -104,8 +104,8 @@ pub(super) async fn find(on: impl Executor, id: Uuid) -> Result<Option<EndpointR
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
-/// Reads an endpoint and holds its row until the transaction ends, so that one transaction at a time changes the status of
-/// its deliveries. SQLite has one writer anyway.
+/// Reads an endpoint and locks its row until the transaction ends, so that one transaction at a time changes the status
+/// of its deliveries. SQLite has one writer anyway.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EndpointRow>> {
     const POSTGRES: &str = select_endpoints!(" AND id = $1 FOR NO KEY UPDATE");
     const SQLITE: &str = select_endpoints!(" AND id = $1");

@@ -1,7 +1,8 @@
 //! Where webhooks may be sent: to public addresses over https, and into private networks that the settings name.
 //!
-//! Operators choose the URL. Without this check any OPERATOR could make the server send requests to whatever it can reach:
-//! itself, its neighbours, a cloud's metadata. Must not know: how hosts are resolved and connected to.
+//! Operators choose the URL. Without this check any OPERATOR could make the server send requests to every host that it
+//! can reach: itself, its neighbours, a cloud's metadata service. Must not know: how hosts are resolved and connected
+//! to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_address_takes_https_on_the_ports_alone() {
+    fn a_public_address_is_allowed_with_https_and_listed_ports_only() {
         let policy = strict();
         let public: IpAddr = "93.184.216.34".parse().unwrap();
         let check = |text: &str| policy.check_address(&Url::parse(text).unwrap(), public);
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_network_that_is_named_takes_http_and_any_port_and_opens_no_other() {
+    fn a_listed_private_network_allows_http_and_any_port_for_itself_only() {
         let policy = Policy {
             private_networks: vec!["10.1.0.0/16".parse().unwrap()],
             ..strict()
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_write_an_address_is_that_address() {
+    fn every_notation_of_an_address_is_recognised() {
         let policy = strict();
         for host in [
             "127.0.0.1",
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_of_a_receiver_is_refused() {
+    fn invalid_receiver_urls_are_refused() {
         let policy = strict();
         for (url, refusal) in [
             ("", "is not a URL"),

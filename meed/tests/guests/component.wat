@@ -1,4 +1,4 @@
-;; The honest condition as a component written by hand, with holes for what only a component can do.
+;; The valid condition as a hand-written component, with placeholders for features that only components have.
 (component
   (type $date' (record (field "year" s32) (field "month" u8) (field "day" u8)))
   (export $date "date" (type $date'))

@@ -1,12 +1,12 @@
-;; A condition written by hand, with a hole for every part that a test may want to fill with something hostile.
-;; What it answers is data: the records of the canonical ABI, laid out in memory by `guests.rs`.
+;; A hand-written condition, with a placeholder for every part that a test can replace with hostile code.
+;; Its results are data: records of the canonical ABI, which `guests.rs` places in memory.
 (module
   {imports}
   (memory (export "memory") {pages})
   (global $free (mut i32) (i32.const {heap}))
   {items}
 
-  ;; Hands out memory and never takes it back: an instance serves one call.
+  ;; Allocates memory and never frees it: an instance serves one call.
   (func (export "cabi_realloc") (param $old i32) (param $old_size i32) (param $align i32) (param $size i32) (result i32)
     {realloc}
     (global.set $free

@@ -75,13 +75,13 @@ fn check(file: &str, text: &str) -> Vec<String> {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn every_rule_can_fail() {
     let bad = [
-        ("host/src/rewards/service.rs", "use axum::Json;", "know HTTP"),
+        ("host/src/rewards/service.rs", "use axum::Json;", "may use HTTP"),
         (
             "host/src/rewards.rs",
             "fn f() -> axum::http::StatusCode {}",
-            "know HTTP",
+            "may use HTTP",
         ),
-        ("host/src/auth/service.rs", "use utoipa_axum::routes;", "know HTTP"),
+        ("host/src/auth/service.rs", "use utoipa_axum::routes;", "may use HTTP"),
         (
             "host/src/kafka/intake.rs",
             "use crate::http::Problem;",
@@ -98,19 +98,23 @@ fn every_rule_can_fail() {
             "what needs no HTTP",
         ),
         ("meed/src/keys.rs", "use meed_host::http::server;", "what needs no HTTP"),
-        ("host/src/problem.rs", "use axum::response::IntoResponse;", "know HTTP"),
+        (
+            "host/src/problem.rs",
+            "use axum::response::IntoResponse;",
+            "may use HTTP",
+        ),
         (
             "host/src/correlation.rs",
             "use crate::claims::Claim;",
-            "turn the call around",
+            "invert the dependency",
         ),
-        ("host/src/body.rs", "use crate::users::User;", "stands below"),
+        ("host/src/body.rs", "use crate::users::User;", "is below the features"),
         (
             "host/src/background/lease.rs",
             "use crate::webhooks::Relay;",
-            "stands below",
+            "is below the features",
         ),
-        ("host/src/events/service.rs", "use sqlx::{Row};", "know sqlx"),
+        ("host/src/events/service.rs", "use sqlx::{Row};", "may use sqlx"),
         ("host/src/events/service.rs", r#"const Q: &str = "SELECT 1";"#, "SQL in"),
         (
             "host/src/app.rs",
@@ -120,34 +124,38 @@ fn every_rule_can_fail() {
         (
             "host/src/events/routes.rs",
             "fn f() { db.query(TEXT) }",
-            "ask the database",
+            "may query the database",
         ),
         (
             "host/src/plugins/service.rs",
             "use wasmtime::Engine;",
-            "knows the engine",
+            "may use the engine",
         ),
         (
             "author/src/inspect.rs",
             "fn f() { wasmparser::Parser::new(0) }",
-            "knows the engine",
+            "may use the engine",
         ),
         (
             "host/src/app.rs",
             "use {wit_component::ComponentEncoder};",
-            "knows the engine",
+            "may use the engine",
         ),
-        ("meed/src/serve.rs", "use sqlx::Row;", "know sqlx"),
+        ("meed/src/serve.rs", "use sqlx::Row;", "may use sqlx"),
         ("meed/src/db.rs", r#"const Q: &str = "SELECT 1";"#, "SQL in"),
-        ("meed/src/relay.rs", "use axum::Router;", "know HTTP"),
+        ("meed/src/relay.rs", "use axum::Router;", "may use HTTP"),
         (
             "author/src/case.rs",
             "use meed_host::{db::Db, clock};",
             "without a server",
         ),
-        ("host/src/auth/sessions.rs", "use redis::Cmd;", "knows Redis"),
-        ("host/src/auth/principal.rs", "use axum::Json;", "know HTTP"),
-        ("host/src/auth/service.rs", "use crate::users::User;", "stands below"),
+        ("host/src/auth/sessions.rs", "use redis::Cmd;", "may use Redis"),
+        ("host/src/auth/principal.rs", "use axum::Json;", "may use HTTP"),
+        (
+            "host/src/auth/service.rs",
+            "use crate::users::User;",
+            "is below the features",
+        ),
         (
             "host/src/events/store.rs",
             r#"const Q: &str = "SELECT id FROM rewards";"#,
@@ -163,7 +171,11 @@ fn every_rule_can_fail() {
             "use rdkafka::Message;",
             "brokers' client",
         ),
-        ("host/src/cache.rs", "use crate::events::Event;", "stands below"),
+        (
+            "host/src/cache.rs",
+            "use crate::events::Event;",
+            "is below the features",
+        ),
         ("host/src/facts/plan.rs", "use crate::db::Db;", "facts are computed"),
         ("host/src/facts/streak.rs", "async fn f() {}", "facts are computed"),
         (
@@ -194,17 +206,33 @@ fn every_rule_can_fail() {
         (
             "host/src/events/service.rs",
             "use crate::claims::Status;",
-            "turn the call around",
+            "invert the dependency",
         ),
         (
             "host/src/rewards/routes.rs",
             "use crate::{claims, events};",
-            "turn the call around",
+            "invert the dependency",
         ),
-        ("host/src/http/page.rs", "use crate::rewards::Reward;", "stands below"),
-        ("host/src/db.rs", "fn f() { crate::app::App::new() }", "stands below"),
-        ("host/src/keys/public.rs", "use crate::auth::Role;", "stands below"),
-        ("host/src/attributes.rs", "use crate::users::User;", "stands below"),
+        (
+            "host/src/http/page.rs",
+            "use crate::rewards::Reward;",
+            "is below the features",
+        ),
+        (
+            "host/src/db.rs",
+            "fn f() { crate::app::App::new() }",
+            "is below the features",
+        ),
+        (
+            "host/src/keys/public.rs",
+            "use crate::auth::Role;",
+            "is below the features",
+        ),
+        (
+            "host/src/attributes.rs",
+            "use crate::users::User;",
+            "is below the features",
+        ),
         (
             "plugins/first-come/src/lib.rs",
             "use meed_host::contract;",
@@ -346,7 +374,7 @@ fn every_rule_of_tables_can_fail() {
 }
 
 #[test]
-fn a_scope_that_does_not_agree_is_found() {
+fn a_mismatched_scope_is_found() {
     let route = |scope: &str, guard: &str| {
         format!("#[utoipa::path(get, security((\"bearer\" = [{scope}])))]\nasync fn list(\n    _: {guard},\n) {{\n}}\n")
     };
@@ -364,7 +392,7 @@ fn a_scope_that_does_not_agree_is_found() {
 }
 
 #[test]
-fn a_broken_rule_says_where_and_what_to_do() {
+fn a_violation_names_its_line_and_the_fix() {
     let broken = check(
         "host/src/events/service.rs",
         "//! Doc.\n\nfn f() {}\nuse crate::rewards::{\n    store,\n};\n",

@@ -1,4 +1,4 @@
-//! The executable, as people start it: the demo and its printed walk, the way to production, replay far from a server.
+//! The executable as users start it: the demo and its printed tour, the steps to production, replay without a server.
 
 mod backup;
 mod db;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// `meed` with its data below `directory` and no settings from outside.
+/// `meed` with its data below `directory` and without the settings of the environment.
 pub fn meed(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meed"));
     for (name, _) in std::env::vars_os() {
@@ -40,7 +40,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A server in a process of its own; killed if the test does not stop it.
+/// A server in a separate process; killed if the test does not stop it.
 struct Server {
     child: Child,
     printed: String,
@@ -73,12 +73,12 @@ impl Server {
             };
             printed = printed + &line + "\n";
         }
-        // Whatever it prints later is read and dropped, so that the pipe does not fill.
+        // Later output is read and dropped, so that the pipe does not fill.
         std::thread::spawn(move || for _ in receive {});
         Self { child, printed }
     }
 
-    /// Asks it to stop, as a supervisor does, and gives whether it stopped in order.
+    /// Stops it like a service manager, and returns whether it stopped in order.
     fn stop(mut self) -> bool {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the server lives");
@@ -106,7 +106,7 @@ fn demo_with(directory: &Path, settings: &[(&str, &str)]) -> Server {
     Server::start(&mut command, "\" replay receipt.json")
 }
 
-/// Runs the commands that the demo printed, letter by letter.
+/// Runs the commands exactly as the demo printed them.
 fn walk(server: &Server, directory: &Path) -> String {
     let start = server.printed.find("# Log in").expect("the walk");
     let output = Command::new("bash")
@@ -147,7 +147,7 @@ fn the_demo_prints_a_walk_that_works_and_keeps_its_data() {
         let refused = output(meed(directory.path()).args(["serve", "--listen", "127.0.0.1:0"]));
         assert!(!refused.status.success());
         assert!(text(&refused.stderr).contains(hint), "{}", text(&refused.stderr));
-        // Real keys do not make the demo's accounts any safer.
+        // With other keys, the demo's database is still refused.
         std::fs::remove_dir_all(directory.path().join("data/keys")).ok();
         assert!(
             output(meed(directory.path()).args(["keys", "generate"]))
@@ -158,7 +158,7 @@ fn the_demo_prints_a_walk_that_works_and_keeps_its_data() {
 }
 
 #[test]
-fn production_is_reached_step_by_step_and_each_step_says_the_next() {
+fn each_step_to_production_prints_the_next() {
     let directory = TempDir::new().expect("a directory");
     let serve = || output(meed(directory.path()).args(["serve", "--listen", "127.0.0.1:0"]));
     assert!(
@@ -231,7 +231,7 @@ fn production_is_reached_step_by_step_and_each_step_says_the_next() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_named() {
+fn invalid_settings_are_named() {
     let directory = TempDir::new().expect("a directory");
     for (name, value, hint) in [
         ("MEED__HTTP__LISTEN", "nowhere", "listen"),
@@ -265,7 +265,7 @@ fn settings_that_make_no_sense_are_named() {
 }
 
 #[test]
-fn a_database_may_be_named_by_a_file() {
+fn the_database_url_can_be_read_from_a_file() {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("database-url");
     std::fs::write(&file, "sqlite:elsewhere.db\n").expect("a file");
@@ -291,7 +291,7 @@ fn a_database_may_be_named_by_a_file() {
 }
 
 #[test]
-fn shells_learn_every_command() {
+fn shell_completions_have_every_command() {
     let directory = TempDir::new().expect("a directory");
     let commands = commands(directory.path());
     assert!(commands.contains(&"serve".to_owned()), "{commands:?}");
@@ -303,7 +303,7 @@ fn shells_learn_every_command() {
             assert!(script.contains(command.as_str()), "{shell}: {command}");
         }
     }
-    // A shell reads the script without a fault, and then completes.
+    // A shell accepts the script and then completes commands.
     let complete = "source <(\"$MEED\" completions bash) && COMP_WORDS=(meed mig) COMP_CWORD=1 && \
                     _meed meed mig meed && echo \"${COMPREPLY[*]}\"";
     let mut bash = Command::new("bash");
@@ -348,7 +348,7 @@ fn commands(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn the_openapi_document_needs_nothing() {
+fn the_openapi_document_needs_no_database_and_no_keys() {
     let directory = TempDir::new().expect("a directory");
     let printed = output(meed(directory.path()).arg("openapi"));
     assert!(printed.status.success(), "{}", text(&printed.stderr));

@@ -1,5 +1,5 @@
-//! What is generated from the WIT: `docs/contract.md`, rendered here, and the bindings of the Rust SDK. Both are compared,
-//! and written when `UPDATE_DOCS=1`.
+//! The files generated from the WIT: `docs/contract.md`, rendered here, and the bindings of the Rust SDK. The tests
+//! compare both, and write them if `UPDATE_DOCS=1`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -136,7 +136,7 @@ fn digits(number: u64) -> String {
 }
 
 #[test]
-fn the_reference_is_what_the_contract_says() {
+fn the_reference_is_generated_from_the_contract() {
     let path = root().join("docs/contract.md");
     let rendered = render();
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -152,7 +152,7 @@ fn the_reference_is_what_the_contract_says() {
 
 /// The options are those that the SDK's macros rely on.
 #[test]
-fn the_bindings_of_the_rust_sdk_are_those_of_the_contract() {
+fn the_bindings_of_the_rust_sdk_are_generated_from_the_contract() {
     let path = root().join("plugin-sdk/src/bindings/generated.rs");
     let (mut resolve, _, world) = contract();
     let options = wit_bindgen_rust::Opts {
@@ -216,7 +216,7 @@ fn render() -> String {
         WorldItem::Interface { id, .. } => Some(&resolve.interfaces[*id]),
         _ => None,
     });
-    // What has no functions is only names for types.
+    // An interface without functions only names types.
     let (services, types): (Vec<_>, Vec<_>) = imported.partition(|interface| !interface.functions.is_empty());
     page.line("\n## What a plugin may import");
     for interface in services {
@@ -235,7 +235,7 @@ fn render() -> String {
     page.text + &limits()
 }
 
-/// The page as it grows, and the rules that have not found their place yet.
+/// The page so far, and the rules that are not placed yet.
 struct Page<'a> {
     resolve: &'a Resolve,
     rules: Vec<(&'static str, String)>,
@@ -262,7 +262,7 @@ impl Page<'_> {
     /// The head of a function or a type.
     fn heading(&mut self, name: &str, docs: &Docs) {
         self.line(&format!("\n### {name}"));
-        // A line between the types, such as `// ---- what it answers ----`, is none of the next one's comment.
+        // A heading between types, such as `// ---- the manifest ----`, does not belong to the next comment.
         let contents = docs.contents.as_deref().unwrap_or_default().lines();
         let lines: Vec<_> = contents.filter(|line| !line.trim().starts_with("---")).collect();
         let contents = Some(lines.join("\n")).filter(|contents| !contents.is_empty());
@@ -328,7 +328,7 @@ impl Page<'_> {
 
     fn type_name(&self, ty: &Type) -> String {
         let Type::Id(id) = ty else {
-            // The primitive types print as WIT spells them, but for the case.
+            // Primitive types are printed as in WIT, in lower case.
             return format!("{ty:?}").to_lowercase();
         };
         let definition = &self.resolve.types[*id];
@@ -356,7 +356,7 @@ fn sentence(comment: &str) -> String {
         .collect::<Vec<_>>()
         .join(" ")
         .replace(" -> ", " → ");
-    // Names and what is not a word keep their spelling.
+    // Names and symbols keep their spelling.
     let is_word = line
         .split_whitespace()
         .next()

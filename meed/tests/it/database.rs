@@ -1,4 +1,4 @@
-//! A database that is busy, slow or of no use: what users see of it
+//! What users see of a database that is busy, slow or unusable
 
 mod conflicts;
 mod read_only;

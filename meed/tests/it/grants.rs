@@ -1,4 +1,4 @@
-//! `/grants`: what was given, and whether it has reached its user.
+//! `/grants`: grants and their fulfilment.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn until_delivery(app: &TestApp, endpoint: &Value, status: &str) {
     panic!("never {status}: {:#}", app.read(&url).await);
 }
 
-/// Lets an attempt that failed be made again until there is no other.
+/// Advances the clock until all attempts have failed and the delivery is parked.
 async fn until_parked(app: &TestApp, endpoint: &Value) {
     let url = format!("{}/deliveries", path(endpoint));
     for _ in 0..400 {
@@ -59,12 +59,12 @@ async fn until_parked(app: &TestApp, endpoint: &Value) {
 }
 
 #[apply(on_both_engines)]
-async fn a_grant_is_pending_until_its_receiver_takes_it(app: TestApp) {
+async fn a_grant_is_pending_until_its_receiver_accepts_it(app: TestApp) {
     let (app, _relaying) = relayed(&app);
     let event = app.event("first-come", json!({}), json!({})).await;
     let (user, granted) = grant(&app, &event).await;
     assert_eq!(granted["grants"][0]["fulfilment"], json!({"state": "PENDING"}));
-    // A claim pays nothing for it.
+    // A claim writes nothing for it.
     assert_eq!(app.count("SELECT COUNT(*) FROM fulfilments").await, 0);
     let request = format!("/reward-requests/{}", text(&granted, "id"));
     assert_eq!(app.get(&request).bearer(&user.token).send().await.expect(200), granted);
@@ -89,17 +89,20 @@ async fn a_grant_is_pending_until_its_receiver_takes_it(app: TestApp) {
             "id": given["id"], "requestId": granted["id"], "requestStatus": "GRANTED", "eventId": event["id"],
             "userId": user.id, "rewardId": given["rewardId"], "quantity": 1, "reward": given["reward"],
             "grantedAt": granted["decidedAt"], "fulfilment": {"state": "DELIVERED", "changedAt": changed_at},
-            "saidBy": {"userId": null, "webhookEndpointId": shop["id"], "error": null},
+            "reportedBy": {"userId": null, "webhookEndpointId": shop["id"], "error": null},
         })
     );
-    // The user sees that, and not by whom.
+    // The user sees the state, but not who reported it.
     let seen = app
         .get(&grant_path(&granted))
         .bearer(&user.token)
         .send()
         .await
         .expect(200);
-    assert_eq!((&seen["fulfilment"], seen.get("saidBy")), (&grant["fulfilment"], None));
+    assert_eq!(
+        (&seen["fulfilment"], seen.get("reportedBy")),
+        (&grant["fulfilment"], None)
+    );
     let request = app
         .get(&format!("/reward-requests/{}", text(&granted, "id")))
         .bearer(&user.token)
@@ -123,7 +126,7 @@ async fn a_grant_is_pending_until_its_receiver_takes_it(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_nobody_took_failed_until_a_redrive_succeeds(app: TestApp) {
+async fn a_grant_with_a_parked_delivery_is_failed_until_a_redrive_succeeds(app: TestApp) {
     let (app, _relaying) = relayed(&app);
     let receiver =
         Receiver::answering(|_, before| (if before < 4 { 503 } else { 200 }, String::new(), Duration::ZERO)).await;
@@ -133,7 +136,7 @@ async fn what_nobody_took_failed_until_a_redrive_succeeds(app: TestApp) {
     until_parked(&app, &shop).await;
     let grant = until(&app, &granted, "FAILED").await;
     assert_eq!(
-        grant["saidBy"],
+        grant["reportedBy"],
         json!({
             "userId": null, "webhookEndpointId": shop["id"], "error": "answered 503 Service Unavailable",
         })
@@ -157,14 +160,14 @@ async fn what_nobody_took_failed_until_a_redrive_succeeds(app: TestApp) {
         .expect(200);
     let grant = until(&app, &granted, "DELIVERED").await;
     assert_eq!(
-        (&grant["saidBy"]["error"], &grant["saidBy"]["webhookEndpointId"]),
+        (&grant["reportedBy"]["error"], &grant["reportedBy"]["webhookEndpointId"]),
         (&Value::Null, &shop["id"])
     );
     assert_eq!(app.read("/grants?fulfilment=FAILED").await["items"], json!([]));
 }
 
 #[apply(on_both_engines)]
-async fn one_receiver_is_enough_and_who_only_takes_note_does_not_count(app: TestApp) {
+async fn one_acknowledging_receiver_is_enough_and_listeners_do_not_count(app: TestApp) {
     let (app, _relaying) = relayed(&app);
     let event = app.event("first-come", json!({}), json!({})).await;
     app.at("2026-03-01T12:00:01Z");
@@ -195,7 +198,7 @@ async fn one_receiver_is_enough_and_who_only_takes_note_does_not_count(app: Test
         app.read(&grant_path(&granted)).await["fulfilment"]["state"],
         "DELIVERED"
     );
-    // An endpoint can change its mind.
+    // The setting of an endpoint can change.
     let operator = app.operator().await;
     let etag = format!("\"{}\"", listening["revision"]);
     let changed = app.put(&path(&listening)).bearer(&operator).header("if-match", &etag);
@@ -208,7 +211,7 @@ async fn one_receiver_is_enough_and_who_only_takes_note_does_not_count(app: Test
 }
 
 #[apply(on_both_engines)]
-async fn an_acknowledgement_counts_for_more_than_an_answer_and_can_be_repeated(app: TestApp) {
+async fn an_acknowledgement_overrides_a_delivery_and_can_be_repeated(app: TestApp) {
     let (app, relaying) = relayed(&app);
     let receiver = Receiver::start().await;
     let event = app.event("first-come", json!({}), json!({})).await;
@@ -228,11 +231,11 @@ async fn an_acknowledgement_counts_for_more_than_an_answer_and_can_be_repeated(a
         .await
         .expect(200);
     assert_eq!(
-        grant["saidBy"],
+        grant["reportedBy"],
         json!({"userId": operator["id"], "webhookEndpointId": null, "error": null})
     );
     assert_eq!(app.read(&grant_path(&granted)).await, grant);
-    // The same again changes nothing, whoever says it.
+    // Repeating the same acknowledgement changes nothing, regardless of the operator.
     app.at("2026-03-01T12:00:03Z");
     let admin = app.token(Role::Admin).await;
     let again = app
@@ -240,12 +243,12 @@ async fn an_acknowledgement_counts_for_more_than_an_answer_and_can_be_repeated(a
         .bearer(&admin)
         .json(&failed);
     assert_eq!(again.send().await.expect(200), grant);
-    // The receiver's 2xx comes later and does not change it either.
+    // A later 2xx of the receiver does not change it either.
     let relaying = crate::webhook_endpoints::Relaying::start(&app);
     until_delivery(&app, &shop, "DELIVERED").await;
     assert_eq!(app.read(&grant_path(&granted)).await, grant);
     relaying.stop().await;
-    // The last word counts, and takes the reason of the one before along.
+    // The last acknowledgement counts, and removes the reason of the one before.
     app.at("2026-03-01T12:00:04Z");
     let delivered = acknowledge(&app, &granted, json!({"state": "DELIVERED"}))
         .await
@@ -277,7 +280,7 @@ async fn an_acknowledgement_counts_for_more_than_an_answer_and_can_be_repeated(a
 }
 
 #[apply(on_both_engines)]
-async fn a_reversal_changes_no_fulfilment_and_tells_it(app: TestApp) {
+async fn a_reversal_changes_no_fulfilment_and_reports_it(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let (_, granted) = grant(&app, &event).await;
     acknowledge(&app, &granted, json!({"state": "DELIVERED", "reference": "7"}))
@@ -293,7 +296,7 @@ async fn a_reversal_changes_no_fulfilment_and_tells_it(app: TestApp) {
         (&grant["requestStatus"], &grant["fulfilment"]["state"]),
         (&json!("REVERSED"), &json!("DELIVERED"))
     );
-    // Whoever fetches it back is told that it arrived.
+    // The reversal's message contains that the grant was delivered.
     let (told,): (meed_host::db::Json<Value>,) = app
         .app
         .db
@@ -302,7 +305,7 @@ async fn a_reversal_changes_no_fulfilment_and_tells_it(app: TestApp) {
         .await
         .expect("a message");
     assert_eq!(told.0["grants"][0]["fulfilment"], grant["fulfilment"]);
-    // It may also turn out that it never did.
+    // An operator can still correct the state to FAILED.
     let failed = acknowledge(&app, &granted, json!({"state": "FAILED"}))
         .await
         .expect(200);
@@ -313,7 +316,7 @@ async fn a_reversal_changes_no_fulfilment_and_tells_it(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn operators_list_grants_by_what_became_of_them(app: TestApp) {
+async fn operators_list_grants_by_fulfilment(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let other = app.event("first-come", json!({}), json!({})).await;
     let mut granted = Vec::new();

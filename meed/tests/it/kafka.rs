@@ -1,4 +1,4 @@
-//! What goes out to and comes in from brokers of the Kafka protocol.
+//! Messages to and from brokers of the Kafka protocol.
 
 mod claims;
 mod consume;
@@ -23,7 +23,7 @@ pub const CLAIMS: &str = "shop.claims";
 pub const DEAD: &str = "meed.dead-letters";
 pub const GROUP: &str = "meed-test";
 
-/// Settings with this broker, for what is named.
+/// Settings with this broker and these topics.
 pub fn settings(broker: &Broker, topics: &[(&str, &str)]) -> Kafka {
     let mut settings = vec![
         ("kafka.brokers", broker.brokers().to_owned()),
@@ -33,7 +33,7 @@ pub fn settings(broker: &Broker, topics: &[(&str, &str)]) -> Kafka {
     Config::load(None, None, &settings).expect("the settings").kafka
 }
 
-/// A part of a process, until it is dropped.
+/// A task of a process, until it is dropped.
 pub struct Running(Background);
 
 impl Running {
@@ -74,7 +74,7 @@ impl Running {
     }
 }
 
-/// Waits until a count is what it should be.
+/// Waits until a count has this value.
 pub async fn until(app: &TestApp, sql: &'static str, count: i64) {
     let started = std::time::Instant::now();
     loop {
@@ -105,7 +105,7 @@ pub async fn tell(db: &Db, user: Uuid, number: usize, at: Timestamp, payload: Va
     id
 }
 
-/// Waits until the group has done with so many messages of a topic.
+/// Waits until the group has committed this number of messages of a topic.
 pub async fn committed(broker: &Broker, topic: &str, count: i64) {
     for _ in 0..1200 {
         if broker.committed(GROUP, topic) == count {

@@ -49,7 +49,7 @@ fn shared_cases() -> Vec<(String, Case)> {
     cases
 }
 
-/// Every case comes out as it says, whole decision by whole decision: so each language decides as every other does.
+/// Every case has its expected decision in every language, so all languages decide alike.
 async fn decides_as_all_do(language: &str, class: Class) {
     let (sandbox, admitted) = admit(language).await;
     assert_eq!(admitted.class, class, "{language}");

@@ -1,4 +1,4 @@
-//! The table of known bugs must not rot: every bug is still in the code and names tests that exist. `cargo xtask
+//! The table of known bugs is up to date: every bug is still in the code and names existing tests. `cargo xtask
 //! mutations` switches each on and requires that those tests fail.
 
 #[path = "../../../host/src/mutations/table.rs"]

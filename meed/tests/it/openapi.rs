@@ -22,7 +22,7 @@ pub(crate) fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     paths.iter().flat_map(of_path).collect()
 }
 
-/// A list of texts under this member; empty when it is not there.
+/// The list of strings in this member; empty if it is missing.
 pub(crate) fn names<'a>(operation: &'a Value, member: &str) -> BTreeSet<&'a str> {
     let names = operation.get(member).and_then(Value::as_array);
     names.into_iter().flatten().filter_map(Value::as_str).collect()
@@ -45,9 +45,9 @@ async fn document(app: &TestApp) -> Value {
     app.get("/openapi.json").send().await.expect(200)
 }
 
-/// One engine is enough for what does not touch the database.
+/// One engine is enough, because the document does not depend on the database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_document_is_the_reviewed_one() {
+async fn the_document_equals_the_reviewed_snapshot() {
     let app = TestApp::on_sqlite().await;
     let mut document = document(&app).await;
     document["info"].as_object_mut().expect("info").remove("version");
@@ -80,7 +80,7 @@ async fn it_is_served_with_its_user_interface(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn every_operation_says_who_and_what(app: TestApp) {
+async fn every_operation_documents_its_roles_and_problems(app: TestApp) {
     let document = document(&app).await;
     let operations = operations(&document);
     assert!(operations.len() >= 35, "{}", operations.len());
@@ -134,7 +134,7 @@ async fn every_operation_says_who_and_what(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn every_body_and_parameter_comes_with_an_example_that_is_enough(app: TestApp) {
+async fn every_body_and_parameter_has_a_sufficient_example(app: TestApp) {
     let document = document(&app).await;
     for (method, path, operation) in operations(&document) {
         let Some(content) = operation.pointer("/requestBody/content").and_then(Value::as_object) else {
@@ -161,7 +161,7 @@ async fn every_body_and_parameter_comes_with_an_example_that_is_enough(app: Test
 }
 
 #[apply(on_both_engines)]
-async fn every_reference_leads_somewhere(app: TestApp) {
+async fn every_reference_resolves(app: TestApp) {
     let document = document(&app).await;
     let mut references = BTreeSet::new();
     collect(&document, &mut references);
@@ -179,7 +179,7 @@ fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 
-/// By itself, or because a program can make one up: from its members, its choices or its format.
+/// Whether a schema has an example, or a program can derive one from its members, its choices or its format.
 fn has_example(document: &Value, schema: &Value) -> bool {
     let schema = resolve(document, schema);
     let shown = ["example", "examples", "default", "enum", "const"]

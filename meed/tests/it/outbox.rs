@@ -1,4 +1,4 @@
-//! What is written for the world outside, in the transaction that makes it true.
+//! Outbox messages are written in the transaction of the change that they report.
 
 use meed_host::auth::Role;
 use meed_host::db::Json;
@@ -11,7 +11,7 @@ use crate::support::{TestApp, guest, on_both_engines, text};
 /// Kind, user, subject and payload of a message.
 type Told<Payload> = (String, Option<Uuid>, Option<Uuid>, Payload);
 
-/// Every message, in the order of their making.
+/// All messages, in the order of their creation.
 async fn told(app: &TestApp) -> Vec<Told<Value>> {
     const SQL: &str = "SELECT kind, user_id, subject_id, payload FROM outbox ORDER BY created_at, id";
     let rows: Vec<Told<Json<Value>>> = app.app.db.query(SQL).fetch_all(&app.app.db).await.expect("the outbox");
@@ -20,17 +20,17 @@ async fn told(app: &TestApp) -> Vec<Told<Value>> {
         .collect()
 }
 
-/// Each step a second later, so that the order of messages is known.
+/// Advances the clock by a second per step, so that the order of messages is known.
 fn step(app: &TestApp, second: u32) {
     app.at(&format!("2026-03-01T12:00:{second:02}Z"));
 }
 
 #[apply(on_both_engines)]
-async fn every_change_of_an_event_is_told_once_and_in_order(app: TestApp) {
+async fn every_change_of_an_event_writes_one_message_in_order(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     step(&app, 1);
     let changed = app.change_event(&event, json!({"title": "Other"})).await.expect(200);
-    // A change that is refused is no change.
+    // A refused change writes no message.
     app.change_event(&event, json!({"title": "Late"}))
         .await
         .expect_problem(412, "event-changed");
@@ -60,7 +60,7 @@ async fn every_change_of_an_event_is_told_once_and_in_order(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn every_change_of_a_plugin_version_is_told(app: TestApp) {
+async fn every_change_of_a_plugin_version_writes_a_message(app: TestApp) {
     let version = app.install(guest("told").module()).await;
     let path = format!("/plugins/{}/versions/{}", version.name, version.version);
     let operator = app.user(Role::Operator).await;
@@ -89,7 +89,7 @@ async fn every_change_of_a_plugin_version_is_told(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_limit_for_all_that_is_reached_is_told_and_no_other_rejection(app: TestApp) {
+async fn only_rejections_for_stock_or_budget_write_a_message(app: TestApp) {
     let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
     let scarce = app
         .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))

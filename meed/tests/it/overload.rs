@@ -1,4 +1,4 @@
-//! More than the server can do at once
+//! More requests than the server can process concurrently
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{Reply, TestApp, on_both_engines, text};
 
-/// Holds up every commit on this event until it is dropped, as another process may.
+/// Blocks every commit on this event until this is dropped, as another process may.
 async fn hold_commits(app: &TestApp, event: &Value) -> Tx {
     let other = Db::connect(&app.database_url(), 1).await.expect("the database");
     let mut tx = other.begin().await.expect("a transaction");
@@ -51,7 +51,7 @@ async fn keys(app: &TestApp) -> Reply {
 }
 
 #[apply(on_both_engines)]
-async fn what_is_too_much_is_refused_at_once_and_the_rest_is_answered(app: TestApp) {
+async fn excess_requests_are_refused_immediately_and_the_others_answered(app: TestApp) {
     let app = app.replica(&[("http.max_in_flight", "3")]);
     let address = app.listen().await;
     let mut running = Vec::new();
@@ -97,8 +97,8 @@ async fn what_is_too_much_is_refused_at_once_and_the_rest_is_answered(app: TestA
 }
 
 #[apply(on_both_engines)]
-async fn claims_that_too_many_others_wait_before_are_refused_at_once_and_leave_nothing(app: TestApp) {
-    // Claims that no condition is asked about: they are decided fast.
+async fn claims_beyond_the_commit_queue_are_refused_immediately_and_write_nothing(app: TestApp) {
+    // The host rejects these claims without the condition, so they are decided fast.
     let event = app.event("first-come", json!({}), json!({"isActive": false})).await;
     let user = app.user(Role::User).await;
     let process = app.replica(&[("http.max_in_flight", "1000000")]);
@@ -112,13 +112,13 @@ async fn claims_that_too_many_others_wait_before_are_refused_at_once_and_leave_n
         for _ in 0..256 {
             waiting.spawn(process.claim(&user.token, &event).send());
         }
-        // It reads what claims read, after them.
+        // A progress request uses the same reads as claims and is queued behind them.
         progress().await.expect(200);
         while let Some(reply) = waiting.try_join_next() {
             let reply = reply.expect("an answer");
             assert_eq!(reply.header("retry-after"), "1");
             let problem = reply.expect_problem(503, "unavailable");
-            // On a slow machine the first of them have waited for the held lock for too long meanwhile.
+            // On a slow machine the first claims may have reached the lock timeout meanwhile.
             is_full |= text(&problem, "detail").contains("Too many claims wait");
         }
     }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::{TestApp, TestUser, on_both_engines, text};
 
-/// Claims and gives the receipt as the wire has it.
+/// Claims, and returns the receipt as JSON.
 async fn receipt_of(app: &TestApp, user: &TestUser, event: &Value) -> Value {
     let token = app.log_in(user).await;
     let request = app.claim(&token, event).send().await.expect(201);
@@ -100,7 +100,7 @@ async fn anyone_can_verify_the_signature(app: TestApp) {
         .await;
     let user = app.user(Role::User).await;
     let signed = receipt_of(&app, &user, &event).await;
-    // By hand, as a third party would: canonical JSON, SHA-256, Ed25519.
+    // Without Meed's code, as a third party would verify it: canonical JSON, SHA-256, Ed25519.
     let canonical = serde_json_canonicalizer::to_string(&signed["receipt"]).expect("canonical JSON");
     assert_eq!(
         text(&signed, "digest"),
@@ -125,7 +125,7 @@ async fn anyone_can_verify_the_signature(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn its_owner_and_those_who_watch_may_read_it(app: TestApp) {
+async fn owners_operators_and_auditors_can_read_it(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let (user, other, admin) = (
         app.user(Role::User).await,
@@ -165,7 +165,7 @@ async fn receipts_signed_before_a_new_key_still_verify(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_seed_can_be_recomputed_when_the_event_is_over(app: TestApp) {
+async fn the_seed_can_be_recomputed_after_the_event(app: TestApp) {
     let changes = json!({"endDate": "2026-03-02T00:00:00Z", "recurrence": {"period": "DAILY", "count": 2}});
     let event = app.event("first-come", json!({}), changes).await;
     let user = app.user(Role::User).await;

@@ -1,4 +1,4 @@
-//! `/reward-requests`: claims from the ask to the grant
+//! `/reward-requests`: claims from the request to the grant
 
 mod budgets;
 mod concurrency;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::support::{TestApp, each, on_both_engines, text};
 
 #[apply(on_both_engines)]
-async fn a_user_is_rejected_acts_and_is_granted_once(app: TestApp) {
+async fn a_rejected_user_acts_and_is_granted_once(app: TestApp) {
     let event = app.event("login-streak", json!({"days": 7}), json!({})).await;
     let user = app.user(Role::User).await;
     for day in 2..=5 {
@@ -81,7 +81,7 @@ async fn a_user_is_rejected_acts_and_is_granted_once(app: TestApp) {
     assert_eq!(app.get(&path).bearer(&token).send().await.expect(200), granted);
     let mine = app.get("/reward-requests/mine").bearer(&token).send().await.expect(200);
     assert_eq!(mine["items"], json!([granted, rejected]));
-    // Whoever gives rewards out is told in the same transaction.
+    // The message for receivers is written in the same transaction.
     let outbox: Vec<(String, meed_host::db::Json<Value>)> = app
         .app
         .db
@@ -146,7 +146,7 @@ async fn every_reward_of_the_event_is_granted(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_claim_that_is_none_leaves_no_row(app: TestApp) {
+async fn an_invalid_claim_writes_no_row(app: TestApp) {
     let user = app.user(Role::User).await;
     let claim = async |body: Value| {
         app.post("/reward-requests")
@@ -170,7 +170,7 @@ async fn a_claim_that_is_none_leaves_no_row(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn an_array_is_no_object(app: TestApp) {
+async fn a_body_that_is_an_array_is_refused(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let token = app.token(Role::User).await;
     let claim = async |body: Value| app.post("/reward-requests").bearer(&token).json(&body).send().await;
@@ -187,7 +187,7 @@ async fn an_array_is_no_object(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn progress_tells_how_one_stands_and_stores_nothing(app: TestApp) {
+async fn progress_reports_the_current_state_and_stores_nothing(app: TestApp) {
     let event = app
         .event(
             "login-streak",

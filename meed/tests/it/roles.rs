@@ -1,4 +1,4 @@
-//! Every operation of the OpenAPI document, for everyone: `x-roles` says who gets past the door.
+//! Every operation of the OpenAPI document, called with every role: `x-roles` lists the roles that are authorized.
 
 use meed_host::auth::Role;
 use rstest_reuse::apply;
@@ -9,7 +9,7 @@ use crate::support::{TestApp, on_both_engines};
 
 const ROLES: [Role; 4] = [Role::User, Role::Operator, Role::Auditor, Role::Admin];
 
-/// Every placeholder filled with something that is well-formed and not there; nobody's own.
+/// Fills every placeholder with a well-formed value that does not exist and belongs to no user.
 fn filled(path: &str) -> String {
     path.replace("{id}", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")
         .replace("{name}", "nobody")
@@ -19,14 +19,14 @@ fn filled(path: &str) -> String {
 }
 
 #[apply(on_both_engines)]
-async fn the_documented_roles_and_no_others_get_in(app: TestApp) {
+async fn exactly_the_documented_roles_are_authorized(app: TestApp) {
     let document = app.get("/openapi.json").send().await.expect(200);
     let mut checked = 0;
     for (method, path, operation) in operations(&document) {
         let allowed = names(operation, "x-roles");
         let path = filled(path);
         assert!(!path.contains('{'), "fill in {path}");
-        // No body: whoever gets in is refused for that, or gets an answer.
+        // Without a body, an authorized caller gets a response or an error about the body.
         let anonymous = app.call(&method.to_uppercase(), &path).send().await;
         if allowed.contains("PUBLIC") {
             assert!(
@@ -45,7 +45,7 @@ async fn the_documented_roles_and_no_others_get_in(app: TestApp) {
             .await;
         forged.expect_problem(401, "invalid-token");
         for role in ROLES {
-            // A fresh account each time: some operations end the session.
+            // A new account each time, because some operations end the session.
             let token = app.token(role).await;
             let reply = app.call(&method.to_uppercase(), &path).bearer(&token).send().await;
             let what = format!("{role} on {method} {path}: {} {:#}", reply.status, reply.json);
@@ -68,7 +68,7 @@ async fn the_documented_roles_and_no_others_get_in(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_path_that_is_not_documented_is_not_there(app: TestApp) {
+async fn an_undocumented_path_is_not_found(app: TestApp) {
     let admin = app.token(Role::Admin).await;
     for path in [
         "/",
@@ -91,7 +91,7 @@ async fn a_path_that_is_not_documented_is_not_there(app: TestApp) {
     let documented = |method: &str, path: &str| document["paths"][path].get(method).is_some_and(Value::is_object);
     for (_, path, _) in operations(&document) {
         for method in ["get", "put", "post", "delete", "patch"] {
-            // `/users/me` is also a `/users/{id}`, and so on: what is matched by another path is not this one's.
+            // `/users/me` also matches `/users/{id}`, for example; methods of such another path are skipped.
             if documented(method, path)
                 || path.ends_with("/me")
                 || path.ends_with("/mine")

@@ -77,7 +77,7 @@ async fn every_route_lets_in_exactly_its_roles(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn everyone_sees_themselves(app: TestApp) {
+async fn users_can_read_their_own_account(app: TestApp) {
     for role in [Role::User, Role::Operator, Role::Auditor, Role::Admin] {
         let user = app.user(role).await;
         let expected = json!({
@@ -99,7 +99,7 @@ async fn everyone_sees_themselves(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_an_admin_sees_others_and_strangers_look_like_nobody(app: TestApp) {
+async fn only_an_admin_can_read_other_users_and_others_get_not_found(app: TestApp) {
     let (ada, admin) = (app.user(Role::User).await, app.token(Role::Admin).await);
     let path = format!("/users/{}", ada.id);
     for role in [Role::User, Role::Operator, Role::Auditor] {
@@ -116,7 +116,7 @@ async fn only_an_admin_sees_others_and_strangers_look_like_nobody(app: TestApp) 
 }
 
 #[apply(on_both_engines)]
-async fn an_admin_lists_pages_and_filters(app: TestApp) {
+async fn an_admin_lists_users_with_pages_and_filters(app: TestApp) {
     let admin = app.user(Role::Admin).await;
     let mut made = vec![admin.email.clone()];
     for minute in 1..=4 {
@@ -165,7 +165,7 @@ async fn an_admin_lists_pages_and_filters(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn an_admin_changes_role_and_state_and_nothing_else(app: TestApp) {
+async fn an_admin_can_change_only_role_and_state(app: TestApp) {
     let (admin, user) = (app.user(Role::Admin).await, app.user(Role::User).await);
     let changed = change(
         &app,
@@ -211,7 +211,7 @@ async fn an_admin_changes_role_and_state_and_nothing_else(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_changes_nothing_ends_no_session(app: TestApp) {
+async fn a_change_without_effect_ends_no_session(app: TestApp) {
     let (admin, user) = (app.user(Role::Admin).await, app.user(Role::User).await);
     for body in [json!({}), json!({"role": "USER"}), json!({"disabled": false})] {
         change(&app, &user.id, &admin.token, body).await.expect(200);
@@ -220,7 +220,7 @@ async fn what_changes_nothing_ends_no_session(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn nobody_but_an_admin_raises_anyone(app: TestApp) {
+async fn only_an_admin_can_change_roles(app: TestApp) {
     for role in [Role::User, Role::Operator, Role::Auditor] {
         let user = app.user(role).await;
         change(&app, &user.id, &user.token, json!({"role": "ADMIN"}))
@@ -234,7 +234,7 @@ async fn nobody_but_an_admin_raises_anyone(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_last_admin_stays(app: TestApp) {
+async fn the_last_admin_cannot_be_demoted_or_disabled(app: TestApp) {
     let (first, second) = (app.user(Role::Admin).await, app.user(Role::Admin).await);
     change(&app, &second.id, &first.token, json!({"disabled": true}))
         .await
@@ -268,7 +268,7 @@ async fn the_last_admin_stays(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn admins_who_demote_each_other_at_once_leave_one(app: TestApp) {
+async fn two_admins_who_demote_each_other_concurrently_leave_one(app: TestApp) {
     for _ in 0..5 {
         let mut tx = app.app.db.begin().await.expect("a transaction");
         tx.query("UPDATE users SET role = 'USER'")
@@ -301,7 +301,7 @@ async fn admins_who_demote_each_other_at_once_leave_one(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn operators_and_admins_set_attributes_and_the_user_sees_them(app: TestApp) {
+async fn operators_and_admins_can_set_attributes_and_the_user_can_read_them(app: TestApp) {
     let user = app.user(Role::User).await;
     for role in [Role::Operator, Role::Admin] {
         let token = app.token(role).await;
@@ -318,7 +318,7 @@ async fn operators_and_admins_set_attributes_and_the_user_sees_them(app: TestApp
 }
 
 #[apply(on_both_engines)]
-async fn a_user_cannot_raise_their_own_level(app: TestApp) {
+async fn users_and_auditors_cannot_set_their_own_attributes(app: TestApp) {
     for role in [Role::User, Role::Auditor] {
         let user = app.user(role).await;
         set_attributes(&app, &user.id, &user.token, json!({"level": 99}))
@@ -332,9 +332,9 @@ async fn a_user_cannot_raise_their_own_level(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn setting_attributes_replaces_them_all_and_keeps_the_history(app: TestApp) {
+async fn setting_attributes_replaces_all_and_keeps_the_history(app: TestApp) {
     let (operator, user) = (app.token(Role::Operator).await, app.user(Role::User).await);
-    // At one and the same instant: the order they were set in still decides.
+    // All at the same time: the last one set is valid.
     for body in [
         json!({"level": 1, "region": "KR"}),
         json!({"level": 2}),
@@ -345,7 +345,7 @@ async fn setting_attributes_replaces_them_all_and_keeps_the_history(app: TestApp
     ] {
         set_attributes(&app, &user.id, &operator, body).await.expect(200);
     }
-    // Nor does a clock that goes back hide a newer value.
+    // A clock that steps back does not hide a newer value either.
     app.at("2026-03-01T11:00:00Z");
     let admin = app.token(Role::Admin).await;
     set_attributes(&app, &user.id, &admin, json!({"level": 5}))
@@ -383,7 +383,7 @@ async fn setting_attributes_replaces_them_all_and_keeps_the_history(app: TestApp
 }
 
 #[apply(on_both_engines)]
-async fn attributes_are_checked_one_by_one(app: TestApp) {
+async fn every_attribute_is_checked(app: TestApp) {
     let (operator, user) = (app.token(Role::Operator).await, app.user(Role::User).await);
     for (body, pointer) in [
         (json!({"level": null}), "/level"),

@@ -13,14 +13,14 @@ use crate::support::{Background, Receiver, Reply, TestApp, TestUser, assert_faul
 
 const NOBODY: &str = "/webhook-endpoints/0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
 
-/// With receivers on this machine, and retries that a test waits for by moving the clock.
+/// Allows receivers on this machine; tests advance the clock to reach retries.
 const SETTINGS: &[(&str, &str)] = &[
     ("webhooks.private_networks", "127.0.0.0/8"),
     ("webhooks.retries", "10s, 10s, 10s"),
     ("webhooks.timeout_seconds", "2"),
 ];
 
-/// A process that delivers, until it is dropped.
+/// A process that delivers until this is dropped.
 pub struct Relaying(Background);
 
 impl Relaying {
@@ -46,7 +46,7 @@ pub async fn create(app: &TestApp, body: &Value) -> Reply {
     app.post("/webhook-endpoints").bearer(&token).json(body).send().await
 }
 
-/// An endpoint for a receiver, told of everything or of these types.
+/// An endpoint for a receiver, subscribed to all types or to these.
 pub async fn endpoint(app: &TestApp, receiver: &Receiver, types: &[&str]) -> Value {
     create(app, &json!({"url": receiver.url, "types": types}))
         .await
@@ -57,10 +57,10 @@ pub fn path(endpoint: &Value) -> String {
     format!("/webhook-endpoints/{}", text(endpoint, "id"))
 }
 
-/// What a shop calls the request that claims, so that it finds it again in what it is told.
+/// The `X-Request-Id` of a claim, which the resulting messages contain.
 pub const REQUEST_ID: &str = "checkout-42";
 
-/// An event that everybody may claim once, and a user who does.
+/// A claim, by a new user, on an event that every user can claim once.
 pub async fn grant(app: &TestApp, event: &Value) -> (TestUser, Value) {
     let user = app.user(Role::User).await;
     let claim = app.claim(&user.token, event).header("x-request-id", REQUEST_ID);
@@ -134,7 +134,7 @@ async fn an_endpoint_is_created_changed_and_deleted(app: TestApp) {
         .expect_problem(404, "no-such-webhook-endpoint");
     delete("*").await.expect_problem(404, "no-such-webhook-endpoint");
     assert_eq!(app.read("/webhook-endpoints").await["items"], json!([]));
-    // Nothing of its secret stays behind.
+    // Its secret is deleted too.
     assert_eq!(
         app.count("SELECT COUNT(*) FROM webhook_endpoints WHERE LENGTH(secret) > 0")
             .await,
@@ -143,7 +143,7 @@ async fn an_endpoint_is_created_changed_and_deleted(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_is_no_endpoint_is_refused(app: TestApp) {
+async fn an_invalid_endpoint_is_refused(app: TestApp) {
     for (pointer, changes) in [
         ("/url", json!({"url": null})),
         ("/url", json!({"url": ""})),
@@ -191,7 +191,7 @@ async fn what_is_no_endpoint_is_refused(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn there_are_only_so_many_and_pages_show_each_once(app: TestApp) {
+async fn the_number_of_endpoints_is_limited_and_pages_show_each_once(app: TestApp) {
     let mut ids = Vec::new();
     for number in 0..100 {
         app.at(&format!("2026-03-01T12:{:02}:{:02}Z", number / 60, number % 60));
@@ -219,7 +219,7 @@ async fn there_are_only_so_many_and_pages_show_each_once(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_ping_tells_at_once_what_comes_of_it(app: TestApp) {
+async fn a_ping_returns_the_receivers_response_immediately(app: TestApp) {
     let app = app.replica(SETTINGS);
     let token = app.operator().await;
     let receiver = Receiver::answering(|_, _| (200, "thanks\u{7}".to_owned(), Duration::ZERO)).await;
@@ -243,7 +243,7 @@ async fn a_ping_tells_at_once_what_comes_of_it(app: TestApp) {
     );
     assert_eq!(app.count("SELECT COUNT(*) FROM webhook_deliveries").await, 0);
 
-    // Nobody there.
+    // No receiver listens there.
     drop(receiver);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let failed = ping().await.expect(200);
@@ -252,7 +252,7 @@ async fn a_ping_tells_at_once_what_comes_of_it(app: TestApp) {
         (&json!(false), &Value::Null)
     );
     assert!(failed["attempt"]["error"].is_string(), "{failed}");
-    // Settings that came later hold for endpoints of before.
+    // Later settings also apply to existing endpoints.
     let strict = app.replica(&[]);
     let refused = strict
         .post(&format!("{}/ping", path(&created)))
@@ -267,7 +267,7 @@ async fn a_ping_tells_at_once_what_comes_of_it(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn after_a_rotation_the_secret_before_signs_for_a_day(app: TestApp) {
+async fn the_previous_secret_also_signs_for_a_day_after_a_rotation(app: TestApp) {
     let app = app.replica(SETTINGS);
     let token = app.operator().await;
     let receiver = Receiver::start().await;
@@ -281,7 +281,7 @@ async fn after_a_rotation_the_secret_before_signs_for_a_day(app: TestApp) {
         ("2026-03-02T12:00:00.000Z", &json!(2))
     );
     let signed = async |number: usize, secrets: [&str; 3]| {
-        // A token lives ten minutes, so a day later there is another one.
+        // A token is valid for ten minutes, so a day later the test needs a new one.
         let token = app.token(Role::Operator).await;
         app.post(&format!("{}/ping", path(&created)))
             .bearer(&token)

@@ -62,12 +62,12 @@ mod tests {
     }
 
     #[test]
-    fn whitespace_goes_but_for_texts() {
+    fn whitespace_is_removed_except_in_texts() {
         assert_eq!(compact("{ \"a b\" : [1, \"\\\" c\"]\n}"), r#"{"a b":[1,"\" c"]}"#);
     }
 
     #[test]
-    fn names_change_their_case() {
+    fn names_are_converted_to_camel_and_kebab_case() {
         assert_eq!(camel_case("last_days"), "lastDays");
         assert_eq!(camel_case("days"), "days");
         assert_eq!(kebab_case("HighScore"), "high-score");

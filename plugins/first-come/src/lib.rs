@@ -25,7 +25,7 @@ mod tests {
     use meed_plugin_sdk::testing;
 
     #[test]
-    fn everybody_is_eligible() {
+    fn every_user_is_eligible() {
         let rule = testing::bind::<FirstCome>("{}").unwrap();
         assert_eq!(
             rule.decide(testing::context("2026-03-02T09:00[Asia/Seoul]"), ()),
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_nothing_to_fill_in() {
+    fn the_rule_has_no_params() {
         assert!(testing::bind::<FirstCome>(r#"{"days": 7}"#).is_err());
     }
 }

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_invites_say_how_many_are_missing() {
+    fn too_few_invites_report_the_missing_number() {
         let decision = three_after(2);
         assert!(!decision.is_eligible());
         assert_eq!(decision.reasons[0].code, "too-few-invites");
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn invites_count_since_the_event_began() {
+    fn invites_count_since_the_events_start() {
         let rule = testing::bind::<InviteCount>(r#"{"count": 3}"#).unwrap();
         assert_eq!(*rule.plan(), count("invite.accepted").event_period());
     }

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_days_say_how_many_are_missing() {
+    fn too_few_days_report_the_missing_number() {
         let decision = seven_days_after(5, TODAY);
         assert!(!decision.is_eligible());
         assert_eq!(decision.reasons[0].code, "streak-too-short");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_is_worth_it_on_the_last_missing_day() {
+    fn retry_at_is_the_last_missing_day() {
         assert_eq!(
             seven_days_after(5, TODAY).retry_at,
             Some(millis("2026-03-04T00:00[Asia/Seoul]"))
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_is_worth_it_at_once_when_only_todays_login_is_missing() {
+    fn retry_at_is_absent_if_only_todays_login_is_missing() {
         assert_eq!(seven_days_after(6, YESTERDAY).retry_at, None);
     }
 

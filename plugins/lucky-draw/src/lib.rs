@@ -113,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sold_out_is_not_drawn() {
+    fn sold_out_rewards_are_not_drawn() {
         assert_eq!(draw(seed(70), 1, 0, 1), Decision::eligible().award("silver", 1));
         assert_eq!(draw(seed(0), 0, 1, 0), Decision::eligible().award("gold", 1));
     }
 
     #[test]
-    fn all_sold_out_is_not_eligible() {
+    fn if_all_rewards_are_sold_out_the_user_is_not_eligible() {
         let decision = draw(seed(0), 0, 0, 0);
         assert!(!decision.is_eligible());
         assert_eq!(decision.reasons[0].code, "sold-out");

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_is_no_level_is_not_eligible() {
+    fn an_invalid_level_is_not_eligible() {
         assert_eq!(codes(&decide(r#"{"minLevel": 1}"#, &[None])), ["level-missing"]);
         assert_eq!(
             codes(&decide(r#"{"minLevel": 1}"#, &[Some("gold")])),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn every_misfit_is_told() {
+    fn every_mismatch_is_reported() {
         let decision = decide(
             r#"{"minLevel": 5, "worldType": "seasonal"}"#,
             &[Some("4"), Some("classic")],
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_needed_is_asked() {
+    fn only_needed_attributes_are_queried() {
         let rule = testing::bind::<UserAttributes>(r#"{"platform": "ios"}"#).unwrap();
         assert_eq!(*rule.plan(), vec![attribute("platform")]);
     }

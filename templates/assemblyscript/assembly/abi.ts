@@ -7,7 +7,7 @@ import {
 import { NAME, VERSION } from "./plugin";
 import { rule } from "./rule";
 
-// Memory is never given back: an instance serves one call.
+// Memory is never freed: an instance serves one call.
 export function cabi_realloc(old: usize, oldSize: usize, align: usize, size: usize): usize {
   const start = allocate(size);
   memory.copy(start, old, min(oldSize, size));

@@ -2,7 +2,7 @@
 export class Params {
   constructor(private readonly text: string) {}
 
-  /** A whole number, or what its absence means. */
+  /** A whole number, or the default if it is missing. */
   int(name: string, absent: i64): i64 {
     const value = this.member(name);
     return value === null ? absent : I64.parseInt(value.text);
@@ -74,7 +74,7 @@ function unquote(text: string): string {
     }
     const escape = text.charAt(++at);
     if (escape == "u") {
-      // UTF-16 like the text itself, so a pair of surrogates needs no care.
+      // UTF-16 like the text itself, so surrogate pairs need no special handling.
       plain += String.fromCharCode(<i32>U32.parseInt(text.substr(at + 1, 4), 16));
       at += 4;
     } else {

@@ -4,7 +4,7 @@
 #include "plugin.h"
 #include <string.h>
 
-// ---- memory: a pointer that moves up; the instance ends after the call ----
+// ---- memory: a bump allocator; the instance ends after the call ----
 
 extern unsigned char __heap_base;
 static uintptr_t next_free;
@@ -94,7 +94,7 @@ meed_instant meed_start_of_next_month(const meed_context *context) {
 
 // ---- JSON: looked up in its text, not parsed into a tree ----
 
-// Goes on to the next part: a name or value of an object, or a value of an array. Begins with an empty part.
+// Continues to the next part: a name or value of an object, or a value of an array. Begins with an empty part.
 static bool next_part(meed_json whole, meed_json *part) {
   const char *end = whole.start + whole.length, *at = part->start ? part->start + part->length : whole.start + 1;
   while (at < end && strchr(" \t\r\n,:", *at)) at++;
@@ -186,7 +186,7 @@ const char *meed_string(meed_json object, const char *name, const char *absent) 
 
 #define LIST(item) struct { item *start; uint32_t length; }
 
-// A place for one more item. They are few, so a list grows by being copied.
+// Space for one more item. Lists are short, so a growing list is copied.
 #define MORE(list) \
   ((list).start = cabi_realloc((list).start, (list).length * sizeof *(list).start, 8, \
                                ((list).length + 1) * sizeof *(list).start), \

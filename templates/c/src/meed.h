@@ -76,7 +76,7 @@ bool meed_has(meed_json object, const char *name);
 int64_t meed_int(meed_json object, const char *name, int64_t absent);
 bool meed_bool(meed_json object, const char *name, bool absent);
 const char *meed_string(meed_json object, const char *name, const char *absent);
-meed_json meed_member(meed_json object, const char *name); // empty when it is not there
+meed_json meed_member(meed_json object, const char *name); // empty if it is missing
 bool meed_next_item(meed_json array, meed_json *item);     // begins with an empty item; false at the end
 
 // ---- queries ----

@@ -1,6 +1,6 @@
 package meed
 
-// The canonical ABI of the world meed:condition/condition@1.0.0, written by hand: records as they lie in memory. An address
+// The canonical ABI of the world meed:condition/condition@1.0.0, written by hand: records as they are in memory. An address
 // has 32 bits there and 64 in Go, so addresses are numbers here, and `kept` keeps their targets alive.
 
 import "unsafe"
@@ -79,7 +79,7 @@ type wireReward struct {
 
 type wireFact struct {
 	kind    uint8
-	payload [3]uint64 // read as what the kind says
+	payload [3]uint64 // the kind determines the type
 }
 
 type wireStreak struct {
@@ -147,7 +147,7 @@ func (wire wireFact) lift() Fact {
 
 type wireQuery struct {
 	kind    uint8
-	_       [0]uint64 // what follows has the alignment of the largest case
+	_       [0]uint64 // the next field has the alignment of the largest case
 	name    span
 	subject uint8
 	_       [0]uint64

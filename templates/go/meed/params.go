@@ -2,18 +2,18 @@ package meed
 
 import "strconv"
 
-// Params as JSON, already checked against the schema. encoding/json works too, but brings reflection and files along:
-// it makes the module two and a half times as large.
+// Params as JSON, already checked against the schema. encoding/json works too, but includes reflection and file access,
+// which makes the module two and a half times as large.
 type Params struct{ value any }
 
-// Int of a member, or what its absence means.
+// Int of a member, or the default if it is missing.
 func (params Params) Int(name string, absent int64) int64 { return member(params, name, absent) }
 
 func (params Params) Text(name string, absent string) string { return member(params, name, absent) }
 
 func (params Params) Bool(name string, absent bool) bool { return member(params, name, absent) }
 
-// Member that is an object; without members when it is not there.
+// Member that is an object; an empty object if it is missing.
 func (params Params) Member(name string) Params {
 	object, _ := params.value.(map[string]any)
 	return Params{object[name]}
@@ -154,7 +154,7 @@ func (reader *reader) string() string {
 func (reader *reader) unescape(text string) string {
 	letters := make([]rune, 0, len(text))
 	for text != "" {
-		// Go's escapes are those of JSON, but for the solidus and pairs of surrogates.
+		// Go's escapes are those of JSON, except the solidus and surrogate pairs.
 		if len(text) > 1 && text[:2] == `\/` {
 			letters, text = append(letters, '/'), text[2:]
 			continue

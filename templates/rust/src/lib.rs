@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_only_30_days() {
+    fn days_are_at_most_30() {
         let issues = testing::bind::<RegularShopper>(r#"{"days": 31}"#).unwrap_err();
         assert_eq!(issues[0].path, "/days");
     }

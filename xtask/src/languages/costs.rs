@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_replaces_the_one_before() {
+    fn the_table_replaces_the_previous_one() {
         let text = format!("a\n{BEGIN}old\n{END}b\n");
         assert_eq!(replaced(&text, "new\n"), Some(format!("a\n{BEGIN}new\n{END}b\n")));
         assert_eq!(replaced("no marks", "new\n"), None);

@@ -51,7 +51,7 @@ mod tests {
     const POSTGRES: &str = "postgres:x:105:109:,,,:/var/lib/postgresql:/bin/bash\n";
 
     #[test]
-    fn the_servers_own_account_comes_first() {
+    fn the_servers_own_account_is_preferred() {
         let user = choose(&[ROOT, NOBODY, POSTGRES].concat());
         assert_eq!(user, Some(User { id: 105, group: 109 }));
         let user = choose(&[ROOT, NOBODY].concat());

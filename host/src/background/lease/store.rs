@@ -30,7 +30,7 @@ macro_rules! table {
                 $key,
                 " = $1 AND lease_until <= $2 RETURNING fence"
             ),
-            // Not after a release: a renewal that was on its way must not take the lease back.
+            // Not after a release: a renewal in flight must not restore the lease.
             renew: concat!(
                 "UPDATE ",
                 $table,
@@ -86,7 +86,7 @@ fn about(tx: &Tx, sql: &'static str, key: &Key) -> Query {
     }
 }
 
-/// The fence that no holder had before; `None`: another holder has the lease, or there is no such row.
+/// Returns a fence that no holder had before. `None`: another holder has the lease, or there is no such row.
 pub(super) async fn acquire(
     tx: &mut Tx,
     table: &Table,

@@ -93,7 +93,7 @@ impl Connection {
 fn info(url: &str) -> RedisResult<ConnectionInfo> {
     let info = url.into_connection_info()?;
     let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    // Many commands share the connection; none may wait for the acknowledgement of the one before it.
+    // Many commands share the connection; none may wait for the acknowledgement of an earlier one.
     let mut tcp = TcpSettings::default().set_nodelay(true);
     // Without this, a peer that vanished would be noticed after 15 minutes only.
     #[cfg(target_os = "linux")]

@@ -1,5 +1,5 @@
-//! A batch on PostgreSQL: one statement for all of its records. Records that the statement cannot leave out by itself are
-//! dropped from the batch, and the rest is tried again.
+//! A batch on PostgreSQL: one statement for all of its records. Records that the statement itself cannot leave out are
+//! dropped from the batch, and the rest is retried.
 
 use std::collections::{HashMap, HashSet};
 
@@ -143,7 +143,7 @@ impl Batch<'_> {
         });
     }
 
-    /// Drops the records whose requests exist: a commit whose answer was lost may have happened.
+    /// Drops the records whose requests exist: a commit whose answer was lost may have succeeded.
     async fn drop_committed(&mut self, open: &mut Vec<&CommitRecord>) -> Result<(), DbError> {
         let is_transient = |error: &DbError| error.is_unavailable() || error.is_outcome_unknown();
         let bulk = self.bulk;

@@ -57,8 +57,8 @@ pub struct ExternalIntake {
 }
 
 impl ExternalIntake {
-    /// Queues claims in their order and returns a result for each: it is pending or changes nothing, or it is rejected for
-    /// good. An error ends the work early: the claims without a result have to be submitted again.
+    /// Queues claims in their order and returns a result for each: the claim is pending, it changes nothing, or it is
+    /// rejected permanently. An error ends the call early; the caller must submit the claims without a result again.
     pub async fn accept_in_order(
         &self,
         claims: &[ExternalClaim],
@@ -109,7 +109,7 @@ impl ExternalIntake {
         Ok(self.intake.queue(new).await?.unwrap_or_default())
     }
 
-    /// Queues a claim that was left out, or finds out why it was.
+    /// Queues a claim that the statement left out, or returns the reason.
     async fn accept_one(
         &self,
         claim: &ClaimInput,
@@ -120,7 +120,7 @@ impl ExternalIntake {
         }
         let accepted = self.intake.accept_within(claim, MAX_PER_USER).await;
         match accepted {
-            // Another pending claim of the user on the event stands for this one.
+            // Another pending claim of the user on the event replaces this one.
             Err(ClaimError::ClaimPending(_)) => Ok(Ok(())),
             Ok(_) | Err(ClaimError::AlreadyGranted { .. }) => {
                 counted(accepted).ok();

@@ -1,9 +1,9 @@
-//! Queues claims that are answered before their decision. What is answered was committed: the claim is pending, in the order
+//! Queues claims that are answered before their decision. An answered claim was committed: it is pending, in the order
 //! of its arrival.
 //!
-//! Claims that arrive together are written together ([`crate::batch`]). The number of pending claims is limited, in total and
-//! for each user, so that a crowd gets a clear answer and the table does not grow without end. Must not know: who decides
-//! the claims.
+//! Claims that arrive together are written together ([`crate::batch`]). The number of pending claims is limited, in
+//! total and for each user, so that a crowd gets a clear answer and the table has a maximum size. Must not know: who
+//! decides the claims.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::facts::FactError;
 /// How long a count of all pending claims is used; claims that this process queued since are added to it.
 const COUNT_TTL: Duration = Duration::from_secs(1);
 
-/// Attempts of a claim that met another one which was decided meanwhile.
+/// Attempts to queue a claim while other claims of its user are decided.
 const ATTEMPTS: u32 = 6;
 
 const BOUNDS: Bounds = Bounds {
@@ -70,7 +70,7 @@ pub(in crate::claims) struct Intake {
     granted_cache: GrantedCache,
     max_per_user: i64,
     batches: Arc<Batches<NewClaims>>,
-    /// Notified when claims were queued, so that this process decides them at once.
+    /// Notified when claims were queued, so that this process decides them immediately.
     pub arrived: Arc<Notify>,
 }
 
@@ -99,7 +99,7 @@ impl Intake {
             db: db.clone(),
             writer: Writer::new(&db),
             clock: clock.clone(),
-            max_pending: i64::from(settings.waiting),
+            max_pending: i64::from(settings.max_pending),
             count: Cache::builder().max_capacity(1).time_to_live(COUNT_TTL).build(),
             added: Arc::default(),
             arrived: Arc::clone(&arrived),
@@ -111,18 +111,19 @@ impl Intake {
             clock,
             events,
             granted_cache,
-            max_per_user: i64::from(settings.waiting_per_user),
+            max_per_user: i64::from(settings.max_pending_per_user),
             batches: Arc::new(Batches::new(parallelism, BOUNDS, work)),
             arrived,
         }
     }
 
-    /// Queues a claim of a user who may have only so many pending claims.
+    /// Queues a claim, within the limit of its user's pending claims.
     pub(in crate::claims) async fn accept(&self, claim: &ClaimInput) -> Result<ClaimAnswer, ClaimError> {
         self.accept_within(claim, self.max_per_user).await
     }
 
-    /// Queues a claim, or returns what is in its way. `max_per_user`: how many pending claims its user may have.
+    /// Queues a claim, or returns the reason why it is not queued. `max_per_user`: how many pending claims its user may
+    /// have.
     pub(super) async fn accept_within(&self, claim: &ClaimInput, max_per_user: i64) -> Result<ClaimAnswer, ClaimError> {
         let id = self.clock.new_id();
         for attempt in 0..ATTEMPTS {
@@ -157,14 +158,14 @@ impl Intake {
             if queue::grants_of_user(&self.db, event_id, user_id, row.period.clone()).await? >= max_grants
                 && let Some(repeat) = self.granted_cache.load(&self.db, claim, &offer, &row.period).await?
             {
-                // Perhaps to a claim under the same key that was decided after the first look.
+                // Perhaps granted to a claim under the same key that was decided after the first lookup.
                 let response = idempotency::find_response(&self.db, claim).await?;
                 return response.ok_or(repeat);
             }
             if !queue::is_user(&self.db, user_id).await? {
                 return Err(FactError::NoSuchUser(user_id).into());
             }
-            // What was in the way was decided meanwhile.
+            // The other claim was decided meanwhile.
             backoff::pause(&self.clock, attempt).await;
         }
         Err(ClaimError::Contended)
@@ -192,7 +193,7 @@ async fn write(writer: QueueWriter, batch: Vec<NewClaims>) -> Vec<Result<Queued,
 }
 
 impl QueueWriter {
-    /// Several processes together may exceed the limit by what arrives within a second.
+    /// Several processes together may exceed the limit by the claims that arrive within a second.
     async fn write(&self, new: &[NewPendingClaim]) -> Result<Queued, DbError> {
         let read_count = async {
             let (count, _) = queue::depth(&self.db).await?;
@@ -236,6 +237,6 @@ pub(super) fn new_pending_claim(claim: &ClaimInput, id: Uuid, offer: &Offer, max
 }
 
 pub(super) fn log_queued(claim: &ClaimInput, id: Uuid) {
-    metrics::counter!("meed_claims_received_total").increment(1);
+    metrics::counter!("meed_claims_queued_total").increment(1);
     tracing::info!(reward_request.id = %id, event.id = %claim.event_id, "claim queued");
 }

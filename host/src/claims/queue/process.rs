@@ -1,8 +1,8 @@
 //! The driver of pending claims: it decides and commits the claims of one event in the order of their arrival.
 //!
-//! A batch is decided on one revision of the event and committed in order, so that stock and budget go to the claims that
-//! came first; claims that are left over come first in the next batch. No user has two claims in a queue. Must not know:
-//! which process owns a queue, and why; it is given the fence.
+//! A batch is decided on one revision of the event and committed in order, so that stock and budget go to the claims
+//! that came first; claims that are left over come first in the next batch. No user has two claims in a queue. Must not
+//! know: which process owns a queue, and why; the caller passes the fence.
 
 use std::collections::HashSet;
 
@@ -57,7 +57,7 @@ enum Key {
     Free(Option<IdempotencyKey>),
     /// It has the response to another claim.
     Taken,
-    /// It has the response to this very claim, the given request: a repeat was decided at once, or was decided while this one
+    /// It has the response to this very claim, the given request: a repeat was decided immediately, or while this one
     /// was queued.
     Answered(Uuid),
 }
@@ -204,7 +204,7 @@ impl QueueProcessor {
         Err(ClaimError::NoSlot)
     }
 
-    /// The event was deleted: it grants nothing any more.
+    /// The event was deleted and grants nothing.
     async fn refuse_all(&self, event_id: Uuid, fence: i64, rows: &[PendingClaimRow]) -> Result<usize, ClaimError> {
         let offer = self.events.last_known(event_id).await?;
         let mut committed = 0;
@@ -219,7 +219,7 @@ impl QueueProcessor {
         Ok(committed)
     }
 
-    /// Writes a claim that is granted nothing, even if its event was changed or deleted.
+    /// Writes a claim without grants, even if its event was changed or deleted.
     async fn refuse(
         &self,
         claim: &ClaimInput,
@@ -243,7 +243,7 @@ impl QueueProcessor {
         self.recorder.on_committed(claim, offer, granted, request).await;
         let waited = self.clock.now().as_millis() - claim.received_at.as_millis();
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        metrics::histogram!("meed_received_wait_seconds").record(waited.max(0) as f64 / 1000.0);
+        metrics::histogram!("meed_pending_claims_wait_seconds").record(waited.max(0) as f64 / 1000.0);
     }
 
     async fn key_of(&self, row: &PendingClaimRow, lost: &HashSet<Uuid>) -> Result<Key, ClaimError> {

@@ -1,7 +1,7 @@
 //! The worker: decides pending claims, in any number of processes. Each event has a queue; the process that holds the queue's
 //! lease decides its claims in the order of their arrival.
 //!
-//! What a holder commits is fenced: a process that lost its lease writes nothing any more. A process that is killed leaves
+//! What a holder commits is fenced: a process that lost its lease can no longer write. A process that is killed leaves
 //! a lease that expires. Must not know: how a claim is decided (`process`).
 
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ use crate::backoff;
 use crate::claims::error::ClaimError;
 use crate::claims::store::queue;
 
-/// Queues that a process holds at the same time. Each is renewed every second, so this bounds what leases cost.
+/// Queues that a process holds at the same time. Each is renewed every second, so this bounds the cost of leases.
 const QUEUES: usize = 64;
 /// Batches that are decided and committed at the same time, in turns: a long queue does not delay the others.
 const BATCHES_AT_ONCE: usize = 4;
@@ -70,7 +70,8 @@ impl Task for Worker {
         self.arrived.notified().await;
     }
 
-    /// Waits for the batches that were begun. Other pending claims are left to another process, or to the next start.
+    /// Waits for the batches in progress. Another process, or this one after its next start, decides the other pending
+    /// claims.
     async fn finish(mut self) -> anyhow::Result<()> {
         self.queues.join_all().await.context("decide the claims of an event")
     }

@@ -30,13 +30,13 @@ pub struct ReversalReceipt {
     pub reversed_by: Uuid,
     pub reversed_at: Timestamp,
     /// All grants of the request
-    pub grants: Vec<TakenBack>,
+    pub grants: Vec<ReversedGrant>,
 }
 
 /// A reversed grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct TakenBack {
+pub struct ReversedGrant {
     pub id: Uuid,
     pub reward_id: Uuid,
     pub quantity: u32,

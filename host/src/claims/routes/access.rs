@@ -1,4 +1,4 @@
-//! Which reward requests a principal may see. Must not know: what a route answers.
+//! Which reward requests a principal may see. Must not know: the responses of routes.
 
 use uuid::Uuid;
 

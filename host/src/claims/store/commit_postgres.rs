@@ -27,9 +27,9 @@ pub(in crate::claims) struct Written {
 /// constraint makes it fail: `reward_stock` or `event_budgets` has too little left for the batch, or a key got its response
 /// between the beginning and the end of the statement.
 ///
-/// Every transaction locks in this order: events, requests, keys, budgets, stock, each by its key. So no two batches wait for each
-/// other. The counts of `messages` and `responses`, and of `budgets` after them, make budgets and stock the last locks: every
-/// other batch that takes from the same rows waits from then on until the commit.
+/// Every transaction locks in this order: events, requests, keys, budgets, stock, each by its key. Therefore no two
+/// batches wait for each other. The counts of `messages` and `responses`, and of `budgets` after them, make budgets and
+/// stock the last locks: every other batch that takes from the same rows waits from then on until the commit.
 #[expect(clippy::struct_excessive_bools, reason = "the parts are independent")]
 struct Parts {
     /// Some record has an Idempotency-Key.

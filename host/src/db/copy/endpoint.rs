@@ -17,7 +17,7 @@ use super::{CopyError, Doing as _, Result};
 use crate::db::migrate::{APPLIED, Schema, judge};
 use crate::db::{DbError, Engine, Query, Row};
 
-/// How often to try again while a server that was just stopped disconnects, and how long to wait between two tries.
+/// How often, and at which interval, to retry while a server that was just stopped disconnects.
 const TRIES: u32 = 20;
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Rows that SQLite reads ahead; a plugin's module may be 32 MiB.
@@ -71,7 +71,8 @@ impl Endpoint {
         let connection = if url.starts_with("sqlite:") {
             let options = SqliteConnectOptions::from_str(url)
                 .doing(opening)?
-                // SQLite then locks the file for this connection alone, and fails at once when another has it.
+                // SQLite then locks the file for this connection, and fails immediately if another connection has the
+                // lock.
                 .locking_mode(SqliteLockingMode::Exclusive)
                 .busy_timeout(Duration::ZERO)
                 .synchronous(SqliteSynchronous::Full)
@@ -131,7 +132,7 @@ impl Endpoint {
         .await
     }
 
-    /// Keeps all others from writing until the end. SQLite does so from the beginning.
+    /// Locks the tables against other writers until the end. On SQLite the lock is held from the beginning.
     pub(super) async fn lock(&mut self, tables: &[Table]) -> Result<()> {
         if self.engine() == Engine::Sqlite {
             return Ok(());
@@ -184,7 +185,7 @@ impl Endpoint {
         }
     }
 
-    /// Every column of every table of ours.
+    /// Every column of each of our tables.
     pub(super) async fn catalogue(&mut self) -> Result<Vec<CatalogueRow>> {
         const SQLITE: &str = "SELECT m.name, c.name, c.type, c.pk \
             FROM sqlite_master m JOIN pragma_table_info(m.name) c \

@@ -6,7 +6,7 @@ use super::endpoint::Endpoint;
 use super::value::Value;
 use super::{CopyError, Result};
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Integer,
@@ -30,7 +30,7 @@ impl Kind {
         })
     }
 
-    /// Whether one engine's word for it fits the other's.
+    /// Whether the types of the two engines correspond.
     fn fits(self, other: Self) -> bool {
         let plain = |kind| match kind {
             Self::Truth => Self::Integer,
@@ -68,7 +68,7 @@ impl Table {
         self.key.iter().map(|&column| &row[column])
     }
 
-    /// The key of a row, for people.
+    /// The key of a row, for messages.
     pub(super) fn key_of(&self, row: &[Value]) -> String {
         let parts = self.key.iter().map(|&index| {
             let column = &self.columns[index];
@@ -97,7 +97,7 @@ pub(super) fn push_rows(sql: &mut String, rows: usize, width: usize, place: impl
     }
 }
 
-/// What a database says of one column: its table, its name, its type, and its place in the primary key or 0.
+/// A column in the catalogue: its table, its name, its type, and its position in the primary key or 0.
 pub(super) type CatalogueRow = (String, String, String, i64);
 /// A foreign key: its table, and the table that it refers to.
 pub(super) type ReferenceRow = (String, String);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_copied_is_named() {
+    fn tables_that_cannot_be_copied_are_named() {
         let good = tables(&[("a", "id", "BLOB", 1), ("a", "n", "INTEGER", 0)]);
         let circle = tables(&[("a", "id", "BLOB", 1), ("b", "id", "BLOB", 1)]);
         let around = [reference("a", "b"), reference("b", "a")];

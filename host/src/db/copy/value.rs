@@ -1,4 +1,4 @@
-//! A value on its way from one engine to the other, and the one form in which both can be compared.
+//! A value that is copied between engines, and its canonical form for comparisons.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use uuid::Uuid;
@@ -6,20 +6,20 @@ use uuid::Uuid;
 use super::table::Kind;
 use crate::db::Query;
 
-/// What a column holds, whatever the engine calls it. In the order in which both engines sort it.
+/// The value of a column, independent of the engine. Values sort as in both engines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Value {
     Null,
     /// A truth value is 0 or 1.
     Integer(i64),
-    /// JSON too.
+    /// Also JSON.
     Text(String),
-    /// Ids too.
+    /// Also ids.
     Bytes(Vec<u8>),
 }
 
 impl Value {
-    /// About what it occupies.
+    /// The approximate size in bytes.
     pub(super) fn size(&self) -> usize {
         size_of::<Self>()
             + match self {
@@ -29,7 +29,7 @@ impl Value {
             }
     }
 
-    /// Binds it as what the target's column holds, or says what it is instead.
+    /// Binds the value with the type of the target's column. An error says what the value is instead.
     pub(super) fn bind(self, query: Query, kind: Kind) -> Result<Query, &'static str> {
         Ok(match (kind, self) {
             (Kind::Integer, Self::Null) => query.bind(None::<i64>),
@@ -47,8 +47,8 @@ impl Value {
         })
     }
 
-    /// A form that is the same for the same value, from whichever engine it comes: PostgreSQL puts the members of an
-    /// object in an order of its own, and writes numbers its own way.
+    /// A form that is the same for equal values of both engines: PostgreSQL has its own order of the members of an
+    /// object, and its own number format.
     pub(super) fn canonical(&self, json: bool) -> Value {
         match self {
             Self::Text(text) if json => match serde_json::from_str(text) {
@@ -63,7 +63,7 @@ impl Value {
         }
     }
 
-    /// For people.
+    /// The value as text, for messages.
     pub(super) fn show(&self, kind: Kind) -> String {
         match self {
             Self::Null => "NULL".to_owned(),
@@ -117,7 +117,7 @@ impl Digest {
 
     pub(super) fn add(&mut self, value: &Value) {
         let mut part = |tag: u8, bytes: &[u8]| {
-            // With its length, so that no two rows run into the same bytes.
+            // With its length, so that different rows never yield the same bytes.
             self.0.update(&[tag]);
             self.0.update(&(bytes.len() as u64).to_be_bytes());
             self.0.update(bytes);
@@ -167,7 +167,7 @@ mod tests {
         ] {
             assert_ne!(form(left), form(right), "{left} {right}");
         }
-        // What is text and no JSON is compared as it is.
+        // Text that is not JSON is compared unchanged.
         assert_ne!(
             Value::Text("1e2".to_owned()).canonical(false),
             Value::Text("100".to_owned()).canonical(false)
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn values_do_not_run_into_each_other() {
+    fn the_digest_separates_adjacent_values() {
         let digest = |texts: &[&str]| {
             let mut digest = Digest::new();
             for text in texts {

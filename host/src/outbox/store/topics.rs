@@ -1,7 +1,7 @@
 //! `outbox_topics`, `outbox_topic_messages`: messages that wait to be published to a topic, and the lease for publishing.
 //!
-//! The first process that publishes to a topic adds it, so that every process fans out to it, whatever its own settings say.
-//! Must not know: what a broker is.
+//! The first process that publishes to a topic adds it, so that every process fans out to it, regardless of its own
+//! settings. Must not know: what a broker is.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ row! {
     #[derive(Clone, Debug)]
     pub struct Topic {
         pub name: String,
-        /// It receives messages from here on.
+        /// The topic receives messages from this instant on.
         pub created_at: Timestamp,
     }
 }
@@ -43,21 +43,21 @@ pub async fn add(tx: &mut Tx, name: &str, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Notes that a process publishes to the topic, so that [`sweep`] keeps it. `false`: there is no such topic.
+/// Records that a process publishes to the topic, so that [`sweep`] keeps it. `false`: there is no such topic.
 pub async fn mark_used(tx: &mut Tx, name: &str, now: Timestamp) -> Result<bool> {
     const SQL: &str = "UPDATE outbox_topics SET used_at = $2 WHERE name = $1";
     let marked = tx.query(SQL).bind(name.to_owned()).bind(now).execute(tx).await?;
     Ok(marked == 1)
 }
 
-/// Adds messages to the queue of a topic, those that are not in it.
+/// Adds messages to the queue of a topic, except those that are in it.
 pub async fn queue(db: &Db, tx: &mut Tx, topic: &str, messages: impl IntoIterator<Item = &Addressed>) -> Result<()> {
     let messages = placeholders::padded(messages.into_iter().cloned());
     if messages.is_empty() {
         return Ok(());
     }
     let sql = format!(
-        "INSERT INTO outbox_topic_messages (topic, message_id, ordering_key, told_at) VALUES {} ON CONFLICT DO NOTHING",
+        "INSERT INTO outbox_topic_messages (topic, message_id, ordering_key, created_at) VALUES {} ON CONFLICT DO NOTHING",
         placeholders::rows(1, messages.len(), 4)
     );
     let query = messages.into_iter().fold(db.query_assembled(sql), |query, message| {
@@ -71,7 +71,7 @@ pub async fn queue(db: &Db, tx: &mut Tx, topic: &str, messages: impl IntoIterato
     Ok(())
 }
 
-/// Makes those of these messages that the topic refused wait again.
+/// Queues those of these messages again that the topic refused.
 pub async fn put_back(db: &Db, tx: &mut Tx, topic: &str, ids: impl IntoIterator<Item = Uuid>) -> Result<()> {
     let ids = placeholders::padded(ids);
     if ids.is_empty() {
@@ -102,16 +102,16 @@ row! {
     }
 }
 
-/// Messages that wait for a topic, in the order in which they became true.
+/// The queue of a topic, in the order in which the messages became true.
 pub async fn waiting(db: &Db, topic: &str, limit: i64) -> Result<Vec<Waiting>> {
     const SQL: &str = "SELECT o.id, q.ordering_key, o.kind, o.user_id, o.subject_id, o.payload, o.http_request_id, \
             o.created_at \
         FROM outbox_topic_messages q JOIN outbox o ON o.id = q.message_id \
-        WHERE q.topic = $1 AND q.refused IS NULL ORDER BY q.told_at, q.message_id LIMIT $2";
+        WHERE q.topic = $1 AND q.refused IS NULL ORDER BY q.created_at, q.message_id LIMIT $2";
     db.query(SQL).bind(topic.to_owned()).bind(limit).fetch_all(db).await
 }
 
-/// Removes messages from the queue that the topic has.
+/// Removes published messages from the queue of a topic.
 pub async fn published(db: &Db, tx: &mut Tx, topic: &str, ids: impl IntoIterator<Item = Uuid>) -> Result<()> {
     let ids = placeholders::padded(ids);
     if ids.is_empty() {
@@ -126,7 +126,7 @@ pub async fn published(db: &Db, tx: &mut Tx, topic: &str, ids: impl IntoIterator
     Ok(())
 }
 
-/// Sets a message aside that the topic can never take, so that those behind it can be published.
+/// Sets a message aside that the topic will never accept, so that later messages can be published.
 pub async fn refuse(tx: &mut Tx, topic: &str, id: Uuid, because: String) -> Result<()> {
     const SQL: &str = "UPDATE outbox_topic_messages SET refused = $3 WHERE topic = $1 AND message_id = $2";
     tx.query(SQL)
@@ -143,14 +143,14 @@ row! {
     pub struct Depth {
         pub waiting: i64,
         pub refused: i64,
-        /// When the first that waits became true.
+        /// When the oldest queued message became true.
         pub oldest: Option<Timestamp>,
     }
 }
 
 pub async fn depth(db: &Db, topic: &str) -> Result<Depth> {
     const SQL: &str = "SELECT COUNT(CASE WHEN refused IS NULL THEN 1 END) AS waiting, \
-        COUNT(refused) AS refused, MIN(CASE WHEN refused IS NULL THEN told_at END) AS oldest \
+        COUNT(refused) AS refused, MIN(CASE WHEN refused IS NULL THEN created_at END) AS oldest \
         FROM outbox_topic_messages WHERE topic = $1";
     db.query(SQL).bind(topic.to_owned()).fetch_one(db).await
 }

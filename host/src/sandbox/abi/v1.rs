@@ -31,13 +31,13 @@ pub(in crate::sandbox) const TYPES: &str = "meed:condition/types@1.0.0";
 /// What a plugin may import: types are no capability, and notes return nothing.
 pub const IMPORTS: [&str; 2] = [TYPES, LOG];
 
-/// A component whose imports and exports were found to be those of the world, ready to be instantiated.
+/// A component whose imports and exports match the world, ready to be instantiated.
 pub(in crate::sandbox) type Linked = bindings::ConditionPre<Guest>;
 
 /// The type check. The error names the import or export that does not fit.
 pub(in crate::sandbox) fn link(engine: &Engine, component: &Component) -> wasmtime::Result<Linked> {
     let mut linker = Linker::new(engine);
-    // By hand, not by `add_to_linker`: a view of the message costs the same however long it is.
+    // Not with `add_to_linker`: a view of the message has the same cost at every length.
     linker
         .instance(LOG)?
         .func_wrap("note", |store: StoreContextMut<'_, Guest>, (message,): (WasmStr,)| {
@@ -47,7 +47,7 @@ pub(in crate::sandbox) fn link(engine: &Engine, component: &Component) -> wasmti
 }
 
 fn note(mut store: StoreContextMut<'_, Guest>, message: &WasmStr) -> wasmtime::Result<()> {
-    // Whether it is kept or not, as the guest's fuel must not depend on our limits.
+    // A dropped note costs the same, because the guest's fuel must not depend on our limits.
     let fuel = store.get_fuel()?;
     store.set_fuel(fuel.saturating_sub(NOTE_FUEL))?;
     if store.data().notes.is_full() {
@@ -155,7 +155,7 @@ pub(in crate::sandbox) fn evaluate(
     let offsets: Vec<_> = context.offsets.iter().map(offset_to_wit).collect();
     let context = context_to_wit(context, &offsets, &rewards);
     let facts: Vec<_> = facts.iter().map(fact_to_wit).collect();
-    // By hand: the bindings would look up, and check the types of, all three exports of every instance.
+    // Not with the bindings: they would look up, and check the types of, all three exports of every instance.
     let instance = linked.instance_pre().instantiate(&mut *store)?;
     store.data_mut().started = true;
     let evaluate = instance.get_typed_func::<Told<'_>, (Result<wit::Decision, String>,)>(&mut *store, "evaluate")?;

@@ -16,7 +16,7 @@ use crate::http::{Body, Problem};
 use crate::problem::RATE_LIMITED;
 use crate::users::{LoginError, LoginService, NewAccount, User};
 
-/// The paths that try passwords or make accounts; requests to them are limited by address.
+/// The paths that check passwords or create accounts; requests to them are limited by address.
 pub const CREDENTIALS_PATHS: &[&str] = &["/auth/register", "/auth/login"];
 
 pub fn router(service: LoginService) -> OpenApiRouter {

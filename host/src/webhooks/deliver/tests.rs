@@ -1,5 +1,5 @@
-//! URLs that try to make the server talk to what it must not, judged by the socket: a trap listens on every address of this
-//! machine and must never see a connection.
+//! URLs that try to make the server connect to forbidden addresses. A trap listens on every address of this machine and
+//! must never see a connection.
 
 use std::net::{IpAddr, TcpListener};
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
-/// Takes connections on all addresses and counts them.
+/// Accepts connections on all addresses and counts them.
 struct Trap {
     port: u16,
     seen: Arc<AtomicUsize>,
@@ -15,7 +15,7 @@ struct Trap {
 
 impl Trap {
     fn set() -> Self {
-        // Where there is no IPv6 nothing can connect to it either.
+        // Without IPv6, no client can connect over IPv6 either.
         let listener = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("0.0.0.0:0"));
         let listener = listener.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -29,7 +29,7 @@ impl Trap {
         Self { port, seen }
     }
 
-    /// After a moment for whatever is on its way.
+    /// Waits a moment for connections in flight.
     async fn seen(&self) -> usize {
         tokio::time::sleep(Duration::from_millis(50)).await;
         self.seen.load(Ordering::SeqCst)
@@ -45,7 +45,8 @@ fn parcel() -> Parcel {
     }
 }
 
-/// As servers are by default, but for the port of the trap, which is as good as 443: only the address is in question.
+/// The default policy, except that it allows the trap's port like 443: only the address can be the reason for a
+/// refusal.
 fn deliverer(trap: &Trap, private: &[&str], names: Names) -> Deliverer {
     let policy = Policy {
         ports: vec![443, trap.port],
@@ -60,7 +61,7 @@ fn scripted(answers: &[&[&str]]) -> (Names, Arc<Mutex<std::collections::VecDeque
     (Names::Scripted(Arc::clone(&script)), script)
 }
 
-/// Hosts that are, or might be taken for, this machine, its neighbours or a cloud's metadata.
+/// Hosts that are, or resemble, this machine, its neighbours or a cloud's metadata.
 const HOSTS: &[&str] = &[
     // plain
     "127.0.0.1",
@@ -136,7 +137,7 @@ const HOSTS: &[&str] = &[
     "[2001:db8::1]",
 ];
 
-/// Whole URLs, `PORT` for the trap's.
+/// Whole URLs; `PORT` is replaced by the trap's port.
 const URLS: &[&str] = &[
     "https://example.com@127.0.0.1:PORT/",
     "https://127.0.0.1:PORT@example.com/",
@@ -165,7 +166,7 @@ const URLS: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn hostile_urls_reach_nobody() {
+async fn hostile_urls_reach_no_host() {
     let trap = Trap::set();
     let deliverer = deliverer(&trap, &[], Names::System);
     let mut urls: Vec<String> = Vec::new();
@@ -175,7 +176,7 @@ async fn hostile_urls_reach_nobody() {
         }
     }
     urls.extend(URLS.iter().map(|url| url.replace("PORT", &trap.port.to_string())));
-    // This machine by the address that its neighbours know it by, if it has one.
+    // This machine by its network address, if it has one.
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
     if socket.connect("192.0.2.1:9").is_ok() {
         let own = socket.local_addr().expect("an address").ip();
@@ -188,7 +189,7 @@ async fn hostile_urls_reach_nobody() {
         assert_eq!(trap.seen.load(Ordering::SeqCst), 0, "{url}");
     }
     assert_eq!(trap.seen().await, 0);
-    // The trap snaps.
+    // The trap counts an allowed connection.
     let open = self::deliverer(&trap, &["127.0.0.0/8"], Names::System);
     open.attempt(&format!("http://127.0.0.1:{}/", trap.port), parcel())
         .await;
@@ -196,11 +197,11 @@ async fn hostile_urls_reach_nobody() {
 }
 
 #[tokio::test]
-async fn a_name_is_asked_for_once_and_only_what_was_checked_is_connected_to() {
+async fn a_name_is_resolved_once_and_only_checked_addresses_are_connected_to() {
     let trap = Trap::set();
     let url = format!("https://rebinding.example:{}/", trap.port);
     for answers in [
-        // a name that leads inside, by itself or among good ones
+        // a name with an internal address, alone or among public ones
         [["127.0.0.1"].as_slice(), &["127.0.0.1"]],
         [["198.41.0.4", "127.0.0.1"].as_slice(), &["127.0.0.1"]],
         [["::1"].as_slice(), &["127.0.0.1"]],
@@ -208,7 +209,7 @@ async fn a_name_is_asked_for_once_and_only_what_was_checked_is_connected_to() {
         [["64:ff9b::7f00:1"].as_slice(), &["127.0.0.1"]],
         [["169.254.169.254"].as_slice(), &["127.0.0.1"]],
         [[].as_slice(), &["127.0.0.1"]],
-        // a good one, and the next time another
+        // a public address first, an internal one next
         [["198.41.0.4"].as_slice(), &["127.0.0.1"]],
     ] {
         let (names, script) = scripted(&answers);
@@ -218,9 +219,9 @@ async fn a_name_is_asked_for_once_and_only_what_was_checked_is_connected_to() {
             attempt.status.is_none() && !attempt.is_success(),
             "{answers:?}: {attempt:?}"
         );
-        assert_eq!(script.lock().unwrap().len(), 1, "{answers:?}: asked for once");
+        assert_eq!(script.lock().unwrap().len(), 1, "{answers:?}: resolved once");
         assert_eq!(trap.seen().await, 0, "{answers:?}");
-        // Asked again later, perhaps to be led inside.
+        // Resolved again later, perhaps to an internal address.
         let attempt = deliverer.attempt(&url, parcel()).await;
         assert!(
             attempt.status.is_none() && !attempt.is_success(),
@@ -228,7 +229,7 @@ async fn a_name_is_asked_for_once_and_only_what_was_checked_is_connected_to() {
         );
         assert_eq!(trap.seen().await, 0, "{answers:?}");
     }
-    // What was checked is what is connected to, whatever the name is.
+    // The client connects to the checked address, for any name.
     let (names, _) = scripted(&[&["127.0.0.1"]]);
     let open = deliverer(&trap, &["127.0.0.1/32"], names);
     open.attempt(&format!("http://anything.example:{}/", trap.port), parcel())
@@ -236,7 +237,7 @@ async fn a_name_is_asked_for_once_and_only_what_was_checked_is_connected_to() {
     assert_eq!(trap.seen().await, 1);
 }
 
-/// Answers every request with these bytes, and closes.
+/// Answers every request with these bytes, and closes the connection.
 async fn answering(answer: String) -> u16 {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -289,14 +290,14 @@ async fn an_answer_is_bounded_in_length_and_in_time() {
     let attempt = send(long).await;
     assert!(attempt.is_success());
     assert_eq!(attempt.answer.map(|answer| answer.len()), Some(ANSWER_BYTES));
-    // One that never ends its body.
+    // A response whose body never ends.
     let endless = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nslow\u{0}\n".to_owned();
     let attempt = send(endless).await;
     assert!(
         attempt.is_success() && attempt.elapsed < Duration::from_secs(5),
         "{attempt:?}"
     );
-    // The trap hangs up, this one takes the request and says nothing, the next speaks something else.
+    // The trap closes the connection, the next receiver never answers, and the one after it does not speak HTTP.
     let attempt = deliverer
         .attempt(&format!("http://127.0.0.1:{}/", trap.port), parcel())
         .await;

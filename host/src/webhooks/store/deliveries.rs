@@ -1,8 +1,8 @@
 //! `webhook_deliveries`.
 //!
-//! For each user at most one delivery of an endpoint is PENDING; the others are WAITING for it, or done. Every transaction
-//! that changes a status holds the endpoint's row, so that this stays true. `fence` is that of the lease under which an
-//! attempt runs; NULL: none does.
+//! For each user at most one delivery of an endpoint is PENDING; the others are WAITING for it, or done. Every
+//! transaction that changes a status locks the endpoint's row, so that this stays true. `fence` is that of the lease
+//! under which an attempt runs; NULL: none does.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ row! {
     pub(in crate::webhooks) struct DeliveryRow {
         pub message_id: Uuid,
         pub kind: String,
-        pub told_at: Timestamp,
+        pub created_at: Timestamp,
         pub status: DeliveryStatus,
         pub attempts: i64,
         pub next_at: Timestamp,
@@ -33,7 +33,7 @@ row! {
 macro_rules! select_deliveries {
     ($tail:literal) => {
         concat!(
-            "SELECT d.message_id, o.kind, d.told_at, d.status, d.attempts, d.next_at, d.finished_at, d.last_at, \
+            "SELECT d.message_id, o.kind, d.created_at, d.status, d.attempts, d.next_at, d.finished_at, d.last_at, \
              d.last_status, d.last_error, d.last_answer, d.last_millis \
              FROM webhook_deliveries d JOIN outbox o ON o.id = d.message_id ",
             $tail
@@ -77,7 +77,7 @@ pub(in crate::webhooks) struct NewDelivery {
     pub endpoint_id: Uuid,
     pub message_id: Uuid,
     pub ordering_key: Uuid,
-    pub told_at: Timestamp,
+    pub created_at: Timestamp,
     pub status: DeliveryStatus,
 }
 
@@ -90,7 +90,7 @@ pub(in crate::webhooks) async fn insert(db: &Db, tx: &mut Tx, rows: &[NewDeliver
         let rows = placeholders::padded(rows.iter().cloned());
         let sql = format!(
             "INSERT INTO webhook_deliveries \
-                (endpoint_id, message_id, ordering_key, told_at, status, next_at, attempts) \
+                (endpoint_id, message_id, ordering_key, created_at, status, next_at, attempts) \
              VALUES {} ON CONFLICT DO NOTHING",
             placeholders::rows(1, rows.len(), 7)
         );
@@ -99,7 +99,7 @@ pub(in crate::webhooks) async fn insert(db: &Db, tx: &mut Tx, rows: &[NewDeliver
                 .bind(row.endpoint_id)
                 .bind(row.message_id)
                 .bind(row.ordering_key)
-                .bind(row.told_at)
+                .bind(row.created_at)
                 .bind(row.status)
                 .bind(now)
                 .bind(0_i64)
@@ -142,7 +142,7 @@ pub(in crate::webhooks) async fn wake(
 ) -> Result<()> {
     const SQL: &str = "UPDATE webhook_deliveries SET status = 'PENDING', next_at = $3 \
         WHERE endpoint_id = $1 AND message_id = (SELECT message_id FROM webhook_deliveries \
-            WHERE endpoint_id = $1 AND ordering_key = $2 AND status = 'WAITING' ORDER BY told_at, message_id LIMIT 1) \
+            WHERE endpoint_id = $1 AND ordering_key = $2 AND status = 'WAITING' ORDER BY created_at, message_id LIMIT 1) \
         AND NOT EXISTS (SELECT 1 FROM webhook_deliveries \
             WHERE endpoint_id = $1 AND ordering_key = $2 AND status = 'PENDING')";
     tx.query(SQL)
@@ -164,7 +164,8 @@ row! {
     }
 }
 
-/// Active endpoints with deliveries that are due. What the current holder of an endpoint's lease has taken is not due.
+/// Active endpoints with deliveries that are due. Deliveries that the current holder of an endpoint's lease has taken
+/// are not due.
 pub(in crate::webhooks) async fn due_endpoints(db: &Db, now: Timestamp) -> Result<Vec<Due>> {
     const SQL: &str = "SELECT e.id AS endpoint_id, e.lease_until <= $1 AS is_free FROM webhook_endpoints e \
         WHERE e.deleted_at IS NULL AND e.state = 'ACTIVE' \
@@ -183,8 +184,8 @@ row! {
     }
 }
 
-/// Takes up to `limit` deliveries that are due, the longest due first, for the holder of the endpoint's lease; none when the
-/// lease has another holder by now. The caller's transaction holds the endpoint.
+/// Takes up to `limit` deliveries that are due, the longest due first, for the holder of the endpoint's lease; none
+/// when the lease has another holder by now. The caller's transaction has locked the endpoint.
 pub(in crate::webhooks) async fn take(
     tx: &mut Tx,
     endpoint_id: Uuid,
@@ -220,7 +221,7 @@ row! {
     #[derive(Clone, Copy, Debug)]
     pub(in crate::webhooks) struct RecordedRow {
         pub ordering_key: Uuid,
-        pub told_at: Timestamp,
+        pub created_at: Timestamp,
     }
 }
 
@@ -237,7 +238,7 @@ pub(in crate::webhooks) async fn record(
 ) -> Result<Option<RecordedRow>> {
     const SQL: &str = "UPDATE webhook_deliveries SET fence = NULL, status = $4, next_at = $5, finished_at = $6, \
         last_at = $7, last_status = $8, last_error = $9, last_answer = $10, last_millis = $11 \
-        WHERE endpoint_id = $1 AND message_id = $2 AND fence = $3 AND status = 'PENDING' RETURNING ordering_key, told_at";
+        WHERE endpoint_id = $1 AND message_id = $2 AND fence = $3 AND status = 'PENDING' RETURNING ordering_key, created_at";
     let (status, next_at, finished_at) = match next {
         Next::Delivered => (DeliveryStatus::Delivered, now, Some(now)),
         Next::Parked => (DeliveryStatus::Parked, now, Some(now)),
@@ -313,7 +314,7 @@ row! {
 }
 
 pub(in crate::webhooks) async fn depths(db: &Db) -> Result<Vec<DepthRow>> {
-    const SQL: &str = "SELECT d.endpoint_id, d.status, COUNT(*) AS deliveries, MIN(d.told_at) AS oldest \
+    const SQL: &str = "SELECT d.endpoint_id, d.status, COUNT(*) AS deliveries, MIN(d.created_at) AS oldest \
         FROM webhook_endpoints e JOIN webhook_deliveries d ON d.endpoint_id = e.id \
         WHERE e.deleted_at IS NULL AND d.status IN ('WAITING', 'PENDING', 'PARKED') GROUP BY d.endpoint_id, d.status";
     db.query(SQL).fetch_all(db).await

@@ -1,4 +1,4 @@
-//! Circles between the files of one feature: files that need each other can only be read, and changed, together.
+//! Circular dependencies between the files of a feature: such files can only be read and changed together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ const ALLOWED: &[&str] = &["activities", "events", "kafka", "plugins", "webhooks
 type Module = Vec<String>;
 
 #[test]
-fn the_files_of_a_feature_form_no_circle() {
+fn the_files_of_a_feature_have_no_circular_dependencies() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();
     super::list(&root.join("host/src"), "host/src", &mut files);
@@ -45,13 +45,13 @@ fn module_of(file: &str, feature: &str) -> Option<Module> {
     (module[0] == feature && !module.contains(&"tests".to_owned())).then_some(module)
 }
 
-/// The files of some circle, the first one again at the end.
+/// The files of one circle, with the first file repeated at the end.
 fn find_circle(sources: &BTreeMap<Module, String>) -> Option<Vec<String>> {
     let uses: BTreeMap<&Module, BTreeSet<&Module>> = sources
         .iter()
         .map(|(module, text)| (module, used_by(module, text, sources)))
         .collect();
-    // Whatever has nothing left to use is in no circle.
+    // A file that uses no remaining file is in no circle.
     let mut open = uses.clone();
     loop {
         let done: Vec<&Module> = open
@@ -76,8 +76,8 @@ fn find_circle(sources: &BTreeMap<Module, String>) -> Option<Vec<String>> {
     Some(way.into_iter().map(|module| module[1..].join("/")).collect())
 }
 
-/// The other files of the feature that a file names. The feature's root file is its door and does not count; nor does a
-/// re-export.
+/// The other files of the feature that a file names. The feature's root file is its interface and does not count; nor
+/// does a re-export.
 fn used_by<'a>(module: &Module, text: &str, sources: &'a BTreeMap<Module, String>) -> BTreeSet<&'a Module> {
     if module.len() == 1 {
         return BTreeSet::new();
@@ -133,7 +133,7 @@ fn without_reexports(tokens: TokenStream) -> TokenStream {
 }
 
 #[test]
-fn circles_are_found_and_reexports_are_none() {
+fn circles_are_found_and_reexports_are_ignored() {
     let sources = |files: &[(&str, &str)]| -> BTreeMap<Module, String> {
         let module = |name: &str| name.split("::").map(str::to_owned).collect();
         files

@@ -1,4 +1,4 @@
-//! Who may name what: the directions of the design, one `if` each.
+//! Which module may name what: the dependency rules, one `if` each.
 
 use super::names::Name;
 
@@ -15,7 +15,7 @@ pub(super) const FEATURES: &[&str] = &[
     "kafka",
 ];
 
-/// What features stand on, which therefore knows none of them.
+/// The modules below the features, which must not depend on them.
 const GROUND_FLOOR: &[&str] = &[
     "db",
     "backoff",
@@ -37,7 +37,7 @@ const GROUND_FLOOR: &[&str] = &[
     "contract",
 ];
 
-/// Besides `http`, `app` and the `routes`: who is calling is read from the request.
+/// May use HTTP besides `http`, `app` and the `routes`, because they read the principal from the request.
 const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/guards"];
 
 /// The commands that listen for HTTP.
@@ -60,15 +60,15 @@ const SQL: &[&str] = &[
     "RETURNING ",
 ];
 
-/// Names that say nothing about what is inside.
+/// Names that do not describe the content.
 const NAMELESS: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc", "mod"];
 
-/// What to do about the file's own name, if it is a bad one.
+/// What to do about the file's name, if a rule forbids it.
 pub(super) fn judge_file(file: &str) -> Option<&'static str> {
     let stem = file.rsplit('/').next()?.trim_end_matches(".rs");
     NAMELESS
         .contains(&stem)
-        .then_some("the name does not say what is in the file; call it after the one thing that it is about")
+        .then_some("the name does not say what is in the file; name the file after its subject")
 }
 
 /// The lines of a manifest that a rule forbids.
@@ -105,7 +105,7 @@ pub(super) fn judge(file: &str, name: &Name) -> Option<String> {
             Some("SQL is only in a store.rs and in db/: make it a function of the feature's store".to_owned())
         }
         Name::QueryCall if !holds_sql => {
-            Some("only a store.rs and db/ ask the database: make it a function of the feature's store".to_owned())
+            Some("only a store.rs and db/ may query the database: make it a function of the feature's store".to_owned())
         }
         // A mutation repeats a statement of a store.
         Name::Text(_) if top == "mutations" => None,
@@ -130,7 +130,7 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
         match path[0] {
             "axum" | "utoipa_axum" if !speaks_http => {
                 return Some(
-                    "only http/, app.rs and a routes.rs know HTTP: return the feature's error or type and map it there"
+                    "only http/, app.rs and a routes.rs may use HTTP: return the feature's error or type, map it there"
                         .to_owned(),
                 );
             }
@@ -144,17 +144,17 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
                 );
             }
             "sqlx" if top != "db" && !parts.contains(&"store") => {
-                return Some("only db/ and a store.rs know sqlx: use what db.rs offers".to_owned());
+                return Some("only db/ and a store.rs may use sqlx: use the interface of db.rs".to_owned());
             }
             "redis" if top != "cache" => {
-                return Some("only cache/ knows Redis: use what cache.rs offers".to_owned());
+                return Some("only cache/ may use Redis: use the interface of cache.rs".to_owned());
             }
             "rdkafka" if top != "kafka" => {
-                return Some("only kafka/ knows the brokers' client: use what kafka.rs offers".to_owned());
+                return Some("only kafka/ may use the brokers' client: use the interface of kafka.rs".to_owned());
             }
             "wasmparser" | "wit_component" if module == "author/package" => {}
             "wasmtime" | "wasmparser" | "wit_component" if top != "sandbox" => {
-                return Some("only sandbox/ knows the engine: add what is needed to its interface".to_owned());
+                return Some("only sandbox/ may use the engine: add what you need to its interface".to_owned());
             }
             _ => {}
         }
@@ -171,7 +171,7 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
     // `kafka` brings claims, as `claims/routes` does.
     if named == "claims" && !["claims", "kafka", "app", "author", "meed", "lib"].contains(&top) {
         return Some(
-            "`claims` knows the other features, and none but `kafka` knows it: turn the call around".to_owned(),
+            "`claims` may use the other features, and only `kafka` may use `claims`: invert the dependency".to_owned(),
         );
     }
     if top == "author" && path[0] == "meed_host" && !named.is_empty() && !AUTHOR_MAY_KNOW.contains(&named) {
@@ -181,15 +181,15 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
     }
     if top == "auth" && FEATURES.contains(&named) && named != top {
         return Some(
-            "auth stands below the features, which use its principals and sessions: pass in what it needs".to_owned(),
+            "auth is below the features, which use its principals and sessions: pass in what it needs".to_owned(),
         );
     }
     if GROUND_FLOOR.contains(&top) && (FEATURES.contains(&named) || ["app", "cli"].contains(&named)) && named != top {
         return Some(format!(
-            "{top} stands below the features and knows none: pass in what it needs"
+            "{top} is below the features and must not use them: pass in what it needs"
         ));
     }
-    // facts.rs itself is the door, which asks the store; facts/* compute.
+    // facts.rs is the interface and calls the store; facts/* only compute.
     if top == "facts" && parts.len() > 1 && !parts.contains(&"store") {
         let reaches_out = match path {
             ["crate", "db", "text_column"] => false,

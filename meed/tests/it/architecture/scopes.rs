@@ -10,7 +10,7 @@ fn guard(scope: Scope) -> String {
     format!("{scope:?}")
 }
 
-/// What does not agree in a file of routes.
+/// The mismatches in a file of routes.
 pub(super) fn faults(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for route in text.split("#[utoipa::path(").skip(1) {

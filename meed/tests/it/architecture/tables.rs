@@ -1,5 +1,5 @@
-//! Tables have owners. A store names only the tables of its own feature, but for the crossings listed here; and the
-//! migrations keep one user's rows together, so that a user can live on one shard.
+//! Tables have owners. A store names only the tables of its own feature, except for the crossings listed here. The
+//! migrations keep the rows of a user together, so that they can be on one shard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -52,7 +52,7 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("webhook_deliveries", "webhooks", Shared),
 ];
 
-/// What a statement does to a table.
+/// How a statement uses a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Access {
     Reads,
@@ -61,7 +61,7 @@ enum Access {
 
 use Access::{Reads, Writes};
 
-/// The stores that name another feature's tables, and why.
+/// The stores that name tables of another feature, and why.
 const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
     // Which ids exist, to name the item of a batch whose user does not.
     ("activities/store", &[("users", Reads)]),
@@ -186,7 +186,7 @@ fn columns(text: &str) -> Vec<String> {
     inside.split(',').map(|column| column.trim().to_owned()).collect()
 }
 
-/// Splits at the commas that stand in no parentheses.
+/// Splits at the commas outside parentheses.
 fn items(body: &str) -> Vec<&str> {
     let mut depth = 0_i32;
     body.split(|letter: char| {
@@ -201,7 +201,7 @@ fn items(body: &str) -> Vec<&str> {
     .collect()
 }
 
-/// The tables that these statements create. A statement that is not understood is an error: teach it here.
+/// The tables that these statements create. An unknown statement is an error: add it here.
 fn schema(sql: &str) -> Result<BTreeMap<String, Table>, String> {
     let lines = sql.lines().filter(|line| !line.trim_start().starts_with("--"));
     let sql = lines.collect::<Vec<_>>().join(" ");
@@ -214,7 +214,7 @@ fn schema(sql: &str) -> Result<BTreeMap<String, Table>, String> {
         } else if let Some(rest) = statement.strip_prefix("CREATE TABLE ") {
             let (name, rest) = rest.split_once('(').ok_or(statement)?;
             let (body, _) = rest.rsplit_once(')').ok_or(statement)?;
-            // What follows the body, such as WITH (…), has parentheses of its own.
+            // Clauses after the body, such as WITH (…), have their own parentheses.
             let body = body.rsplit_once(") WITH (").map_or(body, |(body, _)| body);
             let table = tables.entry(name.trim().to_owned()).or_default();
             for item in items(body) {
@@ -237,7 +237,7 @@ fn schema(sql: &str) -> Result<BTreeMap<String, Table>, String> {
     Ok(tables)
 }
 
-/// What is wrong with these tables.
+/// The violations in these tables.
 pub(super) fn faults(sql: &str) -> Vec<String> {
     let tables = match schema(sql) {
         Ok(tables) => tables,
@@ -294,7 +294,7 @@ fn migrations_keep_one_users_rows_together() {
 }
 
 #[test]
-fn every_crossing_is_needed() {
+fn every_listed_crossing_is_used() {
     let mut unused: BTreeSet<(&str, &str, Access)> = CROSSINGS
         .iter()
         .flat_map(|(file, tables)| tables.iter().map(move |(table, access)| (*file, *table, *access)))

@@ -1,4 +1,4 @@
-//! Access tokens that we did not issue, or not like this: every one gets the same answer.
+//! Access tokens that the server did not issue in this form: all get the same response.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{me, text, without_request_id};
 use crate::support::{TestApp, on_both_engines};
 
-/// The server's own private key, in the wrong hands.
+/// The server's private key in the hands of an attacker.
 struct Forge {
     key: Ed25519KeyPair,
     header: Value,
@@ -36,7 +36,7 @@ impl Forge {
         }
     }
 
-    /// Signs these very bytes.
+    /// Signs exactly these bytes.
     fn sign(&self, header: &str, claims: impl AsRef<[u8]>) -> String {
         let message = format!("{}.{}", encode(header), encode(claims));
         format!("{message}.{}", encode(self.key.sign(message.as_bytes())))
@@ -60,7 +60,7 @@ impl Forge {
         self.sign(&self.header.to_string(), claims.replacen(from, to, 1))
     }
 
-    /// With this algorithm in the header, signed by the library with a key of the attacker's choice.
+    /// A token with this algorithm in the header, signed by the library with a key that the attacker chose.
     fn with_algorithm(&self, algorithm: Algorithm, key: &EncodingKey) -> String {
         let mut header = Header::new(algorithm);
         header.typ = Some("at+jwt".to_owned());
@@ -139,7 +139,7 @@ fn other_signatures(forge: &Forge) -> Vec<(String, String)> {
     let mut flipped = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
     flipped[10] ^= 1;
     let last = signature.chars().last().expect("a letter");
-    // The last letter carries four bits that decode to nothing; a lax decoder takes this one for `last`.
+    // Four bits of the last letter are unused; a lax decoder decodes this letter like `last`.
     let sloppy = match last {
         'A' => 'B',
         'Q' => 'R',
@@ -320,11 +320,11 @@ fn other_claims(forge: &Forge) -> Vec<(String, String)> {
 }
 
 #[apply(on_both_engines)]
-async fn none_is_accepted_and_all_refusals_look_the_same(app: TestApp) {
+async fn every_forged_token_is_refused_with_the_same_response(app: TestApp) {
     let user = app.user(Role::User).await;
     app.user(Role::Admin).await;
     let forge = Forge::new(&app, &user.token);
-    // The control: the forge makes good tokens, so each one below is refused for its one fault.
+    // Control: the forge can make valid tokens, so each token below is refused only for its one fault.
     me(&app, &forge.with_claims(|_| {})).await.expect(200);
 
     let corpus = [other_algorithms, other_signatures, other_headers, other_claims]
@@ -343,7 +343,7 @@ async fn none_is_accepted_and_all_refusals_look_the_same(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_token_of_someone_elses_session_is_refused(app: TestApp) {
+async fn a_token_with_the_session_of_another_user_is_refused(app: TestApp) {
     let (ada, bob) = (app.user(Role::User).await, app.user(Role::User).await);
     let bobs = Forge::new(&app, &bob.token).claims;
     let forge = Forge::new(&app, &ada.token);
@@ -356,7 +356,7 @@ async fn a_token_of_someone_elses_session_is_refused(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_token_comes_in_one_bearer_header_and_nowhere_else(app: TestApp) {
+async fn a_token_is_accepted_only_in_a_single_bearer_header(app: TestApp) {
     let token = app.token(Role::User).await;
     let both = app.get("/users/me").bearer(&token).bearer(&token).send().await;
     both.expect_problem(401, "invalid-token");
@@ -400,7 +400,7 @@ async fn a_token_comes_in_one_bearer_header_and_nowhere_else(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_public_route_ignores_a_bad_token(app: TestApp) {
+async fn a_public_route_ignores_an_invalid_token(app: TestApp) {
     app.get("/.well-known/jwks.json")
         .bearer("garbage")
         .send()

@@ -8,7 +8,7 @@ use super::{login, register, set_disabled, text, without_request_id};
 use crate::support::{PASSWORD, TestApp, on_both_engines};
 
 #[apply(on_both_engines)]
-async fn a_login_is_an_activity_at_its_instant(app: TestApp) {
+async fn a_login_is_recorded_as_an_activity_at_its_time(app: TestApp) {
     let ada = register(&app, json!({"email": "ada@example.com", "password": PASSWORD}))
         .await
         .expect(201);
@@ -30,7 +30,7 @@ async fn a_login_is_an_activity_at_its_instant(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn every_failed_login_looks_the_same(app: TestApp) {
+async fn every_failed_login_has_the_same_response(app: TestApp) {
     let (admin, user, disabled) = (
         app.token(Role::Admin).await,
         app.user(Role::User).await,
@@ -68,8 +68,8 @@ async fn every_failed_login_looks_the_same(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_login_for_nobody_does_the_same_work(app: TestApp) {
-    // Where no password may be hashed, no login gets an answer: each of them hashes, whoever it is for.
+async fn a_login_to_an_unknown_account_also_hashes_the_password(app: TestApp) {
+    // With hashing disabled every login fails, so a login to an unknown account hashes a password too.
     let no_hashing = app.replica_with(|config, _| config.auth.password_concurrency = 0);
     let user = app.user(Role::User).await;
     for email in [user.email.as_str(), "nobody@example.com", "not an e-mail", ""] {
@@ -80,7 +80,7 @@ async fn a_login_for_nobody_does_the_same_work(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn beyond_the_queue_a_login_is_told_to_come_back(app: TestApp) {
+async fn a_login_beyond_the_hashing_queue_gets_retry_after(app: TestApp) {
     let app = app.replica(&[("auth.password_concurrency", "1")]);
     let tries: Vec<_> = (0..48)
         .map(|_| {

@@ -8,7 +8,7 @@ use super::{LIVE_REFRESH_TOKENS, count, me, refresh, text};
 use crate::support::{TestApp, on_both_engines};
 
 #[apply(on_both_engines)]
-async fn a_refresh_gives_a_new_pair_and_uses_up_the_old_token(app: TestApp) {
+async fn a_refresh_returns_new_tokens_and_invalidates_the_old_one(app: TestApp) {
     let user = app.user(Role::User).await;
     app.at("2026-03-01T12:05:00Z");
     let second = refresh(&app, &user.refresh_token).await.expect(200);
@@ -19,7 +19,7 @@ async fn a_refresh_gives_a_new_pair_and_uses_up_the_old_token(app: TestApp) {
     refresh(&app, text(&second, "refreshToken"))
         .await
         .expect_problem(401, "refresh-token-reused");
-    // The whole family is dead: the newest refresh token and every access token.
+    // All tokens of the session are invalid: the newest refresh token and every access token.
     refresh(&app, text(&third, "refreshToken"))
         .await
         .expect_problem(401, "invalid-refresh-token");
@@ -44,7 +44,7 @@ async fn a_reused_token_ends_its_own_session_only(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn of_64_parallel_refreshes_at_most_one_leaf_lives(app: TestApp) {
+async fn at_most_one_of_64_concurrent_refreshes_leaves_a_valid_token(app: TestApp) {
     let replica = app.replica(&[]);
     for round in 0..3 {
         let user = app.user(Role::User).await;
@@ -73,7 +73,7 @@ async fn of_64_parallel_refreshes_at_most_one_leaf_lives(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_never_was_a_refresh_token_is_refused(app: TestApp) {
+async fn an_unknown_refresh_token_is_refused(app: TestApp) {
     let user = app.user(Role::User).await;
     let other_case = user.refresh_token.to_lowercase();
     for token in [
@@ -115,7 +115,7 @@ async fn a_refresh_token_is_stored_only_as_its_hash(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_refresh_token_that_lies_idle_dies(app: TestApp) {
+async fn an_unused_refresh_token_expires(app: TestApp) {
     let (used, idle) = (app.user(Role::User).await, app.user(Role::User).await);
     app.at("2026-03-31T11:59:59Z");
     let used = refresh(&app, &used.refresh_token).await.expect(200);
@@ -128,7 +128,7 @@ async fn a_refresh_token_that_lies_idle_dies(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_session_ends_ninety_days_after_its_login_however_often_it_is_refreshed(app: TestApp) {
+async fn a_session_ends_ninety_days_after_login_despite_refreshes(app: TestApp) {
     let user = app.user(Role::User).await;
     let mut token = user.refresh_token;
     for day in [
@@ -140,7 +140,7 @@ async fn a_session_ends_ninety_days_after_its_login_however_often_it_is_refreshe
         app.at(day);
         let pair = refresh(&app, &token).await.expect(200);
         text(&pair, "refreshToken").clone_into(&mut token);
-        // An access token does not outlive the session either.
+        // Access tokens end with the session too.
         let left = if day.starts_with("2026-05-30") { 300 } else { 600 };
         assert_eq!(pair["expiresIn"], left, "{day}");
     }

@@ -8,7 +8,7 @@ use super::{activities, count, login, me, register, set_disabled, text};
 use crate::support::{PASSWORD, TestApp, on_both_engines};
 
 #[apply(on_both_engines)]
-async fn registering_makes_a_user_who_can_log_in(app: TestApp) {
+async fn a_registered_user_can_log_in(app: TestApp) {
     let reply = register(&app, json!({"email": " Ada@Example.com ", "password": PASSWORD})).await;
     let location = reply.header("location").to_owned();
     let user = reply.expect(201);
@@ -30,7 +30,7 @@ async fn registering_makes_a_user_who_can_log_in(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn an_email_has_one_account_however_it_is_written(app: TestApp) {
+async fn an_email_in_any_spelling_has_one_account(app: TestApp) {
     register(&app, json!({"email": "ada@example.com", "password": PASSWORD}))
         .await
         .expect(201);
@@ -43,7 +43,7 @@ async fn an_email_has_one_account_however_it_is_written(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn sixteen_registrations_of_one_email_make_one_account(app: TestApp) {
+async fn sixteen_concurrent_registrations_of_one_email_create_one_account(app: TestApp) {
     let tries: Vec<_> = (0..16)
         .map(|_| {
             let body = json!({"email": "ada@example.com", "password": PASSWORD});
@@ -63,7 +63,7 @@ async fn sixteen_registrations_of_one_email_make_one_account(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_an_admin_registers_other_roles(app: TestApp) {
+async fn only_an_admin_can_register_other_roles(app: TestApp) {
     let (user, operator, admin) = (
         app.token(Role::User).await,
         app.token(Role::Operator).await,
@@ -102,7 +102,7 @@ async fn only_an_admin_registers_other_roles(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_registration_is_checked_field_by_field(app: TestApp) {
+async fn every_field_of_a_registration_is_checked(app: TestApp) {
     let good = json!({"email": "ada@example.com", "password": PASSWORD});
     for (field, value) in [
         ("email", json!("ada")),
@@ -140,7 +140,7 @@ async fn a_registration_is_checked_field_by_field(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn no_member_beyond_the_four_is_taken(app: TestApp) {
+async fn a_registration_with_an_unknown_member_is_refused(app: TestApp) {
     for (member, value) in [
         ("id", json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")),
         ("isAdmin", json!(true)),
@@ -167,7 +167,7 @@ async fn no_member_beyond_the_four_is_taken(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn every_body_refuses_members_it_does_not_know(app: TestApp) {
+async fn logins_and_refreshes_with_unknown_members_are_refused(app: TestApp) {
     let token = app.token(Role::User).await;
     for (path, body) in [
         (
@@ -214,7 +214,7 @@ async fn an_invitation_credits_the_inviter_once(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_disabled_account_invites_nobody(app: TestApp) {
+async fn a_disabled_account_cannot_invite(app: TestApp) {
     let (admin, inviter) = (app.token(Role::Admin).await, app.user(Role::User).await);
     set_disabled(&app, &admin, &inviter, true).await;
     let body = json!({"email": "bob@example.com", "password": PASSWORD, "inviteCode": inviter.invite_code});

@@ -33,7 +33,7 @@ async fn logging_out_ends_the_session_and_its_access_token(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn another_process_learns_of_a_logout_when_its_cache_is_old(app: TestApp) {
+async fn another_process_accepts_a_logged_out_session_only_until_its_cache_expires(app: TestApp) {
     let replica = app.replica(&[("auth.session_cache_seconds", "1")]);
     let user = app.user(Role::User).await;
     me(&replica, &user.token).await.expect(200);
@@ -50,11 +50,11 @@ async fn another_process_learns_of_a_logout_when_its_cache_is_old(app: TestApp) 
 }
 
 #[apply(on_both_engines)]
-async fn a_known_session_needs_no_database(app: TestApp) {
+async fn a_cached_session_needs_no_database(app: TestApp) {
     let (known, unknown) = (app.user(Role::User).await, app.user(Role::User).await);
     me(&app, &known.token).await.expect(200);
     app.app.db.close().await;
-    // Forbidden comes from the role in the token: the session was not asked for.
+    // The 403 comes from the role in the token; the session was not read.
     app.get("/users")
         .bearer(&known.token)
         .send()
@@ -68,7 +68,7 @@ async fn a_known_session_needs_no_database(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_changed_role_ends_every_session_at_once(app: TestApp) {
+async fn a_role_change_ends_every_session_immediately(app: TestApp) {
     let (admin, operator) = (app.user(Role::Admin).await, app.user(Role::Operator).await);
     app.get("/rewards").bearer(&operator.token).send().await.expect(200);
     let path = format!("/users/{}", operator.id);
@@ -97,8 +97,8 @@ async fn a_changed_role_ends_every_session_at_once(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_role_that_differs_from_the_tokens_is_refused(app: TestApp) {
-    // Even when the session lives: as if it had been opened while the role changed.
+async fn a_token_with_an_outdated_role_is_refused(app: TestApp) {
+    // Even if the session is valid, as if it had been opened while the role changed.
     let operator = app.user(Role::Operator).await;
     let mut tx = app.app.db.begin().await.expect("a transaction");
     tx.query("UPDATE users SET role = 'USER'")
@@ -116,7 +116,7 @@ async fn a_role_that_differs_from_the_tokens_is_refused(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_disabled_account_is_out_at_once_and_stays_out(app: TestApp) {
+async fn disabling_an_account_ends_its_sessions_permanently(app: TestApp) {
     let (admin, user) = (app.user(Role::Admin).await, app.user(Role::User).await);
     me(&app, &user.token).await.expect(200);
     let disabled = set_disabled(&app, &admin.token, &user, true).await;
@@ -138,7 +138,7 @@ async fn a_disabled_account_is_out_at_once_and_stays_out(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn an_access_token_lives_exactly_ten_minutes(app: TestApp) {
+async fn an_access_token_is_valid_for_exactly_ten_minutes(app: TestApp) {
     let user = app.user(Role::User).await;
     app.at("2026-03-01T12:09:59.999Z");
     me(&app, &user.token).await.expect(200);
@@ -149,7 +149,7 @@ async fn an_access_token_lives_exactly_ten_minutes(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn after_a_new_key_old_tokens_stay_good(app: TestApp) {
+async fn tokens_stay_valid_after_a_key_rotation(app: TestApp) {
     let user = app.user(Role::User).await;
     app.at("2026-03-01T12:01:00Z");
     meed::keys::generate(&app.keys_directory(), &app.clock, false).expect("new keys");

@@ -1,4 +1,4 @@
-//! One holder at a time, on both databases; a fence that only grows; and no clock that can hold up a released lease.
+//! Leases on both databases: one holder at a time, a fence that only grows, and release independent of the clock.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{TestApp, on_both_engines};
 
 const NAME: &str = "meed.messages";
 
-/// A topic, whose row holds the lease.
+/// Creates a topic, whose row stores the lease.
 async fn add_topic(app: &TestApp) {
     let mut tx = app.app.db.begin().await.expect("a transaction");
     topics::add(&mut tx, NAME, app.clock.now()).await.expect("a topic");
@@ -28,10 +28,10 @@ async fn until_millis(app: &TestApp) -> i64 {
 }
 
 #[apply(on_both_engines)]
-async fn a_lease_has_one_holder_and_each_raises_the_fence(app: TestApp) {
+async fn a_lease_has_one_holder_and_each_holder_raises_the_fence(app: TestApp) {
     assert!(acquire(&app).await.is_none(), "there is no such row");
     add_topic(&app).await;
-    let first = acquire(&app).await.expect("nobody has it");
+    let first = acquire(&app).await.expect("the lease is free");
     assert!(acquire(&app).await.is_none());
     assert!(!first.is_lost());
     let fence = first.fence();
@@ -41,7 +41,7 @@ async fn a_lease_has_one_holder_and_each_raises_the_fence(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn of_many_that_ask_at_once_one_gets_the_lease(app: TestApp) {
+async fn one_of_many_concurrent_requests_gets_the_lease(app: TestApp) {
     add_topic(&app).await;
     let asked = (0..16).map(|_| acquire(&app));
     let held: Vec<_> = futures_util::future::join_all(asked)
@@ -53,11 +53,11 @@ async fn of_many_that_ask_at_once_one_gets_the_lease(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_released_lease_is_free_however_far_the_clock_steps_back(app: TestApp) {
+async fn a_released_lease_is_free_even_if_the_clock_steps_back(app: TestApp) {
     add_topic(&app).await;
     acquire(&app)
         .await
-        .expect("nobody has it")
+        .expect("the lease is free")
         .release()
         .await
         .expect("it is released");
@@ -67,9 +67,9 @@ async fn a_released_lease_is_free_however_far_the_clock_steps_back(app: TestApp)
 }
 
 #[apply(on_both_engines)]
-async fn a_lease_whose_holder_died_expires(app: TestApp) {
+async fn the_lease_of_a_dead_holder_expires(app: TestApp) {
     add_topic(&app).await;
-    let dead = acquire(&app).await.expect("nobody has it");
+    let dead = acquire(&app).await.expect("the lease is free");
     let fence = dead.fence();
     drop(dead);
     app.clock
@@ -82,7 +82,7 @@ async fn a_lease_whose_holder_died_expires(app: TestApp) {
 #[apply(on_both_engines)]
 async fn a_holder_renews_its_lease(app: TestApp) {
     add_topic(&app).await;
-    let _lease = acquire(&app).await.expect("nobody has it");
+    let _lease = acquire(&app).await.expect("the lease is free");
     let now = app.clock.now().plus(DURATION / 2);
     app.clock.set(now);
     for _ in 0..100 {
@@ -95,9 +95,9 @@ async fn a_holder_renews_its_lease(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_holder_that_was_too_slow_notices_and_disturbs_its_successor_in_nothing(app: TestApp) {
+async fn a_holder_that_lost_its_lease_stops_and_does_not_disturb_its_successor(app: TestApp) {
     add_topic(&app).await;
-    let slow = acquire(&app).await.expect("nobody has it");
+    let slow = acquire(&app).await.expect("the lease is free");
     // Between two renewals.
     let mut taken = None;
     while taken.is_none() {

@@ -1,4 +1,4 @@
-//! Tasks that fail, panic, wait and stop.
+//! Tasks that fail, panic, wait or stop.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ fn scripted(steps: &[Step]) -> (Supervisor, Arc<AtomicUsize>) {
     (supervisor, built)
 }
 
-/// Waits until the only task looks like this.
+/// Waits until the only task has this state.
 async fn until(supervisor: &Supervisor, fits: impl Fn(&TaskStatus) -> bool) -> TaskStatus {
     for _ in 0..1_000 {
         let status = supervisor.status().remove(0);
@@ -80,7 +80,7 @@ async fn a_task_that_panics_is_shown_and_restarted() {
     let recovered = until(&supervisor, |status| status.health == Health::Ok).await;
     assert!(recovered.iterations >= 3, "{recovered:?}");
     assert_eq!((recovered.panics, built.load(Ordering::Relaxed)), (1, 2));
-    // What happened can still be read.
+    // The last error can still be read.
     assert!(recovered.last_error.is_some());
     supervisor.finish_all().await;
 }
@@ -99,7 +99,7 @@ async fn a_task_that_fails_is_shown_and_retried_without_being_rebuilt() {
 }
 
 #[tokio::test]
-async fn a_task_that_panics_again_and_again_stops_at_once_when_told_to() {
+async fn a_task_that_panics_repeatedly_stops_immediately_on_shutdown() {
     let (supervisor, _) = scripted(&[Step::Panic; 100]);
     until(&supervisor, |status| status.panics > 0).await;
     tokio::time::timeout(Duration::from_millis(500), supervisor.finish_all())
@@ -127,7 +127,7 @@ struct Reporting {
 }
 
 impl Task for Reporting {
-    /// Waits for input that never comes.
+    /// Waits for input that never arrives.
     async fn run(&mut self, context: &Context) -> anyhow::Result<Next> {
         assert!(context.wait(std::future::pending::<()>()).await.is_none());
         Ok(Next::Now)
@@ -176,7 +176,7 @@ async fn stages_finish_one_after_the_other_and_each_task_finishes_its_work() {
 }
 
 #[tokio::test]
-async fn periodic_work_is_broken_off_when_its_stage_stops() {
+async fn periodic_work_is_cancelled_when_its_stage_stops() {
     let supervisor = Supervisor::new(Clock::System);
     supervisor.every(spec("endless", Stage::Upkeep), (), async |()| {
         std::future::pending().await
@@ -184,5 +184,5 @@ async fn periodic_work_is_broken_off_when_its_stage_stops() {
     until(&supervisor, |status| status.state == State::Running).await;
     tokio::time::timeout(Duration::from_secs(1), supervisor.finish(Stage::Upkeep))
         .await
-        .expect("it is broken off");
+        .expect("it is cancelled");
 }

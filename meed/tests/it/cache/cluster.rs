@@ -120,10 +120,10 @@ async fn every_use_of_redis_works_through_a_cluster(app: TestApp) {
     .await;
 
     // Cache entries are on several nodes, and a repeat needs no database.
-    assert_eq!(cluster.names("meed:hint:").await.len(), users.len());
+    assert_eq!(cluster.names("meed:granted:").await.len(), users.len());
     for node in &cluster.0 {
         assert!(
-            node.names("meed:hint:").await.len() < users.len(),
+            node.names("meed:granted:").await.len() < users.len(),
             "one node holds all hints"
         );
     }

@@ -132,7 +132,7 @@ async fn after_a_reversal_every_process_reads_the_database(app: TestApp) {
         .post(&format!("/reward-requests/{}/reversal", text(&granted, "id")))
         .bearer(&operator);
     reversal.json(&json!({"reason": "returned"})).send().await.expect(201);
-    let names = redis.names("meed:hint:").await;
+    let names = redis.names("meed:granted:").await;
     let [name] = names.as_slice() else { panic!("{names:?}") };
     // Like a process that read the grant before the reversal.
     let late: Option<String> = redis.ask("SET", &[name.as_bytes(), b"late", b"NX"]).await;
@@ -154,7 +154,7 @@ async fn forged_entries_refuse_no_claim(app: TestApp) {
         app.user(Role::User).await,
     );
     claim(&here, &first, &event).await.expect(201);
-    let names = redis.names("meed:hint:").await;
+    let names = redis.names("meed:granted:").await;
     let [name] = names.as_slice() else { panic!("{names:?}") };
     let value: Vec<u8> = redis.ask("GET", &[name.as_bytes()]).await;
     for (user, value) in [(&second, value.as_slice()), (&third, b"garbage")] {

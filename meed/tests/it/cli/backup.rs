@@ -1,4 +1,4 @@
-//! Back-ups are made as `docs/operations.md` says while a server is used, and a server goes on with what was restored.
+//! Makes backups of a running server as in `docs/operations.md`, restores them and serves the result.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn program(name: &str) -> Command {
     Command::new(PathBuf::from(programs).join(name))
 }
 
-/// Backs a database up and restores it somewhere else, by the commands of the documentation.
+/// Backs up a database and restores it elsewhere with the commands of the documentation.
 async fn back_up_and_restore(engine: Engine, url: &str, directory: &Path) -> String {
     let file = directory.join("meed.backup");
     match engine {
@@ -74,17 +74,17 @@ async fn claim(app: &TestApp, event: &Value) -> (TestUser, Value) {
 }
 
 #[apply(on_both_engines)]
-async fn what_was_backed_up_is_restored_and_goes_on(app: TestApp) {
+async fn a_restored_backup_can_be_served(app: TestApp) {
     let directory = TempDir::new().expect("a directory");
     let event = app.event("first-come", json!({}), json!({})).await;
     let (before, granted) = claim(&app, &event).await;
     let url = app.database_url();
     let restored = back_up_and_restore(app.app.db.engine(), &url, directory.path()).await;
-    let there = app.on(Db::connect(&restored, 4).await.expect("open what was restored"));
+    let there = app.on(Db::connect(&restored, 4).await.expect("open the restored database"));
     for list in ["/reward-requests", "/events", "/rewards", "/grants", "/plugins"] {
         assert_eq!(there.read(list).await, app.read(list).await, "{list}");
     }
-    // Claims since are not in it.
+    // It does not contain later claims.
     let (_, since) = claim(&app, &event).await;
 
     let token = there.log_in(&before).await;
@@ -114,7 +114,7 @@ async fn what_was_backed_up_is_restored_and_goes_on(app: TestApp) {
 }
 
 #[tokio::test]
-async fn a_backup_is_its_owners_and_replaces_nothing() {
+async fn a_backup_is_private_to_its_owner_and_overwrites_nothing() {
     let app = TestApp::on_sqlite().await;
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("meed.backup");

@@ -1,4 +1,4 @@
-//! `meed db copy` and `meed db verify`: a database moves to the other engine, with everything in it.
+//! `meed db copy` and `meed db verify`: a complete database moves to the other engine.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -37,7 +37,7 @@ fn run(command: &mut Command) -> String {
     utf8(&output.stdout)
 }
 
-/// What a command that fails says.
+/// The error of a failing command.
 #[track_caller]
 fn refused(command: &mut Command) -> String {
     let output = output(command);
@@ -63,7 +63,7 @@ async fn empty(engine: Engine, directory: &TempDir, name: &str) -> String {
     url
 }
 
-/// The tables of a database that are ours, as its own catalogue has them.
+/// The names of Meed's tables, from the database's catalogue.
 async fn tables(db: &Db) -> BTreeSet<String> {
     let sql = match db.engine() {
         Engine::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
@@ -87,7 +87,7 @@ async fn change(db: &Db, sql: &'static str) -> u64 {
     rows
 }
 
-/// What happened before the move.
+/// The data from before the move.
 struct Past {
     user: TestUser,
     granted: Value,
@@ -98,7 +98,7 @@ struct Past {
     pages: Vec<(String, Value)>,
 }
 
-/// Somebody who is told of the past; gives the path of the deliveries.
+/// An endpoint with a replay of all messages; returns the path of its deliveries.
 async fn listen(app: &TestApp, operator: &str) -> String {
     let listener = json!({"url": "https://shop.example.com/meed", "types": ["reward.granted"]});
     let listener = app.post("/webhook-endpoints").bearer(operator).json(&listener);
@@ -108,7 +108,7 @@ async fn listen(app: &TestApp, operator: &str) -> String {
     format!("/webhook-endpoints/{}/deliveries", text(&listener, "id"))
 }
 
-/// A topic, and what waits for it.
+/// A topic, and the messages queued for it.
 async fn publish(app: &TestApp) {
     let mut tx = app.begin().await;
     topics::add(&mut tx, "meed.messages", app.clock.now())
@@ -119,7 +119,7 @@ async fn publish(app: &TestApp) {
     app.app.webhooks.replay(since).await.expect("a queue");
 }
 
-/// What was granted has arrived.
+/// The grants of this request are delivered.
 async fn acknowledge(app: &TestApp, operator: &str, granted: &Value) {
     let path = format!("/grants/{}/acknowledgement", text(&granted["grants"][0], "id"));
     let delivered = json!({"state": "DELIVERED", "reference": "shipment 4711"});
@@ -140,7 +140,7 @@ async fn wait(app: &TestApp, user: &TestUser, event: &Value) {
     assert_eq!(change(&app.app.db, QUEUE).await, 1);
 }
 
-/// Puts something into every table, as people would.
+/// Writes rows into every table, mostly through the API.
 async fn live(app: &TestApp) -> Past {
     const INVITE: &str = "UPDATE users SET invited_by = $1 WHERE email = $2";
     let operator = app.operator().await;
@@ -168,7 +168,7 @@ async fn live(app: &TestApp) -> Past {
 
     let invited = json!({"email": "invited@example.com", "password": PASSWORD, "inviteCode": user.invite_code});
     app.post("/auth/register").json(&invited).send().await.expect(201);
-    // Who invites may come later in the order of ids than who was invited.
+    // The inviter's id may be greater than the invitee's.
     app.at("2026-03-01T12:00:01Z");
     let late = app.insert_user(app.clock.now(), None).await;
     let mut tx = app.begin().await;
@@ -248,7 +248,7 @@ async fn live(app: &TestApp) -> Past {
     }
 }
 
-/// Everything is as it was, for those who ask.
+/// Asserts that the API still returns everything as before.
 async fn recognise(app: &TestApp, past: &Past) {
     let session = app.login(&past.user.email, PASSWORD).await;
     let token = text(&session, "accessToken");
@@ -275,7 +275,7 @@ async fn recognise(app: &TestApp, past: &Past) {
         (replayed.status, &replayed.bytes),
         (past.answer.status, &past.answer.bytes)
     );
-    // The session of before goes on.
+    // The earlier session continues.
     let refresh = json!({"refreshToken": past.user.refresh_token});
     app.post("/auth/refresh").json(&refresh).send().await.expect(200);
 }
@@ -316,7 +316,7 @@ async fn a_database_moves_to_the_other_engine_and_back(app: TestApp) {
     assert!(late >= 1);
     moved.close().await;
 
-    // And back again, with nothing lost on the way.
+    // And back again, without losing anything.
     let third = empty(back, &directory, "third.db").await;
     let digests = |printed: &str| -> Vec<String> {
         printed
@@ -334,7 +334,7 @@ async fn a_database_moves_to_the_other_engine_and_back(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_differs_is_named_with_its_table_and_its_key(app: TestApp) {
+async fn differences_are_reported_with_table_and_key(app: TestApp) {
     let directory = TempDir::new().expect("a directory");
     let past = live(&app).await;
     let there = match app.app.db.engine() {
@@ -378,7 +378,7 @@ async fn what_differs_is_named_with_its_table_and_its_key(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_copy_that_is_interrupted_leaves_the_target_empty(app: TestApp) {
+async fn an_interrupted_copy_leaves_the_target_empty(app: TestApp) {
     const MANY: &str = "INSERT INTO server_metadata (name, value, set_at) \
         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) \
         SELECT 'mark ' || i, 'a value', 0 FROM n";
@@ -413,7 +413,7 @@ async fn a_copy_that_is_interrupted_leaves_the_target_empty(app: TestApp) {
 }
 
 #[tokio::test]
-async fn a_row_that_the_target_cannot_hold_is_told_and_nothing_is_copied() {
+async fn a_row_that_the_target_cannot_store_is_reported_and_nothing_is_copied() {
     let directory = TempDir::new().expect("a directory");
     let (first, second) = (
         empty(Engine::Sqlite, &directory, "first.db").await,
@@ -434,7 +434,7 @@ async fn a_row_that_the_target_cannot_hold_is_told_and_nothing_is_copied() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_not_migrated_is_refused_without_a_password() {
+async fn missing_and_unmigrated_databases_are_refused_without_showing_passwords() {
     let directory = TempDir::new().expect("a directory");
     let good = empty(Engine::Sqlite, &directory, "good.db").await;
     let missing = sqlite_url(&directory, "missing.db");
@@ -463,7 +463,7 @@ async fn what_is_not_there_or_not_migrated_is_refused_without_a_password() {
     assert!(!directory.path().join("missing.db").exists(), "it makes no file");
     let refusal = refused(meed(directory.path()).args(["db", "copy"]));
     assert!(refusal.contains("--from"), "{refusal}");
-    // What is left out is that of the settings.
+    // The default is the database of the settings.
     let target = empty(Engine::Postgres, &directory, "").await;
     run(meed(directory.path())
         .args(["db", "copy", "--from", &good])

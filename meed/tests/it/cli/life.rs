@@ -1,5 +1,4 @@
-//! Replicas come and go: several migrate at once, old ones meet newer tables, clocks differ, and the one that is told to
-//! stop finishes what it began.
+//! The life of replicas: concurrent migrations, old releases on newer schemas, wrong clocks, and orderly shutdown.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -45,12 +44,12 @@ async fn open(url: &str) -> Db {
     Db::connect(url, 2).await.expect("open the database")
 }
 
-/// A server in a process of its own, and where it serves its API and its metrics.
+/// A server in a separate process, and the addresses of its API and its metrics.
 pub struct Replica {
     server: Server,
     address: String,
     metrics: String,
-    /// What it logged until it served.
+    /// Its log until it served.
     told: String,
 }
 
@@ -113,7 +112,7 @@ impl Replica {
         ask(&self.address, request).await
     }
 
-    /// What `/tasks` says.
+    /// The response of `/tasks`.
     pub async fn tasks(&self) -> Vec<Value> {
         let answer = ask(&self.metrics, "/tasks").await.finish("").await;
         let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
@@ -121,7 +120,7 @@ impl Replica {
         body["tasks"].as_array().expect("a list").clone()
     }
 
-    /// Waits until every task has run once; gives their names.
+    /// Waits until every task has run once; returns their names.
     pub async fn all_tasks_are_healthy(&self) -> Vec<String> {
         let started = Instant::now();
         loop {
@@ -129,7 +128,7 @@ impl Replica {
             let names = tasks
                 .iter()
                 .map(|task| task["name"].as_str().expect("a name").to_owned());
-            // A task that waits for input has had none yet.
+            // A task that waits for input has not run yet.
             let is_well =
                 |task: &Value| task["health"] == "OK" || (task["periodSeconds"] == 0.0 && task["health"] == "STARTING");
             if tasks.iter().all(is_well) {
@@ -166,7 +165,7 @@ async fn ask(address: &str, path: &str) -> Asked {
 const LOGIN: &str = r#"{"email": "nobody@example.com", "password": "not the right one"}"#;
 
 impl Asked {
-    /// Sends the rest, and reads what the server says until it hangs up or says no more.
+    /// Sends the rest, and reads the response until the server closes the connection or sends no more.
     async fn finish(mut self, rest: &str) -> String {
         self.0.write_all(rest.as_bytes()).await.expect("the rest is sent");
         let mut answer = Vec::new();
@@ -187,7 +186,7 @@ impl Asked {
     }
 }
 
-/// Makes the tables and the keys.
+/// Creates the tables and the keys.
 fn prepare(directory: &Path, url: &str) {
     run(meed_on(directory, url).arg("migrate"));
     run(meed_on(directory, url).args(["keys", "generate"]));
@@ -212,7 +211,7 @@ async fn migrate_at_once(directory: &Path, url: &str) {
 }
 
 #[tokio::test]
-async fn four_may_migrate_one_sqlite_database_at_once() {
+async fn four_processes_can_migrate_one_sqlite_database_concurrently() {
     for _ in 0..3 {
         let directory = TempDir::new().expect("a directory");
         migrate_at_once(directory.path(), &sqlite_url(directory.path())).await;
@@ -220,14 +219,14 @@ async fn four_may_migrate_one_sqlite_database_at_once() {
 }
 
 #[tokio::test]
-async fn four_may_migrate_one_postgres_database_at_once() {
+async fn four_processes_can_migrate_one_postgres_database_concurrently() {
     let directory = TempDir::new().expect("a directory");
     for _ in 0..2 {
         migrate_at_once(directory.path(), &postgres_url().await).await;
     }
 }
 
-/// What a later release would leave behind.
+/// The record of a migration of a later release.
 async fn add_migration(url: &str, version: i64, name: &str) {
     const SQL: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
         VALUES ($1, $2, TRUE, $3, 0)";
@@ -254,7 +253,7 @@ async fn meet_a_later_release(directory: &Path, url: &str) {
         let error = refused(meed_on(directory, url).args(arguments));
         assert!(error.contains("removed what this one needs"), "{error}");
     }
-    // What was found holds for a second.
+    // The readiness is cached for one second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let answer = replica.ask("/readyz").await;
     assert!(
@@ -264,18 +263,18 @@ async fn meet_a_later_release(directory: &Path, url: &str) {
 }
 
 #[tokio::test]
-async fn an_old_release_runs_on_what_a_later_one_added_to_sqlite_and_not_without_what_it_took() {
+async fn an_old_release_accepts_added_but_not_removed_parts_on_sqlite() {
     let directory = TempDir::new().expect("a directory");
     meet_a_later_release(directory.path(), &sqlite_url(directory.path())).await;
 }
 
 #[tokio::test]
-async fn an_old_release_runs_on_what_a_later_one_added_to_postgres_and_not_without_what_it_took() {
+async fn an_old_release_accepts_added_but_not_removed_parts_on_postgres() {
     let directory = TempDir::new().expect("a directory");
     meet_a_later_release(directory.path(), &postgres_url().await).await;
 }
 
-/// The migrations from before the first release, which was made by other files of the same numbers.
+/// The migrations from before the first release, whose numbers other files now have.
 const OLD_NUMBERING: [&str; 12] = [
     "0001_users",
     "0002_activities",
@@ -330,7 +329,7 @@ async fn a_postgres_database_of_the_old_numbering_is_refused() {
     meet_the_old_numbering(directory.path(), &postgres_url().await).await;
 }
 
-/// Makes the database's clock go wrong, for those who ask for it by its plain name.
+/// Sets the database's clock wrong, for queries that call the clock function without its schema.
 async fn set_clock_ahead(url: &str, seconds: i32) {
     let admin = sqlx::PgPool::connect(url).await.expect("connect to PostgreSQL");
     let name = url.rsplit('/').next().expect("a name");
@@ -351,7 +350,7 @@ async fn set_clock_ahead(url: &str, seconds: i32) {
 }
 
 #[tokio::test]
-async fn a_replica_whose_clock_is_wrong_gets_no_traffic_until_it_is_right() {
+async fn a_replica_with_a_wrong_clock_is_not_ready_until_it_is_corrected() {
     let directory = TempDir::new().expect("a directory");
     let url = postgres_url().await;
     prepare(directory.path(), &url);
@@ -373,7 +372,7 @@ async fn a_replica_whose_clock_is_wrong_gets_no_traffic_until_it_is_right() {
 }
 
 #[tokio::test]
-async fn a_replica_that_is_told_to_stop_drains_first_and_finishes_what_it_began() {
+async fn a_stopping_replica_drains_and_finishes_running_requests() {
     let directory = TempDir::new().expect("a directory");
     let url = sqlite_url(directory.path());
     prepare(directory.path(), &url);
@@ -388,26 +387,26 @@ async fn a_replica_that_is_told_to_stop_drains_first_and_finishes_what_it_began(
     tokio::time::timeout(Duration::from_secs(2), not_ready)
         .await
         .expect("not ready at once");
-    // It still serves whoever has not noticed, and asks them to come back elsewhere.
+    // It still serves clients that have not noticed, and closes their connections after the response.
     let answer = replica.ask("/.well-known/jwks.json").await;
     assert!(
         answer.starts_with("HTTP/1.1 200 ") && answer.contains("\r\nconnection: close\r\n"),
         "{answer}"
     );
-    // Then no longer.
+    // After the drain it accepts no connections.
     while TcpStream::connect(&replica.address).await.is_ok() {
         assert!(told.elapsed() < Duration::from_secs(15), "it still accepts");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(told.elapsed() >= Duration::from_secs(3), "{:?}", told.elapsed());
-    // What came before is answered.
+    // Earlier requests are answered.
     let answer = running.finish(LOGIN).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     assert_eq!(replica.end().await.code(), Some(0));
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_a_replica_at_once() {
+async fn a_second_signal_ends_a_replica_immediately() {
     let directory = TempDir::new().expect("a directory");
     let url = sqlite_url(directory.path());
     prepare(directory.path(), &url);
@@ -421,7 +420,7 @@ async fn a_second_signal_ends_a_replica_at_once() {
 }
 
 #[tokio::test]
-async fn a_process_warns_when_it_may_take_more_connections_than_there_are() {
+async fn a_process_warns_if_its_pool_exceeds_the_servers_connections() {
     const WARNING: &str = "this process may open more connections than the database allows to all processes";
     let directory = TempDir::new().expect("a directory");
     let url = postgres_url().await;
@@ -484,7 +483,7 @@ async fn every_background_task_is_listed_with_its_health() {
 }
 
 #[tokio::test]
-async fn a_process_without_a_relay_has_no_tasks_of_one() {
+async fn a_process_without_a_relay_has_no_relay_tasks() {
     let directory = TempDir::new().expect("a directory");
     let url = sqlite_url(directory.path());
     prepare(directory.path(), &url);

@@ -1,4 +1,4 @@
-//! `meed plugin`: the commands that sign, and those that talk to a server.
+//! `meed plugin`: the commands that sign and the commands that use a server.
 
 mod project;
 
@@ -25,7 +25,7 @@ fn text(output: &Output) -> String {
     super::text(&output.stdout) + &super::text(&output.stderr)
 }
 
-/// Runs it with this standard input, and gives what it printed, whether it went well or not.
+/// Runs the command with this standard input and returns its output.
 fn run(mut command: Command, input: &str) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
@@ -34,7 +34,7 @@ fn run(mut command: Command, input: &str) -> Output {
         .spawn()
         .expect("the command starts");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // A command that asks for nothing may be gone already.
+    // A command that reads no input may have ended already.
     stdin.write_all(input.as_bytes()).ok();
     drop(stdin);
     child.wait_with_output().expect("the command ends")
@@ -54,7 +54,7 @@ fn bad(command: Command, input: &str, hint: &str) {
     assert!(text(&output).contains(hint), "{hint}: {}", text(&output));
 }
 
-/// Makes `rule.wasm` and signs it with a fresh key, whose public half it gives.
+/// Creates `rule.wasm` and signs it with a new key; returns the public key.
 fn signed(directory: &Path, module: &[u8]) -> String {
     std::fs::write(directory.join("rule.wasm"), module).expect("a file");
     let made = good(plugin(directory, &["keygen", "--no-password", "ada"]), "");
@@ -63,7 +63,7 @@ fn signed(directory: &Path, module: &[u8]) -> String {
 }
 
 #[test]
-fn a_key_signs_with_its_password_and_is_nobody_elses_to_read() {
+fn a_key_signs_with_its_password_and_is_private_to_its_owner() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = TempDir::new().expect("a directory");
     let directory = directory.path();
@@ -100,7 +100,7 @@ fn a_key_signs_with_its_password_and_is_nobody_elses_to_read() {
     );
 }
 
-/// `minisign -G -W` writes zeros where the checksum is.
+/// `minisign -G -W` writes zeros instead of the checksum.
 #[test]
 fn a_key_of_the_minisign_program_signs() {
     const KEY: &str = "untrusted comment: minisign encrypted secret key\nRWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAkU451JonBMInczhxPB7LAZ5+YcnDh2P9gn3rjSvuiB2bVjpQKfJOVfL+BczClboEUCwC1ZI+7WU9zR5OwZpG9oJX76Dz11mNAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
@@ -116,7 +116,7 @@ fn a_key_of_the_minisign_program_signs() {
 }
 
 #[apply(on_both_engines)]
-async fn a_module_goes_to_the_server_once_and_comes_back(app: TestApp) {
+async fn a_module_is_uploaded_once_and_can_be_downloaded(app: TestApp) {
     let directory = TempDir::new().expect("a directory");
     let directory = directory.path();
     let (server, token) = (app.listen().await, app.operator().await);
@@ -154,7 +154,7 @@ async fn a_module_goes_to_the_server_once_and_comes_back(app: TestApp) {
     good(with_token(&["pull", "first-come@1.0.0", "-o", "mine.wasm"]), "");
     assert_eq!(std::fs::read(directory.join("mine.wasm")).expect("a file"), module);
 
-    // What the server says is told, and the exit code says that it went wrong.
+    // The server's error is printed, and the exit code is not 0.
     bad(with_token(&["pull", "first-come@9.9.9"]), "", "no-such-plugin");
     std::fs::write(directory.join("other.wasm"), padded(module, "again")).expect("a file");
     bad(with_token(&["push", "other.wasm"]), "", "plugin-version-taken");
@@ -168,7 +168,7 @@ async fn a_module_goes_to_the_server_once_and_comes_back(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_token_is_needed_and_kept(app: TestApp) {
+async fn a_token_is_required_and_not_sent_over_plain_http(app: TestApp) {
     let directory = TempDir::new().expect("a directory");
     let directory = directory.path();
     let (server, token) = (app.listen().await, app.operator().await);
@@ -195,7 +195,7 @@ async fn a_token_is_needed_and_kept(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_decision_becomes_a_case(app: TestApp) {
+async fn a_case_is_made_from_a_decision(app: TestApp) {
     let directory = TempDir::new().expect("a directory");
     let directory = directory.path();
     let (server, token) = (app.listen().await, app.operator().await);
@@ -232,7 +232,7 @@ async fn a_decision_becomes_a_case(app: TestApp) {
     );
     assert!(used <= ceiling && ceiling <= used + used / 20 + 100, "{used} {ceiling}");
 
-    // From a file, without a server, to standard output: the same.
+    // From a file without a server, to standard output: the same result.
     std::fs::write(directory.join("receipt.json"), receipt.to_string()).expect("a file");
     let printed = good(plugin(directory, &["case", "--receipt", "receipt.json"]), "");
     assert_eq!(serde_json::from_str::<Value>(&printed).expect("JSON"), case);
@@ -273,7 +273,7 @@ async fn a_decision_becomes_a_case(app: TestApp) {
     );
     passes(module, &case);
 
-    // The host's own answers hold no decision.
+    // A rejection by the host contains no decision.
     app.set_plugin("failing", &failing.version, "DISABLED").await;
     let claim = app.claim(&user.token, &event).send().await.expect(201);
     let receipt = app

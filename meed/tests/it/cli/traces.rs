@@ -1,4 +1,4 @@
-//! What a collector of traces gets of a claim.
+//! The spans of a claim that a trace collector receives.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,14 +13,14 @@ use tempfile::TempDir;
 
 use super::{Server, demo_with, walk};
 
-/// Takes spans by OTLP over HTTP.
+/// Receives spans by OTLP over HTTP.
 #[derive(Clone, Default)]
 struct Collector {
     spans: Arc<Mutex<Vec<Span>>>,
 }
 
 impl Collector {
-    /// Where it takes them.
+    /// Starts listening and returns the URL.
     async fn start(&self) -> String {
         let spans = Arc::clone(&self.spans);
         let take = async move |body: Bytes| {
@@ -72,7 +72,7 @@ fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_is_a_trace_of_its_facts_its_evaluation_and_its_commit() {
+async fn a_trace_of_a_claim_has_spans_for_facts_evaluation_and_commit() {
     let (directory, collector) = (TempDir::new().expect("a directory"), Collector::default());
     let server = server(&directory, &collector.start().await, "100").await;
     let path = directory.path().to_owned();
@@ -82,7 +82,7 @@ async fn a_claim_is_a_trace_of_its_facts_its_evaluation_and_its_commit() {
     })
     .await
     .expect("the walk ends");
-    // What is left is sent at the end.
+    // The remaining spans are sent at the end.
     stop(server).await;
     let spans = collector.spans();
     let mut children: HashMap<&[u8], Vec<&str>> = HashMap::new();
@@ -103,7 +103,7 @@ async fn a_claim_is_a_trace_of_its_facts_its_evaluation_and_its_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trace_that_a_client_began_is_continued_and_none_is_kept_for_its_sake() {
+async fn a_trace_of_a_client_is_continued_without_overriding_sampling() {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     let ask = async |server: &Server| {
         let line = server

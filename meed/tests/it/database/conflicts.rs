@@ -1,4 +1,4 @@
-//! Conflicts that the database reports are tried again, and whoever waits is answered
+//! The server retries after conflicts that the database reports, and waiting clients get a response
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use crate::support::{TestApp, text};
 
-/// Serialisation failure, deadlock, lock time-out.
+/// Serialisation failure, deadlock, lock timeout.
 const CODES: [&str; 3] = ["40001", "40P01", "55P03"];
 
-/// From now on the first so many changes of `reward_requests` fail with this SQLSTATE. All are counted, also those that
-/// were rolled back.
+/// Makes the next changes of `reward_requests`, up to this number, fail with this SQLSTATE. All are counted, also those
+/// that were rolled back.
 async fn fail_first(app: &TestApp, code: &str, count: u32) {
     let admin = sqlx::PgPool::connect(&app.database_url()).await.expect("the server");
     let sql = format!(
@@ -36,7 +36,7 @@ async fn tries(app: &TestApp) -> i64 {
     app.count("SELECT last_value FROM tries").await
 }
 
-/// An event with one limited reward, both by their ids, too.
+/// An event with one limited reward, and the ids of both.
 async fn limited_event(app: &TestApp) -> (Value, Uuid, Uuid) {
     let reward = app.reward(json!({"type": "ITEM", "stock": 100})).await;
     let event = app
@@ -47,7 +47,7 @@ async fn limited_event(app: &TestApp) -> (Value, Uuid, Uuid) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_is_tried_again_after_every_kind_of_conflict() {
+async fn a_claim_is_retried_after_every_kind_of_conflict() {
     let app = TestApp::on_postgres().await;
     let (event, ..) = limited_event(&app).await;
     for code in CODES {
@@ -65,7 +65,7 @@ async fn a_claim_is_tried_again_after_every_kind_of_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn claims_that_are_committed_together_are_tried_again_together() {
+async fn claims_of_one_group_commit_are_retried_together() {
     let app = TestApp::on_postgres().await;
     let (event, ..) = limited_event(&app).await;
     let users = app.crowd(30).await;
@@ -83,7 +83,7 @@ async fn claims_that_are_committed_together_are_tried_again_together() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reversal_is_tried_again_after_every_kind_of_conflict() {
+async fn a_reversal_is_retried_after_every_kind_of_conflict() {
     let app = TestApp::on_postgres().await;
     let (event, ..) = limited_event(&app).await;
     let operator = app.operator().await;
@@ -104,7 +104,7 @@ async fn a_reversal_is_tried_again_after_every_kind_of_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_conflict_without_end_is_answered_and_leaves_nothing() {
+async fn a_persistent_conflict_is_answered_and_writes_nothing() {
     let app = TestApp::on_postgres().await;
     let (event, ..) = limited_event(&app).await;
     let token = app.token(Role::User).await;
@@ -145,15 +145,16 @@ async fn somebody_waits(app: &TestApp) {
     };
     tokio::time::timeout(Duration::from_secs(10), waiting)
         .await
-        .expect("somebody waits");
+        .expect("a connection waits for a lock");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_that_is_ended_by_a_deadlock_is_made_all_the_same() {
+async fn a_claim_succeeds_after_a_deadlock() {
     let app = TestApp::on_postgres().await;
     let (event, event_id, reward_id) = limited_event(&app).await;
     let token = app.token(Role::User).await;
-    // In the wrong order: the stock first, for which the claim then waits, and then the event, which the claim holds.
+    // In the opposite order of the claim: first the stock, for which the claim then waits, then the event, which the
+    // claim has locked.
     let mut tx = app.begin().await;
     lock(&mut tx, LOCK_STOCK, reward_id).await;
     let claim = tokio::spawn(app.claim(&token, &event).send());
@@ -165,7 +166,7 @@ async fn a_claim_that_is_ended_by_a_deadlock_is_made_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_outlives_a_lock_that_is_held_for_longer_than_one_may_wait() {
+async fn a_claim_succeeds_although_a_lock_is_held_beyond_the_lock_timeout() {
     let app = TestApp::on_postgres().await;
     let (event, _, reward_id) = limited_event(&app).await;
     let token = app.token(Role::User).await;
@@ -179,7 +180,7 @@ async fn a_claim_outlives_a_lock_that_is_held_for_longer_than_one_may_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_outlives_another_process_that_holds_sqlite_for_longer_than_one_may_wait() {
+async fn a_claim_succeeds_although_another_process_holds_sqlite_beyond_the_lock_timeout() {
     let app = TestApp::on_sqlite().await;
     let event = app.event("first-come", json!({}), json!({})).await;
     let token = app.token(Role::User).await;

@@ -1,4 +1,4 @@
-//! A PostgreSQL server that only reads, as a standby does, and connections that still lead to one
+//! A read-only PostgreSQL server, such as a standby, and connections that still lead to one
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{TestApp, TestUser};
 
-/// From now on new connections to the database only read, or write again. Those that are there stay as they are.
+/// Makes new connections to the database read-only, or writable again. Existing connections do not change.
 async fn make_new_connections(app: &TestApp, read_only: &str) {
     let url = app.database_url();
     let admin = sqlx::PgPool::connect(&url).await.expect("the server");
@@ -22,7 +22,7 @@ async fn make_new_connections(app: &TestApp, read_only: &str) {
     admin.close().await;
 }
 
-/// Another process on the same database, whose connections are opened now.
+/// Another process on the same database, with new connections.
 async fn newcomer(app: &TestApp) -> TestApp {
     let db = Db::connect(&app.database_url(), 4).await.expect("the database");
     app.on(db)
@@ -39,7 +39,7 @@ async fn prepare() -> (TestApp, Value, Vec<TestUser>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_would_write_is_told_to_come_back_and_the_process_is_not_ready() {
+async fn on_a_read_only_server_writes_get_retry_after_and_the_process_is_not_ready() {
     let (app, event, users) = prepare().await;
     make_new_connections(&app, "on").await;
     let process = newcomer(&app).await;
@@ -54,7 +54,7 @@ async fn what_would_write_is_told_to_come_back_and_the_process_is_not_ready() {
     }
     let ready = process.get("/readyz").send().await.expect_problem(503, "unavailable");
     assert!(ready["detail"].to_string().contains("read-only"), "{ready:#}");
-    // What only reads goes on.
+    // Reads still work.
     process
         .get("/users/me")
         .bearer(&users[0].token)
@@ -65,7 +65,7 @@ async fn what_would_write_is_told_to_come_back_and_the_process_is_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_to_the_server_of_before_are_given_up_for_new_ones() {
+async fn connections_to_a_read_only_server_are_replaced() {
     let (app, event, users) = prepare().await;
     make_new_connections(&app, "on").await;
     let process = newcomer(&app).await;
@@ -85,7 +85,7 @@ async fn connections_to_the_server_of_before_are_given_up_for_new_ones() {
         .await
         .expect_problem(503, "unavailable");
     make_new_connections(&app, "off").await;
-    // Nothing holds on to a connection that was of no use.
+    // No unusable connection stays in the pool.
     for user in &users[1..] {
         assert_eq!(
             process.claim(&user.token, &event).send().await.expect(201)["status"],
@@ -93,7 +93,7 @@ async fn connections_to_the_server_of_before_are_given_up_for_new_ones() {
         );
     }
     process.patch(&path).bearer(&admin).json(&role).send().await.expect(200);
-    // What was found holds for a second.
+    // The readiness is cached for one second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     process.get("/readyz").send().await.expect(200);
 }

@@ -1,4 +1,4 @@
-//! The time-outs of every connection to PostgreSQL
+//! The timeouts of every connection to PostgreSQL
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use meed_host::db::Db;
 use crate::support::{TestApp, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_kind_of_connection_has_them() {
+async fn every_kind_of_connection_has_timeouts() {
     const SQL: &str = "SELECT current_setting('lock_timeout') || ' ' || current_setting('statement_timeout') || ' ' \
         || current_setting('idle_in_transaction_session_timeout')";
     let app = TestApp::on_postgres().await;
@@ -31,7 +31,7 @@ async fn every_kind_of_connection_has_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_a_lock_for_too_long_is_told_to_come_back() {
+async fn a_request_that_waits_too_long_for_a_lock_gets_retry_after() {
     let app = TestApp::on_postgres().await;
     let reward = app.reward(json!({"type": "ITEM", "stock": 5})).await;
     let operator = app.operator().await;
@@ -55,7 +55,7 @@ async fn who_waits_for_a_lock_for_too_long_is_told_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_statement_without_end_and_a_forgotten_transaction_are_ended() {
+async fn endless_statements_and_idle_transactions_are_terminated() {
     let app = TestApp::on_postgres().await;
     let db = &app.app.db;
     let mut forgotten = app.begin().await;

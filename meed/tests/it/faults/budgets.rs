@@ -93,7 +93,7 @@ async fn reversed_grants_are_granted_once_more_and_never_beyond_the_budget(app: 
         rounds.push((rng, bounded));
     }
     clients.are_all_answered();
-    // All users claim once more after all processes know of the reversals: everything is granted again.
+    // All users claim once more after all processes have noticed the reversals: everything is granted again.
     tokio::time::sleep(OLD_NEWS).await;
     for (mut rng, bounded) in rounds {
         let asks = bounded.asks(&mut rng, &users);

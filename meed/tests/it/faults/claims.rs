@@ -83,7 +83,7 @@ impl Answer {
 
 /// A response to a reversal.
 #[derive(Clone, Debug)]
-pub struct TakenBack {
+pub struct ReversedGrant {
     pub request: Uuid,
     /// The process that answered
     pub by: String,
@@ -95,7 +95,7 @@ pub struct TakenBack {
 #[derive(Debug, Default)]
 pub struct View {
     pub answers: Vec<Answer>,
-    pub reversals: Vec<TakenBack>,
+    pub reversals: Vec<ReversedGrant>,
     /// Requests and reversals whose receipts were checked before; receipts are immutable.
     pub looked_at: Mutex<BTreeSet<Uuid>>,
 }
@@ -197,7 +197,7 @@ impl<'a> Clients<'a> {
         loop {
             match self.ask(&self.fleet.any(rng), ask).await {
                 // Another claim of the same user is being decided.
-                Ok(answer) if answer.body["code"] == "claim-waiting" => {
+                Ok(answer) if answer.body["code"] == "claim-pending" => {
                     self.try_again(rng, sent_at, &answer.text).await;
                 }
                 Ok(answer) => return Answer { sent_at, ..answer },
@@ -239,7 +239,7 @@ impl<'a> Clients<'a> {
     }
 
     /// Reverses a request, and retries until the response is final.
-    pub async fn take_back(&self, rng: &mut fastrand::Rng, operator: &str, request: Uuid) -> TakenBack {
+    pub async fn take_back(&self, rng: &mut fastrand::Rng, operator: &str, request: Uuid) -> ReversedGrant {
         let started = Instant::now();
         loop {
             let by = self.fleet.any(rng);
@@ -248,7 +248,7 @@ impl<'a> Clients<'a> {
             match self.send(call).await {
                 Ok((status, text)) => {
                     let body = serde_json::from_str(&text).unwrap_or_default();
-                    return TakenBack {
+                    return ReversedGrant {
                         request,
                         by,
                         status,

@@ -1,6 +1,6 @@
 //! The database's disk is full: claims are refused with 503, no claim is written partially, and when there is space
-//! again the same processes go on. The tests mount a small RAM disk, which needs root, so only `cargo xtask test` as root
-//! and `cargo xtask test-root` run them.
+//! again the same processes continue. The tests mount a small RAM disk, which needs root, so only `cargo xtask test` as
+//! root and `cargo xtask test-root` run them.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};

@@ -146,7 +146,7 @@ impl Fleet {
             .expect("a process starts")
     }
 
-    /// The status of a process that ended by itself.
+    /// The status of a process that ended unexpectedly.
     fn ended(&self, number: usize) -> Option<ExitStatus> {
         let mut child = self.members[number].child.lock().expect("no panic before");
         let child = child.as_mut()?;
@@ -175,7 +175,7 @@ impl Fleet {
                 return;
             }
             if let Some(status) = self.ended(number) {
-                panic!("process {number} ended by itself: {status}");
+                panic!("process {number} ended unexpectedly: {status}");
             }
             assert!(
                 started.elapsed() < patience,

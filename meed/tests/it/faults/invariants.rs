@@ -6,7 +6,7 @@
 //! | I2 | the remaining stock plus the grants since the stock began, without reversed ones, is the total |
 //! | I3 | grants never exceed an event's budget, and its counts equal the number and value of the current grants |
 //! | I4 | no user has more grants in a period than the event allows, or the same slot twice |
-//! | I5 | everything in a response is stored with the same content, and users with all grants are told so |
+//! | I5 | everything in a response is stored with the same content, and a repeated claim of a user with all grants returns a grant |
 //! | I6 | every grant and reversal has exactly one outbox message; a rejection has no grant and no message |
 //! | I7 | no request is undecided, no transaction is open, no lock is held |
 //! | I8 | every receipt of a request or reversal is signed and agrees with the tables |

@@ -77,7 +77,7 @@ impl Mix<'_> {
         let told = join_all(hands.collect::<Vec<_>>()).await;
         let done = told.iter().find(|told| told.status == 201).map(|told| told.by.clone());
         seen.reversals.extend(told);
-        // The process that reversed the grant knows at once, so it does not refuse the user because of this grant.
+        // The process that reversed the grant has updated its caches, so it does not refuse the user for this grant.
         let unkeyed = Ask {
             key: None,
             ..ask.clone()

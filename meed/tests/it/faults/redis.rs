@@ -120,7 +120,7 @@ impl Victim {
 
     /// Replaces every cached grant by that of another user or by random bytes, and every other value by random bytes.
     async fn confuse(&self, rng: &mut fastrand::Rng) {
-        let hints = self.redis.names("meed:hint:").await;
+        let hints = self.redis.names("meed:granted:").await;
         let mut values: Vec<Option<Vec<u8>>> = Vec::new();
         for name in &hints {
             values.push(self.redis.ask("GET", &[name.as_bytes()]).await);
@@ -131,7 +131,7 @@ impl Victim {
             () = self.redis.ask("SET", &[name.as_bytes(), &value]).await;
         }
         for name in self.redis.names("meed:").await {
-            if !name.starts_with("meed:hint:") {
+            if !name.starts_with("meed:granted:") {
                 let anything = rng.u64(..).to_string();
                 () = self.redis.ask("SET", &[name.as_bytes(), anything.as_bytes()]).await;
             }
@@ -182,7 +182,7 @@ impl Race<'_> {
         let happen = async {
             clients.answered(ANSWERS).await;
             all_use_it(self.fleet, true).await;
-            let hints = victim.redis.names("meed:hint:").await;
+            let hints = victim.redis.names("meed:granted:").await;
             assert!(!hints.is_empty(), "{fault:?} would hit a Redis that holds nothing");
             let began = Instant::now();
             for _ in 0..if fault.lasts() { 1 } else { 2 } {

@@ -1,5 +1,5 @@
-//! Claims come from a topic: they wait like those that were answered with 202, are decided once and in their order, and
-//! what can never be taken is put aside with the reason.
+//! Claims from a topic: they are pending claims, decided once and in order, and invalid messages go to the dead-letter
+//! topic with the reason.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn claim(id: &str, user: &str, event: &Value) -> Value {
     json!({"id": id, "userId": user, "eventId": event["id"]})
 }
 
-/// Messages as a shop sends them, under their event.
+/// Produces messages as a shop does, keyed by event.
 async fn produce(broker: &Broker, values: &[Value]) {
     let messages = values
         .iter()
@@ -42,7 +42,7 @@ async fn requests(app: &TestApp, user: &str) -> Vec<Value> {
 }
 
 #[apply(on_both_engines)]
-async fn claims_are_decided_once_and_what_can_never_be_taken_is_put_aside_with_the_reason(app: TestApp) {
+async fn claims_are_decided_once_and_invalid_messages_are_dead_lettered(app: TestApp) {
     let broker = broker().await;
     let event = app.event("first-come", json!({}), json!({})).await;
     let other = app.event("first-come", json!({}), json!({})).await;
@@ -51,10 +51,10 @@ async fn claims_are_decided_once_and_what_can_never_be_taken_is_put_aside_with_t
     let nobody = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
     let messages = [
         claim("ann:1", &ann, &event),
-        // Again, and once more under another id.
+        // The same message again, and once with another id.
         claim("ann:1", &ann, &event),
         claim("ann:2", &ann, &event),
-        // An id is its user's own.
+        // Ids of different users are independent.
         claim("ann:1", &ben, &event),
         claim("ben:2", &ben, &streak),
         claim("nobody", nobody, &event),
@@ -73,7 +73,7 @@ async fn claims_are_decided_once_and_what_can_never_be_taken_is_put_aside_with_t
     let worker = Running::worker(&app);
     committed(&broker, CLAIMS, 11).await;
     until(&app, DECIDED, 3).await;
-    // It is known by now which claim the id belongs to.
+    // By now the id belongs to a known claim.
     produce(&broker, &[claim("ann:1", &ann, &other)]).await;
     let dead = broker.read(DEAD, 7).await;
     let why = |what: &str| {
@@ -107,7 +107,7 @@ async fn claims_are_decided_once_and_what_can_never_be_taken_is_put_aside_with_t
         assert!(is == code && detail.contains(&says), "{what}: {is} {detail}");
     }
 
-    // All of it once more: as from a group that begins anew.
+    // All messages again, as for a new consumer group.
     produce(&broker, &messages).await;
     committed(&broker, CLAIMS, 21).await;
     reader.stop().await;
@@ -124,15 +124,11 @@ async fn claims_are_decided_once_and_what_can_never_be_taken_is_put_aside_with_t
     let of_ben = requests(&app, &ben).await;
     let rejected = of_ben.iter().find(|request| request["eventId"] == streak["id"]);
     assert_eq!(rejected.expect("a request")["status"], "REJECTED");
-    assert_eq!(
-        app.count(TOLD).await,
-        2,
-        "whoever hears of a grant knows by which claim"
-    );
+    assert_eq!(app.count(TOLD).await, 2, "a message about a grant identifies its claim");
 }
 
 #[apply(on_both_engines)]
-async fn a_claim_was_made_when_its_message_was(app: TestApp) {
+async fn a_claim_has_the_time_of_its_message(app: TestApp) {
     let broker = broker().await;
     let [ann, ben, cal, dan] = [(); 4].map(|()| app.user(Role::User));
     let [ann, ben, cal, dan] = [ann.await.id, ben.await.id, cal.await.id, dan.await.id];
@@ -156,7 +152,7 @@ async fn a_claim_was_made_when_its_message_was(app: TestApp) {
             }),
         )
         .await;
-    // The server was away meanwhile.
+    // The server was down meanwhile.
     let now = app.at("2026-03-10T13:00:00Z");
     let reader = Running::claims(&app, &broker);
     let worker = Running::worker(&app);
@@ -184,7 +180,7 @@ async fn a_claim_was_made_when_its_message_was(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_first_in_the_topic_are_the_first_served(app: TestApp) {
+async fn claims_of_a_topic_are_decided_in_order(app: TestApp) {
     let app = app.in_real_time();
     let broker = broker().await;
     let stock = app.reward(json!({"type": "ITEM", "stock": 10})).await;
@@ -219,8 +215,8 @@ async fn the_first_in_the_topic_are_the_first_served(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn when_no_more_may_wait_the_topic_is_where_they_wait(app: TestApp) {
-    let app = app.replica(&[("claims.waiting", "5"), ("claims.waiting_per_user", "1")]);
+async fn at_the_limit_of_pending_claims_messages_stay_in_the_topic(app: TestApp) {
+    let app = app.replica(&[("claims.max_pending", "5"), ("claims.max_pending_per_user", "1")]);
     let broker = broker().await;
     let event = app.event("first-come", json!({}), json!({})).await;
     let other = app.event("first-come", json!({}), json!({})).await;
@@ -229,7 +225,7 @@ async fn when_no_more_may_wait_the_topic_is_where_they_wait(app: TestApp) {
     let reader = Running::claims(&app, &broker);
     produce(&broker, &claims[..1]).await;
     until(&app, WAITING, 1).await;
-    // That their user has one already would hold up everybody behind it; over HTTP it is one too many.
+    // The limit per user does not apply here, because it would block all later messages; over HTTP it applies.
     produce(&broker, &[claim("two", &crowd[0].id, &other)]).await;
     until(&app, WAITING, 2).await;
     let third = app.event("first-come", json!({}), json!({})).await;
@@ -238,14 +234,14 @@ async fn when_no_more_may_wait_the_topic_is_where_they_wait(app: TestApp) {
         .header("prefer", "respond-async")
         .send()
         .await;
-    refused.expect_problem(429, "too-many-claims-waiting");
+    refused.expect_problem(429, "too-many-pending-claims");
     let worker = Running::worker(&app);
     until(&app, DECIDED, 2).await;
     worker.stop().await;
 
     produce(&broker, &claims[1..10]).await;
     until(&app, WAITING, 9).await;
-    // What was counted is believed for a second.
+    // The count is cached for one second.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     produce(&broker, &claims[10..]).await;
     tokio::time::sleep(Duration::from_millis(800)).await;

@@ -1,4 +1,4 @@
-//! Activities come from a topic: recorded once, told to the broker afterwards, and what is wrong is put aside with the reason.
+//! Activities from a topic: recorded once, offsets committed afterwards, invalid messages dead-lettered with a reason.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn purchase(id: &str, user: &str) -> Value {
     json!({"source": "shop", "id": id, "userId": user, "kind": "shop.purchase", "amount": 2500})
 }
 
-/// Messages as a shop sends them, under their user.
+/// Produces messages as a shop does, keyed by user.
 async fn produce(broker: &Broker, user: &str, values: &[Value]) {
     let messages = values
         .iter()
@@ -32,7 +32,7 @@ async fn broker() -> Broker {
 }
 
 #[apply(on_both_engines)]
-async fn activities_are_recorded_once_and_what_is_wrong_is_put_aside_with_the_reason(app: TestApp) {
+async fn activities_are_recorded_once_and_invalid_messages_are_dead_lettered(app: TestApp) {
     let broker = broker().await;
     let user = app.user(Role::User).await.id;
     let nobody = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
@@ -43,10 +43,10 @@ async fn activities_are_recorded_once_and_what_is_wrong_is_put_aside_with_the_re
         &[
             purchase("1", &user),
             json!([purchase("2", &user), purchase("3", &user)]),
-            // Once more, alone and among others.
+            // The same activity again, alone and in a batch.
             purchase("1", &user),
             json!([purchase("3", &user), purchase("4", &user)]),
-            // All of a message or nothing.
+            // A message is recorded completely or not at all.
             json!([purchase("lost", &user), purchase("5", nobody)]),
             json!({"source": "meed", "id": "6", "userId": user, "kind": "shop.purchase"}),
             json!({"source": "shop", "id": "7", "userId": user, "kind": "auth.login"}),
@@ -107,7 +107,7 @@ async fn activities_are_recorded_once_and_what_is_wrong_is_put_aside_with_the_re
     committed(&broker, ACTIVITIES, 14).await;
     consumer.stop().await;
     assert_eq!(app.count(REPORTED).await, 5);
-    // Whoever reads from the beginning changes nothing.
+    // Reading from the beginning again changes nothing.
     let app = app.replica(&[]);
     assert_eq!(broker.read_for(DEAD, 10).await.len(), 9);
     assert_eq!(
@@ -118,10 +118,10 @@ async fn activities_are_recorded_once_and_what_is_wrong_is_put_aside_with_the_re
 }
 
 #[apply(on_both_engines)]
-async fn a_message_that_is_too_long_to_be_put_aside_whole_holds_up_nobody(app: TestApp) {
+async fn a_message_too_long_for_the_dead_letter_topic_is_truncated_and_blocks_nothing(app: TestApp) {
     let broker = broker().await;
     let user = app.user(Role::User).await.id;
-    // Longer than what we send, which others may.
+    // Longer than the messages that Meed can produce; other producers may allow more.
     let (long_value, long_key) = ("v".repeat(1_040_000), "k".repeat(1_040_000));
     broker
         .produce(
@@ -145,7 +145,7 @@ async fn a_message_that_is_too_long_to_be_put_aside_whole_holds_up_nobody(app: T
 }
 
 #[apply(on_both_engines)]
-async fn a_database_that_fails_is_waited_for_and_nobody_is_blamed(app: TestApp) {
+async fn during_a_database_failure_messages_wait_and_none_is_dead_lettered(app: TestApp) {
     let broker = broker().await;
     let user = app.user(Role::User).await.id;
     let consumer = Running::consumer(&app, &broker);
@@ -175,7 +175,7 @@ async fn a_database_that_fails_is_waited_for_and_nobody_is_blamed(app: TestApp) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_share_a_topic_and_one_that_stops_hands_its_part_over() {
+async fn processes_share_a_topic_and_a_stopping_one_hands_over_its_partitions() {
     let app = TestApp::on_postgres().await.in_real_time();
     let broker = broker().await;
     let user = app.user(Role::User).await.id;

@@ -1,4 +1,4 @@
-//! The executable with `[kafka]`: what it tells of itself, and that it stops in order when there is no broker any more.
+//! The executable with `[kafka]`: what it reports, and that it stops in order when the broker is down.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::cli::meed;
 use crate::support::{Broker, TestApp};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_tells_its_figures_and_stops_in_order_without_a_broker() {
+async fn a_process_without_a_broker_reports_metrics_and_stops_in_order() {
     let app = TestApp::on_postgres().await.in_real_time();
     let broker = Broker::start().await;
     for topic in [MESSAGES, ACTIVITIES, DEAD] {
@@ -48,7 +48,7 @@ async fn a_process_tells_its_figures_and_stops_in_order_without_a_broker() {
         ("meed_kafka_messages{topic=\"meed.messages\",state=\"WAITING\"}", 0.0),
         ("meed_kafka_oldest_seconds{topic=\"meed.messages\"}", 0.0),
         (
-            "meed_kafka_consumed_total{topic=\"shop.activities\",outcome=\"TAKEN\"}",
+            "meed_kafka_consumed_total{topic=\"shop.activities\",outcome=\"PROCESSED\"}",
             1.0,
         ),
         (
@@ -76,6 +76,6 @@ async fn a_process_tells_its_figures_and_stops_in_order_without_a_broker() {
     let told = Instant::now();
     replica.signal(Signal::TERM);
     assert!(replica.end().await.success());
-    // What is on its way gets five seconds, and so does the farewell to the group.
+    // Messages in flight get five seconds, and so does leaving the group.
     assert!(told.elapsed() < Duration::from_secs(20), "{:?}", told.elapsed());
 }

@@ -1,4 +1,4 @@
-//! The outbox goes to a topic: at least once, in the order of its user, and whatever the broker does nobody else waits.
+//! The outbox is published to a topic: at least once, in order per user, and a broken broker delays no webhooks.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::faults::proxy::Proxy;
 use crate::support::{Broker, Receiver, Record, TestApp, on_both_engines};
 use crate::webhook_endpoints::{REQUEST_ID, Relaying, endpoint, grant, relayed};
 
-/// Where nobody listens.
+/// An address without a listener.
 const NOWHERE: &str = "127.0.0.1:1";
 const TOPICS: &str = "SELECT COUNT(*) FROM outbox_topics";
 const WAITING: &str = "SELECT COUNT(*) FROM outbox_topic_messages WHERE refused IS NULL";
 const REFUSED: &str = "SELECT COUNT(*) FROM outbox_topic_messages WHERE refused IS NOT NULL";
 const UNSENT: &str = "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL";
 
-/// Waits until everything is with the broker.
+/// Waits until every message is published.
 async fn until_published(app: &TestApp) {
     until(app, UNSENT, 0).await;
     until(app, WAITING, 0).await;
 }
 
-/// A broker with the topic, and the way to it, which leads nowhere yet: whoever waits for a topic asks for it at once, which
-/// makes it, and made by two at the same time it does not keep what is put into it.
+/// A broker with the topic, behind a proxy that leads nowhere yet. A client that waits for a topic requests it, which
+/// creates it, and the broker loses messages of a topic that two clients create concurrently.
 async fn out_of_reach() -> (Broker, Proxy) {
     let mut broker = Broker::absent();
     let way = Proxy::start_plain(fastrand::Rng::new(), &broker.address()).await;
@@ -38,7 +38,7 @@ async fn out_of_reach() -> (Broker, Proxy) {
     (broker, way)
 }
 
-/// The numbers that each user was told, in the order in which each came for the first time.
+/// The numbers in the messages of each user, in the order of their first arrival.
 fn numbers(records: &[Record]) -> HashMap<String, Vec<u64>> {
     let mut numbers: HashMap<String, Vec<u64>> = HashMap::new();
     for record in records {
@@ -52,7 +52,7 @@ fn numbers(records: &[Record]) -> HashMap<String, Vec<u64>> {
 }
 
 #[apply(on_both_engines)]
-async fn what_happens_is_published_as_a_cloud_event_under_its_user(app: TestApp) {
+async fn messages_are_published_as_cloud_events_keyed_by_user(app: TestApp) {
     let broker = Broker::start().await;
     broker.topic(MESSAGES).await;
     let publisher = Running::publisher(&app, &broker);
@@ -89,7 +89,7 @@ async fn what_happens_is_published_as_a_cloud_event_under_its_user(app: TestApp)
     ] {
         assert_eq!(told.header(name), value, "{name}");
     }
-    // The same message, under the same id, goes to whoever is told by webhook.
+    // Webhooks deliver the same message under the same id.
     let hooked = receiver.wait_for(1).await;
     assert_eq!(
         (hooked[0].id(), &hooked[0].event["data"]),
@@ -101,7 +101,7 @@ async fn what_happens_is_published_as_a_cloud_event_under_its_user(app: TestApp)
 }
 
 #[apply(on_both_engines)]
-async fn what_was_before_the_topic_comes_by_a_replay(app: TestApp) {
+async fn a_replay_publishes_messages_from_before_the_topic(app: TestApp) {
     let before = app.clock.now();
     let early = app.user(Role::User).await.id.parse().expect("an id");
     tell(&app.app.db, early, 0, before.minus(Duration::from_secs(1)), json!(null)).await;
@@ -112,7 +112,7 @@ async fn what_was_before_the_topic_comes_by_a_replay(app: TestApp) {
     let _relaying = Relaying::start(&app);
     until(&app, UNSENT, 0).await;
     assert_eq!(app.count(WAITING).await, 0);
-    // Ids of these tests are of today, so the replay begins at any time before.
+    // The ids in tests are of today, so the replay can begin at any earlier time.
     let replayed = app.app.webhooks.replay(before).await.expect("a replay");
     assert_eq!((replayed.messages, replayed.endpoints, replayed.topics), (1, 0, 1));
     assert_eq!(broker.read(MESSAGES, 1).await[0].key, early.to_string());
@@ -124,7 +124,7 @@ async fn what_was_before_the_topic_comes_by_a_replay(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn while_the_broker_is_away_messages_wait_and_webhooks_do_not(app: TestApp) {
+async fn without_a_broker_messages_wait_and_webhooks_are_delivered(app: TestApp) {
     let (broker, way) = out_of_reach().await;
     let publisher = Running::publisher(&app, &broker);
     until(&app, TOPICS, 1).await;
@@ -150,7 +150,7 @@ async fn while_the_broker_is_away_messages_wait_and_webhooks_do_not(app: TestApp
 }
 
 #[apply(on_both_engines)]
-async fn what_the_broker_never_takes_is_put_aside_and_those_behind_it_go_on(app: TestApp) {
+async fn a_message_that_the_broker_rejects_is_parked_and_later_ones_are_published(app: TestApp) {
     let broker = Broker::start().await;
     broker.topic(MESSAGES).await;
     let _publisher = Running::publisher(&app, &broker);
@@ -165,7 +165,7 @@ async fn what_the_broker_never_takes_is_put_aside_and_those_behind_it_go_on(app:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_processes_one_publishes_and_the_other_takes_over() {
+async fn one_of_two_processes_publishes_and_the_other_takes_over() {
     let app = TestApp::on_postgres().await.in_real_time();
     let broker = Broker::start().await;
     broker.topic(MESSAGES).await;
@@ -194,9 +194,9 @@ async fn of_two_processes_one_publishes_and_the_other_takes_over() {
     }
 }
 
-/// Longer than the client itself tries: it gives the messages back, and nobody else may.
+/// Longer than the client's own delivery timeout, after which it returns the messages to the publisher.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_that_is_longer_than_a_delivery_loses_nothing() {
+async fn an_outage_beyond_the_delivery_timeout_loses_nothing() {
     let app = TestApp::on_sqlite().await;
     let (broker, way) = out_of_reach().await;
     let publisher = Running::publisher(&app, &broker);
@@ -217,7 +217,7 @@ async fn an_outage_that_is_longer_than_a_delivery_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_nobody_publishes_to_any_more_is_forgotten() {
+async fn a_topic_without_a_publisher_is_deleted() {
     let app = TestApp::on_sqlite().await;
     let mut broker = Broker::absent();
     let publisher = Running::publisher(&app, &broker);
@@ -229,14 +229,14 @@ async fn a_topic_that_nobody_publishes_to_any_more_is_forgotten() {
     let start = app.clock.now();
     for (days, left) in [(6, 1), (8, 0)] {
         app.clock.set(start.plus(Duration::from_hours(24 * days)));
-        app.app.webhooks.sweep().await.expect("it forgets");
+        app.app.webhooks.sweep().await.expect("a sweep");
         assert_eq!(
             (app.count(TOPICS).await, app.count(WAITING).await),
             (left, left),
             "{days} days"
         );
     }
-    // Whoever publishes again begins anew.
+    // A new publisher starts with a new topic row.
     broker.begin().await;
     broker.topic(MESSAGES).await;
     let _publisher = Running::publisher(&app, &broker);

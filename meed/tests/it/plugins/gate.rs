@@ -155,7 +155,7 @@ async fn the_storage_of_an_operator_is_limited(app: TestApp) {
         call.bytes("application/wasm", guest(name).module()).send().await
     };
     push("first").await.expect(201);
-    let problem = push("second").await.expect_problem(409, "upload-room");
+    let problem = push("second").await.expect_problem(409, "upload-storage-limit");
     assert!(text(&problem, "detail").contains("1 versions"), "{problem:#}");
     // Known bytes use no more storage.
     push("first").await.expect(200);

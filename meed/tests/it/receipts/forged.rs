@@ -1,4 +1,4 @@
-//! Receipts that are not what they say. The forger of the second half holds the server's key: then the re-run tells.
+//! Forged receipts. In the second half the forger has the server's key, and only the re-run detects the forgery.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,7 +36,7 @@ fn resigned(app: &TestApp, mut changed: Value) -> Value {
     changed
 }
 
-/// What a third party is told, in one text.
+/// The result of a third party's verification, as text.
 async fn told(app: &TestApp, receipt: &Value) -> String {
     match replay(&app.app.sandbox, &signed(receipt), Some(bundled("login-streak")), None).await {
         Ok(Replay::Differs(differences)) => differences.join("\n"),
@@ -46,7 +46,7 @@ async fn told(app: &TestApp, receipt: &Value) -> String {
 }
 
 #[apply(on_both_engines)]
-async fn a_changed_byte_breaks_the_digest_or_the_signature(app: TestApp) {
+async fn a_changed_byte_invalidates_the_digest_or_the_signature(app: TestApp) {
     let receipt = genuine(&app).await;
     assert!(told(&app, &receipt).await.starts_with("Match"));
     for (pointer, value) in [
@@ -93,7 +93,7 @@ async fn a_changed_byte_breaks_the_digest_or_the_signature(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_a_receipt_does_not_know_is_refused(app: TestApp) {
+async fn a_receipt_with_an_unknown_member_is_refused(app: TestApp) {
     let receipt = genuine(&app).await;
     for pointer in [
         "",
@@ -112,7 +112,7 @@ async fn what_a_receipt_does_not_know_is_refused(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn even_a_well_signed_lie_is_found_by_the_re_run(app: TestApp) {
+async fn the_re_run_detects_a_validly_signed_forgery(app: TestApp) {
     let receipt = genuine(&app).await;
     assert!(told(&app, &resigned(&app, receipt.clone())).await.starts_with("Match"));
     for (expected, pointer, value) in [
@@ -194,7 +194,7 @@ async fn even_a_well_signed_lie_is_found_by_the_re_run(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_the_hosts_rules_forbid_is_no_match(app: TestApp) {
+async fn a_receipt_that_violates_the_hosts_rules_does_not_match(app: TestApp) {
     let receipt = genuine(&app).await;
     // A grant that no condition decided.
     let mut ungrounded = change(&receipt, "/receipt/evaluation", Value::Null);
@@ -234,7 +234,7 @@ async fn what_the_hosts_rules_forbid_is_no_match(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_a_re_run_cannot_see_is_signed(app: TestApp) {
+async fn the_signature_covers_what_a_re_run_cannot_check(app: TestApp) {
     let receipt = genuine(&app).await;
     for (pointer, value) in [
         ("/receipt/evaluation/limits/evaluateFuel", json!(2_000_000)),

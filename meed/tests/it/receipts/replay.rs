@@ -54,13 +54,13 @@ async fn every_bundled_condition_matches(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn it_needs_nothing_but_the_file_and_the_module(app: TestApp) {
+async fn a_replay_needs_only_the_receipt_and_the_module(app: TestApp) {
     let event = app.event("login-streak", json!({"days": 7}), json!({})).await;
     let user = app.user(Role::User).await;
     let receipt = receipt_of(&app, &user, &event).await;
     app.app.db.close().await;
     app.at("2031-01-01T00:00:00Z");
-    // As a file that someone indented.
+    // As an indented file.
     let file = serde_json::to_string_pretty(&receipt).expect("JSON");
     let signed: SignedReceipt = serde_json::from_str(&file).expect("a receipt");
     let replay = replay(&app.app.sandbox, &signed, Some(bundled("login-streak")), None)
@@ -90,7 +90,7 @@ async fn a_failure_by_fuel_matches(app: TestApp) {
     }
 }
 
-/// A plugin whose only decision is that a person has to decide, and what it says about it.
+/// A plugin that always decides "needs review", with a reason.
 fn reviewed() -> Vec<u8> {
     let mut guest = guest("reviewed");
     if let Ok(decision) = &mut guest.decision {
@@ -137,7 +137,7 @@ async fn a_decision_that_needs_review_matches(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_depends_on_the_machine_is_not_replayable(app: TestApp) {
+async fn a_machine_dependent_failure_is_not_replayable(app: TestApp) {
     let deep = "(call $deep)";
     let module = Condition {
         items: "(func $deep (call $deep))".to_owned(),
@@ -161,7 +161,7 @@ async fn what_depends_on_the_machine_is_not_replayable(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_hosts_own_answers_need_no_run(app: TestApp) {
+async fn decisions_of_the_host_need_no_re_run(app: TestApp) {
     let ended = app
         .event("first-come", json!({}), json!({"endDate": "2026-03-01T12:00:00Z"}))
         .await;
@@ -184,7 +184,7 @@ async fn the_hosts_own_answers_need_no_run(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_the_very_module_will_do(app: TestApp) {
+async fn only_the_same_module_is_accepted(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let receipt = receipt_of(&app, &user, &event).await;
@@ -202,7 +202,7 @@ async fn only_the_very_module_will_do(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_trusted_keys_will_do(app: TestApp) {
+async fn only_trusted_keys_are_accepted(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let receipt = signed(&receipt_of(&app, &user, &event).await);

@@ -1,4 +1,4 @@
-//! Budgets: what an event may give to all users together, per period
+//! Budgets: what an event may grant to all users per period
 
 use meed_host::auth::Role;
 use meed_host::claims::{Replay, replay};
@@ -59,7 +59,7 @@ async fn change_budget(app: &TestApp, event: &Value, budget: Value) -> Value {
     app.change_event(event, json!({"budget": budget})).await.expect(200)
 }
 
-/// All users claim at the same time, at both processes; gives the requests that were granted and those that were not.
+/// All users claim concurrently, at both processes. Returns the granted requests and the others.
 async fn race(app: &TestApp, users: &[TestUser], event: &Value) -> (Vec<Value>, Vec<Value>) {
     let replica = app.replica(&[]);
     let processes = [app, &replica];
@@ -78,7 +78,7 @@ async fn race(app: &TestApp, users: &[TestUser], event: &Value) -> (Vec<Value>, 
 }
 
 #[apply(on_both_engines)]
-async fn so_many_claims_are_granted_in_all(app: TestApp) {
+async fn a_budget_limits_the_total_number_of_granted_claims(app: TestApp) {
     let event = event(&app, &[100, 10], json!({"period": "ONCE", "grants": 2}), json!({})).await;
     assert_eq!(event["budget"], json!({"period": "ONCE", "grants": 2, "amount": null}));
     assert_eq!(used(&app, &event).await, json!([period("once", 0, 0)]));
@@ -97,7 +97,7 @@ async fn so_many_claims_are_granted_in_all(app: TestApp) {
         (&progress["eligible"], text(&progress["reasons"][0], "code")),
         (&json!(false), "budget-spent")
     );
-    // Who was granted is told so, whatever the budget.
+    // A user who was granted gets that answer, regardless of the budget.
     let token = app.log_in(&users[0]).await;
     app.claim(&token, &event)
         .send()
@@ -145,7 +145,7 @@ async fn a_new_period_begins_at_midnight_in_the_events_zone(app: TestApp) {
             period("2026-03-01", 1, 100),
         ])
     );
-    // Over: nothing is used in a period that the event does not see.
+    // The event is over: nothing is used in a period after its end.
     app.at("2026-03-09T15:00:00Z");
     let budget = app.read(&format!("/events/{}/budget", text(&event, "id"))).await;
     assert_eq!(
@@ -155,15 +155,15 @@ async fn a_new_period_begins_at_midnight_in_the_events_zone(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_worth_of_what_is_granted_is_bounded(app: TestApp) {
+async fn a_budget_limits_the_total_value_of_grants(app: TestApp) {
     let event = event(&app, &[100, 0], json!({"period": "ONCE", "amount": 250}), json!({})).await;
     let users = app.crowd(4).await;
     assert_granted(&app, &users[0], &event).await;
     assert_granted(&app, &users[1], &event).await;
-    // The reward of no value would fit, so the condition was asked; but it grants both.
+    // The reward without a value would fit, so the condition was evaluated; but it grants both.
     let request = assert_spent(&app, &users[2], &event, None).await;
     assert_eq!(used(&app, &event).await, json!([period("once", 2, 200)]));
-    // The receipt tells what was left, and a replay makes the same of it.
+    // The receipt shows what was left, and a replay gives the same decision.
     let receipt = app
         .read(&format!("/reward-requests/{}/receipt", text(&request, "id")))
         .await;
@@ -182,7 +182,7 @@ async fn the_worth_of_what_is_granted_is_bounded(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_receipt_tells_no_more_of_the_budget_than_it_must(app: TestApp) {
+async fn a_receipt_shows_no_more_budget_than_the_claim_could_use(app: TestApp) {
     let changes = json!({"maxQuantity": 3});
     let event = event(&app, &[100, 7], json!({"period": "ONCE", "amount": 1_000_000}), changes).await;
     let request = assert_granted(&app, &app.user(Role::User).await, &event).await;
@@ -190,7 +190,7 @@ async fn a_receipt_tells_no_more_of_the_budget_than_it_must(app: TestApp) {
         .read(&format!("/reward-requests/{}/receipt", text(&request, "id")))
         .await;
     assert_eq!(receipt["receipt"]["evaluation"]["budgetAmount"], 321);
-    // Without such a budget there is nothing to tell.
+    // Without a limited amount the receipt shows none.
     let other = app
         .event(
             "first-come",
@@ -206,7 +206,7 @@ async fn a_receipt_tells_no_more_of_the_budget_than_it_must(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn when_no_reward_fits_nobody_is_asked(app: TestApp) {
+async fn if_no_reward_fits_the_budget_the_condition_is_not_evaluated(app: TestApp) {
     let event = event(&app, &[100, 60], json!({"period": "ONCE", "amount": 170}), json!({})).await;
     let users = app.crowd(2).await;
     assert_granted(&app, &users[0], &event).await;
@@ -218,7 +218,7 @@ async fn when_no_reward_fits_nobody_is_asked(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_value_beyond_all_counting_is_never_granted(app: TestApp) {
+async fn a_value_beyond_the_largest_safe_integer_is_never_granted(app: TestApp) {
     const MOST: i64 = 9_007_199_254_740_991;
     let user = app.user(Role::User).await;
     let event = event(
@@ -233,7 +233,7 @@ async fn a_value_beyond_all_counting_is_never_granted(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn of_60_users_25_get_a_budget_of_25(app: TestApp) {
+async fn a_budget_of_25_is_granted_to_25_of_60_users(app: TestApp) {
     let reward = app.reward(json!({"type": "ITEM", "value": 3, "stock": 1000})).await;
     let changes = json!({"rewardIds": [reward["id"]], "budget": {"period": "MONTHLY", "grants": 25, "amount": 100}});
     let event = app.event("first-come", json!({}), changes).await;
@@ -251,7 +251,7 @@ async fn of_60_users_25_get_a_budget_of_25(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_finds_no_stock_uses_no_budget(app: TestApp) {
+async fn a_claim_without_stock_uses_no_budget(app: TestApp) {
     let reward = app.reward(json!({"type": "ITEM", "value": 1, "stock": 10})).await;
     let changes = json!({"rewardIds": [reward["id"]], "budget": {"period": "ONCE", "grants": 25, "amount": 25}});
     let event = app.event("first-come", json!({}), changes).await;
@@ -266,7 +266,7 @@ async fn what_finds_no_stock_uses_no_budget(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn draws_of_different_worth_use_an_amount_up(app: TestApp) {
+async fn draws_of_different_values_exhaust_an_amount(app: TestApp) {
     let mut rewards = Vec::new();
     for value in [70, 30] {
         rewards.push(app.reward(json!({"type": "POINT", "value": value})).await["id"].clone());
@@ -279,7 +279,7 @@ async fn draws_of_different_worth_use_an_amount_up(app: TestApp) {
         .iter()
         .map(|request| request["grants"][0]["reward"]["value"].as_i64().expect("a value"))
         .sum();
-    // 64 draws are worth far more than 1000, and whoever was refused drew more than was left.
+    // 64 draws are worth far more than 1000, and each rejected user drew more than was left.
     assert!((931..=1000).contains(&worth), "{worth}");
     assert!(
         refused
@@ -293,7 +293,7 @@ async fn draws_of_different_worth_use_an_amount_up(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_reversal_gives_back_to_the_period_that_it_was_taken_from(app: TestApp) {
+async fn a_reversal_returns_budget_to_the_period_of_the_grant(app: TestApp) {
     let reward = app.reward(json!({"type": "POINT", "value": 100})).await;
     let changes = json!({"rewardIds": [reward["id"]], "budget": {"period": "DAILY", "grants": 2, "amount": 200}});
     let event = app.event("first-come", json!({}), changes).await;
@@ -305,7 +305,7 @@ async fn a_reversal_gives_back_to_the_period_that_it_was_taken_from(app: TestApp
     assert_granted(&app, &users[2], &event).await;
     assert_spent(&app, &users[3], &event, Some("2026-03-02T00:00:00.000Z")).await;
 
-    // Tomorrow, when a reward is worth something else.
+    // The next day, after the reward's value has changed.
     app.at("2026-03-02T12:00:00Z");
     let operator = app.operator().await;
     let call = app
@@ -325,7 +325,7 @@ async fn a_reversal_gives_back_to_the_period_that_it_was_taken_from(app: TestApp
 }
 
 #[apply(on_both_engines)]
-async fn a_budget_that_is_lowered_takes_nothing_back(app: TestApp) {
+async fn lowering_a_budget_reverses_no_grants(app: TestApp) {
     let mut event = event(
         &app,
         &[100],
@@ -346,11 +346,11 @@ async fn a_budget_that_is_lowered_takes_nothing_back(app: TestApp) {
     event = change_budget(&app, &event, json!({"period": "ONCE", "grants": 3})).await;
     assert_granted(&app, &users[2], &event).await;
     assert_spent(&app, &users[3], &event, None).await;
-    // The amount was not bounded at that grant, so it was not counted.
+    // The amount was not limited at that grant, so it was not counted.
     assert_eq!(used(&app, &event).await, json!([period("once", 3, 200)]));
     reverse(&app, &first).await;
     assert_eq!(used(&app, &event).await, json!([period("once", 2, 100)]));
-    // Without a budget nothing is counted, and nothing bounded.
+    // Without a budget nothing is counted or limited.
     event = change_budget(&app, &event, Value::Null).await;
     for user in &users[3..6] {
         reverse(&app, &assert_granted(&app, user, &event).await).await;
@@ -360,14 +360,14 @@ async fn a_budget_that_is_lowered_takes_nothing_back(app: TestApp) {
         (&budget["budget"], &budget["periods"]),
         (&Value::Null, &json!([period("once", 2, 100)]))
     );
-    // Another period is another count.
+    // Another period has its own count.
     event = change_budget(&app, &event, json!({"period": "WEEKLY", "grants": 1})).await;
     assert_granted(&app, &users[6], &event).await;
     assert_spent(&app, &users[5], &event, Some("2026-03-02T00:00:00.000Z")).await;
 }
 
 #[apply(on_both_engines)]
-async fn reversals_among_claims_on_a_spent_budget(app: TestApp) {
+async fn concurrent_reversals_and_claims_on_a_spent_budget(app: TestApp) {
     let event = event(
         &app,
         &[10],

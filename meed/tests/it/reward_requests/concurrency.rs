@@ -1,4 +1,4 @@
-//! Claims at the same time: never twice, never beyond the stock, never lost
+//! Concurrent claims: never granted twice, never beyond the stock, never lost
 
 use meed_host::auth::Role;
 use rstest_reuse::apply;
@@ -8,7 +8,7 @@ use crate::support::{Reply, TestApp, TestUser, each, on_both_engines, text};
 
 const GRANTED: &str = "SELECT CAST(COALESCE(SUM(quantity), 0) AS BIGINT) FROM grants";
 
-/// Every user claims at the same time, at one of the processes.
+/// All users claim concurrently, each at one of the processes.
 fn claims(processes: &[&TestApp], users: &[TestUser], event: &Value) -> Vec<tokio::task::JoinHandle<Reply>> {
     let calls = users.iter().zip(processes.iter().cycle());
     calls
@@ -25,7 +25,7 @@ async fn statuses(claims: Vec<tokio::task::JoinHandle<Reply>>) -> Vec<Value> {
 }
 
 #[apply(on_both_engines)]
-async fn of_64_parallel_claims_of_one_user_one_is_granted(app: TestApp) {
+async fn one_of_64_concurrent_claims_of_a_user_is_granted(app: TestApp) {
     let replica = app.replica(&[]);
     let reward = app.reward(json!({"type": "ITEM", "stock": 1000})).await;
     let event = app
@@ -56,7 +56,7 @@ async fn of_64_parallel_claims_of_one_user_one_is_granted(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn of_32_parallel_claims_three_a_day_are_granted(app: TestApp) {
+async fn three_of_32_concurrent_claims_are_granted_per_day(app: TestApp) {
     let event = app
         .event(
             "first-come",
@@ -79,7 +79,7 @@ async fn of_32_parallel_claims_three_a_day_are_granted(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_clock_that_is_behind_sees_what_was_granted_ahead_of_it(app: TestApp) {
+async fn a_process_with_a_slow_clock_sees_grants_of_a_faster_one(app: TestApp) {
     let event = app
         .event(
             "first-come",
@@ -105,7 +105,7 @@ async fn a_clock_that_is_behind_sees_what_was_granted_ahead_of_it(app: TestApp) 
 }
 
 #[apply(on_both_engines)]
-async fn of_200_users_50_get_a_stock_of_50(app: TestApp) {
+async fn a_stock_of_50_is_granted_to_50_of_200_users(app: TestApp) {
     let replica = app.replica(&[]);
     let reward = app.reward(json!({"type": "ITEM", "stock": 50})).await;
     let event = app
@@ -135,7 +135,7 @@ async fn of_200_users_50_get_a_stock_of_50(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn two_scarce_rewards_are_given_together_or_not_at_all(app: TestApp) {
+async fn two_limited_rewards_are_granted_together_or_not_at_all(app: TestApp) {
     let mut ids = Vec::new();
     for stock in [12, 7] {
         ids.push(app.reward(json!({"type": "ITEM", "stock": stock})).await["id"].clone());
@@ -165,7 +165,7 @@ async fn after_a_pause_was_acknowledged_no_grant_appears(app: TestApp) {
     let replica = app.replica(&[]);
     let event = app.event("first-come", json!({}), json!({})).await;
     let users = app.crowd(120).await;
-    // So that the pause falls among the claims: the replica's memory holds the event.
+    // The replica caches the event, so that the pause happens among the claims.
     app.claim(&users[0].token, &event).send().await.expect(201);
     replica.claim(&users[1].token, &event).send().await.expect(201);
     let operator = app.operator().await;

@@ -1,4 +1,4 @@
-//! The bundled conditions over what really happened
+//! The bundled conditions on real data
 
 use std::collections::HashSet;
 
@@ -29,7 +29,7 @@ async fn purchase(app: &TestApp, id: &str, user: &TestUser, rest: Value) {
 }
 
 #[apply(on_both_engines)]
-async fn a_user_of_the_right_level_and_region(app: TestApp) {
+async fn a_user_with_the_required_level_and_region_is_granted(app: TestApp) {
     let event = app
         .event("user-attributes", json!({"minLevel": 10, "region": "KR"}), json!({}))
         .await;
@@ -53,7 +53,7 @@ async fn a_user_of_the_right_level_and_region(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn invitations_that_were_accepted(app: TestApp) {
+async fn accepted_invitations_are_counted(app: TestApp) {
     let event = app.event("invite-count", json!({"count": 2}), json!({})).await;
     let (inviter, stranger) = (app.user(Role::User).await, app.user(Role::User).await);
     for (number, target) in [(1, "REJECTED"), (2, "GRANTED")] {
@@ -74,7 +74,7 @@ async fn invitations_that_were_accepted(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn activities_that_pass_a_filter(app: TestApp) {
+async fn activities_that_match_a_filter_are_counted(app: TestApp) {
     let params = json!({"kind": "shop.purchase", "count": 2, "where": {"category": "hats", "gift": "false"}});
     let event = app.event("activity-count", params, json!({})).await;
     let (user, other) = (app.user(Role::User).await, app.user(Role::User).await);
@@ -127,7 +127,7 @@ async fn activities_that_pass_a_filter(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn amounts_of_the_last_days(app: TestApp) {
+async fn amounts_of_the_last_days_are_summed(app: TestApp) {
     let params = json!({"kind": "shop.purchase", "sum": 5000, "lastDays": 2});
     let event = app
         .event("activity-count", params, json!({"timeZone": "Asia/Seoul"}))
@@ -155,7 +155,7 @@ async fn amounts_of_the_last_days(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_draw_gives_one_reward_and_never_one_that_is_sold_out(app: TestApp) {
+async fn a_draw_grants_one_reward_that_is_not_sold_out(app: TestApp) {
     let mut ids = Vec::new();
     for stock in [Value::Null, Value::Null, json!(0)] {
         ids.push(text(&app.reward(json!({"type": "ITEM", "stock": stock})).await, "id").to_owned());
@@ -173,12 +173,12 @@ async fn a_draw_gives_one_reward_and_never_one_that_is_sold_out(app: TestApp) {
         );
         drawn.insert(text(&granted["grants"][0], "rewardId").to_owned());
     }
-    // That 40 users draw the same of two is as likely as a stroke of lightning: 1 in 2^39.
+    // The probability that all 40 users draw the same of two rewards is 1 in 2^39.
     assert_eq!(drawn, HashSet::from([ids[0].clone(), ids[1].clone()]));
 }
 
 #[apply(on_both_engines)]
-async fn who_claims_again_does_not_draw_again(app: TestApp) {
+async fn a_repeated_claim_does_not_draw_again(app: TestApp) {
     let (gold, silver) = (
         app.reward(json!({"type": "GOLD", "stock": 0})).await,
         app.reward(json!({"type": "SILVER"})).await,

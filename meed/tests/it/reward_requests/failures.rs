@@ -1,4 +1,4 @@
-//! FAILED: our fault, and it may be tried again
+//! FAILED: an error of the server or the plugin; the user can claim again
 
 use meed_host::auth::Role;
 use rstest_reuse::apply;
@@ -8,7 +8,7 @@ use crate::guests::{Condition, ENDLESS};
 use crate::support::{TestApp, bundled, guest, on_both_engines, text};
 
 #[apply(on_both_engines)]
-async fn a_plugin_that_fails_is_no_verdict_on_the_user(app: TestApp) {
+async fn a_plugin_failure_is_not_a_rejection(app: TestApp) {
     let user = app.user(Role::User).await;
     for (name, evaluate) in [("trapping", "(unreachable)"), ("endless", ENDLESS)] {
         let plugin = app
@@ -35,7 +35,7 @@ async fn a_plugin_that_fails_is_no_verdict_on_the_user(app: TestApp) {
                 ("HOST", "condition-failed")
             );
             assert_eq!((&failed["grants"], &failed["progress"]), (&json!([]), &json!([])));
-            // Nothing about the plugin's insides is told.
+            // The response contains no internals of the plugin.
             assert!(
                 !failed.to_string().contains("unreachable") && !failed.to_string().contains("fuel"),
                 "{failed:#}"
@@ -66,7 +66,7 @@ async fn a_plugin_that_fails_is_no_verdict_on_the_user(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn facts_too_large_to_tell_are_a_failure_that_leaves_a_row(app: TestApp) {
+async fn facts_that_overflow_are_a_failure_with_a_row(app: TestApp) {
     let user = app.user(Role::User).await;
     let operator = app.operator().await;
     for batch in 0..10 {
@@ -97,7 +97,7 @@ async fn facts_too_large_to_tell_are_a_failure_that_leaves_a_row(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_a_plugin_may_not_award_is_a_failure(app: TestApp) {
+async fn an_award_that_is_not_allowed_is_a_failure(app: TestApp) {
     // The honest guest awards a reward that the event does not have.
     let mut foreign = Condition::default();
     foreign.binding.as_mut().expect("a binding").queries.clear();

@@ -1,4 +1,4 @@
-//! What the host says before the condition is asked
+//! Decisions of the host before it evaluates the condition
 
 use meed_host::auth::Role;
 use rstest_reuse::apply;
@@ -25,7 +25,7 @@ async fn assert_rejected(app: &TestApp, at: &str, event: &Value, code: &str) -> 
     assert_eq!((&rejected["grants"], &rejected["progress"]), (&json!([]), &json!([])));
     let path = format!("/reward-requests/{}", text(&rejected, "id"));
     assert_eq!(app.get(&path).bearer(&token).send().await.expect(200), rejected);
-    // A look at the progress says the same.
+    // The progress reports the same.
     let path = format!("/events/{}/progress", text(event, "id"));
     let progress = app.get(&path).bearer(&token).send().await.expect(200);
     assert_eq!(
@@ -66,7 +66,7 @@ async fn an_event_runs_from_its_start_until_just_before_its_end(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_paused_event_grants_nothing_until_it_goes_on(app: TestApp) {
+async fn a_paused_event_grants_nothing_until_it_resumes(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let paused = app.change_event(&event, json!({"isActive": false})).await.expect(200);
     let rejected = assert_rejected(&app, "2026-03-01T12:01:00Z", &event, "event-inactive").await;
@@ -76,19 +76,19 @@ async fn a_paused_event_grants_nothing_until_it_goes_on(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn another_process_sees_the_pause_at_once(app: TestApp) {
+async fn another_process_sees_the_pause_immediately(app: TestApp) {
     let replica = app.replica(&[]);
     let event = app.event("first-come", json!({}), json!({})).await;
     assert_granted(&replica, "2026-03-01T12:00:00Z", &event).await;
     app.change_event(&event, json!({"isActive": false})).await.expect(200);
-    // The replica has the event as it was in memory.
+    // The replica has cached the event as it was.
     let token = app.token(Role::User).await;
     let rejected = replica.claim(&token, &event).send().await.expect(201);
     assert_eq!(text(&rejected["reasons"][0], "code"), "event-inactive");
 }
 
 #[apply(on_both_engines)]
-async fn what_is_sold_out_is_gone_until_there_is_more(app: TestApp) {
+async fn a_sold_out_reward_is_refused_until_stock_is_added(app: TestApp) {
     let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
     let event = app
         .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
@@ -108,7 +108,7 @@ async fn what_is_sold_out_is_gone_until_there_is_more(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn who_was_turned_away_and_asks_again_gets_the_same_answer_until_there_is_more(app: TestApp) {
+async fn a_repeated_claim_on_a_sold_out_event_gets_the_stored_rejection_until_stock_is_added(app: TestApp) {
     let replica = app.replica(&[]);
     let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
     let event = app
@@ -122,7 +122,7 @@ async fn who_was_turned_away_and_asks_again_gets_the_same_answer_until_there_is_
         format!("/reward-requests/{}", text(&first, "id"))
     );
     assert_eq!(again.expect(200), first);
-    // Others, other processes and claims under a key are decided.
+    // Claims of other users, at other processes and under a key are decided.
     let other = app.token(Role::User).await;
     assert_ne!(
         replica.claim(&other, &event).send().await.expect(201)["id"],
@@ -150,7 +150,7 @@ async fn who_was_turned_away_and_asks_again_gets_the_same_answer_until_there_is_
         .json(&json!({"type": "ITEM", "stock": 2}));
     call.send().await.expect(200);
     assert_eq!(app.claim(&token, &event).send().await.expect(201)["status"], "GRANTED");
-    // Another process may believe for a second what it read.
+    // Another process can use what it read for up to one second.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     assert_eq!(
         replica.claim(&other, &event).send().await.expect(201)["status"],
@@ -159,7 +159,7 @@ async fn who_was_turned_away_and_asks_again_gets_the_same_answer_until_there_is_
 }
 
 #[apply(on_both_engines)]
-async fn who_was_turned_away_is_told_when_the_event_has_ended(app: TestApp) {
+async fn a_repeated_claim_after_a_sold_out_event_has_ended_gets_event_ended(app: TestApp) {
     let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
     let event = app
         .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
@@ -173,7 +173,7 @@ async fn who_was_turned_away_is_told_when_the_event_has_ended(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn all_of_an_events_rewards_or_none(app: TestApp) {
+async fn all_rewards_of_an_event_are_granted_or_none(app: TestApp) {
     let (scarce, plenty) = (
         app.reward(json!({"type": "ITEM", "stock": 1})).await,
         app.reward(json!({"type": "POINT", "stock": 9})).await,

@@ -1,23 +1,23 @@
-//! `Idempotency-Key`: sixteen ways to ask twice, and where each is tried
+//! `Idempotency-Key`: sixteen kinds of repeats and the test of each
 //!
-//! | | what is repeated | where |
+//! | | repeat | test |
 //! |---|---|---|
-//! | 1 | a claim without a key: a second claim | `a_repeat_is_answered_with_the_same_bytes` |
+//! | 1 | a claim without a key: a second claim | `a_repeat_gets_a_byte_identical_response` |
 //! | 2 | a grant: the same status, headers and bytes | the same |
 //! | 3 | by the other path | the same |
-//! | 4 | in another spelling of the same body | `a_repeat_may_be_spelled_otherwise_and_come_to_another_process` |
+//! | 4 | in another spelling of the same body | `a_repeat_can_differ_in_formatting_and_reach_another_process` |
 //! | 5 | at another process | the same |
 //! | 6 | after the process was killed and started again | `faults::kill` |
 //! | 7 | after the database's answer was lost | `faults::lost_replies` |
-//! | 8 | sixteen at the same time | `of_16_parallel_claims_under_one_key_one_is_made` |
-//! | 9 | while the first is at work, its client gone | `a_client_that_hung_up_asks_again_while_its_claim_is_at_work` |
-//! | 10 | for another event, later or at the same time | `a_key_belongs_to_one_claim_of_one_user`, `of_claims_for_two_events_under_one_key_one_is_made` |
+//! | 8 | sixteen at the same time | `one_of_16_concurrent_claims_under_one_key_is_made` |
+//! | 9 | while the first is processed, after its client disconnected | `a_disconnected_client_can_retry_while_its_claim_is_processed` |
+//! | 10 | for another event, later or at the same time | `a_key_belongs_to_one_claim_of_one_user`, `one_of_two_claims_for_different_events_under_one_key_is_made` |
 //! | 11 | by another user | `a_key_belongs_to_one_claim_of_one_user` |
-//! | 12 | under no key at all, though the header says so | `a_key_is_1_to_255_visible_ascii_characters` |
+//! | 12 | with a header that is not a valid key | `a_key_is_1_to_255_visible_ascii_characters` |
 //! | 13 | a rejection, until the key expires | `a_rejection_is_repeated_until_the_key_expires` |
-//! | 14 | a failure: tried again | `a_failure_is_not_kept` |
-//! | 15 | a refusal (4xx): tried again, the key is free | `a_refusal_uses_no_key_up` |
-//! | 16 | after the event was paused, or the grant taken back | `a_repeat_does_not_look_at_the_event_again`, `reversal::the_kept_answer_stays_and_a_new_key_is_a_new_claim` |
+//! | 14 | a failure: decided again | `a_failure_is_not_stored` |
+//! | 15 | a refusal (4xx): processed again, the key is unused | `a_refused_request_does_not_use_up_its_key` |
+//! | 16 | after the event was paused or the request reversed | `a_repeat_does_not_read_the_event`, `reversal::the_stored_response_remains_and_a_new_key_is_a_new_claim` |
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ async fn claim(app: &TestApp, token: &str, event: &Value, key: &str) -> Reply {
 const ROWS: &str = "SELECT COUNT(*) FROM reward_requests";
 
 #[apply(on_both_engines)]
-async fn a_repeat_is_answered_with_the_same_bytes(app: TestApp) {
+async fn a_repeat_gets_a_byte_identical_response(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let first = claim(&app, &user.token, &event, "k-1").await;
@@ -89,8 +89,8 @@ async fn a_rejection_is_repeated_until_the_key_expires(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn many_expired_answers_are_forgotten_in_steps(app: TestApp) {
-    // As many as a busy day leaves, and the newest of them cannot be deleted: what was forgotten before it stays so.
+async fn many_expired_responses_are_deleted_in_batches(app: TestApp) {
+    // As many as after a busy day. The newest cannot be deleted; the batches deleted before it stay deleted.
     const MORE: &str = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1999) \
         INSERT INTO idempotency_keys (user_id, key, fingerprint, request_id, response, created_at, expires_at) \
         SELECT user_id, 'k-' || n, fingerprint, request_id, response, created_at, expires_at - n \
@@ -175,7 +175,7 @@ async fn a_key_is_1_to_255_visible_ascii_characters(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_failure_is_not_kept(app: TestApp) {
+async fn a_failure_is_not_stored(app: TestApp) {
     let plugin = app
         .install(
             Condition {
@@ -200,7 +200,7 @@ async fn a_failure_is_not_kept(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn of_16_parallel_claims_under_one_key_one_is_made(app: TestApp) {
+async fn one_of_16_concurrent_claims_under_one_key_is_made(app: TestApp) {
     let replica = app.replica(&[]);
     for (plugin, params, status) in [
         ("first-come", json!({}), "GRANTED"),
@@ -238,7 +238,7 @@ async fn of_16_parallel_claims_under_one_key_one_is_made(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn parallel_repeats_of_the_only_grant_are_no_second_claims(app: TestApp) {
+async fn concurrent_repeats_of_the_only_grant_are_not_second_claims(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     for _ in 0..4 {
         let user = app.user(Role::User).await;
@@ -255,7 +255,7 @@ async fn parallel_repeats_of_the_only_grant_are_no_second_claims(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_repeat_may_be_spelled_otherwise_and_come_to_another_process(app: TestApp) {
+async fn a_repeat_can_differ_in_formatting_and_reach_another_process(app: TestApp) {
     let event = app
         .event(
             "first-come",
@@ -286,7 +286,7 @@ async fn a_repeat_may_be_spelled_otherwise_and_come_to_another_process(app: Test
 }
 
 #[apply(on_both_engines)]
-async fn a_client_that_hung_up_asks_again_while_its_claim_is_at_work(app: TestApp) {
+async fn a_disconnected_client_can_retry_while_its_claim_is_processed(app: TestApp) {
     let event = app
         .event(
             "first-come",
@@ -320,7 +320,7 @@ async fn a_client_that_hung_up_asks_again_while_its_claim_is_at_work(app: TestAp
 }
 
 #[apply(on_both_engines)]
-async fn of_claims_for_two_events_under_one_key_one_is_made(app: TestApp) {
+async fn one_of_two_claims_for_different_events_under_one_key_is_made(app: TestApp) {
     let daily = || json!({"recurrence": {"period": "DAILY", "count": 9}});
     let events = [
         app.event("first-come", json!({}), daily()).await,
@@ -351,7 +351,7 @@ async fn of_claims_for_two_events_under_one_key_one_is_made(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_refusal_uses_no_key_up(app: TestApp) {
+async fn a_refused_request_does_not_use_up_its_key(app: TestApp) {
     let (event, other) = (
         app.event("first-come", json!({}), json!({})).await,
         app.event("first-come", json!({}), json!({})).await,
@@ -379,7 +379,7 @@ async fn a_refusal_uses_no_key_up(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_repeat_does_not_look_at_the_event_again(app: TestApp) {
+async fn a_repeat_does_not_read_the_event(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let granted = claim(&app, &user.token, &event, "k").await;

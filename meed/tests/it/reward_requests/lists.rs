@@ -106,7 +106,7 @@ async fn users_see_their_own_only(app: TestApp) {
         (mine(&ada.token, "").await, mine(&bob.token, "").await),
         (Some(1), Some(0))
     );
-    // There is no way to ask for another's.
+    // A user cannot request another user's list.
     assert_eq!(mine(&bob.token, &format!("?userId={}", ada.id)).await, Some(0));
     assert_eq!(mine(&ada.token, "?status=REJECTED").await, Some(0));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Claims that are answered with 202 and decided later: by `Prefer: respond-async`, or at an event that always does so.
+//! Pending claims: answered with 202 and decided later, by `Prefer: respond-async` or because the event always does so.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::guests::Condition;
 use crate::support::{Background, Reply, TestApp, TestUser, each, guest, on_both_engines, text};
 
-/// A process that decides pending claims, until it is dropped.
+/// A process that decides pending claims until this is dropped.
 struct Working(Background);
 
 impl Working {
@@ -41,7 +41,7 @@ fn path(request: &Value) -> String {
     format!("/reward-requests/{}", text(request, "id"))
 }
 
-/// Waits until it is decided.
+/// Waits until the claim is decided.
 async fn decided(app: &TestApp, request: &Value) -> Value {
     for _ in 0..400 {
         let request = app.read(&path(request)).await;
@@ -57,7 +57,7 @@ const WAITING: &str = "SELECT COUNT(*) FROM pending_claims";
 const TOLD: &str = "SELECT COUNT(*) FROM outbox WHERE kind = 'reward.granted' AND http_request_id = 'rush-7'";
 
 #[apply(on_both_engines)]
-async fn a_claim_is_received_and_decided_later_under_the_same_id(app: TestApp) {
+async fn a_pending_claim_is_decided_later_under_the_same_id(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let (user, other) = (app.user(Role::User).await, app.user(Role::User).await);
     let reply = receive(&app, &user, &event).await;
@@ -73,7 +73,7 @@ async fn a_claim_is_received_and_decided_later_under_the_same_id(app: TestApp) {
             "pluginDigest": event["condition"]["digest"],
         })
     );
-    // It is there for its user and for operators, as any other.
+    // Its user and operators can read it like any other request.
     assert_eq!(
         app.get(&path(&received)).bearer(&user.token).send().await.expect(200),
         received
@@ -98,10 +98,10 @@ async fn a_claim_is_received_and_decided_later_under_the_same_id(app: TestApp) {
     let progress = format!("/events/{}/progress", text(&event, "id"));
     let stands = app.get(&progress).bearer(&user.token).send().await.expect(200);
     assert_eq!(
-        (&stands["receivedRequestId"], &stands["granted"]),
+        (&stands["pendingRequestId"], &stands["granted"]),
         (&received["id"], &json!(0))
     );
-    // There is nothing to prove and nothing to take back yet.
+    // It has no receipt and cannot be reversed yet.
     let receipt = format!("{}/receipt", path(&received));
     app.get(&receipt)
         .bearer(&user.token)
@@ -151,11 +151,11 @@ async fn a_claim_is_received_and_decided_later_under_the_same_id(app: TestApp) {
         .expect(200);
     assert_eq!(mine["items"], json!([granted]));
     assert_eq!(app.count(WAITING).await, 0);
-    // Whoever is told of it finds the request that claimed, and not what settled.
+    // The message has the id of the HTTP request that claimed.
     assert_eq!(app.count(TOLD).await, 1);
     let stands = app.get(&progress).bearer(&user.token).send().await.expect(200);
-    assert_eq!((stands.get("receivedRequestId"), &stands["granted"]), (None, &json!(1)));
-    // From then on it is a repeat, at once, also at another process, which remembers nothing.
+    assert_eq!((stands.get("pendingRequestId"), &stands["granted"]), (None, &json!(1)));
+    // From then on a claim is a repeat, also at another process with empty caches.
     let replica = app.replica(&[]);
     receive(&replica, &user, &event)
         .await
@@ -168,7 +168,7 @@ async fn a_claim_is_received_and_decided_later_under_the_same_id(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn an_event_may_always_respond_so_and_a_preference_has_many_spellings(app: TestApp) {
+async fn an_event_can_always_respond_asynchronously_and_every_form_of_prefer_is_parsed(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({"respondAsync": true})).await;
     assert_eq!(event["respondAsync"], true);
     let user = app.user(Role::User).await;
@@ -218,18 +218,18 @@ async fn a_key_has_one_request_before_and_after_it_is_decided(app: TestApp) {
     let user = app.user(Role::User).await;
     let received = under(&app, &user, &event, "k-1").await.expect(202);
     assert_eq!(under(&app, &user, &event, "k-1").await.expect(202), received);
-    // Whoever does not prefer anything gets the same.
+    // A client without `Prefer` gets the same.
     let plain = app
         .claim(&user.token, &event)
         .header("idempotency-key", "k-1")
         .send()
         .await;
     assert_eq!(plain.expect(202), received);
-    // So does whoever has no key: one claim waits for each user and event.
+    // So does a client without a key: a user has at most one pending claim per event.
     assert_eq!(receive(&app, &user, &event).await.expect(202), received);
     let refused = under(&app, &user, &event, "k-2")
         .await
-        .expect_problem(409, "claim-waiting");
+        .expect_problem(409, "claim-pending");
     assert_eq!(refused["rewardRequestId"], received["id"]);
     under(&app, &user, &other, "k-1")
         .await
@@ -257,7 +257,7 @@ async fn a_key_has_one_request_before_and_after_it_is_decided(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_instant_of_arrival_is_what_counts(app: TestApp) {
+async fn a_pending_claim_is_decided_as_of_its_arrival(app: TestApp) {
     let event = app
         .event(
             "login-streak",
@@ -293,7 +293,7 @@ async fn the_instant_of_arrival_is_what_counts(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn those_who_came_first_are_served_first(app: TestApp) {
+async fn pending_claims_are_decided_in_order_of_arrival(app: TestApp) {
     let stock = app.reward(json!({"type": "ITEM", "stock": 3})).await;
     let event = app
         .event(
@@ -313,7 +313,7 @@ async fn those_who_came_first_are_served_first(app: TestApp) {
         received.push(app.claim(&user.token, &event).send().await.expect(202));
         app.claim(&user.token, &unlimited).send().await.expect(202);
     }
-    // Several processes, and whoever is told to stop leaves the line to the others.
+    // Several processes; a stopping one releases the queue to the others.
     let replica = app.replica(&[]);
     let workers = [Working::start(&app), Working::start(&replica), Working::start(&replica)];
     let mut statuses = Vec::new();
@@ -344,8 +344,8 @@ async fn those_who_came_first_are_served_first(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_so_many_may_wait(app: TestApp) {
-    let app = app.replica(&[("claims.waiting", "4"), ("claims.waiting_per_user", "2")]);
+async fn the_number_of_pending_claims_is_limited(app: TestApp) {
+    let app = app.replica(&[("claims.max_pending", "4"), ("claims.max_pending_per_user", "2")]);
     let mut events = Vec::new();
     for _ in 0..3 {
         events.push(app.event("first-come", json!({}), json!({})).await);
@@ -356,8 +356,8 @@ async fn only_so_many_may_wait(app: TestApp) {
     }
     let reply = receive(&app, &users[0], &events[2]).await;
     assert_eq!(reply.header("retry-after"), "1");
-    reply.expect_problem(429, "too-many-claims-waiting");
-    // What waits already is no further one.
+    reply.expect_problem(429, "too-many-pending-claims");
+    // A repeat of a pending claim is not another one.
     receive(&app, &users[0], &events[0]).await.expect(202);
     for event in &events[..2] {
         receive(&app, &users[1], event).await.expect(202);
@@ -366,7 +366,7 @@ async fn only_so_many_may_wait(app: TestApp) {
     assert_eq!(reply.header("retry-after"), "5");
     reply.expect_problem(503, "claim-queue-full");
     assert_eq!(app.count(WAITING).await, 4);
-    // Whoever waits for the answer can claim all the same.
+    // A synchronous claim is still possible.
     app.claim(&users[2].token, &events[0]).send().await.expect(201);
     let _working = Working::start(&app);
     for _ in 0..400 {
@@ -381,7 +381,7 @@ async fn only_so_many_may_wait(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn whoever_cannot_be_granted_any_more_is_told_so_with_a_receipt(app: TestApp) {
+async fn a_pending_claim_that_can_no_longer_be_granted_is_rejected_with_a_receipt(app: TestApp) {
     let event = app
         .event(
             "first-come",
@@ -434,7 +434,7 @@ async fn whoever_cannot_be_granted_any_more_is_told_so_with_a_receipt(app: TestA
 }
 
 #[apply(on_both_engines)]
-async fn a_claim_whose_key_got_another_answer_is_decided_all_the_same(app: TestApp) {
+async fn a_pending_claim_is_decided_although_its_key_has_another_answer(app: TestApp) {
     const MOVE: &str = "UPDATE idempotency_keys SET key = 'k-2' WHERE key = 'k-1'";
     let event = app.event("first-come", json!({}), json!({})).await;
     let (user, other) = (
@@ -457,7 +457,7 @@ async fn a_claim_whose_key_got_another_answer_is_decided_all_the_same(app: TestA
 }
 
 #[apply(on_both_engines)]
-async fn a_claim_that_was_answered_under_its_key_is_not_granted_once_more(app: TestApp) {
+async fn a_pending_claim_already_answered_under_its_key_is_not_granted_again(app: TestApp) {
     const MOVE: &str = "UPDATE idempotency_keys SET key = 'k-2' WHERE key = 'k-1'";
     let places = json!({"recurrence": {"period": "DAILY", "count": 2}});
     let event = app.event("first-come", json!({}), places).await;
@@ -469,7 +469,7 @@ async fn a_claim_that_was_answered_under_its_key_is_not_granted_once_more(app: T
         .await
         .expect(201);
     let received = under(&app, &user, &event, "k-2").await.expect(202);
-    // As if it had been answered while this repeat of it was taken in.
+    // As if the key had been answered while its repeat was stored.
     let mut tx = app.begin().await;
     tx.query(MOVE).execute(&mut tx).await.expect("a change");
     tx.commit().await.expect("a commit");
@@ -483,7 +483,7 @@ async fn a_claim_that_was_answered_under_its_key_is_not_granted_once_more(app: T
     assert!(text(reason, "message").contains(text(&first, "id")), "{reason:#}");
     assert_eq!(app.count("SELECT COUNT(*) FROM grants").await, 1);
     assert_eq!(app.count(WAITING).await, 0);
-    // The key says what it said, and the second place is still free.
+    // The key has its first answer, and the second period slot is still free.
     let again = app
         .claim(&user.token, &event)
         .header("idempotency-key", "k-2")
@@ -498,7 +498,7 @@ async fn a_claim_that_was_answered_under_its_key_is_not_granted_once_more(app: T
 }
 
 #[apply(on_both_engines)]
-async fn whoever_waits_does_so_for_a_place_in_the_sandbox_too(app: TestApp) {
+async fn pending_claims_wait_for_a_slot_in_the_sandbox(app: TestApp) {
     let app = app.replica(&[
         ("sandbox.slots", "1"),
         ("sandbox.wait_ms", "1"),
@@ -523,12 +523,12 @@ async fn whoever_waits_does_so_for_a_place_in_the_sandbox_too(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn whoever_lost_the_line_writes_nothing_any_more(app: TestApp) {
+async fn a_process_without_the_lease_decides_no_pending_claims(app: TestApp) {
     const TAKE: &str = "INSERT INTO claim_queues (event_id, fence, lease_until) VALUES ($1, 7, $2)";
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let received = receive(&app, &user, &event).await.expect(202);
-    // Somebody else has it for four more seconds.
+    // Another process holds the lease for four more seconds.
     let until = app.clock.now().plus(Duration::from_secs(4));
     let mut tx = app.begin().await;
     let take = tx.query(TAKE).bind(
@@ -538,7 +538,7 @@ async fn whoever_lost_the_line_writes_nothing_any_more(app: TestApp) {
             .parse::<uuid::Uuid>()
             .expect("an id"),
     );
-    take.bind(until).execute(&mut tx).await.expect("a line");
+    take.bind(until).execute(&mut tx).await.expect("a lease");
     tx.commit().await.expect("a commit");
     let _working = Working::start(&app);
     tokio::time::sleep(Duration::from_secs(1)).await;

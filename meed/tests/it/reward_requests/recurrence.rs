@@ -55,7 +55,7 @@ async fn twice_a_day_until_midnight_in_seoul(app: TestApp) {
         Some("2026-03-02T15:00:00.000Z"),
     )
     .await;
-    // What was not used is not carried over.
+    // Unused grants are not carried over.
     assert_granted(&app, "2026-03-02T15:00:00Z", &bob, &event, "2026-03-03").await;
     assert_granted(&app, "2026-03-02T15:00:00Z", &bob, &event, "2026-03-03").await;
     assert_granted_before(
@@ -132,7 +132,7 @@ async fn twice_a_month_from_the_first(app: TestApp) {
     )
     .await;
     assert_granted(&app, "2026-03-31T15:00:00Z", &user, &event, "2026-04").await;
-    // After December comes no period that the event lives to see.
+    // The event ends before the period after December.
     assert_granted(&app, "2026-12-01T00:00:00Z", &user, &event, "2026-12").await;
     assert_granted(&app, "2026-12-01T00:00:00Z", &user, &event, "2026-12").await;
     assert_granted_before(
@@ -159,7 +159,7 @@ async fn a_few_times_in_all(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_process_whose_clock_is_behind_knows_of_the_grant(app: TestApp) {
+async fn a_process_with_a_slow_clock_sees_the_grant(app: TestApp) {
     let event = event(&app, "UTC", "ONCE", 1).await;
     let user = app.user(Role::User).await;
     assert_granted(&app, "2026-03-01T12:00:01Z", &user, &event, "once").await;

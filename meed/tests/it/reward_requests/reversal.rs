@@ -1,4 +1,4 @@
-//! `/reward-requests/{id}/reversal`: what was granted is taken back once, and is free again
+//! `/reward-requests/{id}/reversal`: takes back all grants of a request once and frees what they used
 
 use meed_host::auth::Role;
 use meed_host::claims::SignedReversal;
@@ -41,7 +41,7 @@ async fn change_reward(app: &TestApp, reward: &Value, revision: u32, body: Value
 }
 
 #[apply(on_both_engines)]
-async fn a_grant_is_taken_back_and_its_place_and_stock_are_free(app: TestApp) {
+async fn a_reversal_frees_period_slot_and_stock(app: TestApp) {
     let (gold, silver) = (
         app.reward(json!({"type": "GOLD", "stock": 1})).await,
         app.reward(json!({"type": "SILVER"})).await,
@@ -86,7 +86,7 @@ async fn a_grant_is_taken_back_and_its_place_and_stock_are_free(app: TestApp) {
     assert_eq!(app.read(&path_of(&request)).await, reversal);
     assert_eq!(remaining(&app, &gold).await, 1);
 
-    // The user sees what was taken, and why.
+    // The user sees what was taken back, and why.
     let mine = app
         .get("/reward-requests/mine")
         .bearer(&ada.token)
@@ -105,7 +105,7 @@ async fn a_grant_is_taken_back_and_its_place_and_stock_are_free(app: TestApp) {
         })
     );
 
-    // Both the stock and the place are free: the same user gets it again, under a new request.
+    // Both stock and period slot are free: the same user is granted it again, in a new request.
     let again = granted(&app, &ada, &event).await;
     assert_ne!(again["id"], request["id"]);
     let refused = app
@@ -115,7 +115,7 @@ async fn a_grant_is_taken_back_and_its_place_and_stock_are_free(app: TestApp) {
         .expect_problem(409, "already-granted");
     assert_eq!(refused["rewardRequestId"], again["id"]);
     assert_eq!((remaining(&app, &gold).await, app.count(GRANTED).await), (json!(0), 2));
-    // And whoever was turned away before may have it after the next one.
+    // And a user who was rejected before can get it after the next reversal.
     reverse(&app, &again, "Again").await.expect(201);
     assert_eq!(text(&granted(&app, &bob, &event).await, "period"), "once");
     let reversed = app.read("/reward-requests?status=REVERSED").await;
@@ -126,7 +126,7 @@ async fn a_grant_is_taken_back_and_its_place_and_stock_are_free(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_world_outside_is_told_what_to_take_back(app: TestApp) {
+async fn a_reversal_writes_a_message_with_the_grants(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let request = granted(&app, &user, &event).await;
@@ -149,7 +149,7 @@ async fn the_world_outside_is_told_what_to_take_back(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_what_is_granted_can_be_taken_back_and_only_once(app: TestApp) {
+async fn only_granted_requests_can_be_reversed_and_only_once(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let request = granted(&app, &user, &event).await;
@@ -204,7 +204,7 @@ async fn a_reason_of_1_to_500_characters_is_required(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn its_owner_and_those_who_watch_may_read_it(app: TestApp) {
+async fn owners_operators_and_auditors_can_read_it(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let (user, other, admin) = (
         app.user(Role::User).await,
@@ -213,7 +213,7 @@ async fn its_owner_and_those_who_watch_may_read_it(app: TestApp) {
     );
     let request = granted(&app, &user, &event).await;
     let path = path_of(&request);
-    // Before there is one, strangers learn nothing either.
+    // Other users learn nothing before the reversal either.
     app.get(&path)
         .bearer(&user.token)
         .send()
@@ -249,7 +249,7 @@ async fn its_owner_and_those_who_watch_may_read_it(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn it_has_a_receipt_that_anyone_can_verify(app: TestApp) {
+async fn a_reversal_has_a_receipt_that_anyone_can_verify(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let request = granted(&app, &user, &event).await;
@@ -288,14 +288,14 @@ async fn it_has_a_receipt_that_anyone_can_verify(app: TestApp) {
         let error = verify(&changed).expect_err(pointer);
         assert!(error.contains(why), "{pointer}: {error}");
     }
-    // Changed together with its digest.
+    // Content and digest were both changed.
     let mut changed = signed.clone();
     changed["receipt"]["reason"] = json!("Another");
     let canonical = serde_json_canonicalizer::to_string(&changed["receipt"]).expect("canonical JSON");
     changed["digest"] = json!(Digest::of(canonical.as_bytes()));
     assert!(verify(&changed).expect_err("a forgery").contains("signature"));
 
-    // The same by the executable, far from the server.
+    // The same with the executable, without the server.
     let directory = tempfile::tempdir().expect("a directory");
     let replay = |receipt: &Value| {
         std::fs::write(directory.path().join("reversal.json"), receipt.to_string()).expect("a file");
@@ -324,7 +324,7 @@ async fn it_has_a_receipt_that_anyone_can_verify(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_kept_answer_stays_and_a_new_key_is_a_new_claim(app: TestApp) {
+async fn the_stored_response_remains_and_a_new_key_is_a_new_claim(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let claim = async |key: &str| {
@@ -346,7 +346,7 @@ async fn the_kept_answer_stays_and_a_new_key_is_a_new_claim(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_place_in_the_middle_is_free_again(app: TestApp) {
+async fn a_period_slot_in_the_middle_is_free_again(app: TestApp) {
     let event = app
         .event(
             "first-come",
@@ -379,14 +379,14 @@ async fn the_place_in_the_middle_is_free_again(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_the_stock_that_it_was_taken_from_gets_it_back(app: TestApp) {
+async fn a_reversal_returns_stock_only_to_the_stock_it_was_taken_from(app: TestApp) {
     let reward = app.reward(json!({"type": "ITEM", "stock": 5})).await;
     let event = app
         .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
         .await;
     let users = app.crowd(3).await;
     let limited = granted(&app, &users[0], &event).await;
-    // A new total is still the same count.
+    // A new total does not start a new count.
     change_reward(&app, &reward, 1, json!({"type": "ITEM", "stock": 1})).await;
     assert_eq!(remaining(&app, &reward).await, 0);
     change_reward(&app, &reward, 2, json!({"type": "ITEM", "stock": 2})).await;
@@ -398,14 +398,14 @@ async fn only_the_stock_that_it_was_taken_from_gets_it_back(app: TestApp) {
     change_reward(&app, &reward, 3, json!({"type": "ITEM"})).await;
     let unlimited = granted(&app, &users[2], &event).await;
     change_reward(&app, &reward, 4, json!({"type": "ITEM", "stock": 7})).await;
-    // Neither was ever counted by the new stock.
+    // The new stock counted neither of the grants.
     reverse(&app, &kept, "Of the stock before").await.expect(201);
     reverse(&app, &unlimited, "Of no stock").await.expect(201);
     assert_eq!(remaining(&app, &reward).await, 7);
 }
 
 #[apply(on_both_engines)]
-async fn of_16_reversals_at_the_same_time_one_succeeds(app: TestApp) {
+async fn one_of_16_concurrent_reversals_succeeds(app: TestApp) {
     let replica = app.replica(&[]);
     let reward = app.reward(json!({"type": "ITEM", "stock": 10})).await;
     let event = app
@@ -447,7 +447,7 @@ async fn of_16_reversals_at_the_same_time_one_succeeds(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn reversals_among_claims_on_what_is_sold_out(app: TestApp) {
+async fn concurrent_reversals_and_claims_on_sold_out_stock(app: TestApp) {
     let replica = app.replica(&[]);
     let (gold, silver) = (
         app.reward(json!({"type": "GOLD", "stock": 8})).await,
@@ -500,12 +500,12 @@ async fn reversals_among_claims_on_what_is_sold_out(app: TestApp) {
             status => assert_eq!((status, text(&request["reasons"][0], "code")), ("REJECTED", "sold-out")),
         }
     }
-    // What was freed is held by somebody or left, never both and never lost.
+    // Every freed reward is either granted or in stock, never both and never lost.
     for reward in [&gold, &silver] {
         assert_eq!(remaining(&app, reward).await, 8 - given);
     }
     assert_eq!(app.count(GRANTED).await, 2 * given);
-    // Whatever is left can be had.
+    // All remaining stock can be claimed.
     for user in users[48..].iter().take(usize::try_from(8 - given).expect("a number")) {
         granted(&app, user, &events[0]).await;
     }

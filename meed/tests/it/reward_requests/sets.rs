@@ -1,4 +1,4 @@
-//! Claims that are committed together: each gets its own answer, whatever becomes of its neighbours.
+//! Group commits: each claim gets its own answer, regardless of the others.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Reply, TestApp, TestUser, on_both_engines, text};
 
-/// Holds up every commit on this event until the transaction ends.
+/// Blocks every commit on this event until the transaction ends.
 pub(super) async fn hold(app: &TestApp, event: &Value) -> Tx {
     let mut tx = app.begin().await;
     if tx.engine() == Engine::Postgres {
@@ -24,7 +24,7 @@ pub(super) async fn hold(app: &TestApp, event: &Value) -> Tx {
     tx
 }
 
-/// All claim while commits are held up, so that most are written as one set.
+/// All users claim while commits are blocked, so that most claims are written in one group commit.
 async fn claim_together(app: &TestApp, users: &[TestUser], event: &Value) -> Vec<Reply> {
     let held = hold(app, event).await;
     let claims: Vec<_> = users
@@ -40,7 +40,7 @@ async fn claim_together(app: &TestApp, users: &[TestUser], event: &Value) -> Vec
     replies
 }
 
-/// From now on no row of this user gets into `reward_requests`.
+/// Makes every insert of a row of this user into `reward_requests` fail.
 async fn refuse_rows_of(app: &TestApp, user: &TestUser) {
     const POSTGRES: [&str; 2] = [
         "CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN \
@@ -69,7 +69,7 @@ async fn refuse_rows_of(app: &TestApp, user: &TestUser) {
 }
 
 #[apply(on_both_engines)]
-async fn claims_that_wait_are_written_in_one_transaction(app: TestApp) {
+async fn queued_claims_are_written_in_one_transaction(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let users = app.crowd(40).await;
     for reply in claim_together(&app, &users, &event).await {
@@ -89,7 +89,7 @@ async fn claims_that_wait_are_written_in_one_transaction(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_set_that_asks_for_more_than_the_stock_gets_all_of_it(app: TestApp) {
+async fn a_group_commit_beyond_the_stock_grants_all_of_it(app: TestApp) {
     let reward = app.reward(json!({"type": "ITEM", "stock": 10})).await;
     let event = app
         .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
@@ -113,7 +113,7 @@ async fn a_set_that_asks_for_more_than_the_stock_gets_all_of_it(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_claim_that_cannot_be_written_costs_its_neighbours_nothing(app: TestApp) {
+async fn a_claim_that_cannot_be_written_does_not_affect_others_in_its_group_commit(app: TestApp) {
     let reward = app.reward(json!({"type": "ITEM", "stock": 100})).await;
     let event = app
         .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
@@ -141,7 +141,7 @@ async fn a_claim_that_cannot_be_written_costs_its_neighbours_nothing(app: TestAp
 }
 
 #[apply(on_both_engines)]
-async fn one_users_claims_in_one_set_are_granted_once_and_one_key_gets_one_answer(app: TestApp) {
+async fn in_one_group_commit_a_user_is_granted_once_and_a_key_has_one_answer(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let users = app.crowd(10).await;
     let mut held = Some(hold(&app, &event).await);
@@ -183,7 +183,7 @@ async fn one_users_claims_in_one_set_are_granted_once_and_one_key_gets_one_answe
 }
 
 #[apply(on_both_engines)]
-async fn an_event_that_changes_meanwhile_is_decided_anew(app: TestApp) {
+async fn claims_are_decided_again_after_the_event_changes(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let users = app.crowd(20).await;
     let mut tx = hold(&app, &event).await;

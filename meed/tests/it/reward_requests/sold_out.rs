@@ -1,4 +1,4 @@
-//! Who was told `sold-out` and is granted after all is never told `sold-out` again
+//! A user who was rejected with `sold-out` and later granted never gets `sold-out` again
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{TestApp, TestUser, on_both_engines, text};
 
-/// Longer than a process believes that all is gone.
+/// Longer than an entry of the sold-out cache is valid.
 const LOOK_AGAIN: Duration = Duration::from_millis(1_100);
 
 async fn change_reward(process: &TestApp, reward: &Value, body: Value) {
@@ -32,13 +32,13 @@ async fn granted(process: &TestApp, user: &TestUser, event: &Value) -> Value {
     request
 }
 
-/// A user who was turned away before gets that answer again, from memory.
+/// A user who was rejected before gets the same answer from the cache.
 async fn turned_away_again(process: &TestApp, user: &TestUser, event: &Value) {
     let reply = process.claim(&user.token, event).send().await;
     assert_eq!(reply.expect(200)["reasons"][0]["code"], "sold-out");
 }
 
-/// The same, once the process has looked again; until then each claim is decided.
+/// The same, after the process has read the stock again; until then each claim is decided.
 async fn turned_away_again_soon(process: &TestApp, user: &TestUser, event: &Value) {
     let again = async {
         while process.claim(&user.token, event).send().await.status != 200 {
@@ -47,7 +47,7 @@ async fn turned_away_again_soon(process: &TestApp, user: &TestUser, event: &Valu
     };
     tokio::time::timeout(Duration::from_secs(10), again)
         .await
-        .expect("an answer from memory");
+        .expect("an answer from the cache");
     turned_away_again(process, user, event).await;
 }
 
@@ -66,7 +66,7 @@ async fn already_granted(process: &TestApp, user: &TestUser, event: &Value, requ
 }
 
 #[apply(on_both_engines)]
-async fn a_grant_at_this_process_counts_at_once(app: TestApp) {
+async fn a_grant_by_the_same_process_is_visible_immediately(app: TestApp) {
     let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
     let event = app
         .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
@@ -74,7 +74,7 @@ async fn a_grant_at_this_process_counts_at_once(app: TestApp) {
     let users = app.crowd(2).await;
     let first = granted(&app, &users[0], &event).await;
     turned_away(&app, &users[1], &event).await;
-    // By a reversal, then by a greater stock.
+    // First by a reversal, then by a larger stock.
     reverse(&app, &first).await;
     let second = granted(&app, &users[1], &event).await;
     already_granted(&app, &users[1], &event, &second).await;
@@ -86,7 +86,7 @@ async fn a_grant_at_this_process_counts_at_once(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_grant_at_this_process_counts_though_the_stock_was_raised_at_another(app: TestApp) {
+async fn a_grant_by_the_same_process_is_visible_although_another_raised_the_stock(app: TestApp) {
     let replica = app.replica(&[]);
     let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
     let event = app
@@ -95,7 +95,7 @@ async fn a_grant_at_this_process_counts_though_the_stock_was_raised_at_another(a
     let user = app.user(Role::User).await;
     turned_away(&app, &user, &event).await;
     change_reward(&replica, &reward, json!({"type": "ITEM", "stock": 1})).await;
-    // A claim under a key is decided in any case; the process has not looked again since.
+    // A claim under a key is always decided; the process has not read the stock again since.
     let call = app.claim(&user.token, &event).header("idempotency-key", "a");
     let request = call.send().await.expect(201);
     assert_eq!(text(&request, "status"), "GRANTED");
@@ -103,7 +103,7 @@ async fn a_grant_at_this_process_counts_though_the_stock_was_raised_at_another(a
 }
 
 #[apply(on_both_engines)]
-async fn a_grant_at_another_process_counts_within_a_second_though_all_is_gone_again(app: TestApp) {
+async fn a_grant_by_another_process_is_visible_within_a_second_although_the_stock_is_gone_again(app: TestApp) {
     let replica = app.replica(&[]);
     let reward = app.reward(json!({"type": "ITEM", "stock": 1})).await;
     let event = app
@@ -114,8 +114,8 @@ async fn a_grant_at_another_process_counts_within_a_second_though_all_is_gone_ag
     for user in &users[1..] {
         turned_away(&app, user, &event).await;
     }
-    // Everything happens between two looks of this process, which both find nothing left: something is given back,
-    // the stock is raised, or it has no limit for a while.
+    // This process reads the stock twice and finds none left. In between, stock is returned, raised or unlimited for a
+    // while.
     reverse(&replica, &holder).await;
     holder = granted(&replica, &users[1], &event).await;
     tokio::time::sleep(LOOK_AGAIN).await;

@@ -1,4 +1,4 @@
-//! `/webhook-endpoints/{id}/deliveries`: messages on their way, retries, parking, sending again, forgetting.
+//! `/webhook-endpoints/{id}/deliveries`: delivery, retries, parking, redrive and deletion of messages.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{Receiver, TestApp, each, on_both_engines, text};
 
 const QUICK: Duration = Duration::ZERO;
 
-/// Waits until the newest deliveries of an endpoint look like this; the clock stands still meanwhile.
+/// Waits until the newest deliveries of an endpoint look like this; the clock does not advance meanwhile.
 async fn until(app: &TestApp, endpoint: &Value, fits: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let url = format!("{}/deliveries", path(endpoint));
     for _ in 0..400 {
@@ -31,7 +31,7 @@ fn all_in(status: &str) -> impl Fn(&[Value]) -> bool {
 }
 
 #[apply(on_both_engines)]
-async fn a_grant_is_told_as_a_signed_cloud_event(app: TestApp) {
+async fn a_grant_is_delivered_as_a_signed_cloud_event(app: TestApp) {
     let (app, _relaying) = relayed(&app);
     let receiver = Receiver::start().await;
     let created = endpoint(&app, &receiver, &["reward.granted", "reward.reversed"]).await;
@@ -59,7 +59,7 @@ async fn a_grant_is_told_as_a_signed_cloud_event(app: TestApp) {
         })
     );
     until(&app, &created, all_in("DELIVERED")).await;
-    // Its reversal comes after it.
+    // The reversal follows the grant.
     app.at("2026-03-01T12:00:06Z");
     let operator = app.operator().await;
     let reversal = app
@@ -87,7 +87,7 @@ async fn a_grant_is_told_as_a_signed_cloud_event(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn an_endpoint_is_told_what_it_asked_for_and_nothing_of_before(app: TestApp) {
+async fn an_endpoint_receives_its_types_and_no_earlier_messages(app: TestApp) {
     let (app, _relaying) = relayed(&app);
     let event = app.event("first-come", json!({}), json!({})).await;
     grant(&app, &event).await;
@@ -100,7 +100,7 @@ async fn an_endpoint_is_told_what_it_asked_for_and_nothing_of_before(app: TestAp
     app.at("2026-03-01T12:00:03Z");
     app.change_event(&event, json!({"title": "Other"})).await.expect(200);
     let got = all.wait_for(2).await;
-    // A user's and an event's are not in one line, so either may come first.
+    // Messages of the user and of the event are not ordered relative to each other.
     let mut kinds: Vec<_> = got
         .iter()
         .map(|got| (text(&got.event, "type"), text(&got.event, "subject")))
@@ -114,7 +114,7 @@ async fn an_endpoint_is_told_what_it_asked_for_and_nothing_of_before(app: TestAp
         ]
     );
     let changed = events.wait_for(1).await.remove(0);
-    // One message has one id, whoever is told.
+    // A message has the same id at every endpoint.
     assert!(
         got.iter()
             .any(|got| got.id() == changed.id() && got.body == changed.body)
@@ -128,7 +128,7 @@ async fn an_endpoint_is_told_what_it_asked_for_and_nothing_of_before(app: TestAp
 }
 
 #[apply(on_both_engines)]
-async fn a_failure_is_tried_again_parked_in_the_end_and_redriven(app: TestApp) {
+async fn a_failed_delivery_is_retried_then_parked_and_can_be_redriven(app: TestApp) {
     let (app, _relaying) = relayed(&app);
     let receiver = Receiver::answering(|_, before| {
         if before < 4 {
@@ -145,7 +145,7 @@ async fn a_failure_is_tried_again_parked_in_the_end_and_redriven(app: TestApp) {
     for attempt in 1..=3 {
         let log = until(&app, &created, |items| {
             items.first().is_some_and(|item| {
-                // While it is being tried, the next time still is this one.
+                // During an attempt, its time is still shown as the next one.
                 item["attempts"] == attempt && item["nextAttemptAt"].as_str() > Some(clock.to_string().as_str())
             })
         })
@@ -153,7 +153,7 @@ async fn a_failure_is_tried_again_parked_in_the_end_and_redriven(app: TestApp) {
         let next: meed_host::clock::Timestamp = text(&log[0], "nextAttemptAt").parse().expect("an instant");
         let after = next.as_millis() - clock.as_millis();
         assert!((8_000..=12_000).contains(&after), "{after} ms");
-        // Not a moment earlier.
+        // Not one millisecond earlier.
         app.clock.set(next.minus(Duration::from_millis(1)));
         tokio::time::sleep(Duration::from_millis(250)).await;
         assert_eq!(receiver.got().len(), attempt);
@@ -214,7 +214,7 @@ async fn a_failure_is_tried_again_parked_in_the_end_and_redriven(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn one_users_messages_keep_their_order_and_nobody_else_waits(app: TestApp) {
+async fn messages_of_a_user_stay_in_order_and_delay_no_other_user(app: TestApp) {
     let (app, _relaying) = relayed(&app);
     let stubborn = app.user(Role::User).await;
     let id = stubborn.id.clone();
@@ -236,7 +236,7 @@ async fn one_users_messages_keep_their_order_and_nobody_else_waits(app: TestApp)
         requests.push(app.claim(&stubborn.token, &event).send().await.expect(201)["id"].clone());
         grant(&app, &event).await;
     }
-    // All others are told, and nothing more of this user.
+    // All other users' messages are delivered, and no further message of this user.
     let got = receiver.wait_for(4).await;
     let of_user = |got: &[crate::support::Got]| -> Vec<Value> {
         let his = got.iter().filter(|got| got.event["subject"] == stubborn.id.as_str());
@@ -263,7 +263,7 @@ async fn one_users_messages_keep_their_order_and_nobody_else_waits(app: TestApp)
 }
 
 #[apply(on_both_engines)]
-async fn a_receiver_that_is_slow_delays_nobody_else(app: TestApp) {
+async fn a_slow_receiver_delays_no_other_receiver(app: TestApp) {
     let patient = [SETTINGS, &[("webhooks.timeout_seconds", "60")]].concat();
     let app = app.replica(&patient);
     let _relaying = Relaying::start(&app);
@@ -273,7 +273,7 @@ async fn a_receiver_that_is_slow_delays_nobody_else(app: TestApp) {
     endpoint(&app, &quick, &["reward.granted"]).await;
     let event = app.event("first-come", json!({}), json!({})).await;
     let started = std::time::Instant::now();
-    // More than the slow one takes at a time.
+    // More than the slow receiver gets at a time.
     for _ in 0..30 {
         grant(&app, &event).await;
     }
@@ -285,7 +285,7 @@ async fn a_receiver_that_is_slow_delays_nobody_else(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_paused_endpoint_is_told_later_and_one_that_is_gone_is_paused(app: TestApp) {
+async fn a_paused_endpoint_receives_messages_later_and_a_gone_one_is_paused(app: TestApp) {
     let (app, _relaying) = relayed(&app);
     let mut is_gone = true;
     let receiver = Receiver::answering(move |_, _| {
@@ -301,7 +301,7 @@ async fn a_paused_endpoint_is_told_later_and_one_that_is_gone_is_paused(app: Tes
     until(&app, &created, |items| items[0]["lastAttempt"]["status"] == 410).await;
     let paused = app.read(&path(&created)).await;
     assert_eq!(
-        (text(&paused, "state"), text(&paused, "pausedBecause")),
+        (text(&paused, "state"), text(&paused, "pauseReason")),
         ("PAUSED", "the receiver answered 410 Gone")
     );
     grant(&app, &event).await;
@@ -317,7 +317,7 @@ async fn a_paused_endpoint_is_told_later_and_one_that_is_gone_is_paused(app: Tes
         .await
         .expect(200);
     assert_eq!(
-        (text(&resumed, "state"), &resumed["pausedBecause"]),
+        (text(&resumed, "state"), &resumed["pauseReason"]),
         ("ACTIVE", &Value::Null)
     );
     until(&app, &created, all_in("DELIVERED")).await;
@@ -325,7 +325,7 @@ async fn a_paused_endpoint_is_told_later_and_one_that_is_gone_is_paused(app: Tes
 }
 
 #[apply(on_both_engines)]
-async fn a_replay_tells_everything_since_an_instant_again(app: TestApp) {
+async fn a_replay_delivers_all_messages_since_a_time_again(app: TestApp) {
     let (app, _relaying) = relayed(&app);
     let early = Receiver::start().await;
     let first = endpoint(&app, &early, &["reward.granted"]).await;
@@ -337,7 +337,7 @@ async fn a_replay_tells_everything_since_an_instant_again(app: TestApp) {
     }
     early.wait_for(3).await;
     until(&app, &first, |items| items.len() == 3 && all_in("DELIVERED")(items)).await;
-    // Also for whoever came later.
+    // Also to an endpoint that was created later.
     app.at("2026-03-01T12:00:20Z");
     let late = Receiver::start().await;
     let second = endpoint(&app, &late, &["reward.granted"]).await;
@@ -359,7 +359,7 @@ async fn a_replay_tells_everything_since_an_instant_again(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn what_was_sent_is_forgotten_after_a_while_and_what_was_not_is_kept(app: TestApp) {
+async fn delivered_messages_are_deleted_later_and_undelivered_ones_kept(app: TestApp) {
     let (app, relaying) = relayed(&app);
     let (good, bad) = (
         Receiver::start().await,
@@ -384,7 +384,7 @@ async fn what_was_sent_is_forgotten_after_a_while_and_what_was_not_is_kept(app: 
     app.at("2026-03-08T12:00:00Z");
     assert_eq!(app.app.webhooks.sweep().await.expect("a sweep"), 0);
     app.at("2026-03-08T12:00:01Z");
-    // The grant is still owed to one of them.
+    // One endpoint has not received the grant yet.
     let forgotten = i64::try_from(app.app.webhooks.sweep().await.expect("a sweep")).expect("few");
     assert_eq!(app.count("SELECT COUNT(*) FROM outbox").await, messages - forgotten);
     assert_eq!(
@@ -393,14 +393,14 @@ async fn what_was_sent_is_forgotten_after_a_while_and_what_was_not_is_kept(app: 
         1
     );
     assert_eq!(app.count("SELECT COUNT(*) FROM webhook_deliveries d WHERE status <> 'PENDING' AND message_id NOT IN (SELECT id FROM outbox WHERE kind = 'reward.granted')").await, 0);
-    // Until there is nobody left who wants it.
+    // It is deleted once no endpoint needs it.
     let operator = app.token(Role::Operator).await;
     app.delete(&path(&second)).bearer(&operator).send().await.expect(204);
     assert_eq!(app.app.webhooks.sweep().await.expect("a sweep"), 1);
 }
 
 #[apply(on_both_engines)]
-async fn nothing_piles_up_where_nobody_listens(app: TestApp) {
+async fn messages_without_endpoints_are_deleted(app: TestApp) {
     let (app, relaying) = relayed(&app);
     let event = app.event("first-come", json!({}), json!({})).await;
     grant(&app, &event).await;

@@ -1,5 +1,5 @@
 ;; fails: trap in evaluate
-;; The instance may not be left while the host hands over its input.
+;; The instance must not call the host while the host passes its input.
 ;; in imports
 (import "meed:condition/log@1.0.0" "note" (func $note (param i32 i32)))
 ;; in realloc

@@ -1,5 +1,5 @@
 ;; fails: stack-overflow in evaluate
-;; Enters itself again while the host hands over its input.
+;; Calls itself while the host passes its input.
 ;; in items
 (func $again (result i32) (call $decide (i32.const 0)))
 (func $decide (param i32) (result i32) (i32.add (call $again) (i32.const 1)))

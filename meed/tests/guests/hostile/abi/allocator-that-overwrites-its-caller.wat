@@ -1,5 +1,5 @@
 ;; fails: trap in evaluate
-;; Always the same place: context, state and facts lie on top of each other. All that it confuses is itself.
+;; Always the same address: context, state and facts overwrite each other. Only the guest itself is affected.
 ;; in realloc
 (return (i32.const 65536))
 ;; in evaluate

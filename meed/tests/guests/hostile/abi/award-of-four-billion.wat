@@ -1,5 +1,5 @@
 ;; fails: malformed-answer in evaluate
-;; The reward is there, but not that often.
+;; The reward exists, but not in this quantity.
 ;; in evaluate
 (i32.store8 (i32.const 8) (i32.const 0))
 (i32.store8 (i32.const 28) (i32.const 1))

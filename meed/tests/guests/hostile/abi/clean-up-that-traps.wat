@@ -1,4 +1,4 @@
 ;; fails: trap in evaluate
-;; The answer was good, and read; then the guest is told that it may free it.
+;; The host has read a valid answer; then it calls the guest to free it.
 ;; in items
 (func (export "cabi_post_evaluate") (param i32) unreachable)

@@ -1,5 +1,5 @@
 ;; refused: does-not-compile
-;; Functions that answer later, by a callback: once the way to an overflow of the host's stack.
+;; Functions that return later, by a callback: an earlier engine's stack could overflow this way.
 ;; in definitions
 (core module $later (func (export "f") (result i32) (i32.const 0)) (func (export "g") (param i32 i32 i32) (result i32) (i32.const 0)))
 (core instance $later (instantiate $later))

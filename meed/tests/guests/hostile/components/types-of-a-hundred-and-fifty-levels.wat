@@ -1,5 +1,5 @@
 ;; refused: does-not-compile, says nest
-;; Whoever walks over such a type by recursion needs a deep stack.
+;; Code that traverses such a type recursively needs a deep stack.
 ;; in definitions
 (type $t0 (list u8))
 (type $t1 (list $t0))

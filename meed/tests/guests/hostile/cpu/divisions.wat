@@ -1,5 +1,5 @@
 ;; fails: out-of-fuel in evaluate
-;; The slowest arithmetic there is: square roots and divisions of numbers that are none.
+;; The slowest arithmetic: square roots and divisions of NaN.
 ;; in evaluate
 (local $x f64) (local $n i64)
 (local.set $x (f64.const 1e-320))

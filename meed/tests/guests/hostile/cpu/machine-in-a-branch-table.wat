@@ -1,5 +1,5 @@
 ;; fails: out-of-fuel in evaluate
-;; An interpreter that jumps between its cases for ever.
+;; An interpreter that jumps between its cases endlessly.
 ;; in evaluate
 (local $state i32)
 (loop $next

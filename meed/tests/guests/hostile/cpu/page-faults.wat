@@ -1,5 +1,5 @@
 ;; fails: out-of-fuel in evaluate
-;; One byte per page, over and over: cheap in fuel, dear in time.
+;; One byte per page, repeatedly: cheap in fuel, expensive in time.
 ;; pages: 30
 ;; in evaluate
 (local $at i32)

@@ -1,5 +1,5 @@
 ;; fails: stack-overflow in evaluate
-;; Each frame holds a hundred values that live across the call: few calls, much stack.
+;; Each frame has a hundred values that are live across the call: few calls, much stack.
 ;; in items
 (func $wide (param i64) (result i64)
   (i64.mul (local.get 0) (i64.const 3)) (i64.mul (local.get 0) (i64.const 4)) (i64.mul (local.get 0) (i64.const 5)) (i64.mul (local.get 0) (i64.const 6))

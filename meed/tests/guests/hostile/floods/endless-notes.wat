@@ -1,5 +1,5 @@
 ;; fails: out-of-fuel in evaluate
-;; A call of the host costs the host more than the guest: after the last line that is kept, next to nothing.
+;; A call costs the host more than the guest; after the last stored line it costs the host almost nothing.
 ;; in imports
 (import "meed:condition/log@1.0.0" "note" (func $note (param i32 i32)))
 ;; in evaluate

@@ -1,4 +1,4 @@
 ;; fails: memory-limit in evaluate
-;; Never asks for much.
+;; Requests one page at a time.
 ;; in evaluate
 (loop $again (drop (memory.grow (i32.const 1))) (br $again))

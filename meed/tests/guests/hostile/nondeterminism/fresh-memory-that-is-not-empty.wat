@@ -1,5 +1,5 @@
 ;; fails: trap in evaluate
-;; Reads what grew, where another guest may have been.
+;; Reads the new pages after growth, which another guest may have used.
 ;; in evaluate
 (local $at i32)
 (local.set $at (i32.mul (memory.grow (i32.const 16)) (i32.const 65536)))

@@ -1,5 +1,5 @@
 ;; fails: stack-overflow in evaluate
-;; Would decide by the depth at which the stack ends; but that ends the call.
+;; Would decide by the depth of the stack, but a stack overflow ends the call.
 ;; in items
 (global $depth (mut i32) (i32.const 0))
 (func $down (result i32)

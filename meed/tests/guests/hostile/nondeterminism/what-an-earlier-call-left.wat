@@ -1,6 +1,6 @@
 ;; fails: trap in evaluate
-;; Writes into memory, a global and a table, and looks for what an earlier call wrote. It traps when there is nothing,
-;; which is always; anything else would be eligible.
+;; Writes to memory, a global and a table, and looks for values of an earlier call. It traps if there are none, which
+;; is always the case; otherwise it would be eligible.
 ;; in items
 (global $calls (mut i32) (i32.const 0))
 (table $t 1 funcref)

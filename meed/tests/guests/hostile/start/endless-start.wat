@@ -1,5 +1,5 @@
 ;; fails: out-of-fuel in describe
-;; A start function runs before anything was called.
+;; A start function runs before any export is called.
 ;; in items
 (func $start (loop $again (br $again)))
 (start $start)

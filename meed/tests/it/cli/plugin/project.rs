@@ -1,4 +1,4 @@
-//! `meed plugin new` and `build`. What real compilers make is tested in `languages`.
+//! `meed plugin new` and `build`. `languages` tests the output of real compilers.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -50,7 +50,7 @@ fn mentions(folder: &Path, text: &str) -> bool {
 }
 
 #[test]
-fn nothing_is_overwritten_and_a_name_must_be_one() {
+fn nothing_is_overwritten_and_invalid_names_are_refused() {
     let directory = TempDir::new().expect("a directory");
     let directory = directory.path();
     good(plugin(directory, &["new", "mine", "--directory", "place"]), "");
@@ -70,7 +70,7 @@ fn nothing_is_overwritten_and_a_name_must_be_one() {
     );
 }
 
-/// The SDK's manifests take these from the workspace, which a project of its own has to be.
+/// The SDK's manifests inherit these from the workspace, so a project must be a workspace too.
 #[test]
 fn the_rust_template_has_the_versions_of_our_workspace() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -90,7 +90,7 @@ fn the_rust_template_has_the_versions_of_our_workspace() {
 }
 
 #[test]
-fn a_missing_compiler_is_named_with_the_way_to_install_it() {
+fn a_missing_compiler_is_reported_with_install_instructions() {
     let directory = TempDir::new().expect("a directory");
     let directory = directory.path();
     for (language, hint) in [
@@ -124,7 +124,7 @@ fn cargo_and_meed_toml_must_agree() {
     );
 }
 
-/// A project whose compiler gives this module, whatever it is told.
+/// A project with a compiler that always outputs this module.
 fn project(directory: &Path, module: &[u8]) {
     good(plugin(directory, &["new", "honest", "--lang", "c"]), "");
     let programs = directory.join("honest/.venv/bin");
@@ -138,7 +138,7 @@ fn project(directory: &Path, module: &[u8]) {
     .expect("a file");
     fs::set_permissions(&zig, fs::Permissions::from_mode(0o755)).expect("it may run");
     let tests = directory.join("honest/tests");
-    fs::remove_dir_all(&tests).expect("the cases go");
+    fs::remove_dir_all(&tests).expect("the cases are removed");
     fs::create_dir(&tests).expect("a folder");
 }
 
@@ -160,7 +160,7 @@ const CASE: &str = r#"{"params": {}, "activities": [{"kind": "auth.login", "occu
         "awards": {"chosen": [{"rewardId": "gold", "quantity": 1}]}, "retryAt": null}}}"#;
 
 #[test]
-fn a_module_carries_its_cases_and_has_to_pass_them() {
+fn a_built_module_contains_its_cases_and_passes_them() {
     let directory = TempDir::new().expect("a directory");
     let directory = directory.path();
     project(directory, &Condition::default().module());
@@ -194,7 +194,7 @@ fn a_module_carries_its_cases_and_has_to_pass_them() {
 }
 
 #[test]
-fn what_a_server_would_refuse_is_not_built() {
+fn a_module_that_a_server_would_refuse_is_not_built() {
     let directory = TempDir::new().expect("a directory");
     let directory = directory.path();
     let module = |text: &str| wat::parse_str(text).expect("a module");

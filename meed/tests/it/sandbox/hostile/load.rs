@@ -1,7 +1,7 @@
 //! Loads the corpus from `tests/guests/hostile/<class>/*.wat`.
 //!
 //! A file is a whole `(module …)` or `(component …)`, or replaces parts of the valid condition of `guests.rs`:
-//! what follows a line `;; in evaluate` goes to the beginning of that function, and so on for `items`, `imports`,
+//! the text after a line `;; in evaluate` is inserted at the start of that function, and so on for `items`, `imports`,
 //! `realloc`, `describe` and `bind`; `;; in memory` replaces the memory. With one of the parts of `component.wat`, such
 //! as `;; in definitions`, it is put into a component made by hand.
 
