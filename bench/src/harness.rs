@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const ROUNDS: u32 = 100;
 /// The approximate duration of a round, regardless of the cost of a call.
 const TURN: Duration = Duration::from_millis(4);
-const MOST_CALLS: usize = 500;
+const MAX_CALLS: usize = 500;
 /// Faster calls are timed in batches, because reading the clock takes as long as the fastest calls.
 const SHORT: Duration = Duration::from_micros(2);
 const BATCH: u32 = 64;
@@ -114,7 +114,7 @@ fn prepare(row: &mut Row) -> Samples {
     let typical = trial.times[trial.times.len() / 2].max(Duration::from_nanos(1));
     let batch = if typical < SHORT { BATCH } else { 1 };
     let wanted = (TURN.as_nanos() / (typical * batch).as_nanos()) as usize;
-    let wanted = wanted.clamp(1, MOST_CALLS);
+    let wanted = wanted.clamp(1, MAX_CALLS);
     Samples {
         wanted,
         batch,

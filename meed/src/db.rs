@@ -51,10 +51,10 @@ pub(super) async fn run(command: &DbCommand, config: &Config) -> anyhow::Result<
     let (from, to) = (from.as_deref().unwrap_or(settings), to.as_deref().unwrap_or(settings));
     // The progress bar is shown only on a terminal.
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {elapsed}")?);
-    let tell = |progress: Progress<'_>| show(&bar, &progress);
+    let report = |progress: Progress<'_>| show(&bar, &progress);
     let done = match command {
-        DbCommand::Copy(_) => copy::copy(from, to, tell).await,
-        _ => copy::verify(from, to, tell).await,
+        DbCommand::Copy(_) => copy::copy(from, to, report).await,
+        _ => copy::verify(from, to, report).await,
     };
     bar.finish_and_clear();
     done?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize as _, Deserializer};
 
-const MOST_DURATIONS: usize = 100;
+const MAX_DURATIONS: usize = 100;
 
 /// A number from `LEAST` to `MOST`.
 pub(super) fn within<'de, const LEAST: u64, const MOST: u64, T: TryFrom<u64>, D: Deserializer<'de>>(
@@ -67,9 +67,9 @@ pub(super) fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
             .filter(|duration| *duration <= Duration::from_hours(30 * 24))
             .ok_or_else(|| format!("{item:?} is not a duration of up to 720h, such as 500ms, 5s, 2m or 24h"))
     })?;
-    if durations.len() > MOST_DURATIONS {
+    if durations.len() > MAX_DURATIONS {
         return Err(serde::de::Error::custom(format!(
-            "{} durations; at most {MOST_DURATIONS} are allowed",
+            "{} durations; at most {MAX_DURATIONS} are allowed",
             durations.len()
         )));
     }

@@ -70,7 +70,7 @@ impl Db {
                 })
             })
             .connect_lazy_with(options.clone());
-        // The first process switches a new file to WAL. SQLite does not wait for that lock, whatever the busy time-out.
+        // The first process switches a new file to WAL. SQLite does not wait for that lock, and the busy time-out does not apply.
         let open = || async { write.acquire().await.map_err(DbError::from) };
         drop(backoff::retry(&Clock::System, SQLITE_OPEN_RETRIES, DbError::is_conflict, open).await?);
         let read = SqlitePoolOptions::new()
@@ -110,14 +110,14 @@ fn postgres_pool(max_connections: u32) -> PgPoolOptions {
             Box::pin(async move {
                 // Detects the connections that a restart of the server closed.
                 if before.idle_for > TRUSTED_FOR {
-                    heard(BEFORE_USE, connection.ping()).await?;
+                    answer_within(BEFORE_USE, connection.ping()).await?;
                 }
                 Ok(true)
             })
         })
         // The pool also pings a released connection, but without a time limit, and the connection's slot stays occupied
         // meanwhile. After a failover, a released connection may lead to the former primary, which is read-only now.
-        .after_release(|connection, _| Box::pin(heard(AFTER_USE, takes_writes(connection))))
+        .after_release(|connection, _| Box::pin(answer_within(AFTER_USE, takes_writes(connection))))
 }
 
 async fn takes_writes(connection: &mut PgConnection) -> sqlx::Result<bool> {
@@ -125,9 +125,9 @@ async fn takes_writes(connection: &mut PgConnection) -> sqlx::Result<bool> {
     Ok(row.try_get::<&str, _>(0)? == "off")
 }
 
-/// Fails if there is no answer within `patience`.
-async fn heard<T>(patience: Duration, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    match timeout(patience, answer).await {
+/// Fails if there is no answer within `limit`.
+async fn answer_within<T>(limit: Duration, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    match timeout(limit, answer).await {
         Ok(answer) => answer,
         Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }

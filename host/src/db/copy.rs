@@ -72,7 +72,7 @@ pub enum Progress<'a> {
 }
 
 /// Copies everything from the database at one URL into the one at another.
-pub async fn copy(from: &str, to: &str, mut tell: impl FnMut(Progress<'_>)) -> Result<()> {
+pub async fn copy(from: &str, to: &str, mut report: impl FnMut(Progress<'_>)) -> Result<()> {
     let (mut source, mut target) = (
         Endpoint::open("source", from).await?,
         Endpoint::open("target", to).await?,
@@ -90,18 +90,18 @@ pub async fn copy(from: &str, to: &str, mut tell: impl FnMut(Progress<'_>)) -> R
         }
     }
     for table in &tables {
-        tell(Progress::Begun {
+        report(Progress::Begun {
             table: &table.name,
             rows: source.count(table).await?,
             comparing: false,
         });
-        let rows = copy_table(&mut source, &mut target, table, &mut tell).await?;
-        tell(Progress::Copied {
+        let rows = copy_table(&mut source, &mut target, table, &mut report).await?;
+        report(Progress::Copied {
             table: &table.name,
             rows,
         });
     }
-    compare(&mut source, &mut target, &tables, &mut tell).await?;
+    compare(&mut source, &mut target, &tables, &mut report).await?;
     target.commit().await?;
     source.close().await;
     target.close().await;
@@ -109,7 +109,7 @@ pub async fn copy(from: &str, to: &str, mut tell: impl FnMut(Progress<'_>)) -> R
 }
 
 /// Compares two databases row by row.
-pub async fn verify(from: &str, to: &str, mut tell: impl FnMut(Progress<'_>)) -> Result<()> {
+pub async fn verify(from: &str, to: &str, mut report: impl FnMut(Progress<'_>)) -> Result<()> {
     let (mut source, mut target) = (
         Endpoint::open("source", from).await?,
         Endpoint::open("target", to).await?,
@@ -117,7 +117,7 @@ pub async fn verify(from: &str, to: &str, mut tell: impl FnMut(Progress<'_>)) ->
     source.begin_read().await?;
     target.begin_read().await?;
     let tables = table::list(&mut source, &mut target).await?;
-    compare(&mut source, &mut target, &tables, &mut tell).await?;
+    compare(&mut source, &mut target, &tables, &mut report).await?;
     source.close().await;
     target.close().await;
     Ok(())
@@ -127,7 +127,7 @@ async fn copy_table(
     source: &mut Endpoint,
     target: &mut Endpoint,
     table: &Table,
-    tell: &mut impl FnMut(Progress<'_>),
+    report: &mut impl FnMut(Progress<'_>),
 ) -> Result<u64> {
     let reading = || format!("read {} of the source", table.name);
     let mut copied = 0;
@@ -138,7 +138,7 @@ async fn copy_table(
         copied += 1;
         if let Some(full) = batch.push(row) {
             insert(target, table, full).await?;
-            tell(Progress::Rows(copied));
+            report(Progress::Rows(copied));
         }
     }
     insert(target, table, batch.rows).await?;
@@ -193,16 +193,16 @@ async fn compare(
     source: &mut Endpoint,
     target: &mut Endpoint,
     tables: &[Table],
-    tell: &mut impl FnMut(Progress<'_>),
+    report: &mut impl FnMut(Progress<'_>),
 ) -> Result<()> {
     for table in tables {
-        tell(Progress::Begun {
+        report(Progress::Begun {
             table: &table.name,
             rows: source.count(table).await?,
             comparing: true,
         });
-        let (rows, digest) = compare_table(source, target, table, tell).await?;
-        tell(Progress::Same {
+        let (rows, digest) = compare_table(source, target, table, report).await?;
+        report(Progress::Same {
             table: &table.name,
             rows,
             digest,
@@ -216,7 +216,7 @@ async fn compare_table(
     source: &mut Endpoint,
     target: &mut Endpoint,
     table: &Table,
-    tell: &mut impl FnMut(Progress<'_>),
+    report: &mut impl FnMut(Progress<'_>),
 ) -> Result<(u64, String)> {
     let mut there = source.rows(table);
     let mut here = target.rows(table);
@@ -262,7 +262,7 @@ async fn compare_table(
         }
         count += 1;
         if count % 1_000 == 0 {
-            tell(Progress::Rows(count));
+            report(Progress::Rows(count));
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::fulfilments::FulfilmentService;
 use crate::outbox;
 
 /// Each endpoint costs a row for every message, and some connections.
-const MOST_ENDPOINTS: i64 = 100;
+const MAX_ENDPOINTS: i64 = 100;
 
 /// How long the previous secret signs after a rotation.
 const ROTATION: Duration = Duration::from_hours(24);
@@ -31,7 +31,7 @@ pub enum WebhookError {
     NotFound(Uuid),
     #[error("The endpoint is at revision {is}, you sent {expected}; read it again and repeat your change.")]
     Changed { is: i64, expected: i64 },
-    #[error("There are {MOST_ENDPOINTS} endpoints, the maximum; delete one that is not needed.")]
+    #[error("There are {MAX_ENDPOINTS} endpoints, the maximum; delete one that is not needed.")]
     Full,
     #[error("{0}")]
     Url(String),
@@ -119,7 +119,7 @@ impl WebhookService {
         };
         let mut tx = self.db.begin().await?;
         // Concurrent calls may exceed the maximum by a few, which is harmless.
-        if store::count(&mut tx).await? >= MOST_ENDPOINTS {
+        if store::count(&mut tx).await? >= MAX_ENDPOINTS {
             return Err(WebhookError::Full);
         }
         store::insert(&mut tx, row.clone()).await?;

@@ -10,7 +10,7 @@ use meed_host::sandbox::{Sandbox, Settings};
 use crate::support::TestApp;
 
 /// The maximum size of a plugin in Rust: copying its bytes takes most of the start of a call.
-const MOST_BYTES: u64 = 34 << 10;
+const MAX_BYTES: u64 = 34 << 10;
 
 /// A plugin crate and its built module.
 struct Built {
@@ -50,8 +50,8 @@ fn every_plugin_is_small() {
             .unwrap_or_else(|error| panic!("{}: {error}", wasm.display()))
             .len();
         assert!(
-            bytes < MOST_BYTES,
-            "{name} has {bytes} bytes, {MOST_BYTES} are too many"
+            bytes < MAX_BYTES,
+            "{name} has {bytes} bytes, {MAX_BYTES} are too many"
         );
     }
 }

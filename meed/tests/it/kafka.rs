@@ -88,7 +88,7 @@ pub async fn until(app: &TestApp, sql: &'static str, count: i64) {
 }
 
 /// Leaves a message in the outbox.
-pub async fn tell(db: &Db, user: Uuid, number: usize, at: Timestamp, payload: Value) -> Uuid {
+pub async fn record_message(db: &Db, user: Uuid, number: usize, at: Timestamp, payload: Value) -> Uuid {
     let id = Uuid::now_v7();
     let message = Message {
         id,

@@ -141,7 +141,7 @@ fn wait_until_ready(address: &str) -> anyhow::Result<()> {
     clippy::disallowed_methods,
     reason = "a separate program without the host's settings"
 )]
-pub(crate) fn told(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn variable(name: &str) -> anyhow::Result<PathBuf> {
     Ok(std::env::var(name)
         .with_context(|| format!("{name} is not set: run it with `cargo xtask bench claim`"))?
         .into())

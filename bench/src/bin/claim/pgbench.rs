@@ -10,7 +10,7 @@ use meed_host::db::Db;
 use tempfile::TempDir;
 
 use crate::cpu::Cpu;
-use crate::fleet::told;
+use crate::fleet::variable;
 use crate::load::{Load, Measured};
 
 const USERS: u32 = 2000;
@@ -45,7 +45,7 @@ UNION ALL SELECT -4, s.remaining, NULL, s.reward_id FROM event_rewards e JOIN re
 
 /// Creates an empty database on the server of this run. Returns its URL.
 pub(crate) fn create_database(name: &str) -> anyhow::Result<String> {
-    let server = told("MEED_BENCH_POSTGRES")?.display().to_string();
+    let server = variable("MEED_BENCH_POSTGRES")?.display().to_string();
     let admin = Command::new(programs()?.join("createdb"))
         .arg("--maintenance-db")
         .arg(format!("{server}/postgres"))
@@ -58,7 +58,7 @@ pub(crate) fn create_database(name: &str) -> anyhow::Result<String> {
 }
 
 fn programs() -> anyhow::Result<PathBuf> {
-    told("MEED_BENCH_POSTGRES_PROGRAMS")
+    variable("MEED_BENCH_POSTGRES_PROGRAMS")
 }
 
 pub(crate) struct Baseline {

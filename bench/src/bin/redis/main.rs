@@ -27,7 +27,7 @@ use std::time::Duration;
 use meed_host::sandbox::COMPILE_WORKER;
 
 use fixtures::Fixtures;
-use fleet::{Fleet, told};
+use fleet::{Fleet, variable};
 use load::{Load, Measured};
 use server::{Fault, Redis};
 
@@ -132,8 +132,8 @@ fn print(rows: &[(Fault, [Vec<Measured>; 4])]) {
 }
 
 fn database() -> anyhow::Result<String> {
-    let server = told("MEED_BENCH_POSTGRES")?.display().to_string();
-    let program = told("MEED_BENCH_POSTGRES_PROGRAMS")?.join("createdb");
+    let server = variable("MEED_BENCH_POSTGRES")?.display().to_string();
+    let program = variable("MEED_BENCH_POSTGRES_PROGRAMS")?.join("createdb");
     let maintenance = format!("{server}/postgres");
     let output = Command::new(program)
         .args(["--maintenance-db", &maintenance, "redis"])

@@ -13,7 +13,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use crate::fleet::told;
+use crate::fleet::variable;
 
 /// Replaces every value with an invalid one.
 const CONFUSE: &str =
@@ -163,7 +163,7 @@ impl Redis {
 }
 
 fn spawn(port: u16, directory: &TempDir) -> anyhow::Result<Child> {
-    let program = told("MEED_BENCH_REDIS")?;
+    let program = variable("MEED_BENCH_REDIS")?;
     Command::new(&program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no", "--dir"])

@@ -1,5 +1,5 @@
 //! A connection to the source or the target, and the SQL that its engine understands. It refuses a database that others
-//! use, where the engine can tell.
+//! use, where the engine can report.
 
 use std::str::FromStr as _;
 use std::time::Duration;

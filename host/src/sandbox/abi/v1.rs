@@ -59,7 +59,7 @@ fn note(mut store: StoreContextMut<'_, Guest>, message: &WasmStr) -> wasmtime::R
 }
 
 /// The params of `evaluate`.
-type Told<'a> = (wit::Context<'a>, &'a [u8], &'a [wit::Fact<'a>]);
+type EvaluateParams<'a> = (wit::Context<'a>, &'a [u8], &'a [wit::Fact<'a>]);
 
 fn start(linked: &Linked, store: &mut Store<Guest>) -> wasmtime::Result<bindings::Condition> {
     let instance = linked.instantiate(&mut *store)?;
@@ -158,7 +158,7 @@ pub(in crate::sandbox) fn evaluate(
     // Not with the bindings: they would look up, and check the types of, all three exports of every instance.
     let instance = linked.instance_pre().instantiate(&mut *store)?;
     store.data_mut().started = true;
-    let evaluate = instance.get_typed_func::<Told<'_>, (Result<wit::Decision, String>,)>(&mut *store, "evaluate")?;
+    let evaluate = instance.get_typed_func::<EvaluateParams<'_>, (Result<wit::Decision, String>,)>(&mut *store, "evaluate")?;
     let (answer,) = evaluate.call(store, (context, state, &facts))?;
     Ok(answer
         .map_err(|message| Failure::Refused(text::line(&message, 1024)))

@@ -16,7 +16,7 @@ pub(super) const FEATURES: &[&str] = &[
 ];
 
 /// The modules below the features, which must not depend on them.
-const GROUND_FLOOR: &[&str] = &[
+const BASE_MODULES: &[&str] = &[
     "db",
     "backoff",
     "batch",
@@ -44,7 +44,7 @@ const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/guards"];
 const SERVERS: &[&str] = &["meed/serve", "meed/relay"];
 
 /// The modules of the host that the author's tools may use.
-const AUTHOR_MAY_KNOW: &[&str] = &["claims", "clock", "contract", "plugins", "sandbox"];
+const AUTHOR_MAY_USE: &[&str] = &["claims", "clock", "contract", "plugins", "sandbox"];
 
 const SQL: &[&str] = &[
     "SELECT ",
@@ -174,7 +174,7 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             "`claims` may use the other features, and only `kafka` may use `claims`: invert the dependency".to_owned(),
         );
     }
-    if top == "author" && path[0] == "meed_host" && !named.is_empty() && !AUTHOR_MAY_KNOW.contains(&named) {
+    if top == "author" && path[0] == "meed_host" && !named.is_empty() && !AUTHOR_MAY_USE.contains(&named) {
         return Some(
             "the author's tools run without a server: they may use the sandbox, cases and receipts".to_owned(),
         );
@@ -184,7 +184,7 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             "auth is below the features, which use its principals and sessions: pass in what it needs".to_owned(),
         );
     }
-    if GROUND_FLOOR.contains(&top) && (FEATURES.contains(&named) || ["app", "cli"].contains(&named)) && named != top {
+    if BASE_MODULES.contains(&top) && (FEATURES.contains(&named) || ["app", "cli"].contains(&named)) && named != top {
         return Some(format!(
             "{top} is below the features and must not use them: pass in what it needs"
         ));

@@ -135,7 +135,7 @@ async fn lock(tx: &mut meed_host::db::Tx, sql: &'static str, id: Uuid) {
 const LOCK_STOCK: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1 FOR UPDATE";
 const LOCK_EVENT: &str = "SELECT id FROM events WHERE id = $1 FOR UPDATE";
 
-async fn somebody_waits(app: &TestApp) {
+async fn a_lock_is_waited_for(app: &TestApp) {
     const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity \
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let waiting = async {
@@ -158,7 +158,7 @@ async fn a_claim_succeeds_after_a_deadlock() {
     let mut tx = app.begin().await;
     lock(&mut tx, LOCK_STOCK, reward_id).await;
     let claim = tokio::spawn(app.claim(&token, &event).send());
-    somebody_waits(&app).await;
+    a_lock_is_waited_for(&app).await;
     lock(&mut tx, LOCK_EVENT, event_id).await;
     tx.commit().await.expect("a commit");
     assert_eq!(claim.await.expect("an answer").expect(201)["status"], "GRANTED");

@@ -82,11 +82,11 @@ async fn reversed_grants_are_granted_once_more_and_never_beyond_the_budget(app: 
         let mix = Mix {
             clients: &clients,
             operator: &operator,
-            taken_back: rng.u8(10..40),
+            reversed: rng.u8(10..40),
             width: WIDTH,
         };
         let seen = mix.all(&mut rng, &asks).await;
-        assert!(seen.taken_back() > 0, "nothing was reversed");
+        assert!(seen.reversed() > 0, "nothing was reversed");
         run.saw(&seen);
         view.add(seen);
         invariants::check(&fixtures, &view, &[]).await;

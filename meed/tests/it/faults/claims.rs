@@ -112,7 +112,7 @@ impl View {
         self.answers.iter().filter(|answer| answer.is_granted()).count()
     }
 
-    pub fn taken_back(&self) -> usize {
+    pub fn reversed(&self) -> usize {
         self.reversals.iter().filter(|reversal| reversal.status == 201).count()
     }
 
@@ -239,7 +239,7 @@ impl<'a> Clients<'a> {
     }
 
     /// Reverses a request, and retries until the response is final.
-    pub async fn take_back(&self, rng: &mut fastrand::Rng, operator: &str, request: Uuid) -> ReversedGrant {
+    pub async fn reverse(&self, rng: &mut fastrand::Rng, operator: &str, request: Uuid) -> ReversedGrant {
         let started = Instant::now();
         loop {
             let by = self.fleet.any(rng);

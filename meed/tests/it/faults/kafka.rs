@@ -19,7 +19,7 @@ use super::outbox::RelayProcess;
 use super::proxy::{Proxy, Toxics};
 use super::run::Run;
 use super::seed::size;
-use crate::kafka::{ACTIVITIES, CLAIMS, DEAD, GROUP, MESSAGES, committed, tell, until};
+use crate::kafka::{ACTIVITIES, CLAIMS, DEAD, GROUP, MESSAGES, committed, record_message, until};
 use crate::support::{Broker, TestApp, each, on_both_engines, text};
 
 const REPORTED: &str = "SELECT COUNT(*) FROM activities WHERE source = 'shop'";
@@ -125,7 +125,7 @@ async fn messages_arrive_in_order_despite_killed_relays_and_connections(app: Tes
     let telling = async {
         for number in 0..each {
             for user in &users {
-                tell(&fixtures.app.db, *user, number, fixtures.clock.now(), json!(null)).await;
+                record_message(&fixtures.app.db, *user, number, fixtures.clock.now(), json!(null)).await;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

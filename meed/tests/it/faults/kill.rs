@@ -62,7 +62,7 @@ async fn acknowledged_grants_survive_kills_and_every_key_has_one_response(app: T
     let mix = Mix {
         clients: &clients,
         operator: &operator,
-        taken_back: 10,
+        reversed: 10,
         width: WIDTH,
     };
     let stop = AtomicBool::new(false);
@@ -85,7 +85,7 @@ async fn acknowledged_grants_survive_kills_and_every_key_has_one_response(app: T
         "only {} grants: the kills left no time for claims",
         view.granted()
     );
-    assert!(view.taken_back() > 5, "only {} grants were reversed", view.taken_back());
+    assert!(view.reversed() > 5, "only {} grants were reversed", view.reversed());
 
     rng.shuffle(&mut view.answers);
     let again: Vec<_> = view.answers.iter().take(200).map(|answer| answer.ask.clone()).collect();

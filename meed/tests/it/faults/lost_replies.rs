@@ -80,13 +80,13 @@ async fn a_claim_under_a_key_is_neither_lost_nor_repeated() {
     let mix = Mix {
         clients: &clients,
         operator: &operator,
-        taken_back: 0,
+        reversed: 0,
         width: WIDTH,
     };
     let grants = view.answers.iter().filter(|answer| answer.is_granted());
     let grants: Vec<_> = grants.map(|answer| (answer.ask.clone(), id_of(&answer.body))).collect();
     for (ask, request) in grants.iter().take(size(40, 200)) {
-        mix.take_back(&mut rng, ask, *request, &mut view).await;
+        mix.reverse(&mut rng, ask, *request, &mut view).await;
     }
     run.count("commits cut off", proxy.cuts());
     proxy.set(Toxics::default());

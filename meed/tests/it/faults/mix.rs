@@ -12,7 +12,7 @@ pub struct Mix<'a> {
     /// The token of the operator who reverses grants
     pub operator: &'a str,
     /// The percentage of grants to reverse
-    pub taken_back: u8,
+    pub reversed: u8,
     /// The number of concurrent clients
     pub width: usize,
 }
@@ -60,21 +60,21 @@ impl Mix<'_> {
 
     async fn turn(&self, rng: &mut fastrand::Rng, ask: &Ask, seen: &mut View) {
         let answer = self.clients.insist(rng, ask).await;
-        let is_taken_back = answer.is_granted() && rng.u8(..100) < self.taken_back;
-        let request = is_taken_back.then(|| id_of(&answer.body));
+        let is_reversed = answer.is_granted() && rng.u8(..100) < self.reversed;
+        let request = is_reversed.then(|| id_of(&answer.body));
         seen.answers.push(answer);
         if let Some(request) = request {
-            self.take_back(rng, ask, request, seen).await;
+            self.reverse(rng, ask, request, seen).await;
         }
     }
 
     /// Several concurrent reversals of a request, of which at most one succeeds.
-    pub async fn take_back(&self, rng: &mut fastrand::Rng, ask: &Ask, request: Uuid, seen: &mut View) {
-        let hands = (0..rng.usize(1..4)).map(|_| {
+    pub async fn reverse(&self, rng: &mut fastrand::Rng, ask: &Ask, request: Uuid, seen: &mut View) {
+        let calls = (0..rng.usize(1..4)).map(|_| {
             let mut rng = rng.fork();
-            async move { self.clients.take_back(&mut rng, self.operator, request).await }
+            async move { self.clients.reverse(&mut rng, self.operator, request).await }
         });
-        let told = join_all(hands.collect::<Vec<_>>()).await;
+        let told = join_all(calls.collect::<Vec<_>>()).await;
         let done = told.iter().find(|told| told.status == 201).map(|told| told.by.clone());
         seen.reversals.extend(told);
         // The process that reversed the grant has updated its caches, so it does not refuse the user for this grant.

@@ -174,7 +174,7 @@ impl Race<'_> {
         let mix = Mix {
             clients: &clients,
             operator: self.operator,
-            taken_back: 10,
+            reversed: 10,
             width: WIDTH,
         };
         let stop = AtomicBool::new(false);

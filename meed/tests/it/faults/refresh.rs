@@ -58,11 +58,11 @@ async fn at_most_one_of_64_concurrent_refreshes_succeeds_and_the_session_ends(ap
     for (round, user) in users.iter().enumerate() {
         let mut rng = run.round();
         let addresses: Vec<_> = (0..HANDS).map(|_| fleet.any(&mut rng)).collect();
-        let hands = addresses
+        let calls = addresses
             .iter()
             .map(|address| refresh(&http, address, &user.refresh_token));
         let mut pairs = Vec::new();
-        for (status, body) in join_all(hands).await {
+        for (status, body) in join_all(calls).await {
             if status == 200 {
                 pairs.push(body);
             } else {

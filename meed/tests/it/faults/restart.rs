@@ -66,7 +66,7 @@ async fn a_fleet_survives_a_database_crash_without_loss() {
     let mix = Mix {
         clients: &clients,
         operator: &operator,
-        taken_back: 10,
+        reversed: 10,
         width: WIDTH,
     };
     let stop = AtomicBool::new(false);
@@ -199,7 +199,7 @@ async fn a_failover_to_a_synchronous_standby_loses_nothing() {
         let mix = Mix {
             clients: &clients,
             operator: &operator,
-            taken_back: 10,
+            reversed: 10,
             width: WIDTH,
         };
         let stop = AtomicBool::new(false);

@@ -48,7 +48,7 @@ impl Run {
     pub fn saw(&mut self, view: &View) {
         self.count("answers", view.answers.len());
         self.count("grants", view.granted());
-        self.count("reversals", view.taken_back());
+        self.count("reversals", view.reversed());
         let slowest = view
             .answers
             .iter()

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{ACTIVITIES, DEAD, GROUP, MESSAGES, tell, until};
+use super::{ACTIVITIES, DEAD, GROUP, MESSAGES, record_message, until};
 use crate::cli::life::Replica;
 use crate::cli::meed;
 use crate::support::{Broker, TestApp};
@@ -35,7 +35,7 @@ async fn a_process_without_a_broker_reports_metrics_and_stops_in_order() {
     let activity = json!({"source": "shop", "id": "1", "userId": user, "kind": "shop.purchase"});
     let messages = [activity.to_string(), "{".to_owned()].map(|value| (user.clone(), value.into_bytes()));
     broker.produce(ACTIVITIES, messages).await;
-    tell(&app.app.db, Uuid::now_v7(), 1, Clock::System.now(), json!(null)).await;
+    record_message(&app.app.db, Uuid::now_v7(), 1, Clock::System.now(), json!(null)).await;
     broker.read(MESSAGES, 1).await;
     broker.read(DEAD, 1).await;
 
@@ -70,7 +70,7 @@ async fn a_process_without_a_broker_reports_metrics_and_stops_in_order() {
     }
 
     drop(broker);
-    tell(&app.app.db, Uuid::now_v7(), 2, Clock::System.now(), json!(null)).await;
+    record_message(&app.app.db, Uuid::now_v7(), 2, Clock::System.now(), json!(null)).await;
     until(&app, "SELECT COUNT(*) FROM outbox_topic_messages", 1).await;
     assert!(replica.ask("/readyz").await.starts_with("HTTP/1.1 200"));
     let told = Instant::now();

@@ -8,7 +8,7 @@ use rstest_reuse::apply;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{MESSAGES, Running, tell, until};
+use super::{MESSAGES, Running, record_message, until};
 use crate::faults::proxy::Proxy;
 use crate::support::{Broker, Receiver, Record, TestApp, on_both_engines};
 use crate::webhook_endpoints::{REQUEST_ID, Relaying, endpoint, grant, relayed};
@@ -28,7 +28,7 @@ async fn until_published(app: &TestApp) {
 
 /// A broker with the topic, behind a proxy that leads nowhere yet. A client that waits for a topic requests it, which
 /// creates it, and the broker loses messages of a topic that two clients create concurrently.
-async fn out_of_reach() -> (Broker, Proxy) {
+async fn unreachable_broker() -> (Broker, Proxy) {
     let mut broker = Broker::absent();
     let way = Proxy::start_plain(fastrand::Rng::new(), &broker.address()).await;
     broker.advertise(&way.address);
@@ -104,7 +104,7 @@ async fn messages_are_published_as_cloud_events_keyed_by_user(app: TestApp) {
 async fn a_replay_publishes_messages_from_before_the_topic(app: TestApp) {
     let before = app.clock.now();
     let early = app.user(Role::User).await.id.parse().expect("an id");
-    tell(&app.app.db, early, 0, before.minus(Duration::from_secs(1)), json!(null)).await;
+    record_message(&app.app.db, early, 0, before.minus(Duration::from_secs(1)), json!(null)).await;
     let broker = Broker::start().await;
     broker.topic(MESSAGES).await;
     let _publisher = Running::publisher(&app, &broker);
@@ -125,7 +125,7 @@ async fn a_replay_publishes_messages_from_before_the_topic(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn without_a_broker_messages_wait_and_webhooks_are_delivered(app: TestApp) {
-    let (broker, way) = out_of_reach().await;
+    let (broker, way) = unreachable_broker().await;
     let publisher = Running::publisher(&app, &broker);
     until(&app, TOPICS, 1).await;
     let (app, _relaying) = relayed(&app);
@@ -135,7 +135,7 @@ async fn without_a_broker_messages_wait_and_webhooks_are_delivered(app: TestApp)
     for number in 0..5 {
         for user in users {
             let at = app.clock.now().plus(Duration::from_millis(number as u64));
-            tell(&app.app.db, user, number, at, json!(null)).await;
+            record_message(&app.app.db, user, number, at, json!(null)).await;
         }
     }
     receiver.wait_for(15).await;
@@ -157,8 +157,8 @@ async fn a_message_that_the_broker_rejects_is_parked_and_later_ones_are_publishe
     until(&app, TOPICS, 1).await;
     let _relaying = Relaying::start(&app);
     let (user, now) = (Uuid::now_v7(), app.clock.now());
-    tell(&app.app.db, user, 0, now, json!("x".repeat(1_100_000))).await;
-    tell(&app.app.db, user, 1, now.plus(Duration::from_millis(1)), json!(null)).await;
+    record_message(&app.app.db, user, 0, now, json!("x".repeat(1_100_000))).await;
+    record_message(&app.app.db, user, 1, now.plus(Duration::from_millis(1)), json!(null)).await;
     assert_eq!(broker.read(MESSAGES, 1).await[0].json()["number"], 1);
     until(&app, WAITING, 0).await;
     assert_eq!(app.count(REFUSED).await, 1);
@@ -175,7 +175,7 @@ async fn one_of_two_processes_publishes_and_the_other_takes_over() {
     let users: Vec<Uuid> = (0..20).map(|_| Uuid::now_v7()).collect();
     let round = async |number: usize| {
         for user in &users {
-            tell(&app.app.db, *user, number, app.clock.now(), json!(null)).await;
+            record_message(&app.app.db, *user, number, app.clock.now(), json!(null)).await;
         }
     };
     for number in 0..5 {
@@ -198,14 +198,14 @@ async fn one_of_two_processes_publishes_and_the_other_takes_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_beyond_the_delivery_timeout_loses_nothing() {
     let app = TestApp::on_sqlite().await;
-    let (broker, way) = out_of_reach().await;
+    let (broker, way) = unreachable_broker().await;
     let publisher = Running::publisher(&app, &broker);
     until(&app, TOPICS, 1).await;
     let _relaying = Relaying::start(&app);
     let (user, now) = (Uuid::now_v7(), app.clock.now());
     for number in 0..3 {
         let at = now.plus(Duration::from_millis(number as u64));
-        tell(&app.app.db, user, number, at, json!(null)).await;
+        record_message(&app.app.db, user, number, at, json!(null)).await;
     }
     until(&app, UNSENT, 0).await;
     tokio::time::sleep(Duration::from_secs(33)).await;
@@ -222,7 +222,7 @@ async fn a_topic_without_a_publisher_is_deleted() {
     let mut broker = Broker::absent();
     let publisher = Running::publisher(&app, &broker);
     until(&app, TOPICS, 1).await;
-    tell(&app.app.db, Uuid::now_v7(), 0, app.clock.now(), json!(null)).await;
+    record_message(&app.app.db, Uuid::now_v7(), 0, app.clock.now(), json!(null)).await;
     let _relaying = Relaying::start(&app);
     until(&app, WAITING, 1).await;
     publisher.stop().await;
@@ -242,7 +242,7 @@ async fn a_topic_without_a_publisher_is_deleted() {
     let _publisher = Running::publisher(&app, &broker);
     until(&app, TOPICS, 1).await;
     let user = Uuid::now_v7();
-    tell(&app.app.db, user, 1, app.clock.now(), json!(null)).await;
+    record_message(&app.app.db, user, 1, app.clock.now(), json!(null)).await;
     let records = broker.read(MESSAGES, 1).await;
     assert_eq!(records[0].key, user.to_string());
 }
