@@ -19,7 +19,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "meed.image" -}}
-{{ required "image.repository: say where your registry has the image" .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- $repository := required "image.repository: say where your registry has the image" .Values.image.repository -}}
+{{- if .Values.image.digest -}}
+{{ $repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
 {{- end -}}
 
 {{/* The common part of the replicas and the migration. */}}
@@ -63,52 +68,24 @@ securityContext:
 {{- end -}}
 
 {{/* The URLs come from files, so that no environment variable contains a password. */}}
-{{- define "meed.urls" -}}
+{{- define "meed.databaseUrl" -}}
 - name: MEED__DATABASE__URL_FILE
   value: /etc/meed/database/url
-{{- if .Values.cache.secret }}
-- name: MEED__CACHE__URL_FILE
-  value: /etc/meed/cache/url
-{{- end }}
 {{- end -}}
 
-{{- define "meed.urlMounts" -}}
+{{- define "meed.databaseMount" -}}
 - name: database
   mountPath: /etc/meed/database
   readOnly: true
-{{- if .Values.cache.secret }}
-- name: cache
-  mountPath: /etc/meed/cache
-  readOnly: true
-{{- end }}
-{{- if .Values.kafka.secret }}
-- name: kafka
-  mountPath: /etc/meed/kafka
-  readOnly: true
-{{- end }}
 {{- end -}}
 
-{{- define "meed.urlVolumes" -}}
+{{/* Of a Secret that holds a PostgreSQL URL: `secret` and `key`. */}}
+{{- define "meed.databaseVolume" -}}
 - name: database
   secret:
-    secretName: {{ .Values.database.secret }}
+    secretName: {{ .secret }}
     defaultMode: 0440
     items:
-      - key: {{ .Values.database.key }}
+      - key: {{ .key }}
         path: url
-{{- if .Values.cache.secret }}
-- name: cache
-  secret:
-    secretName: {{ .Values.cache.secret }}
-    defaultMode: 0440
-    items:
-      - key: {{ .Values.cache.key }}
-        path: url
-{{- end }}
-{{- if .Values.kafka.secret }}
-- name: kafka
-  secret:
-    secretName: {{ .Values.kafka.secret }}
-    defaultMode: 0440
-{{- end }}
 {{- end -}}
