@@ -6,9 +6,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::pins::CARGO_DENY;
 use crate::process::{output, run as run_program, step};
+use crate::python;
 use crate::test::FEATURES;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, is_on_path};
 
 /// Crates that must not be in the program: with two crypto providers, rustls panics at the first handshake.
 const BANNED: [&str; 4] = ["ring", "openssl", "openssl-sys", "native-tls"];
@@ -19,6 +21,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         run_program(workspace.bare_cargo("fmt").args(["--all", "--check"]))
     })?;
     step("dependencies", || check_dependencies(workspace))?;
+    step("licences and sources", || check_policy(workspace))?;
     step("lints", || {
         let mut clippy = workspace.cargo("clippy");
         clippy.args(["--workspace", "--all-targets", "--features", "meed/mutations"]);
@@ -68,6 +71,26 @@ fn check_dependencies(workspace: &Workspace) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Licences, sources and banned crates. Advisories need a download from GitHub; a scheduled workflow checks them.
+fn check_policy(workspace: &Workspace) -> Result<()> {
+    let mut deny = if is_on_path("cargo-deny") {
+        Command::new("cargo-deny")
+    } else {
+        let folder = workspace.target.join("cargo-deny");
+        python::install(&folder, &CARGO_DENY)?;
+        Command::new(folder.join("bin/cargo-deny"))
+    };
+    run_program(deny.current_dir(&workspace.root).args([
+        "--locked",
+        "--log-level",
+        "error",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
 }
 
 fn count(tree: &str) -> usize {

@@ -52,8 +52,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         for licence in LICENCES {
             copy_into(&workspace.root.join(licence), &folder)?;
         }
-        let units = workspace.root.join("deploy/systemd");
-        run_program(Command::new("cp").arg("-R").arg(units).arg(&folder))?;
+        for part in ["deploy/systemd", "deploy/postgres"] {
+            run_program(Command::new("cp").arg("-R").arg(workspace.root.join(part)).arg(&folder))?;
+        }
         describe(&meed, &folder.join("share"))?;
         archive(&meed, &directory)
     })

