@@ -13,6 +13,9 @@ const NICE: i32 = 10;
 pub(super) fn confine(memory_bytes: u64, cpu_seconds: u64) -> anyhow::Result<()> {
     // Failing to lower the priority is harmless.
     let _ = nice(NICE);
+    // When memory runs out, the system ends this process and not the server. Without /proc, it chooses by size.
+    #[cfg(target_os = "linux")]
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     limit(Resource::Cpu, cpu_seconds)?;
     limit(Resource::Core, 0)?;
     limit(Resource::Nofile, 16)?;

@@ -384,6 +384,24 @@ mod tests {
     }
 
     #[test]
+    fn every_deployment_has_memory_for_all_compilations() {
+        // For the server itself: request bodies, loaded code and the sandbox.
+        let server: u64 = 1 << 30;
+        let needed = server + COMPILATIONS as u64 * ClassLimits::STANDARD.compile.memory_bytes;
+        let gib = needed.div_ceil(1 << 30);
+        let expected = [
+            ("helm/meed/values.yaml", format!("    memory: {gib}Gi")),
+            ("systemd/meed-serve.service", format!("MemoryMax={gib}G")),
+            ("compose/compose.yaml", format!("  mem_limit: {gib}g")),
+        ];
+        for (file, line) in expected {
+            let path = format!("{}/../deploy/{file}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).unwrap();
+            assert!(text.lines().any(|found| found == line), "{file}: expected `{line}`");
+        }
+    }
+
+    #[test]
     fn more_fuel_brings_more_time_and_more_fuel_for_setup() {
         let changed = ClassLimits::STANDARD.with(&config::PluginClass {
             evaluate_fuel: 1_000_000_000,

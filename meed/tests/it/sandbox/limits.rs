@@ -1,9 +1,10 @@
 //! One hostile guest per limit of a call, and every other kind of early end.
 
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use meed_host::contract::Fact;
-use meed_host::sandbox::Failure;
+use meed_host::sandbox::{COMPILE_WORKER, Failure};
 
 use super::{bind, context, evaluate, failure_of, load, sandbox, sandbox_with};
 use crate::guests::{Condition, ENDLESS};
@@ -204,4 +205,26 @@ async fn input_beyond_the_limit_never_reaches_the_guest() {
     assert_eq!(call.fuel, 0);
     let call = sandbox.bind(&plugin, &"x".repeat((256 << 10) + 1)).await;
     assert_eq!(call.outcome.unwrap_err().code(), "input-too-large");
+}
+
+#[test]
+fn when_memory_runs_out_the_compile_process_ends_first() {
+    let mut compiling = Command::new(env!("CARGO_BIN_EXE_meed"))
+        .args([COMPILE_WORKER, "1073741824", "5"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the process starts");
+    // It restricts itself, then waits for the upload.
+    let file = format!("/proc/{}/oom_score_adj", compiling.id());
+    let started = Instant::now();
+    let mut score = String::new();
+    while score.trim() != "1000" && started.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(10));
+        score = std::fs::read_to_string(&file).expect("a process");
+    }
+    drop(compiling.stdin.take());
+    compiling.wait().expect("it ends");
+    assert_eq!(score.trim(), "1000");
 }
