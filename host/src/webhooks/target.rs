@@ -152,7 +152,35 @@ const SPECIAL_V6: &[(Ipv6Addr, u8)] = &[
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// All networks in the lines of a file of `deploy/` that begin so.
+    fn networks(file: &str, prefix: &str) -> BTreeSet<IpNet> {
+        let path = format!("{}/../deploy/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix(prefix));
+        let words = lines.flat_map(str::split_whitespace);
+        words.filter_map(|word| word.parse().ok()).collect()
+    }
+
+    #[test]
+    fn the_firewalls_of_deployments_deny_the_same_networks() {
+        let v4 = SPECIAL_V4
+            .iter()
+            .map(|(net, prefix)| IpNet::new((*net).into(), *prefix));
+        let v6 = SPECIAL_V6
+            .iter()
+            .map(|(net, prefix)| IpNet::new((*net).into(), *prefix));
+        let special: BTreeSet<IpNet> = v4.chain(v6).map(Result::unwrap).collect();
+        let chart = networks("helm/meed/templates/network.yaml", "              - ");
+        assert_eq!(chart, special);
+        // systemd has no list of public networks to start from, so it also denies all outside of 2000::/3.
+        let outside = ["::/3", "4000::/2", "8000::/1"].map(|net| net.parse().unwrap());
+        let unit = networks("systemd/webhooks.conf", "IPAddressDeny=");
+        assert_eq!(unit, special.into_iter().chain(outside).collect());
+    }
 
     fn strict() -> Policy {
         Policy {
