@@ -1,7 +1,7 @@
 //! The executable as users start it: the demo and its printed tour, the steps to production, replay without a server.
 
 mod backup;
-mod db;
+pub mod db;
 pub mod life;
 mod plugin;
 #[cfg(feature = "otel")]

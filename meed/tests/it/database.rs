@@ -1,5 +1,6 @@
 //! What users see of a database that is busy, slow or unusable
 
 mod conflicts;
+mod privileges;
 mod read_only;
 mod timeouts;

@@ -11,7 +11,7 @@
 )]
 
 mod claims;
-mod cluster;
+pub mod cluster;
 pub mod fixtures;
 pub mod fleet;
 mod invariants;

@@ -88,7 +88,7 @@ async fn change(db: &Db, sql: &'static str) -> u64 {
 }
 
 /// The data from before the move.
-struct Past {
+pub struct Past {
     user: TestUser,
     granted: Value,
     rejected: Value,
@@ -141,7 +141,7 @@ async fn wait(app: &TestApp, user: &TestUser, event: &Value) {
 }
 
 /// Writes rows into every table, mostly through the API.
-async fn live(app: &TestApp) -> Past {
+pub async fn live(app: &TestApp) -> Past {
     const INVITE: &str = "UPDATE users SET invited_by = $1 WHERE email = $2";
     let operator = app.operator().await;
     let user = app.user(Role::User).await;
