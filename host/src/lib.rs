@@ -5,7 +5,7 @@
 //! ```text
 //! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, background, db, batch, cache, http, keys,
 //!                                      problem, body, correlation, canonical, clock}
-//!                       auth users activities plugins events rewards fulfilments claims webhooks kafka
+//!                       audit auth users activities plugins events rewards fulfilments claims webhooks kafka
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules and transactions) and `store.rs` (SQL). It calls
@@ -14,6 +14,7 @@
 pub mod activities;
 pub mod app;
 pub mod attributes;
+pub mod audit;
 pub mod auth;
 pub mod background;
 pub mod backoff;

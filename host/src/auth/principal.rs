@@ -21,7 +21,7 @@ pub enum Role {
     User,
     /// Runs events, rewards and plugins.
     Operator,
-    /// Reads reward requests and nothing else.
+    /// Reads the audit log, reward requests, events and rewards; changes nothing.
     Auditor,
     /// May do everything.
     Admin,
@@ -57,6 +57,8 @@ scopes! {
     ActivitiesWrite = "activities:write",
     /// Set attributes of users.
     AttributesWrite = "attributes:write",
+    /// Read the audit log.
+    AuditLogRead = "audit-log:read",
     /// Read reward requests, receipts and grants of all users.
     AuditRead = "audit:read",
     /// See the events that one may claim, one's progress and one's claims.
@@ -106,7 +108,14 @@ impl Role {
     pub fn scopes(self) -> &'static [Scope] {
         match self {
             Self::User => &[Scope::ClaimsRead, Scope::ClaimsWrite],
-            Self::Auditor => &[Scope::AuditRead],
+            Self::Auditor => &[
+                Scope::AuditLogRead,
+                Scope::AuditRead,
+                Scope::EventsRead,
+                Scope::PluginKeysRead,
+                Scope::RewardsRead,
+                Scope::WebhooksRead,
+            ],
             Self::Operator => &[
                 Scope::ActivitiesRead,
                 Scope::ActivitiesWrite,

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::store::{self, RewardRow};
+use crate::audit::{self, Entry};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::MAX_INTEGER;
@@ -198,8 +199,15 @@ impl RewardService {
         if let Some(stock) = new.stock {
             store::put_stock(&mut tx, row.id, stock, stock, row.revision).await?;
         }
+        let reward = Reward::from(row);
+        audit::record(
+            &mut tx,
+            &self.clock,
+            Entry::about("reward", &reward.id).between(&(), &reward),
+        )
+        .await?;
         tx.commit().await?;
-        Ok(row.into())
+        Ok(reward)
     }
 
     pub async fn get(&self, id: Uuid) -> Result<Reward, RewardError> {
@@ -241,11 +249,13 @@ impl RewardService {
             }
             None => store::delete_stock(&mut tx, id).await?,
         }
-        let row = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
+        let reward: Reward = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?.into();
+        let changed = Entry::about("reward", &id).between(&Reward::from(current), &reward);
+        audit::record(&mut tx, &self.clock, changed).await?;
         tx.commit().await?;
         self.changed();
         self.cache.publish(Topic::Reward(id)).await;
-        Ok(row.into())
+        Ok(reward)
     }
 
     /// The rewards that these events offer, in each event's order, with their current stock.
@@ -310,6 +320,8 @@ impl RewardService {
             return Err(RewardError::InUse(event_id));
         }
         store::mark_deleted(&mut tx, id, self.clock.now()).await?;
+        let deleted = Entry::about("reward", &id).between(&Reward::from(current), &());
+        audit::record(&mut tx, &self.clock, deleted).await?;
         tx.commit().await?;
         Ok(())
     }

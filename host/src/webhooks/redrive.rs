@@ -8,6 +8,7 @@ use super::fan_out::FAN_OUT;
 use super::model::DeliveryDetail;
 use super::service::{WebhookError, WebhookService};
 use super::store::{self, deliveries};
+use crate::audit::{self, Entry};
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::outbox::{self, topics};
@@ -31,6 +32,8 @@ impl WebhookService {
         let ordering_key = deliveries::put_back(&mut tx, id, message_id, now).await?;
         let ordering_key = ordering_key.ok_or(WebhookError::NoDelivery { message_id })?;
         deliveries::wake(&mut tx, id, ordering_key, now).await?;
+        let redriven = Entry::about("webhook-endpoint", &id).field("redrivenMessage", None::<Uuid>, message_id);
+        audit::record(&mut tx, &self.clock, redriven).await?;
         tx.commit().await?;
         self.delivery(id, message_id).await
     }
@@ -47,6 +50,10 @@ impl WebhookService {
             for ordering_key in keys.iter().copied().collect::<HashSet<_>>() {
                 deliveries::wake(&mut tx, id, ordering_key, now).await?;
             }
+            if !keys.is_empty() {
+                let entry = Entry::about("webhook-endpoint", &id).field("redrivenMessages", None::<usize>, keys.len());
+                audit::record(&mut tx, &self.clock, entry).await?;
+            }
             tx.commit().await?;
             redriven += keys.len();
             if keys.len() < FAN_OUT {
@@ -59,8 +66,7 @@ impl WebhookService {
     /// also those from before the endpoint or topic existed. Deliveries that are pending stay as they are.
     pub async fn replay(&self, from: Timestamp) -> Result<Replayed, DbError> {
         let mut replayed = Replayed::default();
-        // Ids begin with their time, so this is before every id of that millisecond.
-        let mut after = first_id(from);
+        let mut after = from.first_id();
         loop {
             let now = self.clock.now();
             let mut tx = self.db.begin().await?;
@@ -108,9 +114,4 @@ impl WebhookService {
             replayed.topics = topics.len();
         }
     }
-}
-
-fn first_id(at: Timestamp) -> Uuid {
-    let millis = u64::try_from(at.as_millis()).unwrap_or_default();
-    Uuid::from_u128(u128::from(millis) << 80)
 }

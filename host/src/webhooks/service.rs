@@ -13,6 +13,7 @@ use super::model::{
 };
 use super::store::{self, EndpointRow, deliveries};
 use super::target::{Policy, Refusal};
+use crate::audit::{self, Entry};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError, Json, Tx};
@@ -123,6 +124,8 @@ impl WebhookService {
             return Err(WebhookError::Full);
         }
         store::insert(&mut tx, row.clone()).await?;
+        let created = Entry::about("webhook-endpoint", &row.id).between(&(), &Endpoint::from(row.clone()));
+        audit::record(&mut tx, &self.clock, created).await?;
         tx.commit().await?;
         tracing::info!(webhook_endpoint.id = %row.id, principal.id = %by, "webhook endpoint created");
         Ok(with_secret(row))
@@ -190,6 +193,8 @@ impl WebhookService {
         let row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
         require_revision(expected, row.revision)?;
         store::mark_deleted(&mut tx, id, self.clock.now()).await?;
+        let deleted = Entry::about("webhook-endpoint", &id).between(&Endpoint::from(row), &());
+        audit::record(&mut tx, &self.clock, deleted).await?;
         tx.commit().await?;
         tracing::info!(webhook_endpoint.id = %id, principal.id = %by, "webhook endpoint deleted");
         Ok(())
@@ -205,10 +210,13 @@ impl WebhookService {
         let mut row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
         require_revision(expected, row.revision)?;
         let now = self.clock.now();
+        let before = Endpoint::from(row.clone());
         change(&mut row, now);
         row.revision += 1;
         row.updated_at = now;
         store::update(&mut tx, row.clone()).await?;
+        let changed = Entry::about("webhook-endpoint", &id).between(&before, &Endpoint::from(row.clone()));
+        audit::record(&mut tx, &self.clock, changed).await?;
         tx.commit().await?;
         Ok(row)
     }
@@ -216,10 +224,15 @@ impl WebhookService {
     /// Pauses an endpoint by decision of the server. Part of the caller's transaction, which has locked the endpoint.
     pub(super) async fn pause(&self, tx: &mut Tx, row: &mut EndpointRow, because: String) -> Result<(), DbError> {
         tracing::warn!(webhook_endpoint.id = %row.id, because, "webhook endpoint paused");
+        let before = Endpoint::from(row.clone());
         row.state = EndpointState::Paused;
         row.pause_reason = Some(because);
         row.revision += 1;
         row.updated_at = self.clock.now();
+        let paused = Entry::about("webhook-endpoint", &row.id)
+            .between(&before, &Endpoint::from(row.clone()))
+            .by_server("webhook-relay");
+        audit::record(tx, &self.clock, paused).await?;
         store::update(tx, row.clone()).await
     }
 

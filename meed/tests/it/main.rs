@@ -15,6 +15,7 @@ mod support;
 
 mod activities;
 mod architecture;
+mod audit;
 mod auth;
 mod background;
 mod cache;

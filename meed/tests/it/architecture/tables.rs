@@ -50,6 +50,7 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("outbox_topic_messages", "outbox", Shared),
     ("webhook_endpoints", "webhooks", Shared),
     ("webhook_deliveries", "webhooks", Shared),
+    ("audit_log", "audit", Shared),
 ];
 
 /// How a statement uses a table.
