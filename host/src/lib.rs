@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, background, db, batch, cache, http, keys,
-//!                                      problem, body, correlation, canonical, clock}
+//!                                      problem, body, correlation, canonical, text, clock}
 //!                       audit auth users activities plugins events rewards fulfilments claims webhooks kafka
 //! ```
 //!
@@ -41,5 +41,6 @@ pub mod plugins;
 pub mod problem;
 pub mod rewards;
 pub mod sandbox;
+pub mod text;
 pub mod users;
 pub mod webhooks;

@@ -118,6 +118,7 @@ guards! {
     EventsRead
     EventsWrite
     FulfilmentsWrite
+    OwnershipWrite
     PluginKeysRead
     PluginKeysWrite
     PluginsRead

@@ -150,7 +150,7 @@ impl PluginService {
             revoked_at: None,
         };
         let mut tx = self.db.begin().await?;
-        if !store::keys::insert(&mut tx, &row).await? {
+        if !store::keys::insert(&mut tx, &row, key.key()).await? {
             return Err(PluginError::KeyTaken(row.key_id));
         }
         let trusted = Entry::about("plugin-key", &row.key_id)

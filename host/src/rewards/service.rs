@@ -16,6 +16,7 @@ use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError, Tx};
+use crate::text::legible;
 
 /// A reward to create, or the new content of one.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
@@ -27,7 +28,7 @@ pub struct NewReward {
     #[schema(example = "COUPON", min_length = 1, max_length = 32, pattern = "^[A-Z][A-Z0-9_]*$")]
     pub type_: String,
     /// The item's id in the game or shop
-    #[garde(length(chars, min = 1, max = 200))]
+    #[garde(length(chars, min = 1, max = 200), inner(custom(legible)))]
     #[schema(example = "sku-summer-10", min_length = 1, max_length = 200)]
     pub item_id: Option<String>,
     /// Points, or minor units of money
@@ -35,10 +36,10 @@ pub struct NewReward {
     #[schema(example = 1000, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub value: Option<i64>,
     /// How long the reward is valid, in the game's or shop's own notation
-    #[garde(length(chars, min = 1, max = 64))]
+    #[garde(length(chars, min = 1, max = 64), inner(custom(legible)))]
     #[schema(example = "P30D", min_length = 1, max_length = 64)]
     pub duration: Option<String>,
-    #[garde(length(chars, max = 2000))]
+    #[garde(length(chars, max = 2000), inner(custom(legible)))]
     #[schema(example = "10 % off the summer shop", max_length = 2000)]
     pub description: Option<String>,
     /// How many can be granted in total; omit it for no limit

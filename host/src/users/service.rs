@@ -70,6 +70,16 @@ pub struct UserDetails {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// The current attributes of an account.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserAttributes {
+    pub id: Uuid,
+    /// All values are returned as text
+    #[schema(example = json!({"level": "42", "region": "KR", "beta": "true"}))]
+    pub attributes: BTreeMap<String, String>,
+}
+
 /// Changes of an account; omitted members stay unchanged.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -266,10 +276,10 @@ impl UserService {
     }
 
     /// Replaces all attributes of a user. Their earlier values stay readable as of earlier instants.
-    pub async fn set_attributes(&self, id: Uuid, new: Attributes, by: Uuid) -> Result<UserDetails, UserError> {
+    pub async fn set_attributes(&self, id: Uuid, new: Attributes, by: Uuid) -> Result<UserAttributes, UserError> {
         let Attributes(mut new) = new;
         let mut tx = self.db.begin().await?;
-        let user = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;
+        store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;
         let attributes = new.clone();
         let now = self.clock.now();
         let mut entry = Entry::about("user", &id);
@@ -293,10 +303,7 @@ impl UserService {
         }
         audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
-        Ok(UserDetails {
-            user: user.into(),
-            attributes,
-        })
+        Ok(UserAttributes { id, attributes })
     }
 }
 

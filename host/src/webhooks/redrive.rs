@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use super::fan_out::FAN_OUT;
 use super::model::DeliveryDetail;
-use super::service::{WebhookError, WebhookService};
+use super::service::{WebhookError, WebhookService, require_owner};
 use super::store::{self, deliveries};
 use crate::audit::{self, Entry};
+use crate::auth::Principal;
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::outbox::{self, topics};
@@ -25,10 +26,16 @@ pub struct Replayed {
 
 impl WebhookService {
     /// Sends a delivery again, or a pending one now. Its id stays the same.
-    pub(super) async fn redrive(&self, id: Uuid, message_id: Uuid) -> Result<DeliveryDetail, WebhookError> {
+    pub(super) async fn redrive(
+        &self,
+        id: Uuid,
+        message_id: Uuid,
+        by: &Principal,
+    ) -> Result<DeliveryDetail, WebhookError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+        let row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+        require_owner(&row, by)?;
         let ordering_key = deliveries::put_back(&mut tx, id, message_id, now).await?;
         let ordering_key = ordering_key.ok_or(WebhookError::NoDelivery { message_id })?;
         deliveries::wake(&mut tx, id, ordering_key, now).await?;
@@ -39,12 +46,13 @@ impl WebhookService {
     }
 
     /// Sends every parked delivery of an endpoint again; returns how many.
-    pub(super) async fn redrive_parked(&self, id: Uuid) -> Result<usize, WebhookError> {
+    pub(super) async fn redrive_parked(&self, id: Uuid, by: &Principal) -> Result<usize, WebhookError> {
         let mut redriven = 0;
         loop {
             let now = self.clock.now();
             let mut tx = self.db.begin().await?;
-            store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+            let row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+            require_owner(&row, by)?;
             let limit = i64::try_from(FAN_OUT).unwrap_or(i64::MAX);
             let keys = deliveries::put_back_parked(&mut tx, id, limit, now).await?;
             for ordering_key in keys.iter().copied().collect::<HashSet<_>>() {

@@ -41,5 +41,6 @@ mod reward_requests;
 mod rewards;
 mod roles;
 mod sandbox;
+mod separation;
 mod users;
 mod webhook_endpoints;

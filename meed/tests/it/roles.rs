@@ -14,6 +14,7 @@ pub(crate) fn filled(path: &str) -> String {
     path.replace("{id}", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")
         .replace("{name}", "nobody")
         .replace("{version}", "0.0.0")
+        .replace("{source}", "nothing")
         .replace("{keyId}", "0123456789ABCDEF")
         .replace("{messageId}", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e78")
 }

@@ -32,6 +32,7 @@ const GROUND_FLOOR: &[&str] = &[
     "facts",
     "attributes",
     "outbox",
+    "text",
     "keys",
     "clock",
     "config",
