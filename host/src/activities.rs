@@ -8,6 +8,7 @@ mod batch;
 mod report;
 mod routes;
 mod service;
+mod sources;
 mod store;
 
 pub use batch::{Batch, CODES, MAX_BATCH};

@@ -12,6 +12,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::activities::ActivityService;
+use crate::audit::{AuditService, Recorder};
 use crate::auth::{AuthService, Role, Sessions};
 use crate::cache::{Cache, Invalidation};
 use crate::claims::Claims;
@@ -29,7 +30,7 @@ use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::users::{LoginService, Passwords, UserService};
 use crate::webhooks::WebhookService;
-use crate::{activities, auth, claims, events, keys, plugins, rewards, users, webhooks};
+use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, users, webhooks};
 
 pub use background::{supervise_delivery, supervise_metrics};
 
@@ -54,6 +55,7 @@ const WAITING_PER_HASH: usize = 32;
         (name = "reward-requests", description = "Claims, decisions and receipts"),
         (name = "grants", description = "Grants and their fulfilment"),
         (name = "webhook-endpoints", description = "Webhook endpoints and deliveries"),
+        (name = "audit", description = "The audit log"),
         (name = "service", description = "Health"),
     ),
 )]
@@ -143,9 +145,11 @@ pub struct App {
     pub events: EventService,
     pub claims: Claims,
     pub webhooks: WebhookService,
+    pub audit: AuditService,
     pub health: health::Health,
     pub overload: overload::Overload,
     limits: limit::Limits,
+    recorder: Recorder,
     timeout: Duration,
 }
 
@@ -213,6 +217,8 @@ impl App {
             cache.clone(),
         );
         let webhooks = self::webhooks(config, &db, &clock);
+        let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
+        let recorder = Recorder::new(audit.clone(), config.http.trusted_proxies.clone());
         let limits = limit::Limits::new(
             &config.limits,
             config.http.trusted_proxies.clone(),
@@ -237,9 +243,11 @@ impl App {
             events,
             claims,
             webhooks,
+            audit,
             health,
             overload: overload::Overload::new(config.http.max_in_flight),
             limits,
+            recorder,
             timeout: config.http.timeout,
         })
     }
@@ -265,6 +273,7 @@ impl App {
             .merge(events::router(self.events.clone()))
             .merge(claims::router(self.claims.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
+            .merge(audit::router(self.audit.clone()))
             .merge(health::router(self.health.clone()))
     }
 
@@ -294,7 +303,9 @@ impl App {
                 // Outermost, because authentication may need the database.
                 .layer(middleware::from_fn_with_state(self.overload.clone(), overload::layer))
                 .layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate))
-                .layer(middleware::from_fn_with_state(self.limits.clone(), limit::layer)),
+                .layer(middleware::from_fn_with_state(self.limits.clone(), limit::layer))
+                // Innermost: what the rate limit refuses is counted, not recorded.
+                .layer(middleware::from_fn_with_state(self.recorder.clone(), audit::layer)),
         );
         let router = router.merge(openapi::swagger(self.openapi()?));
         let timeouts = layers::Timeouts {

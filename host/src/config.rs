@@ -39,6 +39,7 @@ pub struct Config {
     pub plugins: Plugins,
     pub claims: Claims,
     pub outbox: Outbox,
+    pub audit: Audit,
     pub webhooks: Webhooks,
     pub kafka: Kafka,
     pub sandbox: Sandbox,
@@ -197,6 +198,20 @@ pub struct Outbox {
     pub relay: bool,
     #[serde(rename = "retention_seconds", deserialize_with = "seconds::<1, YEAR, _>")]
     pub retention: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    #[serde(deserialize_with = "within::<0, 36_500, _, _>")]
+    retention_days: u32,
+}
+
+impl Audit {
+    /// How long entries are kept; `None`: for ever.
+    pub fn retention(&self) -> Option<Duration> {
+        (self.retention_days > 0).then(|| Duration::from_hours(24 * u64::from(self.retention_days)))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -11,7 +11,7 @@ mod signed;
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +27,10 @@ use crate::clock::Timestamp;
 pub use public::PublicKey;
 pub use routes::router;
 pub use signed::Signed;
+
+/// The permissions that a private key must not give: any to others, and writing to its group. A group may read it, because
+/// Kubernetes mounts secrets for the group of the process.
+const NOT_PRIVATE: u32 = 0o037;
 
 /// The purpose of a key, which is the first word of its file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub enum KeyError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path} is not an Ed25519 private key in PKCS#8 PEM ({reason}). Replace it with `meed keys generate`")]
     NotAKey { path: PathBuf, reason: String },
+    #[error("{path} has the mode {mode:04o}, so other users can read or change the private key. Run chmod 600 on it")]
+    Exposed { path: PathBuf, mode: u32 },
     #[error("cannot write {path}")]
     Unwritable { path: PathBuf, source: io::Error },
     #[error("the operating system could not generate a key. Try again")]
@@ -140,10 +146,18 @@ impl Key {
             path: path.to_owned(),
             reason,
         };
-        let text = fs::read(path).map_err(|source| KeyError::Unreadable {
+        let unreadable = |source| KeyError::Unreadable {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
+        if mode & NOT_PRIVATE != 0 {
+            return Err(KeyError::Exposed {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        let text = fs::read(path).map_err(unreadable)?;
         let pem = pem::parse(text).map_err(|error| not_a_key(error.to_string()))?;
         let pair = Ed25519KeyPair::from_pkcs8(pem.contents()).map_err(|error| not_a_key(error.to_string()))?;
         let id = thumbprint(pair.public_key().as_ref());

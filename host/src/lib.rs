@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, background, db, batch, cache, http, keys,
-//!                                      problem, body, correlation, canonical, clock}
-//!                       auth users activities plugins events rewards fulfilments claims webhooks kafka
+//!                                      problem, body, correlation, canonical, text, clock}
+//!                       audit auth users activities plugins events rewards fulfilments claims webhooks kafka
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules and transactions) and `store.rs` (SQL). It calls
@@ -14,6 +14,7 @@
 pub mod activities;
 pub mod app;
 pub mod attributes;
+pub mod audit;
 pub mod auth;
 pub mod background;
 pub mod backoff;
@@ -40,5 +41,6 @@ pub mod plugins;
 pub mod problem;
 pub mod rewards;
 pub mod sandbox;
+pub mod text;
 pub mod users;
 pub mod webhooks;

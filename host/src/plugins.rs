@@ -7,6 +7,7 @@ pub mod cases;
 mod condition;
 mod gate;
 mod lifecycle;
+mod names;
 mod params;
 mod quarantine;
 mod quota;

@@ -24,12 +24,14 @@ use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use secrecy::ExposeSecret as _;
 
+use meed_host::audit::{self, Origin};
 use meed_host::auth::Role;
 use meed_host::clock::{Clock, Timestamp};
 use meed_host::config::Config;
@@ -236,7 +238,8 @@ async fn create_user(config: &Config, email: &str, role: Role) -> anyhow::Result
     let given = meed_author::read_password(std::io::stdin().lock()).context("read the password from standard input")?;
     let generated = given.is_none();
     let password = given.unwrap_or_else(|| user::generate_password(&Clock::System));
-    let user = user::create(&users, email, password.clone(), role).await?;
+    let creating = user::create(&users, email, password.clone(), role);
+    let user = audit::run_as(Arc::new(Origin::command("meed user create")), creating).await?;
     println!("Created {} {} ({})", user.role, user.email, user.id);
     if generated {
         println!("Password: {}", password.expose_secret());

@@ -7,6 +7,14 @@ CREATE TABLE activity_directory (
     PRIMARY KEY (source, source_id)
 );
 
+-- Who may report under a source: the principal that used it first, or was given it. NULL: a topic or the server used
+-- it first.
+CREATE TABLE activity_sources (
+    source          TEXT NOT NULL PRIMARY KEY,
+    owner_id        UUID,
+    since           BIGINT NOT NULL
+);
+
 -- What users did, append-only. Reports over HTTP or from a topic write rows, and so do registration and login.
 CREATE TABLE activities (
     user_id         UUID NOT NULL REFERENCES users (id),
@@ -22,6 +30,8 @@ CREATE TABLE activities (
     attributes      JSONB NOT NULL,
     occurred_at     BIGINT NOT NULL,
     recorded_at     BIGINT NOT NULL,
+    -- the principal; NULL: a topic or the server
+    reported_by     UUID,
     PRIMARY KEY (user_id, source, source_id)
 );
 -- Facts read one user's activities of one kind in a window.

@@ -22,6 +22,14 @@ CREATE TABLE plugin_versions (
 );
 CREATE INDEX plugin_versions_uploaded_by ON plugin_versions (uploaded_by);
 
+-- Who may upload versions under a name: the principal that published the first one, or was given the name. NULL:
+-- bundled with the server.
+CREATE TABLE plugin_names (
+    name            TEXT NOT NULL PRIMARY KEY,
+    owner_id        UUID,
+    since           BIGINT NOT NULL
+);
+
 -- The uploaded bytes, apart from the row that lists read.
 CREATE TABLE plugin_modules (
     digest          TEXT NOT NULL PRIMARY KEY REFERENCES plugin_versions (digest) ON DELETE CASCADE,
@@ -35,6 +43,8 @@ CREATE TABLE plugin_keys (
     id              UUID NOT NULL UNIQUE,
     name            TEXT NOT NULL,
     public_key      TEXT NOT NULL,
+    -- the Ed25519 key alone, in hexadecimal: a revoked key cannot return under another key id
+    key             TEXT NOT NULL UNIQUE,
     -- principals
     added_by        UUID NOT NULL,
     added_at        BIGINT NOT NULL,

@@ -7,6 +7,14 @@ CREATE TABLE activity_directory (
     PRIMARY KEY (source, source_id)
 ) STRICT;
 
+-- Who may report under a source: the principal that used it first, or was given it. NULL: a topic or the server used
+-- it first.
+CREATE TABLE activity_sources (
+    source          TEXT NOT NULL PRIMARY KEY,
+    owner_id        BLOB,
+    since           INTEGER NOT NULL
+) STRICT;
+
 -- What users did, append-only. Reports over HTTP or from a topic write rows, and so do registration and login.
 CREATE TABLE activities (
     user_id         BLOB NOT NULL REFERENCES users (id),
@@ -22,6 +30,8 @@ CREATE TABLE activities (
     attributes      TEXT NOT NULL,
     occurred_at     INTEGER NOT NULL,
     recorded_at     INTEGER NOT NULL,
+    -- the principal; NULL: a topic or the server
+    reported_by     BLOB,
     PRIMARY KEY (user_id, source, source_id)
 ) STRICT;
 -- Facts read one user's activities of one kind in a window.

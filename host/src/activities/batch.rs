@@ -17,7 +17,9 @@ const ACTIVITY_CONFLICT: Code = Code::new(
 );
 const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
 
-pub const CODES: &[Code] = &[ACTIVITY_CONFLICT, NO_SUCH_USER];
+const SOURCE_TAKEN: Code = Code::new("source-taken", 409, "The source belongs to another principal");
+
+pub const CODES: &[Code] = &[ACTIVITY_CONFLICT, NO_SUCH_USER, SOURCE_TAKEN];
 
 pub const MAX_BATCH: usize = 1000;
 /// The maximum number of errors in one problem, so that a batch with the same error everywhere gets a short answer.
@@ -119,6 +121,7 @@ impl BodyShape {
         let (code, errors) = match error {
             ActivityError::Invalid(errors) => (INVALID_BODY, errors),
             ActivityError::Conflict(errors) => (ACTIVITY_CONFLICT, errors),
+            ActivityError::SourceTaken(errors) => (SOURCE_TAKEN, errors),
             other => return other.into(),
         };
         let errors = errors.into_iter().take(MAX_ERRORS).map(|error| self.field_error(error));
@@ -141,10 +144,13 @@ impl From<ActivityError> for Problem {
     fn from(error: ActivityError) -> Self {
         let detail = error.to_string();
         match error {
+            ActivityError::NoSuchOwner(_) => Self::field("/ownerId", detail),
             ActivityError::NoSuchUser(_) => Self::new(NO_SUCH_USER, detail),
             ActivityError::Db(error) => error.into(),
             // Only calls that report activities return these errors; they convert them with the shape of their body.
-            ActivityError::Invalid(_) | ActivityError::Conflict(_) => BodyShape::Array.problem(error),
+            ActivityError::Invalid(_) | ActivityError::Conflict(_) | ActivityError::SourceTaken(_) => {
+                BodyShape::Array.problem(error)
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::attributes::Attributes;
 use crate::clock::Timestamp;
 use crate::facts::is_kind;
+use crate::text::legible;
 
 /// The source of activities that the server records itself.
 pub(super) const OWN_SOURCE: &str = "meed";
@@ -24,7 +25,7 @@ pub struct NewActivity {
     #[schema(example = "shop", pattern = "^[A-Za-z0-9._-]{1,64}$")]
     pub source: String,
     /// The reporting system's id of the activity: the same source and id are recorded once
-    #[garde(length(chars, min = 1, max = 128), custom(no_control_characters))]
+    #[garde(length(chars, min = 1, max = 128), custom(no_control_characters), custom(legible))]
     #[schema(example = "order-1047", min_length = 1, max_length = 128)]
     pub id: String,
     #[garde(skip)]
@@ -43,6 +44,14 @@ pub struct NewActivity {
     #[serde(default)]
     #[garde(skip)]
     pub attributes: Attributes,
+}
+
+/// The name of a source that may be reported under.
+pub(super) fn check_source(source: String) -> Result<String, String> {
+    match reported_source(&source, &()) {
+        Ok(()) => Ok(source),
+        Err(error) => Err(format!("source: {error}.")),
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]

@@ -2,6 +2,7 @@
 
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
+use garde::Validate;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -9,18 +10,20 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::batch::Batch;
-use super::report::NewActivity;
+use super::report::{NewActivity, check_source};
 use super::service::{Activity, ActivityService, Filter, Recorded};
-use crate::auth::{ActivitiesWrite, FORBIDDEN, Principal, Scope};
+use super::sources::SourceOwner;
+use crate::auth::{ActivitiesWrite, FORBIDDEN, OwnershipWrite, Principal, Scope};
 use crate::clock::Timestamp;
 use crate::http::extract::read_bytes;
-use crate::http::{Page, PageParams, Params, Path, Problem};
-use crate::problem::UNSUPPORTED_MEDIA_TYPE;
+use crate::http::{Body, Page, PageParams, Params, Path, Problem};
+use crate::problem::{INVALID_PARAMETER, UNSUPPORTED_MEDIA_TYPE};
 
 pub fn router(service: ActivityService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(record))
         .routes(routes!(history))
+        .routes(routes!(give_source))
         .with_state(service)
 }
 
@@ -65,16 +68,16 @@ enum OneOrMany {
             "items": [{"source": "shop", "id": "order-1047", "outcome": "DUPLICATE"}],
         })),
     ),
-    extensions(("x-problems" = json!(["activity-conflict"]))),
+    extensions(("x-problems" = json!(["activity-conflict", "source-taken"]))),
 )]
 async fn record(
     State(service): State<ActivityService>,
-    _: ActivitiesWrite,
+    ActivitiesWrite(principal): ActivitiesWrite,
     batch: Batch,
 ) -> Result<(StatusCode, axum::Json<Recorded>), Problem> {
     let shape = batch.shape();
     let recorded = service
-        .record(batch.into_activities())
+        .record(batch.into_activities(), Some(principal.id()))
         .await
         .map_err(|error| shape.problem(error))?;
     let status = if recorded.recorded > 0 {
@@ -127,13 +130,48 @@ async fn history(
         from: params.from,
         to: params.to,
     };
-    let activities = service.history(user_id, filter, after, size).await?;
+    let mut activities = service.history(user_id, filter, after, size).await?;
+    if !principal.has(Scope::ActivitiesRead) {
+        // Users do not see which employee reported an activity.
+        for activity in &mut activities {
+            activity.reported_by = None;
+        }
+    }
     Ok(axum::Json(Page::new(
         activities,
         size,
         |activity| (activity.occurred_at, activity.key),
         |activity| activity,
     )))
+}
+
+/// The new owner of a source.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = NewSourceOwner)]
+struct NewOwner {
+    /// A user
+    #[garde(skip)]
+    owner_id: Uuid,
+}
+
+/// Give a source to another user. Only its owner may report activities under a source.
+///
+/// Without this, a source belongs to the first principal that reports under it.
+#[utoipa::path(
+    put, path = "/activity-sources/{source}/owner", tag = "activities", security(("bearer" = ["ownership:write"])),
+    params(("source" = String, Path)),
+    request_body = NewOwner,
+    responses((status = 200, body = SourceOwner)),
+)]
+async fn give_source(
+    State(service): State<ActivityService>,
+    _: OwnershipWrite,
+    Path(source): Path<String>,
+    Body(new): Body<NewOwner>,
+) -> Result<axum::Json<SourceOwner>, Problem> {
+    let source = check_source(source).map_err(|message| Problem::new(INVALID_PARAMETER, message))?;
+    Ok(axum::Json(service.give_source(source, new.owner_id).await?))
 }
 
 impl<S: Send + Sync> FromRequest<S> for Batch {

@@ -46,6 +46,9 @@ pub struct Activity {
     #[schema(example = json!({"category": "hats", "items": "2", "gift": "false"}))]
     pub attributes: BTreeMap<String, String>,
     pub recorded_at: Timestamp,
+    /// The user or service key that reported it; left out for the server, for a topic, and for USERs
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported_by: Option<Uuid>,
 }
 
 impl From<ActivityRow> for Activity {
@@ -60,6 +63,7 @@ impl From<ActivityRow> for Activity {
             amount: row.amount,
             attributes: row.attributes.0,
             recorded_at: row.recorded_at,
+            reported_by: row.reported_by,
         }
     }
 }
@@ -110,8 +114,12 @@ pub enum ActivityError {
     Invalid(Vec<ItemError>),
     #[error("{} of the activities reuse a source and id with different content, so none was recorded. Send them with new ids, or omit them.", .0.len())]
     Conflict(Vec<ItemError>),
+    #[error("{} of the activities have a source that belongs to another principal, so none was recorded. Use a source of your own, or ask an ADMIN for the source (PUT /activity-sources/{{source}}/owner).", .0.len())]
+    SourceTaken(Vec<ItemError>),
     #[error("There is no user {0}.")]
     NoSuchUser(Uuid),
+    #[error("there is no user {0}")]
+    NoSuchOwner(Uuid),
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -126,8 +134,8 @@ pub struct Filter {
 
 #[derive(Clone, Debug)]
 pub struct ActivityService {
-    db: Db,
-    clock: Clock,
+    pub(super) db: Db,
+    pub(super) clock: Clock,
 }
 
 impl ActivityService {
@@ -135,13 +143,15 @@ impl ActivityService {
         Self { db, clock }
     }
 
-    /// Records all activities, or none if one of them is invalid.
-    pub async fn record(&self, activities: Vec<NewActivity>) -> Result<Recorded, ActivityError> {
+    /// Records all activities, or none if one of them is invalid. `by` is the principal that reports them; `None` for a
+    /// topic.
+    pub async fn record(&self, activities: Vec<NewActivity>, by: Option<Uuid>) -> Result<Recorded, ActivityError> {
         let now = self.clock.now();
         check_times(&activities, now)?;
         let mut tx = self.db.begin().await?;
         check_users(&mut tx, &activities).await?;
-        let mut rows: Vec<ActivityRow> = activities.iter().map(|activity| self.row(activity, now)).collect();
+        self.take_sources(&mut tx, &activities, by, now).await?;
+        let mut rows: Vec<ActivityRow> = activities.iter().map(|activity| self.row(activity, now, by)).collect();
         let order: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         // A fixed insertion order prevents deadlocks between concurrent calls with the same activities.
         rows.sort_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
@@ -183,6 +193,7 @@ impl ActivityService {
             attributes: Json(activity.attributes),
             occurred_at: activity.occurred_at,
             recorded_at: self.clock.now(),
+            reported_by: None,
         };
         store::insert(tx, &[row]).await?;
         Ok(())
@@ -209,7 +220,7 @@ impl ActivityService {
         Ok(rows.into_iter().map(Activity::from).collect())
     }
 
-    fn row(&self, activity: &NewActivity, now: Timestamp) -> ActivityRow {
+    fn row(&self, activity: &NewActivity, now: Timestamp, by: Option<Uuid>) -> ActivityRow {
         ActivityRow {
             id: self.clock.new_id(),
             source: activity.source.clone(),
@@ -220,6 +231,7 @@ impl ActivityService {
             attributes: Json(activity.attributes.0.clone()),
             occurred_at: activity.occurred_at.unwrap_or(now),
             recorded_at: now,
+            reported_by: by,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `activities` and `activity_directory`. Of `users` it reads only which ids exist, to name the item of a batch whose user
 //! does not.
 
+pub(super) mod sources;
+
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
@@ -20,6 +22,7 @@ row! {
         pub attributes: Json<BTreeMap<String, String>>,
         pub occurred_at: Timestamp,
         pub recorded_at: Timestamp,
+        pub reported_by: Option<Uuid>,
     }
 }
 
@@ -37,6 +40,7 @@ fn as_json(rows: &[ActivityRow]) -> Json<serde_json::Value> {
             "attributes": row.attributes.0,
             "occurred_at": row.occurred_at.as_millis(),
             "recorded_at": row.recorded_at.as_millis(),
+            "reported_by": row.reported_by.map(|id| id.simple().to_string()),
         })
     });
     Json(rows.collect())
@@ -47,18 +51,21 @@ fn as_json(rows: &[ActivityRow]) -> Json<serde_json::Value> {
 pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid>> {
     const POSTGRES: &str = "WITH item AS MATERIALIZED ( \
             SELECT * FROM jsonb_to_recordset($1) AS i (id UUID, source TEXT, source_id TEXT, user_id UUID, kind TEXT, \
-                amount BIGINT, attributes JSONB, occurred_at BIGINT, recorded_at BIGINT)), \
+                amount BIGINT, attributes JSONB, occurred_at BIGINT, recorded_at BIGINT, reported_by UUID)), \
         entered AS ( \
             INSERT INTO activity_directory (source, source_id, user_id) SELECT source, source_id, user_id FROM item \
             ON CONFLICT (source, source_id) DO NOTHING RETURNING source, source_id) \
-        INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
-        SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at \
+        INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at, \
+            reported_by) \
+        SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at, reported_by \
         FROM item JOIN entered USING (source, source_id) RETURNING id";
     // SQLite has no INSERT inside WITH. No other writer comes between the two statements.
     const SQLITE: &str = "INSERT INTO activities \
-        (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
+        (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at, \
+            reported_by) \
         SELECT unhex(value ->> 'id'), value ->> 'source', value ->> 'source_id', unhex(value ->> 'user_id'), \
-        value ->> 'kind', value ->> 'amount', value -> 'attributes', value ->> 'occurred_at', value ->> 'recorded_at' \
+        value ->> 'kind', value ->> 'amount', value -> 'attributes', value ->> 'occurred_at', value ->> 'recorded_at', \
+        unhex(value ->> 'reported_by') \
         FROM json_each($1) WHERE NOT EXISTS (SELECT 1 FROM activity_directory d \
             WHERE d.source = value ->> 'source' AND d.source_id = value ->> 'source_id') RETURNING id";
     const SQLITE_DIRECTORY: &str = "INSERT INTO activity_directory (source, source_id, user_id) \
@@ -78,11 +85,11 @@ pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid
 /// The activities recorded under the sources and ids of these rows.
 pub(super) async fn recorded(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<ActivityRow>> {
     const SQLITE: &str = "SELECT a.id, a.source, a.source_id, a.user_id, a.kind, a.amount, a.attributes, \
-        a.occurred_at, a.recorded_at FROM json_each($1) AS item \
+        a.occurred_at, a.recorded_at, a.reported_by FROM json_each($1) AS item \
         JOIN activity_directory d ON d.source = item.value ->> 'source' AND d.source_id = item.value ->> 'source_id' \
         JOIN activities a ON a.user_id = d.user_id AND a.source = d.source AND a.source_id = d.source_id";
     const POSTGRES: &str = "SELECT a.id, a.source, a.source_id, a.user_id, a.kind, a.amount, a.attributes, \
-        a.occurred_at, a.recorded_at FROM jsonb_to_recordset($1) AS item (source TEXT, source_id TEXT) \
+        a.occurred_at, a.recorded_at, a.reported_by FROM jsonb_to_recordset($1) AS item (source TEXT, source_id TEXT) \
         JOIN activity_directory d ON d.source = item.source AND d.source_id = item.source_id \
         JOIN activities a ON a.user_id = d.user_id AND a.source = d.source AND a.source_id = d.source_id";
     let sql = match tx.engine() {
@@ -120,8 +127,8 @@ pub(super) async fn list(
     before: (Timestamp, Uuid),
     limit: i64,
 ) -> Result<Vec<ActivityRow>> {
-    const SQL: &str = "SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at \
-        FROM activities WHERE TRUE";
+    const SQL: &str = "SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at, \
+        reported_by FROM activities WHERE TRUE";
     db.select(SQL)
         .and("user_id = $?", Some(user_id))
         .and("kind = $?", kind)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::App;
+use crate::audit::AuditService;
 use crate::background::{Context, Next, POLL_INTERVAL, Spec, Stage, Supervisor, Task};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -28,6 +29,18 @@ const OUTBOX_SWEEP: Spec = Spec {
     description: "Deletes messages that were sent longer ago than outbox.retention_seconds",
     period: Duration::from_mins(10),
     stage: Stage::Upkeep,
+};
+const AUDIT_SWEEP: Spec = Spec {
+    name: "audit-sweep",
+    description: "Deletes audit entries that are older than audit.retention_days",
+    period: Duration::from_hours(1),
+    stage: Stage::Upkeep,
+};
+const AUDIT_WRITER: Spec = Spec {
+    name: "audit-writer",
+    description: "Adds the repetitions of refusals, counted in memory, to the audit log",
+    period: Duration::from_secs(5),
+    stage: Stage::Writers,
 };
 const PENDING_CLAIM_COUNT: Spec = Spec {
     name: "pending-claim-count",
@@ -112,6 +125,13 @@ impl App {
             tracing::debug!(deleted, "expired stored responses deleted");
             Ok(())
         });
+        supervisor.every(AUDIT_SWEEP, self.audit.clone(), |audit| async move {
+            let deleted = audit.sweep().await?;
+            tracing::debug!(deleted, "old audit entries deleted");
+            Ok(())
+        });
+        let audit = self.audit.clone();
+        supervisor.register(AUDIT_WRITER, move || Ok(AuditWriter(audit.clone())))?;
         self.consume(config, supervisor)?;
         let app = self.clone();
         supervisor.register(INVALIDATION_LISTENER, move || Ok(InvalidationListener(app.clone())))?;
@@ -226,6 +246,20 @@ impl Task for InvalidationListener {
             self.0.on_invalidation(&invalidation).await;
         }
         Ok(Next::Now)
+    }
+}
+
+struct AuditWriter(AuditService);
+
+impl Task for AuditWriter {
+    async fn run(&mut self, _: &Context) -> anyhow::Result<Next> {
+        self.0.write_repetitions().await?;
+        Ok(Next::Period)
+    }
+
+    async fn finish(self) -> anyhow::Result<()> {
+        self.0.write_repetitions().await?;
+        Ok(())
     }
 }
 

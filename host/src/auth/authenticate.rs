@@ -16,7 +16,7 @@ pub async fn authenticate(State(service): State<AuthService>, mut request: Reque
     if let Some(token) = bearer_token(request.headers()) {
         let principal = match token {
             Ok(token) => match service.check(token).await {
-                Ok(principal) => principal.ok_or(InvalidToken),
+                Ok(principal) => principal,
                 Err(error) => return Problem::from(error).into_response(),
             },
             Err(invalid) => Err(invalid),
@@ -40,5 +40,5 @@ fn bearer_token(headers: &HeaderMap) -> Option<Result<&str, InvalidToken>> {
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
         .map(|(_, token)| token.trim_start_matches(' '));
-    Some(token.ok_or(InvalidToken))
+    Some(token.ok_or(InvalidToken { is_forged: false }))
 }

@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::Extensions;
 use axum::http::request::Parts;
 use uuid::Uuid;
 
@@ -18,7 +19,21 @@ pub(super) struct Authentication(pub Result<Principal, InvalidToken>);
 
 /// The log contains the reason why a token was refused; the response does not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct InvalidToken;
+pub(super) struct InvalidToken {
+    /// The server never issued it; otherwise it is expired or revoked, or the header is malformed.
+    pub is_forged: bool,
+}
+
+/// The principal of the request; `None` without a valid token.
+pub fn principal(extensions: &Extensions) -> Option<&Principal> {
+    extensions.get::<Authentication>()?.0.as_ref().ok()
+}
+
+/// Whether the request has a token that the server never issued.
+pub fn has_forged_token(extensions: &Extensions) -> bool {
+    let authentication = extensions.get::<Authentication>();
+    authentication.is_some_and(|Authentication(found)| found.as_ref().is_err_and(|invalid| invalid.is_forged))
+}
 
 impl Principal {
     fn of(parts: &Parts) -> Result<Self, Problem> {
@@ -27,7 +42,7 @@ impl Principal {
                 UNAUTHENTICATED,
                 "Send Authorization: Bearer with the accessToken of POST /auth/login.",
             )),
-            Some(Authentication(Err(InvalidToken))) => Err(Problem::new(
+            Some(Authentication(Err(InvalidToken { .. }))) => Err(Problem::new(
                 INVALID_TOKEN,
                 "The access token is malformed, expired or revoked; refresh it or log in again.",
             )),
@@ -96,12 +111,14 @@ macro_rules! guards {
 guards! {
     ActivitiesWrite
     AttributesWrite
+    AuditLogRead
     AuditRead
     ClaimsRead
     ClaimsWrite
     EventsRead
     EventsWrite
     FulfilmentsWrite
+    OwnershipWrite
     PluginKeysRead
     PluginKeysWrite
     PluginsRead

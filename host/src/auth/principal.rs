@@ -21,9 +21,9 @@ pub enum Role {
     User,
     /// Runs events, rewards and plugins.
     Operator,
-    /// Reads reward requests and nothing else.
+    /// Reads the audit log, reward requests, events and rewards; changes nothing.
     Auditor,
-    /// May do everything.
+    /// May do everything except claim.
     Admin,
 }
 
@@ -57,6 +57,8 @@ scopes! {
     ActivitiesWrite = "activities:write",
     /// Set attributes of users.
     AttributesWrite = "attributes:write",
+    /// Read the audit log.
+    AuditLogRead = "audit-log:read",
     /// Read reward requests, receipts and grants of all users.
     AuditRead = "audit:read",
     /// See the events that one may claim, one's progress and one's claims.
@@ -69,6 +71,8 @@ scopes! {
     EventsWrite = "events:write",
     /// Acknowledge that grants have reached their users.
     FulfilmentsWrite = "fulfilments:write",
+    /// Change what others own: webhook endpoints; give plugin names and sources to other principals.
+    OwnershipWrite = "ownership:write",
     /// Read the trusted signing keys.
     PluginKeysRead = "plugin-keys:read",
     /// Add and revoke trusted signing keys.
@@ -106,7 +110,14 @@ impl Role {
     pub fn scopes(self) -> &'static [Scope] {
         match self {
             Self::User => &[Scope::ClaimsRead, Scope::ClaimsWrite],
-            Self::Auditor => &[Scope::AuditRead],
+            Self::Auditor => &[
+                Scope::AuditLogRead,
+                Scope::AuditRead,
+                Scope::EventsRead,
+                Scope::PluginKeysRead,
+                Scope::RewardsRead,
+                Scope::WebhooksRead,
+            ],
             Self::Operator => &[
                 Scope::ActivitiesRead,
                 Scope::ActivitiesWrite,
@@ -123,7 +134,29 @@ impl Role {
                 Scope::WebhooksRead,
                 Scope::WebhooksWrite,
             ],
-            Self::Admin => Scope::ALL,
+            // An ADMIN makes the rules, and therefore does not claim.
+            Self::Admin => &[
+                Scope::ActivitiesRead,
+                Scope::ActivitiesWrite,
+                Scope::AttributesWrite,
+                Scope::AuditLogRead,
+                Scope::AuditRead,
+                Scope::EventsRead,
+                Scope::EventsWrite,
+                Scope::FulfilmentsWrite,
+                Scope::OwnershipWrite,
+                Scope::PluginKeysRead,
+                Scope::PluginKeysWrite,
+                Scope::PluginsRead,
+                Scope::PluginsWrite,
+                Scope::ReversalsWrite,
+                Scope::RewardsRead,
+                Scope::RewardsWrite,
+                Scope::UsersRead,
+                Scope::UsersWrite,
+                Scope::WebhooksRead,
+                Scope::WebhooksWrite,
+            ],
         }
     }
 
@@ -189,14 +222,13 @@ mod tests {
                 !Scope::ALL[..index].iter().any(|other| other.name() == scope.name()),
                 "{scope}"
             );
-            assert!(
-                Role::with_scopes(&[scope.name()]).unwrap().contains(&Role::Admin),
-                "{scope}"
-            );
+            assert!(!Role::with_scopes(&[scope.name()]).unwrap().is_empty(), "{scope}");
         }
         let roles = |names: &[&str]| Role::with_scopes(names);
         assert_eq!(roles(&["events:write"]), Ok(vec![Role::Operator, Role::Admin]));
-        assert_eq!(roles(&["events:write", "claims:write"]), Ok(vec![Role::Admin]));
+        // The roles that make the rules cannot claim.
+        assert_eq!(roles(&["claims:write"]), Ok(vec![Role::User]));
+        assert_eq!(roles(&["events:write", "claims:write"]), Ok(vec![]));
         assert_eq!(roles(&[]), Ok(Role::ALL.to_vec()));
         assert!(roles(&["events:everything"]).unwrap_err().contains("events:everything"));
     }

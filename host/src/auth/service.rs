@@ -10,9 +10,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::guards::InvalidToken;
 use super::store::{self, Hash};
-use super::tokens::AccessTokens;
-use super::{EndReason, Principal, Role, Sessions};
+use super::tokens::{AccessTokens, Refused};
+use super::{EndReason, Principal, REFRESH_TOKEN_REUSED, Role, Sessions};
+use crate::audit::{self, Entry};
 use crate::cache::Invalidation;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
@@ -120,6 +122,10 @@ impl AuthService {
                 .sessions
                 .end(&mut tx, user_id, id, EndReason::RefreshReused)
                 .await?;
+            let reused = Entry::about("user", &user_id)
+                .field("session", id, None::<Uuid>)
+                .refused(REFRESH_TOKEN_REUSED.code);
+            audit::record(&mut tx, &self.0.clock, reused).await?;
             tx.commit().await?;
             self.0.sessions.forget(ended).await;
             tracing::warn!(session.id = %id, "refresh token reused, session ended");
@@ -144,26 +150,28 @@ impl AuthService {
             .sessions
             .end(&mut tx, user_id, session_id, EndReason::Logout)
             .await?;
+        let logout = Entry::about("user", &user_id).field("session", session_id, None::<Uuid>);
+        audit::record(&mut tx, &self.0.clock, logout).await?;
         tx.commit().await?;
         self.0.sessions.forget(ended).await;
         Ok(())
     }
 
     /// The principal of an access token, if the token is valid and its session is alive.
-    pub(super) async fn check(&self, token: &str) -> Result<Option<Principal>, DbError> {
+    pub(super) async fn check(&self, token: &str) -> Result<Result<Principal, InvalidToken>, DbError> {
         let claims = match self.0.tokens.check(token, self.0.clock.now()) {
             Ok(claims) => claims,
-            Err(reason) => {
+            Err(Refused { is_forged, reason }) => {
                 tracing::debug!(reason, "access token refused");
-                return Ok(None);
+                return Ok(Err(InvalidToken { is_forged }));
             }
         };
         let (id, role, session) = (claims.sub, claims.role, claims.sid);
         if self.0.sessions.is_living(id, role, session).await? {
-            return Ok(Some(Principal::User { id, role, session }));
+            return Ok(Ok(Principal::User { id, role, session }));
         }
         tracing::debug!(session.id = %session, "access token refused: session ended or role changed");
-        Ok(None)
+        Ok(Err(InvalidToken { is_forged: false }))
     }
 
     async fn issue(

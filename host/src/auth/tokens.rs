@@ -54,6 +54,15 @@ pub(super) struct AccessTokens {
     checked: Cache<[u8; 32], Arc<Claims>>,
 }
 
+/// Why a token is invalid.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The server never issued it; otherwise it expired.
+    pub is_forged: bool,
+    /// For the log.
+    pub reason: String,
+}
+
 /// An access token and its lifetime in seconds.
 pub(super) struct Issued {
     pub token: String,
@@ -116,20 +125,27 @@ impl AccessTokens {
         })
     }
 
-    /// The claims of a token that the server signed and that is valid now. The error says why not, for the log.
-    pub(super) fn check(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, String> {
+    /// The claims of a token that the server signed and that is valid now.
+    pub(super) fn check(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refused> {
+        let forged = |reason| Refused {
+            is_forged: true,
+            reason,
+        };
         if token.len() > MAX_BYTES {
-            return Err(format!("has {} bytes", token.len()));
+            return Err(forged(format!("has {} bytes", token.len())));
         }
         let digest = sha256(token);
         let claims = if let Some(claims) = self.checked.get(&digest) {
             claims
         } else {
-            let claims = Arc::new(self.verify(token)?);
+            let claims = Arc::new(self.verify(token).map_err(forged)?);
             self.checked.insert(digest, Arc::clone(&claims));
             claims
         };
-        self.check_times(&claims, now)?;
+        self.check_times(&claims, now).map_err(|reason| Refused {
+            is_forged: false,
+            reason,
+        })?;
         Ok(claims)
     }
 

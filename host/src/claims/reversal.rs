@@ -17,6 +17,7 @@ use super::model::{Grant, Status};
 use super::receipt::{ReceiptError, ReversalReceipt, ReversedGrant, SignedReversal};
 use super::requests::Requests;
 use super::store::reversal::{self, ReversalRow};
+use crate::audit::{self, Entry};
 use crate::backoff;
 use crate::clock::{Clock, Timestamp};
 use crate::correlation;
@@ -167,6 +168,10 @@ impl Reversals {
             .collect();
         let message = message(&self.clock, &receipt, &taken_grants, taken.decided_at);
         outbox::write(&mut tx, message).await?;
+        let entry = Entry::about("reward-request", &request_id)
+            .field("status", Status::Granted, Status::Reversed)
+            .field("reason", None::<String>, reason);
+        audit::record(&mut tx, &self.clock, entry).await?;
         if let (Some(period), Some(amount)) = (&taken.budget_period, taken.budget_amount) {
             self.events.give_back(&mut tx, taken.event_id, period, amount).await?;
         }

@@ -1,5 +1,8 @@
 //! Opens the pools, with the settings of each engine.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -49,7 +52,9 @@ impl Db {
     }
 
     async fn connect_sqlite(url: &str, max_connections: u32) -> Result<Self> {
-        let options = SqliteConnectOptions::from_str(url)?
+        let options = SqliteConnectOptions::from_str(url)?;
+        create_private(options.get_filename());
+        let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // An acknowledged grant must survive a power cut, so every commit reaches the disk.
@@ -130,5 +135,15 @@ async fn answer_within<T>(limit: Duration, answer: impl Future<Output = sqlx::Re
     match timeout(limit, answer).await {
         Ok(answer) => answer,
         Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// Creates a missing file so that only its owner can read it; SQLite gives the same mode to the WAL. An existing file is
+/// not opened, because closing it would release SQLite's locks on it. SQLite reports every failure itself.
+fn create_private(file: &Path) {
+    let is_on_disk = !file.as_os_str().is_empty() && file != Path::new(":memory:");
+    if is_on_disk && !file.to_string_lossy().starts_with("file:") {
+        let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+        drop(created);
     }
 }

@@ -40,6 +40,7 @@ const STEPS: &[Step] = steps![
     9 "0009_fulfilments",
     10 "0010_outbox",
     11 "0011_webhooks",
+    12 "0012_audit",
 ];
 
 /// Precedes the number of the migration that a process must know.

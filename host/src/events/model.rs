@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::facts::Period;
 use crate::plugins::BoundCondition;
 use crate::rewards::Reward;
+use crate::text::legible;
 
 /// An event to create, or the new content of one.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
@@ -30,10 +31,10 @@ use crate::rewards::Reward;
     "maxQuantity": 1,
 }))]
 pub struct NewEvent {
-    #[garde(length(chars, min = 1, max = 200))]
+    #[garde(length(chars, min = 1, max = 200), custom(legible))]
     #[schema(example = "7-day login streak", min_length = 1, max_length = 200)]
     pub title: String,
-    #[garde(length(chars, max = 4000))]
+    #[garde(length(chars, max = 4000), custom(legible))]
     #[serde(default)]
     #[schema(example = "Log in seven days in a row.", max_length = 4000)]
     pub description: String,
@@ -49,7 +50,10 @@ pub struct NewEvent {
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub is_active: bool,
-    #[garde(length(max = 32), inner(length(chars, min = 1, max = 64), custom(plain_text)))]
+    #[garde(
+        length(max = 32),
+        inner(length(chars, min = 1, max = 64), custom(plain_text), custom(legible))
+    )]
     #[serde(default)]
     #[schema(example = json!(["spring"]), max_items = 32)]
     pub tags: Vec<String>,

@@ -13,6 +13,7 @@ use super::budget::Budget;
 use super::model::{ActiveEvent, Event, NewEvent, Recurrence};
 use super::seed::Secret;
 use super::store::{self, EventRow, Filter, RevisionRow};
+use crate::audit::{self, Entry};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::correlation;
@@ -150,6 +151,12 @@ impl EventService {
         self.set_offer(&mut tx, &row).await?;
         let event = self.event_of(row)?;
         self.record_revision(&mut tx, &event, by).await?;
+        audit::record(
+            &mut tx,
+            &self.clock,
+            Entry::about("event", &event.id).between(&(), &event),
+        )
+        .await?;
         tx.commit().await?;
         Ok(event)
     }
@@ -246,6 +253,7 @@ impl EventService {
         if current.start_at <= now && fixed != (new.start_date, new.time_zone.as_str(), new.recurrence.period) {
             return Err(EventError::Started(current.start_at));
         }
+        let before = self.event_of(current.clone())?;
         let created = Created {
             id,
             secret: current.seed_secret,
@@ -257,6 +265,12 @@ impl EventService {
         self.set_offer(&mut tx, &row).await?;
         let event = self.event_of(row)?;
         self.record_revision(&mut tx, &event, by).await?;
+        audit::record(
+            &mut tx,
+            &self.clock,
+            Entry::about("event", &id).between(&before, &event),
+        )
+        .await?;
         tx.commit().await?;
         self.changed(id).await;
         Ok(event)
@@ -278,6 +292,8 @@ impl EventService {
         };
         self.write_message(&mut tx, id, outbox::EVENT_DELETED, &row).await?;
         store::insert_revision(&mut tx, id, row, None).await?;
+        let before = self.event_of(current)?;
+        audit::record(&mut tx, &self.clock, Entry::about("event", &id).between(&before, &())).await?;
         tx.commit().await?;
         self.changed(id).await;
         Ok(())

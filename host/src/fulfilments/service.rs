@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::model::{Acknowledgement, FulfilmentState, ReportedFulfilment};
 use super::store::{self, GrantKey, Row};
+use crate::audit::{self, Entry};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Executor, Tx};
 use crate::outbox::{self, OutboxMessage};
@@ -112,8 +113,17 @@ impl FulfilmentService {
             error: None,
         };
         let mut tx = self.db.begin().await?;
+        let before = store::find(&mut tx, (user_id, grant_id)).await?;
         let is_changed = store::acknowledge(&mut tx, &row).await?;
         let said = store::find(&mut tx, (user_id, grant_id)).await?;
+        if is_changed {
+            let before = before.map_or(FulfilmentState::Pending, |before| before.state);
+            let entry = Entry::about("grant", &grant_id)
+                .field("fulfilment", before, row.state)
+                .field("reason", None::<String>, &row.reason)
+                .field("reference", None::<String>, &row.reference);
+            audit::record(&mut tx, &self.clock, entry).await?;
+        }
         tx.commit().await?;
         if is_changed {
             metrics::counter!("meed_fulfilments_total", "state" => row.state.to_string()).increment(1);

@@ -58,6 +58,14 @@ pub fn around(router: Router, clock: Clock, health: Health, timeouts: Timeouts) 
                     header::X_CONTENT_TYPE_OPTIONS,
                     HeaderValue::from_static("nosniff"),
                 ))
+                .layer(SetResponseHeaderLayer::if_not_present(
+                    header::REFERRER_POLICY,
+                    HeaderValue::from_static("no-referrer"),
+                ))
+                .layer(SetResponseHeaderLayer::if_not_present(
+                    header::CONTENT_SECURITY_POLICY,
+                    content_security_policy,
+                ))
                 .layer(middleware::from_fn(move |request, next| {
                     request_id::layer(clock.clone(), request, next)
                 }))
@@ -77,6 +85,18 @@ pub fn around(router: Router, clock: Clock, health: Health, timeouts: Timeouts) 
                 .layer(DefaultBodyLimit::max(body::LIMIT)),
         )
 }
+
+/// A page may only be Swagger UI, which loads its own files; no other site may show it in a frame.
+#[expect(clippy::unnecessary_wraps, reason = "the layer's signature")]
+fn content_security_policy<B>(response: &axum::http::Response<B>) -> Option<HeaderValue> {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let is_page = content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+    Some(HeaderValue::from_static(if is_page { PAGE_POLICY } else { API_POLICY }))
+}
+
+const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 fn panicked(payload: Box<dyn Any + Send>) -> Response {

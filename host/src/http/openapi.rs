@@ -189,7 +189,8 @@ fn add_problems(
 /// `/openapi.json`, and Swagger UI at `/swagger` from the binary's own files.
 pub fn swagger(document: OpenApi) -> axum::Router {
     let config = utoipa_swagger_ui::Config::default()
-        .persist_authorization(true)
+        // A token must not outlive the page in the browser.
+        .persist_authorization(false)
         .try_it_out_enabled(true);
     utoipa_swagger_ui::SwaggerUi::new("/swagger")
         .config(config)

@@ -27,13 +27,13 @@ pub(super) async fn record(service: &ActivityService, messages: &[Message<'_>]) 
             .iter()
             .flat_map(|(_, batch)| batch.activities().to_vec())
             .collect();
-        match service.record(all).await {
+        match service.record(all, None).await {
             Ok(_) => continue,
             Err(ActivityError::Db(error)) => return Err(error),
             Err(_) => {}
         }
         for (index, batch) in together {
-            match service.record(batch.activities().to_vec()).await {
+            match service.record(batch.activities().to_vec(), None).await {
                 Ok(_) => {}
                 Err(ActivityError::Db(error)) => return Err(error),
                 Err(error) => results[*index] = Err(batch.shape().problem(error).into()),

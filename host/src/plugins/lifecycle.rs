@@ -13,6 +13,7 @@ use super::service::{PluginError, PluginService, PluginVersion};
 use super::signatures::Signer;
 use super::store;
 use super::usage::Totals;
+use crate::audit::{self, Entry};
 use crate::cache::{Invalidation, Topic};
 use crate::clock::Timestamp;
 use crate::correlation;
@@ -269,6 +270,19 @@ impl PluginService {
             created_at: at,
         };
         outbox::write(tx, message).await?;
+        let entry = Entry::about("plugin", &version.digest)
+            .field(
+                "plugin",
+                None::<String>,
+                format!("{}@{}", version.name, version.version),
+            )
+            .field("action", None::<Action>, action)
+            .field("detail", None::<String>, &detail);
+        let entry = match action {
+            Action::Quarantined => entry.by_server("quarantine"),
+            _ => entry,
+        };
+        audit::record(tx, &self.clock, entry).await?;
         Ok(store::history::insert(tx, version.digest, action, by, at, detail).await?)
     }
 }

@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use super::lifecycle::{HistoryEntry, PluginState};
+use super::names::PluginName;
 use super::service::{PluginError, PluginService, PluginVersion, Uploaded};
 use super::signatures::SignatureError;
 use super::simulate::{Simulation, SimulationError, SimulationRequest, Simulator};
-use crate::auth::{PluginsRead, PluginsWrite};
+use crate::auth::{OwnershipWrite, PluginsRead, PluginsWrite};
 use crate::contract::Issue;
 use crate::http::extract::read_bytes;
 use crate::http::{Body, Code, FieldError, Page, PageParams, Params, Path, Problem};
@@ -35,6 +37,7 @@ const UPLOAD_STORAGE_LIMIT: Code = Code::new(
     "Your storage quota for plugin versions is used up",
 );
 const PLUGIN_VERSION_TAKEN: Code = Code::new("plugin-version-taken", 409, "The version exists with different bytes");
+const PLUGIN_NAME_TAKEN: Code = Code::new("plugin-name-taken", 409, "The plugin name belongs to another principal");
 const PLUGIN_IN_USE: Code = Code::new("plugin-in-use", 409, "The version is in use");
 const PLUGIN_DISABLED: Code = Code::new("plugin-disabled", 409, "The version is disabled");
 const SIGNATURE_REQUIRED: Code = Code::new("signature-required", 422, "The upload must be signed");
@@ -51,6 +54,7 @@ pub const CODES: &[Code] = &[
     UPLOAD_QUOTA,
     UPLOAD_STORAGE_LIMIT,
     PLUGIN_VERSION_TAKEN,
+    PLUGIN_NAME_TAKEN,
     PLUGIN_IN_USE,
     PLUGIN_DISABLED,
     PLUGIN_FAILED,
@@ -76,6 +80,7 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
         .routes(routes!(version, change, delete))
         .routes(routes!(module))
         .routes(routes!(history))
+        .routes(routes!(give_name))
         .merge(keys::router())
         .with_state(service)
         .merge(OpenApiRouter::new().routes(routes!(simulate)).with_state(simulator))
@@ -103,6 +108,7 @@ pub fn router(service: PluginService, simulator: Simulator) -> OpenApiRouter {
     extensions(
         ("x-problems" = json!([
             "plugin-refused", "upload-busy", "upload-quota", "upload-storage-limit", "plugin-version-taken",
+            "plugin-name-taken",
             "body-too-large", "unsupported-media-type", "invalid-body",
             "signature-required", "signature-invalid", "signature-untrusted"
         ])),
@@ -128,6 +134,32 @@ async fn upload(
             Uploaded::Known(version) => axum::Json(version).into_response(),
         },
     )
+}
+
+/// The new owner of a name.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewOwner {
+    /// A user
+    #[garde(skip)]
+    owner_id: Uuid,
+}
+
+/// Give a plugin's name to another user, who may then upload versions of it.
+#[utoipa::path(
+    put, path = "/plugins/{name}/owner", tag = "plugins", security(("bearer" = ["ownership:write"])),
+    params(("name" = String, Path)),
+    request_body = NewOwner,
+    responses((status = 200, body = PluginName)),
+    extensions(("x-problems" = json!(["no-such-plugin"]))),
+)]
+async fn give_name(
+    State(service): State<PluginService>,
+    _: OwnershipWrite,
+    Path(name): Path<String>,
+    Body(new): Body<NewOwner>,
+) -> Result<axum::Json<PluginName>, Problem> {
+    Ok(axum::Json(service.give_name(&name, new.owner_id).await?))
 }
 
 /// The module's bytes.
@@ -433,6 +465,8 @@ impl From<PluginError> for Problem {
             PluginError::UploadTime { retry_after, .. } => Self::new(UPLOAD_QUOTA, detail).retry_after(retry_after),
             PluginError::UploadStorage { .. } => Self::new(UPLOAD_STORAGE_LIMIT, detail),
             PluginError::VersionTaken { digest, .. } => Self::new(PLUGIN_VERSION_TAKEN, detail).with("digest", digest),
+            PluginError::NameTaken { .. } => Self::new(PLUGIN_NAME_TAKEN, detail),
+            PluginError::NoSuchOwner(_) => Self::field("/ownerId", detail),
             PluginError::InUse { .. } => Self::new(PLUGIN_IN_USE, detail),
             PluginError::NotActive { .. } => Self::new(PLUGIN_DISABLED, detail),
             PluginError::QuarantineByServerOnly => Self::field("/state", detail),

@@ -151,6 +151,13 @@ pub enum PluginError {
     )]
     UploadStorage { versions: i64, bytes: i64 },
     #[error(
+        "The plugin name {name:?} belongs to another principal, or to the server. Rename the plugin, or ask an ADMIN for \
+         the name (PUT /plugins/{name}/owner)."
+    )]
+    NameTaken { name: String },
+    #[error("there is no user {0}")]
+    NoSuchOwner(Uuid),
+    #[error(
         "{name} {version} exists with different bytes ({digest}). Versions are immutable: upload with a higher version."
     )]
     VersionTaken {
@@ -262,6 +269,7 @@ impl PluginService {
             self.check_storage_quota(operator, module.len()).await?;
         }
         let admitted = self.sandbox.admit(module.clone()).await.map_err(PluginError::Refused)?;
+        self.require_name(&admitted.manifest.name, by).await?;
         gate::check(&self.sandbox, &admitted, &module).await?;
         let manifest = admitted.manifest.clone();
         checked = self.check_signed_version(checked, &manifest.name, &manifest.version)?;
@@ -282,6 +290,7 @@ impl PluginService {
         };
         let mut tx = self.db.begin().await?;
         if store::insert(&mut tx, &new, module).await? {
+            self.take_name(&mut tx, &new.name, by).await?;
             self.record(&mut tx, new.named(), Action::Uploaded, by, None).await?;
             if let Some(checked) = checked {
                 self.attach(&mut tx, new.named(), checked, by).await?;

@@ -100,6 +100,13 @@ impl VerifyingKey {
         key_id(self.0.keynum())
     }
 
+    /// The Ed25519 key alone, in hexadecimal. The key id is only a label that its owner chose.
+    pub(super) fn key(&self) -> String {
+        const LABELS: usize = 10;
+        let bytes = STANDARD.decode(self.0.to_base64()).unwrap_or_default();
+        hex::encode(bytes.get(LABELS..).unwrap_or_default())
+    }
+
     pub(super) fn to_base64(&self) -> String {
         self.0.to_base64()
     }

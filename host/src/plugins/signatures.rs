@@ -11,6 +11,7 @@ use super::lifecycle::{Action, VersionRef};
 use super::service::{PluginError, PluginService, PluginVersion};
 use super::signature::{Signature, VerifyingKey};
 use super::store::{self, keys::KeyRow};
+use crate::audit::{self, Entry};
 use crate::cache::Topic;
 use crate::clock::Timestamp;
 use crate::config::Signatures;
@@ -149,9 +150,13 @@ impl PluginService {
             revoked_at: None,
         };
         let mut tx = self.db.begin().await?;
-        if !store::keys::insert(&mut tx, &row).await? {
+        if !store::keys::insert(&mut tx, &row, key.key()).await? {
             return Err(PluginError::KeyTaken(row.key_id));
         }
+        let trusted = Entry::about("plugin-key", &row.key_id)
+            .field("name", None::<String>, &row.name)
+            .field("publicKey", None::<String>, &row.public_key);
+        audit::record(&mut tx, &self.clock, trusted).await?;
         tx.commit().await?;
         tracing::info!(plugin_key.id = row.key_id, plugin_key.name = row.name, principal.id = %by, "plugin key trusted");
         Ok(row.into())
@@ -175,7 +180,12 @@ impl PluginService {
     pub async fn revoke_key(&self, key_id: &str, by: Uuid) -> Result<(), PluginError> {
         let key = self.key(key_id).await?;
         let mut tx = self.db.begin().await?;
-        let revoked = store::keys::revoke(&mut tx, key.key_id.clone(), by, self.clock.now()).await?;
+        let now = self.clock.now();
+        let revoked = store::keys::revoke(&mut tx, key.key_id.clone(), by, now).await?;
+        if revoked {
+            let entry = Entry::about("plugin-key", &key.key_id).field("revokedAt", None::<Timestamp>, now);
+            audit::record(&mut tx, &self.clock, entry).await?;
+        }
         tx.commit().await?;
         if revoked {
             // Receipts name a signer only while the key is trusted.

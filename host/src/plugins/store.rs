@@ -2,6 +2,7 @@
 
 pub(super) mod history;
 pub(super) mod keys;
+pub(super) mod names;
 pub(super) mod signatures;
 pub(super) mod usage;
 

@@ -11,10 +11,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::store::{self, RewardRow};
+use crate::audit::{self, Entry};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError, Tx};
+use crate::text::legible;
 
 /// A reward to create, or the new content of one.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
@@ -26,7 +28,7 @@ pub struct NewReward {
     #[schema(example = "COUPON", min_length = 1, max_length = 32, pattern = "^[A-Z][A-Z0-9_]*$")]
     pub type_: String,
     /// The item's id in the game or shop
-    #[garde(length(chars, min = 1, max = 200))]
+    #[garde(length(chars, min = 1, max = 200), inner(custom(legible)))]
     #[schema(example = "sku-summer-10", min_length = 1, max_length = 200)]
     pub item_id: Option<String>,
     /// Points, or minor units of money
@@ -34,10 +36,10 @@ pub struct NewReward {
     #[schema(example = 1000, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub value: Option<i64>,
     /// How long the reward is valid, in the game's or shop's own notation
-    #[garde(length(chars, min = 1, max = 64))]
+    #[garde(length(chars, min = 1, max = 64), inner(custom(legible)))]
     #[schema(example = "P30D", min_length = 1, max_length = 64)]
     pub duration: Option<String>,
-    #[garde(length(chars, max = 2000))]
+    #[garde(length(chars, max = 2000), inner(custom(legible)))]
     #[schema(example = "10 % off the summer shop", max_length = 2000)]
     pub description: Option<String>,
     /// How many can be granted in total; omit it for no limit
@@ -198,8 +200,15 @@ impl RewardService {
         if let Some(stock) = new.stock {
             store::put_stock(&mut tx, row.id, stock, stock, row.revision).await?;
         }
+        let reward = Reward::from(row);
+        audit::record(
+            &mut tx,
+            &self.clock,
+            Entry::about("reward", &reward.id).between(&(), &reward),
+        )
+        .await?;
         tx.commit().await?;
-        Ok(row.into())
+        Ok(reward)
     }
 
     pub async fn get(&self, id: Uuid) -> Result<Reward, RewardError> {
@@ -241,11 +250,13 @@ impl RewardService {
             }
             None => store::delete_stock(&mut tx, id).await?,
         }
-        let row = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
+        let reward: Reward = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?.into();
+        let changed = Entry::about("reward", &id).between(&Reward::from(current), &reward);
+        audit::record(&mut tx, &self.clock, changed).await?;
         tx.commit().await?;
         self.changed();
         self.cache.publish(Topic::Reward(id)).await;
-        Ok(row.into())
+        Ok(reward)
     }
 
     /// The rewards that these events offer, in each event's order, with their current stock.
@@ -310,6 +321,8 @@ impl RewardService {
             return Err(RewardError::InUse(event_id));
         }
         store::mark_deleted(&mut tx, id, self.clock.now()).await?;
+        let deleted = Entry::about("reward", &id).between(&Reward::from(current), &());
+        audit::record(&mut tx, &self.clock, deleted).await?;
         tx.commit().await?;
         Ok(())
     }

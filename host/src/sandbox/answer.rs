@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::limits::CallLimits;
 use super::run::Failure;
 use crate::contract::{Awards, Binding, Context, Decision, Issue, MAX_INTEGER, Manifest, Reason, Texts};
+use crate::text::deceptive;
 
 const ENTRIES: usize = 32;
 /// Arguments of one reason.
@@ -271,6 +272,12 @@ fn text(what: &str, value: &str, limit: usize) -> Check {
         "{what} {:?} has control characters",
         short(value)
     );
+    if let Some(letter) = deceptive(value) {
+        let code = u32::from(letter);
+        return Err(Failure::Malformed(format!(
+            "{what} has the invisible or direction-changing character U+{code:04X}"
+        )));
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! server's key for this plugin and this engine. Any other file is deleted and the plugin is compiled again.
 
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use aws_lc_rs::hmac;
@@ -31,7 +32,10 @@ pub(super) struct DiskCache {
 
 impl DiskCache {
     pub(super) fn open(cache: CodeCache, compatibility: u64) -> io::Result<Self> {
-        std::fs::create_dir_all(&cache.directory)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&cache.directory)?;
         Ok(Self {
             directory: cache.directory,
             key: hmac::Key::new(hmac::HMAC_SHA256, &cache.key),

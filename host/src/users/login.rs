@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Email, NewUser, Password, User, UserError, UserService};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
+use crate::audit::{self, Entry};
 use crate::auth::{AuthError, AuthService, Principal, Role, Scope, TokenPair};
 use crate::cache::{Cache, Policy, RateLimit};
 use crate::clock::Clock;
@@ -140,6 +141,8 @@ impl LoginService {
             attributes: BTreeMap::new(),
         };
         self.activities.record_own(&mut tx, login).await?;
+        let entry = Entry::about("user", &user_id).field("session", None::<Uuid>, session_id);
+        audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
         Ok(pair)
     }

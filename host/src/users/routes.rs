@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::service::{Filter, User, UserChange, UserDetails, UserError, UserService};
+use super::service::{Filter, User, UserAttributes, UserChange, UserDetails, UserError, UserService};
 use super::{Email, PasswordError};
 use crate::attributes::Attributes;
 use crate::auth::{AttributesWrite, Principal, Role, Scope, UsersRead, UsersWrite};
@@ -133,7 +133,7 @@ async fn change(
     put, path = "/users/{id}/attributes", tag = "users", security(("bearer" = ["attributes:write"])),
     params(("id" = Uuid, Path)),
     request_body = Attributes,
-    responses((status = 200, body = UserDetails)),
+    responses((status = 200, body = UserAttributes)),
     extensions(("x-problems" = json!(["no-such-user"]))),
 )]
 async fn set_attributes(
@@ -141,7 +141,7 @@ async fn set_attributes(
     AttributesWrite(principal): AttributesWrite,
     Path(id): Path<Uuid>,
     Body(new): Body<Attributes>,
-) -> Result<axum::Json<UserDetails>, Problem> {
+) -> Result<axum::Json<UserAttributes>, Problem> {
     Ok(axum::Json(service.set_attributes(id, new, principal.id()).await?))
 }
 

@@ -12,6 +12,7 @@ use super::store::{self, UserRow};
 use super::{Email, Password, PasswordError, Passwords, invite};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::attributes::Attributes;
+use crate::audit::{self, Entry};
 use crate::auth::{EndReason, Role, Sessions};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Tx};
@@ -64,6 +65,16 @@ impl From<UserRow> for User {
 pub struct UserDetails {
     #[serde(flatten)]
     pub user: User,
+    /// All values are returned as text
+    #[schema(example = json!({"level": "42", "region": "KR", "beta": "true"}))]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// The current attributes of an account.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserAttributes {
+    pub id: Uuid,
     /// All values are returned as text
     #[schema(example = json!({"level": "42", "region": "KR", "beta": "true"}))]
     pub attributes: BTreeMap<String, String>,
@@ -149,6 +160,10 @@ impl UserService {
             let invitee = BTreeMap::from([("inviteeId".to_owned(), user.id.to_string())]);
             self.record(&mut tx, inviter, "invite.accepted", &user, invitee).await?;
         }
+        let created = Entry::about("user", &user.id)
+            .field("role", None::<Role>, user.role)
+            .field("invitedBy", None::<Uuid>, invited_by);
+        audit::record(&mut tx, &self.clock, created).await?;
         tx.commit().await?;
         Ok(user.into())
     }
@@ -177,13 +192,17 @@ impl UserService {
         self.activities.record_own(tx, activity).await
     }
 
-    /// The enabled account with this e-mail and password. All other cases are `None` and cost the same.
+    /// The enabled account with this e-mail and password. All other cases are `None` and cost the same. The audit log
+    /// names the account that an attempt was about, also when it failed.
     pub async fn with_credentials(&self, email: &str, password: SecretString) -> Result<Option<Uuid>, UserError> {
         let found = match email.parse::<Email>() {
             Ok(email) => store::find_credentials(&self.db, email.key()).await?,
             Err(_) => None,
         };
         let hash = found.as_ref().map(|row| row.password_hash.clone());
+        if let Some(row) = &found {
+            audit::about("user", &row.id);
+        }
         let fits = self.passwords.verify(password, hash).await?;
         Ok(found.filter(|row| fits && !row.disabled).map(|row| row.id))
     }
@@ -234,6 +253,10 @@ impl UserService {
             return Err(UserError::LastAdmin(id));
         }
         store::update(&mut tx, &after).await?;
+        if (before.role, before.disabled) != (after.role, after.disabled) {
+            let changed = Entry::about("user", &id).between(&User::from(before.clone()), &User::from(after.clone()));
+            audit::record(&mut tx, &self.clock, changed).await?;
+        }
         let reason = if after.disabled && !before.disabled {
             Some(EndReason::UserDisabled)
         } else if after.role != before.role {
@@ -253,20 +276,23 @@ impl UserService {
     }
 
     /// Replaces all attributes of a user. Their earlier values stay readable as of earlier instants.
-    pub async fn set_attributes(&self, id: Uuid, new: Attributes, by: Uuid) -> Result<UserDetails, UserError> {
+    pub async fn set_attributes(&self, id: Uuid, new: Attributes, by: Uuid) -> Result<UserAttributes, UserError> {
         let Attributes(mut new) = new;
         let mut tx = self.db.begin().await?;
-        let user = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;
+        store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;
         let attributes = new.clone();
         let now = self.clock.now();
+        let mut entry = Entry::about("user", &id);
         for current in store::newest_attributes(&mut tx, id).await? {
             let value = new.remove(&current.name);
             if value != current.value {
+                entry = entry.field(&attribute_field(&current.name), &current.value, &value);
                 let row = current.followed_by(value, now, self.clock.new_id());
                 store::add_attribute(&mut tx, id, row, by).await?;
             }
         }
         for (name, value) in new {
+            entry = entry.field(&attribute_field(&name), None::<String>, &value);
             let row = store::AttributeRow {
                 id: self.clock.new_id(),
                 name,
@@ -275,10 +301,13 @@ impl UserService {
             };
             store::add_attribute(&mut tx, id, row, by).await?;
         }
+        audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
-        Ok(UserDetails {
-            user: user.into(),
-            attributes,
-        })
+        Ok(UserAttributes { id, attributes })
     }
+}
+
+/// The name of an attribute among the changed fields of an account.
+fn attribute_field(name: &str) -> String {
+    format!("attributes.{name}")
 }

@@ -15,6 +15,7 @@ use super::store::deliveries::DeliveryRow;
 use crate::clock::Timestamp;
 use crate::db::text_column;
 use crate::outbox;
+use crate::text::legible;
 
 /// Stores a closed set of upper-case words as text.
 macro_rules! words {
@@ -84,7 +85,7 @@ pub struct NewEndpoint {
     #[garde(length(bytes, min = 1, max = 2048))]
     #[schema(example = "https://shop.example.com/meed", min_length = 1, max_length = 2048)]
     pub url: String,
-    #[garde(length(chars, max = 500))]
+    #[garde(length(chars, max = 500), inner(custom(legible)))]
     #[schema(example = "The shop's fulfilment", max_length = 500)]
     pub description: Option<String>,
     /// The message types that it receives; all if it is missing or empty

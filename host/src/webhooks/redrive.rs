@@ -6,8 +6,10 @@ use uuid::Uuid;
 
 use super::fan_out::FAN_OUT;
 use super::model::DeliveryDetail;
-use super::service::{WebhookError, WebhookService};
+use super::service::{WebhookError, WebhookService, require_owner};
 use super::store::{self, deliveries};
+use crate::audit::{self, Entry};
+use crate::auth::Principal;
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::outbox::{self, topics};
@@ -24,28 +26,41 @@ pub struct Replayed {
 
 impl WebhookService {
     /// Sends a delivery again, or a pending one now. Its id stays the same.
-    pub(super) async fn redrive(&self, id: Uuid, message_id: Uuid) -> Result<DeliveryDetail, WebhookError> {
+    pub(super) async fn redrive(
+        &self,
+        id: Uuid,
+        message_id: Uuid,
+        by: &Principal,
+    ) -> Result<DeliveryDetail, WebhookError> {
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+        let row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+        require_owner(&row, by)?;
         let ordering_key = deliveries::put_back(&mut tx, id, message_id, now).await?;
         let ordering_key = ordering_key.ok_or(WebhookError::NoDelivery { message_id })?;
         deliveries::wake(&mut tx, id, ordering_key, now).await?;
+        let redriven = Entry::about("webhook-endpoint", &id).field("redrivenMessage", None::<Uuid>, message_id);
+        audit::record(&mut tx, &self.clock, redriven).await?;
         tx.commit().await?;
         self.delivery(id, message_id).await
     }
 
     /// Sends every parked delivery of an endpoint again; returns how many.
-    pub(super) async fn redrive_parked(&self, id: Uuid) -> Result<usize, WebhookError> {
+    pub(super) async fn redrive_parked(&self, id: Uuid, by: &Principal) -> Result<usize, WebhookError> {
         let mut redriven = 0;
         loop {
             let now = self.clock.now();
             let mut tx = self.db.begin().await?;
-            store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+            let row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+            require_owner(&row, by)?;
             let limit = i64::try_from(FAN_OUT).unwrap_or(i64::MAX);
             let keys = deliveries::put_back_parked(&mut tx, id, limit, now).await?;
             for ordering_key in keys.iter().copied().collect::<HashSet<_>>() {
                 deliveries::wake(&mut tx, id, ordering_key, now).await?;
+            }
+            if !keys.is_empty() {
+                let entry = Entry::about("webhook-endpoint", &id).field("redrivenMessages", None::<usize>, keys.len());
+                audit::record(&mut tx, &self.clock, entry).await?;
             }
             tx.commit().await?;
             redriven += keys.len();
@@ -59,8 +74,7 @@ impl WebhookService {
     /// also those from before the endpoint or topic existed. Deliveries that are pending stay as they are.
     pub async fn replay(&self, from: Timestamp) -> Result<Replayed, DbError> {
         let mut replayed = Replayed::default();
-        // Ids begin with their time, so this is before every id of that millisecond.
-        let mut after = first_id(from);
+        let mut after = from.first_id();
         loop {
             let now = self.clock.now();
             let mut tx = self.db.begin().await?;
@@ -108,9 +122,4 @@ impl WebhookService {
             replayed.topics = topics.len();
         }
     }
-}
-
-fn first_id(at: Timestamp) -> Uuid {
-    let millis = u64::try_from(at.as_millis()).unwrap_or_default();
-    Uuid::from_u128(u128::from(millis) << 80)
 }

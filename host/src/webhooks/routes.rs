@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::model::{Endpoint, EndpointSecret, EndpointState, NewEndpoint, Ping};
 use super::service::{WebhookError, WebhookService};
-use crate::auth::{WebhooksRead, WebhooksWrite};
+use crate::auth::{FORBIDDEN, WebhooksRead, WebhooksWrite};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 
@@ -115,12 +115,12 @@ async fn get(
 )]
 async fn replace(
     State(service): State<WebhookService>,
-    _: WebhooksWrite,
+    WebhooksWrite(principal): WebhooksWrite,
     Path(id): Path<Uuid>,
     IfMatch(revision): IfMatch,
     Body(new): Body<NewEndpoint>,
 ) -> Result<impl IntoResponse, Problem> {
-    let endpoint = service.replace(id, revision, new).await?;
+    let endpoint = service.replace(id, revision, new, &principal).await?;
     Ok(with_etag(endpoint.revision, endpoint))
 }
 
@@ -148,7 +148,7 @@ async fn change(
     Path(id): Path<Uuid>,
     Body(change): Body<EndpointChange>,
 ) -> Result<impl IntoResponse, Problem> {
-    let endpoint = service.set_state(id, change.state, principal.id()).await?;
+    let endpoint = service.set_state(id, change.state, &principal).await?;
     Ok(with_etag(endpoint.revision, endpoint))
 }
 
@@ -171,7 +171,7 @@ async fn delete(
     revision: Option<IfMatch>,
 ) -> Result<StatusCode, Problem> {
     let revision = revision.and_then(|IfMatch(revision)| revision);
-    service.delete(id, revision, principal.id()).await?;
+    service.delete(id, revision, &principal).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -190,7 +190,7 @@ async fn rotate(
     WebhooksWrite(principal): WebhooksWrite,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
-    let rotated = service.rotate(id, principal.id()).await?;
+    let rotated = service.rotate(id, &principal).await?;
     Ok(with_etag(rotated.endpoint.revision, rotated))
 }
 
@@ -205,10 +205,10 @@ async fn rotate(
 )]
 async fn ping(
     State(service): State<WebhookService>,
-    _: WebhooksWrite,
+    WebhooksWrite(principal): WebhooksWrite,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<Ping>, Problem> {
-    Ok(axum::Json(service.ping(id).await?))
+    Ok(axum::Json(service.ping(id, &principal).await?))
 }
 
 impl From<WebhookError> for Problem {
@@ -217,6 +217,7 @@ impl From<WebhookError> for Problem {
         match error {
             WebhookError::NotFound(_) => Self::new(NO_SUCH_ENDPOINT, detail),
             WebhookError::Changed { .. } => Self::new(ENDPOINT_CHANGED, detail),
+            WebhookError::NotYours { .. } => Self::new(FORBIDDEN, detail),
             WebhookError::Full => Self::new(ENDPOINTS_FULL, detail),
             WebhookError::Url(_) => Self::field("/url", detail),
             WebhookError::NoDelivery { .. } => Self::new(NO_SUCH_DELIVERY, detail),

@@ -13,6 +13,8 @@ use super::model::{
 };
 use super::store::{self, EndpointRow, deliveries};
 use super::target::{Policy, Refusal};
+use crate::audit::{self, Entry};
+use crate::auth::{Principal, Scope};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError, Json, Tx};
@@ -31,6 +33,8 @@ pub enum WebhookError {
     NotFound(Uuid),
     #[error("The endpoint is at revision {is}, you sent {expected}; read it again and repeat your change.")]
     Changed { is: i64, expected: i64 },
+    #[error("The endpoint {id} belongs to {owner}, who created it; only its creator or an ADMIN may change or use it.")]
+    NotYours { id: Uuid, owner: Uuid },
     #[error("There are {MAX_ENDPOINTS} endpoints, the maximum; delete one that is not needed.")]
     Full,
     #[error("{0}")]
@@ -123,6 +127,8 @@ impl WebhookService {
             return Err(WebhookError::Full);
         }
         store::insert(&mut tx, row.clone()).await?;
+        let created = Entry::about("webhook-endpoint", &row.id).between(&(), &Endpoint::from(row.clone()));
+        audit::record(&mut tx, &self.clock, created).await?;
         tx.commit().await?;
         tracing::info!(webhook_endpoint.id = %row.id, principal.id = %by, "webhook endpoint created");
         Ok(with_secret(row))
@@ -145,9 +151,10 @@ impl WebhookService {
         id: Uuid,
         expected: Option<i64>,
         new: NewEndpoint,
+        by: &Principal,
     ) -> Result<Endpoint, WebhookError> {
         self.deliverer.policy().check_url(&new.url)?;
-        self.change(id, expected, |row, _| {
+        self.change(id, expected, by, |row, _| {
             row.url = new.url;
             row.description = new.description;
             row.types = Json(new.types);
@@ -158,40 +165,50 @@ impl WebhookService {
     }
 
     /// Pauses or resumes. The same state again changes nothing.
-    pub(super) async fn set_state(&self, id: Uuid, state: EndpointState, by: Uuid) -> Result<Endpoint, WebhookError> {
-        let current = self.get(id).await?;
+    pub(super) async fn set_state(
+        &self,
+        id: Uuid,
+        state: EndpointState,
+        by: &Principal,
+    ) -> Result<Endpoint, WebhookError> {
+        let row = store::find(&self.db, id).await?.ok_or(WebhookError::NotFound(id))?;
+        require_owner(&row, by)?;
+        let current = Endpoint::from(row);
         if current.state == state {
             return Ok(current);
         }
-        let changed = self.change(id, None, |row, _| {
+        let changed = self.change(id, None, by, |row, _| {
             row.state = state;
             row.pause_reason = None;
         });
         let changed = changed.await?;
-        tracing::info!(webhook_endpoint.id = %id, %state, principal.id = %by, "webhook endpoint state set");
+        tracing::info!(webhook_endpoint.id = %id, %state, principal.id = %by.id(), "webhook endpoint state set");
         Ok(changed.into())
     }
 
     /// Makes a new secret. The previous one also signs for a day, or until the next rotation, so that the receiver can
     /// change over.
-    pub(super) async fn rotate(&self, id: Uuid, by: Uuid) -> Result<EndpointSecret, WebhookError> {
+    pub(super) async fn rotate(&self, id: Uuid, by: &Principal) -> Result<EndpointSecret, WebhookError> {
         let secret = self.clock.random::<SECRET_BYTES>().to_vec();
-        let changed = self.change(id, None, |row, now| {
+        let changed = self.change(id, None, by, |row, now| {
             row.previous_secret = Some(std::mem::replace(&mut row.secret, secret));
             row.previous_until = Some(now.plus(ROTATION));
         });
         let changed = changed.await?;
-        tracing::info!(webhook_endpoint.id = %id, principal.id = %by, "webhook secret rotated");
+        tracing::info!(webhook_endpoint.id = %id, principal.id = %by.id(), "webhook secret rotated");
         Ok(with_secret(changed))
     }
 
-    pub(super) async fn delete(&self, id: Uuid, expected: Option<i64>, by: Uuid) -> Result<(), WebhookError> {
+    pub(super) async fn delete(&self, id: Uuid, expected: Option<i64>, by: &Principal) -> Result<(), WebhookError> {
         let mut tx = self.db.begin().await?;
         let row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+        require_owner(&row, by)?;
         require_revision(expected, row.revision)?;
         store::mark_deleted(&mut tx, id, self.clock.now()).await?;
+        let deleted = Entry::about("webhook-endpoint", &id).between(&Endpoint::from(row), &());
+        audit::record(&mut tx, &self.clock, deleted).await?;
         tx.commit().await?;
-        tracing::info!(webhook_endpoint.id = %id, principal.id = %by, "webhook endpoint deleted");
+        tracing::info!(webhook_endpoint.id = %id, principal.id = %by.id(), "webhook endpoint deleted");
         Ok(())
     }
 
@@ -199,16 +216,21 @@ impl WebhookService {
         &self,
         id: Uuid,
         expected: Option<i64>,
+        by: &Principal,
         change: impl FnOnce(&mut EndpointRow, Timestamp),
     ) -> Result<EndpointRow, WebhookError> {
         let mut tx = self.db.begin().await?;
         let mut row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
+        require_owner(&row, by)?;
         require_revision(expected, row.revision)?;
         let now = self.clock.now();
+        let before = Endpoint::from(row.clone());
         change(&mut row, now);
         row.revision += 1;
         row.updated_at = now;
         store::update(&mut tx, row.clone()).await?;
+        let changed = Entry::about("webhook-endpoint", &id).between(&before, &Endpoint::from(row.clone()));
+        audit::record(&mut tx, &self.clock, changed).await?;
         tx.commit().await?;
         Ok(row)
     }
@@ -216,16 +238,22 @@ impl WebhookService {
     /// Pauses an endpoint by decision of the server. Part of the caller's transaction, which has locked the endpoint.
     pub(super) async fn pause(&self, tx: &mut Tx, row: &mut EndpointRow, because: String) -> Result<(), DbError> {
         tracing::warn!(webhook_endpoint.id = %row.id, because, "webhook endpoint paused");
+        let before = Endpoint::from(row.clone());
         row.state = EndpointState::Paused;
         row.pause_reason = Some(because);
         row.revision += 1;
         row.updated_at = self.clock.now();
+        let paused = Entry::about("webhook-endpoint", &row.id)
+            .between(&before, &Endpoint::from(row.clone()))
+            .by_server("webhook-relay");
+        audit::record(tx, &self.clock, paused).await?;
         store::update(tx, row.clone()).await
     }
 
     /// Sends a test message once, and returns the result of the attempt. Works while the endpoint is paused.
-    pub(super) async fn ping(&self, id: Uuid) -> Result<Ping, WebhookError> {
+    pub(super) async fn ping(&self, id: Uuid, by: &Principal) -> Result<Ping, WebhookError> {
         let row = store::find(&self.db, id).await?.ok_or(WebhookError::NotFound(id))?;
+        require_owner(&row, by)?;
         let (message_id, at) = (self.clock.new_id(), self.clock.now());
         let event = message::ping(&self.source, message_id, id, at);
         let attempt = self.attempt(&row, message_id, event.to_string().into_bytes()).await;
@@ -288,6 +316,17 @@ fn with_secret(row: EndpointRow) -> EndpointSecret {
         endpoint: row.into(),
         secret,
     }
+}
+
+/// An endpoint and its secret belong to its creator: another OPERATOR must not redirect its messages.
+pub(super) fn require_owner(row: &EndpointRow, by: &Principal) -> Result<(), WebhookError> {
+    if row.created_by == by.id() || by.has(Scope::OwnershipWrite) {
+        return Ok(());
+    }
+    Err(WebhookError::NotYours {
+        id: row.id,
+        owner: row.created_by,
+    })
 }
 
 /// Fails when a change is based on another revision than the current one.

@@ -28,7 +28,8 @@ pub(super) enum Refusal {
     PlainHttp,
     #[error("has port {0}, which is not in webhooks.ports")]
     Port(u16),
-    #[error("leads to {0}, which is not a public address and not in webhooks.private_networks")]
+    // Without the address: an operator must not learn which private addresses a name has.
+    #[error("leads to an address that is neither public nor in webhooks.private_networks")]
     Private(IpAddr),
 }
 

@@ -123,7 +123,7 @@ async fn act(app: &App, user_id: Uuid, days_ago: &impl Fn(u32) -> Timestamp) -> 
             }))
         })
         .collect::<Result<_, _>>()?;
-    let recorded = activities.record(quests).await?;
+    let recorded = activities.record(quests, None).await?;
     ensure!(recorded.recorded == QUESTS.len(), "the demo's quests already exist");
     Ok(())
 }

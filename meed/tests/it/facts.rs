@@ -90,7 +90,12 @@ async fn record(app: &TestApp, all: &[Did]) {
         amount: did.amount,
         attributes: Attributes(did.attributes.clone()),
     });
-    let recorded = app.app.activities.record(activities.collect()).await.expect("recorded");
+    let recorded = app
+        .app
+        .activities
+        .record(activities.collect(), None)
+        .await
+        .expect("recorded");
     assert_eq!(recorded.recorded, all.len());
 }
 

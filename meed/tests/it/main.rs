@@ -15,6 +15,7 @@ mod support;
 
 mod activities;
 mod architecture;
+mod audit;
 mod auth;
 mod background;
 mod cache;
@@ -40,5 +41,6 @@ mod reward_requests;
 mod rewards;
 mod roles;
 mod sandbox;
+mod separation;
 mod users;
 mod webhook_endpoints;

@@ -10,10 +10,11 @@ use crate::support::{TestApp, on_both_engines};
 const ROLES: [Role; 4] = [Role::User, Role::Operator, Role::Auditor, Role::Admin];
 
 /// Fills every placeholder with a well-formed value that does not exist and belongs to no user.
-fn filled(path: &str) -> String {
+pub(crate) fn filled(path: &str) -> String {
     path.replace("{id}", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")
         .replace("{name}", "nobody")
         .replace("{version}", "0.0.0")
+        .replace("{source}", "nothing")
         .replace("{keyId}", "0123456789ABCDEF")
         .replace("{messageId}", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e78")
 }

@@ -17,6 +17,7 @@ use crate::claims::receipt::SignedReversal;
 use crate::claims::reversal::Reversal;
 use crate::claims::service::Claims;
 use crate::http::{Body, Path, Problem};
+use crate::text::legible;
 
 pub(super) fn router() -> OpenApiRouter<Claims> {
     OpenApiRouter::new()
@@ -29,7 +30,7 @@ pub(super) fn router() -> OpenApiRouter<Claims> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewReversal {
     /// The user can see it
-    #[garde(length(chars, min = 1, max = 500), custom(says_something))]
+    #[garde(length(chars, min = 1, max = 500), custom(says_something), custom(legible))]
     #[schema(example = "Bought and returned", min_length = 1, max_length = 500)]
     reason: String,
 }

@@ -13,6 +13,7 @@ use crate::auth::{PluginKeysRead, PluginKeysWrite};
 use crate::http::{Body, Page, PageParams, Params, Path, Problem};
 use crate::plugins::service::PluginService;
 use crate::plugins::signatures::PluginKey;
+use crate::text::legible;
 
 pub(super) fn router() -> OpenApiRouter<PluginService> {
     OpenApiRouter::new()
@@ -28,7 +29,7 @@ pub(super) fn router() -> OpenApiRouter<PluginService> {
 }))]
 struct NewPluginKey {
     /// The owner of the key, as shown in receipts
-    #[garde(length(chars, min = 1, max = 100))]
+    #[garde(length(chars, min = 1, max = 100), custom(legible))]
     name: String,
     /// The line that begins with RW, or the whole .pub file
     #[garde(length(bytes, min = 1, max = 1024))]

@@ -28,10 +28,10 @@ macro_rules! select_keys {
     };
 }
 
-/// Inserts a key; `false` if a key with this id exists, revoked or not.
-pub(in crate::plugins) async fn insert(tx: &mut Tx, row: &KeyRow) -> Result<bool> {
-    const SQL: &str = "INSERT INTO plugin_keys (key_id, id, name, public_key, added_by, added_at) \
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+/// Inserts a key; `false` if this id or this key exists, revoked or not.
+pub(in crate::plugins) async fn insert(tx: &mut Tx, row: &KeyRow, key: String) -> Result<bool> {
+    const SQL: &str = "INSERT INTO plugin_keys (key_id, id, name, public_key, added_by, added_at, key) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
     let inserted = tx
         .query(SQL)
         .bind(row.key_id.clone())
@@ -40,6 +40,7 @@ pub(in crate::plugins) async fn insert(tx: &mut Tx, row: &KeyRow) -> Result<bool
         .bind(row.public_key.clone())
         .bind(row.added_by)
         .bind(row.added_at)
+        .bind(key)
         .execute(tx)
         .await?;
     Ok(inserted == 1)

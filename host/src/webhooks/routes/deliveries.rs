@@ -82,10 +82,10 @@ async fn get(
 )]
 async fn redrive(
     State(service): State<WebhookService>,
-    _: WebhooksWrite,
+    WebhooksWrite(principal): WebhooksWrite,
     Path((id, message_id)): Path<(Uuid, Uuid)>,
 ) -> Result<axum::Json<DeliveryDetail>, Problem> {
-    Ok(axum::Json(service.redrive(id, message_id).await?))
+    Ok(axum::Json(service.redrive(id, message_id, &principal).await?))
 }
 
 /// The result of a redrive.
@@ -104,9 +104,9 @@ struct Redriven {
 )]
 async fn redrive_parked(
     State(service): State<WebhookService>,
-    _: WebhooksWrite,
+    WebhooksWrite(principal): WebhooksWrite,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<Redriven>, Problem> {
-    let redriven = service.redrive_parked(id).await?;
+    let redriven = service.redrive_parked(id, &principal).await?;
     Ok(axum::Json(Redriven { redriven }))
 }

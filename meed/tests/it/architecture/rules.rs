@@ -3,6 +3,7 @@
 use super::names::Name;
 
 pub(super) const FEATURES: &[&str] = &[
+    "audit",
     "auth",
     "users",
     "activities",
@@ -31,6 +32,7 @@ const BASE_MODULES: &[&str] = &[
     "facts",
     "attributes",
     "outbox",
+    "text",
     "keys",
     "clock",
     "config",
@@ -179,7 +181,8 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             "the author's tools run without a server: they may use the sandbox, cases and receipts".to_owned(),
         );
     }
-    if top == "auth" && FEATURES.contains(&named) && named != top {
+    // The audit log names principals, and auth records logouts in it.
+    if top == "auth" && FEATURES.contains(&named) && ![top, "audit"].contains(&named) {
         return Some(
             "auth is below the features, which use its principals and sessions: pass in what it needs".to_owned(),
         );

@@ -26,8 +26,10 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("refresh_tokens", "auth", User("user_id")),
     ("activities", "activities", User("user_id")),
     ("activity_directory", "activities", Shared),
+    ("activity_sources", "activities", Shared),
     ("plugin_versions", "plugins", Shared),
     ("plugin_modules", "plugins", Shared),
+    ("plugin_names", "plugins", Shared),
     ("plugin_keys", "plugins", Shared),
     ("plugin_signatures", "plugins", Shared),
     ("plugin_history", "plugins", Shared),
@@ -50,6 +52,7 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("outbox_topic_messages", "outbox", Shared),
     ("webhook_endpoints", "webhooks", Shared),
     ("webhook_deliveries", "webhooks", Shared),
+    ("audit_log", "audit", Shared),
 ];
 
 /// How a statement uses a table.
@@ -98,6 +101,8 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
             ("reward_stock", Reads),
         ],
     ),
+    // A name is given to a user who exists.
+    ("plugins/store/names", &[("users", Reads)]),
     // The history of a case, in a temporary database.
     (
         "plugins/cases/store",

@@ -50,7 +50,7 @@ impl Call {
             .headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.contains("json"));
+            .is_some_and(|value| value.contains("json") && !value.contains("ndjson"));
         let json = if is_json {
             serde_json::from_slice(&bytes).expect("valid JSON")
         } else {
