@@ -97,7 +97,7 @@ async fn the_serving_role_changes_rows_and_no_tables() {
     let mut serving = open(&url(&server, "meed_serve", "meed")).await;
     for sql in FORBIDDEN {
         let error = run(&mut serving, sql).await.expect_err(sql);
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         assert_eq!(code.as_deref(), Some("42501"), "{sql}: {error}");
     }
 
@@ -129,7 +129,7 @@ async fn other_roles_of_the_server_cannot_connect() {
     run(&mut admin, "CREATE ROLE stranger LOGIN").await.expect("a role");
     let refused = PgConnection::connect(&url(&server, "stranger", "meed")).await;
     let error = refused.expect_err("a stranger");
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     assert_eq!(code.as_deref(), Some("42501"), "{error}");
 }
 
