@@ -191,17 +191,22 @@ mod tests {
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(directory.join("without_wasi.wasm"), &compiled).unwrap();
         } else {
-            assert!(compiled == WITHOUT_WASI, "without_wasi.wasm is not without_wasi.wat; UPDATE_DOCS=1 writes it again");
+            assert!(
+                compiled == WITHOUT_WASI,
+                "without_wasi.wasm is not without_wasi.wat; UPDATE_DOCS=1 writes it again"
+            );
         }
     }
 
     #[test]
     fn every_function_of_wasi_has_a_replacement() {
         wasmparser::Validator::new().validate_all(WITHOUT_WASI).unwrap();
-        let exports = Parser::new(0).parse_all(WITHOUT_WASI).find_map(|payload| match payload {
-            Ok(Payload::ExportSection(section)) => Some(section.count()),
-            _ => None,
-        });
+        let exports = Parser::new(0)
+            .parse_all(WITHOUT_WASI)
+            .find_map(|payload| match payload {
+                Ok(Payload::ExportSection(section)) => Some(section.count()),
+                _ => None,
+            });
         assert_eq!(exports, Some(46), "wasi_snapshot_preview1 has 46 functions");
     }
 

@@ -49,10 +49,7 @@ fn every_plugin_is_small() {
         let bytes = fs::metadata(&wasm)
             .unwrap_or_else(|error| panic!("{}: {error}", wasm.display()))
             .len();
-        assert!(
-            bytes < MAX_BYTES,
-            "{name} has {bytes} bytes, {MAX_BYTES} are too many"
-        );
+        assert!(bytes < MAX_BYTES, "{name} has {bytes} bytes, {MAX_BYTES} are too many");
     }
 }
 

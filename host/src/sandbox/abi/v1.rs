@@ -158,7 +158,8 @@ pub(in crate::sandbox) fn evaluate(
     // Not with the bindings: they would look up, and check the types of, all three exports of every instance.
     let instance = linked.instance_pre().instantiate(&mut *store)?;
     store.data_mut().started = true;
-    let evaluate = instance.get_typed_func::<EvaluateParams<'_>, (Result<wit::Decision, String>,)>(&mut *store, "evaluate")?;
+    let evaluate =
+        instance.get_typed_func::<EvaluateParams<'_>, (Result<wit::Decision, String>,)>(&mut *store, "evaluate")?;
     let (answer,) = evaluate.call(store, (context, state, &facts))?;
     Ok(answer
         .map_err(|message| Failure::Refused(text::line(&message, 1024)))
