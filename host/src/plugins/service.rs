@@ -269,7 +269,13 @@ impl PluginService {
             self.check_storage_quota(operator, module.len()).await?;
         }
         let admitted = self.sandbox.admit(module.clone()).await.map_err(PluginError::Refused)?;
-        self.require_name(&admitted.manifest.name, by).await?;
+        if let Err(taken) = self.require_name(&admitted.manifest.name, by).await {
+            // A concurrent upload of the same bytes may have taken the name.
+            return match store::find_by_digest(&self.db, digest).await? {
+                Some(known) => Ok(Uploaded::Known(self.reupload(known.into(), checked, by).await?)),
+                None => Err(taken),
+            };
+        }
         gate::check(&self.sandbox, &admitted, &module).await?;
         let manifest = admitted.manifest.clone();
         checked = self.check_signed_version(checked, &manifest.name, &manifest.version)?;

@@ -62,13 +62,27 @@ async fn it_is_served_with_its_user_interface(app: TestApp) {
     assert!(text(&document, "openapi").starts_with("3.1."));
     let page = app.get("/swagger/").send().await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html"));
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.contains("script-src 'self';") && policy.contains("frame-ancestors 'none'"),
+        "{policy}"
+    );
+    assert_eq!(page.header("referrer-policy"), "no-referrer");
     let page = String::from_utf8(page.bytes).expect("text");
+    assert!(!page.contains("<script>"), "an inline script would not run: {page}");
     assert!(
         !page.contains("https://"),
         "the page loads nothing from elsewhere: {page}"
     );
     let script = app.get("/swagger/swagger-initializer.js").send().await;
-    assert!(String::from_utf8(script.bytes).expect("text").contains("/openapi.json"));
+    let script = String::from_utf8(script.bytes).expect("text");
+    assert!(script.contains("/openapi.json"));
+    assert!(!script.contains("\"persistAuthorization\": true"), "{script}");
+    let api = app.get("/livez").send().await;
+    assert_eq!(
+        api.header("content-security-policy"),
+        "default-src 'none'; frame-ancestors 'none'"
+    );
     for file in ["swagger-ui-bundle.js", "swagger-ui.css"] {
         assert_eq!(app.get(&format!("/swagger/{file}")).send().await.status, 200, "{file}");
     }

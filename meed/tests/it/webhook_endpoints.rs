@@ -282,7 +282,7 @@ async fn the_previous_secret_also_signs_for_a_day_after_a_rotation(app: TestApp)
     );
     let signed = async |number: usize, secrets: [&str; 3]| {
         // A token is valid for ten minutes, so a day later the test needs a new one.
-        let token = app.token(Role::Operator).await;
+        let token = app.operator().await;
         app.post(&format!("{}/ping", path(&created)))
             .bearer(&token)
             .send()

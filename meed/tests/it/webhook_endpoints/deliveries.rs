@@ -175,7 +175,7 @@ async fn a_failed_delivery_is_retried_then_parked_and_can_be_redriven(app: TestA
     assert_eq!(got.len(), 4);
     assert!(got.iter().all(|one| one.id() == got[0].id() && one.body == got[0].body));
 
-    let operator = app.token(Role::Operator).await;
+    let operator = app.operator().await;
     let read = async |status: &str| {
         let list = app
             .get(&format!("{}/deliveries?status={status}", path(&created)))
@@ -394,7 +394,7 @@ async fn delivered_messages_are_deleted_later_and_undelivered_ones_kept(app: Tes
     );
     assert_eq!(app.count("SELECT COUNT(*) FROM webhook_deliveries d WHERE status <> 'PENDING' AND message_id NOT IN (SELECT id FROM outbox WHERE kind = 'reward.granted')").await, 0);
     // It is deleted once no endpoint needs it.
-    let operator = app.token(Role::Operator).await;
+    let operator = app.operator().await;
     app.delete(&path(&second)).bearer(&operator).send().await.expect(204);
     assert_eq!(app.app.webhooks.sweep().await.expect("a sweep"), 1);
 }
