@@ -184,6 +184,7 @@ impl App {
         let logins = LoginService::new(
             (db.clone(), clock.clone()),
             (cache.clone(), limit::policy("account", config.limits.account)),
+            config.auth.hide_registered_emails,
             auth.clone(),
             users.clone(),
             activities.clone(),

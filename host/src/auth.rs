@@ -24,6 +24,7 @@ pub const UNAUTHENTICATED: Code = Code::new("unauthenticated", 401, "An access t
 pub const INVALID_TOKEN: Code = Code::new("invalid-token", 401, "The access token is not valid");
 pub const FORBIDDEN: Code = Code::new("forbidden", 403, "Your role does not allow this");
 const INVALID_REFRESH_TOKEN: Code = Code::new("invalid-refresh-token", 401, "The refresh token is not valid");
+const NO_SUCH_SESSION: Code = Code::new("no-such-session", 404, "You have no such session");
 const REFRESH_TOKEN_REUSED: Code = Code::new("refresh-token-reused", 401, "The refresh token was used before");
 
 /// The problems that this feature owns.
@@ -33,6 +34,7 @@ pub const CODES: &[Code] = &[
     FORBIDDEN,
     INVALID_REFRESH_TOKEN,
     REFRESH_TOKEN_REUSED,
+    NO_SUCH_SESSION,
 ];
 
 /// The problems of every route that needs a token.

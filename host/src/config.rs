@@ -126,6 +126,12 @@ pub struct Auth {
     pub refresh_idle: Duration,
     #[serde(rename = "session_seconds", deserialize_with = "seconds::<1, CENTURY, _>")]
     pub session: Duration,
+    /// The same for the roles OPERATOR, AUDITOR and ADMIN.
+    #[serde(rename = "staff_session_seconds", deserialize_with = "seconds::<1, CENTURY, _>")]
+    pub staff_session: Duration,
+    #[serde(rename = "refresh_grace_seconds", deserialize_with = "seconds::<0, MINUTE, _>")]
+    pub refresh_grace: Duration,
+    pub hide_registered_emails: bool,
     #[serde(deserialize_with = "within::<1, 1_024, _, _>")]
     pub password_concurrency: usize,
     #[serde(rename = "session_cache_seconds", deserialize_with = "seconds::<0, HOUR, _>")]

@@ -3,6 +3,7 @@
 //! Knows `auth` for sessions and guards, and `activities` because registration and login are activities. Must not know
 //! any other feature.
 
+mod account;
 mod email;
 mod invite;
 mod login;
@@ -11,6 +12,7 @@ mod routes;
 mod service;
 mod store;
 
+pub use account::PasswordReset;
 pub use email::Email;
 pub use login::{LoginError, LoginService, NewAccount};
 pub use password::{Password, PasswordError, Passwords};

@@ -37,6 +37,7 @@ use meed_host::clock::{Clock, Timestamp};
 use meed_host::config::Config;
 use meed_host::db::{Db, Schema};
 use meed_host::sandbox;
+use meed_host::users::Email;
 
 const SETTINGS: &str = "\
 Settings come from the defaults, then the file given with --config, then environment variables, then flags. The variable \
@@ -124,6 +125,8 @@ enum UserCommand {
         #[arg(long, default_value = "USER", value_name = "ROLE")]
         role: Role,
     },
+    /// Print a token with which the user can set a new password once, within an hour (POST /auth/password-reset)
+    ResetPassword { email: String },
 }
 
 #[derive(Debug, Subcommand)]
@@ -199,6 +202,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::Create { email, role }) => {
             runtime.block_on(create_user(&load(None)?, email, *role))?;
         }
+        Command::User(UserCommand::ResetPassword { email }) => {
+            runtime.block_on(reset_password(&load(None)?, email))?;
+        }
         Command::Keys(KeysCommand::Generate { only_missing }) => {
             for path in keys::generate(&load(None)?.keys.directory, &Clock::System, *only_missing)? {
                 println!("{}", path.display());
@@ -244,6 +250,21 @@ async fn create_user(config: &Config, email: &str, role: Role) -> anyhow::Result
     if generated {
         println!("Password: {}", password.expose_secret());
     }
+    Ok(())
+}
+
+async fn reset_password(config: &Config, email: &str) -> anyhow::Result<()> {
+    let db = connect(config).await?;
+    db.schema().await.check()?;
+    let users = meed_host::app::users(config, &db, &Clock::System)?;
+    let email: Email = email.parse().map_err(|error| anyhow::anyhow!("The e-mail {error}."))?;
+    let permitting = users.permit_reset_of(&email);
+    let reset = audit::run_as(Arc::new(Origin::command("meed user reset-password")), permitting).await?;
+    println!("Token: {}", reset.token);
+    println!(
+        "Valid until {}, for one POST /auth/password-reset with token and newPassword",
+        reset.expires_at
+    );
     Ok(())
 }
 

@@ -27,7 +27,7 @@ pub enum CreateError {
 pub async fn create(users: &UserService, email: &str, password: SecretString, role: Role) -> Result<User, CreateError> {
     let new = NewUser {
         email: email.parse::<Email>().map_err(CreateError::Email)?,
-        password: Password::new(password).map_err(CreateError::Password)?,
+        password: Password::new(&password).map_err(CreateError::Password)?,
         role,
         invite_code: None,
     };
@@ -40,6 +40,6 @@ mod tests {
 
     #[test]
     fn a_generated_password_may_be_chosen() {
-        assert!(Password::new(generate_password(&Clock::System)).is_ok());
+        assert!(Password::new(&generate_password(&Clock::System)).is_ok());
     }
 }

@@ -37,3 +37,13 @@ CREATE TABLE user_attributes (
     set_by          UUID,
     PRIMARY KEY (user_id, name, set_at, id)
 );
+
+-- A password reset that an ADMIN or the command line permitted, one per user. The owner of the token sets a new password
+-- with it, which deletes the row.
+CREATE TABLE password_resets (
+    user_id         UUID NOT NULL PRIMARY KEY REFERENCES users (id),
+    -- SHA-256 of the token; the token itself is never stored
+    hash            BYTEA NOT NULL,
+    created_at      BIGINT NOT NULL,
+    expires_at      BIGINT NOT NULL
+);

@@ -6,7 +6,8 @@ CREATE TABLE sessions (
     created_at      BIGINT NOT NULL,
     expires_at      BIGINT NOT NULL,
     ended_at        BIGINT,
-    ended_reason    TEXT CHECK (ended_reason IN ('LOGOUT', 'REFRESH_REUSED', 'USER_DISABLED', 'ROLE_CHANGED')),
+    ended_reason    TEXT CHECK (ended_reason IN ('LOGOUT', 'REFRESH_REUSED', 'USER_DISABLED', 'ROLE_CHANGED',
+                        'PASSWORD_CHANGED', 'ENDED_BY_USER')),
     PRIMARY KEY (user_id, id)
 );
 

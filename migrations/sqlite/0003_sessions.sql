@@ -6,7 +6,8 @@ CREATE TABLE sessions (
     created_at      INTEGER NOT NULL,
     expires_at      INTEGER NOT NULL,
     ended_at        INTEGER,
-    ended_reason    TEXT CHECK (ended_reason IN ('LOGOUT', 'REFRESH_REUSED', 'USER_DISABLED', 'ROLE_CHANGED')),
+    ended_reason    TEXT CHECK (ended_reason IN ('LOGOUT', 'REFRESH_REUSED', 'USER_DISABLED', 'ROLE_CHANGED',
+                        'PASSWORD_CHANGED', 'ENDED_BY_USER')),
     PRIMARY KEY (user_id, id)
 ) STRICT;
 

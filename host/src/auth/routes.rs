@@ -8,15 +8,18 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
-use super::service::{AuthError, AuthService, TokenPair};
-use super::{INVALID_REFRESH_TOKEN, Principal, REFRESH_TOKEN_REUSED};
-use crate::http::{Body, Problem};
+use super::service::{AuthError, AuthService, OpenSession, TokenPair};
+use super::{INVALID_REFRESH_TOKEN, NO_SUCH_SESSION, Principal, REFRESH_TOKEN_REUSED};
+use crate::http::{Body, Page, PageParams, Params, Path, Problem};
 
 pub fn router(service: AuthService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(refresh))
         .routes(routes!(logout))
+        .routes(routes!(sessions, end_sessions))
+        .routes(routes!(end_session))
         .with_state(service)
 }
 
@@ -55,6 +58,55 @@ async fn logout(State(service): State<AuthService>, principal: Principal) -> Res
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// List your sessions, newest first: each is a login that has not ended.
+#[utoipa::path(
+    get, path = "/users/me/sessions", tag = "auth", security(("bearer" = [])),
+    params(PageParams),
+    responses((status = 200, body = Page<OpenSession>)),
+)]
+async fn sessions(
+    State(service): State<AuthService>,
+    principal: Principal,
+    Params(page): Params<PageParams>,
+) -> Result<axum::Json<Page<OpenSession>>, Problem> {
+    let (size, after) = (page.size()?, page.after()?);
+    let sessions = service.sessions(principal.require_user()?, after, size).await?;
+    Ok(axum::Json(Page::new(
+        sessions,
+        size,
+        |session| session.id,
+        |session| session,
+    )))
+}
+
+/// End all your sessions, also the current one.
+#[utoipa::path(
+    delete, path = "/users/me/sessions", tag = "auth", security(("bearer" = [])),
+    responses((status = 204)),
+)]
+async fn end_sessions(State(service): State<AuthService>, principal: Principal) -> Result<StatusCode, Problem> {
+    let (user_id, _) = principal.require_user()?;
+    service.end_sessions(user_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End one of your sessions.
+#[utoipa::path(
+    delete, path = "/users/me/sessions/{id}", tag = "auth", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 204)),
+    extensions(("x-problems" = json!(["no-such-session"]))),
+)]
+async fn end_session(
+    State(service): State<AuthService>,
+    principal: Principal,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode, Problem> {
+    let (user_id, _) = principal.require_user()?;
+    service.end_session(user_id, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Bounds the work that a secret from outside can cause.
 pub fn bounded_secret(secret: &SecretString, (): &()) -> garde::Result {
     let bytes = secret.expose_secret().len();
@@ -69,6 +121,7 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let detail = error.to_string();
         match error {
+            AuthError::NoSuchSession(_) => Self::new(NO_SUCH_SESSION, detail),
             AuthError::InvalidRefreshToken => Self::new(INVALID_REFRESH_TOKEN, detail),
             AuthError::RefreshTokenReused => Self::new(REFRESH_TOKEN_REUSED, detail),
             error @ AuthError::Signing(_) => Self::internal(error),

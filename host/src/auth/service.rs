@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -50,6 +50,8 @@ pub enum AuthError {
     InvalidRefreshToken,
     #[error("The refresh token was used before, so someone else may hold it. Its session is over; log in again.")]
     RefreshTokenReused,
+    #[error("You have no session {0}; GET /users/me/sessions lists yours.")]
+    NoSuchSession(Uuid),
     #[error("signing an access token failed: {0}")]
     Signing(#[from] jsonwebtoken::errors::Error),
     #[error(transparent)]
@@ -67,7 +69,22 @@ struct Inner {
     tokens: AccessTokens,
     sessions: Sessions,
     session_lifetime: Duration,
+    staff_session_lifetime: Duration,
     refresh_idle: Duration,
+    refresh_grace: Duration,
+    /// Derives a refresh token from its predecessor, so that a repeated refresh returns the same one.
+    refresh_key: hmac::Key,
+}
+
+/// A login of a user that has not ended.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OpenSession {
+    pub id: Uuid,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// Whether the request belongs to it
+    pub current: bool,
 }
 
 impl AuthService {
@@ -84,7 +101,10 @@ impl AuthService {
             tokens: AccessTokens::new(config, keyring)?,
             sessions,
             session_lifetime: config.session,
+            staff_session_lifetime: config.staff_session,
             refresh_idle: config.refresh_idle,
+            refresh_grace: config.refresh_grace,
+            refresh_key: hmac::Key::new(hmac::HMAC_SHA256, &keyring.derive("meed refresh tokens")?),
         })))
     }
 
@@ -102,13 +122,20 @@ impl AuthService {
         session_id: Uuid,
     ) -> Result<TokenPair, AuthError> {
         let now = self.0.clock.now();
-        let session_end = now.plus(self.0.session_lifetime);
+        let lifetime = if role == Role::User {
+            self.0.session_lifetime
+        } else {
+            self.0.staff_session_lifetime.min(self.0.session_lifetime)
+        };
+        let session_end = now.plus(lifetime);
         store::insert_session(tx, session_id, user_id, now, session_end).await?;
-        self.issue(tx, (user_id, role), (session_id, session_end)).await
+        let first = URL_SAFE_NO_PAD.encode(self.0.clock.random::<32>());
+        self.issue(tx, (user_id, role), (session_id, session_end), first).await
     }
 
     /// Exchanges a refresh token for a new pair. Using one twice ends the session: either its owner or a thief holds a
-    /// copy, and the server cannot tell which.
+    /// copy, and the server cannot tell which. Only a repetition within the grace period, as after a lost response,
+    /// returns the same refresh token again, while it is unused.
     pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, AuthError> {
         let now = self.0.clock.now();
         let hash = hash(refresh_token);
@@ -117,6 +144,9 @@ impl AuthService {
             let (user_id, id) = store::session_of_refresh_token(&mut tx, hash)
                 .await?
                 .ok_or(AuthError::InvalidRefreshToken)?;
+            if let Some(pair) = self.repeat(&mut tx, refresh_token, (user_id, id), now).await? {
+                return Ok(pair);
+            }
             let ended = self
                 .0
                 .sessions
@@ -136,10 +166,97 @@ impl AuthService {
             .filter(|session| now < token.expires_at && session.lives(now))
             .ok_or(AuthError::InvalidRefreshToken)?;
         let pair = self
-            .issue(&mut tx, session.holder(), (token.session_id, session.expires_at))
+            .issue(
+                &mut tx,
+                session.holder(),
+                (token.session_id, session.expires_at),
+                self.successor(refresh_token),
+            )
             .await?;
         tx.commit().await?;
         Ok(pair)
+    }
+
+    /// The pair of an earlier refresh with the same token, with a new access token; `None` after the grace period.
+    async fn repeat(
+        &self,
+        tx: &mut Tx,
+        refresh_token: &str,
+        (user_id, session_id): (Uuid, Uuid),
+        now: Timestamp,
+    ) -> Result<Option<TokenPair>, AuthError> {
+        if self.0.refresh_grace.is_zero() {
+            return Ok(None);
+        }
+        let next = self.successor(refresh_token);
+        let (old, since) = (hash(refresh_token), now.minus(self.0.refresh_grace));
+        if !store::was_just_consumed(tx, (user_id, old), hash(&next), since).await? {
+            return Ok(None);
+        }
+        let session = store::find_session(tx, user_id, session_id).await?;
+        let Some(session) = session.filter(|session| session.lives(now)) else {
+            return Ok(None);
+        };
+        self.pair(session.holder(), (session_id, session.expires_at), next, now)
+            .map(Some)
+    }
+
+    fn successor(&self, refresh_token: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.0.refresh_key, refresh_token.as_bytes()))
+    }
+
+    /// The living sessions of a user, newest first, up to `size + 1`.
+    pub(super) async fn sessions(
+        &self,
+        (user_id, current): (Uuid, Uuid),
+        after: Option<Uuid>,
+        size: u32,
+    ) -> Result<Vec<OpenSession>, AuthError> {
+        let rows = store::open_sessions(&self.0.db, user_id, self.0.clock.now(), after, i64::from(size) + 1).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| OpenSession {
+                id: row.id,
+                created_at: row.created_at,
+                expires_at: row.expires_at,
+                current: row.id == current,
+            })
+            .collect())
+    }
+
+    /// Ends one of the user's sessions, which may be the current one.
+    pub(super) async fn end_session(&self, user_id: Uuid, id: Uuid) -> Result<(), AuthError> {
+        let now = self.0.clock.now();
+        let mut tx = self.0.db.begin().await?;
+        store::find_session(&mut tx, user_id, id)
+            .await?
+            .filter(|session| session.lives(now))
+            .ok_or(AuthError::NoSuchSession(id))?;
+        let ended = self
+            .0
+            .sessions
+            .end(&mut tx, user_id, id, EndReason::EndedByUser)
+            .await?;
+        let entry = Entry::about("user", &user_id).field("session", id, None::<Uuid>);
+        audit::record(&mut tx, &self.0.clock, entry).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(ended).await;
+        Ok(())
+    }
+
+    /// Ends every session of the user, also the current one.
+    pub(super) async fn end_sessions(&self, user_id: Uuid) -> Result<(), AuthError> {
+        let mut tx = self.0.db.begin().await?;
+        let ended = self
+            .0
+            .sessions
+            .end_all(&mut tx, user_id, EndReason::EndedByUser)
+            .await?;
+        let entry = Entry::about("user", &user_id).field("sessions", ended.count(), 0);
+        audit::record(&mut tx, &self.0.clock, entry).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(ended).await;
+        Ok(())
     }
 
     /// Ends a session and its access token immediately.
@@ -179,12 +296,22 @@ impl AuthService {
         tx: &mut Tx,
         holder: (Uuid, Role),
         (session_id, session_end): (Uuid, Timestamp),
+        refresh_token: String,
     ) -> Result<TokenPair, AuthError> {
         let now = self.0.clock.now();
-        let refresh_token = URL_SAFE_NO_PAD.encode(self.0.clock.random::<32>());
         let expires_at = now.plus(self.0.refresh_idle).min(session_end);
         let session = (holder.0, session_id);
         store::insert_refresh_token(tx, hash(&refresh_token), session, now, expires_at).await?;
+        self.pair(holder, (session_id, session_end), refresh_token, now)
+    }
+
+    fn pair(
+        &self,
+        holder: (Uuid, Role),
+        (session_id, session_end): (Uuid, Timestamp),
+        refresh_token: String,
+        now: Timestamp,
+    ) -> Result<TokenPair, AuthError> {
         let access = self
             .0
             .tokens

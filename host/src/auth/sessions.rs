@@ -31,12 +31,20 @@ pub enum EndReason {
     RefreshReused,
     UserDisabled,
     RoleChanged,
+    PasswordChanged,
+    EndedByUser,
 }
 
 /// Sessions that a transaction ended: pass them to [`Sessions::forget`] after its commit.
 #[must_use = "after the commit, Sessions::forget makes this process refuse their tokens"]
 #[derive(Debug)]
 pub struct EndedSessions(Vec<Uuid>);
+
+impl EndedSessions {
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+}
 
 #[derive(Clone, Debug)]
 pub struct Sessions {
@@ -128,6 +136,12 @@ impl Sessions {
     /// Ends every session of a user. Part of the caller's transaction.
     pub async fn end_all(&self, tx: &mut Tx, user_id: Uuid, reason: EndReason) -> Result<EndedSessions> {
         let ids = store::end_sessions_of(tx, user_id, reason, self.clock.now()).await?;
+        Ok(EndedSessions(ids))
+    }
+
+    /// Ends every session of a user except one. Part of the caller's transaction.
+    pub async fn end_others(&self, tx: &mut Tx, user_id: Uuid, kept: Uuid, reason: EndReason) -> Result<EndedSessions> {
+        let ids = store::end_other_sessions(tx, user_id, kept, reason, self.clock.now()).await?;
         Ok(EndedSessions(ids))
     }
 

@@ -87,6 +87,67 @@ pub(super) async fn end_sessions_of(tx: &mut Tx, user_id: Uuid, reason: EndReaso
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
+pub(super) async fn end_other_sessions(
+    tx: &mut Tx,
+    user_id: Uuid,
+    kept: Uuid,
+    reason: EndReason,
+    at: Timestamp,
+) -> Result<Vec<Uuid>> {
+    const SQL: &str = "UPDATE sessions SET ended_at = $3, ended_reason = $4 \
+        WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL RETURNING id";
+    let rows: Vec<(Uuid,)> = tx
+        .query(SQL)
+        .bind(user_id)
+        .bind(kept)
+        .bind(at)
+        .bind(reason.to_string())
+        .fetch_all(tx)
+        .await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+row! {
+    pub(super) struct OpenSessionRow {
+        pub id: Uuid,
+        pub created_at: Timestamp,
+        pub expires_at: Timestamp,
+    }
+}
+
+/// The living sessions of a user, newest first.
+pub(super) async fn open_sessions(
+    db: &Db,
+    user_id: Uuid,
+    now: Timestamp,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<OpenSessionRow>> {
+    const SQL: &str = "SELECT id, created_at, expires_at FROM sessions WHERE ended_at IS NULL";
+    db.select(SQL)
+        .and("user_id = $?", Some(user_id))
+        .and("expires_at > $?", Some(now))
+        .and("id < $?", after)
+        .end("ORDER BY id DESC LIMIT $?", limit)
+        .fetch_all(db)
+        .await
+}
+
+/// Whether this refresh token was consumed at or after `since`, and its successor with the hash `next` is unused.
+pub(super) async fn was_just_consumed(
+    tx: &mut Tx,
+    (user_id, hash): (Uuid, Hash),
+    next: Hash,
+    since: Timestamp,
+) -> Result<bool> {
+    const SQL: &str = "SELECT 1 FROM refresh_tokens old JOIN refresh_tokens next \
+            ON next.user_id = old.user_id AND next.session_id = old.session_id \
+        WHERE old.user_id = $1 AND old.hash = $2 AND old.consumed_at >= $4 \
+        AND next.user_id = $1 AND next.hash = $3 AND next.consumed_at IS NULL";
+    let query = tx.query(SQL).bind(user_id).bind(hash).bind(next).bind(since);
+    Ok(query.fetch_optional::<(i32,)>(tx).await?.is_some())
+}
+
 pub(super) async fn insert_refresh_token(
     tx: &mut Tx,
     hash: Hash,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Email, NewUser, Password, User, UserError, UserService};
+use super::{Email, NewUser, Password, PasswordReset, User, UserError, UserService};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::audit::{self, Entry};
 use crate::auth::{AuthError, AuthService, Principal, Role, Scope, TokenPair};
@@ -62,6 +62,7 @@ pub struct LoginService {
     cache: Cache,
     /// The limit on login attempts for one account.
     attempts: Option<Policy>,
+    hides_emails: bool,
     auth: AuthService,
     users: UserService,
     activities: ActivityService,
@@ -71,6 +72,7 @@ impl LoginService {
     pub fn new(
         (db, clock): (Db, Clock),
         (cache, attempts): (Cache, Option<Policy>),
+        hides_emails: bool,
         auth: AuthService,
         users: UserService,
         activities: ActivityService,
@@ -80,6 +82,7 @@ impl LoginService {
             clock,
             cache,
             attempts,
+            hides_emails,
             auth,
             users,
             activities,
@@ -105,6 +108,31 @@ impl LoginService {
             invite_code: new.invite_code,
         };
         Ok(self.users.create(new).await?)
+    }
+
+    /// Whether a registration must not tell that its e-mail has an account.
+    pub(super) fn hides_emails(&self) -> bool {
+        self.hides_emails
+    }
+
+    /// Counts as an attempt to log in: the holder of a stolen access token must not guess the password.
+    pub(super) async fn change_password(
+        &self,
+        user: (Uuid, Uuid),
+        old: SecretString,
+        new: Password,
+    ) -> Result<(), LoginError> {
+        let account = self.users.find(user.0).await?.ok_or(UserError::NotFound(user.0))?;
+        self.count_attempt(&account.email).await?;
+        Ok(self.users.change_password(user, old, new).await?)
+    }
+
+    pub(super) async fn permit_reset(&self, user_id: Uuid) -> Result<PasswordReset, LoginError> {
+        Ok(self.users.permit_reset(user_id).await?)
+    }
+
+    pub(super) async fn reset_password(&self, token: &SecretString, new: Password) -> Result<(), LoginError> {
+        Ok(self.users.reset_password(token, new).await?)
     }
 
     pub async fn login(&self, email: &str, password: SecretString) -> Result<TokenPair, LoginError> {

@@ -3,7 +3,8 @@
 //! Hashing is slow and uses much memory on purpose, so many logins could exhaust a server. Therefore a bounded number
 //! of hashes run at the same time, a bounded number wait, and further logins are refused.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use argon2::Argon2;
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
@@ -11,8 +12,30 @@ use argon2::password_hash::{Error as HashError, PasswordHasher as _, PasswordVer
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization as _;
 
+use super::Email;
 use crate::clock::Clock;
+
+/// Frequent passwords of at least [`Password::MIN_CHARS`] characters, in lower case, sorted. From the list of the zxcvbn
+/// project (MIT).
+const COMMON: &str = include_str!("common_passwords.txt");
+
+static COMMON_PASSWORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| COMMON.lines().collect());
+
+/// Whether it is frequent, in upper or lower case.
+fn is_common(password: &str) -> bool {
+    COMMON_PASSWORDS.contains(password.to_lowercase().as_str())
+}
+
+/// The same text for each way of typing it (profile OpaqueString, RFC 8265): every kind of space is a space, and
+/// composed and decomposed letters are the same.
+fn normalized(text: &SecretString) -> SecretString {
+    let is_space = |letter: char| letter.is_whitespace() && !letter.is_control();
+    let spaced = text.expose_secret().chars();
+    let spaced = spaced.map(|letter| if is_space(letter) { ' ' } else { letter });
+    spaced.nfc().collect::<String>().into()
+}
 
 /// A password of an allowed form. Its `Debug` does not show it.
 #[derive(Clone, Debug)]
@@ -22,22 +45,35 @@ impl Password {
     pub const MIN_CHARS: usize = 8;
     pub const MAX_CHARS: usize = 128;
 
-    pub fn new(text: SecretString) -> Result<Self, String> {
+    pub fn new(text: &SecretString) -> Result<Self, String> {
+        let text = normalized(text);
         let chars = text.expose_secret().chars().count();
-        if (Self::MIN_CHARS..=Self::MAX_CHARS).contains(&chars) {
-            return Ok(Self(text));
+        if !(Self::MIN_CHARS..=Self::MAX_CHARS).contains(&chars) {
+            return Err(format!(
+                "has {chars} characters; a password has {} to {}",
+                Self::MIN_CHARS,
+                Self::MAX_CHARS
+            ));
         }
-        Err(format!(
-            "has {chars} characters; a password has {} to {}",
-            Self::MIN_CHARS,
-            Self::MAX_CHARS
-        ))
+        if text.expose_secret().chars().any(char::is_control) {
+            return Err("contains a control character".to_owned());
+        }
+        if is_common(text.expose_secret()) {
+            return Err("is one of the most frequent passwords; choose another one".to_owned());
+        }
+        Ok(Self(text))
+    }
+
+    /// Whether it is the owner's e-mail address, or the part before the `@`.
+    pub fn is_of(&self, email: &Email) -> bool {
+        let (password, email) = (self.0.expose_secret().to_lowercase(), email.key());
+        password == email || email.split('@').next() == Some(&password)
     }
 }
 
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(SecretString::deserialize(deserializer)?).map_err(de::Error::custom)
+        Self::new(&SecretString::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 
@@ -90,6 +126,7 @@ impl Passwords {
     /// nothing.
     pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool, PasswordError> {
         let hash = hash.unwrap_or_else(|| self.dummy.to_string());
+        let password = normalized(&password);
         let verified = self
             .run(move || Argon2::default().verify_password(password.expose_secret().as_bytes(), hash.as_str()))
             .await?;
@@ -143,19 +180,46 @@ mod tests {
     }
 
     fn password(text: &str) -> Password {
-        Password::new(text.into()).unwrap()
+        Password::new(&text.into()).unwrap()
     }
 
     #[test]
     fn a_password_has_8_to_128_characters_of_any_kind() {
         for (text, fits) in [
             ("seven77".to_owned(), false),
-            ("eight888".to_owned(), true),
+            ("eight-88".to_owned(), true),
             ("ж".repeat(128), true),
             ("x".repeat(129), false),
         ] {
-            assert_eq!(Password::new(text.as_str().into()).is_ok(), fits, "{text}");
+            assert_eq!(Password::new(&text.as_str().into()).is_ok(), fits, "{text}");
         }
+    }
+
+    #[test]
+    fn frequent_passwords_and_ones_own_email_are_refused() {
+        for text in ["password", "PassWord", "12345678", "iloveyou", "qwertyuiop"] {
+            let error = Password::new(&text.into()).unwrap_err();
+            assert!(error.contains("frequent"), "{text}: {error}");
+        }
+        let email = "Ada.Lovelace@example.com".parse().unwrap();
+        for (text, is_own) in [
+            ("ada.lovelace@example.com", true),
+            ("ADA.lovelace", true),
+            ("ada.lovelace 1815", false),
+        ] {
+            assert_eq!(password(text).is_of(&email), is_own, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_is_the_same_however_its_letters_and_spaces_are_composed() {
+        let passwords = passwords(1, 1);
+        let hash = passwords.hash(password("caf\u{e9} au lait")).await.unwrap();
+        let typed = "cafe\u{301}\u{a0}au\u{3000}lait";
+        assert!(passwords.verify(typed.into(), Some(hash)).await.unwrap());
+        // Eight letters, each typed as two characters.
+        assert!(Password::new(&"e\u{301}".repeat(8).into()).is_ok());
+        assert!(Password::new(&"e\u{301}".repeat(7).into()).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `/users` over HTTP; `/auth/register` and `/auth/login` in `login`.
 
+mod account;
 mod login;
 
 use axum::extract::State;
@@ -20,6 +21,7 @@ const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user
 const EMAIL_TAKEN: Code = Code::new("email-taken", 409, "The e-mail address already has an account");
 const LAST_ADMIN: Code = Code::new("last-admin", 409, "At least one ADMIN must remain");
 const PASSWORD_QUEUE_FULL: Code = Code::new("password-queue-full", 503, "Too many logins at the same time");
+const INVALID_RESET_TOKEN: Code = Code::new("invalid-reset-token", 401, "The token is not valid");
 const WRONG_CREDENTIALS: Code = Code::new("wrong-credentials", 401, "The e-mail or the password is wrong");
 
 pub const CODES: &[Code] = &[
@@ -28,6 +30,7 @@ pub const CODES: &[Code] = &[
     LAST_ADMIN,
     PASSWORD_QUEUE_FULL,
     WRONG_CREDENTIALS,
+    INVALID_RESET_TOKEN,
 ];
 
 pub use login::{CREDENTIALS_PATHS, router as login_router};
@@ -149,8 +152,11 @@ impl From<UserError> for Problem {
     fn from(error: UserError) -> Self {
         let detail = error.to_string();
         match error {
-            UserError::NotFound(_) => Self::new(NO_SUCH_USER, detail),
+            UserError::NotFound(_) | UserError::NoSuchEmail(_) => Self::new(NO_SUCH_USER, detail),
             UserError::EmailTaken(_) => Self::new(EMAIL_TAKEN, detail),
+            UserError::WrongPassword => Self::field("/oldPassword", detail),
+            UserError::PasswordIsEmail => Self::field("/password", detail),
+            UserError::InvalidResetToken => Self::new(INVALID_RESET_TOKEN, detail),
             UserError::NoSuchInvite => Self::field("/inviteCode", detail),
             UserError::LastAdmin(_) => Self::new(LAST_ADMIN, detail),
             UserError::Password(PasswordError::QueueFull) => Self::new(PASSWORD_QUEUE_FULL, detail).retry_after(1),

@@ -96,6 +96,14 @@ pub enum UserError {
     NotFound(Uuid),
     #[error("{0} has an account already; log in, or use another address.")]
     EmailTaken(Email),
+    #[error("There is no account with the e-mail {0}.")]
+    NoSuchEmail(Email),
+    #[error("is not your current password")]
+    WrongPassword,
+    #[error("is the e-mail address of the account; choose another password")]
+    PasswordIsEmail,
+    #[error("The token is unknown, used or expired; ask an ADMIN for a new one.")]
+    InvalidResetToken,
     #[error("no account has this invite code; correct it or leave it out")]
     NoSuchInvite,
     #[error("{0} is the last ADMIN who can log in; make another account ADMIN first.")]
@@ -116,10 +124,10 @@ pub struct Filter {
 
 #[derive(Clone, Debug)]
 pub struct UserService {
-    db: Db,
-    clock: Clock,
-    passwords: Passwords,
-    sessions: Sessions,
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) passwords: Passwords,
+    pub(super) sessions: Sessions,
     activities: ActivityService,
 }
 
@@ -136,6 +144,9 @@ impl UserService {
 
     /// Creates an account, and credits its inviter.
     pub async fn create(&self, new: NewUser) -> Result<User, UserError> {
+        if new.password.is_of(&new.email) {
+            return Err(UserError::PasswordIsEmail);
+        }
         let password_hash = self.passwords.hash(new.password).await?;
         let mut tx = self.db.begin().await?;
         let invited_by = match &new.invite_code {

@@ -1,5 +1,7 @@
 //! `users`, `user_directory` and `user_attributes`.
 
+pub(super) mod resets;
+
 use uuid::Uuid;
 
 use crate::auth::Role;
@@ -187,5 +189,22 @@ pub(super) async fn add_attribute(tx: &mut Tx, user_id: Uuid, row: AttributeRow,
         .bind(set_by)
         .execute(tx)
         .await?;
+    Ok(())
+}
+
+pub(super) async fn password_hash(db: &Db, id: Uuid) -> Result<Option<String>> {
+    let query = db.query("SELECT password_hash FROM users WHERE id = $1").bind(id);
+    Ok(query.fetch_optional::<(String,)>(db).await?.map(|(hash,)| hash))
+}
+
+/// Sets the password if it is still the one with the hash `expected`.
+pub(super) async fn replace_password(tx: &mut Tx, id: Uuid, hash: String, expected: Option<String>) -> Result<bool> {
+    const SQL: &str = "UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3";
+    Ok(tx.query(SQL).bind(id).bind(hash).bind(expected).execute(tx).await? == 1)
+}
+
+pub(super) async fn set_password(tx: &mut Tx, id: Uuid, hash: String) -> Result<()> {
+    const SQL: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
+    tx.query(SQL).bind(id).bind(hash).execute(tx).await?;
     Ok(())
 }

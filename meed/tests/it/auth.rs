@@ -2,6 +2,7 @@
 
 mod forged;
 mod login;
+mod passwords;
 mod refresh;
 mod register;
 mod sessions;

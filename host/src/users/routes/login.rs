@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use garde::Validate;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -10,19 +10,25 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::WRONG_CREDENTIALS;
+use super::{WRONG_CREDENTIALS, account};
 use crate::auth::{FORBIDDEN, Principal, TokenPair, UNAUTHENTICATED, bounded_secret};
 use crate::http::{Body, Problem};
 use crate::problem::RATE_LIMITED;
-use crate::users::{LoginError, LoginService, NewAccount, User};
+use crate::users::{LoginError, LoginService, NewAccount, User, UserError};
 
 /// The paths that check passwords or create accounts; requests to them are limited by address.
-pub const CREDENTIALS_PATHS: &[&str] = &["/auth/register", "/auth/login"];
+pub const CREDENTIALS_PATHS: &[&str] = &[
+    "/auth/register",
+    "/auth/login",
+    "/auth/password-reset",
+    "/users/me/password",
+];
 
 pub fn router(service: LoginService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(register))
         .routes(routes!(login))
+        .merge(account::router())
         .with_state(service)
 }
 
@@ -40,7 +46,10 @@ pub fn router(service: LoginService) -> OpenApiRouter {
             "email": "ada@example.com", "password": "correct horse battery", "role": "OPERATOR",
         }))),
     )),
-    responses((status = 201, body = User, headers(("Location" = String)))),
+    responses(
+        (status = 201, body = User, headers(("Location" = String))),
+        (status = 202, description = "With `auth.hide_registered_emails`: the account exists now or existed before"),
+    ),
     extensions(
         ("x-problems" = json!(["email-taken", "password-queue-full"])),
     ),
@@ -49,10 +58,15 @@ async fn register(
     State(service): State<LoginService>,
     principal: Option<Principal>,
     Body(new): Body<NewAccount>,
-) -> Result<impl IntoResponse, Problem> {
-    let user = service.register(principal, new).await?;
+) -> Result<Response, Problem> {
+    let hides = service.hides_emails() && principal.is_none();
+    let registered = service.register(principal, new).await;
+    if hides && matches!(registered, Ok(_) | Err(LoginError::User(UserError::EmailTaken(_)))) {
+        return Ok(StatusCode::ACCEPTED.into_response());
+    }
+    let user = registered?;
     let location = [(header::LOCATION, format!("/users/{}", user.id))];
-    Ok((StatusCode::CREATED, location, axum::Json(user)))
+    Ok((StatusCode::CREATED, location, axum::Json(user)).into_response())
 }
 
 #[derive(Debug, Deserialize, ToSchema, Validate)]

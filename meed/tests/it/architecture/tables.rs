@@ -22,6 +22,7 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("users", "users", User("id")),
     ("user_directory", "users", Shared),
     ("user_attributes", "users", User("user_id")),
+    ("password_resets", "users", User("user_id")),
     ("sessions", "auth", User("user_id")),
     ("refresh_tokens", "auth", User("user_id")),
     ("activities", "activities", User("user_id")),

@@ -147,3 +147,36 @@ async fn a_session_ends_ninety_days_after_login_despite_refreshes(app: TestApp) 
     app.at("2026-05-30T12:00:00Z");
     refresh(&app, &token).await.expect_problem(401, "invalid-refresh-token");
 }
+
+#[apply(on_both_engines)]
+async fn a_repeated_refresh_within_the_grace_period_returns_the_same_successor(app: TestApp) {
+    let app = app.replica(&[("auth.refresh_grace_seconds", "10")]);
+    let replica = app.replica(&[("auth.refresh_grace_seconds", "10")]);
+    let user = app.user(Role::User).await;
+    let first = refresh(&app, &user.refresh_token).await.expect(200);
+    app.at("2026-03-01T12:00:09Z");
+    let again = refresh(&replica, &user.refresh_token).await.expect(200);
+    assert_eq!(again["refreshToken"], first["refreshToken"]);
+    me(&app, text(&again, "accessToken")).await.expect(200);
+    assert_eq!(count(&app, LIVE_REFRESH_TOKENS).await, 1);
+
+    // Once the successor was used, another use of its predecessor is a theft.
+    refresh(&app, text(&first, "refreshToken")).await.expect(200);
+    refresh(&app, &user.refresh_token)
+        .await
+        .expect_problem(401, "refresh-token-reused");
+    me(&app, text(&again, "accessToken"))
+        .await
+        .expect_problem(401, "invalid-token");
+}
+
+#[apply(on_both_engines)]
+async fn a_repeated_refresh_after_the_grace_period_ends_the_session(app: TestApp) {
+    let app = app.replica(&[("auth.refresh_grace_seconds", "10")]);
+    let user = app.user(Role::User).await;
+    refresh(&app, &user.refresh_token).await.expect(200);
+    app.at("2026-03-01T12:00:11Z");
+    refresh(&app, &user.refresh_token)
+        .await
+        .expect_problem(401, "refresh-token-reused");
+}

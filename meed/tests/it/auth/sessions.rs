@@ -197,3 +197,59 @@ async fn the_public_keys_are_published(app: TestApp) {
         (Some("at+jwt"), Some(&ids[0]))
     );
 }
+
+#[apply(on_both_engines)]
+async fn users_list_and_end_their_sessions(app: TestApp) {
+    let user = app.user(Role::User).await;
+    let stranger = app.user(Role::User).await;
+    app.at("2026-03-01T12:00:01Z");
+    let second = app.login(&user.email, user.password).await;
+    app.at("2026-03-01T12:00:02Z");
+    let third = app.login(&user.email, user.password).await;
+    let list = async |token: &str| {
+        let page = app.get("/users/me/sessions").bearer(token).send().await.expect(200);
+        page["items"].as_array().expect("items").clone()
+    };
+    let sessions = list(text(&third, "accessToken")).await;
+    let shown: Vec<_> = sessions
+        .iter()
+        .map(|session| (text(session, "createdAt"), &session["current"]))
+        .collect();
+    let expected = [
+        ("2026-03-01T12:00:02.000Z", &json!(true)),
+        ("2026-03-01T12:00:01.000Z", &json!(false)),
+        ("2026-03-01T12:00:00.000Z", &json!(false)),
+    ];
+    assert_eq!(shown, expected);
+
+    let path = format!("/users/me/sessions/{}", text(&sessions[1], "id"));
+    let end = async |token: &str, path: &str| app.call("DELETE", path).bearer(token).send().await;
+    end(&stranger.token, &path).await.expect_problem(404, "no-such-session");
+    end(text(&third, "accessToken"), &path).await.expect(204);
+    end(text(&third, "accessToken"), &path)
+        .await
+        .expect_problem(404, "no-such-session");
+    me(&app, text(&second, "accessToken"))
+        .await
+        .expect_problem(401, "invalid-token");
+    assert_eq!(list(&user.token).await.len(), 2);
+
+    end(&user.token, "/users/me/sessions").await.expect(204);
+    for token in [&user.token, text(&third, "accessToken")] {
+        me(&app, token).await.expect_problem(401, "invalid-token");
+    }
+    assert_eq!(list(&stranger.token).await.len(), 1);
+}
+
+#[apply(on_both_engines)]
+async fn sessions_of_staff_are_shorter(app: TestApp) {
+    let expires = async |role: Role| {
+        let token = app.token(role).await;
+        let page = app.get("/users/me/sessions").bearer(&token).send().await.expect(200);
+        text(&page["items"][0], "expiresAt").to_owned()
+    };
+    assert_eq!(expires(Role::User).await, "2026-05-30T12:00:00.000Z");
+    for role in [Role::Operator, Role::Auditor, Role::Admin] {
+        assert_eq!(expires(role).await, "2026-03-02T00:00:00.000Z", "{role}");
+    }
+}

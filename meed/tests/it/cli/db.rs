@@ -190,6 +190,10 @@ pub async fn live(app: &TestApp) -> Past {
         .await
         .expect(201);
 
+    let admin = app.token(Role::Admin).await;
+    let reset = app.post(&format!("/users/{}/password-reset", user.id)).bearer(&admin);
+    reset.send().await.expect(201);
+
     let signer = key();
     trust(app, &signer, "Ada").await;
     let module = guest("signed").module();
