@@ -148,8 +148,8 @@ async fn staff_changes_of_every_kind_are_told(app: TestApp) {
 
     app.upload(guest("audited").module()).await.expect(201);
     let uploaded = app.last("POST /plugins").await;
-    assert_eq!(uploaded["changes"]["plugin"]["new"], "audited@1.0.0");
-    app.set_plugin("audited", "1.0.0", "DISABLED").await;
+    assert_eq!(uploaded["changes"]["plugin"]["new"], "audited@1.2.3");
+    app.set_plugin("audited", "1.2.3", "DISABLED").await;
     let disabled = app.last("PATCH /plugins/{name}/versions/{version}").await;
     assert_eq!(disabled["changes"]["action"]["new"], "DISABLED");
 }

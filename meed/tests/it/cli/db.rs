@@ -140,6 +140,13 @@ async fn wait(app: &TestApp, user: &TestUser, event: &Value) {
     assert_eq!(change(&app.app.db, QUEUE).await, 1);
 }
 
+/// An ADMIN permits the user to set a new password.
+async fn permit_reset(app: &TestApp, user: &TestUser) {
+    let admin = app.token(Role::Admin).await;
+    let reset = app.post(&format!("/users/{}/password-reset", user.id)).bearer(&admin);
+    reset.send().await.expect(201);
+}
+
 /// Writes rows into every table, mostly through the API.
 pub async fn live(app: &TestApp) -> Past {
     const INVITE: &str = "UPDATE users SET invited_by = $1 WHERE email = $2";
@@ -190,10 +197,7 @@ pub async fn live(app: &TestApp) -> Past {
         .await
         .expect(201);
 
-    let admin = app.token(Role::Admin).await;
-    let reset = app.post(&format!("/users/{}/password-reset", user.id)).bearer(&admin);
-    reset.send().await.expect(201);
-
+    permit_reset(app, &user).await;
     let signer = key();
     trust(app, &signer, "Ada").await;
     let module = guest("signed").module();

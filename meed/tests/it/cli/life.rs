@@ -447,6 +447,8 @@ async fn every_background_task_is_listed_with_its_health() {
     assert_eq!(
         names,
         [
+            "audit-sweep",
+            "audit-writer",
             "claim-worker",
             "health-check",
             "invalidation-listener",
