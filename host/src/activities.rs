@@ -5,6 +5,7 @@
 //! themselves.
 
 mod batch;
+mod invitations;
 mod report;
 mod routes;
 mod service;

@@ -98,11 +98,11 @@ fn user_service(
         clock.clone(),
     )?;
     Ok(UserService::new(
-        db.clone(),
-        clock.clone(),
+        (db.clone(), clock.clone()),
         passwords,
         sessions.clone(),
         activities.clone(),
+        config.auth.invitations_count_after,
     ))
 }
 

@@ -132,10 +132,20 @@ pub struct Auth {
     #[serde(rename = "refresh_grace_seconds", deserialize_with = "seconds::<0, MINUTE, _>")]
     pub refresh_grace: Duration,
     pub hide_registered_emails: bool,
+    pub invitations_count_after: InvitationsCountAfter,
     #[serde(deserialize_with = "within::<1, 1_024, _, _>")]
     pub password_concurrency: usize,
     #[serde(rename = "session_cache_seconds", deserialize_with = "seconds::<0, HOUR, _>")]
     pub session_cache: Duration,
+}
+
+/// What credits the inviter of a new account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvitationsCountAfter {
+    Registration,
+    /// The first activity of the invitee that is reported.
+    Activity,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -37,3 +37,11 @@ CREATE TABLE activities (
 -- Facts read one user's activities of one kind in a window.
 CREATE INDEX activities_facts ON activities (user_id, kind, occurred_at, amount);
 CREATE INDEX activities_history ON activities (user_id, occurred_at, id);
+
+-- Invited users who have done nothing yet. Registration writes the row; the first reported activity of the user deletes
+-- it and records `invite.accepted` for the inviter.
+CREATE TABLE pending_invitations (
+    user_id         UUID NOT NULL PRIMARY KEY REFERENCES users (id),
+    inviter_id      UUID NOT NULL,
+    registered_at   BIGINT NOT NULL
+);

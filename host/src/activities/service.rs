@@ -163,6 +163,11 @@ impl ActivityService {
             rows.retain(|row| !added.contains(&row.id));
             check_same(&activities, &order, &added, store::recorded(&mut tx, &rows).await?)?;
         }
+        if !added.is_empty() {
+            let acting = distinct.iter().filter(|row| added.contains(&row.id));
+            let acting = acting.map(|row| row.user_id).collect();
+            self.credit_inviters(&mut tx, acting, now).await?;
+        }
         tx.commit().await?;
         let items = activities.into_iter().zip(order).map(|(activity, id)| RecordedItem {
             source: activity.source,

@@ -1,6 +1,7 @@
 //! `activities` and `activity_directory`. Of `users` it reads only which ids exist, to name the item of a batch whose user
 //! does not.
 
+pub(super) mod invitations;
 pub(super) mod sources;
 
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@ pub enum Role {
     User,
     /// Runs events, rewards and plugins.
     Operator,
-    /// Reads the audit log, reward requests, events and rewards; changes nothing.
+    /// Reads the audit log, reward requests, events, rewards and plugins; changes nothing.
     Auditor,
     /// May do everything except claim.
     Admin,
@@ -115,6 +115,7 @@ impl Role {
                 Scope::AuditRead,
                 Scope::EventsRead,
                 Scope::PluginKeysRead,
+                Scope::PluginsRead,
                 Scope::RewardsRead,
                 Scope::WebhooksRead,
             ],

@@ -15,6 +15,7 @@ use crate::attributes::Attributes;
 use crate::audit::{self, Entry};
 use crate::auth::{EndReason, Role, Sessions};
 use crate::clock::{Clock, Timestamp};
+use crate::config::InvitationsCountAfter;
 use crate::db::{Db, DbError, Tx};
 
 /// An account to create.
@@ -23,7 +24,7 @@ pub struct NewUser {
     pub email: Email,
     pub password: Password,
     pub role: Role,
-    /// The inviter is credited.
+    /// The inviter is credited, now or later.
     pub invite_code: Option<String>,
 }
 
@@ -129,20 +130,28 @@ pub struct UserService {
     pub(super) passwords: Passwords,
     pub(super) sessions: Sessions,
     activities: ActivityService,
+    invitations_count_after: InvitationsCountAfter,
 }
 
 impl UserService {
-    pub fn new(db: Db, clock: Clock, passwords: Passwords, sessions: Sessions, activities: ActivityService) -> Self {
+    pub fn new(
+        (db, clock): (Db, Clock),
+        passwords: Passwords,
+        sessions: Sessions,
+        activities: ActivityService,
+        invitations_count_after: InvitationsCountAfter,
+    ) -> Self {
         Self {
             db,
             clock,
             passwords,
             sessions,
             activities,
+            invitations_count_after,
         }
     }
 
-    /// Creates an account, and credits its inviter.
+    /// Creates an account. Its inviter is credited now or when the account does something, by the settings.
     pub async fn create(&self, new: NewUser) -> Result<User, UserError> {
         if new.password.is_of(&new.email) {
             return Err(UserError::PasswordIsEmail);
@@ -165,11 +174,25 @@ impl UserService {
         if !store::insert(&mut tx, &user, new.email.key(), password_hash).await? {
             return Err(UserError::EmailTaken(new.email));
         }
-        self.record(&mut tx, user.id, "user.registered", &user, BTreeMap::new())
-            .await?;
+        let registered = OwnActivity {
+            user_id: user.id,
+            kind: "user.registered",
+            source_id: format!("user.registered:{}", user.id),
+            occurred_at: user.created_at,
+            attributes: BTreeMap::new(),
+        };
+        self.activities.record_own(&mut tx, registered).await?;
         if let Some(inviter) = invited_by {
-            let invitee = BTreeMap::from([("inviteeId".to_owned(), user.id.to_string())]);
-            self.record(&mut tx, inviter, "invite.accepted", &user, invitee).await?;
+            match self.invitations_count_after {
+                InvitationsCountAfter::Registration => {
+                    self.activities
+                        .credit(&mut tx, user.id, inviter, user.created_at)
+                        .await?;
+                }
+                InvitationsCountAfter::Activity => {
+                    self.activities.credit_later(&mut tx, user.id, inviter).await?;
+                }
+            }
         }
         let created = Entry::about("user", &user.id)
             .field("role", None::<Role>, user.role)
@@ -182,25 +205,6 @@ impl UserService {
     async fn inviter(&self, tx: &mut Tx, code: &str) -> Result<Uuid, UserError> {
         let code = invite::read(code).ok_or(UserError::NoSuchInvite)?;
         store::find_inviter(tx, code).await?.ok_or(UserError::NoSuchInvite)
-    }
-
-    /// Records an activity of `of` that the registration of `new` causes. Each is recorded once per `new`.
-    async fn record(
-        &self,
-        tx: &mut Tx,
-        of: Uuid,
-        kind: &'static str,
-        new: &UserRow,
-        attributes: BTreeMap<String, String>,
-    ) -> Result<(), ActivityError> {
-        let activity = OwnActivity {
-            user_id: of,
-            kind,
-            source_id: format!("{kind}:{}", new.id),
-            occurred_at: new.created_at,
-            attributes,
-        };
-        self.activities.record_own(tx, activity).await
     }
 
     /// The enabled account with this e-mail and password. All other cases are `None` and cost the same. The audit log

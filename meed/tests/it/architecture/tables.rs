@@ -28,6 +28,7 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("activities", "activities", User("user_id")),
     ("activity_directory", "activities", Shared),
     ("activity_sources", "activities", Shared),
+    ("pending_invitations", "activities", User("user_id")),
     ("plugin_versions", "plugins", Shared),
     ("plugin_modules", "plugins", Shared),
     ("plugin_names", "plugins", Shared),

@@ -187,6 +187,7 @@ async fn logins_and_refreshes_with_unknown_members_are_refused(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn an_invitation_credits_the_inviter_once(app: TestApp) {
+    let app = app.replica(&[("auth.invitations_count_after", "registration")]);
     let inviter = register(&app, json!({"email": "ada@example.com", "password": PASSWORD}))
         .await
         .expect(201);
@@ -219,4 +220,44 @@ async fn a_disabled_account_cannot_invite(app: TestApp) {
     set_disabled(&app, &admin, &inviter, true).await;
     let body = json!({"email": "bob@example.com", "password": PASSWORD, "inviteCode": inviter.invite_code});
     register(&app, body).await.expect_problem(422, "invalid-body");
+}
+
+#[apply(on_both_engines)]
+async fn an_invitation_counts_when_the_first_activity_of_the_invitee_is_reported(app: TestApp) {
+    let inviter = app.user(Role::User).await;
+    let mut invitees = Vec::new();
+    for name in ["bob", "eve"] {
+        let body = json!({
+            "email": format!("{name}@example.com"), "password": PASSWORD, "inviteCode": inviter.invite_code,
+        });
+        invitees.push(text(&register(&app, body).await.expect(201), "id").to_owned());
+        // Registering and logging in is not enough.
+        let body = json!({"email": format!("{name}@example.com"), "password": PASSWORD});
+        app.post("/auth/login").json(&body).send().await.expect(200);
+    }
+    let accepted = async || -> Vec<Value> {
+        let path = format!("/users/{}/activities?kind=invite.accepted", inviter.id);
+        let page = app.get(&path).bearer(&inviter.token).send().await.expect(200);
+        let items = page["items"].as_array().expect("items");
+        items
+            .iter()
+            .map(|item| json!([item["attributes"]["inviteeId"], item["occurredAt"]]))
+            .collect()
+    };
+    assert_eq!(accepted().await, Vec::<Value>::new());
+    app.at("2026-03-01T12:05:00Z");
+    let operator = app.operator().await;
+    for (id, occurred_at) in [
+        ("order-1", "2026-02-01T00:00:00Z"),
+        ("order-1", "2026-02-01T00:00:00Z"),
+        ("order-2", "2026-03-01T12:00:00Z"),
+    ] {
+        let purchase = json!({
+            "source": "shop", "id": id, "userId": invitees[0], "kind": "shop.purchase", "occurredAt": occurred_at,
+        });
+        let reply = app.post("/activities").bearer(&operator).json(&purchase).send().await;
+        assert!(reply.status.is_success(), "{:#}", reply.json);
+    }
+    // Once, and now: the invitee cannot date it back.
+    assert_eq!(accepted().await, [json!([invitees[0], "2026-03-01T12:05:00.000Z"])]);
 }

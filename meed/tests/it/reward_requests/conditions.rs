@@ -58,7 +58,12 @@ async fn accepted_invitations_are_counted(app: TestApp) {
     let (inviter, stranger) = (app.user(Role::User).await, app.user(Role::User).await);
     for (number, target) in [(1, "REJECTED"), (2, "GRANTED")] {
         let body = json!({"email": format!("friend-{number}@example.com"), "password": PASSWORD, "inviteCode": inviter.invite_code});
-        app.post("/auth/register").json(&body).send().await.expect(201);
+        let invitee = app.post("/auth/register").json(&body).send().await.expect(201);
+        // An invitation counts when the invitee has done something.
+        let operator = app.operator().await;
+        let visit = json!({"source": "shop", "id": number.to_string(), "userId": invitee["id"], "kind": "shop.visit"});
+        let report = app.post("/activities").bearer(&operator).json(&visit);
+        report.send().await.expect(201);
         let request = claim(&app, &inviter, &event).await;
         assert_eq!(text(&request, "status"), target);
         assert_eq!(
