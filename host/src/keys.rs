@@ -342,7 +342,9 @@ mod tests {
         for directory in [directory.path().to_owned(), directory.path().join("missing")] {
             assert!(message(&directory).contains("meed keys generate"), "{directory:?}");
         }
-        fs::write(directory.path().join("access-1.pem"), "not a key").unwrap();
+        let path = directory.path().join("access-1.pem");
+        fs::write(&path, "not a key").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(message(directory.path()).contains("access-1.pem is not an Ed25519 private key"));
     }
 }
