@@ -21,7 +21,7 @@ use crate::db::Db;
 use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
 use crate::http::problem::ProblemBody;
-use crate::http::{health, layers, limit, openapi, overload};
+use crate::http::{health, layers, limit, openapi, overload, receive};
 use crate::keys::Keys;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
@@ -35,6 +35,9 @@ pub use background::{supervise_delivery, supervise_metrics};
 
 /// Requests that may wait for each concurrent password hash.
 const WAITING_PER_HASH: usize = 32;
+
+/// The route that takes longer than others, and reads a larger body.
+const UPLOAD: (&str, &str) = ("POST", "/plugins");
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -146,6 +149,7 @@ pub struct App {
     pub health: health::Health,
     pub overload: overload::Overload,
     limits: limit::Limits,
+    bodies: receive::Bodies,
     timeout: Duration,
 }
 
@@ -240,6 +244,7 @@ impl App {
             health,
             overload: overload::Overload::new(config.http.max_in_flight),
             limits,
+            bodies: receive::Bodies::new(config.http.client_timeout, config.http.trusted_proxies.clone(), UPLOAD),
             timeout: config.http.timeout,
         })
     }
@@ -289,27 +294,25 @@ impl App {
     /// The whole API, ready to serve.
     pub fn router(&self) -> Result<Router, String> {
         let (router, _) = self.routes().split_for_parts();
-        let router = router.layer(
+        // Inside the limits, because they cost as much as other routes.
+        let router = router.merge(openapi::swagger(&self.openapi()?)?);
+        let router = layers::fallbacks(router).layer(
             ServiceBuilder::new()
                 // Outermost, because authentication may need the database.
                 .layer(middleware::from_fn_with_state(self.overload.clone(), overload::layer))
                 .layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate))
                 .layer(middleware::from_fn_with_state(self.limits.clone(), limit::layer)),
         );
-        let router = router.merge(openapi::swagger(self.openapi()?));
         let timeouts = layers::Timeouts {
             any: self.timeout,
-            slow: (
-                "POST",
-                "/plugins",
-                self.timeout + self.sandbox.settings().longest_admission(),
-            ),
+            slow: (UPLOAD, self.timeout + self.sandbox.settings().longest_admission()),
         };
         Ok(layers::around(
             router,
             self.clock.clone(),
             self.health.clone(),
             timeouts,
+            self.bodies.clone(),
         ))
     }
 }
