@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::workbench::{Bench, Workbench};
 use meed_host::contract::Binding;
-use meed_host::plugins::cases;
+use meed_host::plugins::{cases, check_params};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -33,6 +33,8 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
+    let code = ExitCode::from(u8::from(matches!(plan, Some(Err(_)))));
+    let plan = plan.map(|plan| plan.unwrap_or_else(|issues| issues));
     let manifest = &admitted.manifest;
     if arguments.json {
         let mut answer = json!({
@@ -43,7 +45,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             answer["plan"] = plan;
         }
         println!("{}", serde_json::to_string_pretty(&answer)?);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code);
     }
     println!("{} {}: {}", manifest.name, manifest.version, manifest.title);
     println!("  {}", manifest.description);
@@ -66,17 +68,22 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(plan) = plan {
         println!("plan     {}", serde_json::to_string_pretty(&plan)?);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
-async fn plan(workbench: &Workbench, params: &Value) -> anyhow::Result<Value> {
+/// What `bind` answers, or the issues that the server finds before it. An issue makes the exit code 1.
+async fn plan(workbench: &Workbench, params: &Value) -> anyhow::Result<Result<Value, Value>> {
     let admitted = &workbench.admitted;
+    let issues = check_params(&workbench.sandbox, &admitted.manifest.params_schema, params).await?;
+    if !issues.is_empty() {
+        return Ok(Err(json!({"issues": issues})));
+    }
     let call = workbench.sandbox.bind(&admitted.plugin, &params.to_string()).await;
     let answer = call
         .outcome
         .map_err(|failure| anyhow!("bind failed ({}): {failure}", failure.code()))?;
     Ok(match answer {
-        Ok(Binding { queries, state }) => json!({"queries": queries, "stateBytes": state.len(), "fuel": call.fuel}),
-        Err(issues) => json!({"issues": issues, "fuel": call.fuel}),
+        Ok(Binding { queries, state }) => Ok(json!({"queries": queries, "stateBytes": state.len(), "fuel": call.fuel})),
+        Err(issues) => Err(json!({"issues": issues, "fuel": call.fuel})),
     })
 }

@@ -22,7 +22,7 @@ use crate::db::Db;
 use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
 use crate::http::problem::ProblemBody;
-use crate::http::{health, layers, limit, openapi, overload};
+use crate::http::{health, layers, limit, openapi, overload, receive};
 use crate::keys::Keys;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
@@ -36,6 +36,9 @@ pub use background::{supervise_delivery, supervise_metrics};
 
 /// Requests that may wait for each concurrent password hash.
 const WAITING_PER_HASH: usize = 32;
+
+/// The route that takes longer than others, and reads a larger body.
+const UPLOAD: (&str, &str) = ("POST", "/plugins");
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -150,6 +153,7 @@ pub struct App {
     pub overload: overload::Overload,
     limits: limit::Limits,
     recorder: Recorder,
+    bodies: receive::Bodies,
     timeout: Duration,
 }
 
@@ -249,6 +253,7 @@ impl App {
             overload: overload::Overload::new(config.http.max_in_flight),
             limits,
             recorder,
+            bodies: receive::Bodies::new(config.http.client_timeout, config.http.trusted_proxies.clone(), UPLOAD),
             timeout: config.http.timeout,
         })
     }
@@ -299,7 +304,9 @@ impl App {
     /// The whole API, ready to serve.
     pub fn router(&self) -> Result<Router, String> {
         let (router, _) = self.routes().split_for_parts();
-        let router = router.layer(
+        // Inside the limits, because they cost as much as other routes.
+        let router = router.merge(openapi::swagger(&self.openapi()?)?);
+        let router = layers::fallbacks(router).layer(
             ServiceBuilder::new()
                 // Outermost, because authentication may need the database.
                 .layer(middleware::from_fn_with_state(self.overload.clone(), overload::layer))
@@ -308,20 +315,16 @@ impl App {
                 // Innermost: what the rate limit refuses is counted, not recorded.
                 .layer(middleware::from_fn_with_state(self.recorder.clone(), audit::layer)),
         );
-        let router = router.merge(openapi::swagger(self.openapi()?));
         let timeouts = layers::Timeouts {
             any: self.timeout,
-            slow: (
-                "POST",
-                "/plugins",
-                self.timeout + self.sandbox.settings().longest_admission(),
-            ),
+            slow: (UPLOAD, self.timeout + self.sandbox.settings().longest_admission()),
         };
         Ok(layers::around(
             router,
             self.clock.clone(),
             self.health.clone(),
             timeouts,
+            self.bodies.clone(),
         ))
     }
 }

@@ -22,7 +22,7 @@ pub const MAX_TEXT_CHARS: usize = 256;
 
 /// At most 64 attributes. A name is 1 to 64 of `A-Z a-z 0-9 . _ -`. A value is stored as text of at most 256
 /// characters; numbers and booleans are stored as their JSON text. Equal numbers have the same text: `10.0` and `1e1`
-/// are `10`.
+/// are `10`. A null is an attribute that is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema, Validate)]
 #[serde(transparent)]
 #[schema(value_type = BTreeMap<String, AttributeValue>, example = json!({"level": 42, "region": "KR", "beta": true}))]
@@ -58,11 +58,15 @@ impl<'de> Visitor<'de> for ObjectVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attributes, A::Error> {
         let mut attributes = BTreeMap::new();
-        while let Some((AttributeName(name), AttributeValue(text))) = map.next_entry()? {
-            if attributes.insert(name.clone(), text).is_some() {
+        while let Some((AttributeName(name), value)) = map.next_entry::<_, Option<AttributeValue>>()? {
+            if attributes.insert(name.clone(), value).is_some() {
                 return Err(de::Error::custom(format!("{name:?} occurs twice")));
             }
         }
+        let attributes: BTreeMap<_, _> = attributes
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?.0)))
+            .collect();
         let count = attributes.len();
         if count > MAX_ATTRIBUTES {
             return Err(de::Error::custom(format!(
@@ -149,6 +153,7 @@ impl PartialSchema for AttributeValue {
             .item(scalar(Type::String).max_length(Some(MAX_TEXT_CHARS)))
             .item(scalar(Type::Number))
             .item(scalar(Type::Boolean))
+            .item(scalar(Type::Null))
             .into()
     }
 }
@@ -190,12 +195,19 @@ mod tests {
 
     #[test]
     fn values_that_are_not_scalars_or_would_lose_digits_are_rejected() {
-        for json in ["null", "[]", "{}", "18446744073709551616", "1e300", "\"\\u0000\""] {
+        for json in ["[]", "{}", "18446744073709551616", "1e300", "\"\\u0000\""] {
             assert!(text(json).is_err(), "{json}");
         }
-        for json in ["[]", "\"a\"", "{\"a\": 1, \"a\": 2}"] {
+        for json in ["[]", "\"a\"", "{\"a\": 1, \"a\": 2}", "{\"a\": null, \"a\": 2}"] {
             assert!(attributes(json).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn a_null_is_left_out() {
+        let found = attributes("{\"a\": null, \"b\": 1}").unwrap();
+        assert_eq!(found, BTreeMap::from([("b".to_owned(), "1".to_owned())]));
+        assert!(attributes("{\"a b\": null}").is_err());
     }
 
     #[test]

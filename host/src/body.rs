@@ -2,9 +2,12 @@
 //!
 //! HTTP bodies and Kafka messages go through the same functions. Must not know: any protocol or feature.
 
+use std::borrow::Cow;
+
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
+use crate::contract::MAX_INTEGER;
 use crate::problem::{FieldError, MALFORMED_JSON, Problem};
 
 /// The largest JSON body or message, in bytes. Plugin uploads have a separate limit.
@@ -26,10 +29,82 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice::<IgnoredAny>(bytes)
         .map_err(|error| Problem::new(MALFORMED_JSON, format!("The body is not valid JSON: {error}.")))?;
     refuse_nul(bytes)?;
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(bytes)).map_err(|error| {
+    let bytes = with_plain_integers(bytes);
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(&bytes)).map_err(|error| {
         let pointer = pointer_of(error.path());
         Problem::field(pointer, without_position(&error.into_inner()))
     })
+}
+
+/// The same JSON with integers as serde reads them: `2500.00` and `25e2` are integers for JSON Schema (and for RFC 8785, which
+/// writes them as `2500`), but not for serde. The caller has checked the syntax.
+fn with_plain_integers(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut plain: Option<Vec<u8>> = None;
+    let (mut at, mut copied) = (0, 0);
+    while let Some(byte) = bytes.get(at) {
+        if *byte == b'"' {
+            at += 1;
+            while bytes.get(at).is_some_and(|byte| *byte != b'"') {
+                at += if bytes[at] == b'\\' { 2 } else { 1 };
+            }
+            at += 1;
+            continue;
+        }
+        if !byte.is_ascii_digit() && *byte != b'-' {
+            at += 1;
+            continue;
+        }
+        let rest = &bytes[at..];
+        let length = rest
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte))
+            .count();
+        if let Some(integer) = plain_integer(&rest[..length]) {
+            let plain = plain.get_or_insert_default();
+            plain.extend_from_slice(&bytes[copied..at]);
+            plain.extend_from_slice(integer.to_string().as_bytes());
+            copied = at + length;
+        }
+        at += length;
+    }
+    match plain {
+        None => Cow::Borrowed(bytes),
+        Some(mut plain) => {
+            plain.extend_from_slice(&bytes[copied..]);
+            Cow::Owned(plain)
+        }
+    }
+}
+
+/// The value of a JSON number that is written with a fraction or an exponent, if it is exactly an integer within ±(2^53 - 1).
+fn plain_integer(number: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(number).ok()?.to_ascii_lowercase();
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if integer == text {
+        return None;
+    }
+    let exponent: i32 = exponent.parse().ok()?;
+    let (sign, integer) = integer.strip_prefix('-').map_or((1, integer), |digits| (-1, digits));
+    let digits = format!("{integer}{fraction}");
+    let point = i32::try_from(integer.len()).ok()?.checked_add(exponent)?;
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    let point = usize::try_from(point).ok()?;
+    // 2^53 has 16 digits; `digits` may begin with one zero and more in the fraction.
+    if point > digits.len() + 16
+        || digits
+            .get(point..)
+            .is_some_and(|beyond| beyond.bytes().any(|byte| byte != b'0'))
+    {
+        return None;
+    }
+    let whole = digits.get(..point).unwrap_or(&digits);
+    let zeros = "0".repeat(point.saturating_sub(digits.len()));
+    let value: i64 = format!("{whole}{zeros}").parse().ok()?;
+    (value <= MAX_INTEGER).then_some(sign * value)
 }
 
 /// PostgreSQL cannot store U+0000, so no text may contain it, on either database. JSON can only write it escaped.
@@ -69,7 +144,8 @@ fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-fn without_position(error: &serde_json::Error) -> String {
+/// The message of serde, which adds the position to it.
+pub fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ")
         .map_or(text.clone(), |(message, _)| message.to_owned())
@@ -147,6 +223,28 @@ mod tests {
         // An escaped backslash before it makes it plain text.
         assert_eq!(found(r#""\\u0000""#), None);
         assert_eq!(found(r#"{"a": "\u0000"#), None);
+    }
+
+    #[test]
+    fn integers_may_have_a_fraction_of_zeros_or_an_exponent() {
+        for (json, expected) in [
+            (r#"{"amount": 2500.00}"#, r#"{"amount": 2500}"#),
+            ("[25e2, -2.50E+1,0.0 ,-0.0,1.0e0]", "[2500, -25,0 ,0,1]"),
+            ("[500e-2, 9007199254740991.0]", "[5, 9007199254740991]"),
+            // No integers, or too large to be exact; and texts.
+            (
+                "[1.5, 5e-1, 1.0000000000000000001, 9007199254740992.0, 1e300, 1e-300]",
+                "",
+            ),
+            (r#"{"2.0": "a \" 2.0", "b\\": "2.0"}"#, ""),
+            ("[1, -7, 18446744073709551615]", ""),
+        ] {
+            let plain = with_plain_integers(json.as_bytes());
+            let expected = if expected.is_empty() { json } else { expected };
+            assert_eq!(String::from_utf8_lossy(&plain), expected);
+        }
+        assert_eq!(parse::<Vec<u32>>(b"[2500.00]").unwrap(), [2500]);
+        assert!(parse::<Vec<u32>>(b"[2500.01]").is_err());
     }
 
     #[test]

@@ -13,7 +13,8 @@ use uuid::Uuid;
 /// A point in time in UTC with millisecond precision.
 ///
 /// The JSON form is RFC 3339 with exactly three fractional digits: `2026-03-01T09:30:00.000Z`. Input may have any UTC
-/// offset and precision; it is truncated to milliseconds.
+/// offset and precision; it is truncated to milliseconds. Other forms of ISO 8601 are refused, and so are leap seconds, which
+/// the number of milliseconds cannot tell from the second before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -89,11 +90,48 @@ impl std::str::FromStr for Timestamp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let timestamp: jiff::Timestamp = text
-            .parse()
-            .map_err(|_| format!("{text:?} is not an RFC 3339 timestamp such as 2026-03-01T09:30:00Z"))?;
+        let fault = || format!("{text:?} is not an RFC 3339 timestamp such as 2026-03-01T09:30:00Z");
+        let strict = rfc3339(text).ok_or_else(fault)?;
+        if strict[17..].starts_with("60") {
+            return Err(format!(
+                "{text:?} is a leap second, which cannot be stored; send second 59"
+            ));
+        }
+        let timestamp: jiff::Timestamp = strict.parse().map_err(|_| fault())?;
         Self::try_from(timestamp)
     }
+}
+
+/// The text, if it has the form of RFC 3339, with at most nine fractional digits: `jiff` accepts other forms, and no more digits.
+fn rfc3339(text: &str) -> Option<String> {
+    const DATE_TIME: &str = "dddd-dd-ddTdd:dd:dd";
+    const OFFSET: &str = "+dd:dd";
+    let fits = |text: &str, form: &str| {
+        text.len() == form.len()
+            && text.bytes().zip(form.bytes()).all(|(byte, form)| match form {
+                b'd' => byte.is_ascii_digit(),
+                b'+' => byte == b'+' || byte == b'-',
+                form => byte == form,
+            })
+    };
+    let text = text.to_ascii_uppercase();
+    let (date_time, rest) = text.split_at_checked(DATE_TIME.len())?;
+    let digits = rest.strip_prefix('.').map(|rest| {
+        let length = rest.bytes().take_while(u8::is_ascii_digit).count();
+        rest.split_at(length)
+    });
+    let (fraction, offset) = digits.unwrap_or(("", rest));
+    if !fits(date_time, DATE_TIME)
+        || (fraction.is_empty() && digits.is_some())
+        || !(offset == "Z" || fits(offset, OFFSET))
+    {
+        return None;
+    }
+    let point = if fraction.is_empty() { "" } else { "." };
+    Some(format!(
+        "{date_time}{point}{}{offset}",
+        &fraction[..fraction.len().min(9)]
+    ))
 }
 
 impl Serialize for Timestamp {
@@ -188,6 +226,43 @@ mod tests {
     fn a_timestamp_without_an_offset_is_rejected() {
         assert!("2026-03-01T09:30:00".parse::<Timestamp>().is_err());
         assert!("2026-03-01".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn only_rfc_3339_is_accepted() {
+        let parse = |text: &str| text.parse::<Timestamp>().map(|timestamp| timestamp.to_string());
+        for (text, expected) in [
+            ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00.000Z"),
+            ("2026-11-01t00:00:00z", "2026-11-01T00:00:00.000Z"),
+            ("2026-11-01T00:00:00.123456789012Z", "2026-11-01T00:00:00.123Z"),
+            ("2026-11-01T00:00:00.5-00:00", "2026-11-01T00:00:00.500Z"),
+            ("2026-11-01T09:30:00+09:30", "2026-11-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in [
+            "20261101T000000Z",
+            "2026-11-01 00:00:00Z",
+            "2026-11-01T00:00Z",
+            "2026-11-01T00:00:00",
+            "2026-11-01T00:00:00+09",
+            "2026-11-01T00:00:00+0900",
+            "2026-11-01T00:00:00,5Z",
+            "2026-11-01T00:00:00.Z",
+            "2026-11-01T00:00:00+09:00[Asia/Seoul]",
+            "2026-11-01T00:00:00Z[UTC]",
+            "2026-11-01T00:00:00+24:00",
+            "2026-11-01T24:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "+002026-11-01T00:00:00Z",
+            " 2026-11-01T00:00:00Z",
+            "2026-11-01T00:00:0\u{663}Z",
+            "",
+        ] {
+            let refusal = parse(text).unwrap_err();
+            assert!(refusal.contains("is not an RFC 3339 timestamp"), "{refusal}");
+        }
+        assert!(parse("2016-12-31T23:59:60Z").unwrap_err().contains("leap second"));
     }
 
     #[test]

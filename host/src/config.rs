@@ -61,6 +61,10 @@ pub struct Http {
     pub drain: Duration,
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub max_in_flight: usize,
+    #[serde(rename = "client_timeout_seconds", deserialize_with = "seconds::<1, HOUR, _>")]
+    pub client_timeout: Duration,
+    #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
+    pub max_connections_per_address: usize,
     /// The proxies whose `X-Forwarded-For` the server trusts.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,

@@ -5,6 +5,7 @@
 //! `correlation`. Must not know: any feature, SQL.
 
 pub mod admin;
+pub mod connections;
 pub mod extract;
 pub mod health;
 pub mod layers;
@@ -15,8 +16,10 @@ pub mod overload;
 pub mod page;
 pub mod peer;
 pub mod problem;
+pub mod receive;
 pub mod request_id;
 pub mod server;
+mod stream;
 #[cfg(feature = "otel")]
 mod trace;
 

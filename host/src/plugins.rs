@@ -22,6 +22,7 @@ mod usage;
 pub use condition::BoundCondition;
 pub use gate::GateRefusal;
 pub use lifecycle::{Action, HistoryEntry, PluginState, VersionStatus};
+pub use params::check as check_params;
 pub use routes::{CODES, field_errors, router};
 pub use service::{PluginError, PluginService, PluginVersion, Uploaded};
 pub use signature::trusted_comment;

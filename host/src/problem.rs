@@ -41,6 +41,9 @@ pub const MALFORMED_JSON: Code = Code::new("malformed-json", 400, "The body is n
 pub const INVALID_PARAMETER: Code = Code::new("invalid-parameter", 400, "A path, query or header parameter is invalid");
 pub const INVALID_BODY: Code = Code::new("invalid-body", 422, "The body does not fit the schema");
 pub const BODY_TOO_LARGE: Code = Code::new("body-too-large", 413, "The body is too large");
+pub const BODY_TIMEOUT: Code = Code::new("body-timeout", 408, "The body did not arrive in time");
+pub const INVALID_HOST: Code = Code::new("invalid-host", 400, "The request does not name one host");
+pub const UNSUPPORTED_ENCODING: Code = Code::new("unsupported-encoding", 415, "The body is compressed");
 pub const UNSUPPORTED_MEDIA_TYPE: Code = Code::new("unsupported-media-type", 415, "The content type is not supported");
 pub const NO_SUCH_ROUTE: Code = Code::new("no-such-route", 404, "There is no such route");
 pub const METHOD_NOT_ALLOWED: Code = Code::new("method-not-allowed", 405, "The route does not know this method");
@@ -56,6 +59,9 @@ pub const CODES: &[Code] = &[
     INVALID_PARAMETER,
     INVALID_BODY,
     BODY_TOO_LARGE,
+    BODY_TIMEOUT,
+    INVALID_HOST,
+    UNSUPPORTED_ENCODING,
     UNSUPPORTED_MEDIA_TYPE,
     NO_SUCH_ROUTE,
     METHOD_NOT_ALLOWED,

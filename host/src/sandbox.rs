@@ -8,7 +8,7 @@
 //! `structure` checks an upload in one pass. `compile` compiles it in a child process, which `confine` restricts.
 //! `catalog` keeps the code in memory, `code_cache` on disk. `run` calls it on the `engine`, under `limits` that the
 //! `limiter` enforces. `abi` translates between the contract and WIT; `answer` and `schema` validate what the plugin
-//! returns.
+//! returns. `params` checks params against its schema, within the limit of `price`.
 
 mod abi;
 mod answer;
@@ -20,6 +20,8 @@ mod digest;
 mod engine;
 mod limiter;
 mod limits;
+mod params;
+mod price;
 mod refusal;
 mod run;
 mod schema;
@@ -43,7 +45,7 @@ use self::structure::Scan;
 use crate::contract::{Binding, Context, Decision, Fact, Issue, Manifest};
 
 pub use self::abi::v1::IMPORTS;
-pub use self::answer::{is_plugin_name, params_validator};
+pub use self::answer::is_plugin_name;
 pub use self::catalog::Plugin;
 pub use self::code_cache::CodeCache;
 pub use self::compile::{COMPILE_WORKER, compile_worker};
@@ -52,6 +54,7 @@ pub use self::digest::Digest;
 #[doc(hidden)]
 pub use self::engine::running as engine_to_measure;
 pub use self::limits::{CallLimits, Class, ClassLimits, CompileLimits, Settings, UploadLimits};
+pub use self::params::check_params;
 pub use self::refusal::UploadRefusal;
 pub use self::run::{Call, Failure};
 pub use self::section::{custom_sections, with_custom_section};
@@ -112,6 +115,7 @@ struct Inner {
     /// One permit per slot of the engine's pool; the pool itself fails instead of waiting when it is full.
     standard_slots: Arc<Semaphore>,
     runtime_slots: Arc<Semaphore>,
+    params_checks: Arc<Semaphore>,
     /// Held while a stored plugin is compiled on demand, so that concurrent callers compile it once.
     loading: Mutex<()>,
 }
@@ -129,6 +133,7 @@ impl Sandbox {
             catalog: Catalog::new(engine.clone(), LOADED_CODE_BYTES, disk),
             compiler: Compiler::new(compiler, COMPILATIONS),
             standard_slots: Arc::new(Semaphore::new(settings.slots(Class::Standard))),
+            params_checks: Arc::new(Semaphore::new(params::CHECKS)),
             runtime_slots: Arc::new(Semaphore::new(settings.slots(Class::Runtime))),
             loading: Mutex::new(()),
             settings: settings.clone(),
@@ -315,9 +320,10 @@ impl Sandbox {
                 v1::describe(linked.linked(), store)
             })
             .await;
-        let call = call
-            .and_check(|manifest| answer::check_manifest(manifest, limits))
-            .log_notes(plugin.digest());
+        // Compiling the patterns of a schema takes too long for a thread that serves requests.
+        let limits = limits.clone();
+        let call = blocking(move || call.and_check(|manifest| answer::check_manifest(manifest, &limits))).await?;
+        let call = call.log_notes(plugin.digest());
         match call.outcome {
             Ok(manifest) => Ok((manifest, call.fuel)),
             Err(Failure::Malformed(message)) => Err(UploadRefusal::Manifest(message)),

@@ -15,6 +15,7 @@ use meed_host::background::{Stage, Supervisor};
 use meed_host::clock::Clock;
 use meed_host::config::Config;
 use meed_host::db::{DEDICATED_CONNECTIONS, Unfit};
+use meed_host::http::connections::Limits;
 use meed_host::http::{admin, metrics, server};
 
 /// Serves in production: refuses keys and databases of a demo.
@@ -65,11 +66,12 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     let address = listener.local_addr().context("ask for the address")?;
     let router = app.router().map_err(anyhow::Error::msg)?;
     let supervisor = Supervisor::new(app.clock.clone());
-    admin::listen(config.http.admin_listen, &metrics, &supervisor).await?;
+    admin::listen(&config.http, &metrics, &supervisor).await?;
     app::supervise_metrics(&metrics, &supervisor);
     app.supervise(config, &supervisor)?;
     let stop = CancellationToken::new();
-    let mut server = tokio::spawn(server::serve(listener, router, stop.clone().cancelled_owned()));
+    let limits = Limits::new(&config.http);
+    let mut server = tokio::spawn(server::serve(listener, router, limits, stop.clone().cancelled_owned()));
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "server started");
     ready(address);
 

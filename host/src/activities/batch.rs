@@ -4,10 +4,11 @@
 
 use garde::Validate as _;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use super::report::NewActivity;
 use super::service::{ActivityError, ItemError};
-use crate::body::{field_errors, parse};
+use crate::body::{field_errors, parse, parse_object, without_position};
 use crate::problem::{Code, FieldError, INVALID_BODY, MALFORMED_JSON, Problem};
 
 const ACTIVITY_CONFLICT: Code = Code::new(
@@ -45,37 +46,59 @@ impl Batch {
     /// Parses one activity or an array of activities.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-        let batch = if is_array {
-            Self {
-                activities: parse(bytes)?,
-                shape: BodyShape::Array,
-            }
-        } else {
-            Self {
+        if !is_array {
+            let batch = Self {
                 activities: vec![parse(bytes)?],
                 shape: BodyShape::Object,
-            }
-        };
-        batch.validated()
+            };
+            return batch.validated();
+        }
+        let items: Vec<&RawValue> = serde_json::from_slice(bytes)
+            .map_err(|error| Problem::new(MALFORMED_JSON, format!("The body is not valid JSON: {error}.")))?;
+        check_count(items.len())?;
+        Self::from_items(items.into_iter().map(|item| item.get().as_bytes()))
     }
 
-    /// Parses one activity per line. The lines are joined to an array, so that the JSON pointers are the array's.
+    /// Parses one activity per line. JSON pointers are those of the lines as an array.
     pub(super) fn from_lines(bytes: &[u8]) -> Result<Self, Problem> {
-        let mut array = vec![b'['];
-        for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            serde_json::from_slice::<IgnoredAny>(line)
-                .map_err(|error| Problem::new(MALFORMED_JSON, format!("Line {number} is not valid JSON: {error}.")))?;
-            if array.len() > 1 {
-                array.push(b',');
-            }
-            array.extend(line);
+        let malformed = |message: String| Problem::new(MALFORMED_JSON, message);
+        if bytes.starts_with("\u{feff}".as_bytes()) {
+            return Err(malformed(
+                "The body begins with a byte-order mark (U+FEFF); send UTF-8 without it.".to_owned(),
+            ));
         }
-        array.push(b']');
+        let lines = (1..).zip(bytes.split(|byte| *byte == b'\n'));
+        let lines: Vec<_> = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).collect();
+        for (number, line) in &lines {
+            serde_json::from_slice::<IgnoredAny>(line).map_err(|error| {
+                let (message, column) = (without_position(&error), error.column());
+                malformed(format!(
+                    "Line {number} is not valid JSON: {message} at column {column}."
+                ))
+            })?;
+        }
+        check_count(lines.len())?;
+        Self::from_items(lines.into_iter().map(|(_, line)| line))
+    }
+
+    /// Parses each item, so that a wrong type in one hides none in another.
+    fn from_items<'a>(items: impl Iterator<Item = &'a [u8]>) -> Result<Self, Problem> {
+        let (mut activities, mut errors) = (Vec::new(), Vec::new());
+        for (index, item) in items.enumerate() {
+            match parse_object::<NewActivity>(item) {
+                Ok(activity) => activities.push(activity),
+                Err(problem) if problem.errors().is_empty() => return Err(problem),
+                Err(problem) => errors.extend(problem.errors().iter().map(|error| FieldError {
+                    pointer: format!("/{index}{}", error.pointer),
+                    message: error.message.clone(),
+                })),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(faults(errors));
+        }
         let batch = Self {
-            activities: parse(&array)?,
+            activities,
             shape: BodyShape::Array,
         };
         batch.validated()
@@ -94,24 +117,34 @@ impl Batch {
     }
 
     fn validated(self) -> Result<Self, Problem> {
-        let count = self.activities.len();
-        if !(1..=MAX_BATCH).contains(&count) {
-            return Err(Problem::field(
-                "",
-                format!("there are {count} activities; send 1 to {MAX_BATCH} in one call"),
-            ));
-        }
         let report = match self.shape {
             BodyShape::Object => self.activities.iter().try_for_each(garde::Validate::validate),
             BodyShape::Array => self.activities.validate(),
         };
-        report.map_err(|report| {
-            let mut errors = field_errors(&report);
-            errors.truncate(MAX_ERRORS);
-            Problem::fields(errors)
-        })?;
+        report.map_err(|report| faults(field_errors(&report)))?;
         Ok(self)
     }
+}
+
+fn check_count(count: usize) -> Result<(), Problem> {
+    if (1..=MAX_BATCH).contains(&count) {
+        return Ok(());
+    }
+    Err(Problem::field(
+        "",
+        format!("there are {count} activities; send 1 to {MAX_BATCH} in one call"),
+    ))
+}
+
+/// The problem of these errors: the first ones, and how many there are.
+fn faults(mut errors: Vec<FieldError>) -> Problem {
+    let count = errors.len();
+    if count <= MAX_ERRORS {
+        return Problem::fields(errors);
+    }
+    errors.truncate(MAX_ERRORS);
+    let detail = format!("{count} fields are invalid; these are the first {MAX_ERRORS}.");
+    Problem::new(INVALID_BODY, detail).with_errors(errors)
 }
 
 impl BodyShape {

@@ -1,21 +1,23 @@
 //! The admin listener: `/metrics` and `/tasks`, for operators and their monitoring. It has no authentication, so it listens
 //! where only they can reach it.
 
-use std::net::SocketAddr;
-
 use anyhow::Context as _;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::connections::Limits;
 use super::metrics::Metrics;
 use super::server;
 use crate::background::Supervisor;
+use crate::config;
 
 /// Listens on `http.admin_listen`, if it is set, until the process ends.
-pub async fn listen(address: Option<SocketAddr>, metrics: &Metrics, supervisor: &Supervisor) -> anyhow::Result<()> {
-    let Some(address) = address else { return Ok(()) };
+pub async fn listen(http: &config::Http, metrics: &Metrics, supervisor: &Supervisor) -> anyhow::Result<()> {
+    let Some(address) = http.admin_listen else {
+        return Ok(());
+    };
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("listen on {address} (http.admin_listen)"))?;
@@ -23,6 +25,7 @@ pub async fn listen(address: Option<SocketAddr>, metrics: &Metrics, supervisor: 
     tokio::spawn(server::serve(
         listener,
         router(metrics.clone(), supervisor.clone()),
+        Limits::new(http).for_admin(),
         std::future::pending(),
     ));
     tracing::info!(%address, "admin listener started");

@@ -116,34 +116,50 @@ fn refuse_nul_in_uri(parts: &Parts) -> Result<(), Problem> {
 
 /// The revision that a change is based on: `If-Match: "3"`, from the `ETag` of an earlier response (RFC 9110).
 ///
-/// `None` means `*`, any revision. An unknown ETag, and a weak one (which If-Match never matches), is revision 0, which
-/// no resource has.
+/// `None` means `*`, any revision. An unknown ETag is revision 0, which no resource has. A weak ETag is the same revision: a
+/// proxy that compresses a response makes its ETag weak, and the revision says more than the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IfMatch(pub Option<i64>);
 
 impl IfMatch {
-    fn of(parts: &Parts) -> Option<Self> {
-        let text = parts.headers.get(header::IF_MATCH)?.to_str().unwrap_or_default().trim();
-        if text == "*" {
-            return Some(Self(None));
+    fn of(parts: &Parts) -> Result<Option<Self>, Problem> {
+        let values: Vec<_> = parts.headers.get_all(header::IF_MATCH).iter().collect();
+        if values.is_empty() {
+            return Ok(None);
         }
-        let revision = text
-            .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'))
-            .and_then(|text| text.parse().ok());
-        Some(Self(Some(
-            revision
-                .filter(|revision: &i64| text == format!("\"{revision}\""))
-                .unwrap_or(0),
-        )))
+        let values: Vec<_> = values
+            .into_iter()
+            .map(|value| value.to_str().unwrap_or_default())
+            .collect();
+        let text = values.join(",");
+        if text.trim() == "*" {
+            return Ok(Some(Self(None)));
+        }
+        // No ETag of this API contains a comma.
+        let mut revisions: Vec<i64> = text.split(',').filter_map(|etag| revision(etag.trim())).collect();
+        revisions.dedup();
+        match revisions[..] {
+            [] => Ok(Some(Self(Some(0)))),
+            [revision] => Ok(Some(Self(Some(revision)))),
+            _ => Err(Problem::new(
+                INVALID_PARAMETER,
+                format!("If-Match is {text:?}; send only the ETag of the version that you read."),
+            )),
+        }
     }
+}
+
+fn revision(etag: &str) -> Option<i64> {
+    let strong = etag.strip_prefix("W/").unwrap_or(etag);
+    let revision = strong.strip_prefix('"')?.strip_suffix('"')?.parse().ok()?;
+    (strong == format!("\"{revision}\"")).then_some(revision)
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Self::of(parts).ok_or_else(|| {
+        Self::of(parts)?.ok_or_else(|| {
             Problem::new(
                 REVISION_REQUIRED,
                 "Send If-Match with the ETag of the version that you read, so that concurrent changes are not lost.",
@@ -156,11 +172,48 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Problem> {
-        Ok(Self::of(parts))
+        Self::of(parts)
     }
 }
 
 /// A response with the revision as its `ETag`.
 pub fn with_etag<T: serde::Serialize>(revision: i64, body: T) -> impl axum::response::IntoResponse {
     ([(header::ETAG, format!("\"{revision}\""))], axum::Json(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderValue, Request};
+
+    use super::*;
+
+    fn if_match(values: &[&'static str]) -> Result<Option<IfMatch>, String> {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        for value in values {
+            parts.headers.append(header::IF_MATCH, HeaderValue::from_static(value));
+        }
+        IfMatch::of(&parts).map_err(|problem| problem.detail().to_owned())
+    }
+
+    #[test]
+    fn if_match_names_one_revision_however_it_is_written() {
+        assert_eq!(if_match(&[]), Ok(None));
+        assert_eq!(if_match(&["*"]), Ok(Some(IfMatch(None))));
+        for values in [
+            &["\"3\""][..],
+            &["W/\"3\""],
+            &[" \"3\" , W/\"3\""],
+            &["\"3\"", "\"other\""],
+        ] {
+            assert_eq!(if_match(values), Ok(Some(IfMatch(Some(3)))), "{values:?}");
+        }
+        for unknown in ["3", "\"03\"", "\"three\"", "\"+3\"", "", "w/\"3\""] {
+            assert_eq!(if_match(&[unknown]), Ok(Some(IfMatch(Some(0)))), "{unknown}");
+        }
+        let refusal = if_match(&["\"3\", \"4\""]).unwrap_err();
+        assert!(
+            refusal.contains("send only the ETag of the version that you read"),
+            "{refusal}"
+        );
+    }
 }

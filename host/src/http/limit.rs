@@ -43,8 +43,9 @@ struct Inner {
     proxies: Vec<IpNet>,
     /// Paths that check passwords or create accounts.
     credentials_paths: &'static [&'static str],
-    credentials: Option<Policy>,
-    anonymous: Option<Policy>,
+    /// Those of an address, and of the networks around it.
+    credentials: Vec<Policy>,
+    anonymous: Vec<Policy>,
     user: Option<Policy>,
 }
 
@@ -61,29 +62,45 @@ impl Limits {
             clock,
             proxies,
             credentials_paths,
-            credentials: policy("credentials", limits.credentials),
-            anonymous: policy("anonymous", limits.anonymous),
+            credentials: by_network("credentials", limits.credentials),
+            anonymous: by_network("anonymous", limits.anonymous),
             user: policy("user", limits.user),
         }))
     }
 
-    /// The policy that limits a request, and the client that it counts for.
-    fn of(&self, request: &Request) -> Option<(&Policy, String)> {
+    /// The policies that limit a request, the narrowest first, and whom each counts it for.
+    fn of(&self, request: &Request) -> Vec<(&Policy, String)> {
         let limits = &*self.0;
         let path = request.uri().path();
-        let address = || peer::name(peer::client(request.extensions(), request.headers(), &limits.proxies));
         if UNLIMITED.contains(&path) {
-            return None;
+            return Vec::new();
         }
         // Password attempts count by address, with or without a token.
-        if limits.credentials_paths.contains(&path) {
-            return Some((limits.credentials.as_ref()?, address()));
-        }
-        match request.extensions().get::<Subject>() {
-            Some(Subject(id)) => Some((limits.user.as_ref()?, id.to_string())),
-            None => Some((limits.anonymous.as_ref()?, address())),
-        }
+        let policies = if limits.credentials_paths.contains(&path) {
+            &limits.credentials
+        } else if let Some(Subject(id)) = request.extensions().get::<Subject>() {
+            return limits.user.iter().map(|policy| (policy, id.to_string())).collect();
+        } else {
+            &limits.anonymous
+        };
+        let client = peer::client(request.extensions(), request.headers(), &limits.proxies);
+        policies.iter().zip(peer::networks(client)).collect()
     }
+}
+
+/// How much more a wider network of IPv6 may use than a /64, in the order of [`peer::networks`]. A provider gives a customer up
+/// to a /48, which has 65,536 of these.
+const WIDER: [u32; 3] = [1, 4, 16];
+
+fn by_network(name: &'static str, limit: config::Limit) -> Vec<Policy> {
+    let policies = WIDER.into_iter().filter_map(|times| {
+        let (burst, per_minute) = (
+            limit.burst.saturating_mul(times),
+            limit.per_minute.saturating_mul(times),
+        );
+        Policy::new(name, burst, per_minute)
+    });
+    policies.collect()
 }
 
 pub fn policy(name: &'static str, limit: config::Limit) -> Option<Policy> {
@@ -92,17 +109,21 @@ pub fn policy(name: &'static str, limit: config::Limit) -> Option<Policy> {
 
 /// Must be inside the layer that authenticates the request.
 pub async fn layer(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    let Some((policy, who)) = limits.of(&request) else {
-        return next.run(request).await;
-    };
     let now = limits.0.clock.now();
-    let state = limits.0.cache.check(policy, &who, now).await;
-    let mut response = if state.allowed {
-        next.run(request).await
-    } else {
-        refuse(policy, state).into_response()
-    };
-    add_headers(response.headers_mut(), policy, state);
+    let mut narrowest = None;
+    for (policy, who) in limits.of(&request) {
+        let state = limits.0.cache.check(policy, &who, now).await;
+        if !state.allowed {
+            let mut response = refuse(policy, state).into_response();
+            add_headers(response.headers_mut(), policy, state);
+            return response;
+        }
+        narrowest.get_or_insert((policy.clone(), state));
+    }
+    let mut response = next.run(request).await;
+    if let Some((policy, state)) = narrowest {
+        add_headers(response.headers_mut(), &policy, state);
+    }
     response
 }
 

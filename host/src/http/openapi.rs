@@ -7,20 +7,30 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use axum::body::Bytes;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::limit::UNLIMITED;
 use crate::problem::{
-    BODY_TOO_LARGE, Code, INTERNAL, INVALID_BODY, INVALID_PARAMETER, MALFORMED_JSON, RATE_LIMITED, TIMED_OUT,
-    UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
+    BODY_TIMEOUT, BODY_TOO_LARGE, Code, INTERNAL, INVALID_BODY, INVALID_PARAMETER, MALFORMED_JSON, RATE_LIMITED,
+    TIMED_OUT, UNAVAILABLE, UNSUPPORTED_ENCODING, UNSUPPORTED_MEDIA_TYPE,
 };
 
 /// Problems of every operation.
 const EVERYWHERE: &[Code] = &[INTERNAL, UNAVAILABLE, TIMED_OUT];
 /// Problems of every JSON body.
-const WITH_JSON_BODY: &[Code] = &[MALFORMED_JSON, INVALID_BODY, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE];
+const WITH_JSON_BODY: &[Code] = &[
+    MALFORMED_JSON,
+    INVALID_BODY,
+    BODY_TIMEOUT,
+    BODY_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    UNSUPPORTED_ENCODING,
+];
 
 /// Adds roles, problem responses and the security scheme. An operation's problems are those of `x-problems`, those of
 /// any body or parameter, and `secured` where a token is needed. `with_scopes` returns the roles that have all of the
@@ -47,6 +57,7 @@ pub fn finish<R: fmt::Display>(
             add_roles(operation, &with_scopes).map_err(|error| format!("{path}: {error}"))?;
             let limited = !UNLIMITED.contains(&path.as_str());
             add_problems(operation, &codes, secured, limited).map_err(|error| format!("{path}: {error}"))?;
+            describe_responses(operation).map_err(|error| format!("{path}: {error}"))?;
         }
     }
     let components = document.components.get_or_insert_default();
@@ -186,14 +197,29 @@ fn add_problems(
     Ok(())
 }
 
-/// `/openapi.json`, and Swagger UI at `/swagger` from the binary's own files.
-pub fn swagger(document: OpenApi) -> axum::Router {
-    let config = utoipa_swagger_ui::Config::default()
+/// OpenAPI requires a description of every response. Where a handler has nothing to add, it is the meaning of the status.
+fn describe_responses(operation: &mut Operation) -> Result<(), String> {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if response.description.is_empty() {
+            let status = status.parse::<StatusCode>().map_err(|error| error.to_string())?;
+            status
+                .canonical_reason()
+                .unwrap_or("Other")
+                .clone_into(&mut response.description);
+        }
+    }
+    Ok(())
+}
+
+/// `/openapi.json`, serialized once, and Swagger UI at `/swagger` from the binary's own files.
+pub fn swagger(document: &OpenApi) -> Result<axum::Router, String> {
+    let document: Bytes = document.to_json().map_err(|error| error.to_string())?.into();
+    let config = utoipa_swagger_ui::Config::from("/openapi.json")
         // A token must not outlive the page in the browser.
         .persist_authorization(false)
         .try_it_out_enabled(true);
-    utoipa_swagger_ui::SwaggerUi::new("/swagger")
-        .config(config)
-        .url("/openapi.json", document)
-        .into()
+    let router: axum::Router = utoipa_swagger_ui::SwaggerUi::new("/swagger").config(config).into();
+    let answer = async move || ([(header::CONTENT_TYPE, "application/json")], document.clone());
+    Ok(router.route("/openapi.json", get(answer)))
 }

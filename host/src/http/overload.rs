@@ -1,5 +1,5 @@
-//! Load shedding: a request beyond `http.max_in_flight` is refused immediately, before its body is read, so that the
-//! running ones keep the memory and the time that they need.
+//! Load shedding: a request beyond `http.max_in_flight` is refused immediately, so that the running ones keep the memory and
+//! the time that they need. Its body has arrived by then ([`super::receive`]), so no slow client is among the running ones.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! The address of the client.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{Extensions, HeaderMap};
 use ipnet::IpNet;
@@ -21,7 +21,7 @@ pub fn client(extensions: &Extensions, headers: &HeaderMap, proxies: &[IpNet]) -
         .rev()
         .flat_map(|list| list.to_str().unwrap_or_default().rsplit(','));
     while is_proxy(&client) {
-        let Some(before) = forwarded.next().and_then(|text| text.trim().parse::<IpAddr>().ok()) else {
+        let Some(before) = forwarded.next().and_then(address) else {
             break;
         };
         client = before.to_canonical();
@@ -29,16 +29,35 @@ pub fn client(extensions: &Extensions, headers: &HeaderMap, proxies: &[IpNet]) -
     Some(client)
 }
 
-/// One name for all addresses that a client is likely to have: IPv6 addresses by their /64, which a provider assigns.
+/// An address as proxies write it: some add the port, and brackets to IPv6.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    text.parse().ok().or_else(with_port).or_else(in_brackets)
+}
+
+/// One name for all addresses that a client is likely to have: IPv6 addresses by their /64, which is one link.
 pub fn name(client: Option<IpAddr>) -> String {
     match client {
         None => "unknown".to_owned(),
         Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
+        Some(IpAddr::V6(address)) => network(address, 64),
     }
+}
+
+/// The same, then for IPv6 the networks around it that a provider gives to one customer.
+pub fn networks(client: Option<IpAddr>) -> Vec<String> {
+    let mut names = vec![name(client)];
+    if let Some(IpAddr::V6(address)) = client {
+        names.extend([network(address, 56), network(address, 48)]);
+    }
+    names
+}
+
+fn network(address: Ipv6Addr, bits: u32) -> String {
+    let kept = u128::from(address) & (u128::MAX << (128 - bits));
+    format!("{}/{bits}", Ipv6Addr::from(kept))
 }
 
 #[cfg(test)]
@@ -77,6 +96,14 @@ mod tests {
     }
 
     #[test]
+    fn an_address_may_have_a_port_and_brackets() {
+        assert_eq!(of("10.1.2.3", &["198.51.100.7:51234"]), "198.51.100.7");
+        assert_eq!(of("10.1.2.3", &["[2001:db8::1]:443, 10.9.9.9:80"]), "2001:db8::1");
+        assert_eq!(of("10.1.2.3", &["[2001:db8::1]"]), "2001:db8::1");
+        assert_eq!(of("10.1.2.3", &["198.51.100.7:x"]), "10.1.2.3");
+    }
+
+    #[test]
     fn an_invalid_address_ends_the_search_at_the_proxy() {
         assert_eq!(of("10.1.2.3", &["1.1.1.1, unknown, 10.9.9.9"]), "10.9.9.9");
         assert_eq!(of("10.1.2.3", &["10.4.4.4"]), "10.4.4.4");
@@ -86,6 +113,12 @@ mod tests {
     fn an_ipv6_client_is_named_by_its_network() {
         let name = |text: &str| super::name(Some(text.parse().unwrap()));
         assert_eq!(name("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        let networks = |text: &str| super::networks(Some(text.parse().unwrap()));
+        assert_eq!(
+            networks("2001:db8:1:2233:4:5:6:7"),
+            ["2001:db8:1:2233::/64", "2001:db8:1:2200::/56", "2001:db8:1::/48"]
+        );
+        assert_eq!(networks("192.0.2.1"), ["192.0.2.1"]);
         assert_eq!(name("192.0.2.1"), "192.0.2.1");
         assert_eq!(super::name(None), "unknown");
     }

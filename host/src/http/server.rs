@@ -1,45 +1,47 @@
-//! Serves a router on a listener until the caller stops it, and limits the cost of a connection.
+//! Serves a router on a listener until the caller stops it, and limits what a client can hold of it.
+//!
+//! HTTP/1.1 only: HTTP/2 would need limits of its own on streams, windows and resets, and Meed stands behind a proxy that
+//! speaks it to clients.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use axum::Router;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tower::Layer as _;
+use tower::ServiceExt as _;
 
+use super::connections::{Connections, Limits};
 use super::peer::Peer;
+use super::stream::Stream;
 
-/// Concurrent connections; further ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 4096;
-/// From the first byte of a request, or the end of the previous one, to the end of its head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest head of a request.
 const MAX_HEAD_BYTES: usize = 64 << 10;
-/// The pause after a failure to accept, such as too many open files, so that closing connections can free some.
+/// The pause after a failure to accept, such as too many open files, and while all connections have a request in work.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Returns when `stop` has completed and every request in flight has its response.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send) {
-    let mut http = Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: impl Future<Output = ()> + Send) {
+    let mut http = Builder::new();
+    http.timer(TokioTimer::new())
+        // From the accept, or the end of the previous response, to the end of the head.
+        .header_read_timeout(limits.client_timeout)
         .max_buf_size(MAX_HEAD_BYTES);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let connections = GracefulShutdown::new();
+    let connections = Arc::new(Connections::new(&limits));
+    let running = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
         let accept = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (listener.accept().await, slot)
+            while connections.is_full() {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            listener.accept().await
         };
-        let (accepted, slot) = tokio::select! {
+        let accepted = tokio::select! {
             accepted = accept => accepted,
             () = &mut stop => break,
         };
@@ -51,18 +53,37 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
                 continue;
             }
         };
+        let Some(connection) = connections.add(address.ip()) else {
+            metrics::counter!("meed_connections_refused_total").increment(1);
+            continue;
+        };
         // Responses are small and complete: waiting to fill a packet only delays them.
         stream.set_nodelay(true).ok();
-        let service = TowerToHyperService::new(Extension(Peer(address.ip())).layer(router.clone()));
-        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
+        let service = router.clone().map_request({
+            let connection = Arc::clone(&connection);
+            move |mut request: hyper::Request<hyper::body::Incoming>| {
+                connection.works();
+                request.extensions_mut().insert(Peer(address.ip()));
+                request.extensions_mut().insert(Arc::clone(&connection));
+                request
             }
-            drop(slot);
+        });
+        let stream = Stream::new(stream, Arc::clone(&connection), limits.client_timeout);
+        let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let served = running.watch(served);
+        let connections = Arc::clone(&connections);
+        tokio::spawn(async move {
+            tokio::select! {
+                served = served => {
+                    if let Err(error) = served {
+                        tracing::debug!(%error, "connection ended early");
+                    }
+                }
+                () = connection.closed() => tracing::debug!("connection closed for another"),
+            }
+            connections.remove(&connection);
         });
     }
     drop(listener);
-    connections.shutdown().await;
+    running.shutdown().await;
 }

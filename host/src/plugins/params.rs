@@ -6,13 +6,10 @@ use super::service::PluginError;
 use crate::canonical;
 use crate::contract::Issue;
 use crate::facts::Plan;
-use crate::sandbox::{Failure, Plugin, Sandbox, params_validator};
+use crate::sandbox::{Plugin, Sandbox};
 
 /// The maximum size of params as canonical JSON. Every receipt of the event contains them.
 const MAX_BYTES: usize = 16 << 10;
-
-/// The maximum number of reported issues.
-const MAX_ISSUES: usize = 32;
 
 /// The result of `bind`: the plan, and the state that `evaluate` gets back.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,14 +29,7 @@ pub(super) async fn bind(
     // `bind` must get the same bytes from the operator's request and from a replayed receipt. The database may change
     // white space and the order of keys.
     let canonical = canonical::to_string(params)?;
-    let mut issues = check_size(&canonical);
-    if issues.is_empty() {
-        // A large schema with large params takes long, so it must not block a thread that serves requests.
-        let (schema, params) = (schema.clone(), params.clone());
-        issues = tokio::task::spawn_blocking(move || check(&schema, &params))
-            .await
-            .map_err(|error| PluginError::BindFailed(Failure::Sandbox(error.to_string())))?;
-    }
+    let issues = issues_of(sandbox, schema, params, &canonical).await?;
     if !issues.is_empty() {
         return Err(PluginError::Params(issues));
     }
@@ -56,30 +46,23 @@ pub(super) async fn bind(
     }
 }
 
-/// The issues of `params` by JSON Pointer; empty if there are none. The sandbox has validated `schema` itself.
-fn check(schema: &Value, params: &Value) -> Vec<Issue> {
-    let validator = match params_validator(schema) {
-        Ok(validator) => validator,
-        Err(error) => {
-            return vec![Issue {
-                path: String::new(),
-                message: format!("the plugin's schema is invalid: {error}"),
-            }];
-        }
-    };
-    validator
-        .iter_errors(params)
-        .take(MAX_ISSUES)
-        .map(|error| Issue {
-            path: error.instance_path().to_string(),
-            message: error.to_string(),
-        })
-        .collect()
+/// What `bind` would refuse before it calls the plugin: the issues of the size and of the schema.
+pub async fn check(sandbox: &Sandbox, schema: &Value, params: &Value) -> Result<Vec<Issue>, PluginError> {
+    issues_of(sandbox, schema, params, &canonical::to_string(params)?).await
 }
 
-/// Whether the params match the schema.
-pub(super) fn matches(schema: &Value, params: &Value) -> bool {
-    check(schema, params).is_empty()
+async fn issues_of(
+    sandbox: &Sandbox,
+    schema: &Value,
+    params: &Value,
+    canonical: &str,
+) -> Result<Vec<Issue>, PluginError> {
+    let issues = check_size(canonical);
+    if !issues.is_empty() {
+        return Ok(issues);
+    }
+    let issues = sandbox.check_params(schema, params).await;
+    issues.map_err(PluginError::BindFailed)
 }
 
 /// The issue of params that are too large as [`canonical`] JSON.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::Value;
 
 use super::limits::CallLimits;
+use super::params;
 use super::run::Failure;
 use crate::contract::{Awards, Binding, Context, Decision, Issue, MAX_INTEGER, Manifest, Reason, Texts};
 use crate::text::deceptive;
@@ -20,8 +21,6 @@ const MESSAGE_BYTES: usize = 1024;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 const PATTERNS: usize = 64;
-/// Memory for one compiled pattern.
-const PATTERN_BYTES: usize = 256 << 10;
 
 type Check = Result<(), Failure>;
 
@@ -126,7 +125,7 @@ fn check_schema(schema: &Value, limits: &CallLimits) -> Check {
         );
     }
     count("patterns in params-schema", patterns(schema), PATTERNS)?;
-    params_validator(schema)
+    params::validator(schema)
         .map(drop)
         .map_err(|fault| Failure::Malformed(format!("params-schema: {fault}")))
 }
@@ -148,24 +147,6 @@ fn patterns(schema: &Value) -> usize {
         Value::Array(items) => items.iter().map(patterns).sum(),
         _ => 0,
     }
-}
-
-/// The only constructor of a validator for a plugin's schema. Its patterns are small and match in linear time, its
-/// references expand to a bounded size, and it reads nothing from outside.
-pub fn params_validator(schema: &Value) -> Result<jsonschema::Validator, String> {
-    super::schema::check_cost(schema)?;
-    let patterns = jsonschema::PatternOptions::regex()
-        .size_limit(PATTERN_BYTES)
-        .dfa_size_limit(PATTERN_BYTES);
-    jsonschema::draft202012::options()
-        .with_pattern_options(patterns)
-        .build(schema)
-        .map_err(|error| {
-            super::text::line(
-                &format!("{error} at {:?}", error.instance_path().as_str()),
-                MESSAGE_BYTES,
-            )
-        })
 }
 
 /// Checks only the size. The host decides elsewhere which queries are allowed (`facts/plan.rs`).

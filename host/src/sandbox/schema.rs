@@ -12,12 +12,15 @@ use serde_json::Value;
 const MAX_SUBSCHEMAS: usize = 1_000;
 /// The maximum length of a chain of references.
 const MAX_CHAIN: usize = 32;
+/// The maximum depth with all references expanded. Validators are recursive.
+const MAX_DEPTH: usize = 128;
 
 pub(super) fn check_cost(schema: &Value) -> Result<(), String> {
     let mut walk = Walk {
         root: schema,
         known: HashMap::new(),
         open: Vec::new(),
+        depth: 0,
     };
     walk.cost(schema, true).map(drop)
 }
@@ -25,19 +28,39 @@ pub(super) fn check_cost(schema: &Value) -> Result<(), String> {
 struct Walk<'a> {
     root: &'a Value,
     /// The cost of the targets of references visited so far.
-    known: HashMap<&'a str, usize>,
+    known: HashMap<&'a str, Cost>,
     /// The chain of references to the current subschema.
     open: Vec<&'a str>,
+    depth: usize,
+}
+
+/// What a subschema costs with all references expanded.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    subschemas: usize,
+    /// The subschemas within each other.
+    depth: usize,
+}
+
+impl Cost {
+    fn and(self, other: Self) -> Self {
+        Self {
+            subschemas: self.subschemas.saturating_add(other.subschemas),
+            depth: self.depth.max(other.depth),
+        }
+    }
 }
 
 impl<'a> Walk<'a> {
-    fn cost(&mut self, value: &'a Value, is_root: bool) -> Result<usize, String> {
-        let mut sum = 0_usize;
+    fn cost(&mut self, value: &'a Value, is_root: bool) -> Result<Cost, String> {
+        let mut sum = Cost::default();
         match value {
             Value::Object(members) => {
-                sum = 1;
+                self.enter(1)?;
+                self.depth += 1;
+                sum.subschemas = 1;
                 for (key, member) in members {
-                    sum = sum.saturating_add(match (key.as_str(), member) {
+                    sum = sum.and(match (key.as_str(), member) {
                         ("$ref", Value::String(reference)) => self.referenced(reference)?,
                         ("$dynamicRef" | "$recursiveRef", Value::String(_)) => {
                             return Err(format!("{key} is not supported; use $ref"));
@@ -47,7 +70,7 @@ impl<'a> Walk<'a> {
                             return Err("$id is allowed at the top level only".to_owned());
                         }
                         // The values of these keywords are data, not subschemas.
-                        ("const" | "enum" | "default" | "examples", _) => 0,
+                        ("const" | "enum" | "default" | "examples", _) => Cost::default(),
                         // The member names of these keywords are not keywords: a subschema may be named "enum".
                         (
                             "$defs" | "definitions" | "properties" | "patternProperties" | "dependentSchemas"
@@ -57,11 +80,15 @@ impl<'a> Walk<'a> {
                         _ => self.cost(member, false)?,
                     });
                 }
+                self.depth -= 1;
+                sum.depth += 1;
             }
             Value::Array(items) => sum = self.all(items)?,
+            // `true` and `false` are schemas: a validator applies them, and `false` makes an issue each time.
+            Value::Bool(_) => sum.subschemas = 1,
             _ => {}
         }
-        if sum > MAX_SUBSCHEMAS {
+        if sum.subschemas > MAX_SUBSCHEMAS {
             return Err(format!(
                 "it has more than {MAX_SUBSCHEMAS} subschemas with every $ref expanded"
             ));
@@ -69,17 +96,28 @@ impl<'a> Walk<'a> {
         Ok(sum)
     }
 
-    fn all(&mut self, schemas: impl IntoIterator<Item = &'a Value>) -> Result<usize, String> {
-        let mut sum = 0_usize;
+    /// Refuses to go this much deeper, if that is too deep.
+    fn enter(&self, depth: usize) -> Result<(), String> {
+        if self.depth + depth > MAX_DEPTH {
+            return Err(format!(
+                "it has more than {MAX_DEPTH} subschemas within each other with every $ref expanded"
+            ));
+        }
+        Ok(())
+    }
+
+    fn all(&mut self, schemas: impl IntoIterator<Item = &'a Value>) -> Result<Cost, String> {
+        let mut sum = Cost::default();
         for schema in schemas {
-            sum = sum.saturating_add(self.cost(schema, false)?);
+            sum = sum.and(self.cost(schema, false)?);
         }
         Ok(sum)
     }
 
-    fn referenced(&mut self, reference: &'a str) -> Result<usize, String> {
+    fn referenced(&mut self, reference: &'a str) -> Result<Cost, String> {
         let shown = super::text::line(reference, 128);
         if let Some(cost) = self.known.get(reference) {
+            self.enter(cost.depth)?;
             return Ok(*cost);
         }
         if reference == "#" || self.open.contains(&reference) {
@@ -171,6 +209,26 @@ mod tests {
             "cycle",
         );
         rejected(&json!({"properties": {"a": {"$ref": "#/properties"}}}), "cycle");
+    }
+
+    #[test]
+    fn boolean_subschemas_count() {
+        rejected(&json!({"items": {"allOf": vec![false; 1_001]}}), "more than 1000");
+    }
+
+    #[test]
+    fn references_cannot_nest_deeply() {
+        // Each of ten references ends fifteen levels deeper.
+        let mut defs = serde_json::Map::new();
+        for level in 0..10 {
+            let mut nested = json!({"$ref": format!("#/$defs/d{}", level + 1)});
+            for _ in 0..15 {
+                nested = json!({"not": nested});
+            }
+            defs.insert(format!("d{level}"), nested);
+        }
+        defs.insert("d10".to_owned(), json!({}));
+        rejected(&json!({"$ref": "#/$defs/d0", "$defs": defs}), "within each other");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER, USER_AGENT};
 use reqwest::{Client, Response, Url, redirect};
 
 use super::message;
@@ -244,10 +244,19 @@ fn describe(error: &reqwest::Error) -> String {
     printable(text.as_bytes())
 }
 
-/// `Retry-After` in seconds; dates are ignored.
+/// `Retry-After` in seconds, or as a date (RFC 9110), which is compared with the receiver's own clock: its `Date`.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let date = |name| text(name).and_then(|date| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
+    let after = text(RETRY_AFTER)?;
+    let duration = if !after.is_empty() && after.bytes().all(|byte| byte.is_ascii_digit()) {
+        Duration::from_secs(after.parse().unwrap_or(u64::MAX))
+    } else {
+        // A date in the past asks for no delay.
+        let until = date(RETRY_AFTER)?.duration_since(date(DATE)?);
+        Duration::try_from(until).unwrap_or_default()
+    };
+    Some(duration.min(LONGEST_RETRY_AFTER))
 }
 
 /// Text without control characters.

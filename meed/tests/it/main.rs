@@ -27,6 +27,7 @@ mod events;
 mod facts;
 mod faults;
 mod grants;
+mod hold;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod languages;

@@ -174,6 +174,35 @@ async fn every_body_and_parameter_has_a_sufficient_example(app: TestApp) {
     }
 }
 
+/// As validators and generators of clients check it. `oas-3.1.json` is the schema of the OpenAPI Initiative, 2022-10-07
+/// (https://spec.openapis.org/oas/3.1/schema/2022-10-07).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_is_valid_openapi() {
+    let app = TestApp::on_sqlite().await;
+    let document = document(&app).await;
+    let schema: Value = serde_json::from_str(include_str!("openapi/oas-3.1.json")).expect("JSON");
+    let validator = jsonschema::draft202012::new(&schema).expect("a schema");
+    let faults = validator.iter_errors(&document);
+    let faults: Vec<_> = faults
+        .map(|fault| format!("{}: {fault:.200}", fault.instance_path()))
+        .collect();
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    // The schema above does not look into the schemas of the document.
+    let schemas = document["components"]["schemas"].as_object().expect("schemas");
+    for (name, schema) in schemas {
+        let fault = jsonschema::draft202012::meta::validate(schema).err();
+        assert!(fault.is_none(), "{name}: {fault:?}");
+    }
+    for (method, path, operation) in operations(&document) {
+        for (status, response) in operation["responses"].as_object().expect("responses") {
+            assert!(
+                !text(response, "description").is_empty(),
+                "{method} {path} {status} has no description"
+            );
+        }
+    }
+}
+
 #[apply(on_both_engines)]
 async fn every_reference_resolves(app: TestApp) {
     let document = document(&app).await;

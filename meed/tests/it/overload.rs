@@ -6,8 +6,6 @@ use meed_host::auth::Role;
 use meed_host::db::{Db, Engine, Tx};
 use rstest_reuse::apply;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::{Reply, TestApp, on_both_engines, text};
@@ -24,43 +22,22 @@ async fn hold_commits(app: &TestApp, event: &Value) -> Tx {
     tx
 }
 
-const BODY: &str = r#"{"email": "nobody@example.com", "password": "not the right one"}"#;
-
-/// A request that occupies the server until its body is sent.
-async fn begin_login(address: &str) -> TcpStream {
-    let host = address.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(host).await.expect("the server listens");
-    let head = format!(
-        "POST /auth/login HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
-        BODY.len()
-    );
-    stream.write_all(head.as_bytes()).await.expect("the head is sent");
-    stream
-}
-
-async fn finish_login(mut stream: TcpStream) -> String {
-    stream.write_all(BODY.as_bytes()).await.expect("the body is sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    answer
-}
-
 async fn keys(app: &TestApp) -> Reply {
     app.get("/.well-known/jwks.json").send().await
 }
 
 #[apply(on_both_engines)]
 async fn excess_requests_are_refused_immediately_and_the_others_answered(app: TestApp) {
-    let app = app.replica(&[("http.max_in_flight", "3")]);
-    let address = app.listen().await;
-    let mut running = Vec::new();
-    for _ in 0..3 {
-        running.push(begin_login(&address).await);
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let users = app.crowd(3).await;
+    let process = app.replica(&[("http.max_in_flight", "3")]);
+    let held = hold_commits(&app, &event).await;
+    let mut running = JoinSet::new();
+    for user in &users {
+        running.spawn(process.claim(&user.token, &event).send());
     }
-    // Their heads are on the way.
     let full = async {
-        while app.app.overload.in_flight() < 3 {
+        while process.app.overload.in_flight() < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -69,7 +46,7 @@ async fn excess_requests_are_refused_immediately_and_the_others_answered(app: Te
         .expect("the server is full");
 
     for _ in 0..5 {
-        let refused = keys(&app).await;
+        let refused = keys(&process).await;
         assert_eq!(refused.header("retry-after"), "1");
         let problem = refused.expect_problem(503, "overloaded");
         assert!(
@@ -77,22 +54,31 @@ async fn excess_requests_are_refused_immediately_and_the_others_answered(app: Te
             "{problem:#}"
         );
     }
-    // Refused before its body is read, which never comes.
-    let mut early = begin_login(&address).await;
-    let mut answer = String::new();
-    early.read_to_string(&mut answer).await.expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    for path in ["/openapi.json", "/swagger/", "/nowhere"] {
+        process.get(path).send().await.expect_problem(503, "overloaded");
+    }
     // Liveness checks are still answered.
     for path in ["/livez", "/readyz"] {
-        assert_eq!(app.get(path).send().await.status, 200, "{path}");
+        assert_eq!(process.get(path).send().await.status, 200, "{path}");
     }
 
-    for stream in running {
-        let answer = finish_login(stream).await;
-        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    drop(held);
+    while let Some(reply) = running.join_next().await {
+        reply.expect("an answer").expect(201);
     }
     for _ in 0..4 {
-        keys(&app).await.expect(200);
+        keys(&process).await.expect(200);
+    }
+}
+
+#[apply(on_both_engines)]
+async fn documents_and_unknown_paths_count_as_requests(app: TestApp) {
+    let app = app.replica(&[("limits.anonymous.burst", "3"), ("limits.anonymous.per_minute", "1")]);
+    for path in ["/openapi.json", "/swagger/", "/nowhere"] {
+        assert_ne!(app.get(path).send().await.status, 429, "{path}");
+    }
+    for path in ["/openapi.json", "/swagger/", "/swagger/swagger-ui.css", "/nowhere"] {
+        app.get(path).send().await.expect_problem(429, "rate-limited");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::routing::post;
+use meed_host::config::Config;
+use meed_host::http::connections::Limits;
 use serde_json::{Value, json};
 
 const ADDRESS: &str = "127.0.0.1:0";
@@ -11,7 +13,8 @@ pub(crate) fn serve() -> anyhow::Result<()> {
         let listener = tokio::net::TcpListener::bind(ADDRESS).await?;
         println!("{}", listener.local_addr()?);
         let router = axum::Router::new().route("/reward-requests", post(answer));
-        meed_host::http::server::serve(listener, router, std::future::pending()).await;
+        let limits = Limits::new(&Config::load(None, None, &[])?.http);
+        meed_host::http::server::serve(listener, router, limits, std::future::pending()).await;
         Ok(())
     })
 }

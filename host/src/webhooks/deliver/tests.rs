@@ -5,6 +5,8 @@ use std::net::{IpAddr, TcpListener};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use reqwest::header::HeaderValue;
+
 use super::*;
 
 /// Accepts connections on all addresses and counts them.
@@ -315,4 +317,27 @@ async fn an_answer_is_bounded_in_length_and_in_time() {
     );
     let attempt = send("HTTP/1.1 429 Later\r\nRetry-After: 99999999\r\nContent-Length: 0\r\n\r\n".to_owned()).await;
     assert_eq!(attempt.retry_after, Some(LONGEST_RETRY_AFTER));
+}
+
+#[test]
+fn a_receiver_may_ask_for_a_delay_in_seconds_or_until_a_date() {
+    let asked = |after: &'static str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        headers.insert(RETRY_AFTER, HeaderValue::from_static(after));
+        retry_after(&headers).map(|delay| delay.as_secs())
+    };
+    assert_eq!(asked("120"), Some(120));
+    assert_eq!(asked("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+    assert_eq!(asked("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+    for long in [
+        "99999999",
+        "99999999999999999999999999",
+        "Mon, 06 Nov 1995 08:49:37 GMT",
+    ] {
+        assert_eq!(asked(long), Some(24 * 60 * 60), "{long}");
+    }
+    for unknown in ["", "-1", "1.5", "soon"] {
+        assert_eq!(asked(unknown), None, "{unknown}");
+    }
 }

@@ -293,3 +293,23 @@ async fn a_case_is_made_from_a_decision(app: TestApp) {
         Some(2)
     );
 }
+
+#[test]
+fn inspect_checks_params_as_a_server_does() {
+    let directory = TempDir::new().expect("a directory");
+    let directory = directory.path();
+    std::fs::write(directory.join("rule.wasm"), bundled("login-streak")).expect("a file");
+    let inspect = |params: &str| {
+        let mut command = plugin(directory, &["inspect", "rule.wasm", "--json", "--params", params]);
+        command.env("MEED_CODE_CACHE", directory.join("code"));
+        command
+    };
+    assert!(good(inspect(r#"{"days": 7}"#), "").contains("stateBytes"));
+    // The schema refuses these; `bind` would not see them in production.
+    bad(inspect(r#"{"days": "seven"}"#), "", "/days");
+    bad(
+        inspect(&format!(r#"{{"days": 7, "note": "{}"}}"#, "x".repeat(17_000))),
+        "",
+        "the maximum is 16384",
+    );
+}

@@ -74,6 +74,12 @@ impl Fleet {
         self.members[number].address.lock().expect("no panic before").clone()
     }
 
+    /// The id of a running process.
+    pub fn pid(&self, number: usize) -> u32 {
+        let child = self.members[number].child.lock().expect("no panic before");
+        child.as_ref().expect("the process runs").id()
+    }
+
     pub fn any(&self, rng: &mut fastrand::Rng) -> String {
         self.address(rng.usize(..self.size()))
     }

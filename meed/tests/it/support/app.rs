@@ -9,6 +9,8 @@ use meed_host::auth::Role;
 use meed_host::clock::{Clock, Timestamp};
 use meed_host::config::Config;
 use meed_host::db::Db;
+use meed_host::http::connections::Limits;
+use meed_host::http::server;
 use meed_host::sandbox::Settings;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,6 +27,7 @@ pub const PASSWORD: &str = "correct horse battery";
 pub struct TestApp {
     pub app: App,
     pub clock: Clock,
+    config: Config,
     router: axum::Router,
     directory: Arc<TempDir>,
     listening: tokio::task::AbortHandle,
@@ -168,6 +171,7 @@ impl TestApp {
         Self {
             app,
             clock,
+            config,
             router,
             directory,
             listening: listening.abort_handle(),
@@ -230,7 +234,8 @@ impl TestApp {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let router = self.router.clone();
-        tokio::spawn(meed_host::http::server::serve(listener, router, std::future::pending()));
+        let limits = Limits::new(&self.config.http);
+        tokio::spawn(server::serve(listener, router, limits, std::future::pending()));
         format!("http://{address}")
     }
 

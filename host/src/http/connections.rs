@@ -1,0 +1,291 @@
+//! The open connections of a listener: how many there may be, and which one gives way to a new one.
+//!
+//! A connection costs a file and memory, and a client can keep it without sending anything. When the connections of an
+//! address or of all addresses are used up, the one that has waited longest for its client is closed. So a new client is
+//! served while others hold connections that they do not use.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio_util::sync::CancellationToken;
+
+use super::peer;
+use crate::config;
+
+/// Concurrent connections of a process, if its limit on open files allows them.
+const MAX_CONNECTIONS: usize = 4096;
+/// Open files that a process asks for. The usual soft limit of 1024 exists for programs that call `select`.
+const FILES: u64 = 16_384;
+/// Connections to the admin listener.
+const MAX_ADMIN_CONNECTIONS: usize = 64;
+
+/// What the clients of a listener may use.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long a client may take for the head of a request, for its body, and to read a part of the response; and how long
+    /// an unused connection stays open.
+    pub(super) client_timeout: Duration,
+    all: usize,
+    per_address: usize,
+    /// All clients of a proxy come from one address.
+    proxies: Vec<IpNet>,
+}
+
+impl Limits {
+    /// Raises the process's limit on open files, if the system allows it.
+    pub fn new(http: &config::Http) -> Self {
+        Self {
+            client_timeout: http.client_timeout,
+            all: MAX_CONNECTIONS.min(files() / 4 * 3),
+            per_address: http.max_connections_per_address,
+            proxies: http.trusted_proxies.clone(),
+        }
+    }
+
+    /// For the admin listener, so that it does not use up the files of the API.
+    pub(super) fn for_admin(self) -> Self {
+        Self {
+            all: MAX_ADMIN_CONNECTIONS,
+            per_address: MAX_ADMIN_CONNECTIONS,
+            ..self
+        }
+    }
+}
+
+/// How many files the process may open. Connections get three quarters of them; the database, webhooks and compiled
+/// plugins need the others.
+fn files() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = FILES.min(maximum.unwrap_or(FILES));
+    let mut allowed = current.unwrap_or(FILES);
+    if allowed < wanted {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum,
+        };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            allowed = wanted;
+        }
+    }
+    usize::try_from(allowed).unwrap_or(usize::MAX)
+}
+
+#[derive(Debug)]
+pub(super) struct Connections {
+    all: usize,
+    per_address: usize,
+    proxies: Vec<IpNet>,
+    began: Instant,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next_id: u64,
+    by_id: HashMap<u64, Arc<Connection>>,
+    /// The number of connections of each address.
+    addresses: HashMap<String, Arc<AtomicUsize>>,
+}
+
+/// An open connection, in the extensions of its requests.
+#[derive(Debug)]
+pub struct Connection {
+    id: u64,
+    address: String,
+    /// The connections of this address.
+    of_address: Arc<AtomicUsize>,
+    /// When the server began to wait for the client, in milliseconds after `began`, or [`BUSY`].
+    waiting_since: AtomicU64,
+    began: Instant,
+    closed: CancellationToken,
+}
+
+/// The server works on a request of the connection.
+const BUSY: u64 = u64::MAX;
+
+impl Connection {
+    /// The server waits for bytes of the client, or for the client to read.
+    pub(super) fn waits(&self) {
+        self.waiting_since.store(millis_since(self.began), Ordering::Relaxed);
+    }
+
+    pub(super) fn works(&self) {
+        self.waiting_since.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// Completes when the connection has to give way to another.
+    pub(super) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    fn waiting_since(&self) -> Option<u64> {
+        Some(self.waiting_since.load(Ordering::Relaxed)).filter(|since| *since != BUSY)
+    }
+}
+
+fn millis_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(BUSY - 1)
+}
+
+impl Connections {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            all: limits.all.max(1),
+            per_address: limits.per_address,
+            proxies: limits.proxies.clone(),
+            began: Instant::now(),
+            open: Mutex::default(),
+        }
+    }
+
+    /// Whether the next connection would have no place: all are used, and the server works on a request of each.
+    pub(super) fn is_full(&self) -> bool {
+        let open = self.open.lock();
+        open.by_id.len() >= self.all && open.by_id.values().all(|one| one.waiting_since().is_none())
+    }
+
+    /// Adds a connection; closes one that waits for its client if there are too many. `None` if none of them waits.
+    pub(super) fn add(&self, address: IpAddr) -> Option<Arc<Connection>> {
+        let name = peer::name(Some(address.to_canonical()));
+        let mut open = self.open.lock();
+        let of_address = Arc::clone(open.addresses.entry(name.clone()).or_default());
+        let is_proxy = self
+            .proxies
+            .iter()
+            .any(|network| network.contains(&address.to_canonical()));
+        if !is_proxy && of_address.load(Ordering::Relaxed) >= self.per_address {
+            open.evict(|one| Arc::ptr_eq(&one.of_address, &of_address))?;
+        }
+        if open.by_id.len() >= self.all {
+            open.evict(|_| true)?;
+        }
+        of_address.fetch_add(1, Ordering::Relaxed);
+        // An eviction may have removed the last one of this address.
+        open.addresses.insert(name.clone(), Arc::clone(&of_address));
+        let id = open.next_id;
+        open.next_id += 1;
+        let connection = Arc::new(Connection {
+            id,
+            address: name,
+            of_address,
+            waiting_since: AtomicU64::new(millis_since(self.began)),
+            began: self.began,
+            closed: CancellationToken::new(),
+        });
+        open.by_id.insert(id, Arc::clone(&connection));
+        Some(connection)
+    }
+
+    pub(super) fn remove(&self, connection: &Connection) {
+        self.open.lock().remove(connection);
+    }
+}
+
+impl Open {
+    /// Closes a connection that waits for its client: of the address with the most connections, the one that waits longest.
+    fn evict(&mut self, from: impl Fn(&Connection) -> bool) -> Option<()> {
+        let waiting = self.by_id.values().filter(|one| from(one));
+        let victim = waiting
+            .filter_map(|one| {
+                let since = one.waiting_since()?;
+                Some((std::cmp::Reverse(one.of_address.load(Ordering::Relaxed)), since, one))
+            })
+            .min_by_key(|(of_address, since, one)| (*of_address, *since, one.id))
+            .map(|(_, _, one)| Arc::clone(one));
+        // A refused connection must leave no entry of its address behind.
+        let Some(victim) = victim else {
+            self.addresses.retain(|_, count| count.load(Ordering::Relaxed) > 0);
+            return None;
+        };
+        metrics::counter!("meed_connections_evicted_total").increment(1);
+        victim.closed.cancel();
+        self.remove(&victim);
+        Some(())
+    }
+
+    fn remove(&mut self, connection: &Connection) {
+        if self.by_id.remove(&connection.id).is_some() && connection.of_address.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.addresses.remove(&connection.address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections(all: usize, per_address: usize) -> Connections {
+        Connections::new(&Limits {
+            client_timeout: Duration::from_secs(1),
+            all,
+            per_address,
+            proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        })
+    }
+
+    fn add(connections: &Connections, address: &str) -> Option<Arc<Connection>> {
+        connections.add(address.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_replaces_its_own_connections() {
+        let connections = connections(10, 2);
+        let first = add(&connections, "192.0.2.1").unwrap();
+        let second = add(&connections, "192.0.2.1").unwrap();
+        let other = add(&connections, "192.0.2.2").unwrap();
+        add(&connections, "192.0.2.1").unwrap();
+        assert!(first.closed.is_cancelled());
+        assert!(!second.closed.is_cancelled() && !other.closed.is_cancelled());
+        // Behind the /64 of an IPv6 address is one client.
+        let first = add(&connections, "2001:db8::1").unwrap();
+        add(&connections, "2001:db8::2").unwrap();
+        add(&connections, "2001:db8::3").unwrap();
+        assert!(first.closed.is_cancelled());
+    }
+
+    #[test]
+    fn an_address_that_uses_all_its_connections_gets_no_more() {
+        let connections = connections(10, 2);
+        for _ in 0..2 {
+            add(&connections, "192.0.2.1").unwrap().works();
+        }
+        assert!(add(&connections, "192.0.2.1").is_none());
+        assert!(add(&connections, "192.0.2.2").is_some());
+        // Clients of a proxy share its address.
+        for _ in 0..5 {
+            add(&connections, "10.0.0.1").unwrap().works();
+        }
+    }
+
+    #[test]
+    fn when_all_are_used_the_largest_holder_gives_way() {
+        let connections = connections(4, 3);
+        let probe = add(&connections, "192.0.2.9").unwrap();
+        let held: Vec<_> = (0..3).map(|_| add(&connections, "192.0.2.1").unwrap()).collect();
+        held[0].works();
+        assert!(!connections.is_full());
+        add(&connections, "192.0.2.2").unwrap();
+        assert!(!held[0].closed.is_cancelled() && !probe.closed.is_cancelled());
+        assert!(held[1].closed.is_cancelled());
+    }
+
+    #[test]
+    fn a_connection_with_a_request_is_never_closed() {
+        let connections = connections(2, 2);
+        let both = ["192.0.2.1", "192.0.2.2"].map(|address| add(&connections, address).unwrap());
+        for one in &both {
+            one.works();
+        }
+        assert!(connections.is_full());
+        assert!(add(&connections, "192.0.2.3").is_none());
+        connections.remove(&both[0]);
+        assert!(add(&connections, "192.0.2.3").is_some());
+        assert_eq!(connections.open.lock().addresses.len(), 2);
+    }
+}

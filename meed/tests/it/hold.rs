@@ -1,0 +1,7 @@
+//! One stranger, or one user, attacks a `meed serve` process. While the attack lasts, probes are answered and other users
+//! claim; afterwards its memory is free again.
+
+mod bodies;
+mod connections;
+mod schemas;
+mod target;
