@@ -29,6 +29,18 @@ const OUTBOX_SWEEP: Spec = Spec {
     period: Duration::from_mins(10),
     stage: Stage::Upkeep,
 };
+const RETENTION: Spec = Spec {
+    name: "retention",
+    description: "Deletes refused requests and expired sessions after their retention",
+    period: Duration::from_mins(10),
+    stage: Stage::Upkeep,
+};
+const DATABASE_STATISTICS: Spec = Spec {
+    name: "database-statistics",
+    description: "Updates the statistics by which SQLite chooses indexes",
+    period: Duration::from_hours(1),
+    stage: Stage::Upkeep,
+};
 const PENDING_CLAIM_COUNT: Spec = Spec {
     name: "pending-claim-count",
     description: "Counts pending claims for the metrics",
@@ -111,6 +123,15 @@ impl App {
             let deleted = claims.sweep().await?;
             tracing::debug!(deleted, "expired stored responses deleted");
             Ok(())
+        });
+        let state = (self.claims.clone(), self.auth.clone());
+        supervisor.every(RETENTION, state, |(claims, auth)| async move {
+            let (requests, sessions) = (claims.prune().await?, auth.prune().await?);
+            tracing::debug!(requests, sessions, "old refusals and sessions deleted");
+            Ok(())
+        });
+        supervisor.every(DATABASE_STATISTICS, self.db.clone(), |db| async move {
+            Ok(db.update_statistics().await?)
         });
         self.consume(config, supervisor)?;
         let app = self.clone();

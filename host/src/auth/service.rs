@@ -54,6 +54,9 @@ pub enum AuthError {
     Db(#[from] DbError),
 }
 
+/// Rows that one transaction deletes.
+const PRUNED_AT_ONCE: i64 = 500;
+
 /// Cheap to clone; every request clones it.
 #[derive(Clone, Debug)]
 pub struct AuthService(Arc<Inner>);
@@ -66,6 +69,8 @@ struct Inner {
     sessions: Sessions,
     session_lifetime: Duration,
     refresh_idle: Duration,
+    /// Zero: expired sessions are kept.
+    retention: Duration,
 }
 
 impl AuthService {
@@ -83,12 +88,35 @@ impl AuthService {
             sessions,
             session_lifetime: config.session,
             refresh_idle: config.refresh_idle,
+            retention: config.session_retention,
         })))
     }
 
     /// Another process ended sessions.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         self.0.sessions.on_invalidation(invalidation).await;
+    }
+
+    /// Deletes sessions and refresh tokens that expired longer ago than the retention, in short transactions; returns their
+    /// number.
+    pub async fn prune(&self) -> Result<u64, AuthError> {
+        let mut deleted = 0;
+        if self.0.retention.is_zero() {
+            return Ok(deleted);
+        }
+        let cutoff = self.0.clock.now().minus(self.0.retention);
+        loop {
+            let mut tx = self.0.db.begin().await?;
+            let mut step = store::delete_expired_tokens(&mut tx, cutoff, PRUNED_AT_ONCE).await?;
+            if step == 0 {
+                step = store::delete_expired_sessions(&mut tx, cutoff, PRUNED_AT_ONCE).await?;
+            }
+            tx.commit().await?;
+            deleted += step;
+            if step == 0 {
+                return Ok(deleted);
+            }
+        }
     }
 
     /// Opens the session `session_id` of a user whose identity was checked. Part of the caller's transaction, which

@@ -267,6 +267,7 @@ impl PluginService {
             }),
             http_request_id: correlation::current(),
             created_at: at,
+            once_key: None,
         };
         outbox::write(tx, message).await?;
         Ok(store::history::insert(tx, version.digest, action, by, at, detail).await?)

@@ -60,7 +60,7 @@ impl WebhookService {
     pub async fn replay(&self, from: Timestamp) -> Result<Replayed, DbError> {
         let mut replayed = Replayed::default();
         // Ids begin with their time, so this is before every id of that millisecond.
-        let mut after = first_id(from);
+        let mut after = from.first_id();
         loop {
             let now = self.clock.now();
             let mut tx = self.db.begin().await?;
@@ -108,9 +108,4 @@ impl WebhookService {
             replayed.topics = topics.len();
         }
     }
-}
-
-fn first_id(at: Timestamp) -> Uuid {
-    let millis = u64::try_from(at.as_millis()).unwrap_or_default();
-    Uuid::from_u128(u128::from(millis) << 80)
 }

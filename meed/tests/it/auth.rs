@@ -4,6 +4,7 @@ mod forged;
 mod login;
 mod refresh;
 mod register;
+mod retention;
 mod sessions;
 
 use serde_json::{Value, json};

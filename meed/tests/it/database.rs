@@ -1,5 +1,7 @@
 //! What users see of a database that is busy, slow or unusable
 
+mod abandoned;
 mod conflicts;
+mod heavy_users;
 mod read_only;
 mod timeouts;
