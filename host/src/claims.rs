@@ -19,6 +19,7 @@ mod receipt;
 mod record;
 mod replay;
 mod requests;
+mod retention;
 mod reversal;
 mod routes;
 mod service;

@@ -33,6 +33,16 @@ impl Timestamp {
             .then_some(Self(millis))
     }
 
+    /// At most every UUIDv7 of this millisecond, and greater than every earlier one.
+    pub fn first_id(self) -> Uuid {
+        Uuid::from_u128(u128::from(self.id_millis()) << 80)
+    }
+
+    /// The time that a UUIDv7 can hold.
+    fn id_millis(self) -> u64 {
+        u64::try_from(self.as_millis()).unwrap_or_default()
+    }
+
     /// Milliseconds since the Unix epoch.
     pub fn as_millis(self) -> i64 {
         self.0
@@ -192,9 +202,13 @@ impl Clock {
 
     /// A new UUIDv7 (RFC 9562). Ids sort by creation time.
     pub fn new_id(&self) -> Uuid {
-        let millis = u64::try_from(self.now().as_millis()).unwrap_or_default();
-        let random = self.random::<10>();
-        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+        self.new_id_at(self.now())
+    }
+
+    /// A new UUIDv7 that sorts by this time. Rows whose lists are filtered by a time get their ids from it, so that a
+    /// period of time is a range of ids.
+    pub fn new_id_at(&self, at: Timestamp) -> Uuid {
+        uuid::Builder::from_unix_timestamp_millis(at.id_millis(), &self.random::<10>()).into_uuid()
     }
 
     /// Cryptographically secure random bytes.
@@ -263,6 +277,16 @@ mod tests {
             assert!(refusal.contains("is not an RFC 3339 timestamp"), "{refusal}");
         }
         assert!(parse("2016-12-31T23:59:60Z").unwrap_err().contains("leap second"));
+    }
+
+    #[test]
+    fn a_period_of_time_is_a_range_of_ids() {
+        let clock = Clock::fixed("2026-03-01T00:00:00Z".parse().unwrap());
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let noon = at("2026-02-03T12:00:00Z");
+        let id = clock.new_id_at(noon);
+        assert!(noon.first_id() <= id && id < at("2026-02-03T12:00:00.001Z").first_id());
+        assert_eq!(at("1969-12-31T23:59:59Z").first_id(), Uuid::nil());
     }
 
     #[test]

@@ -137,6 +137,9 @@ pub struct Auth {
     pub refresh_grace: Duration,
     pub hide_registered_emails: bool,
     pub invitations_count_after: InvitationsCountAfter,
+    /// Zero: expired sessions are kept.
+    #[serde(rename = "session_retention_seconds", deserialize_with = "seconds::<0, CENTURY, _>")]
+    pub session_retention: Duration,
     #[serde(deserialize_with = "within::<1, 1_024, _, _>")]
     pub password_concurrency: usize,
     #[serde(rename = "session_cache_seconds", deserialize_with = "seconds::<0, HOUR, _>")]
@@ -204,6 +207,9 @@ pub struct Quarantine {
 pub struct Claims {
     #[serde(rename = "idempotency_seconds", deserialize_with = "seconds::<1, YEAR, _>")]
     pub idempotency: Duration,
+    /// Zero: rejected and failed requests are kept.
+    #[serde(rename = "refusal_retention_seconds", deserialize_with = "seconds::<0, CENTURY, _>")]
+    pub refusal_retention: Duration,
     /// The maximum number of pending claims.
     #[serde(deserialize_with = "within::<0, 10_000_000, _, _>")]
     pub max_pending: u32,

@@ -16,6 +16,7 @@ mod dedicated;
 mod metadata;
 mod migrate;
 pub mod placeholders;
+mod select;
 mod types;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use bulk::{BULK_CONNECTIONS, Bulk, BulkStatement};
 pub use connect::DEDICATED_CONNECTIONS;
 pub use dedicated::DedicatedConnections;
 pub use migrate::{MigrateError, Schema, Unfit};
+pub use select::Select;
 pub use sqlx::types::Json;
 pub(crate) use types::{row, text_column};
 
@@ -83,6 +85,17 @@ impl DbError {
             }),
             _ => false,
         }
+    }
+
+    /// The statement ran too long and was cancelled, or waited too long for a lock. Only PostgreSQL limits both.
+    pub fn is_statement_timeout(&self) -> bool {
+        let code = self.0.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| matches!(code.as_ref(), "57014" | "55P03"))
+    }
+
+    /// The database cannot be used now, whatever the statement: it is not reachable, is read-only or has no connection.
+    pub fn is_outage(&self) -> bool {
+        (self.is_unavailable() || self.is_outcome_unknown()) && !self.is_statement_timeout()
     }
 
     /// The table whose CHECK rejected a row.
@@ -190,16 +203,6 @@ impl Db {
         Query::new(self.engine(), AssertSqlSafe(sql))
     }
 
-    /// Begins a `SELECT … WHERE …`; conditions follow. Optional filters and lists go through here, so that each set of
-    /// filters has its own plan.
-    pub fn select(&self, sql: &'static str) -> Select<'_> {
-        Select {
-            db: self,
-            sql: sql.to_owned(),
-            binds: Vec::new(),
-        }
-    }
-
     /// The database's clock; `None` for SQLite, which has no clock.
     pub async fn time(&self) -> Result<Option<Timestamp>> {
         const SQL: &str = "SELECT CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT)";
@@ -222,6 +225,20 @@ impl Db {
                 Ok(takes_writes)
             }
         }
+    }
+
+    /// Updates the statistics of SQLite where tables have changed a lot. PostgreSQL does this by itself.
+    pub async fn update_statistics(&self) -> Result<()> {
+        // Reads a sample of each index, so that the write lock is held for milliseconds.
+        const LIMIT: &str = "PRAGMA analysis_limit = 400";
+        const SQL: &str = "PRAGMA optimize = 0x10002";
+        if self.engine() == Engine::Sqlite {
+            let mut tx = self.begin().await?;
+            tx.query(LIMIT).execute(&mut tx).await?;
+            tx.query(SQL).execute(&mut tx).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// How many connections the server allows to all processes together; `None` for SQLite.
@@ -255,11 +272,8 @@ impl Db {
                 (read_busy + write_busy, read_open + write_open)
             }
             Self::Postgres { pool, bulk, reads } => {
-                let uses = [
-                    of(pool.size(), pool.num_idle()),
-                    bulk.connections().in_use(),
-                    reads.connections().in_use(),
-                ];
+                let mut uses = vec![of(pool.size(), pool.num_idle()), bulk.connections().in_use()];
+                uses.extend(reads.connections().iter().map(DedicatedConnections::in_use));
                 (
                     uses.iter().map(|(busy, _)| busy).sum(),
                     uses.iter().map(|(_, open)| open).sum(),
@@ -277,7 +291,9 @@ impl Db {
             }
             Self::Postgres { pool, bulk, reads } => {
                 bulk.connections().close().await;
-                reads.connections().close().await;
+                for connections in reads.connections() {
+                    connections.close().await;
+                }
                 pool.close().await;
             }
         }
@@ -302,86 +318,6 @@ impl Tx {
             Self::Postgres(tx) => tx.commit().await?,
         }
         Ok(())
-    }
-}
-
-/// A `SELECT` whose conditions depend on the filters given, so that each set of filters has its own plan.
-pub struct Select<'a> {
-    db: &'a Db,
-    sql: String,
-    binds: Vec<Box<dyn FnOnce(Query) -> Query + Send>>,
-}
-
-impl Select<'_> {
-    /// Adds `AND` and the condition when there is a value; `$?` in it is the placeholder of the value.
-    #[must_use]
-    pub fn and<T: Bind>(mut self, condition: &'static str, value: Option<T>) -> Self {
-        if let Some(value) = value {
-            self.sql.push_str(" AND ");
-            self.push(condition, value);
-        }
-        self
-    }
-
-    /// Adds `AND` and a condition with two values, such as `(at, id) < ($?, $?)`.
-    #[must_use]
-    pub fn and_pair<A: Bind, B: Bind>(mut self, condition: &'static str, (first, second): (A, B)) -> Self {
-        let number = self.binds.len() + 1;
-        let condition =
-            condition
-                .replacen("$?", &format!("${number}"), 1)
-                .replacen("$?", &format!("${}", number + 1), 1);
-        self.sql.push_str(" AND ");
-        self.sql.push_str(&condition);
-        self.binds.push(Box::new(move |query| query.bind(first)));
-        self.binds.push(Box::new(move |query| query.bind(second)));
-        self
-    }
-
-    /// Adds `AND` and a condition such as `id IN ($?)`; `$?` is the placeholder of the whole list.
-    #[must_use]
-    pub fn and_in<T: Bind + Clone>(mut self, condition: &'static str, items: impl IntoIterator<Item = T>) -> Self {
-        let items = placeholders::padded(items);
-        if items.is_empty() {
-            self.sql.push_str(" AND FALSE");
-            return self;
-        }
-        let list = placeholders::list(self.binds.len() + 1, items.len());
-        self.sql.push_str(" AND ");
-        self.sql.push_str(&condition.replace("$?", &list));
-        for item in items {
-            self.binds.push(Box::new(move |query| query.bind(item)));
-        }
-        self
-    }
-
-    /// Ends the statement, for example with `ORDER BY id DESC LIMIT $?`.
-    #[must_use]
-    pub fn end<T: Bind>(mut self, clause: &'static str, value: T) -> Query {
-        self.sql.push(' ');
-        self.push(clause, value);
-        self.query()
-    }
-
-    /// Ends the statement with a clause without a value.
-    #[must_use]
-    pub fn ordered(mut self, clause: &'static str) -> Query {
-        self.sql.push(' ');
-        self.sql.push_str(clause);
-        self.query()
-    }
-
-    /// The statement without a further clause.
-    #[must_use]
-    pub fn query(self) -> Query {
-        let query = self.db.query_assembled(self.sql);
-        self.binds.into_iter().fold(query, |query, bind| bind(query))
-    }
-
-    fn push<T: Bind>(&mut self, piece: &'static str, value: T) {
-        self.binds.push(Box::new(move |query| query.bind(value)));
-        self.sql
-            .push_str(&piece.replace("$?", &format!("${}", self.binds.len())));
     }
 }
 

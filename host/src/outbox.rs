@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 
 pub use store::{
-    Addressed, OutboxMessage, mark_sent, messages, oldest_unsent, topics, try_lock_fan_out, unsent, write,
+    Addressed, OutboxMessage, mark_sent, messages, oldest_unsent, skip_before, topics, try_lock_fan_out, unsent, write,
     written_after,
 };
 
@@ -63,4 +63,6 @@ pub struct Message {
     /// The correlation id of the request that caused it; `None`: the server itself did.
     pub http_request_id: Option<String>,
     pub created_at: Timestamp,
+    /// Names what is told once only: a message with a key that another one has is not written.
+    pub once_key: Option<String>,
 }

@@ -13,6 +13,8 @@ CREATE TABLE users (
     created_at      BIGINT NOT NULL
 );
 CREATE INDEX users_invited_by ON users (invited_by);
+-- Lists of one role, and the ADMINs that a change of a role locks.
+CREATE INDEX users_role ON users (role, id);
 
 -- The names by which an account is found without its id. Registration writes both rows in the account's transaction.
 -- The primary key proves that a name belongs to one account, on whichever shard the account is.

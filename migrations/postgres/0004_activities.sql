@@ -34,8 +34,8 @@ CREATE TABLE activities (
     reported_by     UUID,
     PRIMARY KEY (user_id, source, source_id)
 );
--- Facts read one user's activities of one kind in a window.
-CREATE INDEX activities_facts ON activities (user_id, kind, occurred_at, amount);
+-- Facts read one user's activities of one kind in a window; lists read them in the order of time and id.
+CREATE INDEX activities_facts ON activities (user_id, kind, occurred_at, id, amount);
 CREATE INDEX activities_history ON activities (user_id, occurred_at, id);
 
 -- Invited users who have done nothing yet. Registration writes the row; the first reported activity of the user deletes

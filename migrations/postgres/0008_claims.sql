@@ -1,6 +1,7 @@
 -- Decided claims with their receipts. A claim's commit writes the row; a reversal sets REVERSED. No foreign keys to
 -- events, plugins or rewards: the commit holds the event's row until its end, the event's revision refers to the plugin,
 -- and each foreign key would have all claims lock the one row that they share.
+-- An id begins with received_at, so the order of ids is the order of arrival, and a period of time is a range of ids.
 CREATE TABLE reward_requests (
     user_id         UUID NOT NULL REFERENCES users (id),
     id              UUID NOT NULL,
@@ -25,16 +26,23 @@ CREATE TABLE reward_requests (
     receipt         TEXT NOT NULL,
     receipt_key_id  TEXT NOT NULL,
     receipt_signature BYTEA NOT NULL,
+    -- of a rejection: a digest of everything that it says, so that the same answer again is this row; NULL: none, or the
+    -- claim was pending
+    refusal         TEXT,
     PRIMARY KEY (user_id, id),
     CHECK ((budget_period IS NULL) = (budget_amount IS NULL))
 );
 -- The proof of "never twice": one grant per user, event, period and slot.
 CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (user_id, event_id, period, sequence) WHERE status = 'GRANTED';
+-- A user is told the same about an event by one row, however often they ask.
+CREATE UNIQUE INDEX reward_requests_refusal ON reward_requests (user_id, event_id, refusal) WHERE refusal IS NOT NULL;
 -- By id alone, and lists of all requests.
 CREATE INDEX reward_requests_id ON reward_requests (id);
-CREATE INDEX reward_requests_event ON reward_requests (event_id, id);
+-- Lists of an event or of a status. A list of all statuses merges one range of each.
+CREATE INDEX reward_requests_event ON reward_requests (event_id, status, id);
+CREATE INDEX reward_requests_status ON reward_requests (status, id);
 -- With the fuel, so that the cost of a plugin version is read from the index alone.
-CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest, id, fuel);
+CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest, id, fuel) WHERE fuel IS NOT NULL;
 
 -- Granted rewards. The statement that writes the request also writes them, so a foreign key is unnecessary.
 CREATE TABLE grants (
@@ -43,18 +51,26 @@ CREATE TABLE grants (
     request_id      UUID NOT NULL,
     -- no foreign key: rewards are never deleted
     reward_id       UUID NOT NULL,
+    -- of the request
+    event_id        UUID NOT NULL,
     quantity        BIGINT NOT NULL CHECK (quantity > 0),
     -- the reward as it was then
     reward          JSONB NOT NULL,
     -- reward_stock.since of the stock that it was taken from; NULL: the reward was not limited
     stock_since     BIGINT,
     granted_at      BIGINT NOT NULL,
+    -- whether the request was reversed, and the state of the fulfilment, so that an index can find grants by them
+    reversed        BOOLEAN NOT NULL DEFAULT FALSE,
+    fulfilment      TEXT NOT NULL DEFAULT 'PENDING' CHECK (fulfilment IN ('PENDING', 'DELIVERED', 'FAILED')),
     PRIMARY KEY (user_id, id),
     -- a request grants a reward once
     UNIQUE (user_id, request_id, reward_id)
 );
 -- By id alone, and lists of all grants.
 CREATE INDEX grants_id ON grants (id);
+-- Lists of an event, of a state, or of both. A list of several states merges one range of each.
+CREATE INDEX grants_event ON grants (event_id, fulfilment, reversed, id);
+CREATE INDEX grants_state ON grants (fulfilment, reversed, id);
 
 -- Grants that were taken back. A reversal writes the row in the transaction that sets the request to REVERSED. The
 -- primary key proves that a request is reversed once.
@@ -107,6 +123,10 @@ CREATE TABLE pending_claims (
     fingerprint     BYTEA,
     -- of the HTTP request that claims, as in the log
     http_request_id TEXT,
+    -- failed attempts to decide the claim, and when the next one is due; 0: none failed, and the claim has its place in
+    -- the queue
+    attempts        BIGINT NOT NULL DEFAULT 0,
+    retry_at        BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (user_id, id),
     -- a user has one pending claim per event, so claims of one batch never depend on each other
     UNIQUE (user_id, event_id),
@@ -116,8 +136,8 @@ CREATE TABLE pending_claims (
 CREATE UNIQUE INDEX pending_claims_key ON pending_claims (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- By id alone, and lists of all pending claims.
 CREATE INDEX pending_claims_id ON pending_claims (id);
--- An event's queue, in the order of arrival.
-CREATE INDEX pending_claims_queue ON pending_claims (event_id, received_at, id);
+-- An event's queue, in the order of arrival, and then the claims that could not be decided yet.
+CREATE INDEX pending_claims_queue ON pending_claims (event_id, retry_at, id);
 
 -- The lease on an event's queue. The process that raised the fence last decides the event's pending claims until
 -- lease_until.

@@ -1,5 +1,5 @@
 -- Whether a grant has reached its user. An endpoint's response or an acknowledgement writes the row. A grant without a
--- row is PENDING, so a claim writes nothing here.
+-- row is PENDING, so a claim writes nothing here. `grants.fulfilment` repeats the state.
 CREATE TABLE fulfilments (
     user_id         UUID NOT NULL,
     grant_id        UUID NOT NULL,
@@ -18,4 +18,3 @@ CREATE TABLE fulfilments (
     FOREIGN KEY (user_id, grant_id) REFERENCES grants (user_id, id),
     CHECK (acknowledged_by IS NULL OR endpoint_id IS NULL)
 );
-CREATE INDEX fulfilments_failed ON fulfilments (grant_id) WHERE state = 'FAILED';

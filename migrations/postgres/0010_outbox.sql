@@ -10,13 +10,16 @@ CREATE TABLE outbox (
     payload         JSONB NOT NULL,
     -- of the HTTP request that caused it, as in the log
     http_request_id TEXT,
+    -- names what is told once only, as long as the message is kept; NULL: it is told each time
+    once_key        TEXT,
     created_at      BIGINT NOT NULL,
     -- when fan-out wrote a row for each endpoint and topic; NULL: not yet
     sent_at         BIGINT
 );
 CREATE INDEX outbox_unsent ON outbox (created_at, id) WHERE sent_at IS NULL;
+CREATE UNIQUE INDEX outbox_once ON outbox (once_key) WHERE once_key IS NOT NULL;
 -- The sweep's order. Claims do not touch this index.
-CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX outbox_sent ON outbox (sent_at, id) WHERE sent_at IS NOT NULL;
 
 -- Topics of a message broker. The first process that publishes to a topic writes the row.
 CREATE TABLE outbox_topics (
@@ -44,4 +47,5 @@ CREATE TABLE outbox_topic_messages (
     PRIMARY KEY (topic, message_id)
 );
 CREATE INDEX outbox_topic_messages_waiting ON outbox_topic_messages (topic, created_at, message_id) WHERE refused IS NULL;
+CREATE INDEX outbox_topic_messages_refused ON outbox_topic_messages (topic, message_id) WHERE refused IS NOT NULL;
 CREATE INDEX outbox_topic_messages_message ON outbox_topic_messages (message_id);

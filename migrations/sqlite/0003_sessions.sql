@@ -27,3 +27,6 @@ CREATE TABLE refresh_tokens (
 CREATE UNIQUE INDEX refresh_tokens_live ON refresh_tokens (user_id, session_id) WHERE consumed_at IS NULL;
 -- A refresh looks up the token alone.
 CREATE INDEX refresh_tokens_hash ON refresh_tokens (hash);
+-- Expired tokens and sessions are deleted in this order.
+CREATE INDEX refresh_tokens_expiry ON refresh_tokens (expires_at);
+CREATE INDEX sessions_expiry ON sessions (expires_at);

@@ -51,8 +51,9 @@ CREATE TABLE webhook_deliveries (
     last_millis     INTEGER,
     PRIMARY KEY (endpoint_id, message_id)
 ) STRICT;
-CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, next_at) WHERE status = 'PENDING';
-CREATE INDEX webhook_deliveries_ordering_key ON webhook_deliveries (endpoint_id, ordering_key, status, created_at, message_id)
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, status, next_at) WHERE status = 'PENDING';
+CREATE INDEX webhook_deliveries_ordering_key ON webhook_deliveries (ordering_key, endpoint_id, status, created_at, message_id)
     WHERE status IN ('WAITING', 'PENDING');
-CREATE INDEX webhook_deliveries_parked ON webhook_deliveries (endpoint_id, message_id) WHERE status = 'PARKED';
+-- Lists of one status, and the number of deliveries in it.
+CREATE INDEX webhook_deliveries_status ON webhook_deliveries (endpoint_id, status, message_id);
 CREATE INDEX webhook_deliveries_message ON webhook_deliveries (message_id);

@@ -42,6 +42,18 @@ const AUDIT_WRITER: Spec = Spec {
     period: Duration::from_secs(5),
     stage: Stage::Writers,
 };
+const RETENTION: Spec = Spec {
+    name: "retention",
+    description: "Deletes refused requests and expired sessions after their retention",
+    period: Duration::from_mins(10),
+    stage: Stage::Upkeep,
+};
+const DATABASE_STATISTICS: Spec = Spec {
+    name: "database-statistics",
+    description: "Updates the statistics by which SQLite chooses indexes",
+    period: Duration::from_hours(1),
+    stage: Stage::Upkeep,
+};
 const PENDING_CLAIM_COUNT: Spec = Spec {
     name: "pending-claim-count",
     description: "Counts pending claims for the metrics",
@@ -132,6 +144,15 @@ impl App {
         });
         let audit = self.audit.clone();
         supervisor.register(AUDIT_WRITER, move || Ok(AuditWriter(audit.clone())))?;
+        let state = (self.claims.clone(), self.auth.clone());
+        supervisor.every(RETENTION, state, |(claims, auth)| async move {
+            let (requests, sessions) = (claims.prune().await?, auth.prune().await?);
+            tracing::debug!(requests, sessions, "old refusals and sessions deleted");
+            Ok(())
+        });
+        supervisor.every(DATABASE_STATISTICS, self.db.clone(), |db| async move {
+            Ok(db.update_statistics().await?)
+        });
         self.consume(config, supervisor)?;
         let app = self.clone();
         supervisor.register(INVALIDATION_LISTENER, move || Ok(InvalidationListener(app.clone())))?;

@@ -58,6 +58,9 @@ pub enum AuthError {
     Db(#[from] DbError),
 }
 
+/// Rows that one transaction deletes.
+const PRUNED_AT_ONCE: i64 = 500;
+
 /// Cheap to clone; every request clones it.
 #[derive(Clone, Debug)]
 pub struct AuthService(Arc<Inner>);
@@ -74,6 +77,8 @@ struct Inner {
     refresh_grace: Duration,
     /// Derives a refresh token from its predecessor, so that a repeated refresh returns the same one.
     refresh_key: hmac::Key,
+    /// Zero: expired sessions are kept.
+    retention: Duration,
 }
 
 /// A login of a user that has not ended.
@@ -105,12 +110,35 @@ impl AuthService {
             refresh_idle: config.refresh_idle,
             refresh_grace: config.refresh_grace,
             refresh_key: hmac::Key::new(hmac::HMAC_SHA256, &keyring.derive("meed refresh tokens")?),
+            retention: config.session_retention,
         })))
     }
 
     /// Another process ended sessions.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         self.0.sessions.on_invalidation(invalidation).await;
+    }
+
+    /// Deletes sessions and refresh tokens that expired longer ago than the retention, in short transactions; returns their
+    /// number.
+    pub async fn prune(&self) -> Result<u64, AuthError> {
+        let mut deleted = 0;
+        if self.0.retention.is_zero() {
+            return Ok(deleted);
+        }
+        let cutoff = self.0.clock.now().minus(self.0.retention);
+        loop {
+            let mut tx = self.0.db.begin().await?;
+            let mut step = store::delete_expired_tokens(&mut tx, cutoff, PRUNED_AT_ONCE).await?;
+            if step == 0 {
+                step = store::delete_expired_sessions(&mut tx, cutoff, PRUNED_AT_ONCE).await?;
+            }
+            tx.commit().await?;
+            deleted += step;
+            if step == 0 {
+                return Ok(deleted);
+            }
+        }
     }
 
     /// Opens the session `session_id` of a user whose identity was checked. Part of the caller's transaction, which

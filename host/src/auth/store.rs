@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{EndReason, Role};
 use crate::clock::Timestamp;
-use crate::db::{Db, Result, Tx, row};
+use crate::db::{Db, Engine, Result, Tx, row};
 use crate::mutations;
 
 row! {
@@ -189,4 +189,43 @@ pub(super) async fn session_of_refresh_token(tx: &mut Tx, hash: Hash) -> Result<
         .bind(hash)
         .fetch_optional(tx)
         .await
+}
+
+/// Deletes up to `limit` refresh tokens that expired before `cutoff`, and returns their number.
+pub(super) async fn delete_expired_tokens(tx: &mut Tx, cutoff: Timestamp, limit: i64) -> Result<u64> {
+    macro_rules! delete {
+        ($lock:literal) => {
+            concat!(
+                "WITH expired AS MATERIALIZED (SELECT user_id, hash FROM refresh_tokens WHERE expires_at < $1 \
+                 ORDER BY expires_at LIMIT $2",
+                $lock,
+                ") DELETE FROM refresh_tokens WHERE (user_id, hash) IN (SELECT user_id, hash FROM expired)"
+            )
+        };
+    }
+    let sql = match tx.engine() {
+        Engine::Postgres => delete!(" FOR UPDATE SKIP LOCKED"),
+        Engine::Sqlite => delete!(""),
+    };
+    tx.query(sql).bind(cutoff).bind(limit).execute(tx).await
+}
+
+/// Deletes up to `limit` sessions that expired before `cutoff` and have no refresh token, and returns their number.
+pub(super) async fn delete_expired_sessions(tx: &mut Tx, cutoff: Timestamp, limit: i64) -> Result<u64> {
+    macro_rules! delete {
+        ($lock:literal) => {
+            concat!(
+                "WITH expired AS MATERIALIZED (SELECT s.user_id, s.id FROM sessions s WHERE s.expires_at < $1 \
+                 AND NOT EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.user_id = s.user_id AND t.session_id = s.id) \
+                 ORDER BY s.expires_at LIMIT $2",
+                $lock,
+                ") DELETE FROM sessions WHERE (user_id, id) IN (SELECT user_id, id FROM expired)"
+            )
+        };
+    }
+    let sql = match tx.engine() {
+        Engine::Postgres => delete!(" FOR UPDATE OF s SKIP LOCKED"),
+        Engine::Sqlite => delete!(""),
+    };
+    tx.query(sql).bind(cutoff).bind(limit).execute(tx).await
 }

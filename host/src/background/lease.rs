@@ -6,6 +6,7 @@
 //! [`DURATION`]; a holder that releases it sets the instant to 0, which is in the past for every clock. The rows are in
 //! their features' tables. Must not know: what a lease is for.
 
+mod set;
 mod store;
 
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use set::LeaseSet;
 pub(crate) use store::table;
-pub use store::{Key, Table};
+pub use store::{Key, SetTable, Table};
 
 use crate::clock::Clock;
 use crate::db::{Db, DbError};

@@ -2,6 +2,8 @@
 //!
 //! Must not know: HTTP. `routes` maps these errors to problems.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::model::{ALREADY_GRANTED, Status};
@@ -56,6 +58,8 @@ pub enum ClaimError {
         "No sandbox slot became free; the claim stays queued. Raise sandbox.slots or sandbox.runtime_slots, or add processes."
     )]
     NoSlot,
+    #[error("The facts of the claim were not read within {0:?}.")]
+    SlowFacts(Duration),
     #[error("Too many claims wait for their commit. Nothing was changed; try again.")]
     Overloaded,
     #[error("Commit outcome unknown; retry with the same Idempotency-Key.")]

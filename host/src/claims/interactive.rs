@@ -14,7 +14,7 @@ use super::idempotency;
 use super::model::{ClaimAnswer, ClaimInput, IdempotencyKey, RewardRequest};
 use super::queue::Intake;
 use super::record::{Recorder, counted};
-use super::store::{CommitOutcome, commit_rows};
+use super::store::{self, CommitOutcome, CommitRecord, commit_rows};
 use crate::backoff;
 use crate::clock::Clock;
 use crate::correlation;
@@ -41,6 +41,8 @@ pub(super) struct InteractiveClaims {
 /// The result of an attempt.
 enum Attempt {
     Decided(Box<RewardRequest>),
+    /// The same was decided before.
+    RefusedAgain(Box<RewardRequest>),
     /// Another transaction was first, and nothing was written.
     Lost,
 }
@@ -104,6 +106,7 @@ impl InteractiveClaims {
             };
             match attempted {
                 Ok(Attempt::Decided(request)) => return Ok(ClaimAnswer::Decided(request)),
+                Ok(Attempt::RefusedAgain(request)) => return Ok(ClaimAnswer::RefusedAgain(request)),
                 Ok(Attempt::Lost) => {}
                 Err(error) if error.is_conflict() => backoff::pause(&self.clock, attempt).await,
                 Err(error @ ClaimError::AlreadyGranted { .. }) => {
@@ -115,6 +118,29 @@ impl InteractiveClaims {
             }
         }
         Err(ClaimError::Contended)
+    }
+
+    /// The user's earlier request that says the same as this record. It becomes the response under the claim's key, too.
+    async fn refused_again(&self, record: &mut CommitRecord) -> Result<Option<RewardRequest>, ClaimError> {
+        let (user_id, event_id) = (record.request.user_id, record.request.event_id);
+        let Some(refusal) = record.refusal.clone() else {
+            return Ok(None);
+        };
+        let Some(row) = store::find_refusal(&self.db, user_id, event_id, refusal).await? else {
+            return Ok(None);
+        };
+        let request = row.into_request(Vec::new());
+        if let Some(response) = &mut record.response {
+            response.request_id = request.id;
+            response.response = serde_json::to_string(&request)?;
+            let mut tx = self.db.begin().await?;
+            if !commit_rows::insert_response(&mut tx, record).await? {
+                // The key has another response: the next attempt finds it.
+                return Ok(None);
+            }
+            tx.commit().await?;
+        }
+        Ok(Some(request))
     }
 
     async fn prepare(&self, claim: &ClaimInput) -> Result<(Arc<Offer>, DecisionInput), ClaimError> {
@@ -140,6 +166,10 @@ impl InteractiveClaims {
             Judged::Disabled => return Err(ClaimError::Disabled),
         };
         let (mut record, request) = self.recorder.record(claim, offer, slot, verdict)?;
+        if let Some(again) = self.refused_again(&mut record).await? {
+            self.sold_out_cache.on_committed(offer, &again);
+            return Ok(Attempt::RefusedAgain(Box::new(again)));
+        }
         let answered_apart = mutations::active("answer-apart").then(|| record.clone());
         record.response.take_if(|_| answered_apart.is_some());
         let commit = self.commits.commit(record);

@@ -83,7 +83,7 @@ pub struct Reason {
     pub source: Source,
     /// Stable and kebab-case. Of the host: `event-inactive`, `event-not-started`, `event-ended`, `sold-out`,
     /// `budget-spent`, `needs-review`, `already-granted`, `account-disabled`, `event-deleted`, `repeated`,
-    /// `plugin-disabled`, `plugin-quarantined`, `condition-failed`; of a condition: those that it documents
+    /// `plugin-disabled`, `plugin-quarantined`, `condition-failed`, `undecidable`; of a condition: those that it documents
     #[schema(example = "streak-too-short")]
     pub code: String,
     #[schema(example = "Log in on 2 more days in a row.")]
@@ -261,6 +261,8 @@ pub(super) enum ClaimAnswer {
         request_id: Uuid,
         response: String,
     },
+    /// The user's earlier request: the claim was decided again, and the decision says the same.
+    RefusedAgain(Box<RewardRequest>),
     /// The response that the first claim under this Idempotency-Key got, as JSON.
     Replayed {
         request_id: Uuid,

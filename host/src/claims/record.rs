@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -51,11 +52,12 @@ impl Recorder {
         verdict: Verdict,
     ) -> Result<(CommitRecord, RewardRequest), ClaimError> {
         let event = &offer.event;
-        let id = claim.queued.map_or_else(|| self.clock.new_id(), |queued| queued.id);
+        let new_id = || self.clock.new_id_at(claim.received_at);
+        let id = claim.queued.map_or_else(new_id, |queued| queued.id);
         let decided_at = self.clock.now();
         let receipt = self.receipt(id, claim, event, &slot, &verdict, decided_at);
         let signed = self.keys.sign_canonical(&receipt).map_err(ReceiptError::from)?;
-        let grants = self.grants(offer, &verdict)?;
+        let grants = self.grants(offer, &verdict, decided_at)?;
         let fuel = verdict.evaluation.as_ref().map(|evaluation| evaluation.fuel);
         let row = RequestRow {
             id,
@@ -88,7 +90,7 @@ impl Recorder {
             .then(|| spending(offer, &grants, claim.received_at))
             .flatten();
         let message = self
-            .message(claim.http_request_id.clone(), &row, &grants)
+            .message(claim, offer, &row, &grants)
             .filter(|_| claim.key.is_none() || !mutations::active("outbox-message-missing"));
         let request = row.clone().into_request(grants);
         let record = CommitRecord {
@@ -103,6 +105,7 @@ impl Recorder {
             spending,
             message,
             response: self.response(claim, &request)?,
+            refusal: claim.queued.map_or_else(|| refusal(&request), |_| None),
             fence: claim.queued.map(|queued| queued.fence),
         };
         Ok((record, request))
@@ -123,7 +126,7 @@ impl Recorder {
     }
 
     /// In the order of the rewards' ids, so that two claims never wait for each other's stock.
-    fn grants(&self, offer: &Offer, verdict: &Verdict) -> Result<Vec<Grant>, ClaimError> {
+    fn grants(&self, offer: &Offer, verdict: &Verdict, granted_at: Timestamp) -> Result<Vec<Grant>, ClaimError> {
         let mut grants = Vec::with_capacity(verdict.awards.len());
         for award in &verdict.awards {
             // The sandbox accepts only the event's own rewards.
@@ -133,7 +136,7 @@ impl Recorder {
                 .find(|reward| reward.id.to_string() == award.reward_id);
             let reward = reward.ok_or_else(|| ClaimError::ForeignReward(award.reward_id.clone()))?;
             grants.push(Grant {
-                id: self.clock.new_id(),
+                id: self.clock.new_id_at(granted_at),
                 reward_id: reward.id,
                 quantity: award.quantity,
                 reward: GrantedReward::from(reward),
@@ -162,7 +165,8 @@ impl Recorder {
     }
 
     /// The outbox message of a grant, or of a limit for all users that was reached. Other rejections concern the user only.
-    fn message(&self, http_request_id: Option<String>, request: &RequestRow, grants: &[Grant]) -> Option<Message> {
+    fn message(&self, claim: &ClaimInput, offer: &Offer, request: &RequestRow, grants: &[Grant]) -> Option<Message> {
+        let mut once_key = None;
         let (kind, payload) = match request.status {
             Status::Granted => (
                 outbox::REWARD_GRANTED,
@@ -177,6 +181,7 @@ impl Recorder {
                 if reason.source != Source::Host || ![SOLD_OUT, BUDGET_SPENT].contains(&reason.code.as_str()) {
                     return None;
                 }
+                once_key = Some(limit_key(&reason.code, offer, request));
                 (
                     outbox::REWARD_LIMIT_REACHED,
                     json!({
@@ -193,8 +198,9 @@ impl Recorder {
             user_id: Some(request.user_id),
             subject_id: None,
             payload,
-            http_request_id,
+            http_request_id: claim.http_request_id.clone(),
             created_at: request.decided_at,
+            once_key,
         })
     }
 
@@ -253,6 +259,35 @@ impl Recorder {
     }
 }
 
+/// Names a limit that was reached, so that it is told once: the event's stock as long as its total stays the same, or its
+/// budget in one period.
+fn limit_key(code: &str, offer: &Offer, request: &RequestRow) -> String {
+    let event = &offer.event;
+    let limit = if let Some(budget) = event.budget.filter(|_| code == BUDGET_SPENT) {
+        budget.period.key(request.received_at, &offer.zone)
+    } else {
+        let totals = offer.rewards.iter().filter_map(|reward| reward.stock);
+        format!("{}/{}", request.period, totals.map(i128::from).sum::<i128>())
+    };
+    format!("{}/{code}/{}/{limit}", event.id, event.revision)
+}
+
+/// A digest of everything that a rejection says, with the event's revision and the period; `None` for other requests.
+pub(super) fn refusal(request: &RewardRequest) -> Option<String> {
+    if request.status != Status::Rejected {
+        return None;
+    }
+    let said = (
+        request.event_revision,
+        &request.period,
+        &request.reasons,
+        &request.progress,
+        request.retry_at,
+    );
+    let said = serde_json::to_vec(&said).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(digest(&SHA256, &said)))
+}
+
 /// What the grants of one claim take from the event's budget; `None` if it has none.
 fn spending(offer: &Offer, grants: &[Grant], received_at: Timestamp) -> Option<Spending> {
     let budget = offer.event.budget?;
@@ -273,6 +308,7 @@ pub(super) fn counted(answer: Result<ClaimAnswer, ClaimError>) -> Result<ClaimAn
     let outcome = match &answer {
         Ok(ClaimAnswer::Decided(_) | ClaimAnswer::Pending(_)) => return answer,
         Ok(ClaimAnswer::SoldOutAgain { .. }) => "SOLD_OUT_AGAIN",
+        Ok(ClaimAnswer::RefusedAgain(_)) => "REFUSED_AGAIN",
         Ok(ClaimAnswer::Replayed { .. }) => "REPLAYED",
         Err(ClaimError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
         Err(ClaimError::Contended) => "CONTENDED",

@@ -150,6 +150,7 @@ impl Reversals {
             receipt_signature: signed.signature,
         };
         reversal::insert(&mut tx, row).await?;
+        reversal::mark_grants(&mut tx, (taken.user_id, request_id)).await?;
         let keys: Vec<_> = grants.iter().map(|grant| (taken.user_id, grant.id)).collect();
         // The subscriber that takes the rewards back must know whether they were delivered.
         let mut fulfilments = self.fulfilments.of(&mut tx, &keys).await?;
@@ -231,5 +232,6 @@ fn message(clock: &Clock, receipt: &ReversalReceipt, grants: &[Grant], decided_a
         }),
         http_request_id: correlation::current(),
         created_at: receipt.reversed_at.max(decided_at.plus(Duration::from_millis(1))),
+        once_key: None,
     }
 }

@@ -34,6 +34,9 @@ const KEY_REUSED: Code = Code::new(
     422,
     "The Idempotency-Key was used for another claim",
 );
+const FACTS_TIMEOUT: Code = Code::new("facts-timeout", 503, "The facts of the user could not be read in time");
+const FACTS_TIMEOUT_DETAIL: &str = "Reading the facts of your claim took too long, because there are too many activities \
+    in its window. Nothing was stored; try again later.";
 const CONDITION_FAILED: Code = Code::new("condition-failed", 503, "The condition could not be evaluated");
 const CLAIM_PENDING: Code = Code::new("claim-pending", 409, "Another claim of yours on the event is pending")
     .with_members(r#"{"rewardRequestId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
@@ -51,6 +54,7 @@ pub const CODES: &[Code] = &[
     NO_SUCH_REQUEST,
     ALREADY_GRANTED,
     KEY_REUSED,
+    FACTS_TIMEOUT,
     CONDITION_FAILED,
     ALREADY_REVERSED,
     NOT_GRANTED,
@@ -121,7 +125,7 @@ struct NewRewardRequest {
         ),
         (
             status = 200, body = RewardRequest, headers(("Location" = String)),
-            description = "The event is still sold out: this is your earlier request"
+            description = "Rejected for the same reasons as before: this is your earlier request"
         ),
         (
             status = 202, body = RewardRequest,
@@ -131,7 +135,7 @@ struct NewRewardRequest {
     ),
     extensions(
         ("x-problems" = json!([
-            "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "too-many-pending-claims",
+            "facts-timeout", "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "too-many-pending-claims",
             "claim-queue-full",
         ])),
     ),
@@ -160,7 +164,7 @@ async fn claim(
         ),
         (
             status = 200, body = RewardRequest, headers(("Location" = String)),
-            description = "The event is still sold out: this is your earlier request"
+            description = "Rejected for the same reasons as before: this is your earlier request"
         ),
         (
             status = 202, body = RewardRequest,
@@ -170,7 +174,7 @@ async fn claim(
     ),
     extensions(
         ("x-problems" = json!([
-            "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "too-many-pending-claims",
+            "facts-timeout", "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "too-many-pending-claims",
             "claim-queue-full",
         ])),
     ),
@@ -210,6 +214,10 @@ async fn make_claim(
                 response.headers_mut().insert(PREFERENCE_APPLIED, applied);
             }
             response
+        }
+        ClaimAnswer::RefusedAgain(request) => {
+            let location = [(header::LOCATION, path_of(request.id))];
+            (StatusCode::OK, location, axum::Json(request)).into_response()
         }
         ClaimAnswer::SoldOutAgain { request_id, response } => {
             let headers = [
@@ -388,7 +396,7 @@ async fn receipt(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = EventProgress)),
     extensions(
-        ("x-problems" = json!(["no-such-event", "condition-failed"])),
+        ("x-problems" = json!(["no-such-event", "facts-timeout", "condition-failed"])),
     ),
 )]
 async fn progress(
@@ -446,8 +454,11 @@ impl From<ClaimError> for Problem {
             ClaimError::KeyReused(_) => Self::new(KEY_REUSED, detail),
             ClaimError::Disabled => Self::new(FORBIDDEN, detail),
             ClaimError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
-            ClaimError::Contended | ClaimError::Overloaded | ClaimError::NoSlot => {
+            ClaimError::Contended | ClaimError::Overloaded | ClaimError::NoSlot | ClaimError::SlowFacts(_) => {
                 Self::new(UNAVAILABLE, detail).retry_after(1)
+            }
+            ClaimError::Facts(crate::facts::FactError::Db(error)) if error.is_statement_timeout() => {
+                Self::new(FACTS_TIMEOUT, FACTS_TIMEOUT_DETAIL).retry_after(60)
             }
             ClaimError::Event(error) => error.into(),
             ClaimError::Plugin(error) => error.into(),

@@ -17,6 +17,7 @@ use super::queue::{ExternalIntake, Intake, QueueProcessor, Worker};
 use super::receipt::SignedReceipt;
 use super::record::Recorder;
 use super::requests::Requests;
+use super::retention::Retention;
 use super::reversal::Reversals;
 use super::store::queue;
 use super::usage::Usage;
@@ -42,6 +43,7 @@ pub struct Claims {
     pub(super) usage: Usage,
     external: ExternalIntake,
     processor: QueueProcessor,
+    retention: Retention,
     rewards: RewardService,
 }
 
@@ -86,6 +88,12 @@ impl Claims {
             fulfilments: fulfilments.clone(),
         };
         Self {
+            retention: Retention {
+                db: db.clone(),
+                clock: clock.clone(),
+                refusals: settings.refusal_retention,
+                responses: retention,
+            },
             processor: QueueProcessor {
                 db: db.clone(),
                 clock: clock.clone(),
@@ -176,6 +184,11 @@ impl Claims {
     /// Deletes the responses whose Idempotency-Keys expired, and returns their number.
     pub async fn sweep(&self) -> Result<u64, ClaimError> {
         idempotency::sweep(&self.processor.db, &self.processor.clock).await
+    }
+
+    /// Deletes old rejected and failed requests, and returns their number.
+    pub async fn prune(&self) -> Result<u64, ClaimError> {
+        self.retention.prune().await
     }
 
     /// Another process reversed grants.

@@ -1,16 +1,17 @@
 //! `reward_requests` and `grants`: the rows of a claim, who writes them, and reads of requests.
 //!
 //! `commit_postgres` and `commit_rows` write commit records, in bulk and row by row. `responses` is `idempotency_keys`,
-//! `queue` the pending claims, `reversal` is `reversals`, `grants` the lists of grants.
+//! `queue` the pending claims, `refusals` old requests to be deleted, `reversal` is `reversals`, `grants` the lists of grants.
 
 /// The columns that both writers fill, in the order of their values.
 macro_rules! columns {
     (reward_requests) => {
         "id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, retry_at, \
-         received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature, budget_period, budget_amount"
+         received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature, budget_period, budget_amount, \
+         refusal"
     };
     (grants) => {
-        "user_id, id, request_id, reward_id, quantity, reward, granted_at, stock_since"
+        "user_id, id, request_id, reward_id, event_id, quantity, reward, granted_at, stock_since"
     };
     (idempotency_keys) => {
         "user_id, key, fingerprint, request_id, response, created_at, expires_at"
@@ -25,6 +26,7 @@ pub(super) mod commit_postgres;
 pub(super) mod commit_rows;
 pub(super) mod grants;
 pub(super) mod queue;
+pub(super) mod refusals;
 pub(super) mod responses;
 pub(super) mod reversal;
 
@@ -43,6 +45,8 @@ use crate::sandbox::Digest;
 pub(super) struct CommitRecord {
     pub request: RequestRow,
     pub receipt: ReceiptRow,
+    /// A digest of what a rejection says; `None`: it is no rejection, or the claim was pending.
+    pub refusal: Option<String>,
     /// In the order of their rewards' ids.
     pub grants: Vec<GrantRow>,
     /// What the grants take from the event's budget, if it has one.
@@ -217,6 +221,18 @@ pub(super) async fn find(on: impl Executor, id: Uuid) -> Result<Option<RequestRo
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
+/// The user's request on the event that was rejected in the same words.
+pub(super) async fn find_refusal(
+    db: &Db,
+    user_id: Uuid,
+    event_id: Uuid,
+    refusal: String,
+) -> Result<Option<RequestRow>> {
+    const SQL: &str = select_requests!("WHERE user_id = $1 AND event_id = $2 AND refusal = $3");
+    let query = db.query(SQL).bind(user_id).bind(event_id).bind(refusal);
+    query.fetch_optional(db).await
+}
+
 /// The newest granted request of a user in a period of an event.
 pub(super) async fn newest_granted(
     db: &Db,
@@ -247,18 +263,53 @@ pub(super) struct Filter {
     pub to: Option<Timestamp>,
 }
 
+/// Newest first. Each set of filters reads a range of one index, or one range per status.
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<RequestRow>> {
-    db.select(select_requests!("WHERE TRUE"))
-        .and("event_id = $?", filter.event_id)
-        .and("user_id = $?", filter.user_id)
-        .and("status = $?", filter.status)
-        .and("received_at >= $?", filter.from)
-        .and("received_at < $?", filter.to)
-        .and("id < $?", after)
-        .end("ORDER BY id DESC LIMIT $?", limit)
-        .fetch_all(db)
-        .await
+    const AROUND: (&str, &str) = (
+        "SELECT id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, \
+         retry_at, received_at, decided_at, fuel FROM (",
+        ") AS request ORDER BY id DESC LIMIT $?",
+    );
+    // An id begins with the time of receipt.
+    let select = db
+        .select(select_requests!("WHERE TRUE"))
+        .and("id >= $?", filter.from.map(Timestamp::first_id))
+        .and("id < $?", filter.to.map(Timestamp::first_id))
+        .and("id < $?", after);
+    let query = match filter {
+        // COALESCE hides the conditions from the choice of an index: without statistics, SQLite would read the event's
+        // history instead of the user's.
+        Filter { user_id: Some(_), .. } => select
+            .and("user_id = $?", filter.user_id)
+            .and("COALESCE(event_id = $?, FALSE)", filter.event_id)
+            .and("COALESCE(status = $?, FALSE)", filter.status)
+            .end("ORDER BY id DESC LIMIT $?", limit),
+        Filter {
+            event_id: None,
+            status: None,
+            ..
+        } => select.end("ORDER BY id DESC LIMIT $?", limit),
+        Filter { event_id, status, .. } => {
+            let statuses: Vec<&str> = STATUSES
+                .iter()
+                .filter(|(of, _)| status.is_none_or(|status| status == *of))
+                .map(|(_, condition)| *condition)
+                .collect();
+            select
+                .and("event_id = $?", event_id)
+                .newest_of(&statuses, AROUND, limit)
+        }
+    };
+    query.fetch_all(db).await
 }
+
+/// Literals, so that a range of each can be read.
+const STATUSES: [(Status, &str); 4] = [
+    (Status::Granted, "status = 'GRANTED'"),
+    (Status::Rejected, "status = 'REJECTED'"),
+    (Status::Failed, "status = 'FAILED'"),
+    (Status::Reversed, "status = 'REVERSED'"),
+];
 
 /// A request: its user and its id.
 pub(super) type RequestKey = (Uuid, Uuid);

@@ -92,7 +92,7 @@ impl Verdict {
         )
     }
 
-    // The next four are for pending claims. To any other claim the same situation is a problem that stores no request.
+    // The next five are for pending claims. To any other claim the same situation is a problem that stores no request.
 
     pub(super) fn already_granted(next_at: Option<Timestamp>) -> Self {
         let reason = Reason::host("already-granted", ALREADY_GRANTED);
@@ -108,6 +108,13 @@ impl Verdict {
         let message = format!("This claim was already decided: it is the reward request {request_id}.");
         let reason = Reason::host("repeated", message).arg("requestId", request_id);
         Self::by_host(Status::Rejected, reason, None)
+    }
+
+    pub(super) fn undecidable() -> Self {
+        Self::failed(
+            "undecidable",
+            "Your claim could not be decided in several attempts. This is not your fault; try again later.",
+        )
     }
 
     pub(super) fn event_deleted() -> Self {

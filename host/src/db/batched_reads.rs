@@ -2,16 +2,21 @@
 //!
 //! Starting and ending the statement of a frequent read costs the database more than answering it. A read that finds an
 //! idle connection runs immediately and alone; reads that arrive meanwhile share a round trip ([`crate::batch`]).
+//!
+//! There are three lanes, each with its own connections, so that a read whose cost grows with one user's data delays no
+//! others. Look-ups by a key have the first lane. Reads about a user have the second one and little time; a read that takes
+//! longer is repeated alone, in the third lane, and so are all reads about this user for a while.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgRow;
+use moka::sync::Cache;
+use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
-use super::connect::ACQUIRE_TIMEOUT;
+use super::connect::{ACQUIRE_TIMEOUT, READS_AT_ONCE};
 use super::dedicated::{DedicatedConnections, Statement};
 use super::{Db, DbError, Query, Result, Row};
 use crate::batch::{Batches, Bounds, Job, Unanswered};
@@ -26,6 +31,13 @@ const BOUNDS: Bounds = Bounds {
     max_delay: Duration::from_millis(10),
 };
 
+/// How long a statement of the second lane may take, in the syntax of PostgreSQL. Nearly all take milliseconds.
+const LIMIT: &str = "1s";
+
+/// How long the reads about a user stay in the third lane.
+const SLOW_FOR: Duration = Duration::from_mins(1);
+const SLOW_USERS: u64 = 10_000;
+
 /// A parameter of a batched read.
 #[derive(Clone, Debug)]
 enum Value {
@@ -39,6 +51,8 @@ pub struct BatchedRead<'a> {
     db: &'a Db,
     sql: Cow<'static, str>,
     values: Vec<Value>,
+    /// The user whose data the cost of the read grows with.
+    user: Option<Uuid>,
 }
 
 impl Db {
@@ -49,11 +63,19 @@ impl Db {
             db: self,
             sql: sql.into(),
             values: Vec::new(),
+            user: None,
         }
     }
 }
 
 impl BatchedRead<'_> {
+    /// The cost of the read grows with the data of this user, so it must not delay the reads of others.
+    #[must_use]
+    pub fn about(mut self, user: Uuid) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     #[must_use]
     pub fn id(mut self, id: Uuid) -> Self {
         self.values.push(Value::Id(id));
@@ -84,7 +106,11 @@ impl BatchedRead<'_> {
             sql: self.sql,
             values: self.values,
         };
-        super::from_rows(&reads.submit(read).await?)
+        let rows = match self.user {
+            None => submit(&reads.0.keys, read).await,
+            Some(user) => reads.about(user, read).await,
+        };
+        super::from_rows(&rows?)
     }
 
     fn unbatched(&self) -> Query {
@@ -99,17 +125,24 @@ impl BatchedRead<'_> {
 
 /// The waiting reads and their connections. Cheap to clone.
 #[derive(Clone)]
-pub struct BatchedReads {
-    batches: Arc<Batches<Read>>,
-    connections: DedicatedConnections,
+pub struct BatchedReads(Arc<Lanes>);
+
+struct Lanes {
+    keys: Batches<Read>,
+    users: Batches<Read>,
+    /// The connections of each lane.
+    connections: [DedicatedConnections; 3],
+    /// Users whose reads took too long.
+    slow: Cache<Uuid, ()>,
 }
 
 impl std::fmt::Debug for BatchedReads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("BatchedReads").field(&self.connections).finish()
+        f.debug_tuple("BatchedReads").field(&self.0.connections).finish()
     }
 }
 
+#[derive(Clone)]
 struct Read {
     sql: Cow<'static, str>,
     values: Vec<Value>,
@@ -170,38 +203,63 @@ impl Value {
 }
 
 impl BatchedReads {
-    pub(super) fn new(connections: DedicatedConnections, parallelism: u32) -> Self {
-        let on = connections.clone();
-        let batches = Batches::new(parallelism, BOUNDS, move |batch| answer(on.clone(), batch));
-        Self {
-            batches: Arc::new(batches),
-            connections,
-        }
+    pub(super) fn new(options: &PgConnectOptions) -> Self {
+        let limited = options.clone().options([("statement_timeout", LIMIT)]);
+        let keys = DedicatedConnections::new(options.clone(), 1);
+        let users = DedicatedConnections::new(limited, READS_AT_ONCE);
+        let batches = |connections: &DedicatedConnections, parallelism| {
+            let on = connections.clone();
+            Batches::new(parallelism, BOUNDS, move |batch| answer(on.clone(), batch))
+        };
+        Self(Arc::new(Lanes {
+            keys: batches(&keys, 1),
+            users: batches(&users, READS_AT_ONCE),
+            connections: [keys, users, DedicatedConnections::new(options.clone(), 1)],
+            slow: Cache::builder().time_to_live(SLOW_FOR).max_capacity(SLOW_USERS).build(),
+        }))
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.batches.waiting()
+        self.0.keys.waiting() + self.0.users.waiting()
     }
 
-    pub(super) fn connections(&self) -> &DedicatedConnections {
-        &self.connections
+    pub(super) fn connections(&self) -> &[DedicatedConnections; 3] {
+        &self.0.connections
     }
 
-    async fn submit(&self, read: Read) -> Result<Vec<PgRow>> {
-        self.batches.submit(read).await.unwrap_or_else(|unanswered| {
-            Err(DbError::from(match unanswered {
-                Unanswered::Full => sqlx::Error::PoolTimedOut,
-                Unanswered::Lost => sqlx::Error::PoolClosed,
-            }))
-        })
+    async fn about(&self, user: Uuid, read: Read) -> Result<Vec<PgRow>> {
+        if !self.0.slow.contains_key(&user) {
+            let answered = submit(&self.0.users, read.clone()).await;
+            if !answered.as_ref().is_err_and(DbError::is_statement_timeout) {
+                return answered;
+            }
+            self.0.slow.insert(user, ());
+        }
+        // Boxed, because all claims carry this future and few need it.
+        Box::pin(self.alone(read)).await
     }
+
+    async fn alone(&self, read: Read) -> Result<Vec<PgRow>> {
+        let [.., slow] = &self.0.connections;
+        let rows = read_all(slow, &[read]).await?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+}
+
+async fn submit(lane: &Batches<Read>, read: Read) -> Result<Vec<PgRow>> {
+    lane.submit(read).await.unwrap_or_else(|unanswered| {
+        Err(DbError::from(match unanswered {
+            Unanswered::Full => sqlx::Error::PoolTimedOut,
+            Unanswered::Lost => sqlx::Error::PoolClosed,
+        }))
+    })
 }
 
 async fn answer(connections: DedicatedConnections, batch: Vec<Read>) -> Vec<Result<Vec<PgRow>>> {
     match read_all(&connections, &batch).await {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
-        Err(error) if batch.len() > 1 && !error.is_unavailable() => {
-            // One of them cannot be answered, for example because a sum overflows: the others still can.
+        Err(error) if batch.len() > 1 && !error.is_outage() => {
+            // One of them cannot be answered, for example because a sum overflows or it takes too long: the others still can.
             let mut answers = Vec::with_capacity(batch.len());
             for read in &batch {
                 let alone = read_all(&connections, std::slice::from_ref(read)).await;

@@ -25,10 +25,12 @@ pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const SQLITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Together about 3 s: as long as another process may take to create the file.
 const SQLITE_OPEN_RETRIES: u32 = 32;
-/// Concurrent batched reads of one process. With more, each batch would contain fewer reads.
-const READS_AT_ONCE: u32 = 2;
-/// Connections of one process besides its pool.
-pub const DEDICATED_CONNECTIONS: u32 = READS_AT_ONCE + BULK_CONNECTIONS;
+/// Concurrent batched reads about users of one process. With more, each batch would contain fewer reads.
+pub(super) const READS_AT_ONCE: u32 = 2;
+/// Statement texts that a connection keeps prepared: each plan shape of an event, and each set of filters, is one.
+const STATEMENTS: usize = 512;
+/// Connections of one process besides its pool: also one for look-ups by key and one for slow reads.
+pub const DEDICATED_CONNECTIONS: u32 = READS_AT_ONCE + 2 + BULK_CONNECTIONS;
 /// A connection that was used within this time is assumed to be alive: a check costs a round trip.
 pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How long the check of a pooled connection may take. Before use the time is short, so that the pool can still open
@@ -60,6 +62,8 @@ impl Db {
             // An acknowledged grant must survive a power cut, so every commit reaches the disk.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // A slow reader, such as a backup, lets the log grow; then it shrinks to this size.
+            .pragma("journal_size_limit", "67108864")
             .busy_timeout(SQLITE_TIMEOUT);
         let write = SqlitePoolOptions::new()
             .max_connections(1)
@@ -88,7 +92,8 @@ impl Db {
     }
 
     async fn connect_postgres(url: &str, max_connections: u32) -> Result<Self> {
-        let options = PgConnectOptions::from_str(url)?.application_name("meed").options([
+        let options = PgConnectOptions::from_str(url)?.application_name("meed");
+        let options = options.statement_cache_capacity(STATEMENTS).options([
             ("lock_timeout", "2s"),
             ("statement_timeout", "10s"),
             ("idle_in_transaction_session_timeout", "10s"),
@@ -100,7 +105,7 @@ impl Db {
         // A pool would retry until its timeout, and then report only the timeout.
         PgConnection::connect_with(&options).await?.close().await?;
         let bulk = Bulk::new(DedicatedConnections::new(options.clone(), BULK_CONNECTIONS));
-        let reads = BatchedReads::new(DedicatedConnections::new(options.clone(), READS_AT_ONCE), READS_AT_ONCE);
+        let reads = BatchedReads::new(&options);
         let pool = postgres_pool(max_connections).connect_with(options).await?;
         Ok(Self::Postgres { pool, bulk, reads })
     }
@@ -121,13 +126,16 @@ fn postgres_pool(max_connections: u32) -> PgPoolOptions {
             })
         })
         // The pool also pings a released connection, but without a time limit, and the connection's slot stays occupied
-        // meanwhile. After a failover, a released connection may lead to the former primary, which is read-only now.
-        .after_release(|connection, _| Box::pin(answer_within(AFTER_USE, takes_writes(connection))))
+        // meanwhile.
+        .after_release(|connection, _| Box::pin(answer_within(AFTER_USE, is_reusable(connection))))
 }
 
-async fn takes_writes(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let row = connection.fetch_one("SHOW transaction_read_only").await?;
-    Ok(row.try_get::<&str, _>(0)? == "off")
+/// After a failover, a released connection may lead to the former primary, which is read-only now. And the driver does not
+/// notice a transaction whose beginning was abandoned, for example because the client hung up: then the time of the
+/// transaction is not that of the statement.
+async fn is_reusable(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    const SQL: &str = "SELECT current_setting('transaction_read_only') = 'off' AND now() = statement_timestamp()";
+    connection.fetch_one(SQL).await?.try_get(0)
 }
 
 /// Fails if there is no answer within `limit`.

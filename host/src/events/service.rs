@@ -431,6 +431,7 @@ impl EventService {
             }),
             http_request_id: correlation::current(),
             created_at: row.changed_at,
+            once_key: None,
         };
         outbox::write(tx, message).await
     }

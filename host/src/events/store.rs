@@ -146,7 +146,12 @@ pub(super) async fn find_also_deleted(on: impl Executor, id: Uuid) -> Result<Opt
 /// Reads an event and locks it against changes, and against commits of claims on it, until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EventRow>> {
     const SQLITE: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL");
+    // Queues before the claims that arrive from now on; see `claims/store/commit_postgres`.
+    const GATE: &str = "SELECT id FROM (SELECT $1 AS id, pg_advisory_xact_lock(hashtextextended($1::TEXT, 0))) AS gate";
     const POSTGRES: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE");
+    if tx.engine() == Engine::Postgres {
+        tx.query(GATE).bind(id).fetch_optional::<(Uuid,)>(&mut *tx).await?;
+    }
     let sql = match tx.engine() {
         Engine::Sqlite => SQLITE,
         Engine::Postgres => POSTGRES,

@@ -96,6 +96,7 @@ pub(super) async fn read(db: &Db, context: &FactContext<'_>, queries: &[Query]) 
     }
     let read = db
         .batched_read(assembly.sql)
+        .about(context.user_id)
         .id(context.user_id)
         .number(context.now.as_millis())
         .id(context.event_id)

@@ -81,6 +81,7 @@ impl FulfilmentService {
         // Always in this order, so that two endpoints with the same grants cannot deadlock.
         rows.sort_unstable_by_key(|row| (row.user_id, row.grant_id));
         let inserted = store::insert(&self.db, tx, &rows).await?;
+        let all: Vec<GrantKey> = rows.iter().map(|row| (row.user_id, row.grant_id)).collect();
         let of = |state: FulfilmentState| inserted.iter().filter(|inserted| **inserted == state).count() as u64;
         let mut answered = Answered {
             delivered: of(FulfilmentState::Delivered),
@@ -91,6 +92,7 @@ impl FulfilmentService {
             let grants: Vec<GrantKey> = rows.iter().map(|row| (row.user_id, row.grant_id)).collect();
             answered.delivered += store::deliver_failed(&self.db, tx, &grants, endpoint_id, now).await?;
         }
+        store::copy_to_grants(&self.db, tx, &all).await?;
         Ok(answered)
     }
 
@@ -115,6 +117,7 @@ impl FulfilmentService {
         let mut tx = self.db.begin().await?;
         let before = store::find(&mut tx, (user_id, grant_id)).await?;
         let is_changed = store::acknowledge(&mut tx, &row).await?;
+        store::copy_to_grants(&self.db, &mut tx, &[(user_id, grant_id)]).await?;
         let said = store::find(&mut tx, (user_id, grant_id)).await?;
         if is_changed {
             let before = before.map_or(FulfilmentState::Pending, |before| before.state);

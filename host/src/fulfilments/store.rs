@@ -1,4 +1,4 @@
-//! `fulfilments`.
+//! `fulfilments`, and the copy of their states in `grants`.
 
 use uuid::Uuid;
 
@@ -103,6 +103,22 @@ pub(super) async fn deliver_failed(
         changed += grants.into_iter().fold(query, bind_key).execute(tx).await?;
     }
     Ok(changed)
+}
+
+/// Copies the states to the grants, whose lists are found by them.
+pub(super) async fn copy_to_grants(db: &Db, tx: &mut Tx, grants: &[GrantKey]) -> Result<()> {
+    for grants in grants.chunks(AT_ONCE) {
+        let grants = placeholders::padded(grants.iter().copied());
+        let sql = format!(
+            "UPDATE grants SET fulfilment = f.state FROM {} \
+             JOIN fulfilments f ON f.user_id = pair.column1 AND f.grant_id = pair.column2 \
+             WHERE grants.user_id = f.user_id AND grants.id = f.grant_id AND grants.fulfilment <> f.state",
+            placeholders::pairs(1, grants.len())
+        );
+        let query = db.query_assembled(sql);
+        grants.into_iter().fold(query, bind_key).execute(&mut *tx).await?;
+    }
+    Ok(())
 }
 
 fn bind_key(query: Query, (user_id, grant_id): GrantKey) -> Query {

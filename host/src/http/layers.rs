@@ -63,14 +63,14 @@ pub fn around(router: Router, clock: Clock, health: Health, timeouts: Timeouts, 
                 header::X_CONTENT_TYPE_OPTIONS,
                 HeaderValue::from_static("nosniff"),
             ))
-             .layer(SetResponseHeaderLayer::if_not_present(
-                 header::REFERRER_POLICY,
-                 HeaderValue::from_static("no-referrer"),
-             ))
-             .layer(SetResponseHeaderLayer::if_not_present(
-                 header::CONTENT_SECURITY_POLICY,
-                 content_security_policy,
-             ))
+            .layer(SetResponseHeaderLayer::if_not_present(
+                header::REFERRER_POLICY,
+                HeaderValue::from_static("no-referrer"),
+            ))
+            .layer(SetResponseHeaderLayer::if_not_present(
+                header::CONTENT_SECURITY_POLICY,
+                content_security_policy,
+            ))
             .layer(middleware::from_fn(move |request, next| {
                 request_id::layer(clock.clone(), request, next)
             }))

@@ -159,8 +159,8 @@ pub(crate) const ALL: &[Mutation] = &[
             "reward_requests::received::pending_claims_are_decided_in_order_of_arrival",
         )],
         sql: &[(
-            "WHERE event_id = $1 ORDER BY received_at, id LIMIT $2",
-            "WHERE event_id = $1 ORDER BY id DESC LIMIT $2",
+            "AND retry_at = 0 ORDER BY id LIMIT $2",
+            "AND retry_at = 0 ORDER BY id DESC LIMIT $2",
         )],
     },
     Mutation {

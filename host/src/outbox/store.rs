@@ -11,8 +11,8 @@ use crate::db::{Db, Engine, Executor, Json, Query, Result, Tx, placeholders, row
 
 /// Writes a message in the transaction that makes it true.
 pub async fn write(tx: &mut Tx, message: Message) -> Result<()> {
-    const SQL: &str = "INSERT INTO outbox (id, kind, user_id, subject_id, payload, http_request_id, created_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    const SQL: &str = "INSERT INTO outbox (id, kind, user_id, subject_id, payload, http_request_id, created_at, once_key) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (once_key) WHERE once_key IS NOT NULL DO NOTHING";
     tx.query(SQL)
         .bind(message.id)
         .bind(message.kind)
@@ -21,6 +21,7 @@ pub async fn write(tx: &mut Tx, message: Message) -> Result<()> {
         .bind(Json(message.payload))
         .bind(message.http_request_id)
         .bind(message.created_at)
+        .bind(message.once_key)
         .execute(tx)
         .await?;
     Ok(())
@@ -83,6 +84,13 @@ pub async fn mark_sent(db: &Db, tx: &mut Tx, ids: impl IntoIterator<Item = Uuid>
     let query = db.query_assembled(sql).bind(at);
     ids.into_iter().fold(query, Query::bind).execute(tx).await?;
     Ok(())
+}
+
+/// Marks up to `limit` messages from before the first receiver as fanned out; returns their number.
+pub async fn skip_before(tx: &mut Tx, since: Timestamp, limit: i64, at: Timestamp) -> Result<u64> {
+    const SQL: &str = "UPDATE outbox SET sent_at = $1 WHERE id IN (SELECT id FROM outbox \
+        WHERE sent_at IS NULL AND created_at < $2 ORDER BY created_at, id LIMIT $3)";
+    tx.query(SQL).bind(at).bind(since).bind(limit).execute(tx).await
 }
 
 /// Messages with a later id, fanned out or not, the oldest first. Ids begin with the time at which they were minted.

@@ -268,6 +268,7 @@ impl PluginService {
             }),
             http_request_id: correlation::current(),
             created_at: at,
+            once_key: None,
         };
         outbox::write(tx, message).await?;
         let entry = Entry::about("plugin", &version.digest)

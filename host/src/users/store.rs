@@ -170,10 +170,21 @@ pub(super) async fn list(
 
 /// The newest row of each attribute that the user ever had; a removed attribute has no value.
 pub(super) async fn newest_attributes(on: impl Executor, user_id: Uuid) -> Result<Vec<AttributeRow>> {
-    const SQL: &str = "SELECT a.id, a.name, a.value, a.set_at FROM user_attributes a WHERE a.user_id = $1 \
-        AND NOT EXISTS (SELECT 1 FROM user_attributes b \
-            WHERE b.user_id = a.user_id AND b.name = a.name AND (b.set_at, b.id) > (a.set_at, a.id)) \
-        ORDER BY a.name";
+    // Steps from one name to the next by the index, however many values each had.
+    const SQL: &str = "WITH RECURSIVE had (name) AS ( \
+            SELECT (SELECT name FROM user_attributes WHERE user_id = $1 ORDER BY name LIMIT 1) \
+            UNION ALL \
+            SELECT (SELECT a.name FROM user_attributes a WHERE a.user_id = $1 AND a.name > h.name ORDER BY a.name LIMIT 1) \
+            FROM had h WHERE h.name IS NOT NULL) \
+        SELECT (SELECT b.id FROM user_attributes b WHERE b.user_id = $1 AND b.name = h.name \
+                ORDER BY b.set_at DESC, b.id DESC LIMIT 1) AS id, \
+            h.name, \
+            (SELECT b.value FROM user_attributes b WHERE b.user_id = $1 AND b.name = h.name \
+                ORDER BY b.set_at DESC, b.id DESC LIMIT 1) AS value, \
+            (SELECT b.set_at FROM user_attributes b WHERE b.user_id = $1 AND b.name = h.name \
+                ORDER BY b.set_at DESC, b.id DESC LIMIT 1) AS set_at \
+        FROM had h WHERE h.name IS NOT NULL \
+        ORDER BY h.name";
     on.statement(SQL).bind(user_id).fetch_all(on).await
 }
 

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::model::DeliveryStatus;
 use super::service::WebhookService;
 use super::store::deliveries::{self, NewDelivery};
@@ -17,7 +19,10 @@ use crate::outbox::{self, Addressed, topics};
 /// Messages in one transaction, which others wait for: it takes milliseconds.
 pub(super) const FAN_OUT: usize = 256;
 
-/// Messages that one transaction of the sweep deletes.
+/// Messages from before the first receiver that one transaction skips.
+const SKIPPED_AT_ONCE: i64 = 4_096;
+
+/// Messages that one step of the sweep reads.
 const SWEPT_AT_ONCE: i64 = 1_000;
 
 /// How long a topic without a publisher is kept, at least. A publisher marks its topic as used every minute.
@@ -35,6 +40,16 @@ impl WebhookService {
         if endpoints.is_empty() && topics.is_empty() {
             return Ok(0);
         }
+        let now = self.clock.now();
+        // The backlog of a time without receivers is skipped in large steps.
+        let since = endpoints.iter().map(|endpoint| endpoint.created_at);
+        let since = since.chain(topics.iter().map(|topic| topic.created_at)).min();
+        if let Some(since) = since
+            && outbox::skip_before(&mut tx, since, SKIPPED_AT_ONCE, now).await? > 0
+        {
+            tx.commit().await?;
+            return Ok(FAN_OUT);
+        }
         let messages = outbox::unsent(&mut tx, i64::try_from(FAN_OUT).unwrap_or(i64::MAX)).await?;
         if messages.is_empty() {
             return Ok(0);
@@ -43,7 +58,6 @@ impl WebhookService {
             let types = &endpoint.types.0;
             endpoint.created_at <= message.created_at && (types.is_empty() || types.contains(&message.kind))
         };
-        let now = self.clock.now();
         self.queue(&mut tx, &endpoints, &messages, wanted, now).await?;
         for topic in &topics {
             let wanted = messages.iter().filter(|message| topic.created_at <= message.created_at);
@@ -93,16 +107,28 @@ impl WebhookService {
     /// Deletes messages that were sent, or had no receiver, longer ago than the retention; returns how many.
     pub async fn sweep(&self) -> Result<u64, DbError> {
         let cutoff = self.clock.now().minus(self.retention);
-        let mut swept = 0;
-        loop {
+        let mut tx = self.db.begin().await?;
+        topics::sweep(&mut tx, cutoff.min(self.clock.now().minus(UNUSED_TOPIC_KEPT))).await?;
+        let mut swept = sweep::without_receiver(&mut tx, cutoff, SWEPT_AT_ONCE).await?;
+        tx.commit().await?;
+        let mut unsent = swept;
+        while unsent > 0 {
             let mut tx = self.db.begin().await?;
-            topics::sweep(&mut tx, cutoff.min(self.clock.now().minus(UNUSED_TOPIC_KEPT))).await?;
-            let now = sweep::sent(&mut tx, cutoff, SWEPT_AT_ONCE).await?
-                + sweep::without_receiver(&mut tx, cutoff, SWEPT_AT_ONCE).await?;
+            unsent = sweep::without_receiver(&mut tx, cutoff, SWEPT_AT_ONCE).await?;
             tx.commit().await?;
-            swept += now;
-            if now == 0 {
-                return Ok(swept);
+            swept += unsent;
+        }
+        // Each message is looked at once: a message that is still needed must not be read again in every step.
+        let mut after = (cutoff.minus(Duration::MAX), Uuid::nil());
+        loop {
+            let old = sweep::old(&self.db, cutoff, after, SWEPT_AT_ONCE).await?;
+            let Some(last) = old.last() else { return Ok(swept) };
+            after = (last.sent_at, last.id);
+            let unneeded: Vec<Uuid> = old.iter().filter(|row| !row.is_needed).map(|row| row.id).collect();
+            if !unneeded.is_empty() {
+                let mut tx = self.db.begin().await?;
+                swept += sweep::delete(&self.db, &mut tx, unneeded, cutoff).await?;
+                tx.commit().await?;
             }
         }
     }

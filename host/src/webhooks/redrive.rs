@@ -74,6 +74,7 @@ impl WebhookService {
     /// also those from before the endpoint or topic existed. Deliveries that are pending stay as they are.
     pub async fn replay(&self, from: Timestamp) -> Result<Replayed, DbError> {
         let mut replayed = Replayed::default();
+        // Ids begin with their time, so this is before every id of that millisecond.
         let mut after = from.first_id();
         loop {
             let now = self.clock.now();

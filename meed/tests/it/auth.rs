@@ -5,6 +5,7 @@ mod login;
 mod passwords;
 mod refresh;
 mod register;
+mod retention;
 mod sessions;
 
 use serde_json::{Value, json};

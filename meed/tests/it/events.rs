@@ -2,6 +2,7 @@
 
 mod active;
 mod fields;
+mod rush;
 mod secret;
 
 use meed_host::auth::Role;

@@ -98,6 +98,7 @@ pub async fn record_message(db: &Db, user: Uuid, number: usize, at: Timestamp, p
         payload: json!({"number": number, "more": payload}),
         http_request_id: None,
         created_at: at,
+        once_key: None,
     };
     let mut tx = db.begin().await.expect("a transaction");
     outbox::write(&mut tx, message).await.expect("a message");

@@ -181,7 +181,7 @@ fn writes(receipt_bytes: usize) -> anyhow::Result<String> {
         "BEGIN;
 SELECT revision FROM events WHERE id = {event} AND deleted_at IS NULL FOR SHARE;
 INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature) VALUES ({ID}, {event}, 1, {user}, 'sha256:0', 'GRANTED', 'once', :place, '[]', '[]', NULL, 0, 0, 1000, '{receipt}', 'receipt-0', '\\x00') ON CONFLICT DO NOTHING RETURNING id AS request \\gset
-INSERT INTO grants (user_id, id, request_id, reward_id, quantity, reward, granted_at, stock_since) VALUES ({user}, {ID}, :request::UUID, {event}, 1, '{{}}', 0, 1);
+INSERT INTO grants (user_id, id, request_id, reward_id, event_id, quantity, reward, granted_at, stock_since) VALUES ({user}, {ID}, :request::UUID, {event}, {event}, 1, '{{}}', 0, 1);
 INSERT INTO outbox (id, kind, user_id, payload, created_at) VALUES ({ID}, 'reward.granted', {user}, '{{}}', 0);
 UPDATE reward_stock SET remaining = remaining - 1 WHERE reward_id = {event} AND remaining >= 1;
 COMMIT;

@@ -6,7 +6,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::db::{Query, Result, Tx};
+use crate::db::{Db, Query, Result, Tx, placeholders};
 
 /// The statements for one table. The store that owns the table makes it with `table!`.
 #[derive(Clone, Copy, Debug)]
@@ -108,4 +108,75 @@ pub(super) async fn renew(tx: &mut Tx, table: &Table, key: &Key, fence: i64, unt
 pub(super) async fn release(tx: &mut Tx, table: &Table, key: &Key, fence: i64) -> Result<()> {
     about(tx, table.release, key).bind(fence).execute(tx).await?;
     Ok(())
+}
+
+/// A table whose leases are held in sets. The first lease of a row inserts the row.
+#[derive(Clone, Copy, Debug)]
+pub struct SetTable {
+    pub name: &'static str,
+    /// Its primary key, a UUID.
+    pub key: &'static str,
+}
+
+/// Acquires those of these leases that are free, with fences that no holder had before.
+pub(super) async fn acquire_all(
+    db: &Db,
+    tx: &mut Tx,
+    SetTable { name, key }: &SetTable,
+    ids: &[Uuid],
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<(Uuid, i64)>> {
+    let ids = placeholders::padded(ids.iter().copied());
+    // In the order of the keys, so that two processes cannot deadlock.
+    let sql = format!(
+        "INSERT INTO {name} AS l ({key}, fence, lease_until) \
+         SELECT DISTINCT column1, 1, CAST($1 AS BIGINT) FROM (VALUES {}) AS given WHERE TRUE ORDER BY column1 \
+         ON CONFLICT ({key}) DO UPDATE SET fence = l.fence + 1, lease_until = excluded.lease_until \
+         WHERE l.lease_until <= $2 RETURNING {key}, fence",
+        placeholders::rows(3, ids.len(), 1)
+    );
+    let query = db.query_assembled(sql).bind(until).bind(now);
+    ids.into_iter().fold(query, Query::bind).fetch_all(tx).await
+}
+
+/// Renews these leases, each with its fence; returns those that still belong to this holder.
+pub(super) async fn renew_all(
+    db: &Db,
+    tx: &mut Tx,
+    SetTable { name, key }: &SetTable,
+    held: &[(Uuid, i64)],
+    until: Timestamp,
+) -> Result<Vec<Uuid>> {
+    let held = placeholders::padded(held.iter().copied());
+    let sql = format!(
+        "UPDATE {name} SET lease_until = $1 FROM {} \
+         WHERE {key} = pair.column1 AND fence = pair.column2 AND lease_until > 0 RETURNING {key}",
+        placeholders::pairs(2, held.len())
+    );
+    let query = db.query_assembled(sql).bind(until);
+    let rows: Vec<(Uuid,)> = held.into_iter().fold(query, bind_held).fetch_all(tx).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+pub(super) async fn release_all(
+    db: &Db,
+    tx: &mut Tx,
+    SetTable { name, key }: &SetTable,
+    held: &[(Uuid, i64)],
+) -> Result<()> {
+    let held = placeholders::padded(held.iter().copied());
+    let sql = format!(
+        "UPDATE {name} SET lease_until = 0 FROM {} WHERE {key} = pair.column1 AND fence = pair.column2",
+        placeholders::pairs(1, held.len())
+    );
+    held.into_iter()
+        .fold(db.query_assembled(sql), bind_held)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+fn bind_held(query: Query, (id, fence): (Uuid, i64)) -> Query {
+    query.bind(id).bind(fence)
 }

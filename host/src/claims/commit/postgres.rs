@@ -16,6 +16,9 @@ use crate::mutations;
 /// Attempts after conflicts, lost connections, or limits that other processes reached first.
 const ATTEMPTS: u32 = 6;
 
+/// Records in a row that may take too long before the rest of their batch is given up.
+const MOST_TIMEOUTS: u32 = 3;
+
 pub(super) async fn commit(
     bulk: &Bulk,
     clock: &Clock,
@@ -34,7 +37,7 @@ pub(super) async fn commit(
         events,
         outcomes: HashMap::with_capacity(records.len()),
     };
-    batch.commit(open.collect(), false).await;
+    batch.commit(open.collect(), false, ATTEMPTS).await;
     let mut outcome_of = |record: &CommitRecord| batch.outcomes.remove(&record.request.id);
     records
         .iter()
@@ -54,7 +57,7 @@ impl Batch<'_> {
     ///
     /// `is_in_doubt`: a write of these records had no known outcome. It may still commit after a look-up did not find its
     /// rows; a later write waits for it and finds the ids taken. So records in doubt that seem lost are looked up again.
-    async fn commit(&mut self, mut open: Vec<&CommitRecord>, mut is_in_doubt: bool) {
+    async fn commit(&mut self, mut open: Vec<&CommitRecord>, mut is_in_doubt: bool, attempts: u32) {
         let mut attempt = 0;
         while !open.is_empty() {
             let error = match commit_postgres::write(self.bulk, &open).await {
@@ -62,7 +65,7 @@ impl Batch<'_> {
                 Err(error) => error,
             };
             is_in_doubt |= error.is_outcome_unknown() && !mutations::active("outcome-read-once");
-            let may_repeat = attempt + 1 < ATTEMPTS;
+            let may_repeat = attempt + 1 < attempts;
             let next = if matches!(error.violated_check(), Some(STOCK | BUDGETS)) {
                 let found = if is_in_doubt {
                     self.drop_committed(&mut open).await
@@ -83,6 +86,10 @@ impl Batch<'_> {
                     }
                     Err(error) => Err(error),
                 }
+            } else if open.len() > 1 && error.is_statement_timeout() {
+                // Perhaps another transaction holds a row of one claim.
+                self.commit_each(std::mem::take(&mut open), is_in_doubt, 1).await;
+                Ok(())
             } else if may_repeat && error.is_outcome_unknown() {
                 attempt += 1;
                 backoff::pause(self.clock, attempt).await;
@@ -96,15 +103,34 @@ impl Batch<'_> {
                 Ok(())
             } else if open.len() > 1 && !error.is_unavailable() && !error.is_outcome_unknown() {
                 tracing::warn!(%error, claims = open.len(), "Batch failed; retrying claims individually");
-                for record in std::mem::take(&mut open) {
-                    Box::pin(self.commit(vec![record], is_in_doubt)).await;
-                }
+                self.commit_each(std::mem::take(&mut open), is_in_doubt, ATTEMPTS).await;
                 Ok(())
             } else {
                 Err(error)
             };
             if let Err(error) = next {
                 self.finish_all(&mut open, &CommitOutcome::Failed(error));
+            }
+        }
+    }
+
+    /// Writes each record by itself, in their order. When several in a row take too long, the rest is not tried: each would
+    /// wait for the same lock.
+    async fn commit_each(&mut self, records: Vec<&CommitRecord>, is_in_doubt: bool, attempts: u32) {
+        let mut timeouts = 0;
+        let mut last = None;
+        for record in records {
+            if let Some(error) = last.clone().filter(|_| timeouts == MOST_TIMEOUTS) {
+                self.finish_all(&mut vec![record], &CommitOutcome::Failed(error));
+                continue;
+            }
+            Box::pin(self.commit(vec![record], is_in_doubt, attempts)).await;
+            match self.outcomes.get(&record.request.id) {
+                Some(CommitOutcome::Failed(error)) if error.is_statement_timeout() => {
+                    timeouts += 1;
+                    last = Some(error.clone());
+                }
+                _ => timeouts = 0,
             }
         }
     }

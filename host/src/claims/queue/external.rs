@@ -64,13 +64,8 @@ impl ExternalIntake {
         claims: &[ExternalClaim],
     ) -> (Vec<Result<(), PermanentRejection>>, Result<(), ClaimError>) {
         let now = self.clock.now();
-        // A queue is ordered by instant, and within one instant by id.
-        let mut ids: Vec<Uuid> = claims.iter().map(|_| self.clock.new_id()).collect();
-        if !mutations::active("topic-order-lost") {
-            ids.sort_unstable();
-        }
-        let inputs = claims.iter().map(|claim| claim.input(now));
-        let claims: Vec<(Uuid, ClaimInput)> = ids.into_iter().zip(inputs).collect();
+        let inputs: Vec<ClaimInput> = claims.iter().map(|claim| claim.input(now)).collect();
+        let claims: Vec<(Uuid, ClaimInput)> = self.ids(&inputs).into_iter().zip(inputs).collect();
         let mut results = Vec::with_capacity(claims.len());
         let queued = match self.queue_together(&claims, now).await {
             Ok(queued) => queued,
@@ -88,6 +83,25 @@ impl ExternalIntake {
             }
         }
         (results, Ok(()))
+    }
+
+    /// A queue is ordered by id. Ids begin with the time of their claims; claims of the same time keep their order.
+    fn ids(&self, claims: &[ClaimInput]) -> Vec<Uuid> {
+        let mut ids: Vec<Uuid> = claims
+            .iter()
+            .map(|claim| self.clock.new_id_at(claim.received_at))
+            .collect();
+        if mutations::active("topic-order-lost") {
+            return ids;
+        }
+        let mut order: Vec<usize> = (0..claims.len()).collect();
+        order.sort_by_key(|place| claims[*place].received_at);
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        for (place, id) in order.into_iter().zip(sorted) {
+            ids[place] = id;
+        }
+        ids
     }
 
     /// In one transaction, so that no claim is decided before an earlier one is pending. Returns the ids of those that are.

@@ -125,7 +125,7 @@ impl Intake {
     /// Queues a claim, or returns the reason why it is not queued. `max_per_user`: how many pending claims its user may
     /// have.
     pub(super) async fn accept_within(&self, claim: &ClaimInput, max_per_user: i64) -> Result<ClaimAnswer, ClaimError> {
-        let id = self.clock.new_id();
+        let id = self.clock.new_id_at(claim.received_at);
         for attempt in 0..ATTEMPTS {
             if let Some(response) = idempotency::find_response(&self.db, claim).await? {
                 return Ok(response);
@@ -228,6 +228,7 @@ pub(super) fn new_pending_claim(claim: &ClaimInput, id: Uuid, offer: &Offer, max
         idempotency_key: claim.key.as_ref().map(|key| key.as_str().to_owned()),
         fingerprint: claim.key.as_ref().map(|_| fingerprint(event.id)),
         http_request_id: claim.http_request_id.clone(),
+        attempts: 0,
     };
     NewPendingClaim {
         row,

@@ -5,6 +5,8 @@
 //! know: which process owns a queue, and why; the caller passes the fence.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use uuid::Uuid;
@@ -15,7 +17,7 @@ use crate::claims::decision::{Decided, DecisionInput, Judge, Judged, PeriodSlot}
 use crate::claims::error::ClaimError;
 use crate::claims::model::{ClaimInput, IdempotencyKey, Queued, RewardRequest};
 use crate::claims::record::Recorder;
-use crate::claims::store::queue::PendingClaimRow;
+use crate::claims::store::queue::{self, PendingClaimRow};
 use crate::claims::store::{CommitOutcome, CommitRecord, responses};
 use crate::claims::verdict::Verdict;
 use crate::clock::Clock;
@@ -28,6 +30,12 @@ const CONCURRENCY: usize = 16;
 
 /// Attempts to get a sandbox slot. Each waits as long as an interactive claim may wait for one.
 const SLOT_ATTEMPTS: u32 = 60;
+
+/// Attempts to decide a claim. Their pauses take about eight minutes; then the claim fails.
+const ATTEMPTS: i64 = 10;
+
+/// The pause after the first attempt; doubled for each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A batch ends with the claim that reaches this size.
 const BATCH_BYTES: usize = 4 << 20;
@@ -63,57 +71,92 @@ enum Key {
 }
 
 impl QueueProcessor {
-    /// Decides and commits these claims of one event, as many as fit into a batch, and returns how many were committed. The
-    /// others stay pending. `lost`: claims whose last commit was lost.
+    /// Decides and commits these claims of one event, as many as fit into a batch, and returns how many were committed or
+    /// put aside. The others stay pending. `lost`: claims whose last commit was lost. `patience`: how long the facts of one
+    /// claim may be read.
+    ///
+    /// A claim that cannot be decided or written is put aside, so that it does not hold the others. An error concerns all
+    /// claims alike, for example because the database cannot be reached.
     pub(super) async fn process(
         &self,
         event_id: Uuid,
         fence: i64,
         rows: &[PendingClaimRow],
         lost: &mut HashSet<Uuid>,
+        patience: Option<Duration>,
     ) -> Result<usize, ClaimError> {
         let offer = match self.events.recent(event_id).await {
             Ok(offer) => offer,
             Err(EventError::NotFound(_)) => return self.refuse_all(event_id, fence, rows).await,
             Err(error) => return Err(error.into()),
         };
-        let prepared = self.prepare_all(&offer, fence, rows, lost).await?;
-        let (mut records, mut answers) = (Vec::new(), Vec::new());
-        for Prepared {
-            record,
-            request,
-            granted,
-        } in prepared
-        {
-            records.push(record);
-            answers.push((request, granted));
+        let prepared = self.prepare_all(&offer, fence, rows, lost, patience).await?;
+        let (mut records, mut answers, mut undecided) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, prepared) in rows.iter().zip(prepared) {
+            match prepared {
+                Ok(Prepared {
+                    record,
+                    request,
+                    granted,
+                }) => {
+                    records.push(record);
+                    answers.push((row, request, granted));
+                }
+                Err(error) => undecided.push((row, error)),
+            }
         }
         let outcomes = self.committer.commit(&records).await;
-        let mut committed = 0;
-        let mut failed = None;
-        for ((row, (request, granted)), outcome) in rows.iter().zip(answers).zip(outcomes) {
+        let mut processed = 0;
+        let mut outage = None;
+        for ((row, request, granted), outcome) in answers.into_iter().zip(outcomes) {
             lost.remove(&row.id);
             match outcome {
                 CommitOutcome::Committed => {
-                    committed += 1;
+                    processed += 1;
                     let claim = claim_of(row, fence, None);
                     self.on_committed(&claim, &offer, granted, &request).await;
                 }
                 CommitOutcome::Lost => {
                     lost.insert(row.id);
                 }
-                CommitOutcome::Failed(error) => failed = Some((row, error)),
+                CommitOutcome::Failed(error) if error.is_outage() => outage = Some(error),
+                CommitOutcome::Failed(error) => undecided.push((row, error.into())),
             }
         }
-        match failed {
-            None => Ok(committed),
-            Some((row, error)) if is_permanent(&error) => {
-                tracing::error!(reward_request.id = %row.id, %error, "a decision cannot be stored; the claim fails");
-                let claim = claim_of(row, fence, None);
-                Ok(committed + self.refuse(&claim, row, &offer, Verdict::condition_failed()).await?)
-            }
-            Some((_, error)) => Err(error.into()),
+        for (row, error) in undecided {
+            processed += self.put_aside(row, &offer, fence, error).await?;
         }
+        outage.map_or(Ok(processed), |error| Err(error.into()))
+    }
+
+    /// Leaves a claim for a later attempt, or lets it fail after the last one. Returns 1.
+    async fn put_aside(
+        &self,
+        row: &PendingClaimRow,
+        offer: &Offer,
+        fence: i64,
+        error: ClaimError,
+    ) -> Result<usize, ClaimError> {
+        let attempt = row.attempts + 1;
+        let is_permanent = error.database_error().is_some_and(is_permanent);
+        if attempt >= ATTEMPTS || is_permanent {
+            tracing::error!(reward_request.id = %row.id, attempt, %error, "a pending claim cannot be decided; it fails");
+            let claim = claim_of(row, fence, None);
+            match self.refuse(&claim, row, offer, Verdict::undecidable()).await {
+                Err(error) if !concerns_one(&error) => return Err(error),
+                // What stopped the decision may stop this, too.
+                Err(error) => tracing::error!(reward_request.id = %row.id, %error, "a pending claim cannot fail yet"),
+                Ok(_) => return Ok(1),
+            }
+        } else {
+            tracing::warn!(reward_request.id = %row.id, attempt, %error, "a pending claim is put aside");
+        }
+        let doublings = u32::try_from(row.attempts.min(ATTEMPTS)).unwrap_or_default();
+        let until = self.clock.now().plus(FIRST_PAUSE * 2_u32.saturating_pow(doublings));
+        let mut tx = self.db.begin().await?;
+        queue::defer(&mut tx, row, fence, until).await?;
+        tx.commit().await?;
+        Ok(1)
     }
 
     /// In the order of the rows, and as many as fit into a batch.
@@ -123,7 +166,8 @@ impl QueueProcessor {
         fence: i64,
         rows: &[PendingClaimRow],
         lost: &HashSet<Uuid>,
-    ) -> Result<Vec<Prepared>, ClaimError> {
+        patience: Option<Duration>,
+    ) -> Result<Vec<Result<Prepared, ClaimError>>, ClaimError> {
         let mut claims = Vec::with_capacity(rows.len());
         for row in rows {
             let (key, repeated) = match self.key_of(row, lost).await? {
@@ -135,27 +179,45 @@ impl QueueProcessor {
         }
         let mut preparing = Vec::with_capacity(claims.len());
         for (claim, repeated) in &claims {
-            preparing.push(self.prepare(claim, *repeated, offer).boxed());
+            preparing.push(self.prepare(claim, *repeated, offer, patience).boxed());
         }
         let mut preparing = stream::iter(preparing).buffered(CONCURRENCY);
         let (mut prepared, mut bytes) = (Vec::new(), 0);
         while bytes < BATCH_BYTES
             && let Some(next) = preparing.next().await
         {
-            let next = next?;
-            bytes += next.record.receipt.receipt.len();
-            prepared.push(next);
+            match next {
+                Ok(next) => {
+                    bytes += next.record.receipt.receipt.len();
+                    prepared.push(Ok(next));
+                }
+                Err(error) if concerns_one(&error) => prepared.push(Err(error)),
+                Err(error) => return Err(error),
+            }
         }
         Ok(prepared)
     }
 
     /// `repeated`: the request that is the response to this very claim.
-    async fn prepare(&self, claim: &ClaimInput, repeated: Option<Uuid>, offer: &Offer) -> Result<Prepared, ClaimError> {
+    async fn prepare(
+        &self,
+        claim: &ClaimInput,
+        repeated: Option<Uuid>,
+        offer: &Offer,
+        patience: Option<Duration>,
+    ) -> Result<Prepared, ClaimError> {
         let decided = match repeated {
             Some(request_id) => refused(claim, offer, Verdict::repeated(request_id)),
-            None => match self.decide(claim, offer).await {
-                Ok(decided) => decided,
-                Err(error) => refused(claim, offer, failed(claim, error)?),
+            None => match AssertUnwindSafe(self.decide(claim, offer, patience))
+                .catch_unwind()
+                .await
+            {
+                Ok(Ok(decided)) => decided,
+                Ok(Err(error)) => refused(claim, offer, failed(claim, error)?),
+                Err(_) => {
+                    tracing::error!(event.id = %claim.event_id, user.id = %claim.user_id, "a decision panicked; the claim fails");
+                    refused(claim, offer, Verdict::condition_failed())
+                }
             },
         };
         let granted = decided.granted;
@@ -175,10 +237,22 @@ impl QueueProcessor {
         })
     }
 
-    async fn decide(&self, claim: &ClaimInput, offer: &Offer) -> Result<Decided, ClaimError> {
+    async fn decide(
+        &self,
+        claim: &ClaimInput,
+        offer: &Offer,
+        patience: Option<Duration>,
+    ) -> Result<Decided, ClaimError> {
         let condition = &offer.event.condition;
-        let input = self.judge.read(claim.user_id, offer, condition, claim.received_at);
-        let judged = self.judge_patiently(&input.await?, offer).await?;
+        let read = self.judge.read(claim.user_id, offer, condition, claim.received_at);
+        let input = match patience {
+            Some(patience) => {
+                let read = tokio::time::timeout(patience, read).await;
+                read.map_err(|_| ClaimError::SlowFacts(patience))??
+            }
+            None => read.await?,
+        };
+        let judged = self.judge_patiently(&input, offer).await?;
         Ok(match judged {
             Judged::Decided(decided) => decided,
             Judged::AlreadyGranted(slot) => Decided {
@@ -207,16 +281,19 @@ impl QueueProcessor {
     /// The event was deleted and grants nothing.
     async fn refuse_all(&self, event_id: Uuid, fence: i64, rows: &[PendingClaimRow]) -> Result<usize, ClaimError> {
         let offer = self.events.last_known(event_id).await?;
-        let mut committed = 0;
+        let mut processed = 0;
         for row in rows {
             let key = match self.key_of(row, &HashSet::from([row.id])).await? {
                 Key::Free(key) => key,
                 Key::Taken | Key::Answered(_) => None,
             };
             let claim = claim_of(row, fence, key);
-            committed += self.refuse(&claim, row, &offer, Verdict::event_deleted()).await?;
+            processed += match self.refuse(&claim, row, &offer, Verdict::event_deleted()).await {
+                Err(error) if concerns_one(&error) => self.put_aside(row, &offer, fence, error).await?,
+                refused => refused?,
+            };
         }
-        Ok(committed)
+        Ok(processed)
     }
 
     /// Writes a claim without grants, even if its event was changed or deleted.
@@ -275,10 +352,14 @@ fn refused(claim: &ClaimInput, offer: &Offer, verdict: Verdict) -> Decided {
     }
 }
 
-/// Errors of the database, and the lack of a sandbox slot, are retried. Any other error is our fault: the claim fails, so
-/// that it does not block the claims behind it.
+/// Transient errors of the database, facts that take long, and the lack of a sandbox slot are retried. Any other error is our
+/// fault: the claim fails.
 fn failed(claim: &ClaimInput, error: ClaimError) -> Result<Verdict, ClaimError> {
-    if error.database_error().is_some() || matches!(error, ClaimError::NoSlot) {
+    let is_transient = match error.database_error() {
+        Some(error) => !is_permanent(error),
+        None => matches!(error, ClaimError::NoSlot | ClaimError::SlowFacts(_)),
+    };
+    if is_transient {
         return Err(error);
     }
     tracing::error!(event.id = %claim.event_id, user.id = %claim.user_id, %error, "a claim cannot be decided; it fails");
@@ -293,6 +374,14 @@ fn claim_of(row: &PendingClaimRow, fence: i64, key: Option<IdempotencyKey>) -> C
         key,
         http_request_id: row.http_request_id.clone(),
         queued: Some(Queued { id: row.id, fence }),
+    }
+}
+
+/// Whether other claims may succeed: the error is neither an outage nor the lack of a sandbox slot.
+fn concerns_one(error: &ClaimError) -> bool {
+    match error.database_error() {
+        Some(error) => !error.is_outage(),
+        None => matches!(error, ClaimError::SlowFacts(_)),
     }
 }
 

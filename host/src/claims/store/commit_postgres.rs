@@ -27,6 +27,9 @@ pub(in crate::claims) struct Written {
 /// constraint makes it fail: `reward_stock` or `event_budgets` has too little left for the batch, or a key got its response
 /// between the beginning and the end of the statement.
 ///
+/// `gate` is the queue for an event's row: PostgreSQL gives a shared lock on a row to every claim that asks, so a change of a popular
+/// event would wait as long as claims arrive. An advisory lock is given in the order of the requests.
+///
 /// Every transaction locks in this order: events, requests, keys, budgets, stock, each by its key. Therefore no two
 /// batches wait for each other. The counts of `messages` and `responses`, and of `budgets` after them, make budgets and
 /// stock the last locks: every other batch that takes from the same rows waits from then on until the commit.
@@ -59,12 +62,15 @@ impl Parts {
             "WITH input AS MATERIALIZED (SELECT * FROM UNNEST( \
                 $?::UUID[], $?::UUID[], $?::BIGINT[], $?::UUID[], $?::TEXT[], $?::TEXT[], $?::TEXT[], $?::BIGINT[], \
                 $?::JSONB[], $?::JSONB[], $?::BIGINT[], $?::BIGINT[], $?::BIGINT[], $?::BIGINT[], $?::TEXT[], \
-                $?::TEXT[], $?::BYTEA[], $?::TEXT[], $?::BIGINT[]) AS i (",
+                $?::TEXT[], $?::BYTEA[], $?::TEXT[], $?::BIGINT[], $?::TEXT[]) AS i (",
             columns!(reward_requests),
             ")), \
+            gate AS MATERIALIZED ( \
+                SELECT id, pg_advisory_xact_lock_shared(hashtextextended(id::TEXT, 0)) \
+                FROM (SELECT UNNEST($?::UUID[]) AS id ORDER BY id) AS event), \
             current AS MATERIALIZED ( \
                 SELECT id, revision, budget_grants, budget_amount FROM events \
-                WHERE id = ANY ($?::UUID[]) AND deleted_at IS NULL ORDER BY id FOR SHARE)"
+                WHERE id IN (SELECT id FROM gate) AND deleted_at IS NULL ORDER BY id FOR SHARE)"
         );
         const PENDING: &str = ", \
             pending AS MATERIALIZED ( \
@@ -95,17 +101,18 @@ impl Parts {
         const GRANTS: &str = concat!(
             ", granted AS (INSERT INTO grants (",
             columns!(grants),
-            ") SELECT r.user_id, g.id, g.request_id, g.reward_id, g.quantity, g.reward, g.granted_at, s.since \
+            ") SELECT r.user_id, g.id, g.request_id, g.reward_id, r.event_id, g.quantity, g.reward, g.granted_at, s.since \
                 FROM UNNEST($?::UUID[], $?::UUID[], $?::UUID[], $?::BIGINT[], $?::JSONB[], $?::BIGINT[]) \
                     AS g (id, request_id, reward_id, quantity, reward, granted_at) \
                 JOIN requests r ON r.id = g.request_id LEFT JOIN reward_stock s ON s.reward_id = g.reward_id \
                 RETURNING reward_id, quantity, stock_since), \
             messages AS ( \
-                INSERT INTO outbox (id, kind, user_id, payload, http_request_id, created_at) \
-                SELECT o.id, o.kind, o.user_id, o.payload, o.http_request_id, o.created_at \
-                FROM UNNEST($?::UUID[], $?::UUID[], $?::TEXT[], $?::UUID[], $?::JSONB[], $?::TEXT[], $?::BIGINT[]) \
-                    AS o (request_id, id, kind, user_id, payload, http_request_id, created_at) \
-                JOIN requests r ON r.id = o.request_id \
+                INSERT INTO outbox (id, kind, user_id, payload, http_request_id, created_at, once_key) \
+                SELECT o.id, o.kind, o.user_id, o.payload, o.http_request_id, o.created_at, o.once_key \
+                FROM UNNEST($?::UUID[], $?::UUID[], $?::TEXT[], $?::UUID[], $?::JSONB[], $?::TEXT[], $?::BIGINT[], \
+                        $?::TEXT[]) AS o (request_id, id, kind, user_id, payload, http_request_id, created_at, once_key) \
+                JOIN requests r ON r.id = o.request_id ORDER BY o.once_key \
+                ON CONFLICT (once_key) WHERE once_key IS NOT NULL DO NOTHING \
                 RETURNING 1)"
         );
         const RESPONSES: &str = concat!(
@@ -231,6 +238,7 @@ pub(in crate::claims) async fn write(bulk: &Bulk, records: &[&CommitRecord]) -> 
         .each(receipts().map(|row| row.receipt_signature.clone()))
         .each(spendings().map(|spending| spending.map(|spending| spending.period.clone())))
         .each(spendings().map(|spending| spending.map(|spending| spending.amount)))
+        .each(records.iter().map(|record| record.refusal.clone()))
         .each(events);
     if parts.pending {
         let pending = || records.iter().filter(|record| record.fence.is_some());
@@ -275,7 +283,8 @@ pub(in crate::claims) async fn write(bulk: &Bulk, records: &[&CommitRecord]) -> 
             .each(messages().map(|(_, row)| row.user_id))
             .each(messages().map(|(_, row)| Json(row.payload.clone())))
             .each(messages().map(|(_, row)| row.http_request_id.clone()))
-            .each(messages().map(|(_, row)| row.created_at.as_millis()));
+            .each(messages().map(|(_, row)| row.created_at.as_millis()))
+            .each(messages().map(|(_, row)| row.once_key.clone()));
     }
     let rows: Vec<(Uuid, Option<i64>)> = statement.fetch_all().await?;
     let mut written = Written {

@@ -5,12 +5,12 @@ use super::CommitRecord;
 use crate::db::{Result, Tx};
 use crate::outbox;
 
-/// `false` if the user's slot in the period is taken, or this very request exists.
+/// `false` if the user's slot in the period is taken, the user was told the same before, or this very request exists.
 pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord) -> Result<bool> {
     const SQL: &str = concat!(
         "INSERT INTO reward_requests (",
         columns!(reward_requests),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
          ON CONFLICT DO NOTHING"
     );
     let (row, receipt) = (record.request.clone(), record.receipt.clone());
@@ -36,6 +36,7 @@ pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord
         .bind(receipt.receipt_signature)
         .bind(spending.map(|spending| spending.period.clone()))
         .bind(spending.map(|spending| spending.amount))
+        .bind(record.refusal.clone())
         .execute(tx)
         .await?;
     Ok(inserted == 1)
@@ -59,7 +60,7 @@ pub(in crate::claims) async fn insert_grants(tx: &mut Tx, record: &CommitRecord)
     const SQL: &str = concat!(
         "INSERT INTO grants (",
         columns!(grants),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT since FROM reward_stock WHERE reward_id = $4))"
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, (SELECT since FROM reward_stock WHERE reward_id = $4))"
     );
     for row in &record.grants {
         tx.query(SQL)
@@ -67,6 +68,7 @@ pub(in crate::claims) async fn insert_grants(tx: &mut Tx, record: &CommitRecord)
             .bind(row.id)
             .bind(row.request_id)
             .bind(row.reward_id)
+            .bind(record.request.event_id)
             .bind(row.quantity)
             .bind(row.reward.clone())
             .bind(record.request.decided_at)

@@ -1,7 +1,6 @@
 //! `grants` with their requests and fulfilments.
 //!
-//! It reads the table `fulfilments` of another feature, so that the database can cut a list of one fulfilment state into
-//! pages.
+//! It reads the table `fulfilments` of another feature, so that a page is one statement.
 
 use uuid::Uuid;
 
@@ -32,20 +31,24 @@ row! {
     }
 }
 
+/// The columns; the grants follow.
 macro_rules! select_grants {
-    ($tail:literal) => {
-        concat!(
-            "SELECT g.id, g.request_id, q.status, q.event_id, q.user_id, g.reward_id, g.quantity, g.reward, \
-             g.granted_at, f.state, f.changed_at, f.acknowledged_by, f.endpoint_id, f.reason, f.reference, f.error \
-             FROM grants g JOIN reward_requests q ON q.user_id = g.user_id AND q.id = g.request_id \
-             LEFT JOIN fulfilments f ON f.user_id = g.user_id AND f.grant_id = g.id ",
-            $tail
-        )
+    () => {
+        "SELECT g.id, g.request_id, q.status, g.event_id, g.user_id, g.reward_id, g.quantity, g.reward, g.granted_at, \
+         f.state, f.changed_at, f.acknowledged_by, f.endpoint_id, f.reason, f.reference, f.error FROM "
+    };
+}
+
+/// The tables that are joined to the grants.
+macro_rules! grant_details {
+    () => {
+        " AS g JOIN reward_requests q ON q.user_id = g.user_id AND q.id = g.request_id \
+         LEFT JOIN fulfilments f ON f.user_id = g.user_id AND f.grant_id = g.id "
     };
 }
 
 pub(in crate::claims) async fn find(db: &Db, id: Uuid) -> Result<Option<GrantDetailRow>> {
-    const SQL: &str = select_grants!("WHERE g.id = $1");
+    const SQL: &str = concat!(select_grants!(), "grants", grant_details!(), "WHERE g.id = $1");
     db.query(SQL).bind(id).fetch_optional(db).await
 }
 
@@ -62,27 +65,85 @@ pub(in crate::claims) struct GrantFilter {
     pub to: Option<Timestamp>,
 }
 
+/// Newest first. Each set of filters reads a range of one index, or one range per state.
 pub(in crate::claims) async fn list(
     db: &Db,
     filter: GrantFilter,
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<GrantDetailRow>> {
-    // With a literal, so that the partial index over failed fulfilments applies; a parameter would hide it.
-    let select = db.select(match filter.fulfilment {
-        None => select_grants!("WHERE TRUE"),
-        Some(FulfilmentState::Pending) => select_grants!("WHERE f.grant_id IS NULL"),
-        Some(FulfilmentState::Delivered) => select_grants!("WHERE f.state = 'DELIVERED'"),
-        Some(FulfilmentState::Failed) => select_grants!("WHERE f.state = 'FAILED'"),
-    });
-    select
-        .and("q.status = $?", filter.request_status)
-        .and("q.event_id = $?", filter.event_id)
-        .and("g.user_id = $?", filter.user_id)
-        .and("g.granted_at >= $?", filter.from)
-        .and("g.granted_at < $?", filter.to)
-        .and("g.id < $?", after)
-        .end("ORDER BY g.id DESC LIMIT $?", limit)
-        .fetch_all(db)
-        .await
+    const SQL: &str = "SELECT user_id, id, request_id, reward_id, event_id, quantity, reward, granted_at FROM grants \
+        WHERE TRUE";
+    // The page is cut before its grants are joined.
+    const AROUND: (&str, &str) = (
+        concat!(select_grants!(), "("),
+        concat!(")", grant_details!(), "ORDER BY g.id DESC LIMIT $?"),
+    );
+    // An id begins with the time of the grant.
+    let select = db
+        .select(SQL)
+        .and("id >= $?", filter.from.map(Timestamp::first_id))
+        .and("id < $?", filter.to.map(Timestamp::first_id))
+        .and("id < $?", after)
+        .and("user_id = $?", filter.user_id);
+    let reversed = match filter.request_status {
+        None => None,
+        Some(Status::Granted) => Some(false),
+        Some(Status::Reversed) => Some(true),
+        // Such a request has no grants.
+        Some(_) => return Ok(Vec::new()),
+    };
+    let is_of_all = filter.event_id.is_none() && filter.fulfilment.is_none() && reversed.is_none();
+    let query = if filter.user_id.is_some() || is_of_all {
+        // COALESCE hides the conditions from the choice of an index, as in `store::list`.
+        let select = select
+            .and("COALESCE(event_id = $?, FALSE)", filter.event_id)
+            .and("COALESCE(fulfilment = $?, FALSE)", filter.fulfilment)
+            .and("COALESCE(reversed = $?, FALSE)", reversed);
+        select.newest_of(&["TRUE"], AROUND, limit)
+    } else {
+        let states: Vec<&str> = STATES
+            .iter()
+            .filter(|(of, ..)| filter.fulfilment.is_none_or(|fulfilment| fulfilment == *of))
+            .filter(|(_, of, _)| reversed.is_none_or(|reversed| reversed == *of))
+            .map(|(.., condition)| *condition)
+            .collect();
+        let select = select.and("event_id = $?", filter.event_id);
+        select.newest_of(&states, AROUND, limit)
+    };
+    query.fetch_all(db).await
 }
+
+/// Literals, so that a range of each can be read.
+const STATES: [(FulfilmentState, bool, &str); 6] = [
+    (
+        FulfilmentState::Pending,
+        false,
+        "fulfilment = 'PENDING' AND reversed = FALSE",
+    ),
+    (
+        FulfilmentState::Pending,
+        true,
+        "fulfilment = 'PENDING' AND reversed = TRUE",
+    ),
+    (
+        FulfilmentState::Delivered,
+        false,
+        "fulfilment = 'DELIVERED' AND reversed = FALSE",
+    ),
+    (
+        FulfilmentState::Delivered,
+        true,
+        "fulfilment = 'DELIVERED' AND reversed = TRUE",
+    ),
+    (
+        FulfilmentState::Failed,
+        false,
+        "fulfilment = 'FAILED' AND reversed = FALSE",
+    ),
+    (
+        FulfilmentState::Failed,
+        true,
+        "fulfilment = 'FAILED' AND reversed = TRUE",
+    ),
+];

@@ -8,7 +8,7 @@ use super::{Filter, Writer};
 use crate::background::lease;
 use crate::claims::model::{RewardRequest, Status};
 use crate::clock::Timestamp;
-use crate::db::{Bulk, Db, Executor, Result, row};
+use crate::db::{Bulk, Db, Executor, Result, Tx, row};
 use crate::sandbox::Digest;
 
 row! {
@@ -24,15 +24,15 @@ row! {
         pub idempotency_key: Option<String>,
         pub fingerprint: Option<Vec<u8>>,
         pub http_request_id: Option<String>,
+        /// That failed.
+        pub attempts: i64,
     }
 }
 
-/// The right to decide the claims of an event. The first lease of a queue inserts its row.
-pub(in crate::claims) const LEASES: lease::Table = lease::Table {
-    acquire: "INSERT INTO claim_queues AS l (event_id, fence, lease_until) VALUES ($1, 1, $3) \
-        ON CONFLICT (event_id) DO UPDATE SET fence = l.fence + 1, lease_until = excluded.lease_until \
-        WHERE l.lease_until <= $2 RETURNING fence",
-    ..lease::table!("claim_queues", "event_id")
+/// The right to decide the claims of an event.
+pub(in crate::claims) const LEASES: lease::SetTable = lease::SetTable {
+    name: "claim_queues",
+    key: "event_id",
 };
 
 impl From<PendingClaimRow> for RewardRequest {
@@ -59,7 +59,12 @@ impl From<PendingClaimRow> for RewardRequest {
 
 macro_rules! select_pending {
     ($tail:literal) => {
-        concat!("SELECT ", columns!(pending_claims), " FROM pending_claims ", $tail)
+        concat!(
+            "SELECT ",
+            columns!(pending_claims),
+            ", attempts FROM pending_claims ",
+            $tail
+        )
     };
 }
 
@@ -198,39 +203,77 @@ pub(in crate::claims) async fn list(
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<PendingClaimRow>> {
-    db.select(select_pending!("WHERE TRUE"))
-        .and("event_id = $?", filter.event_id)
-        .and("user_id = $?", filter.user_id)
-        .and("received_at >= $?", filter.from)
-        .and("received_at < $?", filter.to)
-        .and("id < $?", after)
-        .end("ORDER BY id DESC LIMIT $?", limit)
-        .fetch_all(db)
-        .await
+    const AROUND: (&str, &str) = (
+        concat!("SELECT ", columns!(pending_claims), ", attempts FROM ("),
+        ") AS pending ORDER BY id DESC LIMIT $?",
+    );
+    // An id begins with the time of receipt.
+    let select = db
+        .select(select_pending!("WHERE TRUE"))
+        .and("id >= $?", filter.from.map(Timestamp::first_id))
+        .and("id < $?", filter.to.map(Timestamp::first_id))
+        .and("id < $?", after);
+    let query = match filter.event_id {
+        Some(_) if filter.user_id.is_none() => {
+            let select = select.and("event_id = $?", filter.event_id);
+            select.newest_of(&["retry_at = 0", "retry_at > 0"], AROUND, limit)
+        }
+        // COALESCE hides the condition from the choice of an index, as in `store::list`.
+        event_id => select
+            .and("user_id = $?", filter.user_id)
+            .and("COALESCE(event_id = $?, FALSE)", event_id)
+            .end("ORDER BY id DESC LIMIT $?", limit),
+    };
+    query.fetch_all(db).await
 }
 
 /// The number of pending claims, and when the oldest of them arrived.
 pub(in crate::claims) async fn depth(db: &Db) -> Result<(i64, Option<Timestamp>)> {
-    const SQL: &str = "SELECT COUNT(*), MIN(received_at) FROM pending_claims";
+    // Ids begin with the time of receipt.
+    const SQL: &str =
+        "SELECT COUNT(*), (SELECT received_at FROM pending_claims ORDER BY id LIMIT 1) FROM pending_claims";
     db.query(SQL).fetch_one(db).await
 }
 
 /// The oldest pending claims of an event, in the order of their arrival.
 pub(in crate::claims) async fn first(db: &Db, event_id: Uuid, limit: i64) -> Result<Vec<PendingClaimRow>> {
-    const SQL: &str = select_pending!("WHERE event_id = $1 ORDER BY received_at, id LIMIT $2");
+    const SQL: &str = select_pending!("WHERE event_id = $1 AND retry_at = 0 ORDER BY id LIMIT $2");
     db.query(SQL).bind(event_id).bind(limit).fetch_all(db).await
 }
 
-/// Events with pending claims whose queue no process owns.
-pub(in crate::claims) async fn free_queues(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<Uuid>> {
+/// Pending claims of an event that could not be decided, and whose next attempt is due.
+pub(in crate::claims) async fn due(
+    db: &Db,
+    event_id: Uuid,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<PendingClaimRow>> {
+    const SQL: &str =
+        select_pending!("WHERE event_id = $1 AND retry_at > 0 AND retry_at <= $2 ORDER BY retry_at, id LIMIT $3");
+    db.query(SQL).bind(event_id).bind(now).bind(limit).fetch_all(db).await
+}
+
+/// Takes a claim out of its place in the queue until its next attempt. Has no effect if the claim is no longer pending, or
+/// if its queue belongs to another process.
+pub(in crate::claims) async fn defer(tx: &mut Tx, row: &PendingClaimRow, fence: i64, until: Timestamp) -> Result<()> {
+    const SQL: &str = "UPDATE pending_claims SET attempts = attempts + 1, retry_at = $4 WHERE user_id = $1 AND id = $2 \
+        AND EXISTS (SELECT 1 FROM claim_queues WHERE event_id = pending_claims.event_id AND fence = $3)";
+    let query = tx.query(SQL).bind(row.user_id).bind(row.id);
+    query.bind(fence).bind(until).execute(tx).await.map(drop)
+}
+
+/// Events after this one whose queue no process owns, and that have claims that can be decided now.
+pub(in crate::claims) async fn free_queues(db: &Db, after: Uuid, now: Timestamp, limit: i64) -> Result<Vec<Uuid>> {
     // Steps from one event to the next by the index, however many claims each has.
     const SQL: &str = "WITH RECURSIVE waiting (event_id) AS ( \
-            SELECT (SELECT event_id FROM pending_claims ORDER BY event_id LIMIT 1) \
+            SELECT (SELECT event_id FROM pending_claims WHERE event_id > $3 ORDER BY event_id LIMIT 1) \
             UNION ALL \
             SELECT (SELECT r.event_id FROM pending_claims r WHERE r.event_id > w.event_id ORDER BY r.event_id LIMIT 1) \
             FROM waiting w WHERE w.event_id IS NOT NULL) \
         SELECT w.event_id FROM waiting w LEFT JOIN claim_queues l ON l.event_id = w.event_id \
-        WHERE w.event_id IS NOT NULL AND (l.event_id IS NULL OR l.lease_until <= $1) LIMIT $2";
-    let rows: Vec<(Uuid,)> = db.query(SQL).bind(now).bind(limit).fetch_all(db).await?;
+        WHERE w.event_id IS NOT NULL AND (l.event_id IS NULL OR l.lease_until <= $1) \
+            AND EXISTS (SELECT 1 FROM pending_claims p WHERE p.event_id = w.event_id AND p.retry_at <= $1) LIMIT $2";
+    let query = db.query(SQL).bind(now).bind(limit).bind(after);
+    let rows: Vec<(Uuid,)> = query.fetch_all(db).await?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }

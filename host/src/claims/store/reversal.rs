@@ -39,6 +39,12 @@ row! {
     }
 }
 
+/// Marks the grants of a request as reversed, for lists.
+pub(in crate::claims) async fn mark_grants(tx: &mut Tx, request: RequestKey) -> Result<()> {
+    const SQL: &str = "UPDATE grants SET reversed = TRUE WHERE user_id = $1 AND request_id = $2";
+    bind_key(tx.query(SQL), request).execute(tx).await.map(drop)
+}
+
 /// In the order in which every transaction locks the stock of rewards.
 pub(in crate::claims) async fn grants(tx: &mut Tx, request: RequestKey) -> Result<Vec<TakenGrantRow>> {
     const SQL: &str = "SELECT id, reward_id, quantity, reward, stock_since FROM grants \

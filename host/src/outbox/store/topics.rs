@@ -139,6 +139,7 @@ pub async fn refuse(tx: &mut Tx, topic: &str, id: Uuid, because: String) -> Resu
 }
 
 row! {
+    /// The counts are at most [`COUNTED`].
     #[derive(Clone, Copy, Debug)]
     pub struct Depth {
         pub waiting: i64,
@@ -148,11 +149,17 @@ row! {
     }
 }
 
+/// Messages of one topic that are counted: a backlog must not make its count slow.
+const COUNTED: i64 = 10_000;
+
 pub async fn depth(db: &Db, topic: &str) -> Result<Depth> {
-    const SQL: &str = "SELECT COUNT(CASE WHEN refused IS NULL THEN 1 END) AS waiting, \
-        COUNT(refused) AS refused, MIN(CASE WHEN refused IS NULL THEN created_at END) AS oldest \
-        FROM outbox_topic_messages WHERE topic = $1";
-    db.query(SQL).bind(topic.to_owned()).fetch_one(db).await
+    const SQL: &str = "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM outbox_topic_messages \
+            WHERE topic = $1 AND refused IS NULL LIMIT $2) AS counted) AS waiting, \
+        (SELECT COUNT(*) FROM (SELECT 1 FROM outbox_topic_messages \
+            WHERE topic = $1 AND refused IS NOT NULL LIMIT $2) AS counted) AS refused, \
+        (SELECT created_at FROM outbox_topic_messages \
+            WHERE topic = $1 AND refused IS NULL ORDER BY created_at, message_id LIMIT 1) AS oldest";
+    db.query(SQL).bind(topic.to_owned()).bind(COUNTED).fetch_one(db).await
 }
 
 /// Deletes topics that no process has published to since `cutoff`, with their queues.

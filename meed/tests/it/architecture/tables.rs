@@ -110,6 +110,8 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
         "plugins/cases/store",
         &[("activities", Writes), ("user_attributes", Writes), ("users", Writes)],
     ),
+    // The state of a fulfilment is copied to its grant, so that an index can find grants by it.
+    ("fulfilments/store", &[("grants", Writes)]),
     // A delivery is shown and ordered with its message.
     ("webhooks/store/deliveries", &[("outbox", Reads)]),
     // A message is deleted when every endpoint and topic has it; the outbox does not know endpoints.

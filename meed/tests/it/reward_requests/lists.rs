@@ -11,13 +11,14 @@ async fn operators_and_auditors_see_all_and_filter_them(app: TestApp) {
     let streak = app.event("login-streak", json!({"days": 2}), json!({})).await;
     let open = app.event("first-come", json!({}), json!({})).await;
     let (ada, bob) = (app.user(Role::User).await, app.user(Role::User).await);
+    let eve = app.user(Role::User).await;
     let mut ids = Vec::new();
     for (minute, user, event) in [
         (1, &ada, &streak),
         (2, &ada, &open),
         (3, &bob, &streak),
         (4, &bob, &open),
-        (5, &bob, &streak),
+        (5, &eve, &streak),
     ] {
         app.at(&format!("2026-03-01T12:0{minute}:00Z"));
         ids.insert(

@@ -11,20 +11,20 @@ use crate::guests::Condition;
 use crate::support::{Background, Reply, TestApp, TestUser, each, guest, on_both_engines, text};
 
 /// A process that decides pending claims until this is dropped.
-struct Working(Background);
+pub(super) struct Working(Background);
 
 impl Working {
-    fn start(app: &TestApp) -> Self {
+    pub(super) fn start(app: &TestApp) -> Self {
         let claims = app.app.claims.clone();
         Self(Background::start(&app.clock, move || claims.worker()))
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.0.stop().await;
     }
 }
 
-async fn receive(app: &TestApp, user: &TestUser, event: &Value) -> Reply {
+pub(super) async fn receive(app: &TestApp, user: &TestUser, event: &Value) -> Reply {
     app.claim(&user.token, event)
         .header("prefer", "respond-async")
         .header("x-request-id", "rush-7")
@@ -42,7 +42,7 @@ fn path(request: &Value) -> String {
 }
 
 /// Waits until the claim is decided.
-async fn decided(app: &TestApp, request: &Value) -> Value {
+pub(super) async fn decided(app: &TestApp, request: &Value) -> Value {
     for _ in 0..400 {
         let request = app.read(&path(request)).await;
         if request["status"] != "RECEIVED" {
