@@ -122,7 +122,7 @@ async fn a_backup_is_private_to_its_owner_and_overwrites_nothing() {
     let mode = std::fs::metadata(&file).expect("the file").mode();
     assert_eq!(mode & 0o777, 0o600);
     let said = refused(&mut back_up(directory.path(), &app.database_url(), &file));
-    assert!(said.contains("must not be there"), "{said}");
+    assert!(said.contains("must not exist"), "{said}");
 
     let postgres = directory.path().join("postgres.backup");
     let said = refused(&mut back_up(

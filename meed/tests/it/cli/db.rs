@@ -140,6 +140,16 @@ async fn wait(app: &TestApp, user: &TestUser, event: &Value) {
     assert_eq!(change(&app.app.db, QUEUE).await, 1);
 }
 
+/// An activity with unusual values.
+async fn report_purchase(app: &TestApp, operator: &str, user: &TestUser) {
+    let purchase = json!({
+        "source": "shop", "id": "1", "userId": user.id, "kind": "shop.purchase", "occurredAt": "2026-02-28T10:00:00Z",
+        "amount": -999_999_999_999_i64, "attributes": {"zebra": "\u{fc}\u{1f60a}", "ant": "1e2"},
+    });
+    let report = app.post("/activities").bearer(operator).json(&purchase);
+    report.send().await.expect(201);
+}
+
 /// An ADMIN permits the user to set a new password.
 async fn permit_reset(app: &TestApp, user: &TestUser) {
     let admin = app.token(Role::Admin).await;
@@ -186,17 +196,7 @@ pub async fn live(app: &TestApp) -> Past {
     let id = user.id.parse().expect("an id");
     app.set_attribute(id, "level", Some("7"), app.clock.now()).await;
     app.set_attribute(id, "level", None, app.clock.now()).await;
-    let purchase = json!({
-        "source": "shop", "id": "1", "userId": user.id, "kind": "shop.purchase", "occurredAt": "2026-02-28T10:00:00Z",
-        "amount": -999_999_999_999_i64, "attributes": {"zebra": "\u{fc}\u{1f60a}", "ant": "1e2"},
-    });
-    app.post("/activities")
-        .bearer(&operator)
-        .json(&purchase)
-        .send()
-        .await
-        .expect(201);
-
+    report_purchase(app, &operator, &user).await;
     permit_reset(app, &user).await;
     let signer = key();
     trust(app, &signer, "Ada").await;
