@@ -60,12 +60,6 @@ impl Timestamp {
         Self(self.0.saturating_add(millis).min(Self::MAX_MILLIS - 1))
     }
 
-    /// Ids begin with their time: this one precedes every id of this millisecond.
-    pub fn first_id(self) -> Uuid {
-        let millis = u64::try_from(self.0).unwrap_or_default();
-        Uuid::from_u128(u128::from(millis) << 80)
-    }
-
     /// Saturates at the ends of the supported range.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
