@@ -127,7 +127,7 @@ fn rfc3339(text: &str) -> Option<String> {
     let (fraction, offset) = digits.unwrap_or(("", rest));
     if !fits(date_time, DATE_TIME)
         || (fraction.is_empty() && digits.is_some())
-        || !(offset == "Z" || fits(offset, OFFSET))
+        || !(offset == "Z" || (fits(offset, OFFSET) && &offset[1..] < "24"))
     {
         return None;
     }

@@ -19,8 +19,8 @@ const PROBE: Duration = Duration::from_secs(1);
 const LATE_PROBES: usize = 2;
 /// How long another user's claim may take.
 const CLAIM: Duration = Duration::from_secs(5);
-/// Memory that stays in use after an attack: a tenth, and what the allocator keeps.
-const SPARE_BYTES: u64 = 32 << 20;
+/// Memory that stays in use after an attack: a tenth, and what the allocator keeps of thousands of connections.
+const SPARE_BYTES: u64 = 64 << 20;
 const SETTLED: Duration = Duration::from_secs(20);
 
 pub struct Target {
