@@ -3,5 +3,6 @@
 mod abandoned;
 mod conflicts;
 mod heavy_users;
+mod plans;
 mod read_only;
 mod timeouts;
