@@ -5,5 +5,6 @@ mod conflicts;
 mod files;
 mod heavy_users;
 mod privileges;
+mod plans;
 mod read_only;
 mod timeouts;

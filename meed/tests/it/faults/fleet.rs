@@ -172,6 +172,11 @@ impl Fleet {
         log.lines().filter(|line| line.contains(text)).count()
     }
 
+    /// What a process has logged.
+    pub fn log(&self, number: usize) -> String {
+        std::fs::read_to_string(&self.members[number].log).expect("a log")
+    }
+
     /// Waits until a process reports that it is ready, at most for this time.
     pub async fn ready(&self, number: usize, patience: Duration) {
         let url = format!("{}/readyz", self.address(number));
