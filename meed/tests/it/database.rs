@@ -2,4 +2,5 @@
 
 mod conflicts;
 mod read_only;
+mod schema;
 mod timeouts;
