@@ -7,7 +7,6 @@
 
 mod public;
 mod routes;
-mod signed;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -26,7 +25,6 @@ use crate::clock::Timestamp;
 
 pub use public::PublicKey;
 pub use routes::router;
-pub use signed::Signed;
 
 /// The purpose of a key, which is the first word of its file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

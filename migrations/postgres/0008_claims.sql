@@ -10,7 +10,7 @@ CREATE TABLE reward_requests (
     status          TEXT NOT NULL CHECK (status IN ('GRANTED', 'REJECTED', 'FAILED', 'REVERSED')),
     -- the recurrence period in the event's zone ("once", "2026-03-01", "2026-W09", "2026-03") and the slot in it
     period          TEXT NOT NULL,
-    sequence        BIGINT NOT NULL CHECK (sequence > 0),
+    slot            BIGINT NOT NULL CHECK (slot > 0),
     -- the budget period that a grant was taken from, and the amount, so that a reversal returns the same; NULL: the
     -- event had no budget
     budget_period   TEXT,
@@ -21,20 +21,34 @@ CREATE TABLE reward_requests (
     received_at     BIGINT NOT NULL,
     decided_at      BIGINT NOT NULL,
     fuel            BIGINT,
-    -- canonical JSON (RFC 8785), the very bytes that were signed
-    receipt         TEXT NOT NULL,
+    -- canonical JSON (RFC 8785), and the random bytes before it in the digest; NULL: erased, the rest still verifies
+    receipt         TEXT,
+    receipt_salt    BYTEA,
+    receipt_digest  BYTEA NOT NULL,
+    -- the leaf's index and the size of the Merkle tree (32-bit, big-endian), the hashes up to the signed root
+    receipt_path    BYTEA NOT NULL,
     receipt_key_id  TEXT NOT NULL,
     receipt_signature BYTEA NOT NULL,
     PRIMARY KEY (user_id, id),
+    CHECK ((receipt IS NULL) = (receipt_salt IS NULL)),
     CHECK ((budget_period IS NULL) = (budget_amount IS NULL))
 );
 -- The proof of "never twice": one grant per user, event, period and slot.
-CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (user_id, event_id, period, sequence) WHERE status = 'GRANTED';
+CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (user_id, event_id, period, slot) WHERE status = 'GRANTED';
 -- By id alone, and lists of all requests.
 CREATE INDEX reward_requests_id ON reward_requests (id);
 CREATE INDEX reward_requests_event ON reward_requests (event_id, id);
 -- With the fuel, so that the cost of a plugin version is read from the index alone.
 CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest, id, fuel);
+
+-- What receipts under one revision of an event have in common, stored once. Receipts name it by its SHA-256. A process
+-- writes the row before the first claim that names it; rows are never changed or deleted.
+CREATE TABLE receipt_terms (
+    digest          TEXT NOT NULL PRIMARY KEY,
+    -- canonical JSON (RFC 8785), the very bytes of the digest
+    terms           TEXT NOT NULL,
+    created_at      BIGINT NOT NULL
+);
 
 -- Granted rewards. The statement that writes the request also writes them, so a foreign key is unnecessary.
 CREATE TABLE grants (
@@ -66,12 +80,17 @@ CREATE TABLE reversals (
     -- the principal
     reversed_by     UUID NOT NULL,
     reversed_at     BIGINT NOT NULL,
-    -- canonical JSON (RFC 8785), the very bytes that were signed
-    receipt         TEXT NOT NULL,
+    -- canonical JSON (RFC 8785), and the random bytes before it in the digest; NULL: erased, the rest still verifies
+    receipt         TEXT,
+    receipt_salt    BYTEA,
+    receipt_digest  BYTEA NOT NULL,
+    -- the leaf's index and the size of the Merkle tree (32-bit, big-endian), the hashes up to the signed root
+    receipt_path    BYTEA NOT NULL,
     receipt_key_id  TEXT NOT NULL,
     receipt_signature BYTEA NOT NULL,
     PRIMARY KEY (user_id, request_id),
     UNIQUE (user_id, id),
+    CHECK ((receipt IS NULL) = (receipt_salt IS NULL)),
     FOREIGN KEY (user_id, request_id) REFERENCES reward_requests (user_id, id)
 );
 

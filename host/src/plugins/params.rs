@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::service::PluginError;
 use crate::canonical;
 use crate::contract::Issue;
+use crate::exact_json;
 use crate::facts::Plan;
 use crate::sandbox::{Failure, Plugin, Sandbox, params_validator};
 
@@ -33,6 +34,7 @@ pub(super) async fn bind(
     // white space and the order of keys.
     let canonical = canonical::to_string(params)?;
     let mut issues = check_size(&canonical);
+    issues.extend(exact_json::find_inexact(params).map(|(path, message)| Issue { path, message }));
     if issues.is_empty() {
         // A large schema with large params takes long, so it must not block a thread that serves requests.
         let (schema, params) = (schema.clone(), params.clone());

@@ -24,6 +24,7 @@ const GROUND_FLOOR: &[&str] = &[
     "background",
     "body",
     "canonical",
+    "exact_json",
     "correlation",
     "http",
     "problem",
@@ -44,7 +45,7 @@ const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/guards"];
 const SERVERS: &[&str] = &["meed/serve", "meed/relay"];
 
 /// The modules of the host that the author's tools may use.
-const AUTHOR_MAY_KNOW: &[&str] = &["claims", "clock", "contract", "plugins", "sandbox"];
+const AUTHOR_MAY_KNOW: &[&str] = &["claims", "clock", "contract", "exact_json", "plugins", "sandbox"];
 
 const SQL: &[&str] = &[
     "SELECT ",
