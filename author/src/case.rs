@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::client::Server;
-use meed_host::claims::{EvaluationRecord, Outcome, SignedReceipt};
+use meed_host::claims::{EvaluationRecord, Outcome, Proof, SignedReceipt};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -26,16 +26,17 @@ pub struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let signed = match (&arguments.receipt, arguments.request) {
+    let proof = match (&arguments.receipt, arguments.request) {
         (Some(path), _) => read(path)?,
         (None, Some(id)) => {
             let id = id.to_string();
             let path = ["reward-requests", &id, "receipt"];
-            arguments.server.client()?.get(&path).await?
+            let signed: SignedReceipt = arguments.server.client()?.get(&path).await?;
+            Proof::from(signed)
         }
         (None, None) => bail!("give a reward request with --request, or a file with --receipt"),
     };
-    let receipt = &signed.receipt;
+    let receipt = proof.content().context("the content of this receipt was erased")?;
     let record = receipt
         .evaluation
         .as_ref()
@@ -53,9 +54,9 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read(path: &Path) -> anyhow::Result<SignedReceipt> {
+fn read(path: &Path) -> anyhow::Result<Proof> {
     let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{} is not a signed receipt", path.display()))
+    Proof::parse(&bytes).with_context(|| format!("{} is not a signed receipt", path.display()))
 }
 
 fn case_of(record: &EvaluationRecord, description: &str) -> anyhow::Result<Value> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::workbench::{Bench, Workbench};
 use meed_host::contract::Binding;
+use meed_host::exact_json;
 use meed_host::plugins::{cases, check_params};
 
 #[derive(Debug, Args)]
@@ -28,7 +29,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let admitted = &workbench.admitted;
     let plan = match &arguments.params {
         Some(text) => {
-            let params: Value = serde_json::from_str(text).context("--params is not JSON")?;
+            let params: Value = exact_json::parse(text).context("--params is not JSON")?;
             Some(plan(&workbench, &params).await?)
         }
         None => None,

@@ -1,8 +1,8 @@
 //! Claims: from the user's request to the grant, and the receipt of how it was decided.
 //!
 //! One decision (`decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
-//! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof and
-//! `replay` its re-run without a server. `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
+//! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof (`terms` stores its shared
+//! part) and `replay` its re-run without a server. `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
 //! reads. `service` wires the parts. Only `app`, `cli` and `kafka` know this feature.
 
 mod cache;
@@ -24,13 +24,17 @@ mod reversal;
 mod routes;
 mod service;
 mod store;
+mod terms;
 mod usage;
 mod verdict;
 
 pub use error::ClaimError;
 pub use model::{IdempotencyKey, RewardRequest, Status};
 pub use queue::{ExternalClaim, ExternalIntake, PermanentRejection, Worker};
-pub use receipt::{EvaluationRecord, Outcome, Receipt, ReversalReceipt, ReversedGrant, SignedReceipt, SignedReversal};
+pub use receipt::{
+    EvaluationRecord, GivenReward, Outcome, Proof, Receipt, ReceiptError, ReversalReceipt, ReversedGrant,
+    SignedReceipt, SignedReversal, Terms, format_of, format1,
+};
 pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use routes::{CODES, router};
 pub use service::Claims;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::exact_json;
 
 /// Identity, texts and params of a plugin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -128,6 +129,7 @@ pub struct Streak {
 pub enum Fact {
     Absent,
     /// Between -(2^53 - 1) and 2^53 - 1, so that every JSON parser reads the same number.
+    #[serde(deserialize_with = "exact_json::integer")]
     Integer(i64),
     At(Timestamp),
     Text(String),
@@ -176,6 +178,7 @@ pub struct UserInfo {
 pub struct RewardInfo {
     pub id: String,
     pub kind: String,
+    #[serde(deserialize_with = "exact_json::optional_integer")]
     pub value: Option<i64>,
     /// The largest quantity that this claim may award; 0 means sold out.
     pub max_quantity: u32,

@@ -58,6 +58,13 @@ impl DbError {
             .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
     }
 
+    /// A statement names a table that does not exist, or that no schema of the search path contains.
+    pub(crate) fn is_undefined_table(&self) -> bool {
+        self.0.as_database_error().is_some_and(|error| {
+            error.code().is_some_and(|code| code == "42P01") || error.message().starts_with("no such table")
+        })
+    }
+
     /// The transaction conflicted with another one and changed nothing. A retry from the start may succeed.
     pub fn is_conflict(&self) -> bool {
         let Some(code) = self.0.as_database_error().and_then(sqlx::error::DatabaseError::code) else {

@@ -7,7 +7,6 @@
 
 mod public;
 mod routes;
-mod signed;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -26,7 +25,6 @@ use crate::clock::Timestamp;
 
 pub use public::PublicKey;
 pub use routes::router;
-pub use signed::Signed;
 
 /// The permissions that a private key must not give: any to others, and writing to its group. A group may read it, because
 /// Kubernetes mounts secrets for the group of the process.

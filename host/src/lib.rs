@@ -29,6 +29,7 @@ pub mod contract;
 pub mod correlation;
 pub mod db;
 pub mod events;
+pub mod exact_json;
 pub mod facts;
 pub mod fulfilments;
 pub mod http;

@@ -16,6 +16,7 @@ mod service;
 mod signature;
 mod signatures;
 mod simulate;
+mod stand_in;
 mod store;
 mod usage;
 

@@ -239,7 +239,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 
 async fn create_user(config: &Config, email: &str, role: Role) -> anyhow::Result<()> {
     let db = connect(config).await?;
-    db.schema().await.check()?;
+    db.schema().await.context("read the table of the migrations")?.check()?;
     let users = meed_host::app::users(config, &db, &Clock::System)?;
     let given = meed_author::read_password(std::io::stdin().lock()).context("read the password from standard input")?;
     let generated = given.is_none();
@@ -272,7 +272,7 @@ async fn reset_password(config: &Config, email: &str) -> anyhow::Result<()> {
 async fn migrate(config: &Config) -> anyhow::Result<&'static str> {
     let db = connect(config).await?;
     db.migrate().await.context("migrate the database")?;
-    let schema = db.schema().await;
+    let schema = db.schema().await.context("read the table of the migrations")?;
     db.close().await;
     schema.check()?;
     Ok(match schema {

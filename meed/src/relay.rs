@@ -14,7 +14,7 @@ use meed_host::http::{admin, metrics};
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let db = connect(config).await?;
-    db.schema().await.check()?;
+    db.schema().await.context("read the table of the migrations")?.check()?;
     demo::refuse(config, &db).await?;
     let metrics = metrics::install({
         let db = db.clone();
@@ -42,7 +42,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
 /// Returns a summary for the terminal.
 pub(super) async fn replay(config: &Config, from: Timestamp) -> anyhow::Result<String> {
     let db = connect(config).await?;
-    db.schema().await.check()?;
+    db.schema().await.context("read the table of the migrations")?.check()?;
     let replayed = app::webhooks(config, &db, &Clock::System).replay(from).await?;
     db.close().await;
     let topics = match replayed.topics {

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use meed_host::claims::{Replay, ReversalReceipt, SignedReceipt, SignedReversal, check_seed, replay};
+use meed_host::claims::{Proof, Replay, ReversalReceipt, SignedReversal, check_seed, format_of, format1, replay};
 use meed_host::events::Secret;
 use meed_host::keys::PublicKey;
-use meed_host::sandbox::{Sandbox, Settings};
+use meed_host::sandbox::{Digest, Sandbox, Settings};
 
 /// An upper bound for the file size. Receipts are much smaller.
 const LARGEST_RECEIPT: u64 = 16 << 20;
@@ -51,27 +51,30 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
-    let kind: serde_json::Value = serde_json::from_slice(&text).with_context(is_not)?;
-    if kind.pointer("/receipt/format").and_then(serde_json::Value::as_str) == Some(ReversalReceipt::FORMAT) {
-        let signed: SignedReversal = serde_json::from_slice(&text).with_context(is_not)?;
-        return verify_reversal(&signed, keys.as_deref());
+    if verify_reversal(&text, keys.as_deref()).with_context(is_not)? {
+        return Ok(ExitCode::SUCCESS);
     }
-    let signed: SignedReceipt = serde_json::from_slice(&text).with_context(is_not)?;
+    let proof = Proof::parse(&text).with_context(is_not)?;
     let module = arguments.plugin.as_ref().map(read).transpose()?;
-    let sandbox = Sandbox::new(&settings(&signed), std::env::current_exe()?, None)?;
-    let outcome = replay(&sandbox, &signed, module, keys.as_deref()).await?;
+    let sandbox = Sandbox::new(&settings(&proof), std::env::current_exe()?, None)?;
+    let outcome = replay(&sandbox, &proof, module, keys.as_deref()).await?;
 
-    let receipt = &signed.receipt;
+    let Some(receipt) = proof.content() else {
+        println!("receipt    {}", proof.digest());
+        print_signature(proof.key_id(), keys.is_some());
+        println!("ERASED     the content was erased; the digest is one that the key signed");
+        return Ok(ExitCode::SUCCESS);
+    };
     let seed = match &arguments.seed_secret {
         Some(text) => check_seed(
-            &signed,
+            &proof,
             &Secret::from_hex(text).context("--seed-secret is not 64 hexadecimal digits")?,
         ),
         None => None,
     };
-    println!("receipt    {} {}", signed.digest, receipt.status);
+    println!("receipt    {} {}", proof.digest(), receipt.status);
     println!("request    {} received {}", receipt.request_id, receipt.received_at);
-    print_signature(&signed.signature.key_id, keys.is_some());
+    print_signature(proof.key_id(), keys.is_some());
     if let Some(record) = &receipt.evaluation {
         let plugin = &record.plugin;
         println!("plugin     {} {} {}", plugin.name, plugin.version, plugin.digest);
@@ -107,6 +110,8 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             );
             ExitCode::SUCCESS
         }
+        // Returned above.
+        Replay::Erased => ExitCode::SUCCESS,
         Replay::Differs(differences) => {
             println!("DIFFERS");
             for difference in differences {
@@ -128,16 +133,33 @@ fn print_signature(key_id: &str, is_trusted: bool) {
     }
 }
 
+/// Verifies and prints the receipt of a reversal, of either format; `false` if it is another document.
+fn verify_reversal(text: &[u8], keys: Option<&[PublicKey]>) -> anyhow::Result<bool> {
+    match format_of(text)?.as_deref() {
+        Some(ReversalReceipt::FORMAT) => {
+            let signed: SignedReversal = serde_json::from_slice(text)?;
+            signed.verify(keys)?;
+            let receipt = signed.receipt.context("it has no content")?;
+            print_reversal(&receipt, signed.digest, &signed.signature.key_id, keys.is_some());
+        }
+        Some(format1::SignedReversal::FORMAT) => {
+            let signed: format1::SignedReversal = serde_json::from_slice(text)?;
+            signed.verify(keys)?;
+            print_reversal(&signed.receipt, signed.digest, &signed.signature.key_id, keys.is_some());
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
 /// An operator made the reversal, so there is nothing to run again. Only the signature can be verified.
-fn verify_reversal(signed: &SignedReversal, keys: Option<&[PublicKey]>) -> anyhow::Result<ExitCode> {
-    signed.verify(keys)?;
-    let receipt = &signed.receipt;
-    println!("receipt    {} REVERSED", signed.digest);
+fn print_reversal(receipt: &ReversalReceipt, digest: Digest, key_id: &str, is_trusted: bool) {
+    println!("receipt    {digest} REVERSED");
     println!(
         "request    {} of receipt {}",
         receipt.request_id, receipt.request_digest
     );
-    print_signature(&signed.signature.key_id, keys.is_some());
+    print_signature(key_id, is_trusted);
     println!("reason     {:?}", receipt.reason);
     println!(
         "REVERSAL   reversed at {} by {}; nothing to run",
@@ -146,7 +168,6 @@ fn verify_reversal(signed: &SignedReversal, keys: Option<&[PublicKey]>) -> anyho
     for grant in &receipt.grants {
         println!("  {} of the reward {}", grant.quantity, grant.reward_id);
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The maximum size of a module, for servers with raised upload limits.
@@ -154,7 +175,7 @@ const LARGEST_MODULE: usize = 64 << 20;
 
 /// This release's sandbox with the limits of the receipt. The upload limits of the server are not in the receipt and do
 /// not affect the decision, so they are generous here.
-fn settings(signed: &SignedReceipt) -> Settings {
+fn settings(proof: &Proof) -> Settings {
     let mut settings = Settings {
         language_runtimes: true,
         ..Settings::default()
@@ -176,7 +197,8 @@ fn settings(signed: &SignedReceipt) -> Settings {
         *limit *= 16;
     }
     upload.bytes = LARGEST_MODULE;
-    if let Some(record) = &signed.receipt.evaluation {
+    let content = proof.content();
+    if let Some(record) = content.as_ref().and_then(|receipt| receipt.evaluation.as_ref()) {
         for call in [&mut settings.standard.call, &mut settings.runtime.call] {
             record.limits.set(call);
             // No request waits here, so only fuel limits a run.

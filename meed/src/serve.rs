@@ -24,7 +24,7 @@ pub(super) async fn production(config: &Config, migrate: bool) -> anyhow::Result
     if migrate {
         db.migrate().await.context("migrate the database")?;
     }
-    match db.schema().await.check() {
+    match db.schema().await.context("read the table of the migrations")?.check() {
         Ok(()) => {}
         Err(Unfit::Older) => bail!("{}, or start with --migrate", Unfit::Older),
         Err(unfit) => return Err(unfit.into()),

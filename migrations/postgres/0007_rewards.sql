@@ -15,6 +15,19 @@ CREATE TABLE rewards (
     deleted_at      BIGINT
 );
 
+-- Each revision of each reward, never deleted: receipts refer to the revision that was given. Changing a reward writes the
+-- row in the same transaction.
+CREATE TABLE reward_revisions (
+    reward_id       UUID NOT NULL REFERENCES rewards (id),
+    revision        BIGINT NOT NULL,
+    -- JSON null: the reward was deleted
+    snapshot        JSONB NOT NULL,
+    -- the principal
+    changed_by      UUID NOT NULL,
+    changed_at      BIGINT NOT NULL,
+    PRIMARY KEY (reward_id, revision)
+);
+
 -- The stock of a limited reward; an unlimited reward has no row, so it is never counted. Operators set it, claims take
 -- from it, reversals return it. The CHECK on `remaining` proves "never below zero and never above the total".
 CREATE TABLE reward_stock (

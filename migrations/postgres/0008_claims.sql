@@ -11,7 +11,7 @@ CREATE TABLE reward_requests (
     status          TEXT NOT NULL CHECK (status IN ('GRANTED', 'REJECTED', 'FAILED', 'REVERSED')),
     -- the recurrence period in the event's zone ("once", "2026-03-01", "2026-W09", "2026-03") and the slot in it
     period          TEXT NOT NULL,
-    sequence        BIGINT NOT NULL CHECK (sequence > 0),
+    slot            BIGINT NOT NULL CHECK (slot > 0),
     -- the budget period that a grant was taken from, and the amount, so that a reversal returns the same; NULL: the
     -- event had no budget
     budget_period   TEXT,
@@ -22,18 +22,23 @@ CREATE TABLE reward_requests (
     received_at     BIGINT NOT NULL,
     decided_at      BIGINT NOT NULL,
     fuel            BIGINT,
-    -- canonical JSON (RFC 8785), the very bytes that were signed
-    receipt         TEXT NOT NULL,
+    -- canonical JSON (RFC 8785), and the random bytes before it in the digest; NULL: erased, the rest still verifies
+    receipt         TEXT,
+    receipt_salt    BYTEA,
+    receipt_digest  BYTEA NOT NULL,
+    -- the leaf's index and the size of the Merkle tree (32-bit, big-endian), the hashes up to the signed root
+    receipt_path    BYTEA NOT NULL,
     receipt_key_id  TEXT NOT NULL,
     receipt_signature BYTEA NOT NULL,
     -- of a rejection: a digest of everything that it says, so that the same answer again is this row; NULL: none, or the
     -- claim was pending
     refusal         TEXT,
     PRIMARY KEY (user_id, id),
+    CHECK ((receipt IS NULL) = (receipt_salt IS NULL)),
     CHECK ((budget_period IS NULL) = (budget_amount IS NULL))
 );
 -- The proof of "never twice": one grant per user, event, period and slot.
-CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (user_id, event_id, period, sequence) WHERE status = 'GRANTED';
+CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (user_id, event_id, period, slot) WHERE status = 'GRANTED';
 -- A user is told the same about an event by one row, however often they ask.
 CREATE UNIQUE INDEX reward_requests_refusal ON reward_requests (user_id, event_id, refusal) WHERE refusal IS NOT NULL;
 -- By id alone, and lists of all requests.
@@ -43,6 +48,15 @@ CREATE INDEX reward_requests_event ON reward_requests (event_id, status, id);
 CREATE INDEX reward_requests_status ON reward_requests (status, id);
 -- With the fuel, so that the cost of a plugin version is read from the index alone.
 CREATE INDEX reward_requests_plugin ON reward_requests (plugin_digest, id, fuel) WHERE fuel IS NOT NULL;
+
+-- What receipts under one revision of an event have in common, stored once. Receipts name it by its SHA-256. A process
+-- writes the row before the first claim that names it; rows are never changed or deleted.
+CREATE TABLE receipt_terms (
+    digest          TEXT NOT NULL PRIMARY KEY,
+    -- canonical JSON (RFC 8785), the very bytes of the digest
+    terms           TEXT NOT NULL,
+    created_at      BIGINT NOT NULL
+);
 
 -- Granted rewards. The statement that writes the request also writes them, so a foreign key is unnecessary.
 CREATE TABLE grants (
@@ -82,12 +96,17 @@ CREATE TABLE reversals (
     -- the principal
     reversed_by     UUID NOT NULL,
     reversed_at     BIGINT NOT NULL,
-    -- canonical JSON (RFC 8785), the very bytes that were signed
-    receipt         TEXT NOT NULL,
+    -- canonical JSON (RFC 8785), and the random bytes before it in the digest; NULL: erased, the rest still verifies
+    receipt         TEXT,
+    receipt_salt    BYTEA,
+    receipt_digest  BYTEA NOT NULL,
+    -- the leaf's index and the size of the Merkle tree (32-bit, big-endian), the hashes up to the signed root
+    receipt_path    BYTEA NOT NULL,
     receipt_key_id  TEXT NOT NULL,
     receipt_signature BYTEA NOT NULL,
     PRIMARY KEY (user_id, request_id),
     UNIQUE (user_id, id),
+    CHECK ((receipt IS NULL) = (receipt_salt IS NULL)),
     FOREIGN KEY (user_id, request_id) REFERENCES reward_requests (user_id, id)
 );
 

@@ -15,6 +15,19 @@ CREATE TABLE rewards (
     deleted_at      INTEGER
 ) STRICT;
 
+-- Each revision of each reward, never deleted: receipts refer to the revision that was given. Changing a reward writes the
+-- row in the same transaction.
+CREATE TABLE reward_revisions (
+    reward_id       BLOB NOT NULL REFERENCES rewards (id),
+    revision        INTEGER NOT NULL,
+    -- JSON null: the reward was deleted
+    snapshot        TEXT NOT NULL,
+    -- the principal
+    changed_by      BLOB NOT NULL,
+    changed_at      INTEGER NOT NULL,
+    PRIMARY KEY (reward_id, revision)
+) STRICT;
+
 -- The stock of a limited reward; an unlimited reward has no row, so it is never counted. Operators set it, claims take
 -- from it, reversals return it. The CHECK on `remaining` proves "never below zero and never above the total".
 CREATE TABLE reward_stock (

@@ -5,8 +5,7 @@
 //!   it, so a second claim draws the same result, and anyone can verify the draw after the event.
 //! - **Keep the weights constant.** The result is the seed modulo their sum. If the sum depended on something that changes,
 //!   such as stock or the user's spending, a user could change it after a blank and draw again with the same seed. So a
-//!   prize that is sold out keeps its weight here and becomes a blank. (The bundled `lucky-draw` has no blanks: every draw
-//!   wins, and no user draws again. There, leaving out sold-out rewards is safe.)
+//!   prize that is sold out keeps its weight here and becomes a blank, as in the bundled `lucky-draw`.
 //! - **A blank is a rejection**: the user may claim again, and finds the seed in the receipt. To make a lost draw final, use
 //!   a consolation prize as the blank: then the claim is granted, and the recurrence counts it.
 //! - **Draw once.** The seed is one number. Two draws from it in one decision are not independent.

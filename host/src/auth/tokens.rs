@@ -22,6 +22,9 @@ use crate::keys::{KeyError, Keyring};
 /// Cached verified tokens, at about 300 bytes each.
 const CHECKED: u64 = 50_000;
 
+/// How far ahead the clock of the replica that issued a token may be. `/readyz` reports a difference of one second, and
+/// times are whole seconds.
+const CLOCK_LEEWAY_SECONDS: i64 = 5;
 /// The server's tokens have about 500 bytes; longer ones are not parsed.
 const MAX_BYTES: usize = 2048;
 
@@ -170,7 +173,8 @@ impl AccessTokens {
         if now >= exp {
             return Err(format!("expired at {exp}, it is {now}"));
         }
-        if iat > now || nbf.is_some_and(|nbf| nbf > now) {
+        let latest = now.saturating_add(CLOCK_LEEWAY_SECONDS);
+        if iat > latest || nbf.is_some_and(|nbf| nbf > latest) {
             return Err(format!("starts in the future: iat {iat}, nbf {nbf:?}, it is {now}"));
         }
         if exp.checked_sub(iat).is_none_or(|seconds| seconds > lifetime) {

@@ -55,7 +55,9 @@ impl Lease {
     ) -> Result<Option<Self>, DbError> {
         let (key, now, began) = (key.into(), clock.now(), Instant::now());
         let mut tx = db.begin().await?;
-        let fence = store::acquire(&mut tx, table, &key, now, now.plus(DURATION)).await?;
+        // A lease that ends later than any holder could have set was taken before the clock stepped back.
+        let unreachable = now.plus(2 * DURATION);
+        let fence = store::acquire(&mut tx, table, &key, now, now.plus(DURATION), unreachable).await?;
         tx.commit().await?;
         let Some(fence) = fence else { return Ok(None) };
         let holder = Arc::new(Holder {

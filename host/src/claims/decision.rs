@@ -10,7 +10,7 @@ use super::error::ClaimError;
 use super::model::{Reason, Status};
 use super::receipt::Limits;
 use super::verdict::{BUDGET_SPENT, BudgetLeft, Evaluation, SOLD_OUT, Verdict};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, RewardInfo, UserInfo};
 use crate::db::Db;
 use crate::events::{Offer, Purpose};
@@ -23,13 +23,17 @@ use crate::sandbox::Call;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PeriodSlot {
     pub period: String,
-    pub sequence: u32,
+    pub slot: u32,
+    /// When a grant of the user was last reversed. The grant of this slot comes after it, whatever the clocks say.
+    pub last_reversal: Option<Timestamp>,
 }
 
 /// The input of a decision, besides the offer and the condition.
 pub(super) struct DecisionInput {
     user_id: Uuid,
     now: Timestamp,
+    /// When the read of the facts began.
+    known_by: Timestamp,
     /// `None`: a fact is out of the range that a condition can be given.
     snapshot: Option<Snapshot>,
 }
@@ -55,12 +59,13 @@ pub(super) struct Decided {
 #[derive(Clone)]
 pub(super) struct Judge {
     db: Db,
+    clock: Clock,
     plugins: PluginService,
 }
 
 impl Judge {
-    pub(super) fn new(db: Db, plugins: PluginService) -> Self {
-        Self { db, plugins }
+    pub(super) fn new(db: Db, clock: Clock, plugins: PluginService) -> Self {
+        Self { db, clock, plugins }
     }
 
     /// Reads everything that a decision by `condition` needs about the user as of `now`, in one round trip.
@@ -81,6 +86,7 @@ impl Judge {
             budget: event.budget.map(|budget| budget.period),
             now,
         };
+        let known_by = self.clock.now();
         let gathered = facts::gather(&self.db, &context, &condition.plan)
             .instrument(tracing::debug_span!("facts"))
             .await;
@@ -92,7 +98,12 @@ impl Judge {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(DecisionInput { user_id, now, snapshot })
+        Ok(DecisionInput {
+            user_id,
+            now,
+            known_by,
+            snapshot,
+        })
     }
 
     /// Decides what the user gets. Changes nothing but the run counters of the plugin.
@@ -116,7 +127,8 @@ impl Judge {
         let granted = u32::try_from(snapshot.granted_slots.len()).unwrap_or(u32::MAX);
         let slot = PeriodSlot {
             period: snapshot.period.clone(),
-            sequence: snapshot.free_slot(),
+            slot: snapshot.free_slot(),
+            last_reversal: snapshot.last_reversal,
         };
         if matches!(purpose, Purpose::Claim) && granted >= offer.event.recurrence.count {
             return Ok(Judged::AlreadyGranted(slot));
@@ -127,15 +139,8 @@ impl Judge {
         } else {
             let seed = seed(offer, input.user_id, &slot, purpose);
             let context = context(offer, input.user_id, snapshot, input.now, seed);
-            self.run(
-                condition,
-                context,
-                input.user_id,
-                &snapshot.facts,
-                budget.as_ref(),
-                purpose,
-            )
-            .await?
+            self.run(condition, context, input, &snapshot.facts, budget.as_ref(), purpose)
+                .await?
         };
         Ok(Judged::Decided(Decided { slot, granted, verdict }))
     }
@@ -145,7 +150,7 @@ impl Judge {
         &self,
         condition: &BoundCondition,
         context: Context,
-        user_id: Uuid,
+        input: &DecisionInput,
         facts: &[Fact],
         budget: Option<&BudgetLeft>,
         purpose: Purpose,
@@ -171,13 +176,12 @@ impl Judge {
         // A user can ask for their progress any number of times, so only claims count for or against the plugin.
         if matches!(purpose, Purpose::Claim) {
             let failure = call.outcome.as_ref().err();
-            self.plugins
-                .record_run(digest, &status, user_id, context.now, failure)
-                .await;
+            self.plugins.record_run(digest, &status, input.user_id, failure).await;
         }
         let evaluation = Evaluation {
             budget_amount: budget.and_then(|budget| budget.amount_for(&context.rewards)),
             context,
+            known_by: input.known_by,
             facts: facts.to_vec(),
             limits: Limits::from(&limits),
             outcome: call.outcome,
@@ -213,7 +217,8 @@ impl PeriodSlot {
     pub(super) fn first(offer: &Offer, at: Timestamp) -> Self {
         Self {
             period: offer.period(at),
-            sequence: 1,
+            slot: 1,
+            last_reversal: None,
         }
     }
 }
@@ -246,9 +251,7 @@ fn gate(offer: &Offer, snapshot: &Snapshot, budget: Option<&BudgetLeft>, now: Ti
 /// A draw must not depend on anything that a user can retry.
 fn seed(offer: &Offer, user_id: Uuid, slot: &PeriodSlot, purpose: Purpose) -> [u8; 32] {
     let event = &offer.event;
-    event
-        .secret
-        .seed(event.id, user_id, &slot.period, slot.sequence, purpose)
+    event.secret.seed(event.id, user_id, &slot.period, slot.slot, purpose)
 }
 
 /// Everything that the condition may depend on besides the facts.

@@ -15,6 +15,7 @@ use crate::events::EventError;
 use crate::facts::FactError;
 use crate::plugins::PluginError;
 use crate::rewards::RewardError;
+use crate::sandbox::Digest;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
@@ -76,7 +77,11 @@ pub enum ClaimError {
     Facts(#[from] FactError),
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
-    #[error("The response cannot be stored: {0}")]
+    #[error("The terms {0} of the receipt are not in the database.")]
+    NoTerms(Digest),
+    #[error("The stored receipt cannot be read: {0}")]
+    StoredReceipt(String),
+    #[error("A stored document cannot be read or written as JSON: {0}")]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Db(#[from] DbError),

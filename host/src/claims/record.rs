@@ -1,13 +1,13 @@
-//! What a decided claim writes: the request, its receipt, its grants and what follows from them, as one commit record.
+//! What a decided claim writes: the request, its receipt, its grants and what follows from them, as one commit record. The commit
+//! signs the receipt.
 //!
 //! Must not know: how the record is written, and who waits for it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -16,24 +16,25 @@ use super::decision::PeriodSlot;
 use super::error::ClaimError;
 use super::idempotency::fingerprint;
 use super::model::{ClaimAnswer, ClaimInput, Grant, GrantedReward, RewardRequest, Source, Status};
-use super::receipt::{self, EvaluationRecord, FailureRecord, Outcome, PluginRecord, Receipt, ReceiptError};
-use super::store::{CommitRecord, GrantRow, ReceiptRow, RequestRow, Spending, StoredResponse};
+use super::receipt::{self, Draft, FailureRecord, GivenReward, Outcome, Receipt, Seal};
+use super::store::{CommitRecord, GrantRow, RequestRow, Spending, StoredResponse};
+use super::terms::TermsService;
 use super::verdict::{BUDGET_SPENT, Evaluation, SOLD_OUT, Verdict, worth};
 use crate::clock::{Clock, Timestamp};
+use crate::contract::Award;
 use crate::db::Json;
-use crate::events::{Event, EventService, Offer};
+use crate::events::{EventService, Offer};
 use crate::fulfilments::Fulfilment;
-use crate::keys::Keyring;
 use crate::mutations;
 use crate::outbox::{self, Message};
+use crate::rewards::Reward;
+use crate::sandbox::Digest;
 
 /// Makes commit records, and updates caches, metrics and the log once one is committed. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Recorder {
     pub clock: Clock,
-    pub keys: Arc<Keyring>,
-    /// The fingerprint of the sandbox's engine.
-    pub engine: Arc<str>,
+    pub terms: TermsService,
     /// How long a response is stored under its Idempotency-Key.
     pub retention: Duration,
     pub events: EventService,
@@ -54,9 +55,13 @@ impl Recorder {
         let event = &offer.event;
         let new_id = || self.clock.new_id_at(claim.received_at);
         let id = claim.queued.map_or_else(new_id, |queued| queued.id);
-        let decided_at = self.clock.now();
-        let receipt = self.receipt(id, claim, event, &slot, &verdict, decided_at);
-        let signed = self.keys.sign_canonical(&receipt).map_err(ReceiptError::from)?;
+        // Later than the reversal of an earlier grant, which a process whose clock is ahead may have made: messages are told
+        // in this order.
+        let after_reversal = slot.last_reversal.map(|at| at.plus(Duration::from_millis(1)));
+        let decided_at = after_reversal.into_iter().fold(self.clock.now(), Timestamp::max);
+        let terms = self.terms.of(offer, &verdict)?;
+        let receipt = Self::receipt(id, claim, terms.digest, offer, &slot, &verdict, decided_at)?;
+        let receipt = Draft::new(&receipt, self.clock.random())?;
         let grants = self.grants(offer, &verdict, decided_at)?;
         let fuel = verdict.evaluation.as_ref().map(|evaluation| evaluation.fuel);
         let row = RequestRow {
@@ -67,7 +72,7 @@ impl Recorder {
             plugin_digest: event.condition.digest,
             status: verdict.status,
             period: slot.period,
-            sequence: i64::from(slot.sequence),
+            slot: i64::from(slot.slot),
             reasons: Json(verdict.reasons),
             progress: Json(verdict.progress),
             retry_at: verdict.retry_at,
@@ -95,12 +100,9 @@ impl Recorder {
         let request = row.clone().into_request(grants);
         let record = CommitRecord {
             request: row,
-            receipt: ReceiptRow {
-                user_id: claim.user_id,
-                receipt: signed.text,
-                receipt_key_id: signed.key_id,
-                receipt_signature: signed.signature,
-            },
+            receipt,
+            seal: Seal::default(),
+            terms,
             grants: grant_rows,
             spending,
             message,
@@ -129,12 +131,7 @@ impl Recorder {
     fn grants(&self, offer: &Offer, verdict: &Verdict, granted_at: Timestamp) -> Result<Vec<Grant>, ClaimError> {
         let mut grants = Vec::with_capacity(verdict.awards.len());
         for award in &verdict.awards {
-            // The sandbox accepts only the event's own rewards.
-            let reward = offer
-                .rewards
-                .iter()
-                .find(|reward| reward.id.to_string() == award.reward_id);
-            let reward = reward.ok_or_else(|| ClaimError::ForeignReward(award.reward_id.clone()))?;
+            let reward = offered(offer, award)?;
             grants.push(Grant {
                 id: self.clock.new_id_at(granted_at),
                 reward_id: reward.id,
@@ -205,57 +202,59 @@ impl Recorder {
     }
 
     fn receipt(
-        &self,
         id: Uuid,
         claim: &ClaimInput,
-        event: &Event,
+        terms: Digest,
+        offer: &Offer,
         slot: &PeriodSlot,
         verdict: &Verdict,
         decided_at: Timestamp,
-    ) -> Receipt {
-        let evaluation = verdict.evaluation.as_ref();
-        Receipt {
-            format: receipt::FORMAT.to_owned(),
+    ) -> Result<Receipt, ClaimError> {
+        let awards = verdict.awards.iter().map(|award| {
+            let reward = offered(offer, award)?;
+            Ok(GivenReward {
+                reward_id: reward.id,
+                revision: reward.revision,
+                quantity: award.quantity,
+                item_id: reward.item_id.clone(),
+                duration: reward.duration.clone(),
+            })
+        });
+        Ok(Receipt {
+            format: Receipt::FORMAT.to_owned(),
             request_id: id,
-            event_id: event.id,
-            event_revision: event.revision,
             user_id: claim.user_id,
+            terms,
             received_at: claim.received_at,
             decided_at,
             period: slot.period.clone(),
-            sequence: slot.sequence,
-            seed_commitment: event.seed_commitment.clone(),
+            slot: slot.slot,
             status: verdict.status,
             reasons: verdict.reasons.clone(),
             progress: verdict.progress.clone(),
-            awards: verdict.awards.clone(),
-            evaluation: evaluation.map(|evaluation| self.evaluation_record(event, evaluation)),
-        }
+            awards: awards.collect::<Result<_, ClaimError>>()?,
+            evaluation: verdict.evaluation.as_ref().map(evaluation_record),
+        })
     }
+}
 
-    fn evaluation_record(&self, event: &Event, evaluation: &Evaluation) -> EvaluationRecord {
-        let condition = &event.condition;
-        EvaluationRecord {
-            plugin: PluginRecord {
-                name: condition.plugin.clone(),
-                version: condition.version.clone(),
-                digest: condition.digest,
-                signer: evaluation.signer.clone(),
-            },
-            engine: self.engine.to_string(),
-            limits: evaluation.limits,
-            params: condition.params.clone(),
-            queries: condition.plan.queries().to_vec(),
-            state: STANDARD.encode(&condition.state),
-            context: evaluation.context.clone(),
-            facts: evaluation.facts.clone(),
-            outcome: match &evaluation.outcome {
-                Ok(decision) => Outcome::Decision(decision.clone()),
-                Err(failure) => Outcome::Failure(FailureRecord::from(failure)),
-            },
-            fuel: evaluation.fuel,
-            budget_amount: evaluation.budget_amount,
-        }
+fn evaluation_record(evaluation: &Evaluation) -> receipt::Evaluation {
+    let context = &evaluation.context;
+    receipt::Evaluation {
+        as_of: context.now,
+        known_by: evaluation.known_by,
+        local: context.local,
+        offsets: context.offsets.clone(),
+        registered: context.user.registered,
+        max_quantities: context.rewards.iter().map(|reward| reward.max_quantity).collect(),
+        seed: context.seed,
+        facts: evaluation.facts.clone(),
+        outcome: match &evaluation.outcome {
+            Ok(decision) => Outcome::Decision(decision.clone()),
+            Err(failure) => Outcome::Failure(FailureRecord::from(failure)),
+        },
+        fuel: evaluation.fuel,
+        budget_amount: evaluation.budget_amount,
     }
 }
 
@@ -286,6 +285,13 @@ pub(super) fn refusal(request: &RewardRequest) -> Option<String> {
     );
     let said = serde_json::to_vec(&said).ok()?;
     Some(URL_SAFE_NO_PAD.encode(digest(&SHA256, &said)))
+}
+
+/// The sandbox accepts only the event's own rewards.
+fn offered<'a>(offer: &'a Offer, award: &Award) -> Result<&'a Reward, ClaimError> {
+    let mut rewards = offer.rewards.iter();
+    let reward = rewards.find(|reward| reward.id.to_string() == award.reward_id);
+    reward.ok_or_else(|| ClaimError::ForeignReward(award.reward_id.clone()))
 }
 
 /// What the grants of one claim take from the event's budget; `None` if it has none.

@@ -4,11 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::model::{Reason, Source, Status};
-use super::receipt::{EvaluationRecord, Limits, Outcome, Receipt, ReceiptError, SignedReceipt};
+use super::receipt::format1::Receipt;
+use super::receipt::{EvaluationRecord, Limits, Outcome, Proof, ReceiptError, SignedReceipt};
 use super::verdict::Verdict;
 use crate::canonical;
 use crate::contract::{Arguments, Query};
 use crate::events::{Purpose, Secret};
+use crate::facts::Zone;
 use crate::keys::PublicKey;
 use crate::sandbox::{Digest, LoadError, Sandbox};
 
@@ -20,6 +22,8 @@ pub enum Replay {
     Match { fuel: u64 },
     /// The host decided without the condition, so there is nothing to run; the signature was verified.
     NothingToRun,
+    /// The content was erased; the digest and its signature were verified.
+    Erased,
     /// The differences.
     Differs(Vec<String>),
     /// A replay on this machine would prove nothing, for the given reason.
@@ -49,13 +53,19 @@ pub enum ReplayError {
 /// receipt is intact but not who signed it.
 pub async fn replay(
     sandbox: &Sandbox,
-    signed: &SignedReceipt,
+    proof: &Proof,
     module: Option<Vec<u8>>,
     trusted: Option<&[PublicKey]>,
 ) -> Result<Replay, ReplayError> {
-    signed.verify(trusted)?;
-    let mut differences = contradictions(&signed.receipt);
-    let Some(record) = &signed.receipt.evaluation else {
+    proof.verify(trusted)?;
+    let Some(receipt) = proof.content() else {
+        return Ok(Replay::Erased);
+    };
+    let mut differences = contradictions(&receipt);
+    if let Proof::Format2(signed) = proof {
+        differences.extend(departures(signed));
+    }
+    let Some(record) = &receipt.evaluation else {
         return Ok(if differences.is_empty() {
             Replay::NothingToRun
         } else {
@@ -210,6 +220,49 @@ fn contradictions(receipt: &Receipt) -> Vec<String> {
     found
 }
 
+/// Departures from the terms that a receipt of format 2 names: its period and slot, and what was given.
+fn departures(signed: &SignedReceipt) -> Vec<String> {
+    let (Some(receipt), Some(terms)) = (&signed.receipt, &signed.terms) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    match terms.time_zone.parse::<Zone>() {
+        Ok(zone) => {
+            let period = terms.recurrence.period.key(receipt.received_at, &zone);
+            if receipt.period != period {
+                let recorded = &receipt.period;
+                found.push(format!(
+                    "period: the receipt says {recorded}, receivedAt is in {period}"
+                ));
+            }
+        }
+        Err(error) => found.push(format!("timeZone: {error}")),
+    }
+    let (slot, count) = (receipt.slot, terms.recurrence.count);
+    if !(1..=count).contains(&slot) {
+        found.push(format!(
+            "slot: the receipt says {slot}, the event has the slots 1 to {count}"
+        ));
+    }
+    for given in &receipt.awards {
+        let offered = terms.reward(given.reward_id);
+        let is_offered = offered.is_some_and(|reward| {
+            (reward.revision, &reward.item_id, &reward.duration) == (given.revision, &given.item_id, &given.duration)
+        });
+        if !is_offered {
+            found.push(format!(
+                "awards: the receipt gives {given:?}, the event offers {offered:?}"
+            ));
+        }
+    }
+    if let Some(run) = &receipt.evaluation
+        && run.max_quantities.len() != terms.rewards.len()
+    {
+        found.push("maxQuantities: their number differs from that of the rewards".to_owned());
+    }
+    found
+}
+
 /// The binding part of each reason: a later release may change the messages of the host.
 fn binding(reasons: &[Reason]) -> Vec<(Source, &str, &str, &Arguments)> {
     reasons
@@ -227,8 +280,8 @@ fn binding(reasons: &[Reason]) -> Vec<(Source, &str, &str, &Arguments)> {
 /// Checks that the receipt's seed was derived from this secret, and that the event committed to this secret.
 ///
 /// `None` if there was no evaluation, so that no seed was used.
-pub fn check_seed(signed: &SignedReceipt, secret: &Secret) -> Option<Result<(), String>> {
-    let receipt = &signed.receipt;
+pub fn check_seed(proof: &Proof, secret: &Secret) -> Option<Result<(), String>> {
+    let receipt = proof.content()?;
     let record = receipt.evaluation.as_ref()?;
     if secret.commitment() != receipt.seed_commitment {
         let (is, committed) = (secret.commitment(), &receipt.seed_commitment);
@@ -237,7 +290,7 @@ pub fn check_seed(signed: &SignedReceipt, secret: &Secret) -> Option<Result<(), 
         )));
     }
     let (event_id, user_id) = (receipt.event_id, receipt.user_id);
-    let seed = secret.seed(event_id, user_id, &receipt.period, receipt.sequence, Purpose::Claim);
+    let seed = secret.seed(event_id, user_id, &receipt.period, receipt.slot, Purpose::Claim);
     if seed == record.context.seed {
         return Some(Ok(()));
     }

@@ -8,17 +8,20 @@ use uuid::Uuid;
 
 use super::error::ClaimError;
 use super::model::{Grant, ReversalNote, RewardRequest, Status};
-use super::receipt::SignedReceipt;
-use super::store::{self, Filter, RequestKey, RequestRow, queue};
+use super::receipt::{Receipt, Seal, SignatureRecord, SignedReceipt};
+use super::store::{self, Filter, ReceiptRow, RequestKey, RequestRow, queue};
+use super::terms::TermsService;
 use crate::db::Db;
 use crate::fulfilments::FulfilmentService;
-use crate::keys::{Keyring, Signed};
+use crate::keys::Keyring;
+use crate::sandbox::Digest;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Requests {
     pub db: Db,
     pub keys: Arc<Keyring>,
+    pub terms: TermsService,
     pub fulfilments: FulfilmentService,
 }
 
@@ -78,12 +81,21 @@ impl Requests {
             row = store::receipt(&self.db, id).await?;
         }
         let row = row.ok_or(ClaimError::NotFound(id))?;
-        let signed = Signed {
-            text: row.receipt,
-            key_id: row.receipt_key_id,
-            signature: row.receipt_signature,
+        let user_id = row.user_id;
+        let receipt: Option<Receipt> = row.receipt.as_deref().map(serde_json::from_str).transpose()?;
+        let terms = match &receipt {
+            Some(receipt) => Some(self.terms.find(receipt.terms).await?),
+            None => None,
         };
-        Ok((row.user_id, SignedReceipt::read(signed, &self.keys)?))
+        let (salt, digest, signature) = opened(row, &self.keys)?;
+        let signed = SignedReceipt {
+            receipt,
+            terms,
+            salt,
+            digest,
+            signature,
+        };
+        Ok((user_id, signed))
     }
 
     async fn with_grants(&self, rows: Vec<RequestRow>) -> Result<Vec<RewardRequest>, ClaimError> {
@@ -122,4 +134,19 @@ impl Requests {
             })
             .collect())
     }
+}
+
+/// The salt, the digest and the signature of a stored receipt.
+pub(super) fn opened(row: ReceiptRow, keys: &Keyring) -> Result<(Option<String>, Digest, SignatureRecord), ClaimError> {
+    let digest = Digest::try_from(row.receipt_digest.as_slice()).map_err(ClaimError::StoredReceipt)?;
+    let seal = Seal {
+        key_id: row.receipt_key_id,
+        signature: row.receipt_signature,
+        path: row.receipt_path,
+    };
+    Ok((
+        row.receipt_salt.map(hex::encode),
+        digest,
+        SignatureRecord::read(&seal, keys)?,
+    ))
 }

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::cache::GrantedCache;
 use super::error::ClaimError;
 use super::model::{Grant, Status};
-use super::receipt::{ReceiptError, ReversalReceipt, ReversedGrant, SignedReversal};
-use super::requests::Requests;
+use super::receipt::{Draft, ReversalReceipt, ReversedGrant, SignedReversal, seal};
+use super::requests::{Requests, opened};
 use super::store::reversal::{self, ReversalRow};
 use crate::audit::{self, Entry};
 use crate::backoff;
@@ -24,7 +24,7 @@ use crate::correlation;
 use crate::db::Db;
 use crate::events::EventService;
 use crate::fulfilments::{Fulfilment, FulfilmentService};
-use crate::keys::{Keyring, Signed};
+use crate::keys::Keyring;
 use crate::outbox::{self, Message};
 use crate::rewards::RewardService;
 use crate::sandbox::Digest;
@@ -82,7 +82,8 @@ impl Reversals {
         let receipt = match ended {
             Err(ClaimError::AlreadyReversed { reversal_id, .. }) if reversal_id == id => {
                 let (_, ours) = self.find(request_id).await?;
-                ours.ok_or(ClaimError::NoReversal(request_id))?.receipt
+                let receipt = ours.and_then(|signed| signed.receipt);
+                receipt.ok_or(ClaimError::NoReversal(request_id))?
             }
             ended => ended?,
         };
@@ -117,14 +118,15 @@ impl Reversals {
             .await;
         let grants = reversal::grants(&mut tx, (taken.user_id, request_id)).await?;
         // Read after the lock was acquired.
-        let reversed_at = self.clock.now();
+        // Later than the grant, which a process whose clock is ahead may have made: messages are told in this order.
+        let reversed_at = self.clock.now().max(taken.decided_at.plus(Duration::from_millis(1)));
         let receipt = ReversalReceipt {
             format: ReversalReceipt::FORMAT.to_owned(),
             id,
             request_id,
             event_id: taken.event_id,
             user_id: taken.user_id,
-            request_digest: Digest::of(taken.receipt.as_bytes()),
+            request_digest: Digest::try_from(taken.receipt_digest.as_slice()).map_err(ClaimError::StoredReceipt)?,
             reason: reason.to_owned(),
             reversed_by: by,
             reversed_at,
@@ -137,7 +139,7 @@ impl Reversals {
                 })
                 .collect(),
         };
-        let signed = self.keys.sign_canonical(&receipt).map_err(ReceiptError::from)?;
+        let draft = Draft::new(&receipt, self.clock.random())?;
         let row = ReversalRow {
             user_id: taken.user_id,
             id: receipt.id,
@@ -145,9 +147,8 @@ impl Reversals {
             reason: receipt.reason.clone(),
             reversed_by: by,
             reversed_at,
-            receipt: signed.text,
-            receipt_key_id: signed.key_id,
-            receipt_signature: signed.signature,
+            seal: seal(&self.keys, &[draft.digest]).pop().unwrap_or_default(),
+            receipt: draft,
         };
         reversal::insert(&mut tx, row).await?;
         reversal::mark_grants(&mut tx, (taken.user_id, request_id)).await?;
@@ -167,7 +168,7 @@ impl Reversals {
                     .map_or(Fulfilment::PENDING, |said| said.fulfilment),
             })
             .collect();
-        let message = message(&self.clock, &receipt, &taken_grants, taken.decided_at);
+        let message = message(&self.clock, &receipt, &taken_grants);
         outbox::write(&mut tx, message).await?;
         let entry = Entry::about("reward-request", &request_id)
             .field("status", Status::Granted, Status::Reversed)
@@ -208,19 +209,20 @@ impl Reversals {
         let Some(row) = reversal::find(&self.db, (user_id, request_id)).await? else {
             return Ok((user_id, None));
         };
-        let signed = Signed {
-            text: row.receipt,
-            key_id: row.receipt_key_id,
-            signature: row.receipt_signature,
+        let receipt = row.receipt.as_deref().map(serde_json::from_str).transpose()?;
+        let (salt, digest, signature) = opened(row, &self.keys)?;
+        let reversal = SignedReversal {
+            receipt,
+            salt,
+            digest,
+            signature,
         };
-        let reversal = SignedReversal::read(signed, &self.keys)?;
         Ok((user_id, Some(reversal)))
     }
 }
 
-/// The outbox message of a reversal. `decided_at`: when the grant was made, perhaps by a process whose clock is ahead. The
-/// message of the reversal must come after that of the grant.
-fn message(clock: &Clock, receipt: &ReversalReceipt, grants: &[Grant], decided_at: Timestamp) -> Message {
+/// The outbox message of a reversal.
+fn message(clock: &Clock, receipt: &ReversalReceipt, grants: &[Grant]) -> Message {
     Message {
         id: clock.new_id(),
         kind: outbox::REWARD_REVERSED,
@@ -231,7 +233,7 @@ fn message(clock: &Clock, receipt: &ReversalReceipt, grants: &[Grant], decided_a
             "userId": receipt.user_id, "grants": grants, "reason": receipt.reason, "reversedAt": receipt.reversed_at,
         }),
         http_request_id: correlation::current(),
-        created_at: receipt.reversed_at.max(decided_at.plus(Duration::from_millis(1))),
+        created_at: receipt.reversed_at,
         once_key: None,
     }
 }

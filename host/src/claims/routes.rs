@@ -467,6 +467,8 @@ impl From<ClaimError> for Problem {
             ClaimError::ForeignReward(_)
             | ClaimError::Facts(_)
             | ClaimError::Receipt(_)
+            | ClaimError::NoTerms(_)
+            | ClaimError::StoredReceipt(_)
             | ClaimError::OutcomeUnknown
             | ClaimError::Json(_) => Self::internal(error),
         }

@@ -20,6 +20,7 @@ use super::requests::Requests;
 use super::retention::Retention;
 use super::reversal::Reversals;
 use super::store::queue;
+use super::terms::TermsService;
 use super::usage::Usage;
 use crate::cache::{Cache, Invalidation, Topic};
 use crate::clock::Clock;
@@ -64,17 +65,17 @@ impl Claims {
         let retention: Duration = settings.idempotency;
         let granted_cache = GrantedCache::new(cache);
         let sold_out_cache = SoldOutCache::new(events.clone(), rewards.clone());
-        let judge = Judge::new(db.clone(), plugins.clone());
+        let judge = Judge::new(db.clone(), clock.clone(), plugins.clone());
+        let terms = TermsService::new(db.clone(), sandbox.fingerprint().into());
         let recorder = Recorder {
             clock: clock.clone(),
-            keys: keys.clone(),
-            engine: sandbox.fingerprint().into(),
+            terms: terms.clone(),
             retention,
             events: events.clone(),
             granted_cache: granted_cache.clone(),
             sold_out_cache: sold_out_cache.clone(),
         };
-        let committer = Committer::new(db.clone(), clock.clone(), events.clone(), rewards.clone());
+        let committer = Committer::new(db.clone(), clock.clone(), keys.clone(), events.clone(), rewards.clone());
         let intake = Intake::new(
             db.clone(),
             clock.clone(),
@@ -85,6 +86,7 @@ impl Claims {
         let requests = Requests {
             db: db.clone(),
             keys: keys.clone(),
+            terms,
             fulfilments: fulfilments.clone(),
         };
         Self {

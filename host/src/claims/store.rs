@@ -1,14 +1,14 @@
 //! `reward_requests` and `grants`: the rows of a claim, who writes them, and reads of requests.
 //!
 //! `commit_postgres` and `commit_rows` write commit records, in bulk and row by row. `responses` is `idempotency_keys`,
-//! `queue` the pending claims, `refusals` old requests to be deleted, `reversal` is `reversals`, `grants` the lists of grants.
+//! `queue` the pending claims, `refusals` old requests to be deleted, `reversal` is `reversals`, `terms` is `receipt_terms`, `grants` the lists of grants.
 
 /// The columns that both writers fill, in the order of their values.
 macro_rules! columns {
     (reward_requests) => {
-        "id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, retry_at, \
-         received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature, budget_period, budget_amount, \
-         refusal"
+        "id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, progress, retry_at, \
+         received_at, decided_at, fuel, receipt, receipt_salt, receipt_digest, receipt_path, receipt_key_id, \
+         receipt_signature, budget_period, budget_amount, refusal"
     };
     (grants) => {
         "user_id, id, request_id, reward_id, event_id, quantity, reward, granted_at, stock_since"
@@ -29,22 +29,30 @@ pub(super) mod queue;
 pub(super) mod refusals;
 pub(super) mod responses;
 pub(super) mod reversal;
+pub(super) mod terms;
+
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::model::{Grant, GrantedReward, Reason, RewardRequest, Status};
+use super::receipt::{Draft, Seal};
 use crate::clock::Timestamp;
 use crate::contract::Progress;
 use crate::db::{BULK_CONNECTIONS, Bulk, Db, DbError, Executor, Json, Query, Result, placeholders, row};
 use crate::fulfilments::Fulfilment;
 use crate::outbox::Message;
 use crate::sandbox::Digest;
+pub(super) use terms::TermsRow;
 
 /// All rows that a decided claim writes. Its ids are minted before the commit, so that every attempt writes the same.
 #[derive(Clone, Debug)]
 pub(super) struct CommitRecord {
     pub request: RequestRow,
-    pub receipt: ReceiptRow,
+    pub receipt: Draft,
+    /// Made when the record is committed, with the others of its batch.
+    pub seal: Seal,
+    pub terms: Arc<TermsRow>,
     /// A digest of what a rejection says; `None`: it is no rejection, or the claim was pending.
     pub refusal: Option<String>,
     /// In the order of their rewards' ids.
@@ -103,7 +111,7 @@ row! {
         pub plugin_digest: Digest,
         pub status: Status,
         pub period: String,
-        pub sequence: i64,
+        pub slot: i64,
         pub reasons: Json<Vec<Reason>>,
         pub progress: Json<Vec<Progress>>,
         pub retry_at: Option<Timestamp>,
@@ -139,7 +147,11 @@ row! {
     #[derive(Clone, Debug)]
     pub(super) struct ReceiptRow {
         pub user_id: Uuid,
-        pub receipt: String,
+        /// `None`: the content was erased.
+        pub receipt: Option<String>,
+        pub receipt_salt: Option<Vec<u8>>,
+        pub receipt_digest: Vec<u8>,
+        pub receipt_path: Vec<u8>,
         pub receipt_key_id: String,
         pub receipt_signature: Vec<u8>,
     }
@@ -209,7 +221,7 @@ pub(super) struct StoredResponse {
 macro_rules! select_requests {
     ($tail:literal) => {
         concat!(
-            "SELECT id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, \
+            "SELECT id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, progress, \
              retry_at, received_at, decided_at, fuel FROM reward_requests ",
             $tail
         )
@@ -241,7 +253,7 @@ pub(super) async fn newest_granted(
     period: String,
 ) -> Result<Option<RequestRow>> {
     const SQL: &str = select_requests!(
-        "WHERE event_id = $1 AND user_id = $2 AND period = $3 AND status = 'GRANTED' ORDER BY sequence DESC LIMIT 1"
+        "WHERE event_id = $1 AND user_id = $2 AND period = $3 AND status = 'GRANTED' ORDER BY slot DESC LIMIT 1"
     );
     db.query(SQL)
         .bind(event_id)
@@ -266,7 +278,7 @@ pub(super) struct Filter {
 /// Newest first. Each set of filters reads a range of one index, or one range per status.
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<RequestRow>> {
     const AROUND: (&str, &str) = (
-        "SELECT id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, \
+        "SELECT id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, progress, \
          retry_at, received_at, decided_at, fuel FROM (",
         ") AS request ORDER BY id DESC LIMIT $?",
     );
@@ -333,7 +345,8 @@ fn bind_key(query: Query, (user_id, id): RequestKey) -> Query {
 }
 
 pub(super) async fn receipt(db: &Db, id: Uuid) -> Result<Option<ReceiptRow>> {
-    const SQL: &str = "SELECT user_id, receipt, receipt_key_id, receipt_signature FROM reward_requests WHERE id = $1";
+    const SQL: &str = "SELECT user_id, receipt, receipt_salt, receipt_digest, receipt_path, receipt_key_id, \
+        receipt_signature FROM reward_requests WHERE id = $1";
     db.query(SQL).bind(id).fetch_optional(db).await
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Verdict {
 #[derive(Debug)]
 pub(super) struct Evaluation {
     pub context: Context,
+    /// When the read of the facts began.
+    pub known_by: Timestamp,
     pub facts: Vec<Fact>,
     pub limits: Limits,
     pub outcome: Result<Decision, Failure>,

@@ -103,7 +103,7 @@ impl Db {
             ("tcp_keepalives_count", "3"),
         ]);
         // A pool would retry until its timeout, and then report only the timeout.
-        PgConnection::connect_with(&options).await?.close().await?;
+        refuse_transaction_pooling(&options).await?;
         let bulk = Bulk::new(DedicatedConnections::new(options.clone(), BULK_CONNECTIONS));
         let reads = BatchedReads::new(&options);
         let pool = postgres_pool(max_connections).connect_with(options).await?;
@@ -128,6 +128,32 @@ fn postgres_pool(max_connections: u32) -> PgPoolOptions {
         // The pool also pings a released connection, but without a time limit, and the connection's slot stays occupied
         // meanwhile.
         .after_release(|connection, _| Box::pin(answer_within(AFTER_USE, is_reusable(connection))))
+}
+
+/// Fails behind a pooler that gives each transaction another connection of the server, such as PgBouncer in transaction
+/// mode: prepared statements, time-outs and the migrations' lock last for a session.
+async fn refuse_transaction_pooling(options: &PgConnectOptions) -> Result<()> {
+    let mut first = PgConnection::connect_with(options).await?;
+    let mut second = PgConnection::connect_with(options).await?;
+    // Within its transaction, the second client occupies the server's connection that the first one just released.
+    let before = process_of(&mut first).await?;
+    second.execute("BEGIN").await?;
+    let other = process_of(&mut second).await?;
+    let after = process_of(&mut first).await?;
+    second.execute("ROLLBACK").await?;
+    first.close().await?;
+    second.close().await?;
+    if before == after && before != other {
+        return Ok(());
+    }
+    let reason = "a pooler such as PgBouncer in transaction mode shares the connections of PostgreSQL between \
+        transactions; Meed needs a session per connection: use pool_mode = session, or connect to PostgreSQL directly";
+    Err(sqlx::Error::Configuration(reason.into()).into())
+}
+
+/// The server's process that answers. A text without parameters is not prepared, so poolers pass it on.
+async fn process_of(connection: &mut PgConnection) -> sqlx::Result<i32> {
+    connection.fetch_one("SELECT pg_backend_pid()").await?.try_get(0)
 }
 
 /// After a failover, a released connection may lead to the former primary, which is read-only now. And the driver does not

@@ -8,7 +8,7 @@
 use sqlx::Connection as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-use super::{Db, mutated};
+use super::{Db, Engine, mutated};
 
 struct Step {
     version: i64,
@@ -59,6 +59,8 @@ pub enum Schema {
     TooNew,
     /// Of a development version from before the first release.
     Unreleased,
+    /// Absent, but another schema of the database has tables of Meed.
+    Elsewhere,
 }
 
 /// Why a process cannot run on these tables.
@@ -73,6 +75,11 @@ pub enum Unfit {
          version, and start with a new, empty database"
     )]
     Unreleased,
+    #[error(
+        "the tables of Meed are in another schema of this database than the one that the connection uses; set the \
+         search_path of the database user, or run `meed migrate` to create tables in this schema"
+    )]
+    Elsewhere,
 }
 
 /// Why the tables were not migrated.
@@ -82,6 +89,8 @@ pub enum MigrateError {
     Unfit(#[from] Unfit),
     #[error(transparent)]
     Db(#[from] sqlx::Error),
+    #[error("the table {APPLIED_TABLE} cannot be read")]
+    Unreadable(#[from] super::DbError),
     #[error(transparent)]
     Migrate(#[from] sqlx::migrate::MigrateError),
 }
@@ -93,6 +102,7 @@ impl Schema {
             Self::Older => Err(Unfit::Older),
             Self::TooNew => Err(Unfit::TooNew),
             Self::Unreleased => Err(Unfit::Unreleased),
+            Self::Elsewhere => Err(Unfit::Elsewhere),
         }
     }
 }
@@ -101,7 +111,7 @@ impl Db {
     /// Brings the tables to this release's version; leaves tables of a later release alone. Safe to run again, and from
     /// several processes at once: one migrates, the others wait.
     pub async fn migrate(&self) -> std::result::Result<(), MigrateError> {
-        if self.schema().await == Schema::Unreleased {
+        if self.schema().await? == Schema::Unreleased {
             return Err(Unfit::Unreleased.into());
         }
         match self {
@@ -123,12 +133,22 @@ impl Db {
         }
     }
 
-    /// How the tables relate to this release; a database that cannot be read counts as not migrated.
-    pub async fn schema(&self) -> Schema {
-        let applied = self.query(APPLIED).fetch_all::<(i64, String)>(self).await;
-        judge(&applied.unwrap_or_default())
+    /// How the tables relate to this release.
+    pub async fn schema(&self) -> super::Result<Schema> {
+        const ELSEWHERE: &str = "SELECT CAST(oid AS BIGINT) FROM pg_catalog.pg_class WHERE relname = $1 LIMIT 1";
+        match self.query(APPLIED).fetch_all::<(i64, String)>(self).await {
+            Ok(applied) => Ok(judge(&applied)),
+            Err(error) if !error.is_undefined_table() => Err(error),
+            Err(_) if self.engine() == Engine::Sqlite => Ok(Schema::Older),
+            Err(_) => {
+                let found: Option<(i64,)> = self.query(ELSEWHERE).bind(APPLIED_TABLE).fetch_optional(self).await?;
+                Ok(found.map_or(Schema::Older, |_| Schema::Elsewhere))
+            }
+        }
     }
 }
+
+const APPLIED_TABLE: &str = "_sqlx_migrations";
 
 /// The migrations that were applied, by number.
 pub(super) const APPLIED: &str =

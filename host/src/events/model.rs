@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::budget::Budget;
 use super::seed::Secret;
 use crate::clock::Timestamp;
+use crate::exact_json;
 use crate::facts::Period;
 use crate::plugins::BoundCondition;
 use crate::rewards::Reward;
@@ -99,7 +100,7 @@ pub struct NewCondition {
     pub version: String,
     /// The params, which must match the plugin's schema
     #[garde(skip)]
-    #[serde(default = "no_params")]
+    #[serde(default = "no_params", deserialize_with = "exact_json::value")]
     #[schema(value_type = Object)]
     pub params: Value,
 }

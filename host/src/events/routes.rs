@@ -236,7 +236,7 @@ async fn revisions(
 /// Get the values that verify an event's draws: the hash of the secret, and the secret itself after the event's end.
 ///
 /// The seed of a claim is HMAC-SHA256 with the secret over the lines `meed-seed/1`, `claim`, the event's id, the user's
-/// id, the period and the sequence of the receipt. `meed replay --seed-secret` computes it.
+/// id, the period and the slot of the receipt. `meed replay --seed-secret` computes it.
 #[utoipa::path(
     get, path = "/events/{id}/seed", tag = "events", security(("bearer" = [])),
     params(("id" = Uuid, Path)),

@@ -37,17 +37,17 @@ impl Secret {
     }
 
     /// The only source of randomness of a decision: HMAC-SHA256 with the secret, over the event, the user, the period
-    /// and the slot (`sequence`).
+    /// and the slot.
     ///
     /// The seed does not depend on the reward request. Therefore neither a user who claims again nor a server that
     /// tries request ids can draw twice. The receipt of a rejected claim contains the seed, so the user can know a
     /// later draw in advance, but cannot change it.
-    pub fn seed(&self, event_id: Uuid, user_id: Uuid, period: &str, sequence: u32, purpose: Purpose) -> [u8; 32] {
+    pub fn seed(&self, event_id: Uuid, user_id: Uuid, period: &str, slot: u32, purpose: Purpose) -> [u8; 32] {
         let purpose = match purpose {
             Purpose::Claim => "claim",
             Purpose::Preview => "preview",
         };
-        let message = format!("meed-seed/1\n{purpose}\n{event_id}\n{user_id}\n{period}\n{sequence}");
+        let message = format!("meed-seed/1\n{purpose}\n{event_id}\n{user_id}\n{period}\n{slot}");
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         let mut seed = [0; 32];
         seed.copy_from_slice(hmac::sign(&key, message.as_bytes()).as_ref());

@@ -254,13 +254,14 @@ impl EventService {
             return Err(EventError::Started(current.start_at));
         }
         let before = self.event_of(current.clone())?;
+        let changed_at = after(current.updated_at, now);
         let created = Created {
             id,
             secret: current.seed_secret,
             by: current.created_by,
             at: current.created_at,
         };
-        let row = row_of(new, condition, created, current.revision + 1, now);
+        let row = row_of(new, condition, created, current.revision + 1, changed_at);
         store::update(&mut tx, &row).await?;
         self.set_offer(&mut tx, &row).await?;
         let event = self.event_of(row)?;
@@ -280,7 +281,7 @@ impl EventService {
     pub async fn delete(&self, id: Uuid, expected: Option<i64>, by: Uuid) -> Result<(), EventError> {
         let mut tx = self.db.begin().await?;
         let current = self.lock(&mut tx, id, expected).await?;
-        let now = self.clock.now();
+        let now = after(current.updated_at, self.clock.now());
         let revision = current.revision + 1;
         store::mark_deleted(&mut tx, id, revision, now).await?;
         self.rewards.set_offer(&mut tx, id, &[]).await?;
@@ -527,4 +528,10 @@ pub(super) fn unknown_reward(error: RewardError) -> EventError {
         },
         error => EventError::Reward(error),
     }
+}
+
+/// The instant of a change: later than the one before, which a process whose clock is ahead may have made. The messages of
+/// an event are told in the order of these instants.
+fn after(before: Timestamp, now: Timestamp) -> Timestamp {
+    now.max(before.plus(Duration::from_millis(1)))
 }

@@ -23,6 +23,8 @@ pub struct Snapshot {
     /// The slots of that period that the user's grants occupy, from 1. The value is current, independent of `now`: a
     /// claim must see a grant whose claim arrived later but was decided earlier.
     pub granted_slots: BTreeSet<u32>,
+    /// When a grant of the user was last reversed, by the clock of the process that reversed it. The value is current.
+    pub last_reversal: Option<Timestamp>,
     /// The remaining stock of each limited reward of the event. The value is current, independent of `now`.
     pub stock: BTreeMap<Uuid, i64>,
     /// The current usage of the event's budget in the period that contains `now`; `None` if the event has no budget.
@@ -69,6 +71,7 @@ impl Snapshot {
             .into_iter()
             .filter_map(|row| Some((row.id?, row.number?)))
             .collect();
+        let last_reversal = number(&take(Part::LastReversal)).and_then(Timestamp::from_millis);
         // There is no row before the first grant of a period.
         let mut used = |part| number(&take(part)).unwrap_or(0);
         let budget_usage = context.budget.map(|_| BudgetUsage {
@@ -89,6 +92,7 @@ impl Snapshot {
             disabled,
             period: context.period.key(context.now, context.zone),
             granted_slots,
+            last_reversal,
             stock,
             budget_usage,
         })

@@ -1,7 +1,7 @@
 //! The SQL of a fact snapshot: one statement, a `UNION ALL` of the fragments that a claim always needs and one fragment
 //! per query of the plan. Concurrent claims whose plans have the same shape share one execution.
 //!
-//! It only reads. It reads tables of several features (`users`, `user_attributes`, `activities`, `reward_requests`,
+//! It only reads. It reads tables of several features (`users`, `user_attributes`, `activities`, `reward_requests`, `reversals`,
 //! `event_rewards`, `reward_stock`, `event_budgets`), so that a claim pays for one round trip instead of five. The
 //! files of this folder hold the fragments, one file per kind of fact.
 
@@ -31,6 +31,7 @@ pub(super) enum Part {
     Stock,
     BudgetGrants,
     BudgetAmount,
+    LastReversal,
 }
 
 impl Part {
@@ -45,6 +46,7 @@ impl Part {
             Self::Stock => -4,
             Self::BudgetGrants => -5,
             Self::BudgetAmount => -6,
+            Self::LastReversal => -7,
         }
     }
 }

@@ -107,7 +107,11 @@ impl Health {
         if !self.db.takes_writes().await.map_err(|_| no_answer())? {
             return Err("The database is read-only: it is a standby, or an operator made it so.".to_owned());
         }
-        self.db.schema().await.check().map_err(|unfit| sentence(&unfit))
+        let schema = self.db.schema().await.map_err(|error| {
+            tracing::warn!(%error, "the table of the migrations cannot be read");
+            "The table of the migrations cannot be read; the log has the database's error.".to_owned()
+        })?;
+        schema.check().map_err(|unfit| sentence(&unfit))
     }
 }
 

@@ -23,6 +23,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::attributes::Attributes;
 use crate::clock::Timestamp;
 use crate::contract::{Decision, Fact, Issue, RewardInfo};
+use crate::exact_json;
 
 /// The input of a condition, and the expected result.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -31,6 +32,7 @@ pub struct Case {
     /// What the case tests.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    #[serde(deserialize_with = "exact_json::value")]
     pub params: Value,
     #[serde(default, skip_serializing_if = "is_default")]
     pub context: CaseContext,
@@ -83,7 +85,7 @@ pub struct CaseContext {
     pub user: CaseUser,
     #[serde(skip_serializing_if = "is_default")]
     pub rewards: Vec<RewardInfo>,
-    /// 64 hexadecimal digits. The default is all zeros.
+    /// 64 hexadecimal digits. The default depends on the description and the params.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! States of plugin versions after the upload, their history, and the quarantine of versions that fail too often.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -139,14 +140,9 @@ impl PluginService {
     }
 
     /// Records a run for a claim, and puts a version that failed too often into quarantine.
-    pub async fn record_run(
-        &self,
-        digest: Digest,
-        status: &VersionStatus,
-        user_id: Uuid,
-        at: Timestamp,
-        failure: Option<&Failure>,
-    ) {
+    pub async fn record_run(&self, digest: Digest, status: &VersionStatus, user_id: Uuid, failure: Option<&Failure>) {
+        // A pending claim may run long after its receipt.
+        let at = self.clock.now();
         if matches!(failure, Some(Failure::Overloaded)) {
             // The plugin did not run. A queued claim retries often, so counting these would distort the numbers.
             return;
@@ -209,7 +205,13 @@ impl PluginService {
         let found = self.version(name, version).await?;
         let mut tx = self.db.begin().await?;
         let locked = store::lock_state(&mut tx, found.digest).await?;
-        let (before, revision) = locked.ok_or(PluginError::ModuleMissing(found.digest))?;
+        let Some((before, revision)) = locked else {
+            // It was deleted meanwhile.
+            return Err(PluginError::NoSuchVersion {
+                name: found.name,
+                version: found.version,
+            });
+        };
         let action = match (before, state) {
             (before, after) if before == after => return Ok(found),
             (PluginState::Quarantined, PluginState::Active) => Action::Released,
@@ -256,7 +258,10 @@ impl PluginService {
         by: Option<Uuid>,
         detail: Option<String>,
     ) -> Result<(), PluginError> {
-        let at = self.clock.now();
+        // Later than the entry before, which a process whose clock is ahead may have written: messages are told in this order.
+        let latest = store::history::latest(tx, version.digest).await?;
+        let now = self.clock.now();
+        let at = latest.map_or(now, |latest| now.max(latest.plus(Duration::from_millis(1))));
         let message = Message {
             id: self.clock.new_id(),
             kind: action.message_kind(),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::service::PluginError;
 use crate::canonical;
 use crate::contract::Issue;
+use crate::exact_json;
 use crate::facts::Plan;
 use crate::sandbox::{Plugin, Sandbox};
 
@@ -57,7 +58,8 @@ async fn issues_of(
     params: &Value,
     canonical: &str,
 ) -> Result<Vec<Issue>, PluginError> {
-    let issues = check_size(canonical);
+    let mut issues = check_size(canonical);
+    issues.extend(exact_json::find_inexact(params).map(|(path, message)| Issue { path, message }));
     if !issues.is_empty() {
         return Ok(issues);
     }

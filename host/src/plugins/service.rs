@@ -413,6 +413,13 @@ impl PluginService {
     pub async fn delete(&self, name: &str, version: &str, by: Uuid) -> Result<(), PluginError> {
         let found = self.version(name, version).await?;
         let mut tx = self.db.begin().await?;
+        // Of several concurrent deletions, one finds the version.
+        if store::lock_state(&mut tx, found.digest).await?.is_none() {
+            return Err(PluginError::NoSuchVersion {
+                name: found.name,
+                version: found.version,
+            });
+        }
         store::delete(&mut tx, found.digest).await.map_err(|error| {
             if error.is_foreign_key_violation() {
                 PluginError::InUse {

@@ -45,7 +45,7 @@ pub struct VersionSignature {
 }
 
 /// The signer of a version, as in receipts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Signer {
     #[schema(example = "E7620F1842B4E81F")]

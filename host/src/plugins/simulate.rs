@@ -4,16 +4,18 @@
 use std::time::Duration;
 
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::lifecycle::PluginState;
 use super::service::{PluginError, PluginService};
+use super::stand_in::StandIn;
 use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, Query, RewardInfo, UserInfo};
 use crate::db::Db;
+use crate::exact_json;
 use crate::facts::{self, FactContext, FactError, Period, Zone};
 
 /// The input of a simulation. Send either `userId` or `facts`.
@@ -27,6 +29,7 @@ use crate::facts::{self, FactContext, FactError, Period, Zone};
 }))]
 pub struct SimulationRequest {
     #[garde(skip)]
+    #[serde(deserialize_with = "exact_json::value")]
     #[schema(value_type = Object)]
     pub params: Value,
     /// The user whose facts to use
@@ -43,21 +46,28 @@ pub struct SimulationRequest {
     #[serde(default = "utc")]
     #[schema(example = "Asia/Seoul", default = "UTC")]
     pub time_zone: String,
-    /// The event's start; the default is 30 days before `asOf`
+    /// The id of the event, whose grants to the user count; the default is a new id
+    #[garde(skip)]
+    pub event_id: Option<Uuid>,
+    /// The event's title; the default is an ordinary one
+    #[garde(length(chars, min = 1, max = 200))]
+    #[schema(example = "7-day login streak", min_length = 1, max_length = 200)]
+    pub title: Option<String>,
+    /// The event's start; the default is about a month before `asOf`
     #[garde(skip)]
     pub start_date: Option<Timestamp>,
-    /// The event's end; the default is 30 days after `asOf`
+    /// The event's end; the default is about a month after `asOf`
     #[garde(skip)]
     pub end_date: Option<Timestamp>,
     /// The event's rewards, as the plugin sees them
     #[garde(length(max = 32))]
     #[serde(default)]
     pub rewards: Vec<RewardInfo>,
-    /// 64 hexadecimal digits; the default is all zeros
+    /// 64 hexadecimal digits; the default is random, and the response's `context` shows it
     #[garde(skip)]
-    #[serde(default, with = "hex::serde")]
-    #[schema(value_type = String, pattern = "^[0-9a-fA-F]{64}$")]
-    pub seed: [u8; 32],
+    #[serde(default, deserialize_with = "seed")]
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-fA-F]{64}$")]
+    pub seed: Option<[u8; 32]>,
 }
 
 /// The input, the result and the cost of a simulation.
@@ -132,12 +142,15 @@ impl Simulator {
         }
         let bound = self.plugins.bind_version(found, &request.params).await?;
         let now = request.as_of.unwrap_or_else(|| self.clock.now());
-        let starts = request.start_date.unwrap_or_else(|| now.minus(MONTH));
-        let ends = request.end_date.unwrap_or_else(|| now.plus(MONTH));
+        // A plugin must not be able to tell a simulation from a claim and answer differently.
+        let stand_in = StandIn::new(self.clock.random());
+        let starts = request.start_date;
+        let starts = starts.unwrap_or_else(|| stand_in.hour_before("starts", now.minus(MONTH)));
+        let ends = request.end_date;
+        let ends = ends.unwrap_or_else(|| stand_in.hour_before("ends", now.plus(MONTH)));
+        let event_id = request.event_id.unwrap_or_else(|| stand_in.id("event", starts));
         let (user, facts) = match (request.user_id, request.facts) {
             (Some(user_id), None) => {
-                // No event has the nil id, so the facts contain no grants and no stock.
-                let event_id = Uuid::nil();
                 let context = FactContext {
                     user_id,
                     event_id,
@@ -167,10 +180,11 @@ impl Simulator {
                     let message = format!("there are {} facts, but the plan has {queries} queries", facts.len());
                     return Err(field("/facts", message));
                 }
+                let registered = stand_in.registered_before(starts);
                 (
                     UserInfo {
-                        id: Uuid::nil().to_string(),
-                        registered: starts,
+                        id: stand_in.id("user", registered).to_string(),
+                        registered,
                     },
                     facts,
                 )
@@ -181,16 +195,16 @@ impl Simulator {
             now,
             local: zone.local(now),
             offsets: zone.offsets(now),
-            time_zone: request.time_zone,
+            time_zone: zone.name().to_owned(),
             event: EventInfo {
-                id: Uuid::nil().to_string(),
-                title: "Simulation".to_owned(),
+                id: event_id.to_string(),
+                title: request.title.unwrap_or_else(|| stand_in.title()),
                 starts,
                 ends,
             },
             user,
             rewards: request.rewards,
-            seed: request.seed,
+            seed: request.seed.unwrap_or_else(|| stand_in.seed()),
         };
         let (call, _) = self.plugins.evaluate(&bound, &context, &facts).await?;
         let (decision, failure) = match call.outcome {
@@ -215,6 +229,10 @@ impl Simulator {
             notes: call.notes,
         })
     }
+}
+
+fn seed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
+    hex::serde::deserialize(deserializer).map(Some)
 }
 
 fn field(pointer: &'static str, message: String) -> SimulationError {

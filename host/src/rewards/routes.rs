@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::service::{Filter, NewReward, Reward, RewardError, RewardService};
+use super::service::{Filter, NewReward, Reward, RewardError, RewardRevision, RewardService};
 use crate::auth::{RewardsRead, RewardsWrite};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
@@ -29,6 +29,7 @@ pub fn router(service: RewardService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(get, replace, delete))
+        .routes(routes!(revisions))
         .with_state(service)
 }
 
@@ -111,12 +112,12 @@ async fn get(
 )]
 async fn replace(
     State(service): State<RewardService>,
-    _: RewardsWrite,
+    RewardsWrite(principal): RewardsWrite,
     Path(id): Path<Uuid>,
     IfMatch(revision): IfMatch,
     Body(new): Body<NewReward>,
 ) -> Result<impl IntoResponse, Problem> {
-    let reward = service.replace(id, revision, new).await?;
+    let reward = service.replace(id, revision, new, principal.id()).await?;
     Ok(with_etag(reward.revision, reward))
 }
 
@@ -134,14 +135,37 @@ async fn replace(
 )]
 async fn delete(
     State(service): State<RewardService>,
-    _: RewardsWrite,
+    RewardsWrite(principal): RewardsWrite,
     Path(id): Path<Uuid>,
     revision: Option<IfMatch>,
 ) -> Result<StatusCode, Problem> {
     service
-        .delete(id, revision.and_then(|IfMatch(revision)| revision))
+        .delete(id, revision.and_then(|IfMatch(revision)| revision), principal.id())
         .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// List the revisions of a reward, also of a deleted one, newest first. A receipt names the revision that was given.
+#[utoipa::path(
+    get, path = "/rewards/{id}/revisions", tag = "rewards", security(("bearer" = ["rewards:read"])),
+    params(("id" = Uuid, Path), PageParams),
+    responses((status = 200, body = Page<RewardRevision>)),
+    extensions(("x-problems" = json!(["no-such-reward"]))),
+)]
+async fn revisions(
+    State(service): State<RewardService>,
+    _: RewardsRead,
+    Path(id): Path<Uuid>,
+    Params(page): Params<PageParams>,
+) -> Result<axum::Json<Page<RewardRevision>>, Problem> {
+    let (size, before) = (page.size()?, page.after()?);
+    let revisions = service.revisions(id, before, size).await?;
+    Ok(axum::Json(Page::new(
+        revisions,
+        size,
+        |revision| revision.revision,
+        |revision| revision,
+    )))
 }
 
 impl From<RewardError> for Problem {

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::store::{self, RewardRow};
+use super::store::{self, RevisionRow, RewardRow};
 use crate::audit::{self, Entry};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::MAX_INTEGER;
-use crate::db::{Db, DbError, Tx};
+use crate::db::{Db, DbError, Json, Tx};
 use crate::text::legible;
 
 /// A reward to create, or the new content of one.
@@ -90,6 +90,18 @@ impl From<RewardRow> for Reward {
             updated_at: row.updated_at,
         }
     }
+}
+
+/// A reward at one revision.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RewardRevision {
+    pub revision: i64,
+    /// The content since that revision, without `stockRemaining`; null for the deletion
+    #[schema(value_type = Object)]
+    pub reward: serde_json::Value,
+    pub changed_by: Uuid,
+    pub changed_at: Timestamp,
 }
 
 /// A version of the stock of an event's rewards. While it stays the same, sold-out rewards stay sold out.
@@ -207,6 +219,7 @@ impl RewardService {
             Entry::about("reward", &reward.id).between(&(), &reward),
         )
         .await?;
+        record_revision(&mut tx, &reward, by).await?;
         tx.commit().await?;
         Ok(reward)
     }
@@ -224,7 +237,13 @@ impl RewardService {
         Ok(rows.into_iter().map(Reward::from).collect())
     }
 
-    pub async fn replace(&self, id: Uuid, expected: Option<i64>, new: NewReward) -> Result<Reward, RewardError> {
+    pub async fn replace(
+        &self,
+        id: Uuid,
+        expected: Option<i64>,
+        new: NewReward,
+        by: Uuid,
+    ) -> Result<Reward, RewardError> {
         let mut tx = self.db.begin().await?;
         let current = store::lock(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
         require_revision(expected, current.revision)?;
@@ -250,13 +269,35 @@ impl RewardService {
             }
             None => store::delete_stock(&mut tx, id).await?,
         }
-        let reward: Reward = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?.into();
+        let row = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
+        let reward = Reward::from(row);
+        record_revision(&mut tx, &reward, by).await?;
         let changed = Entry::about("reward", &id).between(&Reward::from(current), &reward);
         audit::record(&mut tx, &self.clock, changed).await?;
         tx.commit().await?;
         self.changed();
         self.cache.publish(Topic::Reward(id)).await;
         Ok(reward)
+    }
+
+    /// The revisions of a reward, also of a deleted one. Newest first, up to `size + 1`.
+    pub async fn revisions(
+        &self,
+        id: Uuid,
+        before: Option<i64>,
+        size: u32,
+    ) -> Result<Vec<RewardRevision>, RewardError> {
+        let rows = store::revisions(&self.db, id, before, i64::from(size) + 1).await?;
+        if rows.is_empty() && before.is_none() {
+            return Err(RewardError::NotFound(id));
+        }
+        let revisions = rows.into_iter().map(|row| RewardRevision {
+            revision: row.revision,
+            reward: row.snapshot.0,
+            changed_by: row.changed_by,
+            changed_at: row.changed_at,
+        });
+        Ok(revisions.collect())
     }
 
     /// The rewards that these events offer, in each event's order, with their current stock.
@@ -313,19 +354,42 @@ impl RewardService {
         store::give_back(tx, reward_id, quantity, since).await
     }
 
-    pub async fn delete(&self, id: Uuid, expected: Option<i64>) -> Result<(), RewardError> {
+    pub async fn delete(&self, id: Uuid, expected: Option<i64>, by: Uuid) -> Result<(), RewardError> {
         let mut tx = self.db.begin().await?;
         let current = store::lock(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
         require_revision(expected, current.revision)?;
         if let Some(event_id) = store::event_offering(&mut tx, id).await? {
             return Err(RewardError::InUse(event_id));
         }
-        store::mark_deleted(&mut tx, id, self.clock.now()).await?;
+        let now = self.clock.now();
+        store::mark_deleted(&mut tx, id, now).await?;
+        let row = RevisionRow {
+            revision: current.revision + 1,
+            snapshot: Json(serde_json::Value::Null),
+            changed_by: by,
+            changed_at: now,
+        };
+        store::insert_revision(&mut tx, id, row).await?;
         let deleted = Entry::about("reward", &id).between(&Reward::from(current), &());
         audit::record(&mut tx, &self.clock, deleted).await?;
         tx.commit().await?;
         Ok(())
     }
+}
+
+async fn record_revision(tx: &mut Tx, reward: &Reward, by: Uuid) -> Result<(), DbError> {
+    let mut snapshot = serde_json::json!(reward);
+    if let Some(members) = snapshot.as_object_mut() {
+        // Claims change it without a new revision.
+        members.remove("stockRemaining");
+    }
+    let row = RevisionRow {
+        revision: reward.revision,
+        snapshot: Json(snapshot),
+        changed_by: by,
+        changed_at: reward.updated_at,
+    };
+    store::insert_revision(tx, reward.id, row).await
 }
 
 /// Fails if the change is based on another revision than the current one.

@@ -1,11 +1,12 @@
-//! SQL for `rewards`, `reward_stock` and `event_rewards` (the rewards that each event offers).
+//! SQL for `rewards`, `reward_revisions`, `reward_stock` and `event_rewards` (the rewards that each event offers).
 
 use std::collections::HashMap;
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Executor, Result, Tx, row};
+use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};
 
 row! {
     #[derive(Clone, Debug)]
@@ -127,6 +128,39 @@ pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, at: Timestamp) -> Result
     const SQL: &str = "UPDATE rewards SET deleted_at = $2, revision = revision + 1 WHERE id = $1";
     tx.query(SQL).bind(id).bind(at).execute(tx).await?;
     Ok(())
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(super) struct RevisionRow {
+        pub revision: i64,
+        pub snapshot: Json<Value>,
+        pub changed_by: Uuid,
+        pub changed_at: Timestamp,
+    }
+}
+
+pub(super) async fn insert_revision(tx: &mut Tx, reward_id: Uuid, row: RevisionRow) -> Result<()> {
+    const SQL: &str = "INSERT INTO reward_revisions (reward_id, revision, snapshot, changed_by, changed_at) \
+        VALUES ($1, $2, $3, $4, $5)";
+    tx.query(SQL)
+        .bind(reward_id)
+        .bind(row.revision)
+        .bind(row.snapshot)
+        .bind(row.changed_by)
+        .bind(row.changed_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn revisions(db: &Db, reward_id: Uuid, before: Option<i64>, limit: i64) -> Result<Vec<RevisionRow>> {
+    db.select("SELECT revision, snapshot, changed_by, changed_at FROM reward_revisions WHERE TRUE")
+        .and("reward_id = $?", Some(reward_id))
+        .and("revision < $?", before)
+        .end("ORDER BY revision DESC LIMIT $?", limit)
+        .fetch_all(db)
+        .await
 }
 
 /// Takes `quantity` from the stock; `false` if the reward has a stock and too few remain.

@@ -29,6 +29,18 @@ impl Digest {
     }
 }
 
+impl TryFrom<&[u8]> for Digest {
+    type Error = String;
+
+    /// From the 32 bytes of [`Digest::as_bytes`].
+    fn try_from(bytes: &[u8]) -> Result<Self, String> {
+        let value = bytes.try_into();
+        value
+            .map(Self)
+            .map_err(|_| format!("a digest has 32 bytes, not {}", bytes.len()))
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", Self::PREFIX, self.hex())

@@ -416,6 +416,7 @@ async fn one_plan_with_every_kind_of_query(app: TestApp) {
             registered: at("2026-01-02T03:04:05.678Z"),
             disabled: false,
             period: "2026-03-01".to_owned(),
+            last_reversal: None,
             granted_slots: [1].into(),
             stock: BTreeMap::from([(limited, 7)]),
             budget_usage: None,

@@ -126,3 +126,38 @@ async fn only_rejections_for_stock_or_budget_write_a_message(app: TestApp) {
         );
     }
 }
+
+/// What happens to one user or event is told in the order in which it happened, although the clocks of the processes differ.
+#[apply(on_both_engines)]
+async fn the_order_of_messages_survives_clocks_that_differ(app: TestApp) {
+    let operator = app.operator().await;
+    app.at("2026-03-01T12:00:03Z");
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    let claim = async || {
+        let token = app.log_in(&user).await;
+        app.claim(&token, &event).send().await.expect(201)
+    };
+    let path = format!("/reward-requests/{}/reversal", text(&claim().await, "id"));
+    // Each step is done by a process whose clock is further behind.
+    app.at("2026-03-01T12:00:02Z");
+    let call = app.post(&path).bearer(&operator).json(&json!({"reason": "Returned"}));
+    call.send().await.expect(201);
+    app.at("2026-03-01T12:00:01Z");
+    assert_eq!(claim().await["status"], "GRANTED");
+    let event = app.change_event(&event, json!({"title": "Other"})).await.expect(200);
+    app.at("2026-03-01T12:00:00Z");
+    let path = format!("/events/{}", text(&event, "id"));
+    assert_eq!(app.delete(&path).bearer(&operator).send().await.status, 204);
+
+    let told = told(&app).await;
+    let kinds = |prefix: &str| -> Vec<&str> {
+        let kinds = told.iter().map(|row| row.0.as_str());
+        kinds.filter(|kind| kind.starts_with(prefix)).collect()
+    };
+    assert_eq!(
+        kinds("reward."),
+        ["reward.granted", "reward.reversed", "reward.granted"]
+    );
+    assert_eq!(kinds("event."), ["event.created", "event.changed", "event.deleted"]);
+}

@@ -1,14 +1,17 @@
 //! `/reward-requests/{id}/receipt` and its replay
 
+mod erased;
 mod forged;
+mod format1;
 mod replay;
+mod terms;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use meed_host::auth::Role;
-use meed_host::claims::{SignedReceipt, check_seed};
+use meed_host::claims::{Proof, check_seed};
 use meed_host::events::Secret;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
@@ -23,8 +26,47 @@ async fn receipt_of(app: &TestApp, user: &TestUser, event: &Value) -> Value {
     app.get(&path).bearer(&token).send().await.expect(200)
 }
 
-fn signed(receipt: &Value) -> SignedReceipt {
-    serde_json::from_value(receipt.clone()).expect("a receipt")
+fn proof(receipt: &Value) -> Proof {
+    Proof::parse(receipt.to_string().as_bytes()).expect("a receipt")
+}
+
+fn canonical(value: &Value) -> String {
+    serde_json_canonicalizer::to_string(value).expect("canonical JSON")
+}
+
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    digest(&SHA256, bytes).as_ref().to_vec()
+}
+
+/// The digest of a receipt as a third party computes it.
+fn salted(signed: &Value) -> Vec<u8> {
+    let salt = hex::decode(text(signed, "salt")).expect("hexadecimal");
+    sha256(&[salt.as_slice(), canonical(&signed["receipt"]).as_bytes()].concat())
+}
+
+/// The text that the key signed: the root that digest and path lead to, as a third party computes it.
+fn statement(signed: &Value) -> String {
+    let signature = &signed["signature"];
+    let (mut index, size) = (
+        signature["leafIndex"].as_u64().expect("an index"),
+        &signature["treeSize"],
+    );
+    let mut last = size.as_u64().expect("a size") - 1;
+    let digest = text(signed, "digest").strip_prefix("sha256:").expect("a digest");
+    let mut hash = sha256(&[&[0], hex::decode(digest).expect("hexadecimal").as_slice()].concat());
+    for sibling in signature["path"].as_array().expect("a path") {
+        let sibling = hex::decode(sibling.as_str().expect("text")).expect("hexadecimal");
+        if index % 2 == 1 || index == last {
+            hash = sha256(&[[1].as_slice(), &sibling, &hash].concat());
+            while index % 2 == 0 && index != 0 {
+                (index, last) = (index / 2, last / 2);
+            }
+        } else {
+            hash = sha256(&[[1].as_slice(), &hash, &sibling].concat());
+        }
+        (index, last) = (index / 2, last / 2);
+    }
+    format!("meed-receipts/2\n{size}\n{}", hex::encode(hash))
 }
 
 #[apply(on_both_engines)]
@@ -34,13 +76,11 @@ async fn a_receipt_says_what_was_claimed_and_how_it_was_decided(app: TestApp) {
         .await;
     let user = app.user(Role::User).await;
     let signed = receipt_of(&app, &user, &event).await;
-    let receipt = &signed["receipt"];
+    let (receipt, terms) = (&signed["receipt"], &signed["terms"]);
     let request = app
         .read(&format!("/reward-requests/{}", text(receipt, "requestId")))
         .await;
     for member in [
-        "eventId",
-        "eventRevision",
         "userId",
         "status",
         "reasons",
@@ -52,41 +92,64 @@ async fn a_receipt_says_what_was_claimed_and_how_it_was_decided(app: TestApp) {
         assert_eq!(receipt[member], request[member], "{member}");
     }
     assert_eq!(
-        (text(receipt, "format"), &receipt["sequence"]),
-        ("meed-receipt/1", &json!(1))
+        (text(receipt, "format"), &receipt["slot"]),
+        ("meed-receipt/2", &json!(1))
     );
+    assert_eq!(receipt["awards"], json!([]));
+    let reward = app
+        .read(&format!("/rewards/{}", event["rewardIds"][0].as_str().expect("an id")))
+        .await;
+    for (member, expected) in [
+        ("format", json!("meed-terms/1")),
+        ("eventId", request["eventId"].clone()),
+        ("eventRevision", request["eventRevision"].clone()),
+        ("title", event["title"].clone()),
+        ("starts", event["startDate"].clone()),
+        ("ends", event["endDate"].clone()),
+        ("timeZone", json!("Asia/Seoul")),
+        ("recurrence", json!({"period": "ONCE", "count": 1})),
+        ("seedCommitment", event["seedCommitment"].clone()),
+        ("params", json!({"days": 7})),
+        (
+            "rewards",
+            json!([{
+                "id": reward["id"], "revision": 1, "type": reward["type"], "itemId": reward["itemId"],
+                "value": reward["value"], "duration": reward["duration"],
+            }]),
+        ),
+    ] {
+        assert_eq!(terms[member], expected, "{member}");
+    }
     assert_eq!(
-        (&receipt["seedCommitment"], &receipt["awards"]),
-        (&event["seedCommitment"], &json!([]))
+        text(receipt, "terms"),
+        format!("sha256:{}", hex::encode(sha256(canonical(terms).as_bytes())))
     );
     let evaluation = &receipt["evaluation"];
     assert_eq!(
-        evaluation["plugin"],
+        terms["plugin"],
         json!({
             "name": "login-streak", "version": event["condition"]["version"], "digest": event["condition"]["digest"],
         })
     );
-    assert_eq!(evaluation["params"], json!({"days": 7}));
     assert_eq!(
         evaluation["facts"],
         json!([{"days": {"current": 1, "longest": 1, "lastDay": "2026-03-01"}}])
     );
-    assert_eq!(evaluation["queries"][0]["streak"]["window"], json!({"lastDays": 8}));
+    assert_eq!(terms["queries"][0]["streak"]["window"], json!({"lastDays": 8}));
     assert_eq!(
-        evaluation["limits"],
+        terms["limits"],
         json!({
             "evaluateFuel": 1_000_000, "setupFuel": 10_000_000, "memoryBytes": 2 << 20, "tableElements": 10_000,
             "inputBytes": 256 << 10, "stateBytes": 16 << 10, "decisionBytes": 16 << 10,
         })
     );
     assert_eq!(evaluation["outcome"]["decision"]["progress"], receipt["progress"]);
-    assert_eq!(text(evaluation, "engine"), app.app.sandbox.fingerprint());
-    let context = &evaluation["context"];
-    assert_eq!(
-        (text(context, "now"), &context["local"]["hour"]),
-        ("2026-03-01T12:00:00.000Z", &json!(21))
-    );
-    assert_eq!(context["rewards"][0]["id"], event["rewardIds"][0]);
+    assert_eq!(text(terms, "engine"), app.app.sandbox.fingerprint());
+    for instant in ["asOf", "knownBy"] {
+        assert_eq!(text(evaluation, instant), "2026-03-01T12:00:00.000Z");
+    }
+    assert_eq!(evaluation["local"]["hour"], 21);
+    assert_eq!(evaluation["maxQuantities"], json!([1]));
 }
 
 #[apply(on_both_engines)]
@@ -100,11 +163,10 @@ async fn anyone_can_verify_the_signature(app: TestApp) {
         .await;
     let user = app.user(Role::User).await;
     let signed = receipt_of(&app, &user, &event).await;
-    // Without Meed's code, as a third party would verify it: canonical JSON, SHA-256, Ed25519.
-    let canonical = serde_json_canonicalizer::to_string(&signed["receipt"]).expect("canonical JSON");
+    // Without Meed's code, as a third party would verify it: canonical JSON, SHA-256, a Merkle path, Ed25519.
     assert_eq!(
         text(&signed, "digest"),
-        format!("sha256:{}", hex::encode(digest(&SHA256, canonical.as_bytes())))
+        format!("sha256:{}", hex::encode(salted(&signed)))
     );
     let keys = app.get("/.well-known/receipt-keys.json").send().await.expect(200);
     let key = &keys["keys"][0];
@@ -120,7 +182,7 @@ async fn anyone_can_verify_the_signature(app: TestApp) {
     let key = URL_SAFE_NO_PAD.decode(text(key, "x")).expect("base64url");
     let value = STANDARD.decode(text(signature, "value")).expect("base64");
     aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, key)
-        .verify(canonical.as_bytes(), &value)
+        .verify(statement(&signed).as_bytes(), &value)
         .expect("a true signature");
 }
 
@@ -158,7 +220,7 @@ async fn receipts_signed_before_a_new_key_still_verify(app: TestApp) {
     let jwks = restarted.get("/.well-known/receipt-keys.json").send().await;
     let keys = meed_host::keys::PublicKey::of_jwks(&String::from_utf8(jwks.bytes).expect("text")).expect("keys");
     for receipt in [&old, &new] {
-        signed(receipt).verify(Some(&keys)).expect("a true receipt");
+        proof(receipt).verify(Some(&keys)).expect("a true receipt");
     }
     let path = format!("/reward-requests/{}/receipt", text(&old["receipt"], "requestId"));
     assert_eq!(restarted.get(&path).bearer(&ada.token).send().await.expect(200), old);
@@ -177,17 +239,20 @@ async fn the_seed_can_be_recomputed_after_the_event(app: TestApp) {
     let published = app.read(&format!("/events/{}", text(&event, "id"))).await["seedSecret"].clone();
     let published = published.as_str().expect("the secret");
     let secret = hex::decode(published).expect("hexadecimal");
-    for (sequence, whole) in (1..).zip(&receipts) {
+    for (slot, whole) in (1..).zip(&receipts) {
         let receipt = &whole["receipt"];
-        assert_eq!(text(receipt, "seedCommitment"), hex::encode(digest(&SHA256, &secret)));
+        assert_eq!(
+            text(&whole["terms"], "seedCommitment"),
+            hex::encode(digest(&SHA256, &secret))
+        );
         let message = format!(
-            "meed-seed/1\nclaim\n{}\n{}\n2026-03-01\n{sequence}",
+            "meed-seed/1\nclaim\n{}\n{}\n2026-03-01\n{slot}",
             text(&event, "id"),
             user.id
         );
         let seed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), message.as_bytes());
-        assert_eq!(text(&receipt["evaluation"]["context"], "seed"), hex::encode(seed));
-        let check = |secret: &str| check_seed(&signed(whole), &Secret::from_hex(secret).expect("a secret"));
+        assert_eq!(text(&receipt["evaluation"], "seed"), hex::encode(seed));
+        let check = |secret: &str| check_seed(&proof(whole), &Secret::from_hex(secret).expect("a secret"));
         assert_eq!(check(published), Some(Ok(())));
         assert!(matches!(check(&"0".repeat(64)), Some(Err(fault)) if fault.contains("committed")));
     }

@@ -348,3 +348,42 @@ async fn a_reward_that_no_event_offers_is_deleted(app: TestApp) {
     let kept = app.read(&format!("/reward-requests/{}", text(&claimed, "id"))).await;
     assert_eq!(kept["grants"], claimed["grants"]);
 }
+
+#[apply(on_both_engines)]
+async fn each_revision_stays_readable(app: TestApp) {
+    let created = create(&app, coupon()).await.expect(201);
+    let path = format!("/rewards/{}", text(&created, "id"));
+    app.at("2026-03-01T12:01:00Z");
+    let changed = with(coupon(), json!({"duration": "P7D", "stock": 20}));
+    let changed = replace(&app, &path, "\"1\"", changed).await.expect(200);
+    app.at("2026-03-01T12:02:00Z");
+    let operator = app.operator().await;
+    assert_eq!(app.delete(&path).bearer(&operator).send().await.status, 204);
+
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let history = format!("{path}/revisions");
+    let first = app.read(&format!("{history}?pageSize=2")).await;
+    let next = format!("{history}?pageSize=2&pageToken={}", text(&first, "nextPageToken"));
+    let rest = app.read(&next).await;
+    let revisions = [&first["items"][0], &first["items"][1], &rest["items"][0]];
+    assert_eq!(
+        revisions.map(|revision| (revision["revision"].as_i64(), text(revision, "changedAt"))),
+        [
+            (Some(3), "2026-03-01T12:02:00.000Z"),
+            (Some(2), "2026-03-01T12:01:00.000Z"),
+            (Some(1), "2026-03-01T12:00:00.000Z"),
+        ]
+    );
+    assert_eq!(revisions[0]["reward"], Value::Null);
+    for (revision, reward) in [(revisions[1], changed), (revisions[2], created)] {
+        let mut reward = reward;
+        reward.as_object_mut().expect("an object").remove("stockRemaining");
+        assert_eq!(revision["reward"], reward);
+        assert_eq!(revision["changedBy"], event["createdBy"]);
+    }
+    app.get(&format!("{UNKNOWN}/revisions"))
+        .bearer(&operator)
+        .send()
+        .await
+        .expect_problem(404, "no-such-reward");
+}

@@ -1,10 +1,14 @@
-//! Every user is eligible and draws one of the event's rewards by weight.
+//! Every user draws one of the event's rewards by weight, and gets it if it is not sold out.
 //!
 //! How to recompute a draw from its receipt:
-//! 1. Take the weights of the rewards that the event has and that are not sold out (`maxQuantity` above 0), sorted by the
-//!    bytes of their ids. Ignore ids that the event does not have.
+//! 1. Take the weights of the rewards that the event has, sorted by the bytes of their ids. Ignore ids that the event does
+//!    not have. A reward that is sold out keeps its weight.
 //! 2. Read the 32 bytes of the seed as one big-endian number and take it modulo the sum of these weights.
-//! 3. Subtract the weights from the number in order, until the number is below the next weight: that reward is drawn.
+//! 3. Subtract the weights from the number in order, until the number is below the next weight: that reward is drawn. If it
+//!    is sold out (`maxQuantity` is 0), the user gets nothing.
+//!
+//! The stock does not move the draw. Otherwise a user who learned the seed from an earlier rejection could wait until the
+//! rewards that are left make it favourable.
 //!
 //! With a seed of 256 bits and a sum below 2^32, no reward is favoured by more than one in 2^224.
 
@@ -30,7 +34,7 @@ struct LuckyDraw;
 impl Condition for LuckyDraw {
     const TITLE: &'static str = "Lucky draw";
     const DESCRIPTION: &'static str =
-        "Every user is eligible and gets one of the rewards, drawn by weight from those that are not sold out.";
+        "Every user draws one of the rewards by weight, and gets it if it is not sold out.";
     type Params = LuckyDrawParams;
     type Plan = ();
 
@@ -49,10 +53,10 @@ impl Condition for LuckyDraw {
                 "None of the rewards of this draw belongs to the event.",
             );
         }
-        let (rewards, weights): (Vec<_>, Vec<_>) = offered().filter(|(reward, _)| reward.max_quantity > 0).unzip();
-        match context.seed.pick(&weights) {
-            Some(drawn) => Decision::eligible().award(&rewards[drawn].id, 1),
-            None => Decision::not_yet("sold-out", "All rewards of this draw are gone."),
+        let (rewards, weights): (Vec<_>, Vec<_>) = offered().unzip();
+        match context.seed.pick(&weights).map(|drawn| rewards[drawn]) {
+            Some(reward) if reward.max_quantity > 0 => Decision::eligible().award(&reward.id, 1),
+            _ => Decision::not_yet("sold-out", "The reward that you drew is gone."),
         }
     }
 }
@@ -113,13 +117,23 @@ mod tests {
     }
 
     #[test]
-    fn sold_out_rewards_are_not_drawn() {
-        assert_eq!(draw(seed(70), 1, 0, 1), Decision::eligible().award("silver", 1));
-        assert_eq!(draw(seed(0), 0, 1, 0), Decision::eligible().award("gold", 1));
+    fn the_stock_moves_no_draw() {
+        for number in 0..100 {
+            let drawn = draw(seed(number), 1, 1, 1);
+            for (bronze, gold, silver) in [(0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 0, 1), (0, 0, 0)] {
+                let decision = draw(seed(number), bronze, gold, silver);
+                if decision.is_eligible() {
+                    assert_eq!(decision, drawn, "{number}");
+                } else {
+                    assert_eq!(decision.reasons[0].code, "sold-out", "{number}");
+                }
+            }
+        }
+        assert_eq!(draw(seed(70), 1, 0, 1).reasons[0].code, "sold-out");
     }
 
     #[test]
-    fn if_all_rewards_are_sold_out_the_user_is_not_eligible() {
+    fn if_all_rewards_are_sold_out_no_user_is_eligible() {
         let decision = draw(seed(0), 0, 0, 0);
         assert!(!decision.is_eligible());
         assert_eq!(decision.reasons[0].code, "sold-out");

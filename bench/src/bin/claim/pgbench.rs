@@ -39,7 +39,7 @@ const FILL: [&str; 5] = [
 const READ: &str = "\
 SELECT CAST(-1 AS BIGINT) AS slot, created_at AS number, CASE WHEN disabled THEN 'disabled' END AS text, CAST(NULL AS UUID) AS id FROM users WHERE id = ('00000000-0000-7000-8000-' || LPAD(:user::TEXT, 12, '0'))::UUID \
 UNION ALL SELECT -2, COUNT(*), NULL, NULL FROM reward_requests WHERE event_id = ('00000000-0000-7000-8000-' || LPAD(:event::TEXT, 12, '0'))::UUID AND user_id = ('00000000-0000-7000-8000-' || LPAD(:user::TEXT, 12, '0'))::UUID AND status = 'GRANTED' AND received_at <= 99999999999999 \
-UNION ALL SELECT -3, sequence, NULL, NULL FROM reward_requests WHERE event_id = ('00000000-0000-7000-8000-' || LPAD(:event::TEXT, 12, '0'))::UUID AND user_id = ('00000000-0000-7000-8000-' || LPAD(:user::TEXT, 12, '0'))::UUID AND status = 'GRANTED' AND period = 'once' \
+UNION ALL SELECT -3, slot, NULL, NULL FROM reward_requests WHERE event_id = ('00000000-0000-7000-8000-' || LPAD(:event::TEXT, 12, '0'))::UUID AND user_id = ('00000000-0000-7000-8000-' || LPAD(:user::TEXT, 12, '0'))::UUID AND status = 'GRANTED' AND period = 'once' \
 UNION ALL SELECT -4, s.remaining, NULL, s.reward_id FROM event_rewards e JOIN reward_stock s ON s.reward_id = e.reward_id WHERE e.event_id = ('00000000-0000-7000-8000-' || LPAD(:event::TEXT, 12, '0'))::UUID;
 ";
 
@@ -180,7 +180,7 @@ fn writes(receipt_bytes: usize) -> anyhow::Result<String> {
     Ok(format!(
         "BEGIN;
 SELECT revision FROM events WHERE id = {event} AND deleted_at IS NULL FOR SHARE;
-INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_key_id, receipt_signature) VALUES ({ID}, {event}, 1, {user}, 'sha256:0', 'GRANTED', 'once', :place, '[]', '[]', NULL, 0, 0, 1000, '{receipt}', 'receipt-0', '\\x00') ON CONFLICT DO NOTHING RETURNING id AS request \\gset
+INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, progress, retry_at, received_at, decided_at, fuel, receipt, receipt_salt, receipt_digest, receipt_path, receipt_key_id, receipt_signature) VALUES ({ID}, {event}, 1, {user}, 'sha256:0', 'GRANTED', 'once', :place, '[]', '[]', NULL, 0, 0, 1000, '{receipt}', '\\x00', '\\x00', '\\x00', 'receipt-0', '\\x00') ON CONFLICT DO NOTHING RETURNING id AS request \\gset
 INSERT INTO grants (user_id, id, request_id, reward_id, event_id, quantity, reward, granted_at, stock_since) VALUES ({user}, {ID}, :request::UUID, {event}, {event}, 1, '{{}}', 0, 1);
 INSERT INTO outbox (id, kind, user_id, payload, created_at) VALUES ({ID}, 'reward.granted', {user}, '{{}}', 0);
 UPDATE reward_stock SET remaining = remaining - 1 WHERE reward_id = {event} AND remaining >= 1;

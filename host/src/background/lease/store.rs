@@ -11,7 +11,7 @@ use crate::db::{Db, Query, Result, Tx, placeholders};
 /// The statements for one table. The store that owns the table makes it with `table!`.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
-    /// `$1` is the key, `$2` now, `$3` the end of the lease; it returns the fence.
+    /// `$1` is the key, `$2` now, `$3` the end of the lease, `$4` a time that no lease can reach; it returns the fence.
     pub acquire: &'static str,
     /// `$1` is the key, `$2` the fence, `$3` the end of the lease.
     pub renew: &'static str,
@@ -28,7 +28,7 @@ macro_rules! table {
                 $table,
                 " SET fence = fence + 1, lease_until = $3 WHERE ",
                 $key,
-                " = $1 AND lease_until <= $2 RETURNING fence"
+                " = $1 AND (lease_until <= $2 OR lease_until > $4) RETURNING fence"
             ),
             // Not after a release: a renewal in flight must not restore the lease.
             renew: concat!(
@@ -93,8 +93,9 @@ pub(super) async fn acquire(
     key: &Key,
     now: Timestamp,
     until: Timestamp,
+    unreachable: Timestamp,
 ) -> Result<Option<i64>> {
-    let query = about(tx, table.acquire, key).bind(now).bind(until);
+    let query = about(tx, table.acquire, key).bind(now).bind(until).bind(unreachable);
     let fence: Option<(i64,)> = query.fetch_optional(tx).await?;
     Ok(fence.map(|(fence,)| fence))
 }

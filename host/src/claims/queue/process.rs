@@ -105,7 +105,7 @@ impl QueueProcessor {
                 Err(error) => undecided.push((row, error)),
             }
         }
-        let outcomes = self.committer.commit(&records).await;
+        let outcomes = self.committer.commit(records).await;
         let mut processed = 0;
         let mut outage = None;
         for ((row, request, granted), outcome) in answers.into_iter().zip(outcomes) {
@@ -188,7 +188,7 @@ impl QueueProcessor {
         {
             match next {
                 Ok(next) => {
-                    bytes += next.record.receipt.receipt.len();
+                    bytes += next.record.receipt.text.len();
                     prepared.push(Ok(next));
                 }
                 Err(error) if concerns_one(&error) => prepared.push(Err(error)),
@@ -255,11 +255,10 @@ impl QueueProcessor {
         let judged = self.judge_patiently(&input, offer).await?;
         Ok(match judged {
             Judged::Decided(decided) => decided,
-            Judged::AlreadyGranted(slot) => Decided {
-                slot,
-                granted: 0,
-                verdict: Verdict::already_granted(offer.next_period_start(claim.received_at)),
-            },
+            Judged::AlreadyGranted(_) => {
+                let next_at = offer.next_period_start(claim.received_at);
+                refused(claim, offer, Verdict::already_granted(next_at))
+            }
             Judged::Disabled => refused(claim, offer, Verdict::account_disabled()),
         })
     }
@@ -304,12 +303,10 @@ impl QueueProcessor {
         offer: &Offer,
         verdict: Verdict,
     ) -> Result<usize, ClaimError> {
-        let slot = PeriodSlot {
-            period: row.period.clone(),
-            sequence: 1,
-        };
+        // The period of the event's revision that the receipt names; on arrival it may have been another.
+        let slot = PeriodSlot::first(offer, row.received_at);
         let (record, request) = self.recorder.record(claim, offer, slot, verdict)?;
-        if !self.committer.commit_refusal(&record).await? {
+        if !self.committer.commit_refusal(record).await? {
             return Ok(0);
         }
         self.on_committed(claim, offer, 0, &request).await;

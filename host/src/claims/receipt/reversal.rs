@@ -4,18 +4,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ReceiptError, SignatureRecord, open, require_format};
-use crate::canonical;
+use super::error::{ReceiptError, require_format};
+use super::seal::{self, SignatureRecord};
 use crate::clock::Timestamp;
-use crate::keys::{Keyring, PublicKey, Signed};
+use crate::keys::PublicKey;
 use crate::sandbox::Digest;
 
 /// A reversal and its reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReversalReceipt {
-    /// `meed-reversal/1`
-    #[schema(example = "meed-reversal/1")]
+    /// `meed-reversal/2`
+    #[schema(example = "meed-reversal/2")]
     pub format: String,
     pub id: Uuid,
     pub request_id: Uuid,
@@ -46,32 +46,31 @@ pub struct ReversedGrant {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SignedReversal {
-    pub receipt: ReversalReceipt,
-    /// SHA-256 of the receipt as canonical JSON (RFC 8785)
+    /// Null if the content was erased; digest and signature still verify
+    pub receipt: Option<ReversalReceipt>,
+    /// 16 random bytes in hexadecimal; null if the content was erased
+    pub salt: Option<String>,
+    /// SHA-256 of the salt's bytes and the receipt as canonical JSON (RFC 8785)
     #[schema(value_type = String)]
     pub digest: Digest,
     pub signature: SignatureRecord,
 }
 
 impl ReversalReceipt {
-    pub const FORMAT: &str = "meed-reversal/1";
+    pub const FORMAT: &str = "meed-reversal/2";
 }
 
 impl SignedReversal {
-    /// The receipt of a reversal as it is stored.
-    pub(in crate::claims) fn read(signed: Signed, keys: &Keyring) -> Result<Self, ReceiptError> {
-        let (receipt, digest, signature) = open(signed, keys)?;
-        Ok(Self {
-            receipt,
-            digest,
-            signature,
-        })
-    }
-
     /// Checks format, digest and signature. `trusted`: the operator's keys; without them, the receipt's own key is used.
     pub fn verify(&self, trusted: Option<&[PublicKey]>) -> Result<(), ReceiptError> {
-        require_format(ReversalReceipt::FORMAT, &self.receipt.format)?;
-        let text = canonical::to_string(&self.receipt)?;
-        self.signature.check(&text, self.digest, trusted)
+        match (&self.receipt, &self.salt) {
+            (Some(receipt), Some(salt)) => {
+                require_format(ReversalReceipt::FORMAT, &receipt.format)?;
+                seal::check_digest(receipt, salt, self.digest)?;
+            }
+            (None, None) => {}
+            _ => return Err(ReceiptError::Incomplete),
+        }
+        self.signature.check(self.digest, trusted)
     }
 }

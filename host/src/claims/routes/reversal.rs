@@ -81,7 +81,9 @@ async fn reversal(
     principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<Reversal>, Problem> {
-    Ok(axum::Json(signed(&claims, &principal, id).await?.receipt.into()))
+    let receipt = signed(&claims, &principal, id).await?.receipt;
+    let receipt = receipt.ok_or(ClaimError::NoReversal(id))?;
+    Ok(axum::Json(receipt.into()))
 }
 
 /// Get the signed receipt of a reversal.

@@ -62,7 +62,7 @@ impl Parts {
             "WITH input AS MATERIALIZED (SELECT * FROM UNNEST( \
                 $?::UUID[], $?::UUID[], $?::BIGINT[], $?::UUID[], $?::TEXT[], $?::TEXT[], $?::TEXT[], $?::BIGINT[], \
                 $?::JSONB[], $?::JSONB[], $?::BIGINT[], $?::BIGINT[], $?::BIGINT[], $?::BIGINT[], $?::TEXT[], \
-                $?::TEXT[], $?::BYTEA[], $?::TEXT[], $?::BIGINT[], $?::TEXT[]) AS i (",
+                $?::BYTEA[], $?::BYTEA[], $?::BYTEA[], $?::TEXT[], $?::BYTEA[], $?::TEXT[], $?::BIGINT[], $?::TEXT[]) AS i (",
             columns!(reward_requests),
             ")), \
             gate AS MATERIALIZED ( \
@@ -93,7 +93,7 @@ impl Parts {
         const WITHOUT_RESPONSE: &str = "\
                 AND i.id NOT IN (SELECT k.request_id FROM keyed k JOIN idempotency_keys USING (user_id, key)) ";
         const ONCE: &str = "\
-                ORDER BY i.event_id, i.user_id, i.period, i.sequence \
+                ORDER BY i.event_id, i.user_id, i.period, i.slot \
                 ON CONFLICT DO NOTHING RETURNING user_id, id, event_id, budget_period, budget_amount)";
         const DEQUEUE: &str = ", \
             dequeued AS (DELETE FROM pending_claims p USING requests r WHERE p.user_id = r.user_id AND p.id = r.id \
@@ -212,6 +212,7 @@ pub(in crate::claims) async fn write(bulk: &Bulk, records: &[&CommitRecord]) -> 
     let parts = Parts::of(records);
     let requests = || records.iter().map(|record| &record.request);
     let receipts = || records.iter().map(|record| &record.receipt);
+    let seals = || records.iter().map(|record| &record.seal);
     let spendings = || records.iter().map(|record| record.spending.as_ref());
     let mut events: Vec<Uuid> = requests().map(|row| row.event_id).collect();
     events.sort_unstable();
@@ -226,16 +227,19 @@ pub(in crate::claims) async fn write(bulk: &Bulk, records: &[&CommitRecord]) -> 
         .each(requests().map(|row| row.plugin_digest.to_string()))
         .each(requests().map(|row| row.status.as_str()))
         .each(requests().map(|row| row.period.clone()))
-        .each(requests().map(|row| row.sequence))
+        .each(requests().map(|row| row.slot))
         .each(requests().map(|row| row.reasons.clone()))
         .each(requests().map(|row| row.progress.clone()))
         .each(requests().map(|row| row.retry_at.map(Timestamp::as_millis)))
         .each(requests().map(|row| row.received_at.as_millis()))
         .each(requests().map(|row| row.decided_at.as_millis()))
         .each(requests().map(|row| row.fuel))
-        .each(receipts().map(|row| row.receipt.clone()))
-        .each(receipts().map(|row| row.receipt_key_id.clone()))
-        .each(receipts().map(|row| row.receipt_signature.clone()))
+        .each(receipts().map(|receipt| receipt.text.clone()))
+        .each(receipts().map(|receipt| receipt.salt.to_vec()))
+        .each(receipts().map(|receipt| receipt.digest.as_bytes().to_vec()))
+        .each(seals().map(|seal| seal.path.clone()))
+        .each(seals().map(|seal| seal.key_id.clone()))
+        .each(seals().map(|seal| seal.signature.clone()))
         .each(spendings().map(|spending| spending.map(|spending| spending.period.clone())))
         .each(spendings().map(|spending| spending.map(|spending| spending.amount)))
         .each(records.iter().map(|record| record.refusal.clone()))

@@ -10,10 +10,11 @@ pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord
     const SQL: &str = concat!(
         "INSERT INTO reward_requests (",
         columns!(reward_requests),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
+         $23) \
          ON CONFLICT DO NOTHING"
     );
-    let (row, receipt) = (record.request.clone(), record.receipt.clone());
+    let (row, receipt, seal) = (record.request.clone(), record.receipt.clone(), record.seal.clone());
     let spending = record.spending.as_ref();
     let inserted = tx
         .query(SQL)
@@ -24,16 +25,19 @@ pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord
         .bind(row.plugin_digest)
         .bind(row.status)
         .bind(row.period)
-        .bind(row.sequence)
+        .bind(row.slot)
         .bind(row.reasons)
         .bind(row.progress)
         .bind(row.retry_at)
         .bind(row.received_at)
         .bind(row.decided_at)
         .bind(row.fuel)
-        .bind(receipt.receipt)
-        .bind(receipt.receipt_key_id)
-        .bind(receipt.receipt_signature)
+        .bind(receipt.text)
+        .bind(receipt.salt.to_vec())
+        .bind(receipt.digest.as_bytes().to_vec())
+        .bind(seal.path)
+        .bind(seal.key_id)
+        .bind(seal.signature)
         .bind(spending.map(|spending| spending.period.clone()))
         .bind(spending.map(|spending| spending.amount))
         .bind(record.refusal.clone())

@@ -2,8 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{RequestKey, bind_key};
+use super::{ReceiptRow, RequestKey, bind_key};
 use crate::claims::model::{GrantedReward, ReversalNote};
+use crate::claims::receipt::{Draft, Seal};
 use crate::clock::Timestamp;
 use crate::db::{Db, Result, Tx, placeholders, row};
 
@@ -14,7 +15,7 @@ row! {
         pub event_id: Uuid,
         pub user_id: Uuid,
         pub period: String,
-        pub receipt: String,
+        pub receipt_digest: Vec<u8>,
         pub decided_at: Timestamp,
         pub budget_period: Option<String>,
         pub budget_amount: Option<i64>,
@@ -24,7 +25,7 @@ row! {
 /// `None`: no request with this id is GRANTED. Concurrent reversals wait here until the transaction ends.
 pub(in crate::claims) async fn take(tx: &mut Tx, request_id: Uuid) -> Result<Option<TakenRow>> {
     const SQL: &str = "UPDATE reward_requests SET status = 'REVERSED' WHERE id = $1 AND status = 'GRANTED' \
-        RETURNING event_id, user_id, period, receipt, decided_at, budget_period, budget_amount";
+        RETURNING event_id, user_id, period, receipt_digest, decided_at, budget_period, budget_amount";
     tx.query(SQL).bind(request_id).fetch_optional(tx).await
 }
 
@@ -60,15 +61,14 @@ pub(in crate::claims) struct ReversalRow {
     pub reason: String,
     pub reversed_by: Uuid,
     pub reversed_at: Timestamp,
-    pub receipt: String,
-    pub receipt_key_id: String,
-    pub receipt_signature: Vec<u8>,
+    pub receipt: Draft,
+    pub seal: Seal,
 }
 
 pub(in crate::claims) async fn insert(tx: &mut Tx, row: ReversalRow) -> Result<()> {
     const SQL: &str = "INSERT INTO reversals \
-        (user_id, id, request_id, reason, reversed_by, reversed_at, receipt, receipt_key_id, receipt_signature) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        (user_id, id, request_id, reason, reversed_by, reversed_at, receipt, receipt_salt, receipt_digest, receipt_path, \
+        receipt_key_id, receipt_signature) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     tx.query(SQL)
         .bind(row.user_id)
         .bind(row.id)
@@ -76,26 +76,20 @@ pub(in crate::claims) async fn insert(tx: &mut Tx, row: ReversalRow) -> Result<(
         .bind(row.reason)
         .bind(row.reversed_by)
         .bind(row.reversed_at)
-        .bind(row.receipt)
-        .bind(row.receipt_key_id)
-        .bind(row.receipt_signature)
+        .bind(row.receipt.text)
+        .bind(row.receipt.salt.to_vec())
+        .bind(row.receipt.digest.as_bytes().to_vec())
+        .bind(row.seal.path)
+        .bind(row.seal.key_id)
+        .bind(row.seal.signature)
         .execute(tx)
         .await?;
     Ok(())
 }
 
-row! {
-    #[derive(Debug)]
-    pub(in crate::claims) struct SealedRow {
-        pub receipt: String,
-        pub receipt_key_id: String,
-        pub receipt_signature: Vec<u8>,
-    }
-}
-
-pub(in crate::claims) async fn find(db: &Db, request: RequestKey) -> Result<Option<SealedRow>> {
-    const SQL: &str = "SELECT receipt, receipt_key_id, receipt_signature FROM reversals \
-        WHERE user_id = $1 AND request_id = $2";
+pub(in crate::claims) async fn find(db: &Db, request: RequestKey) -> Result<Option<ReceiptRow>> {
+    const SQL: &str = "SELECT user_id, receipt, receipt_salt, receipt_digest, receipt_path, receipt_key_id, \
+        receipt_signature FROM reversals WHERE user_id = $1 AND request_id = $2";
     bind_key(db.query(SQL), request).fetch_optional(db).await
 }
 

@@ -53,10 +53,17 @@ impl Endpoint {
                 "the {name} is in use; stop every server and command of Meed on it first"
             ))
         })?;
-        let applied = endpoint.fetch::<(i64, String)>(APPLIED).await.unwrap_or_default();
+        let applied = match endpoint.fetch::<(i64, String)>(APPLIED).await.map_err(DbError::from) {
+            Err(error) if error.is_undefined_table() => Vec::new(),
+            Err(error) => {
+                let doing = format!("read the table of the migrations of the {name}");
+                return Err(CopyError::Failed { doing, error });
+            }
+            Ok(applied) => applied,
+        };
         let fault = match judge(&applied) {
             Schema::Current => return Ok(endpoint),
-            Schema::Older => "is not migrated to this release; run `meed migrate` on it",
+            Schema::Older | Schema::Elsewhere => "is not migrated to this release; run `meed migrate` on it",
             Schema::Newer | Schema::TooNew => "was migrated by a later release; copy with that release",
             Schema::Unreleased => "was made by an unreleased version of Meed, whose tables this release does not know",
         };

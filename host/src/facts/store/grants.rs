@@ -3,14 +3,15 @@
 
 use super::{Assembly, Value};
 
-/// Slots and stock are current values, independent of `$2` (now).
+/// Slots, stock and the last reversal are current values, independent of `$2` (now).
 const GRANTS: &str = " \
     UNION ALL SELECT -2, COUNT(*), NULL, NULL FROM reward_requests \
         WHERE event_id = $3 AND user_id = $1 AND status = 'GRANTED' AND received_at <= $2 \
-    UNION ALL SELECT -3, sequence, NULL, NULL FROM reward_requests \
+    UNION ALL SELECT -3, slot, NULL, NULL FROM reward_requests \
         WHERE event_id = $3 AND user_id = $1 AND status = 'GRANTED' AND period = $4 \
     UNION ALL SELECT -4, s.remaining, NULL, s.reward_id \
-        FROM event_rewards e JOIN reward_stock s ON s.reward_id = e.reward_id WHERE e.event_id = $3";
+        FROM event_rewards e JOIN reward_stock s ON s.reward_id = e.reward_id WHERE e.event_id = $3 \
+    UNION ALL SELECT -7, MAX(reversed_at), NULL, NULL FROM reversals WHERE user_id = $1";
 
 impl Assembly {
     pub(super) fn add_grants(&mut self) {

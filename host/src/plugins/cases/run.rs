@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Case, CaseContext, Expectation, History, HistoryError};
+use super::{Case, Expectation, History, HistoryError};
 use crate::clock::Timestamp;
 use crate::contract::{Context, EventInfo, Fact, Query, UserInfo};
 use crate::facts::{UnknownZone, Zone};
 use crate::plugins::params;
 use crate::plugins::service::PluginError;
+use crate::plugins::stand_in::StandIn;
 use crate::sandbox::{Plugin, Sandbox};
 
 const MONTH: Duration = Duration::from_hours(30 * 24);
@@ -73,7 +74,7 @@ pub async fn prepare(
     history: Option<&History>,
 ) -> Result<Result<PreparedCase, Expectation>, CaseError> {
     let zone: Zone = case.context.time_zone.as_deref().unwrap_or("UTC").parse()?;
-    let context = context(&case.context, &zone)?;
+    let context = context(case, &zone)?;
     let bound = match params::bind(sandbox, plugin, schema, &case.params).await {
         Ok(bound) => bound,
         Err(PluginError::Params(issues)) => return Ok(Err(Expectation::Issues(issues))),
@@ -148,14 +149,17 @@ impl CaseRun {
     }
 }
 
-fn context(case: &CaseContext, zone: &Zone) -> Result<Context, CaseError> {
+fn context(case: &Case, zone: &Zone) -> Result<Context, CaseError> {
+    // Of the input, so that both runs of the upload check and every later run see the same.
+    let stand_in = StandIn::of(&format!("{} {}", case.description, case.params));
+    let case = &case.context;
     let now = case
         .now
         .or_else(|| Timestamp::from_millis(NOW))
         .unwrap_or(Timestamp::EPOCH);
     let starts = case.event.starts.unwrap_or_else(|| now.minus(MONTH));
     let seed = match &case.seed {
-        None => [0; 32],
+        None => stand_in.seed(),
         Some(text) => {
             let mut seed = [0; 32];
             hex::decode_to_slice(text, &mut seed).map_err(|_| CaseError::Seed(text.clone()))?;
@@ -168,13 +172,21 @@ fn context(case: &CaseContext, zone: &Zone) -> Result<Context, CaseError> {
         offsets: zone.offsets(now),
         time_zone: zone.name().to_owned(),
         event: EventInfo {
-            id: case.event.id.clone().unwrap_or_else(|| "event".to_owned()),
-            title: case.event.title.clone().unwrap_or_else(|| "Event".to_owned()),
+            id: case
+                .event
+                .id
+                .clone()
+                .unwrap_or_else(|| stand_in.id("event", starts).to_string()),
+            title: case.event.title.clone().unwrap_or_else(|| stand_in.title()),
             starts,
             ends: case.event.ends.unwrap_or_else(|| now.plus(MONTH)),
         },
         user: UserInfo {
-            id: case.user.id.clone().unwrap_or_else(|| "user".to_owned()),
+            id: case
+                .user
+                .id
+                .clone()
+                .unwrap_or_else(|| stand_in.id("user", starts).to_string()),
             registered: case.user.registered.unwrap_or(starts),
         },
         rewards: case.rewards.clone(),

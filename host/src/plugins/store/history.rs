@@ -40,6 +40,13 @@ pub(in crate::plugins) async fn insert(
     Ok(())
 }
 
+/// When the newest entry was written. The transaction must have locked the version's row.
+pub(in crate::plugins) async fn latest(tx: &mut Tx, digest: Digest) -> Result<Option<Timestamp>> {
+    const SQL: &str = "SELECT at FROM plugin_history WHERE digest = $1 ORDER BY number DESC LIMIT 1";
+    let row: Option<(Timestamp,)> = tx.query(SQL).bind(digest).fetch_optional(tx).await?;
+    Ok(row.map(|(at,)| at))
+}
+
 /// Newest first.
 pub(in crate::plugins) async fn list(
     db: &Db,

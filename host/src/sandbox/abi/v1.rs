@@ -10,6 +10,7 @@ use wasmtime::{Engine, Store, StoreContextMut};
 
 use crate::clock::Timestamp;
 use crate::contract;
+use crate::exact_json;
 use crate::sandbox::limits::NOTE_FUEL;
 use crate::sandbox::run::{Failure, Guest};
 use crate::sandbox::text;
@@ -76,7 +77,7 @@ pub(in crate::sandbox) fn describe(
 }
 
 fn manifest(manifest: wit::Manifest) -> Result<contract::Manifest, Failure> {
-    let params_schema = serde_json::from_str(&manifest.params_schema)
+    let params_schema = exact_json::parse_schema(&manifest.params_schema)
         .map_err(|error| Failure::Malformed(format!("params-schema is not JSON: {error}")))?;
     let translations = manifest.translations.into_iter().map(|translation| {
         let texts = contract::Translation {

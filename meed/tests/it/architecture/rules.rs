@@ -25,6 +25,7 @@ const BASE_MODULES: &[&str] = &[
     "background",
     "body",
     "canonical",
+    "exact_json",
     "correlation",
     "http",
     "problem",
@@ -46,7 +47,7 @@ const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/guards"];
 const SERVERS: &[&str] = &["meed/serve", "meed/relay"];
 
 /// The modules of the host that the author's tools may use.
-const AUTHOR_MAY_USE: &[&str] = &["claims", "clock", "contract", "plugins", "sandbox"];
+const AUTHOR_MAY_USE: &[&str] = &["claims", "clock", "contract", "exact_json", "plugins", "sandbox"];
 
 const SQL: &[&str] = &[
     "SELECT ",

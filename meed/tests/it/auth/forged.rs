@@ -287,11 +287,11 @@ fn other_claims(forge: &Forge) -> Vec<(String, String)> {
         ("exp", json!(u64::MAX)),
         ("exp", json!(now + 601)),
         ("exp", json!(true)),
-        ("iat", json!(now + 1)),
+        ("iat", json!(now + 6)),
         ("iat", json!(now.to_string())),
         ("iat", json!(i64::MIN)),
         ("iat", json!(now - 1)),
-        ("nbf", json!(now + 1)),
+        ("nbf", json!(now + 6)),
         ("nbf", json!("9999999999")),
         ("nbf", json!(-0.5)),
         ("iss", json!("meed2")),
@@ -406,4 +406,19 @@ async fn a_public_route_ignores_an_invalid_token(app: TestApp) {
         .send()
         .await
         .expect(200);
+}
+
+/// Another replica whose clock is a little behind gets a token that starts in its future.
+#[apply(on_both_engines)]
+async fn a_token_of_a_replica_whose_clock_is_ahead_is_accepted(app: TestApp) {
+    let user = app.user(Role::User).await;
+    for (now, status) in [
+        ("2026-03-01T11:59:59.700Z", 200),
+        ("2026-03-01T11:59:55Z", 200),
+        ("2026-03-01T11:59:54.999Z", 401),
+    ] {
+        app.at(now);
+        let reply = app.get("/users/me").bearer(&user.token).send().await;
+        assert_eq!(reply.status, status, "{now}");
+    }
 }

@@ -80,6 +80,18 @@ async fn the_lease_of_a_dead_holder_expires(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
+async fn the_lease_of_a_dead_holder_is_free_if_the_clock_stepped_back(app: TestApp) {
+    add_topic(&app).await;
+    let began = app.clock.now();
+    drop(acquire(&app).await.expect("the lease is free"));
+    // As far behind as a live holder's clock may be ahead: the lease counts.
+    app.clock.set(began.minus(DURATION));
+    assert!(acquire(&app).await.is_none());
+    app.clock.set(began.minus(DURATION + Duration::from_millis(1)));
+    assert!(acquire(&app).await.is_some());
+}
+
+#[apply(on_both_engines)]
 async fn a_holder_renews_its_lease(app: TestApp) {
     add_topic(&app).await;
     let _lease = acquire(&app).await.expect("the lease is free");

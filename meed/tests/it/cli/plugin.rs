@@ -213,7 +213,7 @@ async fn a_case_is_made_from_a_decision(app: TestApp) {
     good(command, "");
     let case: Value =
         serde_json::from_slice(&std::fs::read(directory.join("case.json")).expect("a case")).expect("JSON");
-    let context = &evaluation["context"];
+    let reward = &receipt["terms"]["rewards"][0];
     assert_eq!(
         (&case["params"], &case["facts"]),
         (&json!({"days": 7}), &evaluation["facts"])
@@ -221,8 +221,16 @@ async fn a_case_is_made_from_a_decision(app: TestApp) {
     assert_eq!(
         case["context"],
         json!({
-            "now": context["now"], "timeZone": "Asia/Seoul", "event": context["event"], "user": context["user"],
-            "rewards": context["rewards"], "seed": context["seed"],
+            "now": evaluation["asOf"], "timeZone": "Asia/Seoul",
+            "event": {
+                "id": event["id"], "title": event["title"], "starts": event["startDate"], "ends": event["endDate"],
+            },
+            "user": {"id": user.id, "registered": evaluation["registered"]},
+            "rewards": [{
+                "id": reward["id"], "kind": reward["type"], "value": reward["value"],
+                "maxQuantity": evaluation["maxQuantities"][0],
+            }],
+            "seed": evaluation["seed"],
         })
     );
     assert_eq!(case["expect"], json!({"decision": evaluation["outcome"]["decision"]}));

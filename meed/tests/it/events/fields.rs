@@ -314,3 +314,59 @@ async fn a_budget_amount_requires_a_reward_with_a_value(app: TestApp) {
         (&event["budget"], true)
     );
 }
+
+/// Params that would be stored, evaluated and signed as something else than what was sent.
+#[apply(on_both_engines)]
+async fn params_that_cannot_be_kept_exactly_are_refused(app: TestApp) {
+    let plugin = app.install(bundled("lucky-draw")).await;
+    let good = app.event_body(&plugin, json!({}), json!({})).await;
+    let reward = good["rewardIds"][0].as_str().expect("an id").to_owned();
+    let operator = app.operator().await;
+    let before = app.count("SELECT COUNT(*) FROM events").await;
+    let simulation = format!("/plugins/lucky-draw/versions/{}/simulate", plugin.version);
+    for (pointer, params, says) in [
+        (
+            format!("/params/weights/{reward}"),
+            format!(r#"{{"weights": {{"{reward}": 1610521604143693812}}}}"#),
+            "the number 1610521604143693812 is outside",
+        ),
+        (
+            format!("/params/weights/{reward}"),
+            format!(r#"{{"weights": {{"{reward}": 9007199254740993.0}}}}"#),
+            "is outside",
+        ),
+        (
+            "/params/weights".to_owned(),
+            format!(r#"{{"weights": {{"{reward}": 1, "{reward}": 2}}}}"#),
+            "occurs twice",
+        ),
+        (
+            "/params".to_owned(),
+            r#"{"weights": {}, "weights": {}}"#.to_owned(),
+            "the member \"weights\" occurs twice",
+        ),
+    ] {
+        // As text, because a JSON value has neither.
+        let event = with(
+            good.clone(),
+            json!({"condition": with(good["condition"].clone(), json!({"params": "PARAMS"}))}),
+        );
+        let event = event.to_string().replace("\"PARAMS\"", &params);
+        let simulated = format!(r#"{{"params": {params}, "facts": []}}"#);
+        for (path, body, prefix) in [("/events", event, "/condition"), (simulation.as_str(), simulated, "")] {
+            let call = app.post(path).bearer(&operator).bytes("application/json", body);
+            let problem = call.send().await.expect_problem(422, "invalid-body");
+            let fault = &problem["errors"][0];
+            let message = fault["message"].as_str().expect("a message");
+            assert!(message.contains(says), "{path} {message}");
+            assert!(
+                fault["pointer"]
+                    .as_str()
+                    .expect("a pointer")
+                    .starts_with(&format!("{prefix}{pointer}")),
+                "{path} {fault}"
+            );
+        }
+    }
+    assert_eq!(app.count("SELECT COUNT(*) FROM events").await, before);
+}

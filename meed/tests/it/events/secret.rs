@@ -113,3 +113,23 @@ async fn moving_the_end_into_the_past_ends_the_event(app: TestApp) {
     assert_eq!(revisions["items"][1]["event"].get("seedSecret"), None);
     assert_eq!(revisions["items"][1]["event"], with(event, json!({})));
 }
+
+#[apply(on_both_engines)]
+async fn the_draws_of_a_deleted_event_stay_verifiable(app: TestApp) {
+    let event = app
+        .event("first-come", json!({}), json!({"endDate": "2026-03-02T00:00:00Z"}))
+        .await;
+    let (user, operator) = (app.user(Role::User).await, app.operator().await);
+    let path = path_of(&event);
+    assert_eq!(app.delete(&path).bearer(&operator).send().await.status, 204);
+    let seed = async || {
+        let token = app.log_in(&user).await;
+        app.get(&format!("{path}/seed")).bearer(&token).send().await.expect(200)
+    };
+    let running = seed().await;
+    assert_eq!(running["seedCommitment"], event["seedCommitment"]);
+    assert_eq!(running.get("seedSecret"), None);
+    app.at("2026-03-02T00:01:00Z");
+    let secret = hex::decode(text(&seed().await, "seedSecret")).expect("hexadecimal");
+    assert_eq!(hex::encode(digest(&SHA256, &secret)), text(&event, "seedCommitment"));
+}

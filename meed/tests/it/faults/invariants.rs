@@ -110,7 +110,7 @@ fn limits(ledger: &Ledger, _: &View, violations: &mut Violations) {
     let mut slots: BTreeMap<_, Vec<i64>> = BTreeMap::new();
     for request in ledger.requests.values().filter(|request| request.status == "GRANTED") {
         let key = (request.event_id, request.user_id, &request.period);
-        slots.entry(key).or_default().push(request.sequence);
+        slots.entry(key).or_default().push(request.slot);
     }
     for ((event, user, period), slots) in slots {
         let limit = ledger.limit(event);

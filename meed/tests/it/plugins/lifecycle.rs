@@ -252,7 +252,8 @@ async fn the_history_names_the_actors_and_remains(app: TestApp) {
             version["uploadedBy"].clone()
         ]
     );
-    assert_eq!(text(&history["items"][0], "at"), "2026-03-01T12:00:00.000Z");
+    // Each entry is later than the one before, even at the same instant of the clock.
+    assert_eq!(text(&history["items"][0], "at"), "2026-03-01T12:00:00.002Z");
 
     let page = app.read(&format!("{path}/history?pageSize=2")).await;
     assert_eq!(each(&page["items"], "action"), ["ENABLED", "DISABLED"]);
@@ -297,4 +298,25 @@ async fn a_version_of_an_earlier_event_revision_cannot_be_deleted(app: TestApp) 
     assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 0);
     let unused = app.upload(padded(guest("unused").module(), "x")).await.expect(201);
     assert_eq!(app.delete(&path_of(&unused)).bearer(&operator).send().await.status, 204);
+}
+
+#[apply(on_both_engines)]
+async fn of_concurrent_deletions_one_deletes_the_version(app: TestApp) {
+    let plugin = app.install(padded(bundled("first-come"), "to be deleted")).await;
+    let path = format!("/plugins/first-come/versions/{}", plugin.version);
+    let admin = app.user(Role::Admin).await;
+    let deletions = (0..4).map(|_| app.delete(&path).bearer(&admin.token).send());
+    let mut statuses: Vec<u16> = futures_util::future::join_all(deletions)
+        .await
+        .into_iter()
+        .map(|reply| reply.status.as_u16())
+        .collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 404, 404, 404]);
+    for sql in [
+        "SELECT COUNT(*) FROM outbox WHERE kind = 'plugin.deleted'",
+        "SELECT COUNT(*) FROM plugin_history WHERE action = 'DELETED'",
+    ] {
+        assert_eq!(app.count(sql).await, 1, "{sql}");
+    }
 }

@@ -266,12 +266,12 @@ async fn events_require_a_signature_and_continue_after_a_revocation(app: TestApp
     let (first, second) = (app.user(Role::User).await, app.user(Role::User).await);
     let named = receipt(&first.token).await;
     assert_eq!(
-        named["receipt"]["evaluation"]["plugin"]["signer"],
+        named["terms"]["plugin"]["signer"],
         json!({"keyId": key_id, "name": "Ada"})
     );
     let replayed = meed_host::claims::replay(
         &app.app.sandbox,
-        &serde_json::from_value(named).expect("a receipt"),
+        &meed_host::claims::Proof::parse(named.to_string().as_bytes()).expect("a receipt"),
         Some(unsigned.clone()),
         None,
     )
@@ -300,5 +300,5 @@ async fn events_require_a_signature_and_continue_after_a_revocation(app: TestApp
         "/condition/version",
     );
     let unnamed = receipt(&second.token).await;
-    assert_eq!(unnamed["receipt"]["evaluation"]["plugin"].get("signer"), None);
+    assert_eq!(unnamed["terms"]["plugin"].get("signer"), None);
 }

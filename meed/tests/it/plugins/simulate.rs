@@ -204,3 +204,72 @@ async fn a_disabled_plugin_is_not_simulated(app: TestApp) {
     let reply = simulate(&app, guest("resting").module(), json!({"params": {}, "facts": []})).await;
     reply.expect_problem(409, "plugin-disabled");
 }
+
+/// Refuses to decide when its memory, which has its input, contains the nil id or the beginning of "Simulation".
+const SUSPICIOUS: &str = r"(local $at i32)
+    (local.set $at (i32.const {heap}))
+    (loop $next
+      (if (i32.or
+            (i64.eq (i64.load align=1 (local.get $at)) (i64.const 0x3030303030303030))
+            (i64.eq (i64.load align=1 (local.get $at)) (i64.const 0x6974616c756d6953)))
+        (then (unreachable)))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $at) (global.get $free))))";
+
+#[apply(on_both_engines)]
+async fn a_plugin_cannot_tell_a_simulation_from_a_claim(app: TestApp) {
+    let sly = Condition {
+        evaluate: SUSPICIOUS,
+        ..guest("sly")
+    };
+    let plugin = app.install(sly.module()).await;
+    let event = app.event_on(&plugin, json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    let claim = app.claim(&user.token, &event).send().await.expect(201);
+    assert_eq!(claim["status"], "GRANTED");
+    let path = format!("/plugins/sly/versions/{}/simulate", plugin.version);
+    let (operator, claimed) = (app.operator().await, &claim["id"]);
+    let receipt = app
+        .read(&format!(
+            "/reward-requests/{}/receipt",
+            claimed.as_str().expect("an id")
+        ))
+        .await;
+    let facts = &receipt["receipt"]["evaluation"]["facts"];
+    let mut seen = std::collections::BTreeSet::new();
+    for input in [json!({"userId": user.id}), json!({"facts": facts})] {
+        for _ in 0..2 {
+            let body = with(input.clone(), json!({"params": {}}));
+            let call = app.post(&path).bearer(&operator).json(&body);
+            let simulation = call.send().await.expect(200);
+            assert_eq!(simulation["decision"]["outcome"], "eligible", "{simulation:#}");
+            let context = &simulation["context"];
+            for id in [&context["event"]["id"], &context["user"]["id"]] {
+                let id: uuid::Uuid = id.as_str().expect("text").parse().expect("an id");
+                assert_eq!(id.get_version_num(), 7);
+            }
+            let instants = ["starts", "ends"].map(|name| context["event"][name].as_str().expect("an instant"));
+            assert!(
+                instants.iter().all(|instant| instant.ends_with(":00:00.000Z")),
+                "{instants:?}"
+            );
+            assert_ne!(context["user"]["registered"], context["event"]["starts"]);
+            // Nothing that a plugin could know beforehand.
+            for value in [&context["event"]["id"], &context["seed"]] {
+                assert!(seen.insert(value.to_string()), "{value} twice");
+            }
+        }
+    }
+    // What is given is what the plugin sees.
+    let given = json!({
+        "params": {}, "facts": facts, "eventId": event["id"], "title": event["title"],
+        "startDate": event["startDate"], "endDate": event["endDate"],
+    });
+    let simulation = app.post(&path).bearer(&operator).json(&given).send().await.expect(200);
+    assert_eq!(
+        simulation["context"]["event"],
+        json!({
+            "id": event["id"], "title": event["title"], "starts": event["startDate"], "ends": event["endDate"],
+        })
+    );
+}

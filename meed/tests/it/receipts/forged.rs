@@ -3,12 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use meed_host::auth::Role;
-use meed_host::claims::{Receipt, Replay, replay};
-use meed_host::sandbox::Digest;
+use meed_host::claims::{Proof, Replay, replay};
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 
-use super::{receipt_of, signed};
+use super::{canonical, proof, receipt_of, salted, sha256, statement};
 use crate::guests::Condition;
 use crate::support::{TestApp, bundled, guest, on_both_engines};
 
@@ -28,17 +27,17 @@ fn change(receipt: &Value, pointer: &str, value: Value) -> Value {
 
 /// Digests and signs a changed receipt again, as only the server can.
 fn resigned(app: &TestApp, mut changed: Value) -> Value {
-    let receipt: Receipt = serde_json::from_value(changed["receipt"].clone()).expect("a receipt");
-    let canonical = receipt.canonical().expect("canonical JSON");
-    let signature = app.app.keys.receipt.signing().sign(canonical.as_bytes());
-    changed["digest"] = json!(Digest::of(canonical.as_bytes()));
+    let terms = sha256(canonical(&changed["terms"]).as_bytes());
+    changed["receipt"]["terms"] = json!(format!("sha256:{}", hex::encode(terms)));
+    changed["digest"] = json!(format!("sha256:{}", hex::encode(salted(&changed))));
+    let signature = app.app.keys.receipt.signing().sign(statement(&changed).as_bytes());
     changed["signature"]["value"] = json!(STANDARD.encode(signature));
     changed
 }
 
 /// The result of a third party's verification, as text.
 async fn told(app: &TestApp, receipt: &Value) -> String {
-    match replay(&app.app.sandbox, &signed(receipt), Some(bundled("login-streak")), None).await {
+    match replay(&app.app.sandbox, &proof(receipt), Some(bundled("login-streak")), None).await {
         Ok(Replay::Differs(differences)) => differences.join("\n"),
         Ok(other) => format!("{other:?}"),
         Err(error) => error.to_string(),
@@ -54,8 +53,10 @@ async fn a_changed_byte_invalidates_the_digest_or_the_signature(app: TestApp) {
         ("/receipt/evaluation/fuel", json!(1)),
         ("/receipt/evaluation/facts/0/days/current", json!(2)),
         ("/receipt/evaluation/outcome/decision/outcome", json!("notEligible")),
-        ("/receipt/evaluation/params/days", json!(7)),
-        ("/receipt/evaluation/context/now", json!("2026-03-01T12:00:00.001Z")),
+        ("/receipt/evaluation/asOf", json!("2026-03-01T12:00:00.001Z")),
+        ("/receipt/evaluation/knownBy", json!("2026-03-01T12:00:00.001Z")),
+        ("/receipt/terms", json!(format!("sha256:{}", "0".repeat(64)))),
+        ("/salt", json!("00".repeat(16))),
         ("/receipt/userId", json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")),
         ("/digest", json!(format!("sha256:{}", "0".repeat(64)))),
     ] {
@@ -64,6 +65,27 @@ async fn a_changed_byte_invalidates_the_digest_or_the_signature(app: TestApp) {
             error.starts_with("the receipt says its digest is sha256:"),
             "{pointer}: {error}"
         );
+    }
+    for (pointer, value) in [
+        ("/terms/params/days", json!(7)),
+        ("/terms/recurrence/count", json!(81)),
+        ("/terms/rewards/0/revision", json!(2)),
+    ] {
+        let error = told(&app, &change(&receipt, pointer, value)).await;
+        assert!(
+            error.starts_with("the receipt refers to the terms"),
+            "{pointer}: {error}"
+        );
+    }
+    for (pointer, value) in [
+        ("/signature/path", json!(["00".repeat(32)])),
+        ("/signature/path", json!(["x"])),
+        ("/signature/leafIndex", json!(1)),
+        ("/signature/treeSize", json!(0)),
+        ("/signature/treeSize", json!(2)),
+    ] {
+        let error = told(&app, &change(&receipt, pointer, value)).await;
+        assert!(error.starts_with("the path of the signature"), "{pointer}: {error}");
     }
     let genuine = receipt["signature"]["value"].as_str().expect("a signature");
     let mut bytes = STANDARD.decode(genuine).expect("base64");
@@ -88,8 +110,17 @@ async fn a_changed_byte_invalidates_the_digest_or_the_signature(app: TestApp) {
         let error = told(&app, &change(&receipt, pointer, value)).await;
         assert!(error.starts_with("the signature by the key"), "{pointer}: {error}");
     }
-    let format = told(&app, &change(&receipt, "/receipt/format", json!("meed-receipt/2"))).await;
-    assert_eq!(format, "the format is \"meed-receipt/2\", not meed-receipt/1");
+    let other = change(&receipt, "/receipt/format", json!("meed-receipt/3"));
+    let error = Proof::parse(other.to_string().as_bytes()).expect_err("another format");
+    assert_eq!(
+        error.to_string(),
+        "the format is \"meed-receipt/3\", not meed-receipt/2"
+    );
+    // Content without its salt or terms proves nothing.
+    for member in ["/salt", "/terms"] {
+        let error = told(&app, &change(&receipt, member, Value::Null)).await;
+        assert!(error.contains("without its salt or its terms"), "{error}");
+    }
 }
 
 #[apply(on_both_engines)]
@@ -99,15 +130,30 @@ async fn a_receipt_with_an_unknown_member_is_refused(app: TestApp) {
         "",
         "/receipt",
         "/receipt/evaluation",
-        "/receipt/evaluation/context",
+        "/receipt/evaluation/local",
+        "/terms",
+        "/terms/rewards/0",
         "/signature",
     ] {
         let mut changed = receipt.clone();
         changed.pointer_mut(pointer).expect("an object")["extra"] = json!(1);
-        assert!(
-            serde_json::from_value::<meed_host::claims::SignedReceipt>(changed).is_err(),
-            "{pointer}"
-        );
+        assert!(Proof::parse(changed.to_string().as_bytes()).is_err(), "{pointer}");
+    }
+}
+
+/// Readers of JSON differ in what they read here, so one of them could see another receipt than the one that verifies.
+#[apply(on_both_engines)]
+async fn a_receipt_that_readers_understand_differently_is_refused(app: TestApp) {
+    let text = genuine(&app).await.to_string();
+    assert!(Proof::parse(text.as_bytes()).is_ok());
+    for (from, to) in [
+        (r#""params":{"days":1}"#, r#""params":{"days":9,"days":1}"#),
+        (r#""params":{"days":1}"#, r#""params":{"days":9007199254740993}"#),
+        (r#""slot":1"#, r#""slot":2,"slot":1"#),
+        (r#""terms":{"#, r#""terms":null,"terms":{"#),
+    ] {
+        assert!(text.contains(from), "{from} is not in {text}");
+        assert!(Proof::parse(text.replace(from, to).as_bytes()).is_err(), "{to}");
     }
 }
 
@@ -139,19 +185,11 @@ async fn the_re_run_detects_a_validly_signed_forgery(app: TestApp) {
         ),
         (
             "queries: the receipt says",
-            "/receipt/evaluation/queries/0/streak/kind",
+            "/terms/queries/0/streak/kind",
             json!("auth.logout"),
         ),
-        (
-            "state: bind gives other bytes",
-            "/receipt/evaluation/params/days",
-            json!(2),
-        ),
-        (
-            "params: bind refuses them",
-            "/receipt/evaluation/params",
-            json!({"days": "one"}),
-        ),
+        ("state: bind gives other bytes", "/terms/params/days", json!(2)),
+        ("params: bind refuses them", "/terms/params", json!({"days": "one"})),
         (
             "status: the receipt says REJECTED, the rules make it GRANTED",
             "/receipt/status",
@@ -164,26 +202,40 @@ async fn the_re_run_detects_a_validly_signed_forgery(app: TestApp) {
             "/receipt/receivedAt",
             json!("2026-03-01T12:00:01.000Z"),
         ),
+        ("slot: the receipt says 81", "/receipt/slot", json!(81)),
+        ("slot: the receipt says 0", "/receipt/slot", json!(0)),
+        ("period: the receipt says x64", "/receipt/period", json!("x64")),
         (
-            "userId: the receipt says",
-            "/receipt/userId",
+            "period: the receipt says 2026-03-01, receivedAt is in once",
+            "/receipt/period",
+            json!("2026-03-01"),
+        ),
+        (
+            "period: the receipt says once, receivedAt is in 2026-03-01",
+            "/terms/recurrence/period",
+            json!("DAILY"),
+        ),
+        ("timeZone: ", "/terms/timeZone", json!("Mars/Olympus")),
+        ("awards: the receipt gives", "/receipt/awards/0/revision", json!(2)),
+        (
+            "awards: the receipt gives",
+            "/receipt/awards/0/itemId",
+            json!("sku-other"),
+        ),
+        ("awards: the receipt gives", "/receipt/awards/0/duration", json!("P99Y")),
+        ("awards: the receipt says", "/receipt/awards/0/quantity", json!(2)),
+        (
+            "awards: the receipt gives",
+            "/receipt/awards/0/rewardId",
             json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"),
         ),
-        (
-            "eventId: the receipt says",
-            "/receipt/eventId",
-            json!("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"),
-        ),
-        ("NotReplayable", "/receipt/evaluation/limits/stateBytes", json!(7)),
-        ("NotReplayable", "/receipt/evaluation/engine", json!("wasmtime 1.0.0")),
-        (
-            "the receipt's state is not base64",
-            "/receipt/evaluation/state",
-            json!("?"),
-        ),
+        ("maxQuantities: ", "/receipt/evaluation/maxQuantities", json!([])),
+        ("NotReplayable", "/terms/limits/stateBytes", json!(7)),
+        ("NotReplayable", "/terms/engine", json!("wasmtime 1.0.0")),
+        ("the receipt's state is not base64", "/terms/state", json!("?")),
         (
             "the receipt was decided by sha256:",
-            "/receipt/evaluation/plugin/digest",
+            "/terms/plugin/digest",
             json!(format!("sha256:{}", "0".repeat(64))),
         ),
     ] {
@@ -224,7 +276,7 @@ async fn a_receipt_that_violates_the_hosts_rules_does_not_match(app: TestApp) {
     let failed = receipt_of(&app, &app.user(Role::User).await, &event).await;
     let lie = change(&failed, "/receipt/status", json!("GRANTED"));
     let lie = change(&lie, "/receipt/awards", receipt["receipt"]["awards"].clone());
-    match replay(&app.app.sandbox, &signed(&resigned(&app, lie)), Some(module), None).await {
+    match replay(&app.app.sandbox, &proof(&resigned(&app, lie)), Some(module), None).await {
         Ok(Replay::Differs(differences)) => assert!(
             differences.iter().any(|line| line.starts_with("status")),
             "{differences:?}"
@@ -237,9 +289,9 @@ async fn a_receipt_that_violates_the_hosts_rules_does_not_match(app: TestApp) {
 async fn the_signature_covers_what_a_re_run_cannot_check(app: TestApp) {
     let receipt = genuine(&app).await;
     for (pointer, value) in [
-        ("/receipt/evaluation/limits/evaluateFuel", json!(2_000_000)),
-        ("/receipt/evaluation/context/local/hour", json!(23)),
-        ("/receipt/period", json!("2026-03-01")),
+        ("/receipt/evaluation/local/hour", json!(23)),
+        ("/receipt/evaluation/maxQuantities", json!([3])),
+        ("/receipt/decidedAt", json!("2026-03-01T12:00:01.000Z")),
     ] {
         let unsigned = told(&app, &change(&receipt, pointer, value)).await;
         assert!(

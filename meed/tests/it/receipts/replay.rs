@@ -1,18 +1,18 @@
 //! Running a decision again from its receipt
 
 use meed_host::auth::Role;
-use meed_host::claims::{Replay, ReplayError, SignedReceipt, replay};
+use meed_host::claims::{Proof, Replay, ReplayError, replay};
 use meed_host::contract::{Arguments, Outcome, Reason};
 use meed_host::sandbox::Digest;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 
-use super::{receipt_of, signed};
+use super::{proof, receipt_of};
 use crate::guests::{Condition, ENDLESS};
 use crate::support::{TestApp, bundled, guest, on_both_engines, padded, text};
 
 async fn replayed(app: &TestApp, receipt: &Value, module: Option<Vec<u8>>) -> Result<Replay, ReplayError> {
-    replay(&app.app.sandbox, &signed(receipt), module, None).await
+    replay(&app.app.sandbox, &proof(receipt), module, None).await
 }
 
 async fn assert_match(app: &TestApp, receipt: &Value, module: Vec<u8>) {
@@ -62,7 +62,7 @@ async fn a_replay_needs_only_the_receipt_and_the_module(app: TestApp) {
     app.at("2031-01-01T00:00:00Z");
     // As an indented file.
     let file = serde_json::to_string_pretty(&receipt).expect("JSON");
-    let signed: SignedReceipt = serde_json::from_str(&file).expect("a receipt");
+    let signed = Proof::parse(file.as_bytes()).expect("a receipt");
     let replay = replay(&app.app.sandbox, &signed, Some(bundled("login-streak")), None)
         .await
         .expect("a verdict");
@@ -205,7 +205,7 @@ async fn only_the_same_module_is_accepted(app: TestApp) {
 async fn only_trusted_keys_are_accepted(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.user(Role::User).await;
-    let receipt = signed(&receipt_of(&app, &user, &event).await);
+    let receipt = proof(&receipt_of(&app, &user, &event).await);
     let module = || Some(bundled("first-come"));
     let jwks = async |path: &str| {
         let reply = app.get(path).send().await;

@@ -174,7 +174,7 @@ async fn a_budget_limits_the_total_value_of_grants(app: TestApp) {
         ),
         (&json!([]), &json!(50))
     );
-    let signed = serde_json::from_value(receipt).expect("a receipt");
+    let signed = meed_host::claims::Proof::parse(receipt.to_string().as_bytes()).expect("a receipt");
     let replayed = replay(&app.app.sandbox, &signed, Some(bundled("first-come")), None)
         .await
         .expect("a verdict");

@@ -265,7 +265,7 @@ async fn a_reversal_has_a_receipt_that_anyone_can_verify(app: TestApp) {
         crate::support::with(
             reversal,
             json!({
-                "format": "meed-reversal/1", "eventId": event["id"], "userId": user.id, "requestDigest": original["digest"],
+                "format": "meed-reversal/2", "eventId": event["id"], "userId": user.id, "requestDigest": original["digest"],
             })
         )
     );
@@ -280,7 +280,7 @@ async fn a_reversal_has_a_receipt_that_anyone_can_verify(app: TestApp) {
     for (pointer, value, why) in [
         ("/receipt/reason", json!("Another"), "digest"),
         ("/receipt/grants/0/quantity", json!(2), "digest"),
-        ("/receipt/format", json!("meed-receipt/1"), "meed-reversal/1"),
+        ("/receipt/format", json!("meed-receipt/1"), "meed-reversal/2"),
         ("/signature/keyId", json!("other"), "signature"),
     ] {
         let mut changed = signed.clone();
@@ -292,7 +292,8 @@ async fn a_reversal_has_a_receipt_that_anyone_can_verify(app: TestApp) {
     let mut changed = signed.clone();
     changed["receipt"]["reason"] = json!("Another");
     let canonical = serde_json_canonicalizer::to_string(&changed["receipt"]).expect("canonical JSON");
-    changed["digest"] = json!(Digest::of(canonical.as_bytes()));
+    let salt = hex::decode(text(&changed, "salt")).expect("hexadecimal");
+    changed["digest"] = json!(Digest::of(&[salt.as_slice(), canonical.as_bytes()].concat()));
     assert!(verify(&changed).expect_err("a forgery").contains("signature"));
 
     // The same with the executable, without the server.
@@ -371,7 +372,7 @@ async fn a_period_slot_in_the_middle_is_free_again(app: TestApp) {
     let receipt = app
         .read(&format!("/reward-requests/{}/receipt", text(&again, "id")))
         .await;
-    assert_eq!(receipt["receipt"]["sequence"], 2);
+    assert_eq!(receipt["receipt"]["slot"], 2);
     app.claim(&user.token, &event)
         .send()
         .await

@@ -90,12 +90,12 @@ impl TestApp {
         event_id: Uuid,
         user_id: Uuid,
         status: &str,
-        (period, sequence): (&str, i64),
+        (period, slot): (&str, i64),
         received: Timestamp,
     ) {
         const SQL: &str = "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, \
-            period, sequence, reasons, progress, received_at, decided_at, receipt, receipt_key_id, receipt_signature) \
-            VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $8, $9, $9, '', '', $10)";
+            period, slot, reasons, progress, received_at, decided_at, receipt_digest, receipt_path, receipt_key_id, \
+            receipt_signature) VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $8, $9, $9, $10, $10, '', $10)";
         let id = self.app.clock.new_id();
         let mut tx = self.begin().await;
         tx.query(SQL)
@@ -105,7 +105,7 @@ impl TestApp {
             .bind(event_id.to_string())
             .bind(status.to_owned())
             .bind(period.to_owned())
-            .bind(sequence)
+            .bind(slot)
             .bind(Json(json!([])))
             .bind(received)
             .bind(Vec::<u8>::new())

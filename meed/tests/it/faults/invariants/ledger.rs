@@ -18,7 +18,7 @@ pub struct Request {
     pub user_id: Uuid,
     pub status: String,
     pub period: String,
-    pub sequence: i64,
+    pub slot: i64,
     /// The period and the amount that it used of the event's budget
     pub budget: Option<(String, i64)>,
 }
@@ -90,7 +90,7 @@ impl Ledger {
     pub async fn read(db: &Db) -> Self {
         type RequestRow = (Uuid, Uuid, i64, Uuid, String, String, i64, Option<String>, Option<i64>);
         type GrantRow = (Uuid, Uuid, Uuid, i64, Json<Value>, Option<i64>);
-        const REQUESTS: &str = "SELECT id, event_id, event_revision, user_id, status, period, sequence, budget_period, budget_amount \
+        const REQUESTS: &str = "SELECT id, event_id, event_revision, user_id, status, period, slot, budget_period, budget_amount \
             FROM reward_requests";
         const GRANTS: &str = "SELECT id, request_id, reward_id, quantity, reward, stock_since FROM grants";
         const STOCK: &str = "SELECT reward_id, total, remaining, since FROM reward_stock";
@@ -129,7 +129,7 @@ impl Ledger {
             by_request.entry(grant.request_id).or_default().push(index);
         }
         let request = |row: RequestRow| {
-            let (id, event_id, event_revision, user_id, status, period, sequence, budget_period, budget_amount) = row;
+            let (id, event_id, event_revision, user_id, status, period, slot, budget_period, budget_amount) = row;
             Request {
                 id,
                 event_id,
@@ -137,7 +137,7 @@ impl Ledger {
                 user_id,
                 status,
                 period,
-                sequence,
+                slot,
                 budget: budget_period.zip(budget_amount),
             }
         };

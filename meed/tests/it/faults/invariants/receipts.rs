@@ -44,7 +44,10 @@ async fn of_reversals(
         if let Err(error) = signed.verify(Some(trusted)) {
             violations.push(format!("I8: the receipt of reversal {id}: {error}"));
         }
-        let receipt = &signed.receipt;
+        let Some(receipt) = &signed.receipt else {
+            violations.push(format!("I8: the receipt of reversal {id} has no content"));
+            continue;
+        };
         let given: BTreeSet<_> = ledger
             .grants_of(*request)
             .map(|grant| (grant.id, grant.quantity))
@@ -83,14 +86,15 @@ async fn of_requests(
         if let Err(error) = signed.verify(Some(trusted)) {
             violations.push(format!("I8: the receipt of request {}: {error}", request.id));
         }
-        let receipt = serde_json::to_value(&signed.receipt).expect("JSON");
+        let signed = serde_json::to_value(&signed).expect("JSON");
+        let (receipt, terms) = (&signed["receipt"], &signed["terms"]);
         let said = json!([
             receipt["requestId"],
-            receipt["eventId"],
-            receipt["eventRevision"],
+            terms["eventId"],
+            terms["eventRevision"],
             receipt["userId"],
             receipt["period"],
-            receipt["sequence"],
+            receipt["slot"],
             receipt["status"],
         ]);
         if said != row(request) {
@@ -100,11 +104,16 @@ async fn of_requests(
                 row(request)
             ));
         }
-        let mut awards: Vec<_> = signed
-            .receipt
-            .awards
+        let awards = receipt["awards"].as_array().expect("awards");
+        let mut awards: Vec<_> = awards
             .iter()
-            .map(|award| (award.reward_id.clone(), award.quantity))
+            .map(|award| {
+                let quantity = award["quantity"].as_u64().expect("a quantity");
+                (
+                    award["rewardId"].as_str().expect("an id").to_owned(),
+                    u32::try_from(quantity).unwrap_or_default(),
+                )
+            })
             .collect();
         let mut grants: Vec<_> = ledger
             .grants_of(request.id)
@@ -139,7 +148,7 @@ fn row(request: &Request) -> serde_json::Value {
         request.event_revision,
         request.user_id,
         request.period,
-        request.sequence,
+        request.slot,
         status,
     ])
 }
