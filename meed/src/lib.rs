@@ -255,7 +255,7 @@ async fn create_user(config: &Config, email: &str, role: Role) -> anyhow::Result
 
 async fn reset_password(config: &Config, email: &str) -> anyhow::Result<()> {
     let db = connect(config).await?;
-    db.schema().await.check()?;
+    db.schema().await.context("read the table of the migrations")?.check()?;
     let users = meed_host::app::users(config, &db, &Clock::System)?;
     let email: Email = email.parse().map_err(|error| anyhow::anyhow!("The e-mail {error}."))?;
     let permitting = users.permit_reset_of(&email);

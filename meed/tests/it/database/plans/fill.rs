@@ -56,9 +56,10 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO activities (user_id, source, source_id, id, kind, attributes, occurred_at, recorded_at) \
      SELECT {of_row}, 'fill', 'a' || n, {id}, 'auth.login', '{}', n, n FROM {rows}",
     "INSERT INTO activity_directory (source, source_id, user_id) SELECT 'fill', 'a' || n, {of_row} FROM {rows}",
-    "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, sequence, reasons, \
-     progress, received_at, decided_at, receipt, receipt_key_id, receipt_signature) \
-     SELECT {of_row}, {event}, 1, {of_row}, {digest}, {status}, 'once', 1, '[]', '[]', n, n, '', '', {bytes} FROM {rows}",
+    "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, \
+     progress, received_at, decided_at, receipt_digest, receipt_path, receipt_key_id, receipt_signature) \
+     SELECT {of_row}, {event}, 1, {of_row}, {digest}, {status}, 'once', 1, '[]', '[]', n, n, {bytes}, {bytes}, '', {bytes} \
+     FROM {rows}",
     "INSERT INTO grants (user_id, id, request_id, reward_id, event_id, quantity, reward, granted_at) \
      SELECT {of_row}, {of_row}, {of_row}, {event}, {event}, 1, {reward}, n FROM {rows}",
     "INSERT INTO fulfilments (user_id, grant_id, state, changed_at) SELECT {of_row}, {of_row}, 'DELIVERED', n \
