@@ -114,10 +114,7 @@ pub(crate) const ALL: &[Mutation] = &[
         )],
         sql: &[
             ("SET fence = fence + 1, lease_until", "SET fence = fence, lease_until"),
-            (
-                "AND lease_until <= $2 RETURNING fence",
-                "AND lease_until <= $2 + 1000000000 RETURNING fence",
-            ),
+            ("AND (lease_until <= $2 OR", "AND (lease_until <= $2 + 1000000000 OR"),
         ],
     },
     Mutation {

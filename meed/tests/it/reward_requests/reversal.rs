@@ -143,7 +143,8 @@ async fn a_reversal_writes_a_message_with_the_grants(app: TestApp) {
         told[0].0.0,
         json!({
             "reversalId": reversal["id"], "requestId": request["id"], "eventId": event["id"], "userId": user.id,
-            "grants": request["grants"], "reason": "A mistake", "reversedAt": "2026-03-01T12:00:00.000Z",
+            // Later than the grant, even at the same instant of the clock.
+            "grants": request["grants"], "reason": "A mistake", "reversedAt": "2026-03-01T12:00:00.001Z",
         })
     );
 }
