@@ -168,7 +168,12 @@ impl InteractiveClaims {
         let (mut record, request) = self.recorder.record(claim, offer, slot, verdict)?;
         if let Some(again) = self.refused_again(&mut record).await? {
             self.sold_out_cache.on_committed(offer, &again);
-            return Ok(Attempt::RefusedAgain(Box::new(again)));
+            let again = Box::new(again);
+            // A repeat under the key gets the stored response with 201, so the first answer under it has this status, too.
+            return Ok(match claim.key {
+                Some(_) => Attempt::Decided(again),
+                None => Attempt::RefusedAgain(again),
+            });
         }
         let answered_apart = mutations::active("answer-apart").then(|| record.clone());
         record.response.take_if(|_| answered_apart.is_some());

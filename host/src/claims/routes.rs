@@ -101,8 +101,8 @@ struct NewRewardRequest {
 ///
 /// A claim creates a reward request: `GRANTED`, `REJECTED` with reasons and progress (you may claim again at any time), or
 /// `FAILED` (a fault of the server; claim again). A repeat after a grant is 409 with the `rewardRequestId` and `grantIds` of
-/// the grant, and with `nextAt` if the event recurs. A repeat after a rejection as sold out is answered with that request
-/// again, with 200, while the event stays sold out.
+/// the grant, and with `nextAt` if the event recurs. A repeat that is rejected with the same reasons and progress is answered
+/// with that request again, with 200; under an `Idempotency-Key` with 201.
 ///
 /// With an `Idempotency-Key`, a repeat under the same key gets the stored response, byte for byte, marked by
 /// `Idempotent-Replayed: true`. The response of a `FAILED` claim is not stored, so that the same key can try again.
