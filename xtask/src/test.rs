@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -63,6 +64,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             if std::env::var_os("CI").is_some() {
                 nextest.args(["--profile", "ci"]);
             }
+            nextest.env("NEXTEST_TEST_THREADS", tests_at_once());
             prepare(&mut nextest);
             select(&mut nextest, arguments);
             run_program(&mut nextest)
@@ -92,6 +94,12 @@ fn root_tests(workspace: &Workspace, services: &Services) -> Result<()> {
     services.describe(&mut test);
     test.args(["--workspace", "--test", "it"]).args(FEATURES);
     run_program(test.args(["--", "--ignored", "--test-threads", "1", ROOT_TESTS]))
+}
+
+/// Two per core: half of the time a test waits. An argument `--test-threads` takes precedence.
+fn tests_at_once() -> String {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    (2 * cores).to_string()
 }
 
 fn has_nextest(workspace: &Workspace) -> bool {

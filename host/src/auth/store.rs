@@ -192,40 +192,39 @@ pub(super) async fn session_of_refresh_token(tx: &mut Tx, hash: Hash) -> Result<
 }
 
 /// Deletes up to `limit` refresh tokens that expired before `cutoff`, and returns their number.
+///
+/// SQLite would find the rows of a list of pairs by a scan, so it deletes by `rowid`.
 pub(super) async fn delete_expired_tokens(tx: &mut Tx, cutoff: Timestamp, limit: i64) -> Result<u64> {
-    macro_rules! delete {
-        ($lock:literal) => {
-            concat!(
-                "WITH expired AS MATERIALIZED (SELECT user_id, hash FROM refresh_tokens WHERE expires_at < $1 \
-                 ORDER BY expires_at LIMIT $2",
-                $lock,
-                ") DELETE FROM refresh_tokens WHERE (user_id, hash) IN (SELECT user_id, hash FROM expired)"
-            )
-        };
-    }
-    let sql = match tx.engine() {
-        Engine::Postgres => delete!(" FOR UPDATE SKIP LOCKED"),
-        Engine::Sqlite => delete!(""),
-    };
-    tx.query(sql).bind(cutoff).bind(limit).execute(tx).await
+    const POSTGRES: &str = "WITH expired AS MATERIALIZED (SELECT user_id, hash FROM refresh_tokens WHERE expires_at < $1 \
+        ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) \
+        DELETE FROM refresh_tokens WHERE (user_id, hash) IN (SELECT user_id, hash FROM expired)";
+    const SQLITE: &str = "DELETE FROM refresh_tokens WHERE rowid IN (SELECT rowid FROM refresh_tokens \
+        WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+    delete_expired(tx, POSTGRES, SQLITE, cutoff, limit).await
 }
 
 /// Deletes up to `limit` sessions that expired before `cutoff` and have no refresh token, and returns their number.
 pub(super) async fn delete_expired_sessions(tx: &mut Tx, cutoff: Timestamp, limit: i64) -> Result<u64> {
-    macro_rules! delete {
-        ($lock:literal) => {
-            concat!(
-                "WITH expired AS MATERIALIZED (SELECT s.user_id, s.id FROM sessions s WHERE s.expires_at < $1 \
-                 AND NOT EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.user_id = s.user_id AND t.session_id = s.id) \
-                 ORDER BY s.expires_at LIMIT $2",
-                $lock,
-                ") DELETE FROM sessions WHERE (user_id, id) IN (SELECT user_id, id FROM expired)"
-            )
-        };
-    }
+    const POSTGRES: &str = "WITH expired AS MATERIALIZED (SELECT s.user_id, s.id FROM sessions s WHERE s.expires_at < $1 \
+        AND NOT EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.user_id = s.user_id AND t.session_id = s.id) \
+        ORDER BY s.expires_at LIMIT $2 FOR UPDATE OF s SKIP LOCKED) \
+        DELETE FROM sessions WHERE (user_id, id) IN (SELECT user_id, id FROM expired)";
+    const SQLITE: &str = "DELETE FROM sessions WHERE rowid IN (SELECT s.rowid FROM sessions s WHERE s.expires_at < $1 \
+        AND NOT EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.user_id = s.user_id AND t.session_id = s.id) \
+        ORDER BY s.expires_at LIMIT $2)";
+    delete_expired(tx, POSTGRES, SQLITE, cutoff, limit).await
+}
+
+async fn delete_expired(
+    tx: &mut Tx,
+    postgres: &'static str,
+    sqlite: &'static str,
+    cutoff: Timestamp,
+    limit: i64,
+) -> Result<u64> {
     let sql = match tx.engine() {
-        Engine::Postgres => delete!(" FOR UPDATE OF s SKIP LOCKED"),
-        Engine::Sqlite => delete!(""),
+        Engine::Postgres => postgres,
+        Engine::Sqlite => sqlite,
     };
     tx.query(sql).bind(cutoff).bind(limit).execute(tx).await
 }

@@ -121,7 +121,7 @@ async fn claims_beyond_the_commit_queue_are_refused_immediately_and_write_nothin
             reply.expect_problem(503, "unavailable");
         }
     }
-    assert!(decided > 1_000, "{decided}");
+    assert!(decided > 100, "{decided}");
     let stored = app.count("SELECT COUNT(*) FROM reward_requests").await;
     assert_eq!(stored, i64::try_from(requests.len()).expect("a number"));
 }

@@ -43,20 +43,16 @@ pub(in crate::claims) async fn delete_if_expired(
 
 /// Deletes up to `max` expired responses, the oldest first, and returns their number.
 pub(in crate::claims) async fn delete_expired(tx: &mut Tx, expired_at: Timestamp, max: i64) -> Result<u64> {
-    macro_rules! delete_expired {
-        ($lock:literal) => {
-            concat!(
-                "WITH expired AS MATERIALIZED (SELECT user_id, key FROM idempotency_keys WHERE expires_at <= $1 \
-                 ORDER BY expires_at LIMIT $2",
-                $lock,
-                ") DELETE FROM idempotency_keys WHERE (user_id, key) IN (SELECT user_id, key FROM expired)"
-            )
-        };
-    }
+    const POSTGRES: &str = "WITH expired AS MATERIALIZED (SELECT user_id, key FROM idempotency_keys \
+        WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) \
+        DELETE FROM idempotency_keys WHERE (user_id, key) IN (SELECT user_id, key FROM expired)";
+    // SQLite would find the rows of a list of pairs by a scan.
+    const SQLITE: &str = "DELETE FROM idempotency_keys WHERE rowid IN (SELECT rowid FROM idempotency_keys \
+        WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
     // Rows that another process or a claim under the same key is deleting are left to it.
     let sql = match tx.engine() {
-        Engine::Postgres => delete_expired!(" FOR UPDATE SKIP LOCKED"),
-        Engine::Sqlite => delete_expired!(""),
+        Engine::Postgres => POSTGRES,
+        Engine::Sqlite => SQLITE,
     };
     tx.query(sql).bind(expired_at).bind(max).execute(tx).await
 }

@@ -134,7 +134,7 @@ async fn a_repeated_claim_on_a_sold_out_event_gets_the_stored_rejection_until_st
         .header("idempotency-key", "a")
         .send()
         .await
-        .expect(200);
+        .expect(201);
     assert_eq!(keyed, first);
     assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 2);
 

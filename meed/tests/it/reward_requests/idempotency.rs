@@ -157,13 +157,8 @@ async fn a_key_is_1_to_255_visible_ascii_characters(app: TestApp) {
     let event = app.event("login-streak", json!({"days": 9}), json!({})).await;
     let user = app.user(Role::User).await;
     let longest = "~".repeat(255);
-    // The second and third rejection say the same as the first.
-    for (key, status) in [
-        ("!", 201),
-        ("0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77", 200),
-        (longest.as_str(), 200),
-    ] {
-        claim(&app, &user.token, &event, key).await.expect(status);
+    for key in ["!", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77", longest.as_str()] {
+        claim(&app, &user.token, &event, key).await.expect(201);
     }
     let too_long = "k".repeat(256);
     for key in ["", "two words", "tab\there", "clé", too_long.as_str()] {
