@@ -16,6 +16,9 @@ async fn hold_commits(app: &TestApp, event: &Value) -> Tx {
     let other = Db::connect(&app.database_url(), 1).await.expect("the database");
     let mut tx = other.begin().await.expect("a transaction");
     if tx.engine() == Engine::Postgres {
+        // On a slow machine it takes longer than Meed's own limit until the queue is full.
+        const PATIENT: &str = "SELECT set_config('idle_in_transaction_session_timeout', '0', TRUE)";
+        let _: (String,) = tx.query(PATIENT).fetch_one(&mut tx).await.expect("the setting");
         let id: uuid::Uuid = text(event, "id").parse().expect("an id");
         let lock = tx.query("SELECT id FROM events WHERE id = $1 FOR UPDATE").bind(id);
         let _: (uuid::Uuid,) = lock.fetch_one(&mut tx).await.expect("the event");
