@@ -139,7 +139,7 @@ pub async fn refuse(tx: &mut Tx, topic: &str, id: Uuid, because: String) -> Resu
 }
 
 row! {
-    /// The counts are at most [`COUNTED`].
+    /// The counts are at most `COUNTED`.
     #[derive(Clone, Copy, Debug)]
     pub struct Depth {
         pub waiting: i64,
