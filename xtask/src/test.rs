@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -64,7 +63,6 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             if std::env::var_os("CI").is_some() {
                 nextest.args(["--profile", "ci"]);
             }
-            nextest.env("NEXTEST_TEST_THREADS", tests_at_once());
             prepare(&mut nextest);
             select(&mut nextest, arguments);
             run_program(&mut nextest)
@@ -94,12 +92,6 @@ fn root_tests(workspace: &Workspace, services: &Services) -> Result<()> {
     services.describe(&mut test);
     test.args(["--workspace", "--test", "it"]).args(FEATURES);
     run_program(test.args(["--", "--ignored", "--test-threads", "1", ROOT_TESTS]))
-}
-
-/// Two per core: half of the time a test waits. An argument `--test-threads` takes precedence.
-fn tests_at_once() -> String {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    (2 * cores).to_string()
 }
 
 fn has_nextest(workspace: &Workspace) -> bool {
@@ -216,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summaries_of_all_binaries_are_added_up() {
+    fn the_closing_lines_of_all_binaries_add_up() {
         let mut sum = Sum::default();
         sum.add("running 4 tests");
         sum.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s");
