@@ -1,4 +1,4 @@
-//! Deletes old refusals: rejected and failed requests that nobody has to prove any more.
+//! Deletes old refusals: rejected and failed requests that need no proof any more.
 //!
 //! Granted and reversed requests are never deleted. A request is kept as long as a response under an Idempotency-Key refers
 //! to it.

@@ -1,13 +1,12 @@
 //! Format 1: the whole content in one signed document. Servers no longer write it; old receipts stay verifiable.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::{ReceiptError, require_format};
 use super::evaluation::EvaluationRecord;
 use super::reversal::ReversalReceipt;
+use super::seal::check_signature;
 use crate::canonical;
 use crate::claims::model::{Reason, Status};
 use crate::clock::Timestamp;
@@ -92,15 +91,10 @@ impl SignatureRecord {
         if is != digest {
             return Err(ReceiptError::Digest { found: digest, is });
         }
-        let own: Vec<PublicKey> = PublicKey::from_base64url(&self.public_key).into_iter().collect();
-        let signature = STANDARD.decode(&self.value).unwrap_or_default();
-        let is_signed = self.algorithm == "Ed25519"
-            && trusted
-                .unwrap_or(&own)
-                .iter()
-                .any(|key| key.id() == self.key_id && key.verify(text.as_bytes(), &signature));
-        is_signed
-            .then_some(())
-            .ok_or_else(|| ReceiptError::Signature(self.key_id.clone()))
+        check_signature(
+            (&self.algorithm, &self.key_id, &self.public_key, &self.value),
+            text,
+            trusted,
+        )
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The digest is SHA-256 over the salt and the canonical JSON (RFC 8785) of the document. The leaves of a Merkle tree
 //! (RFC 6962) are the digests of all documents that are committed together, and the signature is over its root. So when the
-//! content of a document and its salt are erased, nobody can guess the content from the digest, and digest, path and
+//! content of a document and its salt are erased, the content cannot be guessed from the digest, and digest, path and
 //! signature still verify.
 //!
 //! Must not know: what a document says.
@@ -120,18 +120,29 @@ impl SignatureRecord {
         let path: Option<Vec<Hash>> = self.path.iter().map(|text| hash(text)).collect();
         let root = path.and_then(|path| merkle::root_of(digest.as_bytes(), self.leaf_index, self.tree_size, &path));
         let root = root.ok_or(ReceiptError::Path)?;
-        let own: Vec<PublicKey> = PublicKey::from_base64url(&self.public_key).into_iter().collect();
         let text = statement(self.tree_size, &root);
-        let signature = STANDARD.decode(&self.value).unwrap_or_default();
-        let is_signed = self.algorithm == "Ed25519"
-            && trusted
-                .unwrap_or(&own)
-                .iter()
-                .any(|key| key.id() == self.key_id && key.verify(text.as_bytes(), &signature));
-        is_signed
-            .then_some(())
-            .ok_or_else(|| ReceiptError::Signature(self.key_id.clone()))
+        check_signature(
+            (&self.algorithm, &self.key_id, &self.public_key, &self.value),
+            &text,
+            trusted,
+        )
     }
+}
+
+/// Checks that an accepted key signed this text. The signature is its algorithm, the key's id, the key and the value.
+pub(super) fn check_signature(
+    (algorithm, key_id, public_key, value): (&str, &str, &str, &str),
+    text: &str,
+    trusted: Option<&[PublicKey]>,
+) -> Result<(), ReceiptError> {
+    let own: Vec<PublicKey> = PublicKey::from_base64url(public_key).into_iter().collect();
+    let signature = STANDARD.decode(value).unwrap_or_default();
+    let mut keys = trusted.unwrap_or(&own).iter();
+    let is_signed =
+        algorithm == "Ed25519" && keys.any(|key| key.id() == key_id && key.verify(text.as_bytes(), &signature));
+    is_signed
+        .then_some(())
+        .ok_or_else(|| ReceiptError::Signature(key_id.to_owned()))
 }
 
 /// Checks that a document and its salt have this digest.

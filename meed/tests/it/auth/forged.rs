@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{me, text, without_request_id};
 use crate::support::{TestApp, on_both_engines};
 
-/// The server's private key in the hands of an attacker.
+/// An attacker who holds the server's private key.
 struct Forge {
     key: Ed25519KeyPair,
     header: Value,
