@@ -216,6 +216,7 @@ pub struct Reason {
     pub message: String,
     /// Named values of the message; left out when there are none
     #[serde(default, skip_serializing_if = "Arguments::is_empty")]
+    #[schema(value_type = HashMap<String, String>)]
     pub args: Arguments,
 }
 

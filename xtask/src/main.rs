@@ -16,6 +16,7 @@ mod dist;
 mod fuzz;
 mod languages;
 mod mutations;
+mod npm;
 mod package;
 mod packaging;
 mod pins;

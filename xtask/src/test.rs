@@ -12,6 +12,7 @@ use rustix::process::geteuid;
 
 use crate::broker;
 use crate::languages;
+use crate::npm;
 use crate::plugins;
 use crate::postgres::{self, Postgres};
 use crate::process::{check, line, run as run_program, step, wait};
@@ -106,6 +107,7 @@ pub(crate) struct Services {
     redis: PathBuf,
     broker: PathBuf,
     plugins: PathBuf,
+    client_tools: PathBuf,
 }
 
 impl Services {
@@ -114,6 +116,7 @@ impl Services {
             redis: redis::find_or_install()?,
             broker: broker::find_or_install(workspace)?,
             plugins: plugins::build(workspace)?,
+            client_tools: npm::client_tools(workspace)?,
             postgres: Postgres::find_or_start(workspace)?,
         })
     }
@@ -125,7 +128,8 @@ impl Services {
         command
             .env("MEED_TEST_REDIS_SERVER", &self.redis)
             .env("MEED_TEST_BROKER", &self.broker)
-            .env("MEED_TEST_PLUGINS", &self.plugins);
+            .env("MEED_TEST_PLUGINS", &self.plugins)
+            .env("MEED_TEST_CLIENT_TOOLS", &self.client_tools);
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) struct AuditRecord {
     #[schema(example = "forbidden")]
     pub reason: Option<String>,
     /// The changed fields
-    #[schema(value_type = Object, example = json!({"isActive": {"old": true, "new": false}}))]
+    #[schema(value_type = HashMap<String, Value>, example = json!({"isActive": {"old": true, "new": false}}))]
     pub changes: Value,
     /// Equal refusals of the same minute
     #[schema(example = 1)]

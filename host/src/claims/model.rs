@@ -92,6 +92,7 @@ pub struct Reason {
     /// are decimal, timestamps RFC 3339. Left out when there are none
     #[serde(default, skip_serializing_if = "Arguments::is_empty")]
     #[schema(example = json!({"missing": "2"}))]
+    #[schema(value_type = HashMap<String, String>)]
     pub args: Arguments,
 }
 

@@ -101,7 +101,7 @@ pub struct NewCondition {
     /// The params, which must match the plugin's schema
     #[garde(skip)]
     #[serde(default = "no_params", deserialize_with = "exact_json::value")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub params: Value,
 }
 

@@ -67,7 +67,7 @@ pub enum EventError {
 pub struct EventRevision {
     pub revision: i64,
     /// The content since that revision; null for the deletion
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub event: serde_json::Value,
     pub changed_by: Uuid,
     pub changed_at: Timestamp,

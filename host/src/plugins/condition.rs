@@ -18,7 +18,7 @@ pub struct BoundCondition {
     pub version: String,
     #[schema(value_type = String)]
     pub digest: Digest,
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub params: Value,
     /// The queries that `bind` returned for the params.
     #[serde(skip)]

@@ -48,7 +48,7 @@ pub struct PluginVersion {
     #[schema(example = json!({"de": {"title": "Login-Serie", "description": "Tage in Folge.", "labels": {"days": "Tage"}}}))]
     pub translations: BTreeMap<String, Translation>,
     /// JSON Schema 2020-12 of the params
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub params_schema: Value,
     /// The version of the contract
     #[schema(example = "meed:condition/condition@1.0.0")]

@@ -30,7 +30,7 @@ use crate::facts::{self, FactContext, FactError, Period, Zone};
 pub struct SimulationRequest {
     #[garde(skip)]
     #[serde(deserialize_with = "exact_json::value")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub params: Value,
     /// The user whose facts to use
     #[garde(skip)]

@@ -98,7 +98,7 @@ impl From<RewardRow> for Reward {
 pub struct RewardRevision {
     pub revision: i64,
     /// The content since that revision, without `stockRemaining`; null for the deletion
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub reward: serde_json::Value,
     pub changed_by: Uuid,
     pub changed_at: Timestamp,

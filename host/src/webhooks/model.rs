@@ -245,7 +245,7 @@ pub(super) struct DeliveryDetail {
     #[serde(flatten)]
     pub delivery: Delivery,
     /// The CloudEvent
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub event: Value,
 }
 

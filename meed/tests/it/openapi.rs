@@ -1,5 +1,7 @@
 //! `/openapi.json` and `/swagger/`
 
+mod client;
+
 use std::collections::BTreeSet;
 
 use rstest_reuse::apply;

@@ -18,7 +18,7 @@ pub struct EvaluationRecord {
     pub engine: String,
     pub limits: Limits,
     #[serde(deserialize_with = "exact_json::value")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub params: Value,
     /// The result of `bind` for the params: its queries, and its state in base64
     pub queries: Vec<Query>,

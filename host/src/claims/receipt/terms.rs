@@ -35,7 +35,7 @@ pub struct Terms {
     pub rewards: Vec<OfferedReward>,
     pub plugin: PluginRecord,
     #[serde(deserialize_with = "exact_json::value")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub params: Value,
     /// The result of `bind` for the params: its queries, and its state in base64
     pub queries: Vec<Query>,
