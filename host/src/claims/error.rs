@@ -50,7 +50,7 @@ pub enum ClaimError {
     },
     #[error("The reward request {id} is {status}. Only a GRANTED request can be reversed.")]
     NotGranted { id: Uuid, status: Status },
-    #[error("The review of the reward request {request_id} was already {} at {reviewed_at}. Nothing was changed.", .outcome.as_str())]
+    #[error("The reward request {request_id} was already reviewed at {reviewed_at}: {}. Nothing was changed.", .outcome.as_str())]
     AlreadyReviewed {
         request_id: Uuid,
         outcome: ReviewOutcome,

@@ -21,12 +21,12 @@ use crate::audit::{self, Entry};
 use crate::backoff;
 use crate::clock::{Clock, Timestamp};
 use crate::correlation;
-use crate::db::{Db, Json};
+use crate::db::{Db, DbError, Json};
 use crate::events::{EventError, EventService, Offer};
 use crate::fulfilments::Fulfilment;
 use crate::keys::Keyring;
 use crate::outbox::{self, Message};
-use crate::rewards::RewardService;
+use crate::rewards::{RewardError, RewardService};
 
 /// Held claims that are read at once when their time is over.
 const EXPIRED_AT_ONCE: i64 = 100;
@@ -85,7 +85,7 @@ impl Reviews {
             for (_, id) in rows {
                 match self.rule(id, EXPIRED).await {
                     Ok(()) => expired += 1,
-                    Err(error) if error.database_error().is_some() => return Err(error),
+                    Err(error) if error.database_error().is_some_and(DbError::is_outage) => return Err(error),
                     Err(error) => {
                         // It must not stop the others.
                         tracing::error!(reward_request.id = %id, %error, "a held claim cannot expire");
@@ -176,6 +176,12 @@ impl Reviews {
         };
         let verdict = Verdict::of_review(decision, &evaluation.context.rewards, evaluation.budget_amount, &review);
         let grants = self.grants(&terms, &verdict, reviewed_at)?;
+        for grant in &grants {
+            match self.rewards.get(grant.reward_id).await {
+                Err(RewardError::NotFound(_)) => return Err(not_grantable("reward-deleted", "A reward was deleted.")),
+                reward => drop(reward?),
+            }
+        }
         let receipt = Receipt {
             decided_at: reviewed_at,
             status: verdict.status,

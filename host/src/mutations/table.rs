@@ -147,8 +147,8 @@ pub(crate) const ALL: &[Mutation] = &[
             "reward_requests::reviews::of_concurrent_reviews_one_succeeds",
         )],
         sql: &[(
-            "budget_amount = $15 WHERE user_id = $1 AND id = $2 AND status = 'HELD'",
-            "budget_amount = $15 WHERE user_id = $1 AND id = $2",
+            "WHERE user_id = $1 AND id = $2 AND status = 'HELD'",
+            "WHERE user_id = $1 AND id = $2",
         )],
     },
     Mutation {

@@ -237,15 +237,61 @@ async fn a_claim_that_is_not_reviewed_in_time_is_rejected(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn many_claims_expire_in_one_run(app: TestApp) {
+async fn many_claims_expire_in_one_run_after_the_days_of_the_setting(app: TestApp) {
+    let short = app.replica(&[("claims.review_days", "1")]);
     let event = reviewed_event(&app, json!({})).await;
     for user in &app.crowd(103).await {
-        held(&app, user, &event).await;
+        let request = held(&short, user, &event).await;
+        assert_eq!(request["retryAt"], "2026-03-02T12:00:00.000Z");
     }
-    let short = app.replica(&[("claims.review_days", "1")]);
-    app.at("2026-03-15T12:00:00Z");
+    app.at("2026-03-02T11:59:59.999Z");
+    assert_eq!(short.app.claims.expire_held().await.expect("a run"), 0);
+    app.at("2026-03-02T12:00:00Z");
     assert_eq!(short.app.claims.expire_held().await.expect("a run"), 103);
     assert_eq!(app.read("/reward-requests?status=HELD").await["items"], json!([]));
+}
+
+#[apply(on_both_engines)]
+async fn a_deleted_reward_is_not_granted(app: TestApp) {
+    let event = reviewed_event(&app, json!({})).await;
+    let user = app.user(Role::User).await;
+    let request = held(&app, &user, &event).await;
+    let other = app.reward(json!({"type": "OTHER"})).await;
+    let changed = app.change_event(&event, json!({"rewardIds": [other["id"]]})).await;
+    changed.expect(200);
+    let delete = app.delete(&format!("/rewards/{}", event["rewardIds"][0].as_str().expect("an id")));
+    delete.bearer(&app.operator().await).send().await.expect(204);
+    let problem = approve(&app, &request).await.expect_problem(409, "not-grantable");
+    assert_eq!(problem["cause"], "reward-deleted");
+    deny(&app, &request).await.expect(200);
+}
+
+#[apply(on_both_engines)]
+async fn the_executable_verifies_a_reviewed_receipt(app: TestApp) {
+    let event = reviewed_event(&app, json!({})).await;
+    let user = app.user(Role::User).await;
+    let request = held(&app, &user, &event).await;
+    approve(&app, &request).await.expect(200);
+    let signed = app.read(&format!("{}/receipt", path(&request))).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| directory.path().join(name);
+    std::fs::write(file("receipt.json"), signed.to_string()).expect("a file");
+    std::fs::write(file("rule.wasm"), reviewing("reviewed").module()).expect("a file");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_meed"))
+        .args(["replay", "receipt.json", "--plugin", "rule.wasm"])
+        .current_dir(directory.path())
+        .output()
+        .expect("the command starts");
+    let printed = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    for shown in [
+        "GRANTED",
+        "review     APPROVED at",
+        "reason     \"A school class\"",
+        "MATCH",
+    ] {
+        assert!(printed.contains(shown), "{shown} is not in {printed}");
+    }
 }
 
 #[apply(on_both_engines)]
