@@ -2,7 +2,7 @@
 //!
 //! One decision (`decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
 //! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof (`terms` stores its shared
-//! part) and `replay` its re-run without a server. `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
+//! part) and `replay` its re-run without a server. `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
 //! reads. `service` wires the parts. Only `app`, `cli` and `kafka` know this feature.
 
 mod cache;
@@ -21,6 +21,8 @@ mod replay;
 mod requests;
 mod retention;
 mod reversal;
+mod review;
+mod reviews;
 mod routes;
 mod service;
 mod store;
@@ -36,5 +38,6 @@ pub use receipt::{
     SignedReceipt, SignedReversal, Terms, format_of, format1,
 };
 pub use replay::{Replay, ReplayError, check_seed, replay};
+pub use review::{Review, ReviewOutcome};
 pub use routes::{CODES, router};
 pub use service::Claims;

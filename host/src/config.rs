@@ -215,6 +215,15 @@ pub struct Claims {
     pub max_pending: u32,
     #[serde(deserialize_with = "within::<1, 10_000, _, _>")]
     pub max_pending_per_user: u32,
+    #[serde(deserialize_with = "within::<1, 3_650, _, _>")]
+    review_days: u32,
+}
+
+impl Claims {
+    /// How long a held claim waits for its review, and how long a denial stands.
+    pub fn review(&self) -> Duration {
+        Duration::from_hours(24 * u64::from(self.review_days))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

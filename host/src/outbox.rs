@@ -21,6 +21,10 @@ pub const REWARD_GRANTED: &str = "reward.granted";
 pub const REWARD_REVERSED: &str = "reward.reversed";
 /// A claim was rejected because all rewards are gone or the budget is spent.
 pub const REWARD_LIMIT_REACHED: &str = "reward.limit-reached";
+/// A claim is held for a review.
+pub const CLAIM_HELD: &str = "claim.held";
+/// A held claim was rejected, by a review or because there was none.
+pub const CLAIM_DENIED: &str = "claim.denied";
 pub const EVENT_CREATED: &str = "event.created";
 pub const EVENT_CHANGED: &str = "event.changed";
 pub const EVENT_DELETED: &str = "event.deleted";
@@ -37,6 +41,8 @@ pub const KINDS: &[&str] = &[
     REWARD_GRANTED,
     REWARD_REVERSED,
     REWARD_LIMIT_REACHED,
+    CLAIM_HELD,
+    CLAIM_DENIED,
     EVENT_CREATED,
     EVENT_CHANGED,
     EVENT_DELETED,

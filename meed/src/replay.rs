@@ -85,6 +85,19 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             );
         }
     }
+    if let Some(review) = &receipt.review {
+        let by = review
+            .reviewed_by
+            .map_or_else(|| "the server".to_owned(), |by| by.to_string());
+        println!(
+            "review     {} at {} by {by}",
+            review.outcome.as_str(),
+            review.reviewed_at
+        );
+        if let Some(reason) = &review.reason {
+            println!("reason     {reason:?}");
+        }
+    }
     match seed {
         Some(Ok(())) => println!("seed       good, it matches the secret of the event"),
         Some(Err(fault)) => {

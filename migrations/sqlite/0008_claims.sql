@@ -1,4 +1,5 @@
--- Decided claims with their receipts. A claim's commit writes the row; a reversal sets REVERSED. No foreign keys to
+-- Decided claims with their receipts. A claim's commit writes the row; a reversal sets REVERSED. The review of a HELD
+-- claim sets GRANTED or REJECTED and replaces the receipt. No foreign keys to
 -- events, plugins or rewards: the commit holds the event's row until its end, the event's revision refers to the plugin,
 -- and each foreign key would have all claims lock the one row that they share.
 -- An id begins with received_at, so the order of ids is the order of arrival, and a period of time is a range of ids.
@@ -8,7 +9,7 @@ CREATE TABLE reward_requests (
     event_id        BLOB NOT NULL,
     event_revision  INTEGER NOT NULL,
     plugin_digest   TEXT NOT NULL,
-    status          TEXT NOT NULL CHECK (status IN ('GRANTED', 'REJECTED', 'FAILED', 'REVERSED')),
+    status          TEXT NOT NULL CHECK (status IN ('GRANTED', 'HELD', 'REJECTED', 'FAILED', 'REVERSED')),
     -- the recurrence period in the event's zone ("once", "2026-03-01", "2026-W09", "2026-03") and the slot in it
     period          TEXT NOT NULL,
     slot            INTEGER NOT NULL CHECK (slot > 0),
@@ -18,9 +19,13 @@ CREATE TABLE reward_requests (
     budget_amount   INTEGER,
     reasons         TEXT NOT NULL,
     progress        TEXT NOT NULL,
+    -- while the claim is HELD: when it is rejected without a review
     retry_at        INTEGER,
     received_at     INTEGER NOT NULL,
+    -- while the claim is HELD: since when
     decided_at      INTEGER NOT NULL,
+    -- what the review of a held claim says; NULL: it was not held, or not reviewed yet
+    review          TEXT,
     fuel            INTEGER,
     -- canonical JSON (RFC 8785), and the random bytes before it in the digest; NULL: erased, the rest still verifies
     receipt         TEXT,
@@ -37,8 +42,15 @@ CREATE TABLE reward_requests (
     CHECK ((receipt IS NULL) = (receipt_salt IS NULL)),
     CHECK ((budget_period IS NULL) = (budget_amount IS NULL))
 ) STRICT;
--- The proof of "never twice": one grant per user, event, period and slot.
-CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (user_id, event_id, period, slot) WHERE status = 'GRANTED';
+-- The proof of "never twice": one grant per user, event, period and slot. A held claim keeps its slot.
+CREATE UNIQUE INDEX reward_requests_slots ON reward_requests (user_id, event_id, period, slot)
+    WHERE status = 'GRANTED' OR status = 'HELD';
+-- A user has one held claim per event.
+CREATE UNIQUE INDEX reward_requests_held ON reward_requests (user_id, event_id) WHERE status = 'HELD';
+-- Held claims in the order in which they expire.
+CREATE INDEX reward_requests_expiry ON reward_requests (retry_at, id) WHERE status = 'HELD';
+-- Reviewed claims of a user on an event: a denial stands for some time.
+CREATE INDEX reward_requests_reviewed ON reward_requests (user_id, event_id, decided_at) WHERE review IS NOT NULL;
 -- A user is told the same about an event by one row, however often they ask.
 CREATE UNIQUE INDEX reward_requests_refusal ON reward_requests (user_id, event_id, refusal) WHERE refusal IS NOT NULL;
 -- By id alone, and lists of all requests.

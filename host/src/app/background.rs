@@ -93,6 +93,12 @@ const INVALIDATION_LISTENER: Spec = Spec {
     period: Duration::ZERO,
     stage: Stage::Listeners,
 };
+const REVIEW_EXPIRY: Spec = Spec {
+    name: "review-expiry",
+    description: "Rejects held claims that were not reviewed within claims.review_days",
+    period: Duration::from_mins(1),
+    stage: Stage::Upkeep,
+};
 const CLAIM_WORKER: Spec = Spec {
     name: "claim-worker",
     description: "Decides pending claims, event by event",
@@ -160,6 +166,11 @@ impl App {
         supervisor.register(CLAIM_WORKER, move || Ok(claims.worker()))?;
         supervisor.every(PENDING_CLAIM_COUNT, self.claims.clone(), |claims| async move {
             Ok(claims.count_pending().await?)
+        });
+        supervisor.every(REVIEW_EXPIRY, self.claims.clone(), |claims| async move {
+            let expired = claims.expire_held().await?;
+            tracing::debug!(expired, "held claims that were not reviewed in time rejected");
+            Ok(())
         });
         if config.outbox.relay {
             supervise_delivery(config, &self.db, &self.clock, &self.webhooks, supervisor)?;

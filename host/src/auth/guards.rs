@@ -124,6 +124,7 @@ guards! {
     PluginsRead
     PluginsWrite
     ReversalsWrite
+    ReviewsWrite
     RewardsRead
     RewardsWrite
     UsersRead

@@ -83,6 +83,8 @@ scopes! {
     PluginsWrite = "plugins:write",
     /// Take grants back.
     ReversalsWrite = "reversals:write",
+    /// Approve and deny held claims.
+    ReviewsWrite = "reviews:write",
     /// Read rewards.
     RewardsRead = "rewards:read",
     /// Create, change and delete rewards.
@@ -130,6 +132,7 @@ impl Role {
                 Scope::PluginsRead,
                 Scope::PluginsWrite,
                 Scope::ReversalsWrite,
+                Scope::ReviewsWrite,
                 Scope::RewardsRead,
                 Scope::RewardsWrite,
                 Scope::WebhooksRead,
@@ -151,6 +154,7 @@ impl Role {
                 Scope::PluginsRead,
                 Scope::PluginsWrite,
                 Scope::ReversalsWrite,
+                Scope::ReviewsWrite,
                 Scope::RewardsRead,
                 Scope::RewardsWrite,
                 Scope::UsersRead,

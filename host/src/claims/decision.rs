@@ -3,12 +3,16 @@
 //! Interactive claims, pending claims and progress all call [`Judge::read`] and [`Judge::judge`]; the condition
 //! runs in [`PluginService::evaluate`], as in a simulation. Must not know: who made the claim, and what is stored.
 
+use std::time::Duration;
+
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::error::ClaimError;
 use super::model::{Reason, Status};
 use super::receipt::Limits;
+use super::review::ReviewOutcome;
+use super::store::reviews;
 use super::verdict::{BUDGET_SPENT, BudgetLeft, Evaluation, SOLD_OUT, Verdict};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, RewardInfo, UserInfo};
@@ -38,12 +42,21 @@ pub(super) struct DecisionInput {
     snapshot: Option<Snapshot>,
 }
 
+impl DecisionInput {
+    /// The user's claim on the event that is held for a review.
+    pub(super) fn held_claim(&self) -> Option<Uuid> {
+        self.snapshot.as_ref()?.held_claim
+    }
+}
+
 /// The result of [`Judge::judge`].
 #[expect(clippy::large_enum_variant, reason = "one per claim, and destructured immediately")]
 pub(super) enum Judged {
     Decided(Decided),
     /// The user holds all grants of the slot's period. Only for [`Purpose::Claim`].
     AlreadyGranted(PeriodSlot),
+    /// This claim of the user on the event is held for a review. Only for [`Purpose::Claim`].
+    Held(Uuid),
     /// The user's account is disabled.
     Disabled,
 }
@@ -61,11 +74,18 @@ pub(super) struct Judge {
     db: Db,
     clock: Clock,
     plugins: PluginService,
+    /// How long the denial of a review stands.
+    denial: Duration,
 }
 
 impl Judge {
-    pub(super) fn new(db: Db, clock: Clock, plugins: PluginService) -> Self {
-        Self { db, clock, plugins }
+    pub(super) fn new(db: Db, clock: Clock, plugins: PluginService, denial: Duration) -> Self {
+        Self {
+            db,
+            clock,
+            plugins,
+            denial,
+        }
     }
 
     /// Reads everything that a decision by `condition` needs about the user as of `now`, in one round trip.
@@ -133,16 +153,44 @@ impl Judge {
         if matches!(purpose, Purpose::Claim) && granted >= offer.event.recurrence.count {
             return Ok(Judged::AlreadyGranted(slot));
         }
+        if let (Purpose::Claim, Some(id)) = (purpose, snapshot.held_claim) {
+            return Ok(Judged::Held(id));
+        }
         let budget = BudgetLeft::of(offer, snapshot.budget_usage, input.now);
         let verdict = if let Some(verdict) = gate(offer, snapshot, budget.as_ref(), input.now) {
             verdict
         } else {
             let seed = seed(offer, input.user_id, &slot, purpose);
             let context = context(offer, input.user_id, snapshot, input.now, seed);
-            self.run(condition, context, input, &snapshot.facts, budget.as_ref(), purpose)
-                .await?
+            let verdict = self
+                .run(condition, context, input, &snapshot.facts, budget.as_ref(), purpose)
+                .await?;
+            self.within_denial(verdict, offer.event.id, input).await?
         };
         Ok(Judged::Decided(Decided { slot, granted, verdict }))
+    }
+
+    /// A claim that the condition holds soon after a review denied one: people review it once, however often the user
+    /// claims.
+    async fn within_denial(
+        &self,
+        verdict: Verdict,
+        event_id: Uuid,
+        input: &DecisionInput,
+    ) -> Result<Verdict, ClaimError> {
+        if verdict.status != Status::Held {
+            return Ok(verdict);
+        }
+        let denial = reviews::newest(&self.db, input.user_id, event_id).await?;
+        let Some(denial) = denial.filter(|review| review.outcome == ReviewOutcome::Denied) else {
+            return Ok(verdict);
+        };
+        let until = denial.reviewed_at.plus(self.denial);
+        Ok(if input.now < until {
+            verdict.denied_before(denial, until)
+        } else {
+            verdict
+        })
     }
 
     /// Runs the condition, if its plugin may run.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::model::{ALREADY_GRANTED, Status};
+use super::model::{ALREADY_GRANTED, CLAIM_HELD, Status};
 use super::receipt::ReceiptError;
+use super::review::ReviewOutcome;
 use crate::batch::Unanswered;
 use crate::clock::Timestamp;
 use crate::db::DbError;
@@ -31,6 +32,8 @@ pub enum ClaimError {
     },
     #[error("Your claim {0} on this event is pending. Wait for its decision before you claim under another key.")]
     ClaimPending(Uuid),
+    #[error("{CLAIM_HELD} Its decision appears at /reward-requests/{0}.")]
+    ClaimHeld(Uuid),
     #[error("You already have {0} pending claims, the maximum. Wait for their decisions.")]
     TooManyPending(i64),
     #[error("The queue of pending claims is full. Nothing was changed; try again later.")]
@@ -47,6 +50,18 @@ pub enum ClaimError {
     },
     #[error("The reward request {id} is {status}. Only a GRANTED request can be reversed.")]
     NotGranted { id: Uuid, status: Status },
+    #[error("The reward request {request_id} was already reviewed at {reviewed_at}: {}. Nothing was changed.", .outcome.as_str())]
+    AlreadyReviewed {
+        request_id: Uuid,
+        outcome: ReviewOutcome,
+        reviewed_at: Timestamp,
+    },
+    #[error("The reward request {id} is {status}. Only a HELD request can be reviewed.")]
+    NotHeld { id: Uuid, status: Status },
+    #[error("The held claim cannot be granted now: {message} It stays HELD.")]
+    NotGrantable { cause: &'static str, message: String },
+    #[error("You cannot review your own claim.")]
+    OwnReview,
     #[error("The reward request {0} was not reversed.")]
     NoReversal(Uuid),
     #[error("Your account is disabled.")]

@@ -109,8 +109,8 @@ impl InteractiveClaims {
                 Ok(Attempt::RefusedAgain(request)) => return Ok(ClaimAnswer::RefusedAgain(request)),
                 Ok(Attempt::Lost) => {}
                 Err(error) if error.is_conflict() => backoff::pause(&self.clock, attempt).await,
-                Err(error @ ClaimError::AlreadyGranted { .. }) => {
-                    // Perhaps granted to a claim under the same key that was committed after the first lookup.
+                Err(error @ (ClaimError::AlreadyGranted { .. } | ClaimError::ClaimHeld(_))) => {
+                    // Perhaps the answer to a claim under the same key that was committed after the first lookup.
                     let response = idempotency::find_response(&self.db, claim).await?;
                     return response.ok_or(error);
                 }
@@ -163,6 +163,7 @@ impl InteractiveClaims {
                 let repeat = self.granted_cache.load(&self.db, claim, offer, &slot.period).await?;
                 return repeat.map_or(Ok(Attempt::Lost), Err);
             }
+            Judged::Held(id) => return Err(ClaimError::ClaimHeld(id)),
             Judged::Disabled => return Err(ClaimError::Disabled),
         };
         let (mut record, request) = self.recorder.record(claim, offer, slot, verdict)?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::review::Review;
 use crate::clock::Timestamp;
 use crate::contract::{self, Arguments, Progress};
 use crate::db::text_column;
@@ -21,6 +22,8 @@ pub enum Status {
     Received,
     /// The user has the rewards.
     Granted,
+    /// A person must review the claim: then it is GRANTED or REJECTED.
+    Held,
     /// The user is not eligible now and may claim again.
     Rejected,
     /// A fault of the server: the condition could not be evaluated. The user may claim again.
@@ -36,6 +39,7 @@ impl Status {
         match self {
             Self::Received => "RECEIVED",
             Self::Granted => "GRANTED",
+            Self::Held => "HELD",
             Self::Rejected => "REJECTED",
             Self::Failed => "FAILED",
             Self::Reversed => "REVERSED",
@@ -56,6 +60,7 @@ impl FromStr for Status {
         let all = [
             Self::Received,
             Self::Granted,
+            Self::Held,
             Self::Rejected,
             Self::Failed,
             Self::Reversed,
@@ -82,8 +87,9 @@ pub enum Source {
 pub struct Reason {
     pub source: Source,
     /// Stable and kebab-case. Of the host: `event-inactive`, `event-not-started`, `event-ended`, `sold-out`,
-    /// `budget-spent`, `needs-review`, `already-granted`, `account-disabled`, `event-deleted`, `repeated`,
-    /// `plugin-disabled`, `plugin-quarantined`, `condition-failed`, `undecidable`; of a condition: those that it documents
+    /// `budget-spent`, `needs-review`, `review-denied`, `review-expired`, `claim-held`, `already-granted`,
+    /// `account-disabled`, `event-deleted`, `repeated`, `plugin-disabled`, `plugin-quarantined`, `condition-failed`,
+    /// `undecidable`; of a condition: those that it documents
     #[schema(example = "streak-too-short")]
     pub code: String,
     #[schema(example = "Log in on 2 more days in a row.")]
@@ -188,19 +194,22 @@ pub struct RewardRequest {
     pub reasons: Vec<Reason>,
     /// The user's progress, as the condition counts it
     pub progress: Vec<Progress>,
-    /// When another claim may succeed, if known
+    /// When another claim may succeed, if known. While the request is HELD: when it is rejected without a review
     pub retry_at: Option<Timestamp>,
     /// The period of the event's recurrence: `once`, a date, an ISO week or a month in the event's time zone
     #[schema(example = "2026-03-01")]
     pub period: String,
     /// The granted rewards; empty unless the request is GRANTED or REVERSED
     pub grants: Vec<Grant>,
+    /// Only of a request that was held and reviewed
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
     /// Only of a REVERSED request
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reversal: Option<ReversalNote>,
     /// When the claim arrived: all rules apply as of this instant
     pub received_at: Timestamp,
-    /// `null` while the claim is RECEIVED
+    /// `null` while the claim is RECEIVED or HELD
     pub decided_at: Option<Timestamp>,
     /// The plugin version that decided; while the request is RECEIVED, the one at its arrival
     #[schema(value_type = String)]
@@ -226,7 +235,13 @@ pub(super) struct EventProgress {
     /// Your pending claim; left out if there is none
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending_request_id: Option<Uuid>,
+    /// Your claim that is held for a review; left out if there is none
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_request_id: Option<Uuid>,
 }
+
+/// The message of every answer "another claim is held".
+pub(super) const CLAIM_HELD: &str = "Another claim of yours on this event is held for a review.";
 
 /// The message of every answer "already granted".
 pub(super) const ALREADY_GRANTED: &str = "You already have this event's rewards for this period.";

@@ -6,6 +6,7 @@ use super::decision::{Decided, Judge, Judged};
 use super::error::ClaimError;
 use super::model::{ALREADY_GRANTED, EventProgress, Reason, Status};
 use super::store::queue;
+use super::verdict::Verdict;
 use crate::clock::Clock;
 use crate::db::Db;
 use crate::events::{EventService, Purpose};
@@ -40,12 +41,17 @@ impl Progress {
             granted,
             limit,
             pending_request_id: pending.map(|row| row.id),
+            held_request_id: input.held_claim(),
         };
         if granted >= limit {
             let reason = Reason::host("already-granted", ALREADY_GRANTED);
             progress.eligible = false;
             progress.reasons.insert(0, reason);
             progress.retry_at = offer.next_period_start(now);
+        } else if let Some(id) = input.held_claim() {
+            progress.eligible = false;
+            progress.reasons.splice(0..0, Verdict::claim_held(id).reasons);
+            progress.retry_at = None;
         } else if verdict.status == Status::Failed {
             return Err(ClaimError::ConditionFailed);
         }

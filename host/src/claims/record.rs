@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::cache::{GrantedCache, SoldOutCache};
@@ -37,6 +37,8 @@ pub(super) struct Recorder {
     pub terms: TermsService,
     /// How long a response is stored under its Idempotency-Key.
     pub retention: Duration,
+    /// How long a held claim waits for its review.
+    pub review: Duration,
     pub events: EventService,
     pub granted_cache: GrantedCache,
     pub sold_out_cache: SoldOutCache,
@@ -64,6 +66,10 @@ impl Recorder {
         let receipt = Draft::new(&receipt, self.clock.random())?;
         let grants = self.grants(offer, &verdict, decided_at)?;
         let fuel = verdict.evaluation.as_ref().map(|evaluation| evaluation.fuel);
+        let retry_at = match verdict.status {
+            Status::Held => Some(decided_at.plus(self.review)),
+            _ => verdict.retry_at,
+        };
         let row = RequestRow {
             id,
             event_id: event.id,
@@ -75,9 +81,10 @@ impl Recorder {
             slot: i64::from(slot.slot),
             reasons: Json(verdict.reasons),
             progress: Json(verdict.progress),
-            retry_at: verdict.retry_at,
+            retry_at,
             received_at: claim.received_at,
             decided_at,
+            review: None,
             fuel: fuel.and_then(|fuel| i64::try_from(fuel).ok()),
         };
         let grant_rows = grants
@@ -161,15 +168,17 @@ impl Recorder {
         }))
     }
 
-    /// The outbox message of a grant, or of a limit for all users that was reached. Other rejections concern the user only.
+    /// The outbox message of a grant, of a held claim, or of a limit for all users that was reached. Other rejections concern
+    /// the user only.
     fn message(&self, claim: &ClaimInput, offer: &Offer, request: &RequestRow, grants: &[Grant]) -> Option<Message> {
         let mut once_key = None;
         let (kind, payload) = match request.status {
-            Status::Granted => (
-                outbox::REWARD_GRANTED,
+            Status::Granted => (outbox::REWARD_GRANTED, granted(request, grants)),
+            Status::Held => (
+                outbox::CLAIM_HELD,
                 json!({
-                    "requestId": request.id, "eventId": request.event_id, "userId": request.user_id, "grants": grants,
-                    "grantedAt": request.decided_at,
+                    "requestId": request.id, "eventId": request.event_id, "userId": request.user_id,
+                    "reasons": request.reasons.0, "heldAt": request.decided_at, "heldUntil": request.retry_at,
                 }),
             ),
             Status::Rejected => {
@@ -234,8 +243,17 @@ impl Recorder {
             progress: verdict.progress.clone(),
             awards: awards.collect::<Result<_, ClaimError>>()?,
             evaluation: verdict.evaluation.as_ref().map(evaluation_record),
+            review: verdict.review.clone(),
         })
     }
+}
+
+/// The content of the outbox message of a grant.
+pub(super) fn granted(request: &RequestRow, grants: &[Grant]) -> Value {
+    json!({
+        "requestId": request.id, "eventId": request.event_id, "userId": request.user_id, "grants": grants,
+        "grantedAt": request.decided_at,
+    })
 }
 
 fn evaluation_record(evaluation: &Evaluation) -> receipt::Evaluation {
@@ -295,7 +313,7 @@ fn offered<'a>(offer: &'a Offer, award: &Award) -> Result<&'a Reward, ClaimError
 }
 
 /// What the grants of one claim take from the event's budget; `None` if it has none.
-fn spending(offer: &Offer, grants: &[Grant], received_at: Timestamp) -> Option<Spending> {
+pub(super) fn spending(offer: &Offer, grants: &[Grant], received_at: Timestamp) -> Option<Spending> {
     let budget = offer.event.budget?;
     let total = grants
         .iter()
@@ -317,6 +335,7 @@ pub(super) fn counted(answer: Result<ClaimAnswer, ClaimError>) -> Result<ClaimAn
         Ok(ClaimAnswer::RefusedAgain(_)) => "REFUSED_AGAIN",
         Ok(ClaimAnswer::Replayed { .. }) => "REPLAYED",
         Err(ClaimError::AlreadyGranted { .. }) => "ALREADY_GRANTED",
+        Err(ClaimError::ClaimHeld(_)) => "CLAIM_HELD",
         Err(ClaimError::Contended) => "CONTENDED",
         Err(_) => "ERROR",
     };

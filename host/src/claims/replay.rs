@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::model::{Reason, Source, Status};
 use super::receipt::format1::Receipt;
 use super::receipt::{EvaluationRecord, Limits, Outcome, Proof, ReceiptError, SignedReceipt};
+use super::review::ReviewOutcome;
 use super::verdict::Verdict;
 use crate::canonical;
 use crate::contract::{Arguments, Query};
@@ -188,6 +189,7 @@ fn contradictions(receipt: &Receipt) -> Vec<String> {
             compare("awards", format!("{:?}", receipt.awards), "[]".to_owned());
             let refused = matches!(receipt.status, Status::Rejected | Status::Failed);
             compare("status REJECTED or FAILED", refused.to_string(), "true".to_owned());
+            compare("no review", receipt.review.is_none().to_string(), "true".to_owned());
             return found;
         }
         Some(record) => {
@@ -196,11 +198,30 @@ fn contradictions(receipt: &Receipt) -> Vec<String> {
             compare("eventId", receipt.event_id.to_string(), context.event.id.clone());
             compare("userId", receipt.user_id.to_string(), context.user.id.clone());
             match &record.outcome {
-                Outcome::Decision(decision) => Verdict::of_decision(decision, &context.rewards, record.budget_amount),
+                Outcome::Decision(decision) => {
+                    let (rewards, budget) = (&context.rewards, record.budget_amount);
+                    match &receipt.review {
+                        Some(review) => Verdict::of_review(decision, rewards, budget, review),
+                        None => Verdict::of_decision(decision, rewards, budget),
+                    }
+                }
                 Outcome::Failure(_) => Verdict::condition_failed(),
             }
         }
     };
+    if let Some(review) = &receipt.review {
+        let is_denial = review.outcome == ReviewOutcome::Denied;
+        let is_own = review.request_id == receipt.request_id && review.reviewed_at == receipt.decided_at;
+        let is_earlier = is_denial && review.reviewed_at <= receipt.decided_at;
+        compare(
+            "review of this claim",
+            (is_own || is_earlier).to_string(),
+            "true".to_owned(),
+        );
+        let is_by_person = review.reason.is_some() && review.reviewed_by.is_some();
+        let is_expiry = review.outcome == ReviewOutcome::Expired;
+        compare("review by a person", is_by_person.to_string(), (!is_expiry).to_string());
+    }
     compare("status", receipt.status.to_string(), verdict.status.to_string());
     compare(
         "awards",

@@ -4,6 +4,7 @@
 mod access;
 mod grants;
 mod reversal;
+mod review;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -47,6 +48,17 @@ const NOT_DECIDED: Code = Code::new("not-decided", 409, "The reward request is n
 const ALREADY_REVERSED: Code = Code::new("already-reversed", 409, "Already reversed")
     .with_members(r#"{"reversalId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
 const NOT_GRANTED: Code = Code::new("not-granted", 409, "There is no grant to reverse");
+const CLAIM_HELD: Code = Code::new(
+    "claim-held",
+    409,
+    "Another claim of yours on the event is held for a review",
+)
+.with_members(r#"{"rewardRequestId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
+const ALREADY_REVIEWED: Code =
+    Code::new("already-reviewed", 409, "The claim was already reviewed").with_members(r#"{"outcome": "DENIED"}"#);
+const NOT_HELD: Code = Code::new("not-held", 409, "The claim is not held for a review");
+const NOT_GRANTABLE: Code =
+    Code::new("not-grantable", 409, "The held claim cannot be granted now").with_members(r#"{"cause": "sold-out"}"#);
 const NO_SUCH_GRANT: Code = Code::new("no-such-grant", 404, "There is no such grant");
 const NO_SUCH_REVERSAL: Code = Code::new("no-such-reversal", 404, "The reward request was not reversed");
 
@@ -64,6 +76,10 @@ pub const CODES: &[Code] = &[
     TOO_MANY_PENDING,
     QUEUE_FULL,
     NOT_DECIDED,
+    CLAIM_HELD,
+    ALREADY_REVIEWED,
+    NOT_HELD,
+    NOT_GRANTABLE,
 ];
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -86,6 +102,7 @@ pub fn router(claims: Claims) -> OpenApiRouter {
         .routes(routes!(plugin_usage))
         .merge(grants::router())
         .merge(reversal::router())
+        .merge(review::router())
         .with_state(claims)
 }
 
@@ -99,8 +116,9 @@ struct NewRewardRequest {
 
 /// Claim an event's rewards for yourself.
 ///
-/// A claim creates a reward request: `GRANTED`, `REJECTED` with reasons and progress (you may claim again at any time), or
-/// `FAILED` (a fault of the server; claim again). A repeat after a grant is 409 with the `rewardRequestId` and `grantIds` of
+/// A claim creates a reward request: `GRANTED`, `REJECTED` with reasons and progress (you may claim again at any time),
+/// `HELD` until a person has reviewed it (another claim on the event meanwhile is 409 `claim-held`), or `FAILED` (a fault of
+/// the server; claim again). A repeat after a grant is 409 with the `rewardRequestId` and `grantIds` of
 /// the grant, and with `nextAt` if the event recurs. A repeat that is rejected with the same reasons and progress is answered
 /// with that request again, with 200; under an `Idempotency-Key` with 201.
 ///
@@ -135,8 +153,8 @@ struct NewRewardRequest {
     ),
     extensions(
         ("x-problems" = json!([
-            "facts-timeout", "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "too-many-pending-claims",
-            "claim-queue-full",
+            "facts-timeout", "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "claim-held",
+            "too-many-pending-claims", "claim-queue-full",
         ])),
     ),
 )]
@@ -174,8 +192,8 @@ async fn claim(
     ),
     extensions(
         ("x-problems" = json!([
-            "facts-timeout", "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "too-many-pending-claims",
-            "claim-queue-full",
+            "facts-timeout", "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "claim-held",
+            "too-many-pending-claims", "claim-queue-full",
         ])),
     ),
 )]
@@ -448,11 +466,15 @@ impl From<ClaimError> for Problem {
             ClaimError::NotGranted { .. } => Self::new(NOT_GRANTED, detail),
             ClaimError::NoReversal(_) => Self::new(NO_SUCH_REVERSAL, detail),
             ClaimError::ClaimPending(id) => Self::new(CLAIM_PENDING, detail).with("rewardRequestId", id),
+            ClaimError::ClaimHeld(id) => Self::new(CLAIM_HELD, detail).with("rewardRequestId", id),
+            ClaimError::AlreadyReviewed { outcome, .. } => Self::new(ALREADY_REVIEWED, detail).with("outcome", outcome),
+            ClaimError::NotHeld { .. } => Self::new(NOT_HELD, detail),
+            ClaimError::NotGrantable { cause, .. } => Self::new(NOT_GRANTABLE, detail).with("cause", cause),
             ClaimError::TooManyPending(_) => Self::new(TOO_MANY_PENDING, detail).retry_after(1),
             ClaimError::QueueFull => Self::new(QUEUE_FULL, detail).retry_after(5),
             ClaimError::NotDecided { .. } => Self::new(NOT_DECIDED, detail),
             ClaimError::KeyReused(_) => Self::new(KEY_REUSED, detail),
-            ClaimError::Disabled => Self::new(FORBIDDEN, detail),
+            ClaimError::Disabled | ClaimError::OwnReview => Self::new(FORBIDDEN, detail),
             ClaimError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
             ClaimError::Contended | ClaimError::Overloaded | ClaimError::NoSlot | ClaimError::SlowFacts(_) => {
                 Self::new(UNAVAILABLE, detail).retry_after(1)

@@ -19,6 +19,7 @@ use super::record::Recorder;
 use super::requests::Requests;
 use super::retention::Retention;
 use super::reversal::Reversals;
+use super::reviews::Reviews;
 use super::store::queue;
 use super::terms::TermsService;
 use super::usage::Usage;
@@ -40,6 +41,7 @@ pub struct Claims {
     pub(super) progress: Arc<Progress>,
     pub(super) requests: Requests,
     pub(super) reversals: Arc<Reversals>,
+    pub(super) reviews: Reviews,
     pub(super) grants: Grants,
     pub(super) usage: Usage,
     external: ExternalIntake,
@@ -65,12 +67,14 @@ impl Claims {
         let retention: Duration = settings.idempotency;
         let granted_cache = GrantedCache::new(cache);
         let sold_out_cache = SoldOutCache::new(events.clone(), rewards.clone());
-        let judge = Judge::new(db.clone(), clock.clone(), plugins.clone());
+        let review = settings.review();
+        let judge = Judge::new(db.clone(), clock.clone(), plugins.clone(), review);
         let terms = TermsService::new(db.clone(), sandbox.fingerprint().into());
         let recorder = Recorder {
             clock: clock.clone(),
             terms: terms.clone(),
             retention,
+            review,
             events: events.clone(),
             granted_cache: granted_cache.clone(),
             sold_out_cache: sold_out_cache.clone(),
@@ -116,6 +120,15 @@ impl Claims {
                 events: events.clone(),
                 judge: judge.clone(),
             }),
+            reviews: Reviews {
+                db: db.clone(),
+                clock: clock.clone(),
+                keys: keys.clone(),
+                events: events.clone(),
+                rewards: rewards.clone(),
+                requests: requests.clone(),
+                denial: review,
+            },
             reversals: Arc::new(Reversals {
                 db: db.clone(),
                 clock: clock.clone(),
@@ -191,6 +204,11 @@ impl Claims {
     /// Deletes old rejected and failed requests, and returns their number.
     pub async fn prune(&self) -> Result<u64, ClaimError> {
         self.retention.prune().await
+    }
+
+    /// Rejects held claims that were not reviewed in time, and returns their number.
+    pub async fn expire_held(&self) -> Result<u64, ClaimError> {
+        self.reviews.expire().await
     }
 
     /// Another process reversed grants.

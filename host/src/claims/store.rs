@@ -1,7 +1,7 @@
 //! `reward_requests` and `grants`: the rows of a claim, who writes them, and reads of requests.
 //!
 //! `commit_postgres` and `commit_rows` write commit records, in bulk and row by row. `responses` is `idempotency_keys`,
-//! `queue` the pending claims, `refusals` old requests to be deleted, `reversal` is `reversals`, `terms` is `receipt_terms`, `grants` the lists of grants.
+//! `queue` the pending claims, `refusals` old requests to be deleted, `reviews` the held claims, `reversal` is `reversals`, `terms` is `receipt_terms`, `grants` the lists of grants.
 
 /// The columns that both writers fill, in the order of their values.
 macro_rules! columns {
@@ -29,6 +29,7 @@ pub(super) mod queue;
 pub(super) mod refusals;
 pub(super) mod responses;
 pub(super) mod reversal;
+pub(super) mod reviews;
 pub(super) mod terms;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use uuid::Uuid;
 
 use super::model::{Grant, GrantedReward, Reason, RewardRequest, Status};
 use super::receipt::{Draft, Seal};
+use super::review::Review;
 use crate::clock::Timestamp;
 use crate::contract::Progress;
 use crate::db::{BULK_CONNECTIONS, Bulk, Db, DbError, Executor, Json, Query, Result, placeholders, row};
@@ -117,6 +119,7 @@ row! {
         pub retry_at: Option<Timestamp>,
         pub received_at: Timestamp,
         pub decided_at: Timestamp,
+        pub review: Option<Json<Review>>,
         pub fuel: Option<i64>,
     }
 }
@@ -129,15 +132,16 @@ impl RequestRow {
             event_revision: self.event_revision,
             user_id: self.user_id,
             status: self.status,
-            retryable: self.status != Status::Granted,
+            retryable: !matches!(self.status, Status::Granted | Status::Held),
             reasons: self.reasons.0,
             progress: self.progress.0,
             retry_at: self.retry_at,
             period: self.period,
             grants,
+            review: self.review.map(|review| review.0),
             reversal: None,
             received_at: self.received_at,
-            decided_at: Some(self.decided_at),
+            decided_at: (self.status != Status::Held).then_some(self.decided_at),
             plugin_digest: self.plugin_digest,
         }
     }
@@ -222,7 +226,7 @@ macro_rules! select_requests {
     ($tail:literal) => {
         concat!(
             "SELECT id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, progress, \
-             retry_at, received_at, decided_at, fuel FROM reward_requests ",
+             retry_at, received_at, decided_at, review, fuel FROM reward_requests ",
             $tail
         )
     };
@@ -279,7 +283,7 @@ pub(super) struct Filter {
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<RequestRow>> {
     const AROUND: (&str, &str) = (
         "SELECT id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, progress, \
-         retry_at, received_at, decided_at, fuel FROM (",
+         retry_at, received_at, decided_at, review, fuel FROM (",
         ") AS request ORDER BY id DESC LIMIT $?",
     );
     // An id begins with the time of receipt.
@@ -316,8 +320,9 @@ pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i6
 }
 
 /// Literals, so that a range of each can be read.
-const STATUSES: [(Status, &str); 4] = [
+const STATUSES: [(Status, &str); 5] = [
     (Status::Granted, "status = 'GRANTED'"),
+    (Status::Held, "status = 'HELD'"),
     (Status::Rejected, "status = 'REJECTED'"),
     (Status::Failed, "status = 'FAILED'"),
     (Status::Reversed, "status = 'REVERSED'"),

@@ -4,8 +4,9 @@
 
 use uuid::Uuid;
 
-use super::model::{ALREADY_GRANTED, Reason, Source, Status};
+use super::model::{ALREADY_GRANTED, CLAIM_HELD, Reason, Source, Status};
 use super::receipt::Limits;
+use super::review::{Review, ReviewOutcome};
 use crate::clock::Timestamp;
 use crate::contract::{Award, Awards, Context, Decision, Fact, Outcome, Progress, RewardInfo};
 use crate::events::Offer;
@@ -19,6 +20,8 @@ pub(super) const SOLD_OUT: &str = "sold-out";
 pub(super) const BUDGET_SPENT: &str = "budget-spent";
 /// The code of the reason "a person must review the claim".
 const NEEDS_REVIEW: &str = "needs-review";
+const REVIEW_DENIED: &str = "review-denied";
+const REVIEW_EXPIRED: &str = "review-expired";
 
 /// The outcome of a claim before it is committed.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(super) struct Verdict {
     pub awards: Vec<Award>,
     /// Absent when the host decided without the condition.
     pub evaluation: Option<Evaluation>,
+    /// Of a claim that the condition holds, but an earlier review denied.
+    pub review: Option<Review>,
 }
 
 /// One run of the condition: its inputs, its outcome and its cost.
@@ -65,6 +70,7 @@ impl Verdict {
             retry_at,
             awards: Vec::new(),
             evaluation: None,
+            review: None,
         }
     }
 
@@ -94,7 +100,7 @@ impl Verdict {
         )
     }
 
-    // The next five are for pending claims. To any other claim the same situation is a problem that stores no request.
+    // The next six are for pending claims. To any other claim the same situation is a problem that stores no request.
 
     pub(super) fn already_granted(next_at: Option<Timestamp>) -> Self {
         let reason = Reason::host("already-granted", ALREADY_GRANTED);
@@ -109,6 +115,12 @@ impl Verdict {
     pub(super) fn repeated(request_id: Uuid) -> Self {
         let message = format!("This claim was already decided: it is the reward request {request_id}.");
         let reason = Reason::host("repeated", message).arg("requestId", request_id);
+        Self::by_host(Status::Rejected, reason, None)
+    }
+
+    /// `request_id` is the user's claim on the event that is held.
+    pub(super) fn claim_held(request_id: Uuid) -> Self {
+        let reason = Reason::host("claim-held", CLAIM_HELD).arg("requestId", request_id);
         Self::by_host(Status::Rejected, reason, None)
     }
 
@@ -147,34 +159,22 @@ impl Verdict {
         }
     }
 
-    /// A decision within the event's rewards and the rest of its budget: the same for the server and for a replay.
+    /// A decision within the event's rewards and the rest of its budget: the same for the server and for a replay. A claim
+    /// is held only if it could be granted now.
     pub(super) fn of_decision(decision: &Decision, rewards: &[RewardInfo], budget_amount: Option<i64>) -> Self {
         let rejected = Self {
             status: Status::Rejected,
-            reasons: decision.reasons.iter().cloned().map(Reason::from).collect(),
+            reasons: reasons(decision),
             progress: decision.progress.clone(),
             retry_at: decision.retry_at,
             awards: Vec::new(),
             evaluation: None,
+            review: None,
         };
-        match decision.outcome {
-            Outcome::Eligible => {}
-            Outcome::NotEligible => return rejected,
-            Outcome::NeedsReview => {
-                let message = "Your claim needs a review. This server does not hold claims for review yet.";
-                return rejected.because(Reason::host(NEEDS_REVIEW, message));
-            }
+        if decision.outcome == Outcome::NotEligible {
+            return rejected;
         }
-        let awards = match &decision.awards {
-            Awards::All => rewards
-                .iter()
-                .map(|reward| Award {
-                    reward_id: reward.id.clone(),
-                    quantity: 1,
-                })
-                .collect(),
-            Awards::Chosen(chosen) => chosen.clone(),
-        };
+        let awards = awards(decision, rewards);
         let refusal = if let Some(award) = beyond_stock(&awards, rewards) {
             let reason = Reason::host(SOLD_OUT, "You qualify, but a reward of the event is sold out.");
             Some(reason.arg("rewardId", &award.reward_id))
@@ -189,6 +189,14 @@ impl Verdict {
         if let Some(refusal) = refusal {
             return rejected.because(refusal);
         }
+        if decision.outcome == Outcome::NeedsReview {
+            let message = "Your claim is held until a person has reviewed it.";
+            return Self {
+                status: Status::Held,
+                retry_at: None,
+                ..rejected.because(Reason::host(NEEDS_REVIEW, message))
+            };
+        }
         Self {
             status: Status::Granted,
             awards,
@@ -197,10 +205,83 @@ impl Verdict {
         }
     }
 
+    /// A decision after a review. A decision that does not hold the claim is not changed by it.
+    pub(super) fn of_review(
+        decision: &Decision,
+        rewards: &[RewardInfo],
+        budget_amount: Option<i64>,
+        review: &Review,
+    ) -> Self {
+        let held = Self::of_decision(decision, rewards, budget_amount);
+        if held.status != Status::Held {
+            return held;
+        }
+        let rejected = Self {
+            status: Status::Rejected,
+            reasons: reasons(decision),
+            ..held
+        };
+        match review.outcome {
+            ReviewOutcome::Approved => Self {
+                status: Status::Granted,
+                awards: awards(decision, rewards),
+                ..rejected
+            },
+            ReviewOutcome::Denied => {
+                let reason = review.reason.as_deref().unwrap_or_default();
+                let denied = Reason::host(REVIEW_DENIED, format!("A review denied your claim: {reason}"));
+                rejected.because(denied.arg("reason", reason))
+            }
+            ReviewOutcome::Expired => {
+                let message = "Your claim was not reviewed in time. Claim again.";
+                rejected.because(Reason::host(REVIEW_EXPIRED, message))
+            }
+        }
+    }
+
+    /// The same for a claim that the condition holds now. `until`: how long the denial stands.
+    pub(super) fn denied_before(self, review: Review, until: Timestamp) -> Self {
+        let Some(Evaluation {
+            context,
+            outcome: Ok(decision),
+            budget_amount,
+            ..
+        }) = &self.evaluation
+        else {
+            return self;
+        };
+        let denied = Self::of_review(decision, &context.rewards, *budget_amount, &review);
+        Self {
+            retry_at: Some(until),
+            review: Some(review),
+            evaluation: self.evaluation,
+            ..denied
+        }
+    }
+
     /// With a reason of the host before those of the condition.
     fn because(mut self, reason: Reason) -> Self {
         self.reasons.insert(0, reason);
         self
+    }
+}
+
+/// What the condition says.
+fn reasons(decision: &Decision) -> Vec<Reason> {
+    decision.reasons.iter().cloned().map(Reason::from).collect()
+}
+
+/// What a claim with this decision gets, if it is granted.
+fn awards(decision: &Decision, rewards: &[RewardInfo]) -> Vec<Award> {
+    match &decision.awards {
+        Awards::All => rewards
+            .iter()
+            .map(|reward| Award {
+                reward_id: reward.id.clone(),
+                quantity: 1,
+            })
+            .collect(),
+        Awards::Chosen(chosen) => chosen.clone(),
     }
 }
 

@@ -122,8 +122,8 @@ impl EventService {
         Ok(())
     }
 
-    /// Counts one granted claim; `false` if it exceeds the event's budget. Part of the caller's transaction. Only
-    /// SQLite uses it: on PostgreSQL a bulk statement counts many claims.
+    /// Counts one granted claim; `false` if it exceeds the event's budget. Part of the caller's transaction.
+    /// On PostgreSQL a bulk statement counts many claims.
     pub async fn spend(&self, tx: &mut Tx, id: Uuid, period: &str, amount: i64) -> Result<bool, DbError> {
         budget::spend(tx, id, period.to_owned(), amount).await
     }

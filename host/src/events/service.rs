@@ -372,8 +372,8 @@ impl EventService {
         Ok(Offer { event, rewards, zone })
     }
 
-    /// Whether the event is still at this revision. Only for SQLite, where no other writer can change it until the
-    /// commit.
+    /// Whether the event is still at this revision. Then no other transaction can change it until the commit. On PostgreSQL
+    /// a bulk statement confirms the events of many claims.
     pub async fn confirm(&self, tx: &mut Tx, id: Uuid, revision: i64) -> Result<bool, DbError> {
         if store::revision(tx, id).await? == Some(revision) {
             return Ok(true);

@@ -167,9 +167,21 @@ pub(super) async fn raise_lock_timeout(tx: &mut Tx) -> Result<()> {
     Ok(())
 }
 
+/// The revision of an event, which stays the same until the transaction ends.
 pub(super) async fn revision(tx: &mut Tx, id: Uuid) -> Result<Option<i64>> {
-    const SQL: &str = "SELECT revision FROM events WHERE id = $1 AND deleted_at IS NULL";
-    let row: Option<(i64,)> = tx.query(SQL).bind(id).fetch_optional(tx).await?;
+    const SQLITE: &str = "SELECT revision FROM events WHERE id = $1 AND deleted_at IS NULL";
+    // Queues behind a change of the event, as a batch of claims does; see `claims/store/commit_postgres`.
+    const GATE: &str =
+        "SELECT id FROM (SELECT $1 AS id, pg_advisory_xact_lock_shared(hashtextextended($1::TEXT, 0))) AS gate";
+    const POSTGRES: &str = "SELECT revision FROM events WHERE id = $1 AND deleted_at IS NULL FOR SHARE";
+    if tx.engine() == Engine::Postgres {
+        tx.query(GATE).bind(id).fetch_optional::<(Uuid,)>(&mut *tx).await?;
+    }
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    let row: Option<(i64,)> = tx.query(sql).bind(id).fetch_optional(tx).await?;
     Ok(row.map(|(revision,)| revision))
 }
 

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub granted_slots: BTreeSet<u32>,
     /// When a grant of the user was last reversed, by the clock of the process that reversed it. The value is current.
     pub last_reversal: Option<Timestamp>,
+    /// The user's claim on the event that is held for a review; there is at most one. The value is current.
+    pub held_claim: Option<Uuid>,
     /// The remaining stock of each limited reward of the event. The value is current, independent of `now`.
     pub stock: BTreeMap<Uuid, i64>,
     /// The current usage of the event's budget in the period that contains `now`; `None` if the event has no budget.
@@ -71,6 +73,7 @@ impl Snapshot {
             .into_iter()
             .filter_map(|row| Some((row.id?, row.number?)))
             .collect();
+        let held_claim = take(Part::HeldClaim).pop().and_then(|row| row.id);
         let last_reversal = number(&take(Part::LastReversal)).and_then(Timestamp::from_millis);
         // There is no row before the first grant of a period.
         let mut used = |part| number(&take(part)).unwrap_or(0);
@@ -93,6 +96,7 @@ impl Snapshot {
             period: context.period.key(context.now, context.zone),
             granted_slots,
             last_reversal,
+            held_claim,
             stock,
             budget_usage,
         })

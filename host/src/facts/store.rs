@@ -32,6 +32,7 @@ pub(super) enum Part {
     BudgetGrants,
     BudgetAmount,
     LastReversal,
+    HeldClaim,
 }
 
 impl Part {
@@ -47,6 +48,7 @@ impl Part {
             Self::BudgetGrants => -5,
             Self::BudgetAmount => -6,
             Self::LastReversal => -7,
+            Self::HeldClaim => -8,
         }
     }
 }

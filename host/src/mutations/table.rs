@@ -141,6 +141,17 @@ pub(crate) const ALL: &[Mutation] = &[
         ],
     },
     Mutation {
+        name: "reviewed-twice",
+        bug: "A claim that was just reviewed can be reviewed again.",
+        found_by: &[Test::Both(
+            "reward_requests::reviews::of_concurrent_reviews_one_succeeds",
+        )],
+        sql: &[(
+            "WHERE user_id = $1 AND id = $2 AND status = 'HELD'",
+            "WHERE user_id = $1 AND id = $2",
+        )],
+    },
+    Mutation {
         name: "granted-cache-outlives-reversal",
         bug: "The granted cache keeps a grant that was reversed.",
         found_by: &[
@@ -197,8 +208,8 @@ pub(crate) const ALL: &[Mutation] = &[
             "faults::race::the_whole_stock_is_granted_and_never_more",
         )],
         sql: &[(
-            "CREATE UNIQUE INDEX reward_requests_granted",
-            "CREATE INDEX reward_requests_granted",
+            "CREATE UNIQUE INDEX reward_requests_slots",
+            "CREATE INDEX reward_requests_slots",
         )],
     },
     Mutation {

@@ -342,7 +342,7 @@ impl RewardService {
     }
 
     /// Takes `quantity` units from the stock, if the reward has one; `false` if too few remain. Part of the caller's
-    /// transaction. Only SQLite uses it: on PostgreSQL a bulk statement takes the stock of many claims.
+    /// transaction. On PostgreSQL a bulk statement takes the stock of many claims.
     pub async fn take(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<bool, DbError> {
         store::take(tx, reward_id, quantity).await
     }

@@ -5,6 +5,7 @@ mod concurrency;
 mod conditions;
 mod failures;
 mod gates;
+mod held;
 mod idempotency;
 mod lists;
 mod put_aside;
@@ -13,6 +14,7 @@ mod recurrence;
 mod refusals;
 mod retention;
 mod reversal;
+mod reviews;
 mod sets;
 mod sold_out;
 

@@ -17,7 +17,7 @@ pub use background::Background;
 pub use broker::{Broker, Record};
 pub use client::Reply;
 pub use database::postgres_url;
-pub use fixtures::{assert_fault, bundled, each, event_input, guest, padded, text, with};
+pub use fixtures::{assert_fault, bundled, each, event_input, guest, padded, reviewing, text, with};
 pub use receiver::{Got, Receiver};
 pub use redis::{RedisServer, free_port, is_shared};
 

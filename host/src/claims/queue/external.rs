@@ -134,8 +134,8 @@ impl ExternalIntake {
         }
         let accepted = self.intake.accept_within(claim, MAX_PER_USER).await;
         match accepted {
-            // Another pending claim of the user on the event replaces this one.
-            Err(ClaimError::ClaimPending(_)) => Ok(Ok(())),
+            // Another pending or held claim of the user on the event replaces this one.
+            Err(ClaimError::ClaimPending(_) | ClaimError::ClaimHeld(_)) => Ok(Ok(())),
             Ok(_) | Err(ClaimError::AlreadyGranted { .. }) => {
                 counted(accepted).ok();
                 Ok(Ok(()))

@@ -22,6 +22,7 @@ use crate::claims::idempotency::{self, fingerprint};
 use crate::claims::model::{ClaimAnswer, ClaimInput};
 use crate::claims::store::Writer;
 use crate::claims::store::queue::{self, NewPendingClaim, PendingClaimRow};
+use crate::claims::store::reviews;
 use crate::clock::Clock;
 use crate::config;
 use crate::db::{Db, DbError};
@@ -152,6 +153,11 @@ impl Intake {
                     Err(ClaimError::ClaimPending(pending.id))
                 };
             }
+            if let Some(held) = reviews::held(&self.db, user_id, event_id).await? {
+                // Perhaps the claim under the same key, decided after the first lookup.
+                let response = idempotency::find_response(&self.db, claim).await?;
+                return response.ok_or(ClaimError::ClaimHeld(held));
+            }
             if queue::count_of_user(&self.db, user_id).await? >= max_per_user {
                 return Err(ClaimError::TooManyPending(max_per_user));
             }
@@ -171,7 +177,7 @@ impl Intake {
         Err(ClaimError::Contended)
     }
 
-    /// Queues these claims in one transaction. It leaves out a claim whose user has another pending claim on the event, all
+    /// Queues these claims in one transaction. It leaves out a claim whose user has another pending or held claim on the event, all
     /// grants of the period, or the maximum of pending claims.
     pub(super) async fn queue(&self, new: Vec<NewPendingClaim>) -> Result<Queued, ClaimError> {
         Ok(self.batches.submit(NewClaims(new)).await??)

@@ -259,6 +259,7 @@ impl QueueProcessor {
                 let next_at = offer.next_period_start(claim.received_at);
                 refused(claim, offer, Verdict::already_granted(next_at))
             }
+            Judged::Held(id) => refused(claim, offer, Verdict::claim_held(id)),
             Judged::Disabled => refused(claim, offer, Verdict::account_disabled()),
         })
     }

@@ -9,6 +9,7 @@ use super::reversal::ReversalReceipt;
 use super::seal::check_signature;
 use crate::canonical;
 use crate::claims::model::{Reason, Status};
+use crate::claims::review::Review;
 use crate::clock::Timestamp;
 use crate::contract::{Award, Progress};
 use crate::keys::PublicKey;
@@ -34,6 +35,9 @@ pub struct Receipt {
     pub progress: Vec<Progress>,
     pub awards: Vec<Award>,
     pub evaluation: Option<EvaluationRecord>,
+    /// Only of format 2.
+    #[serde(skip)]
+    pub review: Option<Review>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

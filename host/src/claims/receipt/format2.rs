@@ -10,6 +10,7 @@ use super::seal::{self, SignatureRecord};
 use super::terms::Terms;
 use crate::canonical;
 use crate::claims::model::{Reason, Status};
+use crate::claims::review::Review;
 use crate::clock::Timestamp;
 use crate::contract::{Fact, LocalTime, Progress, ZoneOffset};
 use crate::keys::PublicKey;
@@ -40,6 +41,9 @@ pub struct Receipt {
     pub awards: Vec<GivenReward>,
     /// The run of the condition; null if the host decided without it
     pub evaluation: Option<Evaluation>,
+    /// The review of a claim that the condition held; absent if there was none
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
 }
 
 /// A reward as it was given.

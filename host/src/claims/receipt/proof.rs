@@ -125,6 +125,7 @@ fn joined(receipt: &Receipt, terms: &Terms) -> format1::Receipt {
                 budget_amount: run.budget_amount,
             })
         }),
+        review: receipt.review.clone(),
     }
 }
 

@@ -49,6 +49,7 @@ impl From<PendingClaimRow> for RewardRequest {
             retry_at: None,
             period: row.period,
             grants: Vec::new(),
+            review: None,
             reversal: None,
             received_at: row.received_at,
             decided_at: None,
@@ -79,8 +80,8 @@ pub(in crate::claims) struct NewPendingClaim {
 }
 
 /// Queues those of these claims that can be queued, and returns their ids. A claim is left out if its user does not exist,
-/// has the maximum of pending claims (without the others of this call), has a pending claim on the event, or has all grants
-/// of the period; or if its key is in use. Of two claims of a user on one event the one with the smaller id is queued.
+/// has the maximum of pending claims (without the others of this call), has a pending or held claim on the event, or has all
+/// grants of the period; or if its key is in use. Of two claims of a user on one event the one with the smaller id is queued.
 pub(in crate::claims) async fn insert(writer: &Writer, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> {
     match writer {
         Writer::Postgres(bulk) => insert_bulk(bulk, new).await,
@@ -103,6 +104,8 @@ async fn insert_bulk(bulk: &Bulk, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> 
             AND NOT EXISTS (SELECT 1 FROM idempotency_keys i WHERE i.user_id = a.user_id AND i.key = a.idempotency_key) \
             AND (SELECT COUNT(*) FROM reward_requests q WHERE q.event_id = a.event_id AND q.user_id = a.user_id \
                 AND q.period = a.period AND q.status = 'GRANTED') < a.max_grants \
+            AND NOT EXISTS (SELECT 1 FROM reward_requests h WHERE h.event_id = a.event_id AND h.user_id = a.user_id \
+                AND h.status = 'HELD') \
         ORDER BY a.event_id, a.user_id, a.id ON CONFLICT DO NOTHING RETURNING id"
     );
     let rows = || new.iter().map(|new| &new.row);
@@ -135,6 +138,7 @@ async fn insert_rows(db: &Db, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> {
             AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE user_id = $3 AND key = $8) \
             AND (SELECT COUNT(*) FROM reward_requests WHERE event_id = $2 AND user_id = $3 AND period = $7 \
                 AND status = 'GRANTED') < $12 \
+            AND NOT EXISTS (SELECT 1 FROM reward_requests WHERE event_id = $2 AND user_id = $3 AND status = 'HELD') \
         ON CONFLICT DO NOTHING"
     );
     let mut inserted = Vec::new();

@@ -20,6 +20,12 @@ impl TermsRow {
         Self { digest, unstored }
     }
 
+    /// Terms that the database has.
+    pub(in crate::claims) fn stored(digest: Digest) -> Self {
+        let unstored = Mutex::default();
+        Self { digest, unstored }
+    }
+
     /// The text, if it must be stored before a receipt that names it.
     pub(in crate::claims) fn unstored(&self) -> Option<String> {
         self.unstored.lock().clone()

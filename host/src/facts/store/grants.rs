@@ -1,9 +1,9 @@
 //! Fragments over earlier grants and what limits further ones: the number of grants, the granted slots of the period,
-//! the stock and the budget.
+//! the stock, the budget and a held claim.
 
 use super::{Assembly, Value};
 
-/// Slots, stock and the last reversal are current values, independent of `$2` (now).
+/// Slots, stock, the last reversal and the held claim are current values, independent of `$2` (now).
 const GRANTS: &str = " \
     UNION ALL SELECT -2, COUNT(*), NULL, NULL FROM reward_requests \
         WHERE event_id = $3 AND user_id = $1 AND status = 'GRANTED' AND received_at <= $2 \
@@ -11,7 +11,8 @@ const GRANTS: &str = " \
         WHERE event_id = $3 AND user_id = $1 AND status = 'GRANTED' AND period = $4 \
     UNION ALL SELECT -4, s.remaining, NULL, s.reward_id \
         FROM event_rewards e JOIN reward_stock s ON s.reward_id = e.reward_id WHERE e.event_id = $3 \
-    UNION ALL SELECT -7, MAX(reversed_at), NULL, NULL FROM reversals WHERE user_id = $1";
+    UNION ALL SELECT -7, MAX(reversed_at), NULL, NULL FROM reversals WHERE user_id = $1 \
+    UNION ALL SELECT -8, NULL, NULL, id FROM reward_requests WHERE event_id = $3 AND user_id = $1 AND status = 'HELD'";
 
 impl Assembly {
     pub(super) fn add_grants(&mut self) {

@@ -90,6 +90,8 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
     ),
     // The database must page a list that shows one state of fulfilment.
     ("claims/store/grants", &[("fulfilments", Reads)]),
+    // A review grants nothing to a user whose account is disabled.
+    ("claims/store/reviews", &[("users", Reads)]),
     // A pending claim of an unknown user could never be decided.
     ("claims/store/queue", &[("users", Reads)]),
     // One statement answers a whole plan.

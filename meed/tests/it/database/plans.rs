@@ -1,7 +1,7 @@
 //! No statement may read more the fuller the database is: on filled tables, the plan of each statement that a process runs
 //! reads ranges of indexes, in their order.
 //!
-//! A process logs its statements while every list, a claim, its decision from the queue, a reversal, a delivery, a sweep and
+//! A process logs its statements while every list, a claim, its decision from the queue, a review, a reversal, a delivery, a sweep and
 //! a change of a role run. So a new statement needs no entry here. SQLite chooses indexes by simple rules, so its plans show
 //! whether an index fits; both engines have the same indexes.
 
@@ -16,7 +16,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::faults::fleet::{Fleet, client};
-use crate::support::{Receiver, TestApp, text};
+use crate::support::{Receiver, TestApp, reviewing, text};
 
 /// Statements whose plan may look like a scan or a sort, by a text that only they contain, and why.
 const ALLOWED: &[(&str, &str)] = &[
@@ -90,7 +90,9 @@ async fn no_statement_scans_or_sorts_a_table_that_grows() {
     let (admin, operator) = (app.token(Role::Admin).await, app.token(Role::Operator).await);
     let ranges = json!({"startDate": "2026-01-01T00:00:00Z", "endDate": "2035-01-01T00:00:00Z"});
     let event = app.event("first-come", json!({}), ranges.clone()).await;
-    let other = app.event("login-streak", json!({"days": 200}), ranges).await;
+    let other = app.event("login-streak", json!({"days": 200}), ranges.clone()).await;
+    let plugin = app.install(reviewing("reviewed").module()).await;
+    let reviewed = app.event_on(&plugin, json!({}), ranges).await;
     let (user, second) = (app.user(Role::User).await, app.user(Role::User).await);
     let receiver = Receiver::start().await;
     fill::fill(&app, text(&event, "id"), &user.id).await;
@@ -108,7 +110,7 @@ async fn no_statement_scans_or_sorts_a_table_that_grows() {
         &admin,
         &operator,
         [&user, &second],
-        [&event, &other],
+        [&event, &other, &reviewed],
         &receiver.url,
     )
     .await;
@@ -134,10 +136,10 @@ async fn drive(
     admin: &str,
     operator: &str,
     [user, second]: [&crate::support::TestUser; 2],
-    [event, other]: [&Value; 2],
+    [event, other, reviewed]: [&Value; 3],
     receiver: &str,
 ) {
-    let (event, other) = (text(event, "id"), text(other, "id"));
+    let [event, other, reviewed] = [event, other, reviewed].map(|event| text(event, "id"));
     let body = json!({"url": receiver, "acknowledges": true});
     let endpoint = driver
         .call(Method::POST, "/webhook-endpoints", operator, Some(body))
@@ -174,6 +176,21 @@ async fn drive(
         .call(Method::POST, &reversal, operator, Some(json!({"reason": "A mistake"})))
         .await;
     driver.get(&format!("/events/{event}/progress"), &user.token).await;
+    for (user, decision) in [(user, "approval"), (second, "denial")] {
+        let held = claim(user.token.clone(), reviewed.to_owned()).await;
+        let queued = driver.http.post(format!("{}/reward-requests", driver.fleet.address(0)));
+        let queued = queued.bearer_auth(&user.token).header("prefer", "respond-async");
+        let queued = queued
+            .json(&json!({"eventId": reviewed}))
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(queued.status(), 409);
+        let path = format!("/reward-requests/{}/{decision}", text(&held, "id"));
+        driver
+            .call(Method::POST, &path, operator, Some(json!({"reason": "Looked at it"})))
+            .await;
+    }
     let grant = text(&granted["grants"][0], "id");
     let acknowledgement = format!("/grants/{grant}/acknowledgement");
     driver
@@ -197,7 +214,7 @@ async fn drive(
     ] {
         driver.list(&format!("/reward-requests?{filter}"), operator).await;
         driver.list(&format!("/grants?{filter}"), operator).await;
-        for status in ["RECEIVED", "GRANTED", "REJECTED", "FAILED", "REVERSED"] {
+        for status in ["RECEIVED", "HELD", "GRANTED", "REJECTED", "FAILED", "REVERSED"] {
             driver
                 .list(&format!("/reward-requests?{filter}&status={status}"), operator)
                 .await;

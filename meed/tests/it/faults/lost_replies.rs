@@ -14,7 +14,7 @@ use super::mix::Mix;
 use super::proxy::{Proxy, Toxics};
 use super::run::Run;
 use super::seed::size;
-use crate::support::{TestApp, with};
+use crate::support::{TestApp, reviewing, with};
 
 const WIDTH: usize = 16;
 
@@ -288,6 +288,67 @@ async fn a_reversal_is_made_once_and_its_user_can_claim_again_immediately() {
     );
     assert_eq!(fixtures.count("SELECT remaining FROM reward_stock").await, 0);
     invariants::check(&fixtures, &View::default(), &[&reward]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_grants_once() {
+    let mut run = Run::begin("A3 replies to the COMMIT of an approval are lost");
+    let mut rng = run.round();
+    let fixtures = TestApp::on_postgres().await.in_real_time();
+    let proxy = Proxy::start(rng.fork(), server_of(&fixtures.database_url())).await;
+    let db = Db::connect(&proxy.before(&fixtures.database_url()), 8)
+        .await
+        .expect("the database");
+    let process = fixtures.on(db);
+    let users = fixtures.crowd(size(25, 200)).await;
+    let reward = limited(&fixtures, users.len()).await;
+    let plugin = fixtures.install(reviewing("reviewed").module()).await;
+    let changes = json!({
+        "rewardIds": [reward["id"]], "startDate": "2026-01-01T00:00:00Z", "endDate": "2035-01-01T00:00:00Z",
+    });
+    let event = fixtures.event_on(&plugin, json!({}), changes).await;
+    let operator = process.operator().await;
+    let mut unknown = 0;
+    for user in &users {
+        let token = process.log_in(user).await;
+        let request = process.claim(&token, &event).send().await.expect(201);
+        assert_eq!(request["status"], "HELD", "{request:#}");
+        proxy.set(Toxics {
+            lost_commits: 0.7,
+            ..Toxics::default()
+        });
+        let path = format!("/reward-requests/{}/approval", id_of(&request));
+        let mut approved = false;
+        for _ in 0..50 {
+            let call = process.post(&path).bearer(&operator).json(&json!({"reason": "Fine"}));
+            let reply = call.send().await;
+            if reply.status == 200 {
+                approved = reply.json["status"] == "GRANTED";
+                break;
+            }
+            reply.expect_problem(503, "unavailable");
+            unknown += 1;
+        }
+        proxy.set(Toxics::default());
+        assert!(approved, "no definite answer");
+    }
+    run.count("approvals", users.len());
+    run.count("commits cut off", proxy.cuts());
+    run.count("unknown", unknown);
+    assert!(
+        proxy.cuts() > users.len() / 2,
+        "only {} commits were cut off",
+        proxy.cuts()
+    );
+    let count = i64::try_from(users.len()).expect("a number");
+    for sql in [
+        "SELECT COUNT(*) FROM grants",
+        "SELECT COUNT(*) FROM reward_requests WHERE status = 'GRANTED'",
+        "SELECT COUNT(*) FROM outbox WHERE kind = 'reward.granted'",
+    ] {
+        assert_eq!(fixtures.count(sql).await, count, "{sql}");
+    }
+    assert_eq!(fixtures.count("SELECT remaining FROM reward_stock").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{canonical, proof, receipt_of, salted, sha256, statement};
 use crate::guests::Condition;
-use crate::support::{TestApp, bundled, guest, on_both_engines};
+use crate::support::{TestApp, bundled, guest, on_both_engines, reviewing, text};
 
 async fn genuine(app: &TestApp) -> Value {
     let event = app.event("login-streak", json!({"days": 1}), json!({})).await;
@@ -282,6 +282,55 @@ async fn a_receipt_that_violates_the_hosts_rules_does_not_match(app: TestApp) {
             "{differences:?}"
         ),
         other => panic!("{other:?}"),
+    }
+}
+
+#[apply(on_both_engines)]
+async fn a_review_that_does_not_lead_to_the_outcome_is_found(app: TestApp) {
+    let module = reviewing("reviewed").module();
+    let plugin = app.install(module.clone()).await;
+    let event = app.event_on(&plugin, json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    let held = receipt_of(&app, &user, &event).await;
+    let path = format!("/reward-requests/{}", text(&held["receipt"], "requestId"));
+    let approval = app.post(&format!("{path}/approval")).bearer(&app.operator().await);
+    approval.json(&json!({"reason": "Fine"})).send().await.expect(200);
+    let approved = app.read(&format!("{path}/receipt")).await;
+    let replayed = async |receipt: Value| {
+        let outcome = replay(&app.app.sandbox, &proof(&receipt), Some(module.clone()), None).await;
+        match outcome.expect("a verdict") {
+            Replay::Differs(differences) => differences.join("\n"),
+            other => format!("{other:?}"),
+        }
+    };
+    assert!(replayed(held.clone()).await.starts_with("Match"));
+    assert!(replayed(approved.clone()).await.starts_with("Match"));
+    let mut without = approved.clone();
+    without["receipt"].as_object_mut().expect("members").remove("review");
+    let mut overruled = held.clone();
+    overruled["receipt"]["status"] = json!("GRANTED");
+    let other_id = json!(user.id);
+    for (lie, part) in [
+        (without, "status"),
+        (overruled, "status"),
+        (change(&approved, "/receipt/status", json!("REJECTED")), "status"),
+        (change(&approved, "/receipt/review/outcome", json!("DENIED")), "status"),
+        (
+            change(&approved, "/receipt/review/outcome", json!("EXPIRED")),
+            "review by a person",
+        ),
+        (
+            change(&approved, "/receipt/review/reviewedBy", Value::Null),
+            "review by a person",
+        ),
+        (
+            change(&approved, "/receipt/review/requestId", other_id),
+            "review of this claim",
+        ),
+        (change(&approved, "/receipt/awards", json!([])), "awards"),
+    ] {
+        let found = replayed(resigned(&app, lie)).await;
+        assert!(found.contains(part), "{part}: {found}");
     }
 }
 

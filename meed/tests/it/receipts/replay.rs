@@ -2,14 +2,14 @@
 
 use meed_host::auth::Role;
 use meed_host::claims::{Proof, Replay, ReplayError, replay};
-use meed_host::contract::{Arguments, Outcome, Reason};
+use meed_host::contract::{Arguments, Reason};
 use meed_host::sandbox::Digest;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use super::{proof, receipt_of};
 use crate::guests::{Condition, ENDLESS};
-use crate::support::{TestApp, bundled, guest, on_both_engines, padded, text};
+use crate::support::{TestApp, bundled, guest, on_both_engines, padded, reviewing, text};
 
 async fn replayed(app: &TestApp, receipt: &Value, module: Option<Vec<u8>>) -> Result<Replay, ReplayError> {
     replay(&app.app.sandbox, &proof(receipt), module, None).await
@@ -90,29 +90,15 @@ async fn a_failure_by_fuel_matches(app: TestApp) {
     }
 }
 
-/// A plugin that always decides "needs review", with a reason.
-fn reviewed() -> Vec<u8> {
-    let mut guest = guest("reviewed");
-    if let Ok(decision) = &mut guest.decision {
-        decision.outcome = Outcome::NeedsReview;
-        decision.reasons = vec![Reason {
-            code: "large-amount".to_owned(),
-            message: "Amounts above 500 need a review.".to_owned(),
-            args: [("limit".to_owned(), "500".to_owned())].into(),
-        }];
-    }
-    guest.module()
-}
-
 #[apply(on_both_engines)]
 async fn a_decision_that_needs_review_matches(app: TestApp) {
-    let plugin = app.install(reviewed()).await;
+    let plugin = app.install(reviewing("reviewed").module()).await;
     let event = app.event_on(&plugin, json!({}), json!({})).await;
     let user = app.user(Role::User).await;
     let receipt = receipt_of(&app, &user, &event).await;
-    assert_match(&app, &receipt, reviewed()).await;
+    assert_match(&app, &receipt, reviewing("reviewed").module()).await;
     let receipt = &receipt["receipt"];
-    assert_eq!((text(receipt, "status"), &receipt["awards"]), ("REJECTED", &json!([])));
+    assert_eq!((text(receipt, "status"), &receipt["awards"]), ("HELD", &json!([])));
     let decision = &receipt["evaluation"]["outcome"]["decision"];
     assert_eq!(
         (text(decision, "outcome"), text(decision, "awards")),
@@ -131,8 +117,13 @@ async fn a_decision_that_needs_review_matches(app: TestApp) {
     let path = format!("/events/{}/progress", text(&event, "id"));
     let progress = app.get(&path).bearer(&user.token).send().await.expect(200);
     assert_eq!(
-        (&progress["eligible"], &progress["reasons"]),
-        (&json!(false), &receipt["reasons"])
+        (&progress["eligible"], &progress["heldRequestId"]),
+        (&json!(false), &receipt["requestId"])
+    );
+    assert_eq!(text(&progress["reasons"][0], "code"), "claim-held");
+    assert_eq!(
+        progress["reasons"].as_array().map(|reasons| &reasons[1..]),
+        Some(&reasons[..])
     );
 }
 

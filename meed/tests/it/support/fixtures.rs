@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use meed_host::auth::Role;
+use meed_host::contract::{Outcome, Reason};
 use meed_host::plugins::{PluginVersion, Uploaded};
 use serde_json::{Value, json};
 
@@ -34,6 +35,20 @@ pub fn guest(name: &str) -> Condition {
     if let (Ok(binding), Ok(decision)) = (&mut guest.binding, &mut guest.decision) {
         binding.queries.clear();
         decision.awards = meed_host::contract::Awards::All;
+    }
+    guest
+}
+
+/// A guest with this name that leaves every claim to a person, with a reason.
+pub fn reviewing(name: &str) -> Condition {
+    let mut guest = guest(name);
+    if let Ok(decision) = &mut guest.decision {
+        decision.outcome = Outcome::NeedsReview;
+        decision.reasons = vec![Reason {
+            code: "large-amount".to_owned(),
+            message: "Amounts above 500 need a review.".to_owned(),
+            args: [("limit".to_owned(), "500".to_owned())].into(),
+        }];
     }
     guest
 }

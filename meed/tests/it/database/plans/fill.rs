@@ -30,7 +30,7 @@ fn filled_in(statement: &str, event: &str, user: &str) -> String {
         "(WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {ROWS}) SELECT n FROM s) AS s"
     );
     let quoted = |id: &str| format!("x'{}'", id.replace('-', ""));
-    let status = "CASE n % 5 WHEN 0 THEN 'GRANTED' WHEN 1 THEN 'FAILED' ELSE 'REJECTED' END";
+    let status = "CASE n % 5 WHEN 0 THEN 'GRANTED' WHEN 1 THEN 'FAILED' WHEN 2 THEN 'HELD' ELSE 'REJECTED' END";
     statement
         .replace("{rows}", &rows)
         .replace("{id}", "randomblob(16)")
