@@ -41,6 +41,8 @@ CREATE TABLE reward_requests (
 CREATE UNIQUE INDEX reward_requests_granted ON reward_requests (user_id, event_id, period, slot) WHERE status = 'GRANTED';
 -- A user is told the same about an event by one row, however often they ask.
 CREATE UNIQUE INDEX reward_requests_refusal ON reward_requests (user_id, event_id, refusal) WHERE refusal IS NOT NULL;
+-- The newest of them, which a claim reads with its facts.
+CREATE INDEX reward_requests_refused ON reward_requests (user_id, event_id, id) WHERE refusal IS NOT NULL;
 -- By id alone, and lists of all requests.
 CREATE INDEX reward_requests_id ON reward_requests (id);
 -- Lists of an event or of a status. A list of all statuses merges one range of each.

@@ -14,7 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, RewardInfo, UserInfo};
 use crate::db::Db;
 use crate::events::{Offer, Purpose};
-use crate::facts::{self, FactContext, FactError, Snapshot};
+use crate::facts::{self, FactContext, FactError, Rejection, Snapshot};
 use crate::plugins::{BoundCondition, PluginError, PluginService, PluginState};
 use crate::rewards::Reward;
 use crate::sandbox::Call;
@@ -36,6 +36,14 @@ pub(super) struct DecisionInput {
     known_by: Timestamp,
     /// `None`: a fact is out of the range that a condition can be given.
     snapshot: Option<Snapshot>,
+}
+
+impl DecisionInput {
+    /// The user's newest rejection, if it says this.
+    pub(super) fn rejection_that_says(&self, said: Option<&str>) -> Option<&Rejection> {
+        let newest = self.snapshot.as_ref()?.newest_rejection.as_ref();
+        newest.filter(|rejection| said == Some(&rejection.said))
+    }
 }
 
 /// The result of [`Judge::judge`].

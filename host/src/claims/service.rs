@@ -10,7 +10,7 @@ use super::commit::{Committer, GroupCommit};
 use super::decision::Judge;
 use super::error::ClaimError;
 use super::grants::Grants;
-use super::idempotency;
+use super::idempotency::{self, Responses};
 use super::interactive::InteractiveClaims;
 use super::progress::Progress;
 use super::queue::{ExternalIntake, Intake, QueueProcessor, Worker};
@@ -76,6 +76,7 @@ impl Claims {
             sold_out_cache: sold_out_cache.clone(),
         };
         let committer = Committer::new(db.clone(), clock.clone(), keys.clone(), events.clone(), rewards.clone());
+        let responses = Responses::new(&db, &clock);
         let intake = Intake::new(
             db.clone(),
             clock.clone(),
@@ -142,6 +143,7 @@ impl Claims {
                 judge,
                 recorder,
                 commits: GroupCommit::new(committer),
+                responses,
                 granted_cache,
                 sold_out_cache,
                 intake,

@@ -32,6 +32,7 @@ pub(super) enum Part {
     BudgetGrants,
     BudgetAmount,
     LastReversal,
+    NewestRejection,
 }
 
 impl Part {
@@ -47,6 +48,7 @@ impl Part {
             Self::BudgetGrants => -5,
             Self::BudgetAmount => -6,
             Self::LastReversal => -7,
+            Self::NewestRejection => -8,
         }
     }
 }

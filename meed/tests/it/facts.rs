@@ -417,6 +417,7 @@ async fn one_plan_with_every_kind_of_query(app: TestApp) {
             disabled: false,
             period: "2026-03-01".to_owned(),
             last_reversal: None,
+            newest_rejection: None,
             granted_slots: [1].into(),
             stock: BTreeMap::from([(limited, 7)]),
             budget_usage: None,
