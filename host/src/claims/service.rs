@@ -22,7 +22,7 @@ use super::reversal::Reversals;
 use super::store::queue;
 use super::terms::TermsService;
 use super::usage::Usage;
-use crate::cache::{Cache, Invalidation, Topic};
+use crate::cache::{Cache, Invalidation};
 use crate::clock::Clock;
 use crate::config;
 use crate::db::{Db, DbError};
@@ -45,7 +45,6 @@ pub struct Claims {
     external: ExternalIntake,
     processor: QueueProcessor,
     retention: Retention,
-    rewards: RewardService,
 }
 
 impl Claims {
@@ -122,7 +121,7 @@ impl Claims {
                 clock: clock.clone(),
                 keys,
                 events: events.clone(),
-                rewards: rewards.clone(),
+                rewards,
                 fulfilments: fulfilments.clone(),
                 granted_cache: granted_cache.clone(),
                 requests: requests.clone(),
@@ -149,7 +148,6 @@ impl Claims {
                 intake,
             }),
             requests,
-            rewards,
         }
     }
 
@@ -198,8 +196,5 @@ impl Claims {
     /// Another process reversed grants.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         self.interactive.granted_cache.on_invalidation(invalidation).await;
-        if matches!(invalidation, Invalidation::Changed(Topic::Granted(_))) {
-            self.rewards.changed();
-        }
     }
 }
