@@ -38,6 +38,12 @@ impl Timestamp {
         Uuid::from_u128(u128::from(self.id_millis()) << 80)
     }
 
+    /// The time that a UUIDv7 begins with.
+    pub fn of_id(id: Uuid) -> Self {
+        // 48 bits, which always fit.
+        Self(i64::try_from(id.as_u128() >> 80).unwrap_or_default())
+    }
+
     /// The time that a UUIDv7 can hold.
     fn id_millis(self) -> u64 {
         u64::try_from(self.as_millis()).unwrap_or_default()

@@ -14,7 +14,7 @@ mod store;
 pub use calendar::{UnknownZone, Zone};
 pub use period::Period;
 pub use plan::{InvalidPlan, MAX_QUERIES, Plan, is_kind};
-pub use snapshot::{BudgetUsage, Snapshot};
+pub use snapshot::{BudgetUsage, Rejection, Snapshot};
 
 use uuid::Uuid;
 

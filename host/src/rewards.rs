@@ -2,6 +2,7 @@
 //!
 //! Must not know: events or claims, which depend on rewards.
 
+mod generations;
 mod routes;
 mod service;
 mod store;

@@ -53,6 +53,8 @@ CREATE INDEX reward_requests_expiry ON reward_requests (retry_at, id) WHERE stat
 CREATE INDEX reward_requests_reviewed ON reward_requests (user_id, event_id, decided_at) WHERE review IS NOT NULL;
 -- A user is told the same about an event by one row, however often they ask.
 CREATE UNIQUE INDEX reward_requests_refusal ON reward_requests (user_id, event_id, refusal) WHERE refusal IS NOT NULL;
+-- The newest of them, which a claim reads with its facts.
+CREATE INDEX reward_requests_refused ON reward_requests (user_id, event_id, id) WHERE refusal IS NOT NULL;
 -- By id alone, and lists of all requests.
 CREATE INDEX reward_requests_id ON reward_requests (id);
 -- Lists of an event or of a status. A list of all statuses merges one range of each.
@@ -167,8 +169,13 @@ CREATE TABLE pending_claims (
 CREATE UNIQUE INDEX pending_claims_key ON pending_claims (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- By id alone, and lists of all pending claims.
 CREATE INDEX pending_claims_id ON pending_claims (id);
--- An event's queue, in the order of arrival, and then the claims that could not be decided yet.
-CREATE INDEX pending_claims_queue ON pending_claims (event_id, retry_at, id);
+-- An event's queue, in the order of arrival.
+CREATE INDEX pending_claims_queue ON pending_claims (event_id, id) WHERE retry_at = 0;
+-- The claims that could not be decided yet: those of an event, for lists and in the order in which they are due; and the
+-- events that have some.
+CREATE INDEX pending_claims_put_aside ON pending_claims (event_id, id) WHERE retry_at > 0;
+CREATE INDEX pending_claims_retry ON pending_claims (event_id, retry_at, id) WHERE retry_at > 0;
+CREATE INDEX pending_claims_due ON pending_claims (retry_at, event_id) WHERE retry_at > 0;
 
 -- The lease on an event's queue. The process that raised the fence last decides the event's pending claims until
 -- lease_until.

@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, RewardInfo, UserInfo};
 use crate::db::Db;
 use crate::events::{Offer, Purpose};
-use crate::facts::{self, FactContext, FactError, Snapshot};
+use crate::facts::{self, FactContext, FactError, Rejection, Snapshot};
 use crate::plugins::{BoundCondition, PluginError, PluginService, PluginState};
 use crate::rewards::Reward;
 use crate::sandbox::Call;
@@ -46,6 +46,12 @@ impl DecisionInput {
     /// The user's claim on the event that is held for a review.
     pub(super) fn held_claim(&self) -> Option<Uuid> {
         self.snapshot.as_ref()?.held_claim
+    }
+
+    /// The user's newest rejection, if it says this.
+    pub(super) fn rejection_that_says(&self, said: Option<&str>) -> Option<&Rejection> {
+        let newest = self.snapshot.as_ref()?.newest_rejection.as_ref();
+        newest.filter(|rejection| said == Some(&rejection.said))
     }
 }
 

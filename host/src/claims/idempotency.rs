@@ -2,11 +2,24 @@
 
 use uuid::Uuid;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::error::ClaimError;
 use super::model::{ClaimAnswer, ClaimInput, IdempotencyKey};
-use super::store::{queue, responses};
+use super::store::{StoredResponse, Writer, queue, responses};
+use crate::backoff;
+use crate::batch::{Batches, Bounds, Job};
 use crate::clock::Clock;
-use crate::db::Db;
+use crate::db::{Db, DbError};
+
+const BOUNDS: Bounds = Bounds {
+    waiting: 4096,
+    jobs: 256,
+    bytes: 1 << 20,
+    // Longer than one write takes.
+    max_delay: Duration::from_millis(10),
+};
 
 /// Expired responses that one transaction of a sweep deletes.
 const SWEEP_BATCH: i64 = 500;
@@ -46,6 +59,49 @@ pub(super) async fn find_response(db: &Db, claim: &ClaimInput) -> Result<Option<
         }
         // The pending claim was decided meanwhile: now its response is stored, or, if it FAILED, none is.
     }
+}
+
+impl Job for StoredResponse {
+    type Answer = Result<bool, DbError>;
+
+    fn is_compatible(&self, _first: &Self) -> bool {
+        true
+    }
+
+    fn bytes(&self) -> usize {
+        self.response.len()
+    }
+}
+
+/// Stores responses that name an earlier request, those that wait at the same time together. A commit stores the response
+/// to its own request. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Responses(Arc<Batches<StoredResponse>>);
+
+impl Responses {
+    pub(super) fn new(db: &Db, clock: &Clock) -> Self {
+        let (writer, clock) = (Writer::new(db), clock.clone());
+        let work = move |batch| store(writer.clone(), clock.clone(), batch);
+        // One at a time, so that a connection is left for commits.
+        Self(Arc::new(Batches::new(1, BOUNDS, work)))
+    }
+
+    /// `false`: the key has a response, perhaps this one, or the request was deleted.
+    pub(super) async fn store(&self, response: StoredResponse) -> Result<bool, ClaimError> {
+        Ok(self.0.submit(response).await??)
+    }
+}
+
+async fn store(writer: Writer, clock: Clock, batch: Vec<StoredResponse>) -> Vec<Result<bool, DbError>> {
+    // The write is idempotent, so an attempt with an unknown outcome is repeated.
+    let is_transient = |error: &DbError| error.is_conflict() || error.is_outcome_unknown();
+    let insert = || responses::insert(&writer, &batch);
+    let stored = backoff::retry(&clock, backoff::RETRIES, is_transient, insert).await;
+    let outcome = |row: &StoredResponse| match &stored {
+        Ok(stored) => Ok(stored.contains(&(row.user_id, row.key.clone(), row.request_id))),
+        Err(error) => Err(error.clone()),
+    };
+    batch.iter().map(outcome).collect()
 }
 
 /// Deletes the expired responses and returns their number. It works in short transactions: on SQLite every other writer

@@ -10,11 +10,11 @@ use super::cache::{GrantedCache, SoldOutCache};
 use super::commit::GroupCommit;
 use super::decision::{Decided, DecisionInput, Judge, Judged};
 use super::error::ClaimError;
-use super::idempotency;
+use super::idempotency::{self, Responses};
 use super::model::{ClaimAnswer, ClaimInput, IdempotencyKey, RewardRequest};
 use super::queue::Intake;
 use super::record::{Recorder, counted};
-use super::store::{self, CommitOutcome, CommitRecord, commit_rows};
+use super::store::{self, CommitOutcome, commit_rows};
 use crate::backoff;
 use crate::clock::Clock;
 use crate::correlation;
@@ -33,6 +33,7 @@ pub(super) struct InteractiveClaims {
     pub judge: Judge,
     pub recorder: Recorder,
     pub commits: GroupCommit,
+    pub responses: Responses,
     pub granted_cache: GrantedCache,
     pub sold_out_cache: SoldOutCache,
     pub intake: Intake,
@@ -120,27 +121,44 @@ impl InteractiveClaims {
         Err(ClaimError::Contended)
     }
 
-    /// The user's earlier request that says the same as this record. It becomes the response under the claim's key, too.
-    async fn refused_again(&self, record: &mut CommitRecord) -> Result<Option<RewardRequest>, ClaimError> {
-        let (user_id, event_id) = (record.request.user_id, record.request.event_id);
-        let Some(refusal) = record.refusal.clone() else {
-            return Ok(None);
-        };
-        let Some(row) = store::find_refusal(&self.db, user_id, event_id, refusal).await? else {
-            return Ok(None);
-        };
-        let request = row.into_request(Vec::new());
-        if let Some(response) = &mut record.response {
-            response.request_id = request.id;
-            response.response = serde_json::to_string(&request)?;
-            let mut tx = self.db.begin().await?;
-            if !commit_rows::insert_response(&mut tx, record).await? {
-                // The key has another response: the next attempt finds it.
-                return Ok(None);
-            }
-            tx.commit().await?;
+    /// Answers with an earlier request that says the same. It becomes the response under the claim's key, too.
+    async fn refused_again(
+        &self,
+        claim: &ClaimInput,
+        offer: &Offer,
+        request: RewardRequest,
+    ) -> Result<Attempt, ClaimError> {
+        let response = self.recorder.response(claim, &request)?;
+        let is_keyed = response.is_some();
+        if let Some(response) = response
+            && !self.responses.store(response).await?
+        {
+            return Ok(Attempt::Lost);
         }
-        Ok(Some(request))
+        self.sold_out_cache.on_committed(offer, &request);
+        let request = Box::new(request);
+        // A repeat under the key gets the stored response with 201, so the first answer under it has this status, too.
+        Ok(if is_keyed {
+            Attempt::Decided(request)
+        } else {
+            Attempt::RefusedAgain(request)
+        })
+    }
+
+    /// Ends an attempt whose commit was lost. Either another transaction was first; or the user was told the same before,
+    /// but not last.
+    async fn lost(&self, claim: &ClaimInput, offer: &Offer, said: Option<String>) -> Result<Attempt, ClaimError> {
+        let event = &offer.event;
+        let Some(said) = said else {
+            return Ok(Attempt::Lost);
+        };
+        let earlier = store::find_refusal(&self.db, claim.user_id, event.id, said).await?;
+        match earlier {
+            Some(row) if self.events.recent(event.id).await?.event.revision == event.revision => {
+                self.refused_again(claim, offer, row.into_request(Vec::new())).await
+            }
+            _ => Ok(Attempt::Lost),
+        }
     }
 
     async fn prepare(&self, claim: &ClaimInput) -> Result<(Arc<Offer>, DecisionInput), ClaimError> {
@@ -167,15 +185,10 @@ impl InteractiveClaims {
             Judged::Disabled => return Err(ClaimError::Disabled),
         };
         let (mut record, request) = self.recorder.record(claim, offer, slot, verdict)?;
-        if let Some(again) = self.refused_again(&mut record).await? {
-            self.sold_out_cache.on_committed(offer, &again);
-            let again = Box::new(again);
-            // A repeat under the key gets the stored response with 201, so the first answer under it has this status, too.
-            return Ok(match claim.key {
-                Some(_) => Attempt::Decided(again),
-                None => Attempt::RefusedAgain(again),
-            });
+        if let Some(earlier) = input.rejection_that_says(record.refusal.as_deref()) {
+            return self.refused_again(claim, offer, request.told_before(earlier)).await;
         }
+        let said = record.refusal.clone();
         let answered_apart = mutations::active("answer-apart").then(|| record.clone());
         record.response.take_if(|_| answered_apart.is_some());
         let commit = self.commits.commit(record);
@@ -187,7 +200,7 @@ impl InteractiveClaims {
                     tx.commit().await?;
                 }
             }
-            CommitOutcome::Lost => return Ok(Attempt::Lost),
+            CommitOutcome::Lost => return self.lost(claim, offer, said).await,
             CommitOutcome::Failed(error) => return Err(error.into()),
         }
         self.recorder.on_committed(claim, offer, granted, &request).await;

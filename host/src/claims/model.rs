@@ -11,6 +11,7 @@ use super::review::Review;
 use crate::clock::Timestamp;
 use crate::contract::{self, Arguments, Progress};
 use crate::db::text_column;
+use crate::facts::Rejection;
 use crate::fulfilments::Fulfilment;
 use crate::rewards::Reward;
 use crate::sandbox::Digest;
@@ -214,6 +215,18 @@ pub struct RewardRequest {
     /// The plugin version that decided; while the request is RECEIVED, the one at its arrival
     #[schema(value_type = String)]
     pub plugin_digest: Digest,
+}
+
+impl RewardRequest {
+    /// The earlier request that says the same.
+    pub(super) fn told_before(self, earlier: &Rejection) -> Self {
+        Self {
+            id: earlier.id,
+            received_at: Timestamp::of_id(earlier.id),
+            decided_at: Some(earlier.decided_at),
+            ..self
+        }
+    }
 }
 
 /// A user's progress in an event, as of now. Nothing is stored.

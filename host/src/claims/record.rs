@@ -152,7 +152,11 @@ impl Recorder {
     }
 
     /// What to store under the claim's key. A FAILED request is not stored, so that the same key may try again.
-    fn response(&self, claim: &ClaimInput, request: &RewardRequest) -> Result<Option<StoredResponse>, ClaimError> {
+    pub(super) fn response(
+        &self,
+        claim: &ClaimInput,
+        request: &RewardRequest,
+    ) -> Result<Option<StoredResponse>, ClaimError> {
         let is_stored = request.status != Status::Failed || mutations::active("failure-kept");
         let Some(key) = claim.key.as_ref().filter(|_| is_stored) else {
             return Ok(None);

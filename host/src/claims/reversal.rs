@@ -77,16 +77,23 @@ impl Reversals {
         let is_transient = |error: &ClaimError| error.is_conflict() || error.is_outcome_unknown();
         let take_back = || self.take_back(id, request_id, reason, by);
         let ended = backoff::retry(&self.clock, backoff::RETRIES, is_transient, take_back).await;
-        // Whether or not the commit succeeded, this process may have cached an old stock.
-        self.rewards.changed();
         let receipt = match ended {
             Err(ClaimError::AlreadyReversed { reversal_id, .. }) if reversal_id == id => {
                 let (_, ours) = self.find(request_id).await?;
                 let receipt = ours.and_then(|signed| signed.receipt);
                 receipt.ok_or(ClaimError::NoReversal(request_id))?
             }
-            ended => ended?,
+            Err(error) => {
+                if error.is_outcome_unknown() {
+                    // Perhaps it was committed, and this process may have cached an old stock.
+                    self.rewards.all_changed();
+                }
+                return Err(error);
+            }
+            Ok(receipt) => receipt,
         };
+        let rewards: Vec<Uuid> = receipt.grants.iter().map(|grant| grant.reward_id).collect();
+        self.rewards.changed(&rewards).await;
         metrics::counter!("meed_reversals_total").increment(1);
         tracing::info!(
             reversal.id = %receipt.id,

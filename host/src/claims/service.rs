@@ -10,7 +10,7 @@ use super::commit::{Committer, GroupCommit};
 use super::decision::Judge;
 use super::error::ClaimError;
 use super::grants::Grants;
-use super::idempotency;
+use super::idempotency::{self, Responses};
 use super::interactive::InteractiveClaims;
 use super::progress::Progress;
 use super::queue::{ExternalIntake, Intake, QueueProcessor, Worker};
@@ -23,7 +23,7 @@ use super::reviews::Reviews;
 use super::store::queue;
 use super::terms::TermsService;
 use super::usage::Usage;
-use crate::cache::{Cache, Invalidation, Topic};
+use crate::cache::{Cache, Invalidation};
 use crate::clock::Clock;
 use crate::config;
 use crate::db::{Db, DbError};
@@ -47,7 +47,6 @@ pub struct Claims {
     external: ExternalIntake,
     processor: QueueProcessor,
     retention: Retention,
-    rewards: RewardService,
 }
 
 impl Claims {
@@ -80,6 +79,7 @@ impl Claims {
             sold_out_cache: sold_out_cache.clone(),
         };
         let committer = Committer::new(db.clone(), clock.clone(), keys.clone(), events.clone(), rewards.clone());
+        let responses = Responses::new(&db, &clock);
         let intake = Intake::new(
             db.clone(),
             clock.clone(),
@@ -134,7 +134,7 @@ impl Claims {
                 clock: clock.clone(),
                 keys,
                 events: events.clone(),
-                rewards: rewards.clone(),
+                rewards,
                 fulfilments: fulfilments.clone(),
                 granted_cache: granted_cache.clone(),
                 requests: requests.clone(),
@@ -155,12 +155,12 @@ impl Claims {
                 judge,
                 recorder,
                 commits: GroupCommit::new(committer),
+                responses,
                 granted_cache,
                 sold_out_cache,
                 intake,
             }),
             requests,
-            rewards,
         }
     }
 
@@ -214,8 +214,5 @@ impl Claims {
     /// Another process reversed grants.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         self.interactive.granted_cache.on_invalidation(invalidation).await;
-        if matches!(invalidation, Invalidation::Changed(Topic::Granted(_))) {
-            self.rewards.changed();
-        }
     }
 }

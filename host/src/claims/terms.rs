@@ -28,17 +28,31 @@ pub(super) struct TermsService {
     db: Db,
     /// The fingerprint of the sandbox's engine.
     engine: Arc<str>,
-    known: Cache<Key, Arc<TermsRow>>,
+    /// The newest of each event, with and without a run of the condition. A claim compares what they depend on, which is
+    /// cheaper than to hash it.
+    known: Cache<(Uuid, bool), Arc<Known>>,
 }
 
-/// What terms depend on, within one process. A revision of an event or reward never changes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    event_id: Uuid,
+/// Terms, and what they depend on within one process. A revision of an event or reward never changes.
+struct Known {
     event_revision: i64,
     reward_revisions: Vec<i64>,
     limits: Option<Limits>,
     signer: Option<Signer>,
+    terms: Arc<TermsRow>,
+}
+
+impl Known {
+    fn is_of(&self, offer: &Offer, limits: Option<Limits>, signer: Option<&Signer>) -> bool {
+        self.event_revision == offer.event.revision
+            && self.limits == limits
+            && self.signer.as_ref() == signer
+            && offer
+                .rewards
+                .iter()
+                .map(|reward| reward.revision)
+                .eq(self.reward_revisions.iter().copied())
+    }
 }
 
 impl TermsService {
@@ -53,19 +67,23 @@ impl TermsService {
     /// The terms of a decided claim. Its commit stores them, if no commit of this process has.
     pub(super) fn of(&self, offer: &Offer, verdict: &Verdict) -> Result<Arc<TermsRow>, ClaimError> {
         let run = verdict.evaluation.as_ref();
-        let key = Key {
-            event_id: offer.event.id,
+        let (limits, signer) = (run.map(|run| run.limits), run.and_then(|run| run.signer.as_ref()));
+        let key = (offer.event.id, run.is_some());
+        if let Some(known) = self.known.get(&key)
+            && known.is_of(offer, limits, signer)
+        {
+            return Ok(Arc::clone(&known.terms));
+        }
+        let text = canonical::to_string(&self.terms(offer, limits, signer)).map_err(ReceiptError::from)?;
+        let terms = Arc::new(TermsRow::new(Digest::of(text.as_bytes()), text));
+        let known = Known {
             event_revision: offer.event.revision,
             reward_revisions: offer.rewards.iter().map(|reward| reward.revision).collect(),
-            limits: run.map(|run| run.limits),
-            signer: run.and_then(|run| run.signer.clone()),
+            limits,
+            signer: signer.cloned(),
+            terms: Arc::clone(&terms),
         };
-        if let Some(terms) = self.known.get(&key) {
-            return Ok(terms);
-        }
-        let text = canonical::to_string(&self.terms(offer, &key)).map_err(ReceiptError::from)?;
-        let terms = Arc::new(TermsRow::new(Digest::of(text.as_bytes()), text));
-        self.known.insert(key, Arc::clone(&terms));
+        self.known.insert(key, Arc::new(known));
         Ok(terms)
     }
 
@@ -76,7 +94,7 @@ impl TermsService {
         Ok(serde_json::from_str(&text)?)
     }
 
-    fn terms(&self, offer: &Offer, key: &Key) -> Terms {
+    fn terms(&self, offer: &Offer, limits: Option<Limits>, signer: Option<&Signer>) -> Terms {
         let (event, condition) = (&offer.event, &offer.event.condition);
         let rewards = offer.rewards.iter().map(|reward| OfferedReward {
             id: reward.id,
@@ -101,13 +119,13 @@ impl TermsService {
                 name: condition.plugin.clone(),
                 version: condition.version.clone(),
                 digest: condition.digest,
-                signer: key.signer.clone(),
+                signer: signer.cloned(),
             },
             params: condition.params.clone(),
             queries: condition.plan.queries().to_vec(),
             state: STANDARD.encode(&condition.state),
             engine: self.engine.to_string(),
-            limits: key.limits,
+            limits,
         }
     }
 }

@@ -91,6 +91,8 @@ pub struct Offer {
     pub event: Event,
     pub rewards: Vec<Reward>,
     pub zone: Zone,
+    /// Of the rewards, before they were read.
+    generation: u64,
 }
 
 impl Offer {
@@ -113,8 +115,7 @@ pub struct EventService {
     pub(super) plugins: PluginService,
     pub(super) rewards: RewardService,
     cache: Shared,
-    /// By event id and the generation of the rewards before the read.
-    offers: Cache<(Uuid, u64), Arc<Offer>>,
+    offers: Cache<Uuid, Arc<Offer>>,
     popular: Cache<(), Arc<Vec<(Uuid, u64)>>>,
 }
 
@@ -335,17 +336,32 @@ impl EventService {
 
     /// The offer for a claim, from memory or the database. Confirm its revision before a commit.
     pub async fn recent(&self, id: Uuid) -> Result<Arc<Offer>, EventError> {
+        if let Some(offer) = self.offers.get(&id).await {
+            if !self.is_stale(&offer) {
+                return Ok(offer);
+            }
+            self.offers.invalidate(&id).await;
+        }
         // Concurrent callers share one query.
-        let read = self.offers.try_get_with(self.offer_key(id), self.read_offer(id));
-        match read.await.map_err(Arc::try_unwrap) {
-            Ok(offer) => Ok(offer),
+        match self
+            .offers
+            .try_get_with(id, self.read_offer(id))
+            .await
+            .map_err(Arc::try_unwrap)
+        {
+            Ok(offer) if !self.is_stale(&offer) => Ok(offer),
             Err(Ok(error)) => Err(error),
-            // An error cannot be shared: the other callers query again.
-            Err(Err(_)) => self.read_offer(id).await,
+            // The shared query began before a change; or it failed, and an error cannot be shared.
+            Ok(_) | Err(Err(_)) => self.read_offer(id).await,
         }
     }
 
+    fn is_stale(&self, offer: &Offer) -> bool {
+        self.rewards.is_stale(&offer.rewards, offer.generation)
+    }
+
     async fn read_offer(&self, id: Uuid) -> Result<Arc<Offer>, EventError> {
+        let generation = self.rewards.generation();
         let event = self.get(id).await?;
         let rewards = self
             .rewards
@@ -355,12 +371,12 @@ impl EventService {
             .map(|(_, reward)| reward)
             .collect();
         let zone = event.time_zone.parse()?;
-        Ok(Arc::new(Offer { event, rewards, zone }))
-    }
-
-    /// A new generation of the rewards makes older entries unreachable.
-    fn offer_key(&self, id: Uuid) -> (Uuid, u64) {
-        (id, self.rewards.generation())
+        Ok(Arc::new(Offer {
+            event,
+            rewards,
+            zone,
+            generation,
+        }))
     }
 
     /// The last content of an event, which may be deleted, without rewards.
@@ -368,8 +384,12 @@ impl EventService {
         let row = store::find_also_deleted(&self.db, id).await?;
         let event = self.event_of(row.ok_or(EventError::NotFound(id))?)?;
         let zone = event.time_zone.parse()?;
-        let rewards = Vec::new();
-        Ok(Offer { event, rewards, zone })
+        Ok(Offer {
+            event,
+            rewards: Vec::new(),
+            zone,
+            generation: self.rewards.generation(),
+        })
     }
 
     /// Whether the event is still at this revision. Then no other transaction can change it until the commit. On PostgreSQL
@@ -399,7 +419,7 @@ impl EventService {
 
     /// Invalidates the cached offer of an event.
     pub async fn forget(&self, id: Uuid) {
-        self.offers.invalidate(&self.offer_key(id)).await;
+        self.offers.invalidate(&id).await;
     }
 
     async fn record_revision(&self, tx: &mut Tx, event: &Event, by: Uuid) -> Result<(), EventError> {

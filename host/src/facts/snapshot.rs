@@ -27,10 +27,22 @@ pub struct Snapshot {
     pub last_reversal: Option<Timestamp>,
     /// The user's claim on the event that is held for a review; there is at most one. The value is current.
     pub held_claim: Option<Uuid>,
+    /// The newest rejection that the user was told about the event. The value is current.
+    pub newest_rejection: Option<Rejection>,
     /// The remaining stock of each limited reward of the event. The value is current, independent of `now`.
     pub stock: BTreeMap<Uuid, i64>,
     /// The current usage of the event's budget in the period that contains `now`; `None` if the event has no budget.
     pub budget_usage: Option<BudgetUsage>,
+}
+
+/// A rejection that is stored once, however often it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Of its request.
+    pub id: Uuid,
+    /// A digest of everything that it says.
+    pub said: String,
+    pub decided_at: Timestamp,
 }
 
 /// What was granted to all users of an event together: the number of claims, and the total value of their rewards.
@@ -75,6 +87,13 @@ impl Snapshot {
             .collect();
         let held_claim = take(Part::HeldClaim).pop().and_then(|row| row.id);
         let last_reversal = number(&take(Part::LastReversal)).and_then(Timestamp::from_millis);
+        let newest_rejection = take(Part::NewestRejection).pop().and_then(|row| {
+            Some(Rejection {
+                id: row.id?,
+                said: row.text?,
+                decided_at: Timestamp::from_millis(row.number?)?,
+            })
+        });
         // There is no row before the first grant of a period.
         let mut used = |part| number(&take(part)).unwrap_or(0);
         let budget_usage = context.budget.map(|_| BudgetUsage {
@@ -97,6 +116,7 @@ impl Snapshot {
             granted_slots,
             last_reversal,
             held_claim,
+            newest_rejection,
             stock,
             budget_usage,
         })

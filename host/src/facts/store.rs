@@ -33,6 +33,7 @@ pub(super) enum Part {
     BudgetAmount,
     LastReversal,
     HeldClaim,
+    NewestRejection,
 }
 
 impl Part {
@@ -49,6 +50,7 @@ impl Part {
             Self::BudgetAmount => -6,
             Self::LastReversal => -7,
             Self::HeldClaim => -8,
+            Self::NewestRejection => -9,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Rules for rewards and their stock, and the in-process cache of sold-out events.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use garde::Validate;
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::generations::Generations;
 use super::store::{self, RevisionRow, RewardRow};
 use crate::audit::{self, Entry};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
@@ -145,15 +145,24 @@ pub struct Filter {
 const SOLD_OUT_LIFETIME: Duration = Duration::from_secs(1);
 const SOLD_OUT_EVENTS: u64 = 10_000;
 
+/// What was read of an event's stock.
+#[derive(Debug)]
+struct SoldOut {
+    /// Before the read.
+    generation: u64,
+    rewards: Vec<Uuid>,
+    /// `None`: something is left.
+    version: Option<StockVersion>,
+}
+
 #[derive(Clone, Debug)]
 pub struct RewardService {
     db: Db,
     clock: Clock,
     cache: Shared,
-    /// Counts the changes of rewards and the returns to the stock that this process has seen.
-    generation: Arc<AtomicU64>,
-    /// The stock version of sold-out events, by event id and the generation before the read.
-    sold_out: Cache<(Uuid, u64), Option<StockVersion>>,
+    generations: Generations,
+    /// By event id.
+    sold_out: Cache<Uuid, Arc<SoldOut>>,
 }
 
 impl RewardService {
@@ -166,28 +175,41 @@ impl RewardService {
             db,
             clock,
             cache,
-            generation: Arc::default(),
+            generations: Generations::new(),
             sold_out,
         }
     }
 
-    /// A copy of rewards is stale if the generation differs from the one before its read.
+    /// To be read before rewards that are kept.
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.generations.current()
     }
 
-    /// Records a change of rewards or a return to the stock. Call it after the commit.
-    pub fn changed(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+    /// Whether copies of these rewards, which were read at that generation, may be stale.
+    pub fn is_stale<'a>(&self, rewards: impl IntoIterator<Item = &'a Reward>, generation: u64) -> bool {
+        let ids = rewards.into_iter().map(|reward| reward.id);
+        self.generations.is_stale(ids, generation)
+    }
+
+    /// These rewards changed, or got stock back. Call it after the commit.
+    pub async fn changed(&self, ids: &[Uuid]) {
+        for id in ids {
+            self.generations.changed(*id);
+            self.cache.publish(Topic::Reward(*id)).await;
+        }
+    }
+
+    /// Any reward may have changed.
+    pub fn all_changed(&self) {
+        self.generations.all_changed();
     }
 
     /// Applies an invalidation from another process.
     pub fn on_invalidation(&self, invalidation: &Invalidation) {
-        if matches!(
-            invalidation,
-            Invalidation::Changed(Topic::Reward(_)) | Invalidation::All
-        ) {
-            self.changed();
+        match invalidation {
+            Invalidation::Changed(Topic::Reward(id)) => self.generations.changed(*id),
+            Invalidation::Changed(_) => {}
+            Invalidation::All => self.generations.all_changed(),
         }
     }
 
@@ -275,8 +297,7 @@ impl RewardService {
         let changed = Entry::about("reward", &id).between(&Reward::from(current), &reward);
         audit::record(&mut tx, &self.clock, changed).await?;
         tx.commit().await?;
-        self.changed();
-        self.cache.publish(Topic::Reward(id)).await;
+        self.changed(&[id]).await;
         Ok(reward)
     }
 
@@ -313,16 +334,32 @@ impl RewardService {
     /// or if the database does not answer. Concurrent callers share one query.
     pub async fn sold_out_version(&self, event_id: Uuid) -> Option<StockVersion> {
         let look = async {
+            let generation = self.generation();
             let rewards: Vec<Reward> = store::offers(&self.db, &[event_id])
                 .await?
                 .into_iter()
                 .map(|(_, row)| row.into())
                 .collect();
             let is_sold_out = !rewards.is_empty() && rewards.iter().all(|reward| reward.stock_remaining == Some(0));
-            Ok::<_, DbError>(is_sold_out.then(|| StockVersion::of(&rewards)))
+            Ok::<_, DbError>(Arc::new(SoldOut {
+                generation,
+                rewards: rewards.iter().map(|reward| reward.id).collect(),
+                version: is_sold_out.then(|| StockVersion::of(&rewards)),
+            }))
         };
-        let known = self.sold_out.try_get_with((event_id, self.generation()), look);
-        known.await.unwrap_or_default()
+        if let Some(known) = self.sold_out.get(&event_id).await
+            && self
+                .generations
+                .is_stale(known.rewards.iter().copied(), known.generation)
+        {
+            self.sold_out.invalidate(&event_id).await;
+        }
+        let known = self.sold_out.try_get_with(event_id, look).await.ok()?;
+        // A read that began before a change may have ended after it.
+        let is_stale = self
+            .generations
+            .is_stale(known.rewards.iter().copied(), known.generation);
+        known.version.filter(|_| !is_stale)
     }
 
     /// Replaces the rewards that an event offers. Part of the caller's transaction.

@@ -7,5 +7,7 @@ mod heavy_users;
 mod plans;
 mod privileges;
 mod read_only;
+mod rejections;
 mod schema;
+mod statements;
 mod timeouts;

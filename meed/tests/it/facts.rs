@@ -418,6 +418,7 @@ async fn one_plan_with_every_kind_of_query(app: TestApp) {
             period: "2026-03-01".to_owned(),
             last_reversal: None,
             held_claim: None,
+            newest_rejection: None,
             granted_slots: [1].into(),
             stock: BTreeMap::from([(limited, 7)]),
             budget_usage: None,

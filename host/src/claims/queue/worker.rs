@@ -24,6 +24,8 @@ use crate::claims::store::queue;
 
 /// Queues that a process holds at the same time.
 const QUEUES: usize = 64;
+/// The share of the free places, as a divisor, for queues with claims that are to be tried again.
+const DUE_SHARE: usize = 4;
 /// Batches that are decided and committed at the same time, in turns: a long queue does not delay the others.
 const BATCHES_AT_ONCE: usize = 4;
 /// Claims in one batch.
@@ -113,12 +115,17 @@ impl Worker {
         }
         self.looked = Some(Instant::now());
         let QueueProcessor { db, clock, .. } = &self.processor;
-        let limit = i64::try_from(room).unwrap_or_default();
-        let mut free = queue::free_queues(db, self.last, clock.now(), limit).await?;
+        let limit = |room: usize| i64::try_from(room).unwrap_or_default();
+        // One place at least is left to claims that were not tried yet.
+        let due = queue::due_queues(db, clock.now(), limit(room.div_ceil(DUE_SHARE).min(room - 1))).await?;
+        let room = limit(room - due.len());
+        let mut free = queue::free_queues(db, self.last, clock.now(), room).await?;
         if free.is_empty() && !self.last.is_nil() {
-            free = queue::free_queues(db, Uuid::nil(), clock.now(), limit).await?;
+            free = queue::free_queues(db, Uuid::nil(), clock.now(), room).await?;
         }
         self.last = free.last().copied().unwrap_or_default();
+        free.retain(|event_id| !due.contains(event_id));
+        free.extend(due);
         for (event_id, fence) in self.leases.acquire(&free).await? {
             let queue = Queue {
                 fence,

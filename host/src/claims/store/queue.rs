@@ -266,18 +266,29 @@ pub(in crate::claims) async fn defer(tx: &mut Tx, row: &PendingClaimRow, fence: 
     query.bind(fence).bind(until).execute(tx).await.map(drop)
 }
 
-/// Events after this one whose queue no process owns, and that have claims that can be decided now.
+/// Events after this one whose queue no process owns and has claims.
 pub(in crate::claims) async fn free_queues(db: &Db, after: Uuid, now: Timestamp, limit: i64) -> Result<Vec<Uuid>> {
     // Steps from one event to the next by the index, however many claims each has.
     const SQL: &str = "WITH RECURSIVE waiting (event_id) AS ( \
-            SELECT (SELECT event_id FROM pending_claims WHERE event_id > $3 ORDER BY event_id LIMIT 1) \
+            SELECT (SELECT event_id FROM pending_claims WHERE retry_at = 0 AND event_id > $3 ORDER BY event_id LIMIT 1) \
             UNION ALL \
-            SELECT (SELECT r.event_id FROM pending_claims r WHERE r.event_id > w.event_id ORDER BY r.event_id LIMIT 1) \
+            SELECT (SELECT r.event_id FROM pending_claims r WHERE r.retry_at = 0 AND r.event_id > w.event_id \
+                ORDER BY r.event_id LIMIT 1) \
             FROM waiting w WHERE w.event_id IS NOT NULL) \
         SELECT w.event_id FROM waiting w LEFT JOIN claim_queues l ON l.event_id = w.event_id \
-        WHERE w.event_id IS NOT NULL AND (l.event_id IS NULL OR l.lease_until <= $1) \
-            AND EXISTS (SELECT 1 FROM pending_claims p WHERE p.event_id = w.event_id AND p.retry_at <= $1) LIMIT $2";
+        WHERE w.event_id IS NOT NULL AND (l.event_id IS NULL OR l.lease_until <= $1) LIMIT $2";
     let query = db.query(SQL).bind(now).bind(limit).bind(after);
     let rows: Vec<(Uuid,)> = query.fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// Events whose queue no process owns, and that have claims that are due to be tried again: those of the `limit` claims that
+/// are due longest.
+pub(in crate::claims) async fn due_queues(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<Uuid>> {
+    const SQL: &str = "SELECT DISTINCT due.event_id FROM ( \
+            SELECT p.event_id FROM pending_claims p LEFT JOIN claim_queues l ON l.event_id = p.event_id \
+            WHERE p.retry_at > 0 AND p.retry_at <= $1 AND (l.event_id IS NULL OR l.lease_until <= $1) \
+            ORDER BY p.retry_at LIMIT $2) AS due";
+    let rows: Vec<(Uuid,)> = db.query(SQL).bind(now).bind(limit).fetch_all(db).await?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }

@@ -1,9 +1,9 @@
-//! Fragments over earlier grants and what limits further ones: the number of grants, the granted slots of the period,
-//! the stock, the budget and a held claim.
+//! Fragments over earlier claims and what limits further grants: the number of grants, the granted slots of the period,
+//! the held claim, the newest rejection, the stock and the budget.
 
 use super::{Assembly, Value};
 
-/// Slots, stock, the last reversal and the held claim are current values, independent of `$2` (now).
+/// Slots, stock, last reversal, held claim and newest rejection are current values, independent of `$2` (now).
 const GRANTS: &str = " \
     UNION ALL SELECT -2, COUNT(*), NULL, NULL FROM reward_requests \
         WHERE event_id = $3 AND user_id = $1 AND status = 'GRANTED' AND received_at <= $2 \
@@ -12,7 +12,9 @@ const GRANTS: &str = " \
     UNION ALL SELECT -4, s.remaining, NULL, s.reward_id \
         FROM event_rewards e JOIN reward_stock s ON s.reward_id = e.reward_id WHERE e.event_id = $3 \
     UNION ALL SELECT -7, MAX(reversed_at), NULL, NULL FROM reversals WHERE user_id = $1 \
-    UNION ALL SELECT -8, NULL, NULL, id FROM reward_requests WHERE event_id = $3 AND user_id = $1 AND status = 'HELD'";
+    UNION ALL SELECT -8, NULL, NULL, id FROM reward_requests WHERE event_id = $3 AND user_id = $1 AND status = 'HELD' \
+    UNION ALL SELECT -9, decided_at, refusal, id FROM (SELECT decided_at, refusal, id FROM reward_requests \
+        WHERE user_id = $1 AND event_id = $3 AND refusal IS NOT NULL ORDER BY id DESC LIMIT 1) AS rejection";
 
 impl Assembly {
     pub(super) fn add_grants(&mut self) {

@@ -15,6 +15,7 @@ use meed_host::auth::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::statements;
 use crate::faults::fleet::{Fleet, client};
 use crate::support::{Receiver, TestApp, reviewing, text};
 
@@ -68,20 +69,6 @@ impl Driver {
             self.get(&format!("{path}&pageToken={next}"), token).await;
         }
     }
-
-    fn statements(&self) -> BTreeSet<String> {
-        let log = self.fleet.log(0);
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter_map(|line| statement(&line)).collect()
-    }
-}
-
-/// The statement of a log line of the database driver, which logs a short one as the summary only.
-fn statement(line: &Value) -> Option<String> {
-    let (full, summary) = (line["db.statement"].as_str(), line["summary"].as_str()?);
-    let sql = full.map(str::trim).filter(|sql| !sql.is_empty()).unwrap_or(summary);
-    let verbs = ["SELECT", "WITH", "INSERT", "UPDATE", "DELETE"];
-    verbs.iter().any(|verb| sql.starts_with(verb)).then(|| sql.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,11 +83,8 @@ async fn no_statement_scans_or_sorts_a_table_that_grows() {
     let (user, second) = (app.user(Role::User).await, app.user(Role::User).await);
     let receiver = Receiver::start().await;
     fill::fill(&app, text(&event, "id"), &user.id).await;
-    let settings = [
-        ("MEED__LOG__FORMAT", "json"),
-        ("MEED__LOG__FILTER", "warn,sqlx::query=debug"),
-        ("MEED__WEBHOOKS__PRIVATE_NETWORKS", "127.0.0.1"),
-    ];
+    let [format, filter] = statements::LOGGED;
+    let settings = [format, filter, ("MEED__WEBHOOKS__PRIVATE_NETWORKS", "127.0.0.1")];
     let driver = Driver {
         fleet: Fleet::start_on(&app, &app.database_url(), 1, &settings).await,
         http: client(),
@@ -115,7 +99,7 @@ async fn no_statement_scans_or_sorts_a_table_that_grows() {
     )
     .await;
 
-    let statements = driver.statements();
+    let statements: BTreeSet<String> = statements::of(&driver.fleet).into_iter().collect();
     assert!(statements.len() > 80, "{statements:#?}");
     let allowed = |sql: &String| ALLOWED.iter().any(|(text, _)| sql.contains(text));
     // SQLite has no statistics at first.

@@ -45,6 +45,34 @@ async fn the_same_rejection_again_is_the_same_request(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
+async fn a_rejection_that_was_not_told_last_is_the_same_request_too(app: TestApp) {
+    let event = app.event("user-attributes", json!({"minLevel": 9}), json!({})).await;
+    let user = app.user(Role::User).await;
+    let operator = app.operator().await;
+    let path = format!("/users/{}/attributes", user.id);
+    let claim = async |level: &str, key: Option<&str>| {
+        let level = app.put(&path).bearer(&operator).json(&json!({"level": level}));
+        level.send().await.expect(200);
+        let call = app.claim(&user.token, &event);
+        let call = match key {
+            Some(key) => call.header("idempotency-key", key),
+            None => call,
+        };
+        call.send().await
+    };
+    let one = claim("1", None).await.expect(201);
+    app.at("2026-03-01T12:00:01Z");
+    let two = claim("2", None).await.expect(201);
+    assert_ne!(one["id"], two["id"]);
+    app.at("2026-03-01T12:00:02Z");
+    assert_eq!(claim("1", None).await.expect(200), one);
+    assert_eq!(claim("1", Some("k")).await.expect(201), one);
+    app.at("2026-03-01T12:00:03Z");
+    assert_eq!(claim("2", Some("k-2")).await.expect(201), two);
+    assert_eq!(app.count(REQUESTS).await, 2);
+}
+
+#[apply(on_both_engines)]
 async fn a_limit_that_is_reached_is_told_once(app: TestApp) {
     let reward = app.reward(json!({"type": "ITEM", "stock": 0})).await;
     let scarce = json!({"rewardIds": [reward["id"]]});
