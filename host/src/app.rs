@@ -12,7 +12,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::activities::ActivityService;
-use crate::audit::{AuditService, Recorder};
+use crate::audit::{AuditService, Entry, Recorder};
 use crate::auth::{AuthService, Role, Sessions};
 use crate::cache::{Cache, Invalidation};
 use crate::claims::Claims;
@@ -23,7 +23,7 @@ use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
 use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
-use crate::keys::Keys;
+use crate::keys::{Keys, Sealing};
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
@@ -118,15 +118,32 @@ pub fn pool_gauges(db: &Db) {
     metrics::gauge!("meed_db_reads_waiting").set(db.reads_waiting() as f64);
 }
 
-/// The service of webhooks alone, for the command line: it needs neither keys nor plugins.
-pub fn webhooks(config: &Config, db: &Db, clock: &Clock) -> WebhookService {
+/// The service of webhooks alone, for the command line: it needs no plugins.
+pub fn webhooks(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<WebhookService> {
+    let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
+    Ok(webhook_service(config, db, clock, sealing))
+}
+
+/// Seals every secret in the database with the newest key, and returns how many were sealed with an older one, and the id of
+/// the newest key. Servers may run meanwhile.
+pub async fn reseal(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<(u64, String)> {
+    let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
+    let resealed = events::reseal(db, &sealing).await? + webhooks::reseal(db, &sealing).await?;
+    let entry = Entry::about("sealing-key", &sealing.newest()).field("sealedSecrets", 0, resealed);
+    let mut tx = db.begin().await?;
+    audit::record(&mut tx, clock, entry).await?;
+    tx.commit().await?;
+    Ok((resealed, sealing.newest()))
+}
+
+fn webhook_service(config: &Config, db: &Db, clock: &Clock, sealing: Sealing) -> WebhookService {
     WebhookService::new(
         &config.webhooks,
         config.outbox.retention,
         config.auth.issuer.clone(),
         FulfilmentService::new(db.clone(), clock.clone()),
-        db.clone(),
-        clock.clone(),
+        sealing,
+        (db.clone(), clock.clone()),
     )
 }
 
@@ -171,7 +188,7 @@ impl App {
         clock: Clock,
         compiler: PathBuf,
     ) -> anyhow::Result<Self> {
-        let keys = Keys::load(&config.keys.directory)?;
+        let keys = Keys::load(&config.keys.directory, &clock)?;
         let code_cache = match &config.plugins.code_cache_directory {
             Some(directory) => Some(CodeCache {
                 directory: directory.clone(),
@@ -203,8 +220,8 @@ impl App {
         let simulator = Simulator::new(db.clone(), clock.clone(), plugins.clone());
         let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone());
         let events = EventService::new(
-            db.clone(),
-            clock.clone(),
+            (db.clone(), clock.clone()),
+            keys.sealing.clone(),
             plugins.clone(),
             rewards.clone(),
             cache.clone(),
@@ -221,7 +238,7 @@ impl App {
             &config.claims,
             cache.clone(),
         );
-        let webhooks = self::webhooks(config, &db, &clock);
+        let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
         let recorder = Recorder::new(audit.clone(), config.http.trusted_proxies.clone());
         let limits = limit::Limits::new(

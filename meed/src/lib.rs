@@ -90,7 +90,7 @@ enum Command {
     /// Manage accounts
     #[command(subcommand)]
     User(UserCommand),
-    /// Manage signing keys
+    /// Manage the keys that sign and that seal secrets
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Create, build, test, sign and upload plugins
@@ -141,12 +141,17 @@ enum OutboxCommand {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Create a key for access tokens and one for receipts. Servers sign with them after the next start
+    /// Create a key for access tokens, one for receipts and one that seals secrets in the database. Servers use them after
+    /// the next start
     Generate {
         /// Create a key only if there is none yet
         #[arg(long)]
         only_missing: bool,
     },
+    /// List the key files and the ids of their keys, of each kind the one in use first
+    List,
+    /// Seal all secrets in the database with the newest sealing key. Afterwards older sealing keys can be removed
+    Reseal,
 }
 
 /// Runs the command of the process arguments.
@@ -210,6 +215,14 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
                 println!("{}", path.display());
             }
         }
+        Command::Keys(KeysCommand::List) => {
+            for (path, id) in keys::list(&load(None)?.keys.directory)? {
+                println!("{id}  {}", path.display());
+            }
+        }
+        Command::Keys(KeysCommand::Reseal) => {
+            println!("{}", runtime.block_on(reseal(&load(None)?))?);
+        }
         Command::Plugin(command) => return runtime.block_on(meed_author::run(command)),
         Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
         Command::Openapi => println!("{}", runtime.block_on(openapi::document())?),
@@ -266,6 +279,18 @@ async fn reset_password(config: &Config, email: &str) -> anyhow::Result<()> {
         reset.expires_at
     );
     Ok(())
+}
+
+/// Returns a summary for the terminal.
+async fn reseal(config: &Config) -> anyhow::Result<String> {
+    let db = connect(config).await?;
+    db.schema().await.context("read the table of the migrations")?.check()?;
+    let resealing = meed_host::app::reseal(config, &db, &Clock::System);
+    let (resealed, key) = audit::run_as(Arc::new(Origin::command("meed keys reseal")), resealing).await?;
+    db.close().await;
+    Ok(format!(
+        "Sealed {resealed} secrets again. All secrets are sealed with the key {key}."
+    ))
 }
 
 /// Prints the result.

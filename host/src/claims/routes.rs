@@ -134,7 +134,7 @@ struct NewRewardRequest {
         ),
     ),
     extensions(
-        ("x-problems" = json!([
+        ("x-problems" = json!(["sealing-key-missing", 
             "facts-timeout", "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "too-many-pending-claims",
             "claim-queue-full",
         ])),
@@ -173,7 +173,7 @@ async fn claim(
         ),
     ),
     extensions(
-        ("x-problems" = json!([
+        ("x-problems" = json!(["sealing-key-missing", 
             "facts-timeout", "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "too-many-pending-claims",
             "claim-queue-full",
         ])),
@@ -396,7 +396,7 @@ async fn receipt(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = EventProgress)),
     extensions(
-        ("x-problems" = json!(["no-such-event", "facts-timeout", "condition-failed"])),
+        ("x-problems" = json!(["sealing-key-missing", "no-such-event", "facts-timeout", "condition-failed"])),
     ),
 )]
 async fn progress(

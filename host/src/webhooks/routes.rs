@@ -221,6 +221,7 @@ impl From<WebhookError> for Problem {
             WebhookError::Full => Self::new(ENDPOINTS_FULL, detail),
             WebhookError::Url(_) => Self::field("/url", detail),
             WebhookError::NoDelivery { .. } => Self::new(NO_SUCH_DELIVERY, detail),
+            WebhookError::Sealed(error) => error.into(),
             WebhookError::Db(error) => error.into(),
         }
     }

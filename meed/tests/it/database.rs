@@ -8,4 +8,5 @@ mod plans;
 mod privileges;
 mod read_only;
 mod schema;
+mod sealed;
 mod timeouts;
