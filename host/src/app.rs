@@ -17,7 +17,7 @@ use crate::auth::{AuthService, Role, Sessions};
 use crate::cache::{Cache, Invalidation};
 use crate::claims::Claims;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Limit};
 use crate::db::Db;
 use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
@@ -28,11 +28,18 @@ use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
-use crate::users::{LoginService, Passwords, UserService};
+use crate::users::{LoginService, Passwords, SecondFactors, UserService};
 use crate::webhooks::WebhookService;
 use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, users, webhooks};
 
 pub use background::{supervise_delivery, supervise_metrics};
+
+/// The limit on time codes: of one account at logins, and of one session at proofs within it. Of a million codes, three are
+/// right at a time.
+const CODE_LIMIT: Limit = Limit {
+    burst: 5,
+    per_minute: 1,
+};
 
 /// Requests that may wait for each concurrent password hash.
 const WAITING_PER_HASH: usize = 32;
@@ -128,7 +135,9 @@ pub fn webhooks(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<Webho
 /// the newest key. Servers may run meanwhile.
 pub async fn reseal(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<(u64, String)> {
     let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
-    let resealed = events::reseal(db, &sealing).await? + webhooks::reseal(db, &sealing).await?;
+    let resealed = events::reseal(db, &sealing).await?
+        + webhooks::reseal(db, &sealing).await?
+        + users::reseal(db, &sealing).await?;
     let entry = Entry::about("sealing-key", &sealing.newest()).field("sealedSecrets", 0, resealed);
     let mut tx = db.begin().await?;
     audit::record(&mut tx, clock, entry).await?;
@@ -201,13 +210,20 @@ impl App {
         let cache = Cache::new(&config.cache.url, &keys.receipt.derive("meed cache")?)?;
         let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
         let users = user_service(config, &db, &clock, &sessions, &activities)?;
-        let auth = AuthService::new(&config.auth, &keys.access, db.clone(), clock.clone(), sessions)?;
+        let auth = AuthService::new(&config.auth, &keys.access, db.clone(), clock.clone(), sessions.clone())?;
+        let second_factors = SecondFactors::new(
+            (db.clone(), clock.clone()),
+            keys.sealing.clone(),
+            (cache.clone(), limit::policy("second-factor", CODE_LIMIT)),
+            config.auth.issuer.clone(),
+            (auth.clone(), sessions),
+        );
         let logins = LoginService::new(
             (db.clone(), clock.clone()),
             (cache.clone(), limit::policy("account", config.limits.account)),
             config.auth.hide_registered_emails,
             auth.clone(),
-            users.clone(),
+            (users.clone(), second_factors),
             activities.clone(),
         );
         let plugins = PluginService::new(

@@ -127,6 +127,8 @@ enum UserCommand {
     },
     /// Print a token with which the user can set a new password once, within an hour (POST /auth/password-reset)
     ResetPassword { email: String },
+    /// Remove the second factor of a user who lost it, with its recovery codes. The user's sessions end
+    RemoveTotp { email: String },
 }
 
 #[derive(Debug, Subcommand)]
@@ -210,6 +212,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::ResetPassword { email }) => {
             runtime.block_on(reset_password(&load(None)?, email))?;
         }
+        Command::User(UserCommand::RemoveTotp { email }) => {
+            runtime.block_on(remove_totp(&load(None)?, email))?;
+        }
         Command::Keys(KeysCommand::Generate { only_missing }) => {
             for path in keys::generate(&load(None)?.keys.directory, &Clock::System, *only_missing)? {
                 println!("{}", path.display());
@@ -278,6 +283,17 @@ async fn reset_password(config: &Config, email: &str) -> anyhow::Result<()> {
         "Valid until {}, for one POST /auth/password-reset with token and newPassword",
         reset.expires_at
     );
+    Ok(())
+}
+
+async fn remove_totp(config: &Config, email: &str) -> anyhow::Result<()> {
+    let db = connect(config).await?;
+    db.schema().await.context("read the table of the migrations")?.check()?;
+    let users = meed_host::app::users(config, &db, &Clock::System)?;
+    let email: Email = email.parse().map_err(|error| anyhow::anyhow!("The e-mail {error}."))?;
+    let removing = users.remove_second_factor_of(&email);
+    audit::run_as(Arc::new(Origin::command("meed user remove-totp")), removing).await?;
+    println!("{email} has no second factor any more, and no sessions.");
     Ok(())
 }
 

@@ -45,7 +45,7 @@ pub fn router(service: EventService) -> OpenApiRouter {
     post, path = "/events", tag = "events", security(("bearer" = ["events:write"])),
     request_body = NewEvent,
     responses((status = 201, body = Event, headers(("Location" = String), ("ETag" = String)))),
-    extensions(("x-problems" = json!(["sealing-key-missing", "plugin-failed"]))),
+    extensions(("x-problems" = json!(["plugin-failed"]))),
 )]
 async fn create(
     State(service): State<EventService>,
