@@ -12,27 +12,34 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::activities::ActivityService;
-use crate::audit::{AuditService, Recorder};
+use crate::audit::{AuditService, Entry, Recorder};
 use crate::auth::{AuthService, Role, Sessions};
 use crate::cache::{Cache, Invalidation};
 use crate::claims::Claims;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Limit};
 use crate::db::Db;
 use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
 use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
-use crate::keys::Keys;
+use crate::keys::{Keys, Sealing};
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
-use crate::users::{LoginService, Passwords, UserService};
+use crate::users::{LoginService, Passwords, SecondFactors, UserService};
 use crate::webhooks::WebhookService;
 use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, users, webhooks};
 
 pub use background::{supervise_delivery, supervise_metrics};
+
+/// The limit on time codes: of one account at logins, and of one session at proofs within it. Of a million codes, three are
+/// right at a time.
+const CODE_LIMIT: Limit = Limit {
+    burst: 5,
+    per_minute: 1,
+};
 
 /// Requests that may wait for each concurrent password hash.
 const WAITING_PER_HASH: usize = 32;
@@ -118,15 +125,34 @@ pub fn pool_gauges(db: &Db) {
     metrics::gauge!("meed_db_reads_waiting").set(db.reads_waiting() as f64);
 }
 
-/// The service of webhooks alone, for the command line: it needs neither keys nor plugins.
-pub fn webhooks(config: &Config, db: &Db, clock: &Clock) -> WebhookService {
+/// The service of webhooks alone, for the command line: it needs no plugins.
+pub fn webhooks(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<WebhookService> {
+    let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
+    Ok(webhook_service(config, db, clock, sealing))
+}
+
+/// Seals every secret in the database with the newest key, and returns how many were sealed with an older one, and the id of
+/// the newest key. Servers may run meanwhile.
+pub async fn reseal(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<(u64, String)> {
+    let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
+    let resealed = events::reseal(db, &sealing).await?
+        + webhooks::reseal(db, &sealing).await?
+        + users::reseal(db, &sealing).await?;
+    let entry = Entry::about("sealing-key", &sealing.newest()).field("sealedSecrets", 0, resealed);
+    let mut tx = db.begin().await?;
+    audit::record(&mut tx, clock, entry).await?;
+    tx.commit().await?;
+    Ok((resealed, sealing.newest()))
+}
+
+fn webhook_service(config: &Config, db: &Db, clock: &Clock, sealing: Sealing) -> WebhookService {
     WebhookService::new(
         &config.webhooks,
         config.outbox.retention,
         config.auth.issuer.clone(),
         FulfilmentService::new(db.clone(), clock.clone()),
-        db.clone(),
-        clock.clone(),
+        sealing,
+        (db.clone(), clock.clone()),
     )
 }
 
@@ -171,7 +197,7 @@ impl App {
         clock: Clock,
         compiler: PathBuf,
     ) -> anyhow::Result<Self> {
-        let keys = Keys::load(&config.keys.directory)?;
+        let keys = Keys::load(&config.keys.directory, &clock)?;
         let code_cache = match &config.plugins.code_cache_directory {
             Some(directory) => Some(CodeCache {
                 directory: directory.clone(),
@@ -184,13 +210,20 @@ impl App {
         let cache = Cache::new(&config.cache.url, &keys.receipt.derive("meed cache")?)?;
         let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
         let users = user_service(config, &db, &clock, &sessions, &activities)?;
-        let auth = AuthService::new(&config.auth, &keys.access, db.clone(), clock.clone(), sessions)?;
+        let auth = AuthService::new(&config.auth, &keys.access, db.clone(), clock.clone(), sessions.clone())?;
+        let second_factors = SecondFactors::new(
+            (db.clone(), clock.clone()),
+            keys.sealing.clone(),
+            (cache.clone(), limit::policy("second-factor", CODE_LIMIT)),
+            config.auth.issuer.clone(),
+            (auth.clone(), sessions),
+        );
         let logins = LoginService::new(
             (db.clone(), clock.clone()),
             (cache.clone(), limit::policy("account", config.limits.account)),
             config.auth.hide_registered_emails,
             auth.clone(),
-            users.clone(),
+            (users.clone(), second_factors),
             activities.clone(),
         );
         let plugins = PluginService::new(
@@ -203,8 +236,8 @@ impl App {
         let simulator = Simulator::new(db.clone(), clock.clone(), plugins.clone());
         let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone());
         let events = EventService::new(
-            db.clone(),
-            clock.clone(),
+            (db.clone(), clock.clone()),
+            keys.sealing.clone(),
             plugins.clone(),
             rewards.clone(),
             cache.clone(),
@@ -221,7 +254,7 @@ impl App {
             &config.claims,
             cache.clone(),
         );
-        let webhooks = self::webhooks(config, &db, &clock);
+        let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
         let recorder = Recorder::new(audit.clone(), config.http.trusted_proxies.clone());
         let limits = limit::Limits::new(

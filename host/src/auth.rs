@@ -8,6 +8,7 @@ mod principal;
 mod routes;
 mod service;
 mod sessions;
+mod step_up;
 mod store;
 mod tokens;
 
@@ -17,6 +18,7 @@ pub use principal::{Principal, Role, Scope};
 pub use routes::{bounded_secret, router};
 pub use service::{AuthError, AuthService, TokenPair};
 pub use sessions::{EndReason, EndedSessions, Sessions};
+pub use step_up::SteppedUp;
 
 use crate::problem::Code;
 
@@ -24,6 +26,8 @@ pub const UNAUTHENTICATED: Code = Code::new("unauthenticated", 401, "An access t
 pub const INVALID_TOKEN: Code = Code::new("invalid-token", 401, "The access token is not valid");
 pub const FORBIDDEN: Code = Code::new("forbidden", 403, "Your role does not allow this");
 const INVALID_REFRESH_TOKEN: Code = Code::new("invalid-refresh-token", 401, "The refresh token is not valid");
+const STEP_UP_REQUIRED: Code = Code::new("step-up-required", 403, "A recent proof of identity is required");
+const TOTP_REQUIRED: Code = Code::new("totp-required", 403, "Your role needs a second factor");
 const NO_SUCH_SESSION: Code = Code::new("no-such-session", 404, "You have no such session");
 const REFRESH_TOKEN_REUSED: Code = Code::new("refresh-token-reused", 401, "The refresh token was used before");
 
@@ -35,7 +39,9 @@ pub const CODES: &[Code] = &[
     INVALID_REFRESH_TOKEN,
     REFRESH_TOKEN_REUSED,
     NO_SUCH_SESSION,
+    STEP_UP_REQUIRED,
+    TOTP_REQUIRED,
 ];
 
 /// The problems of every route that needs a token.
-pub const SECURED: &[Code] = &[UNAUTHENTICATED, INVALID_TOKEN, FORBIDDEN];
+pub const SECURED: &[Code] = &[UNAUTHENTICATED, INVALID_TOKEN, FORBIDDEN, TOTP_REQUIRED];

@@ -135,6 +135,9 @@ pub struct Auth {
     pub staff_session: Duration,
     #[serde(rename = "refresh_grace_seconds", deserialize_with = "seconds::<0, MINUTE, _>")]
     pub refresh_grace: Duration,
+    #[serde(rename = "step_up_seconds", deserialize_with = "seconds::<60, CENTURY, _>")]
+    pub step_up: Duration,
+    pub require_totp: bool,
     pub hide_registered_emails: bool,
     pub invitations_count_after: InvitationsCountAfter,
     /// Zero: expired sessions are kept.

@@ -14,4 +14,4 @@ pub use budget::Budget;
 pub use model::{Event, NewEvent, Recurrence};
 pub use routes::{CODES, NO_SUCH_EVENT, router};
 pub use seed::{Purpose, Secret};
-pub use service::{EventError, EventService, Offer};
+pub use service::{EventError, EventService, Offer, reseal};

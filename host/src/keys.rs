@@ -1,12 +1,14 @@
-//! Ed25519 signing keys from a directory: `access-*.pem` sign access tokens, `receipt-*.pem` sign receipts.
+//! Ed25519 keys from a directory: `access-*.pem` sign access tokens, `receipt-*.pem` sign receipts, and from
+//! `sealing-*.pem` the keys are derived that encrypt secrets in the database (`sealing`).
 //!
 //! A file name contains the time of creation, so names sort by age. The newest key signs, all keys verify. To rotate a
 //! key, add a file and restart; remove the old file when nothing that it signed is in use.
 //!
-//! Must not know: what is signed.
+//! Must not know: what is signed or sealed.
 
 mod public;
 mod routes;
+mod sealing;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -21,10 +23,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 
 pub use public::PublicKey;
 pub use routes::router;
+pub use sealing::{Place, SealError, Sealing};
 
 /// The permissions that a private key must not give: any to others, and writing to its group. A group may read it, because
 /// Kubernetes mounts secrets for the group of the process.
@@ -35,20 +38,24 @@ const NOT_PRIVATE: u32 = 0o037;
 pub enum Purpose {
     Access,
     Receipt,
+    Sealing,
 }
 
 impl Purpose {
+    pub const ALL: [Self; 3] = [Self::Access, Self::Receipt, Self::Sealing];
+
     fn prefix(self) -> &'static str {
         match self {
             Self::Access => "access-",
             Self::Receipt => "receipt-",
+            Self::Sealing => "sealing-",
         }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("{directory} contains no {prefix}*.pem. Create one with `meed keys generate`")]
+    #[error("{directory} contains no {prefix}*.pem. Create one with `meed keys generate --only-missing`")]
     Missing { directory: PathBuf, prefix: &'static str },
     #[error("cannot read {path}. Create the keys with `meed keys generate`, or correct keys.directory")]
     Unreadable { path: PathBuf, source: io::Error },
@@ -62,18 +69,20 @@ pub enum KeyError {
     Generate,
 }
 
-/// The two keyrings of a server.
+/// The keys of a server.
 #[derive(Clone, Debug)]
 pub struct Keys {
     pub access: Arc<Keyring>,
     pub receipt: Arc<Keyring>,
+    pub sealing: Sealing,
 }
 
 impl Keys {
-    pub fn load(directory: &Path) -> Result<Self, KeyError> {
+    pub fn load(directory: &Path, clock: &Clock) -> Result<Self, KeyError> {
         Ok(Self {
             access: Arc::new(Keyring::load(directory, Purpose::Access)?),
             receipt: Arc::new(Keyring::load(directory, Purpose::Receipt)?),
+            sealing: Sealing::load(directory, clock.clone())?,
         })
     }
 }
@@ -116,10 +125,7 @@ impl Keyring {
 
     /// Derives a secret for the use named by `label`. It changes with every key rotation.
     pub fn derive(&self, label: &str) -> Result<[u8; 32], KeyError> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.newest.pkcs8()?.as_ref());
-        let mut secret = [0; 32];
-        secret.copy_from_slice(hmac::sign(&key, label.as_bytes()).as_ref());
-        Ok(secret)
+        self.newest.derive(label)
     }
 
     /// The public keys as a JWK Set (RFC 7517, RFC 8037).
@@ -173,6 +179,14 @@ impl Key {
 
     pub fn sign(&self, bytes: &[u8]) -> Vec<u8> {
         self.pair.sign(bytes).as_ref().to_vec()
+    }
+
+    /// A secret for the use named by `label`.
+    fn derive(&self, label: &str) -> Result<[u8; 32], KeyError> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.pkcs8()?.as_ref());
+        let mut secret = [0; 32];
+        secret.copy_from_slice(hmac::sign(&key, label.as_bytes()).as_ref());
+        Ok(secret)
     }
 
     /// The private key, for a library that signs itself.
@@ -269,6 +283,15 @@ pub fn key_files(directory: &Path, purpose: Purpose) -> Result<Vec<PathBuf>, Key
     Ok(names.into_iter().map(|name| directory.join(name)).collect())
 }
 
+/// The id of the key in a file, as error messages and receipts show it.
+pub fn id_of_file(path: &Path, purpose: Purpose) -> Result<String, KeyError> {
+    let key = Key::read(path)?;
+    Ok(match purpose {
+        Purpose::Access | Purpose::Receipt => key.id,
+        Purpose::Sealing => sealing::id_of(&key.id),
+    })
+}
+
 fn thumbprint(public: &[u8]) -> String {
     // RFC 7638: only the required members, in this order, without white space.
     let x = URL_SAFE_NO_PAD.encode(public);
@@ -318,8 +341,10 @@ mod tests {
     fn a_key_serves_its_own_purpose_only() {
         let directory = tempfile::tempdir().unwrap();
         generate(directory.path(), Purpose::Access, at(0)).unwrap();
-        let error = Keys::load(directory.path()).unwrap_err();
-        assert!(error.to_string().contains("no receipt-*.pem"), "{error}");
+        let load = || Keys::load(directory.path(), &Clock::System).unwrap_err().to_string();
+        assert!(load().contains("no receipt-*.pem"), "{}", load());
+        generate(directory.path(), Purpose::Receipt, at(0)).unwrap();
+        assert!(load().contains("no sealing-*.pem"), "{}", load());
     }
 
     #[test]

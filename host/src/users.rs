@@ -9,12 +9,15 @@ mod invite;
 mod login;
 mod password;
 mod routes;
+mod second_factor;
 mod service;
 mod store;
+mod totp;
 
 pub use account::PasswordReset;
 pub use email::Email;
 pub use login::{LoginError, LoginService, NewAccount};
 pub use password::{Password, PasswordError, Passwords};
 pub use routes::{CODES, CREDENTIALS_PATHS, login_router, router};
+pub use second_factor::{SecondFactors, reseal};
 pub use service::{Filter, NewUser, User, UserChange, UserDetails, UserError, UserService};

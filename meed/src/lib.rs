@@ -90,7 +90,7 @@ enum Command {
     /// Manage accounts
     #[command(subcommand)]
     User(UserCommand),
-    /// Manage signing keys
+    /// Manage the keys that sign and that seal secrets
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Create, build, test, sign and upload plugins
@@ -127,6 +127,8 @@ enum UserCommand {
     },
     /// Print a token with which the user can set a new password once, within an hour (POST /auth/password-reset)
     ResetPassword { email: String },
+    /// Remove the second factor of a user who lost it, with its recovery codes. The user's sessions end
+    RemoveTotp { email: String },
 }
 
 #[derive(Debug, Subcommand)]
@@ -141,12 +143,17 @@ enum OutboxCommand {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Create a key for access tokens and one for receipts. Servers sign with them after the next start
+    /// Create a key for access tokens, one for receipts and one that seals secrets in the database. Servers use them after
+    /// the next start
     Generate {
         /// Create a key only if there is none yet
         #[arg(long)]
         only_missing: bool,
     },
+    /// List the key files and the ids of their keys, of each kind the one in use first
+    List,
+    /// Seal all secrets in the database with the newest sealing key. Afterwards older sealing keys can be removed
+    Reseal,
 }
 
 /// Runs the command of the process arguments.
@@ -205,10 +212,21 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::ResetPassword { email }) => {
             runtime.block_on(reset_password(&load(None)?, email))?;
         }
+        Command::User(UserCommand::RemoveTotp { email }) => {
+            runtime.block_on(remove_totp(&load(None)?, email))?;
+        }
         Command::Keys(KeysCommand::Generate { only_missing }) => {
             for path in keys::generate(&load(None)?.keys.directory, &Clock::System, *only_missing)? {
                 println!("{}", path.display());
             }
+        }
+        Command::Keys(KeysCommand::List) => {
+            for (path, id) in keys::list(&load(None)?.keys.directory)? {
+                println!("{id}  {}", path.display());
+            }
+        }
+        Command::Keys(KeysCommand::Reseal) => {
+            println!("{}", runtime.block_on(reseal(&load(None)?))?);
         }
         Command::Plugin(command) => return runtime.block_on(meed_author::run(command)),
         Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
@@ -266,6 +284,29 @@ async fn reset_password(config: &Config, email: &str) -> anyhow::Result<()> {
         reset.expires_at
     );
     Ok(())
+}
+
+async fn remove_totp(config: &Config, email: &str) -> anyhow::Result<()> {
+    let db = connect(config).await?;
+    db.schema().await.context("read the table of the migrations")?.check()?;
+    let users = meed_host::app::users(config, &db, &Clock::System)?;
+    let email: Email = email.parse().map_err(|error| anyhow::anyhow!("The e-mail {error}."))?;
+    let removing = users.remove_second_factor_of(&email);
+    audit::run_as(Arc::new(Origin::command("meed user remove-totp")), removing).await?;
+    println!("{email} has no second factor any more, and no sessions.");
+    Ok(())
+}
+
+/// Returns a summary for the terminal.
+async fn reseal(config: &Config) -> anyhow::Result<String> {
+    let db = connect(config).await?;
+    db.schema().await.context("read the table of the migrations")?.check()?;
+    let resealing = meed_host::app::reseal(config, &db, &Clock::System);
+    let (resealed, key) = audit::run_as(Arc::new(Origin::command("meed keys reseal")), resealing).await?;
+    db.close().await;
+    Ok(format!(
+        "Sealed {resealed} secrets again. All secrets are sealed with the key {key}."
+    ))
 }
 
 /// Prints the result.

@@ -25,7 +25,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let supervisor = Supervisor::new(clock.clone());
     admin::listen(&config.http, &metrics, &supervisor).await?;
     app::supervise_metrics(&metrics, &supervisor);
-    let webhooks = app::webhooks(config, &db, &clock);
+    let webhooks = app::webhooks(config, &db, &clock)?;
     app::supervise_delivery(config, &db, &clock, &webhooks, &supervisor)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "relay started");
     signals.next().await;
@@ -43,7 +43,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
 pub(super) async fn replay(config: &Config, from: Timestamp) -> anyhow::Result<String> {
     let db = connect(config).await?;
     db.schema().await.context("read the table of the migrations")?.check()?;
-    let replayed = app::webhooks(config, &db, &Clock::System).replay(from).await?;
+    let replayed = app::webhooks(config, &db, &Clock::System)?.replay(from).await?;
     db.close().await;
     let topics = match replayed.topics {
         0 => String::new(),

@@ -30,7 +30,8 @@ CREATE TABLE events (
     budget_period   TEXT CHECK (budget_period IN ('ONCE', 'DAILY', 'WEEKLY', 'MONTHLY')),
     budget_grants   BIGINT CHECK (budget_grants > 0),
     budget_amount   BIGINT CHECK (budget_amount > 0),
-    -- 32 bytes; their SHA-256 is published when the event is created, the bytes after the event
+    -- 32 bytes, sealed (host/src/keys/sealing.rs); their SHA-256 is published when the event is created, the bytes after
+    -- the event
     seed_secret     BYTEA NOT NULL,
     revision        BIGINT NOT NULL,
     -- the principal

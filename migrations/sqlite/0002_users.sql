@@ -49,3 +49,24 @@ CREATE TABLE password_resets (
     created_at      INTEGER NOT NULL,
     expires_at      INTEGER NOT NULL
 ) STRICT;
+
+-- The second factor of an account: time-based codes (RFC 6238). The owner writes the row and confirms it with a code; the
+-- owner or an ADMIN deletes it.
+CREATE TABLE second_factors (
+    user_id         BLOB NOT NULL PRIMARY KEY REFERENCES users (id),
+    -- 20 bytes, sealed
+    secret          BLOB NOT NULL,
+    created_at      INTEGER NOT NULL,
+    -- NULL: it does not count yet
+    confirmed_at    INTEGER,
+    -- the 30 seconds of the latest accepted code: a code is accepted once
+    last_step       INTEGER NOT NULL
+) STRICT;
+
+-- The unused recovery codes of an account, at most ten. Using one deletes it.
+CREATE TABLE recovery_codes (
+    user_id         BLOB NOT NULL REFERENCES users (id),
+    -- SHA-256 of the account and the code; the code itself is never stored
+    hash            BLOB NOT NULL,
+    PRIMARY KEY (user_id, hash)
+) STRICT;

@@ -7,7 +7,11 @@ CREATE TABLE sessions (
     expires_at      INTEGER NOT NULL,
     ended_at        INTEGER,
     ended_reason    TEXT CHECK (ended_reason IN ('LOGOUT', 'REFRESH_REUSED', 'USER_DISABLED', 'ROLE_CHANGED',
-                        'PASSWORD_CHANGED', 'ENDED_BY_USER')),
+                        'PASSWORD_CHANGED', 'SECOND_FACTOR_CHANGED', 'ENDED_BY_USER')),
+    -- when its user last proved who they are: at the login, or later for a change of roles or keys
+    proved_at       INTEGER NOT NULL DEFAULT 0,
+    -- whether with a code of the second factor, too
+    second_factor   INTEGER NOT NULL DEFAULT FALSE,
     PRIMARY KEY (user_id, id)
 ) STRICT;
 

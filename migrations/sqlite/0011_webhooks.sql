@@ -10,7 +10,7 @@ CREATE TABLE webhook_endpoints (
     state           TEXT NOT NULL CHECK (state IN ('ACTIVE', 'PAUSED')),
     -- why the server paused it
     pause_reason  TEXT,
-    -- signs its messages; the previous secret signs as well until previous_until
+    -- signs its messages, sealed; the previous secret signs as well until previous_until
     secret          BLOB NOT NULL,
     previous_secret BLOB,
     previous_until  INTEGER,

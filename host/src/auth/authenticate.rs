@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::AuthService;
 use super::guards::{Authentication, InvalidToken};
+use super::step_up::Proofs;
 use crate::http::limit::Subject;
 use crate::problem::Problem;
 
@@ -25,6 +26,7 @@ pub async fn authenticate(State(service): State<AuthService>, mut request: Reque
             request.extensions_mut().insert(Subject(principal.id()));
         }
         request.extensions_mut().insert(Authentication(principal));
+        request.extensions_mut().insert(Proofs(service));
     }
     next.run(request).await
 }

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use uuid::Uuid;
 
 use super::principal::{Principal, Scope};
-use super::{FORBIDDEN, INVALID_TOKEN, UNAUTHENTICATED};
+use super::{FORBIDDEN, INVALID_TOKEN, TOTP_REQUIRED, UNAUTHENTICATED};
 use crate::problem::Problem;
 
 /// The result of the authentication layer; absent if the request carried no token.
@@ -53,6 +53,12 @@ impl Principal {
     fn require(self, scope: Scope) -> Result<Self, Problem> {
         if self.has(scope) {
             return Ok(self);
+        }
+        if self.needs_second_factor() {
+            return Err(Problem::new(
+                TOTP_REQUIRED,
+                "This server requires a second factor for your role. Set it up with POST /users/me/totp, or log in with a code.",
+            ));
         }
         let detail = format!("{self} does not have the scope {scope}.");
         Err(Problem::new(FORBIDDEN, detail))

@@ -180,7 +180,13 @@ impl Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// A user, in a session.
-    User { id: Uuid, role: Role, session: Uuid },
+    User {
+        id: Uuid,
+        role: Role,
+        session: Uuid,
+        /// The role needs a second factor and the session was opened without: it has no scopes.
+        needs_second_factor: bool,
+    },
     /// A program.
     ServiceKey { id: Uuid, scopes: Arc<[Scope]> },
 }
@@ -195,9 +201,23 @@ impl Principal {
 
     pub fn has(&self, scope: Scope) -> bool {
         match self {
-            Self::User { role, .. } => role.scopes().contains(&scope),
+            Self::User {
+                role,
+                needs_second_factor,
+                ..
+            } => !needs_second_factor && role.scopes().contains(&scope),
             Self::ServiceKey { scopes, .. } => scopes.contains(&scope),
         }
+    }
+
+    pub(super) fn needs_second_factor(&self) -> bool {
+        matches!(
+            self,
+            Self::User {
+                needs_second_factor: true,
+                ..
+            }
+        )
     }
 
     /// Whether this is the user `id`, or has the scope that lets it act on all users.
@@ -252,12 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn without_the_second_factor_that_it_needs_a_role_has_no_scopes() {
+        let principal = |needs_second_factor| Principal::User {
+            id: Uuid::from_u128(1),
+            role: Role::Admin,
+            session: Uuid::nil(),
+            needs_second_factor,
+        };
+        for scope in Role::Admin.scopes() {
+            assert!(principal(false).has(*scope) && !principal(true).has(*scope), "{scope}");
+        }
+    }
+
+    #[test]
     fn users_reach_their_own_and_auditors_all() {
         let (own, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let principal = |role| Principal::User {
             id: own,
             role,
             session: Uuid::nil(),
+            needs_second_factor: false,
         };
         assert!(principal(Role::User).is_or_has(own, Scope::AuditRead));
         assert!(!principal(Role::User).is_or_has(other, Scope::AuditRead));

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::service::{AuthError, AuthService, OpenSession, TokenPair};
-use super::{INVALID_REFRESH_TOKEN, NO_SUCH_SESSION, Principal, REFRESH_TOKEN_REUSED};
+use super::{INVALID_REFRESH_TOKEN, NO_SUCH_SESSION, Principal, REFRESH_TOKEN_REUSED, STEP_UP_REQUIRED};
 use crate::http::{Body, Page, PageParams, Params, Path, Problem};
 
 pub fn router(service: AuthService) -> OpenApiRouter {
@@ -124,6 +124,7 @@ impl From<AuthError> for Problem {
             AuthError::NoSuchSession(_) => Self::new(NO_SUCH_SESSION, detail),
             AuthError::InvalidRefreshToken => Self::new(INVALID_REFRESH_TOKEN, detail),
             AuthError::RefreshTokenReused => Self::new(REFRESH_TOKEN_REUSED, detail),
+            AuthError::StepUpRequired(_) => Self::new(STEP_UP_REQUIRED, detail),
             error @ AuthError::Signing(_) => Self::internal(error),
             AuthError::Db(error) => error.into(),
         }

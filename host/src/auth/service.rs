@@ -52,6 +52,11 @@ pub enum AuthError {
     RefreshTokenReused,
     #[error("You have no session {0}; GET /users/me/sessions lists yours.")]
     NoSuchSession(Uuid),
+    #[error(
+        "This needs a proof of your identity within the last {} s: send a code of your second factor, or your password if you \
+         have none, to POST /auth/step-up.", .0.as_secs()
+    )]
+    StepUpRequired(Duration),
     #[error("signing an access token failed: {0}")]
     Signing(#[from] jsonwebtoken::errors::Error),
     #[error(transparent)]
@@ -75,6 +80,10 @@ struct Inner {
     staff_session_lifetime: Duration,
     refresh_idle: Duration,
     refresh_grace: Duration,
+    /// How long a proof of identity counts.
+    step_up: Duration,
+    /// Whether staff need a second factor.
+    require_totp: bool,
     /// Derives a refresh token from its predecessor, so that a repeated refresh returns the same one.
     refresh_key: hmac::Key,
     /// Zero: expired sessions are kept.
@@ -109,6 +118,8 @@ impl AuthService {
             staff_session_lifetime: config.staff_session,
             refresh_idle: config.refresh_idle,
             refresh_grace: config.refresh_grace,
+            step_up: config.step_up,
+            require_totp: config.require_totp,
             refresh_key: hmac::Key::new(hmac::HMAC_SHA256, &keyring.derive("meed refresh tokens")?),
             retention: config.session_retention,
         })))
@@ -142,12 +153,14 @@ impl AuthService {
     }
 
     /// Opens the session `session_id` of a user whose identity was checked. Part of the caller's transaction, which
-    /// must hold the account, so that a change of it either precedes this session or ends it.
+    /// must hold the account, so that a change of it either precedes this session or ends it. `second_factor`: a code was
+    /// checked, too.
     pub async fn open_session(
         &self,
         tx: &mut Tx,
         (user_id, role): (Uuid, Role),
         session_id: Uuid,
+        second_factor: bool,
     ) -> Result<TokenPair, AuthError> {
         let now = self.0.clock.now();
         let lifetime = if role == Role::User {
@@ -157,8 +170,34 @@ impl AuthService {
         };
         let session_end = now.plus(lifetime);
         store::insert_session(tx, session_id, user_id, now, session_end).await?;
+        store::prove(tx, user_id, session_id, now, second_factor).await?;
         let first = URL_SAFE_NO_PAD.encode(self.0.clock.random::<32>());
         self.issue(tx, (user_id, role), (session_id, session_end), first).await
+    }
+
+    /// Notes that the user of a session proved now who they are, with a code of the second factor or without, and returns until
+    /// when this counts. Part of the caller's transaction; call [`Sessions::reread`] after its commit.
+    pub async fn prove(
+        &self,
+        tx: &mut Tx,
+        (user_id, session_id): (Uuid, Uuid),
+        second_factor: bool,
+    ) -> Result<Timestamp, AuthError> {
+        let now = self.0.clock.now();
+        store::prove(tx, user_id, session_id, now, second_factor).await?;
+        Ok(now.plus(self.0.step_up))
+    }
+
+    /// Fails unless the user proved a short time ago who they are. A service key has nobody to ask.
+    pub async fn require_proof(&self, principal: &Principal) -> Result<(), AuthError> {
+        let Principal::User { id, session, .. } = principal else {
+            return Ok(());
+        };
+        let proved_at = store::proved_at(&self.0.db, *id, *session).await?;
+        if proved_at.is_some_and(|at| self.0.clock.now() < at.plus(self.0.step_up)) {
+            return Ok(());
+        }
+        Err(AuthError::StepUpRequired(self.0.step_up))
     }
 
     /// Exchanges a refresh token for a new pair. Using one twice ends the session: either its owner or a thief holds a
@@ -312,8 +351,13 @@ impl AuthService {
             }
         };
         let (id, role, session) = (claims.sub, claims.role, claims.sid);
-        if self.0.sessions.is_living(id, role, session).await? {
-            return Ok(Ok(Principal::User { id, role, session }));
+        if let Some(living) = self.0.sessions.living(id, role, session).await? {
+            return Ok(Ok(Principal::User {
+                id,
+                role,
+                session,
+                needs_second_factor: self.0.require_totp && role != Role::User && !living.second_factor,
+            }));
         }
         tracing::debug!(session.id = %session, "access token refused: session ended or role changed");
         Ok(Err(InvalidToken { is_forged: false }))

@@ -32,6 +32,7 @@ pub enum EndReason {
     UserDisabled,
     RoleChanged,
     PasswordChanged,
+    SecondFactorChanged,
     EndedByUser,
 }
 
@@ -84,18 +85,19 @@ impl Sessions {
         }
     }
 
-    /// Whether this is a living session of this user in this role. Without the database while the answer is fresh.
-    pub(super) async fn is_living(&self, user_id: Uuid, role: Role, id: Uuid) -> Result<bool> {
+    /// The session, if it is a living one of this user in this role. Without the database while the answer is fresh.
+    pub(super) async fn living(&self, user_id: Uuid, role: Role, id: Uuid) -> Result<Option<SessionRow>> {
         let now = self.clock.now();
         let known = self.known.get(&id).await;
         let session = match known.filter(|known| now < known.read_at.plus(self.trusted_for)) {
             Some(known) => known.session,
             None => match self.read(user_id, id, now).await? {
                 Some(session) => session,
-                None => return Ok(false),
+                None => return Ok(None),
             },
         };
-        Ok(session.lives(now) && session.holder() == (user_id, role) && !self.ended.contains_key(&id))
+        let lives = session.lives(now) && session.holder() == (user_id, role) && !self.ended.contains_key(&id);
+        Ok(lives.then_some(session))
     }
 
     /// From Redis, where another process may have stored it, or from the database.
@@ -155,6 +157,14 @@ impl Sessions {
                 .await;
             self.shared.publish(Topic::Session(id)).await;
         }
+    }
+
+    /// Reads a changed session again at its next request. Other processes do so when their copies are outdated.
+    pub async fn reread(&self, id: Uuid) {
+        self.known.invalidate(&id).await;
+        self.shared
+            .invalidate(&shared_key(id), self.trusted_for + SLOWEST_READ)
+            .await;
     }
 
     /// Another process ended sessions.

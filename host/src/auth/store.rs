@@ -17,6 +17,7 @@ row! {
         pub disabled: bool,
         pub expires_at: Timestamp,
         pub ended_at: Option<Timestamp>,
+        pub second_factor: bool,
     }
 }
 
@@ -49,7 +50,7 @@ pub(super) async fn insert_session(
     Ok(())
 }
 
-const SESSION: &str = "SELECT s.user_id, u.role, u.disabled, s.expires_at, s.ended_at \
+const SESSION: &str = "SELECT s.user_id, u.role, u.disabled, s.expires_at, s.ended_at, s.second_factor \
     FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1 AND s.id = $2";
 
 pub(super) async fn find_session(tx: &mut Tx, user_id: Uuid, id: Uuid) -> Result<Option<SessionRow>> {
@@ -59,6 +60,20 @@ pub(super) async fn find_session(tx: &mut Tx, user_id: Uuid, id: Uuid) -> Result
 /// The same outside of a transaction, as most requests need it.
 pub(super) async fn read_session(db: &Db, user_id: Uuid, id: Uuid) -> Result<Option<SessionRow>> {
     db.batched_read(SESSION).id(user_id).id(id).fetch_optional().await
+}
+
+/// Notes when the user of a session proved who they are, and how.
+pub(super) async fn prove(tx: &mut Tx, user_id: Uuid, id: Uuid, at: Timestamp, second_factor: bool) -> Result<()> {
+    const SQL: &str = "UPDATE sessions SET proved_at = $3, second_factor = $4 WHERE user_id = $1 AND id = $2";
+    let query = tx.query(SQL).bind(user_id).bind(id).bind(at);
+    query.bind(second_factor).execute(tx).await?;
+    Ok(())
+}
+
+pub(super) async fn proved_at(db: &Db, user_id: Uuid, id: Uuid) -> Result<Option<Timestamp>> {
+    const SQL: &str = "SELECT proved_at FROM sessions WHERE user_id = $1 AND id = $2";
+    let query = db.query(SQL).bind(user_id).bind(id);
+    Ok(query.fetch_optional::<(Timestamp,)>(db).await?.map(|(at,)| at))
 }
 
 pub(super) async fn end_session(tx: &mut Tx, user_id: Uuid, id: Uuid, reason: EndReason, at: Timestamp) -> Result<()> {

@@ -9,8 +9,10 @@ mod review;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use garde::Validate;
 use serde::Deserialize;
+use utoipa::openapi::HttpMethod;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -91,10 +93,12 @@ const RESPOND_ASYNC: &str = "respond-async";
 /// Seconds after which a client should poll for the decision on a pending claim.
 const POLL_AFTER: &str = "1";
 
+/// A second address of `POST /reward-requests`, beside the lists of events.
+const CLAIM_UNDER_EVENTS: &str = "/events/requests";
+
 pub fn router(claims: Claims) -> OpenApiRouter {
-    OpenApiRouter::new()
+    let mut router = OpenApiRouter::new()
         .routes(routes!(claim, list))
-        .routes(routes!(claim_under_events))
         .routes(routes!(mine))
         .routes(routes!(get))
         .routes(routes!(receipt))
@@ -103,7 +107,13 @@ pub fn router(claims: Claims) -> OpenApiRouter {
         .merge(grants::router())
         .merge(reversal::router())
         .merge(review::router())
-        .with_state(claims)
+        .route(CLAIM_UNDER_EVENTS, post(claim));
+    let paths = &mut router.get_openapi_mut().paths;
+    let documented = paths.paths.get("/reward-requests").and_then(|item| item.post.clone());
+    if let Some(operation) = documented {
+        paths.add_path_operation(CLAIM_UNDER_EVENTS, vec![HttpMethod::Post], operation);
+    }
+    router.with_state(claims)
 }
 
 /// The claim of a user.
@@ -154,7 +164,7 @@ struct NewRewardRequest {
     extensions(
         ("x-problems" = json!([
             "facts-timeout", "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "claim-held",
-            "too-many-pending-claims", "claim-queue-full",
+            "too-many-pending-claims", "claim-queue-full", "sealing-key-missing",
         ])),
     ),
 )]
@@ -164,58 +174,10 @@ async fn claim(
     headers: HeaderMap,
     Body(new): Body<NewRewardRequest>,
 ) -> Result<Response, Problem> {
-    make_claim(claims, &principal, &headers, new.event_id).await
-}
-
-/// The same as `POST /reward-requests`.
-#[utoipa::path(
-    post, path = "/events/requests", tag = "reward-requests", security(("bearer" = ["claims:write"])),
-    params(
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),
-        ("Prefer" = Option<String>, Header, description = "`respond-async`: answer before the decision"),
-    ),
-    request_body = NewRewardRequest,
-    responses(
-        (
-            status = 201, body = RewardRequest,
-            headers(("Location" = String), ("Idempotent-Replayed" = Option<String>))
-        ),
-        (
-            status = 200, body = RewardRequest, headers(("Location" = String)),
-            description = "Rejected for the same reasons as before: this is your earlier request"
-        ),
-        (
-            status = 202, body = RewardRequest,
-            headers(("Location" = String), ("Retry-After" = String), ("Preference-Applied" = Option<String>)),
-            description = "The claim is queued; its decision appears at `Location`"
-        ),
-    ),
-    extensions(
-        ("x-problems" = json!([
-            "facts-timeout", "no-such-event", "already-granted", "idempotency-key-reused", "claim-pending", "claim-held",
-            "too-many-pending-claims", "claim-queue-full",
-        ])),
-    ),
-)]
-async fn claim_under_events(
-    State(claims): State<Claims>,
-    ClaimsWrite(principal): ClaimsWrite,
-    headers: HeaderMap,
-    Body(new): Body<NewRewardRequest>,
-) -> Result<Response, Problem> {
-    make_claim(claims, &principal, &headers, new.event_id).await
-}
-
-async fn make_claim(
-    claims: Claims,
-    principal: &Principal,
-    headers: &HeaderMap,
-    event_id: Uuid,
-) -> Result<Response, Problem> {
     let (user_id, _) = principal.require_user()?;
-    let key = idempotency_key(headers)?;
-    let wants_async = prefers_async(headers);
-    let claimed = claims.interactive.claim(user_id, event_id, key, wants_async);
+    let key = idempotency_key(&headers)?;
+    let wants_async = prefers_async(&headers);
+    let claimed = claims.interactive.claim(user_id, new.event_id, key, wants_async);
     Ok(match claimed.await? {
         ClaimAnswer::Decided(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
@@ -414,7 +376,7 @@ async fn receipt(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = EventProgress)),
     extensions(
-        ("x-problems" = json!(["no-such-event", "facts-timeout", "condition-failed"])),
+        ("x-problems" = json!(["sealing-key-missing", "no-such-event", "facts-timeout", "condition-failed"])),
     ),
 )]
 async fn progress(

@@ -79,6 +79,7 @@ struct ListParams {
     get, path = "/events", tag = "events", security(("bearer" = ["events:read"])),
     params(PageParams, ListParams),
     responses((status = 200, body = Page<Event>)),
+    extensions(("x-problems" = json!(["sealing-key-missing"]))),
 )]
 async fn list(
     State(service): State<EventService>,
@@ -103,6 +104,7 @@ async fn list(
     get, path = "/events/active", tag = "events", security(("bearer" = ["claims:read"])),
     params(PageParams),
     responses((status = 200, body = Page<ActiveEvent>)),
+    extensions(("x-problems" = json!(["sealing-key-missing"]))),
 )]
 async fn active(
     State(service): State<EventService>,
@@ -127,6 +129,7 @@ struct PopularParams {
     get, path = "/events/popular", tag = "events", security(("bearer" = ["claims:read"])),
     params(PopularParams),
     responses((status = 200, body = PopularEvents)),
+    extensions(("x-problems" = json!(["sealing-key-missing"]))),
 )]
 async fn popular(
     State(service): State<EventService>,
@@ -153,7 +156,7 @@ async fn popular(
     get, path = "/events/{id}", tag = "events", security(("bearer" = ["events:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = Event, headers(("ETag" = String)))),
-    extensions(("x-problems" = json!(["no-such-event"]))),
+    extensions(("x-problems" = json!(["sealing-key-missing", "no-such-event"]))),
 )]
 async fn get(
     State(service): State<EventService>,
@@ -174,7 +177,7 @@ async fn get(
     request_body = NewEvent,
     responses((status = 200, body = Event, headers(("ETag" = String)))),
     extensions(
-        ("x-problems" = json!(["no-such-event", "event-changed", "event-started", "event-over", "revision-required", "plugin-failed"])),
+        ("x-problems" = json!(["sealing-key-missing", "no-such-event", "event-changed", "event-started", "event-over", "revision-required", "plugin-failed"])),
     ),
 )]
 async fn replace(
@@ -196,7 +199,7 @@ async fn replace(
         ("If-Match" = Option<String>, Header, description = "The ETag of the version you read; omit it to delete any version"),
     ),
     responses((status = 204)),
-    extensions(("x-problems" = json!(["no-such-event", "event-changed"]))),
+    extensions(("x-problems" = json!(["sealing-key-missing", "no-such-event", "event-changed"]))),
 )]
 async fn delete(
     State(service): State<EventService>,
@@ -242,7 +245,7 @@ async fn revisions(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = EventSeed)),
     extensions(
-        ("x-problems" = json!(["no-such-event"])),
+        ("x-problems" = json!(["sealing-key-missing", "no-such-event"])),
     ),
 )]
 async fn seed(
@@ -258,7 +261,7 @@ async fn seed(
     get, path = "/events/{id}/budget", tag = "events", security(("bearer" = ["events:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = EventBudget)),
-    extensions(("x-problems" = json!(["no-such-event"]))),
+    extensions(("x-problems" = json!(["sealing-key-missing", "no-such-event"]))),
 )]
 async fn budget(
     State(service): State<EventService>,
@@ -281,6 +284,7 @@ impl From<EventError> for Problem {
             EventError::Plugin(error) => error.into(),
             EventError::Zone(_) | EventError::Secret(_) => Self::internal(error),
             EventError::Reward(error) => error.into(),
+            EventError::Sealed(error) => error.into(),
             EventError::Db(error) => error.into(),
         }
     }

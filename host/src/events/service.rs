@@ -19,6 +19,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
 use crate::facts::{UnknownZone, Zone};
+use crate::keys::{Place, SealError, Sealing};
 use crate::outbox::{self, Message};
 use crate::plugins::{BoundCondition, PluginError, PluginService};
 use crate::rewards::{Reward, RewardError, RewardService};
@@ -32,6 +33,8 @@ const RANKED: usize = 200;
 /// The delay between an event's end and the publication of its secret. It covers clock differences between processes,
 /// so that no process accepts a claim after the publication.
 const SECRET_DELAY: Duration = Duration::from_mins(1);
+/// Rows that one statement reads to seal their secrets again.
+const RESEALED_AT_ONCE: i64 = 200;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
@@ -51,6 +54,8 @@ pub enum EventError {
     Started(Timestamp),
     #[error("The stored secret of the event {0} is corrupt.")]
     Secret(Uuid),
+    #[error(transparent)]
+    Sealed(#[from] SealError),
     #[error(transparent)]
     Plugin(PluginError),
     #[error(transparent)]
@@ -112,6 +117,7 @@ impl Offer {
 pub struct EventService {
     pub(super) db: Db,
     pub(super) clock: Clock,
+    sealing: Sealing,
     pub(super) plugins: PluginService,
     pub(super) rewards: RewardService,
     cache: Shared,
@@ -120,7 +126,13 @@ pub struct EventService {
 }
 
 impl EventService {
-    pub fn new(db: Db, clock: Clock, plugins: PluginService, rewards: RewardService, cache: Shared) -> Self {
+    pub fn new(
+        (db, clock): (Db, Clock),
+        sealing: Sealing,
+        plugins: PluginService,
+        rewards: RewardService,
+        cache: Shared,
+    ) -> Self {
         let offers = Cache::builder()
             .max_capacity(CACHED_EVENTS)
             .time_to_live(OFFER_LIFETIME)
@@ -129,6 +141,7 @@ impl EventService {
         Self {
             db,
             clock,
+            sealing,
             plugins,
             rewards,
             cache,
@@ -140,9 +153,10 @@ impl EventService {
     pub async fn create(&self, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
         let (new, condition) = self.check(new, None).await?;
         let now = self.clock.now();
+        let id = self.clock.new_id();
         let created = Created {
-            id: self.clock.new_id(),
-            secret: self.clock.random::<32>().to_vec(),
+            id,
+            sealed_secret: self.sealing.seal(seed_of(id), &self.clock.random::<32>())?,
             by,
             at: now,
         };
@@ -258,7 +272,7 @@ impl EventService {
         let changed_at = after(current.updated_at, now);
         let created = Created {
             id,
-            secret: current.seed_secret,
+            sealed_secret: current.seed_secret,
             by: current.created_by,
             at: current.created_at,
         };
@@ -458,7 +472,8 @@ impl EventService {
     }
 
     fn event_of(&self, row: EventRow) -> Result<Event, EventError> {
-        let secret = Secret::new(&row.seed_secret).ok_or(EventError::Secret(row.id))?;
+        let secret = self.sealing.open(seed_of(row.id), &row.seed_secret)?;
+        let secret = Secret::new(&secret).ok_or(EventError::Secret(row.id))?;
         let revealed = row.end_at.plus(SECRET_DELAY) <= self.clock.now();
         Ok(Event {
             id: row.id,
@@ -500,10 +515,40 @@ impl EventService {
     }
 }
 
+/// Seals the secrets of all events with the newest key, also of deleted ones, and returns how many were sealed with an older
+/// one. Servers may run meanwhile.
+pub async fn reseal(db: &Db, sealing: &Sealing) -> Result<u64, EventError> {
+    let (mut resealed, mut after) = (0, Uuid::nil());
+    loop {
+        let rows = store::sealed(db, after, RESEALED_AT_ONCE).await?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(resealed);
+        };
+        after = *last;
+        for (id, old) in rows {
+            let Some(new) = sealing.reseal(seed_of(id), &old)? else {
+                continue;
+            };
+            let mut tx = db.begin().await?;
+            store::replace_secret(&mut tx, id, new, old).await?;
+            tx.commit().await?;
+            resealed += 1;
+        }
+    }
+}
+
+fn seed_of(event_id: Uuid) -> Place {
+    Place {
+        table: "events",
+        column: "seed_secret",
+        row: event_id,
+    }
+}
+
 /// The immutable values of an event.
 struct Created {
     id: Uuid,
-    secret: Vec<u8>,
+    sealed_secret: Vec<u8>,
     by: Uuid,
     at: Timestamp,
 }
@@ -532,7 +577,7 @@ fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: 
         budget_period: new.budget.map(|budget| budget.period),
         budget_grants: new.budget.and_then(|budget| budget.grants),
         budget_amount: new.budget.and_then(|budget| budget.amount),
-        seed_secret: created.secret,
+        seed_secret: created.sealed_secret,
         revision,
         created_by: created.by,
         created_at: created.at,

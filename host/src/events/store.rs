@@ -143,15 +143,35 @@ pub(super) async fn find_also_deleted(on: impl Executor, id: Uuid) -> Result<Opt
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
-/// Reads an event and locks it against changes, and against commits of claims on it, until the transaction ends.
-pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EventRow>> {
-    const SQLITE: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL");
-    // Queues before the claims that arrive from now on; see `claims/store/commit_postgres`.
+/// The sealed secrets of all events, also of deleted ones, in the order of the ids.
+pub(super) async fn sealed(db: &Db, after: Uuid, limit: i64) -> Result<Vec<(Uuid, Vec<u8>)>> {
+    const SQL: &str = "SELECT id, seed_secret FROM events WHERE id > $1 ORDER BY id LIMIT $2";
+    db.query(SQL).bind(after).bind(limit).fetch_all(db).await
+}
+
+/// Replaces a sealed secret, unless it is another one by now.
+pub(super) async fn replace_secret(tx: &mut Tx, id: Uuid, new: Vec<u8>, old: Vec<u8>) -> Result<()> {
+    const SQL: &str = "UPDATE events SET seed_secret = $2 WHERE id = $1 AND seed_secret = $3";
+    raise_lock_timeout(tx).await?;
+    enter_gate(tx, id).await?;
+    tx.query(SQL).bind(id).bind(new).bind(old).execute(tx).await?;
+    Ok(())
+}
+
+/// Queues before the claims that arrive from now on; see `claims/store/commit_postgres`.
+async fn enter_gate(tx: &mut Tx, id: Uuid) -> Result<()> {
     const GATE: &str = "SELECT id FROM (SELECT $1 AS id, pg_advisory_xact_lock(hashtextextended($1::TEXT, 0))) AS gate";
-    const POSTGRES: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE");
     if tx.engine() == Engine::Postgres {
         tx.query(GATE).bind(id).fetch_optional::<(Uuid,)>(&mut *tx).await?;
     }
+    Ok(())
+}
+
+/// Reads an event and locks it against changes, and against commits of claims on it, until the transaction ends.
+pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<EventRow>> {
+    const SQLITE: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL");
+    const POSTGRES: &str = select_events!("WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE");
+    enter_gate(tx, id).await?;
     let sql = match tx.engine() {
         Engine::Sqlite => SQLITE,
         Engine::Postgres => POSTGRES,

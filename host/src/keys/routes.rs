@@ -6,7 +6,8 @@ use axum::response::IntoResponse;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{JwkSet, Keyring, Keys};
+use super::{JwkSet, Keyring, Keys, SealError};
+use crate::problem::{Problem, SEALING_KEY_MISSING};
 
 /// Verifiers may cache the keys for five minutes, so a verifier may not know a new key for this long.
 const CACHEABLE: &str = "public, max-age=300";
@@ -38,4 +39,21 @@ async fn receipt(State(keys): State<Keys>) -> impl IntoResponse {
 
 fn public(keyring: &Keyring) -> impl IntoResponse + use<> {
     ([(header::CACHE_CONTROL, CACHEABLE)], axum::Json(keyring.jwks()))
+}
+
+impl From<SealError> for Problem {
+    fn from(error: SealError) -> Self {
+        match &error {
+            SealError::KeyMissing { id, .. } => {
+                // The path is for the operator only.
+                tracing::error!(%error, "sealing key missing");
+                let detail = format!(
+                    "A secret is sealed with the key {id}, which this server does not have. The operator must restore its \
+                     file, sealing-….pem, to the key directory."
+                );
+                Self::new(SEALING_KEY_MISSING, detail).retry_after(60)
+            }
+            SealError::Damaged(_) | SealError::Failed(_) | SealError::Keys(_) => Self::internal(error),
+        }
+    }
 }

@@ -8,12 +8,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Email, NewUser, Password, PasswordReset, User, UserError, UserService};
+use super::{Email, NewUser, Password, PasswordReset, SecondFactors, User, UserError, UserService};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::audit::{self, Entry};
 use crate::auth::{AuthError, AuthService, Principal, Role, Scope, TokenPair};
 use crate::cache::{Cache, Policy, RateLimit};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError};
 
 /// An account to register.
@@ -65,6 +65,7 @@ pub struct LoginService {
     hides_emails: bool,
     auth: AuthService,
     users: UserService,
+    second_factors: SecondFactors,
     activities: ActivityService,
 }
 
@@ -74,7 +75,7 @@ impl LoginService {
         (cache, attempts): (Cache, Option<Policy>),
         hides_emails: bool,
         auth: AuthService,
-        users: UserService,
+        (users, second_factors): (UserService, SecondFactors),
         activities: ActivityService,
     ) -> Self {
         Self {
@@ -85,6 +86,7 @@ impl LoginService {
             hides_emails,
             auth,
             users,
+            second_factors,
             activities,
         }
     }
@@ -100,6 +102,7 @@ impl LoginService {
                     wanted: role,
                 });
             }
+            self.auth.require_proof(&by).await?;
         }
         let new = NewUser {
             email: new.email,
@@ -135,18 +138,63 @@ impl LoginService {
         Ok(self.users.reset_password(token, new).await?)
     }
 
-    pub async fn login(&self, email: &str, password: SecretString) -> Result<TokenPair, LoginError> {
+    pub(super) async fn remove_second_factor(&self, user_id: Uuid) -> Result<(), LoginError> {
+        Ok(self.users.remove_second_factor(user_id).await?)
+    }
+
+    pub(super) fn second_factors(&self) -> &SecondFactors {
+        &self.second_factors
+    }
+
+    /// Proves again, within a session, who its user is: by a code if the account has a second factor, else by the password.
+    pub(super) async fn step_up(
+        &self,
+        (user_id, session): (Uuid, Uuid),
+        code: Option<SecretString>,
+        password: Option<SecretString>,
+    ) -> Result<Timestamp, LoginError> {
+        let user = self.users.find(user_id).await?.ok_or(UserError::NotFound(user_id))?;
+        if !self.second_factors.is_active(user_id).await? {
+            let password = password.ok_or(UserError::PasswordRequired)?;
+            self.count_attempt(&user.email).await?;
+            self.users
+                .with_credentials(&user.email, password)
+                .await?
+                .ok_or(LoginError::WrongCredentials)?;
+        }
+        audit::about("user", &user_id);
+        self.second_factors.count_attempt(session, code.as_ref()).await?;
+        let mut tx = self.db.begin().await?;
+        self.users.hold(&mut tx, user_id).await?;
+        let proof = self.second_factors.prove(&mut tx, user_id, code.as_ref()).await?;
+        let until = self
+            .auth
+            .prove(&mut tx, (user_id, session), proof.is_second_factor())
+            .await?;
+        let entry = Entry::about("user", &user_id).field("provedUntil", None::<Timestamp>, until);
+        audit::record(&mut tx, &self.clock, proof.note(entry)).await?;
+        tx.commit().await?;
+        Ok(until)
+    }
+
+    pub async fn login(
+        &self,
+        email: &str,
+        password: SecretString,
+        code: Option<SecretString>,
+    ) -> Result<TokenPair, LoginError> {
         self.count_attempt(email).await?;
         let user_id = self
             .users
             .with_credentials(email, password)
             .await?
             .ok_or(LoginError::WrongCredentials)?;
-        self.open_session(user_id).await
+        self.second_factors.count_attempt(user_id, code.as_ref()).await?;
+        self.open_session(user_id, code.as_ref()).await
     }
 
-    /// Logs in a user whose identity was checked.
-    pub async fn open_session(&self, user_id: Uuid) -> Result<TokenPair, LoginError> {
+    /// Logs in a user whose password was checked, and checks the code of the second factor, if the account has one.
+    pub async fn open_session(&self, user_id: Uuid, code: Option<&SecretString>) -> Result<TokenPair, LoginError> {
         let now = self.clock.now();
         let session_id = self.clock.new_id();
         let mut tx = self.db.begin().await?;
@@ -157,9 +205,10 @@ impl LoginService {
             .await?
             .filter(|user| !user.disabled)
             .ok_or(LoginError::WrongCredentials)?;
+        let proof = self.second_factors.prove(&mut tx, user_id, code).await?;
         let pair = self
             .auth
-            .open_session(&mut tx, (user.id, user.role), session_id)
+            .open_session(&mut tx, (user.id, user.role), session_id, proof.is_second_factor())
             .await?;
         let login = OwnActivity {
             user_id: user.id,
@@ -170,7 +219,7 @@ impl LoginService {
         };
         self.activities.record_own(&mut tx, login).await?;
         let entry = Entry::about("user", &user_id).field("session", None::<Uuid>, session_id);
-        audit::record(&mut tx, &self.clock, entry).await?;
+        audit::record(&mut tx, &self.clock, proof.note(entry)).await?;
         tx.commit().await?;
         Ok(pair)
     }

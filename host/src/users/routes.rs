@@ -2,6 +2,7 @@
 
 mod account;
 mod login;
+mod second_factor;
 
 use axum::extract::State;
 use serde::Deserialize;
@@ -13,15 +14,19 @@ use uuid::Uuid;
 use super::service::{Filter, User, UserAttributes, UserChange, UserDetails, UserError, UserService};
 use super::{Email, PasswordError};
 use crate::attributes::Attributes;
-use crate::auth::{AttributesWrite, Principal, Role, Scope, UsersRead, UsersWrite};
+use crate::auth::{AttributesWrite, Principal, Role, Scope, SteppedUp, UsersRead, UsersWrite};
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
-use crate::problem::INVALID_PARAMETER;
+use crate::problem::{INVALID_PARAMETER, RATE_LIMITED};
 
 const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
 const EMAIL_TAKEN: Code = Code::new("email-taken", 409, "The e-mail address already has an account");
 const LAST_ADMIN: Code = Code::new("last-admin", 409, "At least one ADMIN must remain");
 const PASSWORD_QUEUE_FULL: Code = Code::new("password-queue-full", 503, "Too many logins at the same time");
 const INVALID_RESET_TOKEN: Code = Code::new("invalid-reset-token", 401, "The token is not valid");
+const SECOND_FACTOR_REQUIRED: Code = Code::new("second-factor-required", 401, "A code is required");
+const WRONG_CODE: Code = Code::new("wrong-code", 401, "The code is not valid");
+const SECOND_FACTOR_ACTIVE: Code = Code::new("second-factor-active", 409, "The account has a second factor already");
+const NO_SECOND_FACTOR: Code = Code::new("no-second-factor", 404, "The account has no second factor");
 const WRONG_CREDENTIALS: Code = Code::new("wrong-credentials", 401, "The e-mail or the password is wrong");
 
 pub const CODES: &[Code] = &[
@@ -31,6 +36,10 @@ pub const CODES: &[Code] = &[
     PASSWORD_QUEUE_FULL,
     WRONG_CREDENTIALS,
     INVALID_RESET_TOKEN,
+    SECOND_FACTOR_REQUIRED,
+    WRONG_CODE,
+    SECOND_FACTOR_ACTIVE,
+    NO_SECOND_FACTOR,
 ];
 
 pub use login::{CREDENTIALS_PATHS, router as login_router};
@@ -120,11 +129,12 @@ async fn get(
         ("disable" = (summary = "Disable", value = json!({"disabled": true}))),
     )),
     responses((status = 200, body = User)),
-    extensions(("x-problems" = json!(["no-such-user", "last-admin"]))),
+    extensions(("x-problems" = json!(["step-up-required", "no-such-user", "last-admin"]))),
 )]
 async fn change(
     State(service): State<UserService>,
     _: UsersWrite,
+    _: SteppedUp,
     Path(id): Path<Uuid>,
     Body(change): Body<UserChange>,
 ) -> Result<axum::Json<User>, Problem> {
@@ -159,6 +169,16 @@ impl From<UserError> for Problem {
             UserError::InvalidResetToken => Self::new(INVALID_RESET_TOKEN, detail),
             UserError::NoSuchInvite => Self::field("/inviteCode", detail),
             UserError::LastAdmin(_) => Self::new(LAST_ADMIN, detail),
+            UserError::SecondFactorRequired => Self::new(SECOND_FACTOR_REQUIRED, detail),
+            UserError::WrongCode => Self::new(WRONG_CODE, detail),
+            UserError::UnconfirmedCode => Self::field("/code", detail),
+            UserError::TooManyCodes(limit) => Self::new(RATE_LIMITED, detail).retry_after(limit.retry_after),
+            UserError::SecondFactorActive => Self::new(SECOND_FACTOR_ACTIVE, detail),
+            UserError::NoSecondFactor => Self::new(NO_SECOND_FACTOR, detail),
+            UserError::PasswordRequired => Self::field("/password", detail),
+            UserError::Totp(error) => Self::internal(error),
+            UserError::Sealed(error) => error.into(),
+            UserError::Auth(error) => error.into(),
             UserError::Password(PasswordError::QueueFull) => Self::new(PASSWORD_QUEUE_FULL, detail).retry_after(1),
             UserError::Password(error @ PasswordError::Failed(_)) => Self::internal(error),
             UserError::Activity(error) => error.into(),

@@ -13,10 +13,12 @@ use super::{Email, Password, PasswordError, Passwords, invite};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::attributes::Attributes;
 use crate::audit::{self, Entry};
-use crate::auth::{EndReason, Role, Sessions};
+use crate::auth::{AuthError, EndReason, Role, Sessions};
+use crate::cache::RateLimit;
 use crate::clock::{Clock, Timestamp};
 use crate::config::InvitationsCountAfter;
 use crate::db::{Db, DbError, Tx};
+use crate::keys::SealError;
 
 /// An account to create.
 #[derive(Debug)]
@@ -109,6 +111,26 @@ pub enum UserError {
     NoSuchInvite,
     #[error("{0} is the last ADMIN who can log in; make another account ADMIN first.")]
     LastAdmin(Uuid),
+    #[error("This account has a second factor; send a code of the authenticator or a recovery code as `code`.")]
+    SecondFactorRequired,
+    #[error("The code is wrong, expired or used; send the next code of the authenticator, or a recovery code.")]
+    WrongCode,
+    #[error("is not a code of the new secret; check the clock of the device and send the current code")]
+    UnconfirmedCode,
+    #[error("Too many codes; wait {} s, or send a recovery code.", .0.retry_after)]
+    TooManyCodes(RateLimit),
+    #[error("The account has a second factor already; remove it first with DELETE /users/me/totp.")]
+    SecondFactorActive,
+    #[error("The account has no second factor; POST /users/me/totp starts one.")]
+    NoSecondFactor,
+    #[error("is required, because the account has no second factor")]
+    PasswordRequired,
+    #[error("a second factor cannot be made: {0}")]
+    Totp(#[from] totp_rs::TotpError),
+    #[error(transparent)]
+    Sealed(#[from] SealError),
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! `users`, `user_directory` and `user_attributes`.
 
 pub(super) mod resets;
+pub(super) mod second_factors;
 
 use uuid::Uuid;
 

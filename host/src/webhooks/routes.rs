@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::model::{Endpoint, EndpointSecret, EndpointState, NewEndpoint, Ping};
 use super::service::{WebhookError, WebhookService};
-use crate::auth::{FORBIDDEN, WebhooksRead, WebhooksWrite};
+use crate::auth::{FORBIDDEN, SteppedUp, WebhooksRead, WebhooksWrite};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 
@@ -50,11 +50,12 @@ pub fn router(service: WebhookService) -> OpenApiRouter {
     post, path = "/webhook-endpoints", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     request_body = NewEndpoint,
     responses((status = 201, body = EndpointSecret, headers(("Location" = String), ("ETag" = String)))),
-    extensions(("x-problems" = json!(["webhook-endpoints-full"]))),
+    extensions(("x-problems" = json!(["step-up-required", "webhook-endpoints-full"]))),
 )]
 async fn create(
     State(service): State<WebhookService>,
     WebhooksWrite(principal): WebhooksWrite,
+    _: SteppedUp,
     Body(new): Body<NewEndpoint>,
 ) -> Result<impl IntoResponse, Problem> {
     let created = service.create(new, principal.id()).await?;
@@ -183,11 +184,12 @@ async fn delete(
     post, path = "/webhook-endpoints/{id}/secret", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = EndpointSecret, headers(("ETag" = String)))),
-    extensions(("x-problems" = json!(["no-such-webhook-endpoint"]))),
+    extensions(("x-problems" = json!(["step-up-required", "no-such-webhook-endpoint"]))),
 )]
 async fn rotate(
     State(service): State<WebhookService>,
     WebhooksWrite(principal): WebhooksWrite,
+    _: SteppedUp,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
     let rotated = service.rotate(id, &principal).await?;
@@ -221,6 +223,7 @@ impl From<WebhookError> for Problem {
             WebhookError::Full => Self::new(ENDPOINTS_FULL, detail),
             WebhookError::Url(_) => Self::field("/url", detail),
             WebhookError::NoDelivery { .. } => Self::new(NO_SUCH_DELIVERY, detail),
+            WebhookError::Sealed(error) => error.into(),
             WebhookError::Db(error) => error.into(),
         }
     }

@@ -11,6 +11,7 @@ use super::message::{self, SECRET_BYTES};
 use super::model::{
     Delivery, DeliveryDetail, DeliveryStatus, Endpoint, EndpointSecret, EndpointState, LastAttempt, NewEndpoint, Ping,
 };
+use super::secrets;
 use super::store::{self, EndpointRow, deliveries};
 use super::target::{Policy, Refusal};
 use crate::audit::{self, Entry};
@@ -19,6 +20,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError, Json, Tx};
 use crate::fulfilments::FulfilmentService;
+use crate::keys::{SealError, Sealing};
 use crate::outbox;
 
 /// Each endpoint costs a row for every message, and some connections.
@@ -44,6 +46,8 @@ pub enum WebhookError {
     )]
     NoDelivery { message_id: Uuid },
     #[error(transparent)]
+    Sealed(#[from] SealError),
+    #[error(transparent)]
     Db(#[from] DbError),
 }
 
@@ -65,6 +69,7 @@ pub struct Parts {
     pub(super) retention: Duration,
     pub(super) deliverer: Deliverer,
     pub(super) fulfilments: FulfilmentService,
+    sealing: Sealing,
     /// The `source` of all messages.
     source: String,
 }
@@ -84,8 +89,8 @@ impl WebhookService {
         retention: Duration,
         source: String,
         fulfilments: FulfilmentService,
-        db: Db,
-        clock: Clock,
+        sealing: Sealing,
+        (db, clock): (Db, Clock),
     ) -> Self {
         let policy = Policy {
             ports: settings.ports.clone(),
@@ -96,6 +101,7 @@ impl WebhookService {
             clock,
             deliverer: Deliverer::new(policy, settings.timeout, Names::System),
             fulfilments,
+            sealing,
             settings: settings.clone(),
             retention,
             source,
@@ -104,16 +110,17 @@ impl WebhookService {
 
     pub(super) async fn create(&self, new: NewEndpoint, by: Uuid) -> Result<EndpointSecret, WebhookError> {
         self.deliverer.policy().check_url(&new.url)?;
-        let now = self.clock.now();
+        let (id, now) = (self.clock.new_id(), self.clock.now());
+        let secret = self.clock.random();
         let row = EndpointRow {
-            id: self.clock.new_id(),
+            id,
             url: new.url,
             description: new.description,
             types: Json(new.types),
             acknowledges: new.acknowledges,
             state: EndpointState::Active,
             pause_reason: None,
-            secret: self.clock.random::<SECRET_BYTES>().to_vec(),
+            secret: secrets::seal_first(&self.sealing, id, &secret)?,
             previous_secret: None,
             previous_until: None,
             revision: 1,
@@ -131,7 +138,7 @@ impl WebhookService {
         audit::record(&mut tx, &self.clock, created).await?;
         tx.commit().await?;
         tracing::info!(webhook_endpoint.id = %row.id, principal.id = %by, "webhook endpoint created");
-        Ok(with_secret(row))
+        Ok(with_secret(row, &secret))
     }
 
     pub(super) async fn get(&self, id: Uuid) -> Result<Endpoint, WebhookError> {
@@ -159,6 +166,7 @@ impl WebhookService {
             row.description = new.description;
             row.types = Json(new.types);
             row.acknowledges = new.acknowledges;
+            Ok(())
         })
         .await
         .map(Endpoint::from)
@@ -180,6 +188,7 @@ impl WebhookService {
         let changed = self.change(id, None, by, |row, _| {
             row.state = state;
             row.pause_reason = None;
+            Ok(())
         });
         let changed = changed.await?;
         tracing::info!(webhook_endpoint.id = %id, %state, principal.id = %by.id(), "webhook endpoint state set");
@@ -189,14 +198,13 @@ impl WebhookService {
     /// Makes a new secret. The previous one also signs for a day, or until the next rotation, so that the receiver can
     /// change over.
     pub(super) async fn rotate(&self, id: Uuid, by: &Principal) -> Result<EndpointSecret, WebhookError> {
-        let secret = self.clock.random::<SECRET_BYTES>().to_vec();
+        let secret = self.clock.random();
         let changed = self.change(id, None, by, |row, now| {
-            row.previous_secret = Some(std::mem::replace(&mut row.secret, secret));
-            row.previous_until = Some(now.plus(ROTATION));
+            Ok(row.rotate_secret(&self.sealing, &secret, now.plus(ROTATION))?)
         });
         let changed = changed.await?;
         tracing::info!(webhook_endpoint.id = %id, principal.id = %by.id(), "webhook secret rotated");
-        Ok(with_secret(changed))
+        Ok(with_secret(changed, &secret))
     }
 
     pub(super) async fn delete(&self, id: Uuid, expected: Option<i64>, by: &Principal) -> Result<(), WebhookError> {
@@ -217,7 +225,7 @@ impl WebhookService {
         id: Uuid,
         expected: Option<i64>,
         by: &Principal,
-        change: impl FnOnce(&mut EndpointRow, Timestamp),
+        change: impl FnOnce(&mut EndpointRow, Timestamp) -> Result<(), WebhookError>,
     ) -> Result<EndpointRow, WebhookError> {
         let mut tx = self.db.begin().await?;
         let mut row = store::lock(&mut tx, id).await?.ok_or(WebhookError::NotFound(id))?;
@@ -225,7 +233,7 @@ impl WebhookService {
         require_revision(expected, row.revision)?;
         let now = self.clock.now();
         let before = Endpoint::from(row.clone());
-        change(&mut row, now);
+        change(&mut row, now)?;
         row.revision += 1;
         row.updated_at = now;
         store::update(&mut tx, row.clone()).await?;
@@ -266,9 +274,19 @@ impl WebhookService {
 
     pub(super) async fn attempt(&self, endpoint: &EndpointRow, message_id: Uuid, body: Vec<u8>) -> Attempt {
         let now = self.clock.now();
-        let previous = endpoint.previous_secret.as_deref();
-        let previous = previous.filter(|_| endpoint.previous_until.is_some_and(|until| now < until));
-        let secrets = std::iter::once(endpoint.secret.as_slice()).chain(previous);
+        let secrets = match endpoint.open_secrets(&self.sealing, now) {
+            Ok(secrets) => secrets,
+            Err(error) => {
+                tracing::error!(webhook_endpoint.id = %endpoint.id, %error, "secret of a webhook endpoint cannot be opened");
+                return Attempt {
+                    error: Some(
+                        "not sent: the secret of the endpoint cannot be opened; see the log of the server".to_owned(),
+                    ),
+                    ..Attempt::default()
+                };
+            }
+        };
+        let secrets = secrets.iter().map(Vec::as_slice);
         let seconds = now.as_millis().div_euclid(1000);
         let parcel = Parcel {
             id: message_id,
@@ -310,11 +328,10 @@ impl WebhookService {
     }
 }
 
-fn with_secret(row: EndpointRow) -> EndpointSecret {
-    let secret = message::show(&row.secret);
+fn with_secret(row: EndpointRow, secret: &[u8; SECRET_BYTES]) -> EndpointSecret {
     EndpointSecret {
         endpoint: row.into(),
-        secret,
+        secret: message::show(secret),
     }
 }
 

@@ -7,6 +7,8 @@ mod refresh;
 mod register;
 mod retention;
 mod sessions;
+mod step_up;
+pub mod totp;
 
 use serde_json::{Value, json};
 

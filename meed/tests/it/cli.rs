@@ -6,6 +6,7 @@ pub mod life;
 mod plugin;
 #[cfg(feature = "otel")]
 mod traces;
+mod user;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;

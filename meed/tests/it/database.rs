@@ -9,5 +9,6 @@ mod privileges;
 mod read_only;
 mod rejections;
 mod schema;
+mod sealed;
 mod statements;
 mod timeouts;

@@ -47,7 +47,7 @@ impl Fixtures {
         let operator = Operator {
             client: reqwest::Client::new(),
             api: format!("http://{}", fleet.first()[0]),
-            token: app.logins.open_session(operator.id).await?.access_token,
+            token: app.logins.open_session(operator.id, None).await?.access_token,
         };
         let tokens = futures_util::stream::iter(0..users)
             .map(|number| open_session(&app, user.id, number))
@@ -229,5 +229,5 @@ async fn open_session(app: &App, like: Uuid, number: usize) -> anyhow::Result<Ar
         .execute(&mut tx)
         .await?;
     tx.commit().await?;
-    Ok(app.logins.open_session(id).await?.access_token.into())
+    Ok(app.logins.open_session(id, None).await?.access_token.into())
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::{PluginKeysRead, PluginKeysWrite};
+use crate::auth::{PluginKeysRead, PluginKeysWrite, SteppedUp};
 use crate::http::{Body, Page, PageParams, Params, Path, Problem};
 use crate::plugins::service::PluginService;
 use crate::plugins::signatures::PluginKey;
@@ -41,11 +41,12 @@ struct NewPluginKey {
     post, path = "/plugin-keys", tag = "plugins", security(("bearer" = ["plugin-keys:write"])),
     request_body = NewPluginKey,
     responses((status = 201, body = PluginKey, headers(("Location" = String)))),
-    extensions(("x-problems" = json!(["plugin-key-taken"]))),
+    extensions(("x-problems" = json!(["step-up-required", "plugin-key-taken"]))),
 )]
 async fn trust(
     State(service): State<PluginService>,
     PluginKeysWrite(principal): PluginKeysWrite,
+    _: SteppedUp,
     Body(new): Body<NewPluginKey>,
 ) -> Result<impl IntoResponse, Problem> {
     let key = service.trust_key(&new.name, &new.public_key, principal.id()).await?;

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::auth::{Principal, UsersWrite, bounded_secret};
+use crate::auth::{Principal, SteppedUp, UsersWrite, bounded_secret};
 use crate::http::{Body, Path, Problem};
 use crate::users::{LoginService, Password, PasswordReset};
 
@@ -59,11 +59,12 @@ async fn change_password(
     post, path = "/users/{id}/password-reset", tag = "users", security(("bearer" = ["users:write"])),
     params(("id" = Uuid, Path)),
     responses((status = 201, body = PasswordReset)),
-    extensions(("x-problems" = json!(["no-such-user"]))),
+    extensions(("x-problems" = json!(["step-up-required", "no-such-user"]))),
 )]
 async fn permit_reset(
     State(service): State<LoginService>,
     _: UsersWrite,
+    _: SteppedUp,
     Path(id): Path<Uuid>,
 ) -> Result<(StatusCode, axum::Json<PasswordReset>), Problem> {
     Ok((StatusCode::CREATED, axum::Json(service.permit_reset(id).await?)))

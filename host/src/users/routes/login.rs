@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{WRONG_CREDENTIALS, account};
+use super::{WRONG_CREDENTIALS, account, second_factor};
 use crate::auth::{FORBIDDEN, Principal, TokenPair, UNAUTHENTICATED, bounded_secret};
 use crate::http::{Body, Problem};
 use crate::problem::RATE_LIMITED;
@@ -21,6 +21,7 @@ pub const CREDENTIALS_PATHS: &[&str] = &[
     "/auth/register",
     "/auth/login",
     "/auth/password-reset",
+    "/auth/step-up",
     "/users/me/password",
 ];
 
@@ -29,6 +30,7 @@ pub fn router(service: LoginService) -> OpenApiRouter {
         .routes(routes!(register))
         .routes(routes!(login))
         .merge(account::router())
+        .merge(second_factor::router())
         .with_state(service)
 }
 
@@ -51,7 +53,7 @@ pub fn router(service: LoginService) -> OpenApiRouter {
         (status = 202, description = "With `auth.hide_registered_emails`: the account exists now or existed before"),
     ),
     extensions(
-        ("x-problems" = json!(["email-taken", "password-queue-full"])),
+        ("x-problems" = json!(["email-taken", "password-queue-full", "step-up-required"])),
     ),
 )]
 async fn register(
@@ -78,22 +80,32 @@ struct Credentials {
     #[garde(custom(bounded_secret))]
     #[schema(value_type = String, format = Password, example = "correct horse battery", max_length = 1024)]
     password: SecretString,
+    /// A code of the authenticator or a recovery code; required if the account has a second factor
+    #[garde(inner(custom(bounded_secret)))]
+    #[schema(value_type = Option<String>, example = "287082", max_length = 1024)]
+    code: Option<SecretString>,
 }
 
 /// Log in. An unknown e-mail, a wrong password and a disabled account get the same response after the same time.
+///
+/// If the account has a second factor and the password is right, a login without `code` gets 401 `second-factor-required`:
+/// send the same request with `code`.
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth",
     request_body = Credentials,
     responses((status = 200, body = TokenPair)),
     extensions(
-        ("x-problems" = json!(["wrong-credentials", "password-queue-full"])),
+        ("x-problems" = json!([
+            "wrong-credentials", "second-factor-required", "wrong-code", "password-queue-full", "sealing-key-missing"
+        ])),
     ),
 )]
 async fn login(
     State(service): State<LoginService>,
     Body(credentials): Body<Credentials>,
 ) -> Result<axum::Json<TokenPair>, Problem> {
-    let pair = service.login(&credentials.email, credentials.password).await?;
+    let Credentials { email, password, code } = credentials;
+    let pair = service.login(&email, password, code).await?;
     Ok(axum::Json(pair))
 }
 

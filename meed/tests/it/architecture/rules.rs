@@ -41,7 +41,7 @@ const BASE_MODULES: &[&str] = &[
 ];
 
 /// May use HTTP besides `http`, `app` and the `routes`, because they read the principal from the request.
-const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/guards"];
+const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/guards", "auth/step_up"];
 
 /// The commands that listen for HTTP.
 const SERVERS: &[&str] = &["meed/serve", "meed/relay"];

@@ -23,6 +23,8 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("user_directory", "users", Shared),
     ("user_attributes", "users", User("user_id")),
     ("password_resets", "users", User("user_id")),
+    ("second_factors", "users", User("user_id")),
+    ("recovery_codes", "users", User("user_id")),
     ("sessions", "auth", User("user_id")),
     ("refresh_tokens", "auth", User("user_id")),
     ("activities", "activities", User("user_id")),

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{meed, output, text as utf8};
+use crate::auth::totp::enrol;
 use crate::plugins::signatures::{key, signature, trust};
 use crate::support::{PASSWORD, Reply, TestApp, TestUser, guest, on_both_engines, postgres_url, text};
 
@@ -198,6 +199,8 @@ pub async fn live(app: &TestApp) -> Past {
     app.set_attribute(id, "level", None, app.clock.now()).await;
     report_purchase(app, &operator, &user).await;
     permit_reset(app, &user).await;
+    let admin = app.token(Role::Admin).await;
+    enrol(app, &admin).await;
     let signer = key();
     trust(app, &signer, "Ada").await;
     let module = guest("signed").module();

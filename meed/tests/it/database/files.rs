@@ -4,6 +4,7 @@ use std::fs::{Permissions, metadata, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use meed_host::clock::Clock;
 use meed_host::keys::{KeyError, Keys};
 
 use crate::support::{TestApp, guest};
@@ -46,7 +47,7 @@ async fn a_private_key_that_others_can_read_is_refused() {
         (0o400, false),
     ] {
         set_permissions(&key, Permissions::from_mode(wide)).expect("a mode");
-        match Keys::load(&keys) {
+        match Keys::load(&keys, &Clock::System) {
             Ok(_) => assert!(!refused, "{wide:o}"),
             Err(error @ KeyError::Exposed { .. }) => {
                 let error = error.to_string();

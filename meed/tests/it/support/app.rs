@@ -204,7 +204,7 @@ impl TestApp {
         let user = meed::user::create(&self.app.users, &email, PASSWORD.into(), role)
             .await
             .expect("the account is made");
-        let tokens = self.app.logins.open_session(user.id).await.expect("a session");
+        let tokens = self.app.logins.open_session(user.id, None).await.expect("a session");
         TestUser {
             id: user.id.to_string(),
             email,

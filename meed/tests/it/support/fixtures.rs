@@ -95,7 +95,12 @@ impl TestApp {
     /// Creates a session with an `auth.login` at the current time, and returns its access token.
     pub async fn log_in(&self, user: &TestUser) -> String {
         let id = user.id.parse().expect("an id");
-        self.app.logins.open_session(id).await.expect("a session").access_token
+        self.app
+            .logins
+            .open_session(id, None)
+            .await
+            .expect("a session")
+            .access_token
     }
 
     /// The token of the same operator on every call.
@@ -125,7 +130,7 @@ impl TestApp {
             let insert = tx.query(SQL).bind(id).bind(email.clone()).bind(invite_code.clone());
             insert.bind(first_id).execute(&mut tx).await.expect("a user");
             tx.commit().await.expect("a commit");
-            let tokens = self.app.logins.open_session(id).await.expect("a session");
+            let tokens = self.app.logins.open_session(id, None).await.expect("a session");
             crowd.push(TestUser {
                 id: id.to_string(),
                 email,
