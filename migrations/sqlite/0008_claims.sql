@@ -47,8 +47,8 @@ CREATE UNIQUE INDEX reward_requests_slots ON reward_requests (user_id, event_id,
     WHERE status = 'GRANTED' OR status = 'HELD';
 -- A user has one held claim per event.
 CREATE UNIQUE INDEX reward_requests_held ON reward_requests (user_id, event_id) WHERE status = 'HELD';
--- Held claims in the order in which they expire.
-CREATE INDEX reward_requests_expiry ON reward_requests (retry_at, id) WHERE status = 'HELD';
+-- Held claims in the order in which they expire. With the status, so that SQLite prefers it to the list of a status.
+CREATE INDEX reward_requests_expiry ON reward_requests (status, retry_at, id) WHERE status = 'HELD';
 -- Reviewed claims of a user on an event: a denial stands for some time.
 CREATE INDEX reward_requests_reviewed ON reward_requests (user_id, event_id, decided_at) WHERE review IS NOT NULL;
 -- A user is told the same about an event by one row, however often they ask.

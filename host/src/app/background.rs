@@ -96,7 +96,7 @@ const INVALIDATION_LISTENER: Spec = Spec {
 const REVIEW_EXPIRY: Spec = Spec {
     name: "review-expiry",
     description: "Rejects held claims that were not reviewed within claims.review_days",
-    period: Duration::from_mins(1),
+    period: Duration::from_secs(2),
     stage: Stage::Upkeep,
 };
 const CLAIM_WORKER: Spec = Spec {
