@@ -98,7 +98,7 @@ impl Sealing {
             .read()
             .keys
             .first()
-            .map_or_else(String::new, |key| shown(&key.id))
+            .map_or_else(String::new, |key| shown(key.id))
     }
 
     /// Encrypts a value for this place.
@@ -122,7 +122,7 @@ impl Sealing {
         let (id, nonce, encrypted) = parse(sealed).ok_or(SealError::Damaged(place))?;
         let key = self.key(id).ok_or_else(|| SealError::KeyMissing {
             place,
-            id: shown(&id),
+            id: shown(id),
             directory: self.0.directory.clone(),
         })?;
         let mut value = encrypted.to_vec();
@@ -178,7 +178,7 @@ impl fmt::Debug for Sealing {
 
 /// The id that values hold of the key with this thumbprint, as messages show it.
 pub(super) fn id_of(thumbprint: &str) -> String {
-    shown(&key_id(thumbprint))
+    shown(key_id(thumbprint))
 }
 
 fn read(directory: &Path) -> Result<Vec<SealingKey>, KeyError> {
@@ -201,7 +201,7 @@ fn key_id(thumbprint: &str) -> KeyId {
     id
 }
 
-fn shown(id: &KeyId) -> String {
+fn shown(id: KeyId) -> String {
     hex::encode(id)
 }
 

@@ -44,8 +44,8 @@ pub(in crate::users) async fn use_step(tx: &mut Tx, user_id: Uuid, step: i64) ->
 
 /// Deletes the secret and the recovery codes of a user; `false` if there is no secret.
 pub(in crate::users) async fn delete(tx: &mut Tx, user_id: Uuid) -> Result<bool> {
-    delete_recovery_codes(tx, user_id).await?;
     const SQL: &str = "DELETE FROM second_factors WHERE user_id = $1";
+    delete_recovery_codes(tx, user_id).await?;
     Ok(tx.query(SQL).bind(user_id).execute(tx).await? == 1)
 }
 
