@@ -211,6 +211,7 @@ pub type Arguments = BTreeMap<String, String>;
 /// A reason for programs (`code`, stable kebab-case, with `args`) and for people (`message`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = ConditionReason)]
 pub struct Reason {
     pub code: String,
     pub message: String,

@@ -26,3 +26,7 @@ CREATE INDEX audit_log_actor ON audit_log (actor_id, id);
 CREATE INDEX audit_log_action ON audit_log (action, id);
 CREATE INDEX audit_log_target ON audit_log (target_id, id);
 CREATE INDEX audit_log_outcome ON audit_log (outcome, id);
+-- Two filters: who did something often may have done the rest seldom.
+CREATE INDEX audit_log_actor_action ON audit_log (actor_id, action, id);
+CREATE INDEX audit_log_actor_outcome ON audit_log (actor_id, outcome, id);
+CREATE INDEX audit_log_action_outcome ON audit_log (action, outcome, id);

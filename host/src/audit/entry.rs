@@ -24,6 +24,7 @@ const SECRET: &[&str] = &[
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[strum(serialize_all = "UPPERCASE")]
+#[schema(as = AuditOutcome)]
 pub(super) enum Outcome {
     Done,
     /// The server refused it and changed nothing

@@ -101,6 +101,12 @@ impl Db {
             ("tcp_keepalives_idle", "30"),
             ("tcp_keepalives_interval", "10"),
             ("tcp_keepalives_count", "3"),
+            // A plan for all parameters does not know how short a page is, and joins whole tables for it.
+            ("plan_cache_mode", "force_custom_plan"),
+            // A scan or a hash of a table that is not large yet would become slower with it.
+            ("enable_seqscan", "off"),
+            // The estimates without scans would start the query compiler, which takes longer than the statements.
+            ("jit", "off"),
         ]);
         // A pool would retry until its timeout, and then report only the timeout.
         refuse_transaction_pooling(&options).await?;

@@ -98,11 +98,5 @@ impl DedicatedConnections {
 
 /// Plans each statement text once, for all parameters: planning costs more than running.
 fn lean(options: PgConnectOptions) -> PgConnectOptions {
-    options.options([
-        ("plan_cache_mode", "force_generic_plan"),
-        // A plan made for an empty table is kept while the table grows.
-        ("enable_seqscan", "off"),
-        // The estimates of such statements would start the query compiler, which takes longer than the statements.
-        ("jit", "off"),
-    ])
+    options.options([("plan_cache_mode", "force_generic_plan")])
 }

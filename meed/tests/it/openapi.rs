@@ -2,7 +2,7 @@
 
 mod client;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rstest_reuse::apply;
 use serde_json::Value;
@@ -262,4 +262,56 @@ fn collect(value: &Value, references: &mut BTreeSet<String>) {
         Value::Array(items) => items.iter().for_each(|item| collect(item, references)),
         _ => {}
     }
+}
+
+/// Two types of one name would share a schema, so the document would describe one of them wrongly.
+#[test]
+fn no_two_types_have_one_schema() {
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src")];
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).expect("a text");
+            for name in schemas(&source) {
+                let file = path.display().to_string();
+                let other = files.insert(name.clone(), file.clone());
+                assert_eq!(
+                    other, None,
+                    "{file} has a schema {name}, too: give one a name by #[schema(as = …)]"
+                );
+            }
+        }
+    }
+    assert!(files.len() > 100, "{files:#?}");
+}
+
+/// The names of the types that derive `ToSchema`.
+fn schemas(source: &str) -> Vec<String> {
+    let (mut names, mut attributes) = (Vec::new(), String::new());
+    for line in source.lines().map(str::trim) {
+        let words: Vec<&str> = line
+            .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+            .collect();
+        let declared = words.iter().position(|word| ["struct", "enum"].contains(word));
+        match declared {
+            Some(at) if line.starts_with("pub") => {
+                let given = attributes
+                    .split("schema(as = ")
+                    .nth(1)
+                    .and_then(|rest| rest.split(')').next());
+                if attributes.contains("ToSchema") {
+                    names.push(given.unwrap_or(words[at + 1]).to_owned());
+                }
+                attributes.clear();
+            }
+            _ if line.is_empty() || line == "}" => attributes.clear(),
+            _ => attributes.push_str(line),
+        }
+    }
+    names
 }

@@ -89,6 +89,7 @@ impl Limits {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ReceiptOutcome)]
 pub enum Outcome {
     Decision(Decision),
     Failure(FailureRecord),

@@ -8,12 +8,14 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::db::{Db, Query, Result, Tx, placeholders, row};
 
-/// Whether an endpoint or a topic needs the message `o`: it waits, or its delivery was done at or after `$1`.
+/// Whether an endpoint or a topic needs the message `o`: it waits, or its delivery was done at or after `$1`. For `EXISTS`
+/// PostgreSQL would hash all deliveries.
 macro_rules! is_needed {
     () => {
-        "(EXISTS (SELECT 1 FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint_id \
-            WHERE d.message_id = o.id AND e.deleted_at IS NULL AND (d.finished_at IS NULL OR d.finished_at >= $1)) \
-        OR EXISTS (SELECT 1 FROM outbox_topic_messages q WHERE q.message_id = o.id AND q.refused IS NULL))"
+        "((SELECT 1 FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint_id \
+            WHERE d.message_id = o.id AND e.deleted_at IS NULL AND (d.finished_at IS NULL OR d.finished_at >= $1) \
+            LIMIT 1) IS NOT NULL \
+        OR (SELECT 1 FROM outbox_topic_messages q WHERE q.message_id = o.id AND q.refused IS NULL LIMIT 1) IS NOT NULL)"
     };
 }
 

@@ -1,4 +1,4 @@
-//! Reads plans and finds what would grow with a table.
+//! Reads the plans of SQLite and finds what would grow with a table.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use meed_host::db::Db;
 use sqlx::{AssertSqlSafe, Row as _};
 
 /// The tables that grow with users and claims. Operators write the others by hand.
-const GROWING: &[&str] = &[
+pub const GROWING: &[&str] = &[
     "users",
     "user_directory",
     "user_attributes",
@@ -25,6 +25,9 @@ const GROWING: &[&str] = &[
     "outbox_topic_messages",
     "webhook_deliveries",
     "event_budgets",
+    "password_resets",
+    "pending_invitations",
+    "audit_log",
 ];
 
 /// A message for each plan that reads more in a fuller database.
