@@ -458,6 +458,7 @@ async fn every_background_task_is_listed_with_its_health() {
             "pending-claim-count",
             "plugin-usage-writer",
             "retention",
+            "review-expiry",
             "stored-response-sweep",
             "webhook-delivery-count",
             "webhook-relay",
