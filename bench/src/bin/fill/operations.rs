@@ -188,7 +188,7 @@ impl Operation {
             }
             Self::Refresh => {
                 let (user, _) = site.next_user().await?;
-                let tokens = site.app.logins.open_session(user.parse()?).await?;
+                let tokens = site.app.logins.open_session(user.parse()?, None).await?;
                 let body = json!({"refreshToken": tokens.refresh_token});
                 timed(site, Method::POST, "/auth/refresh", "", Some(body)).await?
             }

@@ -80,7 +80,7 @@ impl Site {
         let create = |name, role| meed::user::create(&app.users, name, "a long password".into(), role);
         let admin = create("admin@example.com", Role::Admin).await?;
         let operator = create("operator@example.com", Role::Operator).await?;
-        let token = app.logins.open_session(operator.id).await?.access_token;
+        let token = app.logins.open_session(operator.id, None).await?.access_token;
         let fixtures = Fixtures::create(&fleet, &app, &token, &operator, receiver).await?;
         // Nothing else may write meanwhile, and the next server starts with a filled database.
         drop(fleet);
@@ -93,9 +93,9 @@ impl Site {
         let site = Self {
             size,
             now,
-            admin: app.logins.open_session(admin.id).await?.access_token,
-            operator: app.logins.open_session(operator.id).await?.access_token,
-            reader: app.logins.open_session(reader).await?.access_token,
+            admin: app.logins.open_session(admin.id, None).await?.access_token,
+            operator: app.logins.open_session(operator.id, None).await?.access_token,
+            reader: app.logins.open_session(reader, None).await?.access_token,
             readers: Mutex::default(),
             fleet,
             admin_address,
@@ -132,7 +132,7 @@ impl Site {
         );
         let rows = self.fixtures.rows("", self.size, self.now);
         let id: Uuid = rows.id_of(self.user).parse()?;
-        let token = self.app.logins.open_session(id).await?.access_token;
+        let token = self.app.logins.open_session(id, None).await?.access_token;
         Ok((id.to_string(), token))
     }
 

@@ -16,7 +16,12 @@ use crate::http::peer;
 use crate::problem::{Code, RATE_LIMITED};
 
 /// Refusals of logins, which have no principal.
-const LOGIN_REFUSALS: &[&str] = &["wrong-credentials", "invalid-reset-token", RATE_LIMITED.code];
+const LOGIN_REFUSALS: &[&str] = &[
+    "wrong-credentials",
+    "wrong-code",
+    "invalid-reset-token",
+    RATE_LIMITED.code,
+];
 
 /// Cheap to clone.
 #[derive(Clone)]

@@ -173,7 +173,7 @@ async fn a_login_needs_a_code_that_was_not_used_before(app: TestApp) {
     // The two refusals of this minute share an entry.
     let logged = entries(&app, "POST /auth/login").await;
     let refused = logged.iter().find(|entry| entry["reason"] == "wrong-code");
-    let refused = refused.expect("an entry of the refusal");
+    let refused = refused.unwrap_or_else(|| panic!("no entry of the refusal: {logged:#?}"));
     assert_eq!(
         (&refused["outcome"], &refused["targetId"]),
         (&json!("REFUSED"), &json!(admin.id))
