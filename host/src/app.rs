@@ -24,11 +24,12 @@ use crate::fulfilments::FulfilmentService;
 use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
 use crate::keys::{Keys, Sealing};
+use crate::mail::Mailer;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
-use crate::users::{LoginService, Passwords, SecondFactors, UserService};
+use crate::users::{LoginService, Mailing, Passwords, SecondFactors, UserService};
 use crate::webhooks::WebhookService;
 use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, users, webhooks};
 
@@ -116,6 +117,16 @@ fn user_service(
     ))
 }
 
+fn mailing(config: &Config, db: &Db, clock: &Clock, users: &UserService) -> anyhow::Result<Mailing> {
+    Ok(Mailing::new(
+        &config.mail,
+        config.auth.issuer.clone(),
+        users.clone(),
+        Mailer::new(&config.mail)?,
+        (db.clone(), clock.clone()),
+    ))
+}
+
 /// Sets the gauges of a database's connections.
 #[expect(clippy::cast_precision_loss, reason = "pools are small")]
 pub fn pool_gauges(db: &Db) {
@@ -168,6 +179,7 @@ pub struct App {
     pub users: UserService,
     pub auth: AuthService,
     pub logins: LoginService,
+    pub mailing: Mailing,
     pub plugins: PluginService,
     pub simulator: Simulator,
     pub rewards: RewardService,
@@ -218,12 +230,14 @@ impl App {
             config.auth.issuer.clone(),
             (auth.clone(), sessions),
         );
+        let mailing = mailing(config, &db, &clock, &users)?;
         let logins = LoginService::new(
             (db.clone(), clock.clone()),
             (cache.clone(), limit::policy("account", config.limits.account)),
             config.auth.hide_registered_emails,
             auth.clone(),
             (users.clone(), second_factors),
+            mailing.clone(),
             activities.clone(),
         );
         let plugins = PluginService::new(
@@ -275,6 +289,7 @@ impl App {
             users,
             auth,
             logins,
+            mailing,
             plugins,
             simulator,
             rewards,

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 pub use self::kafka::{Kafka, Sasl};
-use parse::{durations, empty_is_none, milliseconds, networks, ports, seconds, within};
+use parse::{durations, empty_is_none, host_and_port, milliseconds, networks, ports, seconds, within};
 
 const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -36,6 +36,7 @@ pub struct Config {
     pub limits: Limits,
     pub keys: Keys,
     pub auth: Auth,
+    pub mail: Mail,
     pub plugins: Plugins,
     pub claims: Claims,
     pub outbox: Outbox,
@@ -147,6 +148,36 @@ pub struct Auth {
     pub password_concurrency: usize,
     #[serde(rename = "session_cache_seconds", deserialize_with = "seconds::<0, HOUR, _>")]
     pub session_cache: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// Host and port. `None`: no mails.
+    #[serde(deserialize_with = "host_and_port")]
+    pub server: Option<(String, u16)>,
+    pub encryption: MailEncryption,
+    pub username: String,
+    pub password: SecretString,
+    /// The file that `password` was read from, if any.
+    #[serde(deserialize_with = "empty_is_none")]
+    pub password_file: Option<PathBuf>,
+    pub from: String,
+    /// Pages that take a token at the end of their address. Empty: none.
+    pub reset_page: String,
+    pub confirmation_page: String,
+    pub confirm_registrations: bool,
+}
+
+/// How the connection to the SMTP server is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailEncryption {
+    Off,
+    /// STARTTLS is required.
+    Starttls,
+    /// From the first byte.
+    Tls,
 }
 
 /// What credits the inviter of a new account.
@@ -351,11 +382,12 @@ impl Config {
 
     /// Reads the secrets that are in separate files, so that the environment and the settings contain no password.
     fn read_secrets(&mut self) -> Result<(), String> {
-        let (database, cache, kafka) = (&mut self.database, &mut self.cache, &mut self.kafka);
+        let (database, cache, kafka, mail) = (&mut self.database, &mut self.cache, &mut self.kafka, &mut self.mail);
         for (name, file, secret) in [
             ("database.url_file", &database.url_file, &mut database.url),
             ("cache.url_file", &cache.url_file, &mut cache.url),
             ("kafka.password_file", &kafka.password_file, &mut kafka.password),
+            ("mail.password_file", &mail.password_file, &mut mail.password),
         ] {
             if let Some(file) = file {
                 *secret = read_secret(file).map_err(|fault| format!("{name} = {:?}: {fault}", file.display()))?;
@@ -385,6 +417,11 @@ impl Config {
                     "limits.{name}.burst: {burst} is not between 0 and {most}, which is limits.{name}.per_minute for an hour"
                 ));
             }
+        }
+        if self.mail.confirm_registrations && self.mail.server.is_none() {
+            return Err(
+                "mail.confirm_registrations needs mail.server: set it, or nobody can confirm an e-mail".to_owned(),
+            );
         }
         if !self.traces.endpoint.is_empty() && !cfg!(feature = "otel") {
             return Err(format!(

@@ -36,6 +36,7 @@ pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod keys;
+pub mod mail;
 mod mutations;
 pub mod outbox;
 pub mod plugins;

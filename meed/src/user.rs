@@ -30,6 +30,7 @@ pub async fn create(users: &UserService, email: &str, password: SecretString, ro
         password: Password::new(&password).map_err(CreateError::Password)?,
         role,
         invite_code: None,
+        confirms_email: false,
     };
     Ok(users.create(new).await?)
 }

@@ -10,6 +10,8 @@ CREATE TABLE users (
     -- no foreign key: the inviter may be on another shard
     invited_by      BLOB CHECK (invited_by <> id),
     disabled        INTEGER NOT NULL,
+    -- whether its owner must confirm the e-mail before the first login
+    email_unconfirmed INTEGER NOT NULL DEFAULT FALSE,
     created_at      INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX users_invited_by ON users (invited_by);
@@ -40,14 +42,16 @@ CREATE TABLE user_attributes (
     PRIMARY KEY (user_id, name, set_at, id)
 ) STRICT;
 
--- A password reset that an ADMIN or the command line permitted, one per user. The owner of the token sets a new password
--- with it, which deletes the row.
+-- Password resets: per user at most one that an ADMIN or the command line permitted, and one of a mail, which anyone can ask
+-- for. The owner of a token sets a new password with it, which deletes both rows.
 CREATE TABLE password_resets (
-    user_id         BLOB NOT NULL PRIMARY KEY REFERENCES users (id),
+    user_id         BLOB NOT NULL REFERENCES users (id),
+    by_mail         INTEGER NOT NULL,
     -- SHA-256 of the token; the token itself is never stored
     hash            BLOB NOT NULL,
     created_at      INTEGER NOT NULL,
-    expires_at      INTEGER NOT NULL
+    expires_at      INTEGER NOT NULL,
+    PRIMARY KEY (user_id, by_mail)
 ) STRICT;
 
 -- The second factor of an account: time-based codes (RFC 6238). The owner writes the row and confirms it with a code; the
@@ -70,3 +74,30 @@ CREATE TABLE recovery_codes (
     hash            BLOB NOT NULL,
     PRIMARY KEY (user_id, hash)
 ) STRICT;
+
+-- The token of a mail that confirms the e-mail of an account, one per user. Using it deletes the row.
+CREATE TABLE email_confirmations (
+    user_id         BLOB NOT NULL PRIMARY KEY REFERENCES users (id),
+    -- SHA-256 of the token; the token itself is never stored
+    hash            BLOB NOT NULL,
+    expires_at      INTEGER NOT NULL
+) STRICT;
+
+-- Mails that someone asked for, to an address that may have no account. Requests write the row; the mail sender makes the
+-- text, which is not stored, and sends it. Rows are deleted after a week.
+CREATE TABLE mails (
+    -- a UUIDv7, so mails are ordered by time
+    id              BLOB NOT NULL PRIMARY KEY,
+    kind            TEXT NOT NULL CHECK (kind IN ('PASSWORD_RESET', 'EMAIL_CONFIRMATION')),
+    -- the address in lower case; the mail goes to the address of the account
+    email_key       TEXT NOT NULL,
+    -- DROPPED: no account needs it. FAILED: refused, or all attempts failed
+    state           TEXT NOT NULL CHECK (state IN ('PENDING', 'SENT', 'DROPPED', 'FAILED')),
+    attempts        INTEGER NOT NULL,
+    created_at      INTEGER NOT NULL,
+    -- when a PENDING mail is due; during an attempt, when another process may attempt it
+    next_at         INTEGER NOT NULL,
+    last_error      TEXT
+) STRICT;
+CREATE INDEX mails_email_key ON mails (email_key, created_at);
+CREATE INDEX mails_due ON mails (next_at) WHERE state = 'PENDING';

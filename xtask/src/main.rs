@@ -25,6 +25,7 @@ mod postgres;
 mod process;
 mod python;
 mod redis;
+mod smtp;
 mod test;
 mod up;
 mod workspace;

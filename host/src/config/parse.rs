@@ -91,3 +91,17 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
             .map_err(|_| format!("{item:?} is neither a network such as 10.0.0.0/8 nor an address"))
     })
 }
+
+/// `HOST:PORT`. Empty: none.
+pub(super) fn host_and_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<(String, u16)>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = text.rsplit_once(':').and_then(|(host, port)| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Some((host.to_owned(), port.parse().ok()?)).filter(|(host, _)| !host.is_empty())
+    });
+    let fault = || serde::de::Error::custom(format!("{text:?} is not HOST:PORT, such as smtp.example.com:587"));
+    parsed.map(Some).ok_or_else(fault)
+}

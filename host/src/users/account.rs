@@ -11,17 +11,17 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::store::{self, UserRow, resets};
+use super::store::{self, UserRow, mails, resets};
 use super::{Email, Password, UserError, UserService};
 use crate::audit::{self, Entry};
 use crate::auth::EndReason;
 use crate::clock::Timestamp;
 
-/// How long a reset token is valid: long enough to reach its owner over another channel.
-const RESET_LIFETIME: Duration = Duration::from_hours(1);
+/// How long the token of a reset or a confirmation is valid: long enough to reach its owner over another channel.
+pub(super) const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
 const USER_BYTES: usize = 16;
-const SECRET_BYTES: usize = 32;
+pub(super) const SECRET_BYTES: usize = 32;
 
 /// Permits one new password.
 #[derive(Serialize, ToSchema)]
@@ -79,21 +79,37 @@ impl UserService {
 
     /// Issues a token that permits one new password. An earlier token of the user becomes invalid.
     pub async fn permit_reset(&self, user_id: Uuid) -> Result<PasswordReset, UserError> {
+        self.issue_reset(user_id, None).await
+    }
+
+    /// The same for a mail, by this task of the server. The token of an ADMIN stays valid.
+    pub(super) async fn permit_reset_by_mail(
+        &self,
+        user_id: Uuid,
+        task: &'static str,
+    ) -> Result<PasswordReset, UserError> {
+        self.issue_reset(user_id, Some(task)).await
+    }
+
+    async fn issue_reset(&self, user_id: Uuid, task: Option<&'static str>) -> Result<PasswordReset, UserError> {
         let now = self.clock.now();
-        let expires_at = now.plus(RESET_LIFETIME);
+        let expires_at = now.plus(TOKEN_LIFETIME);
         let secret = self.clock.random::<SECRET_BYTES>();
         let mut tx = self.db.begin().await?;
         store::lock(&mut tx, user_id)
             .await?
             .ok_or(UserError::NotFound(user_id))?;
-        resets::put(&mut tx, user_id, hash(&secret), now, expires_at).await?;
+        resets::put(&mut tx, (user_id, task.is_some()), hash(&secret), now, expires_at).await?;
         let entry = Entry::about("user", &user_id).field("passwordResetUntil", None::<Timestamp>, expires_at);
+        let entry = match task {
+            Some(task) => entry.by_server(task),
+            None => entry,
+        };
         audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
-        let token = [user_id.as_bytes().as_slice(), &secret].concat();
         Ok(PasswordReset {
             user_id,
-            token: URL_SAFE_NO_PAD.encode(token),
+            token: token(user_id, &secret),
             expires_at,
         })
     }
@@ -124,6 +140,8 @@ impl UserService {
             return Err(UserError::InvalidResetToken);
         }
         store::set_password(&mut tx, user_id, password_hash).await?;
+        // The token came to the e-mail, or an administrator vouches for it.
+        mails::set_unconfirmed(&mut tx, user_id, false).await?;
         let ended = self
             .sessions
             .end_all(&mut tx, user_id, EndReason::PasswordChanged)
@@ -144,12 +162,16 @@ fn require_other(user: &UserRow, new: &Password) -> Result<(), UserError> {
     }
 }
 
-fn parse(token: &str) -> Option<(Uuid, Vec<u8>)> {
+pub(super) fn token(user_id: Uuid, secret: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode([user_id.as_bytes().as_slice(), secret].concat())
+}
+
+pub(super) fn parse(token: &str) -> Option<(Uuid, Vec<u8>)> {
     let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
     let (user_id, secret) = bytes.split_at_checked(USER_BYTES)?;
     (secret.len() == SECRET_BYTES).then_some((Uuid::from_slice(user_id).ok()?, secret.to_vec()))
 }
 
-fn hash(secret: &[u8]) -> Vec<u8> {
+pub(super) fn hash(secret: &[u8]) -> Vec<u8> {
     digest::digest(&digest::SHA256, secret).as_ref().to_vec()
 }

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Email, NewUser, Password, PasswordReset, SecondFactors, User, UserError, UserService};
+use super::store::mails;
+use super::{Email, Mailing, NewUser, Password, PasswordReset, SecondFactors, User, UserError, UserService};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::audit::{self, Entry};
 use crate::auth::{AuthError, AuthService, Principal, Role, Scope, TokenPair};
@@ -66,6 +67,7 @@ pub struct LoginService {
     auth: AuthService,
     users: UserService,
     second_factors: SecondFactors,
+    mailing: Mailing,
     activities: ActivityService,
 }
 
@@ -76,6 +78,7 @@ impl LoginService {
         hides_emails: bool,
         auth: AuthService,
         (users, second_factors): (UserService, SecondFactors),
+        mailing: Mailing,
         activities: ActivityService,
     ) -> Self {
         Self {
@@ -87,6 +90,7 @@ impl LoginService {
             auth,
             users,
             second_factors,
+            mailing,
             activities,
         }
     }
@@ -94,6 +98,7 @@ impl LoginService {
     /// Creates an account. Only an ADMIN can create accounts in other roles than USER.
     pub async fn register(&self, by: Option<Principal>, new: NewAccount) -> Result<User, LoginError> {
         let role = new.role.unwrap_or(Role::User);
+        let confirms_email = self.mailing.confirms() && !by.as_ref().is_some_and(|by| by.has(Scope::UsersWrite));
         if role != Role::User {
             let by = by.ok_or(LoginError::RoleNeedsLogin(role))?;
             if !by.has(Scope::UsersWrite) {
@@ -109,8 +114,13 @@ impl LoginService {
             password: new.password,
             role,
             invite_code: new.invite_code,
+            confirms_email,
         };
         Ok(self.users.create(new).await?)
+    }
+
+    pub(super) fn mailing(&self) -> &Mailing {
+        &self.mailing
     }
 
     /// Whether a registration must not tell that its e-mail has an account.
@@ -205,6 +215,14 @@ impl LoginService {
             .await?
             .filter(|user| !user.disabled)
             .ok_or(LoginError::WrongCredentials)?;
+        if self.mailing.confirms() && mails::is_unconfirmed(&mut tx, user_id).await? {
+            // Else whoever registered an e-mail could find out by a login whether it had an account before.
+            return Err(if self.hides_emails {
+                LoginError::WrongCredentials
+            } else {
+                UserError::Unconfirmed.into()
+            });
+        }
         let proof = self.second_factors.prove(&mut tx, user_id, code).await?;
         let pair = self
             .auth

@@ -2,6 +2,7 @@
 
 mod account;
 mod login;
+mod mails;
 mod second_factor;
 
 use axum::extract::State;
@@ -23,6 +24,9 @@ const EMAIL_TAKEN: Code = Code::new("email-taken", 409, "The e-mail address alre
 const LAST_ADMIN: Code = Code::new("last-admin", 409, "At least one ADMIN must remain");
 const PASSWORD_QUEUE_FULL: Code = Code::new("password-queue-full", 503, "Too many logins at the same time");
 const INVALID_RESET_TOKEN: Code = Code::new("invalid-reset-token", 401, "The token is not valid");
+const INVALID_CONFIRMATION: Code = Code::new("invalid-confirmation-token", 401, "The token is not valid");
+const EMAIL_UNCONFIRMED: Code = Code::new("email-unconfirmed", 403, "The e-mail is not confirmed");
+const NO_MAIL: Code = Code::new("no-mail", 404, "This server sends no mails");
 const SECOND_FACTOR_REQUIRED: Code = Code::new("second-factor-required", 401, "A code is required");
 const WRONG_CODE: Code = Code::new("wrong-code", 401, "The code is not valid");
 const SECOND_FACTOR_ACTIVE: Code = Code::new("second-factor-active", 409, "The account has a second factor already");
@@ -36,6 +40,9 @@ pub const CODES: &[Code] = &[
     PASSWORD_QUEUE_FULL,
     WRONG_CREDENTIALS,
     INVALID_RESET_TOKEN,
+    INVALID_CONFIRMATION,
+    EMAIL_UNCONFIRMED,
+    NO_MAIL,
     SECOND_FACTOR_REQUIRED,
     WRONG_CODE,
     SECOND_FACTOR_ACTIVE,
@@ -169,6 +176,9 @@ impl From<UserError> for Problem {
             UserError::InvalidResetToken => Self::new(INVALID_RESET_TOKEN, detail),
             UserError::NoSuchInvite => Self::field("/inviteCode", detail),
             UserError::LastAdmin(_) => Self::new(LAST_ADMIN, detail),
+            UserError::InvalidConfirmation => Self::new(INVALID_CONFIRMATION, detail),
+            UserError::Unconfirmed => Self::new(EMAIL_UNCONFIRMED, detail),
+            UserError::NoMail => Self::new(NO_MAIL, detail),
             UserError::SecondFactorRequired => Self::new(SECOND_FACTOR_REQUIRED, detail),
             UserError::WrongCode => Self::new(WRONG_CODE, detail),
             UserError::UnconfirmedCode => Self::field("/code", detail),

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::mail::MailKind;
 use super::store::{self, UserRow};
-use super::{Email, Password, PasswordError, Passwords, invite};
+use super::{Email, Password, PasswordError, Passwords, invite, mail_queue};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::attributes::Attributes;
 use crate::audit::{self, Entry};
@@ -28,6 +29,8 @@ pub struct NewUser {
     pub role: Role,
     /// The inviter is credited, now or later.
     pub invite_code: Option<String>,
+    /// Its owner must confirm the e-mail before the first login.
+    pub confirms_email: bool,
 }
 
 /// An account.
@@ -105,7 +108,15 @@ pub enum UserError {
     WrongPassword,
     #[error("is the e-mail address of the account; choose another password")]
     PasswordIsEmail,
-    #[error("The token is unknown, used or expired; ask an ADMIN for a new one.")]
+    #[error("The token is unknown, used or expired; ask for another mail with POST /auth/email-confirmation-mail.")]
+    InvalidConfirmation,
+    #[error("This server sends no mails; ask an ADMIN.")]
+    NoMail,
+    #[error(
+        "Confirm your e-mail first, with the token of the mail; POST /auth/email-confirmation-mail sends another one."
+    )]
+    Unconfirmed,
+    #[error("The token is unknown, used or expired; ask for a new one.")]
     InvalidResetToken,
     #[error("no account has this invite code; correct it or leave it out")]
     NoSuchInvite,
@@ -220,6 +231,10 @@ impl UserService {
             .field("role", None::<Role>, user.role)
             .field("invitedBy", None::<Uuid>, invited_by);
         audit::record(&mut tx, &self.clock, created).await?;
+        if new.confirms_email {
+            store::mails::set_unconfirmed(&mut tx, user.id, true).await?;
+            mail_queue::add(&mut tx, &self.clock, MailKind::EmailConfirmation, &new.email).await?;
+        }
         tx.commit().await?;
         Ok(user.into())
     }

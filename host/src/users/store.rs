@@ -1,5 +1,6 @@
 //! `users`, `user_directory` and `user_attributes`.
 
+pub(super) mod mails;
 pub(super) mod resets;
 pub(super) mod second_factors;
 

@@ -2,6 +2,7 @@
 
 mod forged;
 mod login;
+mod mails;
 mod passwords;
 mod refresh;
 mod register;

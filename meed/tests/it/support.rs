@@ -4,22 +4,26 @@ mod app;
 mod background;
 #[cfg(feature = "kafka")]
 mod broker;
+mod certificates;
 mod client;
 mod database;
 mod fixtures;
 mod receiver;
 mod redis;
 mod rows;
+mod smtp;
 
 pub use app::{PASSWORD, TestApp, TestUser};
 pub use background::Background;
 #[cfg(feature = "kafka")]
 pub use broker::{Broker, Record};
+pub use certificates::{authority, certificate};
 pub use client::Reply;
 pub use database::postgres_url;
 pub use fixtures::{assert_fault, bundled, each, event_input, guest, padded, reviewing, text, with};
 pub use receiver::{Got, Receiver};
 pub use redis::{RedisServer, free_port, is_shared};
+pub use smtp::SmtpServer;
 
 /// Runs a test once per database engine: `#[apply(on_both_engines)] async fn name(app: TestApp)`.
 #[rstest_reuse::template]

@@ -81,7 +81,7 @@ struct NewPassword {
     new_password: Password,
 }
 
-/// Set a new password with a token of an ADMIN. All sessions of the account end.
+/// Set a new password with a token of an ADMIN or of a mail. All sessions of the account end.
 #[utoipa::path(
     post, path = "/auth/password-reset", tag = "auth",
     request_body = NewPassword,

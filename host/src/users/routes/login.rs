@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{WRONG_CREDENTIALS, account, second_factor};
+use super::{WRONG_CREDENTIALS, account, mails, second_factor};
 use crate::auth::{FORBIDDEN, Principal, TokenPair, UNAUTHENTICATED, bounded_secret};
 use crate::http::{Body, Problem};
 use crate::problem::RATE_LIMITED;
@@ -22,6 +22,9 @@ pub const CREDENTIALS_PATHS: &[&str] = &[
     "/auth/login",
     "/auth/password-reset",
     "/auth/step-up",
+    "/auth/password-reset-mail",
+    "/auth/email-confirmation-mail",
+    "/auth/email-confirmation",
     "/users/me/password",
 ];
 
@@ -31,6 +34,7 @@ pub fn router(service: LoginService) -> OpenApiRouter {
         .routes(routes!(login))
         .merge(account::router())
         .merge(second_factor::router())
+        .merge(mails::router())
         .with_state(service)
 }
 
@@ -96,7 +100,8 @@ struct Credentials {
     responses((status = 200, body = TokenPair)),
     extensions(
         ("x-problems" = json!([
-            "wrong-credentials", "second-factor-required", "wrong-code", "password-queue-full", "sealing-key-missing"
+            "wrong-credentials", "email-unconfirmed", "second-factor-required", "wrong-code", "password-queue-full",
+            "sealing-key-missing"
         ])),
     ),
 )]

@@ -5,17 +5,19 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::db::{Db, Result, Tx};
 
-/// Stores the only valid token of a user, by its hash.
+/// Stores a token of a user by its hash. It replaces an earlier one of the same way, so that a stranger who asks for mails
+/// does not invalidate the token of an ADMIN.
 pub(in crate::users) async fn put(
     tx: &mut Tx,
-    user_id: Uuid,
+    (user_id, by_mail): (Uuid, bool),
     hash: Vec<u8>,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<()> {
-    const SQL: &str = "INSERT INTO password_resets (user_id, hash, created_at, expires_at) VALUES ($1, $2, $3, $4) \
-        ON CONFLICT (user_id) DO UPDATE SET hash = $2, created_at = $3, expires_at = $4";
-    let query = tx.query(SQL).bind(user_id).bind(hash);
+    const SQL: &str = "INSERT INTO password_resets (user_id, by_mail, hash, created_at, expires_at) \
+        VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT (user_id, by_mail) DO UPDATE SET hash = $3, created_at = $4, expires_at = $5";
+    let query = tx.query(SQL).bind(user_id).bind(by_mail).bind(hash);
     query.bind(now).bind(expires_at).execute(tx).await?;
     Ok(())
 }
@@ -26,9 +28,14 @@ pub(in crate::users) async fn is_valid(db: &Db, user_id: Uuid, hash: Vec<u8>, no
     Ok(query.fetch_optional::<(i32,)>(db).await?.is_some())
 }
 
-/// Uses a token. Of concurrent attempts, one gets `true`.
+/// Uses a token, and invalidates the other one of the user. Of concurrent attempts, one gets `true`.
 pub(in crate::users) async fn take(tx: &mut Tx, user_id: Uuid, hash: Vec<u8>, now: Timestamp) -> Result<bool> {
     const SQL: &str = "DELETE FROM password_resets WHERE user_id = $1 AND hash = $2 AND expires_at > $3";
+    const OTHER: &str = "DELETE FROM password_resets WHERE user_id = $1";
     let query = tx.query(SQL).bind(user_id).bind(hash).bind(now);
-    Ok(query.execute(tx).await? == 1)
+    if query.execute(&mut *tx).await? == 0 {
+        return Ok(false);
+    }
+    tx.query(OTHER).bind(user_id).execute(tx).await?;
+    Ok(true)
 }

@@ -35,6 +35,7 @@ const BASE_MODULES: &[&str] = &[
     "outbox",
     "text",
     "keys",
+    "mail",
     "clock",
     "config",
     "contract",
@@ -151,6 +152,9 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             }
             "redis" if top != "cache" => {
                 return Some("only cache/ may use Redis: use the interface of cache.rs".to_owned());
+            }
+            "lettre" if top != "mail" => {
+                return Some("only mail.rs may use the SMTP client: use its interface".to_owned());
             }
             "rdkafka" if top != "kafka" => {
                 return Some("only kafka/ may use the brokers' client: use the interface of kafka.rs".to_owned());

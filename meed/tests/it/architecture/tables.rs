@@ -25,6 +25,8 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("password_resets", "users", User("user_id")),
     ("second_factors", "users", User("user_id")),
     ("recovery_codes", "users", User("user_id")),
+    ("email_confirmations", "users", User("user_id")),
+    ("mails", "users", Shared),
     ("sessions", "auth", User("user_id")),
     ("refresh_tokens", "auth", User("user_id")),
     ("activities", "activities", User("user_id")),

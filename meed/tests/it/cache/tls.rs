@@ -1,42 +1,12 @@
 //! Redis over TLS, with a certificate of a private authority: Meed uses it if the machine trusts the authority
 //! (`SSL_CERT_FILE`), and does not use it otherwise
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
 use serde_json::json;
 
 use super::soon;
 use crate::faults::fixtures::{event, points};
 use crate::faults::fleet::{self, Fleet};
-use crate::support::{RedisServer, TestApp, TestUser, free_port};
-
-fn openssl(folder: &Path, arguments: &str) {
-    let mut openssl = Command::new("openssl");
-    openssl.args(arguments.split_whitespace()).current_dir(folder);
-    let status = openssl.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let status = status.expect("openssl, which makes certificates for this test, is on the PATH");
-    assert!(status.success(), "{openssl:?} ended with {status}");
-}
-
-/// Creates an authority: a certificate, with its key in a file beside it.
-fn authority(folder: &Path, name: &str) -> PathBuf {
-    let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
-    openssl(
-        folder,
-        &format!("{new} -subj /CN={name} -keyout {name}.key -out {name}.pem"),
-    );
-    folder.join(format!("{name}.pem"))
-}
-
-/// Creates a certificate for this machine, signed by the authority `ours`.
-fn certificate(folder: &Path) {
-    let new = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=redis";
-    openssl(folder, &format!("{new} -keyout redis.key -out redis.csr"));
-    std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").expect("a file");
-    let sign = "x509 -req -in redis.csr -CA ours.pem -CAkey ours.key -CAcreateserial -days 2";
-    openssl(folder, &format!("{sign} -extfile names -out redis.pem"));
-}
+use crate::support::{RedisServer, TestApp, TestUser, authority, certificate, free_port};
 
 /// The status of a claim at a process.
 async fn claim(fleet: &Fleet, number: usize, user: &TestUser, event: &serde_json::Value) -> u16 {
@@ -52,7 +22,7 @@ async fn only_a_server_with_a_trusted_certificate_is_used() {
     certificate(folder.path());
     let port = free_port();
     let file = |name: &str| folder.path().join(name).display().to_string();
-    let (certificate, key, ca) = (file("redis.pem"), file("redis.key"), file("ours.pem"));
+    let (certificate, key, ca) = (file("server.pem"), file("server.key"), file("ours.pem"));
     let redis = RedisServer::start_with(&[
         "--tls-port",
         &port.to_string(),

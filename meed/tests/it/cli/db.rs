@@ -201,6 +201,13 @@ pub async fn live(app: &TestApp) -> Past {
     permit_reset(app, &user).await;
     let admin = app.token(Role::Admin).await;
     enrol(app, &admin).await;
+    for sql in [
+        "INSERT INTO mails (id, kind, email_key, state, attempts, created_at, next_at) \
+            SELECT id, 'PASSWORD_RESET', email, 'SENT', 1, 0, 0 FROM users WHERE email = 'invited@example.com'",
+        "INSERT INTO email_confirmations (user_id, hash, expires_at) SELECT user_id, hash, expires_at FROM password_resets",
+    ] {
+        assert_eq!(change(&app.app.db, sql).await, 1);
+    }
     let signer = key();
     trust(app, &signer, "Ada").await;
     let module = guest("signed").module();

@@ -2,8 +2,9 @@
 //! reads ranges of indexes, in their order.
 //!
 //! A process logs its statements while every list with every filter, a claim, its decision from the queue, a review, a
-//! reversal, a delivery, a sweep and a change of a role run. So a new statement needs no entry here. SQLite chooses indexes by simple
-//! rules, so its plans show whether an index fits. PostgreSQL chooses by its statistics, so what its plans read is counted.
+//! reversal, a delivery, a mail, a sweep and a change of a role run. So a new statement needs no entry here. SQLite chooses
+//! indexes by simple rules, so its plans show whether an index fits. PostgreSQL chooses by its statistics, so what its plans
+//! read is counted.
 
 mod explain;
 mod lists;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::statements;
 use crate::faults::fleet::{Fleet, client};
-use crate::support::{Receiver, TestApp, TestUser, reviewing, text};
+use crate::support::{PASSWORD, Receiver, SmtpServer, TestApp, TestUser, reviewing, text};
 use rows::Rows;
 
 /// Statements whose plan may look like a scan or a sort, by a text that only they contain, and why.
@@ -41,6 +42,7 @@ const ALLOWED: &[(&str, &str)] = &[
 const MAY_READ: &[(&str, &str)] = &[
     (PENDING, "claims.max_pending limits the table"),
     ("AS counted", "counts up to a constant"),
+    ("DELETE FROM mails", "steps over the rows that the same sweep has deleted"),
     (
         "FROM audit_log WHERE TRUE AND actor_id = $1 AND outcome",
         "PostgreSQL takes the two for independent, and reads the entries of the actor",
@@ -116,6 +118,7 @@ struct Filled {
     reviewed: Value,
     endpoint: String,
     _receiver: Receiver,
+    mails: SmtpServer,
 }
 
 impl Filled {
@@ -151,9 +154,15 @@ impl Filled {
         }
         let [format, filter] = statements::LOGGED;
         let filter = (filter.0, format!("{},{}", filter.1, observed::TOLD));
+        let mails = SmtpServer::start(&json!({}));
+        let server = mails.address();
         let settings = [
             format,
             (filter.0, &filter.1),
+            ("MEED__MAIL__SERVER", &server),
+            ("MEED__MAIL__ENCRYPTION", "off"),
+            ("MEED__MAIL__FROM", "meed@example.com"),
+            ("MEED__MAIL__CONFIRM_REGISTRATIONS", "true"),
             ("MEED__WEBHOOKS__PRIVATE_NETWORKS", "127.0.0.1"),
             ("MEED__AUDIT__RETENTION_DAYS", "3650"),
         ];
@@ -171,6 +180,7 @@ impl Filled {
             reviewed,
             endpoint,
             _receiver: receiver,
+            mails,
         }
     }
 }
@@ -285,8 +295,23 @@ async fn drive(filled: &Filled) {
     }
     assert!(listed > 120, "{listed} of {} lists", lists.len());
     change(filled).await;
+    mail(filled).await;
     // The relay delivers, and the counts of the metrics are read.
     tokio::time::sleep(Duration::from_secs(3)).await;
+}
+
+/// A mail for a reset and one for a confirmation, each used.
+async fn mail(filled: &Filled) {
+    let (driver, token) = (&filled.driver, &filled.user.token);
+    let post = async |path: &str, body: Value| driver.call(Method::POST, path, token, Some(body)).await;
+    let email = "confirms@example.com";
+    post("/auth/register", json!({"email": email, "password": PASSWORD})).await;
+    let confirmation = json!({"token": filled.mails.next().token()});
+    post("/auth/email-confirmation", confirmation).await;
+    post("/auth/login", json!({"email": email, "password": PASSWORD})).await;
+    post("/auth/password-reset-mail", json!({"email": email})).await;
+    let reset = json!({"token": filled.mails.next().token(), "newPassword": "staple a new battery"});
+    post("/auth/password-reset", reset).await;
 }
 
 /// A claim, another that is decided later, and others that are not granted. Returns the first.

@@ -26,6 +26,8 @@ pub const GROWING: &[&str] = &[
     "webhook_deliveries",
     "event_budgets",
     "password_resets",
+    "email_confirmations",
+    "mails",
     "pending_invitations",
     "audit_log",
 ];

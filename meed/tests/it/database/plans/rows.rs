@@ -117,8 +117,12 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO user_attributes (user_id, name, set_at, id, value) SELECT {id}, 'level', {at}, {id}, '7' FROM {rows}",
     "INSERT INTO user_attributes (user_id, name, set_at, id, value) \
      SELECT {user}, 'a' || (n % 3), {at}, {id}, 'x' FROM {rows} WHERE n <= 5000",
-    "INSERT INTO password_resets (user_id, hash, created_at, expires_at) SELECT {id}, {hash}, {at}, {now} FROM {rows} \
-     WHERE n % 10 = 0",
+    "INSERT INTO password_resets (user_id, by_mail, hash, created_at, expires_at) \
+     SELECT {id}, FALSE, {hash}, {at}, {now} FROM {rows} WHERE n % 10 = 0",
+    "INSERT INTO email_confirmations (user_id, hash, expires_at) SELECT {id}, {hash}, {now} FROM {rows} WHERE n % 10 = 0",
+    "INSERT INTO mails (id, kind, email_key, state, attempts, created_at, next_at) \
+     SELECT {id}, 'PASSWORD_RESET', 'u' || n || '@fill.example', CASE WHEN n <= 900 THEN 'PENDING' ELSE 'SENT' END, 1, {at}, \
+        {now} + 1000000000 + n FROM {rows}",
     "INSERT INTO pending_invitations (user_id, inviter_id, registered_at) SELECT {id}, {user}, {at} FROM {rows} \
      WHERE n % 1000 = 9",
     "INSERT INTO sessions (user_id, id, created_at, expires_at) SELECT {id}, {id}, {at}, {now} + 1000000000 + n FROM {rows}",
