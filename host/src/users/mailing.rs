@@ -203,16 +203,14 @@ impl Mailing {
     /// Deletes old mails in short transactions, and returns their number.
     pub async fn prune(&self) -> Result<u64, UserError> {
         let cutoff: Timestamp = self.0.clock.now().minus(RETENTION);
-        let mut deleted = 0;
-        loop {
+        let (mut deleted, mut after) = (0, Uuid::nil());
+        while let Some((last,)) = mails::old(&self.0.db, after, cutoff, DELETED_AT_ONCE).await?.pop() {
             let mut tx = self.0.db.begin().await?;
-            let step = mails::delete_before(&mut tx, cutoff, DELETED_AT_ONCE).await?;
+            deleted += mails::delete(&mut tx, after, last).await?;
             tx.commit().await?;
-            deleted += step;
-            if step == 0 {
-                return Ok(deleted);
-            }
+            after = last;
         }
+        Ok(deleted)
     }
 }
 

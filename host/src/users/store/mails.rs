@@ -90,10 +90,17 @@ pub(in crate::users) async fn end_attempt(
     Ok(())
 }
 
-/// Deletes up to `limit` mails that were asked for before `cutoff`, and returns their number.
-pub(in crate::users) async fn delete_before(tx: &mut Tx, cutoff: Timestamp, limit: i64) -> Result<u64> {
-    const SQL: &str = "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE id < $1 ORDER BY id LIMIT $2)";
-    tx.query(SQL).bind(cutoff.first_id()).bind(limit).execute(tx).await
+/// The ids of up to `limit` mails after this one that were asked for before `cutoff`, in their order.
+pub(in crate::users) async fn old(db: &Db, after: Uuid, cutoff: Timestamp, limit: i64) -> Result<Vec<(Uuid,)>> {
+    const SQL: &str = "SELECT id FROM mails WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3";
+    let query = db.query(SQL).bind(after).bind(cutoff.first_id());
+    query.bind(limit).fetch_all(db).await
+}
+
+/// Deletes the mails after `after` up to `last`, and returns their number.
+pub(in crate::users) async fn delete(tx: &mut Tx, after: Uuid, last: Uuid) -> Result<u64> {
+    const SQL: &str = "DELETE FROM mails WHERE id > $1 AND id <= $2";
+    tx.query(SQL).bind(after).bind(last).execute(tx).await
 }
 
 /// Stores the only valid token that confirms the e-mail of a user, by its hash.

@@ -42,7 +42,10 @@ const ALLOWED: &[(&str, &str)] = &[
 const MAY_READ: &[(&str, &str)] = &[
     (PENDING, "claims.max_pending limits the table"),
     ("AS counted", "counts up to a constant"),
-    ("DELETE FROM mails", "steps over the rows that the same sweep has deleted"),
+    (
+        "DELETE FROM mails",
+        "steps over the rows that the same sweep has deleted",
+    ),
     (
         "FROM audit_log WHERE TRUE AND actor_id = $1 AND outcome",
         "PostgreSQL takes the two for independent, and reads the entries of the actor",
