@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use meed_host::claims::{Proof, Replay, ReversalReceipt, SignedReversal, check_seed, format_of, format1, replay};
+use meed_host::claims::{
+    Proof, Replay, ReversalReceipt, Review, SignedReversal, check_seed, format_of, format1, replay,
+};
 use meed_host::events::Secret;
 use meed_host::keys::PublicKey;
 use meed_host::sandbox::{Digest, Sandbox, Settings};
@@ -86,17 +88,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     if let Some(review) = &receipt.review {
-        let by = review
-            .reviewed_by
-            .map_or_else(|| "the server".to_owned(), |by| by.to_string());
-        println!(
-            "review     {} at {} by {by}",
-            review.outcome.as_str(),
-            review.reviewed_at
-        );
-        if let Some(reason) = &review.reason {
-            println!("reason     {reason:?}");
-        }
+        print_review(review);
     }
     match seed {
         Some(Ok(())) => println!("seed       good, it matches the secret of the event"),
@@ -137,6 +129,20 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             ExitCode::from(3)
         }
     })
+}
+
+fn print_review(review: &Review) {
+    let by = review
+        .reviewed_by
+        .map_or_else(|| "the server".to_owned(), |by| by.to_string());
+    println!(
+        "review     {} at {} by {by}",
+        review.outcome.as_str(),
+        review.reviewed_at
+    );
+    if let Some(reason) = &review.reason {
+        println!("reason     {reason:?}");
+    }
 }
 
 fn print_signature(key_id: &str, is_trusted: bool) {
