@@ -91,7 +91,8 @@ async fn claims_beyond_the_commit_queue_are_refused_immediately_and_write_nothin
     // The host rejects these claims without the condition, so they are decided fast.
     let event = app.event("first-come", json!({}), json!({"isActive": false})).await;
     let user = app.user(Role::User).await;
-    let process = app.replica(&[("http.max_in_flight", "1000000")]);
+    // A slow machine needs long for the claims that wait.
+    let process = app.replica(&[("http.max_in_flight", "1000000"), ("http.timeout_seconds", "600")]);
     let path = format!("/events/{}/progress", text(&event, "id"));
     let progress = || process.get(&path).bearer(&user.token).send();
     progress().await.expect(200);
