@@ -420,7 +420,15 @@ impl Config {
         }
         if self.mail.confirm_registrations && self.mail.server.is_none() {
             return Err(
-                "mail.confirm_registrations needs mail.server: set it, or nobody can confirm an e-mail".to_owned(),
+                "mail.confirm_registrations needs mail.server: set it, because accounts are confirmed by mail"
+                    .to_owned(),
+            );
+        }
+        if self.mail.encryption == MailEncryption::Off && !self.mail.username.is_empty() {
+            return Err(
+                "mail.username would send the password in clear with mail.encryption = \"off\": set mail.encryption, or leave \
+                 mail.username empty"
+                    .to_owned(),
             );
         }
         if !self.traces.endpoint.is_empty() && !cfg!(feature = "otel") {

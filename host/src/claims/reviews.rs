@@ -44,7 +44,7 @@ pub(super) struct Reviews {
     pub denial: Duration,
 }
 
-/// What somebody says about a held claim; a task says that it expired.
+/// A decision on a held claim: by an operator, or by the task that rejects expired ones.
 #[derive(Clone, Copy)]
 struct Ruling<'a> {
     outcome: ReviewOutcome,

@@ -185,3 +185,14 @@ fn a_value_out_of_range_is_refused_with_the_range() {
         assert!(Config::load(None, None, &[(key, value.to_owned())]).is_ok(), "{key}");
     }
 }
+
+#[test]
+fn a_mail_password_is_never_sent_in_clear() {
+    let load = |name, value: &str| {
+        let off = ("mail.encryption", "off".to_owned());
+        Config::load(None, None, &[off, (name, value.to_owned())])
+    };
+    let error = load("mail.username", "meed").unwrap_err().to_string();
+    assert!(error.contains("mail.encryption"), "{error}");
+    load("mail.from", "meed@example.com").unwrap();
+}

@@ -216,7 +216,7 @@ impl LoginService {
             .filter(|user| !user.disabled)
             .ok_or(LoginError::WrongCredentials)?;
         if self.mailing.confirms() && mails::is_unconfirmed(&mut tx, user_id).await? {
-            // Else whoever registered an e-mail could find out by a login whether it had an account before.
+            // Otherwise a registration and a login would show whether the e-mail had an account before.
             return Err(if self.hides_emails {
                 LoginError::WrongCredentials
             } else {

@@ -1,4 +1,4 @@
-//! Mails that wait to be sent, bounded: nobody can flood a mailbox or the table.
+//! Mails that wait to be sent, bounded, so that a client can flood neither a mailbox nor the table.
 
 use std::time::Duration;
 

@@ -139,7 +139,7 @@ impl Mailing {
         let Some(found) = store::find_credentials(&parts.db, row.email_key.clone()).await? else {
             return Ok(None);
         };
-        // To the address of the account, never to the spelling of whoever asked: it could be another mailbox.
+        // To the stored address: the spelling in the request could be another mailbox.
         let account = store::find(&parts.db, found.id).await?;
         let Some(account) = account.filter(|account| !account.disabled) else {
             return Ok(None);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Receiver, Reply, TestApp, assert_fault, on_both_engines, text, with};
 use crate::webhook_endpoints::{create, endpoint, grant, path, relayed};
 
-const NOBODY: &str = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
+const UNKNOWN: &str = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
 
 fn grant_path(granted: &Value) -> String {
     format!("/grants/{}", text(&granted["grants"][0], "id"))
@@ -272,7 +272,7 @@ async fn an_acknowledgement_overrides_a_delivery_and_can_be_repeated(app: TestAp
             assert_fault(reply, pointer);
         }
     }
-    let nobody = json!({"grants": [{"id": NOBODY}]});
+    let nobody = json!({"grants": [{"id": UNKNOWN}]});
     acknowledge(&app, &nobody, json!({"state": "FAILED"}))
         .await
         .expect_problem(404, "no-such-grant");

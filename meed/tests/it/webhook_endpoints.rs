@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Background, Receiver, Reply, TestApp, TestUser, assert_fault, each, on_both_engines, text, with};
 
-const NOBODY: &str = "/webhook-endpoints/0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
+const UNKNOWN: &str = "/webhook-endpoints/0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
 
 /// Allows receivers on this machine; tests advance the clock to reach retries.
 const SETTINGS: &[(&str, &str)] = &[
@@ -179,13 +179,13 @@ async fn an_invalid_endpoint_is_refused(app: TestApp) {
             .await
             .expect_problem(400, "invalid-parameter");
     }
-    app.get(NOBODY)
+    app.get(UNKNOWN)
         .bearer(&token)
         .send()
         .await
         .expect_problem(404, "no-such-webhook-endpoint");
     for action in ["ping", "secret", "redrive"] {
-        let call = app.post(&format!("{NOBODY}/{action}")).bearer(&token);
+        let call = app.post(&format!("{UNKNOWN}/{action}")).bearer(&token);
         call.send().await.expect_problem(404, "no-such-webhook-endpoint");
     }
 }

@@ -56,7 +56,7 @@ async fn measure() -> anyhow::Result<()> {
         .context("SIZES")?;
     let rounds: usize = text("ROUNDS", "21").parse().context("ROUNDS")?;
     for engine in text("ENGINES", "postgres,sqlite").split(',') {
-        let report = on(engine, &sizes, rounds).await?;
+        let report = Box::pin(on(engine, &sizes, rounds)).await?;
         report.print(engine, &sizes);
     }
     Ok(())
@@ -67,7 +67,7 @@ async fn on(engine: &str, sizes: &[u64], rounds: usize) -> anyhow::Result<Report
     let mut sites = Vec::new();
     for size in sizes {
         let started = std::time::Instant::now();
-        sites.push(Site::build(engine, *size, &receiver).await?);
+        sites.push(Box::pin(Site::build(engine, *size, &receiver)).await?);
         println!(
             "{engine}: {size} rows filled in {:.0} s",
             started.elapsed().as_secs_f64()

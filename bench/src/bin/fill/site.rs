@@ -216,16 +216,17 @@ impl Site {
             if status == 403 {
                 continue;
             }
-            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-            readers.insert(list.path.clone(), number);
-            drop(readers);
+            self.readers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(list.path.clone(), number);
             let Some(next) = page["nextPageToken"].as_str() else {
                 return Ok((status, page));
             };
             let next = format!("{path}&pageToken={next}");
             return self.call(Method::GET, &next, token, None).await;
         }
-        bail!("{path}: nobody may read it")
+        bail!("{path}: no role may read it")
     }
 
     /// How long the latest run of each background task took.
@@ -251,7 +252,7 @@ impl Site {
                 Err(_) => Vec::new(),
             };
             let has_ended = |name: &&str| ended.iter().any(|(task, _)| task == name);
-            if SWEEPS.iter().all(|name| has_ended(&name)) {
+            if SWEEPS.iter().all(has_ended) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -299,7 +300,7 @@ impl Fixtures {
             rejecting: post("/events", event(&streak, json!({"days": 200}))).await?,
             endpoint: post("/webhook-endpoints", json!({"url": receiver.url()})).await?,
             staff: operator.id.to_string(),
-            email: operator.email.to_string(),
+            email: operator.email.clone(),
             reward,
         })
     }

@@ -68,7 +68,7 @@ async fn a_mail_lets_the_owner_set_a_new_password(app: TestApp) {
     assert_eq!(
         (mail.from.as_str(), &mail.to),
         ("meed@example.com", &vec![ada.email.clone()]),
-        "to the address of the account, and not to the spelling of whoever asked"
+        "to the stored address, and not to the spelling of the request"
     );
     for part in [
         "Subject: Set a new password",
@@ -132,7 +132,7 @@ async fn the_answer_does_not_tell_who_has_an_account(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn nobody_can_flood_a_mailbox(app: TestApp) {
+async fn a_client_cannot_flood_a_mailbox(app: TestApp) {
     let server = SmtpServer::start(&json!({}));
     let app = mailing(&app, &server.address(), &[]);
     let (ada, ben) = (app.user(Role::User).await, app.user(Role::User).await);

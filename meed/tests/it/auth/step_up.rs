@@ -8,7 +8,7 @@ use super::totp::{enrol, wait};
 use super::{refresh, text};
 use crate::support::{PASSWORD, Reply, TestApp, assert_fault, on_both_engines};
 
-const NOBODY: &str = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
+const UNKNOWN: &str = "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77";
 
 async fn step_up(app: &TestApp, token: &str, proof: Value) -> Reply {
     app.post("/auth/step-up").bearer(token).json(&proof).send().await
@@ -18,14 +18,14 @@ async fn step_up(app: &TestApp, token: &str, proof: Value) -> Reply {
 async fn changes(app: &TestApp, token: &str) -> Vec<Reply> {
     let mut replies = Vec::new();
     for (method, path, body) in [
-        ("PATCH", format!("/users/{NOBODY}"), json!({"role": "ADMIN"})),
+        ("PATCH", format!("/users/{UNKNOWN}"), json!({"role": "ADMIN"})),
         (
             "POST",
             "/auth/register".to_owned(),
             json!({"email": "eve@example.com", "password": "a quiet afternoon", "role": "ADMIN"}),
         ),
-        ("POST", format!("/users/{NOBODY}/password-reset"), json!({})),
-        ("DELETE", format!("/users/{NOBODY}/totp"), json!({})),
+        ("POST", format!("/users/{UNKNOWN}/password-reset"), json!({})),
+        ("DELETE", format!("/users/{UNKNOWN}/totp"), json!({})),
         ("DELETE", "/users/me/totp".to_owned(), json!({})),
         ("POST", "/users/me/totp".to_owned(), json!({})),
         ("POST", "/users/me/recovery-codes".to_owned(), json!({})),
@@ -39,7 +39,7 @@ async fn changes(app: &TestApp, token: &str) -> Vec<Reply> {
             "/webhook-endpoints".to_owned(),
             json!({"url": "https://example.com/"}),
         ),
-        ("POST", format!("/webhook-endpoints/{NOBODY}/secret"), json!({})),
+        ("POST", format!("/webhook-endpoints/{UNKNOWN}/secret"), json!({})),
     ] {
         replies.push(app.call(method, &path).bearer(token).json(&body).send().await);
     }

@@ -109,7 +109,7 @@ async fn a_second_factor_counts_once_a_code_confirmed_it(app: TestApp) {
         uri.starts_with("otpauth://totp/") && uri.contains(text(&started, "secret")),
         "{uri}"
     );
-    // A secret that was never confirmed locks nobody out, and is replaced.
+    // A secret that was never confirmed does not lock its owner out, and is replaced.
     login(&app, &operator, None).await.expect(200);
     let started_again = start(&app, &operator.token).await.expect(201);
     assert_ne!(started["secret"], started_again["secret"]);

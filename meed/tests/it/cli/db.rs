@@ -159,6 +159,7 @@ async fn permit_reset(app: &TestApp, user: &TestUser) {
 }
 
 /// Writes rows into every table, mostly through the API.
+#[expect(clippy::too_many_lines, reason = "every table, in order")]
 pub async fn live(app: &TestApp) -> Past {
     const INVITE: &str = "UPDATE users SET invited_by = $1 WHERE email = $2";
     let operator = app.operator().await;

@@ -105,7 +105,7 @@ impl Driver {
                 status => panic!("{path}: {status}"),
             }
         }
-        panic!("{path}: nobody may read it")
+        panic!("{path}: no role may read it")
     }
 }
 

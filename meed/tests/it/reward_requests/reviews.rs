@@ -429,7 +429,7 @@ async fn concurrent_approvals_never_exceed_the_stock(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn only_staff_reviews_and_nobody_their_own_claim(app: TestApp) {
+async fn only_staff_reviews_and_never_their_own_claim(app: TestApp) {
     let event = reviewed_event(&app, json!({})).await;
     let (user, other) = (app.user(Role::User).await, app.user(Role::User).await);
     let request = held(&app, &user, &event).await;

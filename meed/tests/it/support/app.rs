@@ -27,7 +27,7 @@ pub const PASSWORD: &str = "correct horse battery";
 pub struct TestApp {
     pub app: App,
     pub clock: Clock,
-    config: Config,
+    config: Box<Config>,
     router: axum::Router,
     directory: Arc<TempDir>,
     listening: tokio::task::AbortHandle,
@@ -171,7 +171,7 @@ impl TestApp {
         Self {
             app,
             clock,
-            config,
+            config: Box::new(config),
             router,
             directory,
             listening: listening.abort_handle(),
