@@ -12,9 +12,9 @@ mod step_up;
 mod store;
 mod tokens;
 
-pub use authenticate::authenticate;
+pub use authenticate::{authenticate, bearer_token};
 pub use guards::*;
-pub use principal::{Principal, Role, Scope};
+pub use principal::{KeyHolder, Principal, Role, Scope};
 pub use routes::{bounded_secret, router};
 pub use service::{AuthError, AuthService, TokenPair};
 pub use sessions::{EndReason, EndedSessions, Sessions};
@@ -25,6 +25,11 @@ use crate::problem::Code;
 pub const UNAUTHENTICATED: Code = Code::new("unauthenticated", 401, "An access token is required");
 pub const INVALID_TOKEN: Code = Code::new("invalid-token", 401, "The access token is not valid");
 pub const FORBIDDEN: Code = Code::new("forbidden", 403, "Your role does not allow this");
+const ADDRESS_NOT_ALLOWED: Code = Code::new(
+    "address-not-allowed",
+    403,
+    "The service key may not be used from this address",
+);
 const INVALID_REFRESH_TOKEN: Code = Code::new("invalid-refresh-token", 401, "The refresh token is not valid");
 const STEP_UP_REQUIRED: Code = Code::new("step-up-required", 403, "A recent proof of identity is required");
 const TOTP_REQUIRED: Code = Code::new("totp-required", 403, "Your role needs a second factor");
@@ -36,6 +41,7 @@ pub const CODES: &[Code] = &[
     UNAUTHENTICATED,
     INVALID_TOKEN,
     FORBIDDEN,
+    ADDRESS_NOT_ALLOWED,
     INVALID_REFRESH_TOKEN,
     REFRESH_TOKEN_REUSED,
     NO_SUCH_SESSION,
@@ -44,4 +50,4 @@ pub const CODES: &[Code] = &[
 ];
 
 /// The problems of every route that needs a token.
-pub const SECURED: &[Code] = &[UNAUTHENTICATED, INVALID_TOKEN, FORBIDDEN, TOTP_REQUIRED];
+pub const SECURED: &[Code] = &[UNAUTHENTICATED, INVALID_TOKEN, FORBIDDEN, ADDRESS_NOT_ALLOWED, TOTP_REQUIRED];

@@ -8,6 +8,8 @@ CREATE TABLE audit_log (
     -- the principal
     actor_id        BLOB,
     actor_role      TEXT,
+    -- of a service key
+    actor_name      TEXT,
     -- the client's address
     address         TEXT,
     request_id      TEXT,

@@ -32,6 +32,9 @@ pub(super) struct AuditRecord {
     pub actor_id: Option<Uuid>,
     /// The actor's role at that time
     pub actor_role: Option<Role>,
+    /// The name of the service key at that time
+    #[schema(example = "shop back end")]
+    pub actor_name: Option<String>,
     /// The client's address; of a repeated refusal, its network
     #[schema(example = "203.0.113.7")]
     pub address: Option<String>,
@@ -63,6 +66,7 @@ impl From<AuditRow> for AuditRecord {
             actor_kind: row.actor_kind,
             actor_id: row.actor_id,
             actor_role: row.actor_role,
+            actor_name: row.actor_name,
             address: row.address,
             request_id: row.request_id,
             action: row.action,
@@ -81,7 +85,7 @@ pub async fn record(tx: &mut Tx, clock: &Clock, entry: Entry) -> Result<()> {
     let origin = context::current();
     let (actor, address, action) = match (entry.task, &origin) {
         (Some(task), _) => (Actor::SYSTEM, None, task.to_owned()),
-        (None, Some(origin)) => (origin.actor, origin.address.clone(), origin.action.clone()),
+        (None, Some(origin)) => (origin.actor.clone(), origin.address.clone(), origin.action.clone()),
         (None, None) => (Actor::SYSTEM, None, "server".to_owned()),
     };
     let outcome = match entry.refused {
@@ -95,6 +99,7 @@ pub async fn record(tx: &mut Tx, clock: &Clock, entry: Entry) -> Result<()> {
         actor_kind: actor.kind,
         actor_id: actor.id,
         actor_role: actor.role,
+        actor_name: actor.name,
         address,
         request_id: correlation::current(),
         action,
@@ -155,7 +160,7 @@ impl AuditService {
         reason: Option<&'static str>,
     ) {
         let key = Key {
-            actor: origin.actor,
+            actor: origin.actor.clone(),
             network: network.clone(),
             action: origin.action.clone(),
             outcome,
@@ -175,6 +180,7 @@ impl AuditService {
                 actor_kind: ActorKind::Anonymous,
                 actor_id: None,
                 actor_role: None,
+                actor_name: None,
                 address: None,
                 request_id: None,
                 action: "further refusals of this minute".to_owned(),

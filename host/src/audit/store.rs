@@ -17,6 +17,7 @@ row! {
         pub actor_kind: ActorKind,
         pub actor_id: Option<Uuid>,
         pub actor_role: Option<Role>,
+        pub actor_name: Option<String>,
         pub address: Option<String>,
         pub request_id: Option<String>,
         pub action: String,
@@ -41,15 +42,16 @@ pub(super) struct Filter {
 }
 
 pub(super) async fn insert(tx: &mut Tx, row: AuditRow) -> Result<()> {
-    const SQL: &str = "INSERT INTO audit_log (id, at, actor_kind, actor_id, actor_role, address, request_id, action, \
-        target_kind, target_id, outcome, reason, changes, occurrences) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    const SQL: &str = "INSERT INTO audit_log (id, at, actor_kind, actor_id, actor_role, actor_name, address, request_id, \
+        action, target_kind, target_id, outcome, reason, changes, occurrences) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.at)
         .bind(row.actor_kind)
         .bind(row.actor_id)
         .bind(row.actor_role)
+        .bind(row.actor_name)
         .bind(row.address)
         .bind(row.request_id)
         .bind(row.action)
@@ -72,8 +74,8 @@ pub(super) async fn set_occurrences(tx: &mut Tx, id: Uuid, occurrences: i64) -> 
 
 /// Newest first. Instants are compared by id, which begins with the time, so that every filter has an index.
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<AuditRow>> {
-    const SQL: &str = "SELECT id, at, actor_kind, actor_id, actor_role, address, request_id, action, target_kind, \
-        target_id, outcome, reason, changes, occurrences FROM audit_log WHERE TRUE";
+    const SQL: &str = "SELECT id, at, actor_kind, actor_id, actor_role, actor_name, address, request_id, action, \
+        target_kind, target_id, outcome, reason, changes, occurrences FROM audit_log WHERE TRUE";
     db.select(SQL)
         .and("actor_id = $?", filter.actor)
         .and("action = $?", filter.action)

@@ -11,36 +11,33 @@ use super::step_up::Proofs;
 use crate::http::limit::Subject;
 use crate::problem::Problem;
 
-/// Puts the principal into the request's extensions, where the guards read it. It refuses no request: a public route
-/// ignores an invalid token.
+/// Puts the principal of an access token into the request's extensions, where the guards read it. It refuses no request: a
+/// public route ignores an invalid token. Layers around it may have found the principal of a token of another kind.
 pub async fn authenticate(State(service): State<AuthService>, mut request: Request, next: Next) -> Response {
-    if let Some(token) = bearer_token(request.headers()) {
-        let principal = match token {
-            Ok(token) => match service.check(token).await {
+    let is_done = request.extensions().get::<Authentication>().is_some();
+    if !is_done && request.headers().contains_key(header::AUTHORIZATION) {
+        let principal = match bearer_token(request.headers()) {
+            Some(token) => match service.check(token).await {
                 Ok(principal) => principal,
                 Err(error) => return Problem::from(error).into_response(),
             },
-            Err(invalid) => Err(invalid),
+            None => Err(InvalidToken { is_forged: false }),
         };
         if let Ok(principal) = &principal {
-            request.extensions_mut().insert(Subject(principal.id()));
+            request.extensions_mut().insert(Subject::user(principal.id()));
         }
         request.extensions_mut().insert(Authentication(principal));
-        request.extensions_mut().insert(Proofs(service));
     }
+    request.extensions_mut().insert(Proofs(service));
     next.run(request).await
 }
 
-/// `None` without an `Authorization` header. Two such headers, or another scheme, are an invalid token.
-fn bearer_token(headers: &HeaderMap) -> Option<Result<&str, InvalidToken>> {
+/// The token of the `Authorization` header. `None` without one, with two, or with another scheme.
+pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next()?;
-    let token = value
-        .to_str()
-        .ok()
-        .filter(|_| values.next().is_none())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
-        .map(|(_, token)| token.trim_start_matches(' '));
-    Some(token.ok_or(InvalidToken { is_forged: false }))
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("Bearer")
+        .then(|| token.trim_start_matches(' '))
 }

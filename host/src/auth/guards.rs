@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use uuid::Uuid;
 
 use super::principal::{Principal, Scope};
-use super::{FORBIDDEN, INVALID_TOKEN, TOTP_REQUIRED, UNAUTHENTICATED};
+use super::{ADDRESS_NOT_ALLOWED, FORBIDDEN, INVALID_TOKEN, TOTP_REQUIRED, UNAUTHENTICATED};
 use crate::problem::Problem;
 
 /// The result of the authentication layer; absent if the request carried no token.
@@ -19,9 +19,15 @@ pub(super) struct Authentication(pub Result<Principal, InvalidToken>);
 
 /// The log contains the reason why a token was refused; the response does not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct InvalidToken {
+pub struct InvalidToken {
     /// The server never issued it; otherwise it is expired or revoked, or the header is malformed.
     pub is_forged: bool,
+}
+
+/// Authenticates the request, for the layers that know further kinds of tokens. [`super::authenticate`] does not look at the
+/// token any more.
+pub fn set_principal(extensions: &mut Extensions, principal: Result<Principal, InvalidToken>) {
+    extensions.insert(Authentication(principal));
 }
 
 /// The principal of the request; `None` without a valid token.
@@ -40,11 +46,11 @@ impl Principal {
         match parts.extensions.get::<Authentication>() {
             None => Err(Problem::new(
                 UNAUTHENTICATED,
-                "Send Authorization: Bearer with the accessToken of POST /auth/login.",
+                "Send Authorization: Bearer with the accessToken of POST /auth/login, or with a service key.",
             )),
             Some(Authentication(Err(InvalidToken { .. }))) => Err(Problem::new(
                 INVALID_TOKEN,
-                "The access token is malformed, expired or revoked; refresh it or log in again.",
+                "The access token or service key is malformed, expired or revoked; refresh the token or log in again.",
             )),
             Some(Authentication(Ok(principal))) => Ok(principal.clone()),
         }
@@ -60,6 +66,10 @@ impl Principal {
                 "This server requires a second factor for your role. Set it up with POST /users/me/totp, or log in with a code.",
             ));
         }
+        if let Some(address) = self.refused_address() {
+            let detail = format!("{self} may not be used from the address {address}.");
+            return Err(Problem::new(ADDRESS_NOT_ALLOWED, detail));
+        }
         let detail = format!("{self} does not have the scope {scope}.");
         Err(Problem::new(FORBIDDEN, detail))
     }
@@ -68,7 +78,7 @@ impl Principal {
     pub fn require_user(&self) -> Result<(Uuid, Uuid), Problem> {
         match self {
             Self::User { id, session, .. } => Ok((*id, *session)),
-            Self::ServiceKey { .. } => Err(Problem::new(
+            Self::ServiceKey(_) => Err(Problem::new(
                 FORBIDDEN,
                 "This needs a user; a service key has no account. Log in and send that access token.",
             )),
@@ -133,6 +143,8 @@ guards! {
     ReviewsWrite
     RewardsRead
     RewardsWrite
+    ServiceKeysRead
+    ServiceKeysWrite
     UsersRead
     UsersWrite
     WebhooksRead

@@ -3,6 +3,8 @@
 //! A guard names a [`Scope`]; a [`Role`] is a set of scopes, and so is a service key. Must not know HTTP.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -89,6 +91,10 @@ scopes! {
     RewardsRead = "rewards:read",
     /// Create, change and delete rewards.
     RewardsWrite = "rewards:write",
+    /// Read the service keys, without their secrets.
+    ServiceKeysRead = "service-keys:read",
+    /// Create, change, rotate and revoke service keys.
+    ServiceKeysWrite = "service-keys:write",
     /// Read all accounts.
     UsersRead = "users:read",
     /// Change accounts, and create accounts in any role.
@@ -102,6 +108,18 @@ scopes! {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|scope| scope.name() == text);
+        found.copied().ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|scope| scope.name()).collect();
+            format!("{text:?} is not a scope; the scopes are {}", names.join(", "))
+        })
     }
 }
 
@@ -119,6 +137,7 @@ impl Role {
                 Scope::PluginKeysRead,
                 Scope::PluginsRead,
                 Scope::RewardsRead,
+                Scope::ServiceKeysRead,
                 Scope::WebhooksRead,
             ],
             Self::Operator => &[
@@ -157,6 +176,8 @@ impl Role {
                 Scope::ReviewsWrite,
                 Scope::RewardsRead,
                 Scope::RewardsWrite,
+                Scope::ServiceKeysRead,
+                Scope::ServiceKeysWrite,
                 Scope::UsersRead,
                 Scope::UsersWrite,
                 Scope::WebhooksRead,
@@ -167,11 +188,8 @@ impl Role {
 
     /// The roles that have all scopes of these names. An error names an unknown scope.
     pub fn with_scopes(names: &[&str]) -> Result<Vec<Self>, String> {
-        let find = |name: &&str| Scope::ALL.iter().find(|scope| scope.name() == *name);
-        if let Some(unknown) = names.iter().find(|name| find(name).is_none()) {
-            return Err(format!("unknown scope {unknown:?}"));
-        }
-        let has_all = |role: &Self| names.iter().filter_map(find).all(|scope| role.scopes().contains(scope));
+        let scopes: Vec<Scope> = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        let has_all = |role: &Self| scopes.iter().all(|scope| role.scopes().contains(scope));
         Ok(Self::ALL.into_iter().filter(has_all).collect())
     }
 }
@@ -187,15 +205,37 @@ pub enum Principal {
         /// The role needs a second factor and the session was opened without: it has no scopes.
         needs_second_factor: bool,
     },
-    /// A program.
-    ServiceKey { id: Uuid, scopes: Arc<[Scope]> },
+    /// A program, such as the back end of a shop.
+    ServiceKey(Arc<KeyHolder>),
+}
+
+/// The program that sent a service key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KeyHolder {
+    /// Of the key. A rotated key keeps it.
+    pub id: Uuid,
+    pub name: String,
+    pub scopes: Vec<Scope>,
+    /// The sources under which it may report activities; `None`: any.
+    pub sources: Option<Vec<String>>,
+    /// The address of the request, if the key may not be used there: then it has no scopes.
+    pub refused_address: Option<IpAddr>,
+}
+
+impl KeyHolder {
+    /// Whether it may report activities under this source.
+    pub fn may_use(&self, source: &str) -> bool {
+        let Some(sources) = &self.sources else { return true };
+        sources.iter().any(|allowed| allowed == source)
+    }
 }
 
 impl Principal {
     /// The value of actor columns.
     pub fn id(&self) -> Uuid {
         match self {
-            Self::User { id, .. } | Self::ServiceKey { id, .. } => *id,
+            Self::User { id, .. } => *id,
+            Self::ServiceKey(holder) => holder.id,
         }
     }
 
@@ -206,7 +246,7 @@ impl Principal {
                 needs_second_factor,
                 ..
             } => !needs_second_factor && role.scopes().contains(&scope),
-            Self::ServiceKey { scopes, .. } => scopes.contains(&scope),
+            Self::ServiceKey(holder) => holder.refused_address.is_none() && holder.scopes.contains(&scope),
         }
     }
 
@@ -220,18 +260,30 @@ impl Principal {
         )
     }
 
+    /// The program, if it is one.
+    pub fn key_holder(&self) -> Option<&KeyHolder> {
+        match self {
+            Self::User { .. } => None,
+            Self::ServiceKey(holder) => Some(holder),
+        }
+    }
+
+    pub(super) fn refused_address(&self) -> Option<IpAddr> {
+        self.key_holder()?.refused_address
+    }
+
     /// Whether this is the user `id`, or has the scope that lets it act on all users.
     pub fn is_or_has(&self, id: Uuid, scope: Scope) -> bool {
         matches!(self, Self::User { id: own, .. } if *own == id) || self.has(scope)
     }
 }
 
-/// For error messages: `Your role USER` or `This service key`.
+/// For error messages: `Your role USER` or `The service key "shop"`.
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User { role, .. } => write!(f, "Your role {role}"),
-            Self::ServiceKey { .. } => f.write_str("This service key"),
+            Self::ServiceKey(holder) => write!(f, "The service key {:?}", holder.name),
         }
     }
 }
@@ -261,11 +313,21 @@ mod tests {
     #[test]
     fn a_service_key_has_its_scopes_and_no_account() {
         let id = Uuid::from_u128(7);
-        let key = Principal::ServiceKey {
-            id,
-            scopes: [Scope::ActivitiesWrite].into(),
+        let holder = |refused_address| {
+            Principal::ServiceKey(Arc::new(KeyHolder {
+                id,
+                name: "shop".to_owned(),
+                scopes: vec![Scope::ActivitiesWrite],
+                sources: Some(vec!["shop".to_owned()]),
+                refused_address,
+            }))
         };
+        let key = holder(None);
         assert!(key.has(Scope::ActivitiesWrite) && !key.has(Scope::ActivitiesRead));
+        let uses = |source| key.key_holder().is_some_and(|holder| holder.may_use(source));
+        assert!(uses("shop") && !uses("game"));
+        // At a wrong address it has none.
+        assert!(!holder(Some(IpAddr::from([192, 0, 2, 1]))).has(Scope::ActivitiesWrite));
         // Its id is no user's, even if they were the same.
         assert!(!key.is_or_has(id, Scope::AuditRead));
         assert_eq!(key.id(), id);

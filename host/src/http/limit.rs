@@ -1,4 +1,4 @@
-//! Rate limits: per user for requests with a valid token, else per address. Every limited response has the headers of
+//! Rate limits: per user or service key for requests with a valid token, else per address. Every limited response has the headers of
 //! draft-ietf-httpapi-ratelimit-headers; a request beyond the limit gets 429.
 //!
 //! Must not know: what a user is, where requests are counted.
@@ -29,9 +29,33 @@ pub const UNLIMITED: &[&str] = &[
     "/.well-known/receipt-keys.json",
 ];
 
-/// The user of the valid token in the request, in its extensions.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject(pub Uuid);
+/// Whom the requests with a valid token are counted for, in the request's extensions.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    id: Uuid,
+    limit: SubjectLimit,
+}
+
+#[derive(Clone, Debug)]
+enum SubjectLimit {
+    /// That of all users.
+    User,
+    /// Its own; `None`: none.
+    Own(Option<Policy>),
+}
+
+impl Subject {
+    pub fn user(id: Uuid) -> Self {
+        let limit = SubjectLimit::User;
+        Self { id, limit }
+    }
+
+    /// A subject that has its own limit.
+    pub fn with_limit(id: Uuid, limit: Option<Policy>) -> Self {
+        let limit = SubjectLimit::Own(limit);
+        Self { id, limit }
+    }
+}
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -69,7 +93,7 @@ impl Limits {
     }
 
     /// The policies that limit a request, the narrowest first, and whom each counts it for.
-    fn of(&self, request: &Request) -> Vec<(&Policy, String)> {
+    fn of<'a>(&'a self, request: &'a Request) -> Vec<(&'a Policy, String)> {
         let limits = &*self.0;
         let path = request.uri().path();
         if UNLIMITED.contains(&path) {
@@ -78,8 +102,12 @@ impl Limits {
         // Password attempts count by address, with or without a token.
         let policies = if limits.credentials_paths.contains(&path) {
             &limits.credentials
-        } else if let Some(Subject(id)) = request.extensions().get::<Subject>() {
-            return limits.user.iter().map(|policy| (policy, id.to_string())).collect();
+        } else if let Some(Subject { id, limit }) = request.extensions().get::<Subject>() {
+            let policy = match limit {
+                SubjectLimit::User => &limits.user,
+                SubjectLimit::Own(policy) => policy,
+            };
+            return policy.iter().map(|policy| (policy, id.to_string())).collect();
         } else {
             &limits.anonymous
         };
@@ -118,7 +146,7 @@ pub async fn layer(State(limits): State<Limits>, request: Request, next: Next) -
             add_headers(response.headers_mut(), policy, state);
             return response;
         }
-        narrowest.get_or_insert((policy.clone(), state));
+        narrowest.get_or_insert_with(|| (policy.clone(), state));
     }
     let mut response = next.run(request).await;
     if let Some((policy, state)) = narrowest {
