@@ -37,6 +37,7 @@ use crate::sandbox::Sandbox;
 /// Wired by `app`, which passes the parts to routes, topics and background tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct Claims {
+    pub(super) db: Db,
     pub(super) interactive: Arc<InteractiveClaims>,
     pub(super) progress: Arc<Progress>,
     pub(super) requests: Requests,
@@ -94,6 +95,7 @@ impl Claims {
             fulfilments: fulfilments.clone(),
         };
         Self {
+            db: db.clone(),
             retention: Retention {
                 db: db.clone(),
                 clock: clock.clone(),
