@@ -300,7 +300,7 @@ impl Fixtures {
             rejecting: post("/events", event(&streak, json!({"days": 200}))).await?,
             endpoint: post("/webhook-endpoints", json!({"url": receiver.url()})).await?,
             staff: operator.id.to_string(),
-            email: operator.email.clone(),
+            email: operator.email.clone().unwrap_or_default(),
             reward,
         })
     }
@@ -331,6 +331,7 @@ impl Fixtures {
             "to" => day(10),
             "at" => day(15),
             "email" => self.email.clone(),
+            "externalId" | "externalUserId" => "customer-7".to_owned(),
             "kind" => "auth.login".to_owned(),
             "type" => "POINT".to_owned(),
             "tag" => "spring".to_owned(),
