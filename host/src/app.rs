@@ -5,6 +5,7 @@ mod background;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::request::Parts;
 use axum::{Router, middleware};
 use tower::ServiceBuilder;
 use utoipa::OpenApi as _;
@@ -49,6 +50,12 @@ const WAITING_PER_HASH: usize = 32;
 
 /// The route that takes longer than others, and reads a larger body.
 const UPLOAD: (&str, &str) = ("POST", "/plugins");
+
+/// Whether a route reads the body of this request itself, as it arrives.
+fn is_streamed(parts: &Parts) -> bool {
+    let (method, path) = UPLOAD;
+    (parts.method == method && parts.uri.path() == path) || activities::is_streamed(parts)
+}
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -333,7 +340,11 @@ impl App {
             limits,
             recorder,
             authenticator,
-            bodies: receive::Bodies::new(config.http.client_timeout, config.http.trusted_proxies.clone(), UPLOAD),
+            bodies: receive::Bodies::new(
+                config.http.client_timeout,
+                config.http.trusted_proxies.clone(),
+                is_streamed,
+            ),
             timeout: config.http.timeout,
         })
     }
@@ -384,10 +395,11 @@ impl App {
     }
 
     /// The whole API, ready to serve.
-    pub fn router(&self) -> Result<Router, String> {
+    pub fn router(&self) -> Router {
         let (router, _) = self.routes().split_for_parts();
         // Inside the limits, because they cost as much as other routes.
-        let router = router.merge(openapi::swagger(&self.openapi()?)?);
+        let app = self.clone();
+        let router = router.merge(openapi::swagger(move || app.openapi()));
         let router = layers::fallbacks(router).layer(
             ServiceBuilder::new()
                 // Outermost, because authentication may need the database.
@@ -406,12 +418,12 @@ impl App {
             any: self.timeout,
             slow: (UPLOAD, self.timeout + self.sandbox.settings().longest_admission()),
         };
-        Ok(layers::around(
+        layers::around(
             router,
             self.clock.clone(),
             self.health.clone(),
             timeouts,
             self.bodies.clone(),
-        ))
+        )
     }
 }

@@ -38,7 +38,6 @@ use crate::sandbox::Sandbox;
 /// Wired by `app`, which passes the parts to routes, topics and background tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct Claims {
-    pub(super) db: Db,
     pub(super) interactive: Arc<InteractiveClaims>,
     pub(super) progress: Arc<Progress>,
     pub(super) requests: Requests,
@@ -98,7 +97,6 @@ impl Claims {
             fulfilments: fulfilments.clone(),
         };
         Self {
-            db: db.clone(),
             retention: Retention {
                 db: db.clone(),
                 clock: clock.clone(),
