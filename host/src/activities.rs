@@ -6,6 +6,7 @@
 
 mod batch;
 mod invitations;
+mod personal;
 mod report;
 mod routes;
 mod service;
