@@ -8,6 +8,7 @@ mod batch;
 mod cloud_events;
 mod invitations;
 mod lenient;
+mod personal;
 mod report;
 mod routes;
 mod service;

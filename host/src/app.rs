@@ -3,6 +3,7 @@
 mod background;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::request::Parts;
@@ -20,19 +21,20 @@ use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::config::{Config, Limit};
 use crate::db::Db;
-use crate::directory::Directory;
+use crate::directory::{Directory, UserRef};
 use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
 use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
 use crate::keys::{Keys, Sealing};
 use crate::mail::Mailer;
+use crate::personal_data::{Holders, PersonalData};
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
-use crate::users::{LoginService, Mailing, Passwords, SecondFactors, UserService};
+use crate::users::{Erasures, LoginService, Mailing, Passwords, SecondFactors, UserService};
 use crate::webhooks::WebhookService;
 use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, service_keys, users, webhooks};
 
@@ -64,7 +66,7 @@ fn is_streamed(parts: &Parts) -> bool {
         description = "Rewards decided by sandboxed WebAssembly conditions. Every decision is a receipt that anyone can re-run.",
         license(name = "MIT OR Apache-2.0"),
     ),
-    components(schemas(ProblemBody<'_>, FieldError)),
+    components(schemas(ProblemBody<'_>, FieldError, UserRef)),
     tags(
         (name = "auth", description = "Accounts and sessions"),
         (name = "users", description = "Accounts and their attributes"),
@@ -106,6 +108,11 @@ pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserServ
     let cache = Cache::in_process(&clock.random());
     let sessions = Sessions::new(db.clone(), clock.clone(), cache, config.auth.session_cache);
     user_service(config, db, clock, &sessions, (directory, activities))
+}
+
+/// The service of activities alone, for the command line.
+pub fn activities(config: &Config, db: &Db, clock: &Clock) -> ActivityService {
+    activity_service(config, db, clock, &Directory::new(db.clone(), clock.clone()))
 }
 
 fn activity_service(config: &Config, db: &Db, clock: &Clock, directory: &Directory) -> ActivityService {
@@ -212,6 +219,7 @@ pub struct App {
     pub logins: LoginService,
     pub service_keys: ServiceKeyService,
     pub mailing: Mailing,
+    pub erasures: Erasures,
     pub plugins: PluginService,
     pub simulator: Simulator,
     pub rewards: RewardService,
@@ -303,6 +311,16 @@ impl App {
             cache.clone(),
             directory,
         );
+        let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
+        let holders: Holders = [
+            Arc::new(users.clone()) as Arc<dyn PersonalData>,
+            Arc::new(auth.clone()),
+            Arc::new(activities.clone()),
+            Arc::new(claims.clone()),
+            Arc::new(fulfilments),
+        ]
+        .into();
+        let erasures = Erasures::new(users.clone(), holders, config.users.erasure_grace());
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
         let service_keys = service_key_service(config, &db, &clock, cache.clone());
@@ -328,6 +346,7 @@ impl App {
             logins,
             service_keys,
             mailing,
+            erasures,
             plugins,
             simulator,
             rewards,
@@ -366,6 +385,7 @@ impl App {
             .merge(users::login_router(self.logins.clone()))
             .merge(users::router(self.users.clone()))
             .merge(service_keys::router(self.service_keys.clone()))
+            .merge(users::erasure_router(self.erasures.clone()))
             .merge(activities::router(self.activities.clone()))
             .merge(plugins::router(self.plugins.clone(), self.simulator.clone()))
             .merge(rewards::router(self.rewards.clone()))

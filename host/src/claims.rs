@@ -13,6 +13,7 @@ mod grants;
 mod idempotency;
 mod interactive;
 mod model;
+mod personal;
 mod progress;
 mod queue;
 mod receipt;

@@ -105,6 +105,12 @@ const REVIEW_EXPIRY: Spec = Spec {
     period: Duration::from_secs(2),
     stage: Stage::Upkeep,
 };
+const USER_ERASURE: Spec = Spec {
+    name: "user-erasure",
+    description: "Erases users after users.erasure_grace_days",
+    period: Duration::from_secs(2),
+    stage: Stage::Upkeep,
+};
 const CLAIM_WORKER: Spec = Spec {
     name: "claim-worker",
     description: "Decides pending claims, event by event",
@@ -183,6 +189,11 @@ impl App {
         supervisor.every(REVIEW_EXPIRY, self.claims.clone(), |claims| async move {
             let expired = claims.expire_held().await?;
             tracing::debug!(expired, "held claims that were not reviewed in time rejected");
+            Ok(())
+        });
+        supervisor.every(USER_ERASURE, self.erasures.clone(), |erasures| async move {
+            let completed = erasures.run().await?;
+            tracing::debug!(completed, "users erased");
             Ok(())
         });
         if config.outbox.relay {

@@ -24,7 +24,7 @@ use super::store::queue;
 use super::terms::TermsService;
 use super::usage::Usage;
 use crate::cache::{Cache, Invalidation};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError};
 use crate::directory::Directory;
@@ -172,6 +172,10 @@ impl Claims {
     /// Queues claims that were made outside of Meed.
     pub fn external(&self) -> ExternalIntake {
         self.external.clone()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.processor.clock.now()
     }
 
     /// The background task that decides pending claims.

@@ -24,6 +24,7 @@ macro_rules! columns {
 
 pub(super) mod commit_postgres;
 pub(super) mod commit_rows;
+pub(super) mod erasure;
 pub(super) mod grants;
 pub(super) mod queue;
 pub(super) mod refusals;

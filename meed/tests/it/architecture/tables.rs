@@ -27,6 +27,7 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("recovery_codes", "users", User("user_id")),
     ("email_confirmations", "users", User("user_id")),
     ("mails", "users", Shared),
+    ("user_erasures", "users", User("user_id")),
     ("sessions", "auth", User("user_id")),
     ("refresh_tokens", "auth", User("user_id")),
     ("activities", "activities", User("user_id")),

@@ -206,6 +206,8 @@ pub async fn live(app: &TestApp) -> Past {
         "INSERT INTO mails (id, kind, email_key, state, attempts, created_at, next_at) \
             SELECT id, 'PASSWORD_RESET', email, 'SENT', 1, 0, 0 FROM users WHERE email = 'invited@example.com'",
         "INSERT INTO email_confirmations (user_id, hash, expires_at) SELECT user_id, hash, expires_at FROM password_resets",
+        "INSERT INTO user_erasures (user_id, requested_at, requested_by, due_at, was_disabled) \
+            SELECT id, 0, id, 4102444800000, FALSE FROM users WHERE email = 'invited@example.com'",
     ] {
         assert_eq!(change(&app.app.db, sql).await, 1);
     }

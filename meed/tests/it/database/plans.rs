@@ -171,6 +171,7 @@ impl Filled {
             ("MEED__WEBHOOKS__PRIVATE_NETWORKS", "127.0.0.1"),
             ("MEED__AUDIT__RETENTION_DAYS", "3650"),
             ("MEED__ACTIVITIES__CREATE_UNKNOWN_USERS", "true"),
+            ("MEED__USERS__ERASURE_GRACE_DAYS", "0"),
         ];
         Self {
             driver: Driver {
@@ -303,6 +304,7 @@ async fn drive(filled: &Filled) {
     assert!(listed > 120, "{listed} of {} lists", lists.len());
     change(filled).await;
     mail(filled).await;
+    erase(filled).await;
     // The relay delivers, and the counts of the metrics are read.
     tokio::time::sleep(Duration::from_secs(3)).await;
 }
@@ -319,6 +321,16 @@ async fn mail(filled: &Filled) {
     post("/auth/password-reset-mail", json!({"email": email})).await;
     let reset = json!({"token": filled.mails.next().token(), "newPassword": "staple a new battery"});
     post("/auth/password-reset", reset).await;
+}
+
+/// The user with much data is exported and erased.
+async fn erase(filled: &Filled) {
+    let (driver, path) = (&filled.driver, format!("/users/{}", filled.user.id));
+    driver.get(&format!("{path}/export"), &filled.admin).await;
+    driver.call(Method::DELETE, &path, &filled.admin, None).await;
+    driver.get(&format!("{path}/erasure"), &filled.admin).await;
+    let cancel = driver.http.delete(format!("{}{path}/erasure", driver.fleet.address(0)));
+    cancel.bearer_auth(&filled.admin).send().await.expect("an answer");
 }
 
 /// A claim, another that is decided later, and others that are not granted. Returns the first.

@@ -28,6 +28,7 @@ pub const GROWING: &[&str] = &[
     "password_resets",
     "email_confirmations",
     "mails",
+    "user_erasures",
     "pending_invitations",
     "audit_log",
 ];

@@ -114,6 +114,9 @@ const STATEMENTS: &[&str] = &[
         CASE WHEN n % 1000 = 9 THEN {user} END, FALSE, {at} FROM {rows}",
     "INSERT INTO user_directory (kind, value, user_id) SELECT 'EMAIL', 'u' || n || '@fill.example', {id} FROM {rows}",
     "INSERT INTO user_directory (kind, value, user_id) SELECT 'INVITE_CODE', 'i' || n, {id} FROM {rows}",
+    "INSERT INTO user_directory (kind, value, user_id) SELECT 'EXTERNAL_ID', 'x' || n, {id} FROM {rows}",
+    "INSERT INTO user_erasures (user_id, requested_at, requested_by, due_at, was_disabled, begun_at, completed_at) \
+     SELECT {id}, {at}, {id}, {at}, FALSE, {at}, {at} FROM {rows} WHERE n % 10 = 4",
     "INSERT INTO user_attributes (user_id, name, set_at, id, value) SELECT {id}, 'level', {at}, {id}, '7' FROM {rows}",
     "INSERT INTO user_attributes (user_id, name, set_at, id, value) \
      SELECT {user}, 'a' || (n % 3), {at}, {id}, 'x' FROM {rows} WHERE n <= 5000",
