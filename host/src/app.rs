@@ -27,7 +27,7 @@ use crate::keys::{Keys, Sealing};
 use crate::mail::Mailer;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
-use crate::rewards::RewardService;
+use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::users::{LoginService, Mailing, Passwords, SecondFactors, UserService};
 use crate::webhooks::WebhookService;
@@ -148,7 +148,8 @@ pub async fn reseal(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<(
     let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
     let resealed = events::reseal(db, &sealing).await?
         + webhooks::reseal(db, &sealing).await?
-        + users::reseal(db, &sealing).await?;
+        + users::reseal(db, &sealing).await?
+        + rewards::reseal(db, &sealing).await?;
     let entry = Entry::about("sealing-key", &sealing.newest()).field("sealedSecrets", 0, resealed);
     let mut tx = db.begin().await?;
     audit::record(&mut tx, clock, entry).await?;
@@ -162,7 +163,7 @@ fn webhook_service(config: &Config, db: &Db, clock: &Clock, sealing: Sealing) ->
         config.outbox.retention,
         config.auth.issuer.clone(),
         FulfilmentService::new(db.clone(), clock.clone()),
-        sealing,
+        (sealing.clone(), Codes::new(db.clone(), clock.clone(), sealing)),
         (db.clone(), clock.clone()),
     )
 }
@@ -248,7 +249,8 @@ impl App {
             cache.clone(),
         );
         let simulator = Simulator::new(db.clone(), clock.clone(), plugins.clone());
-        let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone());
+        let codes = Codes::new(db.clone(), clock.clone(), keys.sealing.clone());
+        let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone(), codes.clone());
         let events = EventService::new(
             (db.clone(), clock.clone()),
             keys.sealing.clone(),
@@ -262,7 +264,7 @@ impl App {
             &sandbox,
             plugins.clone(),
             events.clone(),
-            rewards.clone(),
+            (rewards.clone(), codes),
             FulfilmentService::new(db.clone(), clock.clone()),
             keys.receipt.clone(),
             &config.claims,
