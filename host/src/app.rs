@@ -31,7 +31,7 @@ use crate::mail::Mailer;
 use crate::personal_data::{Holders, PersonalData};
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
-use crate::rewards::RewardService;
+use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
 use crate::users::{Erasures, LoginService, Mailing, Passwords, SecondFactors, UserService};
@@ -186,7 +186,8 @@ pub async fn reseal(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<(
     let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
     let resealed = events::reseal(db, &sealing).await?
         + webhooks::reseal(db, &sealing).await?
-        + users::reseal(db, &sealing).await?;
+        + users::reseal(db, &sealing).await?
+        + rewards::reseal(db, &sealing).await?;
     let entry = Entry::about("sealing-key", &sealing.newest()).field("sealedSecrets", 0, resealed);
     let mut tx = db.begin().await?;
     audit::record(&mut tx, clock, entry).await?;
@@ -200,7 +201,7 @@ fn webhook_service(config: &Config, db: &Db, clock: &Clock, sealing: Sealing) ->
         config.outbox.retention,
         config.auth.issuer.clone(),
         FulfilmentService::new(db.clone(), clock.clone()),
-        sealing,
+        (sealing.clone(), Codes::new(db.clone(), clock.clone(), sealing)),
         (db.clone(), clock.clone()),
     )
 }
@@ -290,7 +291,8 @@ impl App {
             cache.clone(),
         );
         let simulator = Simulator::new((db.clone(), clock.clone()), directory.clone(), plugins.clone());
-        let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone());
+        let codes = Codes::new(db.clone(), clock.clone(), keys.sealing.clone());
+        let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone(), codes.clone());
         let events = EventService::new(
             (db.clone(), clock.clone()),
             keys.sealing.clone(),
@@ -304,7 +306,7 @@ impl App {
             &sandbox,
             plugins.clone(),
             events.clone(),
-            rewards.clone(),
+            (rewards.clone(), codes),
             FulfilmentService::new(db.clone(), clock.clone()),
             keys.receipt.clone(),
             &config.claims,

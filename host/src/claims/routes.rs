@@ -30,6 +30,7 @@ use crate::clock::Timestamp;
 use crate::directory::{ExternalId, UserRef};
 use crate::http::prefer;
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
+use crate::mutations;
 use crate::problem::{INVALID_PARAMETER, UNAVAILABLE};
 
 const NO_SUCH_REQUEST: Code = Code::new("no-such-reward-request", 404, "There is no such reward request");
@@ -298,6 +299,7 @@ struct MineParams {
     get, path = "/reward-requests/mine", tag = "reward-requests", security(("bearer" = ["claims:read"])),
     params(PageParams, MineParams),
     responses((status = 200, body = Page<RewardRequest>)),
+    extensions(("x-problems" = json!(["sealing-key-missing"]))),
 )]
 async fn mine(
     State(claims): State<Claims>,
@@ -312,7 +314,9 @@ async fn mine(
         status: params.status,
         ..Filter::default()
     };
-    page_of(&claims, filter, &page).await
+    let axum::Json(mut page) = page_of(&claims, filter, &page).await?;
+    claims.codes.show(&mut page.items).await?;
+    Ok(axum::Json(page))
 }
 
 async fn page_of(
@@ -336,7 +340,7 @@ async fn page_of(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = RewardRequest)),
     extensions(
-        ("x-problems" = json!(["no-such-reward-request"])),
+        ("x-problems" = json!(["no-such-reward-request", "sealing-key-missing"])),
     ),
 )]
 async fn get(
@@ -344,8 +348,11 @@ async fn get(
     principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<RewardRequest>, Problem> {
-    let request = claims.requests.get(id).await?;
+    let mut request = claims.requests.get(id).await?;
     require_own(&principal, request.user_id, id)?;
+    if principal.is_user(request.user_id) || mutations::active("codes-of-others") {
+        claims.codes.show([&mut request]).await?;
+    }
     Ok(axum::Json(request))
 }
 

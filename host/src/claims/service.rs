@@ -6,6 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::cache::{GrantedCache, SoldOutCache};
+use super::codes::OwnCodes;
 use super::commit::{Committer, GroupCommit};
 use super::decision::Judge;
 use super::error::ClaimError;
@@ -32,7 +33,7 @@ use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
 use crate::keys::Keyring;
 use crate::plugins::PluginService;
-use crate::rewards::RewardService;
+use crate::rewards::{Codes, RewardService};
 use crate::sandbox::Sandbox;
 
 /// Wired by `app`, which passes the parts to routes, topics and background tasks. Cheap to clone.
@@ -44,6 +45,7 @@ pub struct Claims {
     pub(super) reversals: Arc<Reversals>,
     pub(super) reviews: Reviews,
     pub(super) grants: Grants,
+    pub(super) codes: OwnCodes,
     pub(super) usage: Usage,
     pub(super) directory: Directory,
     external: ExternalIntake,
@@ -59,7 +61,7 @@ impl Claims {
         sandbox: &Sandbox,
         plugins: PluginService,
         events: EventService,
-        rewards: RewardService,
+        (rewards, codes): (RewardService, Codes),
         fulfilments: FulfilmentService,
         keys: Arc<Keyring>,
         settings: &config::Claims,
@@ -67,6 +69,7 @@ impl Claims {
         directory: Directory,
     ) -> Self {
         let retention: Duration = settings.idempotency;
+        let codes = OwnCodes(codes);
         let granted_cache = GrantedCache::new(cache);
         let sold_out_cache = SoldOutCache::new(events.clone(), rewards.clone());
         let review = settings.review();
@@ -148,6 +151,7 @@ impl Claims {
                 db: db.clone(),
                 fulfilments,
             },
+            codes: codes.clone(),
             usage: Usage {
                 db: db.clone(),
                 plugins,
@@ -164,6 +168,7 @@ impl Claims {
                 granted_cache,
                 sold_out_cache,
                 intake,
+                codes,
             }),
             requests,
         }

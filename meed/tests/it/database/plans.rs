@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::statements;
 use crate::faults::fleet::{Fleet, client};
-use crate::support::{PASSWORD, Receiver, SmtpServer, TestApp, TestUser, reviewing, text};
+use crate::support::{PASSWORD, Receiver, SmtpServer, TestApp, TestUser, event_input, reviewing, text, with};
 use rows::Rows;
 
 /// Statements whose plan may look like a scan or a sort, by a text that only they contain, and why.
@@ -283,6 +283,7 @@ async fn drive(filled: &Filled) {
         .call(Method::POST, &reversal, &filled.operator, Some(reason))
         .await;
     review(filled).await;
+    codes(filled).await;
     let progress = format!("/events/{}/progress", text(&filled.event, "id"));
     driver.get(&progress, &filled.user.token).await;
     let acknowledgement = format!("/grants/{}/acknowledgement", text(&granted["grants"][0], "id"));
@@ -361,6 +362,36 @@ async fn claim(filled: &Filled) -> Value {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     granted
+}
+
+/// Codes are imported and given, and one returns.
+async fn codes(filled: &Filled) {
+    let (driver, operator) = (&filled.driver, &filled.operator);
+    let reward = json!({"type": "COUPON", "codes": true, "codesReturn": true, "codesLowWater": 2});
+    let reward = driver.call(Method::POST, "/rewards", operator, Some(reward)).await;
+    let path = format!("/rewards/{}/codes", text(&reward, "id"));
+    let import = driver.http.post(format!("{}{path}", driver.fleet.address(0)));
+    let import = import.bearer_auth(operator).header("content-type", "text/plain");
+    let imported = import.body("A-1\nA-2\nA-3").send().await.expect("an answer");
+    assert_eq!(imported.status(), 200);
+    let event = event_input(&filled.event);
+    let event = with(event, json!({"rewardIds": [reward["id"]]}));
+    let event = driver.call(Method::POST, "/events", operator, Some(event)).await;
+    let claim = json!({"eventId": event["id"]});
+    let mut granted = Value::Null;
+    for user in [&filled.user, &filled.second] {
+        let claim = Some(claim.clone());
+        granted = driver.call(Method::POST, "/reward-requests", &user.token, claim).await;
+        assert_eq!(
+            granted["grants"][0]["codes"].as_array().map(Vec::len),
+            Some(1),
+            "{granted:#}"
+        );
+    }
+    let reversal = format!("/reward-requests/{}/reversal", text(&granted, "id"));
+    let reason = Some(json!({"reason": "A mistake"}));
+    driver.call(Method::POST, &reversal, operator, reason).await;
+    driver.get(&format!("{path}/export"), operator).await;
 }
 
 /// One held claim is approved, another denied.

@@ -16,6 +16,8 @@ pub const GROWING: &[&str] = &[
     "activity_directory",
     "reward_requests",
     "grants",
+    "reward_codes",
+    "granted_codes",
     "reversals",
     "idempotency_keys",
     "pending_claims",

@@ -161,6 +161,8 @@ const STATEMENTS: &[&str] = &[
      FROM {rows} WHERE n <= {pending}",
     "INSERT INTO claim_queues (event_id, fence, lease_until) SELECT {id}, 1, 0 FROM {rows} WHERE n % 2 = 0",
     "INSERT INTO event_budgets (event_id, period, grants, amount) SELECT {event}, 'p' || n, 1, 1 FROM {rows}",
+    "INSERT INTO reward_codes (reward_id, position, digest, code) SELECT {reward}, n, {hash}, {bytes} FROM {rows}",
+    "INSERT INTO granted_codes (grant_id, n, reward_id, position) SELECT {id}, 1, {reward}, n FROM {rows}",
     "INSERT INTO outbox (id, kind, user_id, payload, created_at, sent_at) \
      SELECT {id}, 'reward.granted', {id}, '{}', {at}, {at} FROM {rows}",
     "INSERT INTO webhook_endpoints (id, url, types, acknowledges, state, secret, revision, created_by, created_at, \
