@@ -298,6 +298,17 @@ pub(crate) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "group-unguarded",
+        bug: "Concurrent claims of a user get the same number in an event group.",
+        found_by: &[Test::Both(
+            "reward_requests::groups::of_concurrent_claims_exactly_the_maximum_is_granted",
+        )],
+        sql: &[(
+            "CREATE UNIQUE INDEX reward_requests_groups",
+            "CREATE INDEX reward_requests_groups",
+        )],
+    },
+    Mutation {
         name: "codes-not-counted-on",
         bug: "The claims of a batch, or the ones after each other, take the same position of a code pool.",
         found_by: &[Test::Both(

@@ -186,6 +186,7 @@ impl Simulator {
                     zone: &zone,
                     period: Period::Once,
                     budget: None,
+                    group: None,
                     now,
                 };
                 let snapshot = facts::gather(&self.db, &context, &bound.plan)

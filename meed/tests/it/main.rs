@@ -23,6 +23,7 @@ mod cases;
 mod cli;
 mod contract;
 mod database;
+mod event_groups;
 mod events;
 mod facts;
 mod faults;
