@@ -85,7 +85,7 @@ pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid
 
 /// The activities recorded under the sources and ids of these rows.
 pub(super) async fn recorded(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<ActivityRow>> {
-    // CROSS JOIN keeps the order of the tables: without statistics SQLite would scan all activities for each item.
+    // CROSS JOIN keeps the order of the tables: without recent statistics SQLite scans all activities for each item.
     const SQLITE: &str = "SELECT a.id, a.source, a.source_id, a.user_id, a.kind, a.amount, a.attributes, \
         a.occurred_at, a.recorded_at, a.reported_by FROM json_each($1) AS item CROSS JOIN activity_directory d \
         ON d.source = item.value ->> 'source' AND d.source_id = item.value ->> 'source_id' \
