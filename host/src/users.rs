@@ -5,6 +5,7 @@
 
 mod account;
 mod email;
+mod erasure;
 mod external;
 mod invite;
 mod login;
@@ -12,6 +13,7 @@ mod mail;
 mod mail_queue;
 mod mailing;
 mod password;
+mod personal;
 mod replacement;
 mod routes;
 mod second_factor;
@@ -21,10 +23,11 @@ mod totp;
 
 pub use account::PasswordReset;
 pub use email::Email;
+pub use erasure::{Erasure, Erasures};
 pub use external::{ExternalUser, MAX_UPSERTS, UpsertOutcome, Upserted, Upserts, require_distinct};
 pub use login::{LoginError, LoginService, NewAccount};
 pub use mailing::Mailing;
 pub use password::{Password, PasswordError, Passwords};
-pub use routes::{CODES, CREDENTIALS_PATHS, login_router, router};
+pub use routes::{CODES, CREDENTIALS_PATHS, erasure_router, login_router, router};
 pub use second_factor::{SecondFactors, reseal};
 pub use service::{Filter, NewUser, User, UserChange, UserDetails, UserError, UserService};
