@@ -29,6 +29,10 @@ export type RewardReversed = CloudEvent<
   Granted & { reversalId: string; grants: Schemas["ReversedGrant"][]; reason: string; reversedAt: string }
 >;
 export type RewardLimitReached = CloudEvent<"reward.limit-reached", Granted & { code: string; rejectedAt: string }>;
+export type RewardCodesLow = CloudEvent<
+  "reward.codes-low",
+  { rewardId: string; remaining: number; total: number; lowWater: number }
+>;
 export type ClaimHeld = CloudEvent<
   "claim.held",
   Granted & { reasons: Reason[]; heldAt: string; heldUntil: string }
@@ -58,6 +62,7 @@ export type WebhookEvent =
   | RewardGranted
   | RewardReversed
   | RewardLimitReached
+  | RewardCodesLow
   | ClaimHeld
   | ClaimDenied
   | EventChanged

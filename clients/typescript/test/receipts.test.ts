@@ -114,7 +114,7 @@ test("what is no receipt is told as such", async () => {
 });
 
 test("canonical JSON is that of RFC 8785", async () => {
-  const { canonical } = (await import(new URL("../../dist/canonical.js", import.meta.url).href)) as {
+  const { canonical } = (await import(new URL("canonical.js", import.meta.resolve("@meed/client")).href)) as {
     canonical: (value: unknown) => string;
   };
   const value = JSON.parse(

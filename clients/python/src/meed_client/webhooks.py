@@ -8,8 +8,8 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict, cast
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol, TypedDict, cast
 
 from typing_extensions import NotRequired
 
@@ -65,6 +65,18 @@ class LimitReachedData(_Granted):
 class RewardLimitReached(_Message):
     type: Literal["reward.limit-reached"]
     data: LimitReachedData
+
+
+class CodesLowData(TypedDict):
+    rewardId: str
+    remaining: int
+    total: int
+    lowWater: int
+
+
+class RewardCodesLow(_Message):
+    type: Literal["reward.codes-low"]
+    data: CodesLowData
 
 
 class HeldData(_Granted):
@@ -137,6 +149,7 @@ WebhookEvent = (
     RewardGranted
     | RewardReversed
     | RewardLimitReached
+    | RewardCodesLow
     | ClaimHeld
     | ClaimDenied
     | EventChanged
@@ -146,8 +159,14 @@ WebhookEvent = (
 """Every message of this version of Meed. Later ones may have more types and members: ignore what you do not know."""
 
 
+class Headers(Protocol):
+    """The headers of a request: a dictionary, or those of a web framework."""
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
+
+
 def verify_webhook(
-    headers: Mapping[str, str],
+    headers: Headers,
     body: bytes | str,
     secret: str | Sequence[str],
     *,
