@@ -139,7 +139,7 @@ impl Served {
 /// An event that grants every user its only reward. Its params and its title try the canonical JSON of receipts.
 async fn draw(app: &TestApp) -> Value {
     let reward = app.reward(json!({"type": "POINT", "value": 100})).await;
-    let weights = json!({text(&reward, "id"): 5, "\u{fffd}": 1, "\u{10000}": 2});
+    let weights = json!({(text(&reward, "id")): 5, "\u{fffd}": 1, "\u{10000}": 2});
     let changes = json!({"rewardIds": [reward["id"]], "title": "Überraschung \u{1f381}\n\"quoted\""});
     app.event("lucky-draw", json!({"weights": weights}), changes).await
 }
