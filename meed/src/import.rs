@@ -32,7 +32,7 @@ use source::{Column, Line, Source};
 const SOME_BAD: u8 = 2;
 
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// NDJSON (one JSON object per line), or CSV with a header; - reads standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -146,7 +146,7 @@ impl Target for Activities {
     }
 }
 
-pub async fn users(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) async fn users(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let db = super::connect(config).await?;
     db.schema().await.context("read the table of the migrations")?.check()?;
     let users = Users(meed_host::app::users(config, &db, &Clock::System)?);
@@ -156,7 +156,7 @@ pub async fn users(config: &Config, arguments: &Arguments) -> anyhow::Result<Exi
     code
 }
 
-pub async fn activities(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) async fn activities(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let db = super::connect(config).await?;
     db.schema().await.context("read the table of the migrations")?.check()?;
     let activities = Activities(meed_host::app::activities(config, &db, &Clock::System));

@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Write as _};
 const QUIET_BATCHES: u64 = 100;
 
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(super) struct Progress {
     lines: u64,
     last: u64,
     bad: u64,
@@ -16,19 +16,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn read(&mut self, number: u64) {
+    pub(super) fn read(&mut self, number: u64) {
         self.lines += 1;
         self.last = number;
     }
 
-    pub fn add(&mut self, what: &'static str, count: usize) {
+    pub(super) fn add(&mut self, what: &'static str, count: usize) {
         match self.counts.iter_mut().find(|(name, _)| *name == what) {
             Some((_, total)) => *total += count,
             None => self.counts.push((what, count)),
         }
     }
 
-    pub fn bad(&mut self, number: u64, reason: &str) {
+    pub(super) fn bad(&mut self, number: u64, reason: &str) {
         self.bad += 1;
         if std::io::stderr().is_terminal() {
             eprint!("\r");
@@ -36,12 +36,12 @@ impl Progress {
         eprintln!("line {number}: {reason}");
     }
 
-    pub fn has_bad(&self) -> bool {
+    pub(super) fn has_bad(&self) -> bool {
         self.bad > 0
     }
 
     /// After a batch: on a terminal always, otherwise seldom.
-    pub fn show(&mut self) {
+    pub(super) fn show(&mut self) {
         self.batches += 1;
         let mut out = std::io::stderr();
         if out.is_terminal() {
@@ -52,7 +52,7 @@ impl Progress {
         }
     }
 
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         if std::io::stderr().is_terminal() {
             eprint!("\r");
         }

@@ -20,7 +20,7 @@ const READ_AHEAD: usize = 64 << 10;
 
 /// `MEMBER=COLUMN`
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(super) struct Column {
     member: String,
     column: String,
 }
@@ -40,14 +40,14 @@ impl FromStr for Column {
 }
 
 /// One item of the file.
-pub struct Line {
+pub(super) struct Line {
     /// Counted from 1; of a CSV record, its first line.
-    pub number: u64,
+    pub(super) number: u64,
     /// A JSON object, or why the line is none.
-    pub json: Result<Vec<u8>, String>,
+    pub(super) json: Result<Vec<u8>, String>,
 }
 
-pub enum Source {
+pub(super) enum Source {
     Ndjson {
         reader: Box<dyn BufRead>,
         number: u64,
@@ -61,7 +61,7 @@ pub enum Source {
 }
 
 impl Source {
-    pub fn open(arguments: &Arguments) -> anyhow::Result<Self> {
+    pub(super) fn open(arguments: &Arguments) -> anyhow::Result<Self> {
         let path = &arguments.file;
         let file: Box<dyn Read> = if path.as_os_str() == "-" {
             Box::new(io::stdin())
@@ -119,7 +119,7 @@ impl Source {
     }
 
     /// The next line that is not blank.
-    pub fn next(&mut self) -> anyhow::Result<Option<Line>> {
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<Line>> {
         match self {
             Self::Ndjson { reader, number } => next_line(reader, number),
             Self::Csv { reader, left, members } => {
@@ -224,7 +224,7 @@ fn typed(member: &str, text: &str) -> Result<Value, String> {
 }
 
 /// Fails when a record is too large, so that an unclosed quote does not read the whole file into memory.
-pub struct Bounded {
+pub(super) struct Bounded {
     inner: Box<dyn Read>,
     left: Rc<Cell<usize>>,
 }

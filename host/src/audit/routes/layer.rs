@@ -7,6 +7,7 @@ use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use ipnet::IpNet;
+use uuid::Uuid;
 
 use crate::audit::context::{self, Actor, Origin};
 use crate::audit::entry::Outcome;
@@ -34,6 +35,22 @@ impl Recorder {
     }
 }
 
+/// The path without external ids: the log holds no names of users, because its entries are never erased.
+fn without_names(path: &str, pattern: &str) -> String {
+    let parts: Vec<&str> = path.split('/').collect();
+    let names: Vec<&str> = pattern.split('/').collect();
+    if parts.len() != names.len() {
+        return path.to_owned();
+    }
+    let part = |(part, name): (&&str, &&str)| match *name {
+        "{externalId}" => (*name).to_owned(),
+        "{id}" if Uuid::parse_str(part).is_err() => (*name).to_owned(),
+        _ => (*part).to_owned(),
+    };
+    let kept: Vec<String> = parts.iter().zip(&names).map(part).collect();
+    kept.join("/")
+}
+
 /// Must be inside the layer that authenticates the request.
 pub async fn layer(State(recorder): State<Recorder>, request: Request, next: Next) -> Response {
     let (service, proxies) = &*recorder.0;
@@ -46,7 +63,7 @@ pub async fn layer(State(recorder): State<Recorder>, request: Request, next: Nex
         .get::<MatchedPath>()
         .map_or("(no route)", MatchedPath::as_str);
     let action = format!("{} {pattern}", request.method());
-    let path = request.uri().path().to_owned();
+    let path = without_names(request.uri().path(), pattern);
     let address = client.map(|address| address.to_string());
     let is_staff = actor.is_staff();
     let origin = Arc::new(Origin::new(actor, address, action));
@@ -78,4 +95,32 @@ pub async fn layer(State(recorder): State<Recorder>, request: Request, next: Nex
         service.refused(&origin, &path, network(), outcome, reason).await;
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_in_the_log_name_no_users() {
+        let id = Uuid::from_u128(7);
+        for (path, pattern, logged) in [
+            (
+                "/users/external/ada",
+                "/users/external/{externalId}",
+                "/users/external/{externalId}",
+            ),
+            ("/users/external:ada/export", "/users/{id}/export", "/users/{id}/export"),
+            ("/users/external%3Aada", "/users/{id}", "/users/{id}"),
+            (&format!("/users/{id}"), "/users/{id}", &format!("/users/{id}")),
+            (
+                "/plugins/a/versions/1",
+                "/plugins/{name}/versions/{version}",
+                "/plugins/a/versions/1",
+            ),
+            ("/nothing/here", "(no route)", "/nothing/here"),
+        ] {
+            assert_eq!(without_names(path, pattern), logged);
+        }
+    }
 }

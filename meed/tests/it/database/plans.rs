@@ -35,7 +35,10 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("AS due", "the events of a limited number of claims"),
     ("/ 900000", "the activities of one user in a window"),
-    ("WITH RECURSIVE had (name)", "sorts the names of one user's attributes"),
+    (
+        "WITH RECURSIVE had (user_id, name)",
+        "sorts the names of the attributes of the users of one call",
+    ),
 ];
 
 /// Statements that may read many rows on PostgreSQL.

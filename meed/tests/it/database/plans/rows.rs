@@ -127,7 +127,7 @@ const STATEMENTS: &[&str] = &[
      SELECT {id}, 'PASSWORD_RESET', 'u' || n || '@fill.example', CASE WHEN n <= 900 THEN 'PENDING' ELSE 'SENT' END, 1, {at}, \
         {now} + 1000000000 + n FROM {rows}",
     "INSERT INTO pending_invitations (user_id, inviter_id, registered_at) SELECT {id}, {user}, {at} FROM {rows} \
-     WHERE n % 1000 = 9",
+     WHERE n % 10 = 9",
     "INSERT INTO sessions (user_id, id, created_at, expires_at) SELECT {id}, {id}, {at}, {now} + 1000000000 + n FROM {rows}",
     "INSERT INTO refresh_tokens (user_id, hash, session_id, created_at, expires_at) \
      SELECT {id}, {hash}, {id}, {at}, {now} + 1000000000 + n FROM {rows}",
