@@ -12,6 +12,7 @@
 mod bench;
 mod broker;
 mod ci;
+mod clients;
 mod dist;
 mod fuzz;
 mod languages;
@@ -53,6 +54,8 @@ cargo xtask <command>
   dist [--kafka] [DIR]
                     build a release: server, plugins, man pages, completions and systemd units
                     as an archive with a checksum in <target>/dist (or DIR)
+  clients [DIR]     pack the clients of clients/ with types from this server's OpenAPI document
+                    into <target>/dist/clients (or DIR)
   bench [NAME...]   run the programs of bench/ (all, or these) in release mode;
                     `peers` compares with other engines and runs only when named
   fuzz [SECONDS] [--long]
@@ -93,6 +96,7 @@ fn run() -> Result<()> {
         "mutations" => mutations::run(&workspace, &arguments),
         "plugins" => plugins::build(&workspace).map(drop),
         "dist" => dist::run(&workspace, &arguments),
+        "clients" => clients::run(&workspace, &arguments),
         "bench" => bench::run(&workspace, &arguments),
         "languages" => languages::run(&workspace, &arguments),
         "fuzz" => fuzz::run(&workspace, &arguments),

@@ -17,7 +17,7 @@ const KUBERNETES: [&str; 2] = ["1.29.0", "1.37.0"];
 const UNITS: [&str; 2] = ["meed-serve.service", "meed-migrate.service"];
 /// The allowed exposure by systemd's scale in tenths: 0 is best, 100 is worst.
 const EXPOSURE: &str = "15";
-const SCRIPTS: [&str; 2] = ["deploy/compose/prepare", ".ci/run"];
+const SCRIPTS: [&str; 3] = ["deploy/compose/prepare", "clients/pack", ".ci/run"];
 
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let tools = Tools::install(workspace)?;

@@ -42,12 +42,26 @@ pub(crate) const PYTHON_COMPILERS: [&str; 3] = ["componentize-py==0.25.1", "go-b
 /// The same from npm.
 pub(crate) const NODE_COMPILERS: [&str; 3] = ["assemblyscript@0.28.20", "componentize-qjs@0.4.5", "esbuild@0.28.2"];
 
-/// Generate, compile and run a TypeScript client of the API in a test.
+/// Generate, compile and run a TypeScript client of the API in a test, and pack the one of `clients/typescript`, whose
+/// `package.json` has the same versions. A packed client needs none of them.
 pub(crate) const CLIENT_TOOLS: [&str; 4] = [
     "@types/node@20.19.43",
     "openapi-fetch@0.17.0",
     "openapi-typescript@7.13.0",
     "typescript@5.9.3",
+];
+
+/// Generate, check, test and pack the client of `clients/python`, whose `pyproject.toml` has the same versions. A packed
+/// client needs cryptography, rfc8785, typing_extensions and urllib3.
+pub(crate) const PYTHON_CLIENT_TOOLS: [&str; 8] = [
+    "build==1.6.1",
+    "cryptography==50.0.2",
+    "datamodel-code-generator==0.89.0",
+    "hatchling==1.33.0",
+    "mypy==2.4.1",
+    "rfc8785==0.1.4",
+    "typing_extensions==4.16.0",
+    "urllib3==2.8.0",
 ];
 
 /// From crates.io, for `cargo xtask fuzz --long`.

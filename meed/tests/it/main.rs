@@ -21,6 +21,7 @@ mod background;
 mod cache;
 mod cases;
 mod cli;
+mod clients;
 mod contract;
 mod database;
 mod event_groups;

@@ -1,6 +1,6 @@
 //! `/reward-requests/{id}/receipt` and its replay
 
-mod erased;
+pub mod erased;
 mod forged;
 mod format1;
 mod replay;

@@ -10,7 +10,7 @@ use super::{proof, receipt_of};
 use crate::support::{TestApp, on_both_engines, text};
 
 /// Erases the content and the salt of a request's receipts, as a user's erasure does.
-async fn erase(app: &TestApp, request: &str) {
+pub async fn erase(app: &TestApp, request: &str) {
     let id: Uuid = request.parse().expect("an id");
     let mut tx = app.app.db.begin().await.expect("a transaction");
     for sql in [
