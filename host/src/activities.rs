@@ -1,7 +1,7 @@
 //! Activities of users: typed, time-stamped, append-only. Facts are computed from them.
 //!
 //! Reporting is idempotent by source and id, so that a sender can safely repeat a call. Must not know: any feature
-//! except `auth` (the caller's identity). The features that own logins, registrations and invites report these
+//! except `auth` (the caller's identity) and `directory` (its user). The features that own logins, registrations and invites report these
 //! themselves.
 
 mod batch;
@@ -11,6 +11,7 @@ mod routes;
 mod service;
 mod sources;
 mod store;
+mod users;
 
 pub use batch::{Batch, CODES, MAX_BATCH};
 pub use report::NewActivity;

@@ -19,6 +19,7 @@ use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::config::{Config, Limit};
 use crate::db::Db;
+use crate::directory::Directory;
 use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
 use crate::http::problem::ProblemBody;
@@ -90,10 +91,16 @@ fn codes() -> Vec<Code> {
 
 /// The service of accounts alone, for the command line: the first ADMIN is created before there are keys or plugins.
 pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserService> {
-    let activities = ActivityService::new(db.clone(), clock.clone());
+    let directory = Directory::new(db.clone(), clock.clone());
+    let activities = activity_service(config, db, clock, &directory);
     let cache = Cache::in_process(&clock.random());
     let sessions = Sessions::new(db.clone(), clock.clone(), cache, config.auth.session_cache);
-    user_service(config, db, clock, &sessions, &activities)
+    user_service(config, db, clock, &sessions, (directory, activities))
+}
+
+fn activity_service(config: &Config, db: &Db, clock: &Clock, directory: &Directory) -> ActivityService {
+    let creates_users = config.activities.create_unknown_users;
+    ActivityService::new((db.clone(), clock.clone()), directory.clone(), creates_users)
 }
 
 fn user_service(
@@ -101,7 +108,7 @@ fn user_service(
     db: &Db,
     clock: &Clock,
     sessions: &Sessions,
-    activities: &ActivityService,
+    below: (Directory, ActivityService),
 ) -> anyhow::Result<UserService> {
     let passwords = Passwords::new(
         config.auth.password_concurrency,
@@ -112,7 +119,7 @@ fn user_service(
         (db.clone(), clock.clone()),
         passwords,
         sessions.clone(),
-        activities.clone(),
+        below,
         config.auth.invitations_count_after,
     ))
 }
@@ -218,10 +225,11 @@ impl App {
             None => None,
         };
         let sandbox = Sandbox::new(limits, compiler, code_cache)?;
-        let activities = ActivityService::new(db.clone(), clock.clone());
+        let directory = Directory::new(db.clone(), clock.clone());
+        let activities = activity_service(config, &db, &clock, &directory);
         let cache = Cache::new(&config.cache.url, &keys.receipt.derive("meed cache")?)?;
         let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
-        let users = user_service(config, &db, &clock, &sessions, &activities)?;
+        let users = user_service(config, &db, &clock, &sessions, (directory.clone(), activities.clone()))?;
         let auth = AuthService::new(&config.auth, &keys.access, db.clone(), clock.clone(), sessions.clone())?;
         let second_factors = SecondFactors::new(
             (db.clone(), clock.clone()),
@@ -247,7 +255,7 @@ impl App {
             sandbox.clone(),
             cache.clone(),
         );
-        let simulator = Simulator::new(db.clone(), clock.clone(), plugins.clone());
+        let simulator = Simulator::new((db.clone(), clock.clone()), directory.clone(), plugins.clone());
         let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone());
         let events = EventService::new(
             (db.clone(), clock.clone()),
@@ -267,6 +275,7 @@ impl App {
             keys.receipt.clone(),
             &config.claims,
             cache.clone(),
+            directory,
         );
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());

@@ -2,6 +2,8 @@
 //!
 //! HTTP bodies and Kafka messages go through the same functions. Must not know: any protocol or feature.
 
+pub mod many;
+
 use std::borrow::Cow;
 
 use serde::de::{DeserializeOwned, IgnoredAny};

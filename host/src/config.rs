@@ -37,6 +37,7 @@ pub struct Config {
     pub keys: Keys,
     pub auth: Auth,
     pub mail: Mail,
+    pub activities: Activities,
     pub plugins: Plugins,
     pub claims: Claims,
     pub outbox: Outbox,
@@ -112,6 +113,13 @@ pub struct Database {
     pub url_file: Option<PathBuf>,
     #[serde(deserialize_with = "within::<1, 10_000, _, _>")]
     pub max_connections: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activities {
+    /// Whether an activity of an unknown external id creates the user.
+    pub create_unknown_users: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

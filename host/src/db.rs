@@ -330,6 +330,7 @@ impl Tx {
 
 /// Runs statements that read: the pool, or an open transaction.
 pub trait Executor {
+    fn engine(&self) -> Engine;
     /// A statement for this engine.
     fn statement(&self, sql: &'static str) -> Query;
     fn fetch_all<R: Row>(self, query: Query) -> impl Future<Output = Result<Vec<R>>> + Send;
@@ -348,6 +349,10 @@ fn from_rows<R: for<'r> FromRow<'r, D>, D: sqlx::Row>(rows: &[D]) -> Result<Vec<
 }
 
 impl Executor for &Db {
+    fn engine(&self) -> Engine {
+        Db::engine(self)
+    }
+
     fn statement(&self, sql: &'static str) -> Query {
         self.query(sql)
     }
@@ -378,6 +383,10 @@ impl Executor for &Db {
 }
 
 impl Executor for &mut Tx {
+    fn engine(&self) -> Engine {
+        Tx::engine(self)
+    }
+
     fn statement(&self, sql: &'static str) -> Query {
         self.query(sql)
     }

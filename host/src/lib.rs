@@ -5,7 +5,7 @@
 //! ```text
 //! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, background, db, batch, cache, http, keys,
 //!                                      problem, body, correlation, canonical, text, clock}
-//!                       audit auth users activities plugins events rewards fulfilments claims webhooks kafka
+//!                       audit auth directory users activities plugins events rewards fulfilments claims webhooks kafka
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules and transactions) and `store.rs` (SQL). It calls
@@ -28,6 +28,7 @@ pub mod config;
 pub mod contract;
 pub mod correlation;
 pub mod db;
+pub mod directory;
 pub mod events;
 pub mod exact_json;
 pub mod facts;

@@ -1,16 +1,18 @@
-//! Accounts: registering and logging in, roles, and attributes.
+//! Users: registering and logging in, roles, attributes, and the users of other systems.
 //!
-//! Knows `auth` for sessions and guards, and `activities` because registration and login are activities. Must not know
-//! any other feature.
+//! Knows `auth` for sessions and guards, `directory` for external ids, and `activities` because registration and login are
+//! activities. Must not know any other feature.
 
 mod account;
 mod email;
+mod external;
 mod invite;
 mod login;
 mod mail;
 mod mail_queue;
 mod mailing;
 mod password;
+mod replacement;
 mod routes;
 mod second_factor;
 mod service;
@@ -19,6 +21,7 @@ mod totp;
 
 pub use account::PasswordReset;
 pub use email::Email;
+pub use external::{ExternalUser, MAX_UPSERTS, UpsertOutcome, Upserted, Upserts, require_distinct};
 pub use login::{LoginError, LoginService, NewAccount};
 pub use mailing::Mailing;
 pub use password::{Password, PasswordError, Passwords};

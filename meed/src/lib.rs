@@ -264,7 +264,7 @@ async fn create_user(config: &Config, email: &str, role: Role) -> anyhow::Result
     let password = given.unwrap_or_else(|| user::generate_password(&Clock::System));
     let creating = user::create(&users, email, password.clone(), role);
     let user = audit::run_as(Arc::new(Origin::command("meed user create")), creating).await?;
-    println!("Created {} {} ({})", user.role, user.email, user.id);
+    println!("Created {} {email} ({})", user.role, user.id);
     if generated {
         println!("Password: {}", password.expose_secret());
     }

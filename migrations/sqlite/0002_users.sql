@@ -1,12 +1,15 @@
--- Accounts. Registration writes the row; an ADMIN changes `role` and `disabled`. Accounts are never deleted.
+-- Users. Registration writes the row of an account, which has an e-mail; an upsert writes the row of a user whom other
+-- systems know by an external id. An ADMIN changes `role` and `disabled`. Rows are never deleted.
 CREATE TABLE users (
     id              BLOB NOT NULL PRIMARY KEY,
-    -- as typed at registration; `user_directory` proves that it is unique
-    email           TEXT NOT NULL,
-    password_hash   TEXT NOT NULL,
+    -- as typed at registration; `user_directory` proves that it is unique. NULL: the user cannot log in with a password
+    email           TEXT,
+    password_hash   TEXT CHECK (password_hash IS NULL OR email IS NOT NULL),
+    -- as the systems of the operator know the user; `user_directory` proves that it is unique
+    external_id     TEXT,
     role            TEXT NOT NULL CHECK (role IN ('USER', 'OPERATOR', 'AUDITOR', 'ADMIN')),
-    -- shown to the user; `user_directory` proves that it is unique
-    invite_code     TEXT NOT NULL,
+    -- shown to the user; `user_directory` proves that it is unique. NULL: an external user invites nobody
+    invite_code     TEXT,
     -- no foreign key: the inviter may be on another shard
     invited_by      BLOB CHECK (invited_by <> id),
     disabled        INTEGER NOT NULL,
@@ -18,11 +21,11 @@ CREATE INDEX users_invited_by ON users (invited_by);
 -- Lists of one role, and the ADMINs that a change of a role locks.
 CREATE INDEX users_role ON users (role, id);
 
--- The names by which an account is found without its id. Registration writes both rows in the account's transaction.
+-- The names by which a user is found without the id, written in the transaction of the user's row.
 -- The primary key proves that a name belongs to one account, on whichever shard the account is.
 CREATE TABLE user_directory (
-    kind            TEXT NOT NULL CHECK (kind IN ('EMAIL', 'INVITE_CODE')),
-    -- the e-mail in lower case, or the invite code
+    kind            TEXT NOT NULL CHECK (kind IN ('EMAIL', 'INVITE_CODE', 'EXTERNAL_ID')),
+    -- the e-mail in lower case, the invite code, or the external id
     value           TEXT NOT NULL,
     user_id         BLOB NOT NULL,
     PRIMARY KEY (kind, value),

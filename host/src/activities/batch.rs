@@ -3,13 +3,12 @@
 //! Both transports report the same errors. Must not know: the transport, the recorded activities.
 
 use garde::Validate as _;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 
 use super::report::NewActivity;
 use super::service::{ActivityError, ItemError};
-use crate::body::{field_errors, parse, parse_object, without_position};
-use crate::problem::{Code, FieldError, INVALID_BODY, MALFORMED_JSON, Problem};
+use crate::body::many::{self, MAX_ERRORS};
+use crate::body::{field_errors, parse};
+use crate::problem::{Code, FieldError, INVALID_BODY, Problem};
 
 const ACTIVITY_CONFLICT: Code = Code::new(
     "activity-conflict",
@@ -23,8 +22,6 @@ const SOURCE_TAKEN: Code = Code::new("source-taken", 409, "The source belongs to
 pub const CODES: &[Code] = &[ACTIVITY_CONFLICT, NO_SUCH_USER, SOURCE_TAKEN];
 
 pub const MAX_BATCH: usize = 1000;
-/// The maximum number of errors in one problem, so that a batch with the same error everywhere gets a short answer.
-const MAX_ERRORS: usize = 20;
 
 /// The activities of one call. Each is valid on its own.
 #[derive(Clone, Debug)]
@@ -46,62 +43,37 @@ impl Batch {
     /// Parses one activity or an array of activities.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-        if !is_array {
-            let batch = Self {
-                activities: vec![parse(bytes)?],
-                shape: BodyShape::Object,
-            };
-            return batch.validated();
+        if is_array {
+            return Self::from_items(&many::array(bytes)?);
         }
-        let items: Vec<&RawValue> = serde_json::from_slice(bytes)
-            .map_err(|error| Problem::new(MALFORMED_JSON, format!("The body is not valid JSON: {error}.")))?;
-        check_count(items.len())?;
-        Self::from_items(items.into_iter().map(|item| item.get().as_bytes()))
+        let activity: NewActivity = parse(bytes)?;
+        let fields = activity.validate().err().map(|report| field_errors(&report));
+        let errors: Vec<FieldError> = fields
+            .into_iter()
+            .flatten()
+            .chain(activity.named_user().err())
+            .collect();
+        if !errors.is_empty() {
+            return Err(many::faults(errors));
+        }
+        Ok(Self {
+            activities: vec![activity],
+            shape: BodyShape::Object,
+        })
     }
 
     /// Parses one activity per line. JSON pointers are those of the lines as an array.
     pub(super) fn from_lines(bytes: &[u8]) -> Result<Self, Problem> {
-        let malformed = |message: String| Problem::new(MALFORMED_JSON, message);
-        if bytes.starts_with("\u{feff}".as_bytes()) {
-            return Err(malformed(
-                "The body begins with a byte-order mark (U+FEFF); send UTF-8 without it.".to_owned(),
-            ));
-        }
-        let lines = (1..).zip(bytes.split(|byte| *byte == b'\n'));
-        let lines: Vec<_> = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).collect();
-        for (number, line) in &lines {
-            serde_json::from_slice::<IgnoredAny>(line).map_err(|error| {
-                let (message, column) = (without_position(&error), error.column());
-                malformed(format!(
-                    "Line {number} is not valid JSON: {message} at column {column}."
-                ))
-            })?;
-        }
-        check_count(lines.len())?;
-        Self::from_items(lines.into_iter().map(|(_, line)| line))
+        Self::from_items(&many::lines(bytes)?)
     }
 
-    /// Parses each item, so that a wrong type in one hides none in another.
-    fn from_items<'a>(items: impl Iterator<Item = &'a [u8]>) -> Result<Self, Problem> {
-        let (mut activities, mut errors) = (Vec::new(), Vec::new());
-        for (index, item) in items.enumerate() {
-            match parse_object::<NewActivity>(item) {
-                Ok(activity) => activities.push(activity),
-                Err(problem) if problem.errors().is_empty() => return Err(problem),
-                Err(problem) => errors.extend(problem.errors().iter().map(|error| FieldError {
-                    pointer: format!("/{index}{}", error.pointer),
-                    message: error.message.clone(),
-                })),
-            }
-        }
-        if !errors.is_empty() {
-            return Err(faults(errors));
-        }
-        let batch = Self {
+    fn from_items(items: &[&[u8]]) -> Result<Self, Problem> {
+        let activities = many::parse_each(items, MAX_BATCH, "activities")?;
+        many::validate_each(&activities, |activity: &NewActivity| activity.named_user().map(drop))?;
+        Ok(Self {
             activities,
             shape: BodyShape::Array,
-        };
-        batch.validated()
+        })
     }
 
     pub fn activities(&self) -> &[NewActivity] {
@@ -115,36 +87,6 @@ impl Batch {
     pub fn shape(&self) -> BodyShape {
         self.shape
     }
-
-    fn validated(self) -> Result<Self, Problem> {
-        let report = match self.shape {
-            BodyShape::Object => self.activities.iter().try_for_each(garde::Validate::validate),
-            BodyShape::Array => self.activities.validate(),
-        };
-        report.map_err(|report| faults(field_errors(&report)))?;
-        Ok(self)
-    }
-}
-
-fn check_count(count: usize) -> Result<(), Problem> {
-    if (1..=MAX_BATCH).contains(&count) {
-        return Ok(());
-    }
-    Err(Problem::field(
-        "",
-        format!("there are {count} activities; send 1 to {MAX_BATCH} in one call"),
-    ))
-}
-
-/// The problem of these errors: the first ones, and how many there are.
-fn faults(mut errors: Vec<FieldError>) -> Problem {
-    let count = errors.len();
-    if count <= MAX_ERRORS {
-        return Problem::fields(errors);
-    }
-    errors.truncate(MAX_ERRORS);
-    let detail = format!("{count} fields are invalid; these are the first {MAX_ERRORS}.");
-    Problem::new(INVALID_BODY, detail).with_errors(errors)
 }
 
 impl BodyShape {

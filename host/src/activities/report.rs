@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use crate::attributes::Attributes;
 use crate::clock::Timestamp;
+use crate::directory::{ExternalId, UserRef};
 use crate::facts::is_kind;
+use crate::problem::FieldError;
 use crate::text::legible;
 
 /// The source of activities that the server records itself.
@@ -28,8 +30,14 @@ pub struct NewActivity {
     #[garde(length(chars, min = 1, max = 128), custom(no_control_characters), custom(legible))]
     #[schema(example = "order-1047", min_length = 1, max_length = 128)]
     pub id: String,
+    /// Its user; send either this or `externalUserId`
     #[garde(skip)]
-    pub user_id: Uuid,
+    #[schema(nullable = false)]
+    pub user_id: Option<Uuid>,
+    /// Its user by the external id
+    #[garde(skip)]
+    #[schema(nullable = false)]
+    pub external_user_id: Option<ExternalId>,
     /// A word of your choice; the prefixes `auth.`, `user.` and `invite.` are reserved for the server
     #[garde(custom(reported_kind))]
     #[schema(example = "shop.purchase", pattern = "^[A-Za-z0-9._-]{1,64}$")]
@@ -44,6 +52,13 @@ pub struct NewActivity {
     #[serde(default)]
     #[garde(skip)]
     pub attributes: Attributes,
+}
+
+impl NewActivity {
+    /// The user that it names.
+    pub(super) fn named_user(&self) -> Result<UserRef, FieldError> {
+        UserRef::of_members(self.user_id, self.external_user_id.as_ref())
+    }
 }
 
 /// The name of a source that may be reported under.

@@ -1,7 +1,7 @@
 //! `/activities` and `/users/{id}/activities` over HTTP.
 
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use garde::Validate;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -15,9 +15,10 @@ use super::service::{Activity, ActivityService, Filter, Recorded};
 use super::sources::SourceOwner;
 use crate::auth::{ActivitiesWrite, FORBIDDEN, OwnershipWrite, Principal, Scope};
 use crate::clock::Timestamp;
-use crate::http::extract::read_bytes;
+use crate::directory::UserRef;
+use crate::http::extract::{Many, read_many};
 use crate::http::{Body, Page, PageParams, Params, Path, Problem};
-use crate::problem::{INVALID_PARAMETER, UNSUPPORTED_MEDIA_TYPE};
+use crate::problem::INVALID_PARAMETER;
 
 pub fn router(service: ActivityService) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -104,18 +105,21 @@ struct HistoryParams {
 /// List a user's activities, newest first. Users may list their own.
 #[utoipa::path(
     get, path = "/users/{id}/activities", tag = "activities", security(("bearer" = ["activities:read"])),
-    params(("id" = Uuid, Path), PageParams, HistoryParams),
+    params(("id" = UserRef, Path), PageParams, HistoryParams),
     responses((status = 200, body = Page<Activity>)),
     extensions(("x-roles" = json!(["self", "OPERATOR", "ADMIN"])), ("x-problems" = json!(["no-such-user"]))),
 )]
 async fn history(
     State(service): State<ActivityService>,
     principal: Principal,
-    Path(user_id): Path<Uuid>,
+    Path(user): Path<UserRef>,
     Params(page): Params<PageParams>,
     Params(params): Params<HistoryParams>,
 ) -> Result<axum::Json<Page<Activity>>, Problem> {
-    if !principal.is_or_has(user_id, Scope::ActivitiesRead) {
+    let found = service.id_of(user).await;
+    let allowed = principal.has(Scope::ActivitiesRead)
+        || matches!(&found, Ok(id) if principal.is_or_has(*id, Scope::ActivitiesRead));
+    if !allowed {
         return Err(Problem::new(
             FORBIDDEN,
             format!(
@@ -124,6 +128,7 @@ async fn history(
             ),
         ));
     }
+    let user_id = found?;
     let (size, after) = (page.size()?, page.after()?);
     let filter = Filter {
         kind: params.kind,
@@ -178,25 +183,9 @@ impl<S: Send + Sync> FromRequest<S> for Batch {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let content_type = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
-        let essence = content_type
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        match essence.as_str() {
-            "application/json" => Self::from_json(&read_bytes(request, state).await?),
-            "application/x-ndjson" => Self::from_lines(&read_bytes(request, state).await?),
-            _ => Err(Problem::new(
-                UNSUPPORTED_MEDIA_TYPE,
-                format!("Content-Type is {content_type:?}; send application/json or application/x-ndjson."),
-            )),
-        }
+        Ok(match read_many(request, state).await? {
+            Many::Json(bytes) => Self::from_json(&bytes)?,
+            Many::Lines(bytes) => Self::from_lines(&bytes)?,
+        })
     }
 }

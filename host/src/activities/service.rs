@@ -9,8 +9,10 @@ use uuid::Uuid;
 
 use super::report::{NewActivity, OWN_SOURCE};
 use super::store::{self, ActivityRow};
+use super::users::named_users;
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Json, Tx};
+use crate::directory::{Directory, UserRef};
 
 /// How far `occurredAt` may be ahead of the server's clock.
 const MAX_AHEAD: Duration = Duration::from_mins(5);
@@ -117,7 +119,7 @@ pub enum ActivityError {
     #[error("{} of the activities have a source that belongs to another principal, so none was recorded. Use a source of your own, or ask an ADMIN for the source (PUT /activity-sources/{{source}}/owner).", .0.len())]
     SourceTaken(Vec<ItemError>),
     #[error("There is no user {0}.")]
-    NoSuchUser(Uuid),
+    NoSuchUser(UserRef),
     #[error("there is no user {0}")]
     NoSuchOwner(Uuid),
     #[error(transparent)]
@@ -136,11 +138,19 @@ pub struct Filter {
 pub struct ActivityService {
     pub(super) db: Db,
     pub(super) clock: Clock,
+    pub(super) directory: Directory,
+    /// Whether an activity of an unknown external id creates the user.
+    pub(super) creates_users: bool,
 }
 
 impl ActivityService {
-    pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+    pub fn new((db, clock): (Db, Clock), directory: Directory, creates_users: bool) -> Self {
+        Self {
+            db,
+            clock,
+            directory,
+            creates_users,
+        }
     }
 
     /// Records all activities, or none if one of them is invalid. `by` is the principal that reports them; `None` for a
@@ -148,10 +158,16 @@ impl ActivityService {
     pub async fn record(&self, activities: Vec<NewActivity>, by: Option<Uuid>) -> Result<Recorded, ActivityError> {
         let now = self.clock.now();
         check_times(&activities, now)?;
+        let named = named_users(&activities)?;
+        let found = self.directory.ids_of(&named).await?;
         let mut tx = self.db.begin().await?;
-        check_users(&mut tx, &activities).await?;
+        let users = self.check_users(&mut tx, &named, found).await?;
         self.take_sources(&mut tx, &activities, by, now).await?;
-        let mut rows: Vec<ActivityRow> = activities.iter().map(|activity| self.row(activity, now, by)).collect();
+        let mut rows: Vec<ActivityRow> = activities
+            .iter()
+            .zip(&users)
+            .map(|(activity, user)| self.row(activity, *user, now, by))
+            .collect();
         let order: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         // A fixed insertion order prevents deadlocks between concurrent calls with the same activities.
         rows.sort_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
@@ -161,7 +177,13 @@ impl ActivityService {
         let added: HashSet<Uuid> = store::insert(&mut tx, &distinct).await?.into_iter().collect();
         if added.len() < rows.len() {
             rows.retain(|row| !added.contains(&row.id));
-            check_same(&activities, &order, &added, store::recorded(&mut tx, &rows).await?)?;
+            check_same(
+                &activities,
+                &users,
+                &order,
+                &added,
+                store::recorded(&mut tx, &rows).await?,
+            )?;
         }
         if !added.is_empty() {
             let acting = distinct.iter().filter(|row| added.contains(&row.id));
@@ -204,6 +226,12 @@ impl ActivityService {
         Ok(())
     }
 
+    /// The id of the user that a request names.
+    pub(super) async fn id_of(&self, user: UserRef) -> Result<Uuid, ActivityError> {
+        let found = self.directory.id_of(&user).await?;
+        found.ok_or(ActivityError::NoSuchUser(user))
+    }
+
     /// Newest first. Returns up to `size + 1` activities, so that the caller knows whether more exist.
     pub async fn history(
         &self,
@@ -220,17 +248,17 @@ impl ActivityService {
         let limit = i64::from(size) + 1;
         let rows = store::list(&self.db, user_id, filter.kind, begin, before, limit).await?;
         if rows.is_empty() && !store::is_user(&self.db, user_id).await? {
-            return Err(ActivityError::NoSuchUser(user_id));
+            return Err(ActivityError::NoSuchUser(user_id.into()));
         }
         Ok(rows.into_iter().map(Activity::from).collect())
     }
 
-    fn row(&self, activity: &NewActivity, now: Timestamp, by: Option<Uuid>) -> ActivityRow {
+    fn row(&self, activity: &NewActivity, user_id: Uuid, now: Timestamp, by: Option<Uuid>) -> ActivityRow {
         ActivityRow {
             id: self.clock.new_id(),
             source: activity.source.clone(),
             source_id: activity.id.clone(),
-            user_id: activity.user_id,
+            user_id,
             kind: activity.kind.clone(),
             amount: activity.amount,
             attributes: Json(activity.attributes.0.clone()),
@@ -261,26 +289,10 @@ fn check_times(activities: &[NewActivity], now: Timestamp) -> Result<(), Activit
     .map_err(ActivityError::Invalid)
 }
 
-async fn check_users(tx: &mut Tx, activities: &[NewActivity]) -> Result<(), ActivityError> {
-    let named: HashSet<Uuid> = activities.iter().map(|activity| activity.user_id).collect();
-    let named: Vec<Uuid> = named.into_iter().collect();
-    let known: HashSet<Uuid> = store::known_users(tx, &named).await?.into_iter().collect();
-    let unknown = activities.iter().enumerate();
-    require_none(
-        unknown
-            .filter(|(_, activity)| !known.contains(&activity.user_id))
-            .map(|(index, activity)| ItemError {
-                index,
-                field: "userId",
-                message: format!("there is no user {}", activity.user_id),
-            }),
-    )
-    .map_err(ActivityError::Invalid)
-}
-
 /// An activity that was recorded before must have the same content now.
 fn check_same(
     activities: &[NewActivity],
+    users: &[Uuid],
     ids: &[Uuid],
     added: &HashSet<Uuid>,
     recorded: Vec<ActivityRow>,
@@ -289,13 +301,13 @@ fn check_same(
         .into_iter()
         .map(|row| ((row.source.clone(), row.source_id.clone()), row))
         .collect();
-    let candidates = activities.iter().zip(ids).enumerate();
+    let candidates = activities.iter().zip(users).zip(ids).enumerate();
     require_none(
         candidates
             .filter(|(_, (_, id))| !added.contains(id))
-            .filter_map(|(index, (activity, _))| {
+            .filter_map(|(index, ((activity, user), _))| {
                 let key = (activity.source.clone(), activity.id.clone());
-                let field = difference(activity, recorded.get(&key)?)?;
+                let field = difference(activity, *user, recorded.get(&key)?)?;
                 let (source, id) = key;
                 let message = format!("{source} reported {id:?} before with a different {field}");
                 Some(ItemError { index, field, message })
@@ -305,9 +317,13 @@ fn check_same(
 }
 
 /// The first field that differs. A missing `occurredAt` equals every recorded time.
-fn difference(activity: &NewActivity, row: &ActivityRow) -> Option<&'static str> {
+fn difference(activity: &NewActivity, user_id: Uuid, row: &ActivityRow) -> Option<&'static str> {
+    let member = match activity.external_user_id {
+        Some(_) => "externalUserId",
+        None => "userId",
+    };
     [
-        ("userId", activity.user_id == row.user_id),
+        (member, user_id == row.user_id),
         ("kind", activity.kind == row.kind),
         (
             "occurredAt",
@@ -321,7 +337,7 @@ fn difference(activity: &NewActivity, row: &ActivityRow) -> Option<&'static str>
 }
 
 /// `Ok` if there are no errors.
-fn require_none(errors: impl Iterator<Item = ItemError>) -> Result<(), Vec<ItemError>> {
+pub(super) fn require_none(errors: impl Iterator<Item = ItemError>) -> Result<(), Vec<ItemError>> {
     let errors: Vec<ItemError> = errors.collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }

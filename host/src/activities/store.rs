@@ -100,11 +100,13 @@ pub(super) async fn recorded(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Ac
     tx.query(sql).bind(as_json(rows)).fetch_all(tx).await
 }
 
-/// The ids among these that belong to a user.
+/// The ids among these that belong to a user. An erased user has no name.
 pub(super) async fn known_users(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
-    const SQLITE: &str = "SELECT id FROM users WHERE id IN (SELECT unhex(value) FROM json_each($1))";
-    const POSTGRES: &str =
-        "SELECT id FROM users WHERE id IN (SELECT CAST(value AS UUID) FROM jsonb_array_elements_text($1))";
+    const SQLITE: &str = "SELECT id FROM users WHERE id IN (SELECT unhex(value) FROM json_each($1)) \
+        AND (email IS NOT NULL OR external_id IS NOT NULL)";
+    const POSTGRES: &str = "SELECT id FROM users \
+        WHERE id IN (SELECT CAST(value AS UUID) FROM jsonb_array_elements_text($1)) \
+        AND (email IS NOT NULL OR external_id IS NOT NULL)";
     let sql = match tx.engine() {
         Engine::Sqlite => SQLITE,
         Engine::Postgres => POSTGRES,

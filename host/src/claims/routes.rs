@@ -27,6 +27,7 @@ use super::store::Filter;
 use super::usage::PluginUsage;
 use crate::auth::{AuditRead, ClaimsRead, ClaimsWrite, FORBIDDEN, PluginsRead, Principal};
 use crate::clock::Timestamp;
+use crate::directory::{ExternalId, UserRef};
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
 use crate::problem::{INVALID_PARAMETER, UNAVAILABLE};
 
@@ -252,6 +253,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Proble
 struct ListParams {
     event_id: Option<Uuid>,
     user_id: Option<Uuid>,
+    /// The user by the external id, instead of `userId`
+    #[param(value_type = Option<String>)]
+    external_user_id: Option<ExternalId>,
     status: Option<Status>,
     /// Received at or after this time
     from: Option<Timestamp>,
@@ -271,9 +275,10 @@ async fn list(
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<RewardRequest>>, Problem> {
+    let user = UserRef::of_filters(params.user_id, params.external_user_id)?;
     let filter = Filter {
         event_id: params.event_id,
-        user_id: params.user_id,
+        user_id: claims.directory.filter(user).await?,
         status: params.status,
         from: params.from,
         to: params.to,

@@ -27,6 +27,7 @@ use crate::cache::{Cache, Invalidation};
 use crate::clock::Clock;
 use crate::config;
 use crate::db::{Db, DbError};
+use crate::directory::Directory;
 use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
 use crate::keys::Keyring;
@@ -44,6 +45,7 @@ pub struct Claims {
     pub(super) reviews: Reviews,
     pub(super) grants: Grants,
     pub(super) usage: Usage,
+    pub(super) directory: Directory,
     external: ExternalIntake,
     processor: QueueProcessor,
     retention: Retention,
@@ -62,6 +64,7 @@ impl Claims {
         keys: Arc<Keyring>,
         settings: &config::Claims,
         cache: Cache,
+        directory: Directory,
     ) -> Self {
         let retention: Duration = settings.idempotency;
         let granted_cache = GrantedCache::new(cache);
@@ -112,8 +115,10 @@ impl Claims {
                 clock: clock.clone(),
                 events: events.clone(),
                 intake: intake.clone(),
+                directory: directory.clone(),
                 retention,
             },
+            directory,
             progress: Arc::new(Progress {
                 db: db.clone(),
                 clock: clock.clone(),

@@ -1,6 +1,7 @@
 //! Extractors that read a request or respond with a [`Problem`]. Handlers use these and never axum's own.
 
-use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
+use axum::body::HttpBody as _;
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, OptionalFromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use garde::Validate;
@@ -34,6 +35,24 @@ where
     }
 }
 
+/// A JSON body that may be missing.
+impl<S, T> OptionalFromRequest<S> for Body<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Validate,
+    T::Context: Default,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        let is_empty = request.body().size_hint().exact() == Some(0);
+        if is_empty && !request.headers().contains_key(header::CONTENT_TYPE) {
+            return Ok(None);
+        }
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
+    }
+}
+
 /// The whole body, within the route's size limit.
 pub async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<axum::body::Bytes, Problem> {
     axum::body::Bytes::from_request(request, state)
@@ -50,13 +69,41 @@ pub async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<a
         })
 }
 
-fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let content_type = headers
+/// A body of several items, by its media type.
+pub enum Many {
+    Json(axum::body::Bytes),
+    /// NDJSON: one item per line.
+    Lines(axum::body::Bytes),
+}
+
+/// The whole body, in one of the forms that hold several items.
+pub async fn read_many<S: Send + Sync>(request: Request, state: &S) -> Result<Many, Problem> {
+    let content_type = content_type(request.headers()).to_owned();
+    match essence(&content_type).to_ascii_lowercase().as_str() {
+        "application/json" => Ok(Many::Json(read_bytes(request, state).await?)),
+        "application/x-ndjson" => Ok(Many::Lines(read_bytes(request, state).await?)),
+        _ => Err(Problem::new(
+            UNSUPPORTED_MEDIA_TYPE,
+            format!("Content-Type is {content_type:?}; send application/json or application/x-ndjson."),
+        )),
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+        .unwrap_or_default()
+}
+
+/// The media type without its parameters.
+fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let content_type = content_type(headers);
+    if essence(content_type).eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
     Err(Problem::new(

@@ -1,4 +1,4 @@
-//! A claim in a message: `{"id", "userId", "eventId"}`, with the message's time as the time of the claim. Must not know: how
+//! A claim in a message: `{"id", "userId" or "externalUserId", "eventId"}`, with the message's time as the time of the claim. Must not know: how
 //! claims are queued and decided.
 
 use serde::Deserialize;
@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::intake::{Message, Poison, Processed, Unfinished};
 use crate::body::parse_object;
 use crate::claims::{ExternalClaim, ExternalIntake, PermanentRejection};
+use crate::directory::{ExternalId, UserRef};
 use crate::problem::{INVALID_BODY, Problem};
 
 const TOO_OLD: &str = "claim-too-old";
@@ -15,7 +16,8 @@ const TOO_OLD: &str = "claim-too-old";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Claim {
     id: String,
-    user_id: Uuid,
+    user_id: Option<Uuid>,
+    external_user_id: Option<ExternalId>,
     event_id: Uuid,
 }
 
@@ -51,7 +53,8 @@ fn read(message: &Message<'_>) -> Result<ExternalClaim, Poison> {
     let id = claim.id.parse();
     Ok(ExternalClaim {
         id: id.map_err(|_| Problem::field("/id", "use 1 to 255 visible ASCII characters, such as a UUID"))?,
-        user_id: claim.user_id,
+        user: UserRef::of_members(claim.user_id, claim.external_user_id.as_ref())
+            .map_err(|error| Problem::fields(vec![error]))?,
         event_id: claim.event_id,
         at: message.at,
     })
@@ -61,7 +64,7 @@ impl From<PermanentRejection> for Poison {
     fn from(reason: PermanentRejection) -> Self {
         let detail = reason.to_string();
         match reason {
-            PermanentRejection::NoSuchUser(_) => Self {
+            PermanentRejection::NoSuchUser { .. } => Self {
                 code: INVALID_BODY.code,
                 detail,
             },

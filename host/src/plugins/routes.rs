@@ -421,7 +421,7 @@ async fn history(
 
 /// Simulate a decision.
 ///
-/// Send `userId` to use the facts of this user as of `asOf`, or send `facts` in the order of the plan's queries.
+/// Send `userId` or `externalUserId` to use the facts of this user as of `asOf`, or send `facts` in the order of the plan's queries.
 /// Nothing is stored.
 #[utoipa::path(
     post, path = "/plugins/{name}/versions/{version}/simulate", tag = "plugins", security(("bearer" = ["plugins:read"])),

@@ -15,10 +15,11 @@ use super::stand_in::StandIn;
 use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, Query, RewardInfo, UserInfo};
 use crate::db::Db;
+use crate::directory::{Directory, ExternalId, UserRef};
 use crate::exact_json;
 use crate::facts::{self, FactContext, FactError, Period, Zone};
 
-/// The input of a simulation. Send either `userId` or `facts`.
+/// The input of a simulation. Send either a user or `facts`.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({
@@ -35,6 +36,10 @@ pub struct SimulationRequest {
     /// The user whose facts to use
     #[garde(skip)]
     pub user_id: Option<Uuid>,
+    /// The user by the external id, instead of `userId`
+    #[garde(skip)]
+    #[schema(nullable = false)]
+    pub external_user_id: Option<ExternalId>,
     /// Facts in the order of the plan's queries, instead of those of a user
     #[garde(length(max = facts::MAX_QUERIES))]
     pub facts: Option<Vec<Fact>>,
@@ -114,14 +119,20 @@ pub enum SimulationError {
 pub struct Simulator {
     db: Db,
     clock: Clock,
+    directory: Directory,
     plugins: PluginService,
 }
 
 const MONTH: Duration = Duration::from_hours(30 * 24);
 
 impl Simulator {
-    pub fn new(db: Db, clock: Clock, plugins: PluginService) -> Self {
-        Self { db, clock, plugins }
+    pub fn new((db, clock): (Db, Clock), directory: Directory, plugins: PluginService) -> Self {
+        Self {
+            db,
+            clock,
+            directory,
+            plugins,
+        }
     }
 
     pub async fn simulate(
@@ -149,8 +160,25 @@ impl Simulator {
         let ends = request.end_date;
         let ends = ends.unwrap_or_else(|| stand_in.hour_before("ends", now.plus(MONTH)));
         let event_id = request.event_id.unwrap_or_else(|| stand_in.id("event", starts));
-        let (user, facts) = match (request.user_id, request.facts) {
-            (Some(user_id), None) => {
+        let named = match (request.user_id, request.external_user_id) {
+            (None, None) => None,
+            (id, external) => {
+                Some(
+                    UserRef::of_members(id, external.as_ref()).map_err(|error| SimulationError::Field {
+                        pointer: "/externalUserId",
+                        message: error.message,
+                    })?,
+                )
+            }
+        };
+        let (user, facts) = match (named, request.facts) {
+            (Some(named), None) => {
+                let pointer = match named {
+                    UserRef::Id(_) => "/userId",
+                    UserRef::External(_) => "/externalUserId",
+                };
+                let user_id = self.directory.id_of(&named).await.map_err(FactError::from)?;
+                let user_id = user_id.ok_or_else(|| field(pointer, format!("there is no user {named}")))?;
                 let context = FactContext {
                     user_id,
                     event_id,
@@ -163,7 +191,7 @@ impl Simulator {
                 let snapshot = facts::gather(&self.db, &context, &bound.plan)
                     .await
                     .map_err(|error| match error {
-                        FactError::NoSuchUser(_) | FactError::TooLarge { .. } => field("/userId", error.to_string()),
+                        FactError::NoSuchUser(_) | FactError::TooLarge { .. } => field(pointer, error.to_string()),
                         error @ FactError::Db(_) => error.into(),
                     })?;
                 (
@@ -189,7 +217,12 @@ impl Simulator {
                     facts,
                 )
             }
-            _ => return Err(field("", "send either userId or facts".to_owned())),
+            _ => {
+                return Err(field(
+                    "",
+                    "send either a user (userId or externalUserId) or facts".to_owned(),
+                ));
+            }
         };
         let context = Context {
             now,

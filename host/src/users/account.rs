@@ -50,7 +50,7 @@ impl UserService {
         new: Password,
     ) -> Result<(), UserError> {
         let user = store::find(&self.db, user_id).await?;
-        let user = user.ok_or(UserError::NotFound(user_id))?;
+        let user = user.ok_or(UserError::NotFound(user_id.into()))?;
         let current = store::password_hash(&self.db, user_id).await?;
         audit::about("user", &user_id);
         if !self.passwords.verify(old, current.clone()).await? {
@@ -61,7 +61,7 @@ impl UserService {
         let mut tx = self.db.begin().await?;
         store::lock(&mut tx, user_id)
             .await?
-            .ok_or(UserError::NotFound(user_id))?;
+            .ok_or(UserError::NotFound(user_id.into()))?;
         if !store::replace_password(&mut tx, user_id, hash, current).await? {
             // Another change was first, so the old password is no longer right.
             return Err(UserError::WrongPassword);
@@ -96,9 +96,11 @@ impl UserService {
         let expires_at = now.plus(TOKEN_LIFETIME);
         let secret = self.clock.random::<SECRET_BYTES>();
         let mut tx = self.db.begin().await?;
-        store::lock(&mut tx, user_id)
-            .await?
-            .ok_or(UserError::NotFound(user_id))?;
+        let user = store::lock(&mut tx, user_id).await?;
+        let user = user.ok_or(UserError::NotFound(user_id.into()))?;
+        if user.email.is_none() {
+            return Err(UserError::NoEmail(user_id));
+        }
         resets::put(&mut tx, (user_id, task.is_some()), hash(&secret), now, expires_at).await?;
         let entry = Entry::about("user", &user_id).field("passwordResetUntil", None::<Timestamp>, expires_at);
         let entry = match task {
@@ -156,8 +158,8 @@ impl UserService {
 
 /// A password that everyone who knows the e-mail would try first is refused.
 fn require_other(user: &UserRow, new: &Password) -> Result<(), UserError> {
-    match user.email.parse::<Email>() {
-        Ok(email) if new.is_of(&email) => Err(UserError::PasswordIsEmail),
+    match user.email.as_deref().map(str::parse::<Email>) {
+        Some(Ok(email)) if new.is_of(&email) => Err(UserError::PasswordIsEmail),
         _ => Ok(()),
     }
 }

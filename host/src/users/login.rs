@@ -16,6 +16,7 @@ use crate::auth::{AuthError, AuthService, Principal, Role, Scope, TokenPair};
 use crate::cache::{Cache, Policy, RateLimit};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError};
+use crate::directory::UserRef;
 
 /// An account to register.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
@@ -135,12 +136,18 @@ impl LoginService {
         old: SecretString,
         new: Password,
     ) -> Result<(), LoginError> {
-        let account = self.users.find(user.0).await?.ok_or(UserError::NotFound(user.0))?;
-        self.count_attempt(&account.email).await?;
+        let account = self
+            .users
+            .find(user.0)
+            .await?
+            .ok_or(UserError::NotFound(user.0.into()))?;
+        self.count_attempt(&account.email.ok_or(UserError::NoEmail(user.0))?)
+            .await?;
         Ok(self.users.change_password(user, old, new).await?)
     }
 
-    pub(super) async fn permit_reset(&self, user_id: Uuid) -> Result<PasswordReset, LoginError> {
+    pub(super) async fn permit_reset(&self, user: UserRef) -> Result<PasswordReset, LoginError> {
+        let user_id = self.users.id_of(user).await?;
         Ok(self.users.permit_reset(user_id).await?)
     }
 
@@ -148,7 +155,8 @@ impl LoginService {
         Ok(self.users.reset_password(token, new).await?)
     }
 
-    pub(super) async fn remove_second_factor(&self, user_id: Uuid) -> Result<(), LoginError> {
+    pub(super) async fn remove_second_factor(&self, user: UserRef) -> Result<(), LoginError> {
+        let user_id = self.users.id_of(user).await?;
         Ok(self.users.remove_second_factor(user_id).await?)
     }
 
@@ -163,12 +171,17 @@ impl LoginService {
         code: Option<SecretString>,
         password: Option<SecretString>,
     ) -> Result<Timestamp, LoginError> {
-        let user = self.users.find(user_id).await?.ok_or(UserError::NotFound(user_id))?;
+        let user = self
+            .users
+            .find(user_id)
+            .await?
+            .ok_or(UserError::NotFound(user_id.into()))?;
         if !self.second_factors.is_active(user_id).await? {
             let password = password.ok_or(UserError::PasswordRequired)?;
-            self.count_attempt(&user.email).await?;
+            let email = user.email.ok_or(UserError::NoEmail(user_id))?;
+            self.count_attempt(&email).await?;
             self.users
-                .with_credentials(&user.email, password)
+                .with_credentials(&email, password)
                 .await?
                 .ok_or(LoginError::WrongCredentials)?;
         }

@@ -144,6 +144,7 @@ impl Mailing {
         let Some(account) = account.filter(|account| !account.disabled) else {
             return Ok(None);
         };
+        let Some(email) = account.email else { return Ok(None) };
         let (page, token) = match row.kind {
             MailKind::PasswordReset => {
                 let reset = parts.users.permit_reset_by_mail(account.id, TASK).await?;
@@ -158,7 +159,7 @@ impl Mailing {
         };
         Ok(Some(Mail {
             id: row.id,
-            to: account.email,
+            to: email,
             subject: row.kind.subject(),
             text: row.kind.text(&parts.installation, page, &token),
             secret: token.into(),

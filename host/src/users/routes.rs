@@ -1,6 +1,7 @@
 //! `/users` over HTTP; `/auth/register` and `/auth/login` in `login`.
 
 mod account;
+mod external;
 mod login;
 mod mails;
 mod second_factor;
@@ -10,17 +11,18 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::service::{Filter, User, UserAttributes, UserChange, UserDetails, UserError, UserService};
 use super::{Email, PasswordError};
 use crate::attributes::Attributes;
 use crate::auth::{AttributesWrite, Principal, Role, Scope, SteppedUp, UsersRead, UsersWrite};
+use crate::directory::{ExternalId, UserRef};
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
 use crate::problem::{INVALID_PARAMETER, RATE_LIMITED};
 
 const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
 const EMAIL_TAKEN: Code = Code::new("email-taken", 409, "The e-mail address already has an account");
+const NO_EMAIL: Code = Code::new("no-email", 409, "The user has no e-mail");
 const LAST_ADMIN: Code = Code::new("last-admin", 409, "At least one ADMIN must remain");
 const PASSWORD_QUEUE_FULL: Code = Code::new("password-queue-full", 503, "Too many logins at the same time");
 const INVALID_RESET_TOKEN: Code = Code::new("invalid-reset-token", 401, "The token is not valid");
@@ -36,6 +38,7 @@ const WRONG_CREDENTIALS: Code = Code::new("wrong-credentials", 401, "The e-mail 
 pub const CODES: &[Code] = &[
     NO_SUCH_USER,
     EMAIL_TAKEN,
+    NO_EMAIL,
     LAST_ADMIN,
     PASSWORD_QUEUE_FULL,
     WRONG_CREDENTIALS,
@@ -57,6 +60,7 @@ pub fn router(service: UserService) -> OpenApiRouter {
         .routes(routes!(list))
         .routes(routes!(get, change))
         .routes(routes!(set_attributes))
+        .merge(external::router())
         .with_state(service)
 }
 
@@ -79,6 +83,9 @@ struct ListParams {
     /// Only the user with this e-mail
     #[param(example = "ada@example.com")]
     email: Option<String>,
+    /// Only the user with this external id
+    #[param(value_type = Option<String>, example = "customer-1047")]
+    external_id: Option<ExternalId>,
 }
 
 /// List accounts, newest first.
@@ -102,6 +109,7 @@ async fn list(
     let filter = Filter {
         role: params.role,
         email,
+        external_id: params.external_id,
     };
     let users = service.list(filter, after, size).await?;
     Ok(axum::Json(Page::new(users, size, |user| user.id, |user| user)))
@@ -110,7 +118,7 @@ async fn list(
 /// Get an account. Only an ADMIN can get the accounts of other users; for all others they give 404.
 #[utoipa::path(
     get, path = "/users/{id}", tag = "users", security(("bearer" = [])),
-    params(("id" = Uuid, Path)),
+    params(("id" = UserRef, Path)),
     responses((status = 200, body = UserDetails)),
     extensions(
         ("x-problems" = json!(["no-such-user"])),
@@ -119,10 +127,11 @@ async fn list(
 async fn get(
     State(service): State<UserService>,
     principal: Principal,
-    Path(id): Path<Uuid>,
+    Path(user): Path<UserRef>,
 ) -> Result<axum::Json<UserDetails>, Problem> {
+    let id = service.id_of(user.clone()).await?;
     if !principal.is_or_has(id, Scope::UsersRead) {
-        return Err(UserError::NotFound(id).into());
+        return Err(UserError::NotFound(user).into());
     }
     Ok(axum::Json(service.get(id).await?))
 }
@@ -130,7 +139,7 @@ async fn get(
 /// Change the role of an account, or disable or enable it. Each change ends its sessions.
 #[utoipa::path(
     patch, path = "/users/{id}", tag = "users", security(("bearer" = ["users:write"])),
-    params(("id" = Uuid, Path)),
+    params(("id" = UserRef, Path)),
     request_body(content = UserChange, examples(
         ("role" = (summary = "Make an operator", value = json!({"role": "OPERATOR"}))),
         ("disable" = (summary = "Disable", value = json!({"disabled": true}))),
@@ -142,16 +151,17 @@ async fn change(
     State(service): State<UserService>,
     _: UsersWrite,
     _: SteppedUp,
-    Path(id): Path<Uuid>,
+    Path(user): Path<UserRef>,
     Body(change): Body<UserChange>,
 ) -> Result<axum::Json<User>, Problem> {
+    let id = service.id_of(user).await?;
     Ok(axum::Json(service.change(id, change).await?))
 }
 
 /// Replace all attributes of a user. Conditions can read them, so users cannot set their own.
 #[utoipa::path(
     put, path = "/users/{id}/attributes", tag = "users", security(("bearer" = ["attributes:write"])),
-    params(("id" = Uuid, Path)),
+    params(("id" = UserRef, Path)),
     request_body = Attributes,
     responses((status = 200, body = UserAttributes)),
     extensions(("x-problems" = json!(["no-such-user"]))),
@@ -159,9 +169,10 @@ async fn change(
 async fn set_attributes(
     State(service): State<UserService>,
     AttributesWrite(principal): AttributesWrite,
-    Path(id): Path<Uuid>,
+    Path(user): Path<UserRef>,
     Body(new): Body<Attributes>,
 ) -> Result<axum::Json<UserAttributes>, Problem> {
+    let id = service.id_of(user).await?;
     Ok(axum::Json(service.set_attributes(id, new, principal.id()).await?))
 }
 
@@ -170,6 +181,7 @@ impl From<UserError> for Problem {
         let detail = error.to_string();
         match error {
             UserError::NotFound(_) | UserError::NoSuchEmail(_) => Self::new(NO_SUCH_USER, detail),
+            UserError::NoEmail(_) => Self::new(NO_EMAIL, detail),
             UserError::EmailTaken(_) => Self::new(EMAIL_TAKEN, detail),
             UserError::WrongPassword => Self::field("/oldPassword", detail),
             UserError::PasswordIsEmail | UserError::PasswordRequired => Self::field("/password", detail),

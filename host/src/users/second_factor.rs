@@ -134,7 +134,8 @@ impl SecondFactors {
         let sealed = self.sealing.seal(secret_of(user_id), &secret)?;
         let mut tx = self.db.begin().await?;
         let user = store::lock(&mut tx, user_id).await?;
-        let user = user.ok_or(UserError::NotFound(user_id))?;
+        let user = user.ok_or(UserError::NotFound(user_id.into()))?;
+        let email = user.email.ok_or(UserError::NoEmail(user_id))?;
         let earlier = second_factors::find(&mut tx, user_id).await?;
         if earlier.is_some_and(|row| row.confirmed_at.is_some()) {
             return Err(UserError::SecondFactorActive);
@@ -143,7 +144,7 @@ impl SecondFactors {
         let entry = Entry::about("user", &user_id).field("secondFactor", None::<&str>, "UNCONFIRMED");
         audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
-        let codes = Codes::new(secret.to_vec(), &self.issuer, &user.email)?;
+        let codes = Codes::new(secret.to_vec(), &self.issuer, &email)?;
         Ok(Enrolment {
             otpauth_uri: codes.uri()?,
             secret: codes.secret(),
@@ -160,7 +161,7 @@ impl SecondFactors {
         let mut tx = self.db.begin().await?;
         store::lock(&mut tx, user_id)
             .await?
-            .ok_or(UserError::NotFound(user_id))?;
+            .ok_or(UserError::NotFound(user_id.into()))?;
         let row = second_factors::find(&mut tx, user_id).await?;
         let row = row.ok_or(UserError::NoSecondFactor)?;
         if row.confirmed_at.is_some() {
@@ -191,7 +192,7 @@ impl SecondFactors {
         let mut tx = self.db.begin().await?;
         store::lock(&mut tx, user_id)
             .await?
-            .ok_or(UserError::NotFound(user_id))?;
+            .ok_or(UserError::NotFound(user_id.into()))?;
         let row = second_factors::find(&mut tx, user_id).await?;
         if row.is_none_or(|row| row.confirmed_at.is_none()) {
             return Err(UserError::NoSecondFactor);
@@ -220,7 +221,7 @@ impl SecondFactors {
         let mut tx = self.db.begin().await?;
         store::lock(&mut tx, user_id)
             .await?
-            .ok_or(UserError::NotFound(user_id))?;
+            .ok_or(UserError::NotFound(user_id.into()))?;
         if !second_factors::delete(&mut tx, user_id).await? {
             return Err(UserError::NoSecondFactor);
         }
@@ -290,7 +291,7 @@ impl UserService {
         let mut tx = self.db.begin().await?;
         store::lock(&mut tx, user_id)
             .await?
-            .ok_or(UserError::NotFound(user_id))?;
+            .ok_or(UserError::NotFound(user_id.into()))?;
         if !second_factors::delete(&mut tx, user_id).await? {
             return Err(UserError::NoSecondFactor);
         }

@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::mail::MailKind;
-use super::store::{self, UserRow};
+use super::replacement::Replacement;
+pub use super::store::Filter;
+use super::store::{self, UserRow, attributes};
 use super::{Email, Password, PasswordError, Passwords, invite, mail_queue};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::attributes::Attributes;
@@ -19,6 +21,7 @@ use crate::cache::RateLimit;
 use crate::clock::{Clock, Timestamp};
 use crate::config::InvitationsCountAfter;
 use crate::db::{Db, DbError, Tx};
+use crate::directory::{Account, Directory, UserRef};
 use crate::keys::SealError;
 
 /// An account to create.
@@ -33,17 +36,21 @@ pub struct NewUser {
     pub confirms_email: bool,
 }
 
-/// An account.
+/// A user: an account of Meed, a user of another system, or both.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     pub id: Uuid,
+    /// Null for a user without a login at Meed
     #[schema(example = "ada@example.com")]
-    pub email: String,
+    pub email: Option<String>,
+    /// The id of the user in your own system
+    #[schema(example = "customer-1047")]
+    pub external_id: Option<String>,
     pub role: Role,
-    /// The invite code; a registration with it credits this user
+    /// The invite code; a registration with it credits this user. Null for a user without a login at Meed
     #[schema(example = "7K3M9QXZ2B")]
-    pub invite_code: String,
+    pub invite_code: Option<String>,
     /// The user who invited this user
     pub invited_by: Option<Uuid>,
     /// A disabled account cannot log in and has no sessions
@@ -56,6 +63,7 @@ impl From<UserRow> for User {
         Self {
             id: row.id,
             email: row.email,
+            external_id: row.external_id,
             role: row.role,
             invite_code: row.invite_code,
             invited_by: row.invited_by,
@@ -99,9 +107,11 @@ pub struct UserChange {
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     #[error("There is no user {0}.")]
-    NotFound(Uuid),
+    NotFound(UserRef),
     #[error("{0} has an account already; log in, or use another address.")]
     EmailTaken(Email),
+    #[error("User {0} has no e-mail, and therefore neither a password nor a second factor.")]
+    NoEmail(Uuid),
     #[error("There is no account with the e-mail {0}.")]
     NoSuchEmail(Email),
     #[error("is not your current password")]
@@ -150,18 +160,13 @@ pub enum UserError {
     Db(#[from] DbError),
 }
 
-#[derive(Debug, Default)]
-pub struct Filter {
-    pub role: Option<Role>,
-    pub email: Option<Email>,
-}
-
 #[derive(Clone, Debug)]
 pub struct UserService {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) passwords: Passwords,
     pub(super) sessions: Sessions,
+    pub(super) directory: Directory,
     activities: ActivityService,
     invitations_count_after: InvitationsCountAfter,
 }
@@ -171,7 +176,7 @@ impl UserService {
         (db, clock): (Db, Clock),
         passwords: Passwords,
         sessions: Sessions,
-        activities: ActivityService,
+        (directory, activities): (Directory, ActivityService),
         invitations_count_after: InvitationsCountAfter,
     ) -> Self {
         Self {
@@ -179,6 +184,7 @@ impl UserService {
             clock,
             passwords,
             sessions,
+            directory,
             activities,
             invitations_count_after,
         }
@@ -197,9 +203,10 @@ impl UserService {
         };
         let user = UserRow {
             id: self.clock.new_id(),
-            email: new.email.to_string(),
+            email: Some(new.email.to_string()),
+            external_id: None,
             role: new.role,
-            invite_code: invite::mint(&self.clock),
+            invite_code: Some(invite::mint(&self.clock)),
             invited_by,
             disabled: false,
             created_at: self.clock.now(),
@@ -251,7 +258,7 @@ impl UserService {
             Ok(email) => store::find_credentials(&self.db, email.key()).await?,
             Err(_) => None,
         };
-        let hash = found.as_ref().map(|row| row.password_hash.clone());
+        let hash = found.as_ref().and_then(|row| row.password_hash.clone());
         if let Some(row) = &found {
             audit::about("user", &row.id);
         }
@@ -269,14 +276,14 @@ impl UserService {
     }
 
     pub async fn get(&self, id: Uuid) -> Result<UserDetails, UserError> {
-        let user = self.find(id).await?.ok_or(UserError::NotFound(id))?;
+        let user = self.find(id).await?.ok_or(UserError::NotFound(id.into()))?;
         let attributes = self.attributes(id).await?;
         Ok(UserDetails { user, attributes })
     }
 
     /// A user's current attributes.
     pub async fn attributes(&self, id: Uuid) -> Result<BTreeMap<String, String>, UserError> {
-        let newest = store::newest_attributes(&self.db, id).await?;
+        let newest = attributes::newest(&self.db, &[id]).await?;
         Ok(newest
             .into_iter()
             .filter_map(|row| Some((row.name, row.value?)))
@@ -285,8 +292,7 @@ impl UserService {
 
     /// Newest first, up to `size + 1`, so that the caller knows whether more exist.
     pub async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<User>, UserError> {
-        let email_key = filter.email.map(|email| email.key());
-        let rows = store::list(&self.db, filter.role, email_key, after, i64::from(size) + 1).await?;
+        let rows = store::list(&self.db, filter, after, i64::from(size) + 1).await?;
         Ok(rows.into_iter().map(User::from).collect())
     }
 
@@ -295,7 +301,7 @@ impl UserService {
         let mut tx = self.db.begin().await?;
         // All ADMINs are locked before the change, so that two ADMINs cannot demote each other at the same time.
         let admins = store::lock_enabled_admins(&mut tx).await?;
-        let before = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;
+        let before = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id.into()))?;
         let after = UserRow {
             role: change.role.unwrap_or(before.role),
             disabled: change.disabled.unwrap_or(before.disabled),
@@ -327,39 +333,28 @@ impl UserService {
         Ok(after.into())
     }
 
+    /// The account that a request names; `None` if there is none.
+    pub async fn resolve(&self, user: &UserRef) -> Result<Option<Account>, UserError> {
+        Ok(self.directory.resolve(user).await?)
+    }
+
+    /// The id of the user that a request names. An error if no user has the external id.
+    pub async fn id_of(&self, user: UserRef) -> Result<Uuid, UserError> {
+        let found = self.directory.id_of(&user).await?;
+        found.ok_or(UserError::NotFound(user))
+    }
+
     /// Replaces all attributes of a user. Their earlier values stay readable as of earlier instants.
     pub async fn set_attributes(&self, id: Uuid, new: Attributes, by: Uuid) -> Result<UserAttributes, UserError> {
-        let Attributes(mut new) = new;
         let mut tx = self.db.begin().await?;
-        store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id))?;
-        let attributes = new.clone();
-        let now = self.clock.now();
-        let mut entry = Entry::about("user", &id);
-        for current in store::newest_attributes(&mut tx, id).await? {
-            let value = new.remove(&current.name);
-            if value != current.value {
-                entry = entry.field(&attribute_field(&current.name), &current.value, &value);
-                let row = current.followed_by(value, now, self.clock.new_id());
-                store::add_attribute(&mut tx, id, row, by).await?;
-            }
-        }
-        for (name, value) in new {
-            entry = entry.field(&attribute_field(&name), None::<String>, &value);
-            let row = store::AttributeRow {
-                id: self.clock.new_id(),
-                name,
-                value: Some(value),
-                set_at: now,
-            };
-            store::add_attribute(&mut tx, id, row, by).await?;
-        }
+        store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id.into()))?;
+        let given = new.0.clone();
+        let current = attributes::newest(&mut tx, &[id]).await?;
+        let rows = Replacement::of(&self.clock, id, current, new);
+        let entry = rows.note(Entry::about("user", &id));
+        attributes::add(&mut tx, rows.rows, Some(by)).await?;
         audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
-        Ok(UserAttributes { id, attributes })
+        Ok(UserAttributes { id, attributes: given })
     }
-}
-
-/// The name of an attribute among the changed fields of an account.
-fn attribute_field(name: &str) -> String {
-    format!("attributes.{name}")
 }

@@ -1,60 +1,45 @@
-//! `users`, `user_directory` and `user_attributes`.
+//! `users` and `user_directory`.
 
+pub(super) mod attributes;
 pub(super) mod mails;
 pub(super) mod resets;
 pub(super) mod second_factors;
 
 use uuid::Uuid;
 
+use super::Email;
 use crate::auth::Role;
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Executor, Result, Tx, row};
+use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};
+use crate::directory::ExternalId;
 
 row! {
     #[derive(Clone, Debug)]
     pub(super) struct UserRow {
         pub id: Uuid,
-        pub email: String,
+        pub email: Option<String>,
+        pub external_id: Option<String>,
         pub role: Role,
-        pub invite_code: String,
+        pub invite_code: Option<String>,
         pub invited_by: Option<Uuid>,
         pub disabled: bool,
         pub created_at: Timestamp,
     }
 }
 
+/// Filters of the list of users.
+#[derive(Debug, Default)]
+pub struct Filter {
+    pub role: Option<Role>,
+    pub email: Option<Email>,
+    pub external_id: Option<ExternalId>,
+}
+
 row! {
     pub(super) struct CredentialsRow {
         pub id: Uuid,
-        pub password_hash: String,
+        pub password_hash: Option<String>,
         pub disabled: bool,
-    }
-}
-
-row! {
-    #[derive(Clone, Debug)]
-    pub(super) struct AttributeRow {
-        pub id: Uuid,
-        pub name: String,
-        pub value: Option<String>,
-        pub set_at: Timestamp,
-    }
-}
-
-impl AttributeRow {
-    /// The next row of this attribute. It sorts after this one even if the clock stopped or went back.
-    pub(super) fn followed_by(self, value: Option<String>, now: Timestamp, new_id: Uuid) -> Self {
-        let (set_at, id) = if now > self.set_at {
-            (now, new_id)
-        } else {
-            (self.set_at, Uuid::from_u128(self.id.as_u128().saturating_add(1)))
-        };
-        Self {
-            id,
-            name: self.name,
-            value,
-            set_at,
-        }
     }
 }
 
@@ -86,7 +71,8 @@ pub(super) async fn insert(tx: &mut Tx, row: &UserRow, email_key: String, passwo
 }
 
 pub(super) async fn find(on: impl Executor, id: Uuid) -> Result<Option<UserRow>> {
-    const SQL: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at FROM users WHERE id = $1";
+    const SQL: &str = "SELECT id, email, external_id, role, invite_code, invited_by, disabled, created_at FROM users \
+        WHERE id = $1";
     on.statement(SQL).bind(id).fetch_optional(on).await
 }
 
@@ -110,7 +96,7 @@ pub(super) async fn find_inviter(tx: &mut Tx, invite_code: String) -> Result<Opt
 /// Reads an account and takes a shared lock: until the transaction ends, no other can change the account, but others
 /// can share the lock.
 pub(super) async fn hold(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
-    const POSTGRES: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at \
+    const POSTGRES: &str = "SELECT id, email, external_id, role, invite_code, invited_by, disabled, created_at \
         FROM users WHERE id = $1 FOR SHARE";
     match tx.engine() {
         // SQLite has one writer, and this transaction is it.
@@ -121,12 +107,28 @@ pub(super) async fn hold(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
 
 /// Reads an account to change it, and locks it against changes and shared locks until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<UserRow>> {
-    const POSTGRES: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at \
+    const POSTGRES: &str = "SELECT id, email, external_id, role, invite_code, invited_by, disabled, created_at \
         FROM users WHERE id = $1 FOR NO KEY UPDATE";
     match tx.engine() {
         Engine::Sqlite => find(tx, id).await,
         Engine::Postgres => tx.query(POSTGRES).bind(id).fetch_optional(tx).await,
     }
+}
+
+/// Locks users against changes of their attributes until the transaction ends, in the order of their ids, so that two calls
+/// cannot deadlock.
+pub(super) async fn lock_all(tx: &mut Tx, ids: &[Uuid]) -> Result<()> {
+    const POSTGRES: &str = "SELECT id FROM users \
+        WHERE id IN (SELECT CAST(value AS UUID) FROM jsonb_array_elements_text($1)) ORDER BY id FOR NO KEY UPDATE";
+    match tx.engine() {
+        // SQLite has one writer, and this transaction is it.
+        Engine::Sqlite => {}
+        Engine::Postgres => {
+            let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+            let _: Vec<(Uuid,)> = tx.query(POSTGRES).bind(Json(ids)).fetch_all(tx).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The ADMINs who can log in, locked against changes until the transaction ends.
@@ -152,62 +154,27 @@ pub(super) async fn update(tx: &mut Tx, row: &UserRow) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn list(
-    db: &Db,
-    role: Option<Role>,
-    email_key: Option<String>,
-    after: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<UserRow>> {
-    const SQL: &str = "SELECT id, email, role, invite_code, invited_by, disabled, created_at FROM users WHERE TRUE";
+pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<UserRow>> {
+    const SQL: &str = "SELECT id, email, external_id, role, invite_code, invited_by, disabled, created_at FROM users \
+        WHERE TRUE";
     const BY_EMAIL: &str = "id = (SELECT user_id FROM user_directory WHERE kind = 'EMAIL' AND value = $?)";
+    const BY_EXTERNAL_ID: &str = "id = (SELECT user_id FROM user_directory WHERE kind = 'EXTERNAL_ID' AND value = $?)";
     db.select(SQL)
-        .and("role = $?", role)
-        .and(BY_EMAIL, email_key)
+        .and("role = $?", filter.role)
+        .and(BY_EMAIL, filter.email.map(|email| email.key()))
+        .and(BY_EXTERNAL_ID, filter.external_id.map(|external| external.to_string()))
         .and("id < $?", after)
         .end("ORDER BY id DESC LIMIT $?", limit)
         .fetch_all(db)
         .await
 }
 
-/// The newest row of each attribute that the user ever had; a removed attribute has no value.
-pub(super) async fn newest_attributes(on: impl Executor, user_id: Uuid) -> Result<Vec<AttributeRow>> {
-    // Steps from one name to the next by the index, however many values each had.
-    const SQL: &str = "WITH RECURSIVE had (name) AS ( \
-            SELECT (SELECT name FROM user_attributes WHERE user_id = $1 ORDER BY name LIMIT 1) \
-            UNION ALL \
-            SELECT (SELECT a.name FROM user_attributes a WHERE a.user_id = $1 AND a.name > h.name ORDER BY a.name LIMIT 1) \
-            FROM had h WHERE h.name IS NOT NULL) \
-        SELECT (SELECT b.id FROM user_attributes b WHERE b.user_id = $1 AND b.name = h.name \
-                ORDER BY b.set_at DESC, b.id DESC LIMIT 1) AS id, \
-            h.name, \
-            (SELECT b.value FROM user_attributes b WHERE b.user_id = $1 AND b.name = h.name \
-                ORDER BY b.set_at DESC, b.id DESC LIMIT 1) AS value, \
-            (SELECT b.set_at FROM user_attributes b WHERE b.user_id = $1 AND b.name = h.name \
-                ORDER BY b.set_at DESC, b.id DESC LIMIT 1) AS set_at \
-        FROM had h WHERE h.name IS NOT NULL \
-        ORDER BY h.name";
-    on.statement(SQL).bind(user_id).fetch_all(on).await
-}
-
-pub(super) async fn add_attribute(tx: &mut Tx, user_id: Uuid, row: AttributeRow, set_by: Uuid) -> Result<()> {
-    const SQL: &str = "INSERT INTO user_attributes (id, user_id, name, value, set_at, set_by) \
-        VALUES ($1, $2, $3, $4, $5, $6)";
-    tx.query(SQL)
-        .bind(row.id)
-        .bind(user_id)
-        .bind(row.name)
-        .bind(row.value)
-        .bind(row.set_at)
-        .bind(set_by)
-        .execute(tx)
-        .await?;
-    Ok(())
-}
-
 pub(super) async fn password_hash(db: &Db, id: Uuid) -> Result<Option<String>> {
     let query = db.query("SELECT password_hash FROM users WHERE id = $1").bind(id);
-    Ok(query.fetch_optional::<(String,)>(db).await?.map(|(hash,)| hash))
+    Ok(query
+        .fetch_optional::<(Option<String>,)>(db)
+        .await?
+        .and_then(|(hash,)| hash))
 }
 
 /// Sets the password if it is still the one with the hash `expected`.

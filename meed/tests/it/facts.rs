@@ -84,7 +84,8 @@ async fn record(app: &TestApp, all: &[Did]) {
     let activities = all.iter().map(|did| NewActivity {
         source: "test".to_owned(),
         id: Uuid::now_v7().to_string(),
-        user_id: did.user_id,
+        user_id: Some(did.user_id),
+        external_user_id: None,
         kind: did.kind.to_owned(),
         occurred_at: Some(did.at),
         amount: did.amount,

@@ -300,7 +300,7 @@ impl Fixtures {
             rejecting: post("/events", event(&streak, json!({"days": 200}))).await?,
             endpoint: post("/webhook-endpoints", json!({"url": receiver.url()})).await?,
             staff: operator.id.to_string(),
-            email: operator.email.clone(),
+            email: operator.email.clone().unwrap_or_default(),
             reward,
         })
     }

@@ -13,6 +13,7 @@ use crate::claims::error::ClaimError;
 use crate::claims::model::{ClaimInput, IdempotencyKey};
 use crate::claims::record::counted;
 use crate::clock::{Clock, Timestamp};
+use crate::directory::{Directory, UserRef};
 use crate::events::{EventError, EventService};
 use crate::facts::FactError;
 use crate::mutations;
@@ -26,7 +27,7 @@ const MAX_PER_USER: i64 = i64::MAX;
 pub struct ExternalClaim {
     /// The claim's Idempotency-Key, and the correlation id of messages about it.
     pub id: IdempotencyKey,
-    pub user_id: Uuid,
+    pub user: UserRef,
     pub event_id: Uuid,
     /// When the claim was made; an instant in the future counts as now.
     pub at: Option<Timestamp>,
@@ -35,8 +36,8 @@ pub struct ExternalClaim {
 /// Why a claim can never be queued.
 #[derive(Debug, thiserror::Error)]
 pub enum PermanentRejection {
-    #[error("/userId: there is no user {0}")]
-    NoSuchUser(Uuid),
+    #[error("/{member}: there is no user {user}", member = user.member())]
+    NoSuchUser { user: UserRef },
     #[error(
         "The claim was made at {0}, more than {1:?} (claims.idempotency_seconds) ago, so a repeat of it could not be recognised. Make a new claim."
     )]
@@ -52,6 +53,7 @@ pub struct ExternalIntake {
     pub(in crate::claims) clock: Clock,
     pub(in crate::claims) events: EventService,
     pub(in crate::claims) intake: Intake,
+    pub(in crate::claims) directory: Directory,
     /// How long a response is stored under its key: an older claim could be a repeat.
     pub(in crate::claims) retention: Duration,
 }
@@ -64,20 +66,31 @@ impl ExternalIntake {
         claims: &[ExternalClaim],
     ) -> (Vec<Result<(), PermanentRejection>>, Result<(), ClaimError>) {
         let now = self.clock.now();
-        let inputs: Vec<ClaimInput> = claims.iter().map(|claim| claim.input(now)).collect();
-        let claims: Vec<(Uuid, ClaimInput)> = self.ids(&inputs).into_iter().zip(inputs).collect();
         let mut results = Vec::with_capacity(claims.len());
+        let named: Vec<UserRef> = claims.iter().map(|claim| claim.user.clone()).collect();
+        let users = match self.directory.ids_of(&named).await {
+            Ok(users) => users,
+            Err(error) => return (results, Err(error.into())),
+        };
+        // No user has the id that stands for an unknown external id.
+        let users = users.into_iter().map(Option::unwrap_or_default);
+        let inputs: Vec<ClaimInput> = claims
+            .iter()
+            .zip(users)
+            .map(|(claim, user)| claim.input(user, now))
+            .collect();
+        let claims: Vec<(Uuid, ClaimInput)> = self.ids(&inputs).into_iter().zip(inputs).collect();
         let queued = match self.queue_together(&claims, now).await {
             Ok(queued) => queued,
             Err(error) => return (results, Err(error)),
         };
-        for (id, claim) in &claims {
+        for ((id, claim), user) in claims.iter().zip(named) {
             if queued.contains(id) {
                 log_queued(claim, *id);
                 results.push(Ok(()));
                 continue;
             }
-            match self.accept_one(claim, now).await {
+            match self.accept_one(claim, user, now).await {
                 Ok(result) => results.push(result),
                 Err(error) => return (results, Err(error)),
             }
@@ -127,6 +140,7 @@ impl ExternalIntake {
     async fn accept_one(
         &self,
         claim: &ClaimInput,
+        user: UserRef,
         now: Timestamp,
     ) -> Result<Result<(), PermanentRejection>, ClaimError> {
         if self.is_too_old(claim, now) {
@@ -140,7 +154,7 @@ impl ExternalIntake {
                 counted(accepted).ok();
                 Ok(Ok(()))
             }
-            Err(ClaimError::Facts(FactError::NoSuchUser(id))) => Ok(Err(PermanentRejection::NoSuchUser(id))),
+            Err(ClaimError::Facts(FactError::NoSuchUser(_))) => Ok(Err(PermanentRejection::NoSuchUser { user })),
             Err(error @ (ClaimError::KeyReused(_) | ClaimError::Event(EventError::NotFound(_)))) => {
                 Ok(Err(PermanentRejection::Refused(error)))
             }
@@ -154,9 +168,9 @@ impl ExternalIntake {
 }
 
 impl ExternalClaim {
-    fn input(&self, now: Timestamp) -> ClaimInput {
+    fn input(&self, user_id: Uuid, now: Timestamp) -> ClaimInput {
         ClaimInput {
-            user_id: self.user_id,
+            user_id,
             event_id: self.event_id,
             received_at: self
                 .at

@@ -14,6 +14,7 @@ use crate::claims::model::Status;
 use crate::claims::service::Claims;
 use crate::claims::store::grants::GrantFilter;
 use crate::clock::Timestamp;
+use crate::directory::{ExternalId, UserRef};
 use crate::fulfilments::{Acknowledgement, FulfilmentState};
 use crate::http::{Body, Page, PageParams, Params, Path, Problem};
 
@@ -35,6 +36,9 @@ struct ListParams {
     request_status: Option<Status>,
     event_id: Option<Uuid>,
     user_id: Option<Uuid>,
+    /// The user by the external id, instead of `userId`
+    #[param(value_type = Option<String>)]
+    external_user_id: Option<ExternalId>,
     /// Granted at or after this time
     from: Option<Timestamp>,
     /// Granted before this time
@@ -53,11 +57,12 @@ async fn list(
     Params(page): Params<PageParams>,
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<GrantDetail>>, Problem> {
+    let user = UserRef::of_filters(params.user_id, params.external_user_id)?;
     let filter = GrantFilter {
         fulfilment: params.fulfilment,
         request_status: params.request_status,
         event_id: params.event_id,
-        user_id: params.user_id,
+        user_id: claims.directory.filter(user).await?,
         from: params.from,
         to: params.to,
     };

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use crate::auth::{Principal, SteppedUp, UsersWrite, bounded_secret};
+use crate::directory::UserRef;
 use crate::http::{Body, Path, Problem};
 use crate::users::{LoginService, Password, PasswordReset};
 
@@ -37,7 +37,7 @@ struct PasswordChange {
     put, path = "/users/me/password", tag = "auth", security(("bearer" = [])),
     request_body = PasswordChange,
     responses((status = 204)),
-    extensions(("x-problems" = json!(["password-queue-full"]))),
+    extensions(("x-problems" = json!(["password-queue-full", "no-email"]))),
 )]
 async fn change_password(
     State(service): State<LoginService>,
@@ -57,17 +57,17 @@ async fn change_password(
 /// same.
 #[utoipa::path(
     post, path = "/users/{id}/password-reset", tag = "users", security(("bearer" = ["users:write"])),
-    params(("id" = Uuid, Path)),
+    params(("id" = UserRef, Path)),
     responses((status = 201, body = PasswordReset)),
-    extensions(("x-problems" = json!(["step-up-required", "no-such-user"]))),
+    extensions(("x-problems" = json!(["step-up-required", "no-such-user", "no-email"]))),
 )]
 async fn permit_reset(
     State(service): State<LoginService>,
     _: UsersWrite,
     _: SteppedUp,
-    Path(id): Path<Uuid>,
+    Path(user): Path<UserRef>,
 ) -> Result<(StatusCode, axum::Json<PasswordReset>), Problem> {
-    Ok((StatusCode::CREATED, axum::Json(service.permit_reset(id).await?)))
+    Ok((StatusCode::CREATED, axum::Json(service.permit_reset(user).await?)))
 }
 
 #[derive(Debug, Deserialize, ToSchema, Validate)]

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use crate::auth::{Principal, SteppedUp, UsersWrite, bounded_secret};
 use crate::clock::Timestamp;
+use crate::directory::UserRef;
 use crate::http::{Body, Path, Problem};
 use crate::users::LoginService;
 use crate::users::second_factor::{Enrolment, RecoveryCodes, SecondFactor};
@@ -114,7 +114,7 @@ async fn remove(
 /// `meed user remove-totp` does the same.
 #[utoipa::path(
     delete, path = "/users/{id}/totp", tag = "users", security(("bearer" = ["users:write"])),
-    params(("id" = Uuid, Path)),
+    params(("id" = UserRef, Path)),
     responses((status = 204)),
     extensions(("x-problems" = json!(["step-up-required", "no-such-user", "no-second-factor"]))),
 )]
@@ -122,9 +122,9 @@ async fn remove_of_user(
     State(service): State<LoginService>,
     _: UsersWrite,
     _: SteppedUp,
-    Path(id): Path<Uuid>,
+    Path(user): Path<UserRef>,
 ) -> Result<StatusCode, Problem> {
-    service.remove_second_factor(id).await?;
+    service.remove_second_factor(user).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -211,7 +211,7 @@ impl TestApp {
             password: PASSWORD,
             token: tokens.access_token,
             refresh_token: tokens.refresh_token,
-            invite_code: user.invite_code,
+            invite_code: user.invite_code.expect("an invite code"),
         }
     }
 
