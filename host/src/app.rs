@@ -30,7 +30,7 @@ use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
-use crate::users::{LoginService, Mailing, Passwords, SecondFactors, UserService};
+use crate::users::{Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService};
 use crate::webhooks::WebhookService;
 use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, users, webhooks};
 
@@ -94,8 +94,9 @@ pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserServ
     let directory = Directory::new(db.clone(), clock.clone());
     let activities = activity_service(config, db, clock, &directory);
     let cache = Cache::in_process(&clock.random());
-    let sessions = Sessions::new(db.clone(), clock.clone(), cache, config.auth.session_cache);
-    user_service(config, db, clock, &sessions, (directory, activities))
+    let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
+    let standings = Standings::new(directory.clone(), clock.clone(), cache, config.auth.session_cache);
+    user_service(config, db, clock, (sessions, standings), (directory, activities))
 }
 
 fn activity_service(config: &Config, db: &Db, clock: &Clock, directory: &Directory) -> ActivityService {
@@ -107,7 +108,7 @@ fn user_service(
     config: &Config,
     db: &Db,
     clock: &Clock,
-    sessions: &Sessions,
+    caches: (Sessions, Standings),
     below: (Directory, ActivityService),
 ) -> anyhow::Result<UserService> {
     let passwords = Passwords::new(
@@ -118,7 +119,7 @@ fn user_service(
     Ok(UserService::new(
         (db.clone(), clock.clone()),
         passwords,
-        sessions.clone(),
+        caches,
         below,
         config.auth.invitations_count_after,
     ))
@@ -186,6 +187,8 @@ pub struct App {
     pub users: UserService,
     pub auth: AuthService,
     pub logins: LoginService,
+    pub issuers: Issuers,
+    pub oidc_logins: OidcLogins,
     pub mailing: Mailing,
     pub plugins: PluginService,
     pub simulator: Simulator,
@@ -229,7 +232,15 @@ impl App {
         let activities = activity_service(config, &db, &clock, &directory);
         let cache = Cache::new(&config.cache.url, &keys.receipt.derive("meed cache")?)?;
         let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
-        let users = user_service(config, &db, &clock, &sessions, (directory.clone(), activities.clone()))?;
+        let standings = Standings::new(
+            directory.clone(),
+            clock.clone(),
+            cache.clone(),
+            config.auth.session_cache,
+        );
+        let caches = (sessions.clone(), standings.clone());
+        let users = user_service(config, &db, &clock, caches, (directory.clone(), activities.clone()))?;
+        let issuers = Issuers::new(&config.auth, users.clone(), standings, clock.clone())?;
         let auth = AuthService::new(&config.auth, &keys.access, db.clone(), clock.clone(), sessions.clone())?;
         let second_factors = SecondFactors::new(
             (db.clone(), clock.clone()),
@@ -248,6 +259,7 @@ impl App {
             mailing.clone(),
             activities.clone(),
         );
+        let oidc_logins = OidcLogins::new(&config.auth, &keys.access, users.clone(), logins.clone(), clock.clone())?;
         let plugins = PluginService::new(
             &config.plugins,
             db.clone(),
@@ -298,6 +310,8 @@ impl App {
             users,
             auth,
             logins,
+            issuers,
+            oidc_logins,
             mailing,
             plugins,
             simulator,
@@ -318,6 +332,7 @@ impl App {
     /// Applies an invalidation of another process to the copies that this process keeps.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         self.auth.on_invalidation(invalidation).await;
+        self.users.on_invalidation(invalidation).await;
         self.plugins.on_invalidation(invalidation).await;
         self.rewards.on_invalidation(invalidation);
         self.events.on_invalidation(invalidation).await;
@@ -329,6 +344,7 @@ impl App {
             .merge(auth::router(self.auth.clone()))
             .merge(keys::router(self.keys.clone()))
             .merge(users::login_router(self.logins.clone()))
+            .merge(users::oidc_router(self.oidc_logins.clone()))
             .merge(users::router(self.users.clone()))
             .merge(activities::router(self.activities.clone()))
             .merge(plugins::router(self.plugins.clone(), self.simulator.clone()))
@@ -367,6 +383,10 @@ impl App {
             ServiceBuilder::new()
                 // Outermost, because authentication may need the database.
                 .layer(middleware::from_fn_with_state(self.overload.clone(), overload::layer))
+                .layer(middleware::from_fn_with_state(
+                    self.issuers.clone(),
+                    users::authenticate,
+                ))
                 .layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate))
                 .layer(middleware::from_fn_with_state(self.limits.clone(), limit::layer))
                 // Innermost: what the rate limit refuses is counted, not recorded.

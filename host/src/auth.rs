@@ -50,4 +50,10 @@ pub const CODES: &[Code] = &[
 ];
 
 /// The problems of every route that needs a token.
-pub const SECURED: &[Code] = &[UNAUTHENTICATED, INVALID_TOKEN, FORBIDDEN, ADDRESS_NOT_ALLOWED, TOTP_REQUIRED];
+pub const SECURED: &[Code] = &[
+    UNAUTHENTICATED,
+    INVALID_TOKEN,
+    FORBIDDEN,
+    ADDRESS_NOT_ALLOWED,
+    TOTP_REQUIRED,
+];

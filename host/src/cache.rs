@@ -40,6 +40,8 @@ pub enum Topic {
     Plugins,
     /// The session ended.
     Session(Uuid),
+    /// The role or the state of the user changed.
+    User(Uuid),
     /// An entry of the granted cache, by its name.
     Granted(String),
 }
@@ -206,6 +208,7 @@ impl fmt::Display for Topic {
             Self::Plugin(digest) => write!(f, "plugin {digest}"),
             Self::Plugins => f.write_str("plugins "),
             Self::Session(id) => write!(f, "session {id}"),
+            Self::User(id) => write!(f, "user {id}"),
             Self::Granted(name) => write!(f, "granted {name}"),
         }
     }
@@ -223,6 +226,7 @@ impl FromStr for Topic {
             "plugin" => Ok(Self::Plugin(name.to_owned())),
             "plugins" => Ok(Self::Plugins),
             "session" => Ok(Self::Session(id()?)),
+            "user" => Ok(Self::User(id()?)),
             "granted" => Ok(Self::Granted(name.to_owned())),
             _ => Err(()),
         }
@@ -242,6 +246,7 @@ mod tests {
             Topic::Plugin("sha256:00".to_owned()),
             Topic::Plugins,
             Topic::Session(id),
+            Topic::User(id),
             Topic::Granted("a b c".to_owned()),
         ] {
             assert_eq!(topic.to_string().parse(), Ok(topic));

@@ -43,8 +43,9 @@ pub(crate) const PYTHON_COMPILERS: [&str; 3] = ["componentize-py==0.25.1", "go-b
 pub(crate) const NODE_COMPILERS: [&str; 3] = ["assemblyscript@0.28.20", "componentize-qjs@0.4.5", "esbuild@0.28.2"];
 
 /// Generate, compile and run a TypeScript client of the API in a test.
-pub(crate) const CLIENT_TOOLS: [&str; 4] = [
+pub(crate) const CLIENT_TOOLS: [&str; 5] = [
     "@types/node@20.19.43",
+    "oidc-provider@9.13.3",
     "openapi-fetch@0.17.0",
     "openapi-typescript@7.13.0",
     "typescript@5.9.3",
