@@ -30,9 +30,10 @@ use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
+use crate::service_keys::{Authenticator, ServiceKeyService};
 use crate::users::{Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService};
 use crate::webhooks::WebhookService;
-use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, users, webhooks};
+use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, service_keys, users, webhooks};
 
 pub use background::{supervise_delivery, supervise_metrics};
 
@@ -67,6 +68,7 @@ const UPLOAD: (&str, &str) = ("POST", "/plugins");
         (name = "reward-requests", description = "Claims, decisions and receipts"),
         (name = "grants", description = "Grants and their fulfilment"),
         (name = "webhook-endpoints", description = "Webhook endpoints and deliveries"),
+        (name = "service-keys", description = "Keys of programs"),
         (name = "audit", description = "The audit log"),
         (name = "service", description = "Health"),
     ),
@@ -79,6 +81,7 @@ fn codes() -> Vec<Code> {
         problem::CODES,
         auth::CODES,
         users::CODES,
+        service_keys::CODES,
         activities::CODES,
         plugins::CODES,
         rewards::CODES,
@@ -123,6 +126,20 @@ fn user_service(
         below,
         config.auth.invitations_count_after,
     ))
+}
+
+/// The service of service keys alone, for the command line: the first key is created without a server.
+pub fn service_keys(config: &Config, db: &Db, clock: &Clock) -> ServiceKeyService {
+    service_key_service(config, db, clock, Cache::in_process(&clock.random()))
+}
+
+fn service_key_service(config: &Config, db: &Db, clock: &Clock, cache: Cache) -> ServiceKeyService {
+    ServiceKeyService::new(
+        (db.clone(), clock.clone()),
+        cache,
+        config.auth.session_cache,
+        limit::policy("service-key", config.limits.service_key),
+    )
 }
 
 fn mailing(config: &Config, db: &Db, clock: &Clock, users: &UserService) -> anyhow::Result<Mailing> {
@@ -189,6 +206,7 @@ pub struct App {
     pub logins: LoginService,
     pub issuers: Issuers,
     pub oidc_logins: OidcLogins,
+    pub service_keys: ServiceKeyService,
     pub mailing: Mailing,
     pub plugins: PluginService,
     pub simulator: Simulator,
@@ -201,6 +219,7 @@ pub struct App {
     pub overload: overload::Overload,
     limits: limit::Limits,
     recorder: Recorder,
+    authenticator: Authenticator,
     bodies: receive::Bodies,
     timeout: Duration,
 }
@@ -291,6 +310,8 @@ impl App {
         );
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
+        let service_keys = service_key_service(config, &db, &clock, cache.clone());
+        let authenticator = Authenticator::new(service_keys.clone(), config.http.trusted_proxies.clone());
         let recorder = Recorder::new(audit.clone(), config.http.trusted_proxies.clone());
         let limits = limit::Limits::new(
             &config.limits,
@@ -312,6 +333,7 @@ impl App {
             logins,
             issuers,
             oidc_logins,
+            service_keys,
             mailing,
             plugins,
             simulator,
@@ -324,6 +346,7 @@ impl App {
             overload: overload::Overload::new(config.http.max_in_flight),
             limits,
             recorder,
+            authenticator,
             bodies: receive::Bodies::new(config.http.client_timeout, config.http.trusted_proxies.clone(), UPLOAD),
             timeout: config.http.timeout,
         })
@@ -333,6 +356,7 @@ impl App {
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         self.auth.on_invalidation(invalidation).await;
         self.users.on_invalidation(invalidation).await;
+        self.service_keys.on_invalidation(invalidation).await;
         self.plugins.on_invalidation(invalidation).await;
         self.rewards.on_invalidation(invalidation);
         self.events.on_invalidation(invalidation).await;
@@ -346,6 +370,7 @@ impl App {
             .merge(users::login_router(self.logins.clone()))
             .merge(users::oidc_router(self.oidc_logins.clone()))
             .merge(users::router(self.users.clone()))
+            .merge(service_keys::router(self.service_keys.clone()))
             .merge(activities::router(self.activities.clone()))
             .merge(plugins::router(self.plugins.clone(), self.simulator.clone()))
             .merge(rewards::router(self.rewards.clone()))
@@ -383,6 +408,11 @@ impl App {
             ServiceBuilder::new()
                 // Outermost, because authentication may need the database.
                 .layer(middleware::from_fn_with_state(self.overload.clone(), overload::layer))
+                // Each finds the principals of its own tokens; the last one refuses what none of them knows.
+                .layer(middleware::from_fn_with_state(
+                    self.authenticator.clone(),
+                    service_keys::authenticate,
+                ))
                 .layer(middleware::from_fn_with_state(
                     self.issuers.clone(),
                     users::authenticate,

@@ -12,7 +12,7 @@ mod routes;
 mod service;
 mod store;
 
-pub use context::{Origin, about, run_as};
+pub use context::{Origin, about, recorded_elsewhere, run_as};
 pub use entry::Entry;
 pub use routes::{Recorder, layer, router};
 pub use service::{AuditService, record};

@@ -42,6 +42,7 @@ pub enum Topic {
     Session(Uuid),
     /// The role or the state of the user changed.
     User(Uuid),
+    ServiceKey(Uuid),
     /// An entry of the granted cache, by its name.
     Granted(String),
 }
@@ -209,6 +210,7 @@ impl fmt::Display for Topic {
             Self::Plugins => f.write_str("plugins "),
             Self::Session(id) => write!(f, "session {id}"),
             Self::User(id) => write!(f, "user {id}"),
+            Self::ServiceKey(id) => write!(f, "service-key {id}"),
             Self::Granted(name) => write!(f, "granted {name}"),
         }
     }
@@ -227,6 +229,7 @@ impl FromStr for Topic {
             "plugins" => Ok(Self::Plugins),
             "session" => Ok(Self::Session(id()?)),
             "user" => Ok(Self::User(id()?)),
+            "service-key" => Ok(Self::ServiceKey(id()?)),
             "granted" => Ok(Self::Granted(name.to_owned())),
             _ => Err(()),
         }
@@ -247,6 +250,7 @@ mod tests {
             Topic::Plugins,
             Topic::Session(id),
             Topic::User(id),
+            Topic::ServiceKey(id),
             Topic::Granted("a b c".to_owned()),
         ] {
             assert_eq!(topic.to_string().parse(), Ok(topic));

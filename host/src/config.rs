@@ -91,6 +91,7 @@ pub struct Limits {
     pub account: Limit,
     pub anonymous: Limit,
     pub user: Limit,
+    pub service_key: Limit,
 }
 
 /// A rate limit.
@@ -421,12 +422,14 @@ impl Config {
             account,
             anonymous,
             user,
+            service_key,
         } = self.limits;
         for (name, Limit { burst, per_minute }) in [
             ("credentials", credentials),
             ("account", account),
             ("anonymous", anonymous),
             ("user", user),
+            ("service_key", service_key),
         ] {
             // A bucket fills within an hour and can then be dropped.
             let most = per_minute.saturating_mul(60);

@@ -44,6 +44,7 @@ pub mod plugins;
 pub mod problem;
 pub mod rewards;
 pub mod sandbox;
+pub mod service_keys;
 pub mod text;
 pub mod users;
 pub mod webhooks;

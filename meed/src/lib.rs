@@ -10,6 +10,7 @@
 
 mod db;
 mod demo;
+mod key;
 pub mod keys;
 mod log;
 mod man;
@@ -90,6 +91,9 @@ enum Command {
     /// Manage accounts
     #[command(subcommand)]
     User(UserCommand),
+    /// Manage service keys, with which programs call the API
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Manage the keys that sign and that seal secrets
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -215,6 +219,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::User(UserCommand::RemoveTotp { email }) => {
             runtime.block_on(remove_totp(&load(None)?, email))?;
         }
+        Command::Key(command) => runtime.block_on(key::run(command, &load(None)?))?,
         Command::Keys(KeysCommand::Generate { only_missing }) => {
             for path in keys::generate(&load(None)?.keys.directory, &Clock::System, *only_missing)? {
                 println!("{}", path.display());

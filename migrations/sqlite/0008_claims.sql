@@ -156,6 +156,8 @@ CREATE TABLE pending_claims (
     fingerprint     BLOB,
     -- of the HTTP request that claims, as in the log
     http_request_id TEXT,
+    -- the service key that claims for the user; NULL: none
+    claimed_by      TEXT,
     -- failed attempts to decide the claim, and when the next one is due; 0: none failed, and the claim has its place in
     -- the queue
     attempts        INTEGER NOT NULL DEFAULT 0,

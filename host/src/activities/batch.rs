@@ -17,9 +17,14 @@ const ACTIVITY_CONFLICT: Code = Code::new(
 );
 const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
 
+const SOURCE_NOT_ALLOWED: Code = Code::new(
+    "source-not-allowed",
+    403,
+    "The service key may not report under the source",
+);
 const SOURCE_TAKEN: Code = Code::new("source-taken", 409, "The source belongs to another principal");
 
-pub const CODES: &[Code] = &[ACTIVITY_CONFLICT, NO_SUCH_USER, SOURCE_TAKEN];
+pub const CODES: &[Code] = &[ACTIVITY_CONFLICT, NO_SUCH_USER, SOURCE_NOT_ALLOWED, SOURCE_TAKEN];
 
 pub const MAX_BATCH: usize = 1000;
 
@@ -96,6 +101,7 @@ impl BodyShape {
         let (code, errors) = match error {
             ActivityError::Invalid(errors) => (INVALID_BODY, errors),
             ActivityError::Conflict(errors) => (ACTIVITY_CONFLICT, errors),
+            ActivityError::SourceNotAllowed(errors) => (SOURCE_NOT_ALLOWED, errors),
             ActivityError::SourceTaken(errors) => (SOURCE_TAKEN, errors),
             other => return other.into(),
         };
@@ -123,9 +129,10 @@ impl From<ActivityError> for Problem {
             ActivityError::NoSuchUser(_) => Self::new(NO_SUCH_USER, detail),
             ActivityError::Db(error) => error.into(),
             // Only calls that report activities return these errors; they convert them with the shape of their body.
-            ActivityError::Invalid(_) | ActivityError::Conflict(_) | ActivityError::SourceTaken(_) => {
-                BodyShape::Array.problem(error)
-            }
+            ActivityError::Invalid(_)
+            | ActivityError::Conflict(_)
+            | ActivityError::SourceNotAllowed(_)
+            | ActivityError::SourceTaken(_) => BodyShape::Array.problem(error),
         }
     }
 }

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::batch::Batch;
 use super::report::{NewActivity, check_source};
 use super::service::{Activity, ActivityService, Filter, Recorded};
-use super::sources::SourceOwner;
+use super::sources::{SourceOwner, require_allowed};
+use crate::audit;
 use crate::auth::{ActivitiesWrite, FORBIDDEN, OwnershipWrite, Principal, Scope};
 use crate::clock::Timestamp;
 use crate::directory::UserRef;
@@ -69,7 +70,7 @@ enum OneOrMany {
             "items": [{"source": "shop", "id": "order-1047", "outcome": "DUPLICATE"}],
         })),
     ),
-    extensions(("x-problems" = json!(["activity-conflict", "source-taken"]))),
+    extensions(("x-problems" = json!(["activity-conflict", "source-not-allowed", "source-taken"]))),
 )]
 async fn record(
     State(service): State<ActivityService>,
@@ -77,6 +78,11 @@ async fn record(
     batch: Batch,
 ) -> Result<(StatusCode, axum::Json<Recorded>), Problem> {
     let shape = batch.shape();
+    if let Some(holder) = principal.key_holder() {
+        require_allowed(holder, batch.activities()).map_err(|error| shape.problem(error))?;
+        // Each activity names its reporter, and there are too many for the audit log.
+        audit::recorded_elsewhere();
+    }
     let recorded = service
         .record(batch.into_activities(), Some(principal.id()))
         .await
@@ -155,12 +161,12 @@ async fn history(
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = NewSourceOwner)]
 struct NewOwner {
-    /// A user
+    /// A user or service key
     #[garde(skip)]
     owner_id: Uuid,
 }
 
-/// Give a source to another user. Only its owner may report activities under a source.
+/// Give a source to another user or service key. Only its owner may report activities under a source.
 ///
 /// Without this, a source belongs to the first principal that reports under it.
 #[utoipa::path(

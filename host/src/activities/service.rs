@@ -116,6 +116,8 @@ pub enum ActivityError {
     Invalid(Vec<ItemError>),
     #[error("{} of the activities reuse a source and id with different content, so none was recorded. Send them with new ids, or omit them.", .0.len())]
     Conflict(Vec<ItemError>),
+    #[error("{} of the activities have a source that your service key may not use, so none was recorded. Use a source of the key, or ask an ADMIN to change the key.", .0.len())]
+    SourceNotAllowed(Vec<ItemError>),
     #[error("{} of the activities have a source that belongs to another principal, so none was recorded. Use a source of your own, or ask an ADMIN for the source (PUT /activity-sources/{{source}}/owner).", .0.len())]
     SourceTaken(Vec<ItemError>),
     #[error("There is no user {0}.")]

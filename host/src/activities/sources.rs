@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::report::NewActivity;
 use super::service::{ActivityError, ActivityService, ItemError};
-use super::store::{self, sources};
+use super::store::sources;
 use crate::audit::{self, Entry};
+use crate::auth::KeyHolder;
 use crate::clock::Timestamp;
 use crate::db::Tx;
 
@@ -22,6 +23,28 @@ pub struct SourceOwner {
     pub source: String,
     pub owner_id: Uuid,
     pub since: Timestamp,
+}
+
+/// Fails if the service key is bound to other sources than those of the activities.
+pub(super) fn require_allowed(holder: &KeyHolder, activities: &[NewActivity]) -> Result<(), ActivityError> {
+    let foreign = activities
+        .iter()
+        .enumerate()
+        .filter(|(_, activity)| !holder.may_use(&activity.source));
+    let errors: Vec<ItemError> = foreign
+        .map(|(index, activity)| ItemError {
+            index,
+            field: "source",
+            message: format!(
+                "{:?} is not a source of the service key {:?}",
+                activity.source, holder.name
+            ),
+        })
+        .collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ActivityError::SourceNotAllowed(errors))
 }
 
 impl ActivityService {
@@ -65,11 +88,11 @@ impl ActivityService {
         Err(ActivityError::SourceTaken(taken))
     }
 
-    /// Gives a source to a user, also one that is not in use yet.
+    /// Gives a source to a user or service key, also one that is not in use yet.
     pub async fn give_source(&self, source: String, to: Uuid) -> Result<SourceOwner, ActivityError> {
         let since = self.clock.now();
         let mut tx = self.db.begin().await?;
-        if store::known_users(&mut tx, &[to]).await?.is_empty() {
+        if !sources::is_principal(&mut tx, to).await? {
             return Err(ActivityError::NoSuchOwner(to));
         }
         let before = sources::owners(&mut tx, std::slice::from_ref(&source)).await?.pop();

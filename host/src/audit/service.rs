@@ -204,6 +204,7 @@ impl AuditService {
             actor_kind: origin.actor.kind,
             actor_id: origin.actor.id,
             actor_role: origin.actor.role,
+            actor_name: origin.actor.name.clone(),
             address: origin.address.clone(),
             request_id: correlation::current(),
             action: origin.action.clone(),

@@ -192,7 +192,7 @@ impl AuthService {
         Ok(now.plus(self.0.step_up))
     }
 
-    /// Fails unless the user proved a short time ago who they are. A service key cannot prove it.
+    /// Fails unless the user proved a short time ago who they are. A service key needs no proof: it has what an ADMIN gave it.
     pub async fn require_proof(&self, principal: &Principal) -> Result<(), AuthError> {
         let Principal::User { id, session, .. } = principal else {
             return Ok(());

@@ -11,7 +11,7 @@ use super::commit::GroupCommit;
 use super::decision::{Decided, DecisionInput, Judge, Judged};
 use super::error::ClaimError;
 use super::idempotency::{self, Responses};
-use super::model::{ClaimAnswer, ClaimInput, IdempotencyKey, RewardRequest};
+use super::model::{ClaimAnswer, ClaimInput, ClaimedBy, IdempotencyKey, RewardRequest};
 use super::queue::Intake;
 use super::record::{Recorder, counted};
 use super::store::{self, CommitOutcome, commit_rows};
@@ -55,7 +55,7 @@ impl InteractiveClaims {
     /// The claim continues if the caller leaves, for example if the client closes the connection.
     pub(super) async fn claim(
         self: &Arc<Self>,
-        user_id: Uuid,
+        (user_id, claimed_by): (Uuid, Option<ClaimedBy>),
         event_id: Uuid,
         key: Option<IdempotencyKey>,
         wants_async: bool,
@@ -67,6 +67,7 @@ impl InteractiveClaims {
             received_at: self.clock.now(),
             key,
             http_request_id: correlation::current(),
+            claimed_by,
             queued: None,
         };
         if !wants_async && let Some(again) = self.sold_out_cache.lookup(&claim).await.transpose() {

@@ -268,8 +268,19 @@ pub(super) struct ClaimInput {
     pub key: Option<IdempotencyKey>,
     /// The id of the HTTP request; for a claim without one, its own id.
     pub http_request_id: Option<String>,
+    /// The service key that claims for the user; `None`: the user, or a topic.
+    pub claimed_by: Option<ClaimedBy>,
     /// Only of a pending claim.
     pub queued: Option<Queued>,
+}
+
+/// The service key that claimed for a user, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClaimedBy {
+    pub service_key_id: Uuid,
+    #[schema(example = "shop back end")]
+    pub name: String,
 }
 
 /// A pending claim: its request has an id already, and is written only while its queue has this fence.

@@ -237,6 +237,7 @@ impl Recorder {
             format: Receipt::FORMAT.to_owned(),
             request_id: id,
             user_id: claim.user_id,
+            claimed_by: claim.claimed_by.clone(),
             terms,
             received_at: claim.received_at,
             decided_at,

@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::access::require_own;
+use self::access::{claimant, require_own};
 use super::error::ClaimError;
 use super::model::{ClaimAnswer, EventProgress, IdempotencyKey, RewardRequest, Status};
 use super::receipt::SignedReceipt;
@@ -123,9 +123,13 @@ pub fn router(claims: Claims) -> OpenApiRouter {
 struct NewRewardRequest {
     #[garde(skip)]
     event_id: Uuid,
+    /// Whom a service key claims for. A user omits it
+    #[garde(skip)]
+    #[serde(default)]
+    user_id: Option<Uuid>,
 }
 
-/// Claim an event's rewards for yourself.
+/// Claim an event's rewards for yourself; with a service key, for a user.
 ///
 /// A claim creates a reward request: `GRANTED`, `REJECTED` with reasons and progress (you may claim again at any time),
 /// `HELD` until a person has reviewed it (another claim on the event meanwhile is 409 `claim-held`), or `FAILED` (a fault of
@@ -175,10 +179,10 @@ async fn claim(
     headers: HeaderMap,
     Body(new): Body<NewRewardRequest>,
 ) -> Result<Response, Problem> {
-    let (user_id, _) = principal.require_user()?;
+    let claimant = claimant(&claims, &principal, new.user_id).await?;
     let key = idempotency_key(&headers)?;
     let wants_async = prefers_async(&headers);
-    let claimed = claims.interactive.claim(user_id, new.event_id, key, wants_async);
+    let claimed = claims.interactive.claim(claimant, new.event_id, key, wants_async);
     Ok(match claimed.await? {
         ClaimAnswer::Decided(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
@@ -375,10 +379,18 @@ async fn receipt(
     Ok(axum::Json(receipt))
 }
 
-/// Get your progress in an event, evaluated now. Nothing is stored.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct ProgressParams {
+    /// Whose progress a service key asks for. A user omits it
+    user_id: Option<Uuid>,
+}
+
+/// Get your progress in an event, evaluated now; with a service key, that of a user. Nothing is stored.
 #[utoipa::path(
     get, path = "/events/{id}/progress", tag = "events", security(("bearer" = ["claims:read"])),
-    params(("id" = Uuid, Path)),
+    params(("id" = Uuid, Path), ProgressParams),
     responses((status = 200, body = EventProgress)),
     extensions(
         ("x-problems" = json!(["sealing-key-missing", "no-such-event", "facts-timeout", "condition-failed"])),
@@ -388,8 +400,9 @@ async fn progress(
     State(claims): State<Claims>,
     ClaimsRead(principal): ClaimsRead,
     Path(id): Path<Uuid>,
+    Params(params): Params<ProgressParams>,
 ) -> Result<axum::Json<EventProgress>, Problem> {
-    let (user_id, _) = principal.require_user()?;
+    let (user_id, _) = claimant(&claims, &principal, params.user_id).await?;
     Ok(axum::Json(claims.progress.of(user_id, id).await?))
 }
 

@@ -38,6 +38,7 @@ use crate::sandbox::Sandbox;
 /// Wired by `app`, which passes the parts to routes, topics and background tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct Claims {
+    pub(super) db: Db,
     pub(super) interactive: Arc<InteractiveClaims>,
     pub(super) progress: Arc<Progress>,
     pub(super) requests: Requests,
@@ -97,6 +98,7 @@ impl Claims {
             fulfilments: fulfilments.clone(),
         };
         Self {
+            db: db.clone(),
             retention: Retention {
                 db: db.clone(),
                 clock: clock.clone(),

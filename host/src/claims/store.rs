@@ -18,7 +18,7 @@ macro_rules! columns {
     };
     (pending_claims) => {
         "id, event_id, user_id, received_at, event_revision, plugin_digest, period, idempotency_key, fingerprint, \
-         http_request_id"
+         http_request_id, claimed_by"
     };
 }
 

@@ -41,6 +41,7 @@ const STEPS: &[Step] = steps![
     10 "0010_outbox",
     11 "0011_webhooks",
     12 "0012_audit",
+    13 "0013_service_keys",
 ];
 
 /// Precedes the number of the migration that a process must know.

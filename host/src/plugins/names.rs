@@ -41,7 +41,7 @@ impl PluginService {
         let mut tx = self.db.begin().await?;
         let owner = names::owner(&mut tx, name.to_owned()).await?;
         let owner = owner.ok_or_else(|| PluginError::NoSuchPlugin { name: name.to_owned() })?;
-        if !names::is_user(&mut tx, to).await? {
+        if !names::is_principal(&mut tx, to).await? {
             return Err(PluginError::NoSuchOwner(to));
         }
         names::give(&mut tx, name.to_owned(), to, since).await?;

@@ -102,7 +102,8 @@ impl LoginService {
         let confirms_email = self.mailing.confirms() && !by.as_ref().is_some_and(|by| by.has(Scope::UsersWrite));
         if role != Role::User {
             let by = by.ok_or(LoginError::RoleNeedsLogin(role))?;
-            if !by.has(Scope::UsersWrite) {
+            // A stolen service key must not make an ADMIN.
+            if !by.has(Scope::UsersWrite) || by.key_holder().is_some() {
                 return Err(LoginError::RoleNeedsAdmin {
                     by: by.to_string(),
                     wanted: role,

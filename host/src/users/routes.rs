@@ -152,7 +152,7 @@ async fn get(
     Ok(axum::Json(service.get(id).await?))
 }
 
-/// Change the role of an account, or disable or enable it. Each change ends its sessions.
+/// Change the role of an account, or disable or enable it. Each change ends its sessions. A service key cannot change roles.
 #[utoipa::path(
     patch, path = "/users/{id}", tag = "users", security(("bearer" = ["users:write"])),
     params(("id" = UserRef, Path)),
@@ -165,12 +165,16 @@ async fn get(
 )]
 async fn change(
     State(service): State<UserService>,
-    _: UsersWrite,
+    UsersWrite(principal): UsersWrite,
     _: SteppedUp,
     Path(user): Path<UserRef>,
     Body(change): Body<UserChange>,
 ) -> Result<axum::Json<User>, Problem> {
     let id = service.id_of(user).await?;
+    if change.role.is_some() {
+        // A stolen service key must not make an ADMIN.
+        principal.require_user()?;
+    }
     Ok(axum::Json(service.change(id, change).await?))
 }
 

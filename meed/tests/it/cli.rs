@@ -2,6 +2,7 @@
 
 mod backup;
 pub mod db;
+mod key;
 pub mod life;
 mod plugin;
 #[cfg(feature = "otel")]

@@ -43,5 +43,6 @@ mod rewards;
 mod roles;
 mod sandbox;
 mod separation;
+mod service_keys;
 mod users;
 mod webhook_endpoints;

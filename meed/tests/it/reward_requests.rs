@@ -9,7 +9,7 @@ mod held;
 mod idempotency;
 mod lists;
 mod put_aside;
-mod received;
+pub mod received;
 mod recurrence;
 mod refusals;
 mod retention;

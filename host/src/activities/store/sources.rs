@@ -1,4 +1,4 @@
-//! SQL for `activity_sources`.
+//! SQL for `activity_sources`. Of `users` and `service_keys` it reads which ids exist, because an owner must exist.
 
 use uuid::Uuid;
 
@@ -36,6 +36,11 @@ pub(in crate::activities) async fn take(
     let query = tx.query(sql).bind(Json(sources.to_vec()));
     query.bind(owner).bind(since).execute(tx).await?;
     Ok(())
+}
+
+pub(in crate::activities) async fn is_principal(tx: &mut Tx, id: Uuid) -> Result<bool> {
+    const SQL: &str = "SELECT id FROM users WHERE id = $1 UNION ALL SELECT id FROM service_keys WHERE id = $1";
+    Ok(tx.query(SQL).bind(id).fetch_optional::<(Uuid,)>(tx).await?.is_some())
 }
 
 pub(in crate::activities) async fn give(tx: &mut Tx, source: String, owner: Uuid, since: Timestamp) -> Result<()> {

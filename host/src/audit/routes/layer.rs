@@ -49,6 +49,7 @@ pub async fn layer(State(recorder): State<Recorder>, request: Request, next: Nex
     let action = format!("{} {pattern}", request.method());
     let path = request.uri().path().to_owned();
     let address = client.map(|address| address.to_string());
+    let is_staff = actor.is_staff();
     let origin = Arc::new(Origin::new(actor, address, action));
     let response = context::run_as(Arc::clone(&origin), next.run(request)).await;
     let code = response.extensions().get::<Code>().copied();
@@ -62,13 +63,13 @@ pub async fn layer(State(recorder): State<Recorder>, request: Request, next: Nex
     }
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
-        if is_change && actor.is_staff() && !origin.is_recorded() {
+        if is_change && is_staff && !origin.is_recorded() {
             service.done(&origin, &path).await;
         }
         return response;
     }
     let is_login_refusal = code.is_some_and(|code| LOGIN_REFUSALS.contains(&code.code));
-    if status.as_u16() == 403 || is_login_refusal || (is_change && actor.is_staff()) {
+    if status.as_u16() == 403 || is_login_refusal || (is_change && is_staff) {
         let outcome = if status.is_server_error() {
             Outcome::Failed
         } else {

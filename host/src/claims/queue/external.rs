@@ -178,6 +178,7 @@ impl ExternalClaim {
                 .map_or(now, |at| at.min(now)),
             key: Some(self.id.clone()),
             http_request_id: Some(self.id.as_str().to_owned()),
+            claimed_by: None,
             queued: None,
         }
     }

@@ -25,7 +25,7 @@ use crate::claims::store::queue::{self, NewPendingClaim, PendingClaimRow};
 use crate::claims::store::reviews;
 use crate::clock::Clock;
 use crate::config;
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, Json};
 use crate::events::{EventService, Offer};
 use crate::facts::FactError;
 
@@ -168,7 +168,7 @@ impl Intake {
                 let response = idempotency::find_response(&self.db, claim).await?;
                 return response.ok_or(repeat);
             }
-            if !queue::is_user(&self.db, user_id).await? {
+            if queue::role_of(&self.db, user_id).await?.is_none() {
                 return Err(FactError::NoSuchUser(user_id).into());
             }
             // The other claim was decided meanwhile.
@@ -234,6 +234,7 @@ pub(super) fn new_pending_claim(claim: &ClaimInput, id: Uuid, offer: &Offer, max
         idempotency_key: claim.key.as_ref().map(|key| key.as_str().to_owned()),
         fingerprint: claim.key.as_ref().map(|_| fingerprint(event.id)),
         http_request_id: claim.http_request_id.clone(),
+        claimed_by: claim.claimed_by.clone().map(Json),
         attempts: 0,
     };
     NewPendingClaim {

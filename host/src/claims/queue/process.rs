@@ -21,7 +21,7 @@ use crate::claims::store::queue::{self, PendingClaimRow};
 use crate::claims::store::{CommitOutcome, CommitRecord, responses};
 use crate::claims::verdict::Verdict;
 use crate::clock::Clock;
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, Json};
 use crate::events::{EventError, EventService, Offer, Purpose};
 use crate::mutations;
 
@@ -371,6 +371,7 @@ fn claim_of(row: &PendingClaimRow, fence: i64, key: Option<IdempotencyKey>) -> C
         received_at: row.received_at,
         key,
         http_request_id: row.http_request_id.clone(),
+        claimed_by: row.claimed_by.clone().map(|Json(by)| by),
         queued: Some(Queued { id: row.id, fence }),
     }
 }

@@ -9,7 +9,7 @@ use super::evaluation::Outcome;
 use super::seal::{self, SignatureRecord};
 use super::terms::Terms;
 use crate::canonical;
-use crate::claims::model::{Reason, Status};
+use crate::claims::model::{ClaimedBy, Reason, Status};
 use crate::claims::review::Review;
 use crate::clock::Timestamp;
 use crate::contract::{Fact, LocalTime, Progress, ZoneOffset};
@@ -25,6 +25,9 @@ pub struct Receipt {
     pub format: String,
     pub request_id: Uuid,
     pub user_id: Uuid,
+    /// The service key that claimed for the user; absent if the user did
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_by: Option<ClaimedBy>,
     /// SHA-256 of the terms as canonical JSON
     #[schema(value_type = String)]
     pub terms: Digest,

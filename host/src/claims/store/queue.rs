@@ -1,14 +1,15 @@
 //! `pending_claims` and `claim_queues`: pending claims, and which process owns the queue of an event.
 //!
-//! Of `users` it reads only which ids exist: a claim of an unknown user could never be decided.
+//! Of `users` it reads only which ids exist, because a claim of an unknown user could never be decided, and their roles.
 
 use uuid::Uuid;
 
 use super::{Filter, Writer};
+use crate::auth::Role;
 use crate::background::lease;
-use crate::claims::model::{RewardRequest, Status};
+use crate::claims::model::{ClaimedBy, RewardRequest, Status};
 use crate::clock::Timestamp;
-use crate::db::{Bulk, Db, Executor, Result, Tx, row};
+use crate::db::{Bulk, Db, Executor, Json, Result, Tx, row};
 use crate::sandbox::Digest;
 
 row! {
@@ -24,6 +25,7 @@ row! {
         pub idempotency_key: Option<String>,
         pub fingerprint: Option<Vec<u8>>,
         pub http_request_id: Option<String>,
+        pub claimed_by: Option<Json<ClaimedBy>>,
         /// That failed.
         pub attempts: i64,
     }
@@ -94,9 +96,9 @@ async fn insert_bulk(bulk: &Bulk, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> 
         "INSERT INTO pending_claims (",
         columns!(pending_claims),
         ") SELECT a.id, a.event_id, a.user_id, a.received_at, a.event_revision, a.plugin_digest, a.period, \
-            a.idempotency_key, a.fingerprint, a.http_request_id \
+            a.idempotency_key, a.fingerprint, a.http_request_id, a.claimed_by \
         FROM UNNEST($1::UUID[], $2::UUID[], $3::UUID[], $4::BIGINT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[], $8::TEXT[], \
-            $9::BYTEA[], $10::TEXT[], $11::BIGINT[], $12::BIGINT[]) AS a (",
+            $9::BYTEA[], $10::TEXT[], $11::JSONB[], $12::BIGINT[], $13::BIGINT[]) AS a (",
         columns!(pending_claims),
         ", max_pending, max_grants) \
         WHERE EXISTS (SELECT 1 FROM users u WHERE u.id = a.user_id) \
@@ -121,6 +123,7 @@ async fn insert_bulk(bulk: &Bulk, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> 
         .each(rows().map(|row| row.idempotency_key.clone()))
         .each(rows().map(|row| row.fingerprint.clone()))
         .each(rows().map(|row| row.http_request_id.clone()))
+        .each(rows().map(|row| row.claimed_by.clone()))
         .each(new.iter().map(|new| new.max_pending))
         .each(new.iter().map(|new| new.max_grants))
         .fetch_all()
@@ -132,12 +135,12 @@ async fn insert_rows(db: &Db, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> {
     const SQL: &str = concat!(
         "INSERT INTO pending_claims (",
         columns!(pending_claims),
-        ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 \
+        ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
         WHERE EXISTS (SELECT 1 FROM users WHERE id = $3) \
-            AND (SELECT COUNT(*) FROM pending_claims WHERE user_id = $3) < $11 \
+            AND (SELECT COUNT(*) FROM pending_claims WHERE user_id = $3) < $12 \
             AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE user_id = $3 AND key = $8) \
             AND (SELECT COUNT(*) FROM reward_requests WHERE event_id = $2 AND user_id = $3 AND period = $7 \
-                AND status = 'GRANTED') < $12 \
+                AND status = 'GRANTED') < $13 \
             AND NOT EXISTS (SELECT 1 FROM reward_requests WHERE event_id = $2 AND user_id = $3 AND status = 'HELD') \
         ON CONFLICT DO NOTHING"
     );
@@ -158,6 +161,7 @@ async fn insert_rows(db: &Db, new: &[NewPendingClaim]) -> Result<Vec<Uuid>> {
             .bind(row.idempotency_key)
             .bind(row.fingerprint)
             .bind(row.http_request_id)
+            .bind(row.claimed_by)
             .bind(new.max_pending)
             .bind(new.max_grants);
         if query.execute(&mut tx).await? == 1 {
@@ -179,10 +183,11 @@ pub(in crate::claims) async fn of_user(db: &Db, event_id: Uuid, user_id: Uuid) -
     db.query(SQL).bind(event_id).bind(user_id).fetch_optional(db).await
 }
 
-pub(in crate::claims) async fn is_user(db: &Db, user_id: Uuid) -> Result<bool> {
-    const SQL: &str = "SELECT COUNT(*) FROM users WHERE id = $1";
-    let (count,): (i64,) = db.query(SQL).bind(user_id).fetch_one(db).await?;
-    Ok(count == 1)
+/// `None`: there is no such user.
+pub(in crate::claims) async fn role_of(db: &Db, user_id: Uuid) -> Result<Option<Role>> {
+    const SQL: &str = "SELECT role FROM users WHERE id = $1";
+    let found: Option<(Role,)> = db.query(SQL).bind(user_id).fetch_optional(db).await?;
+    Ok(found.map(|(role,)| role))
 }
 
 /// The number of grants that a user has in a period of an event.

@@ -1,4 +1,4 @@
-//! SQL for `plugin_names`. Of `users` it reads which ids exist, because an owner must exist.
+//! SQL for `plugin_names`. Of `users` and `service_keys` it reads which ids exist, because an owner must exist.
 
 use uuid::Uuid;
 
@@ -27,7 +27,7 @@ pub(in crate::plugins) async fn give(tx: &mut Tx, name: String, owner: Uuid, sin
     Ok(())
 }
 
-pub(in crate::plugins) async fn is_user(tx: &mut Tx, id: Uuid) -> Result<bool> {
-    const SQL: &str = "SELECT id FROM users WHERE id = $1";
+pub(in crate::plugins) async fn is_principal(tx: &mut Tx, id: Uuid) -> Result<bool> {
+    const SQL: &str = "SELECT id FROM users WHERE id = $1 UNION ALL SELECT id FROM service_keys WHERE id = $1";
     Ok(tx.query(SQL).bind(id).fetch_optional::<(Uuid,)>(tx).await?.is_some())
 }

@@ -46,11 +46,7 @@ impl KeySet {
 impl Key {
     fn of(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
-        if jwk
-            .common
-            .public_key_use
-            .is_some_and(|purpose| purpose != PublicKeyUse::Signature)
-        {
+        if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
             return None;
         }
         // A symmetric key in a published set is no secret.

@@ -6,6 +6,7 @@ pub(super) const FEATURES: &[&str] = &[
     "audit",
     "auth",
     "users",
+    "service_keys",
     "activities",
     "plugins",
     "events",
@@ -42,7 +43,12 @@ const BASE_MODULES: &[&str] = &[
 ];
 
 /// May use HTTP besides `http`, `app` and the `routes`, because they read the principal from the request.
-const EXTRACTORS: &[&str] = &["auth/authenticate", "auth/guards", "auth/step_up"];
+const EXTRACTORS: &[&str] = &[
+    "auth/authenticate",
+    "auth/guards",
+    "auth/step_up",
+    "service_keys/authenticate",
+];
 
 /// The commands that listen for HTTP.
 const SERVERS: &[&str] = &["meed/serve", "meed/relay"];

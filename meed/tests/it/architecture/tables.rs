@@ -61,6 +61,7 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("webhook_endpoints", "webhooks", Shared),
     ("webhook_deliveries", "webhooks", Shared),
     ("audit_log", "audit", Shared),
+    ("service_keys", "service_keys", Shared),
 ];
 
 /// How a statement uses a table.
@@ -112,8 +113,9 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
             ("reward_stock", Reads),
         ],
     ),
-    // A name is given to a user who exists.
-    ("plugins/store/names", &[("users", Reads)]),
+    // A source, and the name of a plugin, are given to a principal that exists.
+    ("activities/store/sources", &[("service_keys", Reads), ("users", Reads)]),
+    ("plugins/store/names", &[("service_keys", Reads), ("users", Reads)]),
     // The history of a case, in a temporary database.
     (
         "plugins/cases/store",

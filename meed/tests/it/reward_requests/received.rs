@@ -11,15 +11,15 @@ use crate::guests::Condition;
 use crate::support::{Background, Reply, TestApp, TestUser, each, guest, on_both_engines, text};
 
 /// A process that decides pending claims until this is dropped.
-pub(super) struct Working(Background);
+pub struct Working(Background);
 
 impl Working {
-    pub(super) fn start(app: &TestApp) -> Self {
+    pub fn start(app: &TestApp) -> Self {
         let claims = app.app.claims.clone();
         Self(Background::start(&app.clock, move || claims.worker()))
     }
 
-    pub(super) async fn stop(self) {
+    pub async fn stop(self) {
         self.0.stop().await;
     }
 }
@@ -42,7 +42,7 @@ fn path(request: &Value) -> String {
 }
 
 /// Waits until the claim is decided.
-pub(super) async fn decided(app: &TestApp, request: &Value) -> Value {
+pub async fn decided(app: &TestApp, request: &Value) -> Value {
     for _ in 0..400 {
         let request = app.read(&path(request)).await;
         if request["status"] != "RECEIVED" {

@@ -147,6 +147,7 @@ impl TestApp {
             ("limits.account.burst", "0".to_owned()),
             ("limits.anonymous.burst", "0".to_owned()),
             ("limits.user.burst", "0".to_owned()),
+            ("limits.service_key.burst", "0".to_owned()),
             // With a fixed clock a grace period never ends. Tests of it set their own.
             ("auth.refresh_grace_seconds", "0".to_owned()),
             ("keys.directory", below("keys")),
