@@ -1,7 +1,9 @@
 //! The public keys of a provider (RFC 7517). A key that cannot be used is left out, so that it does not make the others
 //! unusable.
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
+use std::sync::Arc;
+
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,17 +17,25 @@ pub(super) struct Document {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct KeySet(Vec<Key>);
+pub(super) struct KeySet(Vec<Arc<Key>>);
 
-struct Key {
+pub(super) struct Key {
     id: Option<String>,
     algorithms: &'static [Algorithm],
-    decoding: DecodingKey,
+    pub decoding: DecodingKey,
+    /// The same for the same key, whatever its id (RFC 7638).
+    pub thumbprint: String,
 }
 
 impl KeySet {
     pub(super) fn of(document: Document) -> Result<Self, String> {
-        let keys: Vec<_> = document.keys.into_iter().take(MAX_KEYS).filter_map(Key::of).collect();
+        let keys: Vec<_> = document
+            .keys
+            .into_iter()
+            .take(MAX_KEYS)
+            .filter_map(Key::of)
+            .map(Arc::new)
+            .collect();
         if keys.is_empty() {
             return Err("the key set has no key that verifies signatures".to_owned());
         }
@@ -33,13 +43,17 @@ impl KeySet {
     }
 
     /// The key that a token names. A token without a `kid` is only unambiguous if one key fits its algorithm.
-    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&DecodingKey> {
+    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&Arc<Key>> {
         let mut fitting = self
             .0
             .iter()
             .filter(|key| key.algorithms.contains(&algorithm) && id.is_none_or(|id| key.id.as_deref() == Some(id)));
         let found = fitting.next()?;
-        fitting.next().is_none().then_some(&found.decoding)
+        fitting.next().is_none().then_some(found)
+    }
+
+    pub(super) fn has(&self, thumbprint: &str) -> bool {
+        self.0.iter().any(|key| key.thumbprint == thumbprint)
     }
 }
 
@@ -74,6 +88,7 @@ impl Key {
         };
         Some(Self {
             decoding: DecodingKey::from_jwk(&jwk).ok()?,
+            thumbprint: jwk.thumbprint(ThumbprintHash::SHA256).ok()?,
             id: jwk.common.key_id,
             algorithms,
         })

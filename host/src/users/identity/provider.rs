@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::Algorithm;
 use parking_lot::RwLock;
 use reqwest::Url;
 use serde::Deserialize;
 
 use super::fetch::{self, Failed, Fetcher, endpoint};
-use super::keys::{Document, KeySet};
+use super::keys::{Document, Key, KeySet};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Jwks;
 
@@ -113,7 +113,7 @@ impl Provider {
     }
 
     /// The key that a token names.
-    pub(super) async fn key(self: &Arc<Self>, id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, NoKey> {
+    pub(super) async fn key(self: &Arc<Self>, id: Option<&str>, algorithm: Algorithm) -> Result<Arc<Key>, NoKey> {
         if let Some(key) = self.cached(id, algorithm) {
             return Ok(key);
         }
@@ -124,13 +124,12 @@ impl Provider {
         }
     }
 
-    /// Whether a key with this id is among the valid ones, without a fetch.
-    pub(super) fn has(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
-        let fetched = self.valid();
-        fetched.is_some_and(|fetched| fetched.keys.find(id, algorithm).is_some())
+    /// Whether the key with this thumbprint is among the valid ones, without a fetch.
+    pub(super) fn has(&self, thumbprint: &str) -> bool {
+        self.valid().is_some_and(|fetched| fetched.keys.has(thumbprint))
     }
 
-    fn cached(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
+    fn cached(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
         self.valid()?.keys.find(id, algorithm).cloned()
     }
 

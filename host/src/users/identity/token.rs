@@ -33,8 +33,8 @@ pub(in crate::users) struct Claims {
 /// How long a token is valid: it is checked at each use. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug)]
 pub(in crate::users) struct Validity {
-    /// Which key signed it.
-    key: (Option<String>, Algorithm),
+    /// The thumbprint of the key that signed it.
+    key: String,
     exp: f64,
     nbf: Option<f64>,
     pub iat: Option<f64>,
@@ -77,10 +77,10 @@ impl Expected {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let data = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation)
+        let data = jsonwebtoken::decode::<Map<String, Value>>(token, &key.decoding, &validation)
             .map_err(|error| Refused::Forged(error.to_string()))?;
         let claims = self
-            .read(provider, data.claims, (header.kid, header.alg))
+            .read(provider, data.claims, key.thumbprint.clone())
             .map_err(Refused::Forged)?;
         self.check_times(&claims.validity, now)?;
         Ok(claims)
@@ -94,8 +94,7 @@ impl Expected {
         now: Timestamp,
     ) -> Result<bool, Refused> {
         self.check_times(validity, now)?;
-        let (id, algorithm) = &validity.key;
-        Ok(provider.has(id.as_deref(), *algorithm))
+        Ok(provider.has(&validity.key))
     }
 
     fn header(&self, token: &str) -> Result<Header, String> {
@@ -118,12 +117,7 @@ impl Expected {
         Ok(header)
     }
 
-    fn read(
-        &self,
-        provider: &Provider,
-        members: Map<String, Value>,
-        key: (Option<String>, Algorithm),
-    ) -> Result<Claims, String> {
+    fn read(&self, provider: &Provider, members: Map<String, Value>, key: String) -> Result<Claims, String> {
         let issuer = members.get("iss").and_then(Value::as_str);
         if issuer != Some(provider.issuer()) {
             return Err(format!("has the issuer {issuer:?}"));

@@ -268,6 +268,38 @@ async fn a_new_key_is_fetched_once_and_a_withdrawn_one_is_refused() {
         .expect(200);
 }
 
+/// The provider gives another key the id of the old one, and tokens without an id.
+#[tokio::test]
+async fn a_remembered_token_needs_the_very_key_that_signed_it() {
+    let app = TestApp::on_sqlite().await;
+    let provider = ada();
+    let file = app.directory().join("keys.json");
+    let published = provider.command(&json!({"do": "keys"}));
+    std::fs::write(&file, published.to_string()).expect("a file");
+    let app = trusting(
+        &app,
+        &[issuer(&provider, &format!("jwks = {:?}", file.display().to_string()))],
+    );
+    let claims = provider.claims("ada", app.clock.now());
+    let tokens = [json!({}), json!({"kid": null})].map(|header| provider.signed("current", &header, &claims));
+    for token in &tokens {
+        me(&app, token).await.expect(200);
+    }
+    let id = published["keys"][0]["kid"].clone();
+    provider.command(&json!({"do": "rotate", "keep": false}));
+    let mut replaced = provider.command(&json!({"do": "keys"}));
+    replaced["keys"][0]["kid"] = id;
+    std::fs::write(&file, replaced.to_string()).expect("a file");
+    app.at("2026-03-01T12:05:00Z");
+    app.app.issuers.refresh_keys().await;
+    for token in &tokens {
+        assert_invalid(me(&app, token).await);
+    }
+    me(&app, &provider.signed("current", &json!({"kid": null}), &claims))
+        .await
+        .expect(200);
+}
+
 #[tokio::test]
 async fn cached_keys_outlive_the_provider_for_a_time() {
     let app = TestApp::on_sqlite().await;
