@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::store::KeyRow;
 use crate::auth::Scope;
 use crate::cache::Policy;
 use crate::clock::Timestamp;
@@ -129,23 +128,6 @@ pub struct ServiceKey {
     pub last_used_address: Option<String>,
     /// The key is not valid since then
     pub revoked_at: Option<Timestamp>,
-}
-
-impl From<KeyRow> for ServiceKey {
-    fn from(row: KeyRow) -> Self {
-        Self {
-            id: row.id,
-            revision: row.revision,
-            created_by: row.created_by,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            previous_secret_until: row.previous_until,
-            last_used_at: row.last_used_at,
-            last_used_address: row.last_used_address,
-            revoked_at: row.revoked_at,
-            settings: row.settings.0,
-        }
-    }
 }
 
 /// A service key with its secret, which only this response shows.

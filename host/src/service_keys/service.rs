@@ -241,6 +241,23 @@ async fn current(tx: &mut Tx, id: Uuid) -> Result<KeyRow, ServiceKeyError> {
     }
 }
 
+impl From<KeyRow> for ServiceKey {
+    fn from(row: KeyRow) -> Self {
+        Self {
+            id: row.id,
+            revision: row.revision,
+            created_by: row.created_by,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            previous_secret_until: row.previous_until,
+            last_used_at: row.last_used_at,
+            last_used_address: row.last_used_address,
+            revoked_at: row.revoked_at,
+            settings: row.settings.0,
+        }
+    }
+}
+
 impl KeyRow {
     fn accepts(&self, token: &KeyToken, now: Timestamp) -> bool {
         let is_previous = || {

@@ -170,11 +170,11 @@ async fn change(
     Path(user): Path<UserRef>,
     Body(change): Body<UserChange>,
 ) -> Result<axum::Json<User>, Problem> {
-    let id = service.id_of(user).await?;
     if change.role.is_some() {
         // A stolen service key must not make an ADMIN.
         principal.require_user()?;
     }
+    let id = service.id_of(user).await?;
     Ok(axum::Json(service.change(id, change).await?))
 }
 

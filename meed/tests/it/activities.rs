@@ -594,3 +594,109 @@ async fn concurrent_calls_record_each_activity_once(app: TestApp) {
     assert_eq!(recorded, 50);
     assert_eq!(reported(&app, &user).await.len(), 50);
 }
+
+/// A USER without an e-mail, and its id.
+async fn external(app: &TestApp, external: &str) -> String {
+    let admin = app.token(Role::Admin).await;
+    let user = app.put(&format!("/users/external/{external}")).bearer(&admin);
+    let user = user.send().await;
+    user.json["id"].as_str().expect("an id").to_owned()
+}
+
+/// The purchase of the user with this external id.
+fn bought_by(id: &str, external: &str) -> Value {
+    json!({"source": "shop", "id": id, "externalUserId": external, "kind": "shop.purchase"})
+}
+
+const EXTERNAL_USERS: &str = "SELECT COUNT(*) FROM users WHERE external_id IS NOT NULL";
+
+#[apply(on_both_engines)]
+async fn activities_name_their_users_by_id_or_external_id(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let (ada, ben) = (external(&app, "ada").await, external(&app, "ben").await);
+    let by_id = purchase("2", &ben);
+    let mixed = json!([
+        bought_by("1", "ada"),
+        by_id,
+        bought_by("3", "ben"),
+        bought_by("4", "ada")
+    ]);
+    assert_eq!(report(&app, &operator, &mixed).await.expect(201)["recorded"], 4);
+    assert_eq!(report(&app, &operator, &mixed).await.expect(200)["duplicates"], 4);
+    for (user, expected) in [(&ada, ["4", "1"]), (&ben, ["3", "2"])] {
+        let path = format!("/users/{user}/activities");
+        let page = app.get(&path).bearer(&operator).send().await.expect(200);
+        let mut found = ids(&page);
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        assert_eq!(found, expected);
+    }
+    // The same activity of another user is a conflict, however the user is named.
+    let other = report(&app, &operator, &bought_by("1", "ben")).await;
+    let problem = other.expect_problem(409, "activity-conflict");
+    assert_eq!(pointers(&problem), ["/externalUserId"]);
+    let same = json!({"source": "shop", "id": "1", "userId": ada, "kind": "shop.purchase"});
+    assert_eq!(report(&app, &operator, &same).await.expect(200)["duplicates"], 1);
+}
+
+#[apply(on_both_engines)]
+async fn an_activity_names_exactly_one_known_user(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let ada = external(&app, "ada").await;
+    let mut both = purchase("1", &ada);
+    both["externalUserId"] = json!("ada");
+    let neither = json!({"source": "shop", "id": "2", "kind": "shop.purchase"});
+    for (body, pointer) in [
+        (both.clone(), "/externalUserId"),
+        (neither.clone(), "/userId"),
+        (bought_by("3", ""), "/externalUserId"),
+        (bought_by("4", "nobody"), "/externalUserId"),
+        (purchase("5", UNKNOWN), "/userId"),
+    ] {
+        let problem = report(&app, &operator, &body).await.expect_problem(422, "invalid-body");
+        assert_eq!(pointers(&problem), [pointer], "{body}");
+    }
+    let batch = json!([both, bought_by("6", "ada"), neither]);
+    let problem = report(&app, &operator, &batch)
+        .await
+        .expect_problem(422, "invalid-body");
+    assert_eq!(pointers(&problem), ["/0/externalUserId", "/2/userId"]);
+    let batch = json!([bought_by("6", "ada"), bought_by("7", "nobody"), purchase("8", UNKNOWN)]);
+    let problem = report(&app, &operator, &batch)
+        .await
+        .expect_problem(422, "invalid-body");
+    assert_eq!(pointers(&problem), ["/1/externalUserId", "/2/userId"]);
+    assert_eq!(
+        problem["errors"][0]["message"],
+        "there is no user with the external id \"nobody\""
+    );
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM activities WHERE source = 'shop'").await,
+        0
+    );
+}
+
+#[apply(on_both_engines)]
+async fn a_setting_lets_activities_create_unknown_users(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    let creating = app.replica(&[("activities.create_unknown_users", "true")]);
+    let batch = json!([bought_by("1", "ada"), bought_by("2", "ben"), bought_by("3", "ada")]);
+    // A refused batch creates no user.
+    let mut refused = batch.clone();
+    refused[1]["occurredAt"] = json!("2026-03-01T13:00:00Z");
+    report(&creating, &operator, &refused).await.expect(422);
+    let mut unknown = batch.clone();
+    unknown[1] = purchase("2", UNKNOWN);
+    report(&creating, &operator, &unknown).await.expect(422);
+    assert_eq!(app.count(EXTERNAL_USERS).await, 0);
+
+    let calls = (0..4).map(|_| report(&creating, &operator, &batch));
+    for reply in futures_util::future::join_all(calls).await {
+        assert!(reply.status.is_success(), "{:#}", reply.json);
+    }
+    assert_eq!(app.count(EXTERNAL_USERS).await, 2);
+    // Then every process knows them.
+    report(&app, &operator, &bought_by("4", "ada")).await.expect(201);
+    let path = "/users/external:ada/activities";
+    let page = app.get(path).bearer(&operator).send().await.expect(200);
+    assert_eq!(page["items"].as_array().expect("items").len(), 3);
+}

@@ -1,5 +1,7 @@
 //! `/users`
 
+mod external;
+
 use meed_host::auth::Role;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
@@ -83,6 +85,7 @@ async fn users_can_read_their_own_account(app: TestApp) {
         let expected = json!({
             "id": user.id,
             "email": user.email,
+            "externalId": null,
             "role": role,
             "inviteCode": user.invite_code,
             "invitedBy": null,

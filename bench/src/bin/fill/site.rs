@@ -331,6 +331,7 @@ impl Fixtures {
             "to" => day(10),
             "at" => day(15),
             "email" => self.email.clone(),
+            "externalId" | "externalUserId" => "customer-7".to_owned(),
             "kind" => "auth.login".to_owned(),
             "type" => "POINT".to_owned(),
             "tag" => "spring".to_owned(),

@@ -5,6 +5,7 @@ use super::names::Name;
 pub(super) const FEATURES: &[&str] = &[
     "audit",
     "auth",
+    "directory",
     "users",
     "service_keys",
     "activities",

@@ -79,6 +79,16 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
     ("activities/store", &[("users", Reads)]),
     // The check of a request is one statement: session, role and state.
     ("auth/store", &[("users", Reads)]),
+    // Requests of features below `users` name users by external ids, and may create them.
+    (
+        "directory/store",
+        &[
+            ("users", Reads),
+            ("users", Writes),
+            ("user_directory", Reads),
+            ("user_directory", Writes),
+        ],
+    ),
     // A claim notes which stock its grant was taken from.
     ("claims/store/commit_rows", &[("reward_stock", Reads)]),
     // A batch of claims is committed by one statement.

@@ -93,6 +93,8 @@ impl Driver {
             let answer = get(path).await.expect("an answer");
             match answer.status().as_u16() {
                 403 => {}
+                // Two names of a user.
+                400 if path.contains("userId") && path.contains("externalUserId") => return false,
                 200 => {
                     let page: Value = answer.json().await.expect("a page");
                     if let Some(next) = page["nextPageToken"].as_str() {
@@ -168,6 +170,7 @@ impl Filled {
             ("MEED__MAIL__CONFIRM_REGISTRATIONS", "true"),
             ("MEED__WEBHOOKS__PRIVATE_NETWORKS", "127.0.0.1"),
             ("MEED__AUDIT__RETENTION_DAYS", "3650"),
+            ("MEED__ACTIVITIES__CREATE_UNKNOWN_USERS", "true"),
         ];
         Self {
             driver: Driver {
@@ -260,6 +263,7 @@ impl Filled {
             "to" => "2034-01-01T00:00:00Z".to_owned(),
             "at" => "2026-05-01T00:00:00Z".to_owned(),
             "email" => self.user.email.clone(),
+            "externalId" | "externalUserId" => "customer-7".to_owned(),
             "kind" => "auth.login".to_owned(),
             "type" => "ITEM".to_owned(),
             "tag" => "spring".to_owned(),
@@ -373,6 +377,31 @@ async fn change(filled: &Filled) {
     let attributes = Some(json!({"level": "7"}));
     let path = format!("/users/{user}/attributes");
     driver.call(Method::PUT, &path, &filled.operator, attributes).await;
+    for _ in 0..2 {
+        let external = Some(json!({"attributes": {"level": "7"}}));
+        let path = "/users/external/customer-7";
+        driver.call(Method::PUT, path, &filled.admin, external).await;
+        driver.get(path, &filled.admin).await;
+        let batch: Vec<Value> = (5..9)
+            .map(|number| json!({"externalId": format!("customer-{number}"), "attributes": {"level": number}}))
+            .collect();
+        let path = "/users/external";
+        driver.call(Method::POST, path, &filled.admin, Some(json!(batch))).await;
+        // Known to the process, and not.
+        let activities: Vec<Value> = (5..11)
+            .map(|number| {
+                json!({
+                    "source": "shop", "id": format!("external-{number}"), "kind": "shop.purchase",
+                    "externalUserId": format!("customer-{number}"),
+                })
+            })
+            .collect();
+        let path = "/activities";
+        driver
+            .call(Method::POST, path, &filled.operator, Some(json!(activities)))
+            .await;
+    }
+    driver.get("/users/external:customer-7", &filled.admin).await;
     let role = Some(json!({"role": "OPERATOR"}));
     let path = format!("/users/{second}");
     driver.call(Method::PATCH, &path, &filled.admin, role).await;

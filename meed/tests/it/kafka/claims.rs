@@ -253,3 +253,37 @@ async fn at_the_limit_of_pending_claims_messages_stay_in_the_topic(app: TestApp)
     reader.stop().await;
     worker.stop().await;
 }
+
+#[apply(on_both_engines)]
+async fn a_claim_names_its_user_by_the_external_id(app: TestApp) {
+    let broker = broker().await;
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let admin = app.token(Role::Admin).await;
+    let known = app.put("/users/external/customer-1").bearer(&admin);
+    let user = known.send().await.expect(201);
+    let external = |id: &str, external: &str| json!({"id": id, "externalUserId": external, "eventId": event["id"]});
+    let neither = json!({"id": "3", "eventId": event["id"]});
+    produce(
+        &broker,
+        &[external("1", "customer-1"), external("2", "customer-2"), neither],
+    )
+    .await;
+    let reader = Running::claims(&app, &broker);
+    let worker = Running::worker(&app);
+    until(&app, GRANTED, 1).await;
+    committed(&broker, CLAIMS, 3).await;
+    reader.stop().await;
+    worker.stop().await;
+    assert_eq!(requests(&app, text(&user, "id")).await.len(), 1);
+    let dead = broker.read(DEAD, 2).await;
+    for (letter, says) in dead.iter().zip([
+        "/externalUserId: there is no user with the external id \"customer-2\"",
+        "/userId: is required, unless the user is named by externalUserId",
+    ]) {
+        let detail = letter.header("meed-detail");
+        assert!(
+            letter.header("meed-code") == "invalid-body" && detail.contains(says),
+            "{detail}"
+        );
+    }
+}

@@ -202,3 +202,39 @@ async fn processes_share_a_topic_and_a_stopping_one_hands_over_its_partitions() 
     assert_eq!(broker.committed(GROUP, ACTIVITIES), 300);
     assert!(broker.read_for(DEAD, 1).await.is_empty());
 }
+
+#[apply(on_both_engines)]
+async fn a_message_names_its_user_by_the_external_id(app: TestApp) {
+    let broker = broker().await;
+    let (admin, user) = (app.token(Role::Admin).await, app.user(Role::User).await.id);
+    let known = app.put("/users/external/customer-1").bearer(&admin);
+    known.send().await.expect(201);
+    let external =
+        |id: &str, external: &str| json!({"source": "shop", "id": id, "externalUserId": external, "kind": "k"});
+    let both = json!({"source": "shop", "id": "3", "externalUserId": "customer-1", "userId": user, "kind": "k"});
+    let messages = [external("1", "customer-1"), external("2", "customer-2"), both];
+    produce(&broker, "customer", &messages).await;
+    let consumer = Running::consumer(&app, &broker);
+    let dead = broker.read(DEAD, 2).await;
+    for (letter, says) in dead.iter().zip([
+        "/externalUserId: there is no user with the external id \"customer-2\"",
+        "/externalUserId: names the user a second time",
+    ]) {
+        let detail = letter.header("meed-detail");
+        assert!(
+            letter.header("meed-code") == "invalid-body" && detail.contains(says),
+            "{detail}"
+        );
+    }
+    committed(&broker, ACTIVITIES, 3).await;
+    consumer.stop().await;
+    assert_eq!(app.count(REPORTED).await, 1);
+    // With the setting, the message creates the user.
+    let app = app.replica(&[("activities.create_unknown_users", "true")]);
+    let consumer = Running::consumer(&app, &broker);
+    produce(&broker, "customer", &[external("2", "customer-2")]).await;
+    until(&app, REPORTED, 2).await;
+    consumer.stop().await;
+    let path = "/users/external/customer-2";
+    app.get(path).bearer(&admin).send().await.expect(200);
+}

@@ -35,7 +35,7 @@ async fn each_operation_needs_exactly_its_scope(app: TestApp) {
             // For persons: their account, and what a key could use to get further scopes.
             let reply = call(&secret(&app, &format!("all-{number}"), &all).await).await;
             let what = format!("{method} {path}: {} {:#}", reply.status, reply.json);
-            assert!([403, 404].contains(&reply.status.as_u16()), "{what}");
+            assert!(reply.status.is_client_error() && reply.status != 401, "{what}");
             continue;
         }
         let others: Vec<&str> = all.iter().copied().filter(|scope| !needed.contains(scope)).collect();
