@@ -42,7 +42,7 @@ pub(crate) const PYTHON_COMPILERS: [&str; 3] = ["componentize-py==0.25.1", "go-b
 /// The same from npm.
 pub(crate) const NODE_COMPILERS: [&str; 3] = ["assemblyscript@0.28.20", "componentize-qjs@0.4.5", "esbuild@0.28.2"];
 
-/// Generate, compile and run a TypeScript client of the API in a test.
+/// Generate, compile and run a TypeScript client of the API in a test; and the OpenID provider of the tests.
 pub(crate) const CLIENT_TOOLS: [&str; 5] = [
     "@types/node@20.19.43",
     "oidc-provider@9.13.3",

@@ -18,6 +18,9 @@ use super::keys::{Document, Key, KeySet};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Jwks;
 
+/// Requests that may wait for a fetch. Further ones get an error, so that a slow provider and a client that makes up keys cannot
+/// use up the server.
+const MAX_WAITING: usize = 64;
 /// Between two fetches.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Keys of this age are fetched again by the background task. A key that the provider removed is used for so long.
@@ -66,6 +69,7 @@ pub(in crate::users) struct Provider {
     state: RwLock<State>,
     /// Held during a fetch.
     fetching: tokio::sync::Mutex<()>,
+    waiting: tokio::sync::Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +89,7 @@ struct Fetched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoKey {
     Unknown,
-    /// The provider cannot be reached, and nothing valid is cached.
+    /// The provider cannot be reached and nothing valid is cached, or too many requests wait for it.
     Unavailable,
 }
 
@@ -105,6 +109,7 @@ impl Provider {
             keys_valid,
             state: RwLock::default(),
             fetching: tokio::sync::Mutex::default(),
+            waiting: tokio::sync::Semaphore::new(MAX_WAITING),
         }
     }
 
@@ -117,9 +122,10 @@ impl Provider {
         if let Some(key) = self.cached(id, algorithm) {
             return Ok(key);
         }
-        self.fetch_again().await;
-        match self.valid() {
-            Some(_) => self.cached(id, algorithm).ok_or(NoKey::Unknown),
+        let has_waited = self.fetch_again().await;
+        match self.cached(id, algorithm) {
+            Some(key) => Ok(key),
+            None if has_waited && self.valid().is_some() => Err(NoKey::Unknown),
             None => Err(NoKey::Unavailable),
         }
     }
@@ -156,12 +162,15 @@ impl Provider {
         }
     }
 
-    /// Waits for a fetch, unless the last one was a moment ago.
-    async fn fetch_again(self: &Arc<Self>) {
+    /// Waits for a fetch, unless the last one was a moment ago. `false` if too many wait.
+    async fn fetch_again(self: &Arc<Self>) -> bool {
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            return false;
+        };
         if !self.may_attempt() {
             // Another request may have started it.
             drop(self.fetching.lock().await);
-            return;
+            return true;
         }
         let provider = Arc::clone(self);
         // Continues when the client disconnects, so that a client cannot keep the server from fetching new keys.
@@ -190,6 +199,7 @@ impl Provider {
         });
         // A panic of the task is reported by its hook; the keys are then as before.
         fetch.await.ok();
+        true
     }
 
     fn may_attempt(&self) -> bool {

@@ -3,16 +3,22 @@
 // node oidc.mjs NODE_MODULES PORT ACCOUNTS. ACCOUNTS are the claims of each account, as JSON. Only the login page is replaced:
 // it logs in the account that `login_hint` names, or `ada`, and asks for no consent.
 
-import { createHmac, generateKeyPairSync, randomUUID } from 'node:crypto';
+import {
+  constants,
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  randomUUID,
+  sign as rsaSign,
+} from 'node:crypto';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const [modules, port, accountsJson] = process.argv.slice(2);
-const load = (path) => import(pathToFileURL(join(modules, path)).href);
-const { Provider } = await load('oidc-provider/lib/index.js');
-const { SignJWT, importJWK } = await load('jose/dist/webapi/index.js');
+const { Provider } = await import(pathToFileURL(join(modules, 'oidc-provider/lib/index.js')).href);
 
 const issuer = `http://127.0.0.1:${port}`;
 const accounts = JSON.parse(accountsJson);
@@ -38,7 +44,7 @@ function provide() {
     clients: [
       {
         client_id: 'meed',
-        client_secret: 'a secret: with/every+thing&else=é',
+        client_secret: 'a secret: with/every+thing&else=%25',
         redirect_uris: ['https://meed.example.com/auth/oidc/callback'],
       },
       {
@@ -109,22 +115,24 @@ async function stop() {
   return {};
 }
 
-const base64 = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
+const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
 // Signs what the provider itself would not issue.
-async function sign({ header, claims, by }) {
-  const key = by === 'other' ? other : keys[0];
+function sign({ header, claims, by }) {
   const protectedHeader = { alg: 'RS256', kid: keys[0].kid, typ: 'at+jwt', ...header };
-  if (by === 'nobody') return { token: `${base64(protectedHeader)}.${base64(claims)}.` };
-  if (by === 'public') {
-    const { createPublicKey } = await import('node:crypto');
-    const pem = createPublicKey({ key: publicOf(keys[0]), format: 'jwk' }).export({ type: 'spki', format: 'pem' });
-    const message = `${base64(protectedHeader)}.${base64(claims)}`;
-    return { token: `${message}.${createHmac('sha256', pem).update(message).digest('base64url')}` };
-  }
-  const { crit, ...rest } = protectedHeader;
-  const jwt = new SignJWT(claims).setProtectedHeader(crit ? protectedHeader : rest);
-  return { token: await jwt.sign(await importJWK(key, 'RS256'), crit && { crit: { [crit[0]]: true } }) };
+  const message = `${base64(protectedHeader)}.${base64(claims)}`;
+  const signature = () => {
+    if (by === 'nobody') return '';
+    if (by === 'public') {
+      const pem = createPublicKey({ key: keys[0], format: 'jwk' }).export({ type: 'spki', format: 'pem' });
+      return createHmac('sha256', pem).update(message).digest('base64url');
+    }
+    const key = createPrivateKey({ key: by === 'other' ? other : keys[0], format: 'jwk' });
+    const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 };
+    const padding = protectedHeader.alg === 'PS256' ? pss : {};
+    return rsaSign('sha256', Buffer.from(message), { key, ...padding }).toString('base64url');
+  };
+  return { token: `${message}.${signature()}` };
 }
 
 const commands = {

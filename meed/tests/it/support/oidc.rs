@@ -25,7 +25,7 @@ const CHALLENGE: &str = "_RpfHqw8pAZIomzVUE7sjRmHSM543WVdC4o-Kc4_3C0";
 
 /// The `aud` of the access tokens.
 pub const AUDIENCE: &str = "https://meed.example.com";
-pub const CLIENT_SECRET: &str = "a secret: with/every+thing&else=é";
+pub const CLIENT_SECRET: &str = "a secret: with/every+thing&else=%25";
 pub const CALLBACK: &str = "https://meed.example.com/auth/oidc/callback";
 
 pub struct OidcProvider {
