@@ -5,7 +5,10 @@
 //! themselves.
 
 mod batch;
+mod cloud_events;
 mod invitations;
+mod lenient;
+mod personal;
 mod report;
 mod routes;
 mod service;
@@ -15,7 +18,7 @@ mod users;
 
 pub use batch::{Batch, CODES, MAX_BATCH};
 pub use report::NewActivity;
-pub use routes::router;
+pub use routes::{is_streamed, router};
 pub use service::{
     Activity, ActivityError, ActivityService, Filter, ItemError, ItemOutcome, OwnActivity, Recorded, RecordedItem,
 };

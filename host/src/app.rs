@@ -3,8 +3,10 @@
 mod background;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::request::Parts;
 use axum::{Router, middleware};
 use tower::ServiceBuilder;
 use utoipa::OpenApi as _;
@@ -19,19 +21,22 @@ use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::config::{Config, Limit};
 use crate::db::Db;
-use crate::directory::Directory;
+use crate::directory::{Directory, UserRef};
 use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
 use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
 use crate::keys::{Keys, Sealing};
 use crate::mail::Mailer;
+use crate::personal_data::{Holders, PersonalData};
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
-use crate::rewards::RewardService;
+use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
-use crate::users::{Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService};
+use crate::users::{
+    Erasures, Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService,
+};
 use crate::webhooks::WebhookService;
 use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, service_keys, users, webhooks};
 
@@ -50,6 +55,12 @@ const WAITING_PER_HASH: usize = 32;
 /// The route that takes longer than others, and reads a larger body.
 const UPLOAD: (&str, &str) = ("POST", "/plugins");
 
+/// Whether a route reads the body of this request itself, as it arrives.
+fn is_streamed(parts: &Parts) -> bool {
+    let (method, path) = UPLOAD;
+    (parts.method == method && parts.uri.path() == path) || activities::is_streamed(parts)
+}
+
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
@@ -57,7 +68,7 @@ const UPLOAD: (&str, &str) = ("POST", "/plugins");
         description = "Rewards decided by sandboxed WebAssembly conditions. Every decision is a receipt that anyone can re-run.",
         license(name = "MIT OR Apache-2.0"),
     ),
-    components(schemas(ProblemBody<'_>, FieldError)),
+    components(schemas(ProblemBody<'_>, FieldError, UserRef)),
     tags(
         (name = "auth", description = "Accounts and sessions"),
         (name = "users", description = "Accounts and their attributes"),
@@ -100,6 +111,11 @@ pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserServ
     let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
     let standings = Standings::new(directory.clone(), clock.clone(), cache, config.auth.session_cache);
     user_service(config, db, clock, (sessions, standings), (directory, activities))
+}
+
+/// The service of activities alone, for the command line.
+pub fn activities(config: &Config, db: &Db, clock: &Clock) -> ActivityService {
+    activity_service(config, db, clock, &Directory::new(db.clone(), clock.clone()))
 }
 
 fn activity_service(config: &Config, db: &Db, clock: &Clock, directory: &Directory) -> ActivityService {
@@ -173,7 +189,8 @@ pub async fn reseal(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<(
     let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
     let resealed = events::reseal(db, &sealing).await?
         + webhooks::reseal(db, &sealing).await?
-        + users::reseal(db, &sealing).await?;
+        + users::reseal(db, &sealing).await?
+        + rewards::reseal(db, &sealing).await?;
     let entry = Entry::about("sealing-key", &sealing.newest()).field("sealedSecrets", 0, resealed);
     let mut tx = db.begin().await?;
     audit::record(&mut tx, clock, entry).await?;
@@ -187,7 +204,7 @@ fn webhook_service(config: &Config, db: &Db, clock: &Clock, sealing: Sealing) ->
         config.outbox.retention,
         config.auth.issuer.clone(),
         FulfilmentService::new(db.clone(), clock.clone()),
-        sealing,
+        (sealing.clone(), Codes::new(db.clone(), clock.clone(), sealing)),
         (db.clone(), clock.clone()),
     )
 }
@@ -208,6 +225,7 @@ pub struct App {
     pub oidc_logins: OidcLogins,
     pub service_keys: ServiceKeyService,
     pub mailing: Mailing,
+    pub erasures: Erasures,
     pub plugins: PluginService,
     pub simulator: Simulator,
     pub rewards: RewardService,
@@ -287,7 +305,8 @@ impl App {
             cache.clone(),
         );
         let simulator = Simulator::new((db.clone(), clock.clone()), directory.clone(), plugins.clone());
-        let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone());
+        let codes = Codes::new(db.clone(), clock.clone(), keys.sealing.clone());
+        let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone(), codes.clone());
         let events = EventService::new(
             (db.clone(), clock.clone()),
             keys.sealing.clone(),
@@ -301,13 +320,23 @@ impl App {
             &sandbox,
             plugins.clone(),
             events.clone(),
-            rewards.clone(),
+            (rewards.clone(), codes),
             FulfilmentService::new(db.clone(), clock.clone()),
             keys.receipt.clone(),
             &config.claims,
             cache.clone(),
             directory,
         );
+        let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
+        let holders: Holders = [
+            Arc::new(users.clone()) as Arc<dyn PersonalData>,
+            Arc::new(auth.clone()),
+            Arc::new(activities.clone()),
+            Arc::new(claims.clone()),
+            Arc::new(fulfilments),
+        ]
+        .into();
+        let erasures = Erasures::new(users.clone(), holders, config.users.erasure_grace());
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
         let service_keys = service_key_service(config, &db, &clock, cache.clone());
@@ -335,6 +364,7 @@ impl App {
             oidc_logins,
             service_keys,
             mailing,
+            erasures,
             plugins,
             simulator,
             rewards,
@@ -347,7 +377,11 @@ impl App {
             limits,
             recorder,
             authenticator,
-            bodies: receive::Bodies::new(config.http.client_timeout, config.http.trusted_proxies.clone(), UPLOAD),
+            bodies: receive::Bodies::new(
+                config.http.client_timeout,
+                config.http.trusted_proxies.clone(),
+                is_streamed,
+            ),
             timeout: config.http.timeout,
         })
     }
@@ -371,6 +405,7 @@ impl App {
             .merge(users::oidc_router(self.oidc_logins.clone()))
             .merge(users::router(self.users.clone()))
             .merge(service_keys::router(self.service_keys.clone()))
+            .merge(users::erasure_router(self.erasures.clone()))
             .merge(activities::router(self.activities.clone()))
             .merge(plugins::router(self.plugins.clone(), self.simulator.clone()))
             .merge(rewards::router(self.rewards.clone()))
@@ -400,10 +435,11 @@ impl App {
     }
 
     /// The whole API, ready to serve.
-    pub fn router(&self) -> Result<Router, String> {
+    pub fn router(&self) -> Router {
         let (router, _) = self.routes().split_for_parts();
         // Inside the limits, because they cost as much as other routes.
-        let router = router.merge(openapi::swagger(&self.openapi()?)?);
+        let app = self.clone();
+        let router = router.merge(openapi::swagger(move || app.openapi()));
         let router = layers::fallbacks(router).layer(
             ServiceBuilder::new()
                 // Outermost, because authentication may need the database.
@@ -426,12 +462,12 @@ impl App {
             any: self.timeout,
             slow: (UPLOAD, self.timeout + self.sandbox.settings().longest_admission()),
         };
-        Ok(layers::around(
+        layers::around(
             router,
             self.clock.clone(),
             self.health.clone(),
             timeouts,
             self.bodies.clone(),
-        ))
+        )
     }
 }

@@ -4,6 +4,7 @@
 
 mod authenticate;
 mod guards;
+mod personal;
 mod principal;
 mod routes;
 mod service;

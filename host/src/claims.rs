@@ -6,6 +6,7 @@
 //! reads. `service` wires the parts. Only `app`, `cli` and `kafka` know this feature.
 
 mod cache;
+mod codes;
 mod commit;
 mod decision;
 mod error;
@@ -13,6 +14,7 @@ mod grants;
 mod idempotency;
 mod interactive;
 mod model;
+mod personal;
 mod progress;
 mod queue;
 mod receipt;

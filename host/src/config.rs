@@ -39,6 +39,7 @@ pub struct Config {
     pub keys: Keys,
     pub auth: Auth,
     pub mail: Mail,
+    pub users: Users,
     pub activities: Activities,
     pub plugins: Plugins,
     pub claims: Claims,
@@ -116,6 +117,20 @@ pub struct Database {
     pub url_file: Option<PathBuf>,
     #[serde(deserialize_with = "within::<1, 10_000, _, _>")]
     pub max_connections: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Users {
+    /// Days from the request of an erasure to the erasure.
+    #[serde(deserialize_with = "within::<0, 365, _, _>")]
+    pub erasure_grace_days: u32,
+}
+
+impl Users {
+    pub fn erasure_grace(&self) -> Duration {
+        Duration::from_hours(u64::from(self.erasure_grace_days) * 24)
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

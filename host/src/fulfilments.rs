@@ -5,6 +5,7 @@
 //! know: claims, endpoints, how messages are delivered.
 
 mod model;
+mod personal;
 mod service;
 mod store;
 

@@ -15,6 +15,7 @@ pub mod openapi;
 pub mod overload;
 pub mod page;
 pub mod peer;
+pub mod prefer;
 pub mod problem;
 pub mod receive;
 pub mod request_id;

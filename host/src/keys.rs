@@ -6,6 +6,7 @@
 //!
 //! Must not know: what is signed or sealed.
 
+mod data_key;
 mod public;
 mod routes;
 mod sealing;
@@ -25,6 +26,7 @@ use utoipa::ToSchema;
 
 use crate::clock::{Clock, Timestamp};
 
+pub use data_key::{DATA_KEY_BYTES, DataKey};
 pub use public::PublicKey;
 pub use routes::router;
 pub use sealing::{Place, SealError, Sealing};

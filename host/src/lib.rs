@@ -40,6 +40,7 @@ pub mod keys;
 pub mod mail;
 mod mutations;
 pub mod outbox;
+pub mod personal_data;
 pub mod plugins;
 pub mod problem;
 pub mod rewards;

@@ -21,6 +21,8 @@ pub const REWARD_GRANTED: &str = "reward.granted";
 pub const REWARD_REVERSED: &str = "reward.reversed";
 /// A claim was rejected because all rewards are gone or the budget is spent.
 pub const REWARD_LIMIT_REACHED: &str = "reward.limit-reached";
+/// A reward has few codes left.
+pub const REWARD_CODES_LOW: &str = "reward.codes-low";
 /// A claim is held for a review.
 pub const CLAIM_HELD: &str = "claim.held";
 /// A held claim was rejected, by a review or because there was none.
@@ -41,6 +43,7 @@ pub const KINDS: &[&str] = &[
     REWARD_GRANTED,
     REWARD_REVERSED,
     REWARD_LIMIT_REACHED,
+    REWARD_CODES_LOW,
     CLAIM_HELD,
     CLAIM_DENIED,
     EVENT_CREATED,

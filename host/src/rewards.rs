@@ -1,11 +1,15 @@
-//! Rewards (points, items, coupons) and their stock.
+//! Rewards (points, items, coupons), their stock and their codes.
 //!
 //! Must not know: events or claims, which depend on rewards.
 
+mod codes;
+mod error;
 mod generations;
 mod routes;
 mod service;
 mod store;
 
+pub use codes::{Codes, RewardCode, reseal};
+pub use error::RewardError;
 pub use routes::{CODES, router};
-pub use service::{NewReward, Reward, RewardError, RewardService, StockVersion};
+pub use service::{NewReward, Reward, RewardService, StockVersion, Taking};

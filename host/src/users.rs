@@ -5,6 +5,7 @@
 
 mod account;
 mod email;
+mod erasure;
 mod external;
 mod identity;
 mod invite;
@@ -15,6 +16,7 @@ mod mail_queue;
 mod mailing;
 mod oidc;
 mod password;
+mod personal;
 mod provisioning;
 mod replacement;
 mod routes;
@@ -26,13 +28,14 @@ mod totp;
 
 pub use account::PasswordReset;
 pub use email::Email;
+pub use erasure::{Erasure, Erasures};
 pub use external::{ExternalUser, MAX_UPSERTS, UpsertOutcome, Upserted, Upserts, require_distinct};
 pub use issuers::{IssuerError, Issuers};
 pub use login::{LoginError, LoginService, NewAccount};
 pub use mailing::Mailing;
 pub use oidc::{OidcError, OidcLogins};
 pub use password::{Password, PasswordError, Passwords};
-pub use routes::{CODES, CREDENTIALS_PATHS, authenticate, login_router, oidc_router, router};
+pub use routes::{CODES, CREDENTIALS_PATHS, authenticate, erasure_router, login_router, oidc_router, router};
 pub use second_factor::{SecondFactors, reseal};
 pub use service::{Filter, NewUser, User, UserChange, UserDetails, UserError, UserService};
 pub use standing::Standings;

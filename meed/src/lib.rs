@@ -10,6 +10,7 @@
 
 mod db;
 mod demo;
+mod import;
 mod key;
 pub mod keys;
 mod log;
@@ -94,6 +95,12 @@ enum Command {
     /// Manage service keys, with which programs call the API
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Manage the users of other systems
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// Manage activities
+    #[command(subcommand)]
+    Activities(ActivitiesCommand),
     /// Manage the keys that sign and that seal secrets
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -133,6 +140,18 @@ enum UserCommand {
     ResetPassword { email: String },
     /// Remove the second factor of a user who lost it, with its recovery codes. The user's sessions end
     RemoveTotp { email: String },
+}
+
+#[derive(Debug, Subcommand)]
+enum UsersCommand {
+    /// Create users by external id, and set their attributes, from a file. A second run changes nothing
+    Import(import::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum ActivitiesCommand {
+    /// Record activities from a file. A second run changes nothing
+    Import(import::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -220,6 +239,12 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             runtime.block_on(remove_totp(&load(None)?, email))?;
         }
         Command::Key(command) => runtime.block_on(key::run(command, &load(None)?))?,
+        Command::Users(UsersCommand::Import(arguments)) => {
+            return runtime.block_on(import::users(&load(None)?, arguments));
+        }
+        Command::Activities(ActivitiesCommand::Import(arguments)) => {
+            return runtime.block_on(import::activities(&load(None)?, arguments));
+        }
         Command::Keys(KeysCommand::Generate { only_missing }) => {
             for path in keys::generate(&load(None)?.keys.directory, &Clock::System, *only_missing)? {
                 println!("{}", path.display());

@@ -64,7 +64,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         .await
         .with_context(|| format!("listen on {} (http.listen)", config.http.listen))?;
     let address = listener.local_addr().context("ask for the address")?;
-    let router = app.router().map_err(anyhow::Error::msg)?;
+    let router = app.router();
     let supervisor = Supervisor::new(app.clock.clone());
     admin::listen(&config.http, &metrics, &supervisor).await?;
     app::supervise_metrics(&metrics, &supervisor);

@@ -104,3 +104,21 @@ CREATE TABLE mails (
 ) STRICT;
 CREATE INDEX mails_email_key ON mails (email_key, created_at);
 CREATE INDEX mails_due ON mails (next_at) WHERE state = 'PENDING';
+
+-- Users who are to be erased, or were. A request writes the row and disables the account; until the erasure begins, an ADMIN
+-- can cancel it, which deletes the row. The row of the user stays without content.
+CREATE TABLE user_erasures (
+    user_id         BLOB NOT NULL PRIMARY KEY REFERENCES users (id),
+    requested_at    INTEGER NOT NULL,
+    -- the principal
+    requested_by    BLOB NOT NULL,
+    -- the end of the grace period
+    due_at          INTEGER NOT NULL,
+    -- whether the account was disabled before
+    was_disabled    INTEGER NOT NULL,
+    -- when the names and credentials were erased; NULL: not yet
+    begun_at        INTEGER,
+    -- when everything was erased; NULL: not yet
+    completed_at    INTEGER
+) STRICT;
+CREATE INDEX user_erasures_due ON user_erasures (due_at) WHERE completed_at IS NULL;

@@ -4,10 +4,11 @@
 
 use garde::Validate as _;
 
+use super::cloud_events;
 use super::report::NewActivity;
 use super::service::{ActivityError, ItemError};
 use crate::body::many::{self, MAX_ERRORS};
-use crate::body::{field_errors, parse};
+use crate::body::{field_errors, parse, parse_object};
 use crate::problem::{Code, FieldError, INVALID_BODY, Problem};
 
 const ACTIVITY_CONFLICT: Code = Code::new(
@@ -42,6 +43,10 @@ pub enum BodyShape {
     Object,
     /// An array, or one activity per line: `/3/kind`.
     Array,
+    /// One CloudEvent: `/type`.
+    CloudEvent,
+    /// An array of CloudEvents: `/3/type`.
+    CloudEvents,
 }
 
 impl Batch {
@@ -52,12 +57,7 @@ impl Batch {
             return Self::from_items(&many::array(bytes)?);
         }
         let activity: NewActivity = parse(bytes)?;
-        let fields = activity.validate().err().map(|report| field_errors(&report));
-        let errors: Vec<FieldError> = fields
-            .into_iter()
-            .flatten()
-            .chain(activity.named_user().err())
-            .collect();
+        let errors = faults_of(&activity);
         if !errors.is_empty() {
             return Err(many::faults(errors));
         }
@@ -81,6 +81,51 @@ impl Batch {
         })
     }
 
+    /// Parses one CloudEvent.
+    pub(super) fn from_cloud_event(bytes: &[u8]) -> Result<Self, Problem> {
+        let activity = cloud_events::parse(bytes)?;
+        let faults = faults_of(&activity)
+            .into_iter()
+            .map(cloud_events::at_its_place)
+            .collect::<Vec<_>>();
+        if !faults.is_empty() {
+            return Err(many::faults(faults));
+        }
+        Ok(Self {
+            activities: vec![activity],
+            shape: BodyShape::CloudEvent,
+        })
+    }
+
+    /// Parses an array of CloudEvents, the batch of the JSON format.
+    pub(super) fn from_cloud_events(bytes: &[u8]) -> Result<Self, Problem> {
+        let items = many::array(bytes)?;
+        many::check_count(items.len(), MAX_BATCH, "activities")?;
+        let (mut activities, mut errors) = (Vec::new(), Vec::new());
+        for (index, item) in items.into_iter().enumerate() {
+            let found = match cloud_events::parse(item) {
+                Ok(activity) => {
+                    let found = faults_of(&activity)
+                        .into_iter()
+                        .map(cloud_events::at_its_place)
+                        .collect();
+                    activities.push(activity);
+                    found
+                }
+                Err(problem) if problem.errors().is_empty() => return Err(problem),
+                Err(problem) => problem.errors().to_vec(),
+            };
+            errors.extend(found.iter().map(|error| many::at(index, error)));
+        }
+        if !errors.is_empty() {
+            return Err(many::faults(errors));
+        }
+        Ok(Self {
+            activities,
+            shape: BodyShape::CloudEvents,
+        })
+    }
+
     pub fn activities(&self) -> &[NewActivity] {
         &self.activities
     }
@@ -92,6 +137,38 @@ impl Batch {
     pub fn shape(&self) -> BodyShape {
         self.shape
     }
+}
+
+/// The activity of one line, which is an activity or a CloudEvent. `Err`: the first fault, at its place in the line.
+pub(super) fn parse_line(line: &[u8]) -> Result<NewActivity, FieldError> {
+    let is_event = cloud_events::is_cloud_event(line);
+    let parsed = if is_event {
+        cloud_events::parse(line)
+    } else {
+        parse_object(line)
+    };
+    let activity: NewActivity = parsed.map_err(|problem| {
+        let whole = || FieldError {
+            pointer: String::new(),
+            message: problem.detail().to_owned(),
+        };
+        problem.errors().first().cloned().unwrap_or_else(whole)
+    })?;
+    match faults_of(&activity).into_iter().next() {
+        None => Ok(activity),
+        Some(fault) if is_event => Err(cloud_events::at_its_place(fault)),
+        Some(fault) => Err(fault),
+    }
+}
+
+/// What is wrong with the fields of an activity.
+fn faults_of(activity: &NewActivity) -> Vec<FieldError> {
+    let fields = activity.validate().err().map(|report| field_errors(&report));
+    fields
+        .into_iter()
+        .flatten()
+        .chain(activity.named_user().err())
+        .collect()
 }
 
 impl BodyShape {
@@ -110,9 +187,12 @@ impl BodyShape {
     }
 
     fn field_error(self, error: ItemError) -> FieldError {
+        let (index, field) = (error.index, error.field);
         let pointer = match self {
-            Self::Object => format!("/{}", error.field),
-            Self::Array => format!("/{}/{}", error.index, error.field),
+            Self::Object => format!("/{field}"),
+            Self::Array => format!("/{index}/{field}"),
+            Self::CloudEvent => format!("/{}", cloud_events::place_of(field)),
+            Self::CloudEvents => format!("/{index}/{}", cloud_events::place_of(field)),
         };
         FieldError {
             pointer,

@@ -16,6 +16,8 @@ use crate::text::legible;
 pub(super) const OWN_SOURCE: &str = "meed";
 /// Prefixes of kinds that only the server records.
 const OWN_KINDS: &[&str] = &["auth.", "user.", "invite."];
+/// A source may be a URI reference, as that of a CloudEvent.
+const MAX_SOURCE_BYTES: usize = 256;
 const MAX_AMOUNT: i64 = 1_000_000_000_000;
 
 /// An activity to report.
@@ -24,7 +26,7 @@ const MAX_AMOUNT: i64 = 1_000_000_000_000;
 pub struct NewActivity {
     /// The reporting system; `meed` is reserved for the server itself
     #[garde(custom(reported_source))]
-    #[schema(example = "shop", pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    #[schema(example = "shop", pattern = "^[!-~]{1,256}$")]
     pub source: String,
     /// The reporting system's id of the activity: the same source and id are recorded once
     #[garde(length(chars, min = 1, max = 128), custom(no_control_characters), custom(legible))]
@@ -71,9 +73,9 @@ pub(super) fn check_source(source: String) -> Result<String, String> {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
 fn reported_source(source: &str, (): &()) -> garde::Result {
-    if !is_kind(source) {
+    if !(1..=MAX_SOURCE_BYTES).contains(&source.len()) || !source.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(garde::Error::new(format!(
-            "{source:?} is not 1 to 64 letters, digits, dots, hyphens or underscores"
+            "{source:?} is not 1 to {MAX_SOURCE_BYTES} visible ASCII characters"
         )));
     }
     if source == OWN_SOURCE {

@@ -1,7 +1,10 @@
 //! `/activities` and `/users/{id}/activities` over HTTP.
 
+mod stream;
+
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use garde::Validate;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -9,7 +12,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::stream::Progress;
 use super::batch::Batch;
+use super::cloud_events::CloudEvent;
 use super::report::{NewActivity, check_source};
 use super::service::{Activity, ActivityService, Filter, Recorded};
 use super::sources::{SourceOwner, require_allowed};
@@ -17,9 +22,11 @@ use crate::audit;
 use crate::auth::{ActivitiesWrite, FORBIDDEN, OwnershipWrite, Principal, Scope};
 use crate::clock::Timestamp;
 use crate::directory::UserRef;
-use crate::http::extract::{Many, read_many};
+use crate::http::extract::{Many, media_type, read_bytes, read_many};
 use crate::http::{Body, Page, PageParams, Params, Path, Problem};
 use crate::problem::INVALID_PARAMETER;
+
+pub use stream::is_streamed;
 
 pub fn router(service: ActivityService) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -38,14 +45,22 @@ enum OneOrMany {
     Many(Vec<NewActivity>),
 }
 
-/// Record activities: one, an array of up to 1000, or NDJSON (one activity per line).
+/// Record activities: one, an array of up to 1000, NDJSON (one activity per line), or CloudEvents.
 ///
 /// Repeat the call if you are not sure that it arrived: the same `source` and `id` are recorded once. The server
 /// records all activities of a call or none. A problem has at most 20 errors with JSON pointers: `/3/kind` is the
 /// `kind` of the fourth activity in the array, or on the fourth non-blank line. If a `source` and `id` were recorded
 /// with different content, the answer is `activity-conflict`; remove these activities and send the rest again.
+///
+/// NDJSON with `Prefer: handling=lenient` may have any length. The server records the valid lines as they arrive, and answers
+/// with NDJSON: a line with the totals and the errors after each part of up to 1000 lines. After an interruption, send the
+/// lines after `through`, or all of them again. A line may be a CloudEvent.
 #[utoipa::path(
     post, path = "/activities", tag = "activities", security(("bearer" = ["activities:write"])),
+    params(
+        ("Prefer" = Option<String>, Header, description = "`handling=lenient`: record the valid lines of NDJSON"),
+        StreamParams,
+    ),
     request_body(content(
         (OneOrMany = "application/json", examples(
             ("one" = (value = json!({
@@ -58,6 +73,8 @@ enum OneOrMany {
                 {"source": "game", "id": "match-2", "userId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77", "kind": "match.lost"},
             ]))),
         )),
+        (CloudEvent = "application/cloudevents+json"),
+        (Vec<CloudEvent> = "application/cloudevents-batch+json"),
         (String = "application/x-ndjson", example = "{\"source\":\"game\",\"id\":\"match-1\",\"userId\":\"0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77\",\"kind\":\"match.won\"}\n"),
     )),
     responses(
@@ -65,23 +82,33 @@ enum OneOrMany {
             "recorded": 1, "duplicates": 0,
             "items": [{"source": "shop", "id": "order-1047", "outcome": "RECORDED"}],
         })),
-        (status = 200, description = "All activities were recorded before", body = Recorded, example = json!({
-            "recorded": 0, "duplicates": 1,
-            "items": [{"source": "shop", "id": "order-1047", "outcome": "DUPLICATE"}],
-        })),
+        (status = 200, description = "All activities were recorded before. With `handling=lenient`: one line per part", content(
+            (Recorded = "application/json", example = json!({
+                "recorded": 0, "duplicates": 1,
+                "items": [{"source": "shop", "id": "order-1047", "outcome": "DUPLICATE"}],
+            })),
+            (Progress = "application/x-ndjson"),
+        )),
     ),
     extensions(("x-problems" = json!(["activity-conflict", "source-not-allowed", "source-taken"]))),
 )]
 async fn record(
     State(service): State<ActivityService>,
     ActivitiesWrite(principal): ActivitiesWrite,
-    batch: Batch,
-) -> Result<(StatusCode, axum::Json<Recorded>), Problem> {
+    Params(params): Params<StreamParams>,
+    report: Report,
+) -> Result<Response, Problem> {
+    if principal.key_holder().is_some() {
+        // Each activity names its reporter, and there are too many for the audit log.
+        audit::recorded_elsewhere();
+    }
+    let batch = match report {
+        Report::Batch(batch) => batch,
+        Report::Stream(body) => return stream::record(service, principal, body, params.first_line),
+    };
     let shape = batch.shape();
     if let Some(holder) = principal.key_holder() {
         require_allowed(holder, batch.activities()).map_err(|error| shape.problem(error))?;
-        // Each activity names its reporter, and there are too many for the audit log.
-        audit::recorded_elsewhere();
     }
     let recorded = service
         .record(batch.into_activities(), Some(principal.id()))
@@ -92,7 +119,23 @@ async fn record(
     } else {
         StatusCode::OK
     };
-    Ok((status, axum::Json(recorded)))
+    Ok((status, axum::Json(recorded)).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct StreamParams {
+    /// With `handling=lenient`: the number of the first line, from 1, in the file that you continue to send
+    #[param(minimum = 1, example = 2001)]
+    first_line: Option<u64>,
+}
+
+/// The body of a report.
+enum Report {
+    Batch(Batch),
+    /// Lines that are recorded as they arrive.
+    Stream(axum::body::Body),
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -185,13 +228,21 @@ async fn give_source(
     Ok(axum::Json(service.give_source(source, new.owner_id).await?))
 }
 
-impl<S: Send + Sync> FromRequest<S> for Batch {
+impl<S: Send + Sync> FromRequest<S> for Report {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        Ok(match read_many(request, state).await? {
-            Many::Json(bytes) => Self::from_json(&bytes)?,
-            Many::Lines(bytes) => Self::from_lines(&bytes)?,
-        })
+        if stream::is_lenient(request.headers()) {
+            return Ok(Self::Stream(request.into_body()));
+        }
+        let batch = match media_type(request.headers()).as_str() {
+            "application/cloudevents+json" => Batch::from_cloud_event(&read_bytes(request, state).await?),
+            "application/cloudevents-batch+json" => Batch::from_cloud_events(&read_bytes(request, state).await?),
+            _ => match read_many(request, state).await? {
+                Many::Json(bytes) => Batch::from_json(&bytes),
+                Many::Lines(bytes) => Batch::from_lines(&bytes),
+            },
+        };
+        batch.map(Self::Batch)
     }
 }

@@ -1,9 +1,11 @@
 //! Rules for activities: times, users, and idempotent recording.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -13,6 +15,9 @@ use super::users::named_users;
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Json, Tx};
 use crate::directory::{Directory, UserRef};
+
+/// Bodies of any length that a process reads at the same time.
+pub(super) const MAX_STREAMS: usize = 8;
 
 /// How far `occurredAt` may be ahead of the server's clock.
 const MAX_AHEAD: Duration = Duration::from_mins(5);
@@ -143,6 +148,8 @@ pub struct ActivityService {
     pub(super) directory: Directory,
     /// Whether an activity of an unknown external id creates the user.
     pub(super) creates_users: bool,
+    /// Bodies of any length that are read at the same time.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 impl ActivityService {
@@ -152,6 +159,7 @@ impl ActivityService {
             clock,
             directory,
             creates_users,
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
         }
     }
 

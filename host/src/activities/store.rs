@@ -141,3 +141,34 @@ pub(super) async fn list(
         .fetch_all(db)
         .await
 }
+
+/// A user's activities by time, after this key.
+pub(super) async fn by_time(db: &Db, user_id: Uuid, after: (Timestamp, Uuid), limit: i64) -> Result<Vec<ActivityRow>> {
+    const SQL: &str = "SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at, \
+        reported_by FROM activities WHERE user_id = $1 AND (occurred_at, id) > ($2, $3) \
+        ORDER BY occurred_at, id LIMIT $4";
+    let query = db.query(SQL).bind(user_id).bind(after.0).bind(after.1);
+    query.bind(limit).fetch_all(db).await
+}
+
+/// Deletes up to `limit` activities of a user, and returns their number.
+pub(super) async fn erase(tx: &mut Tx, user_id: Uuid, limit: i64) -> Result<u64> {
+    const POSTGRES: &str = "WITH gone AS ( \
+            DELETE FROM activities WHERE ctid = ANY(ARRAY(SELECT ctid FROM activities WHERE user_id = $1 LIMIT $2)) \
+            RETURNING source, source_id) \
+        DELETE FROM activity_directory d USING gone WHERE d.source = gone.source AND d.source_id = gone.source_id";
+    const SQLITE_DIRECTORY: &str = "DELETE FROM activity_directory WHERE rowid IN ( \
+        SELECT d.rowid FROM (SELECT source, source_id FROM activities WHERE user_id = $1 \
+            ORDER BY source, source_id LIMIT $2) a \
+        JOIN activity_directory d ON d.source = a.source AND d.source_id = a.source_id)";
+    const SQLITE: &str = "DELETE FROM activities WHERE rowid IN ( \
+        SELECT rowid FROM activities WHERE user_id = $1 ORDER BY source, source_id LIMIT $2)";
+    match tx.engine() {
+        Engine::Postgres => tx.query(POSTGRES).bind(user_id).bind(limit).execute(tx).await,
+        Engine::Sqlite => {
+            let directory = tx.query(SQLITE_DIRECTORY).bind(user_id).bind(limit);
+            directory.execute(&mut *tx).await?;
+            tx.query(SQLITE).bind(user_id).bind(limit).execute(tx).await
+        }
+    }
+}

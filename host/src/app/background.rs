@@ -9,7 +9,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
 use crate::http::metrics::Metrics;
+#[cfg(feature = "kafka")]
+use crate::keys::Sealing;
 use crate::plugins::PluginService;
+#[cfg(feature = "kafka")]
+use crate::rewards::Codes;
 use crate::webhooks::{DeliveryCount, Relay, WebhookService};
 
 const HEALTH_CHECK: Spec = Spec {
@@ -105,9 +109,21 @@ const INVALIDATION_LISTENER: Spec = Spec {
     period: Duration::ZERO,
     stage: Stage::Listeners,
 };
+const REWARD_CODE_COUNT: Spec = Spec {
+    name: "reward-code-count",
+    description: "Counts the rewards whose codes run low for the metrics",
+    period: Duration::from_secs(30),
+    stage: Stage::Upkeep,
+};
 const REVIEW_EXPIRY: Spec = Spec {
     name: "review-expiry",
     description: "Rejects held claims that were not reviewed within claims.review_days",
+    period: Duration::from_secs(2),
+    stage: Stage::Upkeep,
+};
+const USER_ERASURE: Spec = Spec {
+    name: "user-erasure",
+    description: "Erases users after users.erasure_grace_days",
     period: Duration::from_secs(2),
     stage: Stage::Upkeep,
 };
@@ -183,6 +199,9 @@ impl App {
                 Ok(())
             });
         }
+        supervisor.every(REWARD_CODE_COUNT, self.rewards.clone(), |rewards| async move {
+            Ok(rewards.count_low_codes().await?)
+        });
         supervisor.every(DATABASE_STATISTICS, self.db.clone(), |db| async move {
             Ok(db.update_statistics().await?)
         });
@@ -197,6 +216,11 @@ impl App {
         supervisor.every(REVIEW_EXPIRY, self.claims.clone(), |claims| async move {
             let expired = claims.expire_held().await?;
             tracing::debug!(expired, "held claims that were not reviewed in time rejected");
+            Ok(())
+        });
+        supervisor.every(USER_ERASURE, self.erasures.clone(), |erasures| async move {
+            let completed = erasures.run().await?;
+            tracing::debug!(completed, "users erased");
             Ok(())
         });
         if config.outbox.relay {
@@ -277,9 +301,16 @@ fn publish(config: &Config, db: &Db, clock: &Clock, supervisor: &Supervisor) -> 
         Ok(crate::kafka::count_messages(&db, &clock, &topic).await?)
     });
     let (db, clock, _) = state;
+    let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
+    let codes = Codes::new(db.clone(), clock.clone(), sealing);
     supervisor.register(KAFKA_PUBLISHER, move || {
-        let publisher = crate::kafka::Publisher::new(&kafka, source.clone(), db.clone(), clock.clone())?;
-        Ok(publisher)
+        let state = (db.clone(), clock.clone());
+        Ok(crate::kafka::Publisher::new(
+            &kafka,
+            source.clone(),
+            state,
+            codes.clone(),
+        )?)
     })
 }
 

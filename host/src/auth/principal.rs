@@ -275,7 +275,12 @@ impl Principal {
 
     /// Whether this is the user `id`, or has the scope that lets it act on all users.
     pub fn is_or_has(&self, id: Uuid, scope: Scope) -> bool {
-        matches!(self, Self::User { id: own, .. } if *own == id) || self.has(scope)
+        self.is_user(id) || self.has(scope)
+    }
+
+    /// Whether this is the user `id`.
+    pub fn is_user(&self, id: Uuid) -> bool {
+        matches!(self, Self::User { id: own, .. } if *own == id)
     }
 }
 

@@ -134,6 +134,10 @@ impl AuthService {
         self.0.sessions.on_invalidation(invalidation).await;
     }
 
+    pub(super) fn db(&self) -> &Db {
+        &self.0.db
+    }
+
     /// Deletes sessions and refresh tokens that expired longer ago than the retention, in short transactions; returns their
     /// number.
     pub async fn prune(&self) -> Result<u64, AuthError> {

@@ -243,3 +243,32 @@ async fn delete_expired(
     };
     tx.query(sql).bind(cutoff).bind(limit).execute(tx).await
 }
+
+row! {
+    pub(super) struct PastSessionRow {
+        pub id: Uuid,
+        pub created_at: Timestamp,
+        pub expires_at: Timestamp,
+        pub ended_at: Option<Timestamp>,
+    }
+}
+
+/// All sessions of a user, by id.
+pub(super) async fn all_sessions(db: &Db, user_id: Uuid, after: Uuid, limit: i64) -> Result<Vec<PastSessionRow>> {
+    const SQL: &str = "SELECT id, created_at, expires_at, ended_at FROM sessions WHERE user_id = $1 AND id > $2 \
+        ORDER BY id LIMIT $3";
+    db.query(SQL).bind(user_id).bind(after).bind(limit).fetch_all(db).await
+}
+
+/// Deletes up to `limit` refresh tokens of a user, and when there are no more, up to `limit` sessions. Returns the number.
+pub(super) async fn erase(tx: &mut Tx, user_id: Uuid, limit: i64) -> Result<u64> {
+    const TOKENS: &str = "DELETE FROM refresh_tokens WHERE user_id = $1 \
+        AND hash IN (SELECT hash FROM refresh_tokens WHERE user_id = $1 LIMIT $2)";
+    const SESSIONS: &str = "DELETE FROM sessions WHERE user_id = $1 \
+        AND id IN (SELECT id FROM sessions WHERE user_id = $1 LIMIT $2)";
+    let deleted = tx.query(TOKENS).bind(user_id).bind(limit).execute(&mut *tx).await?;
+    if deleted > 0 {
+        return Ok(deleted);
+    }
+    tx.query(SESSIONS).bind(user_id).bind(limit).execute(tx).await
+}

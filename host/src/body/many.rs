@@ -38,15 +38,20 @@ pub fn lines(bytes: &[u8]) -> Result<Vec<&[u8]>, Problem> {
     Ok(lines.into_iter().map(|(_, line)| line).collect())
 }
 
+/// `what` names the items in the message.
+pub fn check_count(count: usize, most: usize, what: &str) -> Result<(), Problem> {
+    if (1..=most).contains(&count) {
+        return Ok(());
+    }
+    Err(Problem::field(
+        "",
+        format!("there are {count} {what}; send 1 to {most} in one call"),
+    ))
+}
+
 /// Parses each item, so that a wrong type in one hides none in another. `what` names the items in messages.
 pub fn parse_each<T: DeserializeOwned>(items: &[&[u8]], most: usize, what: &str) -> Result<Vec<T>, Problem> {
-    let count = items.len();
-    if !(1..=most).contains(&count) {
-        return Err(Problem::field(
-            "",
-            format!("there are {count} {what}; send 1 to {most} in one call"),
-        ));
-    }
+    check_count(items.len(), most, what)?;
     let (mut parsed, mut errors) = (Vec::new(), Vec::new());
     for (index, item) in items.iter().enumerate() {
         match parse_object::<T>(item) {
@@ -77,7 +82,8 @@ where
     if errors.is_empty() { Ok(()) } else { Err(faults(errors)) }
 }
 
-fn at(index: usize, error: &FieldError) -> FieldError {
+/// The error of an item as an error of the whole body.
+pub fn at(index: usize, error: &FieldError) -> FieldError {
     FieldError {
         pointer: format!("/{index}{}", error.pointer),
         message: error.message.clone(),

@@ -12,12 +12,16 @@ use super::store::grants::{self, GrantDetailRow, GrantFilter};
 use crate::clock::Timestamp;
 use crate::db::Db;
 use crate::fulfilments::{Acknowledgement, Fulfilment, FulfilmentService, FulfilmentState, ReportedFulfilment};
+use crate::rewards::RewardCode;
 
 /// One reward that was granted, and to whom.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct GrantDetail {
     pub id: Uuid,
+    /// The codes of a GRANTED request, for its user only, if `reward.codes`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codes: Option<Vec<RewardCode>>,
     pub request_id: Uuid,
     /// GRANTED, or REVERSED after a reversal
     pub request_status: Status,
@@ -63,6 +67,7 @@ impl From<GrantDetailRow> for GrantDetail {
         });
         Self {
             id: row.id,
+            codes: None,
             request_id: row.request_id,
             request_status: row.status,
             event_id: row.event_id,

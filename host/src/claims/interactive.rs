@@ -7,6 +7,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::cache::{GrantedCache, SoldOutCache};
+use super::codes::OwnCodes;
 use super::commit::GroupCommit;
 use super::decision::{Decided, DecisionInput, Judge, Judged};
 use super::error::ClaimError;
@@ -37,6 +38,7 @@ pub(super) struct InteractiveClaims {
     pub granted_cache: GrantedCache,
     pub sold_out_cache: SoldOutCache,
     pub intake: Intake,
+    pub codes: OwnCodes,
 }
 
 /// The result of an attempt.
@@ -50,7 +52,7 @@ enum Attempt {
 
 impl InteractiveClaims {
     /// Decides a claim and commits the decision, or queues the claim if its caller (`wants_async`) or its event asks
-    /// for that. Every answer reports committed data.
+    /// for that. Every answer reports committed data, with the codes of its grants.
     ///
     /// The claim continues if the caller leaves, for example if the client closes the connection.
     pub(super) async fn claim(
@@ -75,11 +77,12 @@ impl InteractiveClaims {
         }
         let driver = Arc::clone(self);
         let deciding = async move {
-            counted(if wants_async || driver.responds_async(event_id).await {
+            let answer = counted(if wants_async || driver.responds_async(event_id).await {
                 driver.intake.accept(&claim).await
             } else {
                 driver.decide(&claim).await
-            })
+            });
+            driver.with_codes(answer?).await
         };
         tokio::spawn(correlation::inherited(deciding).in_current_span())
             .await
@@ -87,6 +90,18 @@ impl InteractiveClaims {
                 tracing::error!(%error, event.id = %event_id, user.id = %user_id, "a claim panicked");
                 Err(ClaimError::OutcomeUnknown)
             })
+    }
+
+    async fn with_codes(&self, mut answer: ClaimAnswer) -> Result<ClaimAnswer, ClaimError> {
+        match &mut answer {
+            ClaimAnswer::Decided(request) => self.codes.show_committed(request).await,
+            ClaimAnswer::Replayed { response, .. } => {
+                *response = self.codes.show_stored(std::mem::take(response)).await?;
+            }
+            // Nothing was granted.
+            ClaimAnswer::Pending(_) | ClaimAnswer::SoldOutAgain { .. } | ClaimAnswer::RefusedAgain(_) => {}
+        }
+        Ok(answer)
     }
 
     /// The decision reports an event that cannot be read.

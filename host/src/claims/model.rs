@@ -13,7 +13,7 @@ use crate::contract::{self, Arguments, Progress};
 use crate::db::text_column;
 use crate::facts::Rejection;
 use crate::fulfilments::Fulfilment;
-use crate::rewards::Reward;
+use crate::rewards::{Reward, RewardCode};
 use crate::sandbox::Digest;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -137,6 +137,11 @@ impl From<contract::Reason> for Reason {
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
     pub id: Uuid,
+    /// The codes of a GRANTED request, for its user only, if `reward.codes`. A claim that cannot read them in time leaves them
+    /// out; then get the reward request
+    // Stored responses have no codes; `codes` inserts them here when it repeats a response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codes: Option<Vec<RewardCode>>,
     pub reward_id: Uuid,
     pub quantity: u32,
     /// The reward at the time of the grant
@@ -156,6 +161,9 @@ pub struct GrantedReward {
     pub value: Option<i64>,
     pub duration: Option<String>,
     pub revision: i64,
+    /// Whether the grant has unique codes; left out if not
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub codes: bool,
 }
 
 impl From<&Reward> for GrantedReward {
@@ -166,6 +174,7 @@ impl From<&Reward> for GrantedReward {
             value: reward.value,
             duration: reward.duration.clone(),
             revision: reward.revision,
+            codes: reward.codes,
         }
     }
 }

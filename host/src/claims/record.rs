@@ -141,6 +141,7 @@ impl Recorder {
             let reward = offered(offer, award)?;
             grants.push(Grant {
                 id: self.clock.new_id_at(granted_at),
+                codes: None,
                 reward_id: reward.id,
                 quantity: award.quantity,
                 reward: GrantedReward::from(reward),

@@ -26,7 +26,7 @@ use crate::events::EventService;
 use crate::fulfilments::{Fulfilment, FulfilmentService};
 use crate::keys::Keyring;
 use crate::outbox::{self, Message};
-use crate::rewards::RewardService;
+use crate::rewards::{RewardService, Taking};
 use crate::sandbox::Digest;
 
 /// The reversal of a granted reward request.
@@ -167,6 +167,7 @@ impl Reversals {
             .zip(&receipt.grants)
             .map(|(row, taken)| Grant {
                 id: taken.id,
+                codes: None,
                 reward_id: taken.reward_id,
                 quantity: taken.quantity,
                 reward: row.reward.0.clone(),
@@ -186,9 +187,13 @@ impl Reversals {
         }
         for grant in &grants {
             if let Some(since) = grant.stock_since {
-                self.rewards
-                    .give_back(&mut tx, grant.reward_id, grant.quantity, since)
-                    .await?;
+                let taken = Taking {
+                    grant_id: grant.id,
+                    reward_id: grant.reward_id,
+                    quantity: grant.quantity,
+                    at: reversed_at,
+                };
+                self.rewards.give_back(&mut tx, taken, since).await?;
             }
         }
         tx.commit().await?;

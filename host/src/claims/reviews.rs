@@ -175,11 +175,11 @@ impl Reviews {
             held_at: held.decided_at,
         };
         let verdict = Verdict::of_review(decision, &evaluation.context.rewards, evaluation.budget_amount, &review);
-        let grants = self.grants(&terms, &verdict, reviewed_at)?;
-        for grant in &grants {
+        let mut grants = self.grants(&terms, &verdict, reviewed_at)?;
+        for grant in &mut grants {
             match self.rewards.get(grant.reward_id).await {
                 Err(RewardError::NotFound(_)) => return Err(not_grantable("reward-deleted", "A reward was deleted.")),
-                reward => drop(reward?),
+                reward => grant.reward.codes = reward?.codes,
             }
         }
         let receipt = Receipt {
@@ -233,6 +233,7 @@ impl Reviews {
             let reward = reward.ok_or_else(|| ClaimError::ForeignReward(award.reward_id.clone()))?;
             grants.push(Grant {
                 id: self.clock.new_id_at(granted_at),
+                codes: None,
                 reward_id: reward.id,
                 quantity: award.quantity,
                 reward: GrantedReward {
@@ -241,6 +242,8 @@ impl Reviews {
                     value: reward.value,
                     duration: reward.duration.clone(),
                     revision: reward.revision,
+                    // The terms do not say it, and it never changes.
+                    codes: false,
                 },
                 fulfilment: Fulfilment::PENDING,
             });
@@ -289,7 +292,7 @@ impl Reviews {
             ));
         }
         for grant in &record.grants {
-            if !self.rewards.take(&mut tx, grant.reward_id, grant.quantity).await? {
+            if !self.rewards.take(&mut tx, grant.taking(request.decided_at)).await? {
                 return Err(not_grantable(SOLD_OUT, "A reward is sold out."));
             }
         }

@@ -28,7 +28,9 @@ use super::usage::PluginUsage;
 use crate::auth::{AuditRead, ClaimsRead, ClaimsWrite, FORBIDDEN, PluginsRead, Principal};
 use crate::clock::Timestamp;
 use crate::directory::{ExternalId, UserRef};
+use crate::http::prefer;
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
+use crate::mutations;
 use crate::problem::{INVALID_PARAMETER, UNAVAILABLE};
 
 const NO_SUCH_REQUEST: Code = Code::new("no-such-reward-request", 404, "There is no such reward request");
@@ -87,8 +89,6 @@ pub const CODES: &[Code] = &[
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-const PREFER: HeaderName = HeaderName::from_static("prefer");
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const RESPOND_ASYNC: &str = "respond-async";
 
 /// Seconds after which a client should poll for the decision on a pending claim.
@@ -125,8 +125,12 @@ struct NewRewardRequest {
     event_id: Uuid,
     /// Whom a service key claims for. A user omits it
     #[garde(skip)]
-    #[serde(default)]
+    #[schema(nullable = false)]
     user_id: Option<Uuid>,
+    /// The same by the external id, instead of `userId`
+    #[garde(skip)]
+    #[schema(nullable = false)]
+    external_user_id: Option<ExternalId>,
 }
 
 /// Claim an event's rewards for yourself; with a service key, for a user.
@@ -179,9 +183,9 @@ async fn claim(
     headers: HeaderMap,
     Body(new): Body<NewRewardRequest>,
 ) -> Result<Response, Problem> {
-    let claimant = claimant(&claims, &principal, new.user_id).await?;
+    let claimant = claimant(&claims, &principal, (new.user_id, new.external_user_id.as_ref())).await?;
     let key = idempotency_key(&headers)?;
-    let wants_async = prefers_async(&headers);
+    let wants_async = prefer::has(&headers, RESPOND_ASYNC);
     let claimed = claims.interactive.claim(claimant, new.event_id, key, wants_async);
     Ok(match claimed.await? {
         ClaimAnswer::Decided(request) => {
@@ -196,7 +200,7 @@ async fn claim(
             let mut response = (StatusCode::ACCEPTED, headers, axum::Json(request)).into_response();
             if wants_async {
                 let applied = HeaderValue::from_static(RESPOND_ASYNC);
-                response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+                response.headers_mut().insert(prefer::PREFERENCE_APPLIED, applied);
             }
             response
         }
@@ -220,15 +224,6 @@ async fn claim(
             (StatusCode::CREATED, headers, response).into_response()
         }
     })
-}
-
-/// RFC 7240: preferences are separated by commas, in one or several headers, and may have a value or parameters.
-fn prefers_async(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
-    let mut names = values
-        .flat_map(|value| value.split(','))
-        .filter_map(|preference| preference.split([';', '=']).next());
-    names.any(|name| name.trim().eq_ignore_ascii_case(RESPOND_ASYNC))
 }
 
 fn path_of(id: Uuid) -> String {
@@ -304,6 +299,7 @@ struct MineParams {
     get, path = "/reward-requests/mine", tag = "reward-requests", security(("bearer" = ["claims:read"])),
     params(PageParams, MineParams),
     responses((status = 200, body = Page<RewardRequest>)),
+    extensions(("x-problems" = json!(["sealing-key-missing"]))),
 )]
 async fn mine(
     State(claims): State<Claims>,
@@ -318,7 +314,9 @@ async fn mine(
         status: params.status,
         ..Filter::default()
     };
-    page_of(&claims, filter, &page).await
+    let axum::Json(mut page) = page_of(&claims, filter, &page).await?;
+    claims.codes.show(&mut page.items).await?;
+    Ok(axum::Json(page))
 }
 
 async fn page_of(
@@ -342,7 +340,7 @@ async fn page_of(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = RewardRequest)),
     extensions(
-        ("x-problems" = json!(["no-such-reward-request"])),
+        ("x-problems" = json!(["no-such-reward-request", "sealing-key-missing"])),
     ),
 )]
 async fn get(
@@ -350,8 +348,11 @@ async fn get(
     principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<RewardRequest>, Problem> {
-    let request = claims.requests.get(id).await?;
+    let mut request = claims.requests.get(id).await?;
     require_own(&principal, request.user_id, id)?;
+    if principal.is_user(request.user_id) || mutations::active("codes-of-others") {
+        claims.codes.show([&mut request]).await?;
+    }
     Ok(axum::Json(request))
 }
 
@@ -385,6 +386,9 @@ async fn receipt(
 struct ProgressParams {
     /// Whose progress a service key asks for. A user omits it
     user_id: Option<Uuid>,
+    /// The same by the external id, instead of `userId`
+    #[param(value_type = Option<String>)]
+    external_user_id: Option<ExternalId>,
 }
 
 /// Get your progress in an event, evaluated now; with a service key, that of a user. Nothing is stored.
@@ -402,7 +406,7 @@ async fn progress(
     Path(id): Path<Uuid>,
     Params(params): Params<ProgressParams>,
 ) -> Result<axum::Json<EventProgress>, Problem> {
-    let (user_id, _) = claimant(&claims, &principal, params.user_id).await?;
+    let (user_id, _) = claimant(&claims, &principal, (params.user_id, params.external_user_id.as_ref())).await?;
     Ok(axum::Json(claims.progress.of(user_id, id).await?))
 }
 

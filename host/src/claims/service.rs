@@ -6,6 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::cache::{GrantedCache, SoldOutCache};
+use super::codes::OwnCodes;
 use super::commit::{Committer, GroupCommit};
 use super::decision::Judge;
 use super::error::ClaimError;
@@ -24,7 +25,7 @@ use super::store::queue;
 use super::terms::TermsService;
 use super::usage::Usage;
 use crate::cache::{Cache, Invalidation};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Db, DbError};
 use crate::directory::Directory;
@@ -32,19 +33,19 @@ use crate::events::EventService;
 use crate::fulfilments::FulfilmentService;
 use crate::keys::Keyring;
 use crate::plugins::PluginService;
-use crate::rewards::RewardService;
+use crate::rewards::{Codes, RewardService};
 use crate::sandbox::Sandbox;
 
 /// Wired by `app`, which passes the parts to routes, topics and background tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct Claims {
-    pub(super) db: Db,
     pub(super) interactive: Arc<InteractiveClaims>,
     pub(super) progress: Arc<Progress>,
     pub(super) requests: Requests,
     pub(super) reversals: Arc<Reversals>,
     pub(super) reviews: Reviews,
     pub(super) grants: Grants,
+    pub(super) codes: OwnCodes,
     pub(super) usage: Usage,
     pub(super) directory: Directory,
     external: ExternalIntake,
@@ -60,7 +61,7 @@ impl Claims {
         sandbox: &Sandbox,
         plugins: PluginService,
         events: EventService,
-        rewards: RewardService,
+        (rewards, codes): (RewardService, Codes),
         fulfilments: FulfilmentService,
         keys: Arc<Keyring>,
         settings: &config::Claims,
@@ -68,6 +69,7 @@ impl Claims {
         directory: Directory,
     ) -> Self {
         let retention: Duration = settings.idempotency;
+        let codes = OwnCodes(codes);
         let granted_cache = GrantedCache::new(cache);
         let sold_out_cache = SoldOutCache::new(events.clone(), rewards.clone());
         let review = settings.review();
@@ -98,7 +100,6 @@ impl Claims {
             fulfilments: fulfilments.clone(),
         };
         Self {
-            db: db.clone(),
             retention: Retention {
                 db: db.clone(),
                 clock: clock.clone(),
@@ -150,6 +151,7 @@ impl Claims {
                 db: db.clone(),
                 fulfilments,
             },
+            codes: codes.clone(),
             usage: Usage {
                 db: db.clone(),
                 plugins,
@@ -166,6 +168,7 @@ impl Claims {
                 granted_cache,
                 sold_out_cache,
                 intake,
+                codes,
             }),
             requests,
         }
@@ -174,6 +177,10 @@ impl Claims {
     /// Queues claims that were made outside of Meed.
     pub fn external(&self) -> ExternalIntake {
         self.external.clone()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.processor.clock.now()
     }
 
     /// The background task that decides pending claims.

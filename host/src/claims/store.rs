@@ -24,6 +24,7 @@ macro_rules! columns {
 
 pub(super) mod commit_postgres;
 pub(super) mod commit_rows;
+pub(super) mod erasure;
 pub(super) mod grants;
 pub(super) mod queue;
 pub(super) mod refusals;
@@ -44,6 +45,7 @@ use crate::contract::Progress;
 use crate::db::{BULK_CONNECTIONS, Bulk, Db, DbError, Executor, Json, Query, Result, placeholders, row};
 use crate::fulfilments::Fulfilment;
 use crate::outbox::Message;
+use crate::rewards::Taking;
 use crate::sandbox::Digest;
 pub(super) use terms::TermsRow;
 
@@ -173,10 +175,23 @@ row! {
     }
 }
 
+impl GrantRow {
+    /// What the grant takes from the stock of its reward.
+    pub(super) fn taking(&self, at: Timestamp) -> Taking {
+        Taking {
+            grant_id: self.id,
+            reward_id: self.reward_id,
+            quantity: self.quantity,
+            at,
+        }
+    }
+}
+
 impl From<GrantRow> for Grant {
     fn from(row: GrantRow) -> Self {
         Self {
             id: row.id,
+            codes: None,
             reward_id: row.reward_id,
             quantity: u32::try_from(row.quantity).unwrap_or(u32::MAX),
             reward: row.reward.0,

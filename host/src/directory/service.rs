@@ -116,6 +116,13 @@ impl Directory {
         Ok(users.iter().map(id).collect())
     }
 
+    /// The user of this external id was erased.
+    pub fn forget(&self, external: &str) {
+        if let Ok(external) = external.parse() {
+            self.remembered.invalidate::<ExternalId>(&external);
+        }
+    }
+
     /// The users of these external ids as the transaction sees them.
     pub async fn find(&self, tx: &mut Tx, externals: &BTreeSet<ExternalId>) -> Result<HashMap<ExternalId, Uuid>> {
         let found: HashMap<String, Uuid> = store::find_all(tx, externals.iter()).await?.into_iter().collect();

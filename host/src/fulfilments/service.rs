@@ -55,7 +55,7 @@ impl Answered {
 /// Wired by `app`; cheap to clone.
 #[derive(Clone)]
 pub struct FulfilmentService {
-    db: Db,
+    pub(super) db: Db,
     clock: Clock,
 }
 

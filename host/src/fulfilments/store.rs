@@ -164,3 +164,22 @@ pub(super) async fn of(db: &Db, on: impl Executor, grants: &[GrantKey]) -> Resul
     let query = db.query_assembled(sql);
     grants.into_iter().fold(query, bind_key).fetch_all(on).await
 }
+
+/// Erases what was said about up to `limit` grants of a user after this one; returns the number of changed rows, and the last
+/// grant, if there may be more.
+pub(super) async fn erase(tx: &mut Tx, user_id: Uuid, after: Uuid, limit: i64) -> Result<(u64, Option<Uuid>)> {
+    const NEXT: &str =
+        "SELECT grant_id FROM fulfilments WHERE user_id = $1 AND grant_id > $2 ORDER BY grant_id LIMIT $3";
+    const ERASE: &str = "UPDATE fulfilments SET reason = NULL, reference = NULL, error = NULL \
+        WHERE user_id = $1 AND grant_id > $2 AND grant_id <= $3 \
+        AND (reason IS NOT NULL OR reference IS NOT NULL OR error IS NOT NULL)";
+    let next = tx.query(NEXT).bind(user_id).bind(after).bind(limit);
+    let grants: Vec<(Uuid,)> = next.fetch_all(&mut *tx).await?;
+    let Some((last,)) = grants.last().copied() else {
+        return Ok((0, None));
+    };
+    let erase = tx.query(ERASE).bind(user_id).bind(after).bind(last);
+    let rows = erase.execute(tx).await?;
+    let more = i64::try_from(grants.len()).is_ok_and(|count| count == limit);
+    Ok((rows, more.then_some(last)))
+}

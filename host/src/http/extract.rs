@@ -79,7 +79,7 @@ pub enum Many {
 /// The whole body, in one of the forms that hold several items.
 pub async fn read_many<S: Send + Sync>(request: Request, state: &S) -> Result<Many, Problem> {
     let content_type = content_type(request.headers()).to_owned();
-    match essence(&content_type).to_ascii_lowercase().as_str() {
+    match media_type(request.headers()).as_str() {
         "application/json" => Ok(Many::Json(read_bytes(request, state).await?)),
         "application/x-ndjson" => Ok(Many::Lines(read_bytes(request, state).await?)),
         _ => Err(Problem::new(
@@ -87,6 +87,11 @@ pub async fn read_many<S: Send + Sync>(request: Request, state: &S) -> Result<Ma
             format!("Content-Type is {content_type:?}; send application/json or application/x-ndjson."),
         )),
     }
+}
+
+/// The media type of a body in lower case, without parameters.
+pub fn media_type(headers: &HeaderMap) -> String {
+    essence(content_type(headers)).to_ascii_lowercase()
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

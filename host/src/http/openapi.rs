@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
 use axum::http::{StatusCode, header};
+use axum::response::IntoResponse as _;
 use axum::routing::get;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -16,8 +18,8 @@ use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, ResponseBuild
 
 use super::limit::UNLIMITED;
 use crate::problem::{
-    BODY_TIMEOUT, BODY_TOO_LARGE, Code, INTERNAL, INVALID_BODY, INVALID_PARAMETER, MALFORMED_JSON, RATE_LIMITED,
-    TIMED_OUT, UNAVAILABLE, UNSUPPORTED_ENCODING, UNSUPPORTED_MEDIA_TYPE,
+    BODY_TIMEOUT, BODY_TOO_LARGE, Code, INTERNAL, INVALID_BODY, INVALID_PARAMETER, MALFORMED_JSON, Problem,
+    RATE_LIMITED, TIMED_OUT, UNAVAILABLE, UNSUPPORTED_ENCODING, UNSUPPORTED_MEDIA_TYPE,
 };
 
 /// Problems of every operation.
@@ -212,14 +214,25 @@ fn describe_responses(operation: &mut Operation) -> Result<(), String> {
     Ok(())
 }
 
-/// `/openapi.json`, serialized once, and Swagger UI at `/swagger` from the binary's own files.
-pub fn swagger(document: &OpenApi) -> Result<axum::Router, String> {
-    let document: Bytes = document.to_json().map_err(|error| error.to_string())?.into();
+/// `/openapi.json`, made and serialized at its first request, and Swagger UI at `/swagger` from the binary's own files.
+pub fn swagger(document: impl Fn() -> Result<OpenApi, String> + Clone + Send + Sync + 'static) -> axum::Router {
     let config = utoipa_swagger_ui::Config::from("/openapi.json")
         // A token must not outlive the page in the browser.
         .persist_authorization(false)
         .try_it_out_enabled(true);
     let router: axum::Router = utoipa_swagger_ui::SwaggerUi::new("/swagger").config(config).into();
-    let answer = async move || ([(header::CONTENT_TYPE, "application/json")], document.clone());
-    Ok(router.route("/openapi.json", get(answer)))
+    let once: Arc<OnceLock<Result<Bytes, String>>> = Arc::default();
+    let answer = async move || {
+        let json = || {
+            document()?
+                .to_json()
+                .map(Bytes::from)
+                .map_err(|error| error.to_string())
+        };
+        match once.get_or_init(json) {
+            Ok(bytes) => ([(header::CONTENT_TYPE, "application/json")], bytes.clone()).into_response(),
+            Err(error) => Problem::internal(error).into_response(),
+        }
+    };
+    router.route("/openapi.json", get(answer))
 }

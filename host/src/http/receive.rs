@@ -46,8 +46,8 @@ struct Inner {
     /// From the head to the end of the body.
     timeout: Duration,
     proxies: Vec<IpNet>,
-    /// The method and path of the route that reads a large body itself, after it knows its client.
-    streamed: (&'static str, &'static str),
+    /// Whether a route reads the body itself, after it knows its client.
+    is_streamed: fn(&Parts) -> bool,
     reserved: Mutex<Reserved>,
 }
 
@@ -58,18 +58,13 @@ struct Reserved {
 }
 
 impl Bodies {
-    pub fn new(timeout: Duration, proxies: Vec<IpNet>, streamed: (&'static str, &'static str)) -> Self {
+    pub fn new(timeout: Duration, proxies: Vec<IpNet>, is_streamed: fn(&Parts) -> bool) -> Self {
         Self(Arc::new(Inner {
             timeout,
             proxies,
-            streamed,
+            is_streamed,
             reserved: Mutex::default(),
         }))
-    }
-
-    fn is_streamed(&self, parts: &Parts) -> bool {
-        let (method, path) = self.0.streamed;
-        parts.method == method && parts.uri.path() == path
     }
 
     /// The whole body, and its reservation.
@@ -217,7 +212,7 @@ pub async fn layer(State(bodies): State<Bodies>, request: Request, next: Next) -
         let accepted = [(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))];
         return (accepted, problem).into_response();
     }
-    if bodies.is_streamed(&parts) {
+    if (bodies.0.is_streamed)(&parts) {
         return stream(&bodies, parts, body, next).await;
     }
     let connection = parts.extensions.get::<Arc<Connection>>().cloned();

@@ -25,6 +25,7 @@ use crate::db::{Db, DbError};
 use crate::mutations;
 use crate::outbox::topics::{self, Waiting};
 use crate::outbox::try_lock_fan_out;
+use crate::rewards::{Codes, RewardError};
 
 /// Messages that are read and sent together.
 const BATCH: i64 = 512;
@@ -37,6 +38,7 @@ pub struct Publisher {
     db: Db,
     clock: Clock,
     settings: config::Kafka,
+    codes: Codes,
     /// The `source` of all messages.
     source: String,
     producer: FutureProducer<ClientEvents>,
@@ -53,15 +55,29 @@ struct Sent {
     published: Vec<Waiting>,
     refused: Vec<(Uuid, String)>,
     /// Why the other messages still wait.
-    failed: Option<KafkaError>,
+    failed: Option<SendError>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    #[error("the codes of a message cannot be read: {0}")]
+    Codes(RewardError),
 }
 
 impl Publisher {
     /// `source` names this installation.
-    pub fn new(settings: &config::Kafka, source: String, db: Db, clock: Clock) -> Result<Self, Unusable> {
+    pub fn new(
+        settings: &config::Kafka,
+        source: String,
+        (db, clock): (Db, Clock),
+        codes: Codes,
+    ) -> Result<Self, Unusable> {
         Ok(Self {
             producer: client::producer(settings)?,
             settings: settings.clone(),
+            codes,
             source,
             db,
             clock,
@@ -147,7 +163,13 @@ impl Publisher {
 
     /// `false`: the message was not delivered, so no later message of its user may be sent now.
     async fn send(&self, message: Waiting, results: &Mutex<Sent>) -> bool {
-        let (key, value) = (message.ordering_key.to_string(), message.payload.0.to_string());
+        let mut payload = message.payload.0.clone();
+        if let Err(error) = self.codes.add_to(&message.kind, &mut payload).await {
+            let mut sent = results.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.failed = Some(SendError::Codes(error));
+            return false;
+        }
+        let (key, value) = (message.ordering_key.to_string(), payload.to_string());
         let record = FutureRecord::to(self.topic())
             .key(&key)
             .payload(&value)
@@ -159,7 +181,7 @@ impl Publisher {
             Err((error, _)) if is_refusal(&error) => sent.refused.push((message.id, error.to_string())),
             Err(_) if mutations::active("published-without-acknowledgement") => sent.published.push(message),
             Err((error, _)) => {
-                sent.failed = Some(error);
+                sent.failed = Some(error.into());
                 return false;
             }
         }

@@ -273,6 +273,23 @@ pub(crate) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "codes-not-counted-on",
+        bug: "The claims of a batch, or the ones after each other, take the same position of a code pool.",
+        found_by: &[Test::Both(
+            "rewards::codes::of_many_claims_at_two_processes_each_code_is_given_to_one",
+        )],
+        sql: &[
+            ("next_code = next_code + $2", "next_code = next_code"),
+            ("next_code = s.next_code + n.quantity", "next_code = s.next_code"),
+        ],
+    },
+    Mutation {
+        name: "codes-of-others",
+        bug: "Staff see the codes of users.",
+        found_by: &[Test::Both("rewards::codes::a_grant_shows_its_codes_to_its_owner_only")],
+        sql: &[],
+    },
+    Mutation {
         name: "stock-taken-once-per-batch",
         bug: "A batch takes the quantity of its largest claim from a stock, not the sum of all.",
         found_by: &[Test::Postgres(

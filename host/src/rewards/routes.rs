@@ -1,5 +1,7 @@
 //! `/rewards` over HTTP.
 
+mod codes;
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -9,7 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::service::{Filter, NewReward, Reward, RewardError, RewardRevision, RewardService};
+use super::error::RewardError;
+use super::service::{Filter, NewReward, Reward, RewardRevision, RewardService};
 use crate::auth::{RewardsRead, RewardsWrite};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
@@ -22,14 +25,22 @@ const STOCK_BELOW_GRANTED: Code = Code::new(
     409,
     "The stock is below the number already granted",
 );
+const REWARD_WITHOUT_CODES: Code = Code::new("reward-without-codes", 409, "The reward has no codes");
 
-pub const CODES: &[Code] = &[NO_SUCH_REWARD, REWARD_CHANGED, REWARD_IN_USE, STOCK_BELOW_GRANTED];
+pub const CODES: &[Code] = &[
+    NO_SUCH_REWARD,
+    REWARD_CHANGED,
+    REWARD_IN_USE,
+    STOCK_BELOW_GRANTED,
+    REWARD_WITHOUT_CODES,
+];
 
 pub fn router(service: RewardService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(get, replace, delete))
         .routes(routes!(revisions))
+        .merge(codes::router())
         .with_state(service)
 }
 
@@ -100,7 +111,7 @@ async fn get(
 /// Replace a reward.
 ///
 /// `stock` is the total since the reward was first limited, so it cannot be lower than the number granted since then.
-/// Grants made while the reward had no limit do not count.
+/// Grants made while the reward had no limit do not count. A reward with codes has no `stock` to set, and keeps `codes`.
 #[utoipa::path(
     put, path = "/rewards/{id}", tag = "rewards", security(("bearer" = ["rewards:write"])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
@@ -176,6 +187,10 @@ impl From<RewardError> for Problem {
             RewardError::Changed { .. } => Self::new(REWARD_CHANGED, detail),
             RewardError::InUse(_) => Self::new(REWARD_IN_USE, detail),
             RewardError::StockBelowGranted { .. } => Self::new(STOCK_BELOW_GRANTED, detail),
+            RewardError::Field { pointer, message } => Self::field(pointer, message),
+            RewardError::WithoutCodes(_) => Self::new(REWARD_WITHOUT_CODES, detail),
+            RewardError::DamagedCode(_) => Self::internal(error),
+            RewardError::Sealed(error) => error.into(),
             RewardError::Db(error) => error.into(),
         }
     }

@@ -9,13 +9,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::codes::{CodeCounts, Codes, ImportedCodes, RewardCode};
+use super::error::RewardError;
 use super::generations::Generations;
-use super::store::{self, RevisionRow, RewardRow};
+use super::store::{self, RevisionRow, RewardRow, Taken, TakenRow};
 use crate::audit::{self, Entry};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::MAX_INTEGER;
+use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
+use crate::outbox::{self, Message};
 use crate::text::legible;
 
 /// A reward to create, or the new content of one.
@@ -46,6 +50,45 @@ pub struct NewReward {
     #[garde(range(min = 0, max = 1_000_000_000))]
     #[schema(example = 10000, minimum = 0, maximum = 1_000_000_000)]
     pub stock: Option<i64>,
+    /// Whether each grant gets unique codes, which you import. Their number is the stock, so omit `stock`. It cannot change
+    #[garde(skip)]
+    #[serde(default)]
+    pub codes: bool,
+    /// Of a reward with codes: send `reward.codes-low` when fewer are left; omit it for no message
+    #[garde(range(min = 1, max = 1_000_000_000))]
+    #[schema(example = 100, minimum = 1, maximum = 1_000_000_000)]
+    pub codes_low_water: Option<i64>,
+    /// Of a reward with codes: whether the codes of a reversed grant can be given again. By default they are spent
+    #[garde(skip)]
+    #[serde(default)]
+    pub codes_return: bool,
+}
+
+impl NewReward {
+    /// Checks the members that depend on `codes`.
+    fn check_codes(&self) -> Result<(), RewardError> {
+        let fault = match self {
+            Self {
+                codes: true,
+                stock: Some(_),
+                ..
+            } => Some(("/stock", "is the number of imported codes; omit it")),
+            Self {
+                codes: false,
+                codes_low_water: Some(_),
+                ..
+            } => Some(("/codesLowWater", "needs \"codes\": true")),
+            Self {
+                codes: false,
+                codes_return: true,
+                ..
+            } => Some(("/codesReturn", "needs \"codes\": true")),
+            _ => None,
+        };
+        fault.map_or(Ok(()), |(pointer, message)| {
+            Err(RewardError::Field { pointer, message })
+        })
+    }
 }
 
 /// A reward as stored.
@@ -60,7 +103,11 @@ pub struct Reward {
     pub value: Option<i64>,
     pub duration: Option<String>,
     pub description: Option<String>,
-    /// How many can be granted in total; null for no limit
+    /// Whether each grant gets unique codes
+    pub codes: bool,
+    pub codes_low_water: Option<i64>,
+    pub codes_return: bool,
+    /// How many can be granted in total; null for no limit. Of a reward with codes: how many were imported
     pub stock: Option<i64>,
     /// How many are left; null for no limit
     pub stock_remaining: Option<i64>,
@@ -82,6 +129,9 @@ impl From<RewardRow> for Reward {
             value: row.value,
             duration: row.duration,
             description: row.description,
+            codes: row.codes,
+            codes_low_water: row.low_water,
+            codes_return: row.codes_return,
             stock: row.total,
             stock_remaining: row.remaining,
             returns: row.returns.unwrap_or_default(),
@@ -122,23 +172,18 @@ impl StockVersion {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum RewardError {
-    #[error("There is no reward {0}.")]
-    NotFound(Uuid),
-    #[error("The reward is at revision {is}, but you sent revision {expected}. Read it again and repeat your change.")]
-    Changed { is: i64, expected: i64 },
-    #[error("The event {0} offers this reward. Remove it from the event first.")]
-    InUse(Uuid),
-    #[error("The stock cannot be {wanted}, because {granted} were granted already.")]
-    StockBelowGranted { granted: i64, wanted: i64 },
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
-
 #[derive(Debug, Default)]
 pub struct Filter {
     pub type_: Option<String>,
+}
+
+/// What one grant takes from the stock of its reward.
+#[derive(Clone, Copy, Debug)]
+pub struct Taking {
+    pub grant_id: Uuid,
+    pub reward_id: Uuid,
+    pub quantity: i64,
+    pub at: Timestamp,
 }
 
 /// How long a process trusts that an event is sold out before it reads the stock again.
@@ -160,13 +205,14 @@ pub struct RewardService {
     db: Db,
     clock: Clock,
     cache: Shared,
+    codes: Codes,
     generations: Generations,
     /// By event id.
     sold_out: Cache<Uuid, Arc<SoldOut>>,
 }
 
 impl RewardService {
-    pub fn new(db: Db, clock: Clock, cache: Shared) -> Self {
+    pub fn new(db: Db, clock: Clock, cache: Shared, codes: Codes) -> Self {
         let sold_out = Cache::builder()
             .max_capacity(SOLD_OUT_EVENTS)
             .time_to_live(SOLD_OUT_LIFETIME)
@@ -175,6 +221,7 @@ impl RewardService {
             db,
             clock,
             cache,
+            codes,
             generations: Generations::new(),
             sold_out,
         }
@@ -214,7 +261,9 @@ impl RewardService {
     }
 
     pub async fn create(&self, new: NewReward, by: Uuid) -> Result<Reward, RewardError> {
+        new.check_codes()?;
         let now = self.clock.now();
+        let stock = if new.codes { Some(0) } else { new.stock };
         let row = RewardRow {
             id: self.clock.new_id(),
             type_: new.type_,
@@ -222,17 +271,24 @@ impl RewardService {
             value: new.value,
             duration: new.duration,
             description: new.description,
-            total: new.stock,
-            remaining: new.stock,
+            codes: new.codes,
+            codes_return: new.codes_return,
+            total: stock,
+            remaining: stock,
             returns: None,
+            low_water: new.codes_low_water,
             revision: 1,
             created_at: now,
             updated_at: now,
         };
         let mut tx = self.db.begin().await?;
         store::insert(&mut tx, &row, by).await?;
-        if let Some(stock) = new.stock {
+        if let Some(stock) = stock {
             store::put_stock(&mut tx, row.id, stock, stock, row.revision).await?;
+        }
+        if row.codes {
+            self.codes.begin(&mut tx, row.id).await?;
+            store::codes::set_low_water(&mut tx, row.id, row.low_water).await?;
         }
         let reward = Reward::from(row);
         audit::record(
@@ -266,10 +322,18 @@ impl RewardService {
         new: NewReward,
         by: Uuid,
     ) -> Result<Reward, RewardError> {
+        new.check_codes()?;
         let mut tx = self.db.begin().await?;
         let current = store::lock(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
         require_revision(expected, current.revision)?;
+        if new.codes != current.codes {
+            return Err(RewardError::Field {
+                pointer: "/codes",
+                message: "cannot change; create a new reward instead",
+            });
+        }
         let row = RewardRow {
+            codes_return: new.codes_return,
             type_: new.type_,
             item_id: new.item_id,
             value: new.value,
@@ -281,6 +345,7 @@ impl RewardService {
         };
         store::update(&mut tx, &row).await?;
         match new.stock {
+            None if new.codes => store::codes::set_low_water(&mut tx, id, new.codes_low_water).await?,
             Some(total) => {
                 // Grants of an unlimited reward are not counted: its new stock starts full.
                 let granted = current.total.unwrap_or(0) - current.remaining.unwrap_or(0);
@@ -378,17 +443,101 @@ impl RewardService {
         store::is_any_of_value(tx, event_id).await
     }
 
-    /// Takes `quantity` units from the stock, if the reward has one; `false` if too few remain. Part of the caller's
-    /// transaction. On PostgreSQL a bulk statement takes the stock of many claims.
-    pub async fn take(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<bool, DbError> {
-        store::take(tx, reward_id, quantity).await
+    /// Takes a grant's quantity from the stock of its reward, if it has one, and gives the grant as many codes, if it has
+    /// some; `false` if too few remain. Part of the caller's transaction. On PostgreSQL a bulk statement takes the stock of
+    /// many claims.
+    pub async fn take(&self, tx: &mut Tx, taking: Taking) -> Result<bool, DbError> {
+        let (reward_id, quantity) = (taking.reward_id, taking.quantity);
+        let taken = match store::take(tx, reward_id, quantity).await? {
+            Taken::Unlimited => return Ok(true),
+            Taken::TooFew => return Ok(false),
+            Taken::From(taken) => taken,
+        };
+        if let Some(next) = taken.next_code {
+            let first = next - quantity;
+            self.codes.give(tx, taking.grant_id, reward_id, first, quantity).await?;
+            self.tell_low(tx, taking, taken).await?;
+        }
+        Ok(true)
     }
 
-    /// Returns units to the stock that began at revision `since`. A stock that was removed or replaced since then is
-    /// left unchanged, because it never counted the grant. Part of the caller's transaction; the caller calls
-    /// [`Self::changed`] after the commit.
-    pub async fn give_back(&self, tx: &mut Tx, reward_id: Uuid, quantity: i64, since: i64) -> Result<(), DbError> {
-        store::give_back(tx, reward_id, quantity, since).await
+    /// Tells once that few codes are left, until more are imported.
+    async fn tell_low(&self, tx: &mut Tx, taking: Taking, taken: TakenRow) -> Result<(), DbError> {
+        let Some(low_water) = taken.low_water.filter(|low_water| taken.remaining < *low_water) else {
+            return Ok(());
+        };
+        if taken.low_told == Some(taken.total) {
+            return Ok(());
+        }
+        store::codes::mark_told(tx, taking.reward_id).await?;
+        let message = Message {
+            id: self.clock.new_id(),
+            kind: outbox::REWARD_CODES_LOW,
+            user_id: None,
+            subject_id: Some(taking.reward_id),
+            payload: serde_json::json!({
+                "rewardId": taking.reward_id, "remaining": taken.remaining, "total": taken.total,
+                "lowWater": low_water,
+            }),
+            http_request_id: correlation::current(),
+            created_at: taking.at,
+            once_key: None,
+        };
+        outbox::write(tx, message).await
+    }
+
+    /// Returns what a reversed grant took from the stock that began at revision `since`. A stock that was removed or replaced
+    /// since then is left unchanged, because it never counted the grant. Codes return only if the reward wants it. Part of
+    /// the caller's transaction; the caller calls [`Self::changed`] after the commit.
+    pub async fn give_back(&self, tx: &mut Tx, taken: Taking, since: i64) -> Result<(), DbError> {
+        let (reward_id, grant_id) = (taken.reward_id, taken.grant_id);
+        match store::codes_return(tx, reward_id).await? {
+            None => store::give_back(tx, reward_id, taken.quantity, since).await,
+            Some(false) => Ok(()),
+            Some(true) => {
+                store::give_back(tx, reward_id, taken.quantity, since).await?;
+                self.codes.take_back(tx, grant_id, reward_id).await
+            }
+        }
+    }
+
+    /// The codes of a reward, counted.
+    pub(super) async fn codes(&self, id: Uuid) -> Result<CodeCounts, RewardError> {
+        self.get(id).await?;
+        self.codes.counts(id).await
+    }
+
+    pub(super) async fn import_codes(&self, id: Uuid, codes: &[RewardCode]) -> Result<ImportedCodes, RewardError> {
+        let mut tx = self.db.begin().await?;
+        store::lock(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
+        let imported = self.codes.import(&mut tx, id, codes).await?;
+        tx.commit().await?;
+        self.changed(&[id]).await;
+        tracing::info!(
+            reward.id = %id,
+            imported = imported.imported,
+            duplicates = imported.duplicates,
+            "codes imported"
+        );
+        Ok(imported)
+    }
+
+    /// Begins an export of the codes that are left: records it, and fails if there are none to export.
+    pub(super) async fn export_codes(&self, id: Uuid) -> Result<Codes, RewardError> {
+        let counts = self.codes(id).await?;
+        let mut tx = self.db.begin().await?;
+        let entry = Entry::about("reward", &id).field("exportedCodes", None::<i64>, counts.remaining);
+        audit::record(&mut tx, &self.clock, entry).await?;
+        tx.commit().await?;
+        Ok(self.codes.clone())
+    }
+
+    /// Sets the gauge of the rewards whose codes run low.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    pub async fn count_low_codes(&self) -> Result<(), DbError> {
+        let low = self.codes.count_low().await?;
+        metrics::gauge!("meed_rewards_low_on_codes").set(low as f64);
+        Ok(())
     }
 
     pub async fn delete(&self, id: Uuid, expected: Option<i64>, by: Uuid) -> Result<(), RewardError> {
@@ -400,6 +549,9 @@ impl RewardService {
         }
         let now = self.clock.now();
         store::mark_deleted(&mut tx, id, now).await?;
+        if current.codes {
+            store::codes::set_low_water(&mut tx, id, None).await?;
+        }
         let row = RevisionRow {
             revision: current.revision + 1,
             snapshot: Json(serde_json::Value::Null),
@@ -417,8 +569,11 @@ impl RewardService {
 async fn record_revision(tx: &mut Tx, reward: &Reward, by: Uuid) -> Result<(), DbError> {
     let mut snapshot = serde_json::json!(reward);
     if let Some(members) = snapshot.as_object_mut() {
-        // Claims change it without a new revision.
+        // Claims change it without a new revision, and imports of codes change the total.
         members.remove("stockRemaining");
+        if reward.codes {
+            members.remove("stock");
+        }
     }
     let row = RevisionRow {
         revision: reward.revision,

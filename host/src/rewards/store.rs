@@ -1,4 +1,7 @@
-//! SQL for `rewards`, `reward_revisions`, `reward_stock` and `event_rewards` (the rewards that each event offers).
+//! SQL for `rewards`, `reward_revisions`, `reward_stock` and `event_rewards` (the rewards that each event offers); `codes` has
+//! that for the codes of rewards.
+
+pub(super) mod codes;
 
 use std::collections::HashMap;
 
@@ -17,9 +20,12 @@ row! {
         pub value: Option<i64>,
         pub duration: Option<String>,
         pub description: Option<String>,
+        pub codes: bool,
+        pub codes_return: bool,
         pub total: Option<i64>,
         pub remaining: Option<i64>,
         pub returns: Option<i64>,
+        pub low_water: Option<i64>,
         pub revision: i64,
         pub created_at: Timestamp,
         pub updated_at: Timestamp,
@@ -29,8 +35,8 @@ row! {
 macro_rules! select_rewards {
     ($tail:literal) => {
         concat!(
-            "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, s.total, s.remaining, s.returns, \
-             r.revision, r.created_at, r.updated_at FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id ",
+            "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, r.codes, r.codes_return, s.total, \
+             s.remaining, s.returns, s.low_water, r.revision, r.created_at, r.updated_at FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id ",
             $tail
         )
     };
@@ -38,8 +44,8 @@ macro_rules! select_rewards {
 
 pub(super) async fn insert(tx: &mut Tx, row: &RewardRow, created_by: Uuid) -> Result<()> {
     const SQL: &str = "INSERT INTO rewards \
-        (id, type, item_id, value, duration, description, revision, created_by, created_at, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        (id, type, item_id, value, duration, description, revision, created_by, created_at, updated_at, codes, codes_return) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.type_.clone())
@@ -51,6 +57,8 @@ pub(super) async fn insert(tx: &mut Tx, row: &RewardRow, created_by: Uuid) -> Re
         .bind(created_by)
         .bind(row.created_at)
         .bind(row.updated_at)
+        .bind(row.codes)
+        .bind(row.codes_return)
         .execute(tx)
         .await?;
     Ok(())
@@ -87,7 +95,7 @@ pub(super) async fn list(db: &Db, type_: Option<String>, after: Option<Uuid>, li
 
 pub(super) async fn update(tx: &mut Tx, row: &RewardRow) -> Result<()> {
     const SQL: &str = "UPDATE rewards SET type = $2, item_id = $3, value = $4, duration = $5, description = $6, \
-        revision = $7, updated_at = $8 WHERE id = $1";
+        revision = $7, updated_at = $8, codes_return = $9 WHERE id = $1";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.type_.clone())
@@ -97,6 +105,7 @@ pub(super) async fn update(tx: &mut Tx, row: &RewardRow) -> Result<()> {
         .bind(row.description.clone())
         .bind(row.revision)
         .bind(row.updated_at)
+        .bind(row.codes_return)
         .execute(tx)
         .await?;
     Ok(())
@@ -163,15 +172,43 @@ pub(super) async fn revisions(db: &Db, reward_id: Uuid, before: Option<i64>, lim
         .await
 }
 
-/// Takes `quantity` from the stock; `false` if the reward has a stock and too few remain.
-pub(super) async fn take(tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<bool> {
-    const TAKE: &str = "UPDATE reward_stock SET remaining = remaining - $2 WHERE reward_id = $1 AND remaining >= $2";
+row! {
+    /// A stock after something was taken from it.
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct TakenRow {
+        pub total: i64,
+        pub remaining: i64,
+        pub next_code: Option<i64>,
+        pub low_water: Option<i64>,
+        pub low_told: Option<i64>,
+    }
+}
+
+/// What became of the stock of a reward.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Taken {
+    /// The reward has no stock.
+    Unlimited,
+    From(TakenRow),
+    /// Too few remain, and nothing was taken.
+    TooFew,
+}
+
+/// Takes `quantity` from the stock, and the right to as many codes.
+pub(super) async fn take(tx: &mut Tx, reward_id: Uuid, quantity: i64) -> Result<Taken> {
+    const TAKE: &str = "UPDATE reward_stock SET remaining = remaining - $2, next_code = next_code + $2 \
+        WHERE reward_id = $1 AND remaining >= $2 RETURNING total, remaining, next_code, low_water, low_told";
     const LIMITED: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1";
-    if tx.query(TAKE).bind(reward_id).bind(quantity).execute(tx).await? == 1 {
-        return Ok(true);
+    let query = tx.query(TAKE).bind(reward_id).bind(quantity);
+    if let Some(row) = query.fetch_optional(&mut *tx).await? {
+        return Ok(Taken::From(row));
     }
     let limited: Option<(Uuid,)> = tx.query(LIMITED).bind(reward_id).fetch_optional(tx).await?;
-    Ok(limited.is_none())
+    Ok(if limited.is_some() {
+        Taken::TooFew
+    } else {
+        Taken::Unlimited
+    })
 }
 
 pub(super) async fn give_back(tx: &mut Tx, reward_id: Uuid, quantity: i64, since: i64) -> Result<()> {
@@ -184,6 +221,13 @@ pub(super) async fn give_back(tx: &mut Tx, reward_id: Uuid, quantity: i64, since
         .execute(tx)
         .await?;
     Ok(())
+}
+
+/// Whether the codes of a reversed grant return; `None`: the reward has no codes.
+pub(super) async fn codes_return(tx: &mut Tx, reward_id: Uuid) -> Result<Option<bool>> {
+    const SQL: &str = "SELECT codes_return FROM rewards WHERE id = $1 AND codes";
+    let row: Option<(bool,)> = tx.query(SQL).bind(reward_id).fetch_optional(tx).await?;
+    Ok(row.map(|(returns,)| returns))
 }
 
 pub(super) async fn event_offering(tx: &mut Tx, reward_id: Uuid) -> Result<Option<Uuid>> {

@@ -33,7 +33,7 @@ pub struct NewServiceKey {
     #[schema(value_type = Vec<String>)]
     pub scopes: Vec<String>,
     /// The sources under which it may report activities, such as `shop`; omit it to allow any
-    #[garde(inner(length(min = 1, max = MAX_ITEMS), inner(length(bytes, min = 1, max = 64))))]
+    #[garde(inner(length(min = 1, max = MAX_ITEMS), inner(length(bytes, min = 1, max = 256))))]
     #[serde(default)]
     pub sources: Option<Vec<String>>,
     /// The addresses and networks that it may be used from; omit it to allow any

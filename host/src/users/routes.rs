@@ -1,6 +1,7 @@
 //! `/users` over HTTP; `/auth/register` and `/auth/login` in `login`.
 
 mod account;
+mod erasure;
 mod external;
 mod issuers;
 mod login;
@@ -25,6 +26,9 @@ use crate::problem::{INVALID_PARAMETER, RATE_LIMITED};
 const NO_SUCH_USER: Code = Code::new("no-such-user", 404, "There is no such user");
 const EMAIL_TAKEN: Code = Code::new("email-taken", 409, "The e-mail address already has an account");
 const NO_EMAIL: Code = Code::new("no-email", 409, "The user has no e-mail");
+const ERASURE_PENDING: Code = Code::new("erasure-pending", 409, "The user is about to be erased");
+const ERASURE_BEGUN: Code = Code::new("erasure-begun", 409, "The erasure has begun");
+const NO_ERASURE: Code = Code::new("no-erasure", 404, "No erasure was asked for");
 const LAST_ADMIN: Code = Code::new("last-admin", 409, "At least one ADMIN must remain");
 const PASSWORD_QUEUE_FULL: Code = Code::new("password-queue-full", 503, "Too many logins at the same time");
 const INVALID_RESET_TOKEN: Code = Code::new("invalid-reset-token", 401, "The token is not valid");
@@ -49,6 +53,9 @@ pub const CODES: &[Code] = &[
     NO_SUCH_USER,
     EMAIL_TAKEN,
     NO_EMAIL,
+    ERASURE_PENDING,
+    ERASURE_BEGUN,
+    NO_ERASURE,
     LAST_ADMIN,
     PASSWORD_QUEUE_FULL,
     WRONG_CREDENTIALS,
@@ -66,6 +73,7 @@ pub const CODES: &[Code] = &[
     NO_MAPPED_ROLE,
 ];
 
+pub use erasure::router as erasure_router;
 pub use issuers::authenticate;
 pub use login::{CREDENTIALS_PATHS, router as login_router};
 pub use oidc::router as oidc_router;
@@ -161,7 +169,7 @@ async fn get(
         ("disable" = (summary = "Disable", value = json!({"disabled": true}))),
     )),
     responses((status = 200, body = User)),
-    extensions(("x-problems" = json!(["step-up-required", "no-such-user", "last-admin"]))),
+    extensions(("x-problems" = json!(["step-up-required", "no-such-user", "last-admin", "erasure-pending"]))),
 )]
 async fn change(
     State(service): State<UserService>,
@@ -201,6 +209,9 @@ impl From<UserError> for Problem {
         let detail = error.to_string();
         match error {
             UserError::NotFound(_) | UserError::NoSuchEmail(_) => Self::new(NO_SUCH_USER, detail),
+            UserError::ErasurePending(_) => Self::new(ERASURE_PENDING, detail),
+            UserError::ErasureBegun(_) => Self::new(ERASURE_BEGUN, detail),
+            UserError::NoErasure(_) => Self::new(NO_ERASURE, detail),
             UserError::NoEmail(_) => Self::new(NO_EMAIL, detail),
             UserError::EmailTaken(_) => Self::new(EMAIL_TAKEN, detail),
             UserError::WrongPassword => Self::field("/oldPassword", detail),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::mail::MailKind;
 use super::replacement::Replacement;
 pub use super::store::Filter;
-use super::store::{self, UserRow, attributes};
+use super::store::{self, UserRow, attributes, erasures};
 use super::{Email, Password, PasswordError, Passwords, Standings, invite, mail_queue};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::attributes::Attributes;
@@ -112,6 +112,12 @@ pub enum UserError {
     EmailTaken(Email),
     #[error("User {0} has no e-mail, and therefore neither a password nor a second factor.")]
     NoEmail(Uuid),
+    #[error("User {0} is about to be erased; cancel that first with DELETE /users/{{id}}/erasure.")]
+    ErasurePending(Uuid),
+    #[error("The erasure of user {0} has begun and cannot be cancelled.")]
+    ErasureBegun(Uuid),
+    #[error("No erasure of user {0} was asked for.")]
+    NoErasure(Uuid),
     #[error("There is no account with the e-mail {0}.")]
     NoSuchEmail(Email),
     #[error("is not your current password")]
@@ -304,6 +310,9 @@ impl UserService {
         // All ADMINs are locked before the change, so that two ADMINs cannot demote each other at the same time.
         let admins = store::lock_enabled_admins(&mut tx).await?;
         let before = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id.into()))?;
+        if erasures::find(&mut tx, id).await?.is_some() {
+            return Err(UserError::ErasurePending(id));
+        }
         let after = UserRow {
             role: change.role.unwrap_or(before.role),
             disabled: change.disabled.unwrap_or(before.disabled),
@@ -355,7 +364,9 @@ impl UserService {
     /// Replaces all attributes of a user. Their earlier values stay readable as of earlier instants.
     pub async fn set_attributes(&self, id: Uuid, new: Attributes, by: Uuid) -> Result<UserAttributes, UserError> {
         let mut tx = self.db.begin().await?;
-        store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id.into()))?;
+        let user = store::lock(&mut tx, id).await?;
+        user.filter(|user| !user.is_erased())
+            .ok_or(UserError::NotFound(id.into()))?;
         let given = new.0.clone();
         let current = attributes::newest(&mut tx, &[id]).await?;
         let rows = Replacement::of(&self.clock, id, current, new);

@@ -1,6 +1,7 @@
 //! `users` and `user_directory`.
 
 pub(super) mod attributes;
+pub(super) mod erasures;
 pub(super) mod mails;
 pub(super) mod resets;
 pub(super) mod second_factors;
@@ -33,6 +34,13 @@ pub struct Filter {
     pub role: Option<Role>,
     pub email: Option<Email>,
     pub external_id: Option<ExternalId>,
+}
+
+impl UserRow {
+    /// An erased user has no name.
+    pub(super) fn is_erased(&self) -> bool {
+        self.email.is_none() && self.external_id.is_none()
+    }
 }
 
 row! {

@@ -179,7 +179,7 @@ impl EndpointDelivery {
             let (service, endpoint) = (self.service.clone(), endpoint.clone());
             attempts.spawn(async move {
                 let at = service.clock.now();
-                let attempt = service.attempt(&endpoint, message.id, service.body(&message)).await;
+                let attempt = service.deliver(&endpoint, &message).await;
                 Attempted {
                     taken,
                     message,

@@ -22,6 +22,7 @@ use crate::db::{Db, DbError, Json, Tx};
 use crate::fulfilments::FulfilmentService;
 use crate::keys::{SealError, Sealing};
 use crate::outbox;
+use crate::rewards::Codes;
 
 /// Each endpoint costs a row for every message, and some connections.
 const MAX_ENDPOINTS: i64 = 100;
@@ -70,6 +71,7 @@ pub struct Parts {
     pub(super) deliverer: Deliverer,
     pub(super) fulfilments: FulfilmentService,
     sealing: Sealing,
+    codes: Codes,
     /// The `source` of all messages.
     source: String,
 }
@@ -89,7 +91,7 @@ impl WebhookService {
         retention: Duration,
         source: String,
         fulfilments: FulfilmentService,
-        sealing: Sealing,
+        (sealing, codes): (Sealing, Codes),
         (db, clock): (Db, Clock),
     ) -> Self {
         let policy = Policy {
@@ -102,6 +104,7 @@ impl WebhookService {
             deliverer: Deliverer::new(policy, settings.timeout, Names::System),
             fulfilments,
             sealing,
+            codes,
             settings: settings.clone(),
             retention,
             source,
@@ -272,7 +275,7 @@ impl WebhookService {
         })
     }
 
-    pub(super) async fn attempt(&self, endpoint: &EndpointRow, message_id: Uuid, body: Vec<u8>) -> Attempt {
+    async fn attempt(&self, endpoint: &EndpointRow, message_id: Uuid, body: Vec<u8>) -> Attempt {
         let now = self.clock.now();
         let secrets = match endpoint.open_secrets(&self.sealing, now) {
             Ok(secrets) => secrets,
@@ -297,8 +300,17 @@ impl WebhookService {
         self.deliverer.attempt(&endpoint.url, parcel).await
     }
 
-    pub(super) fn body(&self, message: &outbox::OutboxMessage) -> Vec<u8> {
-        message::cloud_event(&self.source, message).to_string().into_bytes()
+    /// An attempt to deliver a message, with the codes of its grants.
+    pub(super) async fn deliver(&self, endpoint: &EndpointRow, message: &outbox::OutboxMessage) -> Attempt {
+        let mut event = message::cloud_event(&self.source, message);
+        if let Err(error) = self.codes.add_to(&message.kind, &mut event["data"]).await {
+            tracing::error!(message.id = %message.id, %error, "the codes of a message cannot be read");
+            return Attempt {
+                error: Some("not sent: the codes of the grants cannot be read; see the log of the server".to_owned()),
+                ..Attempt::default()
+            };
+        }
+        self.attempt(endpoint, message.id, event.to_string().into_bytes()).await
     }
 
     /// The deliveries of an endpoint, newest first, up to `size + 1`.

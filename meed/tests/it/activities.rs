@@ -1,5 +1,8 @@
 //! `/activities` and `/users/{id}/activities`
 
+mod cloud_events;
+mod streams;
+
 use std::collections::BTreeMap;
 
 use meed_host::activities::OwnActivity;
@@ -233,7 +236,8 @@ async fn every_invalid_field_is_reported(app: TestApp) {
     for (field, value) in [
         ("source", json!("")),
         ("source", json!("the shop")),
-        ("source", json!("s".repeat(65))),
+        ("source", json!("s".repeat(257))),
+        ("source", json!("상점")),
         ("source", json!("meed")),
         ("source", json!(1)),
         ("id", json!("")),

@@ -2,6 +2,7 @@
 
 mod backup;
 pub mod db;
+mod import;
 mod key;
 pub mod life;
 mod plugin;

@@ -314,6 +314,9 @@ async fn one_plan_with_every_kind_of_query(app: TestApp) {
         value: None,
         duration: None,
         description: None,
+        codes: false,
+        codes_low_water: None,
+        codes_return: false,
         stock: Some(7),
     };
     let limited = app

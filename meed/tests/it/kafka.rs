@@ -12,6 +12,7 @@ use meed_host::config::{Config, Kafka};
 use meed_host::db::Db;
 use meed_host::kafka::{Consumer, Intake, Publisher};
 use meed_host::outbox::{self, Message};
+use meed_host::rewards::Codes;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -40,8 +41,10 @@ impl Running {
     pub fn publisher(app: &TestApp, broker: &Broker) -> Self {
         let settings = settings(broker, &[("kafka.messages_topic", MESSAGES)]);
         let (db, clock) = (app.app.db.clone(), app.clock.clone());
+        let codes = Codes::new(db.clone(), clock.clone(), app.app.keys.sealing.clone());
         Self(Background::start(&app.clock, move || {
-            Publisher::new(&settings, "meed".to_owned(), db.clone(), clock.clone()).expect("a publisher")
+            let state = (db.clone(), clock.clone());
+            Publisher::new(&settings, "meed".to_owned(), state, codes.clone()).expect("a publisher")
         }))
     }
 

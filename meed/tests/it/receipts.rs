@@ -26,7 +26,7 @@ async fn receipt_of(app: &TestApp, user: &TestUser, event: &Value) -> Value {
     app.get(&path).bearer(&token).send().await.expect(200)
 }
 
-fn proof(receipt: &Value) -> Proof {
+pub(crate) fn proof(receipt: &Value) -> Proof {
     Proof::parse(receipt.to_string().as_bytes()).expect("a receipt")
 }
 

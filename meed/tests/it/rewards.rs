@@ -1,5 +1,7 @@
 //! `/rewards`
 
+pub mod codes;
+
 use meed_host::auth::Role;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
@@ -48,7 +50,8 @@ async fn a_reward_is_created_and_read(app: TestApp) {
     let answer = with(
         coupon(),
         json!({
-            "id": reward["id"], "stockRemaining": 10, "revision": 1,
+            "id": reward["id"], "stockRemaining": 10, "revision": 1, "codes": false, "codesLowWater": null,
+            "codesReturn": false,
             "createdAt": "2026-03-01T12:00:00.000Z", "updatedAt": "2026-03-01T12:00:00.000Z",
         }),
     );
@@ -59,7 +62,15 @@ async fn a_reward_is_created_and_read(app: TestApp) {
     assert_eq!(read.expect(200), reward);
 
     let least = create(&app, json!({"type": "P"})).await.expect(201);
-    for member in ["itemId", "value", "duration", "description", "stock", "stockRemaining"] {
+    for member in [
+        "itemId",
+        "value",
+        "duration",
+        "description",
+        "stock",
+        "stockRemaining",
+        "codesLowWater",
+    ] {
         assert_eq!(least[member], Value::Null, "{member}");
     }
 }
@@ -91,6 +102,9 @@ async fn every_field_is_checked(app: TestApp) {
         ("/stock", json!({"stock": -1})),
         ("/stock", json!({"stock": 1_000_000_001})),
         ("/stock", json!({"stock": "many"})),
+        ("/codes", json!({"codes": "yes"})),
+        ("/codesLowWater", json!({"codesLowWater": 1_000_000_001})),
+        ("/codesReturn", json!({"codesReturn": null})),
         ("/colour", json!({"colour": "red"})),
     ];
     for (pointer, changes) in cases {

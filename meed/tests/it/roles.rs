@@ -12,6 +12,7 @@ const ROLES: [Role; 4] = [Role::User, Role::Operator, Role::Auditor, Role::Admin
 /// Fills every placeholder with a well-formed value that does not exist and belongs to no user.
 pub(crate) fn filled(path: &str) -> String {
     path.replace("{id}", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77")
+        .replace("{externalId}", "nobody")
         .replace("{name}", "nobody")
         .replace("{version}", "0.0.0")
         .replace("{source}", "nothing")

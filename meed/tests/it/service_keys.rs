@@ -271,7 +271,7 @@ async fn a_key_bound_to_sources_reports_under_no_other(app: TestApp) {
         .expect_problem(403, "source-not-allowed");
     assert_eq!(problem["errors"][0]["pointer"], "/source");
     let recorded = app
-        .get(&format!("/users/{}/activities", user.id))
+        .get(&format!("/users/{}/activities?kind=shop.purchase", user.id))
         .bearer(&app.operator().await)
         .send()
         .await;

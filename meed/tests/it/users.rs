@@ -1,5 +1,6 @@
 //! `/users`
 
+mod erasure;
 mod external;
 
 use meed_host::auth::Role;

@@ -60,7 +60,7 @@ impl Batch<'_> {
     async fn commit(&mut self, mut open: Vec<&CommitRecord>, mut is_in_doubt: bool, attempts: u32) {
         let mut attempt = 0;
         while !open.is_empty() {
-            let error = match commit_postgres::write(self.bulk, &open).await {
+            let error = match commit_postgres::write(self.bulk, self.clock, &open).await {
                 Ok(written) => return self.finish(open, &written, is_in_doubt).await,
                 Err(error) => error,
             };

@@ -78,7 +78,7 @@ async fn write_one(
         return Ok(false);
     }
     for grant in &record.grants {
-        if !rewards.take(tx, grant.reward_id, grant.quantity).await? {
+        if !rewards.take(tx, grant.taking(request.decided_at)).await? {
             return Ok(false);
         }
     }

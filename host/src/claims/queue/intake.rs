@@ -168,7 +168,7 @@ impl Intake {
                 let response = idempotency::find_response(&self.db, claim).await?;
                 return response.ok_or(repeat);
             }
-            if queue::role_of(&self.db, user_id).await?.is_none() {
+            if !queue::is_user(&self.db, user_id).await? {
                 return Err(FactError::NoSuchUser(user_id).into());
             }
             // The other claim was decided meanwhile.

@@ -7,7 +7,7 @@ use crate::auth::{FORBIDDEN, Principal, Role, Scope};
 use crate::claims::error::ClaimError;
 use crate::claims::model::ClaimedBy;
 use crate::claims::service::Claims;
-use crate::claims::store::queue;
+use crate::directory::{ExternalId, UserRef};
 use crate::problem::Problem;
 
 /// Without [`Scope::AuditRead`], the reward requests of other users do not exist. A service key that acts for users sees
@@ -26,38 +26,38 @@ pub(super) fn require_own(principal: &Principal, user_id: Uuid, id: Uuid) -> Res
 pub(super) async fn claimant(
     claims: &Claims,
     principal: &Principal,
-    named: Option<Uuid>,
+    named: (Option<Uuid>, Option<&ExternalId>),
 ) -> Result<(Uuid, Option<ClaimedBy>), Problem> {
     let Some(holder) = principal.key_holder() else {
         let (own, _) = principal.require_user()?;
-        return match named.filter(|named| *named != own) {
-            None => Ok((own, None)),
-            Some(other) => Err(Problem::new(
+        return match named {
+            (None, None) => Ok((own, None)),
+            (Some(id), None) if id == own => Ok((own, None)),
+            _ => Err(Problem::new(
                 FORBIDDEN,
-                format!("You act for yourself only, not for the user {other}; omit userId."),
+                "You act for yourself only; omit userId and externalUserId.",
             )),
         };
     };
     // The reward request and its receipt name the key, and there are too many for the audit log.
     audit::recorded_elsewhere();
-    let Some(user_id) = named else {
-        return Err(Problem::field(
-            "/userId",
-            "is required with a service key: name the user to act for",
-        ));
+    let user = UserRef::of_members(named.0, named.1).map_err(|error| Problem::fields(vec![error]))?;
+    let Some(account) = claims.directory.resolve(&user).await? else {
+        let pointer = format!("/{}", user.member());
+        return Err(Problem::field(pointer, format!("there is no user {user}")));
     };
-    match queue::role_of(&claims.db, user_id).await? {
-        None => Err(Problem::field("/userId", format!("there is no user {user_id}"))),
-        Some(Role::User) => {
-            let claimed_by = ClaimedBy {
-                service_key_id: holder.id,
-                name: holder.name.clone(),
-            };
-            Ok((user_id, Some(claimed_by)))
-        }
-        Some(role) => Err(Problem::new(
+    if account.role != Role::User {
+        return Err(Problem::new(
             FORBIDDEN,
-            format!("The user {user_id} has the role {role}; only users in the role USER claim."),
-        )),
+            format!(
+                "The user {user} has the role {}; only users in the role USER claim.",
+                account.role
+            ),
+        ));
     }
+    let claimed_by = ClaimedBy {
+        service_key_id: holder.id,
+        name: holder.name.clone(),
+    };
+    Ok((account.id, Some(claimed_by)))
 }

@@ -77,7 +77,7 @@ async fn list(
     params(("id" = Uuid, Path)),
     responses((status = 200, body = GrantDetail)),
     extensions(
-        ("x-problems" = json!(["no-such-grant"])),
+        ("x-problems" = json!(["no-such-grant", "sealing-key-missing"])),
     ),
 )]
 async fn get(
@@ -92,6 +92,9 @@ async fn get(
     if !principal.has(Scope::AuditRead) {
         // The response of a webhook endpoint is for operators only.
         grant.reported_by = None;
+    }
+    if principal.is_user(grant.user_id) {
+        claims.codes.show_grant(&mut grant).await?;
     }
     Ok(axum::Json(grant))
 }

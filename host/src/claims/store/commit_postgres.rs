@@ -1,15 +1,16 @@
 //! The statement that writes a batch of commit records on PostgreSQL.
 //!
-//! It writes `reward_stock` and `event_budgets` and locks `events` for their features, so that a commit costs one round
+//! It writes `reward_stock`, `granted_codes` and `event_budgets` and locks `events` for their features, so that a commit costs one round
 //! trip for any number of claims. `commit_rows` and the features' own statements do the same row by row.
 
 use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::CommitRecord;
-use crate::clock::Timestamp;
+use super::{CommitRecord, GrantRow};
+use crate::clock::{Clock, Timestamp};
 use crate::db::{Bulk, Json, Result};
+use crate::outbox;
 
 /// What the statement wrote.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ struct Parts {
     grants: bool,
     /// Some grant takes from a budget.
     budgets: bool,
+    /// Some grant gets codes.
+    codes: bool,
     /// The claims were pending: all of a batch were, or none.
     pending: bool,
 }
@@ -51,6 +54,7 @@ impl Parts {
             keys: records.iter().any(|record| record.response.is_some()),
             grants: records.iter().any(|record| record.message.is_some()),
             budgets: records.iter().any(|record| record.spending.is_some()),
+            codes: records.iter().any(|record| record.grants.iter().any(has_codes)),
             pending: records.iter().any(|record| record.fence.is_some()),
         }
     }
@@ -105,7 +109,7 @@ impl Parts {
                 FROM UNNEST($?::UUID[], $?::UUID[], $?::UUID[], $?::BIGINT[], $?::JSONB[], $?::BIGINT[]) \
                     AS g (id, request_id, reward_id, quantity, reward, granted_at) \
                 JOIN requests r ON r.id = g.request_id LEFT JOIN reward_stock s ON s.reward_id = g.reward_id \
-                RETURNING reward_id, quantity, stock_since), \
+                RETURNING id, reward_id, quantity, stock_since), \
             messages AS ( \
                 INSERT INTO outbox (id, kind, user_id, payload, http_request_id, created_at, once_key) \
                 SELECT o.id, o.kind, o.user_id, o.payload, o.http_request_id, o.created_at, o.once_key \
@@ -143,6 +147,36 @@ impl Parts {
             stock AS ( \
                 UPDATE reward_stock s SET remaining = s.remaining - n.quantity \
                 FROM locked l JOIN needed n USING (reward_id) WHERE s.reward_id = l.reward_id RETURNING 1)";
+        // The row of the stock is locked, so the next codes of the reward belong to this batch: their rows need no search.
+        // `locked` has the newest version of the row, from before the update.
+        const STOCK_AND_CODES: &str = ", \
+            needed AS MATERIALIZED ( \
+                SELECT reward_id, SUM(quantity)::BIGINT AS quantity FROM granted WHERE stock_since IS NOT NULL \
+                GROUP BY reward_id), \
+            locked AS MATERIALIZED ( \
+                SELECT reward_id, low_told FROM reward_stock WHERE reward_id IN (SELECT reward_id FROM needed){after} \
+                ORDER BY reward_id FOR NO KEY UPDATE), \
+            stock AS ( \
+                UPDATE reward_stock s SET remaining = s.remaining - n.quantity, next_code = s.next_code + n.quantity, \
+                    low_told = CASE WHEN s.remaining - n.quantity < s.low_water THEN s.total ELSE s.low_told END \
+                FROM locked l JOIN needed n USING (reward_id) WHERE s.reward_id = l.reward_id \
+                RETURNING s.reward_id, s.next_code - n.quantity AS first_code, s.remaining, s.total, s.low_water, \
+                    l.low_told AS told_before), \
+            numbered AS MATERIALIZED ( \
+                SELECT id, reward_id, quantity, \
+                    SUM(quantity) OVER (PARTITION BY reward_id ORDER BY id)::BIGINT - quantity AS earlier FROM granted), \
+            codes AS ( \
+                INSERT INTO granted_codes (grant_id, n, reward_id, position) \
+                SELECT g.id, n, g.reward_id, s.first_code + g.earlier + n - 1 \
+                FROM numbered g JOIN stock s USING (reward_id) CROSS JOIN GENERATE_SERIES(1, g.quantity) AS n \
+                WHERE s.first_code IS NOT NULL RETURNING 1), \
+            low AS ( \
+                INSERT INTO outbox (id, kind, subject_id, payload, created_at) \
+                SELECT m.id, m.kind, s.reward_id, JSONB_BUILD_OBJECT('rewardId', s.reward_id, 'remaining', s.remaining, \
+                    'total', s.total, 'lowWater', s.low_water), m.created_at \
+                FROM UNNEST($?::UUID[], $?::UUID[], $?::TEXT[], $?::BIGINT[]) AS m (reward_id, id, kind, created_at) \
+                JOIN stock s USING (reward_id) \
+                WHERE s.remaining < s.low_water AND s.told_before IS DISTINCT FROM s.total RETURNING 1)";
         const RESULT: &str = " \
             SELECT id, NULL::BIGINT AS revision FROM requests WHERE TRUE{after} \
             UNION ALL SELECT id, revision FROM current";
@@ -181,12 +215,18 @@ impl Parts {
         if self.budgets {
             add(BUDGETS, Some("budgets"));
         }
-        if self.grants {
+        if self.codes {
+            add(STOCK_AND_CODES, Some("codes"));
+        } else if self.grants {
             add(STOCK, Some("stock"));
         }
         add(RESULT, None);
         numbered(&sql)
     }
+}
+
+fn has_codes(grant: &GrantRow) -> bool {
+    grant.reward.0.codes
 }
 
 /// Replaces each `$?` by `$1`, `$2` and so on.
@@ -208,7 +248,7 @@ pub(in crate::claims) const BUDGETS: &str = "event_budgets";
 pub(in crate::claims) const KEYS: &str = "idempotency_keys";
 
 /// Writes the records, or nothing if the statement fails.
-pub(in crate::claims) async fn write(bulk: &Bulk, records: &[&CommitRecord]) -> Result<Written> {
+pub(in crate::claims) async fn write(bulk: &Bulk, clock: &Clock, records: &[&CommitRecord]) -> Result<Written> {
     let parts = Parts::of(records);
     let requests = || records.iter().map(|record| &record.request);
     let receipts = || records.iter().map(|record| &record.receipt);
@@ -289,6 +329,23 @@ pub(in crate::claims) async fn write(bulk: &Bulk, records: &[&CommitRecord]) -> 
             .each(messages().map(|(_, row)| row.http_request_id.clone()))
             .each(messages().map(|(_, row)| row.created_at.as_millis()))
             .each(messages().map(|(_, row)| row.once_key.clone()));
+    }
+    if parts.codes {
+        // A message for each reward with codes, in case that few are left.
+        let mut low: Vec<(Uuid, i64)> = records
+            .iter()
+            .flat_map(|record| {
+                let with_codes = record.grants.iter().filter(|grant| has_codes(grant));
+                with_codes.map(|grant| (grant.reward_id, record.request.decided_at.as_millis()))
+            })
+            .collect();
+        low.sort_unstable();
+        low.dedup_by_key(|(reward_id, _)| *reward_id);
+        statement = statement
+            .each(low.iter().map(|(reward_id, _)| *reward_id))
+            .each(low.iter().map(|_| clock.new_id()))
+            .each(low.iter().map(|_| outbox::REWARD_CODES_LOW))
+            .each(low.iter().map(|(_, created_at)| *created_at));
     }
     let rows: Vec<(Uuid, Option<i64>)> = statement.fetch_all().await?;
     let mut written = Written {

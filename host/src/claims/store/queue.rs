@@ -1,11 +1,10 @@
 //! `pending_claims` and `claim_queues`: pending claims, and which process owns the queue of an event.
 //!
-//! Of `users` it reads only which ids exist, because a claim of an unknown user could never be decided, and their roles.
+//! Of `users` it reads only which ids exist, because a claim of an unknown user could never be decided.
 
 use uuid::Uuid;
 
 use super::{Filter, Writer};
-use crate::auth::Role;
 use crate::background::lease;
 use crate::claims::model::{ClaimedBy, RewardRequest, Status};
 use crate::clock::Timestamp;
@@ -183,11 +182,10 @@ pub(in crate::claims) async fn of_user(db: &Db, event_id: Uuid, user_id: Uuid) -
     db.query(SQL).bind(event_id).bind(user_id).fetch_optional(db).await
 }
 
-/// `None`: there is no such user.
-pub(in crate::claims) async fn role_of(db: &Db, user_id: Uuid) -> Result<Option<Role>> {
-    const SQL: &str = "SELECT role FROM users WHERE id = $1";
-    let found: Option<(Role,)> = db.query(SQL).bind(user_id).fetch_optional(db).await?;
-    Ok(found.map(|(role,)| role))
+pub(in crate::claims) async fn is_user(db: &Db, user_id: Uuid) -> Result<bool> {
+    const SQL: &str = "SELECT COUNT(*) FROM users WHERE id = $1";
+    let (count,): (i64,) = db.query(SQL).bind(user_id).fetch_one(db).await?;
+    Ok(count == 1)
 }
 
 /// The number of grants that a user has in a period of an event.

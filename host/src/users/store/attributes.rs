@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::db::{Engine, Executor, Json, Result, Tx, row};
+use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};
 
 row! {
     #[derive(Clone, Debug)]
@@ -102,4 +102,20 @@ pub(in crate::users) async fn add(tx: &mut Tx, rows: Vec<AttributeRow>, by: Opti
     let items = Json(items.collect::<serde_json::Value>());
     tx.query(sql).bind(items).bind(by).execute(tx).await?;
     Ok(())
+}
+
+/// All values that the attributes of a user ever had, by name and time.
+pub(in crate::users) async fn history(
+    db: &Db,
+    user_id: Uuid,
+    after: Option<(String, Timestamp, Uuid)>,
+    limit: i64,
+) -> Result<Vec<AttributeRow>> {
+    const SQL: &str = "SELECT user_id, id, name, value, set_at FROM user_attributes \
+        WHERE user_id = $1 AND (name, set_at, id) > ($2, $3, $4) ORDER BY name, set_at, id LIMIT $5";
+    // No attribute has an empty name.
+    let first = || (String::new(), Timestamp::EPOCH, Uuid::nil());
+    let (name, set_at, id) = after.unwrap_or_else(first);
+    let query = db.query(SQL).bind(user_id).bind(name).bind(set_at).bind(id);
+    query.bind(limit).fetch_all(db).await
 }

@@ -34,6 +34,7 @@ const BASE_MODULES: &[&str] = &[
     "sandbox",
     "facts",
     "attributes",
+    "personal_data",
     "outbox",
     "text",
     "keys",

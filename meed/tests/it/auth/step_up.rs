@@ -40,6 +40,7 @@ async fn changes(app: &TestApp, token: &str) -> Vec<Reply> {
             json!({"url": "https://example.com/"}),
         ),
         ("POST", format!("/webhook-endpoints/{UNKNOWN}/secret"), json!({})),
+        ("GET", format!("/rewards/{UNKNOWN}/codes/export"), json!({})),
     ] {
         replies.push(app.call(method, &path).bearer(token).json(&body).send().await);
     }

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::{meed, output, text as utf8};
 use crate::auth::totp::enrol;
 use crate::plugins::signatures::{key, signature, trust};
+use crate::rewards::codes::coupon;
 use crate::support::{PASSWORD, Reply, TestApp, TestUser, guest, on_both_engines, postgres_url, text};
 
 fn sqlite_url(directory: &TempDir, name: &str) -> String {
@@ -206,6 +207,8 @@ pub async fn live(app: &TestApp) -> Past {
         "INSERT INTO mails (id, kind, email_key, state, attempts, created_at, next_at) \
             SELECT id, 'PASSWORD_RESET', email, 'SENT', 1, 0, 0 FROM users WHERE email = 'invited@example.com'",
         "INSERT INTO email_confirmations (user_id, hash, expires_at) SELECT user_id, hash, expires_at FROM password_resets",
+        "INSERT INTO user_erasures (user_id, requested_at, requested_by, due_at, was_disabled) \
+            SELECT id, 0, id, 4102444800000, FALSE FROM users WHERE email = 'invited@example.com'",
     ] {
         assert_eq!(change(&app.app.db, sql).await, 1);
     }
@@ -234,6 +237,10 @@ pub async fn live(app: &TestApp) -> Past {
     let reverse = app.post(&path).bearer(&operator).json(&json!({"reason": "A mistake"}));
     reverse.send().await.expect(201);
     acknowledge(app, &operator, &granted).await;
+    let coupons = coupon(app, 2, json!({"codesLowWater": 1})).await;
+    let coupons = app.event("first-come", json!({}), json!({"rewardIds": [coupons["id"]]}));
+    let coupons = coupons.await;
+    app.claim(&user.token, &coupons).send().await.expect(201);
     wait(app, &other, &streak).await;
     let deliveries = listen(app, &operator).await;
     publish(app).await;
@@ -366,8 +373,10 @@ async fn differences_are_reported_with_table_and_key(app: TestApp) {
     let request = format!("user_id = {}, id = {}", past.user.id, text(&past.granted, "id"));
     for (tamper, undo, says) in [
         (
-            "UPDATE reward_requests SET fuel = fuel + 1 WHERE status = 'GRANTED'",
-            "UPDATE reward_requests SET fuel = fuel - 1 WHERE status = 'GRANTED'",
+            "UPDATE reward_requests SET fuel = fuel + 1 \
+                WHERE id IN (SELECT request_id FROM grants WHERE fulfilment = 'DELIVERED')",
+            "UPDATE reward_requests SET fuel = fuel - 1 \
+                WHERE id IN (SELECT request_id FROM grants WHERE fulfilment = 'DELIVERED')",
             format!("table reward_requests, {request}: not the same in fuel"),
         ),
         (

@@ -460,6 +460,7 @@ async fn every_background_task_is_listed_with_its_health() {
             "retention",
             "review-expiry",
             "stored-response-sweep",
+            "user-erasure",
             "webhook-delivery-count",
             "webhook-relay",
         ]

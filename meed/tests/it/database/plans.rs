@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::statements;
 use crate::faults::fleet::{Fleet, client};
-use crate::support::{PASSWORD, Receiver, SmtpServer, TestApp, TestUser, reviewing, text};
+use crate::support::{PASSWORD, Receiver, SmtpServer, TestApp, TestUser, event_input, reviewing, text, with};
 use rows::Rows;
 
 /// Statements whose plan may look like a scan or a sort, by a text that only they contain, and why.
@@ -171,6 +171,7 @@ impl Filled {
             ("MEED__WEBHOOKS__PRIVATE_NETWORKS", "127.0.0.1"),
             ("MEED__AUDIT__RETENTION_DAYS", "3650"),
             ("MEED__ACTIVITIES__CREATE_UNKNOWN_USERS", "true"),
+            ("MEED__USERS__ERASURE_GRACE_DAYS", "0"),
         ];
         Self {
             driver: Driver {
@@ -282,6 +283,7 @@ async fn drive(filled: &Filled) {
         .call(Method::POST, &reversal, &filled.operator, Some(reason))
         .await;
     review(filled).await;
+    codes(filled).await;
     let progress = format!("/events/{}/progress", text(&filled.event, "id"));
     driver.get(&progress, &filled.user.token).await;
     let acknowledgement = format!("/grants/{}/acknowledgement", text(&granted["grants"][0], "id"));
@@ -303,6 +305,7 @@ async fn drive(filled: &Filled) {
     assert!(listed > 120, "{listed} of {} lists", lists.len());
     change(filled).await;
     mail(filled).await;
+    erase(filled).await;
     // The relay delivers, and the counts of the metrics are read.
     tokio::time::sleep(Duration::from_secs(3)).await;
 }
@@ -319,6 +322,16 @@ async fn mail(filled: &Filled) {
     post("/auth/password-reset-mail", json!({"email": email})).await;
     let reset = json!({"token": filled.mails.next().token(), "newPassword": "staple a new battery"});
     post("/auth/password-reset", reset).await;
+}
+
+/// The user with much data is exported and erased.
+async fn erase(filled: &Filled) {
+    let (driver, path) = (&filled.driver, format!("/users/{}", filled.user.id));
+    driver.get(&format!("{path}/export"), &filled.admin).await;
+    driver.call(Method::DELETE, &path, &filled.admin, None).await;
+    driver.get(&format!("{path}/erasure"), &filled.admin).await;
+    let cancel = driver.http.delete(format!("{}{path}/erasure", driver.fleet.address(0)));
+    cancel.bearer_auth(&filled.admin).send().await.expect("an answer");
 }
 
 /// A claim, another that is decided later, and others that are not granted. Returns the first.
@@ -349,6 +362,36 @@ async fn claim(filled: &Filled) -> Value {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     granted
+}
+
+/// Codes are imported and given, and one returns.
+async fn codes(filled: &Filled) {
+    let (driver, operator) = (&filled.driver, &filled.operator);
+    let reward = json!({"type": "COUPON", "codes": true, "codesReturn": true, "codesLowWater": 2});
+    let reward = driver.call(Method::POST, "/rewards", operator, Some(reward)).await;
+    let path = format!("/rewards/{}/codes", text(&reward, "id"));
+    let import = driver.http.post(format!("{}{path}", driver.fleet.address(0)));
+    let import = import.bearer_auth(operator).header("content-type", "text/plain");
+    let imported = import.body("A-1\nA-2\nA-3").send().await.expect("an answer");
+    assert_eq!(imported.status(), 200);
+    let event = event_input(&filled.event);
+    let event = with(event, json!({"rewardIds": [reward["id"]]}));
+    let event = driver.call(Method::POST, "/events", operator, Some(event)).await;
+    let claim = json!({"eventId": event["id"]});
+    let mut granted = Value::Null;
+    for user in [&filled.user, &filled.second] {
+        let claim = Some(claim.clone());
+        granted = driver.call(Method::POST, "/reward-requests", &user.token, claim).await;
+        assert_eq!(
+            granted["grants"][0]["codes"].as_array().map(Vec::len),
+            Some(1),
+            "{granted:#}"
+        );
+    }
+    let reversal = format!("/reward-requests/{}/reversal", text(&granted, "id"));
+    let reason = Some(json!({"reason": "A mistake"}));
+    driver.call(Method::POST, &reversal, operator, reason).await;
+    driver.get(&format!("{path}/export"), operator).await;
 }
 
 /// One held claim is approved, another denied.

@@ -11,6 +11,7 @@ use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use crate::cli::meed;
+use crate::rewards::codes::{codes, coupon};
 use crate::support::{Receiver, TestApp, on_both_engines, text};
 use crate::webhook_endpoints::{endpoint, path};
 
@@ -102,7 +103,16 @@ async fn a_copy_of_the_database_contains_no_secret(app: TestApp) {
             json!({"title": "Spring", "endDate": "2026-03-02T00:00:00Z"}),
         )
         .await;
+    let reward = coupon(&app, 2, json!({})).await;
+    let coupons = json!({"rewardIds": [reward["id"]]});
+    let coupons = app.event("first-come", json!({}), coupons).await;
+    let user = app.user(Role::User).await;
+    let call = app.claim(&user.token, &coupons).header("idempotency-key", "k");
+    assert_eq!(call.send().await.expect(201)["grants"][0]["codes"], json!(codes(1)));
     let dumped = dump(&app);
+    for code in codes(2) {
+        assert!(!contains(&dumped, code.as_bytes()), "{code}");
+    }
     assert!(contains(&dumped, b"Spring"), "the dump is not of this database");
 
     app.at("2026-03-02T00:01:00Z");
@@ -158,6 +168,7 @@ async fn sealing_keys_are_rotated_without_a_gap(app: TestApp) {
     let receiver = Receiver::start().await;
     let event = app.event("first-come", json!({}), json!({})).await;
     let created = endpoint(&app, &receiver, &[]).await;
+    let reward = coupon(&app, 2, json!({})).await;
 
     app.at("2026-03-01T12:00:10Z");
     meed::keys::generate(&app.keys_directory(), &app.clock, false).expect("new keys");
@@ -177,8 +188,8 @@ async fn sealing_keys_are_rotated_without_a_gap(app: TestApp) {
 
     assert_eq!(
         keys(&app, "reseal").split(". ").next(),
-        Some("Sealed 2 secrets again"),
-        "the first event and the endpoint"
+        Some("Sealed 3 secrets again"),
+        "the first event, the endpoint and the key of the codes"
     );
     assert!(keys(&app, "reseal").starts_with("Sealed 0 secrets again"));
     let listed = keys(&app, "list");
@@ -188,6 +199,11 @@ async fn sealing_keys_are_rotated_without_a_gap(app: TestApp) {
     let seen = last.read(&format!("/events/{}", text(&event, "id"))).await;
     assert_eq!(seen["seedCommitment"], event["seedCommitment"]);
     assert_eq!(ping(&last, &created).await["delivered"], true);
+    let coupons = json!({"rewardIds": [reward["id"]]});
+    let coupons = last.event("first-come", json!({}), coupons).await;
+    let user = last.user(Role::User).await;
+    let request = last.claim(&user.token, &coupons).send().await.expect(201);
+    assert_eq!(request["grants"][0]["codes"], json!(codes(1)));
     assert!(receiver.wait_for(1).await[0].is_signed_with(text(&created, "secret")));
 }
 

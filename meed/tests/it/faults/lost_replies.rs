@@ -1,6 +1,6 @@
 //! Commits with an unknown outcome: the connection to PostgreSQL is cut around them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meed_host::db::Db;
@@ -14,6 +14,7 @@ use super::mix::Mix;
 use super::proxy::{Proxy, Toxics};
 use super::run::Run;
 use super::seed::size;
+use crate::rewards::codes::coupon;
 use crate::support::{TestApp, reviewing, with};
 
 const WIDTH: usize = 16;
@@ -100,6 +101,55 @@ async fn a_claim_under_a_key_is_neither_lost_nor_repeated() {
     run.count("broken off", clients.broken());
     run.saw(&view);
     invariants::check(&fixtures, &view, &[&scarce]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_is_given_to_one_grant_and_none_is_lost() {
+    let mut run = Run::begin("A3 replies to COMMIT are lost, rewards with codes");
+    let mut rng = run.round();
+    let fixtures = TestApp::on_postgres().await.in_real_time();
+    let (proxy, fleet) = behind_a_proxy(&mut rng, &fixtures).await;
+    let count = size(80, 300);
+    let users = fixtures.crowd(count + count / 2).await;
+    let reward = coupon(&fixtures, count, json!({})).await;
+    let events = [
+        event(&fixtures, &[&reward], json!({})).await,
+        event(&fixtures, &[&reward], json!({})).await,
+    ];
+    let asks: Vec<_> = users
+        .iter()
+        .map(|user| Ask::new(user, &events[rng.usize(..2)]).under(rng.u64(..)))
+        .collect();
+    proxy.set(Toxics {
+        lost_commits: 0.25,
+        ..Toxics::default()
+    });
+    let clients = Clients::new(&fleet);
+    let mut view = View::of(clients.all(&mut rng, &asks, WIDTH).await);
+    run.count("commits cut off", proxy.cuts());
+    assert!(proxy.cuts() >= 10, "only {} commits were cut off", proxy.cuts());
+    proxy.set(Toxics::default());
+    view.answers.extend(clients.all(&mut rng, &asks, WIDTH).await);
+    run.saw(&view);
+    let mut given: BTreeMap<String, uuid::Uuid> = BTreeMap::new();
+    for answer in view.answers.iter().filter(|answer| answer.is_granted()) {
+        let shown = answer.body["grants"][0]["codes"].as_array().expect("codes");
+        assert_eq!(shown.len(), 1, "{answer:#?}");
+        let code = shown[0].as_str().expect("a code").to_owned();
+        let request = id_of(&answer.body);
+        let before = given.insert(code.clone(), request);
+        assert!(before.is_none_or(|before| before == request), "{code} was given twice");
+    }
+    let granted: BTreeSet<_> = given.values().collect();
+    assert_eq!(
+        (given.len(), granted.len()),
+        (count, count),
+        "every code, each to one request"
+    );
+    let left = fixtures.read(&format!("/rewards/{}/codes", id_of(&reward))).await;
+    assert_eq!((&left["total"], &left["remaining"]), (&json!(count), &json!(0)));
+    let stored = fixtures.count("SELECT COUNT(*) FROM granted_codes").await;
+    assert_eq!(stored.unsigned_abs(), count as u64);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

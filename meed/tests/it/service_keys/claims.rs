@@ -78,11 +78,29 @@ async fn a_key_names_a_user_who_may_claim(app: TestApp) {
     );
     let operator = app.user(Role::Operator).await;
     claim(&key, json!(operator.id)).await.expect_problem(403, "forbidden");
+    // By the external id.
+    let accounts = secret(&app, "accounts", &["users:write"]).await;
+    app.put("/users/external/c-7")
+        .bearer(&accounts)
+        .json(&json!({}))
+        .send()
+        .await
+        .expect(201);
+    let body = json!({"eventId": event["id"], "externalUserId": "c-7"});
+    let named = app.post("/reward-requests").bearer(&key).json(&body).send().await;
+    assert_eq!(named.expect(201)["status"], "GRANTED");
+    let path = format!("/events/{}/progress?externalUserId=c-7", text(&event, "id"));
+    assert_eq!(app.get(&path).bearer(&key).send().await.expect(200)["granted"], 1);
+    let body = json!({"eventId": event["id"], "externalUserId": "c-8"});
+    assert_fault(
+        app.post("/reward-requests").bearer(&key).json(&body).send().await,
+        "/externalUserId",
+    );
     // A user claims for nobody else, and may name themselves.
     let (ada, bob) = (app.user(Role::User).await, app.user(Role::User).await);
     claim(&ada.token, json!(bob.id)).await.expect_problem(403, "forbidden");
     claim(&ada.token, json!(ada.id)).await.expect(201);
-    assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 1);
+    assert_eq!(app.count("SELECT COUNT(*) FROM reward_requests").await, 2);
 }
 
 #[apply(on_both_engines)]

@@ -41,9 +41,14 @@ impl Call {
         self
     }
 
-    pub async fn send(self) -> Reply {
+    /// The response before its body is read.
+    pub async fn begin(self) -> axum::response::Response {
         let request = self.request.body(self.body).expect("a well-formed request");
-        let response = self.router.oneshot(request).await.expect("the router answers");
+        self.router.oneshot(request).await.expect("the router answers")
+    }
+
+    pub async fn send(self) -> Reply {
+        let response = self.begin().await;
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("the whole body");
         let is_json = parts

@@ -16,6 +16,8 @@ pub const GROWING: &[&str] = &[
     "activity_directory",
     "reward_requests",
     "grants",
+    "reward_codes",
+    "granted_codes",
     "reversals",
     "idempotency_keys",
     "pending_claims",
@@ -28,6 +30,7 @@ pub const GROWING: &[&str] = &[
     "password_resets",
     "email_confirmations",
     "mails",
+    "user_erasures",
     "pending_invitations",
     "audit_log",
 ];

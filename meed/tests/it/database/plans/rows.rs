@@ -114,6 +114,9 @@ const STATEMENTS: &[&str] = &[
         CASE WHEN n % 1000 = 9 THEN {user} END, FALSE, {at} FROM {rows}",
     "INSERT INTO user_directory (kind, value, user_id) SELECT 'EMAIL', 'u' || n || '@fill.example', {id} FROM {rows}",
     "INSERT INTO user_directory (kind, value, user_id) SELECT 'INVITE_CODE', 'i' || n, {id} FROM {rows}",
+    "INSERT INTO user_directory (kind, value, user_id) SELECT 'EXTERNAL_ID', 'x' || n, {id} FROM {rows}",
+    "INSERT INTO user_erasures (user_id, requested_at, requested_by, due_at, was_disabled, begun_at, completed_at) \
+     SELECT {id}, {at}, {id}, {at}, FALSE, {at}, {at} FROM {rows} WHERE n % 10 = 4",
     "INSERT INTO user_attributes (user_id, name, set_at, id, value) SELECT {id}, 'level', {at}, {id}, '7' FROM {rows}",
     "INSERT INTO user_attributes (user_id, name, set_at, id, value) \
      SELECT {user}, 'a' || (n % 3), {at}, {id}, 'x' FROM {rows} WHERE n <= 5000",
@@ -158,6 +161,8 @@ const STATEMENTS: &[&str] = &[
      FROM {rows} WHERE n <= {pending}",
     "INSERT INTO claim_queues (event_id, fence, lease_until) SELECT {id}, 1, 0 FROM {rows} WHERE n % 2 = 0",
     "INSERT INTO event_budgets (event_id, period, grants, amount) SELECT {event}, 'p' || n, 1, 1 FROM {rows}",
+    "INSERT INTO reward_codes (reward_id, position, digest, code) SELECT {reward}, n, {hash}, {bytes} FROM {rows}",
+    "INSERT INTO granted_codes (grant_id, n, reward_id, position) SELECT {id}, 1, {reward}, n FROM {rows}",
     "INSERT INTO outbox (id, kind, user_id, payload, created_at, sent_at) \
      SELECT {id}, 'reward.granted', {id}, '{}', {at}, {at} FROM {rows}",
     "INSERT INTO webhook_endpoints (id, url, types, acknowledges, state, secret, revision, created_by, created_at, \

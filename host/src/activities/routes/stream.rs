@@ -1,0 +1,303 @@
+//! NDJSON of any length over HTTP: lines are recorded in parts as they arrive, and the response has one line per part.
+//!
+//! Memory is bounded by the size of a part. The response begins before the body ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
+use tokio_util::io::StreamReader;
+use utoipa::ToSchema;
+
+use crate::activities::batch::{self, MAX_BATCH};
+use crate::activities::service::{ActivityService, ItemOutcome, MAX_STREAMS};
+use crate::auth::Principal;
+use crate::http::prefer;
+use crate::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, FieldError, MALFORMED_JSON, OVERLOADED, Problem, TIMED_OUT};
+
+/// In seconds.
+const RETRY_AFTER: u32 = 5;
+const NDJSON: &str = "application/x-ndjson";
+/// The longest line.
+const MAX_LINE_BYTES: usize = 256 << 10;
+/// A part has at most so many bytes, unless one line has more.
+const MAX_PART_BYTES: usize = 1 << 20;
+/// Errors that one response describes; further ones are counted.
+const MAX_ERRORS: u64 = 1_000;
+/// A part is recorded if no line follows for so long.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A stream ends if its client sends nothing for so long.
+const IDLE: Duration = Duration::from_secs(30);
+/// A stream ends after so long, so that a revoked key cannot go on for ever.
+const MAX_DURATION: Duration = Duration::from_mins(15);
+
+/// Whether the route reads the body of this request as it arrives.
+pub fn is_streamed(parts: &Parts) -> bool {
+    parts.method == Method::POST && parts.uri.path() == "/activities" && is_lenient(&parts.headers)
+}
+
+/// NDJSON with `Prefer: handling=lenient` (RFC 7240).
+pub(super) fn is_lenient(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case(NDJSON) && prefer::has_value(headers, "handling", "lenient")
+}
+
+/// Answers while it records the lines of a body. `first_line`: the number of the first one in the client's file.
+pub(super) fn record(
+    service: ActivityService,
+    by: Principal,
+    body: Body,
+    first_line: Option<u64>,
+) -> Result<Response, Problem> {
+    let Ok(permit) = Arc::clone(&service.streams).try_acquire_owned() else {
+        metrics::counter!("meed_requests_shed_total").increment(1);
+        let detail =
+            format!("The server reads {MAX_STREAMS} bodies of any length already; nothing was done. Retry later.");
+        return Err(Problem::new(OVERLOADED, detail).retry_after(RETRY_AFTER));
+    };
+    let first_line = first_line.unwrap_or(1).max(1);
+    Ok(Ingestion::new(service, by, body, first_line, permit).into_response())
+}
+
+/// One line of the response. The numbers count from the beginning of the body.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = IngestionProgress)]
+pub(super) struct Progress {
+    /// The lines up to this one are dealt with. After an interruption, send the lines that follow it
+    #[schema(example = 2000)]
+    through: u64,
+    #[schema(example = 1990)]
+    recorded: u64,
+    #[schema(example = 8)]
+    duplicates: u64,
+    #[schema(example = 2)]
+    rejected: u64,
+    /// What is wrong with the rejected lines of this part; of the first 1000 errors of the body
+    errors: Vec<LineError>,
+    /// Whether this is the end of the body
+    done: bool,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct LineError {
+    #[schema(example = 1203)]
+    line: u64,
+    #[schema(example = "/kind")]
+    pointer: String,
+    message: String,
+}
+
+/// The last line of a response that ends before its body does.
+#[derive(Serialize)]
+struct Interrupted {
+    through: u64,
+    code: &'static str,
+    detail: String,
+}
+
+type Lines = FramedRead<StreamReader<BoxStream<'static, std::io::Result<Bytes>>, Bytes>, AnyDelimiterCodec>;
+
+/// A body that is being recorded.
+struct Ingestion {
+    service: ActivityService,
+    by: Principal,
+    lines: Lines,
+    /// Of the last line that was read.
+    line: u64,
+    progress: Progress,
+    told_errors: u64,
+    ends_at: Instant,
+    is_over: bool,
+    /// The body broke off after the lines of the last part.
+    broken: Option<Problem>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Lines that are recorded together, with their numbers.
+#[derive(Default)]
+struct Part {
+    lines: Vec<(u64, Bytes)>,
+    bytes: usize,
+    is_last: bool,
+}
+
+impl Ingestion {
+    /// `first_line`: the number of the first line of the body, in the client's file.
+    fn new(service: ActivityService, by: Principal, body: Body, first_line: u64, permit: OwnedSemaphorePermit) -> Self {
+        let pieces = body.into_data_stream().map_err(std::io::Error::other).boxed();
+        let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), b"\n".to_vec(), MAX_LINE_BYTES);
+        let through = first_line - 1;
+        Self {
+            service,
+            by,
+            lines: FramedRead::new(StreamReader::new(pieces), codec),
+            line: through,
+            progress: Progress {
+                through,
+                ..Progress::default()
+            },
+            told_errors: 0,
+            ends_at: Instant::now() + MAX_DURATION,
+            is_over: false,
+            broken: None,
+            _permit: permit,
+        }
+    }
+
+    fn into_response(self) -> Response {
+        let lines = stream::unfold(self, |mut ingestion| async move {
+            if ingestion.is_over {
+                return None;
+            }
+            let line = ingestion.step().await;
+            Some((Ok::<_, std::convert::Infallible>(line), ingestion))
+        });
+        ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response()
+    }
+
+    /// Records the next part, and returns the line of the response.
+    async fn step(&mut self) -> Bytes {
+        let told = match self.record_part().await {
+            Ok(()) => serde_json::to_vec(&self.progress),
+            Err(problem) => {
+                self.is_over = true;
+                serde_json::to_vec(&Interrupted {
+                    through: self.progress.through,
+                    code: problem.code().code,
+                    detail: problem.to_line(),
+                })
+            }
+        };
+        let mut line = told.unwrap_or_else(|error| {
+            tracing::error!(%error, "a line of a response was not serialized");
+            b"{}".to_vec()
+        });
+        line.push(b'\n');
+        line.into()
+    }
+
+    async fn record_part(&mut self) -> Result<(), Problem> {
+        let part = self.next_part().await?;
+        self.progress.errors.clear();
+        let (mut numbers, mut activities) = (Vec::new(), Vec::new());
+        for (number, line) in &part.lines {
+            match batch::parse_line(line) {
+                Ok(activity) => {
+                    numbers.push(*number);
+                    activities.push(activity);
+                }
+                Err(error) => self.reject(*number, error),
+            }
+        }
+        let outcomes = self
+            .service
+            .record_leniently(activities, &self.by)
+            .await
+            .map_err(Problem::from)?;
+        for (number, outcome) in numbers.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(ItemOutcome::Recorded) => self.progress.recorded += 1,
+                Ok(ItemOutcome::Duplicate) => self.progress.duplicates += 1,
+                Err((field, message)) => self.reject(
+                    number,
+                    FieldError {
+                        pointer: format!("/{field}"),
+                        message,
+                    },
+                ),
+            }
+        }
+        self.progress.errors.sort_by_key(|error| error.line);
+        self.progress.through = self.line;
+        self.progress.done = part.is_last;
+        self.is_over = part.is_last;
+        Ok(())
+    }
+
+    fn reject(&mut self, line: u64, error: FieldError) {
+        self.progress.rejected += 1;
+        if self.told_errors < MAX_ERRORS {
+            self.told_errors += 1;
+            let FieldError { pointer, message } = error;
+            self.progress.errors.push(LineError { line, pointer, message });
+        }
+    }
+
+    /// The lines until the part is full, the client pauses, or the body ends.
+    async fn next_part(&mut self) -> Result<Part, Problem> {
+        let mut part = Part::default();
+        if let Some(problem) = self.broken.take() {
+            return Err(problem);
+        }
+        if self.ends_at <= Instant::now() {
+            let minutes = MAX_DURATION.as_secs() / 60;
+            return Err(Problem::new(
+                TIMED_OUT,
+                format!(
+                    "The body took more than {minutes} minutes; send the lines after {} again.",
+                    self.line
+                ),
+            ));
+        }
+        while part.lines.len() < MAX_BATCH && part.bytes < MAX_PART_BYTES {
+            let patience = if part.lines.is_empty() { IDLE } else { PAUSE };
+            match timeout(patience, self.lines.next()).await {
+                Err(_) if part.lines.is_empty() => {
+                    return Err(Problem::new(
+                        BODY_TIMEOUT,
+                        format!("No line arrived within {} seconds.", IDLE.as_secs()),
+                    ));
+                }
+                Err(_) => return Ok(part),
+                Ok(None) => {
+                    part.is_last = true;
+                    return Ok(part);
+                }
+                Ok(Some(Ok(line))) => {
+                    self.line += 1;
+                    part.bytes += line.len();
+                    if !line.trim_ascii().is_empty() {
+                        part.lines.push((self.line, line));
+                    }
+                }
+                Ok(Some(Err(error))) => {
+                    let problem = unreadable(self.line + 1, &error);
+                    if part.lines.is_empty() {
+                        return Err(problem);
+                    }
+                    // After the lines before it.
+                    self.broken = Some(problem);
+                    return Ok(part);
+                }
+            }
+        }
+        Ok(part)
+    }
+}
+
+fn unreadable(line: u64, error: &AnyDelimiterCodecError) -> Problem {
+    match error {
+        AnyDelimiterCodecError::MaxChunkLengthExceeded => Problem::new(
+            BODY_TOO_LARGE,
+            format!(
+                "Line {line} has more than {MAX_LINE_BYTES} bytes; make it shorter and send the lines from it again."
+            ),
+        ),
+        AnyDelimiterCodecError::Io(error) => Problem::new(
+            MALFORMED_JSON,
+            format!("The body could not be read after line {}: {error}.", line - 1),
+        ),
+    }
+}

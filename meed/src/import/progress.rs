@@ -1,0 +1,67 @@
+//! The progress of an import on standard error: bad lines, and how far it is.
+
+use std::io::{IsTerminal as _, Write as _};
+
+/// Batches between two messages, if standard error is no terminal.
+const QUIET_BATCHES: u64 = 100;
+
+#[derive(Debug, Default)]
+pub struct Progress {
+    lines: u64,
+    last: u64,
+    bad: u64,
+    batches: u64,
+    /// In the order in which they were added first.
+    counts: Vec<(&'static str, usize)>,
+}
+
+impl Progress {
+    pub fn read(&mut self, number: u64) {
+        self.lines += 1;
+        self.last = number;
+    }
+
+    pub fn add(&mut self, what: &'static str, count: usize) {
+        match self.counts.iter_mut().find(|(name, _)| *name == what) {
+            Some((_, total)) => *total += count,
+            None => self.counts.push((what, count)),
+        }
+    }
+
+    pub fn bad(&mut self, number: u64, reason: &str) {
+        self.bad += 1;
+        if std::io::stderr().is_terminal() {
+            eprint!("\r");
+        }
+        eprintln!("line {number}: {reason}");
+    }
+
+    pub fn has_bad(&self) -> bool {
+        self.bad > 0
+    }
+
+    /// After a batch: on a terminal always, otherwise seldom.
+    pub fn show(&mut self) {
+        self.batches += 1;
+        let mut out = std::io::stderr();
+        if out.is_terminal() {
+            eprint!("\r{}", self.summary());
+            out.flush().ok();
+        } else if self.batches.is_multiple_of(QUIET_BATCHES) {
+            eprintln!("{}", self.summary());
+        }
+    }
+
+    pub fn end(&self) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r");
+        }
+        eprintln!("{}", self.summary());
+    }
+
+    fn summary(&self) -> String {
+        let counts = self.counts.iter().map(|(what, count)| format!("{count} {what}, "));
+        let counts: String = counts.collect();
+        format!("line {}: {} read, {counts}{} bad", self.last, self.lines, self.bad)
+    }
+}

@@ -1,0 +1,226 @@
+//! NDJSON of any length with `Prefer: handling=lenient`.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::StreamExt as _;
+use meed_host::auth::Role;
+use rstest_reuse::apply;
+use serde_json::{Value, json};
+
+use super::external;
+use crate::service_keys::create;
+use crate::support::{Reply, TestApp, on_both_engines, text};
+
+fn line(number: usize, changes: Value) -> String {
+    let activity =
+        json!({"source": "game", "id": format!("match-{number}"), "externalUserId": "c-1", "kind": "match.won"});
+    crate::support::with(activity, changes).to_string()
+}
+
+async fn send(app: &TestApp, token: &str, query: &str, body: impl Into<Body>) -> Reply {
+    let call = app
+        .post(&format!("/activities{query}"))
+        .bearer(token)
+        .header("prefer", "handling=lenient");
+    call.bytes("application/x-ndjson", body).send().await
+}
+
+/// The lines of a response.
+fn lines(reply: &Reply) -> Vec<Value> {
+    assert_eq!(
+        (reply.status.as_u16(), reply.header("content-type")),
+        (200, "application/x-ndjson")
+    );
+    let lines = reply.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect()
+}
+
+async fn recorded(app: &TestApp) -> i64 {
+    app.count("SELECT COUNT(*) FROM activities WHERE kind = 'match.won'")
+        .await
+}
+
+#[apply(on_both_engines)]
+async fn each_part_is_recorded_and_told(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    external(&app, "c-1").await;
+    let body: String = (0..2500).map(|number| line(number, json!({})) + "\n").collect();
+    let told = lines(&send(&app, &operator, "", body.clone()).await);
+    let through: Vec<_> = told
+        .iter()
+        .map(|line| line["through"].as_u64().expect("a number"))
+        .collect();
+    assert_eq!(through, [1000, 2000, 2500]);
+    let last = json!({"through": 2500, "recorded": 2500, "duplicates": 0, "rejected": 0, "errors": [], "done": true});
+    assert_eq!(told[2], last);
+    assert_eq!((&told[1]["recorded"], &told[1]["done"]), (&json!(2000), &json!(false)));
+    assert_eq!(recorded(&app).await, 2500);
+    // Sent again, as after an interruption.
+    let told = lines(&send(&app, &operator, "", body).await);
+    assert_eq!(
+        (&told[2]["recorded"], &told[2]["duplicates"]),
+        (&json!(0), &json!(2500))
+    );
+    assert_eq!(recorded(&app).await, 2500);
+}
+
+#[apply(on_both_engines)]
+async fn invalid_lines_are_told_and_the_others_recorded(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    external(&app, "c-1").await;
+    let event = json!({"specversion": "1.0", "id": "e", "source": "/game", "type": "match.won", "subject": "c-1"});
+    let bad_event = json!({"specversion": "1.0", "id": "e", "source": "/game", "type": "auth.login", "subject": "c-1"});
+    let body = [
+        line(1, json!({})),
+        String::new(),
+        "{\"source\": ".to_owned(),
+        line(2, json!({"amount": 0.5})),
+        line(3, json!({"externalUserId": "nobody"})),
+        line(4, json!({"occurredAt": "2026-03-01T12:05:00.001Z"})),
+        line(1, json!({"kind": "match.lost"})),
+        event.to_string(),
+        bad_event.to_string(),
+        line(5, json!({})),
+    ];
+    let told = lines(&send(&app, &operator, "?firstLine=101", body.join("\n")).await);
+    let [told] = &told[..] else {
+        panic!("one part: {told:#?}")
+    };
+    let errors = told["errors"].as_array().expect("errors").iter();
+    let errors: Vec<_> = errors
+        .map(|error| (error["line"].as_u64(), text(error, "pointer")))
+        .collect();
+    let expected = [
+        (103, ""),
+        (104, "/amount"),
+        (105, "/externalUserId"),
+        (106, "/occurredAt"),
+        (107, "/kind"),
+        (109, "/type"),
+    ];
+    assert_eq!(errors, expected.map(|(line, pointer)| (Some(line), pointer)));
+    assert_eq!(
+        (&told["through"], &told["recorded"], &told["rejected"], &told["done"]),
+        (&json!(110), &json!(3), &json!(6), &json!(true))
+    );
+    assert_eq!(recorded(&app).await, 3);
+}
+
+#[apply(on_both_engines)]
+async fn lines_beyond_the_bounds_of_a_key_are_rejected(app: TestApp) {
+    let key = create(&app, "shop", &["activities:write"], json!({"sources": ["game"]})).await;
+    external(&app, "c-1").await;
+    let body = [line(1, json!({})), line(2, json!({"source": "shop"}))].join("\n");
+    let told = lines(&send(&app, text(&key, "secret"), "", body).await);
+    assert_eq!((&told[0]["recorded"], &told[0]["rejected"]), (&json!(1), &json!(1)));
+    assert_eq!(told[0]["errors"][0]["pointer"], "/source");
+}
+
+#[apply(on_both_engines)]
+async fn a_body_that_breaks_off_says_how_far_it_came(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    external(&app, "c-1").await;
+    let long = line(2, json!({"kind": "x".repeat(300 << 10)}));
+    let told = lines(
+        &send(
+            &app,
+            &operator,
+            "",
+            [line(1, json!({})), long, line(3, json!({}))].join("\n"),
+        )
+        .await,
+    );
+    assert_eq!(
+        (&told[0]["through"], &told[0]["recorded"], &told[0]["done"]),
+        (&json!(1), &json!(1), &json!(false))
+    );
+    assert_eq!(
+        (&told[1]["through"], &told[1]["code"]),
+        (&json!(1), &json!("body-too-large"))
+    );
+    assert_eq!(told.len(), 2);
+    let broken = futures_util::stream::iter([
+        Ok(Bytes::from(line(4, json!({})) + "\n" + "{\"sour")),
+        Err(std::io::Error::other("the client left")),
+    ]);
+    let told = lines(&send(&app, &operator, "", Body::from_stream(broken)).await);
+    assert_eq!(
+        (&told[0]["through"], &told[1]["code"]),
+        (&json!(1), &json!("malformed-json"))
+    );
+    assert_eq!(recorded(&app).await, 2);
+}
+
+/// On a real connection: the answer to the first lines arrives before the last lines are sent.
+#[apply(on_both_engines)]
+async fn a_pause_records_what_has_arrived(app: TestApp) {
+    let app = app.in_real_time();
+    let operator = app.token(Role::Operator).await;
+    external(&app, "c-1").await;
+    let url = app.listen().await;
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(4);
+    let body = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let piece = receiver.recv().await?;
+        Some((Ok::<_, std::io::Error>(piece), receiver))
+    });
+    let call = reqwest::Client::new()
+        .post(format!("{url}/activities"))
+        .bearer_auth(&operator)
+        .header("prefer", "handling=lenient")
+        .header("content-type", "application/x-ndjson")
+        .body(reqwest::Body::wrap_stream(body));
+    sender
+        .send((line(1, json!({})) + "\n").into())
+        .await
+        .expect("the server reads");
+    let mut answer = call
+        .send()
+        .await
+        .expect("an answer before the end of the body")
+        .bytes_stream();
+    let next = tokio::time::timeout(Duration::from_secs(20), answer.next());
+    let first: Value =
+        serde_json::from_slice(&next.await.expect("in time").expect("a line").expect("bytes")).expect("JSON");
+    assert_eq!(
+        (&first["through"], &first["recorded"], &first["done"]),
+        (&json!(1), &json!(1), &json!(false))
+    );
+    assert_eq!(recorded(&app).await, 1);
+    sender.send(line(2, json!({})).into()).await.expect("the server reads");
+    drop(sender);
+    let mut rest = Vec::new();
+    while let Some(piece) = answer.next().await {
+        rest.extend_from_slice(&piece.expect("bytes"));
+    }
+    let last = rest
+        .split(|byte| *byte == b'\n')
+        .rfind(|line| !line.is_empty())
+        .expect("a line");
+    let last: Value = serde_json::from_slice(last).expect("JSON");
+    assert_eq!((&last["recorded"], &last["done"]), (&json!(2), &json!(true)));
+}
+
+/// So that slow senders cannot hold all of the server's memory.
+#[apply(on_both_engines)]
+async fn few_bodies_of_any_length_are_read_at_once(app: TestApp) {
+    let operator = app.token(Role::Operator).await;
+    external(&app, "c-1").await;
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        let endless = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        let call = app
+            .post("/activities")
+            .bearer(&operator)
+            .header("prefer", "handling=lenient");
+        open.push(call.bytes("application/x-ndjson", endless).begin().await);
+    }
+    send(&app, &operator, "", line(1, json!({})))
+        .await
+        .expect_problem(503, "overloaded");
+    open.pop();
+    assert_eq!(
+        lines(&send(&app, &operator, "", line(1, json!({}))).await)[0]["recorded"],
+        1
+    );
+}
