@@ -61,6 +61,7 @@ async fn a_group_is_created_changed_listed_and_deleted(app: TestApp) {
     let rest = format!("/event-groups?pageSize=2&pageToken={}", text(&first, "nextPageToken"));
     assert_eq!(each(&app.read(&rest).await["items"], "name"), ["xmas-2026"]);
 
+    app.at("2026-03-01T14:00:00Z");
     let token = app.operator().await;
     let delete = async |path: &str| app.delete(path).bearer(&token).send().await;
     let call = app
