@@ -27,7 +27,7 @@ use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
 use crate::keys::{Keys, Sealing};
 use crate::mail::Mailer;
-use crate::personal_data::{Holders, PersonalData};
+use crate::personal_data::PersonalData;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::RewardService;
@@ -129,6 +129,24 @@ fn user_service(
         below,
         config.auth.invitations_count_after,
     ))
+}
+
+/// With every feature that holds personal data.
+fn erasures(
+    config: &Config,
+    users: &UserService,
+    auth: &AuthService,
+    activities: &ActivityService,
+    (claims, fulfilments): (&Claims, FulfilmentService),
+) -> Erasures {
+    let holders: [Arc<dyn PersonalData>; 5] = [
+        Arc::new(users.clone()),
+        Arc::new(auth.clone()),
+        Arc::new(activities.clone()),
+        Arc::new(claims.clone()),
+        Arc::new(fulfilments),
+    ];
+    Erasures::new(users.clone(), holders.into(), config.users.erasure_grace())
 }
 
 fn mailing(config: &Config, db: &Db, clock: &Clock, users: &UserService) -> anyhow::Result<Mailing> {
@@ -286,15 +304,7 @@ impl App {
             directory,
         );
         let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
-        let holders: Holders = [
-            Arc::new(users.clone()) as Arc<dyn PersonalData>,
-            Arc::new(auth.clone()),
-            Arc::new(activities.clone()),
-            Arc::new(claims.clone()),
-            Arc::new(fulfilments),
-        ]
-        .into();
-        let erasures = Erasures::new(users.clone(), holders, config.users.erasure_grace());
+        let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments));
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
         let recorder = Recorder::new(audit.clone(), config.http.trusted_proxies.clone());
