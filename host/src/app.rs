@@ -28,7 +28,7 @@ use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
 use crate::keys::{Keys, Sealing};
 use crate::mail::Mailer;
-use crate::personal_data::{Holders, PersonalData};
+use crate::personal_data::PersonalData;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::{Codes, RewardService};
@@ -156,6 +156,24 @@ fn service_key_service(config: &Config, db: &Db, clock: &Clock, cache: Cache) ->
         config.auth.session_cache,
         limit::policy("service-key", config.limits.service_key),
     )
+}
+
+/// With every feature that holds personal data.
+fn erasures(
+    config: &Config,
+    users: &UserService,
+    auth: &AuthService,
+    activities: &ActivityService,
+    (claims, fulfilments): (&Claims, FulfilmentService),
+) -> Erasures {
+    let holders: [Arc<dyn PersonalData>; 5] = [
+        Arc::new(users.clone()),
+        Arc::new(auth.clone()),
+        Arc::new(activities.clone()),
+        Arc::new(claims.clone()),
+        Arc::new(fulfilments),
+    ];
+    Erasures::new(users.clone(), holders.into(), config.users.erasure_grace())
 }
 
 fn mailing(config: &Config, db: &Db, clock: &Clock, users: &UserService) -> anyhow::Result<Mailing> {
@@ -328,15 +346,7 @@ impl App {
             directory,
         );
         let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
-        let holders: Holders = [
-            Arc::new(users.clone()) as Arc<dyn PersonalData>,
-            Arc::new(auth.clone()),
-            Arc::new(activities.clone()),
-            Arc::new(claims.clone()),
-            Arc::new(fulfilments),
-        ]
-        .into();
-        let erasures = Erasures::new(users.clone(), holders, config.users.erasure_grace());
+        let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments));
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
         let service_keys = service_key_service(config, &db, &clock, cache.clone());
