@@ -1,7 +1,6 @@
 //! The parts of the feature, wired.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -68,11 +67,9 @@ impl Claims {
         cache: Cache,
         directory: Directory,
     ) -> Self {
-        let retention: Duration = settings.idempotency;
-        let codes = OwnCodes(codes);
+        let (retention, review, codes) = (settings.idempotency, settings.review(), OwnCodes(codes));
         let granted_cache = GrantedCache::new(cache);
         let sold_out_cache = SoldOutCache::new(events.clone(), rewards.clone());
-        let review = settings.review();
         let judge = Judge::new(db.clone(), clock.clone(), plugins.clone(), review);
         let terms = TermsService::new(db.clone(), sandbox.fingerprint().into());
         let recorder = Recorder {

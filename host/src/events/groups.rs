@@ -67,6 +67,7 @@ impl EventService {
 
     /// Creates a group, or changes one at the expected revision; `Some(None)` is any revision. Grants that users have already
     /// stay, also beyond a lower limit. `true`: the group is new.
+    #[expect(clippy::option_option, reason = "no header, any revision, or one")]
     pub(super) async fn put_group(
         &self,
         name: &str,

@@ -103,7 +103,10 @@ pub(super) struct PreparedCodes {
 
 /// Reads and writes codes. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Codes {
+pub struct Codes(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     db: Db,
     clock: Clock,
     sealing: Sealing,
@@ -112,31 +115,31 @@ pub struct Codes {
 
 impl Codes {
     pub fn new(db: Db, clock: Clock, sealing: Sealing) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             db,
             clock,
             sealing,
             keys: moka::sync::Cache::new(KEYS),
-        }
+        }))
     }
 
     /// Prepares a new reward for codes. Part of the caller's transaction.
     pub(super) async fn begin(&self, tx: &mut Tx, reward_id: Uuid) -> Result<(), RewardError> {
-        let secret = self.clock.random::<DATA_KEY_BYTES>();
-        let sealed = self.sealing.seal(key_of(reward_id), &secret)?;
+        let secret = self.0.clock.random::<DATA_KEY_BYTES>();
+        let sealed = self.0.sealing.seal(key_of(reward_id), &secret)?;
         store::insert_key(tx, reward_id, sealed).await?;
         Ok(store::begin(tx, reward_id).await?)
     }
 
     pub(super) async fn counts(&self, reward_id: Uuid) -> Result<CodeCounts, RewardError> {
-        let pool = store::pool(&self.db, reward_id).await?;
+        let pool = store::pool(&self.0.db, reward_id).await?;
         Ok(pool.ok_or(RewardError::WithoutCodes(reward_id))?.into())
     }
 
     /// Encrypts codes for an import.
     pub(super) async fn prepare(&self, reward_id: Uuid, codes: Vec<RewardCode>) -> Result<PreparedCodes, RewardError> {
-        let key = self.key(&self.db, reward_id).await?;
-        let clock = self.clock.clone();
+        let key = self.key(&self.0.db, reward_id).await?;
+        let clock = self.0.clock.clone();
         // Many codes take longer than a thread that serves requests may be busy.
         let encrypting = tokio::task::spawn_blocking(move || {
             let count = codes.len();
@@ -166,20 +169,20 @@ impl Codes {
         let pool = store::pool(&mut *tx, reward_id).await?;
         let pool = pool.ok_or(RewardError::WithoutCodes(reward_id))?;
         let digests: Vec<Vec<u8>> = rows.iter().map(|(digest, _)| digest.clone()).collect();
-        let known = store::known(&self.db, tx, reward_id, &digests).await?;
+        let known = store::known(&self.0.db, tx, reward_id, &digests).await?;
         let known: HashSet<Vec<u8>> = known.into_iter().collect();
         rows.retain(|(digest, _)| !known.contains(digest));
         let imported = rows.len();
         let appended = i64::try_from(imported).unwrap_or(i64::MAX);
         if imported > 0 {
-            store::append(&self.db, tx, reward_id, pool.next_code + pool.remaining, rows).await?;
+            store::append(&self.0.db, tx, reward_id, pool.next_code + pool.remaining, rows).await?;
             store::count_appended(tx, reward_id, appended).await?;
         }
         let duplicates = count - imported;
         let entry = Entry::about("reward", &reward_id)
             .field("codes", pool.total, pool.total + appended)
             .field("duplicateCodes", None::<usize>, duplicates);
-        audit::record(tx, &self.clock, entry).await?;
+        audit::record(tx, &self.0.clock, entry).await?;
         Ok(ImportedCodes { imported, duplicates })
     }
 
@@ -216,8 +219,8 @@ impl Codes {
             return Ok(HashMap::new());
         }
         let mut codes: HashMap<Uuid, Vec<RewardCode>> = HashMap::new();
-        for row in store::of_grants(&self.db, grant_ids).await? {
-            let key = self.key(&self.db, row.reward_id).await?;
+        for row in store::of_grants(&self.0.db, grant_ids).await? {
+            let key = self.key(&self.0.db, row.reward_id).await?;
             let code = open(&key, row.reward_id, &row.digest, &row.code)?;
             codes.entry(row.grant_id).or_default().push(code);
         }
@@ -252,28 +255,28 @@ impl Codes {
         after: i64,
         limit: i64,
     ) -> Result<(Vec<RewardCode>, i64), RewardError> {
-        let rows = store::left(&self.db, reward_id, after, limit).await?;
+        let rows = store::left(&self.0.db, reward_id, after, limit).await?;
         let last = rows.last().map_or(after, |row| row.position);
-        let key = self.key(&self.db, reward_id).await?;
+        let key = self.key(&self.0.db, reward_id).await?;
         let codes = rows.iter().map(|row| open(&key, reward_id, &row.digest, &row.code));
         Ok((codes.collect::<Result<_, _>>()?, last))
     }
 
     /// The number of rewards with fewer codes left than their low water.
     pub(super) async fn count_low(&self) -> Result<i64, DbError> {
-        store::count_low(&self.db).await
+        store::count_low(&self.0.db).await
     }
 
     async fn key(&self, on: impl Executor, reward_id: Uuid) -> Result<Arc<DataKey>, RewardError> {
-        if let Some(key) = self.keys.get(&reward_id) {
+        if let Some(key) = self.0.keys.get(&reward_id) {
             return Ok(key);
         }
         let sealed = store::key(on, reward_id).await?;
         let sealed = sealed.ok_or(RewardError::WithoutCodes(reward_id))?;
-        let secret = self.sealing.open(key_of(reward_id), &sealed)?;
+        let secret = self.0.sealing.open(key_of(reward_id), &sealed)?;
         let key = DataKey::new(&secret).ok_or(RewardError::DamagedCode(reward_id))?;
         let key = Arc::new(key);
-        self.keys.insert(reward_id, Arc::clone(&key));
+        self.0.keys.insert(reward_id, Arc::clone(&key));
         Ok(key)
     }
 }

@@ -251,6 +251,7 @@ pub(in crate::claims) const BUDGETS: &str = "event_budgets";
 pub(in crate::claims) const KEYS: &str = "idempotency_keys";
 
 /// Writes the records, or nothing if the statement fails.
+#[expect(clippy::too_many_lines, reason = "one statement, its parameters in their order")]
 pub(in crate::claims) async fn write(bulk: &Bulk, clock: &Clock, records: &[&CommitRecord]) -> Result<Written> {
     let parts = Parts::of(records);
     let requests = || records.iter().map(|record| &record.request);

@@ -38,6 +38,9 @@ struct Line {
     code: String,
 }
 
+/// The number of a line, and its code or its fault.
+type NumberedLine = (usize, Result<String, String>);
+
 /// The codes, or the faulty lines by their numbers. Blank lines do not count. A refusal never repeats a code.
 pub(in crate::rewards) fn parse(form: Form, body: &[u8]) -> Result<Vec<RewardCode>, Problem> {
     let text = std::str::from_utf8(body).map_err(|_| Problem::field("", "must be UTF-8"))?;
@@ -91,7 +94,7 @@ fn json(line: &str) -> Result<String, String> {
         .map_err(|_| "is not an object like {\"code\": \"SUMMER-7K2M\"}".to_owned())
 }
 
-fn csv(text: &str) -> Result<Vec<(usize, Result<String, String>)>, Problem> {
+fn csv(text: &str) -> Result<Vec<NumberedLine>, Problem> {
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
         .trim(csv::Trim::All)
