@@ -28,13 +28,15 @@ use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
 use crate::keys::{Keys, Sealing};
 use crate::mail::Mailer;
-use crate::personal_data::{Holders, PersonalData};
+use crate::personal_data::PersonalData;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
 use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
-use crate::users::{Erasures, LoginService, Mailing, Passwords, SecondFactors, UserService};
+use crate::users::{
+    Erasures, Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService,
+};
 use crate::webhooks::WebhookService;
 use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, service_keys, users, webhooks};
 
@@ -106,8 +108,9 @@ pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserServ
     let directory = Directory::new(db.clone(), clock.clone());
     let activities = activity_service(config, db, clock, &directory);
     let cache = Cache::in_process(&clock.random());
-    let sessions = Sessions::new(db.clone(), clock.clone(), cache, config.auth.session_cache);
-    user_service(config, db, clock, &sessions, (directory, activities))
+    let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
+    let standings = Standings::new(directory.clone(), clock.clone(), cache, config.auth.session_cache);
+    user_service(config, db, clock, (sessions, standings), (directory, activities))
 }
 
 /// The service of activities alone, for the command line.
@@ -124,7 +127,7 @@ fn user_service(
     config: &Config,
     db: &Db,
     clock: &Clock,
-    sessions: &Sessions,
+    caches: (Sessions, Standings),
     below: (Directory, ActivityService),
 ) -> anyhow::Result<UserService> {
     let passwords = Passwords::new(
@@ -135,7 +138,7 @@ fn user_service(
     Ok(UserService::new(
         (db.clone(), clock.clone()),
         passwords,
-        sessions.clone(),
+        caches,
         below,
         config.auth.invitations_count_after,
     ))
@@ -153,6 +156,24 @@ fn service_key_service(config: &Config, db: &Db, clock: &Clock, cache: Cache) ->
         config.auth.session_cache,
         limit::policy("service-key", config.limits.service_key),
     )
+}
+
+/// With every feature that holds personal data.
+fn erasures(
+    config: &Config,
+    users: &UserService,
+    auth: &AuthService,
+    activities: &ActivityService,
+    (claims, fulfilments): (&Claims, FulfilmentService),
+) -> Erasures {
+    let holders: [Arc<dyn PersonalData>; 5] = [
+        Arc::new(users.clone()),
+        Arc::new(auth.clone()),
+        Arc::new(activities.clone()),
+        Arc::new(claims.clone()),
+        Arc::new(fulfilments),
+    ];
+    Erasures::new(users.clone(), holders.into(), config.users.erasure_grace())
 }
 
 fn mailing(config: &Config, db: &Db, clock: &Clock, users: &UserService) -> anyhow::Result<Mailing> {
@@ -218,6 +239,8 @@ pub struct App {
     pub users: UserService,
     pub auth: AuthService,
     pub logins: LoginService,
+    pub issuers: Issuers,
+    pub oidc_logins: OidcLogins,
     pub service_keys: ServiceKeyService,
     pub mailing: Mailing,
     pub erasures: Erasures,
@@ -264,7 +287,15 @@ impl App {
         let activities = activity_service(config, &db, &clock, &directory);
         let cache = Cache::new(&config.cache.url, &keys.receipt.derive("meed cache")?)?;
         let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
-        let users = user_service(config, &db, &clock, &sessions, (directory.clone(), activities.clone()))?;
+        let standings = Standings::new(
+            directory.clone(),
+            clock.clone(),
+            cache.clone(),
+            config.auth.session_cache,
+        );
+        let caches = (sessions.clone(), standings.clone());
+        let users = user_service(config, &db, &clock, caches, (directory.clone(), activities.clone()))?;
+        let issuers = Issuers::new(&config.auth, users.clone(), standings, clock.clone())?;
         let auth = AuthService::new(&config.auth, &keys.access, db.clone(), clock.clone(), sessions.clone())?;
         let second_factors = SecondFactors::new(
             (db.clone(), clock.clone()),
@@ -283,6 +314,7 @@ impl App {
             mailing.clone(),
             activities.clone(),
         );
+        let oidc_logins = OidcLogins::new(&config.auth, &keys.access, users.clone(), logins.clone(), clock.clone())?;
         let plugins = PluginService::new(
             &config.plugins,
             db.clone(),
@@ -314,15 +346,7 @@ impl App {
             directory,
         );
         let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
-        let holders: Holders = [
-            Arc::new(users.clone()) as Arc<dyn PersonalData>,
-            Arc::new(auth.clone()),
-            Arc::new(activities.clone()),
-            Arc::new(claims.clone()),
-            Arc::new(fulfilments),
-        ]
-        .into();
-        let erasures = Erasures::new(users.clone(), holders, config.users.erasure_grace());
+        let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments));
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
         let service_keys = service_key_service(config, &db, &clock, cache.clone());
@@ -346,6 +370,8 @@ impl App {
             users,
             auth,
             logins,
+            issuers,
+            oidc_logins,
             service_keys,
             mailing,
             erasures,
@@ -373,6 +399,7 @@ impl App {
     /// Applies an invalidation of another process to the copies that this process keeps.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         self.auth.on_invalidation(invalidation).await;
+        self.users.on_invalidation(invalidation).await;
         self.service_keys.on_invalidation(invalidation).await;
         self.plugins.on_invalidation(invalidation).await;
         self.rewards.on_invalidation(invalidation);
@@ -385,6 +412,7 @@ impl App {
             .merge(auth::router(self.auth.clone()))
             .merge(keys::router(self.keys.clone()))
             .merge(users::login_router(self.logins.clone()))
+            .merge(users::oidc_router(self.oidc_logins.clone()))
             .merge(users::router(self.users.clone()))
             .merge(service_keys::router(self.service_keys.clone()))
             .merge(users::erasure_router(self.erasures.clone()))
@@ -430,6 +458,10 @@ impl App {
                 .layer(middleware::from_fn_with_state(
                     self.authenticator.clone(),
                     service_keys::authenticate,
+                ))
+                .layer(middleware::from_fn_with_state(
+                    self.issuers.clone(),
+                    users::authenticate,
                 ))
                 .layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate))
                 .layer(middleware::from_fn_with_state(self.limits.clone(), limit::layer))

@@ -40,6 +40,8 @@ pub enum Topic {
     Plugins,
     /// The session ended.
     Session(Uuid),
+    /// The role or the state of the user changed.
+    User(Uuid),
     ServiceKey(Uuid),
     /// An entry of the granted cache, by its name.
     Granted(String),
@@ -207,6 +209,7 @@ impl fmt::Display for Topic {
             Self::Plugin(digest) => write!(f, "plugin {digest}"),
             Self::Plugins => f.write_str("plugins "),
             Self::Session(id) => write!(f, "session {id}"),
+            Self::User(id) => write!(f, "user {id}"),
             Self::ServiceKey(id) => write!(f, "service-key {id}"),
             Self::Granted(name) => write!(f, "granted {name}"),
         }
@@ -225,6 +228,7 @@ impl FromStr for Topic {
             "plugin" => Ok(Self::Plugin(name.to_owned())),
             "plugins" => Ok(Self::Plugins),
             "session" => Ok(Self::Session(id()?)),
+            "user" => Ok(Self::User(id()?)),
             "service-key" => Ok(Self::ServiceKey(id()?)),
             "granted" => Ok(Self::Granted(name.to_owned())),
             _ => Err(()),
@@ -245,6 +249,7 @@ mod tests {
             Topic::Plugin("sha256:00".to_owned()),
             Topic::Plugins,
             Topic::Session(id),
+            Topic::User(id),
             Topic::ServiceKey(id),
             Topic::Granted("a b c".to_owned()),
         ] {

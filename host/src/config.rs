@@ -2,6 +2,7 @@
 //!
 //! The only reader of the environment. Must not know: what the settings are for.
 
+mod identity;
 mod kafka;
 mod parse;
 
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+pub use self::identity::{Jwks, Oidc, TokenAlgorithm, TrustedIssuer};
 pub use self::kafka::{Kafka, Sasl};
 use parse::{durations, empty_is_none, host_and_port, milliseconds, networks, ports, seconds, within};
 
@@ -172,6 +174,8 @@ pub struct Auth {
     pub password_concurrency: usize,
     #[serde(rename = "session_cache_seconds", deserialize_with = "seconds::<0, HOUR, _>")]
     pub session_cache: Duration,
+    pub trusted_issuers: Vec<TrustedIssuer>,
+    pub oidc: Oidc,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -407,11 +411,17 @@ impl Config {
     /// Reads the secrets that are in separate files, so that the environment and the settings contain no password.
     fn read_secrets(&mut self) -> Result<(), String> {
         let (database, cache, kafka, mail) = (&mut self.database, &mut self.cache, &mut self.kafka, &mut self.mail);
+        let oidc = &mut self.auth.oidc;
         for (name, file, secret) in [
             ("database.url_file", &database.url_file, &mut database.url),
             ("cache.url_file", &cache.url_file, &mut cache.url),
             ("kafka.password_file", &kafka.password_file, &mut kafka.password),
             ("mail.password_file", &mail.password_file, &mut mail.password),
+            (
+                "auth.oidc.client_secret_file",
+                &oidc.client_secret_file,
+                &mut oidc.client_secret,
+            ),
         ] {
             if let Some(file) = file {
                 *secret = read_secret(file).map_err(|fault| format!("{name} = {:?}: {fault}", file.display()))?;
@@ -463,6 +473,7 @@ impl Config {
                 self.traces.endpoint
             ));
         }
+        self::identity::check(&self.auth.issuer, &self.auth.trusted_issuers, &self.auth.oidc)?;
         self.kafka.check(self::kafka::BUILT)
     }
 

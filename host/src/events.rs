@@ -4,6 +4,7 @@
 
 mod budget;
 mod check;
+mod groups;
 mod model;
 mod routes;
 mod seed;

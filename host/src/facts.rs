@@ -14,7 +14,7 @@ mod store;
 pub use calendar::{UnknownZone, Zone};
 pub use period::Period;
 pub use plan::{InvalidPlan, MAX_QUERIES, Plan, is_kind};
-pub use snapshot::{BudgetUsage, Rejection, Snapshot};
+pub use snapshot::{BudgetUsage, GroupUsage, Rejection, Snapshot};
 
 use uuid::Uuid;
 
@@ -32,6 +32,8 @@ pub struct FactContext<'a> {
     pub period: Period,
     /// The period of the event's budget, if it has one.
     pub budget: Option<Period>,
+    /// The group of the event, if it is in one.
+    pub group: Option<&'a str>,
     pub now: Timestamp,
 }
 

@@ -13,6 +13,9 @@ CREATE TABLE reward_requests (
     -- the recurrence period in the event's zone ("once", "2026-03-01", "2026-W09", "2026-03") and the slot in it
     period          TEXT NOT NULL,
     slot            BIGINT NOT NULL CHECK (slot > 0),
+    -- the group of the event at the decision, and the number of the user's grant in it; NULL: none
+    group_name      TEXT,
+    group_slot      BIGINT CHECK (group_slot > 0),
     -- the budget period that a grant was taken from, and the amount, so that a reversal returns the same; NULL: the
     -- event had no budget
     budget_period   TEXT,
@@ -40,11 +43,15 @@ CREATE TABLE reward_requests (
     refusal         TEXT,
     PRIMARY KEY (user_id, id),
     CHECK ((receipt IS NULL) = (receipt_salt IS NULL)),
-    CHECK ((budget_period IS NULL) = (budget_amount IS NULL))
+    CHECK ((budget_period IS NULL) = (budget_amount IS NULL)),
+    CHECK ((group_name IS NULL) = (group_slot IS NULL))
 );
 -- The proof of "never twice": one grant per user, event, period and slot. A held claim keeps its slot.
 CREATE UNIQUE INDEX reward_requests_slots ON reward_requests (user_id, event_id, period, slot)
     WHERE status = 'GRANTED' OR status = 'HELD';
+-- The proof of an event group's limit: one grant per user, group and number. A held claim keeps its number.
+CREATE UNIQUE INDEX reward_requests_groups ON reward_requests (user_id, group_name, group_slot)
+    WHERE group_name IS NOT NULL AND (status = 'GRANTED' OR status = 'HELD');
 -- A user has one held claim per event.
 CREATE UNIQUE INDEX reward_requests_held ON reward_requests (user_id, event_id) WHERE status = 'HELD';
 -- Held claims in the order in which they expire. With the status, so that SQLite prefers it to the list of a status.

@@ -1,3 +1,14 @@
+-- Groups of events, of which a user may have so many grants together. Operators write the row.
+CREATE TABLE event_groups (
+    name            TEXT NOT NULL PRIMARY KEY,
+    max_per_user    INTEGER NOT NULL CHECK (max_per_user > 0),
+    revision        INTEGER NOT NULL,
+    -- the principal
+    created_by      BLOB NOT NULL,
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL
+) STRICT;
+
 -- Offers. Operators write the row, and each change raises `revision`. A deleted event keeps its row.
 CREATE TABLE events (
     id              BLOB NOT NULL PRIMARY KEY,
@@ -30,6 +41,8 @@ CREATE TABLE events (
     budget_period   TEXT CHECK (budget_period IN ('ONCE', 'DAILY', 'WEEKLY', 'MONTHLY')),
     budget_grants   INTEGER CHECK (budget_grants > 0),
     budget_amount   INTEGER CHECK (budget_amount > 0),
+    -- the group for whose limit its grants count; NULL: none, or the event was deleted
+    group_name      TEXT REFERENCES event_groups (name),
     -- 32 bytes, sealed (host/src/keys/sealing.rs); their SHA-256 is published when the event is created, the bytes after
     -- the event
     seed_secret     BLOB NOT NULL,
@@ -43,6 +56,7 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_period ON events (end_at, start_at);
 CREATE INDEX events_plugin ON events (plugin_digest);
+CREATE INDEX events_group ON events (group_name) WHERE group_name IS NOT NULL;
 
 -- Each revision of each event, never deleted: requests refer to the revision they were decided under. Changing an event
 -- writes the row in the same transaction.

@@ -58,6 +58,12 @@ const MAIL_SENDER: Spec = Spec {
     period: Duration::from_secs(1),
     stage: Stage::Publishers,
 };
+const IDENTITY_PROVIDER_KEYS: Spec = Spec {
+    name: "identity-provider-keys",
+    description: "Fetches the keys of trusted issuers and of the provider of auth.oidc",
+    period: Duration::from_secs(30),
+    stage: Stage::Upkeep,
+};
 const DATABASE_STATISTICS: Spec = Spec {
     name: "database-statistics",
     description: "Updates the statistics by which SQLite chooses indexes",
@@ -182,6 +188,14 @@ impl App {
         if config.mail.server.is_some() {
             supervisor.every(MAIL_SENDER, self.mailing.clone(), |mailing| async move {
                 mailing.send_due().await?;
+                Ok(())
+            });
+        }
+        if !self.issuers.is_empty() || self.oidc_logins.is_configured() {
+            let providers = (self.issuers.clone(), self.oidc_logins.clone());
+            supervisor.every(IDENTITY_PROVIDER_KEYS, providers, |(issuers, logins)| async move {
+                issuers.refresh_keys().await;
+                logins.refresh_keys().await;
                 Ok(())
             });
         }

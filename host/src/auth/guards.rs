@@ -74,8 +74,8 @@ impl Principal {
         Err(Problem::new(FORBIDDEN, detail))
     }
 
-    /// The user and the session, for routes that only users can call: their account, their claims.
-    pub fn require_user(&self) -> Result<(Uuid, Uuid), Problem> {
+    /// The user and, if there is one, the session, for routes that only users can call: their account, their claims.
+    pub fn require_user(&self) -> Result<(Uuid, Option<Uuid>), Problem> {
         match self {
             Self::User { id, session, .. } => Ok((*id, *session)),
             Self::ServiceKey(_) => Err(Problem::new(
@@ -83,6 +83,16 @@ impl Principal {
                 "This needs a user; a service key has no account. Log in and send that access token.",
             )),
         }
+    }
+
+    /// The user and the session, for routes about logins at this server.
+    pub fn require_session(&self) -> Result<(Uuid, Uuid), Problem> {
+        let (user_id, session) = self.require_user()?;
+        let session = session.ok_or_else(|| {
+            let detail = "This needs a login at this server; a token of your identity provider has no session here.";
+            Problem::new(FORBIDDEN, detail)
+        })?;
+        Ok((user_id, session))
     }
 }
 

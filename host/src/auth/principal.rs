@@ -197,12 +197,13 @@ impl Role {
 /// Who acts. [`super::authenticate`] makes it, so holding one is proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
-    /// A user, in a session.
+    /// A user.
     User {
         id: Uuid,
         role: Role,
-        session: Uuid,
-        /// The role needs a second factor and the session was opened without: it has no scopes.
+        /// `None`: the user has no login at this server, but a token of a trusted issuer.
+        session: Option<Uuid>,
+        /// The role needs a second factor and the login was without: it has no scopes.
         needs_second_factor: bool,
     },
     /// A program, such as the back end of a shop.
@@ -343,7 +344,7 @@ mod tests {
         let principal = |needs_second_factor| Principal::User {
             id: Uuid::from_u128(1),
             role: Role::Admin,
-            session: Uuid::nil(),
+            session: None,
             needs_second_factor,
         };
         for scope in Role::Admin.scopes() {
@@ -357,7 +358,7 @@ mod tests {
         let principal = |role| Principal::User {
             id: own,
             role,
-            session: Uuid::nil(),
+            session: None,
             needs_second_factor: false,
         };
         assert!(principal(Role::User).is_or_has(own, Scope::AuditRead));

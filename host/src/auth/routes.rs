@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::service::{AuthError, AuthService, OpenSession, TokenPair};
-use super::{INVALID_REFRESH_TOKEN, NO_SUCH_SESSION, Principal, REFRESH_TOKEN_REUSED, STEP_UP_REQUIRED};
+use super::{FORBIDDEN, INVALID_REFRESH_TOKEN, NO_SUCH_SESSION, Principal, REFRESH_TOKEN_REUSED, STEP_UP_REQUIRED};
 use crate::http::{Body, Page, PageParams, Params, Path, Problem};
 
 pub fn router(service: AuthService) -> OpenApiRouter {
@@ -53,7 +53,7 @@ async fn refresh(
     responses((status = 204)),
 )]
 async fn logout(State(service): State<AuthService>, principal: Principal) -> Result<StatusCode, Problem> {
-    let (user_id, session_id) = principal.require_user()?;
+    let (user_id, session_id) = principal.require_session()?;
     service.logout(user_id, session_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -70,7 +70,7 @@ async fn sessions(
     Params(page): Params<PageParams>,
 ) -> Result<axum::Json<Page<OpenSession>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
-    let sessions = service.sessions(principal.require_user()?, after, size).await?;
+    let sessions = service.sessions(principal.require_session()?, after, size).await?;
     Ok(axum::Json(Page::new(
         sessions,
         size,
@@ -85,7 +85,7 @@ async fn sessions(
     responses((status = 204)),
 )]
 async fn end_sessions(State(service): State<AuthService>, principal: Principal) -> Result<StatusCode, Problem> {
-    let (user_id, _) = principal.require_user()?;
+    let (user_id, _) = principal.require_session()?;
     service.end_sessions(user_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -102,7 +102,7 @@ async fn end_session(
     principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<StatusCode, Problem> {
-    let (user_id, _) = principal.require_user()?;
+    let (user_id, _) = principal.require_session()?;
     service.end_session(user_id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -121,6 +121,7 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let detail = error.to_string();
         match error {
+            AuthError::NoSession => Self::new(FORBIDDEN, detail),
             AuthError::NoSuchSession(_) => Self::new(NO_SUCH_SESSION, detail),
             AuthError::InvalidRefreshToken => Self::new(INVALID_REFRESH_TOKEN, detail),
             AuthError::RefreshTokenReused => Self::new(REFRESH_TOKEN_REUSED, detail),

@@ -57,6 +57,10 @@ pub enum AuthError {
          have none, to POST /auth/step-up.", .0.as_secs()
     )]
     StepUpRequired(Duration),
+    #[error(
+        "This needs a recent proof of your identity, which a token of your identity provider is not; log in at this server."
+    )]
+    NoSession,
     #[error("signing an access token failed: {0}")]
     Signing(#[from] jsonwebtoken::errors::Error),
     #[error(transparent)]
@@ -197,6 +201,7 @@ impl AuthService {
         let Principal::User { id, session, .. } = principal else {
             return Ok(());
         };
+        let session = session.as_ref().ok_or(AuthError::NoSession)?;
         let proved_at = store::proved_at(&self.0.db, *id, *session).await?;
         if proved_at.is_some_and(|at| self.0.clock.now() < at.plus(self.0.step_up)) {
             return Ok(());
@@ -359,7 +364,7 @@ impl AuthService {
             return Ok(Ok(Principal::User {
                 id,
                 role,
-                session,
+                session: Some(session),
                 needs_second_factor: self.0.require_totp && role != Role::User && !living.second_factor,
             }));
         }

@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, RewardInfo, UserInfo};
 use crate::db::Db;
 use crate::events::{Offer, Purpose};
-use crate::facts::{self, FactContext, FactError, Rejection, Snapshot};
+use crate::facts::{self, FactContext, FactError, GroupUsage, Rejection, Snapshot};
 use crate::plugins::{BoundCondition, PluginError, PluginService, PluginState};
 use crate::rewards::Reward;
 use crate::sandbox::Call;
@@ -30,6 +30,8 @@ pub(super) struct PeriodSlot {
     pub slot: u32,
     /// When a grant of the user was last reversed. The grant of this slot comes after it, whatever the clocks say.
     pub last_reversal: Option<Timestamp>,
+    /// The event's group, and the number of the user's grant in it: the unique key of the group's limit.
+    pub group: Option<(String, u32)>,
 }
 
 /// The input of a decision, besides the offer and the condition.
@@ -110,6 +112,7 @@ impl Judge {
             zone: &offer.zone,
             period: event.recurrence.period,
             budget: event.budget.map(|budget| budget.period),
+            group: event.group.as_deref(),
             now,
         };
         let known_by = self.clock.now();
@@ -155,6 +158,11 @@ impl Judge {
             period: snapshot.period.clone(),
             slot: snapshot.free_slot(),
             last_reversal: snapshot.last_reversal,
+            group: offer
+                .event
+                .group
+                .clone()
+                .zip(snapshot.group.as_ref().map(GroupUsage::free_slot)),
         };
         if matches!(purpose, Purpose::Claim) && granted >= offer.event.recurrence.count {
             return Ok(Judged::AlreadyGranted(slot));
@@ -273,6 +281,7 @@ impl PeriodSlot {
             period: offer.period(at),
             slot: 1,
             last_reversal: None,
+            group: None,
         }
     }
 }
@@ -292,6 +301,20 @@ fn gate(offer: &Offer, snapshot: &Snapshot, budget: Option<&BudgetLeft>, now: Ti
         let message = format!("The event starts at {}.", event.start_date);
         let reason = Reason::host("event-not-started", message).arg("startsAt", event.start_date);
         return Some(Verdict::by_host(Status::Rejected, reason, Some(event.start_date)));
+    }
+    if let (Some(group), Some(usage)) = (&event.group, &snapshot.group)
+        && usage.is_used_up()
+    {
+        let message = format!(
+            "You have the maximum number of grants of this group of events: {}.",
+            usage.max
+        );
+        let reason = Reason::host("group-limit-reached", message);
+        return Some(Verdict::by_host(
+            Status::Rejected,
+            reason.arg("group", group).arg("limit", usage.max),
+            None,
+        ));
     }
     let is_sold_out = |reward_id| snapshot.stock.get(reward_id) == Some(&0);
     if offer.rewards.iter().all(|reward| is_sold_out(&reward.id)) {

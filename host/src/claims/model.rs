@@ -87,7 +87,7 @@ pub enum Source {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reason {
     pub source: Source,
-    /// Stable and kebab-case. Of the host: `event-inactive`, `event-not-started`, `event-ended`, `sold-out`,
+    /// Stable and kebab-case. Of the host: `event-inactive`, `event-not-started`, `event-ended`, `group-limit-reached`, `sold-out`,
     /// `budget-spent`, `needs-review`, `review-denied`, `review-expired`, `claim-held`, `already-granted`,
     /// `account-disabled`, `event-deleted`, `repeated`, `plugin-disabled`, `plugin-quarantined`, `condition-failed`,
     /// `undecidable`; of a condition: those that it documents

@@ -70,6 +70,8 @@ impl Recorder {
             Status::Held => Some(decided_at.plus(self.review)),
             _ => verdict.retry_at,
         };
+        let takes_slot = matches!(verdict.status, Status::Granted | Status::Held);
+        let group = slot.group.filter(|_| takes_slot);
         let row = RequestRow {
             id,
             event_id: event.id,
@@ -116,6 +118,7 @@ impl Recorder {
             response: self.response(claim, &request)?,
             refusal: claim.queued.map_or_else(|| refusal(&request), |_| None),
             fence: claim.queued.map(|queued| queued.fence),
+            group: group.map(|(name, slot)| (name, i64::from(slot))),
         };
         Ok((record, request))
     }

@@ -219,6 +219,8 @@ impl Reviews {
             message: Some(self.message(&row, &grants, &review)),
             response: None,
             fence: None,
+            // The row keeps the number that it got when it was held.
+            group: None,
             request: row,
         };
         Ok((record, review))

@@ -8,7 +8,7 @@ macro_rules! columns {
     (reward_requests) => {
         "id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, progress, retry_at, \
          received_at, decided_at, fuel, receipt, receipt_salt, receipt_digest, receipt_path, receipt_key_id, \
-         receipt_signature, budget_period, budget_amount, refusal"
+         receipt_signature, budget_period, budget_amount, refusal, group_name, group_slot"
     };
     (grants) => {
         "user_id, id, request_id, reward_id, event_id, quantity, reward, granted_at, stock_since"
@@ -67,6 +67,8 @@ pub(super) struct CommitRecord {
     pub response: Option<StoredResponse>,
     /// Only of a pending claim: it leaves its queue, whose fence must still be this one.
     pub fence: Option<i64>,
+    /// The event's group, and the number of the user's grant or held claim in it.
+    pub group: Option<(String, i64)>,
 }
 
 /// How the commit of a record ended.

@@ -76,6 +76,16 @@ pub struct NewEvent {
     #[garde(dive)]
     #[serde(default)]
     pub budget: Option<Budget>,
+    /// The event group for whose limit the event's grants count; omit it for none
+    #[garde(inner(custom(group_name)))]
+    #[serde(default)]
+    #[schema(
+        example = "welcome",
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[a-z0-9][a-z0-9-]*$"
+    )]
+    pub group: Option<String>,
     /// The maximum quantity of one reward that the condition may choose for one claim
     #[garde(range(min = 1, max = 1000))]
     #[serde(default = "one")]
@@ -143,6 +153,8 @@ pub struct Event {
     pub condition: BoundCondition,
     pub recurrence: Recurrence,
     pub budget: Option<Budget>,
+    /// The event group for whose limit the event's grants count
+    pub group: Option<String>,
     pub max_quantity: u32,
     /// All claims are queued: answered with 202 and decided in the order of arrival
     pub respond_async: bool,
@@ -235,6 +247,23 @@ impl ActiveEvent {
             rewards: rewards.into_iter().map(OfferedReward::from).collect(),
             seed_commitment: event.seed_commitment,
         }
+    }
+}
+
+/// Validates the name of a group.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
+pub(super) fn group_name(name: &str, (): &()) -> garde::Result {
+    let mut bytes = name.bytes();
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let fits = (1..=64).contains(&name.len())
+        && bytes.next().is_some_and(is_word)
+        && bytes.all(|byte| is_word(byte) || byte == b'-');
+    if fits {
+        Ok(())
+    } else {
+        Err(garde::Error::new(format!(
+            "{name:?} is not 1 to 64 lower-case letters, digits and hyphens such as welcome-gifts"
+        )))
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/events` over HTTP. The route for a user's progress belongs to `claims`, because it evaluates the condition.
 
+mod groups;
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -17,14 +19,25 @@ use crate::auth::{ClaimsRead, EventsRead, EventsWrite, Principal};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 use crate::plugins::{PluginError, field_errors};
-use crate::problem::INVALID_PARAMETER;
+use crate::problem::{INVALID_PARAMETER, REVISION_REQUIRED};
 
 pub const NO_SUCH_EVENT: Code = Code::new("no-such-event", 404, "There is no such event");
 const EVENT_CHANGED: Code = Code::new("event-changed", 412, "The event changed since you read it");
 const EVENT_OVER: Code = Code::new("event-over", 409, "The event has ended");
 const EVENT_STARTED: Code = Code::new("event-started", 409, "The event has started");
+const NO_SUCH_EVENT_GROUP: Code = Code::new("no-such-event-group", 404, "There is no such event group");
+const EVENT_GROUP_CHANGED: Code = Code::new("event-group-changed", 412, "The event group changed since you read it");
+const EVENT_GROUP_IN_USE: Code = Code::new("event-group-in-use", 409, "An event is in the group");
 
-pub const CODES: &[Code] = &[NO_SUCH_EVENT, EVENT_CHANGED, EVENT_OVER, EVENT_STARTED];
+pub const CODES: &[Code] = &[
+    NO_SUCH_EVENT,
+    EVENT_CHANGED,
+    EVENT_OVER,
+    EVENT_STARTED,
+    NO_SUCH_EVENT_GROUP,
+    EVENT_GROUP_CHANGED,
+    EVENT_GROUP_IN_USE,
+];
 
 pub fn router(service: EventService) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -35,6 +48,7 @@ pub fn router(service: EventService) -> OpenApiRouter {
         .routes(routes!(revisions))
         .routes(routes!(seed))
         .routes(routes!(budget))
+        .merge(groups::router())
         .with_state(service)
 }
 
@@ -280,6 +294,10 @@ impl From<EventError> for Problem {
             EventError::Over(_) => Self::new(EVENT_OVER, detail),
             EventError::Started(_) => Self::new(EVENT_STARTED, detail),
             EventError::Field { pointer, message } => Self::field(pointer, message),
+            EventError::NoGroup(_) => Self::new(NO_SUCH_EVENT_GROUP, detail),
+            EventError::GroupChanged { .. } => Self::new(EVENT_GROUP_CHANGED, detail),
+            EventError::GroupExists(_) => Self::new(REVISION_REQUIRED, detail),
+            EventError::GroupInUse { .. } => Self::new(EVENT_GROUP_IN_USE, detail),
             EventError::Plugin(PluginError::Params(issues)) => Self::fields(field_errors("/condition/params", issues)),
             EventError::Plugin(error) => error.into(),
             EventError::Zone(_) | EventError::Secret(_) => Self::internal(error),

@@ -52,6 +52,16 @@ pub enum EventError {
         "The event started at {0}, so its startDate, timeZone and recurrence.period cannot change: earlier grants depend on them."
     )]
     Started(Timestamp),
+    #[error("There is no event group {0:?}.")]
+    NoGroup(String),
+    #[error(
+        "The event group is at revision {is}, but you sent revision {expected}. Read it again and repeat your change."
+    )]
+    GroupChanged { is: i64, expected: i64 },
+    #[error("The event group {0:?} exists. Send If-Match with the ETag of the version that you read.")]
+    GroupExists(String),
+    #[error("The event {event} is in this group. Remove it from the group first.")]
+    GroupInUse { event: Uuid },
     #[error("The stored secret of the event {0} is corrupt.")]
     Secret(Uuid),
     #[error(transparent)]
@@ -162,6 +172,7 @@ impl EventService {
         };
         let row = row_of(new, condition, created, 1, now);
         let mut tx = self.db.begin().await?;
+        self.enter_group(&mut tx, row.group_name.as_deref()).await?;
         store::insert(&mut tx, &row).await?;
         self.set_offer(&mut tx, &row).await?;
         let event = self.event_of(row)?;
@@ -277,6 +288,7 @@ impl EventService {
             at: current.created_at,
         };
         let row = row_of(new, condition, created, current.revision + 1, changed_at);
+        self.enter_group(&mut tx, row.group_name.as_deref()).await?;
         store::update(&mut tx, &row).await?;
         self.set_offer(&mut tx, &row).await?;
         let event = self.event_of(row)?;
@@ -502,6 +514,7 @@ impl EventService {
                 grants: row.budget_grants,
                 amount: row.budget_amount,
             }),
+            group: row.group_name,
             max_quantity: u32::try_from(row.max_quantity).unwrap_or(u32::MAX),
             respond_async: row.respond_async,
             seed_commitment: secret.commitment(),
@@ -577,6 +590,7 @@ fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: 
         budget_period: new.budget.map(|budget| budget.period),
         budget_grants: new.budget.and_then(|budget| budget.grants),
         budget_amount: new.budget.and_then(|budget| budget.amount),
+        group_name: new.group,
         seed_secret: created.sealed_secret,
         revision,
         created_by: created.by,

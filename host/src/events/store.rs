@@ -1,6 +1,7 @@
-//! SQL for `events` and `event_revisions`; `budget` has that for `event_budgets`.
+//! SQL for `events` and `event_revisions`; `budget` has that for `event_budgets`, `groups` that for `event_groups`.
 
 pub(super) mod budget;
+pub(super) mod groups;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -35,6 +36,7 @@ row! {
         pub budget_period: Option<Period>,
         pub budget_grants: Option<i64>,
         pub budget_amount: Option<i64>,
+        pub group_name: Option<String>,
         pub seed_secret: Vec<u8>,
         pub revision: i64,
         pub created_by: Uuid,
@@ -48,7 +50,7 @@ macro_rules! select_events {
         concat!(
             "SELECT id, title, description, start_at, end_at, is_active, tags, reward_ids, time_zone, plugin_digest, \
              plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, \
-             budget_period, budget_grants, budget_amount, respond_async, seed_secret, revision, created_by, created_at, \
+             budget_period, budget_grants, budget_amount, group_name, respond_async, seed_secret, revision, created_by, created_at, \
              updated_at FROM events ",
             $tail
         )
@@ -59,9 +61,9 @@ pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
     const SQL: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, \
         time_zone, plugin_digest, plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, \
         max_quantity, budget_period, budget_grants, budget_amount, respond_async, seed_secret, revision, created_by, \
-        created_at, updated_at) \
+        created_at, updated_at, group_name) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
-        $25, $26, $27)";
+        $25, $26, $27, $28)";
     let row = row.clone();
     tx.query(SQL)
         .bind(row.id)
@@ -91,6 +93,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.created_by)
         .bind(row.created_at)
         .bind(row.updated_at)
+        .bind(row.group_name)
         .execute(tx)
         .await?;
     Ok(())
@@ -100,7 +103,8 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
     const SQL: &str = "UPDATE events SET title = $2, description = $3, start_at = $4, end_at = $5, is_active = $6, \
         tags = $7, reward_ids = $8, time_zone = $9, plugin_digest = $10, plugin_name = $11, plugin_version = $12, \
         params = $13, queries = $14, state = $15, recurrence = $16, recurrence_count = $17, max_quantity = $18, \
-        budget_period = $19, budget_grants = $20, budget_amount = $21, revision = $22, updated_at = $23, respond_async = $24 \
+        budget_period = $19, budget_grants = $20, budget_amount = $21, revision = $22, updated_at = $23, respond_async = $24, \
+        group_name = $25 \
         WHERE id = $1";
     let row = row.clone();
     tx.query(SQL)
@@ -128,6 +132,7 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.revision)
         .bind(row.updated_at)
         .bind(row.respond_async)
+        .bind(row.group_name)
         .execute(tx)
         .await?;
     Ok(())
@@ -257,7 +262,8 @@ pub(super) async fn using(db: &Db, plugin: Digest, limit: i64) -> Result<(i64, V
 }
 
 pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, revision: i64, at: Timestamp) -> Result<()> {
-    const SQL: &str = "UPDATE events SET deleted_at = $3, revision = $2, updated_at = $3 WHERE id = $1";
+    const SQL: &str =
+        "UPDATE events SET deleted_at = $3, revision = $2, updated_at = $3, group_name = NULL WHERE id = $1";
     tx.query(SQL).bind(id).bind(revision).bind(at).execute(tx).await?;
     Ok(())
 }

@@ -33,6 +33,28 @@ pub struct Snapshot {
     pub stock: BTreeMap<Uuid, i64>,
     /// The current usage of the event's budget in the period that contains `now`; `None` if the event has no budget.
     pub budget_usage: Option<BudgetUsage>,
+    /// The user's grants in the event's group; `None` if the event is in none. The value is current.
+    pub group: Option<GroupUsage>,
+}
+
+/// What a user has of an event group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupUsage {
+    /// The most grants that a user may have.
+    pub max: u32,
+    /// The numbers of the user's grants and held claims, from 1.
+    pub slots: BTreeSet<u32>,
+}
+
+impl GroupUsage {
+    pub fn is_used_up(&self) -> bool {
+        self.slots.len() >= self.max as usize
+    }
+
+    /// The lowest free number.
+    pub fn free_slot(&self) -> u32 {
+        lowest_free(&self.slots)
+    }
 }
 
 /// A rejection that is stored once, however often it is told.
@@ -55,9 +77,7 @@ pub struct BudgetUsage {
 impl Snapshot {
     /// The lowest free slot of the period. A reversal may free a slot below the highest granted one.
     pub fn free_slot(&self) -> u32 {
-        (1..=u32::MAX)
-            .find(|slot| !self.granted_slots.contains(slot))
-            .unwrap_or(u32::MAX)
+        lowest_free(&self.granted_slots)
     }
 
     pub(super) fn from_rows(
@@ -77,10 +97,16 @@ impl Snapshot {
             .ok_or(FactError::NoSuchUser(context.user_id))?;
         // A count always has one row.
         let grant_count = number(&take(Part::GrantCount)).unwrap_or(0);
-        let granted_slots = take(Part::GrantedSlots)
-            .into_iter()
-            .filter_map(|row| u32::try_from(row.number?).ok())
-            .collect();
+        let slots = |rows: Vec<FactRow>| -> BTreeSet<u32> {
+            let numbers = rows.into_iter().filter_map(|row| u32::try_from(row.number?).ok());
+            numbers.collect()
+        };
+        let granted_slots = slots(take(Part::GrantedSlots));
+        let group = context.group.map(|_| GroupUsage {
+            // The group exists as long as an event is in it.
+            max: number(&take(Part::GroupMax)).map_or(u32::MAX, |max| u32::try_from(max).unwrap_or(u32::MAX)),
+            slots: slots(take(Part::GroupSlots)),
+        });
         let stock = take(Part::Stock)
             .into_iter()
             .filter_map(|row| Some((row.id?, row.number?)))
@@ -119,8 +145,14 @@ impl Snapshot {
             newest_rejection,
             stock,
             budget_usage,
+            group,
         })
     }
+}
+
+fn lowest_free(slots: &BTreeSet<u32>) -> u32 {
+    let mut numbers = 1..=u32::MAX;
+    numbers.find(|slot| !slots.contains(slot)).unwrap_or(u32::MAX)
 }
 
 fn fact(context: &FactContext<'_>, index: usize, query: &Query, mut rows: Vec<FactRow>) -> Result<Fact, FactError> {

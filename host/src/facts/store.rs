@@ -2,7 +2,7 @@
 //! per query of the plan. Concurrent claims whose plans have the same shape share one execution.
 //!
 //! It only reads. It reads tables of several features (`users`, `user_attributes`, `activities`, `reward_requests`, `reversals`,
-//! `event_rewards`, `reward_stock`, `event_budgets`), so that a claim pays for one round trip instead of five. The
+//! `event_rewards`, `reward_stock`, `event_budgets`, `event_groups`), so that a claim pays for one round trip instead of five. The
 //! files of this folder hold the fragments, one file per kind of fact.
 
 mod activities;
@@ -34,6 +34,8 @@ pub(super) enum Part {
     LastReversal,
     HeldClaim,
     NewestRejection,
+    GroupMax,
+    GroupSlots,
 }
 
 impl Part {
@@ -51,6 +53,8 @@ impl Part {
             Self::LastReversal => -7,
             Self::HeldClaim => -8,
             Self::NewestRejection => -9,
+            Self::GroupMax => -10,
+            Self::GroupSlots => -11,
         }
     }
 }
@@ -96,6 +100,9 @@ pub(super) async fn read(db: &Db, context: &FactContext<'_>, queries: &[Query]) 
     assembly.add_grants();
     if let Some(period) = context.budget {
         assembly.add_budget(period.key(context.now, context.zone));
+    }
+    if let Some(group) = context.group {
+        assembly.add_group(group.to_owned());
     }
     for (index, query) in queries.iter().enumerate() {
         assembly.add_query(context, index, query);

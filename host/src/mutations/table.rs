@@ -46,6 +46,31 @@ impl Test {
 
 pub(crate) const ALL: &[Mutation] = &[
     Mutation {
+        name: "erased-receipt-kept",
+        bug: "The erasure of a user keeps the content of receipts.",
+        found_by: &[Test::Both(
+            "users::erasure::an_erasure_leaves_nothing_personal_and_receipts_still_verify",
+        )],
+        sql: &[("receipt = NULL, receipt_salt = NULL, reasons = '[]'", "reasons = '[]'")],
+    },
+    Mutation {
+        name: "external-user-twice",
+        bug: "An upsert of a known external id creates another user.",
+        found_by: &[Test::Both(
+            "users::external::an_upsert_creates_a_user_once_and_sets_its_attributes",
+        )],
+        sql: &[
+            (
+                "FROM item JOIN entered ON entered.user_id = item.id RETURNING id",
+                "FROM item LEFT JOIN entered ON entered.user_id = item.id RETURNING id",
+            ),
+            (
+                "AS item WHERE NOT EXISTS (SELECT 1 FROM user_directory d",
+                "AS item WHERE TRUE OR NOT EXISTS (SELECT 1 FROM user_directory d",
+            ),
+        ],
+    },
+    Mutation {
         name: "answer-apart",
         bug: "The answer under an idempotency key is written after the claim, in its own transaction.",
         found_by: &[Test::Both("faults::race::the_whole_stock_is_granted_and_never_more")],
@@ -270,6 +295,17 @@ pub(crate) const ALL: &[Mutation] = &[
         sql: &[(
             "DELETE FROM pending_claims p USING requests r WHERE p.user_id = r.user_id AND p.id = r.id",
             "DELETE FROM pending_claims p USING requests r WHERE p.user_id = r.user_id AND p.id = r.id AND FALSE",
+        )],
+    },
+    Mutation {
+        name: "group-unguarded",
+        bug: "Concurrent claims of a user get the same number in an event group.",
+        found_by: &[Test::Both(
+            "reward_requests::groups::of_concurrent_claims_exactly_the_maximum_is_granted",
+        )],
+        sql: &[(
+            "CREATE UNIQUE INDEX reward_requests_groups",
+            "CREATE INDEX reward_requests_groups",
         )],
     },
     Mutation {

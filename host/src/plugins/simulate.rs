@@ -135,6 +135,26 @@ impl Simulator {
         }
     }
 
+    /// The user that a request names, and the pointer to the member that does so.
+    async fn named_user(
+        &self,
+        user_id: Option<Uuid>,
+        external: Option<ExternalId>,
+    ) -> Result<Option<(Uuid, &'static str)>, SimulationError> {
+        if user_id.is_none() && external.is_none() {
+            return Ok(None);
+        }
+        let named = UserRef::of_members(user_id, external.as_ref());
+        let named = named.map_err(|error| field("/externalUserId", error.message))?;
+        let pointer = match named {
+            UserRef::Id(_) => "/userId",
+            UserRef::External(_) => "/externalUserId",
+        };
+        let found = self.directory.id_of(&named).await.map_err(FactError::from)?;
+        let id = found.ok_or_else(|| field(pointer, format!("there is no user {named}")))?;
+        Ok(Some((id, pointer)))
+    }
+
     pub async fn simulate(
         &self,
         name: &str,
@@ -160,25 +180,9 @@ impl Simulator {
         let ends = request.end_date;
         let ends = ends.unwrap_or_else(|| stand_in.hour_before("ends", now.plus(MONTH)));
         let event_id = request.event_id.unwrap_or_else(|| stand_in.id("event", starts));
-        let named = match (request.user_id, request.external_user_id) {
-            (None, None) => None,
-            (id, external) => {
-                Some(
-                    UserRef::of_members(id, external.as_ref()).map_err(|error| SimulationError::Field {
-                        pointer: "/externalUserId",
-                        message: error.message,
-                    })?,
-                )
-            }
-        };
+        let named = self.named_user(request.user_id, request.external_user_id).await?;
         let (user, facts) = match (named, request.facts) {
-            (Some(named), None) => {
-                let pointer = match named {
-                    UserRef::Id(_) => "/userId",
-                    UserRef::External(_) => "/externalUserId",
-                };
-                let user_id = self.directory.id_of(&named).await.map_err(FactError::from)?;
-                let user_id = user_id.ok_or_else(|| field(pointer, format!("there is no user {named}")))?;
+            (Some((user_id, pointer)), None) => {
                 let context = FactContext {
                     user_id,
                     event_id,
@@ -186,14 +190,12 @@ impl Simulator {
                     zone: &zone,
                     period: Period::Once,
                     budget: None,
+                    group: None,
                     now,
                 };
                 let snapshot = facts::gather(&self.db, &context, &bound.plan)
                     .await
-                    .map_err(|error| match error {
-                        FactError::NoSuchUser(_) | FactError::TooLarge { .. } => field(pointer, error.to_string()),
-                        error @ FactError::Db(_) => error.into(),
-                    })?;
+                    .map_err(|error| about_user(pointer, error))?;
                 (
                     UserInfo {
                         id: user_id.to_string(),
@@ -266,6 +268,14 @@ impl Simulator {
 
 fn seed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
     hex::serde::deserialize(deserializer).map(Some)
+}
+
+/// The facts of the user cannot be read; `pointer` names the user.
+fn about_user(pointer: &'static str, error: FactError) -> SimulationError {
+    match error {
+        FactError::NoSuchUser(_) | FactError::TooLarge { .. } => field(pointer, error.to_string()),
+        FactError::Db(_) => error.into(),
+    }
 }
 
 fn field(pointer: &'static str, message: String) -> SimulationError {

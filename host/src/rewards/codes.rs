@@ -16,7 +16,7 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use uuid::Uuid;
 
 use super::error::RewardError;
-use super::store::codes::{self as store, PoolRow};
+use super::store::codes::{self as store, NewCode, PoolRow};
 use crate::audit::{self, Entry};
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Executor, Tx};
@@ -94,6 +94,13 @@ pub(super) struct ImportedCodes {
     pub duplicates: usize,
 }
 
+/// The distinct codes of an import, encrypted.
+pub(super) struct PreparedCodes {
+    /// Of all codes, also of repetitions.
+    count: usize,
+    rows: Vec<NewCode>,
+}
+
 /// Reads and writes codes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Codes {
@@ -126,39 +133,49 @@ impl Codes {
         Ok(pool.ok_or(RewardError::WithoutCodes(reward_id))?.into())
     }
 
-    /// Appends the codes that the reward does not have. The caller holds the locks on the reward and its stock.
+    /// Encrypts codes for an import.
+    pub(super) async fn prepare(&self, reward_id: Uuid, codes: Vec<RewardCode>) -> Result<PreparedCodes, RewardError> {
+        let key = self.key(&self.db, reward_id).await?;
+        let clock = self.clock.clone();
+        // Many codes take longer than a thread that serves requests may be busy.
+        let encrypting = tokio::task::spawn_blocking(move || {
+            let count = codes.len();
+            let mut seen = HashSet::new();
+            let digests = codes.iter().map(|code| (key.digest(code.as_str().as_bytes()), code));
+            let distinct = digests.filter(|(digest, _)| seen.insert(digest.clone()));
+            let rows = distinct.map(|(digest, code)| {
+                let value = code.as_str().as_bytes();
+                let encrypted = key.encrypt(clock.random(), &context(reward_id, &digest), value);
+                Ok((digest, encrypted.ok_or(RewardError::Failed(reward_id))?))
+            });
+            let rows = rows.collect::<Result<_, RewardError>>()?;
+            Ok(PreparedCodes { count, rows })
+        });
+        encrypting.await.map_err(|_| RewardError::Failed(reward_id))?
+    }
+
+    /// Appends the codes that the reward does not have. The caller holds the lock on the reward, so no other import and no
+    /// return adds codes behind the last one; claims only take the first ones.
     pub(super) async fn import(
         &self,
         tx: &mut Tx,
         reward_id: Uuid,
-        codes: &[RewardCode],
+        prepared: PreparedCodes,
     ) -> Result<ImportedCodes, RewardError> {
-        let key = self.key(&mut *tx, reward_id).await?;
-        let mut seen = HashSet::new();
-        let mut new: Vec<(Vec<u8>, &RewardCode)> = codes
-            .iter()
-            .map(|code| (key.digest(code.as_str().as_bytes()), code))
-            .filter(|(digest, _)| seen.insert(digest.clone()))
-            .collect();
+        let PreparedCodes { count, mut rows } = prepared;
         let pool = store::pool(&mut *tx, reward_id).await?;
         let pool = pool.ok_or(RewardError::WithoutCodes(reward_id))?;
-        let digests: Vec<Vec<u8>> = new.iter().map(|(digest, _)| digest.clone()).collect();
+        let digests: Vec<Vec<u8>> = rows.iter().map(|(digest, _)| digest.clone()).collect();
         let known = store::known(&self.db, tx, reward_id, &digests).await?;
         let known: HashSet<Vec<u8>> = known.into_iter().collect();
-        new.retain(|(digest, _)| !known.contains(digest));
-        let rows = new.into_iter().map(|(digest, code)| {
-            let context = context(reward_id, &digest);
-            let encrypted = key.encrypt(self.clock.random(), &context, code.as_str().as_bytes());
-            Ok((digest, encrypted.ok_or(RewardError::DamagedCode(reward_id))?))
-        });
-        let rows: Vec<_> = rows.collect::<Result<_, RewardError>>()?;
+        rows.retain(|(digest, _)| !known.contains(digest));
         let imported = rows.len();
         let appended = i64::try_from(imported).unwrap_or(i64::MAX);
         if imported > 0 {
             store::append(&self.db, tx, reward_id, pool.next_code + pool.remaining, rows).await?;
             store::count_appended(tx, reward_id, appended).await?;
         }
-        let duplicates = codes.len() - imported;
+        let duplicates = count - imported;
         let entry = Entry::about("reward", &reward_id)
             .field("codes", pool.total, pool.total + appended)
             .field("duplicateCodes", None::<usize>, duplicates);
@@ -178,8 +195,8 @@ impl Codes {
         store::give(tx, grant_id, reward_id, first, quantity).await
     }
 
-    /// Puts the codes of a grant behind those that are left. Part of the caller's transaction, which has returned them to the
-    /// stock and so holds the lock on it.
+    /// Puts the codes of a grant behind those that are left. Part of the caller's transaction, which holds the lock on the
+    /// reward and has returned them to the stock.
     pub(super) async fn take_back(&self, tx: &mut Tx, grant_id: Uuid, reward_id: Uuid) -> Result<(), DbError> {
         let returned = store::take_back(tx, grant_id).await?;
         let Some(pool) = store::pool(&mut *tx, reward_id).await? else {

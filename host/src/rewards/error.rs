@@ -26,6 +26,8 @@ pub enum RewardError {
     WithoutCodes(Uuid),
     #[error("A code of the reward {0} does not open: the value was changed, or belongs to another reward.")]
     DamagedCode(Uuid),
+    #[error("The codes of the reward {0} could not be encrypted.")]
+    Failed(Uuid),
     #[error(transparent)]
     Sealed(#[from] SealError),
     #[error(transparent)]

@@ -189,7 +189,7 @@ impl From<RewardError> for Problem {
             RewardError::StockBelowGranted { .. } => Self::new(STOCK_BELOW_GRANTED, detail),
             RewardError::Field { pointer, message } => Self::field(pointer, message),
             RewardError::WithoutCodes(_) => Self::new(REWARD_WITHOUT_CODES, detail),
-            RewardError::DamagedCode(_) => Self::internal(error),
+            RewardError::DamagedCode(_) | RewardError::Failed(_) => Self::internal(error),
             RewardError::Sealed(error) => error.into(),
             RewardError::Db(error) => error.into(),
         }

@@ -507,10 +507,14 @@ impl RewardService {
         self.codes.counts(id).await
     }
 
-    pub(super) async fn import_codes(&self, id: Uuid, codes: &[RewardCode]) -> Result<ImportedCodes, RewardError> {
+    pub(super) async fn import_codes(&self, id: Uuid, codes: Vec<RewardCode>) -> Result<ImportedCodes, RewardError> {
+        self.get(id).await?;
+        let prepared = self.codes.prepare(id, codes).await?;
         let mut tx = self.db.begin().await?;
-        store::lock(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
-        let imported = self.codes.import(&mut tx, id, codes).await?;
+        if !store::lock_row(&mut tx, id).await? {
+            return Err(RewardError::NotFound(id));
+        }
+        let imported = self.codes.import(&mut tx, id, prepared).await?;
         tx.commit().await?;
         self.changed(&[id]).await;
         tracing::info!(

@@ -74,14 +74,26 @@ pub(super) async fn find(on: impl Executor, id: Uuid) -> Result<Option<RewardRow
 /// The reward is locked before its stock, in the same order as in a claim. The lock on the reward still allows
 /// foreign-key references by claims.
 pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<RewardRow>> {
-    const REWARD: &str = "SELECT id FROM rewards WHERE id = $1 FOR NO KEY UPDATE";
     const STOCK: &str = "SELECT reward_id FROM reward_stock WHERE reward_id = $1 FOR UPDATE";
     // SQLite has one writer, which holds the lock already.
     if tx.engine() == Engine::Postgres {
-        tx.query(REWARD).bind(id).fetch_optional::<(Uuid,)>(&mut *tx).await?;
+        lock_row(tx, id).await?;
         tx.query(STOCK).bind(id).fetch_optional::<(Uuid,)>(&mut *tx).await?;
     }
     find(tx, id).await
+}
+
+/// Locks a reward against changes, imports and returns of codes until the transaction ends. Claims still take its stock.
+/// `false`: there is no such reward.
+pub(super) async fn lock_row(tx: &mut Tx, id: Uuid) -> Result<bool> {
+    const SQLITE: &str = "SELECT id FROM rewards WHERE id = $1 AND deleted_at IS NULL";
+    const POSTGRES: &str = "SELECT id FROM rewards WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    let row: Option<(Uuid,)> = tx.query(sql).bind(id).fetch_optional(tx).await?;
+    Ok(row.is_some())
 }
 
 pub(super) async fn list(db: &Db, type_: Option<String>, after: Option<Uuid>, limit: i64) -> Result<Vec<RewardRow>> {
@@ -223,10 +235,15 @@ pub(super) async fn give_back(tx: &mut Tx, reward_id: Uuid, quantity: i64, since
     Ok(())
 }
 
-/// Whether the codes of a reversed grant return; `None`: the reward has no codes.
+/// Whether the codes of a reversed grant return; `None`: the reward has no codes. Locks such a reward, as an import does.
 pub(super) async fn codes_return(tx: &mut Tx, reward_id: Uuid) -> Result<Option<bool>> {
-    const SQL: &str = "SELECT codes_return FROM rewards WHERE id = $1 AND codes";
-    let row: Option<(bool,)> = tx.query(SQL).bind(reward_id).fetch_optional(tx).await?;
+    const SQLITE: &str = "SELECT codes_return FROM rewards WHERE id = $1 AND codes";
+    const POSTGRES: &str = "SELECT codes_return FROM rewards WHERE id = $1 AND codes FOR NO KEY UPDATE";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    let row: Option<(bool,)> = tx.query(sql).bind(reward_id).fetch_optional(tx).await?;
     Ok(row.map(|(returns,)| returns))
 }
 

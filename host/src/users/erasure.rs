@@ -125,6 +125,7 @@ impl Erasures {
         audit::record(&mut tx, &users.clock, entry).await?;
         tx.commit().await?;
         users.sessions.forget(ended).await;
+        users.standings.forget(user_id).await;
         Ok(row.into())
     }
 
@@ -147,6 +148,7 @@ impl Erasures {
         let entry = Entry::about("user", &user_id).field("erasureDue", row.due_at, None::<Timestamp>);
         audit::record(&mut tx, &users.clock, entry).await?;
         tx.commit().await?;
+        users.standings.forget(user_id).await;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::audit::{self, Entry};
 use crate::auth::{AuthError, AuthService, Principal, Role, Scope, TokenPair};
 use crate::cache::{Cache, Policy, RateLimit};
 use crate::clock::{Clock, Timestamp};
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, Tx};
 use crate::directory::UserRef;
 
 /// An account to register.
@@ -178,8 +178,8 @@ impl LoginService {
             .await?
             .ok_or(UserError::NotFound(user_id.into()))?;
         if !self.second_factors.is_active(user_id).await? {
-            let password = password.ok_or(UserError::PasswordRequired)?;
             let email = user.email.ok_or(UserError::NoEmail(user_id))?;
+            let password = password.ok_or(UserError::PasswordRequired)?;
             self.count_attempt(&email).await?;
             self.users
                 .with_credentials(&email, password)
@@ -219,8 +219,6 @@ impl LoginService {
 
     /// Logs in a user whose password was checked, and checks the code of the second factor, if the account has one.
     pub async fn open_session(&self, user_id: Uuid, code: Option<&SecretString>) -> Result<TokenPair, LoginError> {
-        let now = self.clock.now();
-        let session_id = self.clock.new_id();
         let mut tx = self.db.begin().await?;
         // Locked, so that a change of its role or state either precedes this session or ends it.
         let user = self
@@ -238,20 +236,49 @@ impl LoginService {
             });
         }
         let proof = self.second_factors.prove(&mut tx, user_id, code).await?;
+        let entry = proof.note(Entry::about("user", &user_id));
+        self.open(tx, (user.id, user.role), proof.is_second_factor(), entry)
+            .await
+    }
+
+    /// Logs in a user whom an identity provider authenticated. A second factor of the account is not asked for: the provider
+    /// has its own. `second_factor`: the provider checked one.
+    pub(super) async fn open_session_of(
+        &self,
+        user_id: Uuid,
+        provider: &str,
+        second_factor: bool,
+    ) -> Result<TokenPair, LoginError> {
+        let mut tx = self.db.begin().await?;
+        let user = self.users.hold(&mut tx, user_id).await?;
+        let user = user.filter(|user| !user.disabled).ok_or(LoginError::WrongCredentials)?;
+        let entry = Entry::about("user", &user_id).field("identityProvider", None::<&str>, provider);
+        self.open(tx, (user.id, user.role), second_factor, entry).await
+    }
+
+    /// Opens the session in this transaction, which holds the account, and commits it.
+    async fn open(
+        &self,
+        mut tx: Tx,
+        (user_id, role): (Uuid, Role),
+        second_factor: bool,
+        entry: Entry,
+    ) -> Result<TokenPair, LoginError> {
+        let session_id = self.clock.new_id();
         let pair = self
             .auth
-            .open_session(&mut tx, (user.id, user.role), session_id, proof.is_second_factor())
+            .open_session(&mut tx, (user_id, role), session_id, second_factor)
             .await?;
         let login = OwnActivity {
-            user_id: user.id,
+            user_id,
             kind: "auth.login",
             source_id: format!("auth.login:{session_id}"),
-            occurred_at: now,
+            occurred_at: self.clock.now(),
             attributes: BTreeMap::new(),
         };
         self.activities.record_own(&mut tx, login).await?;
-        let entry = Entry::about("user", &user_id).field("session", None::<Uuid>, session_id);
-        audit::record(&mut tx, &self.clock, proof.note(entry)).await?;
+        let entry = entry.field("session", None::<Uuid>, session_id);
+        audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
         Ok(pair)
     }

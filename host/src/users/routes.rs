@@ -3,8 +3,10 @@
 mod account;
 mod erasure;
 mod external;
+mod issuers;
 mod login;
 mod mails;
+mod oidc;
 mod second_factor;
 
 use axum::extract::State;
@@ -37,6 +39,14 @@ const SECOND_FACTOR_REQUIRED: Code = Code::new("second-factor-required", 401, "A
 const WRONG_CODE: Code = Code::new("wrong-code", 401, "The code is not valid");
 const SECOND_FACTOR_ACTIVE: Code = Code::new("second-factor-active", 409, "The account has a second factor already");
 const NO_SECOND_FACTOR: Code = Code::new("no-second-factor", 404, "The account has no second factor");
+const IDENTITY_PROVIDER_UNAVAILABLE: Code = Code::new(
+    "identity-provider-unavailable",
+    503,
+    "The identity provider cannot be reached",
+);
+const OIDC_NOT_CONFIGURED: Code = Code::new("oidc-not-configured", 404, "This server has no identity provider");
+const OIDC_LOGIN_FAILED: Code = Code::new("oidc-login-failed", 401, "The login with the identity provider failed");
+const NO_MAPPED_ROLE: Code = Code::new("no-mapped-role", 403, "The identity provider gives you no role");
 const WRONG_CREDENTIALS: Code = Code::new("wrong-credentials", 401, "The e-mail or the password is wrong");
 
 pub const CODES: &[Code] = &[
@@ -57,10 +67,16 @@ pub const CODES: &[Code] = &[
     WRONG_CODE,
     SECOND_FACTOR_ACTIVE,
     NO_SECOND_FACTOR,
+    IDENTITY_PROVIDER_UNAVAILABLE,
+    OIDC_NOT_CONFIGURED,
+    OIDC_LOGIN_FAILED,
+    NO_MAPPED_ROLE,
 ];
 
 pub use erasure::router as erasure_router;
+pub use issuers::authenticate;
 pub use login::{CREDENTIALS_PATHS, router as login_router};
+pub use oidc::router as oidc_router;
 
 pub fn router(service: UserService) -> OpenApiRouter {
     OpenApiRouter::new()

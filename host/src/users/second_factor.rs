@@ -135,7 +135,9 @@ impl SecondFactors {
         let mut tx = self.db.begin().await?;
         let user = store::lock(&mut tx, user_id).await?;
         let user = user.ok_or(UserError::NotFound(user_id.into()))?;
-        let email = user.email.ok_or(UserError::NoEmail(user_id))?;
+        // The authenticator shows it. A colon would end the name of the issuer.
+        let label = user.email.or(user.external_id.map(|id| id.replace(':', " ")));
+        let label = label.ok_or(UserError::NoEmail(user_id))?;
         let earlier = second_factors::find(&mut tx, user_id).await?;
         if earlier.is_some_and(|row| row.confirmed_at.is_some()) {
             return Err(UserError::SecondFactorActive);
@@ -144,7 +146,7 @@ impl SecondFactors {
         let entry = Entry::about("user", &user_id).field("secondFactor", None::<&str>, "UNCONFIRMED");
         audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
-        let codes = Codes::new(secret.to_vec(), &self.issuer, &email)?;
+        let codes = Codes::new(secret.to_vec(), &self.issuer, &label)?;
         Ok(Enrolment {
             otpauth_uri: codes.uri()?,
             secret: codes.secret(),

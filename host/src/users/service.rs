@@ -12,12 +12,12 @@ use super::mail::MailKind;
 use super::replacement::Replacement;
 pub use super::store::Filter;
 use super::store::{self, UserRow, attributes, erasures};
-use super::{Email, Password, PasswordError, Passwords, invite, mail_queue};
+use super::{Email, Password, PasswordError, Passwords, Standings, invite, mail_queue};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::attributes::Attributes;
 use crate::audit::{self, Entry};
 use crate::auth::{AuthError, EndReason, Role, Sessions};
-use crate::cache::RateLimit;
+use crate::cache::{Invalidation, RateLimit};
 use crate::clock::{Clock, Timestamp};
 use crate::config::InvitationsCountAfter;
 use crate::db::{Db, DbError, Tx};
@@ -172,6 +172,7 @@ pub struct UserService {
     pub(super) clock: Clock,
     pub(super) passwords: Passwords,
     pub(super) sessions: Sessions,
+    pub(super) standings: Standings,
     pub(super) directory: Directory,
     activities: ActivityService,
     invitations_count_after: InvitationsCountAfter,
@@ -181,7 +182,7 @@ impl UserService {
     pub fn new(
         (db, clock): (Db, Clock),
         passwords: Passwords,
-        sessions: Sessions,
+        (sessions, standings): (Sessions, Standings),
         (directory, activities): (Directory, ActivityService),
         invitations_count_after: InvitationsCountAfter,
     ) -> Self {
@@ -190,6 +191,7 @@ impl UserService {
             clock,
             passwords,
             sessions,
+            standings,
             directory,
             activities,
             invitations_count_after,
@@ -339,7 +341,13 @@ impl UserService {
         if let Some(ended) = ended {
             self.sessions.forget(ended).await;
         }
+        self.standings.forget(id).await;
         Ok(after.into())
+    }
+
+    /// Another process changed a user.
+    pub async fn on_invalidation(&self, invalidation: &Invalidation) {
+        self.standings.on_invalidation(invalidation).await;
     }
 
     /// The account that a request names; `None` if there is none.

@@ -1,8 +1,10 @@
 //! `/auth` and the check of access tokens
 
 mod forged;
+mod issuers;
 mod login;
 mod mails;
+mod oidc;
 mod passwords;
 mod refresh;
 mod register;

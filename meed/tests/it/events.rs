@@ -31,7 +31,7 @@ async fn an_event_is_created_and_read(app: TestApp) {
         "tags": ["spring", "새봄"], "rewardIds": [rewards[1]["id"], rewards[0]["id"]], "timeZone": "Asia/Seoul",
         "condition": {"plugin": "login-streak", "version": plugin.version, "params": {"days": 7}},
         "recurrence": {"period": "WEEKLY", "count": 2}, "maxQuantity": 3, "respondAsync": true,
-        "budget": {"period": "DAILY", "grants": 1000, "amount": null},
+        "budget": {"period": "DAILY", "grants": 1000, "amount": null}, "group": null,
     });
     let reply = app.create_event(&body).await;
     let (location, etag) = (reply.header("location").to_owned(), reply.header("etag").to_owned());

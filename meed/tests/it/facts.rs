@@ -66,6 +66,7 @@ fn context(user_id: Uuid, zone: &Zone, now: Timestamp) -> FactContext<'_> {
         zone,
         period: Period::Once,
         budget: None,
+        group: None,
         now,
     }
 }
@@ -425,6 +426,7 @@ async fn one_plan_with_every_kind_of_query(app: TestApp) {
             newest_rejection: None,
             granted_slots: [1].into(),
             stock: BTreeMap::from([(limited, 7)]),
+            group: None,
             budget_usage: None,
         }
     );

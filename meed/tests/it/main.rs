@@ -24,6 +24,7 @@ mod cli;
 mod clients;
 mod contract;
 mod database;
+mod event_groups;
 mod events;
 mod facts;
 mod faults;

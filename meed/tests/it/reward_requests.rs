@@ -5,6 +5,7 @@ mod concurrency;
 mod conditions;
 mod failures;
 mod gates;
+mod groups;
 mod held;
 mod idempotency;
 mod lists;

@@ -20,6 +20,7 @@ use crate::problem::{Code, RATE_LIMITED};
 const LOGIN_REFUSALS: &[&str] = &[
     "wrong-credentials",
     "wrong-code",
+    "oidc-login-failed",
     "invalid-reset-token",
     RATE_LIMITED.code,
 ];

@@ -24,12 +24,14 @@ pub(in crate::claims) struct Written {
 /// The parts of the statement that a batch needs: every part costs something, even if it has nothing to do.
 ///
 /// Each record is written whole or not at all, and a record that is not written does not stop the others: its event is at
-/// another revision, its slot is taken, or its Idempotency-Key has a response. Where only the whole statement can fail, a
+/// another revision, its slot or its number in the event group is taken, or its Idempotency-Key has a response. Where only the whole statement can fail, a
 /// constraint makes it fail: `reward_stock` or `event_budgets` has too little left for the batch, or a key got its response
 /// between the beginning and the end of the statement.
 ///
 /// `gate` is the queue for an event's row: PostgreSQL gives a shared lock on a row to every claim that asks, so a change of a popular
 /// event would wait as long as claims arrive. An advisory lock is given in the order of the requests.
+///
+/// The unique keys of requests belong to users, so requests are inserted user by user.
 ///
 /// Every transaction locks in this order: events, requests, keys, budgets, stock, each by its key. Therefore no two
 /// batches wait for each other. The counts of `messages` and `responses`, and of `budgets` after them, make budgets and
@@ -66,7 +68,8 @@ impl Parts {
             "WITH input AS MATERIALIZED (SELECT * FROM UNNEST( \
                 $?::UUID[], $?::UUID[], $?::BIGINT[], $?::UUID[], $?::TEXT[], $?::TEXT[], $?::TEXT[], $?::BIGINT[], \
                 $?::JSONB[], $?::JSONB[], $?::BIGINT[], $?::BIGINT[], $?::BIGINT[], $?::BIGINT[], $?::TEXT[], \
-                $?::BYTEA[], $?::BYTEA[], $?::BYTEA[], $?::TEXT[], $?::BYTEA[], $?::TEXT[], $?::BIGINT[], $?::TEXT[]) AS i (",
+                $?::BYTEA[], $?::BYTEA[], $?::BYTEA[], $?::TEXT[], $?::BYTEA[], $?::TEXT[], $?::BIGINT[], $?::TEXT[], \
+                $?::TEXT[], $?::BIGINT[]) AS i (",
             columns!(reward_requests),
             ")), \
             gate AS MATERIALIZED ( \
@@ -97,7 +100,7 @@ impl Parts {
         const WITHOUT_RESPONSE: &str = "\
                 AND i.id NOT IN (SELECT k.request_id FROM keyed k JOIN idempotency_keys USING (user_id, key)) ";
         const ONCE: &str = "\
-                ORDER BY i.event_id, i.user_id, i.period, i.slot \
+                ORDER BY i.user_id, i.group_name, i.event_id, i.period, i.slot \
                 ON CONFLICT DO NOTHING RETURNING user_id, id, event_id, budget_period, budget_amount)";
         const DEQUEUE: &str = ", \
             dequeued AS (DELETE FROM pending_claims p USING requests r WHERE p.user_id = r.user_id AND p.id = r.id \
@@ -254,6 +257,7 @@ pub(in crate::claims) async fn write(bulk: &Bulk, clock: &Clock, records: &[&Com
     let receipts = || records.iter().map(|record| &record.receipt);
     let seals = || records.iter().map(|record| &record.seal);
     let spendings = || records.iter().map(|record| record.spending.as_ref());
+    let groups = || records.iter().map(|record| record.group.as_ref());
     let mut events: Vec<Uuid> = requests().map(|row| row.event_id).collect();
     events.sort_unstable();
     events.dedup();
@@ -283,6 +287,8 @@ pub(in crate::claims) async fn write(bulk: &Bulk, clock: &Clock, records: &[&Com
         .each(spendings().map(|spending| spending.map(|spending| spending.period.clone())))
         .each(spendings().map(|spending| spending.map(|spending| spending.amount)))
         .each(records.iter().map(|record| record.refusal.clone()))
+        .each(groups().map(|group| group.map(|(name, _)| name.clone())))
+        .each(groups().map(|group| group.map(|(_, slot)| *slot)))
         .each(events);
     if parts.pending {
         let pending = || records.iter().filter(|record| record.fence.is_some());

@@ -5,13 +5,13 @@ use super::CommitRecord;
 use crate::db::{Result, Tx};
 use crate::outbox;
 
-/// `false` if the user's slot in the period is taken, the user was told the same before, or this very request exists.
+/// `false` if the user's slot in the period or number in the event group is taken, the user was told the same before, or this very request exists.
 pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord) -> Result<bool> {
     const SQL: &str = concat!(
         "INSERT INTO reward_requests (",
         columns!(reward_requests),
         ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-         $23) \
+         $23, $24, $25) \
          ON CONFLICT DO NOTHING"
     );
     let (row, receipt, seal) = (record.request.clone(), record.receipt.clone(), record.seal.clone());
@@ -41,6 +41,8 @@ pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord
         .bind(spending.map(|spending| spending.period.clone()))
         .bind(spending.map(|spending| spending.amount))
         .bind(record.refusal.clone())
+        .bind(record.group.as_ref().map(|(name, _)| name.clone()))
+        .bind(record.group.as_ref().map(|(_, slot)| *slot))
         .execute(tx)
         .await?;
     Ok(inserted == 1)

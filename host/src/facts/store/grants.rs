@@ -1,5 +1,5 @@
 //! Fragments over earlier claims and what limits further grants: the number of grants, the granted slots of the period,
-//! the held claim, the newest rejection, the stock and the budget.
+//! the held claim, the newest rejection, the stock, the budget and the event group.
 
 use super::{Assembly, Value};
 
@@ -19,6 +19,16 @@ const GRANTS: &str = " \
 impl Assembly {
     pub(super) fn add_grants(&mut self) {
         self.push(GRANTS);
+    }
+
+    /// The numbers that the user's grants and held claims of any event have in the group, as the commit sees them.
+    pub(super) fn add_group(&mut self, group: String) {
+        let group = self.bind(Value::Text(group));
+        self.push(&format!(
+            " UNION ALL SELECT -10, max_per_user, NULL, NULL FROM event_groups WHERE name = {group} \
+             UNION ALL SELECT -11, group_slot, NULL, NULL FROM reward_requests WHERE user_id = $1 \
+                AND group_name = {group} AND (status = 'GRANTED' OR status = 'HELD')"
+        ));
     }
 
     pub(super) fn add_budget(&mut self, period: String) {

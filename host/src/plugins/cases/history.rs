@@ -59,6 +59,7 @@ impl History {
             zone,
             period: Period::Once,
             budget: None,
+            group: None,
             now: context.now,
         };
         let mut facts = facts::gather(&self.db, &fact_context, plan).await?.facts;

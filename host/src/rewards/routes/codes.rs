@@ -85,7 +85,7 @@ async fn import(
     Path(id): Path<Uuid>,
     Imported(codes): Imported,
 ) -> Result<axum::Json<ImportedCodes>, Problem> {
-    Ok(axum::Json(service.import_codes(id, &codes).await?))
+    Ok(axum::Json(service.import_codes(id, codes).await?))
 }
 
 /// Export the codes of a reward that are left, one `{"code": "…"}` per line. They stay in the pool.

@@ -1,7 +1,8 @@
 //! SQL for `reward_code_keys`, `reward_codes`, `granted_codes`, and for the columns of `reward_stock` that count codes.
 //!
-//! A code is given by its position: whoever holds the lock on the row of `reward_stock` takes the next positions. So no claim
-//! searches for a free code, and none waits for the code of another. The bulk commit of claims on PostgreSQL does the same in
+//! A code is given by its position: the transaction that holds the lock on the row of `reward_stock` takes the next positions. So
+//! no claim searches for a free code, and none waits for the code of another. A claim moves `next_code` and `remaining` by the
+//! same number, so the position behind the last code changes only under the lock on the reward. The bulk commit of claims on PostgreSQL does the same in
 //! its own statement.
 
 use uuid::Uuid;

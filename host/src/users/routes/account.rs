@@ -44,7 +44,7 @@ async fn change_password(
     principal: Principal,
     Body(change): Body<PasswordChange>,
 ) -> Result<StatusCode, Problem> {
-    let user = principal.require_user()?;
+    let user = principal.require_session()?;
     service
         .change_password(user, change.old_password, change.new_password)
         .await?;

@@ -26,6 +26,8 @@ pub const CREDENTIALS_PATHS: &[&str] = &[
     "/auth/email-confirmation-mail",
     "/auth/email-confirmation",
     "/users/me/password",
+    "/auth/oidc/login",
+    "/auth/oidc/callback",
 ];
 
 pub fn router(service: LoginService) -> OpenApiRouter {

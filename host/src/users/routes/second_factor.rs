@@ -31,7 +31,7 @@ pub(super) fn router() -> OpenApiRouter<LoginService> {
     responses((status = 200, body = SecondFactor)),
 )]
 async fn state(State(service): State<LoginService>, principal: Principal) -> Result<axum::Json<SecondFactor>, Problem> {
-    let (user_id, _) = principal.require_user()?;
+    let (user_id, _) = principal.require_session()?;
     Ok(axum::Json(service.second_factors().state(user_id).await?))
 }
 
@@ -48,7 +48,7 @@ async fn enrol(
     principal: Principal,
     _: SteppedUp,
 ) -> Result<(StatusCode, axum::Json<Enrolment>), Problem> {
-    let (user_id, _) = principal.require_user()?;
+    let (user_id, _) = principal.require_session()?;
     let enrolment = service.second_factors().enrol(user_id).await?;
     Ok((StatusCode::CREATED, axum::Json(enrolment)))
 }
@@ -73,7 +73,7 @@ async fn confirm(
     principal: Principal,
     Body(confirmation): Body<Confirmation>,
 ) -> Result<axum::Json<RecoveryCodes>, Problem> {
-    let user = principal.require_user()?;
+    let user = principal.require_session()?;
     let codes = service.second_factors().confirm(user, &confirmation.code).await?;
     Ok(axum::Json(codes))
 }
@@ -89,7 +89,7 @@ async fn renew_recovery_codes(
     principal: Principal,
     _: SteppedUp,
 ) -> Result<(StatusCode, axum::Json<RecoveryCodes>), Problem> {
-    let (user_id, _) = principal.require_user()?;
+    let (user_id, _) = principal.require_session()?;
     let codes = service.second_factors().renew_recovery_codes(user_id).await?;
     Ok((StatusCode::CREATED, axum::Json(codes)))
 }
@@ -105,7 +105,7 @@ async fn remove(
     principal: Principal,
     _: SteppedUp,
 ) -> Result<StatusCode, Problem> {
-    service.second_factors().remove(principal.require_user()?).await?;
+    service.second_factors().remove(principal.require_session()?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -168,7 +168,7 @@ async fn step_up(
     principal: Principal,
     Body(identity): Body<Identity>,
 ) -> Result<axum::Json<Proved>, Problem> {
-    let user = principal.require_user()?;
+    let user = principal.require_session()?;
     let until = service.step_up(user, identity.code, identity.password).await?;
     Ok(axum::Json(Proved { until }))
 }

@@ -41,6 +41,7 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("plugin_signatures", "plugins", Shared),
     ("plugin_history", "plugins", Shared),
     ("plugin_usage", "plugins", Shared),
+    ("event_groups", "events", Shared),
     ("events", "events", Shared),
     ("event_revisions", "events", Shared),
     ("event_budgets", "events", Shared),
@@ -122,6 +123,7 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
         "facts/store/grants",
         &[
             ("event_budgets", Reads),
+            ("event_groups", Reads),
             ("event_rewards", Reads),
             ("reversals", Reads),
             ("reward_requests", Reads),

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use super::{meed, output, text as utf8};
 use crate::auth::totp::enrol;
+use crate::event_groups::group;
 use crate::plugins::signatures::{key, signature, trust};
 use crate::rewards::codes::coupon;
 use crate::support::{PASSWORD, Reply, TestApp, TestUser, guest, on_both_engines, postgres_url, text};
@@ -229,7 +230,8 @@ pub async fn live(app: &TestApp) -> Past {
     assert_eq!(granted["status"], "GRANTED");
     let rejected = app.claim(&user.token, &streak).send().await.expect(201);
     assert_eq!(rejected["status"], "REJECTED");
-    let budgeted = json!({"budget": {"period": "DAILY", "grants": 5}});
+    group(app, "welcome", 3).await;
+    let budgeted = json!({"budget": {"period": "DAILY", "grants": 5}, "group": "welcome"});
     let budgeted = app.event("first-come", json!({}), budgeted).await;
     let other = app.user(Role::User).await;
     let taken_back = app.claim(&other.token, &budgeted).send().await.expect(201);

@@ -459,6 +459,7 @@ async fn every_background_task_is_listed_with_its_health() {
             "plugin-usage-writer",
             "retention",
             "review-expiry",
+            "reward-code-count",
             "stored-response-sweep",
             "user-erasure",
             "webhook-delivery-count",

@@ -377,8 +377,21 @@ async fn codes(filled: &Filled) {
     let import = import.bearer_auth(operator).header("content-type", "text/plain");
     let imported = import.body("A-1\nA-2\nA-3").send().await.expect("an answer");
     assert_eq!(imported.status(), 200);
+    let group = Some(json!({"maxPerUser": 3}));
+    let answer = driver
+        .http
+        .put(format!("{}/event-groups/plans", driver.fleet.address(0)));
+    let answer = answer
+        .bearer_auth(operator)
+        .json(&group)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 201);
+    driver.call(Method::PUT, "/event-groups/plans", operator, group).await;
+    driver.get("/event-groups/plans", operator).await;
     let event = event_input(&filled.event);
-    let event = with(event, json!({"rewardIds": [reward["id"]]}));
+    let event = with(event, json!({"rewardIds": [reward["id"]], "group": "plans"}));
     let event = driver.call(Method::POST, "/events", operator, Some(event)).await;
     let claim = json!({"eventId": event["id"]});
     let mut granted = Value::Null;

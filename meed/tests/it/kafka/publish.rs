@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{MESSAGES, Running, record_message, until};
 use crate::faults::proxy::Proxy;
+use crate::rewards::codes::{codes, coupon};
 use crate::support::{Broker, Receiver, Record, TestApp, on_both_engines};
 use crate::webhook_endpoints::{REQUEST_ID, Relaying, endpoint, grant, relayed};
 
@@ -18,6 +19,7 @@ const NOWHERE: &str = "127.0.0.1:1";
 const TOPICS: &str = "SELECT COUNT(*) FROM outbox_topics";
 const WAITING: &str = "SELECT COUNT(*) FROM outbox_topic_messages WHERE refused IS NULL";
 const REFUSED: &str = "SELECT COUNT(*) FROM outbox_topic_messages WHERE refused IS NOT NULL";
+const HOLDS_CODES: &str = "SELECT COUNT(*) FROM outbox WHERE CAST(payload AS TEXT) LIKE '%XYZZY%'";
 const UNSENT: &str = "SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL";
 
 /// Waits until every message is published.
@@ -98,6 +100,24 @@ async fn messages_are_published_as_cloud_events_keyed_by_user(app: TestApp) {
     until_published(&app).await;
     publisher.stop().await;
     assert_eq!(broker.read_for(MESSAGES, 4).await.len(), 3);
+}
+
+#[apply(on_both_engines)]
+async fn a_message_that_fulfils_a_grant_has_its_codes(app: TestApp) {
+    let broker = Broker::start().await;
+    broker.topic(MESSAGES).await;
+    let _publisher = Running::publisher(&app, &broker);
+    until(&app, TOPICS, 1).await;
+    let (app, _relaying) = relayed(&app);
+    let reward = coupon(&app, 1, json!({})).await;
+    let changes = json!({"rewardIds": [reward["id"]]});
+    let event = app.event("first-come", json!({}), changes).await;
+    grant(&app, &event).await;
+    let records = broker.read(MESSAGES, 3).await;
+    let fulfils = |record: &&Record| record.header("ce_type") == "reward.granted";
+    let granted = records.iter().find(fulfils).expect("a message").json();
+    assert_eq!(granted["grants"][0]["codes"], json!(codes(1)), "{granted:#}");
+    assert_eq!(app.count(HOLDS_CODES).await, 0);
 }
 
 #[apply(on_both_engines)]

@@ -241,7 +241,7 @@ impl TestApp {
 
 /// The part of an event response that is a valid request body.
 pub fn event_input(event: &Value) -> Value {
-    const MEMBERS: [&str; 12] = [
+    const MEMBERS: [&str; 13] = [
         "title",
         "description",
         "startDate",
@@ -252,6 +252,7 @@ pub fn event_input(event: &Value) -> Value {
         "timeZone",
         "recurrence",
         "budget",
+        "group",
         "maxQuantity",
         "respondAsync",
     ];
