@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::npm;
 use crate::process::{output, run as run_program, step};
 use crate::python;
+use crate::test::{FEATURES, PROFILE};
 use crate::workspace::Workspace;
 
 /// Packs into `<target>/dist/clients` or the given directory.
@@ -24,7 +25,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         ("python", python::client_tools(workspace)?),
     ];
     step("build the server", || {
-        run_program(workspace.cargo("build").args(["--package", "meed", "--bin", "meed"]))
+        let mut cargo = workspace.cargo("build");
+        cargo.args(["--package", "meed", "--bin", "meed"]);
+        run_program(cargo.args(PROFILE).args(FEATURES))
     })?;
     let document = workspace.target.join("openapi.json");
     let printed = output(Command::new(workspace.programs.join("meed")).arg("openapi"))?;

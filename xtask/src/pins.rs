@@ -43,7 +43,7 @@ pub(crate) const PYTHON_COMPILERS: [&str; 3] = ["componentize-py==0.25.1", "go-b
 pub(crate) const NODE_COMPILERS: [&str; 3] = ["assemblyscript@0.28.20", "componentize-qjs@0.4.5", "esbuild@0.28.2"];
 
 /// Generate, compile and run a TypeScript client of the API in a test, and pack the one of `clients/typescript`, whose
-/// `package.json` has the same versions. A packed client needs none of them. And the OpenID provider of the tests.
+/// `package.json` has the same versions. A packed client needs none of them. Also the OpenID provider of the tests.
 pub(crate) const CLIENT_TOOLS: [&str; 5] = [
     "@types/node@20.19.43",
     "oidc-provider@9.13.3",

@@ -59,15 +59,10 @@ test("a claim is rejected, then granted, then already granted", async () => {
 
 test("a claim under the same key is the same claim", async () => {
   const claim = { eventId: fixture.event, externalUserId: await newUser() };
-  const first = await meed.claim(claim, { idempotencyKey: `key-${claim.externalUserId.length}-${Date.now()}` });
-  assert.equal(first.status, "GRANTED");
-  const key = `again-${Date.now()}`;
-  const other = { eventId: fixture.event, externalUserId: await newUser() };
-  const [granted, repeated] = [
-    await meed.claim(other, { idempotencyKey: key }),
-    await meed.claim(other, { idempotencyKey: key }),
-  ];
-  assert.deepEqual(repeated, granted);
+  const idempotencyKey = `typescript-${Date.now()}`;
+  const granted = await meed.claim(claim, { idempotencyKey });
+  assert.equal(granted.status, "GRANTED");
+  assert.deepEqual(await meed.claim(claim, { idempotencyKey }), granted);
 });
 
 test("a pending claim is waited for", async () => {
@@ -108,20 +103,17 @@ test("a stream records the valid activities and tells the lines of the others", 
 test("lists are read page by page", async () => {
   const externalUserId = await newUser();
   await meed.claim({ eventId: fixture.event, externalUserId });
-  for (let quests = 0; quests < 3; quests++) {
-    await meed.claim({ eventId: fixture.quests, externalUserId });
-    await meed.record(quest(externalUserId, `${quests}`)).catch(() => undefined);
-    if (quests >= 2) break;
-  }
+  await meed.claim({ eventId: fixture.quests, externalUserId });
+  await meed.record([quest(externalUserId, "1"), quest(externalUserId, "2")]);
+  await meed.claim({ eventId: fixture.quests, externalUserId });
+  // The clock of the server stands still, so the order says nothing.
   const requests = await all(meed.rewardRequests({ externalUserId, pageSize: 1 }));
-  assert.ok(requests.length >= 3, `${requests.length} requests`);
-  assert.equal(new Set(requests.map(({ id }) => id)).size, requests.length);
+  assert.deepEqual(requests.map(({ status }) => status).sort(), ["GRANTED", "GRANTED", "REJECTED"]);
+  assert.equal(new Set(requests.map(({ id }) => id)).size, 3);
   const granted = await all(meed.rewardRequests({ externalUserId, status: "GRANTED" }));
   const grants = await all(meed.grants({ externalUserId, pageSize: 1 }));
-  assert.deepEqual(
-    grants.map(({ requestId }) => requestId),
-    granted.map(({ id }) => id),
-  );
+  const sorted = [grants.map(({ requestId }) => requestId), granted.map(({ id }) => id)].map((ids) => ids.sort());
+  assert.deepEqual(sorted[0], sorted[1]);
   assert.equal(grants.length, 2);
   const [grant] = grants;
   const acknowledged = await meed.acknowledge(grant?.id ?? "", { state: "DELIVERED", reference: "shipment 4711" });

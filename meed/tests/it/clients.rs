@@ -97,6 +97,8 @@ impl Served {
     async fn start() -> Self {
         let (app, relaying) = webhook_endpoints::relayed(&TestApp::on_sqlite().await);
         let event = draw(&app).await;
+        // First, because the endpoint gets the messages of all claims.
+        let [webhook, rotated, previous, secret] = webhooks(&app, &event).await;
         let quests = json!({"kind": "quest.completed", "count": 2});
         let quests = app.event("activity-count", quests, json!({})).await;
         let (working, requests) = claim_together(&app, &event).await;
@@ -110,7 +112,6 @@ impl Served {
         }
         erase(&app, &erased[0]).await;
         let key = service_keys::secret(&app, "clients", SCOPES).await;
-        let [webhook, rotated, previous, secret] = webhooks(&app, &event).await;
         let fixture = json!({
             "url": app.listen().await, "key": key, "event": event["id"], "quests": quests["id"], "receipts": receipts,
             "erased": app.read(&format!("/reward-requests/{}/receipt", erased[0])).await,
