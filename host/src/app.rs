@@ -267,6 +267,7 @@ impl App {
     }
 
     /// Replaces the `[sandbox]` settings by `limits`, which also contains the constants.
+    #[expect(clippy::too_many_lines, reason = "the composition root makes each part once")]
     pub fn with_limits(
         config: &Config,
         limits: &Settings,

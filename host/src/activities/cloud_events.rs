@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    fn event(changes: Value) -> Value {
+    fn event(changes: &Value) -> Value {
         let mut event =
             json!({"specversion": "1.0", "id": "7", "source": "/shop", "type": "shop.purchase", "subject": "c-7"});
         event
@@ -180,8 +180,9 @@ mod tests {
         event
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
     fn read(changes: Value) -> Result<NewActivity, String> {
-        let bytes = event(changes).to_string();
+        let bytes = event(&changes).to_string();
         assert!(is_cloud_event(bytes.as_bytes()));
         parse(bytes.as_bytes()).map_err(|problem| problem.errors()[0].pointer.clone())
     }

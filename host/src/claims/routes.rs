@@ -120,6 +120,7 @@ pub fn router(claims: Claims) -> OpenApiRouter {
 /// The claim of a user.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 struct NewRewardRequest {
     #[garde(skip)]
     event_id: Uuid,

@@ -327,11 +327,8 @@ mod tests {
     fn a_provider_of_staff_needs_all_of_its_settings() {
         load(STAFF).unwrap();
         for name in ["client_id", "client_secret", "redirect_url", "roles_claim"] {
-            let text: String = STAFF
-                .lines()
-                .filter(|line| !line.starts_with(name))
-                .map(|line| format!("{line}\n"))
-                .collect();
+            let lines: Vec<&str> = STAFF.lines().filter(|line| !line.starts_with(name)).collect();
+            let text = lines.join("\n");
             assert!(
                 load(&text).unwrap_err().contains(&format!("auth.oidc.{name}")),
                 "{name}"

@@ -124,6 +124,7 @@ pub struct Simulator {
 }
 
 const MONTH: Duration = Duration::from_hours(30 * 24);
+const USER_OR_FACTS: &str = "send either a user (userId or externalUserId) or facts";
 
 impl Simulator {
     pub fn new((db, clock): (Db, Clock), directory: Directory, plugins: PluginService) -> Self {
@@ -219,12 +220,7 @@ impl Simulator {
                     facts,
                 )
             }
-            _ => {
-                return Err(field(
-                    "",
-                    "send either a user (userId or externalUserId) or facts".to_owned(),
-                ));
-            }
+            _ => return Err(field("", USER_OR_FACTS.to_owned())),
         };
         let context = Context {
             now,

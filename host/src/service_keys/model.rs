@@ -78,6 +78,7 @@ impl NewServiceKey {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
 fn known_scopes(scopes: &[String], (): &()) -> garde::Result {
     for (index, name) in scopes.iter().enumerate() {
         let scope: Scope = name.parse().map_err(garde::Error::new)?;
@@ -93,6 +94,7 @@ fn known_scopes(scopes: &[String], (): &()) -> garde::Result {
     Ok(())
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
 fn networks(texts: &[String], (): &()) -> garde::Result {
     match texts.iter().find(|text| network(text).is_none()) {
         None => Ok(()),
@@ -152,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    fn fault(change: serde_json::Value) -> Option<String> {
+    fn fault(change: &serde_json::Value) -> Option<String> {
         let mut body = json!({"name": "shop", "scopes": ["activities:write"]});
         body.as_object_mut()
             .unwrap()
@@ -168,7 +170,7 @@ mod tests {
             json!({"sources": ["shop"], "addresses": ["203.0.113.7", "2001:db8::/32"]}),
             json!({"rateLimit": {"burst": 1, "perMinute": 1}}),
         ] {
-            assert_eq!(fault(good.clone()), None, "{good}");
+            assert_eq!(fault(&good), None, "{good}");
         }
         for bad in [
             json!({"name": ""}),
@@ -183,7 +185,7 @@ mod tests {
             json!({"addresses": ["shop.example.com"]}),
             json!({"rateLimit": {"burst": 0, "perMinute": 1}}),
         ] {
-            assert!(fault(bad.clone()).is_some(), "{bad}");
+            assert!(fault(&bad).is_some(), "{bad}");
         }
     }
 }

@@ -109,6 +109,7 @@ mod tests {
 
     const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 
+    #[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
     fn set(keys: Value) -> Result<KeySet, String> {
         KeySet::of(serde_json::from_value(json!({ "keys": keys })).unwrap())
     }
