@@ -53,7 +53,11 @@ pub struct Claims {
 }
 
 impl Claims {
-    #[expect(clippy::too_many_arguments, reason = "the composition root names each part once")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::too_many_lines,
+        reason = "the composition root names each part once"
+    )]
     pub fn new(
         db: Db,
         clock: Clock,
