@@ -71,8 +71,8 @@ async fn measure() -> anyhow::Result<()> {
         "{CONNECTIONS} connections, {rounds} rounds of {} s each",
         seconds.as_secs()
     );
-    on_postgres(&load, rounds).await?;
-    on_sqlite(&load, rounds).await
+    Box::pin(on_postgres(&load, rounds)).await?;
+    Box::pin(on_sqlite(&load, rounds)).await
 }
 
 async fn on_postgres(load: &Load, rounds: u64) -> anyhow::Result<()> {

@@ -101,7 +101,6 @@ async fn concurrent_first_tokens_create_one_user(app: TestApp) {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 async fn a_token_that_is_not_for_this_server_is_refused() {
     let app = TestApp::on_sqlite().await;
     let provider = ada();

@@ -148,7 +148,7 @@ async fn activities_are_imported_and_bad_ones_stop_no_others(app: TestApp) {
         5,ben,,2026-01-02T00:00:00Z\n\
         1,ada,1,2026-01-01T00:00:00Z\n";
     let columns = file
-        .replace("\n", ",shop,shop.purchase\n")
+        .replace('\n', ",shop,shop.purchase\n")
         .replacen("shop,shop.purchase", "source,kind", 1);
     let arguments = [
         "--map",

@@ -25,7 +25,7 @@ pub const START: &str = "2026-03-01T12:00:00Z";
 pub const PASSWORD: &str = "correct horse battery";
 
 pub struct TestApp {
-    pub app: App,
+    pub app: Box<App>,
     pub clock: Clock,
     config: Box<Config>,
     router: axum::Router,
@@ -170,7 +170,7 @@ impl TestApp {
             }
         });
         Self {
-            app,
+            app: Box::new(app),
             clock,
             config: Box::new(config),
             router,
