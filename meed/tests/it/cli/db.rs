@@ -21,6 +21,7 @@ use crate::auth::totp::enrol;
 use crate::event_groups::group;
 use crate::plugins::signatures::{key, signature, trust};
 use crate::rewards::codes::coupon;
+use crate::service_keys::create;
 use crate::support::{PASSWORD, Reply, TestApp, TestUser, guest, on_both_engines, postgres_url, text};
 
 fn sqlite_url(directory: &TempDir, name: &str) -> String {
@@ -155,6 +156,7 @@ async fn report_purchase(app: &TestApp, operator: &str, user: &TestUser) {
 
 /// An ADMIN permits the user to set a new password.
 async fn permit_reset(app: &TestApp, user: &TestUser) {
+    create(app, "shop", &["activities:write"], json!({})).await;
     let admin = app.token(Role::Admin).await;
     let reset = app.post(&format!("/users/{}/password-reset", user.id)).bearer(&admin);
     reset.send().await.expect(201);
