@@ -22,7 +22,9 @@ use crate::activities::batch::{self, MAX_BATCH};
 use crate::activities::service::{ActivityService, ItemOutcome, MAX_STREAMS};
 use crate::auth::Principal;
 use crate::http::prefer;
-use crate::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, FieldError, MALFORMED_JSON, OVERLOADED, Problem, TIMED_OUT};
+use crate::problem::{
+    BODY_TIMEOUT, BODY_TOO_LARGE, FieldError, INVALID_PARAMETER, MALFORMED_JSON, OVERLOADED, Problem, TIMED_OUT,
+};
 
 /// In seconds.
 const RETRY_AFTER: u32 = 5;
@@ -31,6 +33,8 @@ const NDJSON: &str = "application/x-ndjson";
 const MAX_LINE_BYTES: usize = 256 << 10;
 /// A part has at most so many bytes, unless one line has more.
 const MAX_PART_BYTES: usize = 1 << 20;
+/// More lines than anyone has, and far from where counting overflows.
+const MAX_FIRST_LINE: u64 = 1_000_000_000_000;
 /// Errors that one response describes; further ones are counted.
 const MAX_ERRORS: u64 = 1_000;
 /// A part is recorded if no line follows for so long.
@@ -59,13 +63,17 @@ pub(super) fn record(
     body: Body,
     first_line: Option<u64>,
 ) -> Result<Response, Problem> {
+    let first_line = first_line.unwrap_or(1);
+    if !(1..=MAX_FIRST_LINE).contains(&first_line) {
+        let detail = format!("firstLine is {first_line}; send 1 to {MAX_FIRST_LINE}.");
+        return Err(Problem::new(INVALID_PARAMETER, detail));
+    }
     let Ok(permit) = Arc::clone(&service.streams).try_acquire_owned() else {
         metrics::counter!("meed_requests_shed_total").increment(1);
         let detail =
             format!("The server reads {MAX_STREAMS} bodies of any length already; nothing was done. Retry later.");
         return Err(Problem::new(OVERLOADED, detail).retry_after(RETRY_AFTER));
     };
-    let first_line = first_line.unwrap_or(1).max(1);
     Ok(Ingestion::new(service, by, body, first_line, permit).into_response())
 }
 

@@ -105,6 +105,10 @@ async fn invalid_lines_are_told_and_the_others_recorded(app: TestApp) {
         (&json!(110), &json!(3), &json!(6), &json!(true))
     );
     assert_eq!(recorded(&app).await, 3);
+    for first in ["0", "1000000000001", "18446744073709551615", "x"] {
+        let refused = send(&app, &operator, &format!("?firstLine={first}"), line(6, json!({}))).await;
+        refused.expect_problem(400, "invalid-parameter");
+    }
 }
 
 #[apply(on_both_engines)]
