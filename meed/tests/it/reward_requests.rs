@@ -168,7 +168,8 @@ async fn an_invalid_claim_writes_no_row(app: TestApp) {
         json!({"eventId": 7}),
         json!({"eventId": "x"}),
         json!(null),
-        json!({"eventId": user.id, "userId": user.id}),
+        json!({"eventId": user.id, "userId": "x"}),
+        json!({"eventId": user.id, "colour": "red"}),
     ] {
         claim(body).await.expect_problem(422, "invalid-body");
     }
