@@ -8,7 +8,7 @@ CREATE TABLE users (
     -- as the systems of the operator know the user; `user_directory` proves that it is unique
     external_id     TEXT,
     role            TEXT NOT NULL CHECK (role IN ('USER', 'OPERATOR', 'AUDITOR', 'ADMIN')),
-    -- shown to the user; `user_directory` proves that it is unique. NULL: an external user invites nobody
+    -- shown to the user; `user_directory` proves that it is unique. NULL: an external user has none
     invite_code     TEXT,
     -- no foreign key: the inviter may be on another shard
     invited_by      UUID CHECK (invited_by <> id),

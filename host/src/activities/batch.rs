@@ -139,25 +139,48 @@ impl Batch {
     }
 }
 
-/// The activity of one line, which is an activity or a CloudEvent. `Err`: the first fault, at its place in the line.
-pub(super) fn parse_line(line: &[u8]) -> Result<NewActivity, FieldError> {
-    let is_event = cloud_events::is_cloud_event(line);
-    let parsed = if is_event {
-        cloud_events::parse(line)
-    } else {
-        parse_object(line)
-    };
-    let activity: NewActivity = parsed.map_err(|problem| {
-        let whole = || FieldError {
-            pointer: String::new(),
-            message: problem.detail().to_owned(),
+/// What a line holds, which decides where the fields of its activity are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Line {
+    Activity,
+    CloudEvent,
+}
+
+impl Line {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        if cloud_events::is_cloud_event(bytes) {
+            Self::CloudEvent
+        } else {
+            Self::Activity
+        }
+    }
+
+    /// The activity, or the first fault at its place in the line.
+    pub(super) fn parse(self, bytes: &[u8]) -> Result<NewActivity, FieldError> {
+        let parsed = match self {
+            Self::Activity => parse_object(bytes),
+            Self::CloudEvent => cloud_events::parse(bytes),
         };
-        problem.errors().first().cloned().unwrap_or_else(whole)
-    })?;
-    match faults_of(&activity).into_iter().next() {
-        None => Ok(activity),
-        Some(fault) if is_event => Err(cloud_events::at_its_place(fault)),
-        Some(fault) => Err(fault),
+        let activity: NewActivity = parsed.map_err(|problem| {
+            let whole = || FieldError {
+                pointer: String::new(),
+                message: problem.detail().to_owned(),
+            };
+            problem.errors().first().cloned().unwrap_or_else(whole)
+        })?;
+        match (faults_of(&activity).into_iter().next(), self) {
+            (None, _) => Ok(activity),
+            (Some(fault), Self::Activity) => Err(fault),
+            (Some(fault), Self::CloudEvent) => Err(cloud_events::at_its_place(fault)),
+        }
+    }
+
+    /// The place of a field of the activity.
+    pub(super) fn pointer(self, field: &str) -> String {
+        match self {
+            Self::Activity => format!("/{field}"),
+            Self::CloudEvent => format!("/{}", cloud_events::place_of(field)),
+        }
     }
 }
 

@@ -16,12 +16,10 @@ impl ActivityService {
         by: &Principal,
     ) -> Result<Vec<Outcome>, ActivityError> {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; activities.len()];
+        let checked = by.key_holder().map(|holder| require_allowed(holder, &activities));
         let mut rest: Vec<(usize, NewActivity)> = activities.into_iter().enumerate().collect();
-        if let Some(holder) = by.key_holder() {
-            let named: Vec<NewActivity> = rest.iter().map(|(_, activity)| activity.clone()).collect();
-            if let Err(error) = require_allowed(holder, &named) {
-                reject(&mut rest, &mut outcomes, error)?;
-            }
+        if let Some(Err(error)) = checked {
+            reject(&mut rest, &mut outcomes, error)?;
         }
         // Each round leaves out what the one before refused, so the number of activities bounds the rounds.
         while !rest.is_empty() {

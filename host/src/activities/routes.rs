@@ -166,7 +166,7 @@ async fn history(
     Params(params): Params<HistoryParams>,
 ) -> Result<axum::Json<Page<Activity>>, Problem> {
     let found = service.id_of(user).await;
-    // An unknown external id is nobody's own.
+    // An unknown external id is not the id of the caller.
     let user_id = found.as_ref().copied().unwrap_or_default();
     if !principal.is_or_has(user_id, Scope::ActivitiesRead) {
         return Err(Problem::new(

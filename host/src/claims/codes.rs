@@ -1,7 +1,7 @@
 //! Shows the codes of grants to their owner.
 //!
-//! Nothing that is stored with a claim holds a code: they are read here, when a response is made. Must not know: who is the
-//! owner; the routes call this for nobody else.
+//! Nothing that is stored with a claim holds a code: they are read here, when a response is made. Must not know: who the
+//! owner is; the routes call this for the owner only.
 
 use std::collections::HashMap;
 

@@ -124,7 +124,7 @@ pub fn router(claims: Claims) -> OpenApiRouter {
 struct NewRewardRequest {
     #[garde(skip)]
     event_id: Uuid,
-    /// Whom a service key claims for. A user omits it
+    /// The user that a service key claims for. A user omits it
     #[garde(skip)]
     #[schema(nullable = false)]
     user_id: Option<Uuid>,

@@ -29,7 +29,7 @@ pub const UNLIMITED: &[&str] = &[
     "/.well-known/receipt-keys.json",
 ];
 
-/// Whom the requests with a valid token are counted for, in the request's extensions.
+/// The subject that requests with a valid token are counted for, in the request's extensions.
 #[derive(Clone, Debug)]
 pub struct Subject {
     id: Uuid,

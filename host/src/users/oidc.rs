@@ -297,7 +297,7 @@ impl Inner {
         if account.disabled {
             return Err(failed("the account is disabled"));
         }
-        // Whoever held the account meanwhile may have changed its role again.
+        // Another change of the account may have set its role again.
         if identity.role.is_some_and(|role: Role| role != account.role) {
             return Err(failed("the role changed meanwhile"));
         }

@@ -66,7 +66,7 @@ impl Standings {
         Ok(found)
     }
 
-    /// A committed transaction changed the user: nobody trusts a copy.
+    /// A committed transaction changed the user: no process trusts a copy.
     pub(super) async fn forget(&self, id: Uuid) {
         self.changed.insert(id, ()).await;
         self.known.invalidate(&id).await;

@@ -18,7 +18,7 @@ use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::io::StreamReader;
 use utoipa::ToSchema;
 
-use crate::activities::batch::{self, MAX_BATCH};
+use crate::activities::batch::{Line, MAX_BATCH};
 use crate::activities::service::{ActivityService, ItemOutcome, MAX_STREAMS};
 use crate::auth::Principal;
 use crate::http::prefer;
@@ -199,11 +199,12 @@ impl Ingestion {
     async fn record_part(&mut self) -> Result<(), Problem> {
         let part = self.next_part().await?;
         self.progress.errors.clear();
-        let (mut numbers, mut activities) = (Vec::new(), Vec::new());
-        for (number, line) in &part.lines {
-            match batch::parse_line(line) {
+        let (mut lines, mut activities) = (Vec::new(), Vec::new());
+        for (number, bytes) in &part.lines {
+            let line = Line::of(bytes);
+            match line.parse(bytes) {
                 Ok(activity) => {
-                    numbers.push(*number);
+                    lines.push((*number, line));
                     activities.push(activity);
                 }
                 Err(error) => self.reject(*number, error),
@@ -214,14 +215,14 @@ impl Ingestion {
             .record_leniently(activities, &self.by)
             .await
             .map_err(Problem::from)?;
-        for (number, outcome) in numbers.into_iter().zip(outcomes) {
+        for ((number, line), outcome) in lines.into_iter().zip(outcomes) {
             match outcome {
                 Ok(ItemOutcome::Recorded) => self.progress.recorded += 1,
                 Ok(ItemOutcome::Duplicate) => self.progress.duplicates += 1,
                 Err((field, message)) => self.reject(
                     number,
                     FieldError {
-                        pointer: format!("/{field}"),
+                        pointer: line.pointer(field),
                         message,
                     },
                 ),

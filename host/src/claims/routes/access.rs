@@ -1,4 +1,4 @@
-//! Whom a principal may claim for, and which reward requests it may see. Must not know: the responses of routes.
+//! The users that a principal may claim for, and the reward requests that it may see. Must not know: the responses of routes.
 
 use uuid::Uuid;
 
@@ -21,8 +21,7 @@ pub(super) fn require_own(principal: &Principal, user_id: Uuid, id: Uuid) -> Res
     }
 }
 
-/// Whom the request is about: a user who asks about themselves, or the user that a service key names. Staff do not claim, so
-/// nobody does for them.
+/// The user of a claim: the caller, or the user that a service key names. Staff do not claim, and no key claims for them.
 pub(super) async fn claimant(
     claims: &Claims,
     principal: &Principal,

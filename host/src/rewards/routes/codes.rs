@@ -88,7 +88,7 @@ async fn import(
     Ok(axum::Json(service.import_codes(id, codes).await?))
 }
 
-/// Export the codes of a reward that are left, one `{"code": "…"}` per line. They stay in the pool.
+/// Export the codes of a reward that are left, one `{"code": "…"}` per line. They stay in the pool. A service key cannot.
 #[utoipa::path(
     get, path = "/rewards/{id}/codes/export", tag = "rewards", security(("bearer" = ["rewards:write"])),
     params(("id" = Uuid, Path)),
@@ -99,10 +99,12 @@ async fn import(
 )]
 async fn export(
     State(service): State<RewardService>,
-    _: RewardsWrite,
+    RewardsWrite(principal): RewardsWrite,
     _: SteppedUp,
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
+    // A stolen service key must not empty the pool.
+    principal.require_user()?;
     let codes = service.export_codes(id).await?;
     // Before the response begins, so that a missing key is a problem.
     let first = codes.left(id, 0, CHUNK).await?;

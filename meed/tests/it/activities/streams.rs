@@ -70,6 +70,8 @@ async fn invalid_lines_are_told_and_the_others_recorded(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     external(&app, "c-1").await;
     let event = json!({"specversion": "1.0", "id": "e", "source": "/game", "type": "match.won", "subject": "c-1"});
+    let lost_event =
+        json!({"specversion": "1.0", "id": "l", "source": "/game", "type": "match.won", "subject": "nobody"});
     let bad_event = json!({"specversion": "1.0", "id": "e", "source": "/game", "type": "auth.login", "subject": "c-1"});
     let body = [
         line(1, json!({})),
@@ -81,6 +83,7 @@ async fn invalid_lines_are_told_and_the_others_recorded(app: TestApp) {
         line(1, json!({"kind": "match.lost"})),
         event.to_string(),
         bad_event.to_string(),
+        lost_event.to_string(),
         line(5, json!({})),
     ];
     let told = lines(&send(&app, &operator, "?firstLine=101", body.join("\n")).await);
@@ -98,11 +101,12 @@ async fn invalid_lines_are_told_and_the_others_recorded(app: TestApp) {
         (106, "/occurredAt"),
         (107, "/kind"),
         (109, "/type"),
+        (110, "/subject"),
     ];
     assert_eq!(errors, expected.map(|(line, pointer)| (Some(line), pointer)));
     assert_eq!(
         (&told["through"], &told["recorded"], &told["rejected"], &told["done"]),
-        (&json!(110), &json!(3), &json!(6), &json!(true))
+        (&json!(111), &json!(3), &json!(7), &json!(true))
     );
     assert_eq!(recorded(&app).await, 3);
     for first in ["0", "1000000000001", "18446744073709551615", "x"] {

@@ -243,7 +243,7 @@ async fn a_new_key_is_fetched_once_and_a_withdrawn_one_is_refused() {
     me(&app, &new).await.expect(200);
     me(&app, &old).await.expect(200);
     assert_eq!(provider.key_fetches(), 2);
-    // Whoever makes up keys causes one fetch in ten seconds.
+    // A client that makes up key ids causes one fetch in ten seconds.
     for kid in 0..50 {
         let claims = provider.claims("ada", app.clock.now());
         let forged = provider.signed("other", &json!({"kid": format!("kid-{kid}")}), &claims);

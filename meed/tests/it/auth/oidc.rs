@@ -249,7 +249,7 @@ async fn only_the_browser_that_began_a_login_completes_it() {
     )
     .await;
     assert!(text(&problem, "detail").contains("refused"), "{problem:#}");
-    // A code that another login got, or that nobody got: the verifier and the nonce are not those of it.
+    // A code of another login, or one that was never issued: the verifier and the nonce are not those of it.
     for code in [&other.parameter("code"), "made-up", &"x".repeat(5000)] {
         refused(Some(&mine.cookie), &format!("code={code}&state={state}&iss={iss}")).await;
     }

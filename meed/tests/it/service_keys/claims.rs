@@ -96,7 +96,7 @@ async fn a_key_names_a_user_who_may_claim(app: TestApp) {
         app.post("/reward-requests").bearer(&key).json(&body).send().await,
         "/externalUserId",
     );
-    // A user claims for nobody else, and may name themselves.
+    // A user claims for no other user, and may name themselves.
     let (ada, bob) = (app.user(Role::User).await, app.user(Role::User).await);
     claim(&ada.token, json!(bob.id)).await.expect_problem(403, "forbidden");
     claim(&ada.token, json!(ada.id)).await.expect(201);
@@ -104,7 +104,7 @@ async fn a_key_names_a_user_who_may_claim(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn the_claims_of_a_user_are_limited_whoever_claims(app: TestApp) {
+async fn a_grant_that_the_user_claimed_counts_for_the_key_too(app: TestApp) {
     let key = secret(&app, "shop", SCOPES).await;
     let user = app.user(Role::User).await;
     let event = app.event("first-come", json!({}), json!({})).await;
