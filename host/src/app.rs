@@ -23,6 +23,7 @@ use crate::config::{Config, Limit};
 use crate::db::Db;
 use crate::directory::{Directory, UserRef};
 use crate::events::EventService;
+use crate::facts::FactBuilder;
 use crate::fulfilments::FulfilmentService;
 use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
@@ -244,6 +245,7 @@ pub struct App {
     pub service_keys: ServiceKeyService,
     pub mailing: Mailing,
     pub erasures: Erasures,
+    pub facts: FactBuilder,
     pub plugins: PluginService,
     pub simulator: Simulator,
     pub rewards: RewardService,
@@ -360,6 +362,7 @@ impl App {
             cache.clone(),
             clock.clone(),
         );
+        let facts = FactBuilder::new(db.clone(), clock.clone());
         let health = health::Health::new(db.clone(), clock.clone());
         Ok(Self {
             db,
@@ -376,6 +379,7 @@ impl App {
             service_keys,
             mailing,
             erasures,
+            facts,
             plugins,
             simulator,
             rewards,

@@ -10,6 +10,7 @@
 
 mod db;
 mod demo;
+mod facts;
 mod import;
 mod key;
 pub mod keys;
@@ -101,6 +102,9 @@ enum Command {
     /// Manage activities
     #[command(subcommand)]
     Activities(ActivitiesCommand),
+    /// Verify what is maintained for users with many activities, or build it again
+    #[command(subcommand)]
+    Facts(facts::FactsCommand),
     /// Manage the keys that sign and that seal secrets
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -245,6 +249,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Activities(ActivitiesCommand::Import(arguments)) => {
             return runtime.block_on(import::activities(&load(None)?, arguments));
         }
+        Command::Facts(command) => return runtime.block_on(facts::run(command, &load(None)?)),
         Command::Keys(KeysCommand::Generate { only_missing }) => {
             for path in keys::generate(&load(None)?.keys.directory, &Clock::System, *only_missing)? {
                 println!("{}", path.display());

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::service::{Activity, ActivityService};
 use super::store::{self, invitations};
 use crate::clock::Timestamp;
+use crate::facts;
 use crate::personal_data::{AT_ONCE, Erased, Item, PersonalData, Shown};
 
 impl PersonalData for ActivityService {
@@ -39,6 +40,7 @@ impl PersonalData for ActivityService {
     fn erase(&self, user: Uuid, _: Option<Value>) -> BoxFuture<'_, anyhow::Result<Erased>> {
         async move {
             let mut tx = self.db.begin().await?;
+            facts::forget(&mut tx, user).await?;
             let rows = store::erase(&mut tx, user, AT_ONCE).await?;
             if rows == 0 {
                 invitations::take(&mut tx, &[user]).await?;

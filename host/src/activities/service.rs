@@ -15,6 +15,7 @@ use super::users::named_users;
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Json, Tx};
 use crate::directory::{Directory, UserRef};
+use crate::facts;
 
 /// Bodies of any length that a process reads at the same time.
 pub(super) const MAX_STREAMS: usize = 8;
@@ -196,8 +197,9 @@ impl ActivityService {
             )?;
         }
         if !added.is_empty() {
-            let acting = distinct.iter().filter(|row| added.contains(&row.id));
-            let acting = acting.map(|row| row.user_id).collect();
+            distinct.retain(|row| added.contains(&row.id));
+            facts::take_in(&mut tx, &entries(&distinct)).await?;
+            let acting = distinct.iter().map(|row| row.user_id).collect();
             self.credit_inviters(&mut tx, acting, now).await?;
         }
         tx.commit().await?;
@@ -232,7 +234,10 @@ impl ActivityService {
             recorded_at: self.clock.now(),
             reported_by: None,
         };
-        store::insert(tx, &[row]).await?;
+        let rows = [row];
+        if !store::insert(tx, &rows).await?.is_empty() {
+            facts::take_in(tx, &entries(&rows)).await?;
+        }
         Ok(())
     }
 
@@ -277,6 +282,19 @@ impl ActivityService {
             reported_by: by,
         }
     }
+}
+
+fn entries(rows: &[ActivityRow]) -> Vec<facts::Entry<'_>> {
+    rows.iter()
+        .map(|row| facts::Entry {
+            user_id: row.user_id,
+            kind: &row.kind,
+            at: row.occurred_at,
+            id: row.id,
+            amount: row.amount,
+            attributes: &row.attributes.0,
+        })
+        .collect()
 }
 
 fn check_times(activities: &[NewActivity], now: Timestamp) -> Result<(), ActivityError> {

@@ -8,6 +8,7 @@ use crate::background::{Context, Next, POLL_INTERVAL, Spec, Stage, Supervisor, T
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
+use crate::facts::FactBuilder;
 use crate::http::metrics::Metrics;
 #[cfg(feature = "kafka")]
 use crate::keys::Sealing;
@@ -121,6 +122,18 @@ const REVIEW_EXPIRY: Spec = Spec {
     period: Duration::from_secs(2),
     stage: Stage::Upkeep,
 };
+const FACT_BUILDER: Spec = Spec {
+    name: "fact-builder",
+    description: "Builds the facts of users with many activities, and drops those that no event needs",
+    period: Duration::from_secs(1),
+    stage: Stage::Upkeep,
+};
+const FACT_SAMPLE: Spec = Spec {
+    name: "fact-sample",
+    description: "Compares the facts of one user with many activities, chosen by chance, with the log",
+    period: Duration::from_mins(1),
+    stage: Stage::Upkeep,
+};
 const USER_ERASURE: Spec = Spec {
     name: "user-erasure",
     description: "Erases users after users.erasure_grace_days",
@@ -206,6 +219,11 @@ impl App {
             Ok(db.update_statistics().await?)
         });
         self.consume(config, supervisor)?;
+        supervisor.every(FACT_SAMPLE, self.facts.clone(), |facts| async move {
+            Ok(facts.verify_sample().await?)
+        });
+        let facts = self.facts.clone();
+        supervisor.register(FACT_BUILDER, move || Ok(BuildFacts(facts.clone())))?;
         let app = self.clone();
         supervisor.register(INVALIDATION_LISTENER, move || Ok(InvalidationListener(app.clone())))?;
         let claims = self.claims.clone();
@@ -350,6 +368,19 @@ impl Task for AuditWriter {
     async fn finish(self) -> anyhow::Result<()> {
         self.0.write_repetitions().await?;
         Ok(())
+    }
+}
+
+struct BuildFacts(FactBuilder);
+
+impl Task for BuildFacts {
+    async fn run(&mut self, context: &Context) -> anyhow::Result<Next> {
+        // Each step is a transaction, so the task can stop anywhere.
+        let more = tokio::select! {
+            more = self.0.run() => more?,
+            () = context.stopping() => false,
+        };
+        Ok(if more { Next::Now } else { Next::Period })
     }
 }
 

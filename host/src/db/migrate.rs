@@ -42,6 +42,7 @@ const STEPS: &[Step] = steps![
     11 "0011_webhooks",
     12 "0012_audit",
     13 "0013_service_keys",
+    14 "0014_facts",
 ];
 
 /// Precedes the number of the migration that a process must know.

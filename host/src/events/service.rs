@@ -18,7 +18,7 @@ use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
-use crate::facts::{UnknownZone, Zone};
+use crate::facts::{self, UnknownZone, Zone};
 use crate::keys::{Place, SealError, Sealing};
 use crate::outbox::{self, Message};
 use crate::plugins::{BoundCondition, PluginError, PluginService};
@@ -174,6 +174,7 @@ impl EventService {
         let mut tx = self.db.begin().await?;
         self.enter_group(&mut tx, row.group_name.as_deref()).await?;
         store::insert(&mut tx, &row).await?;
+        need_facts(&mut tx, &row).await?;
         self.set_offer(&mut tx, &row).await?;
         let event = self.event_of(row)?;
         self.record_revision(&mut tx, &event, by).await?;
@@ -290,6 +291,7 @@ impl EventService {
         let row = row_of(new, condition, created, current.revision + 1, changed_at);
         self.enter_group(&mut tx, row.group_name.as_deref()).await?;
         store::update(&mut tx, &row).await?;
+        need_facts(&mut tx, &row).await?;
         self.set_offer(&mut tx, &row).await?;
         let event = self.event_of(row)?;
         self.record_revision(&mut tx, &event, by).await?;
@@ -311,6 +313,7 @@ impl EventService {
         let now = after(current.updated_at, self.clock.now());
         let revision = current.revision + 1;
         store::mark_deleted(&mut tx, id, revision, now).await?;
+        facts::release(&mut tx, id).await?;
         self.rewards.set_offer(&mut tx, id, &[]).await?;
         let row = RevisionRow {
             revision,
@@ -548,6 +551,12 @@ pub async fn reseal(db: &Db, sealing: &Sealing) -> Result<u64, EventError> {
             resealed += 1;
         }
     }
+}
+
+/// Makes what is maintained for the queries of the event.
+async fn need_facts(tx: &mut Tx, row: &EventRow) -> Result<usize, EventError> {
+    let zone: Zone = row.time_zone.parse()?;
+    Ok(facts::need(tx, row.id, &row.queries.0, &zone, row.end_at).await?)
 }
 
 fn seed_of(event_id: Uuid) -> Place {

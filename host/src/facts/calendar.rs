@@ -117,6 +117,27 @@ impl Zone {
         self.0.following(after).next().map(|transition| transition.timestamp())
     }
 
+    /// Each clock change from 1970 to 2100 as seconds since 1970, with the offset from then on, after the first offset.
+    pub(super) fn clock_changes(&self) -> impl Iterator<Item = (i64, i32)> {
+        const END: i64 = 4_102_444_800;
+        let epoch = jiff::Timestamp::UNIX_EPOCH;
+        let first = (0, self.0.to_offset(epoch).seconds());
+        let changes = self.0.following(epoch);
+        let changes = changes.map(|change| (change.timestamp().as_second(), change.offset().seconds()));
+        std::iter::once(first).chain(changes.take_while(|(at, _)| *at < END))
+    }
+
+    /// Whether the clocks go back over midnight within a day of this instant. Then two days overlap.
+    pub(super) fn repeats_day_near(&self, at: Timestamp) -> bool {
+        const NEAR: Duration = Duration::from_hours(27);
+        let changes = self.0.following(at.minus(NEAR).to_timestamp());
+        let changes = changes.map(|change| change.timestamp());
+        changes
+            .take_while(|change| *change <= at.plus(NEAR).to_timestamp())
+            .filter_map(|change| Timestamp::try_from(change).ok())
+            .any(|change| self.date(change) < self.date(change.minus(Duration::from_millis(1))))
+    }
+
     /// The next day that exists in this zone.
     pub fn day_after(&self, date: Date) -> Option<Date> {
         let tomorrow = date.tomorrow().ok()?;

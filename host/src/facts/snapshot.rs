@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::civil::Date;
 use uuid::Uuid;
 
 use super::days::{days, streak};
-use super::store::{FactRow, Part, QUARTER_HOUR};
+use super::store::{FactRow, Part, QUARTER_HOUR, WORD};
+use super::words::{self, Cut};
 use super::{FactContext, FactError};
 use crate::clock::Timestamp;
-use crate::contract::{Fact, MAX_INTEGER, Query};
+use crate::contract::{Fact, MAX_INTEGER, Query, Window};
 
 /// Everything that a claim needs to know about its user before the condition runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,11 +158,16 @@ fn lowest_free(slots: &BTreeSet<u32>) -> u32 {
 }
 
 fn fact(context: &FactContext<'_>, index: usize, query: &Query, mut rows: Vec<FactRow>) -> Result<Fact, FactError> {
-    let days = |rows: &[FactRow]| days(context.zone, rows.iter().filter_map(quarter_hour));
     Ok(match query {
-        Query::Count(_) | Query::Sum(_) | Query::Grants => integer(index, number(&rows))?,
-        Query::DistinctDays(_) => integer(index, i64::try_from(days(&rows).len()).ok())?,
-        Query::Streak(_) => Fact::Days(streak(context.zone, &days(&rows), context.now)),
+        Query::Count(_) | Query::Sum(_) | Query::Grants => integer(index, total(&rows))?,
+        Query::DistinctDays(selection) => {
+            let days = days_of_rows(context, selection.window, &rows);
+            integer(index, i64::try_from(days.len()).ok())?
+        }
+        Query::Streak(selection) => {
+            let days = days_of_rows(context, selection.window, &rows);
+            Fact::Days(streak(context.zone, &days, context.now))
+        }
         Query::First(_) | Query::Last(_) => number(&rows)
             .and_then(Timestamp::from_millis)
             .map_or(Fact::Absent, Fact::At),
@@ -170,6 +177,27 @@ fn fact(context: &FactContext<'_>, index: usize, query: &Query, mut rows: Vec<Fa
 
 fn number(rows: &[FactRow]) -> Option<i64> {
     rows.first().and_then(|row| row.number)
+}
+
+/// The rows of a query about what is maintained are the differences between the ends of its window.
+fn total(rows: &[FactRow]) -> Option<i64> {
+    rows.iter().filter_map(|row| row.number).reduce(i64::saturating_add)
+}
+
+/// The days of quarter-hours, and of words where they are maintained.
+fn days_of_rows(context: &FactContext<'_>, window: Window, rows: &[FactRow]) -> BTreeSet<Date> {
+    let word = |row: &FactRow| row.text.as_deref()?.strip_prefix(WORD)?.parse::<i64>().ok();
+    let (words, quarter_hours): (Vec<&FactRow>, Vec<&FactRow>) = rows.iter().partition(|row| word(row).is_some());
+    let mut days = days(context.zone, quarter_hours.into_iter().filter_map(quarter_hour));
+    if !words.is_empty() {
+        let cut = Cut::of_window(context.zone, window, context.event_starts, context.now);
+        for row in words {
+            if let (Some(word), Some(bits), Some((whole, ..))) = (word(row), row.number, cut.whole) {
+                days.extend(words::days_of(word, bits, whole));
+            }
+        }
+    }
+    days
 }
 
 fn quarter_hour(row: &FactRow) -> Option<Timestamp> {

@@ -1,24 +1,46 @@
 //! The SQL of a fact snapshot: one statement, a `UNION ALL` of the fragments that a claim always needs and one fragment
 //! per query of the plan. Concurrent claims whose plans have the same shape share one execution.
 //!
-//! It only reads. It reads tables of several features (`users`, `user_attributes`, `activities`, `reward_requests`, `reversals`,
+//! A snapshot only reads. It reads tables of several features (`users`, `user_attributes`, `activities`, `reward_requests`, `reversals`,
 //! `event_rewards`, `reward_stock`, `event_budgets`, `event_groups`), so that a claim pays for one round trip instead of five. The
-//! files of this folder hold the fragments, one file per kind of fact.
+//! files of this folder hold the fragments, one file per kind of fact; `heads`, `marks` and `series` write what `maintained`
+//! reads.
 
 mod activities;
 mod attributes;
 mod grants;
+pub(super) mod heads;
+mod maintained;
+pub(super) mod marks;
+pub(super) mod series;
 
 use uuid::Uuid;
 
+pub(super) use maintained::WORD;
+
 use super::FactContext;
-use crate::contract::Query;
+use super::series::Series;
+use crate::contract::{Query, Selection, Subject};
 use crate::db::{Db, Engine, Result, row};
 
 /// Milliseconds in a quarter of an hour. Days are computed from the distinct quarter-hours that contain an activity,
 /// which bounds the number of rows. Since 2012 every UTC offset and every clock change in the world is a multiple of a
 /// quarter of an hour, so each quarter-hour lies within one local day; a test checks every time zone.
 pub(super) const QUARTER_HOUR: i64 = 900_000;
+
+/// The most activities that a bounded read takes into account for a query.
+pub(super) const BOUND: usize = 512;
+
+/// How activities of the claimant are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// From the log, up to [`BOUND`] of them: nearly every user has fewer, and no statement is simpler.
+    Bounded,
+    /// From what is maintained for the user, and from the log where it ends.
+    Maintained,
+    /// From the log alone.
+    Log,
+}
 
 /// What a row of the statement belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -86,14 +108,21 @@ enum Value {
 /// that plans of the same shape share a prepared statement.
 struct Assembly {
     engine: Engine,
+    reading: Reading,
     sql: String,
     values: Vec<Value>,
 }
 
 /// All rows of the snapshot, unordered.
-pub(super) async fn read(db: &Db, context: &FactContext<'_>, queries: &[Query]) -> Result<Vec<FactRow>> {
+pub(super) async fn read(
+    db: &Db,
+    context: &FactContext<'_>,
+    queries: &[Query],
+    reading: Reading,
+) -> Result<Vec<FactRow>> {
     let mut assembly = Assembly {
         engine: db.engine(),
+        reading,
         sql: USER.to_owned(),
         values: Vec::new(),
     };
@@ -121,8 +150,36 @@ pub(super) async fn read(db: &Db, context: &FactContext<'_>, queries: &[Query]) 
     read.fetch_all().await
 }
 
+/// Whether a bounded read has reached its bound for a query.
+pub(super) fn is_cut_off(queries: &[Query], rows: &[FactRow]) -> bool {
+    let mut counts = vec![0; queries.len()];
+    for row in rows {
+        let count = usize::try_from(row.part).ok().and_then(|part| counts.get_mut(part));
+        let number = row.text.as_deref().and_then(|text| text.parse::<usize>().ok());
+        if let Some((count, number)) = count.zip(number) {
+            *count += number;
+        }
+    }
+    let is_counted = |query: &Query| match query {
+        Query::Count(selection) | Query::Sum(selection) | Query::DistinctDays(selection) | Query::Streak(selection) => {
+            selection.subject == Subject::Claimant
+        }
+        _ => false,
+    };
+    queries
+        .iter()
+        .zip(counts)
+        .any(|(query, count)| is_counted(query) && count >= BOUND)
+}
+
 impl Assembly {
     fn add_query(&mut self, context: &FactContext<'_>, index: usize, query: &Query) {
+        if self.reading == Reading::Maintained
+            && let Some(series) = Series::of(query, context.zone)
+            && self.add_maintained(context, index, series.id, query)
+        {
+            return;
+        }
         match query {
             Query::Count(selection) => self.add_count(context, index, selection),
             Query::Sum(selection) => self.add_sum(context, index, selection),
@@ -135,6 +192,27 @@ impl Assembly {
             // `add_grants` answers it.
             Query::Grants => {}
         }
+    }
+
+    /// `false` if the window is empty, or another fragment answers the query.
+    fn add_maintained(&mut self, context: &FactContext<'_>, index: usize, series: i64, query: &Query) -> bool {
+        let is_empty = |selection: &Selection| {
+            let from = context
+                .zone
+                .start_of_window(selection.window, context.event_starts, context.now);
+            from.is_some_and(|from| from > context.now)
+        };
+        match query {
+            Query::Count(selection) | Query::Sum(selection) if !is_empty(selection) => {
+                let is_sum = matches!(query, Query::Sum(_));
+                self.add_total(context, index, series, is_sum, selection);
+            }
+            Query::DistinctDays(selection) | Query::Streak(selection) if !is_empty(selection) => {
+                self.add_days(context, index, series, selection);
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn push(&mut self, sql: &str) {

@@ -1,5 +1,7 @@
 //! Facts: every query, window, subject and filter, compared with a simple model in Rust.
 
+mod maintained;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use meed_host::activities::NewActivity;

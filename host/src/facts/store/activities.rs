@@ -1,7 +1,7 @@
 //! Fragments over `activities`: counts, sums, first and last occurrences, and the quarter-hours from which days are
 //! computed.
 
-use super::{Assembly, QUARTER_HOUR, Value};
+use super::{Assembly, BOUND, QUARTER_HOUR, Reading, Value};
 use crate::clock::Timestamp;
 use crate::contract::{Selection, Subject};
 use crate::db::Engine;
@@ -19,11 +19,12 @@ impl Assembly {
         self.add_aggregate(context, index, "CAST(COALESCE(SUM(a.amount), 0) AS BIGINT)", selection);
     }
 
+    /// Each row also has the number of its activities, by which the reader sees that the limit cut some off.
     pub(super) fn add_quarter_hours(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
         self.push(&format!(
-            " UNION ALL SELECT {index}, a.occurred_at / {QUARTER_HOUR}, NULL, NULL"
+            " UNION ALL SELECT {index}, a.occurred_at / {QUARTER_HOUR}, CAST(COUNT(*) AS TEXT), NULL"
         ));
-        self.add_source(context, selection);
+        self.add_limited_source(context, "a.occurred_at", selection);
         self.push(&format!(" GROUP BY a.occurred_at / {QUARTER_HOUR}"));
     }
 
@@ -42,8 +43,21 @@ impl Assembly {
         aggregate: &'static str,
         selection: &Selection,
     ) {
-        self.push(&format!(" UNION ALL SELECT {index}, {aggregate}, NULL, NULL"));
-        self.add_source(context, selection);
+        self.push(&format!(
+            " UNION ALL SELECT {index}, {aggregate}, CAST(COUNT(*) AS TEXT), NULL"
+        ));
+        self.add_limited_source(context, "a.amount", selection);
+    }
+
+    /// Of a bounded read, the FROM is cut off after [`BOUND`] activities.
+    fn add_limited_source(&mut self, context: &FactContext<'_>, column: &'static str, selection: &Selection) {
+        if self.reading == Reading::Bounded && selection.subject == Subject::Claimant {
+            self.push(&format!(" FROM (SELECT {column}"));
+            self.add_source(context, selection);
+            self.push(&format!(" LIMIT {BOUND}) AS a"));
+        } else {
+            self.add_source(context, selection);
+        }
     }
 
     /// Uses ORDER BY and LIMIT, because PostgreSQL's generic plans read the whole window for MIN and MAX.
@@ -70,6 +84,10 @@ impl Assembly {
         self.push(&format!(
             " FROM activities a WHERE {subject} AND a.kind = {kind} AND a.occurred_at BETWEEN {from} AND $2"
         ));
+        self.add_filters(selection);
+    }
+
+    pub(super) fn add_filters(&mut self, selection: &Selection) {
         for filter in &selection.filters {
             let name = self.bind(Value::Text(filter.attribute.clone()));
             let value = self.bind(Value::Text(filter.equals.clone()));

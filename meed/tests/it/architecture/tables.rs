@@ -34,6 +34,11 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("activity_directory", "activities", Shared),
     ("activity_sources", "activities", Shared),
     ("pending_invitations", "activities", User("user_id")),
+    ("fact_series", "facts", Shared),
+    ("fact_needs", "facts", Shared),
+    ("fact_heads", "facts", User("user_id")),
+    ("fact_marks", "facts", User("user_id")),
+    ("fact_days", "facts", User("user_id")),
     ("plugin_versions", "plugins", Shared),
     ("plugin_modules", "plugins", Shared),
     ("plugin_names", "plugins", Shared),
@@ -118,6 +123,12 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
     // One statement answers a whole plan.
     ("facts/store", &[("users", Reads)]),
     ("facts/store/activities", &[("activities", Reads), ("users", Reads)]),
+    // What is maintained is built from the log.
+    ("facts/store/heads", &[("activities", Reads)]),
+    ("facts/store/maintained", &[("activities", Reads)]),
+    ("facts/store/marks", &[("activities", Reads)]),
+    // A series looks for users with many activities.
+    ("facts/store/series", &[("users", Reads)]),
     ("facts/store/attributes", &[("user_attributes", Reads)]),
     (
         "facts/store/grants",

@@ -209,6 +209,12 @@ pub async fn live(app: &TestApp) -> Past {
     for sql in [
         "INSERT INTO mails (id, kind, email_key, state, attempts, created_at, next_at) \
             SELECT id, 'PASSWORD_RESET', email, 'SENT', 1, 0, 0 FROM users WHERE email = 'invited@example.com'",
+        "INSERT INTO fact_heads (user_id, kind, series, through_at, through_id, state) \
+            SELECT id, 'auth.login', -1, -1, id, 'BUILT' FROM users WHERE email = 'invited@example.com'",
+        "INSERT INTO fact_marks (user_id, series, at, id, n, sum) \
+            SELECT id, -1, 0, id, 1, 1 FROM users WHERE email = 'invited@example.com'",
+        "INSERT INTO fact_days (user_id, series, word, bits) \
+            SELECT id, -1, 0, 1 FROM users WHERE email = 'invited@example.com'",
         "INSERT INTO email_confirmations (user_id, hash, expires_at) SELECT user_id, hash, expires_at FROM password_resets",
         "INSERT INTO user_erasures (user_id, requested_at, requested_by, due_at, was_disabled) \
             SELECT id, 0, id, 4102444800000, FALSE FROM users WHERE email = 'invited@example.com'",

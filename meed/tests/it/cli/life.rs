@@ -451,6 +451,8 @@ async fn every_background_task_is_listed_with_its_health() {
             "audit-writer",
             "claim-worker",
             "database-statistics",
+            "fact-builder",
+            "fact-sample",
             "health-check",
             "invalidation-listener",
             "metrics-upkeep",

@@ -133,6 +133,15 @@ const STATEMENTS: &[&str] = &[
      SELECT {id}, {hash}, {id}, {at}, {now} + 1000000000 + n FROM {rows}",
     "INSERT INTO activities (user_id, source, source_id, id, kind, attributes, occurred_at, recorded_at) \
      SELECT {id}, 'fill', 'a' || n, {id}, 'auth.login', '{}', {at}, {at} FROM {rows}",
+    // The user has many, and what is maintained for them.
+    "INSERT INTO activities (user_id, source, source_id, id, kind, attributes, occurred_at, recorded_at) \
+     SELECT {user}, 'fill', 'l' || n, {id}, 'auth.login', '{}', {at}, {at} FROM {rows} WHERE n <= 5000",
+    "INSERT INTO fact_heads (user_id, kind, series, through_at, through_id, state) \
+     SELECT {id}, 'auth.login', n, {at}, {id}, 'BUILT' FROM {rows}",
+    "INSERT INTO fact_heads (user_id, kind, series, through_at, through_id, state) \
+     SELECT {user}, kind, id, {now}, {old}, 'BUILT' FROM fact_series WHERE kind = 'auth.login'",
+    "INSERT INTO fact_marks (user_id, series, at, id, n, sum) SELECT {id}, n, {at}, {id}, 1, 1 FROM {rows}",
+    "INSERT INTO fact_days (user_id, series, word, bits) SELECT {id}, n, 330, 1 FROM {rows}",
     "INSERT INTO activity_directory (source, source_id, user_id) SELECT 'fill', 'a' || n, {id} FROM {rows}",
     "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, \
         progress, received_at, decided_at, fuel, receipt_digest, receipt_path, receipt_key_id, receipt_signature, refusal, \

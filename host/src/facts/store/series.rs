@@ -1,0 +1,123 @@
+//! SQL for `fact_series` and `fact_needs`. Of `users` it reads the ids in their order.
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};
+use crate::facts::series::Series;
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(in crate::facts) struct SeriesRow {
+        pub id: i64,
+        pub kind: String,
+        pub state: String,
+        pub scanned: Uuid,
+    }
+}
+
+/// Makes a series, or takes back that it was dropped.
+pub(in crate::facts) async fn add(tx: &mut Tx, series: &Series) -> Result<()> {
+    const SQL: &str = "INSERT INTO fact_series (id, kind, filters, zone, state, scanned) \
+        VALUES ($1, $2, $3, $4, 'BUILDING', $5) \
+        ON CONFLICT (id) DO UPDATE SET state = 'BUILDING', scanned = excluded.scanned WHERE fact_series.state = 'DROPPED'";
+    let query = tx.query(SQL).bind(series.id).bind(series.kind.clone());
+    let query = query.bind(Json(series.filters.clone())).bind(series.zone.clone());
+    query.bind(Uuid::nil()).execute(tx).await?;
+    Ok(())
+}
+
+/// Replaces what an event needs.
+pub(in crate::facts) async fn need(tx: &mut Tx, event_id: Uuid, series: &[i64], until: Timestamp) -> Result<()> {
+    const DELETE: &str = "DELETE FROM fact_needs WHERE event_id = $1";
+    const INSERT: &str = "INSERT INTO fact_needs (series, event_id, until) VALUES ($1, $2, $3)";
+    tx.query(DELETE).bind(event_id).execute(&mut *tx).await?;
+    for id in series {
+        let query = tx.query(INSERT).bind(*id).bind(event_id).bind(until);
+        query.execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+/// Forgets needs of events that ended before this instant, and returns their number.
+pub(in crate::facts) async fn forget_ended(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64> {
+    const SQL: &str = "DELETE FROM fact_needs WHERE (series, event_id) IN ( \
+        SELECT series, event_id FROM fact_needs WHERE until < $1 ORDER BY until LIMIT $2)";
+    tx.query(SQL).bind(before).bind(limit).execute(tx).await
+}
+
+/// The series that no event needs and that are not dropped.
+pub(in crate::facts) async fn unneeded(db: &Db) -> Result<Vec<i64>> {
+    const SQL: &str = "SELECT s.id FROM fact_series s WHERE s.state <> 'DROPPED' \
+        AND NOT EXISTS (SELECT 1 FROM fact_needs n WHERE n.series = s.id) ORDER BY s.id";
+    let rows: Vec<(i64,)> = db.query(SQL).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// Drops a series that no event needs.
+pub(in crate::facts) async fn drop_unneeded(tx: &mut Tx, id: i64) -> Result<()> {
+    // The row is locked first: a need that another transaction adds is visible to the second statement.
+    const LOCK: &str = "UPDATE fact_series SET state = state WHERE id = $1";
+    const SQL: &str = "UPDATE fact_series SET state = 'DROPPED' WHERE id = $1 \
+        AND NOT EXISTS (SELECT 1 FROM fact_needs WHERE series = $1)";
+    tx.query(LOCK).bind(id).execute(&mut *tx).await?;
+    tx.query(SQL).bind(id).execute(tx).await?;
+    Ok(())
+}
+
+/// Series in this state. Operators make them, so there are few.
+pub(in crate::facts) async fn in_state(on: impl Executor, state: &'static str) -> Result<Vec<SeriesRow>> {
+    const SQL: &str = "SELECT id, kind, state, scanned FROM fact_series WHERE state = $1 ORDER BY id";
+    on.statement(SQL).bind(state).fetch_all(on).await
+}
+
+/// Notes how far a series looked for users with many activities.
+pub(in crate::facts) async fn save_scan(tx: &mut Tx, id: i64, scanned: Uuid) -> Result<()> {
+    const SQL: &str = "UPDATE fact_series SET scanned = $2 WHERE id = $1 AND state = 'BUILDING'";
+    tx.query(SQL).bind(id).bind(scanned).execute(tx).await?;
+    Ok(())
+}
+
+/// Makes a series READY that has looked at all users and whose heads are built.
+pub(in crate::facts) async fn make_ready(tx: &mut Tx, id: i64) -> Result<bool> {
+    const SQL: &str = "UPDATE fact_series SET state = 'READY' WHERE id = $1 AND state = 'BUILDING' AND scanned = $2 \
+        AND NOT EXISTS (SELECT 1 FROM fact_heads WHERE series = $1 AND state <> 'BUILT')";
+    Ok(tx.query(SQL).bind(id).bind(Uuid::max()).execute(tx).await? > 0)
+}
+
+/// Deletes a dropped series without heads.
+pub(in crate::facts) async fn delete(tx: &mut Tx, id: i64) -> Result<()> {
+    const SQL: &str = "DELETE FROM fact_series WHERE id = $1 AND state = 'DROPPED' \
+        AND NOT EXISTS (SELECT 1 FROM fact_heads WHERE series = $1)";
+    tx.query(SQL).bind(id).execute(tx).await?;
+    Ok(())
+}
+
+/// The ids of users after this one, in their order.
+pub(in crate::facts) async fn users(on: impl Executor, after: Uuid, limit: i64) -> Result<Vec<Uuid>> {
+    const SQL: &str = "SELECT id FROM users WHERE id > $1 ORDER BY id LIMIT $2";
+    let rows: Vec<(Uuid,)> = on.statement(SQL).bind(after).bind(limit).fetch_all(on).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// Locks a series, so that one process works on it.
+pub(in crate::facts) async fn hold(tx: &mut Tx, id: i64) -> Result<Option<SeriesRow>> {
+    const SQLITE: &str = "SELECT id, kind, state, scanned FROM fact_series WHERE id = $1";
+    const POSTGRES: &str =
+        "SELECT id, kind, state, scanned FROM fact_series WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    tx.query(sql).bind(id).fetch_optional(tx).await
+}
+
+/// The number of series in each state, and of heads that are not built, up to a thousand.
+pub(in crate::facts) async fn progress(db: &Db) -> Result<(Vec<(String, i64)>, i64)> {
+    const STATES: &str = "SELECT state, COUNT(*) FROM fact_series GROUP BY state";
+    const UNBUILT: &str =
+        "SELECT COUNT(*) FROM (SELECT 1 FROM fact_heads WHERE state <> 'BUILT' LIMIT 1000) AS counted";
+    let states = db.query(STATES).fetch_all(db).await?;
+    let (unbuilt,): (i64,) = db.query(UNBUILT).fetch_one(db).await?;
+    Ok((states, unbuilt))
+}
