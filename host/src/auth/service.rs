@@ -233,7 +233,7 @@ impl AuthService {
                 .refused(REFRESH_TOKEN_REUSED.code);
             audit::record(&mut tx, &self.0.clock, reused).await?;
             tx.commit().await?;
-            self.0.sessions.forget(ended).await;
+            self.0.sessions.refuse(ended).await;
             tracing::warn!(session.id = %id, "refresh token reused, session ended");
             return Err(AuthError::RefreshTokenReused);
         };
@@ -316,7 +316,7 @@ impl AuthService {
         let entry = Entry::about("user", &user_id).field("session", id, None::<Uuid>);
         audit::record(&mut tx, &self.0.clock, entry).await?;
         tx.commit().await?;
-        self.0.sessions.forget(ended).await;
+        self.0.sessions.refuse(ended).await;
         Ok(())
     }
 
@@ -331,7 +331,7 @@ impl AuthService {
         let entry = Entry::about("user", &user_id).field("sessions", ended.count(), 0);
         audit::record(&mut tx, &self.0.clock, entry).await?;
         tx.commit().await?;
-        self.0.sessions.forget(ended).await;
+        self.0.sessions.refuse(ended).await;
         Ok(())
     }
 
@@ -346,7 +346,7 @@ impl AuthService {
         let logout = Entry::about("user", &user_id).field("session", session_id, None::<Uuid>);
         audit::record(&mut tx, &self.0.clock, logout).await?;
         tx.commit().await?;
-        self.0.sessions.forget(ended).await;
+        self.0.sessions.refuse(ended).await;
         Ok(())
     }
 
