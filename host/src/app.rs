@@ -35,7 +35,7 @@ use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
 use crate::users::{
-    Erasures, Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService,
+    Devices, Erasures, Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService,
 };
 use crate::webhooks::WebhookService;
 use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, service_keys, users, webhooks};
@@ -310,7 +310,7 @@ impl App {
             (db.clone(), clock.clone()),
             (cache.clone(), limit::policy("account", config.limits.account)),
             config.auth.hide_registered_emails,
-            auth.clone(),
+            (auth.clone(), Devices::new(&keys.access, clock.clone())?),
             (users.clone(), second_factors),
             mailing.clone(),
             activities.clone(),
