@@ -247,9 +247,14 @@ async fn no_statement_reads_a_table_that_grows_on_postgres() {
     drive(&filled).await;
     let (faults, statements) = observed::faults(&filled.driver.fleet.log(0), |sql| is_in(MAY_READ, sql));
     assert!(statements > 150, "{statements} statements");
-    let told = faults.iter().map(|(sql, fault)| format!("{sql}\n{fault}"));
-    let told: Vec<String> = told.collect();
-    assert!(told.is_empty(), "{} statements:\n{}", told.len(), told.join("\n\n"));
+    let report = faults.iter().map(|(sql, fault)| format!("{sql}\n{fault}"));
+    let report: Vec<String> = report.collect();
+    assert!(
+        report.is_empty(),
+        "{} statements:\n{}",
+        report.len(),
+        report.join("\n\n")
+    );
 }
 
 impl Filled {
