@@ -118,6 +118,14 @@ pub fn activities(config: &Config, db: &Db, clock: &Clock) -> ActivityService {
     activity_service(config, db, clock, &Directory::new(db.clone(), clock.clone()))
 }
 
+/// The service of rewards alone, for the command line. Servers that run notice its changes within two seconds.
+pub fn rewards(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<RewardService> {
+    let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
+    let codes = Codes::new(db.clone(), clock.clone(), sealing);
+    let cache = Cache::in_process(&clock.random());
+    Ok(RewardService::new(db.clone(), clock.clone(), cache, codes))
+}
+
 fn activity_service(config: &Config, db: &Db, clock: &Clock, directory: &Directory) -> ActivityService {
     let creates_users = config.activities.create_unknown_users;
     ActivityService::new((db.clone(), clock.clone()), directory.clone(), creates_users)
