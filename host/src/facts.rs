@@ -6,12 +6,16 @@
 
 mod calendar;
 mod days;
+mod instants;
+pub mod kernel;
 mod period;
 mod plan;
 mod snapshot;
 mod store;
 
 pub use calendar::{UnknownZone, Zone};
+pub use instants::{Instants, NotYetKnown};
+pub use kernel::TooLarge;
 pub use period::Period;
 pub use plan::{InvalidPlan, MAX_QUERIES, Plan, is_kind};
 pub use snapshot::{BudgetUsage, GroupUsage, Rejection, Snapshot};
@@ -19,10 +23,9 @@ pub use snapshot::{BudgetUsage, GroupUsage, Rejection, Snapshot};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError};
 
-/// The user, the event and the instant of the facts. Activities, attributes and grants after `now` do not count.
+/// The user, the event and the instants of the facts.
 #[derive(Clone, Copy, Debug)]
 pub struct FactContext<'a> {
     pub user_id: Uuid,
@@ -34,18 +37,15 @@ pub struct FactContext<'a> {
     pub budget: Option<Period>,
     /// The group of the event, if it is in one.
     pub group: Option<&'a str>,
-    pub now: Timestamp,
+    pub instants: Instants,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum FactError {
     #[error("There is no user {0}.")]
     NoSuchUser(Uuid),
-    #[error(
-        "The answer to query {query} is {value}, which is outside -{MAX_INTEGER} to {MAX_INTEGER}. Narrow the window or \
-         the filters of the query."
-    )]
-    TooLarge { query: usize, value: i64 },
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     #[error(transparent)]
     Db(#[from] DbError),
 }

@@ -56,7 +56,8 @@ impl Principal {
         }
     }
 
-    fn require(self, scope: Scope) -> Result<Self, Problem> {
+    /// For handlers that accept one of several scopes; the others name a guard.
+    pub fn require(self, scope: Scope) -> Result<Self, Problem> {
         if self.has(scope) {
             return Ok(self);
         }

@@ -243,7 +243,11 @@ impl RewardRequest {
 #[serde(rename_all = "camelCase")]
 pub(super) struct EventProgress {
     pub event_id: Uuid,
-    /// Whether a claim now would be granted, except for the result of a draw
+    /// The instant of the answer: what happened later does not count
+    pub as_of: Timestamp,
+    /// What was recorded later does not count
+    pub known_by: Timestamp,
+    /// Whether a claim at `asOf` would be granted, except for the result of a draw
     pub eligible: bool,
     pub reasons: Vec<Reason>,
     pub progress: Vec<Progress>,

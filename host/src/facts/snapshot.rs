@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::days::{days, streak};
+use super::kernel::integer;
 use super::store::{FactRow, Part, QUARTER_HOUR};
 use super::{FactContext, FactError};
 use crate::clock::Timestamp;
-use crate::contract::{Fact, MAX_INTEGER, Query};
+use crate::contract::{Fact, Query};
 
 /// Everything that a claim needs to know about its user before the condition runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +19,9 @@ pub struct Snapshot {
     /// The time of the user's registration.
     pub registered: Timestamp,
     pub disabled: bool,
-    /// The key of the recurrence period that contains `now`.
+    /// The key of the recurrence period that contains `as_of`.
     pub period: String,
-    /// The slots of that period that the user's grants occupy, from 1. The value is current, independent of `now`: a
+    /// The slots of that period that the user's grants occupy, from 1. The value is current, independent of `as_of`: a
     /// claim must see a grant whose claim arrived later but was decided earlier.
     pub granted_slots: BTreeSet<u32>,
     /// When a grant of the user was last reversed, by the clock of the process that reversed it. The value is current.
@@ -29,9 +30,9 @@ pub struct Snapshot {
     pub held_claim: Option<Uuid>,
     /// The newest rejection that the user was told about the event. The value is current.
     pub newest_rejection: Option<Rejection>,
-    /// The remaining stock of each limited reward of the event. The value is current, independent of `now`.
+    /// The remaining stock of each limited reward of the event. The value is current, independent of `as_of`.
     pub stock: BTreeMap<Uuid, i64>,
-    /// The current usage of the event's budget in the period that contains `now`; `None` if the event has no budget.
+    /// The current usage of the event's budget in the period that contains `as_of`; `None` if the event has no budget.
     pub budget_usage: Option<BudgetUsage>,
     /// The user's grants in the event's group; `None` if the event is in none. The value is current.
     pub group: Option<GroupUsage>,
@@ -130,7 +131,7 @@ impl Snapshot {
             .iter()
             .enumerate()
             .map(|(index, query)| match query {
-                Query::Grants => integer(index, Some(grant_count)),
+                Query::Grants => Ok(integer(index, grant_count.into())?),
                 _ => fact(context, index, query, take(Part::Query(index))),
             })
             .collect::<Result<_, _>>()?;
@@ -138,7 +139,7 @@ impl Snapshot {
             facts,
             registered,
             disabled,
-            period: context.period.key(context.now, context.zone),
+            period: context.period.key(context.instants.as_of, context.zone),
             granted_slots,
             last_reversal,
             held_claim,
@@ -158,9 +159,9 @@ fn lowest_free(slots: &BTreeSet<u32>) -> u32 {
 fn fact(context: &FactContext<'_>, index: usize, query: &Query, mut rows: Vec<FactRow>) -> Result<Fact, FactError> {
     let days = |rows: &[FactRow]| days(context.zone, rows.iter().filter_map(quarter_hour));
     Ok(match query {
-        Query::Count(_) | Query::Sum(_) | Query::Grants => integer(index, number(&rows))?,
-        Query::DistinctDays(_) => integer(index, i64::try_from(days(&rows).len()).ok())?,
-        Query::Streak(_) => Fact::Days(streak(context.zone, &days(&rows), context.now)),
+        Query::Count(_) | Query::Sum(_) | Query::Grants => integer(index, number(&rows).unwrap_or(0).into())?,
+        Query::DistinctDays(_) => integer(index, days(&rows).len() as i128)?,
+        Query::Streak(_) => Fact::Days(streak(context.zone, &days(&rows), context.instants.as_of)),
         Query::First(_) | Query::Last(_) => number(&rows)
             .and_then(Timestamp::from_millis)
             .map_or(Fact::Absent, Fact::At),
@@ -175,12 +176,4 @@ fn number(rows: &[FactRow]) -> Option<i64> {
 fn quarter_hour(row: &FactRow) -> Option<Timestamp> {
     row.number
         .and_then(|quarter_hours| Timestamp::from_millis(quarter_hours.checked_mul(QUARTER_HOUR)?))
-}
-
-fn integer(query: usize, value: Option<i64>) -> Result<Fact, FactError> {
-    let value = value.unwrap_or(0);
-    if value.unsigned_abs() > MAX_INTEGER.unsigned_abs() {
-        return Err(FactError::TooLarge { query, value });
-    }
-    Ok(Fact::Integer(value))
 }

@@ -40,6 +40,18 @@ pub(super) async fn claimant(
     };
     // The reward request and its receipt name the key, and there are too many for the audit log.
     audit::recorded_elsewhere();
+    let claimed_by = ClaimedBy {
+        service_key_id: holder.id,
+        name: holder.name.clone(),
+    };
+    Ok((named_claimant(claims, named).await?, Some(claimed_by)))
+}
+
+/// The user that is named. Only users in the role USER claim.
+pub(super) async fn named_claimant(
+    claims: &Claims,
+    named: (Option<Uuid>, Option<&ExternalId>),
+) -> Result<Uuid, Problem> {
     let user = UserRef::of_members(named.0, named.1).map_err(|error| Problem::fields(vec![error]))?;
     let Some(account) = claims.directory.resolve(&user).await? else {
         let pointer = format!("/{}", user.member());
@@ -54,9 +66,5 @@ pub(super) async fn claimant(
             ),
         ));
     }
-    let claimed_by = ClaimedBy {
-        service_key_id: holder.id,
-        name: holder.name.clone(),
-    };
-    Ok((account.id, Some(claimed_by)))
+    Ok(account.id)
 }
