@@ -58,9 +58,7 @@ impl CachedKeys {
     /// The key with this id. A network that has sent many unknown keys gets no further look into the database for a minute.
     pub(super) async fn find(&self, id: Uuid, network: &str) -> Result<Option<Arc<KeyRow>>> {
         let now = self.clock.now();
-        if let Some((row, read_at)) = self.copies.get(&id).await
-            && now < read_at.plus(self.trusted_for)
-        {
+        if let Some(row) = self.copy(id, now).await {
             return Ok(Some(row));
         }
         let counted = (network.to_owned(), now.as_millis().div_euclid(60_000));
@@ -72,9 +70,30 @@ impl CachedKeys {
             self.failures.insert(counted, failures + 1).await;
             return Ok(None);
         };
+        Ok(Some(self.keep(row, now).await))
+    }
+
+    /// The key with this id, which was valid a while ago.
+    pub(super) async fn read(&self, id: Uuid) -> Result<Option<Arc<KeyRow>>> {
+        let now = self.clock.now();
+        if let Some(row) = self.copy(id, now).await {
+            return Ok(Some(row));
+        }
+        match store::find(&self.db, id).await? {
+            Some(row) => Ok(Some(self.keep(row, now).await)),
+            None => Ok(None),
+        }
+    }
+
+    async fn copy(&self, id: Uuid, now: Timestamp) -> Option<Arc<KeyRow>> {
+        let (row, read_at) = self.copies.get(&id).await?;
+        (now < read_at.plus(self.trusted_for)).then_some(row)
+    }
+
+    async fn keep(&self, row: KeyRow, now: Timestamp) -> Arc<KeyRow> {
         let row = Arc::new(row);
-        self.copies.insert(id, (Arc::clone(&row), now)).await;
-        Ok(Some(row))
+        self.copies.insert(row.id, (Arc::clone(&row), now)).await;
+        row
     }
 
     pub(super) async fn drop_copy(&self, id: Uuid) {
