@@ -241,7 +241,7 @@ impl RewardRequest {
 /// A user's progress in an event, as of now. Nothing is stored.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct EventProgress {
+pub struct EventProgress {
     pub event_id: Uuid,
     /// The instant of the answer: what happened later does not count
     pub as_of: Timestamp,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::store::{self, KeyRow};
 use crate::cache::{Copies, Invalidation, Topic};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, Result};
 
 /// Keys that a process keeps; about 1 KiB each.
@@ -62,9 +62,25 @@ impl CachedKeys {
             self.failures.insert(counted, failures + 1).await;
             return Ok(None);
         };
+        Ok(Some(self.keep(row, now).await))
+    }
+
+    /// The key with this id, which was valid a while ago.
+    pub(super) async fn read(&self, id: Uuid) -> Result<Option<Arc<KeyRow>>> {
+        let now = self.clock.now();
+        if let Some(row) = self.copies.get(id, now).await {
+            return Ok(Some(row));
+        }
+        match store::find(&self.db, id).await? {
+            Some(row) => Ok(Some(self.keep(row, now).await)),
+            None => Ok(None),
+        }
+    }
+
+    async fn keep(&self, row: KeyRow, now: Timestamp) -> Arc<KeyRow> {
         let row = Arc::new(row);
-        self.copies.keep(id, Arc::clone(&row), now).await;
-        Ok(Some(row))
+        self.copies.keep(row.id, Arc::clone(&row), now).await;
+        row
     }
 
     pub(super) async fn drop_copy(&self, id: Uuid) {

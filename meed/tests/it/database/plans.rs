@@ -284,6 +284,8 @@ impl Filled {
 
 async fn drive(filled: &Filled) {
     let driver = &filled.driver;
+    // They read while everything else runs.
+    let _streams = watch(filled).await;
     let granted = claim(filled).await;
     let reversal = format!("/reward-requests/{}/reversal", text(&granted, "id"));
     let reason = json!({"reason": "A mistake"});
@@ -316,6 +318,26 @@ async fn drive(filled: &Filled) {
     erase(filled).await;
     // The relay delivers, and the counts of the metrics are read.
     tokio::time::sleep(Duration::from_secs(3)).await;
+}
+
+/// Streams of one user: from now on, after an event, and of the progress.
+async fn watch(filled: &Filled) -> Vec<reqwest::Response> {
+    let driver = &filled.driver;
+    let progress = format!("/events/{}/progress/stream", text(&filled.event, "id"));
+    let mut streams: Vec<reqwest::Response> = Vec::new();
+    let mut last = String::new();
+    for path in ["/reward-requests/stream", "/reward-requests/stream", &progress] {
+        let open = driver.http.get(format!("{}{path}", driver.fleet.address(0)));
+        let open = open.bearer_auth(&filled.user.token).header("last-event-id", &last);
+        let mut stream = open.send().await.expect("an answer");
+        assert_eq!(stream.status(), 200, "{path}");
+        let first = stream.chunk().await.expect("a piece").expect("the beginning");
+        let first = String::from_utf8_lossy(&first).into_owned();
+        let id = first.lines().find_map(|line| line.strip_prefix("id: "));
+        last = id.filter(|_| streams.is_empty()).unwrap_or_default().to_owned();
+        streams.push(stream);
+    }
+    streams
 }
 
 /// A mail for a reset and one for a confirmation, each used.
