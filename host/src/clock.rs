@@ -22,6 +22,9 @@ impl Timestamp {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
 
+    /// The start of the year 0001.
+    pub const MIN: Self = Self(Self::MIN_MILLIS);
+
     /// The supported range is the years 0001 to 9998, within which date arithmetic cannot overflow.
     const MIN_MILLIS: i64 = -62_135_596_800_000;
     const MAX_MILLIS: i64 = 253_370_764_800_000;

@@ -8,6 +8,8 @@
 mod builder;
 mod calendar;
 mod days;
+mod instants;
+pub mod kernel;
 mod needs;
 mod period;
 mod plan;
@@ -20,6 +22,8 @@ mod words;
 
 pub use builder::{Backlog, FactBuilder};
 pub use calendar::{UnknownZone, Zone};
+pub use instants::{Instants, NotYetKnown};
+pub use kernel::TooLarge;
 pub use needs::{need, release};
 pub use period::Period;
 pub use plan::{InvalidPlan, MAX_QUERIES, Plan, is_kind};
@@ -34,12 +38,10 @@ use moka::sync::Cache;
 use uuid::Uuid;
 
 use self::store::Reading;
-
 use crate::clock::Timestamp;
-use crate::contract::MAX_INTEGER;
 use crate::db::{Db, DbError};
 
-/// The user, the event and the instant of the facts. Activities, attributes and grants after `now` do not count.
+/// The user, the event and the instants of the facts.
 #[derive(Clone, Copy, Debug)]
 pub struct FactContext<'a> {
     pub user_id: Uuid,
@@ -51,18 +53,15 @@ pub struct FactContext<'a> {
     pub budget: Option<Period>,
     /// The group of the event, if it is in one.
     pub group: Option<&'a str>,
-    pub now: Timestamp,
+    pub instants: Instants,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum FactError {
     #[error("There is no user {0}.")]
     NoSuchUser(Uuid),
-    #[error(
-        "The answer to query {query} is {value}, which is outside -{MAX_INTEGER} to {MAX_INTEGER}. Narrow the window or \
-         the filters of the query."
-    )]
-    TooLarge { query: usize, value: i64 },
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -76,6 +75,10 @@ static LARGE: LazyLock<Cache<Uuid, ()>> = LazyLock::new(|| {
 /// Reads the answers to the plan, and what every claim needs besides them, in one round trip.
 pub async fn gather(db: &Db, context: &FactContext<'_>, plan: &Plan) -> Result<Snapshot, FactError> {
     let queries = plan.queries();
+    // What is maintained does not know when it was recorded.
+    if context.instants.known_by.is_some() {
+        return gather_from_log(db, context, plan).await;
+    }
     if !LARGE.contains_key(&context.user_id) {
         let rows = store::read(db, context, queries, Reading::Bounded).await?;
         if !store::is_cut_off(queries, &rows) {

@@ -105,6 +105,9 @@ enum Command {
     /// Verify what is maintained for users with many activities, or build it again
     #[command(subcommand)]
     Facts(facts::FactsCommand),
+    /// Manage the codes of rewards
+    #[command(subcommand)]
+    Codes(CodesCommand),
     /// Manage the keys that sign and that seal secrets
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -156,6 +159,12 @@ enum UsersCommand {
 enum ActivitiesCommand {
     /// Record activities from a file. A second run changes nothing
     Import(import::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum CodesCommand {
+    /// Import codes of a reward from a file of any length, with a member or column `code`. A second run changes nothing
+    Import(import::CodesArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -250,6 +259,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             return runtime.block_on(import::activities(&load(None)?, arguments));
         }
         Command::Facts(command) => return runtime.block_on(facts::run(command, &load(None)?)),
+        Command::Codes(CodesCommand::Import(arguments)) => {
+            return runtime.block_on(import::codes(&load(None)?, arguments));
+        }
         Command::Keys(KeysCommand::Generate { only_missing }) => {
             for path in keys::generate(&load(None)?.keys.directory, &Clock::System, *only_missing)? {
                 println!("{}", path.display());

@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, RewardInfo, UserInfo};
 use crate::db::Db;
 use crate::events::{Offer, Purpose};
-use crate::facts::{self, FactContext, FactError, GroupUsage, Rejection, Snapshot};
+use crate::facts::{self, FactContext, FactError, GroupUsage, Instants, Rejection, Snapshot};
 use crate::plugins::{BoundCondition, PluginError, PluginService, PluginState};
 use crate::rewards::Reward;
 use crate::sandbox::Call;
@@ -38,13 +38,19 @@ pub(super) struct PeriodSlot {
 pub(super) struct DecisionInput {
     user_id: Uuid,
     now: Timestamp,
-    /// When the read of the facts began.
+    /// When the read of the facts began, or by when what they count was recorded.
     known_by: Timestamp,
+    /// The question is about the past: shared limits and reviews, which are known as they are now, do not count.
+    is_past: bool,
     /// `None`: a fact is out of the range that a condition can be given.
     snapshot: Option<Snapshot>,
 }
 
 impl DecisionInput {
+    pub(super) fn known_by(&self) -> Timestamp {
+        self.known_by
+    }
+
     /// The user's claim on the event that is held for a review.
     pub(super) fn held_claim(&self) -> Option<Uuid> {
         self.snapshot.as_ref()?.held_claim
@@ -96,32 +102,33 @@ impl Judge {
         }
     }
 
-    /// Reads everything that a decision by `condition` needs about the user as of `now`, in one round trip.
+    /// Reads everything that a decision by `condition` needs about the user as of an instant, in one round trip.
     pub(super) async fn read(
         &self,
         user_id: Uuid,
         offer: &Offer,
         condition: &BoundCondition,
-        now: Timestamp,
+        instants: Instants,
     ) -> Result<DecisionInput, ClaimError> {
         let event = &offer.event;
+        let is_past = instants.known_by.is_some();
         let context = FactContext {
             user_id,
             event_id: event.id,
             event_starts: event.start_date,
             zone: &offer.zone,
             period: event.recurrence.period,
-            budget: event.budget.map(|budget| budget.period),
-            group: event.group.as_deref(),
-            now,
+            budget: event.budget.filter(|_| !is_past).map(|budget| budget.period),
+            group: event.group.as_deref().filter(|_| !is_past),
+            instants,
         };
-        let known_by = self.clock.now();
+        let known_by = instants.known_by.unwrap_or_else(|| self.clock.now());
         let gathered = facts::gather(&self.db, &context, &condition.plan)
             .instrument(tracing::debug_span!("facts"))
             .await;
         let snapshot = match gathered {
             Ok(snapshot) => Some(snapshot),
-            Err(error @ FactError::TooLarge { .. }) => {
+            Err(error @ FactError::TooLarge(_)) => {
                 tracing::warn!(event.id = %event.id, user.id = %user_id, %error, "a fact is out of range");
                 None
             }
@@ -129,8 +136,9 @@ impl Judge {
         };
         Ok(DecisionInput {
             user_id,
-            now,
+            now: instants.as_of,
             known_by,
+            is_past,
             snapshot,
         })
     }
@@ -192,7 +200,7 @@ impl Judge {
         event_id: Uuid,
         input: &DecisionInput,
     ) -> Result<Verdict, ClaimError> {
-        if verdict.status != Status::Held {
+        if verdict.status != Status::Held || input.is_past {
             return Ok(verdict);
         }
         let denial = reviews::newest(&self.db, input.user_id, event_id).await?;

@@ -13,7 +13,7 @@ use crate::batch::Unanswered;
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::events::EventError;
-use crate::facts::FactError;
+use crate::facts::{FactError, NotYetKnown};
 use crate::plugins::PluginError;
 use crate::rewards::RewardError;
 use crate::sandbox::Digest;
@@ -64,6 +64,8 @@ pub enum ClaimError {
     OwnReview,
     #[error("The reward request {0} was not reversed.")]
     NoReversal(Uuid),
+    #[error("knownBy: {0}.")]
+    NotYetKnown(#[from] NotYetKnown),
     #[error("Your account is disabled.")]
     Disabled,
     #[error("The event's condition could not be evaluated. Try again later.")]

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::correlation;
 use crate::db::Db;
 use crate::events::{EventService, Offer, Purpose};
+use crate::facts::Instants;
 use crate::mutations;
 
 /// Attempts of one claim. Each lost attempt means that another claim, or a change of the event, was committed meanwhile, so
@@ -183,7 +184,9 @@ impl InteractiveClaims {
             return Err(repeat);
         }
         let condition = &offer.event.condition;
-        let input = self.judge.read(claim.user_id, &offer, condition, claim.received_at);
+        let input = self
+            .judge
+            .read(claim.user_id, &offer, condition, Instants::of_claim(claim.received_at));
         let input = input.await?;
         Ok((offer, input))
     }

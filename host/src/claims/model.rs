@@ -241,9 +241,13 @@ impl RewardRequest {
 /// A user's progress in an event, as of now. Nothing is stored.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct EventProgress {
+pub struct EventProgress {
     pub event_id: Uuid,
-    /// Whether a claim now would be granted, except for the result of a draw
+    /// The instant of the answer: what happened later does not count
+    pub as_of: Timestamp,
+    /// What was recorded later does not count
+    pub known_by: Timestamp,
+    /// Whether a claim at `asOf` would be granted, except for the result of a draw
     pub eligible: bool,
     pub reasons: Vec<Reason>,
     pub progress: Vec<Progress>,

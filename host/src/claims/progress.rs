@@ -1,4 +1,4 @@
-//! A user's progress in an event: the decision on a claim that is not made. Nothing is stored.
+//! A user's progress in an event: the decision on a claim that is not made, now or at an earlier instant. Nothing is stored.
 
 use uuid::Uuid;
 
@@ -7,9 +7,10 @@ use super::error::ClaimError;
 use super::model::{ALREADY_GRANTED, EventProgress, Reason, Status};
 use super::store::queue;
 use super::verdict::Verdict;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::db::Db;
 use crate::events::{EventService, Purpose};
+use crate::facts::Instants;
 
 pub(super) struct Progress {
     pub db: Db,
@@ -19,20 +20,33 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// As of now, with a separate seed, which reveals no draw of a later claim.
-    pub(super) async fn of(&self, user_id: Uuid, event_id: Uuid) -> Result<EventProgress, ClaimError> {
-        let now = self.clock.now();
+    /// With a separate seed, which reveals no draw of a later claim. About the past, the event and its condition are as
+    /// they are now; its stock, budget and group, and the user's claims that are not decided, do not count.
+    pub(super) async fn of(
+        &self,
+        user_id: Uuid,
+        event_id: Uuid,
+        as_of: Option<Timestamp>,
+        known_by: Option<Timestamp>,
+    ) -> Result<EventProgress, ClaimError> {
+        let instants = Instants::asked(as_of, known_by, self.clock.now())?;
+        let now = instants.as_of;
         let offer = self.events.recent(event_id).await?;
         let condition = &offer.event.condition;
-        let input = self.judge.read(user_id, &offer, condition, now).await?;
+        let input = self.judge.read(user_id, &offer, condition, instants).await?;
         let judged = self.judge.judge(&input, &offer, condition, Purpose::Preview).await?;
         let Judged::Decided(Decided { slot, granted, verdict }) = judged else {
             return Err(ClaimError::Disabled);
         };
         let limit = offer.event.recurrence.count;
-        let pending = queue::of_user(&self.db, event_id, user_id).await?;
+        let pending = match instants.known_by {
+            None => queue::of_user(&self.db, event_id, user_id).await?,
+            Some(_) => None,
+        };
         let mut progress = EventProgress {
             event_id,
+            as_of: now,
+            known_by: input.known_by(),
             eligible: verdict.status == Status::Granted,
             reasons: verdict.reasons,
             progress: verdict.progress,

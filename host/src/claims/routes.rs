@@ -5,6 +5,7 @@ mod access;
 mod grants;
 mod reversal;
 mod review;
+mod streams;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -18,14 +19,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::access::{claimant, require_own};
+use self::access::{claimant, named_claimant, require_own};
 use super::error::ClaimError;
 use super::model::{ClaimAnswer, EventProgress, IdempotencyKey, RewardRequest, Status};
 use super::receipt::SignedReceipt;
 use super::service::Claims;
 use super::store::Filter;
 use super::usage::PluginUsage;
-use crate::auth::{AuditRead, ClaimsRead, ClaimsWrite, FORBIDDEN, PluginsRead, Principal};
+use crate::auth::{AuditRead, ClaimsRead, ClaimsWrite, FORBIDDEN, PluginsRead, Principal, Scope};
 use crate::clock::Timestamp;
 use crate::directory::{ExternalId, UserRef};
 use crate::http::prefer;
@@ -108,6 +109,7 @@ pub fn router(claims: Claims) -> OpenApiRouter {
         .merge(grants::router())
         .merge(reversal::router())
         .merge(review::router())
+        .merge(streams::router())
         .route(CLAIM_UNDER_EVENTS, post(claim));
     let paths = &mut router.get_openapi_mut().paths;
     let documented = paths.paths.get("/reward-requests").and_then(|item| item.post.clone());
@@ -385,16 +387,24 @@ async fn receipt(
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 struct ProgressParams {
-    /// Whose progress a service key asks for. A user omits it
+    /// Whose progress staff or a service key asks for. A user omits it
     user_id: Option<Uuid>,
     /// The same by the external id, instead of `userId`
     #[param(value_type = Option<String>)]
     external_user_id: Option<ExternalId>,
+    /// What happened after this instant does not count; the default is now. Needs `audit:read`
+    as_of: Option<Timestamp>,
+    /// What was recorded after this instant does not count; the default, and the latest, is now. Needs `audit:read`
+    known_by: Option<Timestamp>,
 }
 
-/// Get your progress in an event, evaluated now; with a service key, that of a user. Nothing is stored.
+/// Get your progress in an event, evaluated now; with `audit:read`, that of a user as of any instant. Nothing is stored.
+///
+/// With `asOf` or `knownBy`, facts and grants are those of that time. The event and its condition are as they are now. Its
+/// stock, budget and group, and claims of the user that are not decided, do not count.
 #[utoipa::path(
-    get, path = "/events/{id}/progress", tag = "events", security(("bearer" = ["claims:read"])),
+    get, path = "/events/{id}/progress", tag = "events",
+    security(("bearer" = ["claims:read"]), ("bearer" = ["audit:read"])),
     params(("id" = Uuid, Path), ProgressParams),
     responses((status = 200, body = EventProgress)),
     extensions(
@@ -403,12 +413,31 @@ struct ProgressParams {
 )]
 async fn progress(
     State(claims): State<Claims>,
-    ClaimsRead(principal): ClaimsRead,
+    principal: Principal,
     Path(id): Path<Uuid>,
     Params(params): Params<ProgressParams>,
 ) -> Result<axum::Json<EventProgress>, Problem> {
-    let (user_id, _) = claimant(&claims, &principal, (params.user_id, params.external_user_id.as_ref())).await?;
-    Ok(axum::Json(claims.progress.of(user_id, id).await?))
+    let sees_all = principal.has(Scope::AuditRead);
+    let principal = if sees_all {
+        principal
+    } else {
+        principal.require(Scope::ClaimsRead)?
+    };
+    if !sees_all && (params.as_of.is_some() || params.known_by.is_some()) {
+        let detail = format!(
+            "{principal} does not have the scope {}; omit asOf and knownBy.",
+            Scope::AuditRead
+        );
+        return Err(Problem::new(FORBIDDEN, detail));
+    }
+    let named = (params.user_id, params.external_user_id.as_ref());
+    let user_id = if sees_all {
+        named_claimant(&claims, named).await?
+    } else {
+        claimant(&claims, &principal, named).await?.0
+    };
+    let progress = claims.progress.of(user_id, id, params.as_of, params.known_by).await?;
+    Ok(axum::Json(progress))
 }
 
 /// Get the events that use a plugin version, and the cost of its evaluations.
@@ -460,6 +489,7 @@ impl From<ClaimError> for Problem {
             ClaimError::NotDecided { .. } => Self::new(NOT_DECIDED, detail),
             ClaimError::KeyReused(_) => Self::new(KEY_REUSED, detail),
             ClaimError::Disabled | ClaimError::OwnReview => Self::new(FORBIDDEN, detail),
+            ClaimError::NotYetKnown(_) => Self::new(INVALID_PARAMETER, detail),
             ClaimError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
             ClaimError::Contended | ClaimError::Overloaded | ClaimError::NoSlot | ClaimError::SlowFacts(_) => {
                 Self::new(UNAVAILABLE, detail).retry_after(1)

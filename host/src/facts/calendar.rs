@@ -138,6 +138,28 @@ impl Zone {
             .any(|change| self.date(change) < self.date(change.minus(Duration::from_millis(1))))
     }
 
+    /// The next instant after `at` at which a day begins, or the day after it if the zone skipped it. A clock change just
+    /// after midnight can repeat the beginning.
+    pub(super) fn next_start_of(&self, date: Date, at: Timestamp) -> Option<Timestamp> {
+        let midnight = date.at(0, 0, 0, 0);
+        let start = self.start_of(date)?;
+        if start > at {
+            return Some(start);
+        }
+        let AmbiguousOffset::Fold { after, .. } = self.0.to_ambiguous_timestamp(midnight).offset() else {
+            return None;
+        };
+        let again = Timestamp::try_from(after.to_timestamp(midnight).ok()?).ok()?;
+        (again > at).then_some(again)
+    }
+
+    /// The next clock change after `at`, if it goes back to the day before.
+    pub(super) fn next_return_to_yesterday(&self, at: Timestamp) -> Option<Timestamp> {
+        let change = Timestamp::try_from(self.next_transition(at.to_timestamp())?).ok()?;
+        let before = change.minus(Duration::from_millis(1));
+        (self.date(change) < self.date(before)).then_some(change)
+    }
+
     /// The next day that exists in this zone.
     pub fn day_after(&self, date: Date) -> Option<Date> {
         let tomorrow = date.tomorrow().ok()?;

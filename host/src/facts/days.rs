@@ -13,8 +13,8 @@ pub(super) fn days(zone: &Zone, timestamps: impl IntoIterator<Item = Timestamp>)
     timestamps.into_iter().map(|timestamp| zone.date(timestamp)).collect()
 }
 
-/// The current and the longest streak. A day that the zone skipped does not break a streak.
-pub(super) fn streak(zone: &Zone, days: &BTreeSet<Date>, now: Timestamp) -> Streak {
+/// The current and the longest streak of days in their order. A day that the zone skipped does not break a streak.
+pub(super) fn streak<'a>(zone: &Zone, days: impl IntoIterator<Item = &'a Date>, now: Timestamp) -> Streak {
     let follows = |day: Date, next: Date| {
         // Only a missing day needs the slower lookup in the zone.
         day.tomorrow().is_ok_and(|tomorrow| tomorrow == next) || zone.day_after(day) == Some(next)

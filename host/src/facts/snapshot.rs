@@ -6,11 +6,12 @@ use jiff::civil::Date;
 use uuid::Uuid;
 
 use super::days::{days, streak};
+use super::kernel::integer;
 use super::store::{FactRow, Part, QUARTER_HOUR, WORD};
 use super::words::{self, Cut};
 use super::{FactContext, FactError};
 use crate::clock::Timestamp;
-use crate::contract::{Fact, MAX_INTEGER, Query, Window};
+use crate::contract::{Fact, Query, Window};
 
 /// Everything that a claim needs to know about its user before the condition runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +21,9 @@ pub struct Snapshot {
     /// The time of the user's registration.
     pub registered: Timestamp,
     pub disabled: bool,
-    /// The key of the recurrence period that contains `now`.
+    /// The key of the recurrence period that contains `as_of`.
     pub period: String,
-    /// The slots of that period that the user's grants occupy, from 1. The value is current, independent of `now`: a
+    /// The slots of that period that the user's grants occupy, from 1. The value is current, independent of `as_of`: a
     /// claim must see a grant whose claim arrived later but was decided earlier.
     pub granted_slots: BTreeSet<u32>,
     /// When a grant of the user was last reversed, by the clock of the process that reversed it. The value is current.
@@ -31,9 +32,9 @@ pub struct Snapshot {
     pub held_claim: Option<Uuid>,
     /// The newest rejection that the user was told about the event. The value is current.
     pub newest_rejection: Option<Rejection>,
-    /// The remaining stock of each limited reward of the event. The value is current, independent of `now`.
+    /// The remaining stock of each limited reward of the event. The value is current, independent of `as_of`.
     pub stock: BTreeMap<Uuid, i64>,
-    /// The current usage of the event's budget in the period that contains `now`; `None` if the event has no budget.
+    /// The current usage of the event's budget in the period that contains `as_of`; `None` if the event has no budget.
     pub budget_usage: Option<BudgetUsage>,
     /// The user's grants in the event's group; `None` if the event is in none. The value is current.
     pub group: Option<GroupUsage>,
@@ -132,7 +133,7 @@ impl Snapshot {
             .iter()
             .enumerate()
             .map(|(index, query)| match query {
-                Query::Grants => integer(index, Some(grant_count)),
+                Query::Grants => Ok(integer(index, grant_count.into())?),
                 _ => fact(context, index, query, take(Part::Query(index))),
             })
             .collect::<Result<_, _>>()?;
@@ -140,7 +141,7 @@ impl Snapshot {
             facts,
             registered,
             disabled,
-            period: context.period.key(context.now, context.zone),
+            period: context.period.key(context.instants.as_of, context.zone),
             granted_slots,
             last_reversal,
             held_claim,
@@ -160,13 +161,10 @@ fn lowest_free(slots: &BTreeSet<u32>) -> u32 {
 fn fact(context: &FactContext<'_>, index: usize, query: &Query, mut rows: Vec<FactRow>) -> Result<Fact, FactError> {
     Ok(match query {
         Query::Count(_) | Query::Sum(_) | Query::Grants => integer(index, total(&rows))?,
-        Query::DistinctDays(selection) => {
-            let days = days_of_rows(context, selection.window, &rows);
-            integer(index, i64::try_from(days.len()).ok())?
-        }
+        Query::DistinctDays(selection) => integer(index, days_of_rows(context, selection.window, &rows).len() as i128)?,
         Query::Streak(selection) => {
             let days = days_of_rows(context, selection.window, &rows);
-            Fact::Days(streak(context.zone, &days, context.now))
+            Fact::Days(streak(context.zone, &days, context.instants.as_of))
         }
         Query::First(_) | Query::Last(_) => number(&rows)
             .and_then(Timestamp::from_millis)
@@ -180,8 +178,8 @@ fn number(rows: &[FactRow]) -> Option<i64> {
 }
 
 /// The rows of a query about what is maintained are the differences between the ends of its window.
-fn total(rows: &[FactRow]) -> Option<i64> {
-    rows.iter().filter_map(|row| row.number).reduce(i64::saturating_add)
+fn total(rows: &[FactRow]) -> i128 {
+    rows.iter().filter_map(|row| row.number).map(i128::from).sum()
 }
 
 /// The days of quarter-hours, and of words where they are maintained.
@@ -190,7 +188,7 @@ fn days_of_rows(context: &FactContext<'_>, window: Window, rows: &[FactRow]) -> 
     let (words, quarter_hours): (Vec<&FactRow>, Vec<&FactRow>) = rows.iter().partition(|row| word(row).is_some());
     let mut days = days(context.zone, quarter_hours.into_iter().filter_map(quarter_hour));
     if !words.is_empty() {
-        let cut = Cut::of_window(context.zone, window, context.event_starts, context.now);
+        let cut = Cut::of_window(context.zone, window, context.event_starts, context.instants.as_of);
         for row in words {
             if let (Some(word), Some(bits), Some((whole, ..))) = (word(row), row.number, cut.whole) {
                 days.extend(words::days_of(word, bits, whole));
@@ -203,12 +201,4 @@ fn days_of_rows(context: &FactContext<'_>, window: Window, rows: &[FactRow]) -> 
 fn quarter_hour(row: &FactRow) -> Option<Timestamp> {
     row.number
         .and_then(|quarter_hours| Timestamp::from_millis(quarter_hours.checked_mul(QUARTER_HOUR)?))
-}
-
-fn integer(query: usize, value: Option<i64>) -> Result<Fact, FactError> {
-    let value = value.unwrap_or(0);
-    if value.unsigned_abs() > MAX_INTEGER.unsigned_abs() {
-        return Err(FactError::TooLarge { query, value });
-    }
-    Ok(Fact::Integer(value))
 }

@@ -92,7 +92,7 @@ row! {
 }
 
 /// The first fragment, which names the columns: when the user registered, and whether the account is disabled. In every
-/// fragment `$1` is the user, `$2` now, `$3` the event, `$4` the key of the recurrence period.
+/// fragment `$1` is the user, `$2` the instant `as_of`, `$3` the event, `$4` the key of the recurrence period.
 const USER: &str = "\
     SELECT CAST(-1 AS BIGINT) AS part, created_at AS number, \
         CASE WHEN disabled THEN 'disabled' END AS text, CAST(NULL AS UUID) AS id \
@@ -126,9 +126,9 @@ pub(super) async fn read(
         sql: USER.to_owned(),
         values: Vec::new(),
     };
-    assembly.add_grants();
+    assembly.add_grants(context);
     if let Some(period) = context.budget {
-        assembly.add_budget(period.key(context.now, context.zone));
+        assembly.add_budget(period.key(context.instants.as_of, context.zone));
     }
     if let Some(group) = context.group {
         assembly.add_group(group.to_owned());
@@ -140,9 +140,9 @@ pub(super) async fn read(
         .batched_read(assembly.sql)
         .about(context.user_id)
         .id(context.user_id)
-        .number(context.now.as_millis())
+        .number(context.instants.as_of.as_millis())
         .id(context.event_id)
-        .text(context.period.key(context.now, context.zone));
+        .text(context.period.key(context.instants.as_of, context.zone));
     let read = assembly.values.into_iter().fold(read, |read, value| match value {
         Value::Number(number) => read.number(number),
         Value::Text(text) => read.text(text),
@@ -188,7 +188,7 @@ impl Assembly {
             }
             Query::First(selection) => self.add_first(context, index, selection),
             Query::Last(selection) => self.add_last(context, index, selection),
-            Query::Attribute(name) => self.add_attribute(index, name),
+            Query::Attribute(name) => self.add_attribute(context, index, name),
             // `add_grants` answers it.
             Query::Grants => {}
         }
@@ -199,8 +199,8 @@ impl Assembly {
         let is_empty = |selection: &Selection| {
             let from = context
                 .zone
-                .start_of_window(selection.window, context.event_starts, context.now);
-            from.is_some_and(|from| from > context.now)
+                .start_of_window(selection.window, context.event_starts, context.instants.as_of);
+            from.is_some_and(|from| from > context.instants.as_of)
         };
         match query {
             Query::Count(selection) | Query::Sum(selection) if !is_empty(selection) => {
@@ -213,6 +213,14 @@ impl Assembly {
             _ => return false,
         }
         true
+    }
+
+    /// The placeholder of the instant until which registrations and attributes count.
+    fn happened_and_known_by(&mut self, context: &FactContext<'_>) -> String {
+        match context.instants.happened_and_known_by() {
+            None => "$2".to_owned(),
+            Some(instant) => self.bind(Value::Number(instant.as_millis())),
+        }
     }
 
     fn push(&mut self, sql: &str) {

@@ -95,15 +95,20 @@ fn add_roles<R: fmt::Display>(
     let security = serde_json::to_value(&operation.security).map_err(|error| error.to_string())?;
     let alternatives = security.as_array().map(Vec::as_slice).unwrap_or_default();
     let is_public = alternatives.is_empty() || alternatives.contains(&serde_json::json!({}));
-    let scopes = alternatives
-        .iter()
-        .filter_map(|alternative| alternative["bearer"].as_array());
-    let scopes: Vec<&str> = scopes.flatten().filter_map(serde_json::Value::as_str).collect();
-    let roles: Vec<String> = if is_public {
-        vec!["PUBLIC".to_owned()]
+    let mut roles: Vec<String> = Vec::new();
+    if is_public {
+        roles.push("PUBLIC".to_owned());
     } else {
-        with_scopes(&scopes)?.iter().map(ToString::to_string).collect()
-    };
+        for scopes in alternatives
+            .iter()
+            .filter_map(|alternative| alternative["bearer"].as_array())
+        {
+            let scopes: Vec<&str> = scopes.iter().filter_map(serde_json::Value::as_str).collect();
+            let with = with_scopes(&scopes)?.into_iter().map(|role| role.to_string());
+            let further: Vec<String> = with.filter(|role| !roles.contains(role)).collect();
+            roles.extend(further);
+        }
+    }
     let extensions = operation.extensions.get_or_insert_default();
     if !extensions.contains_key("x-roles") {
         extensions.insert("x-roles".to_owned(), roles.into());

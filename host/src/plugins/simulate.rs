@@ -17,7 +17,7 @@ use crate::contract::{Context, Decision, EventInfo, Fact, Query, RewardInfo, Use
 use crate::db::Db;
 use crate::directory::{Directory, ExternalId, UserRef};
 use crate::exact_json;
-use crate::facts::{self, FactContext, FactError, Period, Zone};
+use crate::facts::{self, FactContext, FactError, Instants, Period, Plan, Zone};
 
 /// The input of a simulation. Send either a user or `facts`.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
@@ -43,9 +43,13 @@ pub struct SimulationRequest {
     /// Facts in the order of the plan's queries, instead of those of a user
     #[garde(length(max = facts::MAX_QUERIES))]
     pub facts: Option<Vec<Fact>>,
-    /// The `now` of the decision; the default is the current time
+    /// The `now` of the decision: what happened later does not count; the default is the current time
     #[garde(skip)]
     pub as_of: Option<Timestamp>,
+    /// What was recorded after this instant does not count; the default, and the latest, is the current time. Only for the
+    /// facts of a user
+    #[garde(skip)]
+    pub known_by: Option<Timestamp>,
     /// An IANA name; the default is UTC
     #[garde(length(bytes, min = 1, max = 64))]
     #[serde(default = "utc")]
@@ -85,6 +89,11 @@ pub struct Simulation {
     /// Why there is no decision
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<SimulationFailure>,
+    /// `context.now`
+    pub as_of: Timestamp,
+    /// The facts count what was recorded until then; absent if the request had the facts
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_by: Option<Timestamp>,
     pub context: Context,
     pub queries: Vec<Query>,
     pub facts: Vec<Fact>,
@@ -124,6 +133,7 @@ pub struct Simulator {
 }
 
 const MONTH: Duration = Duration::from_hours(30 * 24);
+const KNOWN_BY_WITH_FACTS: &str = "the facts are given, so none is read; omit it";
 const USER_OR_FACTS: &str = "send either a user (userId or externalUserId) or facts";
 
 impl Simulator {
@@ -173,7 +183,10 @@ impl Simulator {
             return Err(PluginError::NotActive { name, version, state }.into());
         }
         let bound = self.plugins.bind_version(found, &request.params).await?;
-        let now = request.as_of.unwrap_or_else(|| self.clock.now());
+        let clock_now = self.clock.now();
+        let instants = Instants::asked(request.as_of, request.known_by, clock_now);
+        let instants = instants.map_err(|error| field("/knownBy", error.to_string()))?;
+        let now = instants.as_of;
         // A plugin must not be able to tell a simulation from a claim and answer differently.
         let stand_in = StandIn::new(self.clock.random());
         let starts = request.start_date;
@@ -182,6 +195,7 @@ impl Simulator {
         let ends = ends.unwrap_or_else(|| stand_in.hour_before("ends", now.plus(MONTH)));
         let event_id = request.event_id.unwrap_or_else(|| stand_in.id("event", starts));
         let named = self.named_user(request.user_id, request.external_user_id).await?;
+        let known_by = named.map(|_| instants.known_by.unwrap_or(clock_now));
         let (user, facts) = match (named, request.facts) {
             (Some((user_id, pointer)), None) => {
                 let context = FactContext {
@@ -192,7 +206,7 @@ impl Simulator {
                     period: Period::Once,
                     budget: None,
                     group: None,
-                    now,
+                    instants,
                 };
                 let snapshot = facts::gather(&self.db, &context, &bound.plan)
                     .await
@@ -206,11 +220,7 @@ impl Simulator {
                 )
             }
             (None, Some(facts)) => {
-                let queries = bound.plan.queries().len();
-                if facts.len() != queries {
-                    let message = format!("there are {} facts, but the plan has {queries} queries", facts.len());
-                    return Err(field("/facts", message));
-                }
+                check_given(&facts, &bound.plan, request.known_by)?;
                 let registered = stand_in.registered_before(starts);
                 (
                     UserInfo {
@@ -251,6 +261,8 @@ impl Simulator {
         Ok(Simulation {
             decision,
             failure,
+            as_of: now,
+            known_by,
             context,
             queries: bound.plan.into(),
             facts,
@@ -262,6 +274,19 @@ impl Simulator {
     }
 }
 
+/// The facts of a request that names no user.
+fn check_given(facts: &[Fact], plan: &Plan, known_by: Option<Timestamp>) -> Result<(), SimulationError> {
+    if known_by.is_some() {
+        return Err(field("/knownBy", KNOWN_BY_WITH_FACTS.to_owned()));
+    }
+    let queries = plan.queries().len();
+    if facts.len() != queries {
+        let message = format!("there are {} facts, but the plan has {queries} queries", facts.len());
+        return Err(field("/facts", message));
+    }
+    Ok(())
+}
+
 fn seed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
     hex::serde::deserialize(deserializer).map(Some)
 }
@@ -269,7 +294,7 @@ fn seed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, 
 /// The facts of the user cannot be read; `pointer` names the user.
 fn about_user(pointer: &'static str, error: FactError) -> SimulationError {
     match error {
-        FactError::NoSuchUser(_) | FactError::TooLarge { .. } => field(pointer, error.to_string()),
+        FactError::NoSuchUser(_) | FactError::TooLarge(_) => field(pointer, error.to_string()),
         FactError::Db(_) => error.into(),
     }
 }

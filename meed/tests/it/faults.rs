@@ -18,7 +18,7 @@ mod invariants;
 mod mix;
 pub mod proxy;
 mod run;
-mod seed;
+pub mod seed;
 
 mod budgets;
 mod disk;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use meed_host::clock::Timestamp;
 use meed_host::contract::{Query, Window};
-use meed_host::facts::{FactContext, Period, Plan, Zone, gather};
+use meed_host::facts::{FactContext, Instants, Period, Plan, Zone, gather};
 use uuid::Uuid;
 
 use crate::site::{BEGIN, Site, YEAR, queries, user};
@@ -87,7 +87,7 @@ async fn ask(site: &Site, user_id: Uuid, zone: &Zone, plan: &Plan, round: usize)
         period: Period::Once,
         budget: None,
         group: None,
-        now,
+        instants: Instants::of_claim(now),
     };
     gather(&site.db, &context, plan).await?;
     Ok(())

@@ -23,6 +23,7 @@ use crate::claims::verdict::Verdict;
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Json};
 use crate::events::{EventError, EventService, Offer, Purpose};
+use crate::facts::Instants;
 use crate::mutations;
 
 /// Claims that are decided at the same time: their facts are read together.
@@ -244,7 +245,9 @@ impl QueueProcessor {
         patience: Option<Duration>,
     ) -> Result<Decided, ClaimError> {
         let condition = &offer.event.condition;
-        let read = self.judge.read(claim.user_id, offer, condition, claim.received_at);
+        let read = self
+            .judge
+            .read(claim.user_id, offer, condition, Instants::of_claim(claim.received_at));
         let input = match patience {
             Some(patience) => {
                 let read = tokio::time::timeout(patience, read).await;

@@ -8,7 +8,6 @@ use crate::db::Engine;
 use crate::facts::FactContext;
 
 const CLAIMANT: &str = "a.user_id = $1";
-const INVITEES: &str = "a.user_id IN (SELECT id FROM users WHERE invited_by = $1 AND created_at <= $2)";
 
 impl Assembly {
     pub(super) fn add_count(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
@@ -73,17 +72,24 @@ impl Assembly {
     fn add_source(&mut self, context: &FactContext<'_>, selection: &Selection) {
         let from = context
             .zone
-            .start_of_window(selection.window, context.event_starts, context.now);
+            .start_of_window(selection.window, context.event_starts, context.instants.as_of);
         // No activity occurred before 1970, so 0 means no lower bound.
         let from = self.bind(Value::Number(from.map_or(0, Timestamp::as_millis)));
         let kind = self.bind(Value::Text(selection.kind.clone()));
         let subject = match selection.subject {
-            Subject::Claimant => CLAIMANT,
-            Subject::Invitees => INVITEES,
+            Subject::Claimant => CLAIMANT.to_owned(),
+            Subject::Invitees => {
+                let registered = self.happened_and_known_by(context);
+                format!("a.user_id IN (SELECT id FROM users WHERE invited_by = $1 AND created_at <= {registered})")
+            }
         };
         self.push(&format!(
             " FROM activities a WHERE {subject} AND a.kind = {kind} AND a.occurred_at BETWEEN {from} AND $2"
         ));
+        if let Some(known_by) = context.instants.known_by {
+            let known_by = self.bind(Value::Number(known_by.as_millis()));
+            self.push(&format!(" AND a.recorded_at <= {known_by}"));
+        }
         self.add_filters(selection);
     }
 

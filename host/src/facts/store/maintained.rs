@@ -23,7 +23,7 @@ impl Assembly {
     ) {
         let from = context
             .zone
-            .start_of_window(selection.window, context.event_starts, context.now);
+            .start_of_window(selection.window, context.event_starts, context.instants.as_of);
         let (column, aggregate) = if is_sum {
             ("m.sum", "COALESCE(SUM(a.amount), 0)")
         } else {
@@ -57,7 +57,12 @@ impl Assembly {
     /// The words of the days that are whole within the window, and quarter-hours of the rest: of its edges, and of what the
     /// words do not contain yet.
     pub(super) fn add_days(&mut self, context: &FactContext<'_>, index: usize, series: i64, selection: &Selection) {
-        let cut = Cut::of_window(context.zone, selection.window, context.event_starts, context.now);
+        let cut = Cut::of_window(
+            context.zone,
+            selection.window,
+            context.event_starts,
+            context.instants.as_of,
+        );
         let kind = self.bind(Value::Text(selection.kind.clone()));
         for Edge { from, to, is_one_day } in cut.edges {
             let from = self.bind(Value::Number(from.as_millis()));

@@ -7,7 +7,7 @@ use super::{Case, store};
 use crate::clock::Clock;
 use crate::contract::{Context, Fact, Query};
 use crate::db::{Db, DbError};
-use crate::facts::{self, FactContext, FactError, Period, Plan, Zone};
+use crate::facts::{self, FactContext, FactError, Instants, Period, Plan, Zone};
 
 /// A temporary database, which is deleted on drop. Every case gets its own user in it.
 pub struct History {
@@ -60,7 +60,7 @@ impl History {
             period: Period::Once,
             budget: None,
             group: None,
-            now: context.now,
+            instants: Instants::of_claim(context.now),
         };
         let mut facts = facts::gather(&self.db, &fact_context, plan).await?.facts;
         // A case has no event, so the number of grants comes from the case itself.

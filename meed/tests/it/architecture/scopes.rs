@@ -26,6 +26,8 @@ pub(super) fn faults(text: &str) -> Vec<String> {
             .filter(|scope| {
                 let guard = guard(*scope);
                 handler.contains(&format!(": {guard},"))
+                    || handler.contains(&format!("principal.has(Scope::{guard})"))
+                    || handler.contains(&format!("principal.require(Scope::{guard})"))
                     || handler.contains(&format!("is_or_has(user_id, Scope::{guard})"))
             })
             .collect();

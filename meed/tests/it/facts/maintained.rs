@@ -69,7 +69,11 @@ async fn check(app: &TestApp, context: &FactContext<'_>, window: Window) -> Vec<
     let maintained = gather(&app.app.db, context, &plan).await.expect("facts").facts;
     let log = gather_from_log(&app.app.db, context, &plan).await.expect("facts").facts;
     for ((query, maintained), log) in plan.queries().iter().zip(&maintained).zip(&log) {
-        assert_eq!(maintained, log, "{query:?} as of {} in {}", context.now, context.zone);
+        assert_eq!(
+            maintained, log,
+            "{query:?} as of {} in {}",
+            context.instants.as_of, context.zone
+        );
     }
     maintained
 }

@@ -9,14 +9,18 @@ use crate::openapi::operations;
 use crate::roles::filled;
 use crate::support::{TestApp, on_both_engines};
 
-/// The scopes that the document names for an operation; `None`: it is public.
-fn scopes(operation: &Value) -> Option<Vec<&str>> {
+/// The alternatives of scopes that the document names for an operation; `None`: it is public.
+fn scopes(operation: &Value) -> Option<Vec<Vec<&str>>> {
     let alternatives = operation["security"].as_array()?;
     if alternatives.contains(&json!({})) {
         return None;
     }
-    let scopes = alternatives[0]["bearer"].as_array().expect("scopes");
-    Some(scopes.iter().filter_map(Value::as_str).collect())
+    Some(alternatives.iter().map(names).collect())
+}
+
+fn names(alternative: &Value) -> Vec<&str> {
+    let scopes = alternative["bearer"].as_array().expect("scopes");
+    scopes.iter().filter_map(Value::as_str).collect()
 }
 
 #[apply(on_both_engines)]
@@ -26,7 +30,10 @@ async fn each_operation_needs_exactly_its_scope(app: TestApp) {
     let all: Vec<&str> = grantable.map(|scope| scope.name()).collect();
     let mut checked = 0;
     for (number, (method, path, operation)) in operations(&document).into_iter().enumerate() {
-        let Some(needed) = scopes(operation) else { continue };
+        let Some(alternatives) = scopes(operation) else {
+            continue;
+        };
+        let needed = alternatives.concat();
         let call = async |key: &str| {
             let call = app.call(&method.to_uppercase(), &filled(path)).bearer(key);
             call.send().await
@@ -44,16 +51,18 @@ async fn each_operation_needs_exactly_its_scope(app: TestApp) {
             continue;
         }
         call(&without).await.expect_problem(403, "forbidden");
-        let reply = call(&secret(&app, &format!("with-{number}"), &needed).await).await;
-        let what = format!("{method} {path}: {} {:#}", reply.status, reply.json);
-        assert!(
-            reply.status.as_u16() < 500 && ![401, 405].contains(&reply.status.as_u16()),
-            "{what}"
-        );
-        // The list of one's own claims is for users, and the export of codes needs a person.
-        let is_personal = path.ends_with("/mine") || path.ends_with("/codes/export");
-        assert_eq!(reply.status == 403, is_personal, "{what}");
-        checked += 1;
+        for (which, scopes) in alternatives.iter().enumerate() {
+            let reply = call(&secret(&app, &format!("with-{number}-{which}"), scopes).await).await;
+            let what = format!("{method} {path}: {} {:#}", reply.status, reply.json);
+            assert!(
+                reply.status.as_u16() < 500 && ![401, 405].contains(&reply.status.as_u16()),
+                "{what}"
+            );
+            // The list of one's own claims is for users, and the export of codes needs a person.
+            let is_personal = path.ends_with("/mine") || path.ends_with("/codes/export");
+            assert_eq!(reply.status == 403, is_personal, "{what}");
+            checked += 1;
+        }
     }
     assert!(checked > 40, "only {checked}");
 }
