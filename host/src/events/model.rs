@@ -96,6 +96,12 @@ pub struct NewEvent {
     #[serde(default)]
     #[schema(default = false)]
     pub respond_async: bool,
+    /// Activate the event while its facts are still being built. Until then, claims of users with many activities take
+    /// longer
+    #[garde(skip)]
+    #[serde(default)]
+    #[schema(default = false)]
+    pub accept_slow_reads: bool,
 }
 
 /// A plugin version and its params.

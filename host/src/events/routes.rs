@@ -27,6 +27,7 @@ const EVENT_OVER: Code = Code::new("event-over", 409, "The event has ended");
 const EVENT_STARTED: Code = Code::new("event-started", 409, "The event has started");
 const NO_SUCH_EVENT_GROUP: Code = Code::new("no-such-event-group", 404, "There is no such event group");
 const EVENT_GROUP_CHANGED: Code = Code::new("event-group-changed", 412, "The event group changed since you read it");
+const FACTS_NOT_READY: Code = Code::new("facts-not-ready", 409, "The facts of the event are still being built");
 const EVENT_GROUP_IN_USE: Code = Code::new("event-group-in-use", 409, "An event is in the group");
 
 pub const CODES: &[Code] = &[
@@ -36,6 +37,7 @@ pub const CODES: &[Code] = &[
     EVENT_STARTED,
     NO_SUCH_EVENT_GROUP,
     EVENT_GROUP_CHANGED,
+    FACTS_NOT_READY,
     EVENT_GROUP_IN_USE,
 ];
 
@@ -59,7 +61,7 @@ pub fn router(service: EventService) -> OpenApiRouter {
     post, path = "/events", tag = "events", security(("bearer" = ["events:write"])),
     request_body = NewEvent,
     responses((status = 201, body = Event, headers(("Location" = String), ("ETag" = String)))),
-    extensions(("x-problems" = json!(["plugin-failed"]))),
+    extensions(("x-problems" = json!(["plugin-failed", "facts-not-ready"]))),
 )]
 async fn create(
     State(service): State<EventService>,
@@ -191,7 +193,7 @@ async fn get(
     request_body = NewEvent,
     responses((status = 200, body = Event, headers(("ETag" = String)))),
     extensions(
-        ("x-problems" = json!(["sealing-key-missing", "no-such-event", "event-changed", "event-started", "event-over", "revision-required", "plugin-failed"])),
+        ("x-problems" = json!(["facts-not-ready", "sealing-key-missing", "no-such-event", "event-changed", "event-started", "event-over", "revision-required", "plugin-failed"])),
     ),
 )]
 async fn replace(
@@ -293,6 +295,7 @@ impl From<EventError> for Problem {
             EventError::Changed { .. } => Self::new(EVENT_CHANGED, detail),
             EventError::Over(_) => Self::new(EVENT_OVER, detail),
             EventError::Started(_) => Self::new(EVENT_STARTED, detail),
+            EventError::FactsNotReady(_) => Self::new(FACTS_NOT_READY, detail),
             EventError::Field { pointer, message } => Self::field(pointer, message),
             EventError::NoGroup(_) => Self::new(NO_SUCH_EVENT_GROUP, detail),
             EventError::GroupChanged { .. } => Self::new(EVENT_GROUP_CHANGED, detail),

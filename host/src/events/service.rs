@@ -62,6 +62,11 @@ pub enum EventError {
     GroupExists(String),
     #[error("The event {event} is in this group. Remove it from the group first.")]
     GroupInUse { event: Uuid },
+    #[error(
+        "The facts that {0} queries of the condition need are still being built for users with many activities. Repeat the \
+         request in some seconds, or send acceptSlowReads: true."
+    )]
+    FactsNotReady(usize),
     #[error("The stored secret of the event {0} is corrupt.")]
     Secret(Uuid),
     #[error(transparent)]
@@ -162,6 +167,7 @@ impl EventService {
 
     pub async fn create(&self, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
         let (new, condition) = self.check(new, None).await?;
+        let accepts_slow_reads = new.accept_slow_reads;
         let now = self.clock.now();
         let id = self.clock.new_id();
         let created = Created {
@@ -174,7 +180,11 @@ impl EventService {
         let mut tx = self.db.begin().await?;
         self.enter_group(&mut tx, row.group_name.as_deref()).await?;
         store::insert(&mut tx, &row).await?;
-        need_facts(&mut tx, &row).await?;
+        let building = need_facts(&mut tx, &row, row.end_at).await?;
+        if row.is_active && building > 0 && !accepts_slow_reads {
+            drop(tx);
+            return Err(self.build_facts(&row, building).await?);
+        }
         self.set_offer(&mut tx, &row).await?;
         let event = self.event_of(row)?;
         self.record_revision(&mut tx, &event, by).await?;
@@ -269,6 +279,7 @@ impl EventService {
     pub async fn replace(&self, id: Uuid, expected: Option<i64>, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
         let current = self.get(id).await?;
         let (new, condition) = self.check(new, Some(&current.condition)).await?;
+        let accepts_slow_reads = new.accept_slow_reads;
         let mut tx = self.db.begin().await?;
         let current = self.lock(&mut tx, id, expected).await?;
         // Read the clock after acquiring the lock, for which it may have waited.
@@ -291,7 +302,11 @@ impl EventService {
         let row = row_of(new, condition, created, current.revision + 1, changed_at);
         self.enter_group(&mut tx, row.group_name.as_deref()).await?;
         store::update(&mut tx, &row).await?;
-        need_facts(&mut tx, &row).await?;
+        let building = need_facts(&mut tx, &row, row.end_at).await?;
+        if row.is_active && building > 0 && !accepts_slow_reads {
+            drop(tx);
+            return Err(self.build_facts(&row, building).await?);
+        }
         self.set_offer(&mut tx, &row).await?;
         let event = self.event_of(row)?;
         self.record_revision(&mut tx, &event, by).await?;
@@ -328,6 +343,17 @@ impl EventService {
         tx.commit().await?;
         self.changed(id).await;
         Ok(())
+    }
+
+    /// Lets the facts of a refused change be built, so that the change can be made when it is repeated.
+    async fn build_facts(&self, row: &EventRow, building: usize) -> Result<EventError, EventError> {
+        let mut wanted = row.clone();
+        // What the event needs meanwhile stays as it is.
+        wanted.id = self.clock.new_id();
+        let mut tx = self.db.begin().await?;
+        need_facts(&mut tx, &wanted, self.clock.now()).await?;
+        tx.commit().await?;
+        Ok(EventError::FactsNotReady(building))
     }
 
     /// Locks the event at the expected revision. Claims on it cannot commit until the transaction ends.
@@ -553,10 +579,10 @@ pub async fn reseal(db: &Db, sealing: &Sealing) -> Result<u64, EventError> {
     }
 }
 
-/// Makes what is maintained for the queries of the event.
-async fn need_facts(tx: &mut Tx, row: &EventRow) -> Result<usize, EventError> {
+/// Makes what is maintained for the queries of the event, and returns how much of it is being built.
+async fn need_facts(tx: &mut Tx, row: &EventRow, until: Timestamp) -> Result<usize, EventError> {
     let zone: Zone = row.time_zone.parse()?;
-    Ok(facts::need(tx, row.id, &row.queries.0, &zone, row.end_at).await?)
+    Ok(facts::need(tx, row.id, &row.queries.0, &zone, until).await?)
 }
 
 fn seed_of(event_id: Uuid) -> Place {

@@ -9,10 +9,11 @@ use meed_host::clock::Timestamp;
 use meed_host::contract::{Fact, Query, Subject, Window};
 use meed_host::facts::{FactContext, Plan, Which, Zone, gather, gather_from_log, need, release};
 use rstest_reuse::apply;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Did, at, context, filter, purchase, record, selection, texts, zone};
-use crate::support::{TestApp, on_both_engines};
+use crate::support::{TestApp, bundled, on_both_engines, with};
 
 /// Knuth's generator: varied, but the same in every run.
 struct Random(u64);
@@ -338,4 +339,26 @@ async fn activities_of_a_transaction_that_began_before_the_head_are_not_lost(app
     app.app.facts.finish().await.expect("built");
     assert!(count(&app, "fact_marks").await > 0);
     assert_verified(&app).await;
+}
+
+#[apply(on_both_engines)]
+async fn an_event_is_active_when_its_facts_are_built_or_the_operator_does_not_wait(app: TestApp) {
+    let begin = at("2025-01-01T00:00:00Z");
+    let user = app.insert_user(begin, None).await;
+    let logins = some(&mut Random(1), user, begin, 200, 300);
+    let logins = logins.into_iter().map(|did| Did {
+        kind: "shop.order",
+        ..did
+    });
+    record(&app, &logins.collect::<Vec<_>>()).await;
+    let plugin = app.install(bundled("activity-count")).await;
+    let params = json!({"activity": "shop.order", "count": 3});
+    let body = app.event_body(&plugin, params, json!({})).await;
+    app.create_event(&body).await.expect_problem(409, "facts-not-ready");
+    for changes in [json!({"acceptSlowReads": true}), json!({"isActive": false})] {
+        app.create_event(&with(body.clone(), changes)).await.expect(201);
+    }
+    app.create_event(&body).await.expect_problem(409, "facts-not-ready");
+    app.app.facts.finish().await.expect("built");
+    app.create_event(&body).await.expect(201);
 }
