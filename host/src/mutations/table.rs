@@ -54,6 +54,31 @@ pub(crate) const ALL: &[Mutation] = &[
         sql: &[("receipt = NULL, receipt_salt = NULL, reasons = '[]'", "reasons = '[]'")],
     },
     Mutation {
+        name: "facts-built-at-once",
+        bug: "The builder of facts does not wait for transactions that have not seen a new head.",
+        found_by: &[Test::Postgres(
+            "facts::maintained::activities_of_a_transaction_that_began_before_the_head_are_not_lost",
+        )],
+        sql: &[],
+    },
+    Mutation {
+        name: "late-activity-not-added",
+        bug: "A late activity changes no marks.",
+        found_by: &[Test::Both(
+            "facts::maintained::maintained_facts_are_those_of_the_log_while_activities_arrive",
+        )],
+        sql: &[
+            (
+                "UPDATE fact_marks SET n = n + $7, sum = sum + $8",
+                "UPDATE fact_marks SET n = n + 0 * $7, sum = sum + 0 * $8",
+            ),
+            (
+                "UPDATE fact_marks m SET n = m.n + d.n, sum = m.sum + d.sum",
+                "UPDATE fact_marks m SET n = m.n, sum = m.sum",
+            ),
+        ],
+    },
+    Mutation {
         name: "external-user-twice",
         bug: "An upsert of a known external id creates another user.",
         found_by: &[Test::Both(

@@ -22,6 +22,7 @@ pub mod seed;
 
 mod budgets;
 mod disk;
+mod facts;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kill;
