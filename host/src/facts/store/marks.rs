@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::heads::HeadRow;
@@ -30,11 +29,9 @@ row! {
 }
 
 /// What to add to the marks between two keys, both exclusive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::facts) struct Addition {
-    #[serde(skip)]
     pub after: (i64, Uuid),
-    #[serde(skip)]
     pub before: (i64, Uuid),
     pub n: i64,
     pub sum: i64,
