@@ -235,7 +235,7 @@ async fn a_late_day_of_a_busy_user_gets_marks_of_its_own(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn verify_finds_what_differs_and_rebuild_mends_it(app: TestApp) {
-    let begin = at("2026-01-01T00:00:00Z");
+    let begin = at("2025-01-01T00:00:00Z");
     let (user, utc) = (app.insert_user(begin, None).await, zone("UTC"));
     event(&app, &utc).await;
     for seed in 0..2 {
@@ -273,7 +273,7 @@ async fn verify_finds_what_differs_and_rebuild_mends_it(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn an_erasure_leaves_nothing_maintained(app: TestApp) {
-    let begin = at("2026-01-01T00:00:00Z");
+    let begin = at("2025-01-01T00:00:00Z");
     let (user, utc) = (app.insert_user(begin, None).await, zone("UTC"));
     event(&app, &utc).await;
     record(&app, &some(&mut Random(1), user, begin, 200, 1000)).await;
@@ -296,7 +296,7 @@ async fn an_erasure_leaves_nothing_maintained(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn events_share_a_series_and_the_last_one_drops_it(app: TestApp) {
-    let begin = at("2026-01-01T00:00:00Z");
+    let begin = at("2025-01-01T00:00:00Z");
     let (user, utc) = (app.insert_user(begin, None).await, zone("UTC"));
     record(&app, &some(&mut Random(1), user, begin, 200, 1000)).await;
     // The activities were there first.
@@ -325,7 +325,7 @@ async fn events_share_a_series_and_the_last_one_drops_it(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn activities_of_a_transaction_that_began_before_the_head_are_not_lost(app: TestApp) {
-    let begin = at("2026-01-01T00:00:00Z");
+    let begin = at("2025-01-01T00:00:00Z");
     let (user, utc) = (app.insert_user(begin, None).await, zone("UTC"));
     event(&app, &utc).await;
     if app.app.db.engine() == meed_host::db::Engine::Sqlite {
