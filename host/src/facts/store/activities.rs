@@ -11,20 +11,34 @@ const CLAIMANT: &str = "a.user_id = $1";
 
 impl Assembly {
     pub(super) fn add_count(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
-        self.add_aggregate(context, index, "COUNT(*)", selection);
+        let number = match self.outer_condition(selection) {
+            None => "COUNT(*)".to_owned(),
+            Some(passes) => format!("COALESCE(SUM(CASE WHEN {passes} THEN 1 END), 0)"),
+        };
+        self.add_aggregate(context, index, &number, selection);
     }
 
     pub(super) fn add_sum(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
-        self.add_aggregate(context, index, "CAST(COALESCE(SUM(a.amount), 0) AS BIGINT)", selection);
+        let amount = match self.outer_condition(selection) {
+            None => "a.amount".to_owned(),
+            Some(passes) => format!("CASE WHEN {passes} THEN a.amount END"),
+        };
+        let number = format!("CAST(COALESCE(SUM({amount}), 0) AS BIGINT)");
+        self.add_aggregate(context, index, &number, selection);
     }
 
-    /// Each row also has the number of its activities, by which the reader sees that the limit cut some off.
+    /// A quarter-hour without an activity that passes the filters is a row without a number.
     pub(super) fn add_quarter_hours(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
+        let quarter_hour = format!("a.occurred_at / {QUARTER_HOUR}");
+        let number = match self.outer_condition(selection) {
+            None => quarter_hour.clone(),
+            Some(passes) => format!("CASE WHEN MAX(CASE WHEN {passes} THEN 1 ELSE 0 END) = 1 THEN {quarter_hour} END"),
+        };
         self.push(&format!(
-            " UNION ALL SELECT {index}, a.occurred_at / {QUARTER_HOUR}, CAST(COUNT(*) AS TEXT), NULL"
+            " UNION ALL SELECT {index}, {number}, CAST(COUNT(*) AS TEXT), NULL"
         ));
-        self.add_limited_source(context, "a.occurred_at", selection);
-        self.push(&format!(" GROUP BY a.occurred_at / {QUARTER_HOUR}"));
+        self.add_bounded_source(context, selection);
+        self.push(&format!(" GROUP BY {quarter_hour}"));
     }
 
     pub(super) fn add_first(&mut self, context: &FactContext<'_>, index: usize, selection: &Selection) {
@@ -35,24 +49,34 @@ impl Assembly {
         self.add_edge(context, index, "DESC", selection);
     }
 
-    fn add_aggregate(
-        &mut self,
-        context: &FactContext<'_>,
-        index: usize,
-        aggregate: &'static str,
-        selection: &Selection,
-    ) {
+    /// The row also has the number of activities that were read, by which the reader sees that the bound cut some off.
+    fn add_aggregate(&mut self, context: &FactContext<'_>, index: usize, number: &str, selection: &Selection) {
         self.push(&format!(
-            " UNION ALL SELECT {index}, {aggregate}, CAST(COUNT(*) AS TEXT), NULL"
+            " UNION ALL SELECT {index}, {number}, CAST(COUNT(*) AS TEXT), NULL"
         ));
-        self.add_limited_source(context, "a.amount", selection);
+        self.add_bounded_source(context, selection);
+    }
+
+    fn is_bounded(&self, selection: &Selection) -> bool {
+        self.reading == Reading::Bounded && selection.subject == Subject::Claimant
+    }
+
+    /// The filters of a bounded read, which apply to what it has read: activities that do not pass them count for the bound.
+    fn outer_condition(&mut self, selection: &Selection) -> Option<String> {
+        let has_filters = !selection.filters.is_empty();
+        (self.is_bounded(selection) && has_filters).then(|| self.condition(selection))
     }
 
     /// Of a bounded read, the FROM is cut off after [`BOUND`] activities.
-    fn add_limited_source(&mut self, context: &FactContext<'_>, column: &'static str, selection: &Selection) {
-        if self.reading == Reading::Bounded && selection.subject == Subject::Claimant {
-            self.push(&format!(" FROM (SELECT {column}"));
-            self.add_source(context, selection);
+    fn add_bounded_source(&mut self, context: &FactContext<'_>, selection: &Selection) {
+        if self.is_bounded(selection) {
+            let attributes = if selection.filters.is_empty() {
+                ""
+            } else {
+                ", a.attributes"
+            };
+            self.push(&format!(" FROM (SELECT a.occurred_at, a.amount{attributes}"));
+            self.add_window(context, selection);
             self.push(&format!(" LIMIT {BOUND}) AS a"));
         } else {
             self.add_source(context, selection);
@@ -70,6 +94,12 @@ impl Assembly {
 
     /// The FROM and WHERE of a selection.
     fn add_source(&mut self, context: &FactContext<'_>, selection: &Selection) {
+        self.add_window(context, selection);
+        self.add_filters(selection);
+    }
+
+    /// The FROM and WHERE of a selection without its filters.
+    fn add_window(&mut self, context: &FactContext<'_>, selection: &Selection) {
         let from = context
             .zone
             .start_of_window(selection.window, context.event_starts, context.instants.as_of);
@@ -90,21 +120,31 @@ impl Assembly {
             let known_by = self.bind(Value::Number(known_by.as_millis()));
             self.push(&format!(" AND a.recorded_at <= {known_by}"));
         }
-        self.add_filters(selection);
     }
 
     pub(super) fn add_filters(&mut self, selection: &Selection) {
+        if !selection.filters.is_empty() {
+            let condition = self.condition(selection);
+            self.push(" AND ");
+            self.push(&condition);
+        }
+    }
+
+    /// Whether an activity passes all filters.
+    fn condition(&mut self, selection: &Selection) -> String {
+        let mut conditions = Vec::new();
         for filter in &selection.filters {
             let name = self.bind(Value::Text(filter.attribute.clone()));
             let value = self.bind(Value::Text(filter.equals.clone()));
-            match self.engine {
-                Engine::Postgres => self.push(&format!(" AND a.attributes ->> {name} = {value}")),
+            conditions.push(match self.engine {
+                Engine::Postgres => format!("a.attributes ->> {name} = {value}"),
                 // SQLite's ->> interprets names such as $.x, [0] or a"b as paths.
-                Engine::Sqlite => self.push(&format!(
-                    " AND EXISTS (SELECT 1 FROM json_each(a.attributes) AS attribute \
+                Engine::Sqlite => format!(
+                    "EXISTS (SELECT 1 FROM json_each(a.attributes) AS attribute \
                      WHERE attribute.key = {name} AND attribute.value = {value})"
-                )),
-            }
+                ),
+            });
         }
+        conditions.join(" AND ")
     }
 }
