@@ -16,6 +16,7 @@ CREATE TABLE fact_series (
     scanned         BLOB NOT NULL
 ) STRICT;
 CREATE INDEX fact_series_kind ON fact_series (kind);
+CREATE INDEX fact_series_unready ON fact_series (state, id) WHERE state <> 'READY';
 
 -- Which events need a series, until they end.
 CREATE TABLE fact_needs (

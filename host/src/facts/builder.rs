@@ -3,6 +3,7 @@
 //!
 //! Reads are right however far a head is built: they count on from the last mark. So this decides only how fast they are.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -85,11 +86,10 @@ impl FactBuilder {
     }
 
     pub async fn backlog(&self) -> Result<Backlog> {
-        let (states, heads) = store::progress(&self.db).await?;
-        let building = states.into_iter().filter(|(state, _)| state == "BUILDING");
-        let series: i64 = building.map(|(_, count)| count).sum();
+        let series = store::in_state(&self.db, "BUILDING").await?;
+        let heads = store::unbuilt(&self.db).await?;
         Ok(Backlog {
-            series: series.unsigned_abs(),
+            series: series.len() as u64,
             heads: heads.unsigned_abs(),
         })
     }
@@ -203,13 +203,13 @@ impl FactBuilder {
     /// Drops what no event needs.
     async fn drop_series(&self) -> Result<bool> {
         let mut tx = self.db.begin().await?;
-        store::forget_ended(&mut tx, self.clock.now().minus(KEPT_FOR), USERS_AT_ONCE).await?;
-        tx.commit().await?;
-        for id in store::unneeded(&self.db).await? {
-            let mut tx = self.db.begin().await?;
+        let ended = store::forget_ended(&mut tx, self.clock.now().minus(KEPT_FOR), USERS_AT_ONCE).await?;
+        let ended: BTreeSet<i64> = ended.into_iter().collect();
+        for id in ended {
+            store::lock(&mut tx, id).await?;
             store::drop_unneeded(&mut tx, id).await?;
-            tx.commit().await?;
         }
+        tx.commit().await?;
         let mut more = false;
         for series in store::in_state(&self.db, "DROPPED").await? {
             let heads = heads::of_series(&self.db, series.id, Uuid::nil(), HEADS_AT_ONCE).await?;

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
-use super::Zone;
 use super::builder::INTERVAL;
 use super::series::{self, passes};
 use super::store::heads::{self, HeadRow, Place};
 use super::store::marks::{self, Addition};
 use super::words::words;
+use super::{LARGE, Zone};
 use crate::clock::Timestamp;
 use crate::db::{Result, Tx};
 
@@ -67,6 +67,8 @@ pub async fn take_in(tx: &mut Tx, entries: &[Entry<'_>]) -> Result<()> {
         .collect();
     let mut late = Vec::new();
     for head in heads::lock(tx, &owners).await? {
+        // The user may claim soon.
+        LARGE.insert(head.user_id, ());
         let through = (head.through_at, head.through_id);
         let of_owner = by_owner.get(&(head.user_id, head.kind.as_str()));
         let before = of_owner.into_iter().flatten().filter(|entry| entry.key() <= through);

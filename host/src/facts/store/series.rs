@@ -27,6 +27,20 @@ pub(in crate::facts) async fn add(tx: &mut Tx, series: &Series) -> Result<()> {
     Ok(())
 }
 
+/// The series that an event needs.
+pub(in crate::facts) async fn needed(tx: &mut Tx, event_id: Uuid) -> Result<Vec<i64>> {
+    const SQL: &str = "SELECT series FROM fact_needs WHERE event_id = $1";
+    let rows: Vec<(i64,)> = tx.query(SQL).bind(event_id).fetch_all(tx).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// Locks a series against those that add it.
+pub(in crate::facts) async fn lock(tx: &mut Tx, id: i64) -> Result<()> {
+    const SQL: &str = "UPDATE fact_series SET state = state WHERE id = $1";
+    tx.query(SQL).bind(id).execute(tx).await?;
+    Ok(())
+}
+
 /// Replaces what an event needs.
 pub(in crate::facts) async fn need(tx: &mut Tx, event_id: Uuid, series: &[i64], until: Timestamp) -> Result<()> {
     const DELETE: &str = "DELETE FROM fact_needs WHERE event_id = $1";
@@ -39,35 +53,26 @@ pub(in crate::facts) async fn need(tx: &mut Tx, event_id: Uuid, series: &[i64], 
     Ok(())
 }
 
-/// Forgets needs of events that ended before this instant, and returns their number.
-pub(in crate::facts) async fn forget_ended(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64> {
+/// Forgets needs of events that ended before this instant, and returns their series.
+pub(in crate::facts) async fn forget_ended(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<i64>> {
     const SQL: &str = "DELETE FROM fact_needs WHERE (series, event_id) IN ( \
-        SELECT series, event_id FROM fact_needs WHERE until < $1 ORDER BY until LIMIT $2)";
-    tx.query(SQL).bind(before).bind(limit).execute(tx).await
-}
-
-/// The series that no event needs and that are not dropped.
-pub(in crate::facts) async fn unneeded(db: &Db) -> Result<Vec<i64>> {
-    const SQL: &str = "SELECT s.id FROM fact_series s WHERE s.state <> 'DROPPED' \
-        AND NOT EXISTS (SELECT 1 FROM fact_needs n WHERE n.series = s.id) ORDER BY s.id";
-    let rows: Vec<(i64,)> = db.query(SQL).fetch_all(db).await?;
+        SELECT series, event_id FROM fact_needs WHERE until < $1 ORDER BY until LIMIT $2) RETURNING series";
+    let rows: Vec<(i64,)> = tx.query(SQL).bind(before).bind(limit).fetch_all(tx).await?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// Drops a series that no event needs.
+/// Drops a series that no event needs. The caller has locked it before, so this sees every need.
 pub(in crate::facts) async fn drop_unneeded(tx: &mut Tx, id: i64) -> Result<()> {
-    // The row is locked first: a need that another transaction adds is visible to the second statement.
-    const LOCK: &str = "UPDATE fact_series SET state = state WHERE id = $1";
     const SQL: &str = "UPDATE fact_series SET state = 'DROPPED' WHERE id = $1 \
         AND NOT EXISTS (SELECT 1 FROM fact_needs WHERE series = $1)";
-    tx.query(LOCK).bind(id).execute(&mut *tx).await?;
     tx.query(SQL).bind(id).execute(tx).await?;
     Ok(())
 }
 
-/// Series in this state. Operators make them, so there are few.
+/// Series in a state other than READY: those that the builder works on.
 pub(in crate::facts) async fn in_state(on: impl Executor, state: &'static str) -> Result<Vec<SeriesRow>> {
-    const SQL: &str = "SELECT id, kind, state, scanned FROM fact_series WHERE state = $1 ORDER BY id";
+    const SQL: &str =
+        "SELECT id, kind, state, scanned FROM fact_series WHERE state <> 'READY' AND state = $1 ORDER BY id";
     on.statement(SQL).bind(state).fetch_all(on).await
 }
 
@@ -112,12 +117,9 @@ pub(in crate::facts) async fn hold(tx: &mut Tx, id: i64) -> Result<Option<Series
     tx.query(sql).bind(id).fetch_optional(tx).await
 }
 
-/// The number of series in each state, and of heads that are not built, up to a thousand.
-pub(in crate::facts) async fn progress(db: &Db) -> Result<(Vec<(String, i64)>, i64)> {
-    const STATES: &str = "SELECT state, COUNT(*) FROM fact_series GROUP BY state";
-    const UNBUILT: &str =
-        "SELECT COUNT(*) FROM (SELECT 1 FROM fact_heads WHERE state <> 'BUILT' LIMIT 1000) AS counted";
-    let states = db.query(STATES).fetch_all(db).await?;
-    let (unbuilt,): (i64,) = db.query(UNBUILT).fetch_one(db).await?;
-    Ok((states, unbuilt))
+/// The number of heads that are not built, up to a thousand.
+pub(in crate::facts) async fn unbuilt(db: &Db) -> Result<i64> {
+    const SQL: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM fact_heads WHERE state <> 'BUILT' LIMIT 1000) AS counted";
+    let (unbuilt,): (i64,) = db.query(SQL).fetch_one(db).await?;
+    Ok(unbuilt)
 }
