@@ -13,12 +13,13 @@ use super::series::{self, passes};
 use super::store::heads::{self, HeadRow, HeadState, Place};
 use super::store::marks::{self, EntryRow, MarkRow};
 use super::store::series as store;
-use super::upkeep::MANY;
 use super::words::words;
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, Result, Tx};
 use crate::mutations;
 
+/// A user with more activities of a kind than this has heads.
+pub(super) const MANY: i64 = 256;
 /// Activities between two marks: a read counts up to so many for each end of its window.
 pub(super) const INTERVAL: i64 = 256;
 /// Activities that one transaction contains.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
-use super::builder::INTERVAL;
+use super::builder::{INTERVAL, MANY};
 use super::series::{self, passes};
 use super::store::heads::{self, HeadRow, Place};
 use super::store::marks::{self, Addition};
@@ -18,8 +18,6 @@ use super::{LARGE, Zone};
 use crate::clock::Timestamp;
 use crate::db::{Result, Tx};
 
-/// A user with more activities of a kind than this has heads.
-pub(super) const MANY: i64 = 256;
 /// One activity of so many, by chance, makes ingestion look for what the builder should do.
 const SAMPLED: u8 = 64;
 
