@@ -49,12 +49,11 @@ impl Changes {
     async fn begin(&mut self, since: Option<Cursor>) -> Result<()> {
         let inner = Arc::clone(&self.listener.watch().0);
         if let Some(since) = since {
-            let oldest = self.read_at.minus(inner.retention);
-            let messages = if since.from() < oldest || self.read_at < since.from() {
+            let kept = self.read_at.minus(inner.retention).first_id()..self.read_at.plus(WINDOW).first_id();
+            let messages = if !kept.contains(&since.from()) {
                 None
             } else {
-                let from = since.from().first_id();
-                let messages = outbox::of_user(&inner.db, self.listener.user_id(), from, MISSED + 1).await?;
+                let messages = outbox::of_user(&inner.db, self.listener.user_id(), since.from(), MISSED + 1).await?;
                 Some(messages).filter(|messages| i64::try_from(messages.len()).is_ok_and(|count| count <= MISSED))
             };
             if let Some(messages) = messages {
@@ -68,7 +67,7 @@ impl Changes {
             }
             self.is_reset = true;
         }
-        let from = self.cursor.from().first_id();
+        let from = self.cursor.from();
         // What was visible before counts as told. Messages beyond this number are still told, late but once.
         let told = outbox::of_user(&inner.db, self.listener.user_id(), from, MISSED).await?;
         for message in told {
