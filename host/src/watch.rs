@@ -6,12 +6,14 @@
 //!
 //! Knows outbox messages only. Must not know: any feature, HTTP.
 
+mod change;
 mod changes;
 mod cursor;
 mod listeners;
 mod reader;
 
-pub use changes::{Change, Changes};
+pub use change::Change;
+pub use changes::Changes;
 pub use cursor::Cursor;
 pub use listeners::{Closed, Full, Interest, Listener, Watch};
 pub use reader::Reader;

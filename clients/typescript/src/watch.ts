@@ -48,14 +48,15 @@ export async function* watch<Event extends Watched<string, unknown>>(
 
 /** The blocks of lines between empty lines, until the connection ends in any way. */
 async function* blocks(response: Response, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = response.body?.getReader();
   if (!reader) return;
+  const decoder = new TextDecoder();
   let text = "";
   try {
     for (;;) {
       const { value, done } = await beforeSilence(reader.read());
       if (done) return;
-      text += value;
+      text += decoder.decode(value, { stream: true });
       const complete = text.split("\n\n");
       text = complete.pop() ?? "";
       yield* complete;

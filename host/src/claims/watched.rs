@@ -34,6 +34,9 @@ const NEWEST: u32 = 100;
 /// Between two evaluations for one stream.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Longer than a process uses a copy of an event that another process has changed.
+const OUTDATED: Duration = Duration::from_secs(3);
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Watched {
@@ -123,6 +126,7 @@ impl Watched {
             next: None,
             evaluated_at: Instant::now(),
             due_at: None,
+            again_at: None,
         };
         changes.evaluate().await?;
         Ok(Ok(changes))
@@ -232,6 +236,8 @@ pub struct ProgressChanges {
     evaluated_at: Instant,
     /// When the time alone may change the progress.
     due_at: Option<Instant>,
+    /// When to look again after a change, because copies in memory may be older than it.
+    again_at: Option<Instant>,
 }
 
 impl ProgressChanges {
@@ -243,13 +249,14 @@ impl ProgressChanges {
                 metrics::counter!("meed_stream_events_total", "stream" => "progress").increment(1);
                 return Ok((id, progress));
             }
-            match self.due_at {
-                Some(due_at) => {
-                    if let Ok(touched) = timeout_at(due_at, self.listener.touched()).await {
-                        touched?;
-                    }
-                }
-                None => self.listener.touched().await?,
+            let due_at = self.due_at.into_iter().chain(self.again_at.take()).min();
+            let touched = match due_at {
+                Some(due_at) => timeout_at(due_at, self.listener.touched()).await,
+                None => Ok(self.listener.touched().await),
+            };
+            if let Ok(touched) = touched {
+                touched?;
+                self.again_at = Some(Instant::now() + OUTDATED);
             }
             sleep_until(self.evaluated_at + PAUSE).await;
             self.listener.forget_touch();

@@ -3,57 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde_json::Value;
 use uuid::Uuid;
 
+use super::change::Change;
 use super::listeners::{Closed, Interest, Listener, Watch};
 use super::{Cursor, Full, WINDOW};
 use crate::clock::Timestamp;
 use crate::db::Result;
-use crate::outbox::{self, OutboxMessage};
+use crate::outbox;
 
 /// Messages that a client may have missed. After more it starts again from the current state.
 const MISSED: i64 = 1_000;
-
-/// What is told about a user.
-pub(super) const KINDS: &[&str] = &[
-    outbox::REWARD_GRANTED,
-    outbox::REWARD_REVERSED,
-    outbox::CLAIM_HELD,
-    outbox::CLAIM_DENIED,
-    outbox::CLAIM_REJECTED,
-];
-
-/// A reward request changed.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// Of the outbox message.
-    pub id: Uuid,
-    /// One of the kinds of outbox messages.
-    pub kind: String,
-    pub user_id: Uuid,
-    pub request_id: Uuid,
-    pub at: Timestamp,
-}
-
-impl Change {
-    /// `None`: no message about a reward request.
-    pub(super) fn of(message: OutboxMessage) -> Option<Self> {
-        let request_id = message.payload.0.get("requestId").and_then(Value::as_str)?;
-        Some(Self {
-            id: message.id,
-            user_id: message.user_id?,
-            request_id: request_id.parse().ok()?,
-            at: message.created_at,
-            kind: KINDS.contains(&message.kind.as_str()).then_some(message.kind)?,
-        })
-    }
-
-    /// Changes of one request are told in the order of their times: ids of several processes need not have it.
-    pub(super) fn order(&self) -> (Timestamp, Uuid) {
-        (self.at, self.id)
-    }
-}
 
 /// The changes of one user.
 pub struct Changes {
@@ -89,12 +49,11 @@ impl Changes {
     async fn begin(&mut self, since: Option<Cursor>) -> Result<()> {
         let inner = Arc::clone(&self.listener.watch().0);
         if let Some(since) = since {
-            let oldest = self.read_at.minus(inner.retention);
-            let messages = if since.from() < oldest || self.read_at < since.from() {
+            let kept = self.read_at.minus(inner.retention).first_id()..self.read_at.plus(WINDOW).first_id();
+            let messages = if !kept.contains(&since.from()) {
                 None
             } else {
-                let from = since.from().first_id();
-                let messages = outbox::of_user(&inner.db, self.listener.user_id(), from, MISSED + 1).await?;
+                let messages = outbox::of_user(&inner.db, self.listener.user_id(), since.from(), MISSED + 1).await?;
                 Some(messages).filter(|messages| i64::try_from(messages.len()).is_ok_and(|count| count <= MISSED))
             };
             if let Some(messages) = messages {
@@ -108,7 +67,7 @@ impl Changes {
             }
             self.is_reset = true;
         }
-        let from = self.cursor.from().first_id();
+        let from = self.cursor.from();
         // What was visible before counts as told. Messages beyond this number are still told, late but once.
         let told = outbox::of_user(&inner.db, self.listener.user_id(), from, MISSED).await?;
         for message in told {

@@ -1,7 +1,7 @@
 //! The place in the messages of a user after which a stream continues.
 //!
-//! Messages do not become visible in the order of their ids, so a last id would lose or repeat some. A cursor is an instant,
-//! before which everything was told, and the ids of what was told after it.
+//! Messages do not become visible in the order of their ids, so a last id would lose or repeat some. A cursor is an id, before
+//! which everything was told, and the later ids that were told.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,7 @@ const MAX_IDS: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// Messages with earlier ids were told.
-    from: Timestamp,
+    from: Uuid,
     /// Later ones that were told.
     told: BTreeSet<Uuid>,
 }
@@ -28,18 +28,19 @@ pub struct Cursor {
 impl Cursor {
     /// Before every message that could still become visible.
     pub(super) fn before(now: Timestamp) -> Self {
-        let from = now.minus(WINDOW);
+        let from = now.minus(WINDOW).first_id();
         let told = BTreeSet::new();
         Self { from, told }
     }
 
-    pub(super) fn from(&self) -> Timestamp {
+    /// The first id that may not have been told.
+    pub(super) fn from(&self) -> Uuid {
         self.from
     }
 
     /// Whether this message was told.
     pub(super) fn has(&self, id: Uuid) -> bool {
-        id < self.from.first_id() || self.told.contains(&id)
+        id < self.from || self.told.contains(&id)
     }
 
     pub(super) fn tell(&mut self, id: Uuid) {
@@ -49,25 +50,24 @@ impl Cursor {
         while self.told.len() > MAX_IDS
             && let Some(oldest) = self.told.pop_first()
         {
-            self.settle(Timestamp::of_id(oldest).plus(std::time::Duration::from_millis(1)));
+            self.from = Uuid::from_u128(oldest.as_u128().saturating_add(1));
         }
     }
 
-    /// Everything with an id before this was told.
+    /// Everything from before this time was told.
     pub(super) fn settle(&mut self, before: Timestamp) {
+        let before = before.first_id();
         if self.from < before {
             self.from = before;
-            self.told = self.told.split_off(&before.first_id());
+            self.told = self.told.split_off(&before);
         }
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = self.from.first_id().into_bytes()[..6].to_vec();
-        for id in &self.told {
-            bytes.extend_from_slice(id.as_bytes());
-        }
+        let ids = std::iter::once(&self.from).chain(&self.told);
+        let bytes: Vec<u8> = ids.flat_map(|id| id.into_bytes()).collect();
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -81,14 +81,13 @@ impl FromStr for Cursor {
             format!("{shown:?} is not an id of this stream; send the last id that you received, unchanged, or none")
         };
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed())?;
-        let (millis, ids) = bytes.split_first_chunk::<6>().ok_or_else(malformed)?;
-        let (ids, rest) = ids.as_chunks::<16>();
-        if !rest.is_empty() || ids.len() > MAX_IDS {
+        let (ids, rest) = bytes.as_chunks::<16>();
+        let mut ids = ids.iter().map(|id| Uuid::from_bytes(*id));
+        let from = ids.next().filter(|_| rest.is_empty()).ok_or_else(malformed)?;
+        let told: BTreeSet<Uuid> = ids.collect();
+        if told.len() > MAX_IDS {
             return Err(malformed());
         }
-        let millis = millis.iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
-        let from = Timestamp::from_millis(millis).ok_or_else(malformed)?;
-        let told = ids.iter().map(|id| Uuid::from_bytes(*id)).collect();
         Ok(Self { from, told })
     }
 }
@@ -134,14 +133,16 @@ mod tests {
         let mut cursor = Cursor::before(at(0));
         for number in 0..1_000 {
             cursor.tell(id(number / 100, u128::try_from(number).unwrap()));
+            assert!(cursor.has(id(number / 100, u128::try_from(number).unwrap())));
         }
-        assert!(cursor.to_string().len() < 1_400);
+        assert!(cursor.to_string().len() < 1_500);
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
     }
 
     #[test]
     fn other_texts_are_refused() {
-        let long = URL_SAFE_NO_PAD.encode(vec![0; 6 + 16 * 65]);
+        let long: Vec<u8> = (0..66).flat_map(|number| [number; 16]).collect();
+        let long = URL_SAFE_NO_PAD.encode(long);
         for text in ["", "!", "AAAA", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77", &long] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
         }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::changes::Change;
+use super::change::Change;
 use crate::clock::Clock;
 use crate::config;
 use crate::db::Db;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::changes::{Change, KINDS};
+use super::change::{Change, KINDS};
 use super::{WINDOW, Watch};
 use crate::background::{Context, Next, Task};
 use crate::clock::Timestamp;

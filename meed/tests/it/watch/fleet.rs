@@ -24,7 +24,9 @@ async fn claim(http: &reqwest::Client, base: &str, user: &TestUser, event: &Valu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_breaks_again_and_again_tells_the_grants_of_two_processes_once() {
     let fixtures = TestApp::on_postgres().await.in_real_time();
-    let fleet = Fleet::start(&fixtures, 2).await;
+    // The server notices a broken connection a little later than its client.
+    let settings = [("MEED__STREAMS__MAX_PER_USER", "100")];
+    let fleet = Fleet::start_on(&fixtures, &fixtures.database_url(), 2, &settings).await;
     let users = fixtures.crowd(3).await;
     let reward = points(&fixtures, 1).await;
     let event = daily(&fixtures, &[&reward], 500).await;
