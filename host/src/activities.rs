@@ -8,6 +8,7 @@ mod batch;
 mod cloud_events;
 mod invitations;
 mod lenient;
+mod news;
 mod personal;
 mod report;
 mod routes;
@@ -17,6 +18,7 @@ mod store;
 mod users;
 
 pub use batch::{Batch, CODES, MAX_BATCH};
+pub use news::ActivityNews;
 pub use report::NewActivity;
 pub use routes::{is_streamed, router};
 pub use service::{

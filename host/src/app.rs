@@ -35,8 +35,9 @@ use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
 use crate::users::{
-    Erasures, Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService,
+    Devices, Erasures, Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService,
 };
+use crate::watch::Watch;
 use crate::webhooks::WebhookService;
 use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, service_keys, users, webhooks};
 
@@ -106,7 +107,7 @@ fn codes() -> Vec<Code> {
 /// The service of accounts alone, for the command line: the first ADMIN is created before there are keys or plugins.
 pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserService> {
     let directory = Directory::new(db.clone(), clock.clone());
-    let activities = activity_service(config, db, clock, &directory);
+    let activities = activity_service(config, (db, clock), &directory, watch(config, db, clock));
     let cache = Cache::in_process(&clock.random());
     let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
     let standings = Standings::new(directory.clone(), clock.clone(), cache, config.auth.session_cache);
@@ -115,12 +116,30 @@ pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserServ
 
 /// The service of activities alone, for the command line.
 pub fn activities(config: &Config, db: &Db, clock: &Clock) -> ActivityService {
-    activity_service(config, db, clock, &Directory::new(db.clone(), clock.clone()))
+    let directory = Directory::new(db.clone(), clock.clone());
+    activity_service(config, (db, clock), &directory, watch(config, db, clock))
 }
 
-fn activity_service(config: &Config, db: &Db, clock: &Clock, directory: &Directory) -> ActivityService {
+/// The service of rewards alone, for the command line. Servers that run notice its changes within two seconds.
+pub fn rewards(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<RewardService> {
+    let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
+    let codes = Codes::new(db.clone(), clock.clone(), sealing);
+    let cache = Cache::in_process(&clock.random());
+    Ok(RewardService::new(db.clone(), clock.clone(), cache, codes))
+}
+
+fn activity_service(
+    config: &Config,
+    (db, clock): (&Db, &Clock),
+    directory: &Directory,
+    watch: Watch,
+) -> ActivityService {
     let creates_users = config.activities.create_unknown_users;
-    ActivityService::new((db.clone(), clock.clone()), directory.clone(), creates_users)
+    ActivityService::new((db.clone(), clock.clone()), directory.clone(), creates_users, watch)
+}
+
+fn watch(config: &Config, db: &Db, clock: &Clock) -> Watch {
+    Watch::new(&config.streams, config.outbox.retention, db.clone(), clock.clone())
 }
 
 fn user_service(
@@ -250,6 +269,7 @@ pub struct App {
     pub events: EventService,
     pub claims: Claims,
     pub webhooks: WebhookService,
+    pub watch: Watch,
     pub audit: AuditService,
     pub health: health::Health,
     pub overload: overload::Overload,
@@ -285,7 +305,8 @@ impl App {
         };
         let sandbox = Sandbox::new(limits, compiler, code_cache)?;
         let directory = Directory::new(db.clone(), clock.clone());
-        let activities = activity_service(config, &db, &clock, &directory);
+        let watch = watch(config, &db, &clock);
+        let activities = activity_service(config, (&db, &clock), &directory, watch.clone());
         let cache = Cache::new(&config.cache.url, &keys.receipt.derive("meed cache")?)?;
         let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
         let standings = Standings::new(
@@ -310,7 +331,7 @@ impl App {
             (db.clone(), clock.clone()),
             (cache.clone(), limit::policy("account", config.limits.account)),
             config.auth.hide_registered_emails,
-            auth.clone(),
+            (auth.clone(), Devices::new(&keys.access, clock.clone())?),
             (users.clone(), second_factors),
             mailing.clone(),
             activities.clone(),
@@ -345,6 +366,7 @@ impl App {
             &config.claims,
             cache.clone(),
             directory,
+            (watch.clone(), &config.streams),
         );
         let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
         let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments));
@@ -382,6 +404,7 @@ impl App {
             events,
             claims,
             webhooks,
+            watch,
             audit,
             health,
             overload: overload::Overload::new(config.http.max_in_flight),

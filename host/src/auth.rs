@@ -4,6 +4,8 @@
 
 mod authenticate;
 mod guards;
+mod long_lived;
+mod passes;
 mod personal;
 mod principal;
 mod routes;
@@ -15,6 +17,8 @@ mod tokens;
 
 pub use authenticate::{authenticate, bearer_token};
 pub use guards::*;
+pub use long_lived::LongLived;
+pub use passes::{Pass, Passes};
 pub use principal::{KeyHolder, Principal, Role, Scope};
 pub use routes::{bounded_secret, router};
 pub use service::{AuthError, AuthService, TokenPair};

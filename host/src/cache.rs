@@ -7,6 +7,7 @@
 //!
 //! Must not know: any feature, the meaning of a value, HTTP.
 
+mod copies;
 mod gcra;
 mod mac;
 mod memory;
@@ -21,6 +22,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 pub use self::redis::UrlError;
+pub use copies::{Copies, SLOWEST_READ};
 pub use gcra::{Policy, RateLimit};
 
 use self::mac::Mac;

@@ -3,7 +3,7 @@
 //! One decision (`decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
 //! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof (`terms` stores its shared
 //! part) and `replay` its re-run without a server. `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
-//! reads. `service` wires the parts. Only `app`, `cli` and `kafka` know this feature.
+//! reads; `watched` tells the first and the third as they change. `service` wires the parts. Only `app`, `cli` and `kafka` know this feature.
 
 mod cache;
 mod codes;
@@ -31,9 +31,10 @@ mod store;
 mod terms;
 mod usage;
 mod verdict;
+mod watched;
 
 pub use error::ClaimError;
-pub use model::{IdempotencyKey, RewardRequest, Status};
+pub use model::{EventProgress, IdempotencyKey, RewardRequest, Status};
 pub use queue::{ExternalClaim, ExternalIntake, PermanentRejection, Worker};
 pub use receipt::{
     EvaluationRecord, GivenReward, Outcome, Proof, Receipt, ReceiptError, ReversalReceipt, ReversedGrant,
@@ -43,3 +44,4 @@ pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use review::{Review, ReviewOutcome};
 pub use routes::{CODES, router};
 pub use service::Claims;
+pub use watched::{ProgressChanges, ProgressId, RequestChanges, RequestEvent, Watched};

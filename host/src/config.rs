@@ -44,6 +44,7 @@ pub struct Config {
     pub plugins: Plugins,
     pub claims: Claims,
     pub outbox: Outbox,
+    pub streams: Streams,
     pub audit: Audit,
     pub webhooks: Webhooks,
     pub kafka: Kafka,
@@ -295,6 +296,19 @@ pub struct Outbox {
     pub relay: bool,
     #[serde(rename = "retention_seconds", deserialize_with = "seconds::<1, YEAR, _>")]
     pub retention: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Streams {
+    #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
+    pub max: usize,
+    #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
+    pub max_per_user: usize,
+    #[serde(rename = "max_age_seconds", deserialize_with = "seconds::<1, YEAR, _>")]
+    pub max_age: Duration,
+    #[serde(rename = "heartbeat_seconds", deserialize_with = "seconds::<1, HOUR, _>")]
+    pub heartbeat: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

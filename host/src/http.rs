@@ -20,6 +20,7 @@ pub mod problem;
 pub mod receive;
 pub mod request_id;
 pub mod server;
+pub mod server_sent;
 mod stream;
 #[cfg(feature = "otel")]
 mod trace;

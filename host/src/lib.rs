@@ -3,7 +3,7 @@
 //! The layers from the outside in. An arrow means "may use":
 //!
 //! ```text
-//! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, background, db, batch, cache, http, keys,
+//! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, watch, background, db, batch, cache, http, keys,
 //!                                      problem, body, correlation, canonical, text, clock}
 //!                       audit auth directory users activities plugins events rewards fulfilments claims webhooks kafka
 //! ```
@@ -48,4 +48,5 @@ pub mod sandbox;
 pub mod service_keys;
 pub mod text;
 pub mod users;
+pub mod watch;
 pub mod webhooks;

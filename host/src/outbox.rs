@@ -11,8 +11,8 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 
 pub use store::{
-    Addressed, OutboxMessage, mark_sent, messages, oldest_unsent, skip_before, topics, try_lock_fan_out, unsent, write,
-    written_after,
+    Addressed, Belonging, OutboxMessage, mark_sent, messages, of_user, oldest_unsent, skip_before, tail, topics,
+    try_lock_fan_out, unsent, write, written_after,
 };
 
 /// A claim was granted.
@@ -27,6 +27,8 @@ pub const REWARD_CODES_LOW: &str = "reward.codes-low";
 pub const CLAIM_HELD: &str = "claim.held";
 /// A held claim was rejected, by a review or because there was none.
 pub const CLAIM_DENIED: &str = "claim.denied";
+/// A pending claim was rejected, or failed.
+pub const CLAIM_REJECTED: &str = "claim.rejected";
 pub const EVENT_CREATED: &str = "event.created";
 pub const EVENT_CHANGED: &str = "event.changed";
 pub const EVENT_DELETED: &str = "event.deleted";
@@ -46,6 +48,7 @@ pub const KINDS: &[&str] = &[
     REWARD_CODES_LOW,
     CLAIM_HELD,
     CLAIM_DENIED,
+    CLAIM_REJECTED,
     EVENT_CREATED,
     EVENT_CHANGED,
     EVENT_DELETED,

@@ -52,6 +52,8 @@ pub const RATE_LIMITED: Code = Code::new("rate-limited", 429, "Too many requests
 pub const TIMED_OUT: Code = Code::new("timed-out", 504, "The request timed out");
 pub const UNAVAILABLE: Code = Code::new("unavailable", 503, "The server is temporarily unavailable");
 pub const OVERLOADED: Code = Code::new("overloaded", 503, "The server has too much to do");
+pub const TOO_MANY_STREAMS: Code = Code::new("too-many-streams", 429, "The user has too many open streams");
+pub const STREAMS_FULL: Code = Code::new("streams-full", 503, "The server has no place for another stream");
 pub const SEALING_KEY_MISSING: Code = Code::new("sealing-key-missing", 503, "The server lacks the key of a secret");
 pub const INTERNAL: Code = Code::new("internal", 500, "An unexpected failure");
 
@@ -71,6 +73,8 @@ pub const CODES: &[Code] = &[
     TIMED_OUT,
     UNAVAILABLE,
     OVERLOADED,
+    TOO_MANY_STREAMS,
+    STREAMS_FULL,
     SEALING_KEY_MISSING,
     INTERNAL,
 ];

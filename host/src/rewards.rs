@@ -9,7 +9,7 @@ mod routes;
 mod service;
 mod store;
 
-pub use codes::{Codes, RewardCode, reseal};
+pub use codes::{Codes, ImportedCodes, RewardCode, reseal};
 pub use error::RewardError;
 pub use routes::{CODES, router};
 pub use service::{NewReward, Reward, RewardService, StockVersion, Taking};

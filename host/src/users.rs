@@ -4,6 +4,7 @@
 //! activities. Must not know any other feature.
 
 mod account;
+mod devices;
 mod email;
 mod erasure;
 mod external;
@@ -27,14 +28,15 @@ mod store;
 mod totp;
 
 pub use account::PasswordReset;
+pub use devices::Devices;
 pub use email::Email;
 pub use erasure::{Erasure, Erasures};
 pub use external::{ExternalUser, MAX_UPSERTS, UpsertOutcome, Upserted, Upserts, require_distinct};
 pub use issuers::{IssuerError, Issuers};
-pub use login::{LoginError, LoginService, NewAccount};
+pub use login::{Login, LoginError, LoginService, NewAccount};
 pub use mailing::Mailing;
 pub use oidc::{OidcError, OidcLogins};
-pub use password::{Password, PasswordError, Passwords};
+pub use password::{Caller, Password, PasswordError, Passwords};
 pub use routes::{CODES, CREDENTIALS_PATHS, authenticate, erasure_router, login_router, oidc_router, router};
 pub use second_factor::{SecondFactors, reseal};
 pub use service::{Filter, NewUser, User, UserChange, UserDetails, UserError, UserService};

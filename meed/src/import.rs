@@ -1,4 +1,5 @@
-//! `meed users import FILE` and `meed activities import FILE`: reads items from a file and writes them in batches.
+//! `meed users import FILE`, `meed activities import FILE` and `meed codes import REWARD FILE`: reads items from a file and
+//! writes them in batches.
 //!
 //! A bad line is reported with its number and the reason, and the others are imported. A second run changes nothing for the
 //! items that are there, so an interrupted import is simply run again.
@@ -14,7 +15,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use garde::Validate;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use meed_host::activities::{ActivityError, ActivityService, MAX_BATCH, NewActivity};
 use meed_host::audit::{self, Origin};
@@ -23,10 +26,14 @@ use meed_host::clock::Clock;
 use meed_host::config::Config;
 use meed_host::directory::UserRef;
 use meed_host::problem::FieldError;
+use meed_host::rewards::{RewardCode, RewardService};
 use meed_host::users::{ExternalUser, MAX_UPSERTS, UserService};
 
 use progress::Progress;
 use source::{Column, Line, Source};
+
+/// Codes that one transaction imports.
+const MAX_CODES: usize = 10_000;
 
 /// The exit code if lines were bad.
 const SOME_BAD: u8 = 2;
@@ -52,6 +59,15 @@ pub(crate) struct Arguments {
     /// Stop at the first bad line; the lines before it are imported
     #[arg(long)]
     strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CodesArguments {
+    /// The id of a reward with codes
+    #[arg(value_name = "REWARD")]
+    reward: Uuid,
+    #[command(flatten)]
+    file: Arguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -146,6 +162,40 @@ impl Target for Activities {
     }
 }
 
+#[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct CodeLine {
+    #[garde(skip)]
+    code: RewardCode,
+}
+
+/// Codes of one reward.
+struct Codes {
+    rewards: RewardService,
+    reward: Uuid,
+}
+
+impl Target for Codes {
+    type Item = CodeLine;
+
+    fn check(_: &CodeLine) -> Result<(), FieldError> {
+        Ok(())
+    }
+
+    /// The service counts repetitions.
+    fn key(_: &CodeLine) -> Option<String> {
+        None
+    }
+
+    async fn write(&self, batch: Vec<(u64, CodeLine)>, progress: &mut Progress) -> anyhow::Result<()> {
+        let codes = batch.into_iter().map(|(_, line)| line.code).collect();
+        let imported = self.rewards.import_codes(self.reward, codes).await?;
+        progress.add("imported", imported.imported);
+        progress.add("duplicates", imported.duplicates);
+        Ok(())
+    }
+}
+
 pub(crate) async fn users(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let db = super::connect(config).await?;
     db.schema().await.context("read the table of the migrations")?.check()?;
@@ -162,6 +212,19 @@ pub(crate) async fn activities(config: &Config, arguments: &Arguments) -> anyhow
     let activities = Activities(meed_host::app::activities(config, &db, &Clock::System));
     let importing = import(&activities, arguments, MAX_BATCH);
     let code = audit::run_as(Arc::new(Origin::command("meed activities import")), importing).await;
+    db.close().await;
+    code
+}
+
+pub(crate) async fn codes(config: &Config, arguments: &CodesArguments) -> anyhow::Result<ExitCode> {
+    let db = super::connect(config).await?;
+    db.schema().await.context("read the table of the migrations")?.check()?;
+    let codes = Codes {
+        rewards: meed_host::app::rewards(config, &db, &Clock::System)?,
+        reward: arguments.reward,
+    };
+    let importing = import(&codes, &arguments.file, MAX_CODES);
+    let code = audit::run_as(Arc::new(Origin::command("meed codes import")), importing).await;
     db.close().await;
     code
 }

@@ -101,6 +101,9 @@ enum Command {
     /// Manage activities
     #[command(subcommand)]
     Activities(ActivitiesCommand),
+    /// Manage the codes of rewards
+    #[command(subcommand)]
+    Codes(CodesCommand),
     /// Manage the keys that sign and that seal secrets
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -152,6 +155,12 @@ enum UsersCommand {
 enum ActivitiesCommand {
     /// Record activities from a file. A second run changes nothing
     Import(import::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum CodesCommand {
+    /// Import codes of a reward from a file of any length, with a member or column `code`. A second run changes nothing
+    Import(import::CodesArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -244,6 +253,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Activities(ActivitiesCommand::Import(arguments)) => {
             return runtime.block_on(import::activities(&load(None)?, arguments));
+        }
+        Command::Codes(CodesCommand::Import(arguments)) => {
+            return runtime.block_on(import::codes(&load(None)?, arguments));
         }
         Command::Keys(KeysCommand::Generate { only_missing }) => {
             for path in keys::generate(&load(None)?.keys.directory, &Clock::System, *only_missing)? {

@@ -70,7 +70,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
     app::supervise_metrics(&metrics, &supervisor);
     app.supervise(config, &supervisor)?;
     let stop = CancellationToken::new();
-    let limits = Limits::new(&config.http);
+    let limits = Limits::new(&config.http, &config.streams);
     let mut server = tokio::spawn(server::serve(listener, router, limits, stop.clone().cancelled_owned()));
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "server started");
     ready(address);
@@ -95,6 +95,7 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         supervisor.stop(Stage::Upkeep);
         // Requests are still accepted, until load balancers have noticed.
         tokio::time::sleep(drain).await;
+        app.watch.shut_down();
         stop.cancel();
         if let Ok(ended) = tokio::time::timeout(config.http.shutdown, server).await {
             ended.context("the server task ended")?;

@@ -17,6 +17,8 @@ CREATE TABLE outbox (
     sent_at         INTEGER
 ) STRICT;
 CREATE INDEX outbox_unsent ON outbox (created_at, id) WHERE sent_at IS NULL;
+-- A user's stream continues after the last message that its client has.
+CREATE INDEX outbox_user ON outbox (user_id, id) WHERE user_id IS NOT NULL;
 CREATE UNIQUE INDEX outbox_once ON outbox (once_key) WHERE once_key IS NOT NULL;
 -- The sweep's order. Claims do not touch this index.
 CREATE INDEX outbox_sent ON outbox (sent_at, id) WHERE sent_at IS NOT NULL;

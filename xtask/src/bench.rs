@@ -15,7 +15,7 @@ use crate::redis;
 use crate::workspace::Workspace;
 
 /// The programs that need a PostgreSQL server.
-const NEED_POSTGRES: [&str; 3] = ["claim", "fill", NEEDS_REDIS];
+const NEED_POSTGRES: [&str; 4] = ["claim", "fill", NEEDS_REDIS, "streams"];
 /// The program that also needs Redis.
 const NEEDS_REDIS: &str = "redis";
 /// Compares with other engines; see `bench/peers/Cargo.toml`.

@@ -20,6 +20,11 @@ import type {
   Upserts,
   UserDetails,
 } from "./types.js";
+import { watch, type Watched, type WatchOptions } from "./watch.js";
+
+export type RewardRequestEvent = Watched<"reward-request", RewardRequest> | Watched<"reset", Record<string, never>>;
+
+export type ProgressEvent = Watched<"progress", EventProgress>;
 
 export type MeedOptions = TransportOptions;
 
@@ -98,6 +103,20 @@ export class Meed {
     options: CallOptions = {},
   ): Promise<EventProgress> {
     return this.request("GET", `/events/${segment(eventId)}/progress`, { ...options, query: { ...user } });
+  }
+
+  /**
+   * Yields a user's reward requests as they change, from now on or after `lastEventId`. After a `reset`, some changes are lost
+   * and the newest requests follow. A broken connection is opened again, and nothing is lost or repeated.
+   */
+  watchRewardRequests(user: UserReference = {}, options: WatchOptions = {}): AsyncGenerator<RewardRequestEvent> {
+    return watch(this.#transport, "/reward-requests/stream", { ...user }, ["reward-request", "reset"], options);
+  }
+
+  /** Yields a user's progress in an event: now, and after each change. */
+  watchProgress(eventId: string, user: UserReference = {}, options: WatchOptions = {}): AsyncGenerator<ProgressEvent> {
+    const path = `/events/${segment(eventId)}/progress/stream`;
+    return watch(this.#transport, path, { ...user }, ["progress"], options);
   }
 
   /**

@@ -41,6 +41,10 @@ export type ClaimDenied = CloudEvent<
   "claim.denied",
   Granted & { outcome: "DENIED" | "EXPIRED"; reason: string | null; deniedAt: string }
 >;
+export type ClaimRejected = CloudEvent<
+  "claim.rejected",
+  Granted & { status: "REJECTED" | "FAILED"; reasons: Reason[]; decidedAt: string }
+>;
 export type EventChanged = CloudEvent<
   "event.created" | "event.changed" | "event.deleted",
   { eventId: string; revision: number; event: Schemas["Event"] | null; changedBy: string; changedAt: string }
@@ -65,6 +69,7 @@ export type WebhookEvent =
   | RewardCodesLow
   | ClaimHeld
   | ClaimDenied
+  | ClaimRejected
   | EventChanged
   | PluginChanged
   | WebhookPing;

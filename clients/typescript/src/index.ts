@@ -5,6 +5,8 @@ export type {
   ClaimOptions,
   GrantFilter,
   MeedOptions,
+  ProgressEvent,
+  RewardRequestEvent,
   RewardRequestFilter,
   StreamOptions,
   UserReference,
@@ -15,6 +17,7 @@ export { verifyReceipt, verifyReversal } from "./receipts.js";
 export type { VerifiedReceipt, VerifiedReversal } from "./receipts.js";
 export type { CallOptions, RequestOptions } from "./transport.js";
 export type * from "./types.js";
+export type { Watched, WatchOptions } from "./watch.js";
 export { verifyWebhook } from "./webhooks.js";
 export type * from "./events.js";
 export type { WebhookHeaders, WebhookOptions } from "./webhooks.js";

@@ -40,6 +40,9 @@ export interface RequestOptions extends CallOptions {
 /** Reads the text of a successful response; it may throw a `MeedError`. */
 export type Read<T> = (text: string, response: Response) => T;
 
+/** The same with the response itself, within the time limit of an attempt. */
+type ReadResponse<T> = (response: Response) => Promise<T>;
+
 const FIRST_PAUSE_MS = 200;
 const RETRYABLE_STATUS = new Set([0, 429, 502, 503, 504]);
 const RETRYABLE_CODES = new Set(["body-timeout", "overloaded", "stream-interrupted", "timed-out", "unavailable"]);
@@ -57,7 +60,16 @@ export class Transport {
     this.#options = { retries, timeoutMs, maxPauseMs, fetch: own ?? ((...request) => fetch(...request)) };
   }
 
-  async send<T>(method: string, path: string, options: RequestOptions, read: Read<T>): Promise<T> {
+  send<T>(method: string, path: string, options: RequestOptions, read: Read<T>): Promise<T> {
+    return this.#send(method, path, options, async (response) => read(await response.text(), response));
+  }
+
+  /** A response whose body takes as long as the server wants. */
+  open(path: string, options: RequestOptions): Promise<Response> {
+    return this.#send("GET", path, options, async (response) => response);
+  }
+
+  async #send<T>(method: string, path: string, options: RequestOptions, read: ReadResponse<T>): Promise<T> {
     const isSafe = options.isSafe ?? method === "GET";
     for (let attempt = 0; ; attempt++) {
       const error = await this.#attempt(method, path, options, read).catch((error: unknown) => {
@@ -73,7 +85,12 @@ export class Transport {
     }
   }
 
-  async #attempt<T>(method: string, path: string, options: RequestOptions, read: Read<T>): Promise<{ value: T }> {
+  async #attempt<T>(
+    method: string,
+    path: string,
+    options: RequestOptions,
+    read: ReadResponse<T>,
+  ): Promise<{ value: T }> {
     const headers = new Headers({ accept: "application/json, application/x-ndjson", ...options.headers });
     const key = typeof this.#key === "function" ? await this.#key() : this.#key;
     if (key !== undefined) headers.set("authorization", `Bearer ${key}`);
@@ -82,18 +99,24 @@ export class Transport {
       headers.set("content-type", "application/json");
       body = JSON.stringify(options.body);
     }
-    const timeout = AbortSignal.timeout(this.#options.timeoutMs);
-    const response = await this.#options.fetch(`${this.#url}${path}${search(options.query)}`, {
-      method,
-      headers,
-      signal: options.signal ? AbortSignal.any([options.signal, timeout]) : timeout,
-      // A followed redirect would turn a POST into a GET.
-      redirect: "manual",
-      ...(body === undefined ? {} : { body }),
-    });
-    const text = await response.text();
-    if (!response.ok) throw failure(response, text);
-    return { value: read(text, response) };
+    const limit = new AbortController();
+    const { timeoutMs } = this.#options;
+    const late = () => limit.abort(new DOMException(`no response within ${timeoutMs} ms`, "TimeoutError"));
+    const timer = setTimeout(late, timeoutMs);
+    try {
+      const response = await this.#options.fetch(`${this.#url}${path}${search(options.query)}`, {
+        method,
+        headers,
+        signal: options.signal ? AbortSignal.any([options.signal, limit.signal]) : limit.signal,
+        // A followed redirect would turn a POST into a GET.
+        redirect: "manual",
+        ...(body === undefined ? {} : { body }),
+      });
+      if (!response.ok) throw failure(response, await response.text());
+      return { value: await read(response) };
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** In milliseconds; `undefined`: no further attempt. */
@@ -162,7 +185,7 @@ function describe(error: unknown): string {
   return cause instanceof Error ? `${error.message} (${cause.message})` : error.message;
 }
 
-function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+export function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);

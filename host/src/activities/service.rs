@@ -15,6 +15,7 @@ use super::users::named_users;
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Json, Tx};
 use crate::directory::{Directory, UserRef};
+use crate::watch::Watch;
 
 /// Bodies of any length that a process reads at the same time.
 pub(super) const MAX_STREAMS: usize = 8;
@@ -150,16 +151,18 @@ pub struct ActivityService {
     pub(super) creates_users: bool,
     /// Bodies of any length that are read at the same time.
     pub(super) streams: Arc<Semaphore>,
+    pub(super) watch: Watch,
 }
 
 impl ActivityService {
-    pub fn new((db, clock): (Db, Clock), directory: Directory, creates_users: bool) -> Self {
+    pub fn new((db, clock): (Db, Clock), directory: Directory, creates_users: bool, watch: Watch) -> Self {
         Self {
             db,
             clock,
             directory,
             creates_users,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            watch,
         }
     }
 
@@ -201,6 +204,8 @@ impl ActivityService {
             self.credit_inviters(&mut tx, acting, now).await?;
         }
         tx.commit().await?;
+        let acting = distinct.iter().filter(|row| added.contains(&row.id));
+        self.watch.touch(acting.map(|row| row.user_id));
         let items = activities.into_iter().zip(order).map(|(activity, id)| RecordedItem {
             source: activity.source,
             id: activity.id,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Json, Result, Tx, row};
+use crate::db::{Db, Engine, Json, Query, Result, Tx, placeholders, row};
 
 row! {
     #[derive(Clone, Debug)]
@@ -141,6 +141,18 @@ pub(super) async fn list(
         .end("ORDER BY occurred_at DESC, id DESC LIMIT $?", limit)
         .fetch_all(db)
         .await
+}
+
+/// The newest activity of each of these users, by the time at which it occurred.
+pub(super) async fn newest(db: &Db, users: &[Uuid]) -> Result<Vec<(Uuid, Option<Uuid>)>> {
+    let users = placeholders::padded(users.iter().copied());
+    let sql = format!(
+        "SELECT u.id, (SELECT a.id FROM activities a WHERE a.user_id = u.id ORDER BY a.occurred_at DESC, a.id DESC LIMIT 1) \
+         FROM users u WHERE u.id IN ({})",
+        placeholders::list(1, users.len())
+    );
+    let query = db.query_assembled(sql);
+    users.into_iter().fold(query, Query::bind).fetch_all(db).await
 }
 
 /// A user's activities by time, after this key.

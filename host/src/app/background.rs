@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::App;
+use crate::activities::ActivityNews;
 use crate::audit::AuditService;
 use crate::background::{Context, Next, POLL_INTERVAL, Spec, Stage, Supervisor, Task};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::Db;
+use crate::db::{Db, DbError};
 use crate::http::metrics::Metrics;
 #[cfg(feature = "kafka")]
 use crate::keys::Sealing;
@@ -146,6 +147,24 @@ const KAFKA_PUBLISHER: Spec = Spec {
     period: POLL_INTERVAL,
     stage: Stage::Publishers,
 };
+const STREAM_READER: Spec = Spec {
+    name: "stream-reader",
+    description: "Reads the outbox for the open streams of this process",
+    period: POLL_INTERVAL,
+    stage: Stage::Listeners,
+};
+const STREAM_ACTIVITIES: Spec = Spec {
+    name: "stream-activities",
+    description: "Looks for new activities of the users whose progress is watched",
+    period: Duration::from_secs(5),
+    stage: Stage::Listeners,
+};
+const STREAM_PASSES: Spec = Spec {
+    name: "stream-passes",
+    description: "Ends the streams of principals that may no longer watch",
+    period: Duration::from_secs(5),
+    stage: Stage::Listeners,
+};
 const PLUGIN_USAGE_WRITER: Spec = Spec {
     name: "plugin-usage-writer",
     description: "Adds the runs of plugins, counted in memory, to the database",
@@ -223,11 +242,23 @@ impl App {
             tracing::debug!(completed, "users erased");
             Ok(())
         });
+        let (watch, activities) = (self.watch.clone(), self.activities.clone());
+        supervisor.register(STREAM_READER, move || Ok(watch.reader()))?;
+        supervisor.register(STREAM_ACTIVITIES, move || Ok(ActivityNews::new(activities.clone())))?;
+        supervisor.every(STREAM_PASSES, self.clone(), |app| async move {
+            Ok(app.check_passes().await?)
+        });
         if config.outbox.relay {
             supervise_delivery(config, &self.db, &self.clock, &self.webhooks, supervisor)?;
         }
         let plugins = self.plugins.clone();
         supervisor.register(PLUGIN_USAGE_WRITER, move || Ok(PluginUsageWriter(plugins.clone())))
+    }
+
+    /// Ends the streams of principals that may no longer watch.
+    pub async fn check_passes(&self) -> Result<(), DbError> {
+        let keys = |holders| self.service_keys.unchanged(holders);
+        self.auth.passes().check(keys).await
     }
 
     #[cfg(feature = "kafka")]

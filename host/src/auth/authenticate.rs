@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::AuthService;
-use super::guards::{Authentication, InvalidToken};
+use super::guards::{Authentication, InvalidToken, set_principal};
 use super::step_up::Proofs;
 use crate::http::limit::Subject;
 use crate::problem::Problem;
@@ -16,17 +16,17 @@ use crate::problem::Problem;
 pub async fn authenticate(State(service): State<AuthService>, mut request: Request, next: Next) -> Response {
     let is_done = request.extensions().get::<Authentication>().is_some();
     if !is_done && request.headers().contains_key(header::AUTHORIZATION) {
-        let principal = match bearer_token(request.headers()) {
+        let found = match bearer_token(request.headers()) {
             Some(token) => match service.check(token).await {
-                Ok(principal) => principal,
+                Ok(found) => found,
                 Err(error) => return Problem::from(error).into_response(),
             },
             None => Err(InvalidToken { is_forged: false }),
         };
-        if let Ok(principal) = &principal {
+        if let Ok((principal, _)) = &found {
             request.extensions_mut().insert(Subject::user(principal.id()));
         }
-        request.extensions_mut().insert(Authentication(principal));
+        set_principal(request.extensions_mut(), found);
     }
     request.extensions_mut().insert(Proofs(service));
     next.run(request).await

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::principal::{Principal, Scope};
 use super::{ADDRESS_NOT_ALLOWED, FORBIDDEN, INVALID_TOKEN, TOTP_REQUIRED, UNAUTHENTICATED};
+use crate::clock::Timestamp;
 use crate::problem::Problem;
 
 /// The result of the authentication layer; absent if the request carried no token.
@@ -24,9 +25,17 @@ pub struct InvalidToken {
     pub is_forged: bool,
 }
 
-/// Authenticates the request, for the layers that know further kinds of tokens. [`super::authenticate`] does not look at the
-/// token any more.
-pub fn set_principal(extensions: &mut Extensions, principal: Result<Principal, InvalidToken>) {
+/// The end of the request's token, if it has one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TokenEnd(pub Option<Timestamp>);
+
+/// Authenticates the request, for the layers that know further kinds of tokens: the principal of the token, and when the
+/// token ends. [`super::authenticate`] does not look at the token any more.
+pub fn set_principal(extensions: &mut Extensions, found: Result<(Principal, Option<Timestamp>), InvalidToken>) {
+    let principal = found.map(|(principal, end)| {
+        extensions.insert(TokenEnd(end));
+        principal
+    });
     extensions.insert(Authentication(principal));
 }
 

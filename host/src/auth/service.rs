@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::guards::InvalidToken;
+use super::passes::Passes;
 use super::store::{self, Hash};
 use super::tokens::{AccessTokens, Refused};
 use super::{EndReason, Principal, REFRESH_TOKEN_REUSED, Role, Sessions};
@@ -80,6 +81,7 @@ struct Inner {
     clock: Clock,
     tokens: AccessTokens,
     sessions: Sessions,
+    passes: Passes,
     session_lifetime: Duration,
     staff_session_lifetime: Duration,
     refresh_idle: Duration,
@@ -114,10 +116,11 @@ impl AuthService {
         sessions: Sessions,
     ) -> Result<Self, KeyError> {
         Ok(Self(Arc::new(Inner {
-            db,
-            clock,
+            db: db.clone(),
+            clock: clock.clone(),
             tokens: AccessTokens::new(config, keyring)?,
             sessions,
+            passes: Passes::new(db, clock),
             session_lifetime: config.session,
             staff_session_lifetime: config.staff_session,
             refresh_idle: config.refresh_idle,
@@ -132,6 +135,11 @@ impl AuthService {
     /// Another process ended sessions.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         self.0.sessions.on_invalidation(invalidation).await;
+    }
+
+    /// The principals of responses that take long.
+    pub fn passes(&self) -> &Passes {
+        &self.0.passes
     }
 
     pub(super) fn db(&self) -> &Db {
@@ -233,7 +241,7 @@ impl AuthService {
                 .refused(REFRESH_TOKEN_REUSED.code);
             audit::record(&mut tx, &self.0.clock, reused).await?;
             tx.commit().await?;
-            self.0.sessions.forget(ended).await;
+            self.0.sessions.refuse(ended).await;
             tracing::warn!(session.id = %id, "refresh token reused, session ended");
             return Err(AuthError::RefreshTokenReused);
         };
@@ -316,7 +324,7 @@ impl AuthService {
         let entry = Entry::about("user", &user_id).field("session", id, None::<Uuid>);
         audit::record(&mut tx, &self.0.clock, entry).await?;
         tx.commit().await?;
-        self.0.sessions.forget(ended).await;
+        self.0.sessions.refuse(ended).await;
         Ok(())
     }
 
@@ -331,7 +339,7 @@ impl AuthService {
         let entry = Entry::about("user", &user_id).field("sessions", ended.count(), 0);
         audit::record(&mut tx, &self.0.clock, entry).await?;
         tx.commit().await?;
-        self.0.sessions.forget(ended).await;
+        self.0.sessions.refuse(ended).await;
         Ok(())
     }
 
@@ -346,12 +354,15 @@ impl AuthService {
         let logout = Entry::about("user", &user_id).field("session", session_id, None::<Uuid>);
         audit::record(&mut tx, &self.0.clock, logout).await?;
         tx.commit().await?;
-        self.0.sessions.forget(ended).await;
+        self.0.sessions.refuse(ended).await;
         Ok(())
     }
 
     /// The principal of an access token, if the token is valid and its session is alive.
-    pub(super) async fn check(&self, token: &str) -> Result<Result<Principal, InvalidToken>, DbError> {
+    pub(super) async fn check(
+        &self,
+        token: &str,
+    ) -> Result<Result<(Principal, Option<Timestamp>), InvalidToken>, DbError> {
         let claims = match self.0.tokens.check(token, self.0.clock.now()) {
             Ok(claims) => claims,
             Err(Refused { is_forged, reason }) => {
@@ -361,12 +372,16 @@ impl AuthService {
         };
         let (id, role, session) = (claims.sub, claims.role, claims.sid);
         if let Some(living) = self.0.sessions.living(id, role, session).await? {
-            return Ok(Ok(Principal::User {
+            let principal = Principal::User {
                 id,
                 role,
                 session: Some(session),
                 needs_second_factor: self.0.require_totp && role != Role::User && !living.second_factor,
-            }));
+            };
+            return Ok(Ok((
+                principal,
+                Timestamp::from_millis(claims.exp.saturating_mul(1_000)),
+            )));
         }
         tracing::debug!(session.id = %session, "access token refused: session ended or role changed");
         Ok(Err(InvalidToken { is_forged: false }))

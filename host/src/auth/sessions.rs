@@ -6,22 +6,17 @@
 
 use std::time::Duration;
 
-use moka::future::Cache;
-use moka::policy::EvictionPolicy;
 use strum::Display;
 use uuid::Uuid;
 
 use super::Role;
 use super::store::{self, SessionRow};
-use crate::cache::{Cache as Shared, Invalidation, Topic};
+use crate::cache::{Cache, Copies, Invalidation, SLOWEST_READ, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, Result, Tx};
 
 /// Cached sessions; about 200 bytes each.
 const CAPACITY: u64 = 100_000;
-
-/// Longer than any read of the database takes.
-const SLOWEST_READ: Duration = Duration::from_mins(1);
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
@@ -36,8 +31,8 @@ pub enum EndReason {
     EndedByUser,
 }
 
-/// Sessions that a transaction ended: pass them to [`Sessions::forget`] after its commit.
-#[must_use = "after the commit, Sessions::forget makes this process refuse their tokens"]
+/// Sessions that a transaction ended: pass them to [`Sessions::refuse`] after its commit.
+#[must_use = "after the commit, Sessions::refuse makes this process refuse their tokens"]
 #[derive(Debug)]
 pub struct EndedSessions(Vec<Uuid>);
 
@@ -51,52 +46,34 @@ impl EndedSessions {
 pub struct Sessions {
     db: Db,
     clock: Clock,
-    shared: Shared,
+    shared: Cache,
     trusted_for: Duration,
-    known: Cache<Uuid, Known>,
-    /// Sessions that this process ended, or whose end another process announced. Checked after `known`: a slow read that
-    /// began before the end may put a living session into `known` after it.
-    ended: Cache<Uuid, ()>,
-}
-
-/// A session as it was read, and when.
-#[derive(Clone, Debug)]
-struct Known {
-    session: SessionRow,
-    read_at: Timestamp,
+    copies: Copies<SessionRow>,
 }
 
 impl Sessions {
-    pub fn new(db: Db, clock: Clock, shared: Shared, trusted_for: Duration) -> Self {
+    pub fn new(db: Db, clock: Clock, shared: Cache, trusted_for: Duration) -> Self {
         Self {
             db,
             clock,
             shared,
             trusted_for,
-            known: Cache::builder()
-                .max_capacity(CAPACITY)
-                .time_to_live(trusted_for)
-                .build(),
-            ended: Cache::builder()
-                .max_capacity(CAPACITY)
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_live(trusted_for + SLOWEST_READ)
-                .build(),
+            copies: Copies::new(CAPACITY, trusted_for),
         }
     }
 
     /// The session, if it is a living one of this user in this role. Without the database while the answer is fresh.
     pub(super) async fn living(&self, user_id: Uuid, role: Role, id: Uuid) -> Result<Option<SessionRow>> {
         let now = self.clock.now();
-        let known = self.known.get(&id).await;
-        let session = match known.filter(|known| now < known.read_at.plus(self.trusted_for)) {
-            Some(known) => known.session,
+        let session = match self.copies.get(id, now).await {
+            Some(session) => session,
             None => match self.read(user_id, id, now).await? {
                 Some(session) => session,
                 None => return Ok(None),
             },
         };
-        let lives = session.lives(now) && session.holder() == (user_id, role) && !self.ended.contains_key(&id);
+        // A slow read that began before the end of the session may have found a living one.
+        let lives = session.lives(now) && session.holder() == (user_id, role) && !self.copies.was_dropped(id);
         Ok(lives.then_some(session))
     }
 
@@ -106,21 +83,13 @@ impl Sessions {
         if let Some((read_at, value)) = self.shared.get(&key, now, self.trusted_for).await
             && let Ok(session) = serde_json::from_slice::<SessionRow>(&value)
         {
-            let known = Known {
-                session: session.clone(),
-                read_at,
-            };
-            self.known.insert(id, known).await;
+            self.copies.keep(id, session.clone(), read_at).await;
             return Ok(Some(session));
         }
         let Some(session) = store::read_session(&self.db, user_id, id).await? else {
             return Ok(None);
         };
-        let known = Known {
-            session: session.clone(),
-            read_at: now,
-        };
-        self.known.insert(id, known).await;
+        self.copies.keep(id, session.clone(), now).await;
         if session.lives(now)
             && let Ok(value) = serde_json::to_vec(&session)
         {
@@ -148,9 +117,9 @@ impl Sessions {
     }
 
     /// Refuses the tokens of these sessions from now on, here and in the other processes.
-    pub async fn forget(&self, EndedSessions(ids): EndedSessions) {
+    pub async fn refuse(&self, EndedSessions(ids): EndedSessions) {
         for id in ids {
-            self.refuse(id).await;
+            self.copies.drop_copy(id).await;
             // Longer than any process that read the session before its end may take to store it.
             self.shared
                 .invalidate(&shared_key(id), self.trusted_for + SLOWEST_READ)
@@ -161,7 +130,7 @@ impl Sessions {
 
     /// Reads a changed session again at its next request. Other processes do so when their copies are outdated.
     pub async fn reread(&self, id: Uuid) {
-        self.known.invalidate(&id).await;
+        self.copies.refresh(id).await;
         self.shared
             .invalidate(&shared_key(id), self.trusted_for + SLOWEST_READ)
             .await;
@@ -170,15 +139,10 @@ impl Sessions {
     /// Another process ended sessions.
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         match invalidation {
-            Invalidation::Changed(Topic::Session(id)) => self.refuse(*id).await,
+            Invalidation::Changed(Topic::Session(id)) => self.copies.drop_copy(*id).await,
             Invalidation::Changed(_) => {}
-            Invalidation::All => self.known.invalidate_all(),
+            Invalidation::All => self.copies.drop_all(),
         }
-    }
-
-    async fn refuse(&self, id: Uuid) {
-        self.ended.insert(id, ()).await;
-        self.known.invalidate(&id).await;
     }
 }
 

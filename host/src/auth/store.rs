@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{EndReason, Role};
 use crate::clock::Timestamp;
-use crate::db::{Db, Engine, Result, Tx, row};
+use crate::db::{Db, Engine, Query, Result, Tx, placeholders, row};
 use crate::mutations;
 
 row! {
@@ -271,4 +271,30 @@ pub(super) async fn erase(tx: &mut Tx, user_id: Uuid, limit: i64) -> Result<u64>
         return Ok(deleted);
     }
     tx.query(SESSIONS).bind(user_id).bind(limit).execute(tx).await
+}
+
+/// The role of each user, of these sessions that have not ended.
+pub(super) async fn living_sessions(db: &Db, keys: &[(Uuid, Uuid)], now: Timestamp) -> Result<Vec<(Uuid, Role)>> {
+    let keys = placeholders::padded(keys.iter().copied());
+    let sql = format!(
+        "SELECT s.id, u.role FROM {} JOIN sessions s ON s.user_id = pair.column1 AND s.id = pair.column2 \
+         JOIN users u ON u.id = s.user_id WHERE s.ended_at IS NULL AND s.expires_at > $1 AND NOT u.disabled",
+        placeholders::pairs(2, keys.len())
+    );
+    let query = db.query_assembled(sql).bind(now);
+    let query = keys
+        .into_iter()
+        .fold(query, |query, (user_id, id)| query.bind(user_id).bind(id));
+    query.fetch_all(db).await
+}
+
+/// Those of these users that are not disabled, and their roles.
+pub(super) async fn enabled_users(db: &Db, ids: &[Uuid]) -> Result<Vec<(Uuid, Role)>> {
+    let ids = placeholders::padded(ids.iter().copied());
+    let sql = format!(
+        "SELECT id, role FROM users WHERE id IN ({}) AND NOT disabled",
+        placeholders::list(1, ids.len())
+    );
+    let query = db.query_assembled(sql);
+    ids.into_iter().fold(query, Query::bind).fetch_all(db).await
 }

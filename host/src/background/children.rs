@@ -59,7 +59,7 @@ impl<K: Clone + Eq + Hash> Children<K> {
     pub fn reap(&mut self) -> Result<(), JoinError> {
         let mut outcome = Ok(());
         while let Some(ended) = self.tasks.try_join_next_with_id() {
-            outcome = outcome.and(self.forget(ended));
+            outcome = outcome.and(self.finish(ended));
         }
         outcome
     }
@@ -68,12 +68,12 @@ impl<K: Clone + Eq + Hash> Children<K> {
     pub async fn join_all(&mut self) -> Result<(), JoinError> {
         let mut outcome = Ok(());
         while let Some(ended) = self.tasks.join_next_with_id().await {
-            outcome = outcome.and(self.forget(ended));
+            outcome = outcome.and(self.finish(ended));
         }
         outcome
     }
 
-    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) -> Result<(), JoinError> {
+    fn finish(&mut self, ended: Result<(Id, ()), JoinError>) -> Result<(), JoinError> {
         let id = match &ended {
             Ok((id, ())) => *id,
             Err(error) => error.id(),

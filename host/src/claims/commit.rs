@@ -103,6 +103,7 @@ impl Committer {
             && commit_rows::insert_request(&mut tx, record).await?
             && commit_rows::insert_response(&mut tx, record).await?;
         if is_written {
+            commit_rows::insert_messages(&mut tx, record).await?;
             tx.commit().await?;
         }
         Ok(is_written)

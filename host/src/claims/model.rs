@@ -241,7 +241,7 @@ impl RewardRequest {
 /// A user's progress in an event, as of now. Nothing is stored.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct EventProgress {
+pub struct EventProgress {
     pub event_id: Uuid,
     /// What happened after this instant does not count; left out if the answer is about now
     #[serde(skip_serializing_if = "Option::is_none")]

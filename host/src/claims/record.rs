@@ -29,6 +29,7 @@ use crate::mutations;
 use crate::outbox::{self, Message};
 use crate::rewards::Reward;
 use crate::sandbox::Digest;
+use crate::watch::Watch;
 
 /// Makes commit records, and updates caches, metrics and the log once one is committed. Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +43,7 @@ pub(super) struct Recorder {
     pub events: EventService,
     pub granted_cache: GrantedCache,
     pub sold_out_cache: SoldOutCache,
+    pub watch: Watch,
 }
 
 impl Recorder {
@@ -103,9 +105,10 @@ impl Recorder {
         let spending = (row.status == Status::Granted)
             .then(|| spending(offer, &grants, claim.received_at))
             .flatten();
-        let message = self
-            .message(claim, offer, &row, &grants)
-            .filter(|_| claim.key.is_none() || !mutations::active("outbox-message-missing"));
+        let mut messages = self.messages(claim, offer, &row, &grants);
+        if claim.key.is_some() && mutations::active("outbox-message-missing") {
+            messages.clear();
+        }
         let request = row.clone().into_request(grants);
         let record = CommitRecord {
             request: row,
@@ -114,7 +117,7 @@ impl Recorder {
             terms,
             grants: grant_rows,
             spending,
-            message,
+            messages,
             response: self.response(claim, &request)?,
             refusal: claim.queued.map_or_else(|| refusal(&request), |_| None),
             fence: claim.queued.map(|queued| queued.fence),
@@ -125,6 +128,7 @@ impl Recorder {
 
     /// To be called after the commit. `granted`: the user's grants in the period before it.
     pub(super) async fn on_committed(&self, claim: &ClaimInput, offer: &Offer, granted: u32, request: &RewardRequest) {
+        self.watch.committed();
         self.events.claimed(claim.event_id, claim.user_id);
         self.sold_out_cache.on_committed(offer, request);
         self.granted_cache.on_committed(claim, offer, granted, request).await;
@@ -176,37 +180,10 @@ impl Recorder {
         }))
     }
 
-    /// The outbox message of a grant, of a held claim, or of a limit for all users that was reached. Other rejections concern
-    /// the user only.
-    fn message(&self, claim: &ClaimInput, offer: &Offer, request: &RequestRow, grants: &[Grant]) -> Option<Message> {
-        let mut once_key = None;
-        let (kind, payload) = match request.status {
-            Status::Granted => (outbox::REWARD_GRANTED, granted(request, grants)),
-            Status::Held => (
-                outbox::CLAIM_HELD,
-                json!({
-                    "requestId": request.id, "eventId": request.event_id, "userId": request.user_id,
-                    "reasons": request.reasons.0, "heldAt": request.decided_at, "heldUntil": request.retry_at,
-                }),
-            ),
-            Status::Rejected => {
-                // The host's reason comes first.
-                let reason = request.reasons.0.first()?;
-                if reason.source != Source::Host || ![SOLD_OUT, BUDGET_SPENT].contains(&reason.code.as_str()) {
-                    return None;
-                }
-                once_key = Some(limit_key(&reason.code, offer, request));
-                (
-                    outbox::REWARD_LIMIT_REACHED,
-                    json!({
-                        "requestId": request.id, "eventId": request.event_id, "userId": request.user_id,
-                        "code": reason.code, "rejectedAt": request.decided_at,
-                    }),
-                )
-            }
-            Status::Received | Status::Failed | Status::Reversed => return None,
-        };
-        Some(Message {
+    /// The outbox messages of a grant, of a held claim, of a limit for all users that was reached, and of a pending claim that
+    /// was refused. The rejection of another claim is its response, and concerns the user only.
+    fn messages(&self, claim: &ClaimInput, offer: &Offer, request: &RequestRow, grants: &[Grant]) -> Vec<Message> {
+        let message = |kind, payload, once_key| Message {
             id: self.clock.new_id(),
             kind,
             user_id: Some(request.user_id),
@@ -215,7 +192,39 @@ impl Recorder {
             http_request_id: claim.http_request_id.clone(),
             created_at: request.decided_at,
             once_key,
-        })
+        };
+        let mut messages = Vec::new();
+        match request.status {
+            Status::Granted => messages.push(message(outbox::REWARD_GRANTED, granted(request, grants), None)),
+            Status::Held => {
+                let payload = json!({
+                    "requestId": request.id, "eventId": request.event_id, "userId": request.user_id,
+                    "reasons": request.reasons.0, "heldAt": request.decided_at, "heldUntil": request.retry_at,
+                });
+                messages.push(message(outbox::CLAIM_HELD, payload, None));
+            }
+            Status::Rejected | Status::Failed => {
+                // The host's reason comes first.
+                let reason = request.reasons.0.first().filter(|reason| reason.source == Source::Host);
+                if let Some(reason) = reason.filter(|reason| [SOLD_OUT, BUDGET_SPENT].contains(&reason.code.as_str())) {
+                    let payload = json!({
+                        "requestId": request.id, "eventId": request.event_id, "userId": request.user_id,
+                        "code": reason.code, "rejectedAt": request.decided_at,
+                    });
+                    let once_key = limit_key(&reason.code, offer, request);
+                    messages.push(message(outbox::REWARD_LIMIT_REACHED, payload, Some(once_key)));
+                }
+                if claim.queued.is_some() {
+                    let payload = json!({
+                        "requestId": request.id, "eventId": request.event_id, "userId": request.user_id,
+                        "status": request.status, "reasons": request.reasons.0, "decidedAt": request.decided_at,
+                    });
+                    messages.push(message(outbox::CLAIM_REJECTED, payload, None));
+                }
+            }
+            Status::Received | Status::Reversed => {}
+        }
+        messages
     }
 
     fn receipt(

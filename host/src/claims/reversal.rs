@@ -28,6 +28,7 @@ use crate::keys::Keyring;
 use crate::outbox::{self, Message};
 use crate::rewards::{RewardService, Taking};
 use crate::sandbox::Digest;
+use crate::watch::Watch;
 
 /// The reversal of a granted reward request.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -67,6 +68,7 @@ pub(super) struct Reversals {
     pub fulfilments: FulfilmentService,
     pub granted_cache: GrantedCache,
     pub requests: Requests,
+    pub watch: Watch,
 }
 
 impl Reversals {
@@ -94,6 +96,7 @@ impl Reversals {
         };
         let rewards: Vec<Uuid> = receipt.grants.iter().map(|grant| grant.reward_id).collect();
         self.rewards.changed(&rewards).await;
+        self.watch.committed();
         metrics::counter!("meed_reversals_total").increment(1);
         tracing::info!(
             reversal.id = %receipt.id,

@@ -27,6 +27,7 @@ use crate::fulfilments::Fulfilment;
 use crate::keys::Keyring;
 use crate::outbox::{self, Message};
 use crate::rewards::{RewardError, RewardService};
+use crate::watch::Watch;
 
 /// Held claims that are read at once when their time is over.
 const EXPIRED_AT_ONCE: i64 = 100;
@@ -42,6 +43,7 @@ pub(super) struct Reviews {
     pub requests: Requests,
     /// How long a denial stands.
     pub denial: Duration,
+    pub watch: Watch,
 }
 
 /// A decision on a held claim: by an operator, or by the task that rejects expired ones.
@@ -121,6 +123,7 @@ impl Reviews {
         };
         let (record, review) = self.record(&request, ruling, offer.as_deref()).await?;
         self.write(&record, &review, offer.as_deref()).await?;
+        self.watch.committed();
         metrics::counter!("meed_reviews_total", "outcome" => review.outcome.as_str()).increment(1);
         tracing::info!(
             reward_request.id = %request_id,
@@ -216,7 +219,7 @@ impl Reviews {
             refusal: None,
             grants: grants.iter().map(|grant| grant_row(&row, grant)).collect(),
             spending: offer.and_then(|offer| spending(offer, &grants, request.received_at)),
-            message: Some(self.message(&row, &grants, &review)),
+            messages: vec![self.message(&row, &grants, &review)],
             response: None,
             fence: None,
             // The row keeps the number that it got when it was held.
@@ -275,7 +278,7 @@ impl Reviews {
             return Err(ClaimError::Contended);
         }
         commit_rows::insert_grants(&mut tx, record).await?;
-        commit_rows::insert_message(&mut tx, record).await?;
+        commit_rows::insert_messages(&mut tx, record).await?;
         if review.reviewed_by.is_some() {
             let entry = Entry::about("reward-request", &request.id)
                 .field("status", Status::Held, request.status)

@@ -5,6 +5,7 @@ mod access;
 mod grants;
 mod reversal;
 mod review;
+mod streams;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -108,6 +109,7 @@ pub fn router(claims: Claims) -> OpenApiRouter {
         .merge(grants::router())
         .merge(reversal::router())
         .merge(review::router())
+        .merge(streams::router())
         .route(CLAIM_UNDER_EVENTS, post(claim));
     let paths = &mut router.get_openapi_mut().paths;
     let documented = paths.paths.get("/reward-requests").and_then(|item| item.post.clone());

@@ -1,6 +1,7 @@
 //! The parts of the feature, wired.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -23,6 +24,7 @@ use super::reviews::Reviews;
 use super::store::queue;
 use super::terms::TermsService;
 use super::usage::Usage;
+use super::watched::Watched;
 use crate::cache::{Cache, Invalidation};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
@@ -34,6 +36,7 @@ use crate::keys::Keyring;
 use crate::plugins::PluginService;
 use crate::rewards::{Codes, RewardService};
 use crate::sandbox::Sandbox;
+use crate::watch::Watch;
 
 /// Wired by `app`, which passes the parts to routes, topics and background tasks. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +50,9 @@ pub struct Claims {
     pub(super) codes: OwnCodes,
     pub(super) usage: Usage,
     pub(super) directory: Directory,
+    pub(super) watched: Watched,
+    /// How often an idle stream says that it is open.
+    pub(super) heartbeat: Duration,
     external: ExternalIntake,
     processor: QueueProcessor,
     retention: Retention,
@@ -70,6 +76,7 @@ impl Claims {
         settings: &config::Claims,
         cache: Cache,
         directory: Directory,
+        (watch, streams): (Watch, &config::Streams),
     ) -> Self {
         let (retention, review, codes) = (settings.idempotency, settings.review(), OwnCodes(codes));
         let granted_cache = GrantedCache::new(cache);
@@ -84,6 +91,7 @@ impl Claims {
             events: events.clone(),
             granted_cache: granted_cache.clone(),
             sold_out_cache: sold_out_cache.clone(),
+            watch: watch.clone(),
         };
         let committer = Committer::new(db.clone(), clock.clone(), keys.clone(), events.clone(), rewards.clone());
         let responses = Responses::new(&db, &clock);
@@ -100,7 +108,20 @@ impl Claims {
             terms,
             fulfilments: fulfilments.clone(),
         };
+        let progress = Arc::new(Progress {
+            db: db.clone(),
+            clock: clock.clone(),
+            events: events.clone(),
+            judge: judge.clone(),
+        });
         Self {
+            watched: Watched::new(
+                (watch.clone(), clock.clone()),
+                requests.clone(),
+                codes.clone(),
+                Arc::clone(&progress),
+            ),
+            heartbeat: streams.heartbeat,
             retention: Retention {
                 db: db.clone(),
                 clock: clock.clone(),
@@ -123,12 +144,7 @@ impl Claims {
                 retention,
             },
             directory,
-            progress: Arc::new(Progress {
-                db: db.clone(),
-                clock: clock.clone(),
-                events: events.clone(),
-                judge: judge.clone(),
-            }),
+            progress,
             reviews: Reviews {
                 db: db.clone(),
                 clock: clock.clone(),
@@ -137,6 +153,7 @@ impl Claims {
                 rewards: rewards.clone(),
                 requests: requests.clone(),
                 denial: review,
+                watch: watch.clone(),
             },
             reversals: Arc::new(Reversals {
                 db: db.clone(),
@@ -147,6 +164,7 @@ impl Claims {
                 fulfilments: fulfilments.clone(),
                 granted_cache: granted_cache.clone(),
                 requests: requests.clone(),
+                watch,
             }),
             grants: Grants {
                 db: db.clone(),
@@ -178,6 +196,15 @@ impl Claims {
     /// Queues claims that were made outside of Meed.
     pub fn external(&self) -> ExternalIntake {
         self.external.clone()
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.processor.clock
+    }
+
+    /// What users' streams tell.
+    pub fn watched(&self) -> &Watched {
+        &self.watched
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -63,7 +63,7 @@ pub(super) struct CommitRecord {
     pub grants: Vec<GrantRow>,
     /// What the grants take from the event's budget, if it has one.
     pub spending: Option<Spending>,
-    pub message: Option<Message>,
+    pub messages: Vec<Message>,
     pub response: Option<StoredResponse>,
     /// Only of a pending claim: it leaves its queue, whose fence must still be this one.
     pub fence: Option<i64>,

@@ -30,11 +30,11 @@ pub(super) struct TermsService {
     engine: Arc<str>,
     /// The newest of each event, with and without a run of the condition. A claim compares what they depend on, which is
     /// cheaper than to hash it.
-    known: Cache<(Uuid, bool), Arc<Known>>,
+    known: Cache<(Uuid, bool), Arc<StoredTerms>>,
 }
 
 /// Terms, and what they depend on within one process. A revision of an event or reward never changes.
-struct Known {
+struct StoredTerms {
     event_revision: i64,
     reward_revisions: Vec<i64>,
     limits: Option<Limits>,
@@ -42,7 +42,7 @@ struct Known {
     terms: Arc<TermsRow>,
 }
 
-impl Known {
+impl StoredTerms {
     fn is_of(&self, offer: &Offer, limits: Option<Limits>, signer: Option<&Signer>) -> bool {
         self.event_revision == offer.event.revision
             && self.limits == limits
@@ -76,7 +76,7 @@ impl TermsService {
         }
         let text = canonical::to_string(&self.terms(offer, limits, signer)).map_err(ReceiptError::from)?;
         let terms = Arc::new(TermsRow::new(Digest::of(text.as_bytes()), text));
-        let known = Known {
+        let known = StoredTerms {
             event_revision: offer.event.revision,
             reward_revisions: offer.rewards.iter().map(|reward| reward.revision).collect(),
             limits,

@@ -117,7 +117,7 @@ impl Directory {
     }
 
     /// The user of this external id was erased.
-    pub fn forget(&self, external: &str) {
+    pub fn drop_copy(&self, external: &str) {
         if let Ok(external) = external.parse() {
             self.remembered.invalidate::<ExternalId>(&external);
         }

@@ -25,7 +25,7 @@ pub async fn listen(http: &config::Http, metrics: &Metrics, supervisor: &Supervi
     tokio::spawn(server::serve(
         listener,
         router(metrics.clone(), supervisor.clone()),
-        Limits::new(http).for_admin(),
+        Limits::for_admin(http),
         std::future::pending(),
     ));
     tracing::info!(%address, "admin listener started");

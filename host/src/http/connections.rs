@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -33,33 +33,40 @@ pub struct Limits {
     pub(super) client_timeout: Duration,
     all: usize,
     per_address: usize,
+    /// Connections that carry a stream; they do not count among the others.
+    streams: usize,
     /// All clients of a proxy come from one address.
     proxies: Vec<IpNet>,
 }
 
 impl Limits {
     /// Raises the process's limit on open files, if the system allows it.
-    pub fn new(http: &config::Http) -> Self {
+    pub fn new(http: &config::Http, streams: &config::Streams) -> Self {
+        let files = files();
+        let all = MAX_CONNECTIONS.min(files / 4 * 3);
         Self {
             client_timeout: http.client_timeout,
-            all: MAX_CONNECTIONS.min(files() / 4 * 3),
+            all,
+            streams: streams.max.min((files / 8 * 7).saturating_sub(all)),
             per_address: http.max_connections_per_address,
             proxies: http.trusted_proxies.clone(),
         }
     }
 
     /// For the admin listener, so that it does not use up the files of the API.
-    pub(super) fn for_admin(self) -> Self {
+    pub(super) fn for_admin(http: &config::Http) -> Self {
         Self {
+            client_timeout: http.client_timeout,
             all: MAX_ADMIN_CONNECTIONS,
             per_address: MAX_ADMIN_CONNECTIONS,
-            ..self
+            streams: 0,
+            proxies: http.trusted_proxies.clone(),
         }
     }
 }
 
-/// How many files the process may open. Connections get three quarters of them; the database, webhooks and compiled
-/// plugins need the others.
+/// How many files the process may open. Connections get up to three quarters of them, and streams up to seven eighths together
+/// with these; the database, webhooks and compiled plugins need the others.
 fn files() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = FILES.min(maximum.unwrap_or(FILES));
@@ -80,9 +87,10 @@ fn files() -> usize {
 pub(super) struct Connections {
     all: usize,
     per_address: usize,
+    streams: usize,
     proxies: Vec<IpNet>,
     began: Instant,
-    open: Mutex<Open>,
+    open: Arc<Mutex<Open>>,
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +99,9 @@ struct Open {
     by_id: HashMap<u64, Arc<Connection>>,
     /// The number of connections of each address.
     addresses: HashMap<String, Arc<AtomicUsize>>,
+    /// The number of connections that carry a stream, which are not in `by_id`; the same of each address.
+    streams: usize,
+    stream_addresses: HashMap<String, usize>,
 }
 
 /// An open connection, in the extensions of its requests.
@@ -104,6 +115,10 @@ pub struct Connection {
     waiting_since: AtomicU64,
     began: Instant,
     closed: CancellationToken,
+    open: Arc<Mutex<Open>>,
+    is_stream: AtomicBool,
+    /// How many streams there may be, and how many of this address.
+    max_streams: (usize, usize),
 }
 
 /// The server works on a request of the connection.
@@ -117,6 +132,22 @@ impl Connection {
 
     pub(super) fn works(&self) {
         self.waiting_since.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// From now on, the connection carries a stream until its end: it is idle for long, and gives way to no other. `false`:
+    /// there is no place for another stream.
+    pub(super) fn begin_stream(&self) -> bool {
+        let mut open = self.open.lock();
+        let (of_all, of_address) = self.max_streams;
+        let from_here = open.stream_addresses.get(&self.address).copied().unwrap_or_default();
+        if open.streams >= of_all || from_here >= of_address || !open.by_id.contains_key(&self.id) {
+            return false;
+        }
+        open.remove(self);
+        open.streams += 1;
+        open.stream_addresses.insert(self.address.clone(), from_here + 1);
+        self.is_stream.store(true, Ordering::Relaxed);
+        true
     }
 
     /// Completes when the connection has to give way to another.
@@ -138,9 +169,10 @@ impl Connections {
         Self {
             all: limits.all.max(1),
             per_address: limits.per_address,
+            streams: limits.streams,
             proxies: limits.proxies.clone(),
             began: Instant::now(),
-            open: Mutex::default(),
+            open: Arc::default(),
         }
     }
 
@@ -177,13 +209,20 @@ impl Connections {
             waiting_since: AtomicU64::new(millis_since(self.began)),
             began: self.began,
             closed: CancellationToken::new(),
+            open: Arc::clone(&self.open),
+            is_stream: AtomicBool::new(false),
+            max_streams: (self.streams, if is_proxy { usize::MAX } else { self.per_address }),
         });
         open.by_id.insert(id, Arc::clone(&connection));
         Some(connection)
     }
 
     pub(super) fn remove(&self, connection: &Connection) {
-        self.open.lock().remove(connection);
+        let mut open = self.open.lock();
+        open.remove(connection);
+        if connection.is_stream.load(Ordering::Relaxed) {
+            open.end_stream(&connection.address);
+        }
     }
 }
 
@@ -209,6 +248,16 @@ impl Open {
         Some(())
     }
 
+    fn end_stream(&mut self, address: &str) {
+        self.streams -= 1;
+        if let Some(from_here) = self.stream_addresses.get_mut(address) {
+            *from_here -= 1;
+            if *from_here == 0 {
+                self.stream_addresses.remove(address);
+            }
+        }
+    }
+
     fn remove(&mut self, connection: &Connection) {
         if self.by_id.remove(&connection.id).is_some() && connection.of_address.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.addresses.remove(&connection.address);
@@ -225,6 +274,7 @@ mod tests {
             client_timeout: Duration::from_secs(1),
             all,
             per_address,
+            streams: 2,
             proxies: vec!["10.0.0.0/8".parse().unwrap()],
         })
     }
@@ -287,5 +337,23 @@ mod tests {
         connections.remove(&both[0]);
         assert!(add(&connections, "192.0.2.3").is_some());
         assert_eq!(connections.open.lock().addresses.len(), 2);
+    }
+
+    #[test]
+    fn a_stream_does_not_count_among_the_connections_and_is_never_closed() {
+        let connections = connections(2, 1);
+        let stream = add(&connections, "192.0.2.1").unwrap();
+        assert!(stream.begin_stream());
+        stream.waits();
+        // Its address has a place for another connection, but for no other stream.
+        let other = add(&connections, "192.0.2.1").unwrap();
+        assert!(!other.begin_stream());
+        add(&connections, "192.0.2.2").unwrap();
+        add(&connections, "192.0.2.3").unwrap();
+        assert!(!stream.closed.is_cancelled());
+        assert!(add(&connections, "192.0.2.4").unwrap().begin_stream());
+        assert!(!add(&connections, "192.0.2.5").unwrap().begin_stream());
+        connections.remove(&stream);
+        assert!(add(&connections, "192.0.2.1").unwrap().begin_stream());
     }
 }

@@ -76,7 +76,7 @@ impl Health {
             Some((_, finding)) => finding.clone(),
             None => Ok(()),
         };
-        let finding = tokio::time::timeout(TIMEOUT, self.look())
+        let finding = tokio::time::timeout(TIMEOUT, self.probe())
             .await
             .unwrap_or_else(|_| Err(no_answer()));
         match &finding {
@@ -88,7 +88,7 @@ impl Health {
         finding
     }
 
-    async fn look(&self) -> Finding {
+    async fn probe(&self) -> Finding {
         let (began, asked) = (Moment::now(), self.clock.now());
         let database = self.db.time().await.map_err(|_| no_answer())?;
         // Only the system clock must agree with the database.

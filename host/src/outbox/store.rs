@@ -100,6 +100,31 @@ pub async fn written_after(tx: &mut Tx, after: Uuid, limit: i64) -> Result<Vec<A
     tx.query(SQL).bind(after).bind(limit).fetch_all(tx).await
 }
 
+row! {
+    /// A message, and what it belongs to.
+    #[derive(Clone, Debug)]
+    pub struct Belonging {
+        pub id: Uuid,
+        pub kind: String,
+        pub user_id: Option<Uuid>,
+        pub subject_id: Option<Uuid>,
+    }
+}
+
+/// Messages of all users from this id on, fanned out or not, in the order of their ids.
+pub async fn tail(db: &Db, from: Uuid, limit: i64) -> Result<Vec<Belonging>> {
+    const SQL: &str = "SELECT id, kind, user_id, subject_id FROM outbox WHERE id >= $1 ORDER BY id LIMIT $2";
+    db.query(SQL).bind(from).bind(limit).fetch_all(db).await
+}
+
+/// Messages of a user from this id on, fanned out or not, in the order of their ids.
+pub async fn of_user(db: &Db, user_id: Uuid, from: Uuid, limit: i64) -> Result<Vec<OutboxMessage>> {
+    const SQL: &str = "SELECT id, kind, user_id, subject_id, payload, http_request_id, created_at FROM outbox \
+        WHERE user_id = $1 AND id >= $2 ORDER BY id LIMIT $3";
+    let query = db.query(SQL).bind(user_id).bind(from).bind(limit);
+    query.fetch_all(db).await
+}
+
 /// Those of these messages that still exist.
 pub async fn messages(db: &Db, on: impl Executor, ids: &[Uuid]) -> Result<Vec<OutboxMessage>> {
     if ids.is_empty() {

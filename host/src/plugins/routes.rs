@@ -131,7 +131,7 @@ async fn upload(
                 let location = format!("/plugins/{}/versions/{}", version.name, version.version);
                 (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(version)).into_response()
             }
-            Uploaded::Known(version) => axum::Json(version).into_response(),
+            Uploaded::Existing(version) => axum::Json(version).into_response(),
         },
     )
 }

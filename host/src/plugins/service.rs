@@ -126,7 +126,7 @@ impl From<VersionRow> for PluginVersion {
 pub enum Uploaded {
     New(PluginVersion),
     /// The same bytes were uploaded before.
-    Known(PluginVersion),
+    Existing(PluginVersion),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -260,7 +260,7 @@ impl PluginService {
         let digest = Digest::of(&module);
         let mut checked = self.check_signature(&module, signature).await?;
         if let Some(known) = store::find_by_digest(&self.db, digest).await? {
-            return Ok(Uploaded::Known(self.reupload(known.into(), checked, by).await?));
+            return Ok(Uploaded::Existing(self.reupload(known.into(), checked, by).await?));
         }
         if by.is_some() && checked.is_none() {
             self.require_signature()?;
@@ -272,7 +272,7 @@ impl PluginService {
         if let Err(taken) = self.require_name(&admitted.manifest.name, by).await {
             // A concurrent upload of the same bytes may have taken the name.
             return match store::find_by_digest(&self.db, digest).await? {
-                Some(known) => Ok(Uploaded::Known(self.reupload(known.into(), checked, by).await?)),
+                Some(known) => Ok(Uploaded::Existing(self.reupload(known.into(), checked, by).await?)),
                 None => Err(taken),
             };
         }
@@ -312,7 +312,7 @@ impl PluginService {
         drop(tx);
         // A concurrent upload was first, with the same bytes or with this name and version.
         if let Some(known) = store::find_by_digest(&self.db, digest).await? {
-            return Ok(Uploaded::Known(self.reupload(known.into(), checked, by).await?));
+            return Ok(Uploaded::Existing(self.reupload(known.into(), checked, by).await?));
         }
         let (name, version) = (new.name, new.version);
         match store::find(&self.db, name.clone(), version.clone()).await? {

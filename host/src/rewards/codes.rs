@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::db::{Db, DbError, Executor, Tx};
 use crate::keys::{DATA_KEY_BYTES, DataKey, Place, Sealing};
 use crate::outbox;
+use crate::text::deceptive;
 
 /// Keys of rewards in memory.
 const KEYS: u64 = 1_000;
@@ -33,12 +34,37 @@ const RESEALED_AT_ONCE: i64 = 200;
 pub struct RewardCode(String);
 
 impl RewardCode {
-    pub(super) fn new(code: String) -> Self {
-        Self(code)
-    }
+    const MAX_CHARS: usize = 128;
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The error says what is wrong, and never repeats the code.
+impl TryFrom<String> for RewardCode {
+    type Error = String;
+
+    fn try_from(code: String) -> Result<Self, String> {
+        let length = code.chars().count();
+        if !(1..=Self::MAX_CHARS).contains(&length) {
+            return Err(format!(
+                "has a code of {length} characters; a code has 1 to {}",
+                Self::MAX_CHARS
+            ));
+        }
+        if code.chars().any(|letter| letter.is_whitespace() || letter.is_control()) || deceptive(&code).is_some() {
+            return Err("has a code with white space or an invisible character".to_owned());
+        }
+        Ok(Self(code))
+    }
+}
+
+impl<'de> Deserialize<'de> for RewardCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The error of another type would repeat its value.
+        let code = String::deserialize(deserializer).map_err(|_| de::Error::custom("has a code that is no text"))?;
+        Self::try_from(code).map_err(de::Error::custom)
     }
 }
 
@@ -88,7 +114,7 @@ impl From<PoolRow> for CodeCounts {
 /// The result of an import.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ImportedCodes {
+pub struct ImportedCodes {
     pub imported: usize,
     /// Codes that the reward had already, given or not, and repetitions within the import. They change nothing
     pub duplicates: usize,

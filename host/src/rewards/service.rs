@@ -507,7 +507,8 @@ impl RewardService {
         self.codes.counts(id).await
     }
 
-    pub(super) async fn import_codes(&self, id: Uuid, codes: Vec<RewardCode>) -> Result<ImportedCodes, RewardError> {
+    /// Appends codes. Those that the reward has or had change nothing.
+    pub async fn import_codes(&self, id: Uuid, codes: Vec<RewardCode>) -> Result<ImportedCodes, RewardError> {
         self.get(id).await?;
         let prepared = self.codes.prepare(id, codes).await?;
         let mut tx = self.db.begin().await?;

@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 
-use super::service::ServiceKeyService;
+use super::service::{Checked, ServiceKeyService};
 use super::token::PREFIX;
 use crate::auth::{InvalidToken, Principal, bearer_token, set_principal};
 use crate::http::limit::Subject;
@@ -36,10 +36,10 @@ pub async fn authenticate(State(authenticator): State<Authenticator>, mut reques
             Err(error) => return Problem::from(error).into_response(),
         };
         match checked {
-            Some((holder, limit)) => {
+            Some(Checked { holder, limit, until }) => {
                 let extensions = request.extensions_mut();
                 extensions.insert(Subject::with_limit(holder.id, limit));
-                set_principal(extensions, Ok(Principal::ServiceKey(holder)));
+                set_principal(extensions, Ok((Principal::ServiceKey(holder), until)));
             }
             None => set_principal(request.extensions_mut(), Err(InvalidToken { is_forged: true })),
         }

@@ -10,7 +10,7 @@ use moka::future::Cache;
 use uuid::Uuid;
 
 use super::store::{self, KeyRow};
-use crate::cache::{Invalidation, Topic};
+use crate::cache::{Copies, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, Result};
 
@@ -25,15 +25,11 @@ const MAX_FAILURES: u32 = 60;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// A key as it was read, and when.
-type ReadKey = (Arc<KeyRow>, Timestamp);
-
 #[derive(Clone)]
 pub(super) struct CachedKeys {
     db: Db,
     clock: Clock,
-    trusted_for: Duration,
-    copies: Cache<Uuid, ReadKey>,
+    copies: Copies<Arc<KeyRow>>,
     /// Unknown keys of a network, by the minute.
     failures: Cache<(String, i64), u32>,
 }
@@ -43,11 +39,7 @@ impl CachedKeys {
         Self {
             db,
             clock,
-            trusted_for,
-            copies: Cache::builder()
-                .max_capacity(CAPACITY)
-                .time_to_live(trusted_for)
-                .build(),
+            copies: Copies::new(CAPACITY, trusted_for),
             failures: Cache::builder()
                 .max_capacity(FAILING_NETWORKS)
                 .time_to_live(2 * MINUTE)
@@ -58,9 +50,7 @@ impl CachedKeys {
     /// The key with this id. A network that has sent many unknown keys gets no further look into the database for a minute.
     pub(super) async fn find(&self, id: Uuid, network: &str) -> Result<Option<Arc<KeyRow>>> {
         let now = self.clock.now();
-        if let Some((row, read_at)) = self.copies.get(&id).await
-            && now < read_at.plus(self.trusted_for)
-        {
+        if let Some(row) = self.copies.get(id, now).await {
             return Ok(Some(row));
         }
         let counted = (network.to_owned(), now.as_millis().div_euclid(60_000));
@@ -72,13 +62,29 @@ impl CachedKeys {
             self.failures.insert(counted, failures + 1).await;
             return Ok(None);
         };
+        Ok(Some(self.keep(row, now).await))
+    }
+
+    /// The key with this id, which was valid a while ago.
+    pub(super) async fn read(&self, id: Uuid) -> Result<Option<Arc<KeyRow>>> {
+        let now = self.clock.now();
+        if let Some(row) = self.copies.get(id, now).await {
+            return Ok(Some(row));
+        }
+        match store::find(&self.db, id).await? {
+            Some(row) => Ok(Some(self.keep(row, now).await)),
+            None => Ok(None),
+        }
+    }
+
+    async fn keep(&self, row: KeyRow, now: Timestamp) -> Arc<KeyRow> {
         let row = Arc::new(row);
-        self.copies.insert(id, (Arc::clone(&row), now)).await;
-        Ok(Some(row))
+        self.copies.keep(row.id, Arc::clone(&row), now).await;
+        row
     }
 
     pub(super) async fn drop_copy(&self, id: Uuid) {
-        self.copies.invalidate(&id).await;
+        self.copies.drop_copy(id).await;
     }
 
     /// Another process changed keys.
@@ -86,7 +92,7 @@ impl CachedKeys {
         match invalidation {
             Invalidation::Changed(Topic::ServiceKey(id)) => self.drop_copy(*id).await,
             Invalidation::Changed(_) => {}
-            Invalidation::All => self.copies.invalidate_all(),
+            Invalidation::All => self.copies.drop_all(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The rules for service keys: who they are, what changes them, and which of them are valid.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,7 +193,7 @@ impl ServiceKeyService {
         token: &str,
         client: Option<IpAddr>,
         network: &str,
-    ) -> Result<Option<(Arc<KeyHolder>, Option<Policy>)>, ServiceKeyError> {
+    ) -> Result<Option<Checked>, ServiceKeyError> {
         let Some(token) = KeyToken::parse(token) else {
             return Ok(None);
         };
@@ -210,7 +211,25 @@ impl ServiceKeyService {
             Some(rate) => rate.policy(),
             None => self.limit.clone(),
         };
-        Ok(Some((Arc::new(row.holder(client)), limit)))
+        Ok(Some(Checked {
+            holder: Arc::new(row.holder(client)),
+            limit,
+            until: row.accepted_until(&token),
+        }))
+    }
+
+    /// The ids of those programs whose keys are still valid and may do the same.
+    pub async fn unchanged(&self, holders: Vec<Arc<KeyHolder>>) -> Result<HashSet<Uuid>, DbError> {
+        let now = self.clock.now();
+        let mut unchanged = HashSet::new();
+        for holder in holders {
+            let row = self.cached.read(holder.id).await?;
+            let is_same = row.is_some_and(|row| row.is_valid(now) && row.holder(None).scopes == holder.scopes);
+            if is_same {
+                unchanged.insert(holder.id);
+            }
+        }
+        Ok(unchanged)
     }
 
     /// Best effort: a database that cannot write does not refuse a request that only reads.
@@ -231,6 +250,14 @@ impl ServiceKeyService {
     pub async fn on_invalidation(&self, invalidation: &Invalidation) {
         self.cached.on_invalidation(invalidation).await;
     }
+}
+
+/// A valid key.
+pub(super) struct Checked {
+    pub holder: Arc<KeyHolder>,
+    pub limit: Option<Policy>,
+    /// When it ends.
+    pub until: Option<Timestamp>,
 }
 
 async fn current(tx: &mut Tx, id: Uuid) -> Result<KeyRow, ServiceKeyError> {
@@ -264,9 +291,17 @@ impl KeyRow {
             let previous = self.previous_hash.as_ref().zip(self.previous_until);
             previous.is_some_and(|(hash, until)| now < until && token.has_hash(hash))
         };
-        self.revoked_at.is_none()
-            && self.settings.0.expires_at.is_none_or(|at| now < at)
-            && (token.has_hash(&self.hash) || is_previous())
+        self.is_valid(now) && (token.has_hash(&self.hash) || is_previous())
+    }
+
+    fn is_valid(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.settings.0.expires_at.is_none_or(|at| now < at)
+    }
+
+    /// When the key expires, or its secret if that was rotated.
+    fn accepted_until(&self, token: &KeyToken) -> Option<Timestamp> {
+        let rotated = self.previous_until.filter(|_| !token.has_hash(&self.hash));
+        self.settings.0.expires_at.into_iter().chain(rotated).min()
     }
 
     /// A scope that this release does not know is left out.

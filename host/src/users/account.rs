@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::store::{self, UserRow, mails, resets};
-use super::{Email, Password, UserError, UserService};
+use super::{Caller, Email, Password, UserError, UserService};
 use crate::audit::{self, Entry};
 use crate::auth::EndReason;
 use crate::clock::Timestamp;
@@ -53,11 +53,11 @@ impl UserService {
         let user = user.ok_or(UserError::NotFound(user_id.into()))?;
         let current = store::password_hash(&self.db, user_id).await?;
         audit::about("user", &user_id);
-        if !self.passwords.verify(old, current.clone()).await? {
+        if !self.passwords.verify(Caller::Known, old, current.clone()).await? {
             return Err(UserError::WrongPassword);
         }
         require_other(&user, &new)?;
-        let hash = self.passwords.hash(new).await?;
+        let hash = self.passwords.hash(Caller::Known, new).await?;
         let mut tx = self.db.begin().await?;
         store::lock(&mut tx, user_id)
             .await?
@@ -73,7 +73,7 @@ impl UserService {
         let entry = Entry::about("user", &user_id).field("passwordChanged", false, true);
         audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
-        self.sessions.forget(ended).await;
+        self.sessions.refuse(ended).await;
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl UserService {
         audit::about("user", &user_id);
         let user = store::find(&self.db, user_id).await?;
         require_other(&user.ok_or(UserError::InvalidResetToken)?, &new)?;
-        let password_hash = self.passwords.hash(new).await?;
+        let password_hash = self.passwords.hash(Caller::Known, new).await?;
         let mut tx = self.db.begin().await?;
         store::lock(&mut tx, user_id)
             .await?
@@ -151,7 +151,7 @@ impl UserService {
         let entry = Entry::about("user", &user_id).field("passwordChanged", false, true);
         audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
-        self.sessions.forget(ended).await;
+        self.sessions.refuse(ended).await;
         Ok(())
     }
 }

@@ -124,8 +124,8 @@ impl Erasures {
         let entry = Entry::about("user", &user_id).field("erasureDue", None::<Timestamp>, row.due_at);
         audit::record(&mut tx, &users.clock, entry).await?;
         tx.commit().await?;
-        users.sessions.forget(ended).await;
-        users.standings.forget(user_id).await;
+        users.sessions.refuse(ended).await;
+        users.standings.drop_copies(user_id).await;
         Ok(row.into())
     }
 
@@ -148,7 +148,7 @@ impl Erasures {
         let entry = Entry::about("user", &user_id).field("erasureDue", row.due_at, None::<Timestamp>);
         audit::record(&mut tx, &users.clock, entry).await?;
         tx.commit().await?;
-        users.standings.forget(user_id).await;
+        users.standings.drop_copies(user_id).await;
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl Erasures {
             erasures::erase_account(&mut tx, row.user_id).await?;
             tx.commit().await?;
             if let Some(external) = user.and_then(|user| user.external_id) {
-                users.directory.forget(&external);
+                users.directory.drop_copy(&external);
             }
         }
         let mut erased = 0;

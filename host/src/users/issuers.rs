@@ -14,7 +14,7 @@ use super::identity::{
 };
 use super::{Standings, UserError, UserService};
 use crate::auth::{InvalidToken, Principal, Role};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::directory::{Account, ExternalId, UserRef};
 
@@ -68,6 +68,9 @@ struct Checked {
     role: Role,
 }
 
+/// The principal of a token and the end of the token, or why it is not valid.
+type Found = Result<(Principal, Option<Timestamp>), InvalidToken>;
+
 impl Issuers {
     pub fn new(auth: &config::Auth, users: UserService, standings: Standings, clock: Clock) -> anyhow::Result<Self> {
         let fetcher = Fetcher::new()?;
@@ -100,7 +103,7 @@ impl Issuers {
     }
 
     /// The principal of a token that names a trusted issuer; `None` if it names none.
-    pub(super) async fn check(&self, token: &str) -> Result<Option<Result<Principal, InvalidToken>>, IssuerError> {
+    pub(super) async fn check(&self, token: &str) -> Result<Option<Found>, IssuerError> {
         if self.is_empty() || token.len() > MAX_TOKEN_BYTES {
             return Ok(None);
         }
@@ -141,13 +144,13 @@ impl Issuers {
             user_id: account.id,
             role,
         };
-        let principal = self.principal(&checked);
+        let found = self.found(&checked);
         self.0.checked.insert(digest, Arc::new(checked));
-        Ok(Some(Ok(principal)))
+        Ok(Some(Ok(found)))
     }
 
     /// The principal of a token that was verified before; `None` if it must be verified again.
-    async fn check_again(&self, checked: &Checked) -> Result<Option<Result<Principal, InvalidToken>>, IssuerError> {
+    async fn check_again(&self, checked: &Checked) -> Result<Option<Found>, IssuerError> {
         let issuer = &self.0.issuers[checked.issuer];
         match issuer
             .expected
@@ -159,17 +162,18 @@ impl Issuers {
         }
         let account = self.0.standings.of(checked.user_id).await.map_err(UserError::from)?;
         let is_unchanged = account.is_some_and(|account| !account.disabled && account.role == checked.role);
-        Ok(is_unchanged.then(|| Ok(self.principal(checked))))
+        Ok(is_unchanged.then(|| Ok(self.found(checked))))
     }
 
-    fn principal(&self, checked: &Checked) -> Principal {
+    fn found(&self, checked: &Checked) -> (Principal, Option<Timestamp>) {
         let is_proven = self.0.issuers[checked.issuer].counts_as_second_factor;
-        Principal::User {
+        let principal = Principal::User {
             id: checked.user_id,
             role: checked.role,
             session: None,
             needs_second_factor: self.0.require_totp && checked.role != Role::User && !is_proven,
-        }
+        };
+        (principal, checked.validity.end())
     }
 
     /// The user of a verified token, as the token wants it; the reason if the token is of no use to it.

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use garde::Validate;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::devices::Device;
 use super::store::mails;
-use super::{Email, Mailing, NewUser, Password, PasswordReset, SecondFactors, User, UserError, UserService};
+use super::{
+    Caller, Devices, Email, Mailing, NewUser, Password, PasswordReset, SecondFactors, User, UserError, UserService,
+};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::audit::{self, Entry};
 use crate::auth::{AuthError, AuthService, Principal, Role, Scope, TokenPair};
@@ -37,6 +40,27 @@ pub struct NewAccount {
     pub role: Option<Role>,
 }
 
+/// The result of a login.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Login {
+    #[serde(flatten)]
+    pub tokens: TokenPair,
+    /// Keep it on this device and send it with its next login, so that attempts of others do not delay yours. Valid for 180 days,
+    /// and for this e-mail only
+    #[schema(example = "mHy6TIxSxwR1uJmDdRkAAQAAAZrSkaAA3cNfJ7Yk0bRZl7m1m0Zr5hJ2l8oQ0m0m0m0m0m0m0m0m")]
+    pub device_token: String,
+}
+
+/// Whose bucket counts an attempt.
+enum Attempt<'a> {
+    /// Of an unknown device: the account's.
+    Account(&'a Email),
+    Device(Device),
+    /// The holder of a stolen access token must not guess the password, and attempts of others must not stop its owner.
+    Session(Uuid),
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     #[error("A new {0} account needs the access token of an ADMIN; leave role out for a USER.")]
@@ -62,10 +86,11 @@ pub struct LoginService {
     db: Db,
     clock: Clock,
     cache: Cache,
-    /// The limit on login attempts for one account.
+    /// The limit on login attempts for one account, known device or session.
     attempts: Option<Policy>,
     hides_emails: bool,
     auth: AuthService,
+    devices: Devices,
     users: UserService,
     second_factors: SecondFactors,
     mailing: Mailing,
@@ -77,7 +102,7 @@ impl LoginService {
         (db, clock): (Db, Clock),
         (cache, attempts): (Cache, Option<Policy>),
         hides_emails: bool,
-        auth: AuthService,
+        (auth, devices): (AuthService, Devices),
         (users, second_factors): (UserService, SecondFactors),
         mailing: Mailing,
         activities: ActivityService,
@@ -89,6 +114,7 @@ impl LoginService {
             attempts,
             hides_emails,
             auth,
+            devices,
             users,
             second_factors,
             mailing,
@@ -137,13 +163,7 @@ impl LoginService {
         old: SecretString,
         new: Password,
     ) -> Result<(), LoginError> {
-        let account = self
-            .users
-            .find(user.0)
-            .await?
-            .ok_or(UserError::NotFound(user.0.into()))?;
-        self.count_attempt(&account.email.ok_or(UserError::NoEmail(user.0))?)
-            .await?;
+        self.count_attempt(Attempt::Session(user.1)).await?;
         Ok(self.users.change_password(user, old, new).await?)
     }
 
@@ -180,9 +200,9 @@ impl LoginService {
         if !self.second_factors.is_active(user_id).await? {
             let email = user.email.ok_or(UserError::NoEmail(user_id))?;
             let password = password.ok_or(UserError::PasswordRequired)?;
-            self.count_attempt(&email).await?;
+            self.count_attempt(Attempt::Session(session)).await?;
             self.users
-                .with_credentials(&email, password)
+                .with_credentials(Caller::Known, &email, password)
                 .await?
                 .ok_or(LoginError::WrongCredentials)?;
         }
@@ -206,15 +226,32 @@ impl LoginService {
         email: &str,
         password: SecretString,
         code: Option<SecretString>,
-    ) -> Result<TokenPair, LoginError> {
-        self.count_attempt(email).await?;
+        device_token: Option<SecretString>,
+    ) -> Result<Login, LoginError> {
+        let Ok(address) = email.parse::<Email>() else {
+            // Takes as long as a wrong password.
+            self.users.with_credentials(Caller::Unknown, email, password).await?;
+            return Err(LoginError::WrongCredentials);
+        };
+        let device = device_token.and_then(|token| self.devices.find(&token, &address));
+        let by = if device.is_some() {
+            Caller::Known
+        } else {
+            Caller::Unknown
+        };
+        self.count_attempt(device.map_or(Attempt::Account(&address), Attempt::Device))
+            .await?;
         let user_id = self
             .users
-            .with_credentials(email, password)
+            .with_credentials(by, email, password)
             .await?
             .ok_or(LoginError::WrongCredentials)?;
         self.second_factors.count_attempt(user_id, code.as_ref()).await?;
-        self.open_session(user_id, code.as_ref()).await
+        let tokens = self.open_session(user_id, code.as_ref()).await?;
+        Ok(Login {
+            tokens,
+            device_token: self.devices.issue(&address),
+        })
     }
 
     /// Logs in a user whose password was checked, and checks the code of the second factor, if the account has one.
@@ -283,13 +320,18 @@ impl LoginService {
         Ok(pair)
     }
 
-    /// Counts an attempt to log in to an account, whether or not the account exists. Only passwords are counted, so an
-    /// attacker ends no session; and the bucket refills, so an attacker locks no user out for long.
-    async fn count_attempt(&self, email: &str) -> Result<(), LoginError> {
-        let (Some(policy), Ok(email)) = (&self.attempts, email.parse::<Email>()) else {
+    /// Counts an attempt to log in, whether or not the account exists. Only passwords are counted, so an attacker ends no
+    /// session; and the bucket refills, so an attacker locks no unknown device out for long.
+    async fn count_attempt(&self, attempt: Attempt<'_>) -> Result<(), LoginError> {
+        let Some(policy) = &self.attempts else {
             return Ok(());
         };
-        let limit = self.cache.check(policy, &email.key(), self.clock.now()).await;
+        let bucket = match attempt {
+            Attempt::Account(email) => email.key(),
+            Attempt::Device(device) => format!("device:{}", device.number()),
+            Attempt::Session(id) => format!("session:{id}"),
+        };
+        let limit = self.cache.check(policy, &bucket, self.clock.now()).await;
         if limit.allowed {
             return Ok(());
         }

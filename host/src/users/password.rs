@@ -1,7 +1,8 @@
 //! Passwords: their form, and hashing them with Argon2id off the async threads.
 //!
 //! Hashing is slow and uses much memory on purpose, so many logins could exhaust a server. Therefore a bounded number
-//! of hashes run at the same time, a bounded number wait, and further logins are refused.
+//! of hashes run at the same time, a bounded number wait, and further logins are refused. Unknown callers may fill only half
+//! of the places to wait, so a flood of them does not keep out known ones.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
@@ -85,12 +86,22 @@ pub enum PasswordError {
     Failed(String),
 }
 
+/// Who asks for a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The owner of an account has proved who it is before: by a session, a known device or a token by mail.
+    Known,
+    Unknown,
+}
+
 /// Hashes passwords and checks them.
 #[derive(Clone, Debug)]
 pub struct Passwords {
     clock: Clock,
     running: Arc<Semaphore>,
     running_or_waiting: Arc<Semaphore>,
+    /// The places that unknown callers may fill.
+    unknown: Arc<Semaphore>,
     /// Costs as much to check as a real hash, and no password matches it.
     dummy: Arc<str>,
 }
@@ -106,14 +117,15 @@ impl Passwords {
             clock,
             running: Arc::new(Semaphore::new(concurrency)),
             running_or_waiting: Arc::new(Semaphore::new(concurrency.saturating_add(queue))),
+            unknown: Arc::new(Semaphore::new(concurrency.saturating_add(queue / 2))),
             dummy: dummy.to_string().into(),
         })
     }
 
     /// The hash to store, in PHC form.
-    pub async fn hash(&self, Password(password): Password) -> Result<String, PasswordError> {
+    pub async fn hash(&self, by: Caller, Password(password): Password) -> Result<String, PasswordError> {
         let salt = self.clock.random::<16>();
-        self.run(move || {
+        self.run(by, move || {
             Argon2::default()
                 .hash_password_with_salt(password.expose_secret().as_bytes(), &salt)
                 .map(|hash| hash.to_string())
@@ -124,11 +136,18 @@ impl Passwords {
 
     /// Whether the password matches the hash. Without a hash it does the same work, so that the duration reveals
     /// nothing.
-    pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool, PasswordError> {
+    pub async fn verify(
+        &self,
+        by: Caller,
+        password: SecretString,
+        hash: Option<String>,
+    ) -> Result<bool, PasswordError> {
         let hash = hash.unwrap_or_else(|| self.dummy.to_string());
         let password = normalized(&password);
         let verified = self
-            .run(move || Argon2::default().verify_password(password.expose_secret().as_bytes(), hash.as_str()))
+            .run(by, move || {
+                Argon2::default().verify_password(password.expose_secret().as_bytes(), hash.as_str())
+            })
             .await?;
         match verified {
             Ok(()) => Ok(true),
@@ -137,14 +156,21 @@ impl Passwords {
         }
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, PasswordError> {
-        let Ok(queue_permit) = self.running_or_waiting.clone().try_acquire_owned() else {
-            return Err(PasswordError::QueueFull);
+    async fn run<T: Send + 'static>(
+        &self,
+        by: Caller,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PasswordError> {
+        let place = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().map_err(|_| PasswordError::QueueFull);
+        let unknown_permit = match by {
+            Caller::Known => None,
+            Caller::Unknown => Some(place(&self.unknown)?),
         };
+        let queue_permit = place(&self.running_or_waiting)?;
         let run_permit = self.running.clone().acquire_owned().await.map_err(failed)?;
         // The work holds the permits: it runs to its end even when its request was cancelled.
         tokio::task::spawn_blocking(move || {
-            let _held = (queue_permit, run_permit);
+            let _held = (unknown_permit, queue_permit, run_permit);
             work()
         })
         .await
@@ -214,9 +240,17 @@ mod tests {
     #[tokio::test]
     async fn a_password_is_the_same_however_its_letters_and_spaces_are_composed() {
         let passwords = passwords(1, 1);
-        let hash = passwords.hash(password("caf\u{e9} au lait")).await.unwrap();
+        let hash = passwords
+            .hash(Caller::Unknown, password("caf\u{e9} au lait"))
+            .await
+            .unwrap();
         let typed = "cafe\u{301}\u{a0}au\u{3000}lait";
-        assert!(passwords.verify(typed.into(), Some(hash)).await.unwrap());
+        assert!(
+            passwords
+                .verify(Caller::Unknown, typed.into(), Some(hash))
+                .await
+                .unwrap()
+        );
         // Eight letters, each typed as two characters.
         assert!(Password::new(&"e\u{301}".repeat(8).into()).is_ok());
         assert!(Password::new(&"e\u{301}".repeat(7).into()).is_err());
@@ -231,24 +265,53 @@ mod tests {
     #[tokio::test]
     async fn a_hash_is_salted_argon2id_with_the_parameters_of_owasp() {
         let passwords = passwords(1, 1);
-        let first = passwords.hash(password("correct horse")).await.unwrap();
-        let second = passwords.hash(password("correct horse")).await.unwrap();
+        let first = passwords
+            .hash(Caller::Unknown, password("correct horse"))
+            .await
+            .unwrap();
+        let second = passwords
+            .hash(Caller::Unknown, password("correct horse"))
+            .await
+            .unwrap();
         assert!(first.starts_with(OWASP), "{first}");
         assert_ne!(first, second);
         assert!(
             passwords
-                .verify("correct horse".into(), Some(first.clone()))
+                .verify(Caller::Unknown, "correct horse".into(), Some(first.clone()))
                 .await
                 .unwrap()
         );
-        assert!(!passwords.verify("correct house".into(), Some(first)).await.unwrap());
+        assert!(
+            !passwords
+                .verify(Caller::Unknown, "correct house".into(), Some(first))
+                .await
+                .unwrap()
+        );
     }
 
     #[tokio::test]
     async fn an_unknown_account_costs_a_hash_that_no_password_matches() {
         let passwords = passwords(1, 1);
         assert!(passwords.dummy.starts_with(OWASP), "{}", passwords.dummy);
-        assert!(!passwords.verify("".into(), None).await.unwrap());
+        assert!(!passwords.verify(Caller::Unknown, "".into(), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn unknown_callers_leave_places_for_known_ones() {
+        let passwords = passwords(1, 2);
+        let tries = |by| {
+            let passwords = passwords.clone();
+            tokio::spawn(async move { passwords.verify(by, "whatever".into(), None).await })
+        };
+        let unknown: Vec<_> = (0..4).map(|_| tries(Caller::Unknown)).collect();
+        tokio::task::yield_now().await;
+        let known = tries(Caller::Known);
+        let mut refused = 0;
+        for answer in unknown {
+            refused += usize::from(matches!(answer.await.unwrap(), Err(PasswordError::QueueFull)));
+        }
+        assert_eq!(refused, 2, "one runs, one waits");
+        assert!(!known.await.unwrap().unwrap());
     }
 
     #[tokio::test]
@@ -256,7 +319,7 @@ mod tests {
         let passwords = passwords(1, 2);
         let tries = (0..8).map(|_| {
             let passwords = passwords.clone();
-            tokio::spawn(async move { passwords.verify("whatever".into(), None).await })
+            tokio::spawn(async move { passwords.verify(Caller::Known, "whatever".into(), None).await })
         });
         let mut refused = 0;
         for answer in tries.collect::<Vec<_>>() {
@@ -264,7 +327,10 @@ mod tests {
         }
         assert_eq!(refused, 5);
         assert!(
-            !passwords.verify("whatever".into(), None).await.unwrap(),
+            !passwords
+                .verify(Caller::Unknown, "whatever".into(), None)
+                .await
+                .unwrap(),
             "the permits are free again"
         );
     }

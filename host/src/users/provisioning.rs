@@ -85,8 +85,8 @@ impl UserService {
         }
         tx.commit().await?;
         if let Some(ended) = ended {
-            self.sessions.forget(ended).await;
-            self.standings.forget(id).await;
+            self.sessions.refuse(ended).await;
+            self.standings.drop_copies(id).await;
         }
         Ok(Some(account(&after)))
     }

@@ -184,7 +184,7 @@ impl SecondFactors {
         let entry = Entry::about("user", &user_id).field("secondFactor", "UNCONFIRMED", "ACTIVE");
         audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
-        self.sessions.forget(ended).await;
+        self.sessions.refuse(ended).await;
         self.sessions.reread(session).await;
         Ok(codes)
     }
@@ -232,7 +232,7 @@ impl SecondFactors {
         self.auth.prove(&mut tx, (user_id, session), false).await?;
         audit::record(&mut tx, &self.clock, removed(user_id)).await?;
         tx.commit().await?;
-        self.sessions.forget(ended).await;
+        self.sessions.refuse(ended).await;
         self.sessions.reread(session).await;
         Ok(())
     }
@@ -301,7 +301,7 @@ impl UserService {
         let ended = self.sessions.end_all(&mut tx, user_id, reason).await?;
         audit::record(&mut tx, &self.clock, removed(user_id)).await?;
         tx.commit().await?;
-        self.sessions.forget(ended).await;
+        self.sessions.refuse(ended).await;
         Ok(())
     }
 

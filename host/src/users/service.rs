@@ -12,7 +12,7 @@ use super::mail::MailKind;
 use super::replacement::Replacement;
 pub use super::store::Filter;
 use super::store::{self, UserRow, attributes, erasures};
-use super::{Email, Password, PasswordError, Passwords, Standings, invite, mail_queue};
+use super::{Caller, Email, Password, PasswordError, Passwords, Standings, invite, mail_queue};
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::attributes::Attributes;
 use crate::audit::{self, Entry};
@@ -203,7 +203,7 @@ impl UserService {
         if new.password.is_of(&new.email) {
             return Err(UserError::PasswordIsEmail);
         }
-        let password_hash = self.passwords.hash(new.password).await?;
+        let password_hash = self.passwords.hash(Caller::Unknown, new.password).await?;
         let mut tx = self.db.begin().await?;
         let invited_by = match &new.invite_code {
             Some(code) => Some(self.inviter(&mut tx, code).await?),
@@ -261,7 +261,12 @@ impl UserService {
 
     /// The enabled account with this e-mail and password. All other cases are `None` and cost the same. The audit log
     /// names the account that an attempt was about, also when it failed.
-    pub async fn with_credentials(&self, email: &str, password: SecretString) -> Result<Option<Uuid>, UserError> {
+    pub async fn with_credentials(
+        &self,
+        by: Caller,
+        email: &str,
+        password: SecretString,
+    ) -> Result<Option<Uuid>, UserError> {
         let found = match email.parse::<Email>() {
             Ok(email) => store::find_credentials(&self.db, email.key()).await?,
             Err(_) => None,
@@ -270,7 +275,7 @@ impl UserService {
         if let Some(row) = &found {
             audit::about("user", &row.id);
         }
-        let fits = self.passwords.verify(password, hash).await?;
+        let fits = self.passwords.verify(by, password, hash).await?;
         Ok(found.filter(|row| fits && !row.disabled).map(|row| row.id))
     }
 
@@ -339,9 +344,9 @@ impl UserService {
         };
         tx.commit().await?;
         if let Some(ended) = ended {
-            self.sessions.forget(ended).await;
+            self.sessions.refuse(ended).await;
         }
-        self.standings.forget(id).await;
+        self.standings.drop_copies(id).await;
         Ok(after.into())
     }
 

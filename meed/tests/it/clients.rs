@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::receipts::erased::erase;
 use crate::reward_requests::received::{Working, decided};
-use crate::support::{Got, Receiver, TestApp, each, text};
+use crate::support::{Background, Got, Receiver, TestApp, each, text};
 use crate::{service_keys, webhook_endpoints};
 
 const SCOPES: &[&str] = &[
@@ -90,6 +90,7 @@ struct Served {
     fixture: PathBuf,
     _relaying: webhook_endpoints::Relaying,
     _working: Working,
+    _reader: Background,
 }
 
 impl Served {
@@ -121,7 +122,9 @@ impl Served {
         });
         let file = app.directory().join("fixture.json");
         fs::write(&file, fixture.to_string()).expect("a file");
+        let watch = app.app.watch.clone();
         Self {
+            _reader: Background::start(&app.clock, move || watch.reader()),
             app,
             fixture: file,
             _relaying: relaying,

@@ -297,14 +297,14 @@ async fn a_reversal_changes_no_fulfilment_and_reports_it(app: TestApp) {
         (&json!("REVERSED"), &json!("DELIVERED"))
     );
     // The reversal's message contains that the grant was delivered.
-    let (told,): (meed_host::db::Json<Value>,) = app
+    let (payload,): (meed_host::db::Json<Value>,) = app
         .app
         .db
         .query("SELECT payload FROM outbox WHERE kind = 'reward.reversed'")
         .fetch_one(&app.app.db)
         .await
         .expect("a message");
-    assert_eq!(told.0["grants"][0]["fulfilment"], grant["fulfilment"]);
+    assert_eq!(payload.0["grants"][0]["fulfilment"], grant["fulfilment"]);
     // An operator can still correct the state to FAILED.
     let failed = acknowledge(&app, &granted, json!({"state": "FAILED"}))
         .await

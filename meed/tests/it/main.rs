@@ -47,4 +47,5 @@ mod sandbox;
 mod separation;
 mod service_keys;
 mod users;
+mod watch;
 mod webhook_endpoints;

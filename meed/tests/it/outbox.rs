@@ -9,12 +9,12 @@ use uuid::Uuid;
 use crate::support::{TestApp, guest, on_both_engines, text};
 
 /// Kind, user, subject and payload of a message.
-type Told<Payload> = (String, Option<Uuid>, Option<Uuid>, Payload);
+type Message<Payload> = (String, Option<Uuid>, Option<Uuid>, Payload);
 
 /// All messages, in the order of their creation.
-async fn told(app: &TestApp) -> Vec<Told<Value>> {
+async fn messages(app: &TestApp) -> Vec<Message<Value>> {
     const SQL: &str = "SELECT kind, user_id, subject_id, payload FROM outbox ORDER BY created_at, id";
-    let rows: Vec<Told<Json<Value>>> = app.app.db.query(SQL).fetch_all(&app.app.db).await.expect("the outbox");
+    let rows: Vec<Message<Json<Value>>> = app.app.db.query(SQL).fetch_all(&app.app.db).await.expect("the outbox");
     rows.into_iter()
         .map(|(kind, user, subject, payload)| (kind, user, subject, payload.0))
         .collect()
@@ -37,15 +37,15 @@ async fn every_change_of_an_event_writes_one_message_in_order(app: TestApp) {
     step(&app, 2);
     let path = format!("/events/{}", text(&event, "id"));
     app.delete(&path).bearer(&app.operator().await).send().await.expect(204);
-    let told: Vec<_> = told(&app)
+    let messages: Vec<_> = messages(&app)
         .await
         .into_iter()
         .filter(|row| row.0.starts_with("event."))
         .collect();
-    let kinds: Vec<_> = told.iter().map(|row| row.0.as_str()).collect();
+    let kinds: Vec<_> = messages.iter().map(|row| row.0.as_str()).collect();
     assert_eq!(kinds, ["event.created", "event.changed", "event.deleted"]);
     for ((_, user, subject, payload), (revision, said)) in
-        told.iter().zip([(1, &event), (2, &changed), (3, &Value::Null)])
+        messages.iter().zip([(1, &event), (2, &changed), (3, &Value::Null)])
     {
         assert_eq!(
             (user, subject.map(|id| id.to_string()).as_deref()),
@@ -71,21 +71,21 @@ async fn every_change_of_a_plugin_version_writes_a_message(app: TestApp) {
     }
     step(&app, 3);
     app.delete(&path).bearer(&operator.token).send().await.expect(204);
-    let told: Vec<_> = told(&app)
+    let messages: Vec<_> = messages(&app)
         .await
         .into_iter()
         .filter(|row| row.3["plugin"] == "told")
         .collect();
-    let kinds: Vec<_> = told.iter().map(|row| row.0.as_str()).collect();
+    let kinds: Vec<_> = messages.iter().map(|row| row.0.as_str()).collect();
     assert_eq!(
         kinds,
         ["plugin.uploaded", "plugin.disabled", "plugin.enabled", "plugin.deleted"]
     );
-    for (_, user, subject, payload) in &told {
-        assert!(user.is_none() && subject.is_some() && *subject == told[0].2);
+    for (_, user, subject, payload) in &messages {
+        assert!(user.is_none() && subject.is_some() && *subject == messages[0].2);
         assert_eq!(payload["digest"], version.digest.to_string());
     }
-    assert_eq!(told[3].3["by"], operator.id.as_str());
+    assert_eq!(messages[3].3["by"], operator.id.as_str());
 }
 
 #[apply(on_both_engines)]
@@ -111,13 +111,15 @@ async fn only_rejections_for_stock_or_budget_write_a_message(app: TestApp) {
         assert_eq!(request["status"], "REJECTED");
         rejected.push(request);
     }
-    let told: Vec<_> = told(&app)
+    let messages: Vec<_> = messages(&app)
         .await
         .into_iter()
         .filter(|row| row.0 == "reward.limit-reached")
         .collect();
-    assert_eq!(told.len(), 2, "{told:?}");
-    for ((_, user, _, payload), (request, code)) in told.iter().zip(rejected.iter().zip(["sold-out", "budget-spent"])) {
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    for ((_, user, _, payload), (request, code)) in
+        messages.iter().zip(rejected.iter().zip(["sold-out", "budget-spent"]))
+    {
         assert_eq!(user.map(|id| id.to_string()), Some(second.id.clone()));
         assert_eq!(payload["requestId"], request["id"]);
         assert_eq!(
@@ -127,7 +129,7 @@ async fn only_rejections_for_stock_or_budget_write_a_message(app: TestApp) {
     }
 }
 
-/// What happens to one user or event is told in the order in which it happened, although the clocks of the processes differ.
+/// What happens to one user or event is sent in the order in which it happened, although the clocks of the processes differ.
 #[apply(on_both_engines)]
 async fn the_order_of_messages_survives_clocks_that_differ(app: TestApp) {
     let operator = app.operator().await;
@@ -150,9 +152,9 @@ async fn the_order_of_messages_survives_clocks_that_differ(app: TestApp) {
     let path = format!("/events/{}", text(&event, "id"));
     assert_eq!(app.delete(&path).bearer(&operator).send().await.status, 204);
 
-    let told = told(&app).await;
+    let sent = messages(&app).await;
     let kinds = |prefix: &str| -> Vec<&str> {
-        let kinds = told.iter().map(|row| row.0.as_str());
+        let kinds = sent.iter().map(|row| row.0.as_str());
         kinds.filter(|kind| kind.starts_with(prefix)).collect()
     };
     assert_eq!(

@@ -209,7 +209,7 @@ impl Operator {
 async fn install(app: &App, name: &str) -> anyhow::Result<String> {
     let path = fleet::variable("MEED_TEST_PLUGINS")?.join(format!("{name}.wasm"));
     let module = std::fs::read(&path).with_context(|| path.display().to_string())?;
-    let (Uploaded::New(version) | Uploaded::Known(version)) = app.plugins.upload(module, None).await?;
+    let (Uploaded::New(version) | Uploaded::Existing(version)) = app.plugins.upload(module, None).await?;
     Ok(version.name)
 }
 

@@ -13,7 +13,8 @@ pub(crate) fn serve() -> anyhow::Result<()> {
         let listener = tokio::net::TcpListener::bind(ADDRESS).await?;
         println!("{}", listener.local_addr()?);
         let router = axum::Router::new().route("/reward-requests", post(answer));
-        let limits = Limits::new(&Config::load(None, None, &[])?.http);
+        let config = Config::load(None, None, &[])?;
+        let limits = Limits::new(&config.http, &config.streams);
         meed_host::http::server::serve(listener, router, limits, std::future::pending()).await;
         Ok(())
     })

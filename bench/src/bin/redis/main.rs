@@ -66,7 +66,7 @@ async fn measure() -> anyhow::Result<()> {
         ("limits.user.per_minute", "1000000".to_owned()),
     ];
     let fleet = Fleet::start_with(&database()?, 2, &settings)?;
-    let fixtures = Fixtures::build(&fleet, USERS, 1).await?;
+    let fixtures = Box::pin(Fixtures::build(&fleet, USERS, 1)).await?;
     let servers = fleet.addresses();
     let mut load = Load {
         connections: CONNECTIONS,

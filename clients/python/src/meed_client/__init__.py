@@ -7,6 +7,7 @@ dictionaries: what you get is the JSON of the server, and what you give may be a
 from .client import Meed
 from .errors import MeedError, VerificationError
 from .receipts import VerifiedReceipt, VerifiedReversal, verify_receipt, verify_reversal
+from .watch import Watched
 from .webhooks import WebhookEvent, verify_webhook
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "VerificationError",
     "VerifiedReceipt",
     "VerifiedReversal",
+    "Watched",
     "WebhookEvent",
     "verify_receipt",
     "verify_reversal",

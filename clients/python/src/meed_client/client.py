@@ -30,6 +30,7 @@ from .models import (
 )
 from .stream import record_lines
 from .transport import Transport, read_json, segment
+from .watch import Watched, watch
 
 
 class Meed:
@@ -114,6 +115,32 @@ class Meed:
         instants = {"asOf": as_of, "knownBy": known_by}
         query = _user(user_id, external_user_id) | {name: at for name, at in instants.items() if at is not None}
         return cast(EventProgress, self.request("GET", f"/events/{segment(event_id)}/progress", query=query))
+
+    def watch_reward_requests(
+        self, *, user_id: str | None = None, external_user_id: str | None = None, last_event_id: str | None = None
+    ) -> Iterator[Watched[RewardRequest]]:
+        """Yields a user's reward requests as they change, from now on or after `last_event_id`, without an end.
+
+        After an event of the type `reset`, some changes are lost and the newest requests follow. A broken connection is
+        opened again, and nothing is lost or repeated.
+        """
+        query = _user(user_id, external_user_id)
+        names = ("reward-request", "reset")
+        return watch(self._transport, "/reward-requests/stream", query, names, last_event_id)
+
+    def watch_progress(
+        self,
+        event_id: str,
+        *,
+        user_id: str | None = None,
+        external_user_id: str | None = None,
+        last_event_id: str | None = None,
+    ) -> Iterator[Watched[EventProgress]]:
+        """Yields a user's progress in an event: now, and after each change, without an end."""
+        query = _user(user_id, external_user_id)
+        return watch(
+            self._transport, f"/events/{segment(event_id)}/progress/stream", query, ("progress",), last_event_id
+        )
 
     def record(self, activities: NewActivity | Sequence[NewActivity]) -> Recorded:
         """Records one activity or up to 1000: all of them or none.

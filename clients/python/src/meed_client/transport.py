@@ -61,6 +61,26 @@ class Transport:
         is_safe: bool | None = None,
     ) -> T:
         """`is_safe`: whether the call may be repeated; by default that of a GET. `read` may raise a `MeedError`."""
+        return self._send(method, path, read, query, headers, body, raw_body, is_safe)
+
+    def open(
+        self, path: str, *, query: Mapping[str, Any] | None, headers: Mapping[str, str], silence: float
+    ) -> urllib3.BaseHTTPResponse:
+        """A response whose body takes as long as the server wants, but no part of it longer than `silence`."""
+        return self._send("GET", path, lambda response: response, query, headers, silence=silence)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[urllib3.BaseHTTPResponse], T],
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        raw_body: bytes | None = None,
+        is_safe: bool | None = None,
+        silence: float | None = None,
+    ) -> T:
         url = f"{self._url}{path}{_search(query)}"
         sent = {"accept": "application/json, application/x-ndjson", **(headers or {})}
         if body is not None:
@@ -70,7 +90,7 @@ class Transport:
         attempt = 0
         while True:
             try:
-                return self._attempt(method, url, sent, raw_body, read)
+                return self._attempt(method, url, sent, raw_body, read, silence)
             except MeedError as error:
                 pause = self._pause(error, attempt, is_safe)
                 if pause is None:
@@ -85,14 +105,24 @@ class Transport:
         headers: dict[str, str],
         body: bytes | None,
         read: Callable[[urllib3.BaseHTTPResponse], T],
+        silence: float | None,
     ) -> T:
         key = self._key() if callable(self._key) else self._key
         if key is not None:
             headers = {**headers, "authorization": f"Bearer {key}"}
+        is_stream = silence is not None
+        timeout = urllib3.Timeout(connect=self._timeout.connect_timeout, read=silence) if is_stream else self._timeout
         try:
             # A followed redirect would turn a POST into a GET.
             response = self._pool.request(
-                method, url, headers=headers, body=body, timeout=self._timeout, retries=False, redirect=False
+                method,
+                url,
+                headers=headers,
+                body=body,
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+                preload_content=not is_stream,
             )
         except urllib3.exceptions.HTTPError as error:
             raise MeedError(0, "unreachable", f"{method} {url} got no response: {error}") from error

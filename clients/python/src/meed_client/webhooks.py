@@ -101,6 +101,17 @@ class ClaimDenied(_Message):
     data: DeniedData
 
 
+class RejectedData(_Granted):
+    status: Literal["REJECTED", "FAILED"]
+    reasons: list[Reason]
+    decidedAt: str
+
+
+class ClaimRejected(_Message):
+    type: Literal["claim.rejected"]
+    data: RejectedData
+
+
 class EventChangedData(TypedDict):
     eventId: str
     revision: int
@@ -152,6 +163,7 @@ WebhookEvent = (
     | RewardCodesLow
     | ClaimHeld
     | ClaimDenied
+    | ClaimRejected
     | EventChanged
     | PluginChanged
     | WebhookPing

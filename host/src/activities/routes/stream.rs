@@ -177,7 +177,7 @@ impl Ingestion {
 
     /// Records the next part, and returns the line of the response.
     async fn step(&mut self) -> Bytes {
-        let told = match self.record_part().await {
+        let result = match self.record_part().await {
             Ok(()) => serde_json::to_vec(&self.progress),
             Err(problem) => {
                 self.is_over = true;
@@ -188,7 +188,7 @@ impl Ingestion {
                 })
             }
         };
-        let mut line = told.unwrap_or_else(|error| {
+        let mut line = result.unwrap_or_else(|error| {
             tracing::error!(%error, "a line of a response was not serialized");
             b"{}".to_vec()
         });

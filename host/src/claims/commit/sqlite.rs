@@ -68,7 +68,7 @@ async fn write_one(
         return Ok(false);
     }
     commit_rows::insert_grants(tx, record).await?;
-    commit_rows::insert_message(tx, record).await?;
+    commit_rows::insert_messages(tx, record).await?;
     if !commit_rows::insert_response(tx, record).await? {
         return Ok(false);
     }

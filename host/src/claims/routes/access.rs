@@ -8,7 +8,7 @@ use crate::claims::error::ClaimError;
 use crate::claims::model::ClaimedBy;
 use crate::claims::service::Claims;
 use crate::directory::{ExternalId, UserRef};
-use crate::problem::Problem;
+use crate::problem::{INVALID_PARAMETER, Problem};
 
 /// Without [`Scope::AuditRead`], the reward requests of other users do not exist. A service key that acts for users sees
 /// theirs.
@@ -67,4 +67,31 @@ pub(super) async fn named_claimant(
         ));
     }
     Ok(account.id)
+}
+
+/// The user whose reward requests a principal watches: the caller, or one that it may read and names.
+pub(super) async fn watched(
+    claims: &Claims,
+    principal: &Principal,
+    (id, external): (Option<Uuid>, Option<ExternalId>),
+) -> Result<Uuid, Problem> {
+    let Some(user) = UserRef::of_filters(id, external)? else {
+        if principal.key_holder().is_some() {
+            return Err(Problem::new(
+                INVALID_PARAMETER,
+                "Name the user whose reward requests you watch: userId or externalUserId.",
+            ));
+        }
+        return Ok(principal.require_user()?.0);
+    };
+    let acts_for_users = principal.key_holder().is_some() && principal.has(Scope::ClaimsRead);
+    let may_watch_all = acts_for_users || principal.has(Scope::AuditRead);
+    if !may_watch_all && !matches!(&user, UserRef::Id(id) if principal.is_user(*id)) {
+        return Err(Problem::new(
+            FORBIDDEN,
+            "You watch your own reward requests only; omit userId and externalUserId.",
+        ));
+    }
+    let found = claims.directory.id_of(&user).await?;
+    found.ok_or_else(|| Problem::new(INVALID_PARAMETER, format!("There is no user {user}.")))
 }

@@ -54,7 +54,7 @@ impl Parts {
     fn of(records: &[&CommitRecord]) -> Self {
         Self {
             keys: records.iter().any(|record| record.response.is_some()),
-            grants: records.iter().any(|record| record.message.is_some()),
+            grants: records.iter().any(|record| !record.messages.is_empty()),
             budgets: records.iter().any(|record| record.spending.is_some()),
             codes: records.iter().any(|record| record.grants.iter().any(has_codes)),
             pending: records.iter().any(|record| record.fence.is_some()),
@@ -319,7 +319,7 @@ pub(in crate::claims) async fn write(bulk: &Bulk, clock: &Clock, records: &[&Com
         let messages = || {
             records
                 .iter()
-                .filter_map(|record| Some((record.request.id, record.message.as_ref()?)))
+                .flat_map(|record| record.messages.iter().map(|message| (record.request.id, message)))
         };
         statement = statement
             .each(grants().map(|(_, grant)| grant.id))

@@ -84,11 +84,11 @@ pub(in crate::claims) async fn insert_grants(tx: &mut Tx, record: &CommitRecord)
     Ok(())
 }
 
-pub(in crate::claims) async fn insert_message(tx: &mut Tx, record: &CommitRecord) -> Result<()> {
-    match &record.message {
-        Some(message) => outbox::write(tx, message.clone()).await,
-        None => Ok(()),
+pub(in crate::claims) async fn insert_messages(tx: &mut Tx, record: &CommitRecord) -> Result<()> {
+    for message in &record.messages {
+        outbox::write(tx, message.clone()).await?;
     }
+    Ok(())
 }
 
 /// `false` if the key has a response. A claim without a key stores none.

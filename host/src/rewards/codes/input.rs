@@ -7,11 +7,9 @@ use serde::Deserialize;
 use super::RewardCode;
 use crate::body::parse_object;
 use crate::problem::{FieldError, Problem};
-use crate::text::deceptive;
 
 /// Codes of one import.
 pub(in crate::rewards) const MAX_CODES: usize = 100_000;
-const MAX_CODE_CHARS: usize = 128;
 /// Faulty lines that a refusal names.
 const NAMED_FAULTS: usize = 20;
 
@@ -61,7 +59,7 @@ pub(in crate::rewards) fn parse(form: Form, body: &[u8]) -> Result<Vec<RewardCod
     }
     let (mut codes, mut faults) = (Vec::with_capacity(lines.len()), Vec::new());
     for (number, line) in lines {
-        match line.and_then(check) {
+        match line.and_then(RewardCode::try_from) {
             Ok(code) => codes.push(code),
             Err(message) if faults.len() < NAMED_FAULTS => faults.push(FieldError {
                 pointer: format!("/{number}"),
@@ -121,19 +119,6 @@ fn csv(text: &str) -> Result<Vec<NumberedLine>, Problem> {
         });
     }
     Ok(lines)
-}
-
-fn check(code: String) -> Result<RewardCode, String> {
-    let length = code.chars().count();
-    if !(1..=MAX_CODE_CHARS).contains(&length) {
-        return Err(format!(
-            "has a code of {length} characters; a code has 1 to {MAX_CODE_CHARS}"
-        ));
-    }
-    if code.chars().any(|letter| letter.is_whitespace() || letter.is_control()) || deceptive(&code).is_some() {
-        return Err("has a code with white space or an invisible character".to_owned());
-    }
-    Ok(RewardCode::new(code))
 }
 
 #[cfg(test)]

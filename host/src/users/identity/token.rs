@@ -40,6 +40,17 @@ pub(in crate::users) struct Validity {
     pub iat: Option<f64>,
 }
 
+impl Validity {
+    /// When the token expires.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a cast saturates, and a later instant is none"
+    )]
+    pub(in crate::users) fn end(&self) -> Option<Timestamp> {
+        Timestamp::from_millis((self.exp * 1_000.0) as i64)
+    }
+}
+
 /// Why a token is not accepted.
 #[derive(Debug)]
 pub(in crate::users) enum Refused {

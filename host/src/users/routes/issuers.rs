@@ -19,7 +19,7 @@ pub async fn authenticate(State(issuers): State<Issuers>, mut request: Request, 
         match issuers.check(token).await {
             Ok(None) => {}
             Ok(Some(found)) => {
-                if let Ok(principal) = &found {
+                if let Ok((principal, _)) = &found {
                     request.extensions_mut().insert(Subject::user(principal.id()));
                 }
                 auth::set_principal(request.extensions_mut(), found);

@@ -11,10 +11,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{WRONG_CREDENTIALS, account, mails, second_factor};
-use crate::auth::{FORBIDDEN, Principal, TokenPair, UNAUTHENTICATED, bounded_secret};
+use crate::auth::{FORBIDDEN, Principal, UNAUTHENTICATED, bounded_secret};
 use crate::http::{Body, Problem};
 use crate::problem::RATE_LIMITED;
-use crate::users::{LoginError, LoginService, NewAccount, User, UserError};
+use crate::users::{Login, LoginError, LoginService, NewAccount, User, UserError};
 
 /// The paths that check passwords or create accounts; requests to them are limited by address.
 pub const CREDENTIALS_PATHS: &[&str] = &[
@@ -90,6 +90,10 @@ struct Credentials {
     #[garde(inner(custom(bounded_secret)))]
     #[schema(value_type = Option<String>, example = "287082", max_length = 1024)]
     code: Option<SecretString>,
+    /// The `deviceToken` of the last login on this device
+    #[garde(inner(custom(bounded_secret)))]
+    #[schema(value_type = Option<String>, max_length = 1024)]
+    device_token: Option<SecretString>,
 }
 
 /// Log in. An unknown e-mail, a wrong password and a disabled account get the same response after the same time.
@@ -99,7 +103,7 @@ struct Credentials {
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth",
     request_body = Credentials,
-    responses((status = 200, body = TokenPair)),
+    responses((status = 200, body = Login)),
     extensions(
         ("x-problems" = json!([
             "wrong-credentials", "email-unconfirmed", "second-factor-required", "wrong-code", "password-queue-full",
@@ -110,10 +114,15 @@ struct Credentials {
 async fn login(
     State(service): State<LoginService>,
     Body(credentials): Body<Credentials>,
-) -> Result<axum::Json<TokenPair>, Problem> {
-    let Credentials { email, password, code } = credentials;
-    let pair = service.login(&email, password, code).await?;
-    Ok(axum::Json(pair))
+) -> Result<axum::Json<Login>, Problem> {
+    let Credentials {
+        email,
+        password,
+        code,
+        device_token,
+    } = credentials;
+    let login = service.login(&email, password, code, device_token).await?;
+    Ok(axum::Json(login))
 }
 
 impl From<LoginError> for Problem {

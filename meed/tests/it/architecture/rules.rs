@@ -36,6 +36,7 @@ const BASE_MODULES: &[&str] = &[
     "attributes",
     "personal_data",
     "outbox",
+    "watch",
     "text",
     "keys",
     "mail",
@@ -48,6 +49,7 @@ const BASE_MODULES: &[&str] = &[
 const EXTRACTORS: &[&str] = &[
     "auth/authenticate",
     "auth/guards",
+    "auth/long_lived",
     "auth/step_up",
     "service_keys/authenticate",
 ];

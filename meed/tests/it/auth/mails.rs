@@ -361,7 +361,7 @@ async fn a_registration_is_confirmed_before_the_first_login(app: TestApp) {
     login(&app, "eve@example.com", NEW).await.expect(200);
 }
 
-/// Otherwise a registration and a login told together whether an e-mail had an account.
+/// Otherwise a registration and a login would together tell whether an e-mail had an account.
 #[apply(on_both_engines)]
 async fn a_login_hides_that_an_account_is_unconfirmed_if_registrations_hide_it(app: TestApp) {
     let server = SmtpServer::start(&json!({}));

@@ -24,7 +24,7 @@ async fn a_registered_user_can_log_in(app: TestApp) {
     let pair = login(&app, "ADA@example.COM", PASSWORD).await.expect(200);
     assert_eq!((text(&pair, "tokenType"), &pair["expiresIn"]), ("Bearer", &json!(600)));
     assert_eq!(text(&pair, "refreshToken").len(), 43);
-    assert_eq!(pair.as_object().map(serde_json::Map::len), Some(4));
+    assert_eq!(pair.as_object().map(serde_json::Map::len), Some(5));
     let me = me(&app, text(&pair, "accessToken")).await.expect(200);
     assert_eq!(me["id"], user["id"]);
 }

@@ -5,7 +5,7 @@ use rstest_reuse::apply;
 use serde_json::json;
 
 use super::two;
-use crate::support::{PASSWORD, RedisServer, Reply, TestApp, is_shared, on_both_engines};
+use crate::support::{PASSWORD, RedisServer, Reply, TestApp, TestUser, is_shared, on_both_engines, text};
 
 /// Four attempts at once, then one per six seconds.
 const CREDENTIALS: &[(&str, &str)] = &[
@@ -19,12 +19,12 @@ async fn try_password(app: &TestApp, email: &str, password: &str) -> Reply {
 }
 
 /// The number of attempts that were processed; the others were rate limited.
-async fn looked_at(app: &TestApp, attempts: usize) -> usize {
-    let mut looked_at = 0;
+async fn attempts_checked(app: &TestApp, attempts: usize) -> usize {
+    let mut attempts_checked = 0;
     for _ in 0..attempts {
         let reply = try_password(app, "nobody@example.com", PASSWORD).await;
         if reply.status == 401 {
-            looked_at += 1;
+            attempts_checked += 1;
         } else {
             assert!(
                 reply
@@ -35,7 +35,7 @@ async fn looked_at(app: &TestApp, attempts: usize) -> usize {
             reply.expect_problem(429, "rate-limited");
         }
     }
-    looked_at
+    attempts_checked
 }
 
 #[apply(on_both_engines)]
@@ -45,13 +45,13 @@ async fn responses_report_the_state_of_the_limit(app: TestApp) {
     assert_eq!(reply.header("ratelimit-policy"), "\"credentials\";q=4;w=24");
     assert_eq!(reply.header("ratelimit"), "\"credentials\";r=3;t=6");
     reply.expect_problem(401, "wrong-credentials");
-    assert_eq!(looked_at(&process, 5).await, 3);
+    assert_eq!(attempts_checked(&process, 5).await, 3);
     let reply = process.post("/auth/register").json(&json!({})).send().await;
     assert_eq!(reply.header("ratelimit"), "\"credentials\";r=0;t=24");
     assert_eq!(reply.header("retry-after"), "6");
     reply.expect_problem(429, "rate-limited");
     app.at("2026-03-01T12:00:06Z");
-    assert_eq!(looked_at(&process, 5).await, 1);
+    assert_eq!(attempts_checked(&process, 5).await, 1);
 }
 
 #[apply(on_both_engines)]
@@ -169,14 +169,62 @@ async fn login_attempts_on_an_account_are_limited_across_addresses(app: TestApp)
     try_password(&there, &email, user.password).await.expect(200);
 }
 
+/// The token of a known device is a MAC, so replicas and restarts keep it.
+#[apply(on_both_engines)]
+async fn an_attacker_does_not_lock_out_a_known_device(app: TestApp) {
+    let settings = [("limits.account.burst", "2"), ("limits.account.per_minute", "1")];
+    let (_redis, here, there) = two(&app, &settings).await;
+    let (user, other) = (app.user(Role::User).await, app.user(Role::User).await);
+    let token = async |user: &TestUser| {
+        let login = try_password(&app, &user.email, user.password).await.expect(200);
+        text(&login, "deviceToken").to_owned()
+    };
+    let (known, of_other) = (token(&user).await, token(&other).await);
+    for _ in 0..2 {
+        try_password(&here, &user.email, "a wrong password")
+            .await
+            .expect_problem(401, "wrong-credentials");
+    }
+    let from = async |password: &str, device: &str| {
+        let body = json!({"email": user.email, "password": password, "deviceToken": device});
+        there.post("/auth/login").json(&body).send().await
+    };
+    // An unknown device, another user's device and a forged token share the account's limit.
+    let forged: String = known.chars().rev().collect();
+    for device in ["", "x", &of_other, &forged] {
+        from(user.password, device).await.expect_problem(429, "rate-limited");
+    }
+    let login = from(user.password, &known).await.expect(200);
+    assert_ne!(text(&login, "deviceToken"), known, "each login begins a new device");
+    // A stolen token does not allow guessing the password: this device has one attempt left.
+    from("a wrong password", &known)
+        .await
+        .expect_problem(401, "wrong-credentials");
+    from(user.password, &known).await.expect_problem(429, "rate-limited");
+    // The session proves who its user is, so its limit is its own as well.
+    let body = json!({"password": user.password});
+    let step_up = there.post("/auth/step-up").bearer(&user.token).json(&body).send().await;
+    step_up.expect(200);
+    // After half a year the device is unknown again.
+    app.at("2026-10-01T12:00:00Z");
+    for _ in 0..2 {
+        try_password(&here, &user.email, "a wrong password")
+            .await
+            .expect_problem(401, "wrong-credentials");
+    }
+    from(user.password, text(&login, "deviceToken"))
+        .await
+        .expect_problem(429, "rate-limited");
+}
+
 #[apply(on_both_engines)]
 async fn replicas_share_a_limit(app: TestApp) {
     let (_redis, here, there) = two(&app, CREDENTIALS).await;
     assert_eq!(
         (
-            looked_at(&here, 3).await,
-            looked_at(&there, 3).await,
-            looked_at(&here, 1).await
+            attempts_checked(&here, 3).await,
+            attempts_checked(&there, 3).await,
+            attempts_checked(&here, 1).await
         ),
         (3, 1, 0)
     );
@@ -185,14 +233,17 @@ async fn replicas_share_a_limit(app: TestApp) {
 #[apply(on_both_engines)]
 async fn without_redis_each_replica_limits_by_itself(app: TestApp) {
     let (mut redis, here, there) = two(&app, CREDENTIALS).await;
-    assert_eq!(looked_at(&here, 3).await, 3);
+    assert_eq!(attempts_checked(&here, 3).await, 3);
     redis.kill();
-    assert_eq!((looked_at(&here, 5).await, looked_at(&there, 6).await), (1, 4));
+    assert_eq!(
+        (attempts_checked(&here, 5).await, attempts_checked(&there, 6).await),
+        (1, 4)
+    );
     redis.restart().await;
     for process in [&here, &there] {
         is_shared(process, true).await;
         assert_eq!(
-            looked_at(process, 3).await,
+            attempts_checked(process, 3).await,
             0,
             "the new Redis knows nothing, the process does"
         );
@@ -204,7 +255,10 @@ async fn an_unresponsive_redis_lifts_no_limit_and_costs_little_time(app: TestApp
     let (redis, here, there) = two(&app, CREDENTIALS).await;
     redis.pause();
     let started = std::time::Instant::now();
-    assert_eq!((looked_at(&here, 20).await, looked_at(&there, 20).await), (4, 4));
+    assert_eq!(
+        (attempts_checked(&here, 20).await, attempts_checked(&there, 20).await),
+        (4, 4)
+    );
     assert!(
         started.elapsed() < std::time::Duration::from_secs(20),
         "{:?}",
@@ -212,35 +266,38 @@ async fn an_unresponsive_redis_lifts_no_limit_and_costs_little_time(app: TestApp
     );
     redis.resume();
     is_shared(&here, true).await;
-    assert_eq!(looked_at(&here, 5).await, 0);
+    assert_eq!(attempts_checked(&here, 5).await, 0);
 }
 
 #[apply(on_both_engines)]
 async fn a_forged_bucket_lifts_no_limit_and_blocks_for_one_window_at_most(app: TestApp) {
     let (redis, here, there) = two(&app, CREDENTIALS).await;
-    assert_eq!(looked_at(&here, 1).await, 1);
+    assert_eq!(attempts_checked(&here, 1).await, 1);
     let names = redis.names("meed:limit:").await;
     let [name] = names.as_slice() else { panic!("{names:?}") };
     let mut opened = 0;
     for lie in ["", "garbage", "nan", "-1", "0", "1e3"] {
         () = redis.ask("SET", &[name.as_bytes(), lie.as_bytes()]).await;
-        opened += looked_at(&here, 2).await;
+        opened += attempts_checked(&here, 2).await;
     }
     assert_eq!(opened, 3, "the local bucket still limits after a flush of Redis");
     () = redis.ask("FLUSHALL", &[]).await;
-    assert_eq!(looked_at(&here, 9).await, 0);
+    assert_eq!(attempts_checked(&here, 9).await, 0);
     // A bucket that would be full again in a thousand years.
     for lie in ["9e16", "inf", "1e300"] {
         () = redis.ask("SET", &[name.as_bytes(), lie.as_bytes()]).await;
-        assert_eq!(looked_at(&there, 2).await, 0, "{lie}");
+        assert_eq!(attempts_checked(&there, 2).await, 0, "{lie}");
     }
     () = redis.ask("SET", &[name.as_bytes(), b"1772366424000000"]).await;
     app.at("2026-03-01T12:00:24Z");
-    assert_eq!(looked_at(&there, 9).await, 4);
+    assert_eq!(attempts_checked(&there, 9).await, 4);
     let _: u64 = redis.ask("DEL", &[name.as_bytes()]).await;
     let _: u64 = redis.ask("LPUSH", &[name.as_bytes(), b"no text"]).await;
     app.at("2026-03-01T13:00:00Z");
-    assert_eq!((looked_at(&here, 9).await, looked_at(&there, 9).await), (4, 4));
+    assert_eq!(
+        (attempts_checked(&here, 9).await, attempts_checked(&there, 9).await),
+        (4, 4)
+    );
 }
 
 #[apply(on_both_engines)]
@@ -280,7 +337,7 @@ async fn an_unreachable_redis_does_not_delay_the_start() {
     gone.kill();
     let url = gone.url();
     let process = app.replica(&[CREDENTIALS, &[("cache.url", &url)]].concat());
-    assert_eq!(looked_at(&process, 9).await, 4);
+    assert_eq!(attempts_checked(&process, 9).await, 4);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `meed users import` and `meed activities import`
+//! `meed users import`, `meed activities import` and `meed codes import`
 
 use std::fs;
 
@@ -11,11 +11,15 @@ use crate::support::{TestApp, on_both_engines, text};
 
 /// Writes the file, runs `meed WHAT import FILE ARGUMENTS`, and returns the exit code and what it told on standard error.
 fn import(app: &TestApp, what: &str, (name, content): (&str, &[u8]), arguments: &[&str]) -> (i32, String) {
+    run(app, &[what, "import"], (name, content), arguments)
+}
+
+fn run(app: &TestApp, what: &[&str], (name, content): (&str, &[u8]), arguments: &[&str]) -> (i32, String) {
     let file = app.directory().join(name);
     fs::write(&file, content).expect("a file");
     let mut command = meed(app.directory());
     command
-        .args([what, "import"])
+        .args(what)
         .arg(&file)
         .args(arguments)
         .env("MEED__DATABASE__URL", app.database_url());
@@ -183,4 +187,51 @@ async fn activities_are_imported_and_bad_ones_stop_no_others(app: TestApp) {
     let page = app.get(path).bearer(&operator).send().await.expect(200);
     assert_eq!(text(&page["items"][0], "id"), "1");
     assert_eq!(page["items"][0]["amount"], 2500);
+}
+
+#[apply(on_both_engines)]
+async fn codes_are_imported_from_a_file_of_any_length(app: TestApp) {
+    let operator = app.operator().await;
+    let reward = app
+        .reward(json!({"type": "VOUCHER", "itemId": "x", "codes": true}))
+        .await;
+    let id = text(&reward, "id");
+    let counts = async || {
+        let reply = app.get(&format!("/rewards/{id}/codes")).bearer(&operator).send().await;
+        let counts = reply.expect(200);
+        (counts["total"].clone(), counts["remaining"].clone())
+    };
+    // More than one transaction, and a line that is faulty; its code is not repeated.
+    let lines = (1..=10_500).map(|number| format!("{{\"code\": \"CODE-{number:06}\"}}\n"));
+    let file = lines.collect::<String>() + "{\"code\": \"SECRET CODE\"}\n{\"code\": 4711}\n";
+    let what = ["codes", "import", id];
+    let (code, report) = run(&app, &what, ("codes.ndjson", file.as_bytes()), &[]);
+    assert!(
+        code == 2 && report.contains("10502 read, 10500 imported, 0 duplicates, 2 bad"),
+        "{code} {report}"
+    );
+    assert!(
+        report.contains("line 10501: ") && report.contains("line 10502: "),
+        "{report}"
+    );
+    assert!(!report.contains("SECRET") && !report.contains("4711"), "{report}");
+    assert_eq!(counts().await, (json!(10_500), json!(10_500)));
+    // CSV, with another name of the column; what is there changes nothing.
+    let csv = b"voucher,batch\nCODE-000001,a\nNEW-1,a\n";
+    let map = ["--map", "code=voucher"];
+    let (code, report) = run(&app, &what, ("codes.csv", csv), &map);
+    assert!(
+        code == 0 && report.contains("1 imported, 1 duplicates"),
+        "{code} {report}"
+    );
+    assert_eq!(counts().await, (json!(10_501), json!(10_501)));
+    // A reward without codes, and none at all.
+    let plain = app.reward(json!({"type": "POINTS", "value": 5})).await;
+    for (id, reason) in [
+        (text(&plain, "id"), "has no codes"),
+        ("0190a000-0000-7000-8000-000000000000", "There is no reward"),
+    ] {
+        let (code, report) = run(&app, &["codes", "import", id], ("codes.csv", b"code\nX-1\n"), &[]);
+        assert!(code == 1 && report.contains(reason), "{code} {report}");
+    }
 }

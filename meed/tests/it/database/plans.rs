@@ -247,9 +247,14 @@ async fn no_statement_reads_a_table_that_grows_on_postgres() {
     drive(&filled).await;
     let (faults, statements) = observed::faults(&filled.driver.fleet.log(0), |sql| is_in(MAY_READ, sql));
     assert!(statements > 150, "{statements} statements");
-    let told = faults.iter().map(|(sql, fault)| format!("{sql}\n{fault}"));
-    let told: Vec<String> = told.collect();
-    assert!(told.is_empty(), "{} statements:\n{}", told.len(), told.join("\n\n"));
+    let report = faults.iter().map(|(sql, fault)| format!("{sql}\n{fault}"));
+    let report: Vec<String> = report.collect();
+    assert!(
+        report.is_empty(),
+        "{} statements:\n{}",
+        report.len(),
+        report.join("\n\n")
+    );
 }
 
 impl Filled {
@@ -279,6 +284,8 @@ impl Filled {
 
 async fn drive(filled: &Filled) {
     let driver = &filled.driver;
+    // They read while everything else runs.
+    let _streams = watch(filled).await;
     let granted = claim(filled).await;
     let reversal = format!("/reward-requests/{}/reversal", text(&granted, "id"));
     let reason = json!({"reason": "A mistake"});
@@ -332,6 +339,26 @@ async fn simulate_the_past(filled: &Filled) {
         .driver
         .call(Method::POST, &path, &filled.operator, Some(body))
         .await;
+}
+
+/// Streams of one user: from now on, after an event, and of the progress.
+async fn watch(filled: &Filled) -> Vec<reqwest::Response> {
+    let driver = &filled.driver;
+    let progress = format!("/events/{}/progress/stream", text(&filled.event, "id"));
+    let mut streams: Vec<reqwest::Response> = Vec::new();
+    let mut last = String::new();
+    for path in ["/reward-requests/stream", "/reward-requests/stream", &progress] {
+        let open = driver.http.get(format!("{}{path}", driver.fleet.address(0)));
+        let open = open.bearer_auth(&filled.user.token).header("last-event-id", &last);
+        let mut stream = open.send().await.expect("an answer");
+        assert_eq!(stream.status(), 200, "{path}");
+        let first = stream.chunk().await.expect("a piece").expect("the beginning");
+        let first = String::from_utf8_lossy(&first).into_owned();
+        let id = first.lines().find_map(|line| line.strip_prefix("id: "));
+        last = id.filter(|_| streams.is_empty()).unwrap_or_default().to_owned();
+        streams.push(stream);
+    }
+    streams
 }
 
 /// A mail for a reset and one for a confirmation, each used.

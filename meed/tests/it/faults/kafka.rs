@@ -152,17 +152,17 @@ async fn messages_arrive_in_order_despite_killed_relays_and_connections(app: Tes
     }
     let total = users.len() * each;
     let records = broker.read_for(MESSAGES, usize::MAX).await;
-    let mut told: HashMap<&str, Vec<u64>> = HashMap::new();
+    let mut numbers: HashMap<&str, Vec<u64>> = HashMap::new();
     let mut ids = HashSet::new();
     for record in &records {
         if ids.insert(record.header("ce_id")) {
             let number = record.json()["number"].as_u64().expect("a number");
-            told.entry(&record.key).or_default().push(number);
+            numbers.entry(&record.key).or_default().push(number);
         }
     }
     let order: Vec<u64> = (0..each as u64).collect();
     for user in &users {
-        assert_eq!(told[user.to_string().as_str()], order, "{user}");
+        assert_eq!(numbers[user.to_string().as_str()], order, "{user}");
     }
     assert_eq!(ids.len(), total);
     run.count("messages", total);

@@ -74,9 +74,12 @@ impl Mix<'_> {
             let mut rng = rng.fork();
             async move { self.clients.reverse(&mut rng, self.operator, request).await }
         });
-        let told = join_all(calls.collect::<Vec<_>>()).await;
-        let done = told.iter().find(|told| told.status == 201).map(|told| told.by.clone());
-        seen.reversals.extend(told);
+        let answers = join_all(calls.collect::<Vec<_>>()).await;
+        let done = answers
+            .iter()
+            .find(|answer| answer.status == 201)
+            .map(|answer| answer.by.clone());
+        seen.reversals.extend(answers);
         // The process that reversed the grant has updated its caches, so it does not refuse the user for this grant.
         let unkeyed = Ask {
             key: None,

@@ -450,16 +450,16 @@ async fn few_codes_are_told_once_until_more_arrive(app: TestApp) {
     );
     granted(&app, &users[1], &event).await;
     granted(&app, &users[2], &event).await;
-    let told = json!({"rewardId": reward["id"], "remaining": 2, "total": 4, "lowWater": 3});
+    let message = json!({"rewardId": reward["id"], "remaining": 2, "total": 4, "lowWater": 3});
     let first = messages(&app, "reward.codes-low").await;
-    assert_eq!(first, std::slice::from_ref(&told));
+    assert_eq!(first, std::slice::from_ref(&message));
     assert_eq!(counts(&app, &reward).await, (4, 1, true));
     import(&app, &reward, &["NEW-1".to_owned()]).await.expect(200);
     app.at("2026-03-01T12:00:01Z");
     granted(&app, &users[3], &event).await;
     granted(&app, &users[4], &event).await;
     let again = json!({"rewardId": reward["id"], "remaining": 1, "total": 5, "lowWater": 3});
-    assert_eq!(messages(&app, "reward.codes-low").await, [told, again]);
+    assert_eq!(messages(&app, "reward.codes-low").await, [message, again]);
 }
 
 #[apply(on_both_engines)]

@@ -235,7 +235,7 @@ impl TestApp {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let router = self.router.clone();
-        let limits = Limits::new(&self.config.http);
+        let limits = Limits::new(&self.config.http, &self.config.streams);
         tokio::spawn(server::serve(listener, router, limits, std::future::pending()));
         format!("http://{address}")
     }

@@ -49,7 +49,15 @@ impl Call {
 
     pub async fn send(self) -> Reply {
         let response = self.begin().await;
-        let (parts, body) = response.into_parts();
+        let (parts, mut body) = response.into_parts();
+        // Server-sent events have no end.
+        if parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value == "text/event-stream")
+        {
+            body = Body::empty();
+        }
         let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("the whole body");
         let is_json = parts
             .headers

@@ -146,7 +146,7 @@ impl TestApp {
     /// Installs a bundled plugin.
     pub async fn install(&self, module: Vec<u8>) -> PluginVersion {
         match self.app.plugins.upload(module, None).await.expect("a plugin") {
-            Uploaded::New(version) | Uploaded::Known(version) => version,
+            Uploaded::New(version) | Uploaded::Existing(version) => version,
         }
     }
 

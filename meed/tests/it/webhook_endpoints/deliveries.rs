@@ -279,8 +279,11 @@ async fn a_slow_receiver_delays_no_other_receiver(app: TestApp) {
     }
     let granted = started.elapsed();
     quick.wait_for(30).await;
-    let told = started.elapsed().saturating_sub(granted);
-    assert!(told < Duration::from_secs(20), "{told:?} after the last grant");
+    let delivered_after = started.elapsed().saturating_sub(granted);
+    assert!(
+        delivered_after < Duration::from_secs(20),
+        "{delivered_after:?} after the last grant"
+    );
     assert!((1..=16).contains(&slow.got().len()), "{} at once", slow.got().len());
 }
 
@@ -350,10 +353,10 @@ async fn a_replay_delivers_all_messages_since_a_time_again(app: TestApp) {
     assert_eq!((replayed.messages, replayed.endpoints), (2, 2));
     let again = early.wait_for(5).await;
     let mut ids: Vec<_> = again[3..].iter().map(crate::support::Got::id).collect();
-    let mut told: Vec<_> = late.wait_for(2).await.iter().map(|got| got.id().to_owned()).collect();
+    let mut received: Vec<_> = late.wait_for(2).await.iter().map(|got| got.id().to_owned()).collect();
     ids.sort_unstable();
-    told.sort_unstable();
-    assert_eq!(ids, told);
+    received.sort_unstable();
+    assert_eq!(ids, received);
     until(&app, &first, |items| items.len() == 3 && all_in("DELIVERED")(items)).await;
     until(&app, &second, |items| items.len() == 2 && all_in("DELIVERED")(items)).await;
 }

@@ -48,27 +48,27 @@ pub async fn tell_plans(app: &TestApp) {
 pub fn faults(log: &str, allowed: impl Fn(&str) -> bool) -> (BTreeMap<String, String>, usize) {
     let mut faults = BTreeMap::new();
     let mut statements = std::collections::BTreeSet::new();
-    for told in log.lines().filter_map(told) {
-        let sql = told["Query Text"].as_str().unwrap_or_default().to_owned();
+    for entry in log.lines().filter_map(logged_plan) {
+        let sql = entry["Query Text"].as_str().unwrap_or_default().to_owned();
         statements.insert(sql.clone());
         if allowed(&sql) || faults.contains_key(&sql) {
             continue;
         }
         let mut read = Read::default();
-        read.add(&told["Plan"]);
-        let blocks = number(&told["Plan"], "Shared Hit Blocks") + number(&told["Plan"], "Shared Read Blocks");
+        read.add(&entry["Plan"]);
+        let blocks = number(&entry["Plan"], "Shared Hit Blocks") + number(&entry["Plan"], "Shared Read Blocks");
         if blocks > MOST_BLOCKS + BLOCKS_PER_ROW * read.rows {
             read.fault = Some(format!("{blocks} blocks for {} rows", read.rows));
         }
         if let Some(fault) = read.fault {
-            faults.insert(sql, format!("{fault}\n{:#}", told["Plan"]));
+            faults.insert(sql, format!("{fault}\n{:#}", entry["Plan"]));
         }
     }
     (faults, statements.len())
 }
 
 /// The statement and its plan, if the log line tells one.
-fn told(line: &str) -> Option<Value> {
+fn logged_plan(line: &str) -> Option<Value> {
     let line: Value = serde_json::from_str(line).ok()?;
     let message = line["message"].as_str()?;
     let (_, plan) = message.strip_prefix("duration:")?.split_once("plan:\n")?;

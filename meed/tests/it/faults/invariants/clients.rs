@@ -12,11 +12,11 @@ use crate::faults::claims::{View, id_of};
 
 pub(super) fn what_they_saw(ledger: &Ledger, view: &View, violations: &mut Violations) {
     for answer in view.answers.iter().filter(|answer| matches!(answer.status, 200 | 201)) {
-        let told = &answer.body;
-        let Some(request) = ledger.requests.get(&id_of(told)) else {
+        let body = &answer.body;
+        let Some(request) = ledger.requests.get(&id_of(body)) else {
             violations.push(format!(
                 "I5: a response names the request {}, which does not exist",
-                told["id"]
+                body["id"]
             ));
             continue;
         };
@@ -24,15 +24,15 @@ pub(super) fn what_they_saw(ledger: &Ledger, view: &View, violations: &mut Viola
             .grants_of(request.id)
             .map(|grant| (grant.id.to_string(), grant.quantity))
             .collect();
-        let told_grants: Vec<_> = told["grants"].as_array().into_iter().flatten().map(in_answer).collect();
+        let answered_grants: Vec<_> = body["grants"].as_array().into_iter().flatten().map(in_answer).collect();
         let same_content = request.user_id == answer.ask.user
             && request.event_id == answer.ask.event
-            && (told["status"] == request.status.as_str() || request.status == "REVERSED")
-            && told["period"] == request.period.as_str()
-            && sorted(grants.clone()) == sorted(told_grants);
+            && (body["status"] == request.status.as_str() || request.status == "REVERSED")
+            && body["period"] == request.period.as_str()
+            && sorted(grants.clone()) == sorted(answered_grants);
         if !same_content {
             violations.push(format!(
-                "I5: a response is {told}, but the tables have {request:?} and {grants:?}"
+                "I5: a response is {body}, but the tables have {request:?} and {grants:?}"
             ));
         }
     }
@@ -86,9 +86,9 @@ pub(super) fn who_holds_a_grant_is_not_turned_away(ledger: &Ledger, view: &View,
     }
     let mut held: BTreeMap<_, Vec<Instant>> = BTreeMap::new();
     for request in ledger.requests.values().filter(|request| request.status == "GRANTED") {
-        if let Some(told) = known.get(&request.id) {
+        if let Some(answered_at) = known.get(&request.id) {
             let place = (request.event_id, request.user_id, request.period.as_str());
-            held.entry(place).or_default().push(*told);
+            held.entry(place).or_default().push(*answered_at);
         }
     }
     for answer in view.answers.iter().filter(|answer| answer.is_turned_away()) {
@@ -107,7 +107,7 @@ pub(super) fn who_holds_a_grant_is_not_turned_away(ledger: &Ledger, view: &View,
             .get(&place)
             .into_iter()
             .flatten()
-            .filter(|told| **told + known_since < asked)
+            .filter(|answered_at| **answered_at + known_since < asked)
             .count();
         if i64::try_from(held_then).is_ok_and(|held| held >= ledger.limit(answer.ask.event)) {
             violations.push(format!(
@@ -121,9 +121,9 @@ pub(super) fn who_holds_a_grant_is_not_turned_away(ledger: &Ledger, view: &View,
 /// At most one of several reversals of a request succeeds, and all responses name the same reversal.
 pub(super) fn reversals(ledger: &Ledger, view: &View, violations: &mut Violations) {
     let mut done: BTreeMap<Uuid, usize> = BTreeMap::new();
-    for told in &view.reversals {
-        let (body, request) = (&told.body, told.request);
-        let reversal = match told.status {
+    for answer in &view.reversals {
+        let (body, request) = (&answer.body, answer.request);
+        let reversal = match answer.status {
             201 => {
                 *done.entry(request).or_default() += 1;
                 &body["id"]
@@ -136,10 +136,10 @@ pub(super) fn reversals(ledger: &Ledger, view: &View, violations: &mut Violation
         let given: BTreeSet<_> = ledger.grants_of(request).map(|grant| grant.id.to_string()).collect();
         let taken = body["grants"].as_array().into_iter().flatten();
         let taken: BTreeSet<_> = taken.map(|grant| in_answer(grant).0).collect();
-        if !is_there || (told.status == 201 && given != taken) {
+        if !is_there || (answer.status == 201 && given != taken) {
             violations.push(format!(
                 "I5: a reversal of request {request} was answered with {}: {body}",
-                told.status
+                answer.status
             ));
         }
     }
@@ -151,7 +151,7 @@ pub(super) fn reversals(ledger: &Ledger, view: &View, violations: &mut Violation
 /// A repeated claim with the same key has the same response, byte for byte; except after a failure, or a refusal
 /// because of a grant that was reversed later.
 pub(super) fn one_answer_per_key(ledger: &Ledger, view: &View, violations: &mut Violations) {
-    let mut told: BTreeMap<_, BTreeSet<(u16, &str)>> = BTreeMap::new();
+    let mut responses: BTreeMap<_, BTreeSet<(u16, &str)>> = BTreeMap::new();
     for answer in &view.answers {
         let named = answer.body["rewardRequestId"]
             .as_str()
@@ -165,11 +165,11 @@ pub(super) fn one_answer_per_key(ledger: &Ledger, view: &View, violations: &mut 
         {
             // A refusal (409) contains the id of the HTTP request, so each one is different.
             let text = if answer.status == 201 { &answer.text } else { "" };
-            let told = told.entry((answer.ask.user, key)).or_default();
-            told.insert((answer.status, text));
+            let responses = responses.entry((answer.ask.user, key)).or_default();
+            responses.insert((answer.status, text));
         }
     }
-    for ((user, key), answers) in told.iter().filter(|(_, answers)| answers.len() > 1) {
+    for ((user, key), answers) in responses.iter().filter(|(_, answers)| answers.len() > 1) {
         violations.push(format!(
             "I5: user {user} received different responses for the key {key}: {answers:?}"
         ));

@@ -1,0 +1,43 @@
+//! The extractor for routes whose response takes long.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use uuid::Uuid;
+
+use super::guards::TokenEnd;
+use super::passes::{Pass, Passes};
+use super::principal::Principal;
+use super::step_up::Proofs;
+use crate::clock::Timestamp;
+use crate::problem::Problem;
+
+/// Makes a pass for the principal of the request.
+#[derive(Debug)]
+pub struct LongLived {
+    passes: Passes,
+    principal: Principal,
+    until: Option<Timestamp>,
+}
+
+impl LongLived {
+    /// For watching this user.
+    pub fn pass(self, user_id: Uuid) -> Pass {
+        self.passes.hold(self.principal, user_id, self.until)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for LongLived {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let principal = <Principal as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        let Some(Proofs(service)) = parts.extensions.get::<Proofs>() else {
+            return Err(Problem::internal("the authentication layer is missing"));
+        };
+        Ok(Self {
+            passes: service.passes().clone(),
+            principal,
+            until: parts.extensions.get::<TokenEnd>().and_then(|end| end.0),
+        })
+    }
+}

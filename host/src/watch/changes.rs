@@ -1,0 +1,156 @@
+//! The messages of one user: those after a cursor, then each as it arrives, exactly once and in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::listeners::{Closed, Interest, Listener, Watch};
+use super::{Cursor, Full, WINDOW};
+use crate::clock::Timestamp;
+use crate::db::Result;
+use crate::outbox::{self, OutboxMessage};
+
+/// Messages that a client may have missed. After more it starts again from the current state.
+const MISSED: i64 = 1_000;
+
+/// What is told about a user.
+pub(super) const KINDS: &[&str] = &[
+    outbox::REWARD_GRANTED,
+    outbox::REWARD_REVERSED,
+    outbox::CLAIM_HELD,
+    outbox::CLAIM_DENIED,
+    outbox::CLAIM_REJECTED,
+];
+
+/// A reward request changed.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Of the outbox message.
+    pub id: Uuid,
+    /// One of the kinds of outbox messages.
+    pub kind: String,
+    pub user_id: Uuid,
+    pub request_id: Uuid,
+    pub at: Timestamp,
+}
+
+impl Change {
+    /// `None`: no message about a reward request.
+    pub(super) fn of(message: OutboxMessage) -> Option<Self> {
+        let request_id = message.payload.0.get("requestId").and_then(Value::as_str)?;
+        Some(Self {
+            id: message.id,
+            user_id: message.user_id?,
+            request_id: request_id.parse().ok()?,
+            at: message.created_at,
+            kind: KINDS.contains(&message.kind.as_str()).then_some(message.kind)?,
+        })
+    }
+
+    /// Changes of one request are told in the order of their times: ids of several processes need not have it.
+    pub(super) fn order(&self) -> (Timestamp, Uuid) {
+        (self.at, self.id)
+    }
+}
+
+/// The changes of one user.
+pub struct Changes {
+    listener: Listener,
+    cursor: Cursor,
+    /// When `missed` was read. Everything that was visible then is among it, or was told before.
+    read_at: Timestamp,
+    missed: VecDeque<Arc<Change>>,
+    is_reset: bool,
+}
+
+impl Watch {
+    /// The changes after `since`; without it, from now on.
+    pub async fn changes(&self, user_id: Uuid, since: Option<Cursor>) -> Result<std::result::Result<Changes, Full>> {
+        // First, so that every message is either read below or handed out.
+        let listener = match self.listen(user_id, Interest::Messages) {
+            Ok(listener) => listener,
+            Err(full) => return Ok(Err(full)),
+        };
+        let mut changes = Changes {
+            listener,
+            cursor: Cursor::before(self.0.clock.now()),
+            read_at: self.0.clock.now(),
+            missed: VecDeque::new(),
+            is_reset: false,
+        };
+        changes.begin(since).await?;
+        Ok(Ok(changes))
+    }
+}
+
+impl Changes {
+    async fn begin(&mut self, since: Option<Cursor>) -> Result<()> {
+        let inner = Arc::clone(&self.listener.watch().0);
+        if let Some(since) = since {
+            let oldest = self.read_at.minus(inner.retention);
+            let messages = if since.from() < oldest || self.read_at < since.from() {
+                None
+            } else {
+                let from = since.from().first_id();
+                let messages = outbox::of_user(&inner.db, self.listener.user_id(), from, MISSED + 1).await?;
+                Some(messages).filter(|messages| i64::try_from(messages.len()).is_ok_and(|count| count <= MISSED))
+            };
+            if let Some(messages) = messages {
+                self.cursor = since;
+                let missed = messages.into_iter().filter_map(Change::of);
+                let mut missed: Vec<Change> = missed.filter(|change| !self.cursor.has(change.id)).collect();
+                missed.sort_by_key(Change::order);
+                self.missed = missed.into_iter().map(Arc::new).collect();
+                self.settle();
+                return Ok(());
+            }
+            self.is_reset = true;
+        }
+        let from = self.cursor.from().first_id();
+        // What was visible before counts as told. Messages beyond this number are still told, late but once.
+        let told = outbox::of_user(&inner.db, self.listener.user_id(), from, MISSED).await?;
+        for message in told {
+            self.cursor.tell(message.id);
+        }
+        Ok(())
+    }
+
+    /// Whether messages after `since` are missing: the client needs the current state.
+    pub fn is_reset(&self) -> bool {
+        self.is_reset
+    }
+
+    /// After which a client continues that has all changes so far.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// The next change; it is in [`Self::cursor`] from then on. Safe to drop and to call again.
+    pub async fn next(&mut self) -> std::result::Result<Arc<Change>, Closed> {
+        if let Some(change) = self.missed.pop_front() {
+            self.cursor.tell(change.id);
+            self.settle();
+            return Ok(change);
+        }
+        loop {
+            let change = self.listener.next().await?;
+            if !self.cursor.has(change.id) {
+                self.cursor.tell(change.id);
+                return Ok(change);
+            }
+        }
+    }
+
+    /// Notes for the metrics why it is about to be dropped.
+    pub fn close(&mut self, why: Closed) {
+        self.listener.close(why);
+    }
+
+    fn settle(&mut self) {
+        if self.missed.is_empty() {
+            self.cursor.settle(self.read_at.minus(WINDOW));
+        }
+    }
+}
