@@ -41,6 +41,8 @@ class Api(TestCase):
         again = meed.record(quest(user, 1))
         self.assertEqual((again["recorded"], again["duplicates"]), (0, 1))
         self.assertTrue(meed.progress(QUESTS, external_user_id=user)["eligible"])
+        then = meed.progress(QUESTS, external_user_id=user, known_by="2026-01-01T00:00:00Z")
+        self.assertEqual((then["eligible"], then.get("knownBy")), (False, "2026-01-01T00:00:00.000Z"))
 
         granted = meed.claim(QUESTS, external_user_id=user)
         self.assertEqual(granted["status"], "GRANTED")

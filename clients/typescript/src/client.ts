@@ -93,8 +93,15 @@ export class Meed {
     }
   }
 
-  /** What a claim would say now. Nothing is stored. */
-  progress(eventId: string, user: UserReference = {}, options: CallOptions = {}): Promise<EventProgress> {
+  /**
+   * What a claim would say now, or at another instant: `asOf` is when things had happened, `knownBy` when they had been
+   * recorded (RFC 3339; both need `audit:read`). Nothing is stored.
+   */
+  progress(
+    eventId: string,
+    user: UserReference & { asOf?: string; knownBy?: string } = {},
+    options: CallOptions = {},
+  ): Promise<EventProgress> {
     return this.request("GET", `/events/${segment(eventId)}/progress`, { ...options, query: { ...user } });
   }
 

@@ -46,6 +46,8 @@ test("a claim is rejected, then granted, then already granted", async () => {
   const again = await meed.record(quest(externalUserId, "1"));
   assert.deepEqual([again.recorded, again.duplicates], [0, 1]);
   assert.equal((await meed.progress(fixture.quests, { externalUserId })).eligible, true);
+  const then = await meed.progress(fixture.quests, { externalUserId, knownBy: "2026-01-01T00:00:00Z" });
+  assert.deepEqual([then.eligible, then.knownBy], [false, "2026-01-01T00:00:00.000Z"]);
 
   const granted = await meed.claim(claim);
   assert.equal(granted.status, "GRANTED");

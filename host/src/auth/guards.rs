@@ -65,8 +65,7 @@ impl Principal {
         }
     }
 
-    /// For handlers that accept one of several scopes; the others name a guard.
-    pub fn require(self, scope: Scope) -> Result<Self, Problem> {
+    fn require(self, scope: Scope) -> Result<Self, Problem> {
         if self.has(scope) {
             return Ok(self);
         }
@@ -82,6 +81,15 @@ impl Principal {
         }
         let detail = format!("{self} does not have the scope {scope}.");
         Err(Problem::new(FORBIDDEN, detail))
+    }
+
+    /// For handlers that accept one of two scopes; the others name a guard.
+    pub fn require_either(self, first: Scope, second: Scope) -> Result<Self, Problem> {
+        if self.has(second) {
+            Ok(self)
+        } else {
+            self.require(first)
+        }
     }
 
     /// The user and, if there is one, the session, for routes that only users can call: their account, their claims.

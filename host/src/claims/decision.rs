@@ -40,17 +40,14 @@ pub(super) struct DecisionInput {
     now: Timestamp,
     /// When the read of the facts began, or by when what they count was recorded.
     known_by: Timestamp,
-    /// The question is about the past: shared limits and reviews, which are known as they are now, do not count.
+    /// The question is about the past. What is known only as it is now does not count: limits for all users, reviews, and
+    /// whether the account is disabled.
     is_past: bool,
     /// `None`: a fact is out of the range that a condition can be given.
     snapshot: Option<Snapshot>,
 }
 
 impl DecisionInput {
-    pub(super) fn known_by(&self) -> Timestamp {
-        self.known_by
-    }
-
     /// The user's claim on the event that is held for a review.
     pub(super) fn held_claim(&self) -> Option<Uuid> {
         self.snapshot.as_ref()?.held_claim
@@ -158,7 +155,7 @@ impl Judge {
                 verdict: Verdict::condition_failed(),
             }));
         };
-        if snapshot.disabled {
+        if snapshot.disabled && !input.is_past {
             return Ok(Judged::Disabled);
         }
         let granted = u32::try_from(snapshot.granted_slots.len()).unwrap_or(u32::MAX);

@@ -243,11 +243,13 @@ impl RewardRequest {
 #[serde(rename_all = "camelCase")]
 pub struct EventProgress {
     pub event_id: Uuid,
-    /// The instant of the answer: what happened later does not count
-    pub as_of: Timestamp,
-    /// What was recorded later does not count
-    pub known_by: Timestamp,
-    /// Whether a claim at `asOf` would be granted, except for the result of a draw
+    /// What happened after this instant does not count; left out if the answer is about now
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
+    /// What was recorded after this instant does not count; left out if the answer is about now
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_by: Option<Timestamp>,
+    /// Whether a claim at that time would be granted, except for the result of a draw
     pub eligible: bool,
     pub reasons: Vec<Reason>,
     pub progress: Vec<Progress>,

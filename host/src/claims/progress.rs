@@ -20,9 +20,14 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// As of now.
+    pub(super) async fn of(&self, user_id: Uuid, event_id: Uuid) -> Result<EventProgress, ClaimError> {
+        self.asked(user_id, event_id, None, None).await
+    }
+
     /// With a separate seed, which reveals no draw of a later claim. About the past, the event and its condition are as
     /// they are now; its stock, budget and group, and the user's claims that are not decided, do not count.
-    pub(super) async fn of(
+    pub(super) async fn asked(
         &self,
         user_id: Uuid,
         event_id: Uuid,
@@ -45,8 +50,8 @@ impl Progress {
         };
         let mut progress = EventProgress {
             event_id,
-            as_of: now,
-            known_by: input.known_by(),
+            as_of: instants.known_by.map(|_| now),
+            known_by: instants.known_by,
             eligible: verdict.status == Status::Granted,
             reasons: verdict.reasons,
             progress: verdict.progress,

@@ -417,12 +417,8 @@ async fn progress(
     Path(id): Path<Uuid>,
     Params(params): Params<ProgressParams>,
 ) -> Result<axum::Json<EventProgress>, Problem> {
+    let principal = principal.require_either(Scope::ClaimsRead, Scope::AuditRead)?;
     let sees_all = principal.has(Scope::AuditRead);
-    let principal = if sees_all {
-        principal
-    } else {
-        principal.require(Scope::ClaimsRead)?
-    };
     if !sees_all && (params.as_of.is_some() || params.known_by.is_some()) {
         let detail = format!(
             "{principal} does not have the scope {}; omit asOf and knownBy.",
@@ -436,7 +432,10 @@ async fn progress(
     } else {
         claimant(&claims, &principal, named).await?.0
     };
-    let progress = claims.progress.of(user_id, id, params.as_of, params.known_by).await?;
+    let progress = claims
+        .progress
+        .asked(user_id, id, params.as_of, params.known_by)
+        .await?;
     Ok(axum::Json(progress))
 }
 

@@ -96,6 +96,21 @@ pub(crate) const ALL: &[Mutation] = &[
         ],
     },
     Mutation {
+        name: "known-by-ignored",
+        bug: "An answer about the past counts activities that were recorded later.",
+        found_by: &[
+            Test::Both("facts::past::a_late_activity_changes_answers_but_no_receipt"),
+            Test::Both("facts::kernel::the_kernel_and_the_database_agree"),
+        ],
+        sql: &[],
+    },
+    Mutation {
+        name: "kernel-knows-all",
+        bug: "The kernel counts what was recorded after the instant by which it may know.",
+        found_by: &[Test::Both("facts::kernel::the_kernel_and_the_database_agree")],
+        sql: &[],
+    },
+    Mutation {
         name: "answer-apart",
         bug: "The answer under an idempotency key is written after the claim, in its own transaction.",
         found_by: &[Test::Both("faults::race::the_whole_stock_is_granted_and_never_more")],

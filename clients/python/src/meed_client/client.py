@@ -100,10 +100,20 @@ class Meed:
             pause = min(2 * pause, 2.0)
 
     def progress(
-        self, event_id: str, *, user_id: str | None = None, external_user_id: str | None = None
+        self,
+        event_id: str,
+        *,
+        user_id: str | None = None,
+        external_user_id: str | None = None,
+        as_of: str | None = None,
+        known_by: str | None = None,
     ) -> EventProgress:
-        """What a claim would say now. Nothing is stored."""
-        query = _user(user_id, external_user_id)
+        """What a claim would say now, or at another instant. Nothing is stored.
+
+        `as_of` is when things had happened, `known_by` when they had been recorded (RFC 3339; both need `audit:read`).
+        """
+        instants = {"asOf": as_of, "knownBy": known_by}
+        query = _user(user_id, external_user_id) | {name: at for name, at in instants.items() if at is not None}
         return cast(EventProgress, self.request("GET", f"/events/{segment(event_id)}/progress", query=query))
 
     def watch_reward_requests(

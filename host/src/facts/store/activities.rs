@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::contract::{Selection, Subject};
 use crate::db::Engine;
 use crate::facts::FactContext;
+use crate::mutations;
 
 const CLAIMANT: &str = "a.user_id = $1";
 
@@ -116,7 +117,9 @@ impl Assembly {
         self.push(&format!(
             " FROM activities a WHERE {subject} AND a.kind = {kind} AND a.occurred_at BETWEEN {from} AND $2"
         ));
-        if let Some(known_by) = context.instants.known_by {
+        if let Some(known_by) = context.instants.known_by
+            && !mutations::active("known-by-ignored")
+        {
             let known_by = self.bind(Value::Number(known_by.as_millis()));
             self.push(&format!(" AND a.recorded_at <= {known_by}"));
         }

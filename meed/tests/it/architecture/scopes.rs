@@ -22,12 +22,15 @@ pub(super) fn faults(text: &str) -> Vec<String> {
             .clone()
             .filter(|scope| attribute.contains(&format!("(\"bearer\" = [\"{scope}\"])")))
             .collect();
+        let either = handler
+            .split_once("require_either(")
+            .and_then(|(_, scopes)| scopes.split_once(')'));
+        let either = either.map_or("", |(scopes, _)| scopes);
         let required: Vec<Scope> = scopes
             .filter(|scope| {
                 let guard = guard(*scope);
                 handler.contains(&format!(": {guard},"))
-                    || handler.contains(&format!("principal.has(Scope::{guard})"))
-                    || handler.contains(&format!("principal.require(Scope::{guard})"))
+                    || either.contains(&format!("Scope::{guard}"))
                     || handler.contains(&format!("is_or_has(user_id, Scope::{guard})"))
             })
             .collect();

@@ -296,6 +296,10 @@ async fn drive(filled: &Filled) {
     codes(filled).await;
     let progress = format!("/events/{}/progress", text(&filled.event, "id"));
     driver.get(&progress, &filled.user.token).await;
+    let past = "asOf=2026-02-01T00:00:00Z&knownBy=2026-03-01T00:00:00Z";
+    let whose = format!("{progress}?userId={}&{past}", filled.user.id);
+    driver.get(&whose, &filled.admin).await;
+    simulate_the_past(filled).await;
     let acknowledgement = format!("/grants/{}/acknowledgement", text(&granted["grants"][0], "id"));
     let state = json!({"state": "DELIVERED"});
     driver
@@ -318,6 +322,23 @@ async fn drive(filled: &Filled) {
     erase(filled).await;
     // The relay delivers, and the counts of the metrics are read.
     tokio::time::sleep(Duration::from_secs(3)).await;
+}
+
+/// Facts of each kind, as of an instant and known by another.
+async fn simulate_the_past(filled: &Filled) {
+    let path = format!(
+        "/plugins/{}/versions/{}/simulate",
+        text(&filled.other["condition"], "plugin"),
+        text(&filled.other["condition"], "version")
+    );
+    let body = json!({
+        "params": filled.other["condition"]["params"], "userId": filled.user.id, "eventId": filled.event["id"],
+        "asOf": "2026-02-01T00:00:00Z", "knownBy": "2026-03-01T00:00:00Z",
+    });
+    filled
+        .driver
+        .call(Method::POST, &path, &filled.operator, Some(body))
+        .await;
 }
 
 /// Streams of one user: from now on, after an event, and of the progress.
