@@ -1,6 +1,8 @@
 -- What can be granted. Operators write the row. A deleted reward keeps its row.
 CREATE TABLE rewards (
     id              UUID NOT NULL PRIMARY KEY,
+    -- for files and scripts; the id as text, unless an operator chose another
+    name            TEXT NOT NULL,
     type            TEXT NOT NULL,
     item_id         TEXT,
     -- minor units for money, points for points
@@ -18,6 +20,8 @@ CREATE TABLE rewards (
     updated_at      BIGINT NOT NULL,
     deleted_at      BIGINT
 );
+-- A name belongs to one reward that is not deleted.
+CREATE UNIQUE INDEX rewards_name ON rewards (name) WHERE deleted_at IS NULL;
 
 -- Each revision of each reward, never deleted: receipts refer to the revision that was given. Changing a reward writes the
 -- row in the same transaction.

@@ -12,6 +12,8 @@ CREATE TABLE event_groups (
 -- Offers. Operators write the row, and each change raises `revision`. A deleted event keeps its row.
 CREATE TABLE events (
     id              BLOB NOT NULL PRIMARY KEY,
+    -- for files and scripts; the id as text, unless an operator chose another
+    name            TEXT NOT NULL,
     title           TEXT NOT NULL,
     description     TEXT NOT NULL,
     -- the event runs in the half-open period [start_at, end_at)
@@ -54,6 +56,8 @@ CREATE TABLE events (
     deleted_at      INTEGER,
     CHECK ((budget_period IS NULL) = (budget_grants IS NULL AND budget_amount IS NULL))
 ) STRICT;
+-- A name belongs to one event that is not deleted.
+CREATE UNIQUE INDEX events_name ON events (name) WHERE deleted_at IS NULL;
 CREATE INDEX events_period ON events (end_at, start_at);
 CREATE INDEX events_plugin ON events (plugin_digest);
 CREATE INDEX events_group ON events (group_name) WHERE group_name IS NOT NULL;

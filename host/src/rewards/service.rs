@@ -19,6 +19,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::contract::MAX_INTEGER;
 use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
+use crate::name::{self, stable_name};
 use crate::outbox::{self, Message};
 use crate::text::legible;
 
@@ -26,6 +27,17 @@ use crate::text::legible;
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewReward {
+    /// For files and scripts: 1 to 64 of a-z, 0-9, `.`, `_` and `-`. No two rewards have the same name. Without it, a new reward
+    /// gets its id as the name, and a replaced one keeps its name
+    #[garde(inner(custom(stable_name)))]
+    #[serde(default)]
+    #[schema(
+        example = "summer-coupon",
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[a-z0-9][a-z0-9._-]*$"
+    )]
+    pub name: Option<String>,
     /// An upper-case word of your choice
     #[serde(rename = "type")]
     #[garde(length(bytes, min = 1, max = 32), custom(upper_case_word))]
@@ -96,6 +108,8 @@ impl NewReward {
 #[serde(rename_all = "camelCase")]
 pub struct Reward {
     pub id: Uuid,
+    #[schema(example = "summer-coupon")]
+    pub name: String,
     #[serde(rename = "type")]
     #[schema(example = "COUPON")]
     pub type_: String,
@@ -124,6 +138,7 @@ impl From<RewardRow> for Reward {
     fn from(row: RewardRow) -> Self {
         Self {
             id: row.id,
+            name: row.name,
             type_: row.type_,
             item_id: row.item_id,
             value: row.value,
@@ -175,6 +190,7 @@ impl StockVersion {
 #[derive(Debug, Default)]
 pub struct Filter {
     pub type_: Option<String>,
+    pub name: Option<String>,
 }
 
 /// What one grant takes from the stock of its reward.
@@ -264,8 +280,10 @@ impl RewardService {
         new.check_codes()?;
         let now = self.clock.now();
         let stock = if new.codes { Some(0) } else { new.stock };
+        let id = self.clock.new_id();
         let row = RewardRow {
-            id: self.clock.new_id(),
+            id,
+            name: name::or_id(new.name, id),
             type_: new.type_,
             item_id: new.item_id,
             value: new.value,
@@ -282,7 +300,8 @@ impl RewardService {
             updated_at: now,
         };
         let mut tx = self.db.begin().await?;
-        store::insert(&mut tx, &row, by).await?;
+        let inserted = store::insert(&mut tx, &row, by).await;
+        inserted.map_err(|error| taken(error, &row.name))?;
         if let Some(stock) = stock {
             store::put_stock(&mut tx, row.id, stock, stock, row.revision).await?;
         }
@@ -311,7 +330,7 @@ impl RewardService {
 
     /// Newest first. Returns up to `size + 1` rewards, so that the caller knows whether more exist.
     pub async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<Reward>, RewardError> {
-        let rows = store::list(&self.db, filter.type_, after, i64::from(size) + 1).await?;
+        let rows = store::list(&self.db, filter, after, i64::from(size) + 1).await?;
         Ok(rows.into_iter().map(Reward::from).collect())
     }
 
@@ -333,6 +352,7 @@ impl RewardService {
             });
         }
         let row = RewardRow {
+            name: new.name.unwrap_or_else(|| current.name.clone()),
             codes_return: new.codes_return,
             type_: new.type_,
             item_id: new.item_id,
@@ -343,7 +363,8 @@ impl RewardService {
             updated_at: self.clock.now(),
             ..current.clone()
         };
-        store::update(&mut tx, &row).await?;
+        let updated = store::update(&mut tx, &row).await;
+        updated.map_err(|error| taken(error, &row.name))?;
         match new.stock {
             None if new.codes => store::codes::set_low_water(&mut tx, id, new.codes_low_water).await?,
             Some(total) => {
@@ -586,6 +607,14 @@ async fn record_revision(tx: &mut Tx, reward: &Reward, by: Uuid) -> Result<(), D
         changed_at: reward.updated_at,
     };
     store::insert_revision(tx, reward.id, row).await
+}
+
+/// Another reward has the name.
+fn taken(error: DbError, name: &str) -> RewardError {
+    if error.is_unique_violation() {
+        return RewardError::NameTaken(name.to_owned());
+    }
+    error.into()
 }
 
 /// Fails if the change is based on another revision than the current one.

@@ -169,13 +169,16 @@ impl ServiceKeyService {
     /// Writes a changed key, and makes all processes read it again.
     async fn write(&self, mut tx: Tx, mut row: KeyRow, entry: Entry) -> Result<ServiceKey, ServiceKeyError> {
         row.updated_at = self.clock.now();
-        match store::update(&mut tx, &row).await? {
-            Some(true) => {}
-            Some(false) => return Err(ServiceKeyError::NameTaken(row.settings.0.name)),
-            None => {
+        match store::update(&mut tx, &row).await {
+            Ok(true) => {}
+            Ok(false) => {
                 let (is, read) = (row.revision + 1, row.revision);
                 return Err(ServiceKeyError::Changed { is, read });
             }
+            Err(error) if error.is_unique_violation() => {
+                return Err(ServiceKeyError::NameTaken(row.settings.0.name));
+            }
+            Err(error) => return Err(error.into()),
         }
         audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;

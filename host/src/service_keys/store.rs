@@ -73,22 +73,16 @@ pub(super) async fn list(db: &Db, after: Option<Uuid>, limit: i64) -> Result<Vec
         .await
 }
 
-/// Writes what may change, if the key has the revision before and is not revoked. `None`: it has not. `Some(false)`: another
-/// key has the name.
-pub(super) async fn update(tx: &mut Tx, row: &KeyRow) -> Result<Option<bool>> {
-    const TAKEN: &str = "SELECT id FROM service_keys WHERE name = $1 AND revoked_at IS NULL AND id <> $2";
+/// Writes what may change, if the key has the revision before and is not revoked; `false`: it has not. Fails with a violated
+/// unique key if another key has the name.
+pub(super) async fn update(tx: &mut Tx, row: &KeyRow) -> Result<bool> {
     const SQL: &str = "UPDATE service_keys SET name = $3, settings = $4, hash = $5, previous_hash = $6, previous_until = $7, \
         updated_at = $8, revoked_at = $9, revision = revision + 1 WHERE id = $1 AND revision = $2 AND revoked_at IS NULL";
-    let name = row.settings.0.name.clone();
-    let taken = tx.query(TAKEN).bind(name.clone()).bind(row.id);
-    if row.revoked_at.is_none() && taken.fetch_optional::<(Uuid,)>(&mut *tx).await?.is_some() {
-        return Ok(Some(false));
-    }
     let changed = tx
         .query(SQL)
         .bind(row.id)
         .bind(row.revision)
-        .bind(name)
+        .bind(row.settings.0.name.clone())
         .bind(row.settings.clone())
         .bind(row.hash.clone())
         .bind(row.previous_hash.clone())
@@ -97,7 +91,7 @@ pub(super) async fn update(tx: &mut Tx, row: &KeyRow) -> Result<Option<bool>> {
         .bind(row.revoked_at)
         .execute(tx)
         .await?;
-    Ok((changed == 1).then_some(true))
+    Ok(changed == 1)
 }
 
 /// Notes a use, if the latest is from before `since`.

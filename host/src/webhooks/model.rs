@@ -14,6 +14,7 @@ use super::store::EndpointRow;
 use super::store::deliveries::DeliveryRow;
 use crate::clock::Timestamp;
 use crate::db::text_column;
+use crate::name::stable_name;
 use crate::outbox;
 use crate::text::legible;
 
@@ -80,6 +81,17 @@ words!(
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewEndpoint {
+    /// For files and scripts: 1 to 64 of a-z, 0-9, `.`, `_` and `-`. No two endpoints have the same name. Without it, a new endpoint
+    /// gets its id as the name, and a replaced one keeps its name
+    #[garde(inner(custom(stable_name)))]
+    #[serde(default)]
+    #[schema(
+        example = "shop",
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[a-z0-9][a-z0-9._-]*$"
+    )]
+    pub name: Option<String>,
     /// An https URL with a public address and a port of the setting `webhooks.ports`; in networks of
     /// `webhooks.private_networks` also http and any port. Checked again for every delivery
     #[garde(length(bytes, min = 1, max = 2048))]
@@ -119,6 +131,8 @@ fn known_type(kind: &str, (): &()) -> garde::Result {
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     pub id: Uuid,
+    #[schema(example = "shop")]
+    pub name: String,
     #[schema(example = "https://shop.example.com/meed")]
     pub url: String,
     pub description: Option<String>,
@@ -144,6 +158,7 @@ impl From<EndpointRow> for Endpoint {
     fn from(row: EndpointRow) -> Self {
         Self {
             id: row.id,
+            name: row.name,
             url: row.url,
             description: row.description,
             types: row.types.0,

@@ -37,6 +37,7 @@ const BASE_MODULES: &[&str] = &[
     "personal_data",
     "outbox",
     "text",
+    "name",
     "keys",
     "mail",
     "clock",
