@@ -3,6 +3,8 @@ CREATE TABLE event_groups (
     name            TEXT NOT NULL PRIMARY KEY,
     max_per_user    BIGINT NOT NULL CHECK (max_per_user > 0),
     revision        BIGINT NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision BIGINT,
     -- the principal
     created_by      UUID NOT NULL,
     created_at      BIGINT NOT NULL,
@@ -49,6 +51,8 @@ CREATE TABLE events (
     -- the event
     seed_secret     BYTEA NOT NULL,
     revision        BIGINT NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision BIGINT,
     -- the principal
     created_by      UUID NOT NULL,
     created_at      BIGINT NOT NULL,

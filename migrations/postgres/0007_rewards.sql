@@ -14,6 +14,8 @@ CREATE TABLE rewards (
     -- whether the codes of a reversed grant can be given again
     codes_return    BOOLEAN NOT NULL DEFAULT FALSE,
     revision        BIGINT NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision BIGINT,
     -- the principal
     created_by      UUID NOT NULL,
     created_at      BIGINT NOT NULL,

@@ -17,6 +17,8 @@ CREATE TABLE webhook_endpoints (
     previous_secret BYTEA,
     previous_until  BIGINT,
     revision        BIGINT NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision BIGINT,
     -- the principal
     created_by      UUID NOT NULL,
     -- messages from here on are delivered

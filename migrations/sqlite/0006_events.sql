@@ -3,6 +3,8 @@ CREATE TABLE event_groups (
     name            TEXT NOT NULL PRIMARY KEY,
     max_per_user    INTEGER NOT NULL CHECK (max_per_user > 0),
     revision        INTEGER NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision INTEGER,
     -- the principal
     created_by      BLOB NOT NULL,
     created_at      INTEGER NOT NULL,
@@ -49,6 +51,8 @@ CREATE TABLE events (
     -- the event
     seed_secret     BLOB NOT NULL,
     revision        INTEGER NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision INTEGER,
     -- the principal
     created_by      BLOB NOT NULL,
     created_at      INTEGER NOT NULL,

@@ -14,6 +14,8 @@ CREATE TABLE rewards (
     -- whether the codes of a reversed grant can be given again
     codes_return    INTEGER NOT NULL DEFAULT FALSE,
     revision        INTEGER NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision INTEGER,
     -- the principal
     created_by      BLOB NOT NULL,
     created_at      INTEGER NOT NULL,

@@ -17,6 +17,8 @@ CREATE TABLE webhook_endpoints (
     previous_secret BLOB,
     previous_until  INTEGER,
     revision        INTEGER NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision INTEGER,
     -- the principal
     created_by      BLOB NOT NULL,
     -- messages from here on are delivered

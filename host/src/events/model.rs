@@ -109,6 +109,12 @@ pub struct NewEvent {
     #[serde(default)]
     #[schema(default = false)]
     pub respond_async: bool,
+    /// The change comes from a file: the server notes the new revision as `appliedRevision`, so that the next `meed apply`
+    /// sees what others changed since
+    #[garde(skip)]
+    #[serde(default)]
+    #[schema(default = false)]
+    pub applied: bool,
 }
 
 /// A plugin version and its params.
@@ -181,6 +187,8 @@ pub struct Event {
     pub seed_secret: Option<String>,
     /// The revision, which is the ETag. Each change increments it
     pub revision: i64,
+    /// The revision that `meed apply` wrote last; null: it never wrote it
+    pub applied_revision: Option<i64>,
     pub created_by: Uuid,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -266,8 +274,7 @@ impl ActiveEvent {
 }
 
 /// Validates the name of a group.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
-pub(super) fn group_name(name: &str, (): &()) -> garde::Result {
+pub fn group_name(name: &str, (): &()) -> garde::Result {
     let mut bytes = name.bytes();
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let fits = (1..=64).contains(&name.len())

@@ -169,6 +169,7 @@ impl EventService {
         let created = Created {
             id,
             name: id.to_string(),
+            applied_revision: None,
             sealed_secret: self.sealing.seal(seed_of(id), &self.clock.random::<32>())?,
             by,
             at: now,
@@ -288,6 +289,7 @@ impl EventService {
         let created = Created {
             id,
             name: current.name,
+            applied_revision: current.applied_revision,
             sealed_secret: current.seed_secret,
             by: current.created_by,
             at: current.created_at,
@@ -527,6 +529,7 @@ impl EventService {
             seed_commitment: secret.commitment(),
             seed_secret: revealed.then(|| secret.reveal()),
             revision: row.revision,
+            applied_revision: row.applied_revision,
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -570,6 +573,8 @@ struct Created {
     id: Uuid,
     /// Unless the new content has a name.
     name: String,
+    /// Unless the new content comes from a file.
+    applied_revision: Option<i64>,
     sealed_secret: Vec<u8>,
     by: Uuid,
     at: Timestamp,
@@ -603,6 +608,11 @@ fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: 
         group_name: new.group,
         seed_secret: created.sealed_secret,
         revision,
+        applied_revision: if new.applied {
+            Some(revision)
+        } else {
+            created.applied_revision
+        },
         created_by: created.by,
         created_at: created.at,
         updated_at: now,

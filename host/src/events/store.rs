@@ -40,6 +40,7 @@ row! {
         pub group_name: Option<String>,
         pub seed_secret: Vec<u8>,
         pub revision: i64,
+        pub applied_revision: Option<i64>,
         pub created_by: Uuid,
         pub created_at: Timestamp,
         pub updated_at: Timestamp,
@@ -51,8 +52,8 @@ macro_rules! select_events {
         concat!(
             "SELECT id, name, title, description, start_at, end_at, is_active, tags, reward_ids, time_zone, plugin_digest, \
              plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, \
-             budget_period, budget_grants, budget_amount, group_name, respond_async, seed_secret, revision, created_by, created_at, \
-             updated_at FROM events ",
+             budget_period, budget_grants, budget_amount, group_name, respond_async, seed_secret, revision, applied_revision, \
+             created_by, created_at, updated_at FROM events ",
             $tail
         )
     };
@@ -62,9 +63,9 @@ pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
     const SQL: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, \
         time_zone, plugin_digest, plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, \
         max_quantity, budget_period, budget_grants, budget_amount, respond_async, seed_secret, revision, created_by, \
-        created_at, updated_at, group_name, name) \
+        created_at, updated_at, group_name, name, applied_revision) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
-        $25, $26, $27, $28, $29)";
+        $25, $26, $27, $28, $29, $30)";
     let row = row.clone();
     tx.query(SQL)
         .bind(row.id)
@@ -96,6 +97,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.updated_at)
         .bind(row.group_name)
         .bind(row.name)
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())
@@ -106,7 +108,7 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
         tags = $7, reward_ids = $8, time_zone = $9, plugin_digest = $10, plugin_name = $11, plugin_version = $12, \
         params = $13, queries = $14, state = $15, recurrence = $16, recurrence_count = $17, max_quantity = $18, \
         budget_period = $19, budget_grants = $20, budget_amount = $21, revision = $22, updated_at = $23, respond_async = $24, \
-        group_name = $25, name = $26 \
+        group_name = $25, name = $26, applied_revision = $27 \
         WHERE id = $1";
     let row = row.clone();
     tx.query(SQL)
@@ -136,6 +138,7 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.respond_async)
         .bind(row.group_name)
         .bind(row.name)
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())

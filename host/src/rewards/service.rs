@@ -74,6 +74,12 @@ pub struct NewReward {
     #[garde(skip)]
     #[serde(default)]
     pub codes_return: bool,
+    /// The change comes from a file: the server notes the new revision as `appliedRevision`, so that the next `meed apply`
+    /// sees what others changed since
+    #[garde(skip)]
+    #[serde(default)]
+    #[schema(default = false)]
+    pub applied: bool,
 }
 
 impl NewReward {
@@ -130,6 +136,8 @@ pub struct Reward {
     returns: i64,
     /// The revision, which is the ETag. Each change increments it; a grant does not.
     pub revision: i64,
+    /// The revision that `meed apply` wrote last; null: it never wrote it
+    pub applied_revision: Option<i64>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -151,6 +159,7 @@ impl From<RewardRow> for Reward {
             stock_remaining: row.remaining,
             returns: row.returns.unwrap_or_default(),
             revision: row.revision,
+            applied_revision: row.applied_revision,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -296,6 +305,7 @@ impl RewardService {
             returns: None,
             low_water: new.codes_low_water,
             revision: 1,
+            applied_revision: new.applied.then_some(1),
             created_at: now,
             updated_at: now,
         };
@@ -360,6 +370,11 @@ impl RewardService {
             duration: new.duration,
             description: new.description,
             revision: current.revision + 1,
+            applied_revision: if new.applied {
+                Some(current.revision + 1)
+            } else {
+                current.applied_revision
+            },
             updated_at: self.clock.now(),
             ..current.clone()
         };

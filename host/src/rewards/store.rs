@@ -29,6 +29,7 @@ row! {
         pub returns: Option<i64>,
         pub low_water: Option<i64>,
         pub revision: i64,
+        pub applied_revision: Option<i64>,
         pub created_at: Timestamp,
         pub updated_at: Timestamp,
     }
@@ -38,7 +39,7 @@ macro_rules! select_rewards {
     ($tail:literal) => {
         concat!(
             "SELECT r.id, r.name, r.type AS type_, r.item_id, r.value, r.duration, r.description, r.codes, r.codes_return, s.total, \
-             s.remaining, s.returns, s.low_water, r.revision, r.created_at, r.updated_at FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id ",
+             s.remaining, s.returns, s.low_water, r.revision, r.applied_revision, r.created_at, r.updated_at FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id ",
             $tail
         )
     };
@@ -47,7 +48,7 @@ macro_rules! select_rewards {
 pub(super) async fn insert(tx: &mut Tx, row: &RewardRow, created_by: Uuid) -> Result<()> {
     const SQL: &str = "INSERT INTO rewards \
         (id, type, item_id, value, duration, description, revision, created_by, created_at, updated_at, codes, codes_return, \
-        name) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+        name, applied_revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.type_.clone())
@@ -62,6 +63,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &RewardRow, created_by: Uuid) -> Re
         .bind(row.codes)
         .bind(row.codes_return)
         .bind(row.name.clone())
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())
@@ -111,7 +113,7 @@ pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i6
 
 pub(super) async fn update(tx: &mut Tx, row: &RewardRow) -> Result<()> {
     const SQL: &str = "UPDATE rewards SET type = $2, item_id = $3, value = $4, duration = $5, description = $6, \
-        revision = $7, updated_at = $8, codes_return = $9, name = $10 WHERE id = $1";
+        revision = $7, updated_at = $8, codes_return = $9, name = $10, applied_revision = $11 WHERE id = $1";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.type_.clone())
@@ -123,6 +125,7 @@ pub(super) async fn update(tx: &mut Tx, row: &RewardRow) -> Result<()> {
         .bind(row.updated_at)
         .bind(row.codes_return)
         .bind(row.name.clone())
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())

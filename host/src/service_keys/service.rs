@@ -63,6 +63,7 @@ impl ServiceKeyService {
         let token = KeyToken::new(self.clock.new_id(), self.clock.random());
         let row = KeyRow {
             id: token.id,
+            applied_revision: new.applied.then_some(1),
             settings: Json(new),
             hash: token.hash(),
             previous_hash: None,
@@ -120,6 +121,11 @@ impl ServiceKeyService {
         }
         let entry = Entry::about("service-key", &id).between(&old.settings.0, &new);
         let row = KeyRow {
+            applied_revision: if new.applied {
+                Some(old.revision + 1)
+            } else {
+                old.applied_revision
+            },
             settings: Json(new),
             ..old
         };
@@ -141,6 +147,10 @@ impl ServiceKeyService {
             previous_hash: until.map(|_| old.hash),
             previous_until: until,
             hash: token.hash(),
+            applied_revision: match old.applied_revision {
+                Some(applied) if applied == old.revision => Some(applied + 1),
+                applied => applied,
+            },
             ..old
         };
         Ok(ServiceKeySecret {
@@ -249,6 +259,7 @@ impl From<KeyRow> for ServiceKey {
         Self {
             id: row.id,
             revision: row.revision,
+            applied_revision: row.applied_revision,
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,

@@ -111,6 +111,12 @@ pub struct NewEndpoint {
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub acknowledges: bool,
+    /// The change comes from a file: the server notes the new revision as `appliedRevision`, so that the next `meed apply`
+    /// sees what others changed since
+    #[garde(skip)]
+    #[serde(default)]
+    #[schema(default = false)]
+    pub applied: bool,
 }
 
 fn yes() -> bool {
@@ -149,6 +155,8 @@ pub struct Endpoint {
     pub previous_secret_until: Option<Timestamp>,
     /// The revision, which is the ETag. Each change increments it
     pub revision: i64,
+    /// The revision that `meed apply` wrote last; null: it never wrote it. A new secret or state is no change of what files say
+    pub applied_revision: Option<i64>,
     pub created_by: Uuid,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -167,6 +175,7 @@ impl From<EndpointRow> for Endpoint {
             pause_reason: row.pause_reason,
             previous_secret_until: row.previous_until,
             revision: row.revision,
+            applied_revision: row.applied_revision,
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,

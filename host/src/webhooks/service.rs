@@ -131,6 +131,7 @@ impl WebhookService {
             previous_secret: None,
             previous_until: None,
             revision: 1,
+            applied_revision: new.applied.then_some(1),
             created_by: by,
             created_at: now,
             updated_at: now,
@@ -180,6 +181,10 @@ impl WebhookService {
             row.description = new.description;
             row.types = Json(new.types);
             row.acknowledges = new.acknowledges;
+            row.revision += 1;
+            if new.applied {
+                row.applied_revision = Some(row.revision);
+            }
             Ok(())
         })
         .await
@@ -202,6 +207,7 @@ impl WebhookService {
         let changed = self.change(id, None, by, |row, _| {
             row.state = state;
             row.pause_reason = None;
+            row.operate();
             Ok(())
         });
         let changed = changed.await?;
@@ -214,6 +220,7 @@ impl WebhookService {
     pub(super) async fn rotate(&self, id: Uuid, by: &Principal) -> Result<EndpointSecret, WebhookError> {
         let secret = self.clock.random();
         let changed = self.change(id, None, by, |row, now| {
+            row.operate();
             Ok(row.rotate_secret(&self.sealing, &secret, now.plus(ROTATION))?)
         });
         let changed = changed.await?;
@@ -234,6 +241,7 @@ impl WebhookService {
         Ok(())
     }
 
+    /// `change` raises the revision.
     async fn change(
         &self,
         id: Uuid,
@@ -248,7 +256,6 @@ impl WebhookService {
         let now = self.clock.now();
         let before = Endpoint::from(row.clone());
         change(&mut row, now)?;
-        row.revision += 1;
         row.updated_at = now;
         let updated = store::update(&mut tx, row.clone()).await;
         updated.map_err(|error| taken(error, &row.name))?;
@@ -264,7 +271,7 @@ impl WebhookService {
         let before = Endpoint::from(row.clone());
         row.state = EndpointState::Paused;
         row.pause_reason = Some(because);
-        row.revision += 1;
+        row.operate();
         row.updated_at = self.clock.now();
         let paused = Entry::about("webhook-endpoint", &row.id)
             .between(&before, &Endpoint::from(row.clone()))

@@ -28,9 +28,20 @@ row! {
         pub previous_secret: Option<Vec<u8>>,
         pub previous_until: Option<Timestamp>,
         pub revision: i64,
+        pub applied_revision: Option<i64>,
         pub created_by: Uuid,
         pub created_at: Timestamp,
         pub updated_at: Timestamp,
+    }
+}
+
+impl EndpointRow {
+    /// Raises the revision without a change of what files say about the endpoint.
+    pub(super) fn operate(&mut self) {
+        if self.applied_revision == Some(self.revision) {
+            self.applied_revision = Some(self.revision + 1);
+        }
+        self.revision += 1;
     }
 }
 
@@ -38,7 +49,7 @@ macro_rules! select_endpoints {
     ($tail:literal) => {
         concat!(
             "SELECT id, name, url, description, types, acknowledges, state, pause_reason, secret, previous_secret, previous_until, \
-             revision, created_by, created_at, updated_at FROM webhook_endpoints WHERE deleted_at IS NULL",
+             revision, applied_revision, created_by, created_at, updated_at FROM webhook_endpoints WHERE deleted_at IS NULL",
             $tail
         )
     };
@@ -47,7 +58,7 @@ macro_rules! select_endpoints {
 pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     const SQL: &str = "INSERT INTO webhook_endpoints \
         (id, url, description, types, acknowledges, state, secret, revision, created_by, created_at, updated_at, fence, \
-        lease_until, name) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, $12)";
+        lease_until, name, applied_revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, $12, $13)";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.url)
@@ -61,6 +72,7 @@ pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
         .bind(row.created_at)
         .bind(row.updated_at)
         .bind(row.name)
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())
@@ -70,7 +82,7 @@ pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
 pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     const SQL: &str = "UPDATE webhook_endpoints SET url = $2, description = $3, types = $4, state = $5, \
         pause_reason = $6, secret = $7, previous_secret = $8, previous_until = $9, revision = $10, updated_at = $11, \
-        acknowledges = $12, name = $13 WHERE id = $1";
+        acknowledges = $12, name = $13, applied_revision = $14 WHERE id = $1";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.url)
@@ -85,6 +97,7 @@ pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
         .bind(row.updated_at)
         .bind(row.acknowledges)
         .bind(row.name)
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())

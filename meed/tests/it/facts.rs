@@ -319,6 +319,7 @@ async fn one_plan_with_every_kind_of_query(app: TestApp) {
         codes: false,
         codes_low_water: None,
         codes_return: false,
+        applied: false,
         stock: Some(7),
     };
     let limited = app
