@@ -111,6 +111,13 @@ impl DbError {
         error.is_check_violation().then(|| error.table())?
     }
 
+    /// A row with the same key exists.
+    pub fn is_unique_violation(&self) -> bool {
+        self.0
+            .as_database_error()
+            .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+    }
+
     /// The table that already contains the key.
     pub fn violated_unique(&self) -> Option<&str> {
         let error = self.0.as_database_error()?;

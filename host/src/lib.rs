@@ -39,6 +39,7 @@ pub mod kafka;
 pub mod keys;
 pub mod mail;
 mod mutations;
+pub mod name;
 pub mod outbox;
 pub mod personal_data;
 pub mod plugins;

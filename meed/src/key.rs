@@ -53,6 +53,7 @@ impl NewKey {
             addresses: given(&self.addresses),
             expires_at: self.expires_at,
             rate_limit: None,
+            applied: false,
         };
         new.check()
             .map_err(|error| anyhow!("invalid service key: {}", error.trim_end()))?;

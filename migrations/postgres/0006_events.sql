@@ -3,6 +3,8 @@ CREATE TABLE event_groups (
     name            TEXT NOT NULL PRIMARY KEY,
     max_per_user    BIGINT NOT NULL CHECK (max_per_user > 0),
     revision        BIGINT NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision BIGINT,
     -- the principal
     created_by      UUID NOT NULL,
     created_at      BIGINT NOT NULL,
@@ -12,6 +14,8 @@ CREATE TABLE event_groups (
 -- Offers. Operators write the row, and each change raises `revision`. A deleted event keeps its row.
 CREATE TABLE events (
     id              UUID NOT NULL PRIMARY KEY,
+    -- for files and scripts; the id as text, unless an operator chose another
+    name            TEXT NOT NULL,
     title           TEXT NOT NULL,
     description     TEXT NOT NULL,
     -- the event runs in the half-open period [start_at, end_at)
@@ -47,6 +51,8 @@ CREATE TABLE events (
     -- the event
     seed_secret     BYTEA NOT NULL,
     revision        BIGINT NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision BIGINT,
     -- the principal
     created_by      UUID NOT NULL,
     created_at      BIGINT NOT NULL,
@@ -54,6 +60,8 @@ CREATE TABLE events (
     deleted_at      BIGINT,
     CHECK ((budget_period IS NULL) = (budget_grants IS NULL AND budget_amount IS NULL))
 );
+-- A name belongs to one event that is not deleted.
+CREATE UNIQUE INDEX events_name ON events (name) WHERE deleted_at IS NULL;
 CREATE INDEX events_period ON events (end_at, start_at);
 CREATE INDEX events_plugin ON events (plugin_digest);
 CREATE INDEX events_group ON events (group_name) WHERE group_name IS NOT NULL;

@@ -1,6 +1,8 @@
 -- What can be granted. Operators write the row. A deleted reward keeps its row.
 CREATE TABLE rewards (
     id              UUID NOT NULL PRIMARY KEY,
+    -- for files and scripts; the id as text, unless an operator chose another
+    name            TEXT NOT NULL,
     type            TEXT NOT NULL,
     item_id         TEXT,
     -- minor units for money, points for points
@@ -12,12 +14,16 @@ CREATE TABLE rewards (
     -- whether the codes of a reversed grant can be given again
     codes_return    BOOLEAN NOT NULL DEFAULT FALSE,
     revision        BIGINT NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision BIGINT,
     -- the principal
     created_by      UUID NOT NULL,
     created_at      BIGINT NOT NULL,
     updated_at      BIGINT NOT NULL,
     deleted_at      BIGINT
 );
+-- A name belongs to one reward that is not deleted.
+CREATE UNIQUE INDEX rewards_name ON rewards (name) WHERE deleted_at IS NULL;
 
 -- Each revision of each reward, never deleted: receipts refer to the revision that was given. Changing a reward writes the
 -- row in the same transaction.

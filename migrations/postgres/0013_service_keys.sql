@@ -12,6 +12,8 @@ CREATE TABLE service_keys (
     previous_hash   BYTEA,
     previous_until  BIGINT,
     revision        BIGINT NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision BIGINT,
     -- the principal; NULL: the command line
     created_by      UUID,
     created_at      BIGINT NOT NULL,

@@ -1,6 +1,8 @@
 -- Receivers of messages over HTTP. Operators write the row; the relay may pause it. A deleted endpoint keeps its row.
 CREATE TABLE webhook_endpoints (
     id              BLOB NOT NULL PRIMARY KEY,
+    -- for files and scripts; the id as text, unless an operator chose another
+    name            TEXT NOT NULL,
     url             TEXT NOT NULL,
     description     TEXT,
     -- the outbox.kind values it receives; an empty list: all
@@ -15,6 +17,8 @@ CREATE TABLE webhook_endpoints (
     previous_secret BLOB,
     previous_until  INTEGER,
     revision        INTEGER NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision INTEGER,
     -- the principal
     created_by      BLOB NOT NULL,
     -- messages from here on are delivered
@@ -25,6 +29,8 @@ CREATE TABLE webhook_endpoints (
     fence           INTEGER NOT NULL,
     lease_until     INTEGER NOT NULL
 ) STRICT;
+-- A name belongs to one endpoint that is not deleted.
+CREATE UNIQUE INDEX webhook_endpoints_name ON webhook_endpoints (name) WHERE deleted_at IS NULL;
 
 -- One message for one endpoint. Fan-out writes the row, the relay changes it. The primary key proves that an endpoint
 -- gets a message once.

@@ -12,6 +12,8 @@ CREATE TABLE service_keys (
     previous_hash   BLOB,
     previous_until  INTEGER,
     revision        INTEGER NOT NULL,
+    -- the revision that `meed apply` wrote last; NULL: it never wrote the row
+    applied_revision INTEGER,
     -- the principal; NULL: the command line
     created_by      BLOB,
     created_at      INTEGER NOT NULL,

@@ -17,11 +17,17 @@ use crate::db::Tx;
 /// The content of an event group.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct NewEventGroup {
+pub struct NewEventGroup {
     /// How many grants of all events of the group a user may have
     #[garde(range(min = 1, max = 1000))]
     #[schema(example = 1, minimum = 1, maximum = 1000)]
     pub max_per_user: u32,
+    /// The change comes from a file: the server notes the new revision as `appliedRevision`, so that the next `meed apply`
+    /// sees what others changed since
+    #[garde(skip)]
+    #[serde(default)]
+    #[schema(default = false)]
+    pub applied: bool,
 }
 
 /// An event group as stored.
@@ -34,6 +40,8 @@ pub(super) struct EventGroup {
     pub max_per_user: u32,
     /// The revision, which is the ETag. Each change increments it
     pub revision: i64,
+    /// The revision that `meed apply` wrote last; null: it never wrote it
+    pub applied_revision: Option<i64>,
     pub created_by: Uuid,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -45,6 +53,7 @@ impl From<GroupRow> for EventGroup {
             name: row.name,
             max_per_user: u32::try_from(row.max_per_user).unwrap_or(u32::MAX),
             revision: row.revision,
+            applied_revision: row.applied_revision,
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -81,6 +90,7 @@ impl EventService {
             name: name.to_owned(),
             max_per_user: i64::from(new.max_per_user),
             revision: 1,
+            applied_revision: new.applied.then_some(1),
             created_by: by,
             created_at: now,
             updated_at: now,
@@ -102,6 +112,11 @@ impl EventService {
             let row = GroupRow {
                 max_per_user: i64::from(new.max_per_user),
                 revision: current.revision + 1,
+                applied_revision: if new.applied {
+                    Some(current.revision + 1)
+                } else {
+                    current.applied_revision
+                },
                 updated_at: now,
                 ..current.clone()
             };

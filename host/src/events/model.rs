@@ -11,6 +11,7 @@ use super::seed::Secret;
 use crate::clock::Timestamp;
 use crate::exact_json;
 use crate::facts::Period;
+use crate::name::stable_name;
 use crate::plugins::BoundCondition;
 use crate::rewards::Reward;
 use crate::text::legible;
@@ -19,6 +20,7 @@ use crate::text::legible;
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({
+    "name": "seven-day-streak",
     "title": "7-day login streak",
     "description": "Log in seven days in a row.",
     "startDate": "2026-03-01T00:00:00Z",
@@ -32,6 +34,17 @@ use crate::text::legible;
     "maxQuantity": 1,
 }))]
 pub struct NewEvent {
+    /// For files and scripts: 1 to 64 of a-z, 0-9, `.`, `_` and `-`. No two events have the same name. Without it, a new event
+    /// gets its id as the name, and a replaced one keeps its name
+    #[garde(inner(custom(stable_name)))]
+    #[serde(default)]
+    #[schema(
+        example = "seven-day-streak",
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[a-z0-9][a-z0-9._-]*$"
+    )]
+    pub name: Option<String>,
     #[garde(length(chars, min = 1, max = 200), custom(legible))]
     #[schema(example = "7-day login streak", min_length = 1, max_length = 200)]
     pub title: String,
@@ -102,6 +115,12 @@ pub struct NewEvent {
     #[serde(default)]
     #[schema(default = false)]
     pub accept_slow_reads: bool,
+    /// The change comes from a file: the server notes the new revision as `appliedRevision`, so that the next `meed apply`
+    /// sees what others changed since
+    #[garde(skip)]
+    #[serde(default)]
+    #[schema(default = false)]
+    pub applied: bool,
 }
 
 /// A plugin version and its params.
@@ -147,6 +166,8 @@ impl Default for Recurrence {
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     pub id: Uuid,
+    #[schema(example = "seven-day-streak")]
+    pub name: String,
     pub title: String,
     pub description: String,
     pub start_date: Timestamp,
@@ -172,6 +193,8 @@ pub struct Event {
     pub seed_secret: Option<String>,
     /// The revision, which is the ETag. Each change increments it
     pub revision: i64,
+    /// The revision that `meed apply` wrote last; null: it never wrote it
+    pub applied_revision: Option<i64>,
     pub created_by: Uuid,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -257,8 +280,7 @@ impl ActiveEvent {
 }
 
 /// Validates the name of a group.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde's signature")]
-pub(super) fn group_name(name: &str, (): &()) -> garde::Result {
+pub fn group_name(name: &str, (): &()) -> garde::Result {
     let mut bytes = name.bytes();
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let fits = (1..=64).contains(&name.len())

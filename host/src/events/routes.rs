@@ -25,6 +25,7 @@ pub const NO_SUCH_EVENT: Code = Code::new("no-such-event", 404, "There is no suc
 const EVENT_CHANGED: Code = Code::new("event-changed", 412, "The event changed since you read it");
 const EVENT_OVER: Code = Code::new("event-over", 409, "The event has ended");
 const EVENT_STARTED: Code = Code::new("event-started", 409, "The event has started");
+const EVENT_NAME_TAKEN: Code = Code::new("event-name-taken", 409, "Another event has the name");
 const NO_SUCH_EVENT_GROUP: Code = Code::new("no-such-event-group", 404, "There is no such event group");
 const EVENT_GROUP_CHANGED: Code = Code::new("event-group-changed", 412, "The event group changed since you read it");
 const FACTS_NOT_READY: Code = Code::new("facts-not-ready", 409, "The facts of the event are still being built");
@@ -35,6 +36,7 @@ pub const CODES: &[Code] = &[
     EVENT_CHANGED,
     EVENT_OVER,
     EVENT_STARTED,
+    EVENT_NAME_TAKEN,
     NO_SUCH_EVENT_GROUP,
     EVENT_GROUP_CHANGED,
     FACTS_NOT_READY,
@@ -61,7 +63,7 @@ pub fn router(service: EventService) -> OpenApiRouter {
     post, path = "/events", tag = "events", security(("bearer" = ["events:write"])),
     request_body = NewEvent,
     responses((status = 201, body = Event, headers(("Location" = String), ("ETag" = String)))),
-    extensions(("x-problems" = json!(["plugin-failed", "facts-not-ready"]))),
+    extensions(("x-problems" = json!(["event-name-taken", "plugin-failed", "facts-not-ready"]))),
 )]
 async fn create(
     State(service): State<EventService>,
@@ -77,6 +79,9 @@ async fn create(
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 struct ListParams {
+    /// Only the event with this name
+    #[param(example = "seven-day-streak")]
+    name: Option<String>,
     is_active: Option<bool>,
     /// Only events with this tag
     tag: Option<String>,
@@ -105,6 +110,7 @@ async fn list(
 ) -> Result<axum::Json<Page<Event>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
     let filter = Filter {
+        name: params.name,
         is_active: params.is_active,
         tag: params.tag,
         plugin: params.plugin,
@@ -193,7 +199,7 @@ async fn get(
     request_body = NewEvent,
     responses((status = 200, body = Event, headers(("ETag" = String)))),
     extensions(
-        ("x-problems" = json!(["facts-not-ready", "sealing-key-missing", "no-such-event", "event-changed", "event-started", "event-over", "revision-required", "plugin-failed"])),
+        ("x-problems" = json!(["facts-not-ready", "sealing-key-missing", "no-such-event", "event-changed", "event-started", "event-over", "event-name-taken", "revision-required", "plugin-failed"])),
     ),
 )]
 async fn replace(
@@ -296,6 +302,7 @@ impl From<EventError> for Problem {
             EventError::Over(_) => Self::new(EVENT_OVER, detail),
             EventError::Started(_) => Self::new(EVENT_STARTED, detail),
             EventError::FactsNotReady(_) => Self::new(FACTS_NOT_READY, detail),
+            EventError::NameTaken(_) => Self::new(EVENT_NAME_TAKEN, detail),
             EventError::Field { pointer, message } => Self::field(pointer, message),
             EventError::NoGroup(_) => Self::new(NO_SUCH_EVENT_GROUP, detail),
             EventError::GroupChanged { .. } => Self::new(EVENT_GROUP_CHANGED, detail),

@@ -52,6 +52,8 @@ pub enum EventError {
         "The event started at {0}, so its startDate, timeZone and recurrence.period cannot change: earlier grants depend on them."
     )]
     Started(Timestamp),
+    #[error("Another event has the name {0:?}; choose another name.")]
+    NameTaken(String),
     #[error("There is no event group {0:?}.")]
     NoGroup(String),
     #[error(
@@ -172,6 +174,8 @@ impl EventService {
         let id = self.clock.new_id();
         let created = Created {
             id,
+            name: id.to_string(),
+            applied_revision: None,
             sealed_secret: self.sealing.seal(seed_of(id), &self.clock.random::<32>())?,
             by,
             at: now,
@@ -179,7 +183,8 @@ impl EventService {
         let row = row_of(new, condition, created, 1, now);
         let mut tx = self.db.begin().await?;
         self.enter_group(&mut tx, row.group_name.as_deref()).await?;
-        store::insert(&mut tx, &row).await?;
+        let inserted = store::insert(&mut tx, &row).await;
+        inserted.map_err(|error| taken(error, &row.name))?;
         let building = need_facts(&mut tx, &row, row.end_at).await?;
         if row.is_active && building > 0 && !accepts_slow_reads {
             drop(tx);
@@ -295,13 +300,16 @@ impl EventService {
         let changed_at = after(current.updated_at, now);
         let created = Created {
             id,
+            name: current.name,
+            applied_revision: current.applied_revision,
             sealed_secret: current.seed_secret,
             by: current.created_by,
             at: current.created_at,
         };
         let row = row_of(new, condition, created, current.revision + 1, changed_at);
         self.enter_group(&mut tx, row.group_name.as_deref()).await?;
-        store::update(&mut tx, &row).await?;
+        let updated = store::update(&mut tx, &row).await;
+        updated.map_err(|error| taken(error, &row.name))?;
         let building = need_facts(&mut tx, &row, row.end_at).await?;
         if row.is_active && building > 0 && !accepts_slow_reads {
             drop(tx);
@@ -518,6 +526,7 @@ impl EventService {
         let revealed = row.end_at.plus(SECRET_DELAY) <= self.clock.now();
         Ok(Event {
             id: row.id,
+            name: row.name,
             title: row.title,
             description: row.description,
             start_date: row.start_at,
@@ -549,6 +558,7 @@ impl EventService {
             seed_commitment: secret.commitment(),
             seed_secret: revealed.then(|| secret.reveal()),
             revision: row.revision,
+            applied_revision: row.applied_revision,
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -593,9 +603,13 @@ fn seed_of(event_id: Uuid) -> Place {
     }
 }
 
-/// The immutable values of an event.
+/// Values of an event that its new content does not have.
 struct Created {
     id: Uuid,
+    /// Unless the new content has a name.
+    name: String,
+    /// Unless the new content comes from a file.
+    applied_revision: Option<i64>,
     sealed_secret: Vec<u8>,
     by: Uuid,
     at: Timestamp,
@@ -604,6 +618,7 @@ struct Created {
 fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: i64, now: Timestamp) -> EventRow {
     EventRow {
         id: created.id,
+        name: new.name.unwrap_or(created.name),
         title: new.title,
         description: new.description,
         start_at: new.start_date,
@@ -628,10 +643,23 @@ fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: 
         group_name: new.group,
         seed_secret: created.sealed_secret,
         revision,
+        applied_revision: if new.applied {
+            Some(revision)
+        } else {
+            created.applied_revision
+        },
         created_by: created.by,
         created_at: created.at,
         updated_at: now,
     }
+}
+
+/// Another event has the name.
+fn taken(error: DbError, name: &str) -> EventError {
+    if error.is_unique_violation() {
+        return EventError::NameTaken(name.to_owned());
+    }
+    error.into()
 }
 
 pub(super) fn unknown_reward(error: RewardError) -> EventError {

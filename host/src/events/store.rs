@@ -15,6 +15,7 @@ row! {
     #[derive(Clone)]
     pub(super) struct EventRow {
         pub id: Uuid,
+        pub name: String,
         pub title: String,
         pub description: String,
         pub start_at: Timestamp,
@@ -39,6 +40,7 @@ row! {
         pub group_name: Option<String>,
         pub seed_secret: Vec<u8>,
         pub revision: i64,
+        pub applied_revision: Option<i64>,
         pub created_by: Uuid,
         pub created_at: Timestamp,
         pub updated_at: Timestamp,
@@ -48,10 +50,10 @@ row! {
 macro_rules! select_events {
     ($tail:literal) => {
         concat!(
-            "SELECT id, title, description, start_at, end_at, is_active, tags, reward_ids, time_zone, plugin_digest, \
+            "SELECT id, name, title, description, start_at, end_at, is_active, tags, reward_ids, time_zone, plugin_digest, \
              plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, \
-             budget_period, budget_grants, budget_amount, group_name, respond_async, seed_secret, revision, created_by, created_at, \
-             updated_at FROM events ",
+             budget_period, budget_grants, budget_amount, group_name, respond_async, seed_secret, revision, applied_revision, \
+             created_by, created_at, updated_at FROM events ",
             $tail
         )
     };
@@ -61,9 +63,9 @@ pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
     const SQL: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, \
         time_zone, plugin_digest, plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, \
         max_quantity, budget_period, budget_grants, budget_amount, respond_async, seed_secret, revision, created_by, \
-        created_at, updated_at, group_name) \
+        created_at, updated_at, group_name, name, applied_revision) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
-        $25, $26, $27, $28)";
+        $25, $26, $27, $28, $29, $30)";
     let row = row.clone();
     tx.query(SQL)
         .bind(row.id)
@@ -94,6 +96,8 @@ pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.created_at)
         .bind(row.updated_at)
         .bind(row.group_name)
+        .bind(row.name)
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())
@@ -104,7 +108,7 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
         tags = $7, reward_ids = $8, time_zone = $9, plugin_digest = $10, plugin_name = $11, plugin_version = $12, \
         params = $13, queries = $14, state = $15, recurrence = $16, recurrence_count = $17, max_quantity = $18, \
         budget_period = $19, budget_grants = $20, budget_amount = $21, revision = $22, updated_at = $23, respond_async = $24, \
-        group_name = $25 \
+        group_name = $25, name = $26, applied_revision = $27 \
         WHERE id = $1";
     let row = row.clone();
     tx.query(SQL)
@@ -133,6 +137,8 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.updated_at)
         .bind(row.respond_async)
         .bind(row.group_name)
+        .bind(row.name)
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())
@@ -212,6 +218,7 @@ pub(super) async fn revision(tx: &mut Tx, id: Uuid) -> Result<Option<i64>> {
 
 #[derive(Debug, Default)]
 pub(super) struct Filter {
+    pub name: Option<String>,
     pub is_active: Option<bool>,
     pub tag: Option<String>,
     pub plugin: Option<String>,
@@ -224,6 +231,7 @@ pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i6
     // A tag contains no quotes, so its quoted form occurs in the JSON text exactly if the event has the tag.
     const TAGGED: &str = "REPLACE(CAST(tags AS TEXT), $?, '') <> CAST(tags AS TEXT)";
     db.select(select_events!("WHERE deleted_at IS NULL"))
+        .and("name = $?", filter.name)
         .and("is_active = $?", filter.is_active)
         .and(TAGGED, filter.tag.map(|tag| format!("\"{tag}\"")))
         .and("plugin_name = $?", filter.plugin)

@@ -13,6 +13,8 @@ pub enum RewardError {
     NotFound(Uuid),
     #[error("The reward is at revision {is}, but you sent revision {expected}. Read it again and repeat your change.")]
     Changed { is: i64, expected: i64 },
+    #[error("Another reward has the name {0:?}; choose another name.")]
+    NameTaken(String),
     #[error("The event {0} offers this reward. Remove it from the event first.")]
     InUse(Uuid),
     #[error("The stock cannot be {wanted}, because {granted} were granted already.")]

@@ -20,6 +20,7 @@ use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 const NO_SUCH_REWARD: Code = Code::new("no-such-reward", 404, "There is no such reward");
 const REWARD_CHANGED: Code = Code::new("reward-changed", 412, "The reward changed since you read it");
 const REWARD_IN_USE: Code = Code::new("reward-in-use", 409, "An event offers the reward");
+const REWARD_NAME_TAKEN: Code = Code::new("reward-name-taken", 409, "Another reward has the name");
 const STOCK_BELOW_GRANTED: Code = Code::new(
     "stock-below-granted",
     409,
@@ -31,6 +32,7 @@ pub const CODES: &[Code] = &[
     NO_SUCH_REWARD,
     REWARD_CHANGED,
     REWARD_IN_USE,
+    REWARD_NAME_TAKEN,
     STOCK_BELOW_GRANTED,
     REWARD_WITHOUT_CODES,
 ];
@@ -49,6 +51,7 @@ pub fn router(service: RewardService) -> OpenApiRouter {
     post, path = "/rewards", tag = "rewards", security(("bearer" = ["rewards:write"])),
     request_body = NewReward,
     responses((status = 201, body = Reward, headers(("Location" = String), ("ETag" = String)))),
+    extensions(("x-problems" = json!(["reward-name-taken"]))),
 )]
 async fn create(
     State(service): State<RewardService>,
@@ -68,6 +71,9 @@ struct ListParams {
     #[serde(rename = "type")]
     #[param(example = "COUPON")]
     type_: Option<String>,
+    /// Only the reward with this name
+    #[param(example = "summer-coupon")]
+    name: Option<String>,
 }
 
 /// List rewards, newest first.
@@ -83,7 +89,11 @@ async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<Reward>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
-    let rewards = service.list(Filter { type_: params.type_ }, after, size).await?;
+    let filter = Filter {
+        type_: params.type_,
+        name: params.name,
+    };
+    let rewards = service.list(filter, after, size).await?;
     Ok(axum::Json(Page::new(
         rewards,
         size,
@@ -118,7 +128,7 @@ async fn get(
     request_body = NewReward,
     responses((status = 200, body = Reward, headers(("ETag" = String)))),
     extensions(
-        ("x-problems" = json!(["no-such-reward", "reward-changed", "revision-required", "stock-below-granted"])),
+        ("x-problems" = json!(["no-such-reward", "reward-changed", "reward-name-taken", "revision-required", "stock-below-granted"])),
     ),
 )]
 async fn replace(
@@ -186,6 +196,7 @@ impl From<RewardError> for Problem {
             RewardError::NotFound(_) => Self::new(NO_SUCH_REWARD, detail),
             RewardError::Changed { .. } => Self::new(REWARD_CHANGED, detail),
             RewardError::InUse(_) => Self::new(REWARD_IN_USE, detail),
+            RewardError::NameTaken(_) => Self::new(REWARD_NAME_TAKEN, detail),
             RewardError::StockBelowGranted { .. } => Self::new(STOCK_BELOW_GRANTED, detail),
             RewardError::Field { pointer, message } => Self::field(pointer, message),
             RewardError::WithoutCodes(_) => Self::new(REWARD_WITHOUT_CODES, detail),

@@ -19,6 +19,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::contract::MAX_INTEGER;
 use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
+use crate::name::{self, stable_name};
 use crate::outbox::{self, Message};
 use crate::text::legible;
 
@@ -26,6 +27,17 @@ use crate::text::legible;
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewReward {
+    /// For files and scripts: 1 to 64 of a-z, 0-9, `.`, `_` and `-`. No two rewards have the same name. Without it, a new reward
+    /// gets its id as the name, and a replaced one keeps its name
+    #[garde(inner(custom(stable_name)))]
+    #[serde(default)]
+    #[schema(
+        example = "summer-coupon",
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[a-z0-9][a-z0-9._-]*$"
+    )]
+    pub name: Option<String>,
     /// An upper-case word of your choice
     #[serde(rename = "type")]
     #[garde(length(bytes, min = 1, max = 32), custom(upper_case_word))]
@@ -62,6 +74,12 @@ pub struct NewReward {
     #[garde(skip)]
     #[serde(default)]
     pub codes_return: bool,
+    /// The change comes from a file: the server notes the new revision as `appliedRevision`, so that the next `meed apply`
+    /// sees what others changed since
+    #[garde(skip)]
+    #[serde(default)]
+    #[schema(default = false)]
+    pub applied: bool,
 }
 
 impl NewReward {
@@ -96,6 +114,8 @@ impl NewReward {
 #[serde(rename_all = "camelCase")]
 pub struct Reward {
     pub id: Uuid,
+    #[schema(example = "summer-coupon")]
+    pub name: String,
     #[serde(rename = "type")]
     #[schema(example = "COUPON")]
     pub type_: String,
@@ -116,6 +136,8 @@ pub struct Reward {
     returns: i64,
     /// The revision, which is the ETag. Each change increments it; a grant does not.
     pub revision: i64,
+    /// The revision that `meed apply` wrote last; null: it never wrote it
+    pub applied_revision: Option<i64>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -124,6 +146,7 @@ impl From<RewardRow> for Reward {
     fn from(row: RewardRow) -> Self {
         Self {
             id: row.id,
+            name: row.name,
             type_: row.type_,
             item_id: row.item_id,
             value: row.value,
@@ -136,6 +159,7 @@ impl From<RewardRow> for Reward {
             stock_remaining: row.remaining,
             returns: row.returns.unwrap_or_default(),
             revision: row.revision,
+            applied_revision: row.applied_revision,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -175,6 +199,7 @@ impl StockVersion {
 #[derive(Debug, Default)]
 pub struct Filter {
     pub type_: Option<String>,
+    pub name: Option<String>,
 }
 
 /// What one grant takes from the stock of its reward.
@@ -264,8 +289,10 @@ impl RewardService {
         new.check_codes()?;
         let now = self.clock.now();
         let stock = if new.codes { Some(0) } else { new.stock };
+        let id = self.clock.new_id();
         let row = RewardRow {
-            id: self.clock.new_id(),
+            id,
+            name: name::or_id(new.name, id),
             type_: new.type_,
             item_id: new.item_id,
             value: new.value,
@@ -278,11 +305,13 @@ impl RewardService {
             returns: None,
             low_water: new.codes_low_water,
             revision: 1,
+            applied_revision: new.applied.then_some(1),
             created_at: now,
             updated_at: now,
         };
         let mut tx = self.db.begin().await?;
-        store::insert(&mut tx, &row, by).await?;
+        let inserted = store::insert(&mut tx, &row, by).await;
+        inserted.map_err(|error| taken(error, &row.name))?;
         if let Some(stock) = stock {
             store::put_stock(&mut tx, row.id, stock, stock, row.revision).await?;
         }
@@ -311,7 +340,7 @@ impl RewardService {
 
     /// Newest first. Returns up to `size + 1` rewards, so that the caller knows whether more exist.
     pub async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<Reward>, RewardError> {
-        let rows = store::list(&self.db, filter.type_, after, i64::from(size) + 1).await?;
+        let rows = store::list(&self.db, filter, after, i64::from(size) + 1).await?;
         Ok(rows.into_iter().map(Reward::from).collect())
     }
 
@@ -333,6 +362,7 @@ impl RewardService {
             });
         }
         let row = RewardRow {
+            name: new.name.unwrap_or_else(|| current.name.clone()),
             codes_return: new.codes_return,
             type_: new.type_,
             item_id: new.item_id,
@@ -340,10 +370,16 @@ impl RewardService {
             duration: new.duration,
             description: new.description,
             revision: current.revision + 1,
+            applied_revision: if new.applied {
+                Some(current.revision + 1)
+            } else {
+                current.applied_revision
+            },
             updated_at: self.clock.now(),
             ..current.clone()
         };
-        store::update(&mut tx, &row).await?;
+        let updated = store::update(&mut tx, &row).await;
+        updated.map_err(|error| taken(error, &row.name))?;
         match new.stock {
             None if new.codes => store::codes::set_low_water(&mut tx, id, new.codes_low_water).await?,
             Some(total) => {
@@ -587,6 +623,14 @@ async fn record_revision(tx: &mut Tx, reward: &Reward, by: Uuid) -> Result<(), D
         changed_at: reward.updated_at,
     };
     store::insert_revision(tx, reward.id, row).await
+}
+
+/// Another reward has the name.
+fn taken(error: DbError, name: &str) -> RewardError {
+    if error.is_unique_violation() {
+        return RewardError::NameTaken(name.to_owned());
+    }
+    error.into()
 }
 
 /// Fails if the change is based on another revision than the current one.

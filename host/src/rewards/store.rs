@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::service::Filter;
 use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};
 
@@ -15,6 +16,7 @@ row! {
     #[derive(Clone, Debug)]
     pub(super) struct RewardRow {
         pub id: Uuid,
+        pub name: String,
         pub type_: String,
         pub item_id: Option<String>,
         pub value: Option<i64>,
@@ -27,6 +29,7 @@ row! {
         pub returns: Option<i64>,
         pub low_water: Option<i64>,
         pub revision: i64,
+        pub applied_revision: Option<i64>,
         pub created_at: Timestamp,
         pub updated_at: Timestamp,
     }
@@ -35,8 +38,8 @@ row! {
 macro_rules! select_rewards {
     ($tail:literal) => {
         concat!(
-            "SELECT r.id, r.type AS type_, r.item_id, r.value, r.duration, r.description, r.codes, r.codes_return, s.total, \
-             s.remaining, s.returns, s.low_water, r.revision, r.created_at, r.updated_at FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id ",
+            "SELECT r.id, r.name, r.type AS type_, r.item_id, r.value, r.duration, r.description, r.codes, r.codes_return, s.total, \
+             s.remaining, s.returns, s.low_water, r.revision, r.applied_revision, r.created_at, r.updated_at FROM rewards r LEFT JOIN reward_stock s ON s.reward_id = r.id ",
             $tail
         )
     };
@@ -44,8 +47,8 @@ macro_rules! select_rewards {
 
 pub(super) async fn insert(tx: &mut Tx, row: &RewardRow, created_by: Uuid) -> Result<()> {
     const SQL: &str = "INSERT INTO rewards \
-        (id, type, item_id, value, duration, description, revision, created_by, created_at, updated_at, codes, codes_return) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+        (id, type, item_id, value, duration, description, revision, created_by, created_at, updated_at, codes, codes_return, \
+        name, applied_revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.type_.clone())
@@ -59,6 +62,8 @@ pub(super) async fn insert(tx: &mut Tx, row: &RewardRow, created_by: Uuid) -> Re
         .bind(row.updated_at)
         .bind(row.codes)
         .bind(row.codes_return)
+        .bind(row.name.clone())
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())
@@ -96,9 +101,10 @@ pub(super) async fn lock_row(tx: &mut Tx, id: Uuid) -> Result<bool> {
     Ok(row.is_some())
 }
 
-pub(super) async fn list(db: &Db, type_: Option<String>, after: Option<Uuid>, limit: i64) -> Result<Vec<RewardRow>> {
+pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<RewardRow>> {
     db.select(select_rewards!("WHERE r.deleted_at IS NULL"))
-        .and("r.type = $?", type_)
+        .and("r.type = $?", filter.type_)
+        .and("r.name = $?", filter.name)
         .and("r.id < $?", after)
         .end("ORDER BY r.id DESC LIMIT $?", limit)
         .fetch_all(db)
@@ -107,7 +113,7 @@ pub(super) async fn list(db: &Db, type_: Option<String>, after: Option<Uuid>, li
 
 pub(super) async fn update(tx: &mut Tx, row: &RewardRow) -> Result<()> {
     const SQL: &str = "UPDATE rewards SET type = $2, item_id = $3, value = $4, duration = $5, description = $6, \
-        revision = $7, updated_at = $8, codes_return = $9 WHERE id = $1";
+        revision = $7, updated_at = $8, codes_return = $9, name = $10, applied_revision = $11 WHERE id = $1";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.type_.clone())
@@ -118,6 +124,8 @@ pub(super) async fn update(tx: &mut Tx, row: &RewardRow) -> Result<()> {
         .bind(row.revision)
         .bind(row.updated_at)
         .bind(row.codes_return)
+        .bind(row.name.clone())
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())

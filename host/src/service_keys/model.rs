@@ -48,6 +48,12 @@ pub struct NewServiceKey {
     #[garde(dive)]
     #[serde(default)]
     pub rate_limit: Option<KeyRate>,
+    /// The change comes from a file: the server notes the new revision as `appliedRevision`, so that the next `meed apply`
+    /// sees what others changed since
+    #[garde(skip)]
+    #[serde(default, skip_serializing)]
+    #[schema(default = false)]
+    pub applied: bool,
 }
 
 /// The rate limit of one service key.
@@ -118,6 +124,8 @@ pub struct ServiceKey {
     #[serde(flatten)]
     pub settings: NewServiceKey,
     pub revision: i64,
+    /// The revision that `meed apply` wrote last; null: it never wrote it. A rotation is no change of what files say
+    pub applied_revision: Option<i64>,
     /// The ADMIN who created it; null: the command line
     pub created_by: Option<Uuid>,
     pub created_at: Timestamp,

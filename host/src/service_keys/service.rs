@@ -64,6 +64,7 @@ impl ServiceKeyService {
         let token = KeyToken::new(self.clock.new_id(), self.clock.random());
         let row = KeyRow {
             id: token.id,
+            applied_revision: new.applied.then_some(1),
             settings: Json(new),
             hash: token.hash(),
             previous_hash: None,
@@ -121,6 +122,11 @@ impl ServiceKeyService {
         }
         let entry = Entry::about("service-key", &id).between(&old.settings.0, &new);
         let row = KeyRow {
+            applied_revision: if new.applied {
+                Some(old.revision + 1)
+            } else {
+                old.applied_revision
+            },
             settings: Json(new),
             ..old
         };
@@ -142,6 +148,10 @@ impl ServiceKeyService {
             previous_hash: until.map(|_| old.hash),
             previous_until: until,
             hash: token.hash(),
+            applied_revision: match old.applied_revision {
+                Some(applied) if applied == old.revision => Some(applied + 1),
+                applied => applied,
+            },
             ..old
         };
         Ok(ServiceKeySecret {
@@ -170,13 +180,16 @@ impl ServiceKeyService {
     /// Writes a changed key, and makes all processes read it again.
     async fn write(&self, mut tx: Tx, mut row: KeyRow, entry: Entry) -> Result<ServiceKey, ServiceKeyError> {
         row.updated_at = self.clock.now();
-        match store::update(&mut tx, &row).await? {
-            Some(true) => {}
-            Some(false) => return Err(ServiceKeyError::NameTaken(row.settings.0.name)),
-            None => {
+        match store::update(&mut tx, &row).await {
+            Ok(true) => {}
+            Ok(false) => {
                 let (is, read) = (row.revision + 1, row.revision);
                 return Err(ServiceKeyError::Changed { is, read });
             }
+            Err(error) if error.is_unique_violation() => {
+                return Err(ServiceKeyError::NameTaken(row.settings.0.name));
+            }
+            Err(error) => return Err(error.into()),
         }
         audit::record(&mut tx, &self.clock, entry).await?;
         tx.commit().await?;
@@ -273,6 +286,7 @@ impl From<KeyRow> for ServiceKey {
         Self {
             id: row.id,
             revision: row.revision,
+            applied_revision: row.applied_revision,
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,

@@ -15,6 +15,7 @@ row! {
         pub previous_hash: Option<Vec<u8>>,
         pub previous_until: Option<Timestamp>,
         pub revision: i64,
+        pub applied_revision: Option<i64>,
         pub created_by: Option<Uuid>,
         pub created_at: Timestamp,
         pub updated_at: Timestamp,
@@ -27,8 +28,8 @@ row! {
 macro_rules! select_keys {
     ($tail:literal) => {
         concat!(
-            "SELECT id, settings, hash, previous_hash, previous_until, revision, created_by, created_at, updated_at, \
-             last_used_at, last_used_address, revoked_at FROM service_keys ",
+            "SELECT id, settings, hash, previous_hash, previous_until, revision, applied_revision, created_by, created_at, \
+             updated_at, last_used_at, last_used_address, revoked_at FROM service_keys ",
             $tail
         )
     };
@@ -36,8 +37,8 @@ macro_rules! select_keys {
 
 /// `false`: a key that is not revoked has this name.
 pub(super) async fn insert(tx: &mut Tx, row: &KeyRow) -> Result<bool> {
-    const SQL: &str = "INSERT INTO service_keys (id, name, settings, hash, revision, created_by, created_at, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+    const SQL: &str = "INSERT INTO service_keys (id, name, settings, hash, revision, created_by, created_at, updated_at, \
+        applied_revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
     let inserted = tx
         .query(SQL)
         .bind(row.id)
@@ -48,6 +49,7 @@ pub(super) async fn insert(tx: &mut Tx, row: &KeyRow) -> Result<bool> {
         .bind(row.created_by)
         .bind(row.created_at)
         .bind(row.updated_at)
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(inserted == 1)
@@ -73,31 +75,26 @@ pub(super) async fn list(db: &Db, after: Option<Uuid>, limit: i64) -> Result<Vec
         .await
 }
 
-/// Writes what may change, if the key has the revision before and is not revoked. `None`: it has not. `Some(false)`: another
-/// key has the name.
-pub(super) async fn update(tx: &mut Tx, row: &KeyRow) -> Result<Option<bool>> {
-    const TAKEN: &str = "SELECT id FROM service_keys WHERE name = $1 AND revoked_at IS NULL AND id <> $2";
+/// Writes what may change, if the key has the revision before and is not revoked; `false`: it has not. Fails with a violated
+/// unique key if another key has the name.
+pub(super) async fn update(tx: &mut Tx, row: &KeyRow) -> Result<bool> {
     const SQL: &str = "UPDATE service_keys SET name = $3, settings = $4, hash = $5, previous_hash = $6, previous_until = $7, \
-        updated_at = $8, revoked_at = $9, revision = revision + 1 WHERE id = $1 AND revision = $2 AND revoked_at IS NULL";
-    let name = row.settings.0.name.clone();
-    let taken = tx.query(TAKEN).bind(name.clone()).bind(row.id);
-    if row.revoked_at.is_none() && taken.fetch_optional::<(Uuid,)>(&mut *tx).await?.is_some() {
-        return Ok(Some(false));
-    }
+        updated_at = $8, revoked_at = $9, applied_revision = $10, revision = revision + 1 WHERE id = $1 AND revision = $2 AND revoked_at IS NULL";
     let changed = tx
         .query(SQL)
         .bind(row.id)
         .bind(row.revision)
-        .bind(name)
+        .bind(row.settings.0.name.clone())
         .bind(row.settings.clone())
         .bind(row.hash.clone())
         .bind(row.previous_hash.clone())
         .bind(row.previous_until)
         .bind(row.updated_at)
         .bind(row.revoked_at)
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
-    Ok((changed == 1).then_some(true))
+    Ok(changed == 1)
 }
 
 /// Notes a use, if the latest is from before `since`.

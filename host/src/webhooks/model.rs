@@ -14,6 +14,7 @@ use super::store::EndpointRow;
 use super::store::deliveries::DeliveryRow;
 use crate::clock::Timestamp;
 use crate::db::text_column;
+use crate::name::stable_name;
 use crate::outbox;
 use crate::text::legible;
 
@@ -80,6 +81,17 @@ words!(
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewEndpoint {
+    /// For files and scripts: 1 to 64 of a-z, 0-9, `.`, `_` and `-`. No two endpoints have the same name. Without it, a new endpoint
+    /// gets its id as the name, and a replaced one keeps its name
+    #[garde(inner(custom(stable_name)))]
+    #[serde(default)]
+    #[schema(
+        example = "shop",
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[a-z0-9][a-z0-9._-]*$"
+    )]
+    pub name: Option<String>,
     /// An https URL with a public address and a port of the setting `webhooks.ports`; in networks of
     /// `webhooks.private_networks` also http and any port. Checked again for every delivery
     #[garde(length(bytes, min = 1, max = 2048))]
@@ -99,6 +111,12 @@ pub struct NewEndpoint {
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub acknowledges: bool,
+    /// The change comes from a file: the server notes the new revision as `appliedRevision`, so that the next `meed apply`
+    /// sees what others changed since
+    #[garde(skip)]
+    #[serde(default)]
+    #[schema(default = false)]
+    pub applied: bool,
 }
 
 fn yes() -> bool {
@@ -119,6 +137,8 @@ fn known_type(kind: &str, (): &()) -> garde::Result {
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     pub id: Uuid,
+    #[schema(example = "shop")]
+    pub name: String,
     #[schema(example = "https://shop.example.com/meed")]
     pub url: String,
     pub description: Option<String>,
@@ -135,6 +155,8 @@ pub struct Endpoint {
     pub previous_secret_until: Option<Timestamp>,
     /// The revision, which is the ETag. Each change increments it
     pub revision: i64,
+    /// The revision that `meed apply` wrote last; null: it never wrote it. A new secret or state is no change of what files say
+    pub applied_revision: Option<i64>,
     pub created_by: Uuid,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -144,6 +166,7 @@ impl From<EndpointRow> for Endpoint {
     fn from(row: EndpointRow) -> Self {
         Self {
             id: row.id,
+            name: row.name,
             url: row.url,
             description: row.description,
             types: row.types.0,
@@ -152,6 +175,7 @@ impl From<EndpointRow> for Endpoint {
             pause_reason: row.pause_reason,
             previous_secret_until: row.previous_until,
             revision: row.revision,
+            applied_revision: row.applied_revision,
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,

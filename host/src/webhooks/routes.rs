@@ -7,7 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use garde::Validate;
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -24,6 +24,7 @@ const ENDPOINT_CHANGED: Code = Code::new(
     412,
     "The endpoint changed since you read it",
 );
+const ENDPOINT_NAME_TAKEN: Code = Code::new("webhook-endpoint-name-taken", 409, "Another endpoint has the name");
 const ENDPOINTS_FULL: Code = Code::new(
     "webhook-endpoints-full",
     409,
@@ -31,7 +32,13 @@ const ENDPOINTS_FULL: Code = Code::new(
 );
 const NO_SUCH_DELIVERY: Code = Code::new("no-such-delivery", 404, "There is no such delivery");
 
-pub const CODES: &[Code] = &[NO_SUCH_ENDPOINT, ENDPOINT_CHANGED, ENDPOINTS_FULL, NO_SUCH_DELIVERY];
+pub const CODES: &[Code] = &[
+    NO_SUCH_ENDPOINT,
+    ENDPOINT_CHANGED,
+    ENDPOINT_NAME_TAKEN,
+    ENDPOINTS_FULL,
+    NO_SUCH_DELIVERY,
+];
 
 pub fn router(service: WebhookService) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -50,7 +57,7 @@ pub fn router(service: WebhookService) -> OpenApiRouter {
     post, path = "/webhook-endpoints", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     request_body = NewEndpoint,
     responses((status = 201, body = EndpointSecret, headers(("Location" = String), ("ETag" = String)))),
-    extensions(("x-problems" = json!(["step-up-required", "webhook-endpoints-full"]))),
+    extensions(("x-problems" = json!(["step-up-required", "webhook-endpoints-full", "webhook-endpoint-name-taken"]))),
 )]
 async fn create(
     State(service): State<WebhookService>,
@@ -67,19 +74,28 @@ async fn create(
     ))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    /// Only the endpoint with this name
+    #[param(example = "shop")]
+    name: Option<String>,
+}
+
 /// List endpoints, newest first.
 #[utoipa::path(
     get, path = "/webhook-endpoints", tag = "webhook-endpoints", security(("bearer" = ["webhooks:read"])),
-    params(PageParams),
+    params(PageParams, ListParams),
     responses((status = 200, body = Page<Endpoint>)),
 )]
 async fn list(
     State(service): State<WebhookService>,
     _: WebhooksRead,
     Params(page): Params<PageParams>,
+    Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<Endpoint>>, Problem> {
     let (size, after) = (page.size()?, page.after()?);
-    let endpoints = service.list(after, size).await?;
+    let endpoints = service.list(params.name, after, size).await?;
     Ok(axum::Json(Page::new(
         endpoints,
         size,
@@ -104,14 +120,14 @@ async fn get(
     Ok(with_etag(endpoint.revision, endpoint))
 }
 
-/// Replace an endpoint's URL, description and types. Its state and secret stay the same.
+/// Replace an endpoint's name, URL, description and types. Its state and secret stay the same.
 #[utoipa::path(
     put, path = "/webhook-endpoints/{id}", tag = "webhook-endpoints", security(("bearer" = ["webhooks:write"])),
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag of the version you read")),
     request_body = NewEndpoint,
     responses((status = 200, body = Endpoint, headers(("ETag" = String)))),
     extensions(
-        ("x-problems" = json!(["no-such-webhook-endpoint", "webhook-endpoint-changed", "revision-required"])),
+        ("x-problems" = json!(["no-such-webhook-endpoint", "webhook-endpoint-changed", "webhook-endpoint-name-taken", "revision-required"])),
     ),
 )]
 async fn replace(
@@ -220,6 +236,7 @@ impl From<WebhookError> for Problem {
             WebhookError::NotFound(_) => Self::new(NO_SUCH_ENDPOINT, detail),
             WebhookError::Changed { .. } => Self::new(ENDPOINT_CHANGED, detail),
             WebhookError::NotYours { .. } => Self::new(FORBIDDEN, detail),
+            WebhookError::NameTaken(_) => Self::new(ENDPOINT_NAME_TAKEN, detail),
             WebhookError::Full => Self::new(ENDPOINTS_FULL, detail),
             WebhookError::Url(_) => Self::field("/url", detail),
             WebhookError::NoDelivery { .. } => Self::new(NO_SUCH_DELIVERY, detail),

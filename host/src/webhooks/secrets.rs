@@ -62,7 +62,7 @@ pub enum ResealError {
 /// one. Servers may run meanwhile. A deleted endpoint has no secrets.
 pub async fn reseal(db: &Db, sealing: &Sealing) -> Result<u64, ResealError> {
     let mut resealed = 0;
-    for row in store::list(db, None, i64::MAX).await? {
+    for row in store::list(db, None, None, i64::MAX).await? {
         let mut tx = db.begin().await?;
         let Some(mut row) = store::lock(&mut tx, row.id).await? else {
             continue;

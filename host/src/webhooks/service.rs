@@ -21,6 +21,7 @@ use crate::config;
 use crate::db::{Db, DbError, Json, Tx};
 use crate::fulfilments::FulfilmentService;
 use crate::keys::{SealError, Sealing};
+use crate::name;
 use crate::outbox;
 use crate::rewards::Codes;
 
@@ -36,6 +37,8 @@ pub enum WebhookError {
     NotFound(Uuid),
     #[error("The endpoint is at revision {is}, you sent {expected}; read it again and repeat your change.")]
     Changed { is: i64, expected: i64 },
+    #[error("Another webhook endpoint has the name {0:?}; choose another name.")]
+    NameTaken(String),
     #[error("The endpoint {id} belongs to {owner}, who created it; only its creator or an ADMIN may change or use it.")]
     NotYours { id: Uuid, owner: Uuid },
     #[error("There are {MAX_ENDPOINTS} endpoints, the maximum; delete one that is not needed.")]
@@ -117,6 +120,7 @@ impl WebhookService {
         let secret = self.clock.random();
         let row = EndpointRow {
             id,
+            name: name::or_id(new.name, id),
             url: new.url,
             description: new.description,
             types: Json(new.types),
@@ -127,6 +131,7 @@ impl WebhookService {
             previous_secret: None,
             previous_until: None,
             revision: 1,
+            applied_revision: new.applied.then_some(1),
             created_by: by,
             created_at: now,
             updated_at: now,
@@ -136,7 +141,8 @@ impl WebhookService {
         if store::count(&mut tx).await? >= MAX_ENDPOINTS {
             return Err(WebhookError::Full);
         }
-        store::insert(&mut tx, row.clone()).await?;
+        let inserted = store::insert(&mut tx, row.clone()).await;
+        inserted.map_err(|error| taken(error, &row.name))?;
         let created = Entry::about("webhook-endpoint", &row.id).between(&(), &Endpoint::from(row.clone()));
         audit::record(&mut tx, &self.clock, created).await?;
         tx.commit().await?;
@@ -150,8 +156,13 @@ impl WebhookService {
     }
 
     /// Newest first, up to `size + 1`.
-    pub(super) async fn list(&self, after: Option<Uuid>, size: u32) -> Result<Vec<Endpoint>, WebhookError> {
-        let rows = store::list(&self.db, after, i64::from(size) + 1).await?;
+    pub(super) async fn list(
+        &self,
+        name: Option<String>,
+        after: Option<Uuid>,
+        size: u32,
+    ) -> Result<Vec<Endpoint>, WebhookError> {
+        let rows = store::list(&self.db, name, after, i64::from(size) + 1).await?;
         Ok(rows.into_iter().map(Endpoint::from).collect())
     }
 
@@ -165,10 +176,15 @@ impl WebhookService {
     ) -> Result<Endpoint, WebhookError> {
         self.deliverer.policy().check_url(&new.url)?;
         self.change(id, expected, by, |row, _| {
+            row.name = new.name.unwrap_or_else(|| row.name.clone());
             row.url = new.url;
             row.description = new.description;
             row.types = Json(new.types);
             row.acknowledges = new.acknowledges;
+            row.revision += 1;
+            if new.applied {
+                row.applied_revision = Some(row.revision);
+            }
             Ok(())
         })
         .await
@@ -191,6 +207,7 @@ impl WebhookService {
         let changed = self.change(id, None, by, |row, _| {
             row.state = state;
             row.pause_reason = None;
+            row.operate();
             Ok(())
         });
         let changed = changed.await?;
@@ -203,6 +220,7 @@ impl WebhookService {
     pub(super) async fn rotate(&self, id: Uuid, by: &Principal) -> Result<EndpointSecret, WebhookError> {
         let secret = self.clock.random();
         let changed = self.change(id, None, by, |row, now| {
+            row.operate();
             Ok(row.rotate_secret(&self.sealing, &secret, now.plus(ROTATION))?)
         });
         let changed = changed.await?;
@@ -223,6 +241,7 @@ impl WebhookService {
         Ok(())
     }
 
+    /// `change` raises the revision.
     async fn change(
         &self,
         id: Uuid,
@@ -237,9 +256,9 @@ impl WebhookService {
         let now = self.clock.now();
         let before = Endpoint::from(row.clone());
         change(&mut row, now)?;
-        row.revision += 1;
         row.updated_at = now;
-        store::update(&mut tx, row.clone()).await?;
+        let updated = store::update(&mut tx, row.clone()).await;
+        updated.map_err(|error| taken(error, &row.name))?;
         let changed = Entry::about("webhook-endpoint", &id).between(&before, &Endpoint::from(row.clone()));
         audit::record(&mut tx, &self.clock, changed).await?;
         tx.commit().await?;
@@ -252,7 +271,7 @@ impl WebhookService {
         let before = Endpoint::from(row.clone());
         row.state = EndpointState::Paused;
         row.pause_reason = Some(because);
-        row.revision += 1;
+        row.operate();
         row.updated_at = self.clock.now();
         let paused = Entry::about("webhook-endpoint", &row.id)
             .between(&before, &Endpoint::from(row.clone()))
@@ -338,6 +357,14 @@ impl WebhookService {
             event: message::cloud_event(&self.source, &message),
         })
     }
+}
+
+/// Another endpoint has the name.
+fn taken(error: DbError, name: &str) -> WebhookError {
+    if error.is_unique_violation() {
+        return WebhookError::NameTaken(name.to_owned());
+    }
+    error.into()
 }
 
 fn with_secret(row: EndpointRow, secret: &[u8; SECRET_BYTES]) -> EndpointSecret {

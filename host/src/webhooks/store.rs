@@ -17,6 +17,7 @@ row! {
     #[derive(Clone)]
     pub(super) struct EndpointRow {
         pub id: Uuid,
+        pub name: String,
         pub url: String,
         pub description: Option<String>,
         pub types: Json<Vec<String>>,
@@ -27,17 +28,28 @@ row! {
         pub previous_secret: Option<Vec<u8>>,
         pub previous_until: Option<Timestamp>,
         pub revision: i64,
+        pub applied_revision: Option<i64>,
         pub created_by: Uuid,
         pub created_at: Timestamp,
         pub updated_at: Timestamp,
     }
 }
 
+impl EndpointRow {
+    /// Raises the revision without a change of what files say about the endpoint.
+    pub(super) fn operate(&mut self) {
+        if self.applied_revision == Some(self.revision) {
+            self.applied_revision = Some(self.revision + 1);
+        }
+        self.revision += 1;
+    }
+}
+
 macro_rules! select_endpoints {
     ($tail:literal) => {
         concat!(
-            "SELECT id, url, description, types, acknowledges, state, pause_reason, secret, previous_secret, previous_until, \
-             revision, created_by, created_at, updated_at FROM webhook_endpoints WHERE deleted_at IS NULL",
+            "SELECT id, name, url, description, types, acknowledges, state, pause_reason, secret, previous_secret, previous_until, \
+             revision, applied_revision, created_by, created_at, updated_at FROM webhook_endpoints WHERE deleted_at IS NULL",
             $tail
         )
     };
@@ -46,7 +58,7 @@ macro_rules! select_endpoints {
 pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     const SQL: &str = "INSERT INTO webhook_endpoints \
         (id, url, description, types, acknowledges, state, secret, revision, created_by, created_at, updated_at, fence, \
-        lease_until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0)";
+        lease_until, name, applied_revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, $12, $13)";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.url)
@@ -59,6 +71,8 @@ pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
         .bind(row.created_by)
         .bind(row.created_at)
         .bind(row.updated_at)
+        .bind(row.name)
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())
@@ -68,7 +82,7 @@ pub(super) async fn insert(tx: &mut Tx, row: EndpointRow) -> Result<()> {
 pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
     const SQL: &str = "UPDATE webhook_endpoints SET url = $2, description = $3, types = $4, state = $5, \
         pause_reason = $6, secret = $7, previous_secret = $8, previous_until = $9, revision = $10, updated_at = $11, \
-        acknowledges = $12 WHERE id = $1";
+        acknowledges = $12, name = $13, applied_revision = $14 WHERE id = $1";
     tx.query(SQL)
         .bind(row.id)
         .bind(row.url)
@@ -82,6 +96,8 @@ pub(super) async fn update(tx: &mut Tx, row: EndpointRow) -> Result<()> {
         .bind(row.revision)
         .bind(row.updated_at)
         .bind(row.acknowledges)
+        .bind(row.name)
+        .bind(row.applied_revision)
         .execute(tx)
         .await?;
     Ok(())
@@ -127,8 +143,9 @@ pub(super) async fn hold_all(tx: &mut Tx) -> Result<Vec<EndpointRow>> {
     tx.query(sql).fetch_all(tx).await
 }
 
-pub(super) async fn list(db: &Db, after: Option<Uuid>, limit: i64) -> Result<Vec<EndpointRow>> {
+pub(super) async fn list(db: &Db, name: Option<String>, after: Option<Uuid>, limit: i64) -> Result<Vec<EndpointRow>> {
     db.select(select_endpoints!(""))
+        .and("name = $?", name)
         .and("id < $?", after)
         .end("ORDER BY id DESC LIMIT $?", limit)
         .fetch_all(db)

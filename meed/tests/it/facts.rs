@@ -314,6 +314,7 @@ async fn one_plan_with_every_kind_of_query(app: TestApp) {
     let user = app.insert_user(at("2026-01-02T03:04:05.678Z"), None).await;
     let invitee = app.insert_user(at("2026-02-01T00:00:00Z"), Some(user)).await;
     let reward = NewReward {
+        name: None,
         type_: "COUPON".to_owned(),
         item_id: None,
         value: None,
@@ -322,6 +323,7 @@ async fn one_plan_with_every_kind_of_query(app: TestApp) {
         codes: false,
         codes_low_water: None,
         codes_return: false,
+        applied: false,
         stock: Some(7),
     };
     let limited = app

@@ -34,6 +34,7 @@ mod hold;
 mod kafka;
 mod languages;
 mod mutations;
+mod names;
 mod openapi;
 mod outbox;
 mod overload;

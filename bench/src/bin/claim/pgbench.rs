@@ -24,14 +24,14 @@ const FILL: [&str; 5] = [
     "INSERT INTO plugin_versions (digest, id, name, version, title, description, texts, params_schema, abi, class, size_bytes, \
             state, created_at) \
         VALUES ('sha256:0', '00000000-0000-7000-8000-000000000001', 'p', '1.0.0', '', '', '{}', '{}', '', 'STANDARD', 0, 'ACTIVE', 0)",
-    "INSERT INTO rewards (id, type, value, revision, created_by, created_at, updated_at) \
-        SELECT ('00000000-0000-7000-8000-' || LPAD(n::TEXT, 12, '0'))::UUID, 'POINT', 10, 1, \
+    "INSERT INTO rewards (id, name, type, value, revision, created_by, created_at, updated_at) \
+        SELECT ('00000000-0000-7000-8000-' || LPAD(n::TEXT, 12, '0'))::UUID, n::TEXT, 'POINT', 10, 1, \
             '00000000-0000-7000-8000-000000000001', 0, 0 FROM GENERATE_SERIES(1, 1000) AS n",
     "INSERT INTO reward_stock (reward_id, total, remaining, since) SELECT id, 1000000000, 1000000000, 1 FROM rewards",
-    "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, time_zone, plugin_digest, \
+    "INSERT INTO events (id, name, title, description, start_at, end_at, is_active, tags, reward_ids, time_zone, plugin_digest, \
             plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, seed_secret, \
             revision, created_by, created_at, updated_at) \
-        SELECT id, '', '', 0, 1, TRUE, '[]', '[]', 'UTC', 'sha256:0', 'p', '1.0.0', '{}', '[]', '', 'ONCE', 1000, 1, '', 1, \
+        SELECT id, name, '', '', 0, 1, TRUE, '[]', '[]', 'UTC', 'sha256:0', 'p', '1.0.0', '{}', '[]', '', 'ONCE', 1000, 1, '', 1, \
             '00000000-0000-7000-8000-000000000001', 0, 0 FROM rewards",
 ];
 

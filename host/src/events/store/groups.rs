@@ -11,6 +11,7 @@ row! {
         pub name: String,
         pub max_per_user: i64,
         pub revision: i64,
+        pub applied_revision: Option<i64>,
         pub created_by: Uuid,
         pub created_at: Timestamp,
         pub updated_at: Timestamp,
@@ -20,7 +21,7 @@ row! {
 macro_rules! select_groups {
     ($tail:literal) => {
         concat!(
-            "SELECT name, max_per_user, revision, created_by, created_at, updated_at FROM event_groups ",
+            "SELECT name, max_per_user, revision, applied_revision, created_by, created_at, updated_at FROM event_groups ",
             $tail
         )
     };
@@ -28,10 +29,11 @@ macro_rules! select_groups {
 
 /// `false`: the group exists.
 pub(in crate::events) async fn insert(tx: &mut Tx, row: GroupRow) -> Result<bool> {
-    const SQL: &str = "INSERT INTO event_groups (name, max_per_user, revision, created_by, created_at, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    const SQL: &str = "INSERT INTO event_groups (name, max_per_user, revision, created_by, created_at, updated_at, \
+        applied_revision) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
     let query = tx.query(SQL).bind(row.name).bind(row.max_per_user).bind(row.revision);
     let query = query.bind(row.created_by).bind(row.created_at).bind(row.updated_at);
+    let query = query.bind(row.applied_revision);
     Ok(query.execute(tx).await? == 1)
 }
 
@@ -72,9 +74,10 @@ pub(in crate::events) async fn list(db: &Db, after: Option<String>, limit: i64) 
 }
 
 pub(in crate::events) async fn update(tx: &mut Tx, row: GroupRow) -> Result<()> {
-    const SQL: &str = "UPDATE event_groups SET max_per_user = $2, revision = $3, updated_at = $4 WHERE name = $1";
+    const SQL: &str = "UPDATE event_groups SET max_per_user = $2, revision = $3, updated_at = $4, applied_revision = $5 \
+        WHERE name = $1";
     let query = tx.query(SQL).bind(row.name).bind(row.max_per_user);
-    let query = query.bind(row.revision).bind(row.updated_at);
+    let query = query.bind(row.revision).bind(row.updated_at).bind(row.applied_revision);
     query.execute(tx).await.map(drop)
 }
 

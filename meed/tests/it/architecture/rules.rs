@@ -38,6 +38,7 @@ const BASE_MODULES: &[&str] = &[
     "outbox",
     "watch",
     "text",
+    "name",
     "keys",
     "mail",
     "clock",

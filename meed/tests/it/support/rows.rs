@@ -52,10 +52,10 @@ impl TestApp {
         const PLUGIN: &str = "INSERT INTO plugin_versions \
             (digest, id, name, version, title, description, texts, params_schema, abi, class, size_bytes, state, created_at) \
             VALUES ($1, $2, $1, '1.0.0', '', '', $3, $3, 'v1', 'STANDARD', 0, 'ACTIVE', $4)";
-        const EVENT: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, \
+        const EVENT: &str = "INSERT INTO events (id, name, title, description, start_at, end_at, is_active, tags, reward_ids, \
             time_zone, plugin_digest, plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, seed_secret, revision, \
             created_by, created_at, updated_at) \
-            VALUES ($1, '', '', 0, 1, $2, $3, $3, 'UTC', $4, $4, '1.0.0', $3, $3, $5, 'ONCE', 1, 1, $5, 1, $6, 0, 0)";
+            VALUES ($1, $4, '', '', 0, 1, $2, $3, $3, 'UTC', $4, $4, '1.0.0', $3, $3, $5, 'ONCE', 1, 1, $5, 1, $6, 0, 0)";
         let id = self.app.clock.new_id();
         let mut tx = self.begin().await;
         tx.query(PLUGIN)

@@ -174,9 +174,9 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO granted_codes (grant_id, n, reward_id, position) SELECT {id}, 1, {reward}, n FROM {rows}",
     "INSERT INTO outbox (id, kind, user_id, payload, created_at, sent_at) \
      SELECT {id}, 'reward.granted', {id}, '{}', {at}, {at} FROM {rows}",
-    "INSERT INTO webhook_endpoints (id, url, types, acknowledges, state, secret, revision, created_by, created_at, \
+    "INSERT INTO webhook_endpoints (id, name, url, types, acknowledges, state, secret, revision, created_by, created_at, \
         updated_at, fence, lease_until) \
-     VALUES ({paused}, 'http://127.0.0.1:9', '[]', FALSE, 'PAUSED', {bytes}, 1, {user}, 0, 0, 0, 0)",
+     VALUES ({paused}, 'paused', 'http://127.0.0.1:9', '[]', FALSE, 'PAUSED', {bytes}, 1, {user}, 0, 0, 0, 0)",
     "INSERT INTO webhook_deliveries (endpoint_id, message_id, ordering_key, created_at, status, attempts, next_at, \
         finished_at) \
      SELECT {paused}, {id}, {id}, {at}, CASE n % 10 WHEN 0 THEN 'PENDING' WHEN 1 THEN 'PARKED' ELSE 'DELIVERED' END, 1, {at}, \
