@@ -17,7 +17,7 @@ pub const SLOWEST_READ: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug)]
 pub struct Copies<V: Clone + Send + Sync + 'static> {
     trusted_for: Duration,
-    copies: Cache<Uuid, (V, Timestamp)>,
+    kept: Cache<Uuid, (V, Timestamp)>,
     /// Rows that changed a moment ago.
     dropped: Cache<Uuid, ()>,
 }
@@ -27,7 +27,7 @@ impl<V: Clone + Send + Sync + 'static> Copies<V> {
     pub fn new(capacity: u64, trusted_for: Duration) -> Self {
         Self {
             trusted_for,
-            copies: Cache::builder()
+            kept: Cache::builder()
                 .max_capacity(capacity)
                 .time_to_live(trusted_for)
                 .build(),
@@ -41,21 +41,21 @@ impl<V: Clone + Send + Sync + 'static> Copies<V> {
 
     /// The copy, unless it is too old or was dropped.
     pub async fn get(&self, id: Uuid, now: Timestamp) -> Option<V> {
-        let (value, read_at) = self.copies.get(&id).await?;
+        let (value, read_at) = self.kept.get(&id).await?;
         (now < read_at.plus(self.trusted_for) && !self.was_dropped(id)).then_some(value)
     }
 
     /// `read_at`: a time before the read began.
     pub async fn keep(&self, id: Uuid, value: V, read_at: Timestamp) {
         if !self.was_dropped(id) {
-            self.copies.insert(id, (value, read_at)).await;
+            self.kept.insert(id, (value, read_at)).await;
         }
     }
 
     /// The row changed: no copy that was read so far is trusted.
     pub async fn drop_copy(&self, id: Uuid) {
         self.dropped.insert(id, ()).await;
-        self.copies.invalidate(&id).await;
+        self.kept.invalidate(&id).await;
     }
 
     /// Whether the row changed a moment ago.
@@ -65,11 +65,11 @@ impl<V: Clone + Send + Sync + 'static> Copies<V> {
 
     /// Reads the row again at its next use. A slow read may bring an older copy back, for as long as copies are trusted.
     pub async fn refresh(&self, id: Uuid) {
-        self.copies.invalidate(&id).await;
+        self.kept.invalidate(&id).await;
     }
 
     pub fn drop_all(&self) {
-        self.copies.invalidate_all();
+        self.kept.invalidate_all();
     }
 }
 
