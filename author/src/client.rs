@@ -7,20 +7,25 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than a server takes to compile a plugin with a language runtime.
 const ANSWER_WITHIN: Duration = Duration::from_mins(10);
+/// The largest sum of the times that the server asks to wait before one request.
+const MOST_WAITING: Duration = Duration::from_mins(5);
+/// The largest page that the server returns.
+const PAGE_SIZE: &str = "200";
 /// The maximum size of a response, which can be a module.
 const LARGEST_ANSWER: usize = 64 << 20;
 
 /// The server and the access token.
 #[derive(Debug, Args)]
-pub(super) struct Server {
+pub struct Server {
     /// The URL of the server, such as `https://rewards.example.com`
     #[arg(long = "server", value_name = "URL", env = "MEED_SERVER")]
     url: Option<Url>,
@@ -37,7 +42,7 @@ pub(super) struct Server {
 
 /// A client for one server and one account.
 #[derive(Debug)]
-pub(super) struct Client {
+pub struct Client {
     http: reqwest::Client,
     url: Url,
 }
@@ -45,7 +50,7 @@ pub(super) struct Client {
 /// An error response of the server.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Refusal {
+pub struct Refusal {
     title: String,
     status: u16,
     code: String,
@@ -65,6 +70,21 @@ struct Fault {
 }
 
 impl std::error::Error for Refusal {}
+
+impl Refusal {
+    /// The stable code of the problem.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    items: Vec<Value>,
+    next_page_token: Option<String>,
+}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,7 +108,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Server {
-    pub(super) fn client(&self) -> anyhow::Result<Client> {
+    pub fn client(&self) -> anyhow::Result<Client> {
         let url = self
             .url
             .clone()
@@ -126,18 +146,73 @@ impl Server {
 
 impl Client {
     /// Gets the JSON at this path.
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> anyhow::Result<T> {
+    pub async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> anyhow::Result<T> {
         let (_, bytes) = self.send(self.http.get(self.at(path))).await?;
         serde_json::from_slice(&bytes).with_context(|| format!("unexpected response from {}", self.at(path)))
     }
 
     /// Gets the bytes at this path.
-    pub(super) async fn download(&self, path: &[&str]) -> anyhow::Result<Vec<u8>> {
+    pub async fn download(&self, path: &[&str]) -> anyhow::Result<Vec<u8>> {
         Ok(self.send(self.http.get(self.at(path))).await?.1)
     }
 
+    /// All items of the list at this path, which is read in pages.
+    pub async fn list(&self, path: &[&str]) -> anyhow::Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut url = self.at(path);
+            url.query_pairs_mut().append_pair("pageSize", PAGE_SIZE);
+            if let Some(token) = &token {
+                url.query_pairs_mut().append_pair("pageToken", token);
+            }
+            let (_, bytes) = self.send(self.http.get(url)).await?;
+            let page: Page = serde_json::from_slice(&bytes)
+                .with_context(|| format!("unexpected response from {}", self.at(path)))?;
+            items.extend(page.items);
+            match page.next_page_token {
+                Some(next) if token.as_ref() != Some(&next) => token = Some(next),
+                Some(_) => anyhow::bail!("the list {} does not end", self.at(path)),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// The first item of the list at this path; null if there is none.
+    pub async fn first(&self, path: &[&str]) -> anyhow::Result<Value> {
+        let mut url = self.at(path);
+        url.query_pairs_mut().append_pair("pageSize", "1");
+        let (_, bytes) = self.send(self.http.get(url)).await?;
+        let page: Page =
+            serde_json::from_slice(&bytes).with_context(|| format!("unexpected response from {}", self.at(path)))?;
+        Ok(page.items.into_iter().next().unwrap_or_default())
+    }
+
+    /// Changes what is at this path. `revision` is the one that the change is based on. Returns the JSON of the response, which
+    /// may be empty.
+    pub async fn write(
+        &self,
+        method: Method,
+        path: &[&str],
+        revision: Option<i64>,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let mut request = self.http.request(method, self.at(path));
+        if let Some(revision) = revision {
+            request = request.header(IF_MATCH, format!("\"{revision}\""));
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let (_, bytes) = self.send(request).await?;
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes).with_context(|| format!("unexpected response from {}", self.at(path)))
+    }
+
     /// Uploads a module. Returns the status and the JSON of the response.
-    pub(super) async fn upload<T: DeserializeOwned>(
+    pub async fn upload<T: DeserializeOwned>(
         &self,
         path: &[&str],
         module: Vec<u8>,
@@ -164,8 +239,19 @@ impl Client {
         url
     }
 
+    /// Sends a request, and again when the server asks to wait. No other failure is tried again: whether the server acted is
+    /// unknown then.
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        let response = request.send().await.with_context(|| format!("ask {}", self.url))?;
+        let mut waited = Duration::ZERO;
+        let response = loop {
+            let again = request.try_clone().context("a request that cannot be repeated")?;
+            let response = again.send().await.with_context(|| format!("ask {}", self.url))?;
+            let Some(wait) = wait_of(&response).filter(|wait| waited + *wait <= MOST_WAITING) else {
+                break response;
+            };
+            waited += wait;
+            tokio::time::sleep(wait).await;
+        };
         let status = response.status();
         let bytes = read(response).await.with_context(|| format!("ask {}", self.url))?;
         if status.is_success() {
@@ -179,6 +265,22 @@ impl Client {
             self.url
         )
     }
+}
+
+/// How long the server asks to wait: only where it says that it did nothing yet.
+fn wait_of(response: &Response) -> Option<Duration> {
+    if ![StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status()) {
+        return None;
+    }
+    let seconds: u64 = response
+        .headers()
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds.max(1)))
 }
 
 async fn read(mut response: Response) -> anyhow::Result<Vec<u8>> {

@@ -8,7 +8,7 @@
 mod bench;
 mod build;
 mod case;
-mod client;
+pub mod client;
 mod inspect;
 mod keygen;
 mod new;
@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 pub use password::read_password;
+pub use push::signature_beside;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -79,7 +79,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn signature(arguments: &Arguments) -> anyhow::Result<Option<Vec<u8>>> {
     let path = match &arguments.signature {
         Some(path) => path.clone(),
-        None => beside(&arguments.module),
+        None => signature_beside(&arguments.module),
     };
     if arguments.signature.is_none() && !path.exists() {
         return Ok(None);
@@ -89,7 +89,7 @@ fn signature(arguments: &Arguments) -> anyhow::Result<Option<Vec<u8>>> {
 }
 
 /// The default path of a minisign signature.
-pub(super) fn beside(module: &Path) -> PathBuf {
+pub fn signature_beside(module: &Path) -> PathBuf {
     let mut name = module.as_os_str().to_owned();
     name.push(".minisig");
     name.into()

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use minisign::{PublicKey, SecretKey, SecretKeyBox};
 
-use super::push::beside;
+use super::push::signature_beside;
 use crate::password::for_key;
 use meed_host::contract::Manifest;
 use meed_host::plugins::trusted_comment;
@@ -42,7 +42,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(&comment),
         Some(untrusted),
     )?;
-    let file = beside(path);
+    let file = signature_beside(path);
     std::fs::write(&file, signature.to_bytes()).with_context(|| format!("write {}", file.display()))?;
     println!("Signed {} {} into {}", manifest.name, manifest.version, file.display());
     println!("  public key {}", public.to_base64());

@@ -8,6 +8,7 @@
     reason = "a command line prints its results"
 )]
 
+mod apply;
 mod db;
 mod demo;
 mod import;
@@ -109,6 +110,14 @@ enum Command {
     Plugin(meed_author::Command),
     /// Verify a receipt and run its decision again, without a server
     Replay(replay::Arguments),
+    /// Write the rules of a server as YAML: events, rewards, plugins, webhook endpoints and service keys, without secrets
+    Export(apply::export::Arguments),
+    /// Show what `meed apply` would change. Exit code 0: nothing, 2: something, 1: an error
+    Diff(apply::Diffing),
+    /// Make a server as YAML files want it
+    Apply(apply::Applying),
+    /// Print the JSON Schema of the files of `meed apply`, for editors
+    Schema,
     /// Print the OpenAPI document
     Openapi,
     /// Print a completion script for a shell
@@ -186,7 +195,19 @@ pub fn main() -> ExitCode {
         // An internal command. It runs before any other setup, because it has tight resource limits.
         return sandbox::compile_worker(arguments);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed output is no reason to fail.
+            let _ = error.print();
+            // Not 2, which some commands return to say something else.
+            return if error.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
     match run(&cli) {
         Ok(code) => code,
         Err(error) => {
@@ -260,6 +281,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Plugin(command) => return runtime.block_on(meed_author::run(command)),
         Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
+        Command::Export(arguments) => runtime.block_on(apply::export::run(arguments))?,
+        Command::Diff(arguments) => return runtime.block_on(apply::diff(arguments)),
+        Command::Apply(arguments) => return runtime.block_on(apply::apply(arguments)),
+        Command::Schema => println!("{:#}", apply::schema()?),
         Command::Openapi => println!("{}", runtime.block_on(openapi::document())?),
         Command::Completions { shell } => {
             // Write to a buffer first, because clap_complete panics if standard output is closed.

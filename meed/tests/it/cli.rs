@@ -1,5 +1,6 @@
 //! The executable as users start it: the demo and its printed tour, the steps to production, replay without a server.
 
+mod apply;
 mod backup;
 pub mod db;
 mod import;

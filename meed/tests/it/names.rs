@@ -37,7 +37,7 @@ async fn kinds(app: &TestApp) -> Vec<Kind> {
         },
         Kind {
             path: "/webhook-endpoints",
-            body: json!({"url": "https://192.0.2.1/meed"}),
+            body: json!({"url": "https://shop.example.com/meed"}),
             change: json!({"description": "The shop"}),
             code: "webhook-endpoint-name-taken",
         },

@@ -298,7 +298,7 @@ async fn a_case_is_made_from_a_decision(app: TestApp) {
     );
     assert_eq!(
         plugin(directory, &["case"]).output().expect("it ends").status.code(),
-        Some(2)
+        Some(1)
     );
 }
 
