@@ -16,7 +16,7 @@ async fn fill(site: &Site) {
     let post = async |path: &str, body: Value| app.post(path).bearer(admin).json(&body).send().await.expect(201);
     site.install().await;
     let mut newer = guest("always");
-    "1.1.0+build.7".clone_into(&mut newer.manifest.version);
+    "1.3.0+build.7".clone_into(&mut newer.manifest.version);
     app.upload(newer.module()).await.expect(201);
     app.upload(reviewing("reviewing").module()).await.expect(201);
     app.upload(bundled("login-streak")).await.expect(201);
@@ -39,7 +39,7 @@ async fn fill(site: &Site) {
 
     let small = json!({
         "title": "no", "startDate": "2026-01-01T00:00:00Z", "endDate": "2026-02-01T00:00:00Z",
-        "rewardIds": [plain["id"]], "condition": {"plugin": "always", "version": "1.0.0"},
+        "rewardIds": [plain["id"]], "condition": {"plugin": "always", "version": "1.2.3"},
     });
     post("/events", small.clone()).await;
     for (number, text) in [
@@ -74,7 +74,7 @@ async fn fill(site: &Site) {
     }
     let review = with(
         small,
-        json!({"name": "review", "condition": {"plugin": "reviewing", "version": "1.0.0"}}),
+        json!({"name": "review", "condition": {"plugin": "reviewing", "version": "1.2.3"}}),
     );
     post("/events", review).await;
 
