@@ -276,7 +276,7 @@ impl ProgressChanges {
     async fn evaluate(&mut self) -> Result<(), ClaimError> {
         let (user_id, event_id) = self.user;
         let permit = self.watched.evaluations.clone().acquire_owned().await;
-        let progress = self.watched.progress.of(user_id, event_id, None, None).await;
+        let progress = self.watched.progress.of(user_id, event_id).await;
         drop(permit);
         self.evaluated_at = Instant::now();
         let progress = progress?;
