@@ -56,15 +56,10 @@ fn plan(window: Window) -> Plan {
 
 /// An event needs the facts of [`queries`] in the zone.
 async fn event(app: &TestApp, zone: &Zone) -> (Uuid, usize) {
-    let (id, plan) = (app.clock.new_id(), plan(Window::AllTime));
+    let id = app.clock.new_id();
     let mut tx = app.begin().await;
-<<<<<<< HEAD
-    let building = need(&mut tx, id, &plan, zone, at("2035-01-01T00:00:00Z"));
-    let building = building.await.expect("series");
-=======
     let (plan, until) = (plan(Window::AllTime), at("2035-01-01T00:00:00Z"));
     let building = need(&mut tx, id, &plan, zone, until).await.expect("series");
->>>>>>> main
     tx.commit().await.expect("a commit");
     (id, building)
 }
