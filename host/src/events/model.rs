@@ -33,6 +33,7 @@ use crate::text::legible;
     "recurrence": {"period": "ONCE", "count": 1},
     "maxQuantity": 1,
 }))]
+#[expect(clippy::struct_excessive_bools, reason = "members of a JSON body")]
 pub struct NewEvent {
     /// For files and scripts: 1 to 64 of a-z, 0-9, `.`, `_` and `-`. No two events have the same name. Without it, a new event
     /// gets its id as the name, and a replaced one keeps its name
