@@ -58,8 +58,8 @@ fn plan(window: Window) -> Plan {
 async fn event(app: &TestApp, zone: &Zone) -> (Uuid, usize) {
     let id = app.clock.new_id();
     let mut tx = app.begin().await;
-    let building = need(&mut tx, id, &plan(Window::AllTime), zone, at("2035-01-01T00:00:00Z"));
-    let building = building.await.expect("series");
+    let (plan, until) = (plan(Window::AllTime), at("2035-01-01T00:00:00Z"));
+    let building = need(&mut tx, id, &plan, zone, until).await.expect("series");
     tx.commit().await.expect("a commit");
     (id, building)
 }
