@@ -3,8 +3,9 @@
 //! One decision (`decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
 //! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof (`terms` stores its shared
 //! part) and `replay` its re-run without a server. `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
-//! reads. `service` wires the parts. Only `app`, `cli` and `kafka` know this feature.
+//! reads. `service` wires the parts. `access` is what protocols call. Only `app`, `cli`, `kafka` and `rpc` know this feature.
 
+mod access;
 mod cache;
 mod codes;
 mod commit;
@@ -32,8 +33,9 @@ mod terms;
 mod usage;
 mod verdict;
 
+pub use access::Named;
 pub use error::ClaimError;
-pub use model::{IdempotencyKey, RewardRequest, Status};
+pub use model::{ClaimAnswer, EventProgress, IdempotencyKey, RewardRequest, Status};
 pub use queue::{ExternalClaim, ExternalIntake, PermanentRejection, Worker};
 pub use receipt::{
     EvaluationRecord, GivenReward, Outcome, Proof, Receipt, ReceiptError, ReversalReceipt, ReversedGrant,

@@ -12,7 +12,8 @@ mod service;
 mod store;
 
 pub use budget::Budget;
-pub use model::{Event, NewEvent, Recurrence};
+pub use model::{ActiveEvent, Event, NewEvent, OfferedReward, Recurrence};
 pub use routes::{CODES, NO_SUCH_EVENT, router};
 pub use seed::{Purpose, Secret};
 pub use service::{EventError, EventService, Offer, reseal};
+pub use store::Filter;

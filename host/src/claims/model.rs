@@ -241,7 +241,7 @@ impl RewardRequest {
 /// A user's progress in an event, as of now. Nothing is stored.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct EventProgress {
+pub struct EventProgress {
     pub event_id: Uuid,
     /// Whether a claim now would be granted, except for the result of a draw
     pub eligible: bool,
@@ -301,7 +301,7 @@ pub(super) struct Queued {
 
 /// The answer to a claim.
 #[derive(Debug)]
-pub(super) enum ClaimAnswer {
+pub enum ClaimAnswer {
     Decided(Box<RewardRequest>),
     /// The claim is queued and will be decided later.
     Pending(Box<RewardRequest>),
