@@ -115,7 +115,7 @@ claimed = claim.Claim(asked, metadata=bearer("user"), timeout=20)
 granted = claimed.reward_request
 assert claimed.answer == claims.ClaimResponse.DECIDED and granted.status == requests.RewardRequest.GRANTED, claimed
 [grant] = granted.grants
-assert grant.quantity == 1 and grant.reward.type == "POINTS", grant
+assert grant.quantity == 1 and grant.reward.type == "POINT", grant
 again = claim.Claim(asked, metadata=bearer("user"))
 assert again.answer == claims.ClaimResponse.REPLAYED and again.reward_request == granted, again
 other = claims.ClaimRequest(event_id=KNOWN["other"], idempotency_key="first")
