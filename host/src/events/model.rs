@@ -206,7 +206,7 @@ pub struct Event {
 /// A running event, as users see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ActiveEvent {
+pub struct ActiveEvent {
     pub id: Uuid,
     pub title: String,
     pub description: String,
@@ -222,7 +222,7 @@ pub(super) struct ActiveEvent {
 /// A reward, as users see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct OfferedReward {
+pub struct OfferedReward {
     pub id: Uuid,
     #[serde(rename = "type")]
     #[schema(example = "COUPON")]
