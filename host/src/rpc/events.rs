@@ -36,6 +36,8 @@ impl meed_proto::v1::EventService for EventCalls {
         let (size, after) = (page.size()?, page.after()?);
         let at = request.at.as_option().map(|at| timestamp(at, "at")).transpose();
         let filter = Filter {
+            // `GET /events` finds an event by its name.
+            name: None,
             is_active: request.is_active,
             tag: request.tag,
             plugin: request.plugin,
