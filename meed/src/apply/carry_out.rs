@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use meed_author::client::Client;
+use meed_author::client::{Client, Refusal};
 use meed_author::signature_beside;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -20,6 +21,10 @@ use meed_host::sandbox::Digest;
 use super::kind::Kind;
 use super::plan::{Action, Change, Plan};
 use super::server::{Inventory, body};
+
+/// How often an event is sent again while its facts are built, and how long in all.
+const PAUSE: Duration = Duration::from_secs(2);
+const MOST_WAITING: Duration = Duration::from_mins(10);
 
 /// Where the secrets of new keys and endpoints go: a new file that only its owner can read, one JSON object per line.
 pub(super) struct Secrets(Option<File>);
@@ -56,7 +61,7 @@ pub(super) async fn carry_out(
     let rewards = inventory.all().into_iter().filter(|found| found.kind == Kind::Rewards);
     let mut ids: HashMap<String, String> = rewards.map(|found| (found.name.clone(), found.id.clone())).collect();
     for (done, change) in plan.changes.iter().enumerate() {
-        let answer = match make(client, change, &ids).await {
+        let answer = match make_when_ready(client, change, &ids).await {
             Ok(answer) => answer,
             Err(error) => {
                 for left in &plan.changes[done..] {
@@ -90,6 +95,24 @@ fn told(change: &Change) -> String {
         Action::Delete => "delete",
     };
     format!("{verb} {} {:?}", change.kind.noun(), change.name)
+}
+
+/// The server builds the facts of an active event before it accepts the event: the first request begins that, and a later one
+/// succeeds.
+async fn make_when_ready(client: &Client, change: &Change, ids: &HashMap<String, String>) -> anyhow::Result<Value> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let made = make(client, change, ids).await;
+        let refusal = made.as_ref().err().and_then(|error| error.downcast_ref::<Refusal>());
+        if refusal.is_none_or(|refusal| refusal.code() != "facts-not-ready") || waited >= MOST_WAITING {
+            return made;
+        }
+        if waited.is_zero() {
+            println!("waiting until the facts are built: {}", told(change));
+        }
+        tokio::time::sleep(PAUSE).await;
+        waited += PAUSE;
+    }
 }
 
 async fn make(client: &Client, change: &Change, ids: &HashMap<String, String>) -> anyhow::Result<Value> {

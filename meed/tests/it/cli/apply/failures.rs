@@ -176,6 +176,26 @@ async fn a_server_that_is_busy_is_asked_again_after_its_time(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
+async fn an_event_whose_facts_are_being_built_is_sent_again(app: TestApp) {
+    let site = Site::with_key(&app, SCOPES).await;
+    site.install().await;
+    site.rules(&pair("Streak", 10));
+    let building = |number: usize| async move {
+        let problem = json!({
+            "title": "The facts of the event are still being built", "status": 409, "code": "facts-not-ready", "detail": "…",
+        });
+        (number == 2).then(|| (StatusCode::CONFLICT, problem.to_string()).into_response())
+    };
+    let (address, _) = between(&site, building).await;
+    let told = site.run_at(&address, APPLY).code(0);
+    assert!(
+        told.contains("waiting until the facts are built: create event \"streak\""),
+        "{told}"
+    );
+    assert!(site.named("/events", "streak").await.is_object());
+}
+
+#[apply(on_both_engines)]
 async fn a_thousand_objects_need_a_request_each_and_few_to_read(app: TestApp) {
     const MANY: usize = 1_000;
     let site = Site::with_key(&app, SCOPES).await;

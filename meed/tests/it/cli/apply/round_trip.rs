@@ -196,7 +196,12 @@ async fn files_have_every_member_of_the_api(app: TestApp) {
     };
     for (api, file, elsewhere) in [
         ("NewReward", "RewardRule", &["name", "applied"][..]),
-        ("NewEvent", "EventRule", &["name", "applied", "rewardIds"]),
+        // `acceptSlowReads` is not stored; apply waits for the facts instead.
+        (
+            "NewEvent",
+            "EventRule",
+            &["name", "applied", "rewardIds", "acceptSlowReads"],
+        ),
         ("NewEventGroup", "EventGroupRule", &["applied"]),
         ("NewEndpoint", "WebhookRule", &["name", "applied"]),
         ("NewServiceKey", "ServiceKeyRule", &["name", "applied"]),
