@@ -36,6 +36,7 @@ impl meed_proto::v1::EventService for EventCalls {
         let (size, after) = (page.size()?, page.after()?);
         let at = request.at.as_option().map(|at| timestamp(at, "at")).transpose();
         let filter = Filter {
+            name: request.name,
             is_active: request.is_active,
             tag: request.tag,
             plugin: request.plugin,

@@ -2920,6 +2920,11 @@ pub struct ListEventsRequest {
         ::buffa_types::google::protobuf::Timestamp,
         ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
     >,
+    /// Only the event with this name.
+    ///
+    /// Field 8: `name`
+    #[serde(rename = "name", skip_serializing_if = "::core::option::Option::is_none")]
+    pub name: ::core::option::Option<::buffa::alloc::string::String>,
 }
 impl ::core::fmt::Debug for ListEventsRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -2931,6 +2936,7 @@ impl ::core::fmt::Debug for ListEventsRequest {
             .field("plugin", &self.plugin)
             .field("version", &self.version)
             .field("at", &self.at)
+            .field("name", &self.name)
             .finish()
     }
 }
@@ -2987,6 +2993,9 @@ impl ::buffa::Message for ListEventsRequest {
                 += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
         }
+        if let Some(ref v) = self.name {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -3021,6 +3030,9 @@ impl ::buffa::Message for ListEventsRequest {
                 buf,
             );
             self.at.write_to(__cache, buf);
+        }
+        if let Some(ref v) = self.name {
+            ::buffa::types::put_string_field(8u32, v, buf);
         }
     }
     fn merge_field(
@@ -3105,6 +3117,16 @@ impl ::buffa::Message for ListEventsRequest {
                     ctx,
                 )?;
             }
+            8u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(
+                    self.name.get_or_insert_with(::buffa::alloc::string::String::new),
+                    buf,
+                )?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -3119,6 +3141,7 @@ impl ::buffa::Message for ListEventsRequest {
         self.plugin = ::core::option::Option::None;
         self.version = ::core::option::Option::None;
         self.at = ::buffa::MessageField::none();
+        self.name = ::core::option::Option::None;
     }
 }
 impl ::buffa::json_helpers::ProtoElemJson for ListEventsRequest {
@@ -3465,6 +3488,15 @@ pub struct Event {
         ::buffa_types::google::protobuf::Timestamp,
         ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
     >,
+    /// For files and scripts; by default the id.
+    ///
+    /// Field 22: `name`
+    #[serde(
+        rename = "name",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub name: ::buffa::alloc::string::String,
 }
 impl ::core::fmt::Debug for Event {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -3490,6 +3522,7 @@ impl ::core::fmt::Debug for Event {
             .field("created_by", &self.created_by)
             .field("created_at", &self.created_at)
             .field("updated_at", &self.updated_at)
+            .field("name", &self.name)
             .finish()
     }
 }
@@ -3620,6 +3653,9 @@ impl ::buffa::Message for Event {
                 += 2u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
         }
+        if !self.name.is_empty() {
+            size += 2u64 + ::buffa::types::string_encoded_len(&self.name) as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -3726,6 +3762,9 @@ impl ::buffa::Message for Event {
                 buf,
             );
             self.updated_at.write_to(__cache, buf);
+        }
+        if !self.name.is_empty() {
+            ::buffa::types::put_string_field(22u32, &self.name, buf);
         }
     }
     fn merge_field(
@@ -3930,6 +3969,13 @@ impl ::buffa::Message for Event {
                     ctx,
                 )?;
             }
+            22u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.name, buf)?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -3958,6 +4004,7 @@ impl ::buffa::Message for Event {
         self.created_by.clear();
         self.created_at = ::buffa::MessageField::none();
         self.updated_at = ::buffa::MessageField::none();
+        self.name.clear();
     }
 }
 impl ::buffa::json_helpers::ProtoElemJson for Event {
@@ -14129,6 +14176,10 @@ pub mod __buffa {
             pub at: ::buffa::MessageFieldView<
                 ::buffa_types::google::protobuf::__buffa::view::TimestampView<'a>,
             >,
+            /// Only the event with this name.
+            ///
+            /// Field 8: `name`
+            pub name: ::core::option::Option<&'a str>,
         }
         impl<'a> ::buffa::MessageView<'a> for ListEventsRequestView<'a> {
             type Owned = super::super::ListEventsRequest;
@@ -14233,6 +14284,13 @@ pub mod __buffa {
                             }
                         }
                     }
+                    8u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.name = Some(::buffa::types::borrow_str(&mut cur)?);
+                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                     }
@@ -14274,6 +14332,7 @@ pub mod __buffa {
                         }
                         None => ::buffa::MessageField::none(),
                     },
+                    name: self.name.map(|s| s.to_string()),
                     ..::core::default::Default::default()
                 })
             }
@@ -14310,6 +14369,9 @@ pub mod __buffa {
                         += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                             + inner_size as u64;
                 }
+                if let Some(ref v) = self.name {
+                    size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+                }
                 ::buffa::saturate_size(size)
             }
             #[allow(clippy::needless_borrow)]
@@ -14345,6 +14407,9 @@ pub mod __buffa {
                         buf,
                     );
                     self.at.write_to(__cache, buf);
+                }
+                if let Some(ref v) = self.name {
+                    ::buffa::types::put_string_field(8u32, v, buf);
                 }
             }
         }
@@ -14392,6 +14457,9 @@ pub mod __buffa {
                     if let ::core::option::Option::Some(__v) = self.at.as_option() {
                         __map.serialize_entry("at", __v)?;
                     }
+                }
+                if let ::core::option::Option::Some(__v) = self.name {
+                    __map.serialize_entry("name", __v)?;
                 }
                 __map.end()
             }
@@ -14538,6 +14606,13 @@ pub mod __buffa {
                 ::buffa_types::google::protobuf::__buffa::view::TimestampView<'_>,
             > {
                 &self.0.reborrow().at
+            }
+            /// Only the event with this name.
+            ///
+            /// Field 8: `name`
+            #[must_use]
+            pub fn name(&self) -> ::core::option::Option<&'_ str> {
+                self.0.reborrow().name
             }
         }
         impl ::core::convert::From<::buffa::OwnedView<ListEventsRequestView<'static>>>
@@ -14952,6 +15027,10 @@ pub mod __buffa {
             pub updated_at: ::buffa::MessageFieldView<
                 ::buffa_types::google::protobuf::__buffa::view::TimestampView<'a>,
             >,
+            /// For files and scripts; by default the id.
+            ///
+            /// Field 22: `name`
+            pub name: &'a str,
         }
         impl<'a> ::buffa::MessageView<'a> for EventView<'a> {
             type Owned = super::super::Event;
@@ -15248,6 +15327,13 @@ pub mod __buffa {
                             }
                         }
                     }
+                    22u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.name = ::buffa::types::borrow_str(&mut cur)?;
+                    }
                     7u32 => {
                         ::buffa::encoding::check_wire_type(
                             tag,
@@ -15367,6 +15453,7 @@ pub mod __buffa {
                         }
                         None => ::buffa::MessageField::none(),
                     },
+                    name: self.name.to_string(),
                     ..::core::default::Default::default()
                 })
             }
@@ -15492,6 +15579,9 @@ pub mod __buffa {
                         += 2u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                             + inner_size as u64;
                 }
+                if !self.name.is_empty() {
+                    size += 2u64 + ::buffa::types::string_encoded_len(&self.name) as u64;
+                }
                 ::buffa::saturate_size(size)
             }
             #[allow(clippy::needless_borrow)]
@@ -15599,6 +15689,9 @@ pub mod __buffa {
                         buf,
                     );
                     self.updated_at.write_to(__cache, buf);
+                }
+                if !self.name.is_empty() {
+                    ::buffa::types::put_string_field(22u32, &self.name, buf);
                 }
             }
         }
@@ -15718,6 +15811,9 @@ pub mod __buffa {
                     {
                         __map.serialize_entry("updatedAt", __v)?;
                     }
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.name) {
+                    __map.serialize_entry("name", self.name)?;
                 }
                 __map.end()
             }
@@ -15948,6 +16044,13 @@ pub mod __buffa {
                 ::buffa_types::google::protobuf::__buffa::view::TimestampView<'_>,
             > {
                 &self.0.reborrow().updated_at
+            }
+            /// For files and scripts; by default the id.
+            ///
+            /// Field 22: `name`
+            #[must_use]
+            pub fn name(&self) -> &'_ str {
+                self.0.reborrow().name
             }
         }
         impl ::core::convert::From<::buffa::OwnedView<EventView<'static>>>
