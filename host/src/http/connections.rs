@@ -189,6 +189,10 @@ impl Connection {
     /// there is no place for another stream.
     pub(super) fn begin_stream(&self) -> bool {
         let mut open = self.open.lock();
+        if self.is_stream.load(Ordering::Relaxed) {
+            // Another one of HTTP/2, which has few of them on a connection.
+            return true;
+        }
         let (of_all, of_address) = self.max_streams;
         let from_here = open.stream_addresses.get(&self.address).copied().unwrap_or_default();
         if open.streams >= of_all || from_here >= of_address || !open.by_id.contains_key(&self.id) {

@@ -1,13 +1,14 @@
 //! `meed.v1.ProgressService`.
 
+use buffa_types::google::protobuf::Timestamp;
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
 use meed_proto::v1::get_progress_request::User as NamedUser;
 use meed_proto::v1::{
     EventProgress, GetProgressRequest, GetProgressResponse, ListActiveEventsRequest, ListActiveEventsResponse,
 };
 
-use super::message::{User, of_document, only_id, page};
-use crate::auth::ClaimsRead;
+use super::message::{User, of_document, only_id, page, timestamp};
+use crate::auth::{ClaimsRead, Principal, Scope};
 use crate::claims::Claims;
 use crate::events::EventService;
 use crate::http::Page;
@@ -24,7 +25,7 @@ impl meed_proto::v1::ProgressService for ProgressCalls {
         context: RequestContext,
         request: ServiceRequest<'_, GetProgressRequest>,
     ) -> ServiceResult<GetProgressResponse> {
-        let ClaimsRead(principal) = ClaimsRead::of(context.extensions())?;
+        let principal = Principal::of(context.extensions())?.require_either(Scope::ClaimsRead, Scope::AuditRead)?;
         let request = request.to_owned_message();
         let user = match &request.user {
             None => Ok(User::default()),
@@ -32,10 +33,18 @@ impl meed_proto::v1::ProgressService for ProgressCalls {
             Some(NamedUser::ExternalUserId(external)) => User::by_external_id(external),
         };
         let user = user.map_err(|error| Problem::fields(vec![error]))?;
+        let instant = |at: Option<&Timestamp>, member| {
+            let at = at.map(|at| timestamp(at, member)).transpose();
+            at.map_err(|error| Problem::fields(vec![error]))
+        };
+        let instants = (
+            instant(request.as_of.as_option(), "asOf")?,
+            instant(request.known_by.as_option(), "knownBy")?,
+        );
         let event_id = only_id(&request.event_id, "eventId")?;
         let progress = self
             .claims
-            .progress(&principal, user.named(), event_id, (None, None))
+            .progress(&principal, user.named(), event_id, instants)
             .await?;
         Response::ok(GetProgressResponse {
             progress: of_document::<EventProgress>(&progress)?.into(),

@@ -144,6 +144,14 @@ async fn a_rejection_and_its_repeat_say_what_rest_says(app: TestApp) {
     let path = format!("/events/{}/progress", text(&event, "id"));
     let of_rest = app.get(&path).bearer(&user.token).send().await.expect(200);
     assert_same(&progress["progress"], &of_rest);
+    // Of the past, for an auditor.
+    let auditor = app.auditor().await;
+    let past = json!({"eventId": event["id"], "userId": user.id, "asOf": "2026-02-28T00:00:00Z"});
+    let past = answer(&app, &auditor, "ProgressService/GetProgress", past).await;
+    let path = format!("{path}?userId={}&asOf=2026-02-28T00:00:00Z", user.id);
+    let of_rest = app.get(&path).bearer(&auditor).send().await.expect(200);
+    assert_eq!(of_rest["asOf"], "2026-02-28T00:00:00.000Z");
+    assert_same(&past["progress"], &of_rest);
 }
 
 #[apply(on_both_engines)]

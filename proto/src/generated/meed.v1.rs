@@ -2920,6 +2920,11 @@ pub struct ListEventsRequest {
         ::buffa_types::google::protobuf::Timestamp,
         ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
     >,
+    /// Only the event with this name.
+    ///
+    /// Field 8: `name`
+    #[serde(rename = "name", skip_serializing_if = "::core::option::Option::is_none")]
+    pub name: ::core::option::Option<::buffa::alloc::string::String>,
 }
 impl ::core::fmt::Debug for ListEventsRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -2931,6 +2936,7 @@ impl ::core::fmt::Debug for ListEventsRequest {
             .field("plugin", &self.plugin)
             .field("version", &self.version)
             .field("at", &self.at)
+            .field("name", &self.name)
             .finish()
     }
 }
@@ -2987,6 +2993,9 @@ impl ::buffa::Message for ListEventsRequest {
                 += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
         }
+        if let Some(ref v) = self.name {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -3021,6 +3030,9 @@ impl ::buffa::Message for ListEventsRequest {
                 buf,
             );
             self.at.write_to(__cache, buf);
+        }
+        if let Some(ref v) = self.name {
+            ::buffa::types::put_string_field(8u32, v, buf);
         }
     }
     fn merge_field(
@@ -3105,6 +3117,16 @@ impl ::buffa::Message for ListEventsRequest {
                     ctx,
                 )?;
             }
+            8u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(
+                    self.name.get_or_insert_with(::buffa::alloc::string::String::new),
+                    buf,
+                )?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -3119,6 +3141,7 @@ impl ::buffa::Message for ListEventsRequest {
         self.plugin = ::core::option::Option::None;
         self.version = ::core::option::Option::None;
         self.at = ::buffa::MessageField::none();
+        self.name = ::core::option::Option::None;
     }
 }
 impl ::buffa::json_helpers::ProtoElemJson for ListEventsRequest {
@@ -3465,6 +3488,15 @@ pub struct Event {
         ::buffa_types::google::protobuf::Timestamp,
         ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
     >,
+    /// For files and scripts; by default the id.
+    ///
+    /// Field 22: `name`
+    #[serde(
+        rename = "name",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub name: ::buffa::alloc::string::String,
 }
 impl ::core::fmt::Debug for Event {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -3490,6 +3522,7 @@ impl ::core::fmt::Debug for Event {
             .field("created_by", &self.created_by)
             .field("created_at", &self.created_at)
             .field("updated_at", &self.updated_at)
+            .field("name", &self.name)
             .finish()
     }
 }
@@ -3620,6 +3653,9 @@ impl ::buffa::Message for Event {
                 += 2u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
         }
+        if !self.name.is_empty() {
+            size += 2u64 + ::buffa::types::string_encoded_len(&self.name) as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -3726,6 +3762,9 @@ impl ::buffa::Message for Event {
                 buf,
             );
             self.updated_at.write_to(__cache, buf);
+        }
+        if !self.name.is_empty() {
+            ::buffa::types::put_string_field(22u32, &self.name, buf);
         }
     }
     fn merge_field(
@@ -3930,6 +3969,13 @@ impl ::buffa::Message for Event {
                     ctx,
                 )?;
             }
+            22u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.name, buf)?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -3958,6 +4004,7 @@ impl ::buffa::Message for Event {
         self.created_by.clear();
         self.created_at = ::buffa::MessageField::none();
         self.updated_at = ::buffa::MessageField::none();
+        self.name.clear();
     }
 }
 impl ::buffa::json_helpers::ProtoElemJson for Event {
@@ -4352,6 +4399,30 @@ pub struct GetProgressRequest {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
     )]
     pub event_id: ::buffa::alloc::string::String,
+    /// With `audit:read`: what happened after this instant does not count.
+    ///
+    /// Field 4: `as_of`
+    #[serde(
+        rename = "asOf",
+        alias = "as_of",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub as_of: ::buffa::MessageField<
+        ::buffa_types::google::protobuf::Timestamp,
+        ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+    >,
+    /// With `audit:read`: what was recorded after this instant does not count.
+    ///
+    /// Field 5: `known_by`
+    #[serde(
+        rename = "knownBy",
+        alias = "known_by",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub known_by: ::buffa::MessageField<
+        ::buffa_types::google::protobuf::Timestamp,
+        ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+    >,
     #[serde(flatten)]
     pub user: ::core::option::Option<__buffa::oneof::get_progress_request::User>,
 }
@@ -4359,6 +4430,8 @@ impl ::core::fmt::Debug for GetProgressRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("GetProgressRequest")
             .field("event_id", &self.event_id)
+            .field("as_of", &self.as_of)
+            .field("known_by", &self.known_by)
             .field("user", &self.user)
             .finish()
     }
@@ -4386,7 +4459,7 @@ impl ::buffa::Message for GetProgressRequest {
     /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
     /// points reject, never a silently wrapped size.
     #[allow(clippy::let_and_return)]
-    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
         #[allow(unused_imports)]
         use ::buffa::Enumeration as _;
         let mut size = 0u64;
@@ -4403,11 +4476,27 @@ impl ::buffa::Message for GetProgressRequest {
                 }
             }
         }
+        if self.as_of.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.as_of.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if self.known_by.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.known_by.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
         &self,
-        _cache: &mut ::buffa::SizeCache,
+        __cache: &mut ::buffa::SizeCache,
         buf: &mut impl ::buffa::EncodeSink,
     ) {
         #[allow(unused_imports)]
@@ -4424,6 +4513,22 @@ impl ::buffa::Message for GetProgressRequest {
                     ::buffa::types::put_string_field(3u32, x, buf);
                 }
             }
+        }
+        if self.as_of.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                4u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.as_of.write_to(__cache, buf);
+        }
+        if self.known_by.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                5u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.known_by.write_to(__cache, buf);
         }
     }
     fn merge_field(
@@ -4466,6 +4571,28 @@ impl ::buffa::Message for GetProgressRequest {
                     ),
                 );
             }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.as_of.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            5u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.known_by.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -4475,6 +4602,8 @@ impl ::buffa::Message for GetProgressRequest {
     fn clear(&mut self) {
         self.event_id.clear();
         self.user = ::core::option::Option::None;
+        self.as_of = ::buffa::MessageField::none();
+        self.known_by = ::buffa::MessageField::none();
     }
 }
 impl<'de> ::serde::Deserialize<'de> for GetProgressRequest {
@@ -4498,6 +4627,18 @@ impl<'de> ::serde::Deserialize<'de> for GetProgressRequest {
                 let mut __f_event_id: ::core::option::Option<
                     ::buffa::alloc::string::String,
                 > = None;
+                let mut __f_as_of: ::core::option::Option<
+                    ::buffa::MessageField<
+                        ::buffa_types::google::protobuf::Timestamp,
+                        ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+                    >,
+                > = None;
+                let mut __f_known_by: ::core::option::Option<
+                    ::buffa::MessageField<
+                        ::buffa_types::google::protobuf::Timestamp,
+                        ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+                    >,
+                > = None;
                 let mut __oneof_user: ::core::option::Option<
                     __buffa::oneof::get_progress_request::User,
                 > = None;
@@ -4520,6 +4661,28 @@ impl<'de> ::serde::Deserialize<'de> for GetProgressRequest {
                                 }
                                 map.next_value_seed(_S)?
                             });
+                        }
+                        "asOf" | "as_of" => {
+                            __f_as_of = Some(
+                                map
+                                    .next_value::<
+                                        ::buffa::MessageField<
+                                            ::buffa_types::google::protobuf::Timestamp,
+                                            ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+                                        >,
+                                    >()?,
+                            );
+                        }
+                        "knownBy" | "known_by" => {
+                            __f_known_by = Some(
+                                map
+                                    .next_value::<
+                                        ::buffa::MessageField<
+                                            ::buffa_types::google::protobuf::Timestamp,
+                                            ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+                                        >,
+                                    >()?,
+                            );
                         }
                         "userId" | "user_id" => {
                             let v: ::core::option::Option<
@@ -4579,6 +4742,12 @@ impl<'de> ::serde::Deserialize<'de> for GetProgressRequest {
                 let mut __r = <GetProgressRequest as ::core::default::Default>::default();
                 if let ::core::option::Option::Some(v) = __f_event_id {
                     __r.event_id = v;
+                }
+                if let ::core::option::Option::Some(v) = __f_as_of {
+                    __r.as_of = v;
+                }
+                if let ::core::option::Option::Some(v) = __f_known_by {
+                    __r.known_by = v;
                 }
                 __r.user = __oneof_user;
                 Ok(__r)
@@ -4821,6 +4990,28 @@ pub struct EventProgress {
         skip_serializing_if = "::core::option::Option::is_none"
     )]
     pub held_request_id: ::core::option::Option<::buffa::alloc::string::String>,
+    /// Of an answer about the past.
+    ///
+    /// Field 11: `as_of`
+    #[serde(
+        rename = "asOf",
+        alias = "as_of",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub as_of: ::buffa::MessageField<
+        ::buffa_types::google::protobuf::Timestamp,
+        ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+    >,
+    /// Field 12: `known_by`
+    #[serde(
+        rename = "knownBy",
+        alias = "known_by",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub known_by: ::buffa::MessageField<
+        ::buffa_types::google::protobuf::Timestamp,
+        ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+    >,
 }
 impl ::core::fmt::Debug for EventProgress {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -4835,6 +5026,8 @@ impl ::core::fmt::Debug for EventProgress {
             .field("limit", &self.limit)
             .field("pending_request_id", &self.pending_request_id)
             .field("held_request_id", &self.held_request_id)
+            .field("as_of", &self.as_of)
+            .field("known_by", &self.known_by)
             .finish()
     }
 }
@@ -4910,6 +5103,22 @@ impl ::buffa::Message for EventProgress {
         if let Some(ref v) = self.held_request_id {
             size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
         }
+        if self.as_of.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.as_of.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if self.known_by.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.known_by.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -4963,6 +5172,22 @@ impl ::buffa::Message for EventProgress {
         }
         if let Some(ref v) = self.held_request_id {
             ::buffa::types::put_string_field(10u32, v, buf);
+        }
+        if self.as_of.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                11u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.as_of.write_to(__cache, buf);
+        }
+        if self.known_by.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                12u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.known_by.write_to(__cache, buf);
         }
     }
     fn merge_field(
@@ -5070,6 +5295,28 @@ impl ::buffa::Message for EventProgress {
                     buf,
                 )?;
             }
+            11u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.as_of.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            12u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.known_by.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -5087,6 +5334,8 @@ impl ::buffa::Message for EventProgress {
         self.limit = 0u32;
         self.pending_request_id = ::core::option::Option::None;
         self.held_request_id = ::core::option::Option::None;
+        self.as_of = ::buffa::MessageField::none();
+        self.known_by = ::buffa::MessageField::none();
     }
 }
 impl ::buffa::json_helpers::ProtoElemJson for EventProgress {
@@ -14129,6 +14378,10 @@ pub mod __buffa {
             pub at: ::buffa::MessageFieldView<
                 ::buffa_types::google::protobuf::__buffa::view::TimestampView<'a>,
             >,
+            /// Only the event with this name.
+            ///
+            /// Field 8: `name`
+            pub name: ::core::option::Option<&'a str>,
         }
         impl<'a> ::buffa::MessageView<'a> for ListEventsRequestView<'a> {
             type Owned = super::super::ListEventsRequest;
@@ -14233,6 +14486,13 @@ pub mod __buffa {
                             }
                         }
                     }
+                    8u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.name = Some(::buffa::types::borrow_str(&mut cur)?);
+                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                     }
@@ -14274,6 +14534,7 @@ pub mod __buffa {
                         }
                         None => ::buffa::MessageField::none(),
                     },
+                    name: self.name.map(|s| s.to_string()),
                     ..::core::default::Default::default()
                 })
             }
@@ -14310,6 +14571,9 @@ pub mod __buffa {
                         += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                             + inner_size as u64;
                 }
+                if let Some(ref v) = self.name {
+                    size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+                }
                 ::buffa::saturate_size(size)
             }
             #[allow(clippy::needless_borrow)]
@@ -14345,6 +14609,9 @@ pub mod __buffa {
                         buf,
                     );
                     self.at.write_to(__cache, buf);
+                }
+                if let Some(ref v) = self.name {
+                    ::buffa::types::put_string_field(8u32, v, buf);
                 }
             }
         }
@@ -14392,6 +14659,9 @@ pub mod __buffa {
                     if let ::core::option::Option::Some(__v) = self.at.as_option() {
                         __map.serialize_entry("at", __v)?;
                     }
+                }
+                if let ::core::option::Option::Some(__v) = self.name {
+                    __map.serialize_entry("name", __v)?;
                 }
                 __map.end()
             }
@@ -14538,6 +14808,13 @@ pub mod __buffa {
                 ::buffa_types::google::protobuf::__buffa::view::TimestampView<'_>,
             > {
                 &self.0.reborrow().at
+            }
+            /// Only the event with this name.
+            ///
+            /// Field 8: `name`
+            #[must_use]
+            pub fn name(&self) -> ::core::option::Option<&'_ str> {
+                self.0.reborrow().name
             }
         }
         impl ::core::convert::From<::buffa::OwnedView<ListEventsRequestView<'static>>>
@@ -14952,6 +15229,10 @@ pub mod __buffa {
             pub updated_at: ::buffa::MessageFieldView<
                 ::buffa_types::google::protobuf::__buffa::view::TimestampView<'a>,
             >,
+            /// For files and scripts; by default the id.
+            ///
+            /// Field 22: `name`
+            pub name: &'a str,
         }
         impl<'a> ::buffa::MessageView<'a> for EventView<'a> {
             type Owned = super::super::Event;
@@ -15248,6 +15529,13 @@ pub mod __buffa {
                             }
                         }
                     }
+                    22u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.name = ::buffa::types::borrow_str(&mut cur)?;
+                    }
                     7u32 => {
                         ::buffa::encoding::check_wire_type(
                             tag,
@@ -15367,6 +15655,7 @@ pub mod __buffa {
                         }
                         None => ::buffa::MessageField::none(),
                     },
+                    name: self.name.to_string(),
                     ..::core::default::Default::default()
                 })
             }
@@ -15492,6 +15781,9 @@ pub mod __buffa {
                         += 2u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                             + inner_size as u64;
                 }
+                if !self.name.is_empty() {
+                    size += 2u64 + ::buffa::types::string_encoded_len(&self.name) as u64;
+                }
                 ::buffa::saturate_size(size)
             }
             #[allow(clippy::needless_borrow)]
@@ -15599,6 +15891,9 @@ pub mod __buffa {
                         buf,
                     );
                     self.updated_at.write_to(__cache, buf);
+                }
+                if !self.name.is_empty() {
+                    ::buffa::types::put_string_field(22u32, &self.name, buf);
                 }
             }
         }
@@ -15718,6 +16013,9 @@ pub mod __buffa {
                     {
                         __map.serialize_entry("updatedAt", __v)?;
                     }
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.name) {
+                    __map.serialize_entry("name", self.name)?;
                 }
                 __map.end()
             }
@@ -15948,6 +16246,13 @@ pub mod __buffa {
                 ::buffa_types::google::protobuf::__buffa::view::TimestampView<'_>,
             > {
                 &self.0.reborrow().updated_at
+            }
+            /// For files and scripts; by default the id.
+            ///
+            /// Field 22: `name`
+            #[must_use]
+            pub fn name(&self) -> &'_ str {
+                self.0.reborrow().name
             }
         }
         impl ::core::convert::From<::buffa::OwnedView<EventView<'static>>>
@@ -16670,6 +16975,18 @@ pub mod __buffa {
         pub struct GetProgressRequestView<'a> {
             /// Field 1: `event_id`
             pub event_id: &'a str,
+            /// With `audit:read`: what happened after this instant does not count.
+            ///
+            /// Field 4: `as_of`
+            pub as_of: ::buffa::MessageFieldView<
+                ::buffa_types::google::protobuf::__buffa::view::TimestampView<'a>,
+            >,
+            /// With `audit:read`: what was recorded after this instant does not count.
+            ///
+            /// Field 5: `known_by`
+            pub known_by: ::buffa::MessageFieldView<
+                ::buffa_types::google::protobuf::__buffa::view::TimestampView<'a>,
+            >,
             pub user: ::core::option::Option<
                 super::super::__buffa::view::oneof::get_progress_request::User<'a>,
             >,
@@ -16716,6 +17033,56 @@ pub mod __buffa {
                             ::buffa::encoding::WireType::LengthDelimited,
                         )?;
                         view.event_id = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    4u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.as_of.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.as_of = ::buffa::MessageFieldView::set(
+                                    <::buffa_types::google::protobuf::__buffa::view::TimestampView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
+                    5u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.known_by.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.known_by = ::buffa::MessageFieldView::set(
+                                    <::buffa_types::google::protobuf::__buffa::view::TimestampView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
                     }
                     2u32 => {
                         ::buffa::encoding::check_wire_type(
@@ -16766,6 +17133,24 @@ pub mod __buffa {
                 let _ = __buffa_src;
                 ::core::result::Result::Ok(super::super::GetProgressRequest {
                     event_id: self.event_id.to_string(),
+                    as_of: match self.as_of.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                ::buffa_types::google::protobuf::Timestamp,
+                                ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
+                    known_by: match self.known_by.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                ::buffa_types::google::protobuf::Timestamp,
+                                ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
                     user: self
                         .user
                         .as_ref()
@@ -16791,7 +17176,7 @@ pub mod __buffa {
         }
         impl<'a> ::buffa::ViewEncode<'a> for GetProgressRequestView<'a> {
             #[allow(clippy::needless_borrow, clippy::let_and_return)]
-            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
                 #[allow(unused_imports)]
                 use ::buffa::Enumeration as _;
                 let mut size = 0u64;
@@ -16814,12 +17199,28 @@ pub mod __buffa {
                         }
                     }
                 }
+                if self.as_of.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.as_of.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                if self.known_by.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.known_by.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
                 ::buffa::saturate_size(size)
             }
             #[allow(clippy::needless_borrow)]
             fn write_to(
                 &self,
-                _cache: &mut ::buffa::SizeCache,
+                __cache: &mut ::buffa::SizeCache,
                 buf: &mut impl ::buffa::EncodeSink,
             ) {
                 #[allow(unused_imports)]
@@ -16840,6 +17241,22 @@ pub mod __buffa {
                             ::buffa::types::put_string_field(3u32, x, buf);
                         }
                     }
+                }
+                if self.as_of.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        4u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.as_of.write_to(__cache, buf);
+                }
+                if self.known_by.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        5u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.known_by.write_to(__cache, buf);
                 }
             }
         }
@@ -16863,6 +17280,17 @@ pub mod __buffa {
                 let mut __map = __s.serialize_map(::core::option::Option::None)?;
                 if !::buffa::json_helpers::skip_if::is_empty_str(self.event_id) {
                     __map.serialize_entry("eventId", self.event_id)?;
+                }
+                {
+                    if let ::core::option::Option::Some(__v) = self.as_of.as_option() {
+                        __map.serialize_entry("asOf", __v)?;
+                    }
+                }
+                {
+                    if let ::core::option::Option::Some(__v) = self.known_by.as_option()
+                    {
+                        __map.serialize_entry("knownBy", __v)?;
+                    }
                 }
                 if let ::core::option::Option::Some(ref __ov) = self.user {
                     match __ov {
@@ -16977,6 +17405,28 @@ pub mod __buffa {
             #[must_use]
             pub fn event_id(&self) -> &'_ str {
                 self.0.reborrow().event_id
+            }
+            /// With `audit:read`: what happened after this instant does not count.
+            ///
+            /// Field 4: `as_of`
+            #[must_use]
+            pub fn as_of(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                ::buffa_types::google::protobuf::__buffa::view::TimestampView<'_>,
+            > {
+                &self.0.reborrow().as_of
+            }
+            /// With `audit:read`: what was recorded after this instant does not count.
+            ///
+            /// Field 5: `known_by`
+            #[must_use]
+            pub fn known_by(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                ::buffa_types::google::protobuf::__buffa::view::TimestampView<'_>,
+            > {
+                &self.0.reborrow().known_by
             }
             /// Oneof `user`.
             #[must_use]
@@ -17357,6 +17807,16 @@ pub mod __buffa {
             pub pending_request_id: ::core::option::Option<&'a str>,
             /// Field 10: `held_request_id`
             pub held_request_id: ::core::option::Option<&'a str>,
+            /// Of an answer about the past.
+            ///
+            /// Field 11: `as_of`
+            pub as_of: ::buffa::MessageFieldView<
+                ::buffa_types::google::protobuf::__buffa::view::TimestampView<'a>,
+            >,
+            /// Field 12: `known_by`
+            pub known_by: ::buffa::MessageFieldView<
+                ::buffa_types::google::protobuf::__buffa::view::TimestampView<'a>,
+            >,
         }
         impl<'a> ::buffa::MessageView<'a> for EventProgressView<'a> {
             type Owned = super::super::EventProgress;
@@ -17472,6 +17932,56 @@ pub mod __buffa {
                             ::buffa::types::borrow_str(&mut cur)?,
                         );
                     }
+                    11u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.as_of.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.as_of = ::buffa::MessageFieldView::set(
+                                    <::buffa_types::google::protobuf::__buffa::view::TimestampView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
+                    12u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.known_by.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.known_by = ::buffa::MessageFieldView::set(
+                                    <::buffa_types::google::protobuf::__buffa::view::TimestampView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
                     3u32 => {
                         ::buffa::encoding::check_wire_type(
                             tag,
@@ -17564,6 +18074,24 @@ pub mod __buffa {
                     limit: self.limit,
                     pending_request_id: self.pending_request_id.map(|s| s.to_string()),
                     held_request_id: self.held_request_id.map(|s| s.to_string()),
+                    as_of: match self.as_of.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                ::buffa_types::google::protobuf::Timestamp,
+                                ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
+                    known_by: match self.known_by.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                ::buffa_types::google::protobuf::Timestamp,
+                                ::buffa::Inline<::buffa_types::google::protobuf::Timestamp>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
                     ..::core::default::Default::default()
                 })
             }
@@ -17625,6 +18153,22 @@ pub mod __buffa {
                 if let Some(ref v) = self.held_request_id {
                     size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
                 }
+                if self.as_of.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.as_of.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                if self.known_by.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.known_by.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
                 ::buffa::saturate_size(size)
             }
             #[allow(clippy::needless_borrow)]
@@ -17679,6 +18223,22 @@ pub mod __buffa {
                 }
                 if let Some(ref v) = self.held_request_id {
                     ::buffa::types::put_string_field(10u32, v, buf);
+                }
+                if self.as_of.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        11u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.as_of.write_to(__cache, buf);
+                }
+                if self.known_by.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        12u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.known_by.write_to(__cache, buf);
                 }
             }
         }
@@ -17740,6 +18300,17 @@ pub mod __buffa {
                 }
                 if let ::core::option::Option::Some(__v) = self.held_request_id {
                     __map.serialize_entry("heldRequestId", __v)?;
+                }
+                {
+                    if let ::core::option::Option::Some(__v) = self.as_of.as_option() {
+                        __map.serialize_entry("asOf", __v)?;
+                    }
+                }
+                {
+                    if let ::core::option::Option::Some(__v) = self.known_by.as_option()
+                    {
+                        __map.serialize_entry("knownBy", __v)?;
+                    }
                 }
                 __map.end()
             }
@@ -17905,6 +18476,26 @@ pub mod __buffa {
             #[must_use]
             pub fn held_request_id(&self) -> ::core::option::Option<&'_ str> {
                 self.0.reborrow().held_request_id
+            }
+            /// Of an answer about the past.
+            ///
+            /// Field 11: `as_of`
+            #[must_use]
+            pub fn as_of(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                ::buffa_types::google::protobuf::__buffa::view::TimestampView<'_>,
+            > {
+                &self.0.reborrow().as_of
+            }
+            /// Field 12: `known_by`
+            #[must_use]
+            pub fn known_by(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                ::buffa_types::google::protobuf::__buffa::view::TimestampView<'_>,
+            > {
+                &self.0.reborrow().known_by
             }
         }
         impl ::core::convert::From<::buffa::OwnedView<EventProgressView<'static>>>
@@ -26869,7 +27460,7 @@ pub const PROGRESS_SERVICE_LIST_ACTIVE_EVENTS_SPEC: ::connectrpc::Spec = ::conne
         ::connectrpc::StreamType::Unary,
     )
     .with_idempotency_level(::connectrpc::IdempotencyLevel::NoSideEffects);
-/// The running events and a user's progress in them. Needs `claims:read`.
+/// The running events and a user's progress in them. Needs `claims:read`; progress also answers to `audit:read`.
 ///
 /// # Implementing handlers
 ///
