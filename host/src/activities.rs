@@ -5,6 +5,7 @@
 //! themselves.
 
 mod batch;
+mod calls;
 mod cloud_events;
 mod invitations;
 mod lenient;
@@ -18,6 +19,7 @@ mod store;
 mod users;
 
 pub use batch::{Batch, CODES, MAX_BATCH};
+pub use calls::{IDLE, MAX_DURATION, MAX_STREAM_ERRORS, StreamPermit};
 pub use news::ActivityNews;
 pub use report::NewActivity;
 pub use routes::{is_streamed, router};

@@ -60,6 +60,10 @@ const UPLOAD: (&str, &str) = ("POST", "/plugins");
 /// Whether a route reads the body of this request itself, as it arrives.
 fn is_streamed(parts: &Parts) -> bool {
     let (method, path) = UPLOAD;
+    #[cfg(feature = "grpc")]
+    if crate::rpc::is_streamed(parts) {
+        return true;
+    }
     (parts.method == method && parts.uri.path() == path) || activities::is_streamed(parts)
 }
 
@@ -472,9 +476,23 @@ impl App {
         openapi::finish(self.routes().into_openapi(), &codes(), auth::SECURED, Role::with_scopes)
     }
 
+    /// The methods of the RPC face.
+    #[cfg(feature = "grpc")]
+    fn rpc(&self) -> Router {
+        crate::rpc::router(crate::rpc::Services {
+            activities: self.activities.clone(),
+            claims: self.claims.clone(),
+            events: self.events.clone(),
+            receipt_keys: self.keys.receipt.clone(),
+            health: self.health.clone(),
+        })
+    }
+
     /// The whole API, ready to serve.
     pub fn router(&self) -> Router {
         let (router, _) = self.routes().split_for_parts();
+        #[cfg(feature = "grpc")]
+        let router = router.merge(self.rpc());
         // Inside the limits, because they cost as much as other routes.
         let app = self.clone();
         let router = router.merge(openapi::swagger(move || app.openapi()));
@@ -500,12 +518,15 @@ impl App {
             any: self.timeout,
             slow: (UPLOAD, self.timeout + self.sandbox.settings().longest_admission()),
         };
-        layers::around(
+        let router = layers::around(
             router,
             self.clock.clone(),
             self.health.clone(),
             timeouts,
             self.bodies.clone(),
-        )
+        );
+        #[cfg(feature = "grpc")]
+        let router = router.layer(middleware::from_fn(crate::rpc::errors));
+        router
     }
 }

@@ -41,6 +41,41 @@ pub fn is_text(text: &str) -> bool {
     text.chars().count() <= MAX_TEXT_CHARS && !text.contains('\0')
 }
 
+impl Attributes {
+    /// The attributes of a protocol whose values are texts.
+    pub fn of(values: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
+        let values: BTreeMap<String, String> = values.into_iter().collect();
+        if let Some(name) = values.keys().find(|name| !is_name(name)) {
+            return Err(not_a_name(name));
+        }
+        if let Some((name, text)) = values.iter().find(|(_, text)| !is_text(text)) {
+            return Err(format!("{name}: {}", not_a_text(text)));
+        }
+        check_count(values.len())?;
+        Ok(Self(values))
+    }
+}
+
+fn not_a_name(name: &str) -> String {
+    format!("{name:?} is not an attribute name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -")
+}
+
+fn not_a_text(text: &str) -> String {
+    let chars = text.chars().count();
+    if chars > MAX_TEXT_CHARS {
+        format!("has {chars} characters; the maximum is {MAX_TEXT_CHARS}")
+    } else {
+        "contains U+0000, which cannot be stored".to_owned()
+    }
+}
+
+fn check_count(count: usize) -> Result<(), String> {
+    if count > MAX_ATTRIBUTES {
+        return Err(format!("there are {count} attributes; the maximum is {MAX_ATTRIBUTES}"));
+    }
+    Ok(())
+}
+
 impl<'de> Deserialize<'de> for Attributes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(ObjectVisitor)
@@ -67,12 +102,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?.0)))
             .collect();
-        let count = attributes.len();
-        if count > MAX_ATTRIBUTES {
-            return Err(de::Error::custom(format!(
-                "there are {count} attributes; the maximum is {MAX_ATTRIBUTES}"
-            )));
-        }
+        check_count(attributes.len()).map_err(de::Error::custom)?;
         Ok(Attributes(attributes))
     }
 }
@@ -85,9 +115,7 @@ impl<'de> Deserialize<'de> for AttributeName {
         if is_name(&name) {
             return Ok(Self(name));
         }
-        Err(de::Error::custom(format!(
-            "{name:?} is not an attribute name: use 1 to {MAX_NAME_BYTES} of A-Z a-z 0-9 . _ -"
-        )))
+        Err(de::Error::custom(not_a_name(&name)))
     }
 }
 
@@ -113,12 +141,7 @@ impl Visitor<'_> for ScalarVisitor {
         if is_text(text) {
             return Ok(AttributeValue(text.to_owned()));
         }
-        let chars = text.chars().count();
-        Err(E::custom(if chars > MAX_TEXT_CHARS {
-            format!("has {chars} characters; the maximum is {MAX_TEXT_CHARS}")
-        } else {
-            "contains U+0000, which cannot be stored".to_owned()
-        }))
+        Err(E::custom(not_a_text(text)))
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<AttributeValue, E> {

@@ -14,5 +14,5 @@ mod store;
 
 pub use context::{Origin, about, recorded_elsewhere, run_as};
 pub use entry::Entry;
-pub use routes::{Recorder, layer, router};
+pub use routes::{ReadOnly, Recorder, layer, router};
 pub use service::{AuditService, record};

@@ -3,8 +3,10 @@
 //! One decision (`decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
 //! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof (`terms` stores its shared
 //! part) and `replay` its re-run without a server. `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
-//! reads; `watched` tells the first and the third as they change. `service` wires the parts. Only `app`, `cli` and `kafka` know this feature.
+//! reads; `watched` tells the first and the third as they change. `service` wires the parts. `access` is what protocols call.
+//! Only `app`, `cli`, `kafka` and `rpc` know this feature.
 
+mod access;
 mod cache;
 mod codes;
 mod commit;
@@ -33,8 +35,9 @@ mod usage;
 mod verdict;
 mod watched;
 
+pub use access::Named;
 pub use error::ClaimError;
-pub use model::{EventProgress, IdempotencyKey, RewardRequest, Status};
+pub use model::{ClaimAnswer, EventProgress, IdempotencyKey, RewardRequest, Status};
 pub use queue::{ExternalClaim, ExternalIntake, PermanentRejection, Worker};
 pub use receipt::{
     EvaluationRecord, GivenReward, Outcome, Proof, Receipt, ReceiptError, ReversalReceipt, ReversedGrant,

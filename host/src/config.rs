@@ -69,6 +69,7 @@ pub struct Http {
     pub max_in_flight: usize,
     #[serde(rename = "client_timeout_seconds", deserialize_with = "seconds::<1, HOUR, _>")]
     pub client_timeout: Duration,
+    pub http2: bool,
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub max_connections_per_address: usize,
     /// The proxies whose `X-Forwarded-For` the server trusts.
@@ -478,6 +479,12 @@ impl Config {
             return Err(
                 "mail.username would send the password in clear with mail.encryption = \"off\": set mail.encryption, or leave \
                  mail.username empty"
+                    .to_owned(),
+            );
+        }
+        if self.http.http2 && !cfg!(feature = "grpc") {
+            return Err(
+                "http.http2 = true: this meed was built without HTTP/2; build it with `--features grpc`, or set it to false"
                     .to_owned(),
             );
         }

@@ -8,6 +8,8 @@ pub mod admin;
 pub mod connections;
 pub mod extract;
 pub mod health;
+#[cfg(feature = "grpc")]
+mod http2;
 pub mod layers;
 pub mod limit;
 pub mod metrics;

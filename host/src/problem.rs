@@ -100,10 +100,10 @@ impl std::fmt::Display for FieldError {
 }
 
 /// Why a request was refused. Boxed, so that a `Result` that holds one stays small.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Problem(Box<Refusal>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Refusal {
     code: Code,
     detail: String,

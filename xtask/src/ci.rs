@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::pins::CARGO_DENY;
 use crate::process::{output, run as run_program, step};
+use crate::proto;
 use crate::python;
 use crate::test::FEATURES;
 use crate::workspace::{Workspace, is_on_path};
@@ -22,6 +23,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     })?;
     step("dependencies", || check_dependencies(workspace))?;
     step("licences and sources", || check_policy(workspace))?;
+    step("RPC contract", || proto::check(workspace))?;
     step("lints", || {
         let mut clippy = workspace.cargo("clippy");
         clippy.args(["--workspace", "--all-targets", "--features", "meed/mutations"]);

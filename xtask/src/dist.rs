@@ -33,7 +33,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let meed = step("build the server", || {
         let mut cargo = workspace.cargo("build");
         cargo.args(["--release", "--package", "meed", "--bin", "meed"]);
-        cargo.args(["--features", if flags.is_empty() { "otel" } else { "otel,kafka-tls" }]);
+        cargo.args([
+            "--features",
+            if flags.is_empty() {
+                "grpc,otel"
+            } else {
+                "grpc,otel,kafka-tls"
+            },
+        ]);
         run_program(&mut cargo)?;
         Ok(workspace.programs.with_file_name("release").join("meed"))
     })?;

@@ -43,7 +43,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
 }
 
 /// The features of the host that the tests ask for, so that it is built once.
-const HOST_FEATURES: [&str; 2] = ["--features", "meed-host/kafka,meed-host/otel"];
+const HOST_FEATURES: [&str; 2] = ["--features", "meed-host/grpc,meed-host/kafka,meed-host/otel"];
 
 /// With libFuzzer. `RUSTC_BOOTSTRAP` allows the nightly options that cargo-fuzz passes to the stable compiler.
 fn instrumented(workspace: &Workspace, seconds: &str) -> Result<()> {

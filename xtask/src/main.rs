@@ -24,6 +24,7 @@ mod pins;
 mod plugins;
 mod postgres;
 mod process;
+mod proto;
 mod python;
 mod redis;
 mod smtp;
@@ -64,6 +65,7 @@ cargo xtask <command>
   languages [--print] [--dev]
                     create, build, test and measure a plugin in every language; write the table to
                     docs/languages.md or print it; --dev measures a development build
+  proto             generate the code of the RPC contract from proto/ into proto/src/generated
   packaging         check deploy/ and .github/ with their own tools, which it installs
   ci                format, lints, docs and dependency rules: what .ci/run runs after the tests
 ";
@@ -100,6 +102,7 @@ fn run() -> Result<()> {
         "bench" => bench::run(&workspace, &arguments),
         "languages" => languages::run(&workspace, &arguments),
         "fuzz" => fuzz::run(&workspace, &arguments),
+        "proto" => proto::run(&workspace),
         "packaging" => packaging::run(&workspace),
         "ci" => ci::run(&workspace),
         unknown => bail!("unknown command `{unknown}`\n\n{USAGE}"),

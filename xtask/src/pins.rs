@@ -43,8 +43,13 @@ pub(crate) const PYTHON_COMPILERS: [&str; 3] = ["componentize-py==0.25.1", "go-b
 pub(crate) const NODE_COMPILERS: [&str; 3] = ["assemblyscript@0.28.20", "componentize-qjs@0.4.5", "esbuild@0.28.2"];
 
 /// Generate, compile and run a TypeScript client of the API in a test, and pack the one of `clients/typescript`, whose
-/// `package.json` has the same versions. A packed client needs none of them. Also the OpenID provider of the tests.
-pub(crate) const CLIENT_TOOLS: [&str; 5] = [
+/// `package.json` has the same versions. A packed client needs none of them. Also the OpenID provider of the tests, and their
+/// Connect client.
+pub(crate) const CLIENT_TOOLS: [&str; 9] = [
+    "@bufbuild/protobuf@2.17.0",
+    "@bufbuild/protoc-gen-es@2.17.0",
+    "@connectrpc/connect-node@2.3.0",
+    "@connectrpc/connect@2.3.0",
     "@types/node@20.19.43",
     "oidc-provider@9.13.3",
     "openapi-fetch@0.17.0",
@@ -53,17 +58,24 @@ pub(crate) const CLIENT_TOOLS: [&str; 5] = [
 ];
 
 /// Generate, check, test and pack the client of `clients/python`, whose `pyproject.toml` has the same versions. A packed
-/// client needs cryptography, rfc8785, typing_extensions and urllib3.
-pub(crate) const PYTHON_CLIENT_TOOLS: [&str; 8] = [
+/// client needs cryptography, rfc8785, typing_extensions and urllib3. Also the gRPC client of the tests, which brings grpcio.
+pub(crate) const PYTHON_CLIENT_TOOLS: [&str; 12] = [
     "build==1.6.1",
     "cryptography==50.0.2",
     "datamodel-code-generator==0.89.0",
+    "grpcio-health-checking==1.85.1",
+    "grpcio-reflection==1.85.1",
+    "grpcio-status==1.85.3",
+    "grpcio-tools==1.85.1",
     "hatchling==1.33.0",
     "mypy==2.4.1",
     "rfc8785==0.1.4",
     "typing_extensions==4.16.0",
     "urllib3==2.8.0",
 ];
+
+/// Lints the RPC contract, finds what would break its clients, and compiles it for the generator.
+pub(crate) const BUF: [&str; 1] = ["@bufbuild/buf@1.75.0"];
 
 /// From crates.io, for `cargo xtask fuzz --long`.
 pub(crate) const CARGO_FUZZ: &str = "0.13.2";

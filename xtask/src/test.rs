@@ -22,7 +22,7 @@ use crate::smtp;
 use crate::workspace::Workspace;
 
 /// Every command builds with these, so that everything is built once.
-pub(crate) const FEATURES: [&str; 2] = ["--features", "meed/kafka,meed/otel"];
+pub(crate) const FEATURES: [&str; 2] = ["--features", "meed/grpc,meed/kafka,meed/otel"];
 
 /// Builds with the profile of tests, so that the tests and this share what is built. `cargo test` uses it by default.
 pub(crate) const PROFILE: [&str; 2] = ["--profile", "test"];
@@ -242,14 +242,14 @@ mod tests {
             select(&mut command, &given.iter().map(OsString::from).collect::<Vec<_>>());
             line(&command)
         };
-        let kafka = "--features meed/kafka,meed/otel";
-        assert_eq!(arguments(&[]), format!("`cargo --workspace {kafka}`"));
-        assert_eq!(arguments(&["claims"]), format!("`cargo --workspace {kafka} claims`"));
+        let features = FEATURES.join(" ");
+        assert_eq!(arguments(&[]), format!("`cargo --workspace {features}`"));
+        assert_eq!(arguments(&["claims"]), format!("`cargo --workspace {features} claims`"));
         assert_eq!(arguments(&["-p", "xtask"]), "`cargo -p xtask`");
-        assert_eq!(arguments(&["-p", "meed"]), format!("`cargo {kafka} -p meed`"));
+        assert_eq!(arguments(&["-p", "meed"]), format!("`cargo {features} -p meed`"));
         assert_eq!(
             arguments(&["-p", "meed-host"]),
-            format!("`cargo -p meed {kafka} -p meed-host`")
+            format!("`cargo -p meed {features} -p meed-host`")
         );
     }
 }

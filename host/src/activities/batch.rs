@@ -50,6 +50,16 @@ pub enum BodyShape {
 }
 
 impl Batch {
+    /// The activities of a message that a protocol has parsed.
+    pub fn of(activities: Vec<NewActivity>) -> Result<Self, Problem> {
+        many::check_count(activities.len(), MAX_BATCH, "activities")?;
+        many::validate_each(&activities, |activity: &NewActivity| activity.named_user().map(drop))?;
+        Ok(Self {
+            activities,
+            shape: BodyShape::Array,
+        })
+    }
+
     /// Parses one activity or an array of activities.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
@@ -73,12 +83,7 @@ impl Batch {
     }
 
     fn from_items(items: &[&[u8]]) -> Result<Self, Problem> {
-        let activities = many::parse_each(items, MAX_BATCH, "activities")?;
-        many::validate_each(&activities, |activity: &NewActivity| activity.named_user().map(drop))?;
-        Ok(Self {
-            activities,
-            shape: BodyShape::Array,
-        })
+        Self::of(many::parse_each(items, MAX_BATCH, "activities")?)
     }
 
     /// Parses one CloudEvent.
@@ -185,7 +190,7 @@ impl Line {
 }
 
 /// What is wrong with the fields of an activity.
-fn faults_of(activity: &NewActivity) -> Vec<FieldError> {
+pub(super) fn faults_of(activity: &NewActivity) -> Vec<FieldError> {
     let fields = activity.validate().err().map(|report| field_errors(&report));
     fields
         .into_iter()

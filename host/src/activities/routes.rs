@@ -17,8 +17,7 @@ use super::batch::Batch;
 use super::cloud_events::CloudEvent;
 use super::report::{NewActivity, check_source};
 use super::service::{Activity, ActivityService, Filter, Recorded};
-use super::sources::{SourceOwner, require_allowed};
-use crate::audit;
+use super::sources::SourceOwner;
 use crate::auth::{ActivitiesWrite, FORBIDDEN, OwnershipWrite, Principal, Scope};
 use crate::clock::Timestamp;
 use crate::directory::UserRef;
@@ -98,22 +97,11 @@ async fn record(
     Params(params): Params<StreamParams>,
     report: Report,
 ) -> Result<Response, Problem> {
-    if principal.key_holder().is_some() {
-        // Each activity names its reporter, and there are too many for the audit log.
-        audit::recorded_elsewhere();
-    }
     let batch = match report {
         Report::Batch(batch) => batch,
         Report::Stream(body) => return stream::record(service, principal, body, params.first_line),
     };
-    let shape = batch.shape();
-    if let Some(holder) = principal.key_holder() {
-        require_allowed(holder, batch.activities()).map_err(|error| shape.problem(error))?;
-    }
-    let recorded = service
-        .record(batch.into_activities(), Some(principal.id()))
-        .await
-        .map_err(|error| shape.problem(error))?;
+    let recorded = service.report(batch, &principal).await?;
     let status = if recorded.recorded > 0 {
         StatusCode::CREATED
     } else {

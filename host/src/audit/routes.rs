@@ -20,7 +20,7 @@ use crate::auth::AuditLogRead;
 use crate::clock::Timestamp;
 use crate::http::{Page, PageParams, Params, Problem};
 
-pub use layer::{Recorder, layer};
+pub use layer::{ReadOnly, Recorder, layer};
 
 const NDJSON: &str = "application/x-ndjson";
 

@@ -51,8 +51,9 @@ pub fn has_forged_token(extensions: &Extensions) -> bool {
 }
 
 impl Principal {
-    fn of(parts: &Parts) -> Result<Self, Problem> {
-        match parts.extensions.get::<Authentication>() {
+    /// The principal of a request with these extensions.
+    pub fn of(extensions: &Extensions) -> Result<Self, Problem> {
+        match extensions.get::<Authentication>() {
             None => Err(Problem::new(
                 UNAUTHENTICATED,
                 "Send Authorization: Bearer with the accessToken of POST /auth/login, or with a service key.",
@@ -119,7 +120,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Self::of(parts)
+        Self::of(&parts.extensions)
     }
 }
 
@@ -131,7 +132,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
         if parts.extensions.get::<Authentication>().is_none() {
             return Ok(None);
         }
-        Self::of(parts).map(Some)
+        Self::of(&parts.extensions).map(Some)
     }
 }
 
@@ -142,11 +143,18 @@ macro_rules! guards {
         #[derive(Clone, Debug)]
         pub struct $name(pub Principal);
 
+        impl $name {
+            /// For handlers of protocols that have no extractors.
+            pub fn of(extensions: &Extensions) -> Result<Self, Problem> {
+                Principal::of(extensions)?.require(Scope::$name).map(Self)
+            }
+        }
+
         impl<S: Send + Sync> FromRequestParts<S> for $name {
             type Rejection = Problem;
 
             async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-                Principal::of(parts)?.require(Scope::$name).map(Self)
+                Self::of(&parts.extensions)
             }
         }
     )*};

@@ -307,7 +307,7 @@ pub(super) struct Queued {
 
 /// The answer to a claim.
 #[derive(Debug)]
-pub(super) enum ClaimAnswer {
+pub enum ClaimAnswer {
     Decided(Box<RewardRequest>),
     /// The claim is queued and will be decided later.
     Pending(Box<RewardRequest>),

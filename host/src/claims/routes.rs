@@ -1,7 +1,6 @@
 //! Claims over HTTP: `/reward-requests`, the two paths under `/events` that evaluate, and the one under `/plugins` that
 //! reports usage.
 
-mod access;
 mod grants;
 mod reversal;
 mod review;
@@ -19,7 +18,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::access::{claimant, named_claimant, require_own};
 use super::error::ClaimError;
 use super::model::{ClaimAnswer, EventProgress, IdempotencyKey, RewardRequest, Status};
 use super::receipt::SignedReceipt;
@@ -31,7 +29,6 @@ use crate::clock::Timestamp;
 use crate::directory::{ExternalId, UserRef};
 use crate::http::prefer;
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
-use crate::mutations;
 use crate::problem::{INVALID_PARAMETER, UNAVAILABLE};
 
 const NO_SUCH_REQUEST: Code = Code::new("no-such-reward-request", 404, "There is no such reward request");
@@ -186,10 +183,10 @@ async fn claim(
     headers: HeaderMap,
     Body(new): Body<NewRewardRequest>,
 ) -> Result<Response, Problem> {
-    let claimant = claimant(&claims, &principal, (new.user_id, new.external_user_id.as_ref())).await?;
     let key = idempotency_key(&headers)?;
     let wants_async = prefer::has(&headers, RESPOND_ASYNC);
-    let claimed = claims.interactive.claim(claimant, new.event_id, key, wants_async);
+    let named = (new.user_id, new.external_user_id.as_ref());
+    let claimed = claims.claim(&principal, named, new.event_id, key, wants_async);
     Ok(match claimed.await? {
         ClaimAnswer::Decided(request) => {
             let location = [(header::LOCATION, path_of(request.id))];
@@ -351,12 +348,7 @@ async fn get(
     principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<RewardRequest>, Problem> {
-    let mut request = claims.requests.get(id).await?;
-    require_own(&principal, request.user_id, id)?;
-    if principal.is_user(request.user_id) || mutations::active("codes-of-others") {
-        claims.codes.show([&mut request]).await?;
-    }
-    Ok(axum::Json(request))
+    Ok(axum::Json(claims.request(&principal, id).await?))
 }
 
 /// Get the signed receipt of a reward request: everything that is needed to run the decision again.
@@ -375,12 +367,7 @@ async fn receipt(
     principal: Principal,
     Path(id): Path<Uuid>,
 ) -> Result<axum::Json<SignedReceipt>, Problem> {
-    let receipt = claims.requests.receipt(id).await;
-    if let Ok((user_id, _)) | Err(ClaimError::NotDecided { user_id, .. }) = &receipt {
-        require_own(&principal, *user_id, id)?;
-    }
-    let (_, receipt) = receipt?;
-    Ok(axum::Json(receipt))
+    Ok(axum::Json(claims.signed_receipt(&principal, id).await?))
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -418,25 +405,9 @@ async fn progress(
     Params(params): Params<ProgressParams>,
 ) -> Result<axum::Json<EventProgress>, Problem> {
     let principal = principal.require_either(Scope::ClaimsRead, Scope::AuditRead)?;
-    let sees_all = principal.has(Scope::AuditRead);
-    if !sees_all && (params.as_of.is_some() || params.known_by.is_some()) {
-        let detail = format!(
-            "{principal} does not have the scope {}; omit asOf and knownBy.",
-            Scope::AuditRead
-        );
-        return Err(Problem::new(FORBIDDEN, detail));
-    }
     let named = (params.user_id, params.external_user_id.as_ref());
-    let user_id = if sees_all {
-        named_claimant(&claims, named).await?
-    } else {
-        claimant(&claims, &principal, named).await?.0
-    };
-    let progress = claims
-        .progress
-        .asked(user_id, id, params.as_of, params.known_by)
-        .await?;
-    Ok(axum::Json(progress))
+    let instants = (params.as_of, params.known_by);
+    Ok(axum::Json(claims.progress(&principal, named, id, instants).await?))
 }
 
 /// Get the events that use a plugin version, and the cost of its evaluations.

@@ -33,6 +33,7 @@ use crate::text::legible;
     "recurrence": {"period": "ONCE", "count": 1},
     "maxQuantity": 1,
 }))]
+#[expect(clippy::struct_excessive_bools, reason = "members of a JSON body")]
 pub struct NewEvent {
     /// For files and scripts: 1 to 64 of a-z, 0-9, `.`, `_` and `-`. No two events have the same name. Without it, a new event
     /// gets its id as the name, and a replaced one keeps its name
@@ -205,7 +206,7 @@ pub struct Event {
 /// A running event, as users see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ActiveEvent {
+pub struct ActiveEvent {
     pub id: Uuid,
     pub title: String,
     pub description: String,
@@ -221,7 +222,7 @@ pub(super) struct ActiveEvent {
 /// A reward, as users see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct OfferedReward {
+pub struct OfferedReward {
     pub id: Uuid,
     #[serde(rename = "type")]
     #[schema(example = "COUPON")]

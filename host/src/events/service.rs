@@ -225,13 +225,13 @@ impl EventService {
     }
 
     /// Newest first, up to `size + 1` events.
-    pub(super) async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<Event>, EventError> {
+    pub async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<Event>, EventError> {
         let rows = store::list(&self.db, filter, after, i64::from(size) + 1).await?;
         rows.into_iter().map(|row| self.event_of(row)).collect()
     }
 
     /// The running events, as users see them. Newest first, up to `size + 1`.
-    pub(super) async fn active(&self, after: Option<Uuid>, size: u32) -> Result<Vec<ActiveEvent>, EventError> {
+    pub async fn active(&self, after: Option<Uuid>, size: u32) -> Result<Vec<ActiveEvent>, EventError> {
         let filter = Filter {
             is_active: Some(true),
             at: Some(self.clock.now()),

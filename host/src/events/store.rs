@@ -217,7 +217,7 @@ pub(super) async fn revision(tx: &mut Tx, id: Uuid) -> Result<Option<i64>> {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Filter {
+pub struct Filter {
     pub name: Option<String>,
     pub is_active: Option<bool>,
     pub tag: Option<String>,

@@ -31,6 +31,9 @@ pub struct Limits {
     /// How long a client may take for the head of a request, for its body, and to read a part of the response; and how long
     /// an unused connection stays open.
     pub(super) client_timeout: Duration,
+    /// Whether a client may speak HTTP/2.
+    #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "the settings refuse it"))]
+    pub(super) http2: bool,
     all: usize,
     per_address: usize,
     /// Connections that carry a stream; they do not count among the others.
@@ -46,6 +49,7 @@ impl Limits {
         let all = MAX_CONNECTIONS.min(files / 4 * 3);
         Self {
             client_timeout: http.client_timeout,
+            http2: http.http2,
             all,
             streams: streams.max.min((files / 8 * 7).saturating_sub(all)),
             per_address: http.max_connections_per_address,
@@ -59,6 +63,7 @@ impl Limits {
             client_timeout: http.client_timeout,
             all: MAX_ADMIN_CONNECTIONS,
             per_address: MAX_ADMIN_CONNECTIONS,
+            http2: false,
             streams: 0,
             proxies: http.trusted_proxies.clone(),
         }
@@ -111,6 +116,8 @@ pub struct Connection {
     address: String,
     /// The connections of this address.
     of_address: Arc<AtomicUsize>,
+    /// The requests that the server works on. HTTP/2 can have many.
+    requests: AtomicUsize,
     /// When the server began to wait for the client, in milliseconds after `began`, or [`BUSY`].
     waiting_since: AtomicU64,
     began: Instant,
@@ -124,10 +131,54 @@ pub struct Connection {
 /// The server works on a request of the connection.
 const BUSY: u64 = u64::MAX;
 
+/// A request that the server works on.
+#[derive(Debug)]
+pub(super) struct Work(Arc<Connection>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// The time in which the client sends the body of a request.
+#[derive(Debug)]
+pub(super) struct Pause(Arc<Connection>);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.enter();
+    }
+}
+
 impl Connection {
-    /// The server waits for bytes of the client, or for the client to read.
+    /// Begins to work on a request.
+    pub(super) fn begin(self: &Arc<Self>) -> Work {
+        self.enter();
+        Work(Arc::clone(self))
+    }
+
+    /// Lets the client send the body of a request that the server works on.
+    pub(super) fn pause(self: &Arc<Self>) -> Pause {
+        self.leave();
+        Pause(Arc::clone(self))
+    }
+
+    fn enter(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.works();
+    }
+
+    fn leave(&self) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+        self.waits();
+    }
+
+    /// The server waits for bytes of the client, or for the client to read, unless it works on another request of it.
     pub(super) fn waits(&self) {
-        self.waiting_since.store(millis_since(self.began), Ordering::Relaxed);
+        if self.requests.load(Ordering::Relaxed) == 0 {
+            self.waiting_since.store(millis_since(self.began), Ordering::Relaxed);
+        }
     }
 
     pub(super) fn works(&self) {
@@ -206,6 +257,7 @@ impl Connections {
             id,
             address: name,
             of_address,
+            requests: AtomicUsize::new(0),
             waiting_since: AtomicU64::new(millis_since(self.began)),
             began: self.began,
             closed: CancellationToken::new(),
@@ -272,6 +324,7 @@ mod tests {
     fn connections(all: usize, per_address: usize) -> Connections {
         Connections::new(&Limits {
             client_timeout: Duration::from_secs(1),
+            http2: false,
             all,
             per_address,
             streams: 2,
@@ -311,6 +364,23 @@ mod tests {
         for _ in 0..5 {
             add(&connections, "10.0.0.1").unwrap().works();
         }
+    }
+
+    #[test]
+    fn a_connection_waits_only_when_the_server_works_on_none_of_its_requests() {
+        let connections = connections(10, 2);
+        let one = add(&connections, "192.0.2.1").unwrap();
+        let works = [one.begin(), one.begin()];
+        let [first, second] = works;
+        drop(first);
+        one.waits();
+        assert_eq!(one.waiting_since(), None);
+        let pause = one.pause();
+        assert!(one.waiting_since().is_some());
+        drop(pause);
+        assert_eq!(one.waiting_since(), None);
+        drop(second);
+        assert!(one.waiting_since().is_some());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::sync::Mutex;
@@ -53,6 +53,10 @@ impl Health {
     /// Makes the process not ready from now on. It still answers the requests that arrive.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
+    }
+
+    pub async fn is_ready(&self) -> bool {
+        self.check().await.is_ok()
     }
 
     /// Checks without a probe, so that log and metrics show a failure.
@@ -150,10 +154,12 @@ impl Skew {
     }
 }
 
-/// While the process drains, asks each client to open its next connection to another process.
+/// While the process drains, asks each client to open its next connection to another process. HTTP/2 has no such header: its
+/// clients are told when the listener closes.
 pub async fn close_while_draining(State(health): State<Health>, request: Request, next: Next) -> Response {
+    let may_ask = request.version() != Version::HTTP_2;
     let mut response = next.run(request).await;
-    if health.draining.load(Ordering::SeqCst) {
+    if may_ask && health.draining.load(Ordering::SeqCst) {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }

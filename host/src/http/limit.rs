@@ -27,6 +27,7 @@ pub const UNLIMITED: &[&str] = &[
     "/readyz",
     "/.well-known/jwks.json",
     "/.well-known/receipt-keys.json",
+    "/grpc.health.v1.Health/Check",
 ];
 
 /// The subject that requests with a valid token are counted for, in the request's extensions.

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::problem::{OVERLOADED, Problem};
 
 /// Probes, which must not mistake a busy process for a dead one.
-const EXEMPT: [&str; 2] = ["/livez", "/readyz"];
+const EXEMPT: [&str; 3] = ["/livez", "/readyz", "/grpc.health.v1.Health/Check"];
 /// In seconds.
 const RETRY_AFTER: u32 = 1;
 

@@ -48,8 +48,6 @@ impl IntoResponse for Problem {
         };
         let status = StatusCode::from_u16(code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(body)).into_response();
-        // For layers that act on the code.
-        response.extensions_mut().insert(code);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -61,6 +59,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For layers that act on it.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -112,7 +112,9 @@ impl Bodies {
                 drain(&parts.headers, pieces, deadline).await;
                 return Err(too_large());
             }
-            if length > SMALL_BYTES && !reservation.grow(length) {
+            // The streams of HTTP/2 are more than the connections.
+            let is_large = length > SMALL_BYTES || parts.version == Version::HTTP_2;
+            if is_large && !reservation.grow(length) {
                 // What is refused holds no memory while the rest arrives.
                 drop((whole, reservation));
                 drain(&parts.headers, pieces, deadline).await;
@@ -216,13 +218,9 @@ pub async fn layer(State(bodies): State<Bodies>, request: Request, next: Next) -
         return stream(&bodies, parts, body, next).await;
     }
     let connection = parts.extensions.get::<Arc<Connection>>().cloned();
-    if let Some(connection) = &connection {
-        connection.waits();
-    }
+    let pause = connection.as_ref().map(Connection::pause);
     let read = bodies.read(&parts, body).await;
-    if let Some(connection) = &connection {
-        connection.works();
-    }
+    drop(pause);
     match read {
         // The reservation ends with the request.
         Ok((bytes, _reservation)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
@@ -234,6 +232,8 @@ pub async fn layer(State(bodies): State<Bodies>, request: Request, next: Next) -
 async fn stream(bodies: &Bodies, parts: Parts, body: Body, next: Next) -> Response {
     let shared = Arc::new(Mutex::new(body.into_data_stream()));
     let headers = parts.headers.clone();
+    // HTTP/2 can end a stream without the connection.
+    let must_drain = parts.version != Version::HTTP_2;
     let connection = parts.extensions.get::<Arc<Connection>>().cloned();
     let pieces = futures_util::stream::poll_fn({
         let shared = Arc::clone(&shared);
@@ -246,7 +246,8 @@ async fn stream(bodies: &Bodies, parts: Parts, body: Body, next: Next) -> Respon
         }
     });
     let response = next.run(Request::from_parts(parts, Body::from_stream(pieces))).await;
-    if response.status().is_client_error()
+    if must_drain
+        && response.status().is_client_error()
         && let Some(rest) = Arc::into_inner(shared)
     {
         drain(&headers, rest.into_inner(), Instant::now() + bodies.0.timeout).await;
@@ -257,7 +258,17 @@ async fn stream(bodies: &Bodies, parts: Parts, body: Body, next: Next) -> Respon
 /// A request of HTTP/1.1 names the host once (RFC 9112, 3.2). Two names are how a request means one host to a proxy and
 /// another to the server.
 fn check_host(parts: &Parts) -> Result<(), Problem> {
-    let hosts = parts.headers.get_all(header::HOST).iter().count();
+    let hosts = parts.headers.get_all(header::HOST).iter();
+    // Of HTTP/2, where `:authority` is the host; a proxy may send both.
+    let authority = parts.uri.authority().filter(|_| parts.version == Version::HTTP_2);
+    let hosts = match authority {
+        None => hosts.count(),
+        Some(authority) => {
+            1 + hosts
+                .filter(|host| host.as_bytes() != authority.as_str().as_bytes())
+                .count()
+        }
+    };
     // Requests without a connection are those of tests.
     if hosts == 1 || (hosts == 0 && (parts.version < Version::HTTP_11 || parts.extensions.get::<Peer>().is_none())) {
         return Ok(());

@@ -1,21 +1,31 @@
 //! Serves a router on a listener until the caller stops it, and limits what a client can hold of it.
 //!
-//! HTTP/1.1 only: HTTP/2 would need limits of its own on streams, windows and resets, and Meed stands behind a proxy that
-//! speaks it to clients.
+//! HTTP/1.1, and HTTP/2 without TLS where a setting asks for it (`http2`): Meed stands behind a proxy that speaks TLS and HTTP/2
+//! to clients, and only gRPC needs HTTP/2 behind it.
 
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tower::ServiceExt as _;
+#[cfg(feature = "grpc")]
+use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceExt as _};
 
-use super::connections::{Connections, Limits};
+use super::connections::{Connection, Connections, Limits};
+#[cfg(feature = "grpc")]
+use super::http2;
 use super::peer::Peer;
 use super::stream::Stream;
 
@@ -33,6 +43,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         .max_buf_size(MAX_HEAD_BYTES);
     let connections = Arc::new(Connections::new(&limits));
     let running = GracefulShutdown::new();
+    #[cfg(feature = "grpc")]
+    let draining = CancellationToken::new();
     let mut stop = pin!(stop);
     loop {
         let accept = async {
@@ -59,20 +71,32 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         };
         // Responses are small and complete: waiting to fill a packet only delays them.
         stream.set_nodelay(true).ok();
-        let service = router.clone().map_request({
-            let connection = Arc::clone(&connection);
-            move |mut request: hyper::Request<hyper::body::Incoming>| {
-                connection.works();
-                request.extensions_mut().insert(Peer(address.ip()));
-                request.extensions_mut().insert(Arc::clone(&connection));
-                request
-            }
-        });
-        let stream = Stream::new(stream, Arc::clone(&connection), limits.client_timeout);
-        let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let served = running.watch(served);
-        let connections = Arc::clone(&connections);
+        let service = service(router.clone(), address.ip(), Arc::clone(&connection));
+        let (connections, limits, http, watcher) = (
+            Arc::clone(&connections),
+            limits.clone(),
+            http.clone(),
+            running.watcher(),
+        );
+        #[cfg(feature = "grpc")]
+        let draining = draining.clone();
         tokio::spawn(async move {
+            let served = async {
+                #[cfg(feature = "grpc")]
+                if limits.http2 {
+                    let is_http2 = tokio::select! {
+                        spoken = http2::is_spoken(&stream, limits.client_timeout) => spoken?,
+                        () = draining.cancelled() => return Ok(()),
+                    };
+                    if is_http2 {
+                        let stream = Stream::new(stream, Arc::clone(&connection), limits.client_timeout);
+                        return http2::serve(stream, service, watcher, limits.client_timeout).await;
+                    }
+                }
+                let stream = Stream::new(stream, Arc::clone(&connection), limits.client_timeout);
+                let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+                watcher.watch(served).await.map_err(io::Error::other)
+            };
             tokio::select! {
                 served = served => {
                     if let Err(error) = served {
@@ -85,5 +109,27 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         });
     }
     drop(listener);
+    #[cfg(feature = "grpc")]
+    draining.cancel();
     running.shutdown().await;
+}
+
+/// The routes for the requests of one connection.
+fn service(
+    router: Router,
+    client: IpAddr,
+    connection: Arc<Connection>,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    tower::service_fn(move |mut request: Request<Incoming>| {
+        let work = connection.begin();
+        request.extensions_mut().insert(Peer(client));
+        request.extensions_mut().insert(Arc::clone(&connection));
+        let answered = router.clone().oneshot(request);
+        async move {
+            let answered = answered.await;
+            drop(work);
+            answered
+        }
+    })
 }

@@ -12,7 +12,8 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::error::RewardError;
-use super::service::{Filter, NewReward, Reward, RewardRevision, RewardService};
+use super::service::{NewReward, Reward, RewardRevision, RewardService};
+use super::store::Filter;
 use crate::auth::{RewardsRead, RewardsWrite};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};

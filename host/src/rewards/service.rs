@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::codes::{CodeCounts, Codes, ImportedCodes, RewardCode};
 use super::error::RewardError;
 use super::generations::Generations;
-use super::store::{self, RevisionRow, RewardRow, Taken, TakenRow};
+use super::store::{self, Filter, RevisionRow, RewardRow, Taken, TakenRow};
 use crate::audit::{self, Entry};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
@@ -196,12 +196,6 @@ impl StockVersion {
     }
 }
 
-#[derive(Debug, Default)]
-pub struct Filter {
-    pub type_: Option<String>,
-    pub name: Option<String>,
-}
-
 /// What one grant takes from the stock of its reward.
 #[derive(Clone, Copy, Debug)]
 pub struct Taking {
@@ -339,7 +333,12 @@ impl RewardService {
     }
 
     /// Newest first. Returns up to `size + 1` rewards, so that the caller knows whether more exist.
-    pub async fn list(&self, filter: Filter, after: Option<Uuid>, size: u32) -> Result<Vec<Reward>, RewardError> {
+    pub(super) async fn list(
+        &self,
+        filter: Filter,
+        after: Option<Uuid>,
+        size: u32,
+    ) -> Result<Vec<Reward>, RewardError> {
         let rows = store::list(&self.db, filter, after, i64::from(size) + 1).await?;
         Ok(rows.into_iter().map(Reward::from).collect())
     }

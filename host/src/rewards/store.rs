@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::service::Filter;
 use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};
 
@@ -99,6 +98,12 @@ pub(super) async fn lock_row(tx: &mut Tx, id: Uuid) -> Result<bool> {
     };
     let row: Option<(Uuid,)> = tx.query(sql).bind(id).fetch_optional(tx).await?;
     Ok(row.is_some())
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    pub type_: Option<String>,
+    pub name: Option<String>,
 }
 
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<RewardRow>> {

@@ -50,11 +50,11 @@ impl Changes {
         let inner = Arc::clone(&self.listener.watch().0);
         if let Some(since) = since {
             let kept = self.read_at.minus(inner.retention).first_id()..self.read_at.plus(WINDOW).first_id();
-            let messages = if !kept.contains(&since.from()) {
-                None
-            } else {
+            let messages = if kept.contains(&since.from()) {
                 let messages = outbox::of_user(&inner.db, self.listener.user_id(), since.from(), MISSED + 1).await?;
                 Some(messages).filter(|messages| i64::try_from(messages.len()).is_ok_and(|count| count <= MISSED))
+            } else {
+                None
             };
             if let Some(messages) = messages {
                 self.cursor = since;

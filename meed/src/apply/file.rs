@@ -208,8 +208,6 @@ pub(super) trait Rule: Serialize {
                 members.retain(|_, value| !value.is_null());
             }
         }
-        // The database keeps no order of members.
-        content.values_mut().for_each(sort);
         content
     }
 }
@@ -226,18 +224,6 @@ impl Rule for Event {
             zone.name().clone_into(&mut self.time_zone);
         }
         self.condition.params.values_mut().for_each(plain_numbers);
-    }
-}
-
-fn sort(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            let sorted: BTreeMap<String, Value> = std::mem::take(members).into_iter().collect();
-            members.extend(sorted);
-            members.values_mut().for_each(sort);
-        }
-        Value::Array(items) => items.iter_mut().for_each(sort),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -421,25 +421,18 @@ fn faults_of<T: DeserializeOwned + Validate<Context = ()>>(body: &str) -> Vec<St
 
 /// Why a change of this object is refused.
 fn refusal(found: &Found) -> String {
-<<<<<<< HEAD
-    match found.applied_revision {
-=======
     let why = match found.applied_revision {
->>>>>>> w-apply
         None => "files do not manage it; --overwrite takes it over".to_owned(),
         Some(applied) => format!(
             "somebody changed it after the last apply, from revision {applied} to {}; take the change into the file, or use \
             --overwrite",
             found.revision
         ),
-<<<<<<< HEAD
-=======
     };
     // The API keeps the revisions of rewards and events, with who made them: the caller asks for those.
     match (found.kind, found.shown["updatedAt"].as_str()) {
         (Kind::Rewards | Kind::Events, _) | (_, None) => why,
         (_, Some(at)) => format!("{why}. Last change: {at}"),
->>>>>>> w-apply
     }
 }
 

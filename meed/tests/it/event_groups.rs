@@ -32,7 +32,7 @@ async fn a_group_is_created_changed_listed_and_deleted(app: TestApp) {
     assert_eq!(
         created,
         json!({
-            "name": "welcome", "maxPerUser": 1, "revision": 1, "createdBy": operator["id"],
+            "name": "welcome", "maxPerUser": 1, "revision": 1, "appliedRevision": null, "createdBy": operator["id"],
             "createdAt": "2026-03-01T12:00:00.000Z", "updatedAt": "2026-03-01T12:00:00.000Z",
         })
     );

@@ -3,5 +3,7 @@
 
 mod bodies;
 mod connections;
+#[cfg(feature = "grpc")]
+mod http2;
 mod schemas;
 mod target;

@@ -44,6 +44,8 @@ mod receipts;
 mod reward_requests;
 mod rewards;
 mod roles;
+#[cfg(feature = "grpc")]
+mod rpc;
 mod sandbox;
 mod separation;
 mod service_keys;

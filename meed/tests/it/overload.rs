@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::support::{Reply, TestApp, on_both_engines, text};
 
 /// Blocks every commit on this event until this is dropped, as another process may.
-async fn hold_commits(app: &TestApp, event: &Value) -> Tx {
+pub async fn hold_commits(app: &TestApp, event: &Value) -> Tx {
     let other = Db::connect(&app.database_url(), 1).await.expect("the database");
     let mut tx = other.begin().await.expect("a transaction");
     if tx.engine() == Engine::Postgres {

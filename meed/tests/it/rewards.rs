@@ -50,7 +50,7 @@ async fn a_reward_is_created_and_read(app: TestApp) {
     let answer = with(
         coupon(),
         json!({
-            "id": reward["id"], "name": reward["id"], "stockRemaining": 10, "revision": 1, "codes": false, "codesLowWater": null,
+            "id": reward["id"], "name": reward["id"], "stockRemaining": 10, "revision": 1, "appliedRevision": null, "codes": false, "codesLowWater": null,
             "codesReturn": false,
             "createdAt": "2026-03-01T12:00:00.000Z", "updatedAt": "2026-03-01T12:00:00.000Z",
         }),

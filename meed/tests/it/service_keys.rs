@@ -64,7 +64,7 @@ async fn only_the_creation_shows_the_secret(app: TestApp) {
         json!({
             "id": created["id"], "name": "shop", "scopes": ["rewards:read"], "sources": ["shop"],
             "addresses": ["203.0.113.0/24"], "expiresAt": "2027-01-01T00:00:00.000Z",
-            "rateLimit": {"burst": 5, "perMinute": 60}, "revision": 1, "createdBy": admin.id,
+            "rateLimit": {"burst": 5, "perMinute": 60}, "revision": 1, "appliedRevision": null, "createdBy": admin.id,
             "createdAt": "2026-03-01T12:00:00.000Z", "updatedAt": "2026-03-01T12:00:00.000Z",
             "previousSecretUntil": null, "lastUsedAt": null, "lastUsedAddress": null, "revokedAt": null,
         })

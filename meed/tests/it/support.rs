@@ -19,7 +19,7 @@ pub use background::Background;
 #[cfg(feature = "kafka")]
 pub use broker::{Broker, Record};
 pub use certificates::{authority, certificate};
-pub use client::Reply;
+pub use client::{Call, Reply};
 pub use database::postgres_url;
 pub use fixtures::{assert_fault, bundled, each, event_input, guest, padded, reviewing, text, with};
 pub use oidc::OidcProvider;

@@ -2,7 +2,6 @@
 //!
 //! Memory is bounded by the size of a part. The response begins before the body ends.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -12,22 +11,18 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::io::StreamReader;
 use utoipa::ToSchema;
 
 use crate::activities::batch::{Line, MAX_BATCH};
-use crate::activities::service::{ActivityService, ItemOutcome, MAX_STREAMS};
+use crate::activities::calls::{IDLE, MAX_DURATION, MAX_STREAM_ERRORS, StreamPermit};
+use crate::activities::service::{ActivityService, ItemOutcome};
 use crate::auth::Principal;
 use crate::http::prefer;
-use crate::problem::{
-    BODY_TIMEOUT, BODY_TOO_LARGE, FieldError, INVALID_PARAMETER, MALFORMED_JSON, OVERLOADED, Problem, TIMED_OUT,
-};
+use crate::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, FieldError, INVALID_PARAMETER, MALFORMED_JSON, Problem, TIMED_OUT};
 
-/// In seconds.
-const RETRY_AFTER: u32 = 5;
 const NDJSON: &str = "application/x-ndjson";
 /// The longest line.
 const MAX_LINE_BYTES: usize = 256 << 10;
@@ -35,14 +30,8 @@ const MAX_LINE_BYTES: usize = 256 << 10;
 const MAX_PART_BYTES: usize = 1 << 20;
 /// More lines than anyone has, and far from where counting overflows.
 const MAX_FIRST_LINE: u64 = 1_000_000_000_000;
-/// Errors that one response describes; further ones are counted.
-const MAX_ERRORS: u64 = 1_000;
 /// A part is recorded if no line follows for so long.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A stream ends if its client sends nothing for so long.
-const IDLE: Duration = Duration::from_secs(30);
-/// A stream ends after so long, so that a revoked key cannot go on for ever.
-const MAX_DURATION: Duration = Duration::from_mins(15);
 
 /// Whether the route reads the body of this request as it arrives.
 pub fn is_streamed(parts: &Parts) -> bool {
@@ -68,12 +57,7 @@ pub(super) fn record(
         let detail = format!("firstLine is {first_line}; send 1 to {MAX_FIRST_LINE}.");
         return Err(Problem::new(INVALID_PARAMETER, detail));
     }
-    let Ok(permit) = Arc::clone(&service.streams).try_acquire_owned() else {
-        metrics::counter!("meed_requests_shed_total").increment(1);
-        let detail =
-            format!("The server reads {MAX_STREAMS} bodies of any length already; nothing was done. Retry later.");
-        return Err(Problem::new(OVERLOADED, detail).retry_after(RETRY_AFTER));
-    };
+    let permit = service.open_stream(&by)?;
     Ok(Ingestion::new(service, by, body, first_line, permit).into_response())
 }
 
@@ -130,7 +114,7 @@ struct Ingestion {
     is_over: bool,
     /// The body broke off after the lines of the last part.
     broken: Option<Problem>,
-    _permit: OwnedSemaphorePermit,
+    _permit: StreamPermit,
 }
 
 /// Lines that are recorded together, with their numbers.
@@ -143,7 +127,7 @@ struct Part {
 
 impl Ingestion {
     /// `first_line`: the number of the first line of the body, in the client's file.
-    fn new(service: ActivityService, by: Principal, body: Body, first_line: u64, permit: OwnedSemaphorePermit) -> Self {
+    fn new(service: ActivityService, by: Principal, body: Body, first_line: u64, permit: StreamPermit) -> Self {
         let pieces = body.into_data_stream().map_err(std::io::Error::other).boxed();
         let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), b"\n".to_vec(), MAX_LINE_BYTES);
         let through = first_line - 1;
@@ -237,7 +221,7 @@ impl Ingestion {
 
     fn reject(&mut self, line: u64, error: FieldError) {
         self.progress.rejected += 1;
-        if self.told_errors < MAX_ERRORS {
+        if self.told_errors < MAX_STREAM_ERRORS {
             self.told_errors += 1;
             let FieldError { pointer, message } = error;
             self.progress.errors.push(LineError { line, pointer, message });

@@ -14,7 +14,7 @@ use crate::audit::entry::Outcome;
 use crate::audit::service::AuditService;
 use crate::auth::{INVALID_TOKEN, has_forged_token, principal};
 use crate::http::peer;
-use crate::problem::{Code, RATE_LIMITED};
+use crate::problem::{Problem, RATE_LIMITED};
 
 /// Refusals of logins, which have no principal.
 const LOGIN_REFUSALS: &[&str] = &[
@@ -24,6 +24,10 @@ const LOGIN_REFUSALS: &[&str] = &[
     "invalid-reset-token",
     RATE_LIMITED.code,
 ];
+
+/// In the extensions of a request that changes nothing, although its method could.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOnly;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -59,7 +63,8 @@ pub async fn layer(State(recorder): State<Recorder>, request: Request, next: Nex
     let client = peer::client(extensions, request.headers(), proxies);
     let actor = Actor::of(principal(extensions));
     let is_forged = has_forged_token(extensions);
-    let is_change = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    let is_change = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method())
+        && extensions.get::<ReadOnly>().is_none();
     let pattern = extensions
         .get::<MatchedPath>()
         .map_or("(no route)", MatchedPath::as_str);
@@ -69,7 +74,7 @@ pub async fn layer(State(recorder): State<Recorder>, request: Request, next: Nex
     let is_staff = actor.is_staff();
     let origin = Arc::new(Origin::new(actor, address, action));
     let response = context::run_as(Arc::clone(&origin), next.run(request)).await;
-    let code = response.extensions().get::<Code>().copied();
+    let code = response.extensions().get::<Problem>().map(Problem::code);
     let network = || client.map(|address| peer::name(Some(address)));
     if is_forged {
         let reason = Some(INVALID_TOKEN.code);

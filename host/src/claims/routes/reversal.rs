@@ -10,8 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::access::require_own;
 use crate::auth::{Principal, ReversalsWrite};
+use crate::claims::access::require_own;
 use crate::claims::error::ClaimError;
 use crate::claims::receipt::SignedReversal;
 use crate::claims::reversal::Reversal;

@@ -12,8 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::access::{claimant, watched};
 use crate::auth::{ClaimsRead, LongLived, Pass, Principal};
+use crate::claims::access::{claimant, watched};
 use crate::claims::model::{EventProgress, RewardRequest};
 use crate::claims::service::Claims;
 use crate::claims::watched::{ProgressChanges, ProgressId, RequestChanges, RequestEvent};

@@ -57,12 +57,15 @@ pub(in crate::facts) async fn lock(tx: &mut Tx, places: &[Place<'_>]) -> Result<
         FROM (SELECT DISTINCT unhex(value ->> 'user_id') AS user_id, value ->> 'kind' AS kind FROM json_each($1)) AS item \
         CROSS JOIN fact_heads h ON h.user_id = item.user_id AND h.kind = item.kind \
         CROSS JOIN fact_series s ON s.id = h.series";
-    // In the order of the keys, so that two calls cannot deadlock.
-    const POSTGRES: &str = "SELECT h.user_id, h.kind, h.series, h.through_at, h.through_id, h.state, h.crowded_at, \
-        h.crowded_id, s.filters, s.zone \
-        FROM (SELECT DISTINCT user_id, kind FROM jsonb_to_recordset($1) AS i (user_id UUID, kind TEXT)) AS item \
-        JOIN fact_heads h ON h.user_id = item.user_id AND h.kind = item.kind \
-        JOIN fact_series s ON s.id = h.series ORDER BY h.user_id, h.kind, h.series FOR SHARE OF h";
+    // In the order of the keys, so that two calls cannot deadlock. Each owner is looked up by its key, whatever the database
+    // expects of the list.
+    const POSTGRES: &str = "SELECT head.* FROM ( \
+            SELECT DISTINCT user_id, kind FROM jsonb_to_recordset($1) AS i (user_id UUID, kind TEXT) \
+            ORDER BY user_id, kind) AS item \
+        CROSS JOIN LATERAL ( \
+            SELECT h.user_id, h.kind, h.series, h.through_at, h.through_id, h.state, h.crowded_at, h.crowded_id, \
+                s.filters, s.zone FROM fact_heads h JOIN fact_series s ON s.id = h.series \
+            WHERE h.user_id = item.user_id AND h.kind = item.kind ORDER BY h.series FOR SHARE OF h) AS head";
     let sql = match tx.engine() {
         Engine::Sqlite => SQLITE,
         Engine::Postgres => POSTGRES,

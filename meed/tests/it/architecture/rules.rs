@@ -16,6 +16,7 @@ pub(super) const FEATURES: &[&str] = &[
     "claims",
     "webhooks",
     "kafka",
+    "rpc",
 ];
 
 /// The modules below the features, which must not depend on them.
@@ -132,7 +133,8 @@ pub(super) fn judge(file: &str, name: &Name) -> Option<String> {
 
 fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
     let top = parts[0];
-    let speaks_http = ["http", "app"].contains(&top) || parts.contains(&"routes") || EXTRACTORS.contains(&module);
+    let speaks_http =
+        ["http", "app", "rpc"].contains(&top) || parts.contains(&"routes") || EXTRACTORS.contains(&module);
     // `crate::rewards::…`, `super::super::rewards` and, after a `use`, `rewards::…` name the module `rewards`.
     let is_module = |name: &&&str| !["crate", "super", "self", "meed_host"].contains(*name);
     // `self::activities::…` is a module of this file.
@@ -145,7 +147,7 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
         match path[0] {
             "axum" | "utoipa_axum" if !speaks_http => {
                 return Some(
-                    "only http/, app.rs and a routes.rs may use HTTP: return the feature's error or type, map it there"
+                    "only http/, rpc/, app.rs and a routes.rs may use HTTP: return the feature's error or type, map it there"
                         .to_owned(),
                 );
             }
@@ -153,7 +155,7 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
                 if named == "http" && !speaks_http && !SERVERS.contains(&module) =>
             {
                 return Some(
-                    "only app.rs, a routes.rs and the extractors of auth use http/: what needs no HTTP is in problem.rs, \
+                    "only rpc/, app.rs, a routes.rs and the extractors of auth use http/: what needs no HTTP is in problem.rs, \
                      body.rs and correlation.rs"
                         .to_owned(),
                 );
@@ -169,6 +171,9 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             }
             "rdkafka" if top != "kafka" => {
                 return Some("only kafka/ may use the brokers' client: use the interface of kafka.rs".to_owned());
+            }
+            "connectrpc" | "buffa" | "buffa_types" | "meed_proto" if top != "rpc" => {
+                return Some("only rpc/ may use messages: call a feature with its own types".to_owned());
             }
             "wasmparser" | "wit_component" if module == "author/package" => {}
             "wasmtime" | "wasmparser" | "wit_component" if top != "sandbox" => {
@@ -186,10 +191,11 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             "a store is its feature's own: call a function of {feature}/service.rs"
         ));
     }
-    // `kafka` brings claims, as `claims/routes` does.
-    if named == "claims" && !["claims", "kafka", "app", "author", "meed", "lib"].contains(&top) {
+    // `kafka` and `rpc` bring claims, as `claims/routes` does.
+    if named == "claims" && !["claims", "kafka", "rpc", "app", "author", "meed", "lib"].contains(&top) {
         return Some(
-            "`claims` may use the other features, and only `kafka` may use `claims`: invert the dependency".to_owned(),
+            "`claims` may use the other features, and only `kafka` and `rpc` may use `claims`: invert the dependency"
+                .to_owned(),
         );
     }
     if top == "author" && path[0] == "meed_host" && !named.is_empty() && !AUTHOR_MAY_USE.contains(&named) {

@@ -110,7 +110,7 @@ impl Site {
         call.json(&body).send().await.expect(200)
     }
 
-    /// Installs the plugin `always@1.0.0`, which has no params.
+    /// Installs the plugin `always@1.2.3`, which has no params.
     async fn install(&self) {
         self.app.upload(guest("always").module()).await.expect(201);
     }
@@ -165,7 +165,7 @@ events:
     startDate: 2090-01-01T00:00:00+09:00
     endDate: 2090-02-01T00:00:00+09:00
     rewards: [coupon]
-    condition: {{plugin: always@1.0.0}}
+    condition: {{plugin: always@1.2.3}}
 "
     )
 }
@@ -174,6 +174,6 @@ fn event(title: &str, rewards: &[&Value]) -> Value {
     let ids: Vec<&Value> = rewards.iter().map(|reward| &reward["id"]).collect();
     json!({
         "title": title, "startDate": "2090-01-01T00:00:00Z", "endDate": "2090-02-01T00:00:00Z", "rewardIds": ids,
-        "condition": {"plugin": "always", "version": "1.0.0"},
+        "condition": {"plugin": "always", "version": "1.2.3"},
     })
 }

@@ -10,15 +10,19 @@ use crate::faults::fixtures::{daily, points};
 use crate::faults::fleet::{Fleet, client};
 use crate::support::{TestApp, TestUser, text};
 
+/// Claims until the claim is decided: claims of one user at several processes may be contended.
 async fn claim(http: &reqwest::Client, base: &str, user: &TestUser, event: &Value) -> Value {
-    let call = http.post(format!("{base}/reward-requests")).bearer_auth(&user.token);
-    let answer = call
-        .json(&json!({"eventId": event["id"]}))
-        .send()
-        .await
-        .expect("a response");
-    assert_eq!(answer.status(), 201);
-    answer.json().await.expect("a reward request")
+    loop {
+        let call = http.post(format!("{base}/reward-requests")).bearer_auth(&user.token);
+        let call = call.json(&json!({"eventId": event["id"]}));
+        let answer = call.send().await.expect("a response");
+        if answer.status() == 503 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        assert_eq!(answer.status(), 201);
+        return answer.json().await.expect("a reward request");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -132,7 +132,13 @@ async fn a_client_that_comes_back_loses_and_repeats_nothing(app: TestApp) {
     let serving = Serving::start(&app).await;
     let event = app.event("first-come", json!({}), many()).await;
     let user = app.user(Role::User).await;
-    let claim = async || app.claim(&user.token, &event).send().await.expect(201);
+    // A second each, because ids of one millisecond have no order.
+    let mut second = 0;
+    let mut claim = async || {
+        second += 1;
+        app.at(&format!("2026-03-01T12:00:{second:02}Z"));
+        app.claim(&user.token, &event).send().await.expect(201)
+    };
     // Before any event.
     let watcher = serving.requests(&user.token).await;
     let first = claim().await;
@@ -215,10 +221,9 @@ async fn a_client_that_was_away_too_long_gets_a_reset_and_the_newest_requests(ap
     let watcher = serving.requests(&user.token).await;
     let last = watcher.last.clone();
     drop(watcher);
-    let requests = [
-        app.claim(&user.token, &event).send().await.expect(201),
-        app.claim(&user.token, &event).send().await.expect(201),
-    ];
+    let first = app.claim(&user.token, &event).send().await.expect(201);
+    app.at("2026-03-01T12:00:01Z");
+    let requests = [first, app.claim(&user.token, &event).send().await.expect(201)];
     app.at("2026-03-01T14:30:00Z");
     let mut watcher = Watcher::open(&serving.base, REQUESTS, &user.token, last.as_deref()).await;
     let reset = watcher.event().await.expect("an event");

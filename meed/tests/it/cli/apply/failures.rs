@@ -121,7 +121,7 @@ async fn after_a_failure_in_the_middle_a_second_run_goes_on(app: TestApp) {
         let _ = write!(
             rules,
             "  more-{number}:\n    title: M\n    startDate: 2090-01-01T00:00:00Z\n    endDate: 2090-02-01T00:00:00Z\n    \
-             rewards: [coupon]\n    condition: {{plugin: always@1.0.0}}\n"
+             rewards: [coupon]\n    condition: {{plugin: always@1.2.3}}\n"
         );
     }
     site.rules(&rules);
@@ -187,7 +187,7 @@ async fn a_thousand_objects_need_a_request_each_and_few_to_read(app: TestApp) {
             let _ = writeln!(
                 events,
                 "  e-{number}: {{title: {title}, startDate: 2090-01-01T00:00:00Z, endDate: 2090-02-01T00:00:00Z, rewards: \
-                 [r-{number}], condition: {{plugin: always@1.0.0}}}}"
+                 [r-{number}], condition: {{plugin: always@1.2.3}}}}"
             );
         }
         rewards + &events

@@ -108,15 +108,9 @@ async fn hostile_files_are_refused_quickly(app: TestApp) {
         let of = format!("*x{},", level - 1).repeat(10);
         let _ = write!(params, ", x{level}: &x{level} [{of}]");
     }
-<<<<<<< HEAD
-    let _ = write!(
-        bomb,
-        "  e: {{title: T, condition: {{plugin: a@1, params: {{{params}}}}}}}\n"
-=======
     let _ = writeln!(
         bomb,
         "  e: {{title: T, condition: {{plugin: a@1, params: {{{params}}}}}}}"
->>>>>>> w-apply
     );
     site.rules(&bomb);
     site.diff().fails(&["rules.yaml:"]);
@@ -127,12 +121,8 @@ async fn hostile_files_are_refused_quickly(app: TestApp) {
     );
     site.rules(&deep);
     site.diff().fails(&["rules.yaml:"]);
-<<<<<<< HEAD
-    let deep: String = (0..5_000).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
-=======
     let deep: Vec<String> = (0..5_000).map(|level| " ".repeat(level) + "a:").collect();
     let deep = deep.join("\n");
->>>>>>> w-apply
     site.rules(&deep);
     site.diff().fails(&["rules.yaml:"]);
     let large = std::fs::File::create(site.path().join("rules.yaml")).expect("a file");

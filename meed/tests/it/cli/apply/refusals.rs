@@ -28,7 +28,7 @@ async fn a_plan_shows_each_member_before_anything_changes(app: TestApp) {
     stock   10
     type    \"COUPON\"
 + event \"streak\"
-    condition  {\"plugin\":\"always@1.0.0\"}
+    condition  {\"plugin\":\"always@1.2.3\"}
     endDate    \"2090-01-31T15:00:00.000Z\"
     rewards    [\"coupon\"]
     startDate  \"2089-12-31T15:00:00.000Z\"
@@ -53,7 +53,7 @@ Plan: 2 to create.
         "No changes. The server is as the files want it.\n"
     );
 
-    let changed = pair("Seven days", 20).replace("1.0.0}", "1.0.0}\n    budget: {period: DAILY, grants: 5}");
+    let changed = pair("Seven days", 20).replace("1.2.3}", "1.2.3}\n    budget: {period: DAILY, grants: 5}");
     site.rules(&changed);
     let plan = "\
 ~ reward \"coupon\"
@@ -188,7 +188,7 @@ async fn what_the_api_cannot_change_is_an_error_of_the_plan(app: TestApp) {
     let now = "startDate: 2025-01-01T00:00:00Z, endDate: 2095-01-01T00:00:00Z";
     let over = "startDate: 2025-01-01T00:00:00Z, endDate: 2025-02-01T00:00:00Z";
     let rules = |codes: &str, now: &str, over: &str, zone: &str| {
-        let condition = "rewards: [limited], condition: {plugin: always@1.0.0}";
+        let condition = "rewards: [limited], condition: {plugin: always@1.2.3}";
         format!(
             "
 rewards:
@@ -248,16 +248,16 @@ async fn what_a_file_names_must_exist(app: TestApp) {
     site.diff().fails(&[
         "there is no reward \"other\", neither in the files nor on the server",
         "there is no event group \"none\"",
-        "there is no plugin \"always@1.0.0\"",
+        "there is no plugin \"always@1.2.3\"",
         "3 errors",
     ]);
-    site.rules("plugins:\n  always@1.0.0: {}\n");
+    site.rules("plugins:\n  always@1.2.3: {}\n");
     site.diff()
         .fails(&["the server does not have this version; give its file"]);
     site.rules("plugins:\n  always: {file: always.wasm}\n");
     site.diff()
         .fails(&["rules.yaml:3:11: the plugin \"always\" needs its version in its name"]);
-    site.rules("plugins:\n  always@1.0.0: {file: always.wasm}\n");
+    site.rules("plugins:\n  always@1.2.3: {file: always.wasm}\n");
     site.diff().fails(&["read always.wasm"]);
 
     let module = guest("always").module();
@@ -265,16 +265,16 @@ async fn what_a_file_names_must_exist(app: TestApp) {
     assert!(
         site.diff()
             .code(2)
-            .contains("+ plugin \"always@1.0.0\" (uploads the module)")
+            .contains("+ plugin \"always@1.2.3\" (uploads the module)")
     );
     site.apply(&[]).code(0);
     assert!(site.diff().code(0).contains("No changes"));
     let digest = meed_host::sandbox::Digest::of(&module).to_string();
-    site.rules(&format!("plugins:\n  always@1.0.0: {{digest: \"{digest}\"}}\n"));
+    site.rules(&format!("plugins:\n  always@1.2.3: {{digest: \"{digest}\"}}\n"));
     site.diff().code(0);
     // A version never changes.
     site.write("always.wasm", crate::support::padded(module.clone(), "x"));
-    site.rules("plugins:\n  always@1.0.0: {file: always.wasm}\n");
+    site.rules("plugins:\n  always@1.2.3: {file: always.wasm}\n");
     site.diff().fails(&[
         "the server has other bytes under this version",
         "raise the version of the plugin",
@@ -283,7 +283,7 @@ async fn what_a_file_names_must_exist(app: TestApp) {
     site.write("always.wasm", guest("another").module());
     site.rules("plugins:\n  always@2.0.0: {file: always.wasm}\n");
     site.apply(&[])
-        .fails(&["always.wasm is another@1.0.0", "0 of 1 changes were made"]);
+        .fails(&["always.wasm is another@1.2.3", "0 of 1 changes were made"]);
     site.write("always.wasm", "no module");
     site.apply(&[]).fails(&["plugin-refused"]);
 }

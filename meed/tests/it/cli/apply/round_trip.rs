@@ -1,10 +1,7 @@
 //! What is exported is what is there, and applying it changes nothing.
 
-<<<<<<< HEAD
-=======
 use std::os::unix::fs::PermissionsExt as _;
 
->>>>>>> w-apply
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 
@@ -19,11 +16,7 @@ async fn fill(site: &Site) {
     let post = async |path: &str, body: Value| app.post(path).bearer(admin).json(&body).send().await.expect(201);
     site.install().await;
     let mut newer = guest("always");
-<<<<<<< HEAD
-    newer.manifest.version = "1.1.0+build.7".to_owned();
-=======
-    "1.1.0+build.7".clone_into(&mut newer.manifest.version);
->>>>>>> w-apply
+    "1.3.0+build.7".clone_into(&mut newer.manifest.version);
     app.upload(newer.module()).await.expect(201);
     app.upload(reviewing("reviewing").module()).await.expect(201);
     app.upload(bundled("login-streak")).await.expect(201);
@@ -46,7 +39,7 @@ async fn fill(site: &Site) {
 
     let small = json!({
         "title": "no", "startDate": "2026-01-01T00:00:00Z", "endDate": "2026-02-01T00:00:00Z",
-        "rewardIds": [plain["id"]], "condition": {"plugin": "always", "version": "1.0.0"},
+        "rewardIds": [plain["id"]], "condition": {"plugin": "always", "version": "1.2.3"},
     });
     post("/events", small.clone()).await;
     for (number, text) in [
@@ -81,7 +74,7 @@ async fn fill(site: &Site) {
     }
     let review = with(
         small,
-        json!({"name": "review", "condition": {"plugin": "reviewing", "version": "1.0.0"}}),
+        json!({"name": "review", "condition": {"plugin": "reviewing", "version": "1.2.3"}}),
     );
     post("/events", review).await;
 
@@ -169,10 +162,6 @@ async fn an_export_makes_another_server_the_same(app: TestApp) {
     assert_eq!(other.run(&["export"]).code(0), exported);
 
     // The secrets are in a private file, and work.
-<<<<<<< HEAD
-    use std::os::unix::fs::PermissionsExt as _;
-=======
->>>>>>> w-apply
     let path = other.path().join("secrets.jsonl");
     assert_eq!(
         std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777,

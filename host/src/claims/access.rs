@@ -1,14 +1,81 @@
-//! The users that a principal may claim for, and the reward requests that it may see. Must not know: the responses of routes.
+//! What every protocol calls on behalf of a principal: claims for the users that it may claim for, and reads of the reward
+//! requests that it may see. Must not know: any protocol.
 
 use uuid::Uuid;
 
+use super::error::ClaimError;
+use super::model::{ClaimAnswer, ClaimedBy, EventProgress, IdempotencyKey, RewardRequest};
+use super::receipt::SignedReceipt;
+use super::service::Claims;
 use crate::audit;
 use crate::auth::{FORBIDDEN, Principal, Role, Scope};
-use crate::claims::error::ClaimError;
-use crate::claims::model::ClaimedBy;
-use crate::claims::service::Claims;
+use crate::clock::Timestamp;
 use crate::directory::{ExternalId, UserRef};
+use crate::mutations;
 use crate::problem::{INVALID_PARAMETER, Problem};
+
+/// The user that a call names by the id or by the external id.
+pub type Named<'a> = (Option<Uuid>, Option<&'a ExternalId>);
+
+impl Claims {
+    /// Claims for the caller or, with a service key, for the user that it names.
+    pub async fn claim(
+        &self,
+        principal: &Principal,
+        named: Named<'_>,
+        event_id: Uuid,
+        key: Option<IdempotencyKey>,
+        wants_async: bool,
+    ) -> Result<ClaimAnswer, Problem> {
+        let claimant = claimant(self, principal, named).await?;
+        let claimed = self.interactive.claim(claimant, event_id, key, wants_async);
+        Ok(claimed.await?)
+    }
+
+    /// A reward request, with its codes only for its user.
+    pub async fn request(&self, principal: &Principal, id: Uuid) -> Result<RewardRequest, Problem> {
+        let mut request = self.requests.get(id).await?;
+        require_own(principal, request.user_id, id)?;
+        if principal.is_user(request.user_id) || mutations::active("codes-of-others") {
+            self.codes.show([&mut request]).await?;
+        }
+        Ok(request)
+    }
+
+    pub async fn signed_receipt(&self, principal: &Principal, id: Uuid) -> Result<SignedReceipt, Problem> {
+        let receipt = self.requests.receipt(id).await;
+        if let Ok((user_id, _)) | Err(ClaimError::NotDecided { user_id, .. }) = &receipt {
+            require_own(principal, *user_id, id)?;
+        }
+        let (_, receipt) = receipt?;
+        Ok(receipt)
+    }
+
+    /// The progress of the caller or, with a service key or the scope `audit:read`, of the user that it names. Only that scope
+    /// asks for other instants than now.
+    pub async fn progress(
+        &self,
+        principal: &Principal,
+        named: Named<'_>,
+        event_id: Uuid,
+        (as_of, known_by): (Option<Timestamp>, Option<Timestamp>),
+    ) -> Result<EventProgress, Problem> {
+        let sees_all = principal.has(Scope::AuditRead);
+        if !sees_all && (as_of.is_some() || known_by.is_some()) {
+            let detail = format!(
+                "{principal} does not have the scope {}; omit asOf and knownBy.",
+                Scope::AuditRead
+            );
+            return Err(Problem::new(FORBIDDEN, detail));
+        }
+        let user_id = if sees_all {
+            named_claimant(self, named).await?
+        } else {
+            claimant(self, principal, named).await?.0
+        };
+        Ok(self.progress.asked(user_id, event_id, as_of, known_by).await?)
+    }
+}
 
 /// Without [`Scope::AuditRead`], the reward requests of other users do not exist. A service key that acts for users sees
 /// theirs.
@@ -25,7 +92,7 @@ pub(super) fn require_own(principal: &Principal, user_id: Uuid, id: Uuid) -> Res
 pub(super) async fn claimant(
     claims: &Claims,
     principal: &Principal,
-    named: (Option<Uuid>, Option<&ExternalId>),
+    named: Named<'_>,
 ) -> Result<(Uuid, Option<ClaimedBy>), Problem> {
     let Some(holder) = principal.key_holder() else {
         let (own, _) = principal.require_user()?;
@@ -48,10 +115,7 @@ pub(super) async fn claimant(
 }
 
 /// The user that is named. Only users in the role USER claim.
-pub(super) async fn named_claimant(
-    claims: &Claims,
-    named: (Option<Uuid>, Option<&ExternalId>),
-) -> Result<Uuid, Problem> {
+async fn named_claimant(claims: &Claims, named: Named<'_>) -> Result<Uuid, Problem> {
     let user = UserRef::of_members(named.0, named.1).map_err(|error| Problem::fields(vec![error]))?;
     let Some(account) = claims.directory.resolve(&user).await? else {
         let pointer = format!("/{}", user.member());

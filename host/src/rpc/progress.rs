@@ -1,0 +1,58 @@
+//! `meed.v1.ProgressService`.
+
+use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
+use meed_proto::v1::get_progress_request::User as NamedUser;
+use meed_proto::v1::{
+    EventProgress, GetProgressRequest, GetProgressResponse, ListActiveEventsRequest, ListActiveEventsResponse,
+};
+
+use super::message::{User, of_document, only_id, page};
+use crate::auth::ClaimsRead;
+use crate::claims::Claims;
+use crate::events::EventService;
+use crate::http::Page;
+use crate::problem::Problem;
+
+pub(super) struct ProgressCalls {
+    pub(super) claims: Claims,
+    pub(super) events: EventService,
+}
+
+impl meed_proto::v1::ProgressService for ProgressCalls {
+    async fn get_progress(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, GetProgressRequest>,
+    ) -> ServiceResult<GetProgressResponse> {
+        let ClaimsRead(principal) = ClaimsRead::of(context.extensions())?;
+        let request = request.to_owned_message();
+        let user = match &request.user {
+            None => Ok(User::default()),
+            Some(NamedUser::UserId(id)) => User::by_id(id),
+            Some(NamedUser::ExternalUserId(external)) => User::by_external_id(external),
+        };
+        let user = user.map_err(|error| Problem::fields(vec![error]))?;
+        let event_id = only_id(&request.event_id, "eventId")?;
+        let progress = self
+            .claims
+            .progress(&principal, user.named(), event_id, (None, None))
+            .await?;
+        Response::ok(GetProgressResponse {
+            progress: of_document::<EventProgress>(&progress)?.into(),
+            ..GetProgressResponse::default()
+        })
+    }
+
+    async fn list_active_events(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, ListActiveEventsRequest>,
+    ) -> ServiceResult<ListActiveEventsResponse> {
+        let ClaimsRead(_) = ClaimsRead::of(context.extensions())?;
+        let page = page(request.page_size, request.page_token);
+        let (size, after) = (page.size()?, page.after()?);
+        let events = self.events.active(after, size).await.map_err(Problem::from)?;
+        let events = Page::new(events, size, |event| event.id, |event| event);
+        Response::ok(of_document(&events)?)
+    }
+}
