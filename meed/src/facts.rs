@@ -11,7 +11,7 @@ use meed_host::config::Config;
 use meed_host::facts::{FactBuilder, Which};
 
 #[derive(Debug, Subcommand)]
-pub enum FactsCommand {
+pub(crate) enum FactsCommand {
     /// Compare what is maintained with the log of activities. The exit code is 1 if something differs
     Verify(Selected),
     /// Build what is maintained again from the log; servers may run meanwhile
@@ -20,7 +20,7 @@ pub enum FactsCommand {
 
 /// All users and series, unless one is named.
 #[derive(Debug, Args)]
-pub struct Selected {
+pub(crate) struct Selected {
     /// Only what is maintained for this user
     #[arg(long, value_name = "ID")]
     user: Option<Uuid>,
@@ -38,7 +38,7 @@ impl Selected {
     }
 }
 
-pub async fn run(command: &FactsCommand, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(command: &FactsCommand, config: &Config) -> anyhow::Result<ExitCode> {
     let db = super::connect(config).await?;
     db.schema().await.context("read the table of the migrations")?.check()?;
     let facts = FactBuilder::new(db.clone(), Clock::System);
