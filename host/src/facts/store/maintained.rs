@@ -40,19 +40,10 @@ impl Assembly {
             Engine::Postgres => "CAST('00000000-0000-0000-0000-000000000000' AS UUID)",
         };
         for (sign, end) in ends {
-            // PostgreSQL takes the index of the facts for certain, and not that of all kinds; SQLite would read the kind
-            // from its begin.
-            let range = match self.engine {
-                Engine::Sqlite => {
-                    format!("a.kind = {kind} AND (a.occurred_at, a.id) > (m.at, m.id) AND a.occurred_at <= {end}")
-                }
-                Engine::Postgres => format!(
-                    "(a.kind, a.occurred_at, a.id) > ({kind}, m.at, m.id) AND (a.kind, a.occurred_at) <= ({kind}, {end})"
-                ),
-            };
             self.push(&format!(
                 " UNION ALL SELECT {index}, {sign}CAST({column} + (SELECT {aggregate} FROM activities a \
-                    WHERE a.user_id = $1 AND {range}"
+                    WHERE a.user_id = $1 AND a.kind = {kind} AND (a.occurred_at, a.id) > (m.at, m.id) \
+                    AND a.occurred_at <= {end}"
             ));
             self.add_filters(selection);
             self.push(&format!(
