@@ -90,7 +90,7 @@ async fn python_speaks_grpc(app: TestApp) {
     );
     // The package `google` of the tools has the details of errors.
     std::fs::remove_dir_all(folder.path().join("google")).expect("the generated package");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/rpc/grpc.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/rpc/python_client.py");
     let mut python = Command::new(tool("MEED_TEST_PYTHON_CLIENT_TOOLS"));
     python
         .arg(script)

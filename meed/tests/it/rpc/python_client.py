@@ -1,4 +1,4 @@
-"""The RPC face from Python's grpcio: python grpc.py STUBS ADDRESS < what the test knows, as JSON."""
+"""The RPC face from Python's grpcio: python python_client.py STUBS ADDRESS < what the test knows, as JSON."""
 
 import json
 import sys
