@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -29,6 +30,14 @@ pub(crate) const PROFILE: [&str; 2] = ["--profile", "test"];
 
 /// The tests that mount a small disk, which only root may.
 const ROOT_TESTS: &str = "faults::disk::";
+
+/// The setting of the test runner for the tests that run at the same time.
+const THREADS: &str = "NEXTEST_TEST_THREADS";
+
+/// Tests wait for databases, processes and time-outs as long as they compute, so twice as many run as there are cores.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
 
 /// `arguments` go to the test runner; with any, only what they select runs.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
@@ -65,6 +74,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
             nextest.args(["run", "--locked"]);
             if std::env::var_os("CI").is_some() {
                 nextest.args(["--profile", "ci"]);
+            }
+            if std::env::var_os(THREADS).is_none() {
+                nextest.env(THREADS, (2 * cores()).to_string());
             }
             prepare(&mut nextest);
             select(&mut nextest, arguments);
