@@ -63,7 +63,10 @@ impl Call {
             .headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.contains("json") && !value.contains("ndjson"));
+            .is_some_and(|value| {
+                // Messages in envelopes are no document.
+                value.contains("json") && !value.contains("ndjson") && !value.starts_with("application/connect+")
+            });
         let json = if is_json {
             serde_json::from_slice(&bytes).expect("valid JSON")
         } else {
