@@ -74,15 +74,15 @@ impl ActivityService {
             }
         }
         let mut recorded = self.record_leniently(valid, by).await?.into_iter();
-        let outcomes = outcomes.into_iter().filter_map(|refused| match refused {
-            Some(refused) => Some(refused),
-            None => {
-                let outcome = recorded.next()?;
-                Some(outcome.map_err(|(field, message)| FieldError {
-                    pointer: format!("/{field}"),
-                    message,
-                }))
+        let outcomes = outcomes.into_iter().filter_map(|refused| {
+            if refused.is_some() {
+                return refused;
             }
+            let outcome = recorded.next()?;
+            Some(outcome.map_err(|(field, message)| FieldError {
+                pointer: format!("/{field}"),
+                message,
+            }))
         });
         Ok(outcomes.collect())
     }

@@ -118,7 +118,7 @@ impl Paced {
     fn new(body: Body, turns: &Arc<Turns>) -> Self {
         let mut open = turns.0.lock();
         // Fewer than a connection has streams.
-        let id = (0..).find(|id| !open.contains_key(id)).unwrap_or_default();
+        let id = (0..=u64::MAX).find(|id| !open.contains_key(id)).unwrap_or_default();
         open.insert(id, Some(Instant::now()));
         drop(open);
         Self {

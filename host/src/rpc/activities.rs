@@ -53,13 +53,11 @@ impl meed_proto::v1::ActivityService for Activities {
                 ItemOutcome::Recorded => Outcome::RECORDED.into(),
                 ItemOutcome::Duplicate => Outcome::DUPLICATE.into(),
             },
-            ..RecordedActivity::default()
         });
         Response::ok(RecordActivitiesResponse {
             recorded: count(recorded.recorded),
             duplicates: count(recorded.duplicates),
             items: items.collect(),
-            ..RecordActivitiesResponse::default()
         })
     }
 
@@ -181,7 +179,6 @@ impl Ingestion {
                             position: told.through,
                             field: field_of(&error.pointer),
                             message: error.message,
-                            ..IngestError::default()
                         });
                     }
                 }

@@ -62,7 +62,6 @@ impl meed_proto::v1::ClaimService for ClaimCalls {
         Response::ok(ClaimResponse {
             reward_request: request.into(),
             answer: answer.into(),
-            ..ClaimResponse::default()
         })
     }
 
@@ -90,7 +89,6 @@ impl meed_proto::v1::ClaimService for ClaimCalls {
         };
         Response::ok(GetRewardRequestResponse {
             reward_request: of_document::<RewardRequest>(&found)?.into(),
-            ..GetRewardRequestResponse::default()
         })
     }
 }

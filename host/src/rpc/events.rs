@@ -21,7 +21,6 @@ impl meed_proto::v1::EventService for EventCalls {
         let event = self.0.get(only_id(request.id, "id")?).await.map_err(Problem::from)?;
         Response::ok(GetEventResponse {
             event: of_document::<Event>(&event)?.into(),
-            ..GetEventResponse::default()
         })
     }
 

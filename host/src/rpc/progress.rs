@@ -48,7 +48,6 @@ impl meed_proto::v1::ProgressService for ProgressCalls {
             .await?;
         Response::ok(GetProgressResponse {
             progress: of_document::<EventProgress>(&progress)?.into(),
-            ..GetProgressResponse::default()
         })
     }
 

@@ -27,7 +27,6 @@ impl meed_proto::v1::ReceiptService for ReceiptCalls {
         let receipt = self.claims.signed_receipt(&principal, id).await?;
         Response::ok(GetReceiptResponse {
             json: serde_json::to_string(&receipt).map_err(Problem::internal)?,
-            ..GetReceiptResponse::default()
         })
     }
 
@@ -38,7 +37,6 @@ impl meed_proto::v1::ReceiptService for ReceiptCalls {
     ) -> ServiceResult<GetReceiptKeysResponse> {
         Response::ok(GetReceiptKeysResponse {
             jwks_json: serde_json::to_string(&self.keys.jwks()).map_err(Problem::internal)?,
-            ..GetReceiptKeysResponse::default()
         })
     }
 }

@@ -59,7 +59,6 @@ pub(super) fn error_of(problem: Problem, request_id: Option<String>) -> ConnectE
         reason: problem.code().code.to_owned(),
         domain: DOMAIN.to_owned(),
         metadata: members.chain(request_id).collect(),
-        ..ErrorInfo::default()
     };
     error
         .details
@@ -67,7 +66,6 @@ pub(super) fn error_of(problem: Problem, request_id: Option<String>) -> ConnectE
     if !problem.errors().is_empty() {
         let bad = BadRequest {
             field_violations: problem.errors().iter().map(violation).collect(),
-            ..BadRequest::default()
         };
         error
             .details
@@ -79,7 +77,6 @@ pub(super) fn error_of(problem: Problem, request_id: Option<String>) -> ConnectE
                 seconds: i64::from(seconds),
                 ..Duration::default()
             }),
-            ..RetryInfo::default()
         };
         error
             .details
