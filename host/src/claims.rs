@@ -47,4 +47,4 @@ pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use review::{Review, ReviewOutcome};
 pub use routes::{CODES, router};
 pub use service::Claims;
-pub use watched::{ProgressChanges, ProgressId, RequestChanges, RequestEvent, Watched};
+pub use watched::{ProgressChanges, ProgressId, RETRY, RequestChanges, RequestEvent, Watched};

@@ -2,7 +2,7 @@
 //!
 //! `routes` mounts the methods inside the layers of REST, so that authentication, limits, audit and metrics are the same.
 //! `refusal` makes errors of problems, and lets those layers see the problem of a method. `message` converts ids, users and
-//! documents. The other files are the services: each method names a guard and makes one call of a feature.
+//! documents. `watches` is what the streams of changes have in common. The other files are the services: each method names a guard and makes one call of a feature.
 //!
 //! Must not know: stores, and rules of features.
 
@@ -19,5 +19,6 @@ mod progress;
 mod receipts;
 mod refusal;
 mod routes;
+mod watches;
 
 pub use routes::{Services, errors, is_streamed, router};

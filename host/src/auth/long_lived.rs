@@ -1,6 +1,7 @@
 //! The extractor for routes whose response takes long.
 
 use axum::extract::FromRequestParts;
+use axum::http::Extensions;
 use axum::http::request::Parts;
 use uuid::Uuid;
 
@@ -20,6 +21,19 @@ pub struct LongLived {
 }
 
 impl LongLived {
+    /// For handlers of protocols that have no extractors.
+    pub fn of(extensions: &Extensions) -> Result<Self, Problem> {
+        let principal = Principal::of(extensions)?;
+        let Some(Proofs(service)) = extensions.get::<Proofs>() else {
+            return Err(Problem::internal("the authentication layer is missing"));
+        };
+        Ok(Self {
+            passes: service.passes().clone(),
+            principal,
+            until: extensions.get::<TokenEnd>().and_then(|end| end.0),
+        })
+    }
+
     /// For watching this user.
     pub fn pass(self, user_id: Uuid) -> Pass {
         self.passes.hold(self.principal, user_id, self.until)
@@ -29,15 +43,7 @@ impl LongLived {
 impl<S: Send + Sync> FromRequestParts<S> for LongLived {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let principal = <Principal as FromRequestParts<S>>::from_request_parts(parts, state).await?;
-        let Some(Proofs(service)) = parts.extensions.get::<Proofs>() else {
-            return Err(Problem::internal("the authentication layer is missing"));
-        };
-        Ok(Self {
-            passes: service.passes().clone(),
-            principal,
-            until: parts.extensions.get::<TokenEnd>().and_then(|end| end.0),
-        })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::of(&parts.extensions)
     }
 }

@@ -1,5 +1,5 @@
-//! What every protocol calls on behalf of a principal: claims for the users that it may claim for, and reads of the reward
-//! requests that it may see. Must not know: any protocol.
+//! What every protocol calls on behalf of a principal: claims for the users that it may claim for, reads of the reward
+//! requests that it may see, and watches of both. Must not know: any protocol.
 
 use uuid::Uuid;
 
@@ -7,12 +7,14 @@ use super::error::ClaimError;
 use super::model::{ClaimAnswer, ClaimedBy, EventProgress, IdempotencyKey, RewardRequest};
 use super::receipt::SignedReceipt;
 use super::service::Claims;
+use super::watched::{ProgressChanges, ProgressId, RequestChanges};
 use crate::audit;
-use crate::auth::{FORBIDDEN, Principal, Role, Scope};
+use crate::auth::{FORBIDDEN, LongLived, Pass, Principal, Role, Scope};
 use crate::clock::Timestamp;
 use crate::directory::{ExternalId, UserRef};
 use crate::mutations;
 use crate::problem::{INVALID_PARAMETER, Problem};
+use crate::watch::Cursor;
 
 /// The user that a call names by the id or by the external id.
 pub type Named<'a> = (Option<Uuid>, Option<&'a ExternalId>);
@@ -75,6 +77,39 @@ impl Claims {
         };
         Ok(self.progress.asked(user_id, event_id, as_of, known_by).await?)
     }
+
+    /// The changes of the reward requests of the caller, or of a user that it may read and names, while the pass holds. Those
+    /// after `since`, or from now on.
+    pub async fn watch_requests(
+        &self,
+        principal: &Principal,
+        long_lived: LongLived,
+        named: Named<'_>,
+        since: Option<Cursor>,
+    ) -> Result<(Pass, RequestChanges), Problem> {
+        let user_id = watched(self, principal, named).await?;
+        let pass = long_lived.pass(user_id);
+        let changes = self
+            .watched
+            .requests(user_id, since, principal.is_user(user_id))
+            .await??;
+        Ok((pass, changes))
+    }
+
+    /// The progress of the caller or, with a service key, of the user that it names, while the pass holds.
+    pub async fn watch_progress(
+        &self,
+        principal: &Principal,
+        long_lived: LongLived,
+        named: Named<'_>,
+        event_id: Uuid,
+        since: Option<ProgressId>,
+    ) -> Result<(Pass, ProgressChanges), Problem> {
+        let (user_id, _) = claimant(self, principal, named).await?;
+        let pass = long_lived.pass(user_id);
+        let changes = self.watched.progress(user_id, event_id, since).await??;
+        Ok((pass, changes))
+    }
 }
 
 /// Without [`Scope::AuditRead`], the reward requests of other users do not exist. A service key that acts for users sees
@@ -89,7 +124,7 @@ pub(super) fn require_own(principal: &Principal, user_id: Uuid, id: Uuid) -> Res
 }
 
 /// The user of a claim: the caller, or the user that a service key names. Staff do not claim, and no key claims for them.
-pub(super) async fn claimant(
+async fn claimant(
     claims: &Claims,
     principal: &Principal,
     named: Named<'_>,
@@ -134,12 +169,8 @@ async fn named_claimant(claims: &Claims, named: Named<'_>) -> Result<Uuid, Probl
 }
 
 /// The user whose reward requests a principal watches: the caller, or one that it may read and names.
-pub(super) async fn watched(
-    claims: &Claims,
-    principal: &Principal,
-    (id, external): (Option<Uuid>, Option<ExternalId>),
-) -> Result<Uuid, Problem> {
-    let Some(user) = UserRef::of_filters(id, external)? else {
+async fn watched(claims: &Claims, principal: &Principal, (id, external): Named<'_>) -> Result<Uuid, Problem> {
+    let Some(user) = UserRef::of_filters(id, external.cloned())? else {
         if principal.key_holder().is_some() {
             return Err(Problem::new(
                 INVALID_PARAMETER,

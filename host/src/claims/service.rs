@@ -198,8 +198,9 @@ impl Claims {
         self.external.clone()
     }
 
-    pub(super) fn clock(&self) -> &Clock {
-        &self.processor.clock
+    /// Between two signs of life of a stream.
+    pub fn heartbeat(&self) -> Duration {
+        self.heartbeat
     }
 
     /// What users' streams tell.

@@ -34,6 +34,12 @@ const NEWEST: u32 = 100;
 /// Between two evaluations for one stream.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// When a client opens a stream again after it ended.
+pub const RETRY: Duration = Duration::from_secs(2);
+
+/// After a shutdown, clients come back within this time after [`RETRY`], not all at once.
+const SPREAD_MS: u64 = 5_000;
+
 /// Longer than a process uses a copy of an event that another process has changed.
 const OUTDATED: Duration = Duration::from_secs(3);
 
@@ -74,6 +80,11 @@ impl Watched {
             reads: Arc::new(Semaphore::new(READS)),
             evaluations: Arc::new(Semaphore::new(EVALUATIONS)),
         }
+    }
+
+    /// When a client opens a stream again that ended with the process.
+    pub fn retry_after_shutdown(&self) -> Duration {
+        RETRY + Duration::from_millis(u64::from_be_bytes(self.clock.random()) % SPREAD_MS)
     }
 
     /// The changes of a user's reward requests after `since`, or from now on. `with_codes`: for the user itself.

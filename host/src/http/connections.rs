@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::peer;
 use crate::config;
+use crate::problem::{Problem, STREAMS_FULL};
 
 /// Concurrent connections of a process, if its limit on open files allows them.
 const MAX_CONNECTIONS: usize = 4096;
@@ -24,6 +25,8 @@ const MAX_CONNECTIONS: usize = 4096;
 const FILES: u64 = 16_384;
 /// Connections to the admin listener.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
+/// In seconds; after [`STREAMS_FULL`].
+const RETRY_AFTER: u32 = 5;
 
 /// What the clients of a listener may use.
 #[derive(Clone, Debug)]
@@ -187,7 +190,7 @@ impl Connection {
 
     /// From now on, the connection carries a stream until its end: it is idle for long, and gives way to no other. `false`:
     /// there is no place for another stream.
-    pub(super) fn begin_stream(&self) -> bool {
+    fn begin_stream(&self) -> bool {
         let mut open = self.open.lock();
         if self.is_stream.load(Ordering::Relaxed) {
             // Another one of HTTP/2, which has few of them on a connection.
@@ -205,6 +208,10 @@ impl Connection {
         true
     }
 
+    pub(super) fn is_stream(&self) -> bool {
+        self.is_stream.load(Ordering::Relaxed)
+    }
+
     /// Completes when the connection has to give way to another.
     pub(super) async fn closed(&self) {
         self.closed.cancelled().await;
@@ -213,6 +220,15 @@ impl Connection {
     fn waiting_since(&self) -> Option<u64> {
         Some(self.waiting_since.load(Ordering::Relaxed)).filter(|since| *since != BUSY)
     }
+}
+
+/// Makes the connection of a request one that carries a stream. Requests without a connection are those of tests.
+pub fn begin_stream(connection: Option<&Arc<Connection>>) -> Result<(), Problem> {
+    if connection.is_none_or(|connection| connection.begin_stream()) {
+        return Ok(());
+    }
+    let detail = "This server, or your address, has too many open streams; retry later, or read without a stream.";
+    Err(Problem::new(STREAMS_FULL, detail).retry_after(RETRY_AFTER))
 }
 
 fn millis_since(began: Instant) -> u64 {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -125,11 +125,17 @@ fn service(
         let work = connection.begin();
         request.extensions_mut().insert(Peer(client));
         request.extensions_mut().insert(Arc::clone(&connection));
+        let (connection, is_http1) = (Arc::clone(&connection), request.version() < Version::HTTP_2);
         let answered = router.clone().oneshot(request);
         async move {
-            let answered = answered.await;
+            let Ok(mut response) = answered.await;
             drop(work);
-            answered
+            // The connection counts as a stream until it closes.
+            if is_http1 && connection.is_stream() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok(response)
         }
     })
 }

@@ -13,17 +13,12 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _};
 
-use super::connections::Connection;
-use crate::problem::{INVALID_PARAMETER, Problem, STREAMS_FULL};
+use super::connections::{Connection, begin_stream};
+use crate::problem::{INVALID_PARAMETER, Problem};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells nginx, and proxies that imitate it, to pass on each event at once.
-const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// When a client opens the stream again after it ended.
-pub const RETRY: Duration = Duration::from_secs(2);
-/// In seconds; after [`STREAMS_FULL`].
-const RETRY_AFTER: u32 = 5;
+pub const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The request for a stream: its connection, and the last event that the client has.
 #[derive(Debug)]
@@ -65,12 +60,7 @@ impl StreamRequest {
         heartbeat: Duration,
         events: impl Stream<Item = Event> + Send + 'static,
     ) -> Result<Response, Problem> {
-        // Requests without a connection are those of tests.
-        if self.connection.is_some_and(|connection| !connection.begin_stream()) {
-            let detail =
-                "This server, or your address, has too many open streams; retry later, or read without a stream.";
-            return Err(Problem::new(STREAMS_FULL, detail).retry_after(RETRY_AFTER));
-        }
+        begin_stream(self.connection.as_ref())?;
         let events = events.map(Ok::<_, Infallible>);
         let mut response = Sse::new(events)
             .keep_alive(KeepAlive::new().interval(heartbeat).text(""))
@@ -78,8 +68,6 @@ impl StreamRequest {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
-        // The connection counts as a stream until it closes.
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         Ok(response)
     }
 }

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::directory::ExternalId;
 use crate::http::PageParams;
 use crate::problem::{FieldError, Problem};
+use crate::watch::Closed;
 
 /// A document of a feature as a message.
 pub(super) fn of_document<M: DeserializeOwned>(document: &impl Serialize) -> Result<M, Problem> {
@@ -22,6 +23,24 @@ pub(super) fn of_document<M: DeserializeOwned>(document: &impl Serialize) -> Res
 /// A stored response of REST as a message.
 pub(super) fn of_json<M: DeserializeOwned>(json: &str) -> Result<M, Problem> {
     serde_json::from_str(json).map_err(Problem::internal)
+}
+
+/// A document that a stream tells as a message.
+pub(super) fn told<M: DeserializeOwned>(document: &impl Serialize) -> Result<M, Closed> {
+    of_document(document).map_err(|problem| {
+        tracing::error!(?problem, "a message of a stream cannot be written");
+        Closed::Error
+    })
+}
+
+/// The value of an optional field, whose name in JSON is `member`.
+pub(super) fn parsed<T>(
+    text: Option<&str>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+    member: &str,
+) -> Result<Option<T>, Problem> {
+    let value = text.map(parse).transpose();
+    value.map_err(|message| Problem::field(format!("/{member}"), message))
 }
 
 /// The id in a field, whose name in JSON is `member`.

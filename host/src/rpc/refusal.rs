@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use buffa::MessageField;
-use buffa_types::google::protobuf::Duration;
+use buffa_types::google::protobuf;
 use connectrpc::interceptor::{StreamRequest, StreamResponse, UnaryRequest, UnaryResponse};
 use connectrpc::{ConnectError, ErrorCode, ErrorDetail, Interceptor, Next, NextStream, PayloadStream};
 use meed_proto::google::rpc::bad_request::FieldViolation;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use crate::correlation;
 use crate::problem::{BODY_TOO_LARGE, FieldError, INVALID_BODY, METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
+use crate::watch::Closed;
 
 /// The domain of every `ErrorInfo`.
 const DOMAIN: &str = "meed";
@@ -54,15 +56,9 @@ pub(super) fn error_of(problem: Problem, request_id: Option<String>) -> ConnectE
         };
         (name.clone(), text)
     });
-    let request_id = request_id.map(|id| ("requestId".to_owned(), id));
-    let info = ErrorInfo {
-        reason: problem.code().code.to_owned(),
-        domain: DOMAIN.to_owned(),
-        metadata: members.chain(request_id).collect(),
-    };
     error
         .details
-        .push(ErrorDetail::from_message("google.rpc.ErrorInfo", &info));
+        .push(info(problem.code().code.to_owned(), members, request_id));
     if !problem.errors().is_empty() {
         let bad = BadRequest {
             field_violations: problem.errors().iter().map(violation).collect(),
@@ -72,17 +68,61 @@ pub(super) fn error_of(problem: Problem, request_id: Option<String>) -> ConnectE
             .push(ErrorDetail::from_message("google.rpc.BadRequest", &bad));
     }
     if let Some(seconds) = problem.retry_after_seconds() {
-        let retry = RetryInfo {
-            retry_delay: MessageField::some(Duration {
-                seconds: i64::from(seconds),
-                ..Duration::default()
-            }),
-        };
-        error
-            .details
-            .push(ErrorDetail::from_message("google.rpc.RetryInfo", &retry));
+        error.details.push(retry_after(Duration::from_secs(seconds.into())));
     }
     error.with_source(Refused(problem))
+}
+
+/// Why a stream of changes ended. REST closes the connection instead. `retry`: when the client may watch again.
+pub(super) fn end_of(why: Closed, retry: Option<Duration>, request_id: Option<String>) -> ConnectError {
+    let (code, message) = match why {
+        Closed::Slow => (
+            ErrorCode::ResourceExhausted,
+            "Too many changes waited for this client; watch again after the last cursor, and read faster.",
+        ),
+        Closed::Age => (
+            ErrorCode::Aborted,
+            "The stream reached its maximum age; watch again after the last cursor.",
+        ),
+        Closed::Unauthorized => (
+            ErrorCode::Unauthenticated,
+            "The token or session has ended, or may no longer watch this user; watch again with a fresh token.",
+        ),
+        Closed::Shutdown => (
+            ErrorCode::Unavailable,
+            "The server is shutting down; watch again after the last cursor.",
+        ),
+        Closed::Error | Closed::Client => (
+            ErrorCode::Unavailable,
+            "What this stream watches cannot be read now; watch again after the last cursor.",
+        ),
+    };
+    let mut error = ConnectError::new(code, message);
+    let reason = format!("stream-{}", <&str>::from(why));
+    error.details.push(info(reason, std::iter::empty(), request_id));
+    error.details.extend(retry.map(retry_after));
+    error
+}
+
+fn info(reason: String, members: impl Iterator<Item = (String, String)>, request_id: Option<String>) -> ErrorDetail {
+    let request_id = request_id.map(|id| ("requestId".to_owned(), id));
+    let info = ErrorInfo {
+        reason,
+        domain: DOMAIN.to_owned(),
+        metadata: members.chain(request_id).collect(),
+    };
+    ErrorDetail::from_message("google.rpc.ErrorInfo", &info)
+}
+
+fn retry_after(delay: Duration) -> ErrorDetail {
+    let retry = RetryInfo {
+        retry_delay: MessageField::some(protobuf::Duration {
+            seconds: i64::try_from(delay.as_secs()).unwrap_or(i64::MAX),
+            nanos: i32::try_from(delay.subsec_nanos()).unwrap_or_default(),
+            ..protobuf::Duration::default()
+        }),
+    };
+    ErrorDetail::from_message("google.rpc.RetryInfo", &retry)
 }
 
 fn code_of(problem: &Problem) -> ErrorCode {

@@ -39,6 +39,9 @@ const CHANGES: [&str; 3] = ["/Claim", "/Ingest", "/RecordActivities"];
 /// The methods whose requests are streams, by the beginning of their paths.
 const STREAMED: [&str; 2] = ["/meed.v1.ActivityService/Ingest", "/grpc.reflection."];
 
+/// The methods whose responses are streams of changes. Other limits bound how long they last.
+const WATCHES: [&str; 3] = ["/WatchProgress", "/WatchRewardRequest", "/WatchRewardRequests"];
+
 /// What the methods call.
 pub struct Services {
     pub activities: ActivityService,
@@ -67,7 +70,7 @@ pub fn router(services: Services) -> axum::Router {
     };
     let methods = connectrpc::Router::new()
         .add_service(Arc::new(Activities(activities)))
-        .add_service(Arc::new(ClaimCalls::new(claims)))
+        .add_service(Arc::new(ClaimCalls(claims)))
         .add_service(Arc::new(EventCalls(events)))
         .add_service(Arc::new(progress))
         .add_service(Arc::new(receipts))
@@ -101,8 +104,12 @@ pub fn router(services: Services) -> axum::Router {
         // As REST, which refuses compressed bodies.
         .with_compression(CompressionRegistry::new())
         .with_interceptor(Refusals);
+    let watches = service
+        .clone()
+        .with_deadline_policy(DeadlinePolicy::new().with_enforce_on_streams(true));
     let routes = paths.iter().fold(axum::Router::new(), |routes, path| {
-        routes.route_service(path, service.clone())
+        let is_watch = WATCHES.iter().any(|method| path.ends_with(method));
+        routes.route_service(path, if is_watch { watches.clone() } else { service.clone() })
     });
     routes.layer(middleware::from_fn(problems))
 }

@@ -3,15 +3,13 @@
 mod clients;
 mod errors;
 mod streams;
-
-use std::time::{Duration, Instant};
+mod watches;
 
 use meed_host::auth::Role;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use crate::overload;
-use crate::reward_requests::received::Working;
 use crate::service_keys;
 use crate::support::{Call, Reply, TestApp, each, on_both_engines, text, with};
 
@@ -155,7 +153,7 @@ async fn a_rejection_and_its_repeat_say_what_rest_says(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
-async fn a_queued_claim_is_decided_later(app: TestApp) {
+async fn a_queued_claim_is_pending(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({"respondAsync": true})).await;
     let user = app.user(Role::User).await;
     let queued = answer(&app, &user.token, "ClaimService/Claim", json!({"eventId": event["id"]})).await;
@@ -169,34 +167,11 @@ async fn a_queued_claim_is_decided_later(app: TestApp) {
     let path = format!("/reward-requests/{}", text(&id, "id"));
     let of_rest = app.get(&path).bearer(&user.token).send().await.expect(200);
     assert_same(&found["rewardRequest"], &of_rest);
-
-    let wait = |seconds: u32| {
-        let message = with(id.clone(), json!({"waitSeconds": seconds}));
-        call(&app, "ClaimService/GetRewardRequest", &message)
-            .bearer(&user.token)
-            .send()
-    };
-    let began = Instant::now();
-    let waited = wait(1).await.expect(200);
-    assert_eq!(waited["rewardRequest"]["status"], "RECEIVED");
-    assert!(
-        (500..5000).contains(&began.elapsed().as_millis()),
-        "{:?}",
-        began.elapsed()
-    );
-    let error = errors::assert_error(wait(21).await, 400, "invalid_argument", "invalid-body");
-    assert_eq!(error.fields(), ["wait_seconds"]);
-    let working = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        Working::start(&app)
-    };
-    let (decided, _working) = tokio::join!(wait(20), working);
-    assert_eq!(decided.expect(200)["rewardRequest"]["status"], "GRANTED");
 }
 
 /// The claim goes on without its caller, who finds its answer under the key.
 #[apply(on_both_engines)]
-async fn a_deadline_ends_the_wait_and_not_the_claim(app: TestApp) {
+async fn a_deadline_ends_the_call_and_not_the_claim(app: TestApp) {
     let event = app.event("first-come", json!({}), json!({})).await;
     let user = app.token(Role::User).await;
     let claim = json!({"eventId": event["id"], "idempotencyKey": "one"});

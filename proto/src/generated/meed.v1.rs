@@ -2212,7 +2212,7 @@ pub mod claim_response {
         ANSWER_UNSPECIFIED = 0i32,
         /// The claim was decided now.
         DECIDED = 1i32,
-        /// The claim is queued. Get the request again.
+        /// The claim is queued. Watch the request.
         QUEUED = 2i32,
         /// Rejected for the same reasons as before: this is the earlier request.
         REPEATED = 3i32,
@@ -2384,23 +2384,10 @@ pub struct GetRewardRequestRequest {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
     )]
     pub id: ::buffa::alloc::string::String,
-    /// Wait up to so many seconds, 20 at most, while the request is RECEIVED. A busy server waits less.
-    ///
-    /// Field 2: `wait_seconds`
-    #[serde(
-        rename = "waitSeconds",
-        alias = "wait_seconds",
-        with = "::buffa::json_helpers::uint32",
-        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
-    )]
-    pub wait_seconds: u32,
 }
 impl ::core::fmt::Debug for GetRewardRequestRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("GetRewardRequestRequest")
-            .field("id", &self.id)
-            .field("wait_seconds", &self.wait_seconds)
-            .finish()
+        f.debug_struct("GetRewardRequestRequest").field("id", &self.id).finish()
     }
 }
 impl GetRewardRequestRequest {
@@ -2433,9 +2420,6 @@ impl ::buffa::Message for GetRewardRequestRequest {
         if !self.id.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.id) as u64;
         }
-        if self.wait_seconds != 0u32 {
-            size += 1u64 + ::buffa::types::uint32_encoded_len(self.wait_seconds) as u64;
-        }
         ::buffa::saturate_size(size)
     }
     fn write_to(
@@ -2447,9 +2431,6 @@ impl ::buffa::Message for GetRewardRequestRequest {
         use ::buffa::Enumeration as _;
         if !self.id.is_empty() {
             ::buffa::types::put_string_field(1u32, &self.id, buf);
-        }
-        if self.wait_seconds != 0u32 {
-            ::buffa::types::put_uint32_field(2u32, self.wait_seconds, buf);
         }
     }
     fn merge_field(
@@ -2470,13 +2451,6 @@ impl ::buffa::Message for GetRewardRequestRequest {
                 )?;
                 ::buffa::types::merge_string(&mut self.id, buf)?;
             }
-            2u32 => {
-                ::buffa::encoding::check_wire_type(
-                    tag,
-                    ::buffa::encoding::WireType::Varint,
-                )?;
-                self.wait_seconds = ::buffa::types::decode_uint32(buf)?;
-            }
             _ => {
                 ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
             }
@@ -2485,7 +2459,6 @@ impl ::buffa::Message for GetRewardRequestRequest {
     }
     fn clear(&mut self) {
         self.id.clear();
-        self.wait_seconds = 0u32;
     }
 }
 impl ::buffa::json_helpers::ProtoElemJson for GetRewardRequestRequest {
@@ -2635,6 +2608,919 @@ pub const __GET_REWARD_REQUEST_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAn
     from_json: ::buffa::type_registry::any_from_json::<GetRewardRequestResponse>,
     is_wkt: false,
 };
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct WatchRewardRequestRequest {
+    /// Field 1: `id`
+    #[serde(
+        rename = "id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub id: ::buffa::alloc::string::String,
+}
+impl ::core::fmt::Debug for WatchRewardRequestRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("WatchRewardRequestRequest").field("id", &self.id).finish()
+    }
+}
+impl WatchRewardRequestRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestRequest";
+}
+::buffa::impl_default_instance!(WatchRewardRequestRequest);
+impl ::buffa::MessageName for WatchRewardRequestRequest {
+    const PACKAGE: &'static str = "meed.v1";
+    const NAME: &'static str = "WatchRewardRequestRequest";
+    const FULL_NAME: &'static str = "meed.v1.WatchRewardRequestRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestRequest";
+}
+impl ::buffa::Message for WatchRewardRequestRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.id) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.id.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.id, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.id, buf)?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.id.clear();
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for WatchRewardRequestRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __WATCH_REWARD_REQUEST_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/meed.v1.WatchRewardRequestRequest",
+    to_json: ::buffa::type_registry::any_to_json::<WatchRewardRequestRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<WatchRewardRequestRequest>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct WatchRewardRequestResponse {
+    /// Not set in a message that only keeps the connection open.
+    ///
+    /// Field 1: `reward_request`
+    #[serde(
+        rename = "rewardRequest",
+        alias = "reward_request",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub reward_request: ::buffa::MessageField<
+        RewardRequest,
+        ::buffa::Inline<RewardRequest>,
+    >,
+}
+impl ::core::fmt::Debug for WatchRewardRequestResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("WatchRewardRequestResponse")
+            .field("reward_request", &self.reward_request)
+            .finish()
+    }
+}
+impl WatchRewardRequestResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestResponse";
+}
+::buffa::impl_default_instance!(WatchRewardRequestResponse);
+impl ::buffa::MessageName for WatchRewardRequestResponse {
+    const PACKAGE: &'static str = "meed.v1";
+    const NAME: &'static str = "WatchRewardRequestResponse";
+    const FULL_NAME: &'static str = "meed.v1.WatchRewardRequestResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestResponse";
+}
+impl ::buffa::Message for WatchRewardRequestResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.reward_request.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.reward_request.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.reward_request.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.reward_request.write_to(__cache, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.reward_request.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.reward_request = ::buffa::MessageField::none();
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for WatchRewardRequestResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __WATCH_REWARD_REQUEST_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/meed.v1.WatchRewardRequestResponse",
+    to_json: ::buffa::type_registry::any_to_json::<WatchRewardRequestResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<WatchRewardRequestResponse>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize)]
+#[serde(default)]
+pub struct WatchRewardRequestsRequest {
+    /// The last cursor that you received. Without it, the stream begins now.
+    ///
+    /// Field 3: `cursor`
+    #[serde(rename = "cursor", skip_serializing_if = "::core::option::Option::is_none")]
+    pub cursor: ::core::option::Option<::buffa::alloc::string::String>,
+    #[serde(flatten)]
+    pub user: ::core::option::Option<
+        __buffa::oneof::watch_reward_requests_request::User,
+    >,
+}
+impl ::core::fmt::Debug for WatchRewardRequestsRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("WatchRewardRequestsRequest")
+            .field("cursor", &self.cursor)
+            .field("user", &self.user)
+            .finish()
+    }
+}
+impl WatchRewardRequestsRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestsRequest";
+}
+::buffa::impl_default_instance!(WatchRewardRequestsRequest);
+impl ::buffa::MessageName for WatchRewardRequestsRequest {
+    const PACKAGE: &'static str = "meed.v1";
+    const NAME: &'static str = "WatchRewardRequestsRequest";
+    const FULL_NAME: &'static str = "meed.v1.WatchRewardRequestsRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestsRequest";
+}
+impl ::buffa::Message for WatchRewardRequestsRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if let ::core::option::Option::Some(ref v) = self.user {
+            match v {
+                __buffa::oneof::watch_reward_requests_request::User::UserId(x) => {
+                    size += 1u64 + ::buffa::types::string_encoded_len(x) as u64;
+                }
+                __buffa::oneof::watch_reward_requests_request::User::ExternalUserId(
+                    x,
+                ) => {
+                    size += 1u64 + ::buffa::types::string_encoded_len(x) as u64;
+                }
+            }
+        }
+        if let Some(ref v) = self.cursor {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if let ::core::option::Option::Some(ref v) = self.user {
+            match v {
+                __buffa::oneof::watch_reward_requests_request::User::UserId(x) => {
+                    ::buffa::types::put_string_field(1u32, x, buf);
+                }
+                __buffa::oneof::watch_reward_requests_request::User::ExternalUserId(
+                    x,
+                ) => {
+                    ::buffa::types::put_string_field(2u32, x, buf);
+                }
+            }
+        }
+        if let Some(ref v) = self.cursor {
+            ::buffa::types::put_string_field(3u32, v, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                self.user = ::core::option::Option::Some(
+                    __buffa::oneof::watch_reward_requests_request::User::UserId(
+                        ::buffa::types::decode_string(buf)?,
+                    ),
+                );
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                self.user = ::core::option::Option::Some(
+                    __buffa::oneof::watch_reward_requests_request::User::ExternalUserId(
+                        ::buffa::types::decode_string(buf)?,
+                    ),
+                );
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(
+                    self.cursor.get_or_insert_with(::buffa::alloc::string::String::new),
+                    buf,
+                )?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.user = ::core::option::Option::None;
+        self.cursor = ::core::option::Option::None;
+    }
+}
+impl<'de> ::serde::Deserialize<'de> for WatchRewardRequestsRequest {
+    fn deserialize<D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        struct _V;
+        impl<'de> ::serde::de::Visitor<'de> for _V {
+            type Value = WatchRewardRequestsRequest;
+            fn expecting(
+                &self,
+                f: &mut ::core::fmt::Formatter<'_>,
+            ) -> ::core::fmt::Result {
+                f.write_str("struct WatchRewardRequestsRequest")
+            }
+            #[allow(clippy::field_reassign_with_default)]
+            fn visit_map<A: ::serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> ::core::result::Result<WatchRewardRequestsRequest, A::Error> {
+                let mut __f_cursor: ::core::option::Option<
+                    ::core::option::Option<::buffa::alloc::string::String>,
+                > = None;
+                let mut __oneof_user: ::core::option::Option<
+                    __buffa::oneof::watch_reward_requests_request::User,
+                > = None;
+                while let Some(key) = map.next_key::<::buffa::alloc::string::String>()? {
+                    match key.as_str() {
+                        "cursor" => {
+                            __f_cursor = Some(
+                                map
+                                    .next_value::<
+                                        ::core::option::Option<::buffa::alloc::string::String>,
+                                    >()?,
+                            );
+                        }
+                        "userId" | "user_id" => {
+                            let v: ::core::option::Option<
+                                ::buffa::alloc::string::String,
+                            > = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            ::buffa::alloc::string::String,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_user.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'user'",
+                                        ),
+                                    );
+                                }
+                                __oneof_user = Some(
+                                    __buffa::oneof::watch_reward_requests_request::User::UserId(
+                                        v,
+                                    ),
+                                );
+                            }
+                        }
+                        "externalUserId" | "external_user_id" => {
+                            let v: ::core::option::Option<
+                                ::buffa::alloc::string::String,
+                            > = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            ::buffa::alloc::string::String,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_user.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'user'",
+                                        ),
+                                    );
+                                }
+                                __oneof_user = Some(
+                                    __buffa::oneof::watch_reward_requests_request::User::ExternalUserId(
+                                        v,
+                                    ),
+                                );
+                            }
+                        }
+                        _ => {
+                            map.next_value::<::serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                let mut __r = <WatchRewardRequestsRequest as ::core::default::Default>::default();
+                if let ::core::option::Option::Some(v) = __f_cursor {
+                    __r.cursor = v;
+                }
+                __r.user = __oneof_user;
+                Ok(__r)
+            }
+        }
+        d.deserialize_map(_V)
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for WatchRewardRequestsRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __WATCH_REWARD_REQUESTS_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/meed.v1.WatchRewardRequestsRequest",
+    to_json: ::buffa::type_registry::any_to_json::<WatchRewardRequestsRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<WatchRewardRequestsRequest>,
+    is_wkt: false,
+};
+pub mod watch_reward_requests_request {
+    #[allow(unused_imports)]
+    use super::*;
+    #[doc(inline)]
+    pub use super::__buffa::oneof::watch_reward_requests_request::User;
+    #[doc(inline)]
+    pub use super::__buffa::view::oneof::watch_reward_requests_request::User as UserView;
+}
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize)]
+#[serde(default)]
+pub struct WatchRewardRequestsResponse {
+    /// Continue after it if you have every message up to this one. Not set between a reset and the last request that follows.
+    ///
+    /// Field 3: `cursor`
+    #[serde(rename = "cursor", skip_serializing_if = "::core::option::Option::is_none")]
+    pub cursor: ::core::option::Option<::buffa::alloc::string::String>,
+    #[serde(flatten)]
+    pub change: ::core::option::Option<
+        __buffa::oneof::watch_reward_requests_response::Change,
+    >,
+}
+impl ::core::fmt::Debug for WatchRewardRequestsResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("WatchRewardRequestsResponse")
+            .field("cursor", &self.cursor)
+            .field("change", &self.change)
+            .finish()
+    }
+}
+impl WatchRewardRequestsResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestsResponse";
+}
+::buffa::impl_default_instance!(WatchRewardRequestsResponse);
+impl ::buffa::MessageName for WatchRewardRequestsResponse {
+    const PACKAGE: &'static str = "meed.v1";
+    const NAME: &'static str = "WatchRewardRequestsResponse";
+    const FULL_NAME: &'static str = "meed.v1.WatchRewardRequestsResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestsResponse";
+}
+impl ::buffa::Message for WatchRewardRequestsResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if let ::core::option::Option::Some(ref v) = self.change {
+            match v {
+                __buffa::oneof::watch_reward_requests_response::Change::RewardRequest(
+                    x,
+                ) => {
+                    let __slot = __cache.reserve();
+                    let inner = x.compute_size(__cache);
+                    __cache.set(__slot, inner);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                            + inner as u64;
+                }
+                __buffa::oneof::watch_reward_requests_response::Change::Reset(x) => {
+                    let __slot = __cache.reserve();
+                    let inner = x.compute_size(__cache);
+                    __cache.set(__slot, inner);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                            + inner as u64;
+                }
+            }
+        }
+        if let Some(ref v) = self.cursor {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if let ::core::option::Option::Some(ref v) = self.change {
+            match v {
+                __buffa::oneof::watch_reward_requests_response::Change::RewardRequest(
+                    x,
+                ) => {
+                    ::buffa::types::put_len_delimited_header(
+                        1u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    x.write_to(__cache, buf);
+                }
+                __buffa::oneof::watch_reward_requests_response::Change::Reset(x) => {
+                    ::buffa::types::put_len_delimited_header(
+                        2u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    x.write_to(__cache, buf);
+                }
+            }
+        }
+        if let Some(ref v) = self.cursor {
+            ::buffa::types::put_string_field(3u32, v, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                if let ::core::option::Option::Some(
+                    __buffa::oneof::watch_reward_requests_response::Change::RewardRequest(
+                        ref mut existing,
+                    ),
+                ) = self.change
+                {
+                    ::buffa::Message::merge_length_delimited(&mut **existing, buf, ctx)?;
+                } else {
+                    let mut val = ::core::default::Default::default();
+                    ::buffa::Message::merge_length_delimited(&mut val, buf, ctx)?;
+                    self.change = ::core::option::Option::Some(
+                        __buffa::oneof::watch_reward_requests_response::Change::RewardRequest(
+                            ::buffa::alloc::boxed::Box::new(val),
+                        ),
+                    );
+                }
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                if let ::core::option::Option::Some(
+                    __buffa::oneof::watch_reward_requests_response::Change::Reset(
+                        ref mut existing,
+                    ),
+                ) = self.change
+                {
+                    ::buffa::Message::merge_length_delimited(&mut **existing, buf, ctx)?;
+                } else {
+                    let mut val = ::core::default::Default::default();
+                    ::buffa::Message::merge_length_delimited(&mut val, buf, ctx)?;
+                    self.change = ::core::option::Option::Some(
+                        __buffa::oneof::watch_reward_requests_response::Change::Reset(
+                            ::buffa::alloc::boxed::Box::new(val),
+                        ),
+                    );
+                }
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(
+                    self.cursor.get_or_insert_with(::buffa::alloc::string::String::new),
+                    buf,
+                )?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.change = ::core::option::Option::None;
+        self.cursor = ::core::option::Option::None;
+    }
+}
+impl<'de> ::serde::Deserialize<'de> for WatchRewardRequestsResponse {
+    fn deserialize<D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        struct _V;
+        impl<'de> ::serde::de::Visitor<'de> for _V {
+            type Value = WatchRewardRequestsResponse;
+            fn expecting(
+                &self,
+                f: &mut ::core::fmt::Formatter<'_>,
+            ) -> ::core::fmt::Result {
+                f.write_str("struct WatchRewardRequestsResponse")
+            }
+            #[allow(clippy::field_reassign_with_default)]
+            fn visit_map<A: ::serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> ::core::result::Result<WatchRewardRequestsResponse, A::Error> {
+                let mut __f_cursor: ::core::option::Option<
+                    ::core::option::Option<::buffa::alloc::string::String>,
+                > = None;
+                let mut __oneof_change: ::core::option::Option<
+                    __buffa::oneof::watch_reward_requests_response::Change,
+                > = None;
+                while let Some(key) = map.next_key::<::buffa::alloc::string::String>()? {
+                    match key.as_str() {
+                        "cursor" => {
+                            __f_cursor = Some(
+                                map
+                                    .next_value::<
+                                        ::core::option::Option<::buffa::alloc::string::String>,
+                                    >()?,
+                            );
+                        }
+                        "rewardRequest" | "reward_request" => {
+                            let v: ::core::option::Option<RewardRequest> = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            RewardRequest,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_change.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'change'",
+                                        ),
+                                    );
+                                }
+                                __oneof_change = Some(
+                                    __buffa::oneof::watch_reward_requests_response::Change::RewardRequest(
+                                        ::buffa::alloc::boxed::Box::new(v),
+                                    ),
+                                );
+                            }
+                        }
+                        "reset" => {
+                            let v: ::core::option::Option<
+                                watch_reward_requests_response::Reset,
+                            > = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            watch_reward_requests_response::Reset,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_change.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'change'",
+                                        ),
+                                    );
+                                }
+                                __oneof_change = Some(
+                                    __buffa::oneof::watch_reward_requests_response::Change::Reset(
+                                        ::buffa::alloc::boxed::Box::new(v),
+                                    ),
+                                );
+                            }
+                        }
+                        _ => {
+                            map.next_value::<::serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                let mut __r = <WatchRewardRequestsResponse as ::core::default::Default>::default();
+                if let ::core::option::Option::Some(v) = __f_cursor {
+                    __r.cursor = v;
+                }
+                __r.change = __oneof_change;
+                Ok(__r)
+            }
+        }
+        d.deserialize_map(_V)
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for WatchRewardRequestsResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __WATCH_REWARD_REQUESTS_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/meed.v1.WatchRewardRequestsResponse",
+    to_json: ::buffa::type_registry::any_to_json::<WatchRewardRequestsResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<WatchRewardRequestsResponse>,
+    is_wkt: false,
+};
+pub mod watch_reward_requests_response {
+    #[allow(unused_imports)]
+    use super::*;
+    /// Some changes after your cursor are no longer kept. The newest 100 requests follow.
+    #[derive(Clone, PartialEq, Default)]
+    #[derive(::serde::Serialize, ::serde::Deserialize)]
+    #[serde(default)]
+    pub struct Reset {}
+    impl ::core::fmt::Debug for Reset {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            f.debug_struct("Reset").finish()
+        }
+    }
+    impl Reset {
+        /// Protobuf type URL for this message, for use with `Any::pack` and
+        /// `Any::unpack_if`.
+        ///
+        /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+        pub const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestsResponse.Reset";
+    }
+    ::buffa::impl_default_instance!(Reset);
+    impl ::buffa::MessageName for Reset {
+        const PACKAGE: &'static str = "meed.v1";
+        const NAME: &'static str = "WatchRewardRequestsResponse.Reset";
+        const FULL_NAME: &'static str = "meed.v1.WatchRewardRequestsResponse.Reset";
+        const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestsResponse.Reset";
+    }
+    impl ::buffa::Message for Reset {
+        /// Returns the total encoded size in bytes.
+        ///
+        /// Accumulates in `u64` (which cannot overflow for in-memory
+        /// data) and saturates to `u32` at return, so a message whose
+        /// encoded size exceeds the 2 GiB protobuf limit yields a value
+        /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+        /// points reject, never a silently wrapped size.
+        #[allow(clippy::let_and_return)]
+        fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            let size = 0u64;
+            ::buffa::saturate_size(size)
+        }
+        fn write_to(
+            &self,
+            _cache: &mut ::buffa::SizeCache,
+            _buf: &mut impl ::buffa::EncodeSink,
+        ) {
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+        }
+        fn merge_field(
+            &mut self,
+            tag: ::buffa::encoding::Tag,
+            buf: &mut impl ::buffa::bytes::Buf,
+            ctx: ::buffa::DecodeContext<'_>,
+        ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+            #[allow(unused_imports)]
+            use ::buffa::bytes::Buf as _;
+            #[allow(unused_imports)]
+            use ::buffa::Enumeration as _;
+            match tag.field_number() {
+                _ => {
+                    ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+                }
+            }
+            ::core::result::Result::Ok(())
+        }
+        fn clear(&mut self) {}
+    }
+    impl ::buffa::json_helpers::ProtoElemJson for Reset {
+        fn serialize_proto_json<S: ::serde::Serializer>(
+            v: &Self,
+            s: S,
+        ) -> ::core::result::Result<S::Ok, S::Error> {
+            ::serde::Serialize::serialize(v, s)
+        }
+        fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+            d: D,
+        ) -> ::core::result::Result<Self, D::Error> {
+            <Self as ::serde::Deserialize>::deserialize(d)
+        }
+    }
+    #[doc(hidden)]
+    pub const __RESET_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+        type_url: "type.googleapis.com/meed.v1.WatchRewardRequestsResponse.Reset",
+        to_json: ::buffa::type_registry::any_to_json::<Reset>,
+        from_json: ::buffa::type_registry::any_from_json::<Reset>,
+        is_wkt: false,
+    };
+    #[doc(inline)]
+    pub use super::__buffa::oneof::watch_reward_requests_response::Change;
+    #[doc(inline)]
+    pub use super::__buffa::view::watch_reward_requests_response::ResetView;
+    #[doc(inline)]
+    pub use super::__buffa::view::watch_reward_requests_response::ResetOwnedView;
+    #[doc(inline)]
+    pub use super::__buffa::view::oneof::watch_reward_requests_response::Change as ChangeView;
+}
 #[derive(Clone, PartialEq, Default)]
 #[derive(::serde::Serialize, ::serde::Deserialize)]
 #[serde(default)]
@@ -4903,6 +5789,466 @@ pub const __GET_PROGRESS_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry
     type_url: "type.googleapis.com/meed.v1.GetProgressResponse",
     to_json: ::buffa::type_registry::any_to_json::<GetProgressResponse>,
     from_json: ::buffa::type_registry::any_from_json::<GetProgressResponse>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize)]
+#[serde(default)]
+pub struct WatchProgressRequest {
+    /// Field 1: `event_id`
+    #[serde(
+        rename = "eventId",
+        alias = "event_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub event_id: ::buffa::alloc::string::String,
+    /// The last cursor that you received. The first progress is left out if it says the same.
+    ///
+    /// Field 4: `cursor`
+    #[serde(rename = "cursor", skip_serializing_if = "::core::option::Option::is_none")]
+    pub cursor: ::core::option::Option<::buffa::alloc::string::String>,
+    #[serde(flatten)]
+    pub user: ::core::option::Option<__buffa::oneof::watch_progress_request::User>,
+}
+impl ::core::fmt::Debug for WatchProgressRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("WatchProgressRequest")
+            .field("event_id", &self.event_id)
+            .field("cursor", &self.cursor)
+            .field("user", &self.user)
+            .finish()
+    }
+}
+impl WatchProgressRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchProgressRequest";
+}
+::buffa::impl_default_instance!(WatchProgressRequest);
+impl ::buffa::MessageName for WatchProgressRequest {
+    const PACKAGE: &'static str = "meed.v1";
+    const NAME: &'static str = "WatchProgressRequest";
+    const FULL_NAME: &'static str = "meed.v1.WatchProgressRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchProgressRequest";
+}
+impl ::buffa::Message for WatchProgressRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.event_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.event_id) as u64;
+        }
+        if let ::core::option::Option::Some(ref v) = self.user {
+            match v {
+                __buffa::oneof::watch_progress_request::User::UserId(x) => {
+                    size += 1u64 + ::buffa::types::string_encoded_len(x) as u64;
+                }
+                __buffa::oneof::watch_progress_request::User::ExternalUserId(x) => {
+                    size += 1u64 + ::buffa::types::string_encoded_len(x) as u64;
+                }
+            }
+        }
+        if let Some(ref v) = self.cursor {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.event_id.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.event_id, buf);
+        }
+        if let ::core::option::Option::Some(ref v) = self.user {
+            match v {
+                __buffa::oneof::watch_progress_request::User::UserId(x) => {
+                    ::buffa::types::put_string_field(2u32, x, buf);
+                }
+                __buffa::oneof::watch_progress_request::User::ExternalUserId(x) => {
+                    ::buffa::types::put_string_field(3u32, x, buf);
+                }
+            }
+        }
+        if let Some(ref v) = self.cursor {
+            ::buffa::types::put_string_field(4u32, v, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.event_id, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                self.user = ::core::option::Option::Some(
+                    __buffa::oneof::watch_progress_request::User::UserId(
+                        ::buffa::types::decode_string(buf)?,
+                    ),
+                );
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                self.user = ::core::option::Option::Some(
+                    __buffa::oneof::watch_progress_request::User::ExternalUserId(
+                        ::buffa::types::decode_string(buf)?,
+                    ),
+                );
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(
+                    self.cursor.get_or_insert_with(::buffa::alloc::string::String::new),
+                    buf,
+                )?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.event_id.clear();
+        self.user = ::core::option::Option::None;
+        self.cursor = ::core::option::Option::None;
+    }
+}
+impl<'de> ::serde::Deserialize<'de> for WatchProgressRequest {
+    fn deserialize<D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        struct _V;
+        impl<'de> ::serde::de::Visitor<'de> for _V {
+            type Value = WatchProgressRequest;
+            fn expecting(
+                &self,
+                f: &mut ::core::fmt::Formatter<'_>,
+            ) -> ::core::fmt::Result {
+                f.write_str("struct WatchProgressRequest")
+            }
+            #[allow(clippy::field_reassign_with_default)]
+            fn visit_map<A: ::serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> ::core::result::Result<WatchProgressRequest, A::Error> {
+                let mut __f_event_id: ::core::option::Option<
+                    ::buffa::alloc::string::String,
+                > = None;
+                let mut __f_cursor: ::core::option::Option<
+                    ::core::option::Option<::buffa::alloc::string::String>,
+                > = None;
+                let mut __oneof_user: ::core::option::Option<
+                    __buffa::oneof::watch_progress_request::User,
+                > = None;
+                while let Some(key) = map.next_key::<::buffa::alloc::string::String>()? {
+                    match key.as_str() {
+                        "eventId" | "event_id" => {
+                            __f_event_id = Some({
+                                struct _S;
+                                impl<'de> ::serde::de::DeserializeSeed<'de> for _S {
+                                    type Value = ::buffa::alloc::string::String;
+                                    fn deserialize<D: ::serde::Deserializer<'de>>(
+                                        self,
+                                        d: D,
+                                    ) -> ::core::result::Result<
+                                        ::buffa::alloc::string::String,
+                                        D::Error,
+                                    > {
+                                        ::buffa::json_helpers::proto_string::deserialize(d)
+                                    }
+                                }
+                                map.next_value_seed(_S)?
+                            });
+                        }
+                        "cursor" => {
+                            __f_cursor = Some(
+                                map
+                                    .next_value::<
+                                        ::core::option::Option<::buffa::alloc::string::String>,
+                                    >()?,
+                            );
+                        }
+                        "userId" | "user_id" => {
+                            let v: ::core::option::Option<
+                                ::buffa::alloc::string::String,
+                            > = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            ::buffa::alloc::string::String,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_user.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'user'",
+                                        ),
+                                    );
+                                }
+                                __oneof_user = Some(
+                                    __buffa::oneof::watch_progress_request::User::UserId(v),
+                                );
+                            }
+                        }
+                        "externalUserId" | "external_user_id" => {
+                            let v: ::core::option::Option<
+                                ::buffa::alloc::string::String,
+                            > = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            ::buffa::alloc::string::String,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_user.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'user'",
+                                        ),
+                                    );
+                                }
+                                __oneof_user = Some(
+                                    __buffa::oneof::watch_progress_request::User::ExternalUserId(
+                                        v,
+                                    ),
+                                );
+                            }
+                        }
+                        _ => {
+                            map.next_value::<::serde::de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                let mut __r = <WatchProgressRequest as ::core::default::Default>::default();
+                if let ::core::option::Option::Some(v) = __f_event_id {
+                    __r.event_id = v;
+                }
+                if let ::core::option::Option::Some(v) = __f_cursor {
+                    __r.cursor = v;
+                }
+                __r.user = __oneof_user;
+                Ok(__r)
+            }
+        }
+        d.deserialize_map(_V)
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for WatchProgressRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __WATCH_PROGRESS_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/meed.v1.WatchProgressRequest",
+    to_json: ::buffa::type_registry::any_to_json::<WatchProgressRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<WatchProgressRequest>,
+    is_wkt: false,
+};
+pub mod watch_progress_request {
+    #[allow(unused_imports)]
+    use super::*;
+    #[doc(inline)]
+    pub use super::__buffa::oneof::watch_progress_request::User;
+    #[doc(inline)]
+    pub use super::__buffa::view::oneof::watch_progress_request::User as UserView;
+}
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct WatchProgressResponse {
+    /// Not set in a message that only keeps the connection open.
+    ///
+    /// Field 1: `progress`
+    #[serde(
+        rename = "progress",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub progress: ::buffa::MessageField<EventProgress, ::buffa::Inline<EventProgress>>,
+    /// Names this progress.
+    ///
+    /// Field 2: `cursor`
+    #[serde(rename = "cursor", skip_serializing_if = "::core::option::Option::is_none")]
+    pub cursor: ::core::option::Option<::buffa::alloc::string::String>,
+}
+impl ::core::fmt::Debug for WatchProgressResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("WatchProgressResponse")
+            .field("progress", &self.progress)
+            .field("cursor", &self.cursor)
+            .finish()
+    }
+}
+impl WatchProgressResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchProgressResponse";
+}
+::buffa::impl_default_instance!(WatchProgressResponse);
+impl ::buffa::MessageName for WatchProgressResponse {
+    const PACKAGE: &'static str = "meed.v1";
+    const NAME: &'static str = "WatchProgressResponse";
+    const FULL_NAME: &'static str = "meed.v1.WatchProgressResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchProgressResponse";
+}
+impl ::buffa::Message for WatchProgressResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.progress.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.progress.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if let Some(ref v) = self.cursor {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.progress.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.progress.write_to(__cache, buf);
+        }
+        if let Some(ref v) = self.cursor {
+            ::buffa::types::put_string_field(2u32, v, buf);
+        }
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.progress.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(
+                    self.cursor.get_or_insert_with(::buffa::alloc::string::String::new),
+                    buf,
+                )?;
+            }
+            _ => {
+                ::buffa::encoding::skip_field_depth(tag, buf, ctx.depth())?;
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.progress = ::buffa::MessageField::none();
+        self.cursor = ::core::option::Option::None;
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for WatchProgressResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __WATCH_PROGRESS_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/meed.v1.WatchProgressResponse",
+    to_json: ::buffa::type_registry::any_to_json::<WatchProgressResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<WatchProgressResponse>,
     is_wkt: false,
 };
 /// A user's progress in an event.
@@ -13192,10 +14538,6 @@ pub mod __buffa {
         pub struct GetRewardRequestRequestView<'a> {
             /// Field 1: `id`
             pub id: &'a str,
-            /// Wait up to so many seconds, 20 at most, while the request is RECEIVED. A busy server waits less.
-            ///
-            /// Field 2: `wait_seconds`
-            pub wait_seconds: u32,
         }
         impl<'a> ::buffa::MessageView<'a> for GetRewardRequestRequestView<'a> {
             type Owned = super::super::GetRewardRequestRequest;
@@ -13240,13 +14582,6 @@ pub mod __buffa {
                         )?;
                         view.id = ::buffa::types::borrow_str(&mut cur)?;
                     }
-                    2u32 => {
-                        ::buffa::encoding::check_wire_type(
-                            tag,
-                            ::buffa::encoding::WireType::Varint,
-                        )?;
-                        view.wait_seconds = ::buffa::types::decode_uint32(&mut cur)?;
-                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                     }
@@ -13274,7 +14609,6 @@ pub mod __buffa {
                 let _ = __buffa_src;
                 ::core::result::Result::Ok(super::super::GetRewardRequestRequest {
                     id: self.id.to_string(),
-                    wait_seconds: self.wait_seconds,
                     ..::core::default::Default::default()
                 })
             }
@@ -13288,12 +14622,6 @@ pub mod __buffa {
                 if !self.id.is_empty() {
                     size += 1u64 + ::buffa::types::string_encoded_len(&self.id) as u64;
                 }
-                if self.wait_seconds != 0u32 {
-                    size
-                        += 1u64
-                            + ::buffa::types::uint32_encoded_len(self.wait_seconds)
-                                as u64;
-                }
                 ::buffa::saturate_size(size)
             }
             #[allow(clippy::needless_borrow)]
@@ -13306,9 +14634,6 @@ pub mod __buffa {
                 use ::buffa::Enumeration as _;
                 if !self.id.is_empty() {
                     ::buffa::types::put_string_field(1u32, &self.id, buf);
-                }
-                if self.wait_seconds != 0u32 {
-                    ::buffa::types::put_uint32_field(2u32, self.wait_seconds, buf);
                 }
             }
         }
@@ -13332,13 +14657,6 @@ pub mod __buffa {
                 let mut __map = __s.serialize_map(::core::option::Option::None)?;
                 if !::buffa::json_helpers::skip_if::is_empty_str(self.id) {
                     __map.serialize_entry("id", self.id)?;
-                }
-                if !::buffa::json_helpers::skip_if::is_zero_u32(&self.wait_seconds) {
-                    __map
-                        .serialize_entry(
-                            "waitSeconds",
-                            &::buffa::json_helpers::ProtoJson(&self.wait_seconds),
-                        )?;
                 }
                 __map.end()
             }
@@ -13441,13 +14759,6 @@ pub mod __buffa {
             #[must_use]
             pub fn id(&self) -> &'_ str {
                 self.0.reborrow().id
-            }
-            /// Wait up to so many seconds, 20 at most, while the request is RECEIVED. A busy server waits less.
-            ///
-            /// Field 2: `wait_seconds`
-            #[must_use]
-            pub fn wait_seconds(&self) -> u32 {
-                self.0.reborrow().wait_seconds
             }
         }
         impl ::core::convert::From<
@@ -13794,6 +15105,1634 @@ pub mod __buffa {
                 __s: __S,
             ) -> ::core::result::Result<__S::Ok, __S::Error> {
                 ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        #[derive(Clone, Debug, Default)]
+        pub struct WatchRewardRequestRequestView<'a> {
+            /// Field 1: `id`
+            pub id: &'a str,
+        }
+        impl<'a> ::buffa::MessageView<'a> for WatchRewardRequestRequestView<'a> {
+            type Owned = super::super::WatchRewardRequestRequest;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                _before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.id = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::WatchRewardRequestRequest,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::WatchRewardRequestRequest,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::WatchRewardRequestRequest {
+                    id: self.id.to_string(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for WatchRewardRequestRequestView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if !self.id.is_empty() {
+                    size += 1u64 + ::buffa::types::string_encoded_len(&self.id) as u64;
+                }
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if !self.id.is_empty() {
+                    ::buffa::types::put_string_field(1u32, &self.id, buf);
+                }
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for WatchRewardRequestRequestView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.id) {
+                    __map.serialize_entry("id", self.id)?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for WatchRewardRequestRequestView<'a> {
+            const PACKAGE: &'static str = "meed.v1";
+            const NAME: &'static str = "WatchRewardRequestRequest";
+            const FULL_NAME: &'static str = "meed.v1.WatchRewardRequestRequest";
+            const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestRequest";
+        }
+        ::buffa::impl_default_view_instance!(WatchRewardRequestRequestView);
+        ::buffa::impl_view_reborrow!(WatchRewardRequestRequestView);
+        /** Self-contained, `'static` owned view of a `WatchRewardRequestRequest` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`WatchRewardRequestRequestView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`WatchRewardRequestRequestView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct WatchRewardRequestRequestOwnedView(
+            ::buffa::OwnedView<WatchRewardRequestRequestView<'static>>,
+        );
+        impl WatchRewardRequestRequestOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestRequestOwnedView(
+                        ::buffa::OwnedView::decode(bytes)?,
+                    ),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestRequestOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::WatchRewardRequestRequest,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestRequestOwnedView(
+                        ::buffa::OwnedView::from_owned(msg)?,
+                    ),
+                )
+            }
+            /// Borrow the full [`WatchRewardRequestRequestView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &WatchRewardRequestRequestView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::WatchRewardRequestRequest {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Field 1: `id`
+            #[must_use]
+            pub fn id(&self) -> &'_ str {
+                self.0.reborrow().id
+            }
+        }
+        impl ::core::convert::From<
+            ::buffa::OwnedView<WatchRewardRequestRequestView<'static>>,
+        > for WatchRewardRequestRequestOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<WatchRewardRequestRequestView<'static>>,
+            ) -> Self {
+                WatchRewardRequestRequestOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<WatchRewardRequestRequestOwnedView>
+        for ::buffa::OwnedView<WatchRewardRequestRequestView<'static>> {
+            fn from(wrapper: WatchRewardRequestRequestOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<WatchRewardRequestRequestView<'static>>,
+        > for WatchRewardRequestRequestOwnedView {
+            fn as_ref(
+                &self,
+            ) -> &::buffa::OwnedView<WatchRewardRequestRequestView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::WatchRewardRequestRequest {
+            type View<'a> = WatchRewardRequestRequestView<'a>;
+            type ViewHandle = WatchRewardRequestRequestOwnedView;
+        }
+        impl ::serde::Serialize for WatchRewardRequestRequestOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        #[derive(Clone, Debug, Default)]
+        pub struct WatchRewardRequestResponseView<'a> {
+            /// Not set in a message that only keeps the connection open.
+            ///
+            /// Field 1: `reward_request`
+            pub reward_request: ::buffa::MessageFieldView<
+                super::super::__buffa::view::RewardRequestView<'a>,
+            >,
+        }
+        impl<'a> ::buffa::MessageView<'a> for WatchRewardRequestResponseView<'a> {
+            type Owned = super::super::WatchRewardRequestResponse;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                _before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.reward_request.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.reward_request = ::buffa::MessageFieldView::set(
+                                    <super::super::__buffa::view::RewardRequestView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::WatchRewardRequestResponse,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::WatchRewardRequestResponse,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::WatchRewardRequestResponse {
+                    reward_request: match self.reward_request.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                super::super::RewardRequest,
+                                ::buffa::Inline<super::super::RewardRequest>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for WatchRewardRequestResponseView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if self.reward_request.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.reward_request.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                __cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if self.reward_request.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        1u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.reward_request.write_to(__cache, buf);
+                }
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for WatchRewardRequestResponseView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                {
+                    if let ::core::option::Option::Some(__v) = self
+                        .reward_request
+                        .as_option()
+                    {
+                        __map.serialize_entry("rewardRequest", __v)?;
+                    }
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for WatchRewardRequestResponseView<'a> {
+            const PACKAGE: &'static str = "meed.v1";
+            const NAME: &'static str = "WatchRewardRequestResponse";
+            const FULL_NAME: &'static str = "meed.v1.WatchRewardRequestResponse";
+            const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestResponse";
+        }
+        ::buffa::impl_default_view_instance!(WatchRewardRequestResponseView);
+        ::buffa::impl_view_reborrow!(WatchRewardRequestResponseView);
+        /** Self-contained, `'static` owned view of a `WatchRewardRequestResponse` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`WatchRewardRequestResponseView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`WatchRewardRequestResponseView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct WatchRewardRequestResponseOwnedView(
+            ::buffa::OwnedView<WatchRewardRequestResponseView<'static>>,
+        );
+        impl WatchRewardRequestResponseOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestResponseOwnedView(
+                        ::buffa::OwnedView::decode(bytes)?,
+                    ),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestResponseOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::WatchRewardRequestResponse,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestResponseOwnedView(
+                        ::buffa::OwnedView::from_owned(msg)?,
+                    ),
+                )
+            }
+            /// Borrow the full [`WatchRewardRequestResponseView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &WatchRewardRequestResponseView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::WatchRewardRequestResponse {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Not set in a message that only keeps the connection open.
+            ///
+            /// Field 1: `reward_request`
+            #[must_use]
+            pub fn reward_request(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                super::super::__buffa::view::RewardRequestView<'_>,
+            > {
+                &self.0.reborrow().reward_request
+            }
+        }
+        impl ::core::convert::From<
+            ::buffa::OwnedView<WatchRewardRequestResponseView<'static>>,
+        > for WatchRewardRequestResponseOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<WatchRewardRequestResponseView<'static>>,
+            ) -> Self {
+                WatchRewardRequestResponseOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<WatchRewardRequestResponseOwnedView>
+        for ::buffa::OwnedView<WatchRewardRequestResponseView<'static>> {
+            fn from(wrapper: WatchRewardRequestResponseOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<WatchRewardRequestResponseView<'static>>,
+        > for WatchRewardRequestResponseOwnedView {
+            fn as_ref(
+                &self,
+            ) -> &::buffa::OwnedView<WatchRewardRequestResponseView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::WatchRewardRequestResponse {
+            type View<'a> = WatchRewardRequestResponseView<'a>;
+            type ViewHandle = WatchRewardRequestResponseOwnedView;
+        }
+        impl ::serde::Serialize for WatchRewardRequestResponseOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        #[derive(Clone, Debug, Default)]
+        pub struct WatchRewardRequestsRequestView<'a> {
+            /// The last cursor that you received. Without it, the stream begins now.
+            ///
+            /// Field 3: `cursor`
+            pub cursor: ::core::option::Option<&'a str>,
+            pub user: ::core::option::Option<
+                super::super::__buffa::view::oneof::watch_reward_requests_request::User<
+                    'a,
+                >,
+            >,
+        }
+        impl<'a> ::buffa::MessageView<'a> for WatchRewardRequestsRequestView<'a> {
+            type Owned = super::super::WatchRewardRequestsRequest;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                _before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.cursor = Some(::buffa::types::borrow_str(&mut cur)?);
+                    }
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.user = Some(
+                            super::super::__buffa::view::oneof::watch_reward_requests_request::User::UserId(
+                                ::buffa::types::borrow_str(&mut cur)?,
+                            ),
+                        );
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.user = Some(
+                            super::super::__buffa::view::oneof::watch_reward_requests_request::User::ExternalUserId(
+                                ::buffa::types::borrow_str(&mut cur)?,
+                            ),
+                        );
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::WatchRewardRequestsRequest,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::WatchRewardRequestsRequest,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::WatchRewardRequestsRequest {
+                    cursor: self.cursor.map(|s| s.to_string()),
+                    user: self
+                        .user
+                        .as_ref()
+                        .map(|v| match v {
+                            super::super::__buffa::view::oneof::watch_reward_requests_request::User::UserId(
+                                v,
+                            ) => {
+                                super::super::__buffa::oneof::watch_reward_requests_request::User::UserId(
+                                    v.to_string(),
+                                )
+                            }
+                            super::super::__buffa::view::oneof::watch_reward_requests_request::User::ExternalUserId(
+                                v,
+                            ) => {
+                                super::super::__buffa::oneof::watch_reward_requests_request::User::ExternalUserId(
+                                    v.to_string(),
+                                )
+                            }
+                        }),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for WatchRewardRequestsRequestView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if let ::core::option::Option::Some(ref v) = self.user {
+                    match v {
+                        super::super::__buffa::view::oneof::watch_reward_requests_request::User::UserId(
+                            x,
+                        ) => {
+                            size += 1u64 + ::buffa::types::string_encoded_len(x) as u64;
+                        }
+                        super::super::__buffa::view::oneof::watch_reward_requests_request::User::ExternalUserId(
+                            x,
+                        ) => {
+                            size += 1u64 + ::buffa::types::string_encoded_len(x) as u64;
+                        }
+                    }
+                }
+                if let Some(ref v) = self.cursor {
+                    size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+                }
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if let ::core::option::Option::Some(ref v) = self.user {
+                    match v {
+                        super::super::__buffa::view::oneof::watch_reward_requests_request::User::UserId(
+                            x,
+                        ) => {
+                            ::buffa::types::put_string_field(1u32, x, buf);
+                        }
+                        super::super::__buffa::view::oneof::watch_reward_requests_request::User::ExternalUserId(
+                            x,
+                        ) => {
+                            ::buffa::types::put_string_field(2u32, x, buf);
+                        }
+                    }
+                }
+                if let Some(ref v) = self.cursor {
+                    ::buffa::types::put_string_field(3u32, v, buf);
+                }
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for WatchRewardRequestsRequestView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if let ::core::option::Option::Some(__v) = self.cursor {
+                    __map.serialize_entry("cursor", __v)?;
+                }
+                if let ::core::option::Option::Some(ref __ov) = self.user {
+                    match __ov {
+                        super::super::__buffa::view::oneof::watch_reward_requests_request::User::UserId(
+                            v,
+                        ) => {
+                            __map.serialize_entry("userId", v)?;
+                        }
+                        super::super::__buffa::view::oneof::watch_reward_requests_request::User::ExternalUserId(
+                            v,
+                        ) => {
+                            __map.serialize_entry("externalUserId", v)?;
+                        }
+                    }
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for WatchRewardRequestsRequestView<'a> {
+            const PACKAGE: &'static str = "meed.v1";
+            const NAME: &'static str = "WatchRewardRequestsRequest";
+            const FULL_NAME: &'static str = "meed.v1.WatchRewardRequestsRequest";
+            const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestsRequest";
+        }
+        ::buffa::impl_default_view_instance!(WatchRewardRequestsRequestView);
+        ::buffa::impl_view_reborrow!(WatchRewardRequestsRequestView);
+        /** Self-contained, `'static` owned view of a `WatchRewardRequestsRequest` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`WatchRewardRequestsRequestView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`WatchRewardRequestsRequestView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct WatchRewardRequestsRequestOwnedView(
+            ::buffa::OwnedView<WatchRewardRequestsRequestView<'static>>,
+        );
+        impl WatchRewardRequestsRequestOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestsRequestOwnedView(
+                        ::buffa::OwnedView::decode(bytes)?,
+                    ),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestsRequestOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::WatchRewardRequestsRequest,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestsRequestOwnedView(
+                        ::buffa::OwnedView::from_owned(msg)?,
+                    ),
+                )
+            }
+            /// Borrow the full [`WatchRewardRequestsRequestView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &WatchRewardRequestsRequestView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::WatchRewardRequestsRequest {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// The last cursor that you received. Without it, the stream begins now.
+            ///
+            /// Field 3: `cursor`
+            #[must_use]
+            pub fn cursor(&self) -> ::core::option::Option<&'_ str> {
+                self.0.reborrow().cursor
+            }
+            /// Oneof `user`.
+            #[must_use]
+            pub fn user(
+                &self,
+            ) -> ::core::option::Option<
+                &super::super::__buffa::view::oneof::watch_reward_requests_request::User<
+                    '_,
+                >,
+            > {
+                self.0.reborrow().user.as_ref()
+            }
+        }
+        impl ::core::convert::From<
+            ::buffa::OwnedView<WatchRewardRequestsRequestView<'static>>,
+        > for WatchRewardRequestsRequestOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<WatchRewardRequestsRequestView<'static>>,
+            ) -> Self {
+                WatchRewardRequestsRequestOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<WatchRewardRequestsRequestOwnedView>
+        for ::buffa::OwnedView<WatchRewardRequestsRequestView<'static>> {
+            fn from(wrapper: WatchRewardRequestsRequestOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<WatchRewardRequestsRequestView<'static>>,
+        > for WatchRewardRequestsRequestOwnedView {
+            fn as_ref(
+                &self,
+            ) -> &::buffa::OwnedView<WatchRewardRequestsRequestView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::WatchRewardRequestsRequest {
+            type View<'a> = WatchRewardRequestsRequestView<'a>;
+            type ViewHandle = WatchRewardRequestsRequestOwnedView;
+        }
+        impl ::serde::Serialize for WatchRewardRequestsRequestOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        #[derive(Clone, Debug, Default)]
+        pub struct WatchRewardRequestsResponseView<'a> {
+            /// Continue after it if you have every message up to this one. Not set between a reset and the last request that follows.
+            ///
+            /// Field 3: `cursor`
+            pub cursor: ::core::option::Option<&'a str>,
+            pub change: ::core::option::Option<
+                super::super::__buffa::view::oneof::watch_reward_requests_response::Change<
+                    'a,
+                >,
+            >,
+        }
+        impl<'a> ::buffa::MessageView<'a> for WatchRewardRequestsResponseView<'a> {
+            type Owned = super::super::WatchRewardRequestsResponse;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                _before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.cursor = Some(::buffa::types::borrow_str(&mut cur)?);
+                    }
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        if let Some(
+                            super::super::__buffa::view::oneof::watch_reward_requests_response::Change::RewardRequest(
+                                ref mut existing,
+                            ),
+                        ) = view.change
+                        {
+                            ::buffa::MessageView::merge_into_view(
+                                &mut **existing,
+                                sub,
+                                __sub_ctx,
+                            )?;
+                        } else {
+                            view.change = Some(
+                                super::super::__buffa::view::oneof::watch_reward_requests_response::Change::RewardRequest(
+                                    ::buffa::alloc::boxed::Box::new(
+                                        <super::super::__buffa::view::RewardRequestView as ::buffa::MessageView>::decode_view_ctx(
+                                            sub,
+                                            __sub_ctx,
+                                        )?,
+                                    ),
+                                ),
+                            );
+                        }
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        if let Some(
+                            super::super::__buffa::view::oneof::watch_reward_requests_response::Change::Reset(
+                                ref mut existing,
+                            ),
+                        ) = view.change
+                        {
+                            ::buffa::MessageView::merge_into_view(
+                                &mut **existing,
+                                sub,
+                                __sub_ctx,
+                            )?;
+                        } else {
+                            view.change = Some(
+                                super::super::__buffa::view::oneof::watch_reward_requests_response::Change::Reset(
+                                    ::buffa::alloc::boxed::Box::new(
+                                        <super::super::__buffa::view::watch_reward_requests_response::ResetView as ::buffa::MessageView>::decode_view_ctx(
+                                            sub,
+                                            __sub_ctx,
+                                        )?,
+                                    ),
+                                ),
+                            );
+                        }
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::WatchRewardRequestsResponse,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::WatchRewardRequestsResponse,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::WatchRewardRequestsResponse {
+                    cursor: self.cursor.map(|s| s.to_string()),
+                    change: match self.change.as_ref() {
+                        ::core::option::Option::Some(v) => {
+                            ::core::option::Option::Some(
+                                match v {
+                                    super::super::__buffa::view::oneof::watch_reward_requests_response::Change::RewardRequest(
+                                        v,
+                                    ) => {
+                                        super::super::__buffa::oneof::watch_reward_requests_response::Change::RewardRequest(
+                                            ::buffa::alloc::boxed::Box::new(
+                                                v.to_owned_from_source(__buffa_src)?,
+                                            ),
+                                        )
+                                    }
+                                    super::super::__buffa::view::oneof::watch_reward_requests_response::Change::Reset(
+                                        v,
+                                    ) => {
+                                        super::super::__buffa::oneof::watch_reward_requests_response::Change::Reset(
+                                            ::buffa::alloc::boxed::Box::new(
+                                                v.to_owned_from_source(__buffa_src)?,
+                                            ),
+                                        )
+                                    }
+                                },
+                            )
+                        }
+                        ::core::option::Option::None => ::core::option::Option::None,
+                    },
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for WatchRewardRequestsResponseView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if let ::core::option::Option::Some(ref v) = self.change {
+                    match v {
+                        super::super::__buffa::view::oneof::watch_reward_requests_response::Change::RewardRequest(
+                            x,
+                        ) => {
+                            let __slot = __cache.reserve();
+                            let inner = x.compute_size(__cache);
+                            __cache.set(__slot, inner);
+                            size
+                                += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                                    + inner as u64;
+                        }
+                        super::super::__buffa::view::oneof::watch_reward_requests_response::Change::Reset(
+                            x,
+                        ) => {
+                            let __slot = __cache.reserve();
+                            let inner = x.compute_size(__cache);
+                            __cache.set(__slot, inner);
+                            size
+                                += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                                    + inner as u64;
+                        }
+                    }
+                }
+                if let Some(ref v) = self.cursor {
+                    size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+                }
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                __cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if let ::core::option::Option::Some(ref v) = self.change {
+                    match v {
+                        super::super::__buffa::view::oneof::watch_reward_requests_response::Change::RewardRequest(
+                            x,
+                        ) => {
+                            ::buffa::types::put_len_delimited_header(
+                                1u32,
+                                u64::from(__cache.consume_next()),
+                                buf,
+                            );
+                            x.write_to(__cache, buf);
+                        }
+                        super::super::__buffa::view::oneof::watch_reward_requests_response::Change::Reset(
+                            x,
+                        ) => {
+                            ::buffa::types::put_len_delimited_header(
+                                2u32,
+                                u64::from(__cache.consume_next()),
+                                buf,
+                            );
+                            x.write_to(__cache, buf);
+                        }
+                    }
+                }
+                if let Some(ref v) = self.cursor {
+                    ::buffa::types::put_string_field(3u32, v, buf);
+                }
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for WatchRewardRequestsResponseView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if let ::core::option::Option::Some(__v) = self.cursor {
+                    __map.serialize_entry("cursor", __v)?;
+                }
+                if let ::core::option::Option::Some(ref __ov) = self.change {
+                    match __ov {
+                        super::super::__buffa::view::oneof::watch_reward_requests_response::Change::RewardRequest(
+                            v,
+                        ) => {
+                            __map.serialize_entry("rewardRequest", v)?;
+                        }
+                        super::super::__buffa::view::oneof::watch_reward_requests_response::Change::Reset(
+                            v,
+                        ) => {
+                            __map.serialize_entry("reset", v)?;
+                        }
+                    }
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for WatchRewardRequestsResponseView<'a> {
+            const PACKAGE: &'static str = "meed.v1";
+            const NAME: &'static str = "WatchRewardRequestsResponse";
+            const FULL_NAME: &'static str = "meed.v1.WatchRewardRequestsResponse";
+            const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestsResponse";
+        }
+        ::buffa::impl_default_view_instance!(WatchRewardRequestsResponseView);
+        ::buffa::impl_view_reborrow!(WatchRewardRequestsResponseView);
+        /** Self-contained, `'static` owned view of a `WatchRewardRequestsResponse` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`WatchRewardRequestsResponseView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`WatchRewardRequestsResponseView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct WatchRewardRequestsResponseOwnedView(
+            ::buffa::OwnedView<WatchRewardRequestsResponseView<'static>>,
+        );
+        impl WatchRewardRequestsResponseOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestsResponseOwnedView(
+                        ::buffa::OwnedView::decode(bytes)?,
+                    ),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestsResponseOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::WatchRewardRequestsResponse,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchRewardRequestsResponseOwnedView(
+                        ::buffa::OwnedView::from_owned(msg)?,
+                    ),
+                )
+            }
+            /// Borrow the full [`WatchRewardRequestsResponseView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &WatchRewardRequestsResponseView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::WatchRewardRequestsResponse {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Continue after it if you have every message up to this one. Not set between a reset and the last request that follows.
+            ///
+            /// Field 3: `cursor`
+            #[must_use]
+            pub fn cursor(&self) -> ::core::option::Option<&'_ str> {
+                self.0.reborrow().cursor
+            }
+            /// Oneof `change`.
+            #[must_use]
+            pub fn change(
+                &self,
+            ) -> ::core::option::Option<
+                &super::super::__buffa::view::oneof::watch_reward_requests_response::Change<
+                    '_,
+                >,
+            > {
+                self.0.reborrow().change.as_ref()
+            }
+        }
+        impl ::core::convert::From<
+            ::buffa::OwnedView<WatchRewardRequestsResponseView<'static>>,
+        > for WatchRewardRequestsResponseOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<WatchRewardRequestsResponseView<'static>>,
+            ) -> Self {
+                WatchRewardRequestsResponseOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<WatchRewardRequestsResponseOwnedView>
+        for ::buffa::OwnedView<WatchRewardRequestsResponseView<'static>> {
+            fn from(wrapper: WatchRewardRequestsResponseOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<WatchRewardRequestsResponseView<'static>>,
+        > for WatchRewardRequestsResponseOwnedView {
+            fn as_ref(
+                &self,
+            ) -> &::buffa::OwnedView<WatchRewardRequestsResponseView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::WatchRewardRequestsResponse {
+            type View<'a> = WatchRewardRequestsResponseView<'a>;
+            type ViewHandle = WatchRewardRequestsResponseOwnedView;
+        }
+        impl ::serde::Serialize for WatchRewardRequestsResponseOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        pub mod watch_reward_requests_response {
+            #[allow(unused_imports)]
+            use super::*;
+            /// Some changes after your cursor are no longer kept. The newest 100 requests follow.
+            #[derive(Clone, Debug, Default)]
+            pub struct ResetView<'a> {
+                #[doc(hidden)]
+                pub __buffa_phantom: ::core::marker::PhantomData<&'a ()>,
+            }
+            impl<'a> ::buffa::MessageView<'a> for ResetView<'a> {
+                type Owned = super::super::super::watch_reward_requests_response::Reset;
+                fn decode_view(
+                    buf: &'a [u8],
+                ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                    let __limit = ::core::cell::Cell::new(
+                        ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                    );
+                    let __elem = ::core::cell::Cell::new(
+                        ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                    );
+                    <Self as ::buffa::MessageView>::decode_view_ctx(
+                        buf,
+                        ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                            .with_element_memory(&__elem),
+                    )
+                }
+                fn decode_view_with_ctx(
+                    buf: &'a [u8],
+                    ctx: ::buffa::DecodeContext<'_>,
+                ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                    <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+                }
+                #[inline]
+                fn merge_view_field(
+                    &mut self,
+                    tag: ::buffa::encoding::Tag,
+                    cur: &'a [u8],
+                    _before_tag: &'a [u8],
+                    ctx: ::buffa::DecodeContext<'_>,
+                ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                    let _ = ctx;
+                    #[allow(unused_variables)]
+                    let view = self;
+                    let mut cur = cur;
+                    match tag.field_number() {
+                        _ => {
+                            ::buffa::encoding::skip_field_depth(
+                                tag,
+                                &mut cur,
+                                ctx.depth(),
+                            )?;
+                        }
+                    }
+                    ::core::result::Result::Ok(cur)
+                }
+                fn to_owned_message(
+                    &self,
+                ) -> ::core::result::Result<
+                    super::super::super::watch_reward_requests_response::Reset,
+                    ::buffa::DecodeError,
+                > {
+                    self.to_owned_from_source(None)
+                }
+                #[allow(clippy::useless_conversion, clippy::needless_update)]
+                fn to_owned_from_source(
+                    &self,
+                    __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+                ) -> ::core::result::Result<
+                    super::super::super::watch_reward_requests_response::Reset,
+                    ::buffa::DecodeError,
+                > {
+                    #[allow(unused_imports)]
+                    use ::buffa::alloc::string::ToString as _;
+                    let _ = __buffa_src;
+                    ::core::result::Result::Ok(super::super::super::watch_reward_requests_response::Reset {
+                        ..::core::default::Default::default()
+                    })
+                }
+            }
+            impl<'a> ::buffa::ViewEncode<'a> for ResetView<'a> {
+                #[allow(clippy::needless_borrow, clippy::let_and_return)]
+                fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                    #[allow(unused_imports)]
+                    use ::buffa::Enumeration as _;
+                    let size = 0u64;
+                    ::buffa::saturate_size(size)
+                }
+                #[allow(clippy::needless_borrow)]
+                fn write_to(
+                    &self,
+                    _cache: &mut ::buffa::SizeCache,
+                    _buf: &mut impl ::buffa::EncodeSink,
+                ) {
+                    #[allow(unused_imports)]
+                    use ::buffa::Enumeration as _;
+                }
+            }
+            /// Serializes this view as protobuf JSON.
+            ///
+            /// Implicit-presence fields with default values are omitted, `required`
+            /// fields are always emitted, explicit-presence (`optional`) fields are
+            /// emitted only when set, bytes fields are base64-encoded, and enum
+            /// values are their proto name strings.
+            ///
+            /// This impl uses `serialize_map(None)` because the number of emitted
+            /// fields depends on default-omission rules; serializers that require
+            /// known map lengths (e.g. `bincode`) will return a runtime error.
+            /// Use the owned message type for those formats.
+            impl<'__a> ::serde::Serialize for ResetView<'__a> {
+                fn serialize<__S: ::serde::Serializer>(
+                    &self,
+                    __s: __S,
+                ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                    use ::serde::ser::SerializeMap as _;
+                    let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                    __map.end()
+                }
+            }
+            impl<'a> ::buffa::MessageName for ResetView<'a> {
+                const PACKAGE: &'static str = "meed.v1";
+                const NAME: &'static str = "WatchRewardRequestsResponse.Reset";
+                const FULL_NAME: &'static str = "meed.v1.WatchRewardRequestsResponse.Reset";
+                const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchRewardRequestsResponse.Reset";
+            }
+            ::buffa::impl_default_view_instance!(ResetView);
+            ::buffa::impl_view_reborrow!(ResetView);
+            /** Self-contained, `'static` owned view of a `Reset` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`ResetView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`ResetView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+            #[derive(Clone, Debug)]
+            pub struct ResetOwnedView(::buffa::OwnedView<ResetView<'static>>);
+            impl ResetOwnedView {
+                /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+                ///
+                /// The view borrows directly from the buffer's data; the buffer is
+                /// retained inside the returned handle.
+                ///
+                /// # Errors
+                ///
+                /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+                /// protobuf data.
+                pub fn decode(
+                    bytes: ::buffa::bytes::Bytes,
+                ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                    ::core::result::Result::Ok(
+                        ResetOwnedView(::buffa::OwnedView::decode(bytes)?),
+                    )
+                }
+                /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+                /// max message size).
+                ///
+                /// # Errors
+                ///
+                /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+                /// exceeds the configured limits.
+                pub fn decode_with_options(
+                    bytes: ::buffa::bytes::Bytes,
+                    opts: &::buffa::DecodeOptions,
+                ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                    ::core::result::Result::Ok(
+                        ResetOwnedView(
+                            ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                        ),
+                    )
+                }
+                /// Build from an owned message via an encode → decode round-trip.
+                ///
+                /// # Errors
+                ///
+                /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+                /// message's encoded size exceeds the 2 GiB protobuf limit, or
+                /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+                /// somehow invalid (should not happen for well-formed messages).
+                pub fn from_owned(
+                    msg: &super::super::super::watch_reward_requests_response::Reset,
+                ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                    ::core::result::Result::Ok(
+                        ResetOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                    )
+                }
+                /// Borrow the full [`ResetView`] with its lifetime tied to `&self`.
+                #[must_use]
+                pub fn view(&self) -> &ResetView<'_> {
+                    self.0.reborrow()
+                }
+                /// Convert to the owned message type.
+                ///
+                /// Infallible: this type's constructors wire-decode their
+                /// buffer, and a view produced by wire decoding always
+                /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+                /// whose contract also governs handles converted from a raw
+                /// [`::buffa::OwnedView`].
+                #[must_use]
+                pub fn to_owned_message(
+                    &self,
+                ) -> super::super::super::watch_reward_requests_response::Reset {
+                    self.0.to_owned_message()
+                }
+                /// The underlying bytes buffer.
+                #[must_use]
+                pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                    self.0.bytes()
+                }
+                /// Consume the handle, returning the underlying bytes buffer.
+                #[must_use]
+                pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                    self.0.into_bytes()
+                }
+            }
+            impl ::core::convert::From<::buffa::OwnedView<ResetView<'static>>>
+            for ResetOwnedView {
+                fn from(inner: ::buffa::OwnedView<ResetView<'static>>) -> Self {
+                    ResetOwnedView(inner)
+                }
+            }
+            impl ::core::convert::From<ResetOwnedView>
+            for ::buffa::OwnedView<ResetView<'static>> {
+                fn from(wrapper: ResetOwnedView) -> Self {
+                    wrapper.0
+                }
+            }
+            impl ::core::convert::AsRef<::buffa::OwnedView<ResetView<'static>>>
+            for ResetOwnedView {
+                fn as_ref(&self) -> &::buffa::OwnedView<ResetView<'static>> {
+                    &self.0
+                }
+            }
+            impl ::buffa::HasMessageView
+            for super::super::super::watch_reward_requests_response::Reset {
+                type View<'a> = ResetView<'a>;
+                type ViewHandle = ResetOwnedView;
+            }
+            impl ::serde::Serialize for ResetOwnedView {
+                fn serialize<__S: ::serde::Serializer>(
+                    &self,
+                    __s: __S,
+                ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                    ::serde::Serialize::serialize(&self.0, __s)
+                }
             }
         }
         #[derive(Clone, Debug, Default)]
@@ -17763,6 +20702,725 @@ pub mod __buffa {
             type ViewHandle = GetProgressResponseOwnedView;
         }
         impl ::serde::Serialize for GetProgressResponseOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        #[derive(Clone, Debug, Default)]
+        pub struct WatchProgressRequestView<'a> {
+            /// Field 1: `event_id`
+            pub event_id: &'a str,
+            /// The last cursor that you received. The first progress is left out if it says the same.
+            ///
+            /// Field 4: `cursor`
+            pub cursor: ::core::option::Option<&'a str>,
+            pub user: ::core::option::Option<
+                super::super::__buffa::view::oneof::watch_progress_request::User<'a>,
+            >,
+        }
+        impl<'a> ::buffa::MessageView<'a> for WatchProgressRequestView<'a> {
+            type Owned = super::super::WatchProgressRequest;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                _before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.event_id = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    4u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.cursor = Some(::buffa::types::borrow_str(&mut cur)?);
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.user = Some(
+                            super::super::__buffa::view::oneof::watch_progress_request::User::UserId(
+                                ::buffa::types::borrow_str(&mut cur)?,
+                            ),
+                        );
+                    }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.user = Some(
+                            super::super::__buffa::view::oneof::watch_progress_request::User::ExternalUserId(
+                                ::buffa::types::borrow_str(&mut cur)?,
+                            ),
+                        );
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::WatchProgressRequest,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::WatchProgressRequest,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::WatchProgressRequest {
+                    event_id: self.event_id.to_string(),
+                    cursor: self.cursor.map(|s| s.to_string()),
+                    user: self
+                        .user
+                        .as_ref()
+                        .map(|v| match v {
+                            super::super::__buffa::view::oneof::watch_progress_request::User::UserId(
+                                v,
+                            ) => {
+                                super::super::__buffa::oneof::watch_progress_request::User::UserId(
+                                    v.to_string(),
+                                )
+                            }
+                            super::super::__buffa::view::oneof::watch_progress_request::User::ExternalUserId(
+                                v,
+                            ) => {
+                                super::super::__buffa::oneof::watch_progress_request::User::ExternalUserId(
+                                    v.to_string(),
+                                )
+                            }
+                        }),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for WatchProgressRequestView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if !self.event_id.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.event_id) as u64;
+                }
+                if let ::core::option::Option::Some(ref v) = self.user {
+                    match v {
+                        super::super::__buffa::view::oneof::watch_progress_request::User::UserId(
+                            x,
+                        ) => {
+                            size += 1u64 + ::buffa::types::string_encoded_len(x) as u64;
+                        }
+                        super::super::__buffa::view::oneof::watch_progress_request::User::ExternalUserId(
+                            x,
+                        ) => {
+                            size += 1u64 + ::buffa::types::string_encoded_len(x) as u64;
+                        }
+                    }
+                }
+                if let Some(ref v) = self.cursor {
+                    size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+                }
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if !self.event_id.is_empty() {
+                    ::buffa::types::put_string_field(1u32, &self.event_id, buf);
+                }
+                if let ::core::option::Option::Some(ref v) = self.user {
+                    match v {
+                        super::super::__buffa::view::oneof::watch_progress_request::User::UserId(
+                            x,
+                        ) => {
+                            ::buffa::types::put_string_field(2u32, x, buf);
+                        }
+                        super::super::__buffa::view::oneof::watch_progress_request::User::ExternalUserId(
+                            x,
+                        ) => {
+                            ::buffa::types::put_string_field(3u32, x, buf);
+                        }
+                    }
+                }
+                if let Some(ref v) = self.cursor {
+                    ::buffa::types::put_string_field(4u32, v, buf);
+                }
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for WatchProgressRequestView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.event_id) {
+                    __map.serialize_entry("eventId", self.event_id)?;
+                }
+                if let ::core::option::Option::Some(__v) = self.cursor {
+                    __map.serialize_entry("cursor", __v)?;
+                }
+                if let ::core::option::Option::Some(ref __ov) = self.user {
+                    match __ov {
+                        super::super::__buffa::view::oneof::watch_progress_request::User::UserId(
+                            v,
+                        ) => {
+                            __map.serialize_entry("userId", v)?;
+                        }
+                        super::super::__buffa::view::oneof::watch_progress_request::User::ExternalUserId(
+                            v,
+                        ) => {
+                            __map.serialize_entry("externalUserId", v)?;
+                        }
+                    }
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for WatchProgressRequestView<'a> {
+            const PACKAGE: &'static str = "meed.v1";
+            const NAME: &'static str = "WatchProgressRequest";
+            const FULL_NAME: &'static str = "meed.v1.WatchProgressRequest";
+            const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchProgressRequest";
+        }
+        ::buffa::impl_default_view_instance!(WatchProgressRequestView);
+        ::buffa::impl_view_reborrow!(WatchProgressRequestView);
+        /** Self-contained, `'static` owned view of a `WatchProgressRequest` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`WatchProgressRequestView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`WatchProgressRequestView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct WatchProgressRequestOwnedView(
+            ::buffa::OwnedView<WatchProgressRequestView<'static>>,
+        );
+        impl WatchProgressRequestOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchProgressRequestOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchProgressRequestOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::WatchProgressRequest,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchProgressRequestOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`WatchProgressRequestView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &WatchProgressRequestView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::WatchProgressRequest {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Field 1: `event_id`
+            #[must_use]
+            pub fn event_id(&self) -> &'_ str {
+                self.0.reborrow().event_id
+            }
+            /// The last cursor that you received. The first progress is left out if it says the same.
+            ///
+            /// Field 4: `cursor`
+            #[must_use]
+            pub fn cursor(&self) -> ::core::option::Option<&'_ str> {
+                self.0.reborrow().cursor
+            }
+            /// Oneof `user`.
+            #[must_use]
+            pub fn user(
+                &self,
+            ) -> ::core::option::Option<
+                &super::super::__buffa::view::oneof::watch_progress_request::User<'_>,
+            > {
+                self.0.reborrow().user.as_ref()
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<WatchProgressRequestView<'static>>>
+        for WatchProgressRequestOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<WatchProgressRequestView<'static>>,
+            ) -> Self {
+                WatchProgressRequestOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<WatchProgressRequestOwnedView>
+        for ::buffa::OwnedView<WatchProgressRequestView<'static>> {
+            fn from(wrapper: WatchProgressRequestOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<WatchProgressRequestView<'static>>,
+        > for WatchProgressRequestOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<WatchProgressRequestView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::WatchProgressRequest {
+            type View<'a> = WatchProgressRequestView<'a>;
+            type ViewHandle = WatchProgressRequestOwnedView;
+        }
+        impl ::serde::Serialize for WatchProgressRequestOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        #[derive(Clone, Debug, Default)]
+        pub struct WatchProgressResponseView<'a> {
+            /// Not set in a message that only keeps the connection open.
+            ///
+            /// Field 1: `progress`
+            pub progress: ::buffa::MessageFieldView<
+                super::super::__buffa::view::EventProgressView<'a>,
+            >,
+            /// Names this progress.
+            ///
+            /// Field 2: `cursor`
+            pub cursor: ::core::option::Option<&'a str>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for WatchProgressResponseView<'a> {
+            type Owned = super::super::WatchProgressResponse;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                _before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.progress.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.progress = ::buffa::MessageFieldView::set(
+                                    <super::super::__buffa::view::EventProgressView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.cursor = Some(::buffa::types::borrow_str(&mut cur)?);
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::WatchProgressResponse,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::WatchProgressResponse,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::WatchProgressResponse {
+                    progress: match self.progress.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                super::super::EventProgress,
+                                ::buffa::Inline<super::super::EventProgress>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
+                    cursor: self.cursor.map(|s| s.to_string()),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for WatchProgressResponseView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if self.progress.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.progress.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                if let Some(ref v) = self.cursor {
+                    size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+                }
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                __cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if self.progress.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        1u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.progress.write_to(__cache, buf);
+                }
+                if let Some(ref v) = self.cursor {
+                    ::buffa::types::put_string_field(2u32, v, buf);
+                }
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for WatchProgressResponseView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                {
+                    if let ::core::option::Option::Some(__v) = self.progress.as_option()
+                    {
+                        __map.serialize_entry("progress", __v)?;
+                    }
+                }
+                if let ::core::option::Option::Some(__v) = self.cursor {
+                    __map.serialize_entry("cursor", __v)?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for WatchProgressResponseView<'a> {
+            const PACKAGE: &'static str = "meed.v1";
+            const NAME: &'static str = "WatchProgressResponse";
+            const FULL_NAME: &'static str = "meed.v1.WatchProgressResponse";
+            const TYPE_URL: &'static str = "type.googleapis.com/meed.v1.WatchProgressResponse";
+        }
+        ::buffa::impl_default_view_instance!(WatchProgressResponseView);
+        ::buffa::impl_view_reborrow!(WatchProgressResponseView);
+        /** Self-contained, `'static` owned view of a `WatchProgressResponse` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`WatchProgressResponseView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`WatchProgressResponseView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct WatchProgressResponseOwnedView(
+            ::buffa::OwnedView<WatchProgressResponseView<'static>>,
+        );
+        impl WatchProgressResponseOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchProgressResponseOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchProgressResponseOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::WatchProgressResponse,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    WatchProgressResponseOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`WatchProgressResponseView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &WatchProgressResponseView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::WatchProgressResponse {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Not set in a message that only keeps the connection open.
+            ///
+            /// Field 1: `progress`
+            #[must_use]
+            pub fn progress(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                super::super::__buffa::view::EventProgressView<'_>,
+            > {
+                &self.0.reborrow().progress
+            }
+            /// Names this progress.
+            ///
+            /// Field 2: `cursor`
+            #[must_use]
+            pub fn cursor(&self) -> ::core::option::Option<&'_ str> {
+                self.0.reborrow().cursor
+            }
+        }
+        impl ::core::convert::From<
+            ::buffa::OwnedView<WatchProgressResponseView<'static>>,
+        > for WatchProgressResponseOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<WatchProgressResponseView<'static>>,
+            ) -> Self {
+                WatchProgressResponseOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<WatchProgressResponseOwnedView>
+        for ::buffa::OwnedView<WatchProgressResponseView<'static>> {
+            fn from(wrapper: WatchProgressResponseOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<WatchProgressResponseView<'static>>,
+        > for WatchProgressResponseOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<WatchProgressResponseView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::WatchProgressResponse {
+            type View<'a> = WatchProgressResponseView<'a>;
+            type ViewHandle = WatchProgressResponseOwnedView;
+        }
+        impl ::serde::Serialize for WatchProgressResponseOwnedView {
             fn serialize<__S: ::serde::Serializer>(
                 &self,
                 __s: __S,
@@ -25358,7 +29016,46 @@ pub mod __buffa {
                     ExternalUserId(&'a str),
                 }
             }
+            pub mod watch_reward_requests_request {
+                #[allow(unused_imports)]
+                use super::*;
+                #[derive(Clone, Debug)]
+                pub enum User<'a> {
+                    UserId(&'a str),
+                    ExternalUserId(&'a str),
+                }
+            }
+            pub mod watch_reward_requests_response {
+                #[allow(unused_imports)]
+                use super::*;
+                #[derive(Clone, Debug)]
+                pub enum Change<'a> {
+                    RewardRequest(
+                        ::buffa::alloc::boxed::Box<
+                            super::super::super::super::__buffa::view::RewardRequestView<
+                                'a,
+                            >,
+                        >,
+                    ),
+                    Reset(
+                        ::buffa::alloc::boxed::Box<
+                            super::super::super::super::__buffa::view::watch_reward_requests_response::ResetView<
+                                'a,
+                            >,
+                        >,
+                    ),
+                }
+            }
             pub mod get_progress_request {
+                #[allow(unused_imports)]
+                use super::*;
+                #[derive(Clone, Debug)]
+                pub enum User<'a> {
+                    UserId(&'a str),
+                    ExternalUserId(&'a str),
+                }
+            }
+            pub mod watch_progress_request {
                 #[allow(unused_imports)]
                 use super::*;
                 #[derive(Clone, Debug)]
@@ -25429,10 +29126,130 @@ pub mod __buffa {
                 }
             }
         }
+        pub mod watch_reward_requests_request {
+            #[allow(unused_imports)]
+            use super::*;
+            /// The user that a service key or staff watch. A user omits it.
+            #[derive(Clone, PartialEq, Debug)]
+            pub enum User {
+                UserId(::buffa::alloc::string::String),
+                ExternalUserId(::buffa::alloc::string::String),
+            }
+            impl ::buffa::Oneof for User {}
+            impl ::serde::Serialize for User {
+                fn serialize<S: ::serde::Serializer>(
+                    &self,
+                    s: S,
+                ) -> ::core::result::Result<S::Ok, S::Error> {
+                    use ::serde::ser::SerializeMap;
+                    let mut map = s.serialize_map(Some(1))?;
+                    match self {
+                        Self::UserId(v) => {
+                            map.serialize_entry("userId", v)?;
+                        }
+                        Self::ExternalUserId(v) => {
+                            map.serialize_entry("externalUserId", v)?;
+                        }
+                    }
+                    map.end()
+                }
+            }
+        }
+        pub mod watch_reward_requests_response {
+            #[allow(unused_imports)]
+            use super::*;
+            /// Not set in the first message, and in one that only keeps the connection open.
+            #[derive(Clone, PartialEq, Debug)]
+            pub enum Change {
+                RewardRequest(
+                    ::buffa::alloc::boxed::Box<super::super::super::RewardRequest>,
+                ),
+                Reset(
+                    ::buffa::alloc::boxed::Box<
+                        super::super::super::watch_reward_requests_response::Reset,
+                    >,
+                ),
+            }
+            impl ::buffa::Oneof for Change {}
+            impl From<super::super::super::RewardRequest> for Change {
+                fn from(v: super::super::super::RewardRequest) -> Self {
+                    Self::RewardRequest(::buffa::alloc::boxed::Box::new(v))
+                }
+            }
+            impl From<super::super::super::RewardRequest>
+            for ::core::option::Option<Change> {
+                fn from(v: super::super::super::RewardRequest) -> Self {
+                    Self::Some(Change::from(v))
+                }
+            }
+            impl From<super::super::super::watch_reward_requests_response::Reset>
+            for Change {
+                fn from(
+                    v: super::super::super::watch_reward_requests_response::Reset,
+                ) -> Self {
+                    Self::Reset(::buffa::alloc::boxed::Box::new(v))
+                }
+            }
+            impl From<super::super::super::watch_reward_requests_response::Reset>
+            for ::core::option::Option<Change> {
+                fn from(
+                    v: super::super::super::watch_reward_requests_response::Reset,
+                ) -> Self {
+                    Self::Some(Change::from(v))
+                }
+            }
+            impl ::serde::Serialize for Change {
+                fn serialize<S: ::serde::Serializer>(
+                    &self,
+                    s: S,
+                ) -> ::core::result::Result<S::Ok, S::Error> {
+                    use ::serde::ser::SerializeMap;
+                    let mut map = s.serialize_map(Some(1))?;
+                    match self {
+                        Self::RewardRequest(v) => {
+                            map.serialize_entry("rewardRequest", &**v)?;
+                        }
+                        Self::Reset(v) => {
+                            map.serialize_entry("reset", &**v)?;
+                        }
+                    }
+                    map.end()
+                }
+            }
+        }
         pub mod get_progress_request {
             #[allow(unused_imports)]
             use super::*;
             /// Whose progress a service key asks for. A user omits it.
+            #[derive(Clone, PartialEq, Debug)]
+            pub enum User {
+                UserId(::buffa::alloc::string::String),
+                ExternalUserId(::buffa::alloc::string::String),
+            }
+            impl ::buffa::Oneof for User {}
+            impl ::serde::Serialize for User {
+                fn serialize<S: ::serde::Serializer>(
+                    &self,
+                    s: S,
+                ) -> ::core::result::Result<S::Ok, S::Error> {
+                    use ::serde::ser::SerializeMap;
+                    let mut map = s.serialize_map(Some(1))?;
+                    match self {
+                        Self::UserId(v) => {
+                            map.serialize_entry("userId", v)?;
+                        }
+                        Self::ExternalUserId(v) => {
+                            map.serialize_entry("externalUserId", v)?;
+                        }
+                    }
+                    map.end()
+                }
+            }
+        }
+        pub mod watch_progress_request {
+            #[allow(unused_imports)]
+            use super::*;
+            /// Whose progress a service key watches. A user omits it.
             #[derive(Clone, PartialEq, Debug)]
             pub enum User {
                 UserId(::buffa::alloc::string::String),
@@ -25505,6 +29322,22 @@ pub use self::__buffa::view::GetRewardRequestResponseView;
 #[doc(inline)]
 pub use self::__buffa::view::GetRewardRequestResponseOwnedView;
 #[doc(inline)]
+pub use self::__buffa::view::WatchRewardRequestRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchRewardRequestRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchRewardRequestResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchRewardRequestResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchRewardRequestsRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchRewardRequestsRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchRewardRequestsResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchRewardRequestsResponseOwnedView;
+#[doc(inline)]
 pub use self::__buffa::view::GetEventRequestView;
 #[doc(inline)]
 pub use self::__buffa::view::GetEventRequestOwnedView;
@@ -25540,6 +29373,14 @@ pub use self::__buffa::view::GetProgressRequestOwnedView;
 pub use self::__buffa::view::GetProgressResponseView;
 #[doc(inline)]
 pub use self::__buffa::view::GetProgressResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchProgressRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchProgressRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchProgressResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::WatchProgressResponseOwnedView;
 #[doc(inline)]
 pub use self::__buffa::view::EventProgressView;
 #[doc(inline)]
@@ -26213,6 +30054,22 @@ pub type OwnedGetRewardRequestRequestView = ::buffa::view::OwnedView<
 pub type OwnedGetRewardRequestResponseView = ::buffa::view::OwnedView<
     __buffa::view::GetRewardRequestResponseView<'static>,
 >;
+///Shorthand for `OwnedView<WatchRewardRequestRequestView<'static>>`.
+pub type OwnedWatchRewardRequestRequestView = ::buffa::view::OwnedView<
+    __buffa::view::WatchRewardRequestRequestView<'static>,
+>;
+///Shorthand for `OwnedView<WatchRewardRequestResponseView<'static>>`.
+pub type OwnedWatchRewardRequestResponseView = ::buffa::view::OwnedView<
+    __buffa::view::WatchRewardRequestResponseView<'static>,
+>;
+///Shorthand for `OwnedView<WatchRewardRequestsRequestView<'static>>`.
+pub type OwnedWatchRewardRequestsRequestView = ::buffa::view::OwnedView<
+    __buffa::view::WatchRewardRequestsRequestView<'static>,
+>;
+///Shorthand for `OwnedView<WatchRewardRequestsResponseView<'static>>`.
+pub type OwnedWatchRewardRequestsResponseView = ::buffa::view::OwnedView<
+    __buffa::view::WatchRewardRequestsResponseView<'static>,
+>;
 impl ::connectrpc::Encodable<ClaimResponse> for __buffa::view::ClaimResponseView<'_> {
     fn encode(
         &self,
@@ -26276,6 +30133,70 @@ for ::buffa::view::OwnedView<__buffa::view::GetRewardRequestResponseView<'static
         )
     }
 }
+impl ::connectrpc::Encodable<WatchRewardRequestResponse>
+for __buffa::view::WatchRewardRequestResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<WatchRewardRequestResponse>
+for ::buffa::view::OwnedView<__buffa::view::WatchRewardRequestResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
+impl ::connectrpc::Encodable<WatchRewardRequestsResponse>
+for __buffa::view::WatchRewardRequestsResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<WatchRewardRequestsResponse>
+for ::buffa::view::OwnedView<__buffa::view::WatchRewardRequestsResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
 /// Full service name for this service.
 pub const CLAIM_SERVICE_SERVICE_NAME: &str = "meed.v1.ClaimService";
 /// Static [`Spec`](::connectrpc::Spec) for the `Claim` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
@@ -26290,6 +30211,18 @@ pub const CLAIM_SERVICE_GET_REWARD_REQUEST_SPEC: ::connectrpc::Spec = ::connectr
         ::connectrpc::StreamType::Unary,
     )
     .with_idempotency_level(::connectrpc::IdempotencyLevel::NoSideEffects);
+/// Static [`Spec`](::connectrpc::Spec) for the `WatchRewardRequest` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const CLAIM_SERVICE_WATCH_REWARD_REQUEST_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/meed.v1.ClaimService/WatchRewardRequest",
+        ::connectrpc::StreamType::ServerStream,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `WatchRewardRequests` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const CLAIM_SERVICE_WATCH_REWARD_REQUESTS_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/meed.v1.ClaimService/WatchRewardRequests",
+        ::connectrpc::StreamType::ServerStream,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
 /// Claims: a user asks for the rewards of an event.
 ///
 /// # Implementing handlers
@@ -26365,7 +30298,7 @@ pub trait ClaimService: Send + Sync + 'static {
             impl ::connectrpc::Encodable<ClaimResponse> + Send + use<'a, Self>,
         >,
     > + Send;
-    /// Gets a reward request, and waits for its decision if asked to. For a USER, the requests of others are not found.
+    /// Gets a reward request. For a USER, the requests of others are not found.
     ///
     /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
     ///
@@ -26381,6 +30314,50 @@ pub trait ClaimService: Send + Sync + 'static {
     ) -> impl ::std::future::Future<
         Output = ::connectrpc::ServiceResult<
             impl ::connectrpc::Encodable<GetRewardRequestResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
+    /// Waits for the decision on a claim: sends the request as it is now, and after each change. Ends with OK after a request
+    /// that is neither RECEIVED nor HELD.
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call (until the response stream is returned);
+    /// message fields are read directly on it (zero-copy). Data the
+    /// returned stream needs must be copied out or converted via
+    /// `.to_owned_message()`.
+    fn watch_reward_request(
+        &self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, WatchRewardRequestRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            ::connectrpc::ServiceStream<
+                impl ::connectrpc::Encodable<
+                    WatchRewardRequestResponse,
+                > + Send + use<Self>,
+            >,
+        >,
+    > + Send;
+    /// Watches the caller's reward requests; with a service key that has `claims:read`, or with `audit:read`, those of a user.
+    ///
+    /// Sends a request, as it is then, after it was granted, held, reversed, decided by a review, or rejected or failed after
+    /// it was pending. The stream begins now, or after a cursor: then each later change is sent once.
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call (until the response stream is returned);
+    /// message fields are read directly on it (zero-copy). Data the
+    /// returned stream needs must be copied out or converted via
+    /// `.to_owned_message()`.
+    fn watch_reward_requests(
+        &self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, WatchRewardRequestsRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            ::connectrpc::ServiceStream<
+                impl ::connectrpc::Encodable<
+                    WatchRewardRequestsResponse,
+                > + Send + use<Self>,
+            >,
         >,
     > + Send;
 }
@@ -26463,6 +30440,58 @@ impl<S: ClaimService> ClaimServiceExt for S {
                 },
             )
             .with_spec(CLAIM_SERVICE_GET_REWARD_REQUEST_SPEC)
+            .route_view_server_stream::<
+                _,
+                _,
+                WatchRewardRequestResponse,
+            >(
+                CLAIM_SERVICE_SERVICE_NAME,
+                "WatchRewardRequest",
+                ::connectrpc::view_streaming_handler_fn({
+                    let svc = ::std::sync::Arc::clone(&self);
+                    move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::WatchRewardRequestRequestView<'static>,
+                        >|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                WatchRewardRequestRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.watch_reward_request(ctx, sreq).await
+                        }
+                    }
+                }),
+            )
+            .with_spec(CLAIM_SERVICE_WATCH_REWARD_REQUEST_SPEC)
+            .route_view_server_stream::<
+                _,
+                _,
+                WatchRewardRequestsResponse,
+            >(
+                CLAIM_SERVICE_SERVICE_NAME,
+                "WatchRewardRequests",
+                ::connectrpc::view_streaming_handler_fn({
+                    let svc = ::std::sync::Arc::clone(&self);
+                    move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::WatchRewardRequestsRequestView<'static>,
+                        >|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                WatchRewardRequestsRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.watch_reward_requests(ctx, sreq).await
+                        }
+                    }
+                }),
+            )
+            .with_spec(CLAIM_SERVICE_WATCH_REWARD_REQUESTS_SPEC)
     }
 }
 /// Type-inference marker used by [`Router::add_service`](::connectrpc::Router::add_service).
@@ -26529,6 +30558,18 @@ impl<T: ClaimService> ::connectrpc::Dispatcher for ClaimServiceServer<T> {
                         .with_spec(CLAIM_SERVICE_GET_REWARD_REQUEST_SPEC),
                 )
             }
+            "WatchRewardRequest" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::server_streaming()
+                        .with_spec(CLAIM_SERVICE_WATCH_REWARD_REQUEST_SPEC),
+                )
+            }
+            "WatchRewardRequests" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::server_streaming()
+                        .with_spec(CLAIM_SERVICE_WATCH_REWARD_REQUESTS_SPEC),
+                )
+            }
             _ => None,
         }
     }
@@ -26593,6 +30634,54 @@ impl<T: ClaimService> ::connectrpc::Dispatcher for ClaimServiceServer<T> {
         };
         let _ = (&ctx, &request, &format);
         match method {
+            "WatchRewardRequest" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        WatchRewardRequestRequest,
+                    >(request, format)?;
+                    let req: __buffa::view::WatchRewardRequestRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        WatchRewardRequestRequest,
+                    >::from_parts(&req, &body);
+                    let resp = svc.watch_reward_request(ctx, req).await?;
+                    Ok(
+                        resp
+                            .map_body(|s| ::connectrpc::dispatcher::codegen::encode_response_stream::<
+                                WatchRewardRequestResponse,
+                                _,
+                                _,
+                            >(s, format)),
+                    )
+                })
+            }
+            "WatchRewardRequests" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        WatchRewardRequestsRequest,
+                    >(request, format)?;
+                    let req: __buffa::view::WatchRewardRequestsRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        WatchRewardRequestsRequest,
+                    >::from_parts(&req, &body);
+                    let resp = svc.watch_reward_requests(ctx, req).await?;
+                    Ok(
+                        resp
+                            .map_body(|s| ::connectrpc::dispatcher::codegen::encode_response_stream::<
+                                WatchRewardRequestsResponse,
+                                _,
+                                _,
+                            >(s, format)),
+                    )
+                })
+            }
             _ => ::connectrpc::dispatcher::codegen::unimplemented_streaming(path),
         }
     }
@@ -26776,6 +30865,84 @@ where
                 &self.transport,
                 &self.config,
                 CLAIM_SERVICE_GET_REWARD_REQUEST_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
+                options,
+            )
+            .await
+    }
+    /// Call the WatchRewardRequest RPC. Sends a request to /meed.v1.ClaimService/WatchRewardRequest.
+    pub async fn watch_reward_request(
+        &self,
+        request: WatchRewardRequestRequest,
+    ) -> Result<
+        ::connectrpc::client::ServerStream<
+            T::ResponseBody,
+            __buffa::view::WatchRewardRequestResponseView<'static>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.watch_reward_request_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the WatchRewardRequest RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn watch_reward_request_with_options(
+        &self,
+        request: WatchRewardRequestRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::ServerStream<
+            T::ResponseBody,
+            __buffa::view::WatchRewardRequestResponseView<'static>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_server_stream(
+                &self.transport,
+                &self.config,
+                CLAIM_SERVICE_WATCH_REWARD_REQUEST_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
+                options,
+            )
+            .await
+    }
+    /// Call the WatchRewardRequests RPC. Sends a request to /meed.v1.ClaimService/WatchRewardRequests.
+    pub async fn watch_reward_requests(
+        &self,
+        request: WatchRewardRequestsRequest,
+    ) -> Result<
+        ::connectrpc::client::ServerStream<
+            T::ResponseBody,
+            __buffa::view::WatchRewardRequestsResponseView<'static>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.watch_reward_requests_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the WatchRewardRequests RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn watch_reward_requests_with_options(
+        &self,
+        request: WatchRewardRequestsRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::ServerStream<
+            T::ResponseBody,
+            __buffa::view::WatchRewardRequestsResponseView<'static>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_server_stream(
+                &self.transport,
+                &self.config,
+                CLAIM_SERVICE_WATCH_REWARD_REQUESTS_SPEC
                     .with_origin(::connectrpc::SpecOrigin::Client),
                 request,
                 options,
@@ -27374,6 +31541,14 @@ pub type OwnedGetProgressRequestView = ::buffa::view::OwnedView<
 pub type OwnedGetProgressResponseView = ::buffa::view::OwnedView<
     __buffa::view::GetProgressResponseView<'static>,
 >;
+///Shorthand for `OwnedView<WatchProgressRequestView<'static>>`.
+pub type OwnedWatchProgressRequestView = ::buffa::view::OwnedView<
+    __buffa::view::WatchProgressRequestView<'static>,
+>;
+///Shorthand for `OwnedView<WatchProgressResponseView<'static>>`.
+pub type OwnedWatchProgressResponseView = ::buffa::view::OwnedView<
+    __buffa::view::WatchProgressResponseView<'static>,
+>;
 ///Shorthand for `OwnedView<ListActiveEventsRequestView<'static>>`.
 pub type OwnedListActiveEventsRequestView = ::buffa::view::OwnedView<
     __buffa::view::ListActiveEventsRequestView<'static>,
@@ -27393,6 +31568,38 @@ for __buffa::view::GetProgressResponseView<'_> {
 }
 impl ::connectrpc::Encodable<GetProgressResponse>
 for ::buffa::view::OwnedView<__buffa::view::GetProgressResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
+impl ::connectrpc::Encodable<WatchProgressResponse>
+for __buffa::view::WatchProgressResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<WatchProgressResponse>
+for ::buffa::view::OwnedView<__buffa::view::WatchProgressResponseView<'static>> {
     fn encode(
         &self,
         codec: ::connectrpc::CodecFormat,
@@ -27454,6 +31661,12 @@ pub const PROGRESS_SERVICE_GET_PROGRESS_SPEC: ::connectrpc::Spec = ::connectrpc:
         ::connectrpc::StreamType::Unary,
     )
     .with_idempotency_level(::connectrpc::IdempotencyLevel::NoSideEffects);
+/// Static [`Spec`](::connectrpc::Spec) for the `WatchProgress` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const PROGRESS_SERVICE_WATCH_PROGRESS_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/meed.v1.ProgressService/WatchProgress",
+        ::connectrpc::StreamType::ServerStream,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
 /// Static [`Spec`](::connectrpc::Spec) for the `ListActiveEvents` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
 pub const PROGRESS_SERVICE_LIST_ACTIVE_EVENTS_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
         "/meed.v1.ProgressService/ListActiveEvents",
@@ -27527,6 +31740,25 @@ pub trait ProgressService: Send + Sync + 'static {
     ) -> impl ::std::future::Future<
         Output = ::connectrpc::ServiceResult<
             impl ::connectrpc::Encodable<GetProgressResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
+    /// Watches a user's progress in an event: sends the progress now, and after each change, at most once a second. Needs
+    /// `claims:read`.
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call (until the response stream is returned);
+    /// message fields are read directly on it (zero-copy). Data the
+    /// returned stream needs must be copied out or converted via
+    /// `.to_owned_message()`.
+    fn watch_progress(
+        &self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, WatchProgressRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            ::connectrpc::ServiceStream<
+                impl ::connectrpc::Encodable<WatchProgressResponse> + Send + use<Self>,
+            >,
         >,
     > + Send;
     /// Lists the running events as users see them, newest first.
@@ -27604,6 +31836,32 @@ impl<S: ProgressService> ProgressServiceExt for S {
                 },
             )
             .with_spec(PROGRESS_SERVICE_GET_PROGRESS_SPEC)
+            .route_view_server_stream::<
+                _,
+                _,
+                WatchProgressResponse,
+            >(
+                PROGRESS_SERVICE_SERVICE_NAME,
+                "WatchProgress",
+                ::connectrpc::view_streaming_handler_fn({
+                    let svc = ::std::sync::Arc::clone(&self);
+                    move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::WatchProgressRequestView<'static>,
+                        >|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                WatchProgressRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.watch_progress(ctx, sreq).await
+                        }
+                    }
+                }),
+            )
+            .with_spec(PROGRESS_SERVICE_WATCH_PROGRESS_SPEC)
             .route_view_idempotent(
                 PROGRESS_SERVICE_SERVICE_NAME,
                 "ListActiveEvents",
@@ -27689,6 +31947,12 @@ impl<T: ProgressService> ::connectrpc::Dispatcher for ProgressServiceServer<T> {
                         .with_spec(PROGRESS_SERVICE_GET_PROGRESS_SPEC),
                 )
             }
+            "WatchProgress" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::server_streaming()
+                        .with_spec(PROGRESS_SERVICE_WATCH_PROGRESS_SPEC),
+                )
+            }
             "ListActiveEvents" => {
                 Some(
                     ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(true)
@@ -27761,6 +32025,30 @@ impl<T: ProgressService> ::connectrpc::Dispatcher for ProgressServiceServer<T> {
         };
         let _ = (&ctx, &request, &format);
         match method {
+            "WatchProgress" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        WatchProgressRequest,
+                    >(request, format)?;
+                    let req: __buffa::view::WatchProgressRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        WatchProgressRequest,
+                    >::from_parts(&req, &body);
+                    let resp = svc.watch_progress(ctx, req).await?;
+                    Ok(
+                        resp
+                            .map_body(|s| ::connectrpc::dispatcher::codegen::encode_response_stream::<
+                                WatchProgressResponse,
+                                _,
+                                _,
+                            >(s, format)),
+                    )
+                })
+            }
             _ => ::connectrpc::dispatcher::codegen::unimplemented_streaming(path),
         }
     }
@@ -27907,6 +32195,45 @@ where
                 &self.transport,
                 &self.config,
                 PROGRESS_SERVICE_GET_PROGRESS_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
+                options,
+            )
+            .await
+    }
+    /// Call the WatchProgress RPC. Sends a request to /meed.v1.ProgressService/WatchProgress.
+    pub async fn watch_progress(
+        &self,
+        request: WatchProgressRequest,
+    ) -> Result<
+        ::connectrpc::client::ServerStream<
+            T::ResponseBody,
+            __buffa::view::WatchProgressResponseView<'static>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.watch_progress_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the WatchProgress RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn watch_progress_with_options(
+        &self,
+        request: WatchProgressRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::ServerStream<
+            T::ResponseBody,
+            __buffa::view::WatchProgressResponseView<'static>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_server_stream(
+                &self.transport,
+                &self.config,
+                PROGRESS_SERVICE_WATCH_PROGRESS_SPEC
                     .with_origin(::connectrpc::SpecOrigin::Client),
                 request,
                 options,

@@ -1,7 +1,5 @@
 //! The streams of server-sent events: a user's reward requests, and the progress in an event.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::response::Response;
 use axum::response::sse::Event;
@@ -13,17 +11,13 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::auth::{ClaimsRead, LongLived, Pass, Principal};
-use crate::claims::access::{claimant, watched};
 use crate::claims::model::{EventProgress, RewardRequest};
 use crate::claims::service::Claims;
-use crate::claims::watched::{ProgressChanges, ProgressId, RequestChanges, RequestEvent};
+use crate::claims::watched::{ProgressChanges, ProgressId, RETRY, RequestChanges, RequestEvent};
 use crate::directory::ExternalId;
-use crate::http::server_sent::{RETRY, StreamRequest};
+use crate::http::server_sent::StreamRequest;
 use crate::http::{Params, Path, Problem};
 use crate::watch::Closed;
-
-/// After a shutdown, clients come back within this time after [`RETRY`], not all at once.
-const SPREAD_MS: u64 = 5_000;
 
 pub(super) fn router() -> OpenApiRouter<Claims> {
     OpenApiRouter::new().routes(routes!(requests)).routes(routes!(progress))
@@ -68,10 +62,8 @@ async fn requests(
     Params(params): Params<WatchedParams>,
 ) -> Result<Response, Problem> {
     let since = request.last(str::parse)?;
-    let user_id = watched(&claims, &principal, (params.user_id, params.external_user_id)).await?;
-    let pass = long_lived.pass(user_id);
-    let with_codes = principal.is_user(user_id);
-    let changes = claims.watched.requests(user_id, since, with_codes).await??;
+    let named = (params.user_id, params.external_user_id.as_ref());
+    let (pass, changes) = claims.watch_requests(&principal, long_lived, named, since).await?;
     let first = match changes.position() {
         Some(position) => begin().id(position),
         None => begin(),
@@ -115,9 +107,8 @@ async fn progress(
     Params(params): Params<WatchedParams>,
 ) -> Result<Response, Problem> {
     let since = request.last(ProgressId::parse)?;
-    let (user_id, _) = claimant(&claims, &principal, (params.user_id, params.external_user_id.as_ref())).await?;
-    let pass = long_lived.pass(user_id);
-    let changes = claims.watched.progress(user_id, id, since).await??;
+    let named = (params.user_id, params.external_user_id.as_ref());
+    let (pass, changes) = claims.watch_progress(&principal, long_lived, named, id, since).await?;
     let told = Told {
         source: changes,
         pass,
@@ -142,8 +133,7 @@ fn begin() -> Event {
 }
 
 fn farewell(claims: &Claims) -> Event {
-    let spread = u64::from_be_bytes(claims.clock().random()) % SPREAD_MS;
-    Event::default().retry(RETRY + Duration::from_millis(spread))
+    Event::default().retry(claims.watched.retry_after_shutdown())
 }
 
 /// The events of one stream.

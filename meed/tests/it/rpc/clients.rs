@@ -3,13 +3,17 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use meed_host::auth::Role;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
+use super::watches::reader;
+use crate::reward_requests::received::Working;
 use crate::service_keys;
-use crate::support::{TestApp, on_both_engines, text};
+use crate::support::{Background, TestApp, bundled, on_both_engines, text};
 
 fn tool(variable: &str) -> PathBuf {
     let tool = std::env::var_os(variable);
@@ -53,8 +57,32 @@ fn compile(folder: &Path, options: &[String]) {
     run(protoc.current_dir(folder), "");
 }
 
-/// A server that speaks HTTP/2, and what its clients must know.
-async fn server(app: &TestApp) -> (TestApp, String, Value) {
+/// A server that speaks HTTP/2.
+struct Server {
+    process: TestApp,
+    address: String,
+    /// What its clients must know.
+    known: Value,
+    _tasks: (Background, Working),
+}
+
+impl Server {
+    /// What a script says, which runs while the principals of open streams are checked.
+    async fn hears(&self, script: JoinHandle<String>) -> String {
+        let checks = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                self.process.app.check_passes().await.expect("the passes are checked");
+            }
+        };
+        tokio::select! {
+            said = script => said.expect("the script ends"),
+            () = checks => unreachable!("the checks do not end"),
+        }
+    }
+}
+
+async fn server(app: &TestApp) -> Server {
     let settings = [("http.http2", "true"), ("limits.service_key.burst", "0")];
     let process = app.replica(&settings);
     let event = process.event("first-come", json!({}), json!({})).await;
@@ -71,18 +99,28 @@ async fn server(app: &TestApp) -> (TestApp, String, Value) {
     let hurried = service_keys::create(&process, "hurried", &["claims:read"], hurried).await;
     let admin = process.token(Role::Admin).await;
     let ada = process.put("/users/external/ada").bearer(&admin).send().await;
+    let plugin = process.install(bundled("activity-count")).await;
+    let params = json!({"kind": "shop.purchase", "count": 3});
+    let counted = process.event_on(&plugin, params, json!({})).await;
+    let newcomer = process.put("/users/external/newcomer").bearer(&admin).send().await;
+    assert!(newcomer.status.is_success(), "{:#}", newcomer.json);
     let known = json!({
         "event": event["id"], "other": other["id"], "user": user.token, "key": key["secret"], "ada": ada.json["id"],
+        "counted": counted["id"], "leaver": process.token(Role::User).await,
         "stranger": process.token(Role::User).await, "operator": process.operator().await, "hurried": hurried["secret"],
         "nobody": "nonsense",
     });
-    let address = process.listen().await;
-    (process, address, known)
+    Server {
+        address: process.listen().await,
+        _tasks: (reader(&process), Working::start(&process)),
+        process,
+        known,
+    }
 }
 
 #[apply(on_both_engines)]
 async fn python_speaks_grpc(app: TestApp) {
-    let (process, address, known) = server(&app).await;
+    let server = server(&app).await;
     let folder = tempfile::tempdir().expect("a folder");
     compile(
         folder.path(),
@@ -95,18 +133,20 @@ async fn python_speaks_grpc(app: TestApp) {
     python
         .arg(script)
         .arg(folder.path())
-        .arg(address.trim_start_matches("http://"));
-    let said = tokio::task::spawn_blocking(move || run(&mut python, &known.to_string())).await;
-    assert_eq!(said.expect("the script ends").trim(), "done");
-    let recorded = process
+        .arg(server.address.trim_start_matches("http://"));
+    let known = server.known.to_string();
+    let script = tokio::task::spawn_blocking(move || run(&mut python, &known));
+    assert_eq!(server.hears(script).await.trim(), "done");
+    let recorded = server
+        .process
         .count("SELECT COUNT(*) FROM activities WHERE source = 'shop'")
         .await;
-    assert_eq!(recorded, 2 + 600 - 1);
+    assert_eq!(recorded, 2 + 600 - 1 + 1);
 }
 
 #[apply(on_both_engines)]
 async fn typescript_speaks_connect(app: TestApp) {
-    let (_process, address, known) = server(&app).await;
+    let server = server(&app).await;
     let folder = tempfile::tempdir().expect("a folder");
     let modules = tool("MEED_TEST_CLIENT_TOOLS");
     std::os::unix::fs::symlink(&modules, folder.path().join("node_modules")).expect("a link");
@@ -133,18 +173,20 @@ async fn typescript_speaks_connect(app: TestApp) {
     ]);
     run(compiler.arg("connect.ts").current_dir(folder.path()), "");
     let mut node = Command::new("node");
-    node.arg("connect.js").arg(&address).current_dir(folder.path());
-    let said = tokio::task::spawn_blocking(move || run(&mut node, &known.to_string())).await;
-    assert_eq!(said.expect("the script ends").trim(), "done");
+    node.arg("connect.js").arg(&server.address).current_dir(folder.path());
+    let known = server.known.to_string();
+    let script = tokio::task::spawn_blocking(move || run(&mut node, &known));
+    assert_eq!(server.hears(script).await.trim(), "done");
 }
 
 #[apply(on_both_engines)]
 async fn curl_needs_no_library(app: TestApp) {
-    let (_process, address, known) = server(&app).await;
+    let server = server(&app).await;
+    let (address, known) = (&server.address, &server.known);
     let curl = |token: &str, method: &str, message: Value| {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--header", "Content-Type: application/json"]);
-        curl.args(["--header", &format!("Authorization: Bearer {}", text(&known, token))]);
+        curl.args(["--header", &format!("Authorization: Bearer {}", text(known, token))]);
         curl.args(["--data", &message.to_string(), &format!("{address}/meed.v1.{method}")]);
         serde_json::from_str::<Value>(&run(&mut curl, "")).expect("JSON")
     };

@@ -2,11 +2,11 @@
 // HTTP/2 with binary messages and a stream in both directions.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { Code, ConnectError, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { create } from "@bufbuild/protobuf";
 import { ActivitySchema, ActivityService, IngestRequestSchema } from "./meed/v1/activity_service_pb.js";
-import { ClaimResponse_Answer, ClaimService } from "./meed/v1/claim_service_pb.js";
+import { ClaimResponse_Answer, ClaimService, type WatchRewardRequestsResponse } from "./meed/v1/claim_service_pb.js";
 import { ProgressService } from "./meed/v1/progress_service_pb.js";
 import { ReceiptService } from "./meed/v1/receipt_service_pb.js";
 import { RewardRequest_Status } from "./meed/v1/reward_request_pb.js";
@@ -103,5 +103,76 @@ for (const name of ["Connect, HTTP/2", "gRPC"] as const) {
     respond();
   }
   assert.deepEqual(told, [2n, 4n, 6n], name);
+}
+
+// Watches. A decided claim is told once, and then the stream ends.
+for (const [name, transport] of Object.entries(transports)) {
+  const told: (RewardRequest_Status | undefined)[] = [];
+  const user = createClient(ClaimService, transport("user"));
+  for await (const { rewardRequest } of user.watchRewardRequest({ id: granted! })) {
+    told.push(rewardRequest?.status);
+  }
+  assert.deepEqual(told, [RewardRequest_Status.GRANTED], name);
+}
+
+/** The next message that says something: others keep the connection open. */
+async function change(stream: AsyncIterator<WatchRewardRequestsResponse>): Promise<WatchRewardRequestsResponse> {
+  for (;;) {
+    const { value, done } = await stream.next();
+    assert.ok(!done, "the stream ended");
+    if (value.change.case) {
+      return value;
+    }
+  }
+}
+
+// All reward requests of a user, over each protocol at the same time.
+const follow = (transport: (token: string) => Transport, cursor?: string) =>
+  createClient(ClaimService, transport("leaver")).watchRewardRequests({ cursor })[Symbol.asyncIterator]();
+const followers = [];
+for (const [name, transport] of Object.entries(transports)) {
+  const stream = follow(transport);
+  const { value } = await stream.next();
+  assert.ok(value.cursor && !value.change.case, name);
+  followers.push({ name, transport, stream, cursor: value.cursor as string });
+}
+const leaver = createClient(ClaimService, transports["Connect, HTTP/1.1, JSON"]("leaver"));
+const { rewardRequest: followed } = await leaver.claim({ eventId: known.other });
+for (const { name, stream } of followers) {
+  assert.deepEqual((await change(stream)).change, { case: "rewardRequest", value: followed }, name);
+}
+// A client that continues after its first message gets the same, once.
+const { transport, cursor } = followers[0]!;
+const resumed = follow(transport, cursor);
+const again = await change(resumed);
+assert.deepEqual(again.change, { case: "rewardRequest", value: followed });
+
+// Progress, as an activity changes it.
+const progress = createClient(ProgressService, transports["Connect, HTTP/1.1, JSON"]("key"));
+const counts: bigint[] = [];
+for await (const told of progress.watchProgress({
+  eventId: known.counted,
+  user: { case: "externalUserId", value: "newcomer" },
+})) {
+  if (told.progress) {
+    counts.push(told.progress.progress[0]!.current);
+  }
+  if (counts.length === 2) {
+    break;
+  }
+  if (told.progress) {
+    const bought = { ...purchase(99), user: { case: "externalUserId", value: "newcomer" } as const };
+    await createClient(ActivityService, transports.gRPC("key")).recordActivities({ activities: [bought] });
+  }
+}
+assert.deepEqual(counts, [0n, 1n]);
+
+// The end of the session ends its streams.
+const headers = { authorization: `Bearer ${known.leaver}` };
+assert.equal((await fetch(`${baseUrl}/auth/logout`, { method: "POST", headers })).status, 204);
+for (const { name, stream } of [...followers, { name: "resumed", stream: resumed }]) {
+  const ended = await refused(change(stream));
+  assert.equal(ended.code, Code.Unauthenticated, name);
+  assert.equal(ended.findDetails(ErrorInfoSchema)[0]?.reason, "stream-unauthorized", name);
 }
 console.log("done");

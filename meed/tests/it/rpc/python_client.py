@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import urllib.request
 
 sys.path.insert(0, sys.argv[1])
 
@@ -148,7 +149,7 @@ assert len(active.items) == 1 and active.next_page_token, active
 rest = progresses.ListActiveEvents(
     progress.ListActiveEventsRequest(page_token=active.next_page_token), metadata=bearer("user")
 )
-assert {item.id for item in [*active.items, *rest.items]} == {KNOWN["event"], KNOWN["other"]}, rest
+assert {item.id for item in [*active.items, *rest.items]} == {KNOWN[name] for name in ("event", "other", "counted")}, rest
 found = event.GetEvent(events.GetEventRequest(id=KNOWN["event"]), metadata=bearer("operator")).event
 assert found.id == KNOWN["event"] and found.condition.plugin == "first-come", found
 listed = event.ListEvents(events.ListEventsRequest(plugin="first-come"), metadata=bearer("operator")).items
@@ -230,6 +231,55 @@ details = assert_refused(
     lambda: claim.GetRewardRequest(wanted, metadata=bearer("hurried")), CODE.RESOURCE_EXHAUSTED, "rate-limited"
 )
 assert details["RetryInfo"].retry_delay.seconds >= 1, details
+
+# Watches: everything of a user, a claim until its decision, and progress.
+def changes(watch):
+    """The messages that say something: others keep the connection open."""
+    return (told for told in watch if told.WhichOneof("change"))
+
+
+own = claim.WatchRewardRequests(claims.WatchRewardRequestsRequest(), metadata=bearer("leaver"))
+foreign = claim.WatchRewardRequests(claims.WatchRewardRequestsRequest(), metadata=bearer("stranger"), timeout=4)
+begun = next(own)
+assert begun.cursor and not begun.WhichOneof("change"), begun
+assert next(foreign).cursor
+first = claim.Claim(claims.ClaimRequest(event_id=KNOWN["event"]), metadata=bearer("leaver")).reward_request
+told = next(changes(own))
+assert told.reward_request == first, told
+queued = claim.Claim(claims.ClaimRequest(event_id=KNOWN["other"], respond_async=True), metadata=bearer("leaver"))
+wanted_now = claims.WatchRewardRequestRequest(id=queued.reward_request.id)
+seen = [told.reward_request for told in claim.WatchRewardRequest(wanted_now, metadata=bearer("leaver"), timeout=60)]
+assert seen[-1].status == requests.RewardRequest.GRANTED, seen
+assert_refused(
+    lambda: list(claim.WatchRewardRequest(wanted_now, metadata=bearer("stranger"))),
+    CODE.NOT_FOUND,
+    "no-such-reward-request",
+)
+for cursor, missed in [(begun.cursor, [first, seen[-1]]), (told.cursor, [seen[-1]])]:
+    since = claims.WatchRewardRequestsRequest(cursor=cursor)
+    resumed = claim.WatchRewardRequests(since, metadata=bearer("leaver"))
+    following = changes(resumed)
+    assert [next(following).reward_request for _ in missed] == missed
+    resumed.cancel()
+# Nothing was told to another user until the deadline of the call.
+heard = []
+code, _ = refused(lambda: heard.extend(changes(foreign)))
+assert (code, heard) == (CODE.DEADLINE_EXCEEDED, []), (code, heard)
+
+newcomer = progress.WatchProgressRequest(event_id=KNOWN["counted"], external_user_id="newcomer")
+watch = progresses.WatchProgress(newcomer, metadata=bearer("key"))
+before = next(watch)
+assert before.cursor and before.progress.progress[0].current == 0, before
+bought = activities.RecordActivitiesRequest(activities=[purchase(9_999, external_user_id="newcomer")])
+activity.RecordActivities(bought, metadata=bearer("key"))
+after = next(told for told in watch if told.cursor)
+assert after.cursor != before.cursor and after.progress.progress[0].current == 1, after
+watch.cancel()
+
+logout = urllib.request.Request(f"http://{ADDRESS}/auth/logout", method="POST", headers=dict(bearer("leaver")))
+with urllib.request.urlopen(logout) as answer:
+    assert answer.status == 204
+assert_refused(lambda: list(own), CODE.UNAUTHENTICATED, "stream-unauthorized")
 
 # Health and reflection.
 health = health_pb2_grpc.HealthStub(channel)

@@ -13,10 +13,10 @@ use crate::support::{Call, TestApp, on_both_engines, text};
 
 const INGEST: &str = "/meed.v1.ActivityService/Ingest";
 /// The flag of the last message of a response.
-const END: u8 = 2;
+pub const END: u8 = 2;
 
 /// A message in its envelope.
-fn envelope(message: &Value) -> Bytes {
+pub fn envelope(message: &Value) -> Bytes {
     let message = message.to_string();
     let length = u32::try_from(message.len()).expect("a short message").to_be_bytes();
     [&[0][..], &length, message.as_bytes()].concat().into()
