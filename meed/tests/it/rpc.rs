@@ -50,9 +50,10 @@ fn assert_same(message: &Value, document: &Value) {
             }
         }
         Value::Number(number) if message.is_string() => assert_eq!(message, &json!(number.to_string())),
-        Value::String(text) if text.ends_with(".000Z") => {
+        Value::String(text) => {
             // Protobuf writes no fraction if it is zero.
-            assert_eq!(message, &json!(text.replace(".000Z", "Z")));
+            let instant = text.strip_suffix(".000Z").map(|seconds| format!("{seconds}Z"));
+            assert_eq!(message, instant.as_ref().unwrap_or(text));
         }
         other => assert_eq!(message, other),
     }

@@ -47,7 +47,7 @@ impl Watcher {
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         assert_eq!(answer.headers()["cache-control"], "no-store");
         assert_eq!(answer.headers()["x-accel-buffering"], "no");
-        let pieces = answer.bytes_stream().map(|piece| piece.ok());
+        let pieces = answer.bytes_stream().map(Result::ok);
         let mut watcher = Self {
             pieces: pieces.boxed(),
             read: Vec::new(),

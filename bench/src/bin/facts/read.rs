@@ -44,7 +44,11 @@ pub(crate) async fn run(site: &Site, sizes: &[u64], rounds: usize) -> anyhow::Re
     println!(
         "{:24} {}",
         "median µs",
-        sizes.iter().map(|size| format!("{size:>10}")).collect::<String>()
+        sizes
+            .iter()
+            .map(|size| format!("{size:>10}"))
+            .collect::<Vec<_>>()
+            .concat()
     );
     for (window_name, window) in WINDOWS {
         for (name, query) in queries(window) {
@@ -64,7 +68,8 @@ pub(crate) async fn run(site: &Site, sizes: &[u64], rounds: usize) -> anyhow::Re
             let cells = medians
                 .iter()
                 .map(|median| format!("{median:>10.0}"))
-                .collect::<String>();
+                .collect::<Vec<_>>()
+                .concat();
             let ratio = medians
                 .last()
                 .zip(medians.first())

@@ -22,7 +22,8 @@ fn run(app: &TestApp, what: &[&str], (name, content): (&str, &[u8]), arguments: 
         .args(what)
         .arg(&file)
         .args(arguments)
-        .env("MEED__DATABASE__URL", app.database_url());
+        .env("MEED__DATABASE__URL", app.database_url())
+        .env("MEED__KEYS__DIRECTORY", app.keys_directory());
     let output = output(&mut command);
     (output.status.code().expect("a code"), utf8(&output.stderr))
 }

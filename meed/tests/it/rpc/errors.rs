@@ -34,6 +34,7 @@ impl Details {
 
 /// Asserts an error of Connect with this status, code and reason, and returns its details.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "reads well after `send().await`")]
 pub fn assert_error(reply: Reply, status: u16, code: &str, reason: &str) -> Details {
     let request_id = reply.header("x-request-id").to_owned();
     assert_eq!(reply.header("content-type"), "application/json");
