@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::target::{Target, client, rest};
 use crate::support::{TestApp, on_both_engines};
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 const STRANGER: &str = "127.0.0.2";
 
 /// A request of whose body only the first byte arrives.

@@ -8,7 +8,7 @@ use rstest_reuse::apply;
 use super::target::{Target, allow_many_files, rest};
 use crate::support::{TestApp, on_both_engines};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const HASTY: (&str, &str) = ("MEED__HTTP__CLIENT_TIMEOUT_SECONDS", "2");
 
 const STRANGER: &str = "127.0.0.2";

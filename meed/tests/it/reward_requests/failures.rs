@@ -85,8 +85,9 @@ async fn facts_that_overflow_are_a_failure_with_a_row(app: TestApp) {
             .await
             .expect(201);
     }
+    let params = json!({"kind": "shop.purchase", "sum": 1});
     let event = app
-        .event("activity-count", json!({"kind": "shop.purchase", "sum": 1}), json!({}))
+        .event("activity-count", params, json!({"acceptSlowReads": true}))
         .await;
     let failed = app.claim(&user.token, &event).send().await.expect(201);
     assert_eq!(
