@@ -72,7 +72,7 @@ async fn measure() -> anyhow::Result<()> {
         ("limits.service_key.burst", "0".to_owned()),
     ];
     let fleet = Fleet::start_with(&database, 1, &more)?;
-    let site = Site::build(&fleet).await?;
+    let site = Box::pin(Site::build(&fleet)).await?;
     println!(
         "{CONCURRENT} requests at once, {rounds} rounds of {} s each",
         seconds.as_secs()

@@ -157,18 +157,12 @@ impl Connection {
                     .context("a number")?
             }
             Protocol::ConnectJson => {
-                let message = RecordActivitiesRequest {
-                    activities,
-                    ..Default::default()
-                };
+                let message = RecordActivitiesRequest { activities };
                 let answer = self.send(key, RECORD, serde_json::to_vec(&message)?.into()).await?;
                 u64::from(serde_json::from_slice::<RecordActivitiesResponse>(&answer)?.recorded)
             }
             Protocol::Connect | Protocol::Grpc => {
-                let message = RecordActivitiesRequest {
-                    activities,
-                    ..Default::default()
-                };
+                let message = RecordActivitiesRequest { activities };
                 let answer = self.send(key, RECORD, self.framed(&message)).await?;
                 u64::from(RecordActivitiesResponse::decode_from_slice(self.message(&answer)?)?.recorded)
             }
