@@ -1,8 +1,8 @@
 //! Facts: the answers to the queries of a plan, for one user as of one timestamp.
 //!
 //! [`gather`] reads everything with one statement, for every plan; days and streaks are computed here, in the event's
-//! time zone. For users with many activities, [`series`] says what is maintained beside the log, [`upkeep`] keeps it true
-//! and [`builder`] builds it. Only `store` reads the database. Must not know: HTTP, the sandbox, any feature (features know
+//! time zone. For users with many activities, `series` says what is maintained beside the log, `upkeep` keeps it true
+//! and `builder` builds it. Only `store` reads the database. Must not know: HTTP, the sandbox, any feature (features know
 //! facts).
 
 mod builder;
