@@ -138,7 +138,7 @@ async fn make(client: &Client, change: &Change, ids: &HashMap<String, String>) -
                 let now: Value = client.get(&path).await?;
                 ensure!(
                     now["revision"].as_i64() == change.revision,
-                    "somebody changed it after the plan was made"
+                    "it was changed after the plan was made"
                 );
             }
             client.write(Method::DELETE, &path, change.revision, None).await

@@ -391,7 +391,7 @@ impl Planner<'_> {
                 fields: differences(&found.content, &Content::new()),
                 refused: (!may).then(|| refusal(found)),
                 note: match kind {
-                    Kind::Events => Some("its claims, grants and receipts stay; nobody can claim it any more"),
+                    Kind::Events => Some("its claims, grants and receipts stay; it cannot be claimed any more"),
                     Kind::Rewards => Some("grants of it stay"),
                     Kind::ServiceKeys => Some("it is revoked for ever"),
                     _ => None,
@@ -424,7 +424,7 @@ fn refusal(found: &Found) -> String {
     let why = match found.applied_revision {
         None => "files do not manage it; --overwrite takes it over".to_owned(),
         Some(applied) => format!(
-            "somebody changed it after the last apply, from revision {applied} to {}; take the change into the file, or use \
+            "it was changed after the last apply, from revision {applied} to {}; take the change into the file, or use \
             --overwrite",
             found.revision
         ),

@@ -26,7 +26,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Whether files manage it, and nobody else changed it since.
+    /// Whether files manage it, and it has not changed since.
     pub(super) fn is_as_applied(&self) -> bool {
         self.applied_revision == Some(self.revision)
     }

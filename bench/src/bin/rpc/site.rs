@@ -73,7 +73,7 @@ impl Site {
         &self.users[worker * USERS + turn % USERS].1
     }
 
-    /// Activities that nobody has reported before.
+    /// Activities that were not reported before.
     pub(crate) fn batch(&self) -> Vec<Activity> {
         let first = self.reported.replace(self.reported.get() + BATCH);
         let activity = |number: usize| Activity {

@@ -25,7 +25,7 @@ async fn a_user_and_a_process_have_so_many_streams(app: TestApp) {
     for path in [REQUESTS, &progress] {
         refused(base, path, &users[0].token, None, 429, "too-many-streams").await;
     }
-    // Whoever opens it, the streams of a user are those that tell about the user.
+    // The streams of a user, also those that others open, are those that tell about the user.
     let key = secret(&app, "shop", &["claims:read"]).await;
     let named = format!("{REQUESTS}?userId={}", users[0].id);
     refused(base, &named, &key, None, 429, "too-many-streams").await;

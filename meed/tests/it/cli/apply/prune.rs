@@ -26,7 +26,7 @@ async fn only_what_apply_wrote_is_deleted_and_only_when_asked(app: TestApp) {
     assert_eq!(
         deletions,
         [
-            "- event \"streak\" (its claims, grants and receipts stay; nobody can claim it any more)",
+            "- event \"streak\" (its claims, grants and receipts stay; it cannot be claimed any more)",
             "- event group \"welcome\"",
             "- reward \"coupon\" (grants of it stay)",
         ]
@@ -73,7 +73,7 @@ async fn what_a_person_changed_or_uses_is_not_pruned(app: TestApp) {
     site.change("/events", &streak, event("A person's title", &[&coupon]))
         .await;
     site.apply(&["--prune"])
-        .fails(&["REFUSED: somebody changed it after the last apply, from revision 1 to 2"]);
+        .fails(&["REFUSED: it was changed after the last apply, from revision 1 to 2"]);
     assert!(site.named("/events", "streak").await.is_object());
     site.apply(&["--prune", "--overwrite"]).code(0);
     assert!(site.named("/events", "streak").await.is_null());

@@ -157,7 +157,7 @@ async fn what_a_person_changed_since_is_not_overwritten(app: TestApp) {
 
     // The event equals no file, so the plan is refused even where the file did not change.
     let told = site.apply(&[]).fails(&[
-        "REFUSED: somebody changed it after the last apply, from revision 1 to 2",
+        "REFUSED: it was changed after the last apply, from revision 1 to 2",
         "2 of them refused",
         "nothing was changed",
     ]);

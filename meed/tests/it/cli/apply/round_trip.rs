@@ -153,7 +153,7 @@ async fn an_export_makes_another_server_the_same(app: TestApp) {
     let rules = site.path().join("rules").display().to_string();
     let apply = ["apply", "-f", &rules, "--yes", "--create-keys"];
     other.run(&apply).fails(&["--create-keys needs --secrets"]);
-    // Without a terminal, it asks nobody.
+    // Without a terminal, it does not ask.
     other.run(&["apply", "-f", &rules]).fails(&["use --yes"]);
     let apply = [&apply[..], &["--secrets", "secrets.jsonl"]].concat();
     let made = other.run(&apply).code(0);
