@@ -79,13 +79,22 @@ impl Running {
 
 /// Waits until a count has this value.
 pub async fn until(app: &TestApp, sql: &'static str, count: i64) {
+    until_count(app, sql, |is| is == count, &count.to_string()).await;
+}
+
+/// Waits until a count has at least this value, and returns it.
+pub async fn until_at_least(app: &TestApp, sql: &'static str, count: i64) -> i64 {
+    until_count(app, sql, |is| is >= count, &format!("at least {count}")).await
+}
+
+async fn until_count(app: &TestApp, sql: &'static str, is_reached: impl Fn(i64) -> bool, wanted: &str) -> i64 {
     let started = std::time::Instant::now();
     loop {
         let is = app.count(sql).await;
-        if is == count {
-            return;
+        if is_reached(is) {
+            return is;
         }
-        assert!(started.elapsed().as_secs() < 40, "{sql}: still {is}, not {count}");
+        assert!(started.elapsed().as_secs() < 40, "{sql}: still {is}, not {wanted}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
