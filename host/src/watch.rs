@@ -1,4 +1,4 @@
-//! Watching: tells listeners in this process what the outbox says about a user, in any process, as it happens.
+//! Watching: sends the outbox messages about a user to the listeners of this process, as they happen in any process.
 //!
 //! One reader per process reads new messages once, and only while there are listeners; `listeners` hands them out by user.
 //! `changes` is what a stream uses: the messages of one user, each exactly once, also across connections, with the `cursor`

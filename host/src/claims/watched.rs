@@ -55,7 +55,7 @@ pub struct Watched {
     evaluations: Arc<Semaphore>,
 }
 
-/// What a stream of reward requests tells.
+/// The content of a stream of reward requests.
 #[derive(Debug)]
 pub enum RequestEvent {
     /// The client missed more than can be told again. The newest requests follow.
@@ -270,7 +270,7 @@ impl ProgressChanges {
                 self.again_at = Some(Instant::now() + OUTDATED);
             }
             sleep_until(self.evaluated_at + PAUSE).await;
-            self.listener.forget_touch();
+            self.listener.clear_touch();
             if let Err(error) = self.evaluate().await {
                 tracing::debug!(%error, "a stream of progress ends");
                 self.close(Closed::Error);

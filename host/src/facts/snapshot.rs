@@ -30,7 +30,7 @@ pub struct Snapshot {
     pub last_reversal: Option<Timestamp>,
     /// The user's claim on the event that is held for a review; there is at most one. The value is current.
     pub held_claim: Option<Uuid>,
-    /// The newest rejection that the user was told about the event. The value is current.
+    /// The newest rejection of the user on the event. The value is current.
     pub newest_rejection: Option<Rejection>,
     /// The remaining stock of each limited reward of the event. The value is current, independent of `as_of`.
     pub stock: BTreeMap<Uuid, i64>,
@@ -60,12 +60,12 @@ impl GroupUsage {
     }
 }
 
-/// A rejection that is stored once, however often it is told.
+/// A rejection. Repeated claims with the same answer store it once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// Of its request.
     pub id: Uuid,
-    /// A digest of everything that it says.
+    /// A digest of its content.
     pub said: String,
     pub decided_at: Timestamp,
 }

@@ -1,6 +1,6 @@
 //! The methods that watch: their responses are streams of changes, which last.
 //!
-//! The bounds of the streams are those of REST. Must not know: what a stream tells.
+//! The bounds of the streams are those of REST. Must not know: the content of the messages.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::watch::Closed;
 pub(super) trait Source: Send + 'static {
     type Message: Default + Send + 'static;
 
-    /// The next message; `None`: everything is told.
+    /// The next message; `None`: the stream is complete.
     fn message(&mut self) -> impl Future<Output = Result<Option<Self::Message>, Closed>> + Send;
 
     /// Notes for the metrics why it is about to be dropped.
@@ -28,7 +28,7 @@ pub(super) trait Source: Send + 'static {
 }
 
 /// What a stream needs until its end.
-struct Told<S> {
+struct Watch<S> {
     source: S,
     pass: Pass,
     /// When the client watches again after a shutdown.
@@ -44,14 +44,14 @@ pub(super) fn respond<S: Source>(
     source: S,
 ) -> ServiceResult<ServiceStream<S::Message>> {
     begin_stream(context.extensions().get())?;
-    let told = Told {
+    let watch = Watch {
         source,
         pass,
         farewell: claims.watched().retry_after_shutdown(),
         request_id: correlation::current(),
     };
     // A stream of its own, because a message that is being read must survive a heartbeat.
-    let messages = stream::unfold(Some(told), next).boxed();
+    let messages = stream::unfold(Some(watch), next).boxed();
     let heartbeat = claims.heartbeat();
     let kept_open = stream::unfold(messages, move |mut messages| async move {
         match timeout(heartbeat, messages.next()).await {
@@ -62,25 +62,25 @@ pub(super) fn respond<S: Source>(
     Ok(Response::stream(kept_open).with_header(ACCEL_BUFFERING, "no"))
 }
 
-type Step<S> = (Result<<S as Source>::Message, ConnectError>, Option<Told<S>>);
+type Step<S> = (Result<<S as Source>::Message, ConnectError>, Option<Watch<S>>);
 
-async fn next<S: Source>(told: Option<Told<S>>) -> Option<Step<S>> {
-    let mut told = told?;
+async fn next<S: Source>(watch: Option<Watch<S>>) -> Option<Step<S>> {
+    let mut watch = watch?;
     let message = tokio::select! {
         biased;
-        () = told.pass.ended() => Err(Closed::Unauthorized),
-        message = told.source.message() => message,
+        () = watch.pass.ended() => Err(Closed::Unauthorized),
+        message = watch.source.message() => message,
     };
     match message {
-        Ok(message) => Some((Ok(message?), Some(told))),
+        Ok(message) => Some((Ok(message?), Some(watch))),
         Err(why) => {
-            told.source.close(why);
+            watch.source.close(why);
             let retry = match why {
-                Closed::Shutdown => Some(told.farewell),
+                Closed::Shutdown => Some(watch.farewell),
                 Closed::Error => Some(RETRY),
                 Closed::Client | Closed::Slow | Closed::Age | Closed::Unauthorized => None,
             };
-            Some((Err(end_of(why, retry, told.request_id)), None))
+            Some((Err(end_of(why, retry, watch.request_id)), None))
         }
     }
 }

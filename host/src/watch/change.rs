@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::outbox::{self, OutboxMessage};
 
-/// What is told about a user.
+/// The kinds of messages that listeners receive.
 pub(super) const KINDS: &[&str] = &[
     outbox::REWARD_GRANTED,
     outbox::REWARD_REVERSED,
@@ -40,7 +40,7 @@ impl Change {
         })
     }
 
-    /// Changes of one request are told in the order of their times: ids of several processes need not have it.
+    /// Changes of one request are sent in the order of their times: ids of several processes need not have it.
     pub(super) fn order(&self) -> (Timestamp, Uuid) {
         (self.at, self.id)
     }

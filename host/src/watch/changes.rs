@@ -19,7 +19,7 @@ const MISSED: i64 = 1_000;
 pub struct Changes {
     listener: Listener,
     cursor: Cursor,
-    /// When `missed` was read. Everything that was visible then is among it, or was told before.
+    /// When `missed` was read. Everything that was visible then is among it, or was sent before.
     read_at: Timestamp,
     missed: VecDeque<Arc<Change>>,
     is_reset: bool,
@@ -68,10 +68,10 @@ impl Changes {
             self.is_reset = true;
         }
         let from = self.cursor.from();
-        // What was visible before counts as told. Messages beyond this number are still told, late but once.
-        let told = outbox::of_user(&inner.db, self.listener.user_id(), from, MISSED).await?;
-        for message in told {
-            self.cursor.tell(message.id);
+        // What was visible before counts as sent. Messages beyond this number are still sent, late but once.
+        let visible = outbox::of_user(&inner.db, self.listener.user_id(), from, MISSED).await?;
+        for message in visible {
+            self.cursor.record(message.id);
         }
         Ok(())
     }
@@ -89,14 +89,14 @@ impl Changes {
     /// The next change; it is in [`Self::cursor`] from then on. Safe to drop and to call again.
     pub async fn next(&mut self) -> std::result::Result<Arc<Change>, Closed> {
         if let Some(change) = self.missed.pop_front() {
-            self.cursor.tell(change.id);
+            self.cursor.record(change.id);
             self.settle();
             return Ok(change);
         }
         loop {
             let change = self.listener.next().await?;
             if !self.cursor.has(change.id) {
-                self.cursor.tell(change.id);
+                self.cursor.record(change.id);
                 return Ok(change);
             }
         }

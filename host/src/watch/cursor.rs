@@ -1,7 +1,7 @@
 //! The place in the messages of a user after which a stream continues.
 //!
 //! Messages do not become visible in the order of their ids, so a last id would lose or repeat some. A cursor is an id, before
-//! which everything was told, and the later ids that were told.
+//! which everything was sent, and the later ids that were sent.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,54 +19,55 @@ const MAX_IDS: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Messages with earlier ids were told.
+    /// Messages with earlier ids were sent.
     from: Uuid,
-    /// Later ones that were told.
-    told: BTreeSet<Uuid>,
+    /// Later ones that were sent.
+    sent: BTreeSet<Uuid>,
 }
 
 impl Cursor {
     /// Before every message that could still become visible.
     pub(super) fn before(now: Timestamp) -> Self {
         let from = now.minus(WINDOW).first_id();
-        let told = BTreeSet::new();
-        Self { from, told }
+        let sent = BTreeSet::new();
+        Self { from, sent }
     }
 
-    /// The first id that may not have been told.
+    /// The first id that may not have been sent.
     pub(super) fn from(&self) -> Uuid {
         self.from
     }
 
-    /// Whether this message was told.
+    /// Whether this message was sent.
     pub(super) fn has(&self, id: Uuid) -> bool {
-        id < self.from || self.told.contains(&id)
+        id < self.from || self.sent.contains(&id)
     }
 
-    pub(super) fn tell(&mut self, id: Uuid) {
-        self.told.insert(id);
-        // Not from the clock: older messages may still wait to be told.
+    /// Notes that this message was sent.
+    pub(super) fn record(&mut self, id: Uuid) {
+        self.sent.insert(id);
+        // Not from the clock: older messages may still wait to be sent.
         self.settle(Timestamp::of_id(id).minus(WINDOW));
-        while self.told.len() > MAX_IDS
-            && let Some(oldest) = self.told.pop_first()
+        while self.sent.len() > MAX_IDS
+            && let Some(oldest) = self.sent.pop_first()
         {
             self.from = Uuid::from_u128(oldest.as_u128().saturating_add(1));
         }
     }
 
-    /// Everything from before this time was told.
+    /// Everything from before this time was sent.
     pub(super) fn settle(&mut self, before: Timestamp) {
         let before = before.first_id();
         if self.from < before {
             self.from = before;
-            self.told = self.told.split_off(&before);
+            self.sent = self.sent.split_off(&before);
         }
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids = std::iter::once(&self.from).chain(&self.told);
+        let ids = std::iter::once(&self.from).chain(&self.sent);
         let bytes: Vec<u8> = ids.flat_map(|id| id.into_bytes()).collect();
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
@@ -84,11 +85,11 @@ impl FromStr for Cursor {
         let (ids, rest) = bytes.as_chunks::<16>();
         let mut ids = ids.iter().map(|id| Uuid::from_bytes(*id));
         let from = ids.next().filter(|_| rest.is_empty()).ok_or_else(malformed)?;
-        let told: BTreeSet<Uuid> = ids.collect();
-        if told.len() > MAX_IDS {
+        let sent: BTreeSet<Uuid> = ids.collect();
+        if sent.len() > MAX_IDS {
             return Err(malformed());
         }
-        Ok(Self { from, told })
+        Ok(Self { from, sent })
     }
 }
 
@@ -110,8 +111,8 @@ mod tests {
     fn a_cursor_survives_a_round_trip_through_text() {
         let mut cursor = Cursor::before(at(0));
         assert_eq!(cursor.to_string().parse(), Ok(cursor.clone()));
-        cursor.tell(id(1, 7));
-        cursor.tell(id(2, 8));
+        cursor.record(id(1, 7));
+        cursor.record(id(2, 8));
         assert_eq!(cursor.to_string().parse(), Ok(cursor.clone()));
         assert!(cursor.has(id(1, 7)) && !cursor.has(id(1, 8)));
     }
@@ -119,12 +120,12 @@ mod tests {
     #[test]
     fn a_message_that_becomes_visible_late_is_still_told() {
         let mut cursor = Cursor::before(at(0));
-        cursor.tell(id(50, 1));
+        cursor.record(id(50, 1));
         assert!(!cursor.has(id(20, 1)));
-        cursor.tell(id(20, 1));
+        cursor.record(id(20, 1));
         assert!(cursor.has(id(20, 1)) && cursor.has(id(50, 1)));
-        // One that is older than any commit takes counts as told.
-        cursor.tell(id(200, 1));
+        // One that is older than any commit takes counts as sent.
+        cursor.record(id(200, 1));
         assert!(cursor.has(id(139, 9)) && !cursor.has(id(141, 9)));
     }
 
@@ -132,7 +133,7 @@ mod tests {
     fn a_cursor_stays_short() {
         let mut cursor = Cursor::before(at(0));
         for number in 0..1_000 {
-            cursor.tell(id(number / 100, u128::try_from(number).unwrap()));
+            cursor.record(id(number / 100, u128::try_from(number).unwrap()));
             assert!(cursor.has(id(number / 100, u128::try_from(number).unwrap())));
         }
         assert!(cursor.to_string().len() < 1_500);

@@ -21,7 +21,7 @@ use crate::problem::{Problem, STREAMS_FULL, TOO_MANY_STREAMS};
 /// Changes that wait for a listener that is slow to take them.
 const WAITING: usize = 64;
 
-/// What a listener is told besides the messages of its user.
+/// What a listener receives besides the messages of its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     Messages,
@@ -310,7 +310,7 @@ impl Listener {
     }
 
     /// What is read from now on includes every touch so far.
-    pub fn forget_touch(&self) {
+    pub fn clear_touch(&self) {
         self.mailbox.mail.lock().is_touched = false;
     }
 

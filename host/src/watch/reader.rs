@@ -113,10 +113,10 @@ impl Reader {
         let subjects = rows.iter().filter(|row| OF_SUBJECTS.contains(&row.kind.as_str()));
         let subjects: HashSet<Uuid> = subjects.filter_map(|row| row.subject_id).collect();
         let users = self.watch.users_among(rows.iter().filter_map(|row| row.user_id));
-        let told = rows.iter().filter(|row| KINDS.contains(&row.kind.as_str()));
-        let told = told.filter(|row| row.user_id.is_some_and(|user_id| users.contains(&user_id)));
-        let told: Vec<Uuid> = told.map(|row| row.id).collect();
-        let messages = outbox::messages(&self.watch.0.db, &self.watch.0.db, &told).await?;
+        let wanted = rows.iter().filter(|row| KINDS.contains(&row.kind.as_str()));
+        let wanted = wanted.filter(|row| row.user_id.is_some_and(|user_id| users.contains(&user_id)));
+        let wanted: Vec<Uuid> = wanted.map(|row| row.id).collect();
+        let messages = outbox::messages(&self.watch.0.db, &self.watch.0.db, &wanted).await?;
         let mut changes: Vec<Change> = messages.into_iter().filter_map(Change::of).collect();
         changes.sort_by_key(Change::order);
         self.watch.hand_out(changes);
