@@ -123,6 +123,18 @@ const REVIEW_EXPIRY: Spec = Spec {
     period: Duration::from_secs(2),
     stage: Stage::Upkeep,
 };
+const RELEASES: Spec = Spec {
+    name: "releases",
+    description: "Activates releases at their time, and leads them from step to step",
+    period: Duration::from_secs(1),
+    stage: Stage::Upkeep,
+};
+const RELEASE_COUNT: Spec = Spec {
+    name: "release-count",
+    description: "Counts the releases that wait or run for the metrics",
+    period: Duration::from_secs(30),
+    stage: Stage::Upkeep,
+};
 const FACT_BUILDER: Spec = Spec {
     name: "fact-builder",
     description: "Builds the facts of users with many activities, and drops those that no event needs",
@@ -254,6 +266,14 @@ impl App {
             let expired = claims.expire_held().await?;
             tracing::debug!(expired, "held claims that were not reviewed in time rejected");
             Ok(())
+        });
+        supervisor.every(RELEASES, self.releases.clone(), |releases| async move {
+            let looked_at = releases.run_due().await?;
+            tracing::debug!(looked_at, "releases that were due");
+            Ok(())
+        });
+        supervisor.every(RELEASE_COUNT, self.releases.clone(), |releases| async move {
+            Ok(releases.count().await?)
         });
         supervisor.every(USER_ERASURE, self.erasures.clone(), |erasures| async move {
             let completed = erasures.run().await?;
