@@ -39,9 +39,10 @@ use crate::service_keys::{Authenticator, ServiceKeyService};
 use crate::users::{
     Devices, Erasures, Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService,
 };
+use crate::trials::TrialService;
 use crate::watch::Watch;
 use crate::webhooks::WebhookService;
-use crate::{activities, audit, auth, claims, events, keys, plugins, releases, rewards, service_keys, users, webhooks};
+use crate::{activities, audit, auth, claims, events, keys, plugins, releases, rewards, service_keys, trials, users, webhooks};
 
 pub use background::{supervise_delivery, supervise_metrics};
 
@@ -191,14 +192,15 @@ fn erasures(
     users: &UserService,
     auth: &AuthService,
     activities: &ActivityService,
-    (claims, fulfilments): (&Claims, FulfilmentService),
+    (claims, fulfilments, trials): (&Claims, FulfilmentService, &TrialService),
 ) -> Erasures {
-    let holders: [Arc<dyn PersonalData>; 5] = [
+    let holders: [Arc<dyn PersonalData>; 6] = [
         Arc::new(users.clone()),
         Arc::new(auth.clone()),
         Arc::new(activities.clone()),
         Arc::new(claims.clone()),
         Arc::new(fulfilments),
+        Arc::new(trials.clone()),
     ];
     Erasures::new(users.clone(), holders.into(), config.users.erasure_grace())
 }
@@ -277,6 +279,7 @@ pub struct App {
     pub rewards: RewardService,
     pub events: EventService,
     pub releases: ReleaseService,
+    pub trials: TrialService,
     pub claims: Claims,
     pub webhooks: WebhookService,
     pub watch: Watch,
@@ -370,6 +373,7 @@ impl App {
             cache.clone(),
             config.releases,
         );
+        let trials = TrialService::new(db.clone(), clock.clone());
         let claims = Claims::new(
             db.clone(),
             clock.clone(),
@@ -383,9 +387,10 @@ impl App {
             cache.clone(),
             directory,
             (watch.clone(), &config.streams),
+            trials.clone(),
         );
         let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
-        let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments));
+        let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments, &trials));
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
         let service_keys = service_key_service(config, &db, &clock, cache.clone());
@@ -394,6 +399,7 @@ impl App {
             events.clone(),
             plugins.clone(),
             service_keys.clone(),
+            trials.clone(),
         );
         let authenticator = Authenticator::new(service_keys.clone(), config.http.trusted_proxies.clone());
         let recorder = Recorder::new(audit.clone(), config.http.trusted_proxies.clone());
@@ -427,6 +433,7 @@ impl App {
             rewards,
             events,
             releases,
+            trials,
             claims,
             webhooks,
             watch,
@@ -470,6 +477,7 @@ impl App {
             .merge(rewards::router(self.rewards.clone()))
             .merge(events::router(self.events.clone()))
             .merge(releases::router(self.releases.clone()))
+            .merge(trials::router(self.trials.clone()))
             .merge(claims::router(self.claims.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(audit::router(self.audit.clone()))

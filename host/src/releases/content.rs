@@ -75,13 +75,14 @@ mod tests {
 
     #[test]
     fn every_part_of_what_users_get_is_in_the_hash() {
-        let changes: [(&str, fn(&mut ReleaseRow)); 9] = [
+        let changes: [(&str, fn(&mut ReleaseRow)); 10] = [
             ("event", |row| row.event_id = Uuid::from_u128(9)),
             ("revision of the event", |row| row.event_revision = 4),
             ("bytes of the plugin", |row| row.plugin_digest = Digest::of(b"other")),
             ("params", |row| row.content.0.condition.params = json!({"days": 6})),
             ("terms", |row| row.content.0.max_quantity = 2),
             ("plan", |row| row.plan.0.steps.push(Step { permille: 0, seconds: 60 })),
+            ("guard", |row| row.plan.0.guard = None),
             ("activation", |row| row.plan.0.activate_when_approved = true),
             ("report", |row| row.report_digest = Some("sha256:00".to_owned())),
             ("waiver", |row| row.waiver = Some("no history".to_owned())),

@@ -4,6 +4,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::ReleaseError;
+use super::guard::Forecast;
 use super::service::ReleaseService;
 use crate::sandbox::Digest;
 
@@ -15,6 +16,8 @@ pub(super) struct Evidence {
     pub params: Value,
     /// Of the signed report.
     pub report_digest: String,
+    /// If it decided for all users.
+    pub forecast: Option<Forecast>,
 }
 
 impl ReleaseService {
@@ -22,6 +25,14 @@ impl ReleaseService {
     #[expect(clippy::unused_async, reason = "the seam of the feature backtests, which reads the database")]
     pub(super) async fn evidence(&self, _backtest_id: Uuid) -> Result<Option<Evidence>, ReleaseError> {
         Ok(None)
+    }
+
+    /// What the backtest of the release predicts.
+    pub(super) async fn forecast(&self, backtest_id: Option<Uuid>) -> Result<Option<Forecast>, ReleaseError> {
+        let Some(backtest_id) = backtest_id else {
+            return Ok(None);
+        };
+        Ok(self.evidence(backtest_id).await?.and_then(|evidence| evidence.forecast))
     }
 
     /// The digest of the report, if the backtest is one of this event with exactly this plugin and these params.

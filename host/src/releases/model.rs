@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::guard::Bounds;
 use super::state::{Action, State};
 use super::store::{EntryRow, ReleaseRow};
 use crate::clock::Timestamp;
@@ -55,7 +56,7 @@ pub struct NewRelease {
 }
 
 /// How an approved release becomes live. Part of what is approved.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, Validate)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = ReleasePlan)]
 pub struct Plan {
@@ -64,6 +65,10 @@ pub struct Plan {
     #[serde(default)]
     #[schema(max_items = 16)]
     pub steps: Vec<Step>,
+    /// When a step holds the release; null: never, the steps go by time alone
+    #[garde(dive)]
+    #[serde(default = "guarded")]
+    pub guard: Option<Bounds>,
     /// Activate it as soon as it is approved
     #[garde(skip)]
     #[serde(default)]
@@ -73,6 +78,22 @@ pub struct Plan {
     #[garde(skip)]
     #[serde(default)]
     pub activate_at: Option<Timestamp>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            steps: Vec::new(),
+            guard: guarded(),
+            activate_when_approved: false,
+            activate_at: None,
+        }
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the default of a member that can be null")]
+fn guarded() -> Option<Bounds> {
+    Some(Bounds::default())
 }
 
 /// One step of the ramp.

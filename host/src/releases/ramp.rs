@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::activation::Cause;
 use super::error::ReleaseError;
-use super::model::Plan;
+use super::guard::{Bounds, Look, Verdict, judge};
+use super::model::Step;
 use super::service::{ReleaseService, Told};
 use super::state::{Action, State};
 use super::store::{self, ReleaseRow};
@@ -79,8 +80,13 @@ impl ReleaseService {
             self.stop(row, held(why), by).await?;
             return Ok(());
         }
-        if !is_over(&row.plan.0, row.step, row.step_at, now) {
-            return self.postpone(row.id).await;
+        match self.verdict(&row, now).await? {
+            Verdict::Waiting => return self.postpone(row.id).await,
+            Verdict::Failed(finding) | Verdict::Inconclusive(finding) => {
+                self.stop(row, held(finding.to_string()), by).await?;
+                return Ok(());
+            }
+            Verdict::Successful => {}
         }
         let next = usize::try_from(row.step + 1).unwrap_or(usize::MAX);
         if next < row.plan.0.steps.len() {
@@ -99,6 +105,48 @@ impl ReleaseService {
                 Ok(())
             }
         }
+    }
+
+    /// What the guard says of the current step, with what was counted until a few seconds ago.
+    async fn verdict(&self, row: &ReleaseRow, now: Timestamp) -> Result<Verdict, ReleaseError> {
+        let plan = &row.plan.0;
+        let at = usize::try_from(row.step).unwrap_or(usize::MAX);
+        let (Some(step), Some(since)) = (plan.steps.get(at), row.step_at) else {
+            return Ok(Verdict::Successful);
+        };
+        let elapsed = Duration::from_millis(u64::try_from(now.as_millis() - since.as_millis()).unwrap_or(0));
+        let Some(bounds) = &plan.guard else {
+            return Ok(if elapsed < length(*step) {
+                Verdict::Waiting
+            } else {
+                Verdict::Successful
+            });
+        };
+        self.judged(row, (bounds, *step), elapsed).await
+    }
+
+    async fn judged(
+        &self,
+        row: &ReleaseRow,
+        (bounds, step): (&Bounds, Step),
+        elapsed: Duration,
+    ) -> Result<Verdict, ReleaseError> {
+        let revision = row.trial_revision.unwrap_or(row.event_revision);
+        let (stable, candidate) = self.trials.totals(row.id, revision).await?;
+        let at = usize::try_from(row.step).unwrap_or(usize::MAX);
+        let were_shadows = row.plan.0.steps.iter().take(at).all(|step| step.permille == 0);
+        // Each step is one revision of the event, unless the ramp began again.
+        let is_first_ramp = revision == row.event_revision + 1 + row.step;
+        Ok(judge(&Look {
+            bounds,
+            stable: &stable,
+            candidate: &candidate,
+            permille: step.permille,
+            is_first_canary: were_shadows && is_first_ramp,
+            elapsed,
+            length: length(step),
+            forecast: self.forecast(row.backtest_id).await?,
+        }))
     }
 
     async fn next_step(&self, row: ReleaseRow, by: Uuid) -> Result<(), ReleaseError> {
@@ -134,13 +182,8 @@ impl ReleaseService {
     }
 }
 
-/// Whether the step has lasted as long as planned.
-fn is_over(plan: &Plan, step: i64, since: Option<Timestamp>, now: Timestamp) -> bool {
-    let planned = usize::try_from(step).ok().and_then(|step| plan.steps.get(step));
-    let (Some(planned), Some(since)) = (planned, since) else {
-        return true;
-    };
-    since.plus(Duration::from_secs(planned.seconds.into())) <= now
+fn length(step: Step) -> Duration {
+    Duration::from_secs(step.seconds.into())
 }
 
 /// Whether the same call may succeed later without anybody changing anything.

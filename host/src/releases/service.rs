@@ -19,6 +19,7 @@ use crate::events::{Checked, Event, EventError, EventService, NewEvent};
 use crate::outbox::{self, Message};
 use crate::plugins::PluginService;
 use crate::service_keys::ServiceKeyService;
+use crate::trials::TrialService;
 
 /// The maximum number of open releases of one event.
 const MOST_OPEN: i64 = 50;
@@ -33,6 +34,7 @@ pub struct ReleaseService {
     pub(super) events: EventService,
     pub(super) plugins: PluginService,
     pub(super) keys: ServiceKeyService,
+    pub(super) trials: TrialService,
 }
 
 /// A proposal that the event would accept now.
@@ -56,6 +58,7 @@ impl ReleaseService {
         events: EventService,
         plugins: PluginService,
         keys: ServiceKeyService,
+        trials: TrialService,
     ) -> Self {
         Self {
             db,
@@ -63,6 +66,7 @@ impl ReleaseService {
             events,
             plugins,
             keys,
+            trials,
         }
     }
 

@@ -99,7 +99,7 @@ async fn many_processes_lead_one_ramp(app: TestApp) {
     let app = &apps[0];
     let people = People::of(app).await;
     let steps = json!([{"permille": 1, "seconds": 60}, {"permille": 2, "seconds": 60}]);
-    let body = with(five_days(&event), json!({"plan": {"steps": steps}}));
+    let body = with(five_days(&event), json!({"plan": {"steps": steps, "guard": null}}));
     let release = propose(app, &people.author, body).await;
     approve(app, &people, &release).await.expect(200);
     act(app, &people.author, &release, "activation", json!({})).await.expect(200);

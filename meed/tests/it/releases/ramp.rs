@@ -8,7 +8,7 @@ use crate::support::{TestApp, TestUser, on_both_engines, text, with};
 
 fn ramp(event: &Value) -> Value {
     let steps = json!([{"permille": 0, "seconds": 60}, {"permille": 100, "seconds": 120}]);
-    with(five_days(event), json!({"plan": {"steps": steps}}))
+    with(five_days(event), json!({"plan": {"steps": steps, "guard": null}}))
 }
 
 async fn running(app: &TestApp, people: &People, event: &Value) -> Value {
@@ -110,6 +110,54 @@ async fn anyone_holds_and_a_second_person_resumes_from_the_first_step(app: TestA
     let rolled_back = act(&app, &people.author, &release, "rollback", why()).await.expect(200);
     assert_eq!(text(&rolled_back, "state"), "ROLLED_BACK");
     assert_eq!((candidate(&app, &event).await, days(&app, &event).await), (Value::Null, json!(7)));
+}
+
+#[apply(on_both_engines)]
+async fn a_step_without_enough_claims_is_inconclusive_and_held(app: TestApp) {
+    let event = streak(&app).await;
+    let app = protected(&app);
+    let people = People::of(&app).await;
+    let steps = json!({"plan": {"steps": [{"permille": 100, "seconds": 60}]}});
+    let release = propose(&app, &people.author, with(five_days(&event), steps)).await;
+    assert_eq!(release["plan"]["guard"]["minDecisions"], 200);
+    approve(&app, &people, &release).await.expect(200);
+    act(&app, &people.author, &release, "activation", json!({})).await.expect(200);
+    run_at(&app, "2026-03-01T12:00:59Z").await;
+    assert_eq!(state(&app, &release).await, "RAMPING");
+    run_at(&app, "2026-03-01T12:01:10Z").await;
+    let held = app.read(&format!("/releases/{}", text(&release, "id"))).await;
+    assert_eq!(text(&held, "state"), "HELD");
+    assert!(text(&held, "reason").contains("0 decisions of 0 users"), "{held:#}");
+    assert_eq!(candidate(&app, &event).await, Value::Null);
+    assert_eq!(app.count("SELECT COUNT(*) FROM outbox WHERE kind = 'release.held'").await, 1);
+}
+
+#[apply(on_both_engines)]
+async fn a_candidate_that_grants_what_was_denied_is_held(app: TestApp) {
+    let event = streak(&app).await;
+    let app = protected(&app);
+    let people = People::of(&app).await;
+    // A typing error: one day instead of five.
+    let one_day = json!({
+        "condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": 1}},
+        "plan": {
+            "steps": [{"permille": 0, "seconds": 3600}],
+            "guard": {"minDecisions": 20, "minUsers": 5, "denyToAllow": 50},
+        },
+    });
+    let release = propose(&app, &people.author, with(five_days(&event), one_day)).await;
+    approve(&app, &people, &release).await.expect(200);
+    act(&app, &people.author, &release, "activation", json!({})).await.expect(200);
+    for user in app.crowd(40).await {
+        let decided = app.claim(&app.log_in(&user).await, &event).send().await.expect(201);
+        assert_eq!(text(&decided, "status"), "REJECTED");
+    }
+    app.app.trials.write().await.expect("the counts");
+    run_at(&app, "2026-03-01T12:00:20Z").await;
+    let held = app.read(&format!("/releases/{}", text(&release, "id"))).await;
+    assert_eq!(text(&held, "state"), "HELD", "{held:#}");
+    assert!(text(&held, "reason").contains("candidate grants"), "{held:#}");
+    assert_eq!(app.count("SELECT COUNT(*) FROM grants").await, 0);
 }
 
 #[apply(on_both_engines)]
