@@ -36,6 +36,7 @@ mod approval;
 mod content;
 mod error;
 mod evidence;
+mod guard;
 mod model;
 mod people;
 mod ramp;

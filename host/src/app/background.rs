@@ -16,6 +16,7 @@ use crate::keys::Sealing;
 use crate::plugins::PluginService;
 #[cfg(feature = "kafka")]
 use crate::rewards::Codes;
+use crate::trials::TrialService;
 use crate::webhooks::{DeliveryCount, Relay, WebhookService};
 
 const HEALTH_CHECK: Spec = Spec {
@@ -196,6 +197,18 @@ const PLUGIN_USAGE_WRITER: Spec = Spec {
     period: Duration::from_secs(5),
     stage: Stage::Writers,
 };
+const TRIAL_WRITER: Spec = Spec {
+    name: "trial-writer",
+    description: "Adds what the candidates of releases did to claims, counted in memory, to the database",
+    period: Duration::from_secs(2),
+    stage: Stage::Writers,
+};
+const TRIAL_SWEEP: Spec = Spec {
+    name: "trial-sweep",
+    description: "Deletes divergences of releases after 30 days",
+    period: Duration::from_hours(1),
+    stage: Stage::Upkeep,
+};
 const METRICS_UPKEEP: Spec = Spec {
     name: "metrics-upkeep",
     description: "Drains the buffers of histograms, so that they do not grow between two scrapes",
@@ -289,6 +302,13 @@ impl App {
         if config.outbox.relay {
             supervise_delivery(config, &self.db, &self.clock, &self.webhooks, supervisor)?;
         }
+        supervisor.every(TRIAL_SWEEP, self.trials.clone(), |trials| async move {
+            let deleted = trials.sweep().await?;
+            tracing::debug!(deleted, "old divergences deleted");
+            Ok(())
+        });
+        let trials = self.trials.clone();
+        supervisor.register(TRIAL_WRITER, move || Ok(TrialWriter(trials.clone())))?;
         let plugins = self.plugins.clone();
         supervisor.register(PLUGIN_USAGE_WRITER, move || Ok(PluginUsageWriter(plugins.clone())))
     }
@@ -432,6 +452,20 @@ impl Task for BuildFacts {
             () = context.stopping() => false,
         };
         Ok(if more { Next::Now } else { Next::Period })
+    }
+}
+
+struct TrialWriter(TrialService);
+
+impl Task for TrialWriter {
+    async fn run(&mut self, _: &Context) -> anyhow::Result<Next> {
+        self.0.write().await?;
+        Ok(Next::Period)
+    }
+
+    async fn finish(self) -> anyhow::Result<()> {
+        self.0.write().await?;
+        Ok(())
     }
 }
 
