@@ -158,11 +158,18 @@ impl Client {
 
     /// All items of the list at this path, which is read in pages.
     pub async fn list(&self, path: &[&str]) -> anyhow::Result<Vec<Value>> {
+        self.list_where(path, &[]).await
+    }
+
+    /// The same with filters, such as `("eventId", …)`.
+    pub async fn list_where(&self, path: &[&str], filters: &[(&str, &str)]) -> anyhow::Result<Vec<Value>> {
         let mut items = Vec::new();
         let mut token: Option<String> = None;
         loop {
             let mut url = self.at(path);
-            url.query_pairs_mut().append_pair("pageSize", PAGE_SIZE);
+            url.query_pairs_mut()
+                .extend_pairs(filters)
+                .append_pair("pageSize", PAGE_SIZE);
             if let Some(token) = &token {
                 url.query_pairs_mut().append_pair("pageToken", token);
             }

@@ -32,15 +32,17 @@ use crate::mail::Mailer;
 use crate::personal_data::PersonalData;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
+use crate::releases::ReleaseService;
 use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
 use crate::users::{
     Devices, Erasures, Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService,
 };
+use crate::trials::TrialService;
 use crate::watch::Watch;
 use crate::webhooks::WebhookService;
-use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, service_keys, users, webhooks};
+use crate::{activities, audit, auth, claims, events, keys, plugins, releases, rewards, service_keys, trials, users, webhooks};
 
 pub use background::{supervise_delivery, supervise_metrics};
 
@@ -82,6 +84,7 @@ fn is_streamed(parts: &Parts) -> bool {
         (name = "plugins", description = "Plugin versions"),
         (name = "rewards", description = "Rewards and stock"),
         (name = "events", description = "Offers with dates, a condition and rewards"),
+        (name = "releases", description = "Approved changes of live events"),
         (name = "reward-requests", description = "Claims, decisions and receipts"),
         (name = "grants", description = "Grants and their fulfilment"),
         (name = "webhook-endpoints", description = "Webhook endpoints and deliveries"),
@@ -103,6 +106,7 @@ fn codes() -> Vec<Code> {
         plugins::CODES,
         rewards::CODES,
         events::CODES,
+        releases::CODES,
         claims::CODES,
         webhooks::CODES,
     ]
@@ -130,7 +134,7 @@ pub fn rewards(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<Reward
     let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
     let codes = Codes::new(db.clone(), clock.clone(), sealing);
     let cache = Cache::in_process(&clock.random());
-    Ok(RewardService::new(db.clone(), clock.clone(), cache, codes))
+    Ok(RewardService::new((db.clone(), clock.clone()), cache, codes, config.releases))
 }
 
 fn activity_service(
@@ -188,14 +192,15 @@ fn erasures(
     users: &UserService,
     auth: &AuthService,
     activities: &ActivityService,
-    (claims, fulfilments): (&Claims, FulfilmentService),
+    (claims, fulfilments, trials): (&Claims, FulfilmentService, &TrialService),
 ) -> Erasures {
-    let holders: [Arc<dyn PersonalData>; 5] = [
+    let holders: [Arc<dyn PersonalData>; 6] = [
         Arc::new(users.clone()),
         Arc::new(auth.clone()),
         Arc::new(activities.clone()),
         Arc::new(claims.clone()),
         Arc::new(fulfilments),
+        Arc::new(trials.clone()),
     ];
     Erasures::new(users.clone(), holders.into(), config.users.erasure_grace())
 }
@@ -273,6 +278,8 @@ pub struct App {
     pub simulator: Simulator,
     pub rewards: RewardService,
     pub events: EventService,
+    pub releases: ReleaseService,
+    pub trials: TrialService,
     pub claims: Claims,
     pub webhooks: WebhookService,
     pub watch: Watch,
@@ -352,14 +359,21 @@ impl App {
         );
         let simulator = Simulator::new((db.clone(), clock.clone()), directory.clone(), plugins.clone());
         let codes = Codes::new(db.clone(), clock.clone(), keys.sealing.clone());
-        let rewards = RewardService::new(db.clone(), clock.clone(), cache.clone(), codes.clone());
+        let rewards = RewardService::new(
+            (db.clone(), clock.clone()),
+            cache.clone(),
+            codes.clone(),
+            config.releases,
+        );
         let events = EventService::new(
             (db.clone(), clock.clone()),
             keys.sealing.clone(),
             plugins.clone(),
             rewards.clone(),
             cache.clone(),
+            config.releases,
         );
+        let trials = TrialService::new(db.clone(), clock.clone());
         let claims = Claims::new(
             db.clone(),
             clock.clone(),
@@ -373,12 +387,20 @@ impl App {
             cache.clone(),
             directory,
             (watch.clone(), &config.streams),
+            trials.clone(),
         );
         let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
-        let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments));
+        let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments, &trials));
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
         let service_keys = service_key_service(config, &db, &clock, cache.clone());
+        let releases = ReleaseService::new(
+            (db.clone(), clock.clone()),
+            events.clone(),
+            plugins.clone(),
+            service_keys.clone(),
+            trials.clone(),
+        );
         let authenticator = Authenticator::new(service_keys.clone(), config.http.trusted_proxies.clone());
         let recorder = Recorder::new(audit.clone(), config.http.trusted_proxies.clone());
         let limits = limit::Limits::new(
@@ -410,6 +432,8 @@ impl App {
             simulator,
             rewards,
             events,
+            releases,
+            trials,
             claims,
             webhooks,
             watch,
@@ -452,6 +476,8 @@ impl App {
             .merge(plugins::router(self.plugins.clone(), self.simulator.clone()))
             .merge(rewards::router(self.rewards.clone()))
             .merge(events::router(self.events.clone()))
+            .merge(releases::router(self.releases.clone()))
+            .merge(trials::router(self.trials.clone()))
             .merge(claims::router(self.claims.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(audit::router(self.audit.clone()))

@@ -46,6 +46,7 @@ pub struct Config {
     pub outbox: Outbox,
     pub streams: Streams,
     pub audit: Audit,
+    pub releases: Releases,
     pub webhooks: Webhooks,
     pub kafka: Kafka,
     pub sandbox: Sandbox,
@@ -324,6 +325,25 @@ impl Audit {
     pub fn retention(&self) -> Option<Duration> {
         (self.retention_days > 0).then(|| Duration::from_hours(24 * u64::from(self.retention_days)))
     }
+}
+
+/// Which changes of live events need a second person.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Releases {
+    pub required: ReleaseRequired,
+    /// In units of value, for [`ReleaseRequired::AboveLiability`].
+    #[serde(deserialize_with = "within::<0, 9_007_199_254_740_991, _, _>")]
+    pub liability: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseRequired {
+    Never,
+    /// For events that can still give out more than [`Releases::liability`].
+    AboveLiability,
+    Always,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -3,17 +3,23 @@
 //! Uses rewards and plugins. Must not know: claims, which depend on events.
 
 mod budget;
+mod candidate;
+mod change;
 mod check;
 mod groups;
 mod model;
+mod protection;
 mod routes;
 mod seed;
 mod service;
 mod store;
 
 pub use budget::Budget;
+pub use candidate::{ALL, Arm, Candidate, JointPlan, Mode, TooManyQueries, Trial};
+pub use change::Checked;
 pub use groups::NewEventGroup;
-pub use model::{ActiveEvent, Event, NewEvent, OfferedReward, Recurrence, group_name};
+pub use model::{ActiveEvent, Event, NewCondition, NewEvent, OfferedReward, Recurrence, group_name};
+pub use protection::Release;
 pub use routes::{CODES, NO_SUCH_EVENT, router};
 pub use seed::{Purpose, Secret};
 pub use service::{EventError, EventService, Offer, reseal};

@@ -5,7 +5,7 @@
 //! ```text
 //! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, watch, background, db, batch, cache, http, keys,
 //!                                      problem, body, correlation, canonical, text, clock}
-//!                       audit auth directory users activities plugins events rewards fulfilments claims webhooks kafka rpc
+//!                       audit auth directory users activities plugins events rewards trials releases fulfilments claims webhooks kafka rpc
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules and transactions) and `store.rs` (SQL). It calls
@@ -44,12 +44,14 @@ pub mod outbox;
 pub mod personal_data;
 pub mod plugins;
 pub mod problem;
+pub mod releases;
 pub mod rewards;
 #[cfg(feature = "grpc")]
 pub mod rpc;
 pub mod sandbox;
 pub mod service_keys;
 pub mod text;
+pub mod trials;
 pub mod users;
 pub mod watch;
 pub mod webhooks;

@@ -32,6 +32,21 @@ pub const CLAIM_REJECTED: &str = "claim.rejected";
 pub const EVENT_CREATED: &str = "event.created";
 pub const EVENT_CHANGED: &str = "event.changed";
 pub const EVENT_DELETED: &str = "event.deleted";
+pub const RELEASE_CREATED: &str = "release.created";
+pub const RELEASE_SUBMITTED: &str = "release.submitted";
+pub const RELEASE_EDITED: &str = "release.edited";
+pub const RELEASE_WAIVED: &str = "release.waived";
+pub const RELEASE_APPROVED: &str = "release.approved";
+pub const RELEASE_REJECTED: &str = "release.rejected";
+pub const RELEASE_OUTDATED: &str = "release.outdated";
+pub const RELEASE_SCHEDULE_MISSED: &str = "release.schedule-missed";
+pub const RELEASE_STARTED: &str = "release.started";
+pub const RELEASE_ADVANCED: &str = "release.advanced";
+pub const RELEASE_HELD: &str = "release.held";
+pub const RELEASE_RESUMED: &str = "release.resumed";
+pub const RELEASE_ACTIVATED: &str = "release.activated";
+pub const RELEASE_ROLLED_BACK: &str = "release.rolled-back";
+pub const RELEASE_WITHDRAWN: &str = "release.withdrawn";
 pub const PLUGIN_UPLOADED: &str = "plugin.uploaded";
 pub const PLUGIN_SIGNED: &str = "plugin.signed";
 pub const PLUGIN_DISABLED: &str = "plugin.disabled";
@@ -52,6 +67,21 @@ pub const KINDS: &[&str] = &[
     EVENT_CREATED,
     EVENT_CHANGED,
     EVENT_DELETED,
+    RELEASE_CREATED,
+    RELEASE_SUBMITTED,
+    RELEASE_EDITED,
+    RELEASE_WAIVED,
+    RELEASE_APPROVED,
+    RELEASE_REJECTED,
+    RELEASE_OUTDATED,
+    RELEASE_SCHEDULE_MISSED,
+    RELEASE_STARTED,
+    RELEASE_ADVANCED,
+    RELEASE_HELD,
+    RELEASE_RESUMED,
+    RELEASE_ACTIVATED,
+    RELEASE_ROLLED_BACK,
+    RELEASE_WITHDRAWN,
     PLUGIN_UPLOADED,
     PLUGIN_SIGNED,
     PLUGIN_DISABLED,

@@ -48,6 +48,8 @@ pub const UNSUPPORTED_MEDIA_TYPE: Code = Code::new("unsupported-media-type", 415
 pub const NO_SUCH_ROUTE: Code = Code::new("no-such-route", 404, "There is no such route");
 pub const METHOD_NOT_ALLOWED: Code = Code::new("method-not-allowed", 405, "The route does not know this method");
 pub const REVISION_REQUIRED: Code = Code::new("revision-required", 428, "The If-Match header is required");
+pub const RELEASE_REQUIRED: Code = Code::new("release-required", 409, "This change needs an approved release")
+    .with_members(r#"{"eventId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
 pub const RATE_LIMITED: Code = Code::new("rate-limited", 429, "Too many requests");
 pub const TIMED_OUT: Code = Code::new("timed-out", 504, "The request timed out");
 pub const UNAVAILABLE: Code = Code::new("unavailable", 503, "The server is temporarily unavailable");
@@ -69,6 +71,7 @@ pub const CODES: &[Code] = &[
     NO_SUCH_ROUTE,
     METHOD_NOT_ALLOWED,
     REVISION_REQUIRED,
+    RELEASE_REQUIRED,
     RATE_LIMITED,
     TIMED_OUT,
     UNAVAILABLE,

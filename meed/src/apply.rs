@@ -8,6 +8,7 @@ pub(crate) mod export;
 mod file;
 mod kind;
 mod plan;
+mod propose;
 mod read;
 mod server;
 mod show;
@@ -31,7 +32,7 @@ use server::Inventory;
 
 pub(crate) use file::schema;
 
-/// The exit code of `diff` if something differs.
+/// The exit code of `diff` if something differs, and of `apply` if something waits for an approval.
 const DIFFERS: u8 = 2;
 /// Refused changes whose author is looked up.
 const EXPLAINED: usize = 20;
@@ -97,7 +98,7 @@ pub(crate) async fn diff(diffing: &Diffing) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// `meed apply`: 0 if the server is as the files want it, 1 otherwise.
+/// `meed apply`: 0 if the server is as the files want it, 2 if releases wait for their approval, 1 otherwise.
 pub(crate) async fn apply(applying: &Applying) -> anyhow::Result<ExitCode> {
     let planning = &applying.planning;
     ensure!(
@@ -121,8 +122,12 @@ pub(crate) async fn apply(applying: &Applying) -> anyhow::Result<ExitCode> {
         .iter()
         .any(|change| change.action == Action::Create && matches!(change.kind, Kind::Webhooks | Kind::ServiceKeys));
     let mut secrets = Secrets::open(applying.secrets.as_deref().filter(|_| has_secrets))?;
-    carry_out::carry_out(&client, &inventory, &plan, &mut secrets).await?;
-    Ok(ExitCode::SUCCESS)
+    let proposed = carry_out::carry_out(&client, &inventory, &plan, &mut secrets).await?;
+    Ok(if proposed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(DIFFERS)
+    })
 }
 
 fn is_confirmed() -> anyhow::Result<bool> {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use super::{connect, keys, serve};
 use meed_host::app::App;
 use meed_host::clock::Clock;
-use meed_host::config::{Config, LogFormat};
+use meed_host::config::{Config, LogFormat, ReleaseRequired};
 use meed_host::db::Db;
 use meed_host::users::Filter;
 
@@ -93,10 +93,12 @@ fn make_keys(directory: &Path, clock: &Clock) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A demo runs in a terminal: it logs readable text and stops without a drain, because it has no load balancer.
+/// A demo runs in a terminal: it logs readable text and stops without a drain, because it has no load balancer. One person tries
+/// it, so no change needs a second one; releases can be tried all the same.
 pub(super) fn readable(mut config: Config) -> Config {
     config.log.format = LogFormat::Text;
     config.http.drain = Duration::ZERO;
+    config.releases.required = ReleaseRequired::Never;
     if config.log.filter == "info" {
         "warn".clone_into(&mut config.log.filter);
     }

@@ -49,6 +49,34 @@ export type EventChanged = CloudEvent<
   "event.created" | "event.changed" | "event.deleted",
   { eventId: string; revision: number; event: Schemas["Event"] | null; changedBy: string; changedAt: string }
 >;
+export type ReleaseChanged = CloudEvent<
+  | "release.created"
+  | "release.submitted"
+  | "release.edited"
+  | "release.waived"
+  | "release.approved"
+  | "release.rejected"
+  | "release.outdated"
+  | "release.schedule-missed"
+  | "release.started"
+  | "release.advanced"
+  | "release.held"
+  | "release.resumed"
+  | "release.activated"
+  | "release.rolled-back"
+  | "release.withdrawn",
+  {
+    releaseId: string;
+    eventId: string;
+    revision: number;
+    state: Schemas["ReleaseState"];
+    title: string;
+    hash: string;
+    by: string | null;
+    at: string;
+    text: string | null;
+  }
+>;
 export type PluginChanged = CloudEvent<
   | "plugin.uploaded"
   | "plugin.signed"
@@ -71,5 +99,6 @@ export type WebhookEvent =
   | ClaimDenied
   | ClaimRejected
   | EventChanged
+  | ReleaseChanged
   | PluginChanged
   | WebhookPing;

@@ -16,6 +16,7 @@ use crate::keys::Sealing;
 use crate::plugins::PluginService;
 #[cfg(feature = "kafka")]
 use crate::rewards::Codes;
+use crate::trials::TrialService;
 use crate::webhooks::{DeliveryCount, Relay, WebhookService};
 
 const HEALTH_CHECK: Spec = Spec {
@@ -123,6 +124,18 @@ const REVIEW_EXPIRY: Spec = Spec {
     period: Duration::from_secs(2),
     stage: Stage::Upkeep,
 };
+const RELEASES: Spec = Spec {
+    name: "releases",
+    description: "Activates releases at their time, and leads them from step to step",
+    period: Duration::from_secs(1),
+    stage: Stage::Upkeep,
+};
+const RELEASE_COUNT: Spec = Spec {
+    name: "release-count",
+    description: "Counts the releases that wait or run for the metrics",
+    period: Duration::from_secs(30),
+    stage: Stage::Upkeep,
+};
 const FACT_BUILDER: Spec = Spec {
     name: "fact-builder",
     description: "Builds the facts of users with many activities, and drops those that no event needs",
@@ -183,6 +196,18 @@ const PLUGIN_USAGE_WRITER: Spec = Spec {
     description: "Adds the runs of plugins, counted in memory, to the database",
     period: Duration::from_secs(5),
     stage: Stage::Writers,
+};
+const TRIAL_WRITER: Spec = Spec {
+    name: "trial-writer",
+    description: "Adds what the candidates of releases did to claims, counted in memory, to the database",
+    period: Duration::from_secs(2),
+    stage: Stage::Writers,
+};
+const TRIAL_SWEEP: Spec = Spec {
+    name: "trial-sweep",
+    description: "Deletes divergences of releases after 30 days",
+    period: Duration::from_hours(1),
+    stage: Stage::Upkeep,
 };
 const METRICS_UPKEEP: Spec = Spec {
     name: "metrics-upkeep",
@@ -255,6 +280,14 @@ impl App {
             tracing::debug!(expired, "held claims that were not reviewed in time rejected");
             Ok(())
         });
+        supervisor.every(RELEASES, self.releases.clone(), |releases| async move {
+            let looked_at = releases.run_due().await?;
+            tracing::debug!(looked_at, "releases that were due");
+            Ok(())
+        });
+        supervisor.every(RELEASE_COUNT, self.releases.clone(), |releases| async move {
+            Ok(releases.count().await?)
+        });
         supervisor.every(USER_ERASURE, self.erasures.clone(), |erasures| async move {
             let completed = erasures.run().await?;
             tracing::debug!(completed, "users erased");
@@ -269,6 +302,13 @@ impl App {
         if config.outbox.relay {
             supervise_delivery(config, &self.db, &self.clock, &self.webhooks, supervisor)?;
         }
+        supervisor.every(TRIAL_SWEEP, self.trials.clone(), |trials| async move {
+            let deleted = trials.sweep().await?;
+            tracing::debug!(deleted, "old divergences deleted");
+            Ok(())
+        });
+        let trials = self.trials.clone();
+        supervisor.register(TRIAL_WRITER, move || Ok(TrialWriter(trials.clone())))?;
         let plugins = self.plugins.clone();
         supervisor.register(PLUGIN_USAGE_WRITER, move || Ok(PluginUsageWriter(plugins.clone())))
     }
@@ -412,6 +452,20 @@ impl Task for BuildFacts {
             () = context.stopping() => false,
         };
         Ok(if more { Next::Now } else { Next::Period })
+    }
+}
+
+struct TrialWriter(TrialService);
+
+impl Task for TrialWriter {
+    async fn run(&mut self, _: &Context) -> anyhow::Result<Next> {
+        self.0.write().await?;
+        Ok(Next::Period)
+    }
+
+    async fn finish(self) -> anyhow::Result<()> {
+        self.0.write().await?;
+        Ok(())
     }
 }
 

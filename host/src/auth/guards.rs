@@ -175,6 +175,10 @@ guards! {
     PluginKeysWrite
     PluginsRead
     PluginsWrite
+    ReleasesApprove
+    ReleasesRead
+    ReleasesWaive
+    ReleasesWrite
     ReversalsWrite
     ReviewsWrite
     RewardsRead

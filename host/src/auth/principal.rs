@@ -83,6 +83,14 @@ scopes! {
     PluginsRead = "plugins:read",
     /// Upload, enable, disable and delete plugins.
     PluginsWrite = "plugins:write",
+    /// Approve, reject and resume releases.
+    ReleasesApprove = "releases:approve",
+    /// Read releases and their history.
+    ReleasesRead = "releases:read",
+    /// Let a release be approved without a backtest.
+    ReleasesWaive = "releases:waive",
+    /// Propose, edit, activate, hold, roll back and withdraw releases.
+    ReleasesWrite = "releases:write",
     /// Take grants back.
     ReversalsWrite = "reversals:write",
     /// Approve and deny held claims.
@@ -136,6 +144,7 @@ impl Role {
                 Scope::EventsRead,
                 Scope::PluginKeysRead,
                 Scope::PluginsRead,
+                Scope::ReleasesRead,
                 Scope::RewardsRead,
                 Scope::ServiceKeysRead,
                 Scope::WebhooksRead,
@@ -150,6 +159,9 @@ impl Role {
                 Scope::FulfilmentsWrite,
                 Scope::PluginsRead,
                 Scope::PluginsWrite,
+                Scope::ReleasesApprove,
+                Scope::ReleasesRead,
+                Scope::ReleasesWrite,
                 Scope::ReversalsWrite,
                 Scope::ReviewsWrite,
                 Scope::RewardsRead,
@@ -172,6 +184,10 @@ impl Role {
                 Scope::PluginKeysWrite,
                 Scope::PluginsRead,
                 Scope::PluginsWrite,
+                Scope::ReleasesApprove,
+                Scope::ReleasesRead,
+                Scope::ReleasesWaive,
+                Scope::ReleasesWrite,
                 Scope::ReversalsWrite,
                 Scope::ReviewsWrite,
                 Scope::RewardsRead,

@@ -3,6 +3,7 @@
 //! Interactive claims, pending claims and progress all call [`Judge::read`] and [`Judge::judge`]; the condition
 //! runs in [`PluginService::evaluate`], as in a simulation. Must not know: who made the claim, and what is stored.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Instrument as _;
@@ -13,12 +14,13 @@ use super::model::{Reason, Status};
 use super::receipt::Limits;
 use super::review::ReviewOutcome;
 use super::store::reviews;
+use super::trial::Tried;
 use super::verdict::{BUDGET_SPENT, BudgetLeft, Evaluation, SOLD_OUT, Verdict};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, RewardInfo, UserInfo};
-use crate::db::Db;
-use crate::events::{Offer, Purpose};
-use crate::facts::{self, FactContext, FactError, GroupUsage, Instants, Rejection, Snapshot};
+use crate::db::{Db, DbError};
+use crate::events::{Arm, Offer, Purpose};
+use crate::facts::{self, FactContext, FactError, GroupUsage, Instants, Plan, Rejection, Snapshot};
 use crate::plugins::{BoundCondition, PluginError, PluginService, PluginState};
 use crate::rewards::Reward;
 use crate::sandbox::Call;
@@ -45,6 +47,8 @@ pub(super) struct DecisionInput {
     is_past: bool,
     /// `None`: a fact is out of the range that a condition can be given.
     snapshot: Option<Snapshot>,
+    /// The facts of the event's candidate, if it has one and they could be read.
+    candidate_facts: Option<Vec<Fact>>,
 }
 
 impl DecisionInput {
@@ -77,6 +81,29 @@ pub(super) struct Decided {
     /// Grants that the user holds in the period.
     pub granted: u32,
     pub verdict: Verdict,
+    /// If the event has a candidate, and a condition decided the claim. Only for [`Purpose::Claim`].
+    pub tried: Option<Tried>,
+}
+
+/// Which condition decides.
+#[derive(Clone, Copy)]
+enum Decider<'a> {
+    One(&'a BoundCondition),
+    /// The event's own, or its candidate.
+    Offered(&'a Offer),
+}
+
+/// One run of a condition.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub condition: &'a BoundCondition,
+    pub arm: Arm,
+    pub user_id: Uuid,
+    pub known_by: Timestamp,
+    pub facts: &'a [Fact],
+    pub budget: Option<&'a BudgetLeft>,
+    /// It counts as a run of the plugin, and for or against it.
+    pub counts: bool,
 }
 
 /// Cheap to clone.
@@ -107,6 +134,47 @@ impl Judge {
         condition: &BoundCondition,
         instants: Instants,
     ) -> Result<DecisionInput, ClaimError> {
+        self.read_plan(user_id, offer, &condition.plan, instants).await
+    }
+
+    /// As [`Self::read`], for the condition of the event and for its candidate, in the same round trip. What only the candidate
+    /// asks for never fails the read.
+    pub(super) async fn read_offered(
+        &self,
+        user_id: Uuid,
+        offer: &Offer,
+        instants: Instants,
+    ) -> Result<DecisionInput, ClaimError> {
+        let condition = &offer.event.condition;
+        let Some(trial) = &offer.trial else {
+            return self.read(user_id, offer, condition, instants).await;
+        };
+        match self.read_plan(user_id, offer, trial.joint.plan(), instants).await {
+            Ok(mut input) if input.snapshot.is_some() => {
+                if let Some(snapshot) = &mut input.snapshot {
+                    let (stable, candidate) = trial.joint.split(std::mem::take(&mut snapshot.facts));
+                    snapshot.facts = stable;
+                    input.candidate_facts = Some(candidate);
+                }
+                Ok(input)
+            }
+            // Perhaps a fact of the candidate is out of range, or takes too long.
+            Ok(_) => self.read(user_id, offer, condition, instants).await,
+            Err(error) if error.database_error().is_some_and(DbError::is_statement_timeout) => {
+                tracing::warn!(event.id = %offer.event.id, user.id = %user_id, %error, "facts are read without the candidate");
+                self.read(user_id, offer, condition, instants).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read_plan(
+        &self,
+        user_id: Uuid,
+        offer: &Offer,
+        plan: &Plan,
+        instants: Instants,
+    ) -> Result<DecisionInput, ClaimError> {
         let event = &offer.event;
         let is_past = instants.known_by.is_some();
         let context = FactContext {
@@ -120,7 +188,7 @@ impl Judge {
             instants,
         };
         let known_by = instants.known_by.unwrap_or_else(|| self.clock.now());
-        let gathered = facts::gather(&self.db, &context, &condition.plan)
+        let gathered = facts::gather(&self.db, &context, plan)
             .instrument(tracing::debug_span!("facts"))
             .await;
         let snapshot = match gathered {
@@ -137,6 +205,7 @@ impl Judge {
             known_by,
             is_past,
             snapshot,
+            candidate_facts: None,
         })
     }
 
@@ -148,11 +217,32 @@ impl Judge {
         condition: &BoundCondition,
         purpose: Purpose,
     ) -> Result<Judged, ClaimError> {
+        self.judge_by(Decider::One(condition), input, offer, purpose).await
+    }
+
+    /// As [`Self::judge`], by the condition that decides for the user: the event's own or, in a canary, its candidate.
+    pub(super) async fn judge_offered(
+        &self,
+        input: &DecisionInput,
+        offer: &Offer,
+        purpose: Purpose,
+    ) -> Result<Judged, ClaimError> {
+        self.judge_by(Decider::Offered(offer), input, offer, purpose).await
+    }
+
+    async fn judge_by(
+        &self,
+        decider: Decider<'_>,
+        input: &DecisionInput,
+        offer: &Offer,
+        purpose: Purpose,
+    ) -> Result<Judged, ClaimError> {
         let Some(snapshot) = &input.snapshot else {
             return Ok(Judged::Decided(Decided {
                 slot: PeriodSlot::first(offer, input.now),
                 granted: 0,
                 verdict: Verdict::condition_failed(),
+                tried: None,
             }));
         };
         if snapshot.disabled && !input.is_past {
@@ -176,17 +266,80 @@ impl Judge {
             return Ok(Judged::Held(id));
         }
         let budget = BudgetLeft::of(offer, snapshot.budget_usage, input.now);
-        let verdict = if let Some(verdict) = gate(offer, snapshot, budget.as_ref(), input.now) {
-            verdict
+        let (verdict, tried) = if let Some(verdict) = gate(offer, snapshot, budget.as_ref(), input.now) {
+            (verdict, None)
         } else {
             let seed = seed(offer, input.user_id, &slot, purpose);
             let context = context(offer, input.user_id, snapshot, input.now, seed);
-            let verdict = self
-                .run(condition, context, input, &snapshot.facts, budget.as_ref(), purpose)
-                .await?;
-            self.within_denial(verdict, offer.event.id, input).await?
+            let run = Run {
+                condition: &offer.event.condition,
+                arm: Arm::Stable,
+                user_id: input.user_id,
+                known_by: input.known_by,
+                facts: &snapshot.facts,
+                budget: budget.as_ref(),
+                // A user can ask for their progress any number of times, so only claims count for or against the plugin.
+                counts: matches!(purpose, Purpose::Claim),
+            };
+            let (verdict, tried) = match decider {
+                Decider::One(condition) => (self.run(Run { condition, ..run }, context).await?, None),
+                Decider::Offered(offer) => self.run_offered(run, offer, input, context).await?,
+            };
+            (self.within_denial(verdict, offer.event.id, input).await?, tried)
         };
-        Ok(Judged::Decided(Decided { slot, granted, verdict }))
+        Ok(Judged::Decided(Decided {
+            slot,
+            granted,
+            verdict,
+            tried,
+        }))
+    }
+
+    /// Runs the condition that decides for the user. A candidate that fails leaves the decision to the event's condition.
+    async fn run_offered(
+        &self,
+        stable: Run<'_>,
+        offer: &Offer,
+        input: &DecisionInput,
+        context: Context,
+    ) -> Result<(Verdict, Option<Tried>), ClaimError> {
+        let Some(trial) = &offer.trial else {
+            return Ok((self.run(stable, context).await?, None));
+        };
+        let arm = offer.arm(stable.user_id);
+        let mut tried = Tried {
+            trial: Arc::clone(trial),
+            arm,
+            fuel: None,
+            failure: None,
+            context: context.clone(),
+            known_by: input.known_by,
+            stable_facts: stable.facts.to_vec(),
+            candidate_facts: input.candidate_facts.clone(),
+            budget: stable.budget.copied(),
+        };
+        if arm == Arm::Candidate {
+            let verdict = match &input.candidate_facts {
+                Some(facts) => {
+                    let run = Run {
+                        condition: trial.condition(arm),
+                        arm,
+                        facts,
+                        ..stable
+                    };
+                    self.run(run, context.clone()).await?
+                }
+                None => Verdict::condition_failed(),
+            };
+            if verdict.status != Status::Failed {
+                let evaluation = verdict.evaluation.as_ref();
+                tried.fuel = evaluation.map(|evaluation| (evaluation.fuel, evaluation.limits.evaluate_fuel));
+                return Ok((verdict, stable.counts.then_some(tried)));
+            }
+            tried.failure = Some(verdict);
+        }
+        let verdict = self.run(stable, context).await?;
+        Ok((verdict, stable.counts.then_some(tried)))
     }
 
     /// A claim that the condition holds soon after a review denied one: people review it once, however often the user
@@ -213,15 +366,13 @@ impl Judge {
     }
 
     /// Runs the condition, if its plugin may run.
-    async fn run(
-        &self,
-        condition: &BoundCondition,
-        context: Context,
-        input: &DecisionInput,
-        facts: &[Fact],
-        budget: Option<&BudgetLeft>,
-        purpose: Purpose,
-    ) -> Result<Verdict, ClaimError> {
+    pub(super) async fn run(&self, run: Run<'_>, context: Context) -> Result<Verdict, ClaimError> {
+        let Run {
+            condition,
+            facts,
+            budget,
+            ..
+        } = run;
         let digest = condition.digest;
         let status = self.plugins.status(digest).await?;
         match status.state {
@@ -240,15 +391,17 @@ impl Judge {
             }
         };
         measure(condition, &context, &call);
-        // A user can ask for their progress any number of times, so only claims count for or against the plugin.
-        if matches!(purpose, Purpose::Claim) {
-            let failure = call.outcome.as_ref().err();
-            self.plugins.record_run(digest, &status, input.user_id, failure).await;
+        let failure = call.outcome.as_ref().err();
+        // The guard of a release judges the failures of its candidate: the quarantine would stop the condition of the event
+        // too, if both are the same plugin with other params.
+        if run.counts && (run.arm == Arm::Stable || failure.is_none()) {
+            self.plugins.record_run(digest, &status, run.user_id, failure).await;
         }
         let evaluation = Evaluation {
             budget_amount: budget.and_then(|budget| budget.amount_for(&context.rewards)),
             context,
-            known_by: input.known_by,
+            decided_by: run.arm,
+            known_by: run.known_by,
             facts: facts.to_vec(),
             limits: Limits::from(&limits),
             outcome: call.outcome,

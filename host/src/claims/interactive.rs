@@ -16,6 +16,7 @@ use super::model::{ClaimAnswer, ClaimInput, ClaimedBy, IdempotencyKey, RewardReq
 use super::queue::Intake;
 use super::record::{Recorder, counted};
 use super::store::{self, CommitOutcome, commit_rows};
+use super::trial::Tried;
 use crate::backoff;
 use crate::clock::Clock;
 use crate::correlation;
@@ -144,6 +145,7 @@ impl InteractiveClaims {
         claim: &ClaimInput,
         offer: &Offer,
         request: RewardRequest,
+        tried: Option<Tried>,
     ) -> Result<Attempt, ClaimError> {
         let response = self.recorder.response(claim, &request)?;
         let is_keyed = response.is_some();
@@ -152,7 +154,7 @@ impl InteractiveClaims {
         {
             return Ok(Attempt::Lost);
         }
-        self.sold_out_cache.on_committed(offer, &request);
+        self.recorder.on_answered(offer, &request, tried);
         let request = Box::new(request);
         // A repeat under the key gets the stored response with 201, so the first answer under it has this status, too.
         Ok(if is_keyed {
@@ -164,7 +166,13 @@ impl InteractiveClaims {
 
     /// Ends an attempt whose commit was lost. Either another transaction was first; or the user was told the same before,
     /// but not last.
-    async fn lost(&self, claim: &ClaimInput, offer: &Offer, said: Option<String>) -> Result<Attempt, ClaimError> {
+    async fn lost(
+        &self,
+        claim: &ClaimInput,
+        offer: &Offer,
+        said: Option<String>,
+        tried: Option<Tried>,
+    ) -> Result<Attempt, ClaimError> {
         let event = &offer.event;
         let Some(said) = said else {
             return Ok(Attempt::Lost);
@@ -172,7 +180,8 @@ impl InteractiveClaims {
         let earlier = store::find_refusal(&self.db, claim.user_id, event.id, said).await?;
         match earlier {
             Some(row) if self.events.recent(event.id).await?.event.revision == event.revision => {
-                self.refused_again(claim, offer, row.into_request(Vec::new())).await
+                self.refused_again(claim, offer, row.into_request(Vec::new()), tried)
+                    .await
             }
             _ => Ok(Attempt::Lost),
         }
@@ -183,17 +192,21 @@ impl InteractiveClaims {
         if let Some(repeat) = self.granted_cache.lookup(claim, &offer).await {
             return Err(repeat);
         }
-        let condition = &offer.event.condition;
         let input = self
             .judge
-            .read(claim.user_id, &offer, condition, Instants::of_claim(claim.received_at));
+            .read_offered(claim.user_id, &offer, Instants::of_claim(claim.received_at));
         let input = input.await?;
         Ok((offer, input))
     }
 
     async fn attempt(&self, claim: &ClaimInput, offer: &Offer, input: &DecisionInput) -> Result<Attempt, ClaimError> {
-        let judged = self.judge.judge(input, offer, &offer.event.condition, Purpose::Claim);
-        let Decided { slot, granted, verdict } = match judged.await? {
+        let judged = self.judge.judge_offered(input, offer, Purpose::Claim);
+        let Decided {
+            slot,
+            granted,
+            verdict,
+            tried,
+        } = match judged.await? {
             Judged::Decided(decided) => decided,
             Judged::AlreadyGranted(slot) => {
                 // If there is no grant, it was reversed after it was counted. Its slot is free now.
@@ -205,7 +218,7 @@ impl InteractiveClaims {
         };
         let (mut record, request) = self.recorder.record(claim, offer, slot, verdict)?;
         if let Some(earlier) = input.rejection_that_says(record.refusal.as_deref()) {
-            return self.refused_again(claim, offer, request.told_before(earlier)).await;
+            return self.refused_again(claim, offer, request.told_before(earlier), tried).await;
         }
         let said = record.refusal.clone();
         let answered_apart = mutations::active("answer-apart").then(|| record.clone());
@@ -219,10 +232,12 @@ impl InteractiveClaims {
                     tx.commit().await?;
                 }
             }
-            CommitOutcome::Lost => return self.lost(claim, offer, said).await,
+            CommitOutcome::Lost => return self.lost(claim, offer, said, tried).await,
             CommitOutcome::Failed(error) => return Err(error.into()),
         }
-        self.recorder.on_committed(claim, offer, granted, &request).await;
+        self.recorder
+            .on_committed(claim, offer, granted, &request, tried)
+            .await;
         Ok(Attempt::Decided(Box::new(request)))
     }
 }

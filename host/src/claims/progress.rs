@@ -37,10 +37,12 @@ impl Progress {
         let instants = Instants::asked(as_of, known_by, self.clock.now())?;
         let now = instants.as_of;
         let offer = self.events.recent(event_id).await?;
-        let condition = &offer.event.condition;
-        let input = self.judge.read(user_id, &offer, condition, instants).await?;
-        let judged = self.judge.judge(&input, &offer, condition, Purpose::Preview).await?;
-        let Judged::Decided(Decided { slot, granted, verdict }) = judged else {
+        let input = self.judge.read_offered(user_id, &offer, instants).await?;
+        let judged = self.judge.judge_offered(&input, &offer, Purpose::Preview).await?;
+        let Judged::Decided(Decided {
+            slot, granted, verdict, ..
+        }) = judged
+        else {
             return Err(ClaimError::Disabled);
         };
         let limit = offer.event.recurrence.count;

@@ -19,11 +19,12 @@ use super::model::{ClaimAnswer, ClaimInput, Grant, GrantedReward, RewardRequest,
 use super::receipt::{self, Draft, FailureRecord, GivenReward, Outcome, Receipt, Seal};
 use super::store::{CommitRecord, GrantRow, RequestRow, Spending, StoredResponse};
 use super::terms::TermsService;
+use super::trial::{TrialObserver, Tried};
 use super::verdict::{BUDGET_SPENT, Evaluation, SOLD_OUT, Verdict, worth};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::Award;
 use crate::db::Json;
-use crate::events::{EventService, Offer};
+use crate::events::{Arm, EventService, Offer};
 use crate::fulfilments::Fulfilment;
 use crate::mutations;
 use crate::outbox::{self, Message};
@@ -44,6 +45,7 @@ pub(super) struct Recorder {
     pub granted_cache: GrantedCache,
     pub sold_out_cache: SoldOutCache,
     pub watch: Watch,
+    pub trials: TrialObserver,
 }
 
 impl Recorder {
@@ -72,6 +74,7 @@ impl Recorder {
             Status::Held => Some(decided_at.plus(self.review)),
             _ => verdict.retry_at,
         };
+        let decided_by = verdict.decided_by();
         let takes_slot = matches!(verdict.status, Status::Granted | Status::Held);
         let group = slot.group.filter(|_| takes_slot);
         let row = RequestRow {
@@ -79,7 +82,7 @@ impl Recorder {
             event_id: event.id,
             event_revision: event.revision,
             user_id: claim.user_id,
-            plugin_digest: event.condition.digest,
+            plugin_digest: offer.condition(decided_by).digest,
             status: verdict.status,
             period: slot.period,
             slot: i64::from(slot.slot),
@@ -119,7 +122,7 @@ impl Recorder {
             spending,
             messages,
             response: self.response(claim, &request)?,
-            refusal: claim.queued.map_or_else(|| refusal(&request), |_| None),
+            refusal: claim.queued.map_or_else(|| refusal(&request, decided_by), |_| None),
             fence: claim.queued.map(|queued| queued.fence),
             group: group.map(|(name, slot)| (name, i64::from(slot))),
         };
@@ -127,10 +130,17 @@ impl Recorder {
     }
 
     /// To be called after the commit. `granted`: the user's grants in the period before it.
-    pub(super) async fn on_committed(&self, claim: &ClaimInput, offer: &Offer, granted: u32, request: &RewardRequest) {
+    pub(super) async fn on_committed(
+        &self,
+        claim: &ClaimInput,
+        offer: &Offer,
+        granted: u32,
+        request: &RewardRequest,
+        tried: Option<Tried>,
+    ) {
         self.watch.committed();
         self.events.claimed(claim.event_id, claim.user_id);
-        self.sold_out_cache.on_committed(offer, request);
+        self.on_answered(offer, request, tried);
         self.granted_cache.on_committed(claim, offer, granted, request).await;
         metrics::counter!("meed_claims_total", "outcome" => request.status.as_str()).increment(1);
         tracing::info!(
@@ -139,6 +149,18 @@ impl Recorder {
             reward_request.status = %request.status,
             "claim decided"
         );
+    }
+
+    /// To be called after the commit, or when an earlier request is the answer.
+    pub(super) fn on_answered(&self, offer: &Offer, request: &RewardRequest, tried: Option<Tried>) {
+        // The next claim of the user is for the candidate again.
+        let is_fallback = tried.as_ref().is_some_and(|tried| tried.failure.is_some());
+        if !is_fallback {
+            self.sold_out_cache.on_committed(offer, request);
+        }
+        if let Some(tried) = tried {
+            self.trials.observe(tried, request);
+        }
     }
 
     /// In the order of the rewards' ids, so that two claims never wait for each other's stock.
@@ -307,8 +329,9 @@ fn limit_key(code: &str, offer: &Offer, request: &RequestRow) -> String {
     format!("{}/{code}/{}/{limit}", event.id, event.revision)
 }
 
-/// A digest of everything that a rejection says, with the event's revision and the period; `None` for other requests.
-pub(super) fn refusal(request: &RewardRequest) -> Option<String> {
+/// A digest of everything that a rejection says, with the event's revision, the period and who decided; `None` for other
+/// requests.
+fn refusal(request: &RewardRequest, decided_by: Arm) -> Option<String> {
     if request.status != Status::Rejected {
         return None;
     }
@@ -319,7 +342,12 @@ pub(super) fn refusal(request: &RewardRequest) -> Option<String> {
         &request.progress,
         request.retry_at,
     );
-    let said = serde_json::to_vec(&said).ok()?;
+    // The receipt of a rejection names the condition, so the same words of the other one are another rejection.
+    let said = match decided_by {
+        Arm::Stable => serde_json::to_vec(&said),
+        Arm::Candidate => serde_json::to_vec(&(said, decided_by)),
+    };
+    let said = said.ok()?;
     Some(URL_SAFE_NO_PAD.encode(digest(&SHA256, &said)))
 }
 

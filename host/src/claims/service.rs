@@ -23,6 +23,7 @@ use super::reversal::Reversals;
 use super::reviews::Reviews;
 use super::store::queue;
 use super::terms::TermsService;
+use super::trial::TrialObserver;
 use super::usage::Usage;
 use super::watched::Watched;
 use crate::cache::{Cache, Invalidation};
@@ -36,6 +37,7 @@ use crate::keys::Keyring;
 use crate::plugins::PluginService;
 use crate::rewards::{Codes, RewardService};
 use crate::sandbox::Sandbox;
+use crate::trials::TrialService;
 use crate::watch::Watch;
 
 /// Wired by `app`, which passes the parts to routes, topics and background tasks. Cheap to clone.
@@ -77,6 +79,7 @@ impl Claims {
         cache: Cache,
         directory: Directory,
         (watch, streams): (Watch, &config::Streams),
+        trials: TrialService,
     ) -> Self {
         let (retention, review, codes) = (settings.idempotency, settings.review(), OwnCodes(codes));
         let granted_cache = GrantedCache::new(cache);
@@ -92,6 +95,7 @@ impl Claims {
             granted_cache: granted_cache.clone(),
             sold_out_cache: sold_out_cache.clone(),
             watch: watch.clone(),
+            trials: TrialObserver::new(judge.clone(), trials),
         };
         let committer = Committer::new(db.clone(), clock.clone(), keys.clone(), events.clone(), rewards.clone());
         let responses = Responses::new(&db, &clock);
@@ -232,6 +236,11 @@ impl Claims {
     /// The receipt of a reward request and the id of its user.
     pub async fn receipt(&self, id: Uuid) -> Result<(Uuid, SignedReceipt), ClaimError> {
         self.requests.receipt(id).await
+    }
+
+    /// Resolves when no claim waits for the comparison of its conditions.
+    pub async fn trials_idle(&self) {
+        self.processor.recorder.trials.idle().await;
     }
 
     /// How many decided claims wait for their commit.

@@ -1,4 +1,4 @@
-//! The terms of receipts, made once for each revision of an event.
+//! The terms of receipts, made once for each revision of an event and the condition that decided.
 //!
 //! Must not know: how a claim is decided.
 
@@ -15,7 +15,7 @@ use super::store::{self, TermsRow};
 use super::verdict::Verdict;
 use crate::canonical;
 use crate::db::Db;
-use crate::events::Offer;
+use crate::events::{Arm, Offer};
 use crate::plugins::Signer;
 use crate::sandbox::Digest;
 
@@ -28,9 +28,9 @@ pub(super) struct TermsService {
     db: Db,
     /// The fingerprint of the sandbox's engine.
     engine: Arc<str>,
-    /// The newest of each event, with and without a run of the condition. A claim compares what they depend on, which is
+    /// The newest of each event and arm, with and without a run of the condition. A claim compares what they depend on, which is
     /// cheaper than to hash it.
-    known: Cache<(Uuid, bool), Arc<StoredTerms>>,
+    known: Cache<(Uuid, bool, Arm), Arc<StoredTerms>>,
 }
 
 /// Terms, and what they depend on within one process. A revision of an event or reward never changes.
@@ -68,13 +68,14 @@ impl TermsService {
     pub(super) fn of(&self, offer: &Offer, verdict: &Verdict) -> Result<Arc<TermsRow>, ClaimError> {
         let run = verdict.evaluation.as_ref();
         let (limits, signer) = (run.map(|run| run.limits), run.and_then(|run| run.signer.as_ref()));
-        let key = (offer.event.id, run.is_some());
+        let arm = verdict.decided_by();
+        let key = (offer.event.id, run.is_some(), arm);
         if let Some(known) = self.known.get(&key)
             && known.is_of(offer, limits, signer)
         {
             return Ok(Arc::clone(&known.terms));
         }
-        let text = canonical::to_string(&self.terms(offer, limits, signer)).map_err(ReceiptError::from)?;
+        let text = canonical::to_string(&self.terms(offer, arm, limits, signer)).map_err(ReceiptError::from)?;
         let terms = Arc::new(TermsRow::new(Digest::of(text.as_bytes()), text));
         let known = StoredTerms {
             event_revision: offer.event.revision,
@@ -94,8 +95,8 @@ impl TermsService {
         Ok(serde_json::from_str(&text)?)
     }
 
-    fn terms(&self, offer: &Offer, limits: Option<Limits>, signer: Option<&Signer>) -> Terms {
-        let (event, condition) = (&offer.event, &offer.event.condition);
+    fn terms(&self, offer: &Offer, arm: Arm, limits: Option<Limits>, signer: Option<&Signer>) -> Terms {
+        let (event, condition) = (&offer.event, offer.condition(arm));
         let rewards = offer.rewards.iter().map(|reward| OfferedReward {
             id: reward.id,
             revision: reward.revision,

@@ -9,7 +9,7 @@ use super::receipt::Limits;
 use super::review::{Review, ReviewOutcome};
 use crate::clock::Timestamp;
 use crate::contract::{Award, Awards, Context, Decision, Fact, Outcome, Progress, RewardInfo};
-use crate::events::Offer;
+use crate::events::{Arm, Offer};
 use crate::facts::BudgetUsage;
 use crate::plugins::Signer;
 use crate::sandbox::Failure;
@@ -41,6 +41,8 @@ pub(super) struct Verdict {
 /// One run of the condition: its inputs, its outcome and its cost.
 #[derive(Debug)]
 pub(super) struct Evaluation {
+    /// The condition that ran.
+    pub decided_by: Arm,
     pub context: Context,
     /// When the read of the facts began.
     pub known_by: Timestamp,
@@ -59,6 +61,11 @@ impl Verdict {
     pub(super) fn is_overloaded(&self) -> bool {
         let outcome = self.evaluation.as_ref().map(|evaluation| &evaluation.outcome);
         matches!(outcome, Some(Err(Failure::Overloaded)))
+    }
+
+    /// The condition whose verdict it is. The host decides in the name of the event's condition.
+    pub(super) fn decided_by(&self) -> Arm {
+        self.evaluation.as_ref().map_or(Arm::Stable, |run| run.decided_by)
     }
 
     /// A verdict of the host alone.

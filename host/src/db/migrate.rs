@@ -43,6 +43,8 @@ const STEPS: &[Step] = steps![
     12 "0012_audit",
     13 "0013_service_keys",
     14 "0014_facts",
+    17 "0017_releases",
+    19 "0019_candidates",
 ];
 
 /// Precedes the number of the migration that a process must know.

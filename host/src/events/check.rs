@@ -11,12 +11,12 @@ use crate::plugins::{BoundCondition, PluginError};
 const MAX_DURATION: Duration = Duration::from_hours(10 * 366 * 24);
 
 impl EventService {
-    /// Validates dates, time zone, budget, plugin and params of an event, and binds the params. `current` is the
-    /// condition of the event that is replaced: an event may keep its plugin version even if no new event could use it.
+    /// Validates dates, time zone, budget, plugin and params of an event, and binds the params. `kept` is the
+    /// plugin version of the event that is replaced: it may keep that one even if no new event could use it.
     pub(super) async fn check(
         &self,
         mut new: NewEvent,
-        current: Option<&BoundCondition>,
+        kept: Option<(&str, &str)>,
     ) -> Result<(NewEvent, BoundCondition), EventError> {
         if new.end_date <= new.start_date {
             let message = format!("must be after startDate ({})", new.start_date);
@@ -46,7 +46,7 @@ impl EventService {
             version,
             params,
         } = &new.condition;
-        let condition = if current.is_some_and(|kept| kept.plugin == *plugin && kept.version == *version) {
+        let condition = if kept == Some((plugin, version)) {
             self.plugins.bind_again(plugin, version, params).await
         } else {
             self.plugins.bind(plugin, version, params).await

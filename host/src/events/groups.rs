@@ -121,6 +121,9 @@ impl EventService {
                 ..current.clone()
             };
             store::update(&mut tx, row.clone()).await?;
+            if row.max_per_user > current.max_per_user {
+                self.guard_group(&mut tx, name).await?;
+            }
             let (before, group) = (EventGroup::from(current), EventGroup::from(row));
             let changed = Entry::about("event-group", name).between(&before, &group);
             audit::record(&mut tx, &self.clock, changed).await?;

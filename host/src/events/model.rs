@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::budget::Budget;
+use super::candidate::Candidate;
 use super::seed::Secret;
 use crate::clock::Timestamp;
 use crate::exact_json;
@@ -17,7 +18,7 @@ use crate::rewards::Reward;
 use crate::text::legible;
 
 /// An event to create, or the new content of one.
-#[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({
     "name": "seven-day-streak",
@@ -125,7 +126,7 @@ pub struct NewEvent {
 }
 
 /// A plugin version and its params.
-#[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewCondition {
     #[garde(length(bytes, min = 1, max = 64))]
@@ -179,6 +180,9 @@ pub struct Event {
     #[schema(example = "Asia/Seoul")]
     pub time_zone: String,
     pub condition: BoundCondition,
+    /// The condition of a release that live claims try
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
     pub recurrence: Recurrence,
     pub budget: Option<Budget>,
     /// The event group for whose limit the event's grants count
@@ -201,6 +205,35 @@ pub struct Event {
     pub updated_at: Timestamp,
     #[serde(skip)]
     pub secret: Secret,
+}
+
+impl From<&Event> for NewEvent {
+    /// The content of a stored event, as a request would send it.
+    fn from(event: &Event) -> Self {
+        Self {
+            name: Some(event.name.clone()),
+            title: event.title.clone(),
+            description: event.description.clone(),
+            start_date: event.start_date,
+            end_date: event.end_date,
+            is_active: event.is_active,
+            tags: event.tags.clone(),
+            reward_ids: event.reward_ids.clone(),
+            time_zone: event.time_zone.clone(),
+            condition: NewCondition {
+                plugin: event.condition.plugin.clone(),
+                version: event.condition.version.clone(),
+                params: event.condition.params.clone(),
+            },
+            recurrence: event.recurrence,
+            budget: event.budget,
+            group: event.group.clone(),
+            max_quantity: event.max_quantity,
+            respond_async: event.respond_async,
+            accept_slow_reads: false,
+            applied: false,
+        }
+    }
 }
 
 /// A running event, as users see it.

@@ -19,7 +19,7 @@ use crate::auth::{ClaimsRead, EventsRead, EventsWrite, Principal};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 use crate::plugins::{PluginError, field_errors};
-use crate::problem::{INVALID_PARAMETER, REVISION_REQUIRED};
+use crate::problem::{INVALID_PARAMETER, RELEASE_REQUIRED, REVISION_REQUIRED};
 
 pub const NO_SUCH_EVENT: Code = Code::new("no-such-event", 404, "There is no such event");
 const EVENT_CHANGED: Code = Code::new("event-changed", 412, "The event changed since you read it");
@@ -29,9 +29,23 @@ const EVENT_NAME_TAKEN: Code = Code::new("event-name-taken", 409, "Another event
 const NO_SUCH_EVENT_GROUP: Code = Code::new("no-such-event-group", 404, "There is no such event group");
 const EVENT_GROUP_CHANGED: Code = Code::new("event-group-changed", 412, "The event group changed since you read it");
 const FACTS_NOT_READY: Code = Code::new("facts-not-ready", 409, "The facts of the event are still being built");
+const EVENT_HAS_CANDIDATE: Code = Code::new(
+    "event-has-candidate",
+    409,
+    "A release tries another condition for the event",
+);
+const NO_CANDIDATE: Code = Code::new("no-candidate", 409, "The event has no candidate of the release");
+const CANDIDATE_TOO_LARGE: Code = Code::new(
+    "candidate-too-large",
+    409,
+    "The condition and its candidate have too many queries together",
+);
 const EVENT_GROUP_IN_USE: Code = Code::new("event-group-in-use", 409, "An event is in the group");
 
+const NEVER_LIVE: Code = Code::new("never-live", 409, "The event was not active at this revision");
+
 pub const CODES: &[Code] = &[
+    NEVER_LIVE,
     NO_SUCH_EVENT,
     EVENT_CHANGED,
     EVENT_OVER,
@@ -41,6 +55,9 @@ pub const CODES: &[Code] = &[
     EVENT_GROUP_CHANGED,
     FACTS_NOT_READY,
     EVENT_GROUP_IN_USE,
+    EVENT_HAS_CANDIDATE,
+    NO_CANDIDATE,
+    CANDIDATE_TOO_LARGE,
 ];
 
 pub fn router(service: EventService) -> OpenApiRouter {
@@ -63,7 +80,7 @@ pub fn router(service: EventService) -> OpenApiRouter {
     post, path = "/events", tag = "events", security(("bearer" = ["events:write"])),
     request_body = NewEvent,
     responses((status = 201, body = Event, headers(("Location" = String), ("ETag" = String)))),
-    extensions(("x-problems" = json!(["event-name-taken", "plugin-failed", "facts-not-ready"]))),
+    extensions(("x-problems" = json!(["event-name-taken", "plugin-failed", "facts-not-ready", "release-required"]))),
 )]
 async fn create(
     State(service): State<EventService>,
@@ -199,7 +216,7 @@ async fn get(
     request_body = NewEvent,
     responses((status = 200, body = Event, headers(("ETag" = String)))),
     extensions(
-        ("x-problems" = json!(["facts-not-ready", "sealing-key-missing", "no-such-event", "event-changed", "event-started", "event-over", "event-name-taken", "revision-required", "plugin-failed"])),
+        ("x-problems" = json!(["release-required", "event-has-candidate", "facts-not-ready", "sealing-key-missing", "no-such-event", "event-changed", "event-started", "event-over", "event-name-taken", "event-has-candidate", "candidate-too-large", "revision-required", "plugin-failed"])),
     ),
 )]
 async fn replace(
@@ -307,10 +324,15 @@ impl From<EventError> for Problem {
             EventError::NoGroup(_) => Self::new(NO_SUCH_EVENT_GROUP, detail),
             EventError::GroupChanged { .. } => Self::new(EVENT_GROUP_CHANGED, detail),
             EventError::GroupExists(_) => Self::new(REVISION_REQUIRED, detail),
+            EventError::HasCandidate { .. } => Self::new(EVENT_HAS_CANDIDATE, detail),
+            EventError::NoCandidate { .. } => Self::new(NO_CANDIDATE, detail),
+            EventError::TooManyQueries(_) => Self::new(CANDIDATE_TOO_LARGE, detail),
             EventError::GroupInUse { .. } => Self::new(EVENT_GROUP_IN_USE, detail),
             EventError::Plugin(PluginError::Params(issues)) => Self::fields(field_errors("/condition/params", issues)),
             EventError::Plugin(error) => error.into(),
-            EventError::Zone(_) | EventError::Secret(_) => Self::internal(error),
+            EventError::ReleaseRequired { event, .. } => Self::new(RELEASE_REQUIRED, detail).with("eventId", event),
+            EventError::NeverLive(..) => Self::new(NEVER_LIVE, detail),
+            EventError::Zone(_) | EventError::Snapshot(..) | EventError::Secret(_) | EventError::Candidate(_) => Self::internal(error),
             EventError::Reward(error) => error.into(),
             EventError::Sealed(error) => error.into(),
             EventError::Db(error) => error.into(),

@@ -53,6 +53,17 @@ impl Secret {
         seed.copy_from_slice(hmac::sign(&key, message.as_bytes()).as_ref());
         seed
     }
+
+    /// The ticket of a user, from 0 to 999: a canary decides the claims of all users whose ticket is below its share in
+    /// permille. It depends on the event and the user alone, so it is the same in every release, and no user can choose it.
+    pub fn ticket(&self, event_id: Uuid, user_id: Uuid) -> u16 {
+        let message = format!("meed-canary/1\n{event_id}\n{user_id}");
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let tag = hmac::sign(&key, message.as_bytes());
+        let first = tag.as_ref().first_chunk::<8>().map_or(0, |first| u64::from_be_bytes(*first));
+        // The multiplication maps the 64 bits to 0..1000 with a bias below 2^-54.
+        u16::try_from((u128::from(first) * 1000) >> 64).unwrap_or_default()
+    }
 }
 
 impl std::fmt::Debug for Secret {

@@ -10,12 +10,15 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::budget::Budget;
+use super::candidate::{Arm, Candidate, JointPlan, Mode, StoredCandidate, TooManyQueries, Trial};
 use super::model::{ActiveEvent, Event, NewEvent, Recurrence};
+use super::protection::Way;
 use super::seed::Secret;
 use super::store::{self, EventRow, Filter, RevisionRow};
 use crate::audit::{self, Entry};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
+use crate::config::Releases;
 use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
 use crate::facts::{self, UnknownZone, Zone};
@@ -69,8 +72,31 @@ pub enum EventError {
          request in some seconds, or send acceptSlowReads: true."
     )]
     FactsNotReady(usize),
+    #[error(
+        "The release {release} tries another condition for this event. Withdraw that release before you change the condition."
+    )]
+    HasCandidate { release: Uuid },
+    #[error("The event {event} has no candidate of the release {release}.")]
+    NoCandidate { event: Uuid, release: Uuid },
+    #[error(transparent)]
+    TooManyQueries(#[from] TooManyQueries),
+    #[error(
+        "The event {event} can give out {liability}, so this change of {member} needs a release that a second person approves. \
+         Create or leave the event as it may be without one, and propose the change with POST /releases (docs/releases.md)."
+    )]
+    ReleaseRequired {
+        event: Uuid,
+        member: &'static str,
+        liability: String,
+    },
+    #[error("The stored revision {1} of the event {0} is corrupt.")]
+    Snapshot(Uuid, i64),
+    #[error("The event {0} has no revision {1} at which it was active.")]
+    NeverLive(Uuid, i64),
     #[error("The stored secret of the event {0} is corrupt.")]
     Secret(Uuid),
+    #[error("The stored candidate of the event {0} is corrupt.")]
+    Candidate(Uuid),
     #[error(transparent)]
     Sealed(#[from] SealError),
     #[error(transparent)]
@@ -113,11 +139,29 @@ pub struct Offer {
     pub event: Event,
     pub rewards: Vec<Reward>,
     pub zone: Zone,
+    /// If the event has a candidate.
+    pub trial: Option<Arc<Trial>>,
     /// Of the rewards, before they were read.
     generation: u64,
 }
 
 impl Offer {
+    /// Who decides the claims of this user.
+    pub fn arm(&self, user_id: Uuid) -> Arm {
+        let event = &self.event;
+        match self.trial.as_ref().map(|trial| trial.candidate.mode) {
+            Some(mode @ Mode::Canary { .. }) if mode.decides(event.secret.ticket(event.id, user_id)) => Arm::Candidate,
+            _ => Arm::Stable,
+        }
+    }
+
+    pub fn condition(&self, arm: Arm) -> &BoundCondition {
+        match &self.trial {
+            Some(trial) if arm == Arm::Candidate => &trial.candidate.condition,
+            _ => &self.event.condition,
+        }
+    }
+
     /// The key of the recurrence period that contains this instant.
     pub fn period(&self, at: Timestamp) -> String {
         self.event.recurrence.period.key(at, &self.zone)
@@ -134,6 +178,7 @@ impl Offer {
 pub struct EventService {
     pub(super) db: Db,
     pub(super) clock: Clock,
+    pub(super) releases: Releases,
     sealing: Sealing,
     pub(super) plugins: PluginService,
     pub(super) rewards: RewardService,
@@ -149,6 +194,7 @@ impl EventService {
         plugins: PluginService,
         rewards: RewardService,
         cache: Shared,
+        releases: Releases,
     ) -> Self {
         let offers = Cache::builder()
             .max_capacity(CACHED_EVENTS)
@@ -158,6 +204,7 @@ impl EventService {
         Self {
             db,
             clock,
+            releases,
             sealing,
             plugins,
             rewards,
@@ -176,6 +223,7 @@ impl EventService {
             id,
             name: id.to_string(),
             applied_revision: None,
+            candidate: None,
             sealed_secret: self.sealing.seal(seed_of(id), &self.clock.random::<32>())?,
             by,
             at: now,
@@ -191,6 +239,7 @@ impl EventService {
             return Err(self.build_facts(&row, building).await?);
         }
         self.set_offer(&mut tx, &row).await?;
+        self.guard_change(&mut tx, Way::Direct, None, &row).await?;
         let event = self.event_of(row)?;
         self.record_revision(&mut tx, &event, by).await?;
         audit::record(
@@ -281,54 +330,6 @@ impl EventService {
             .collect())
     }
 
-    pub async fn replace(&self, id: Uuid, expected: Option<i64>, new: NewEvent, by: Uuid) -> Result<Event, EventError> {
-        let current = self.get(id).await?;
-        let (new, condition) = self.check(new, Some(&current.condition)).await?;
-        let accepts_slow_reads = new.accept_slow_reads;
-        let mut tx = self.db.begin().await?;
-        let current = self.lock(&mut tx, id, expected).await?;
-        // Read the clock after acquiring the lock, for which it may have waited.
-        let now = self.clock.now();
-        if current.end_at <= now && (current.start_at, current.end_at) != (new.start_date, new.end_date) {
-            return Err(EventError::Over(current.end_at));
-        }
-        let fixed = (current.start_at, current.time_zone.as_str(), current.recurrence);
-        if current.start_at <= now && fixed != (new.start_date, new.time_zone.as_str(), new.recurrence.period) {
-            return Err(EventError::Started(current.start_at));
-        }
-        let before = self.event_of(current.clone())?;
-        let changed_at = after(current.updated_at, now);
-        let created = Created {
-            id,
-            name: current.name,
-            applied_revision: current.applied_revision,
-            sealed_secret: current.seed_secret,
-            by: current.created_by,
-            at: current.created_at,
-        };
-        let row = row_of(new, condition, created, current.revision + 1, changed_at);
-        self.enter_group(&mut tx, row.group_name.as_deref()).await?;
-        let updated = store::update(&mut tx, &row).await;
-        updated.map_err(|error| taken(error, &row.name))?;
-        let building = need_facts(&mut tx, &row, row.end_at).await?;
-        if row.is_active && building > 0 && !accepts_slow_reads {
-            drop(tx);
-            return Err(self.build_facts(&row, building).await?);
-        }
-        self.set_offer(&mut tx, &row).await?;
-        let event = self.event_of(row)?;
-        self.record_revision(&mut tx, &event, by).await?;
-        audit::record(
-            &mut tx,
-            &self.clock,
-            Entry::about("event", &id).between(&before, &event),
-        )
-        .await?;
-        tx.commit().await?;
-        self.changed(id).await;
-        Ok(event)
-    }
-
     /// Deletes the event. Its reward requests, grants and revisions remain.
     pub async fn delete(&self, id: Uuid, expected: Option<i64>, by: Uuid) -> Result<(), EventError> {
         let mut tx = self.db.begin().await?;
@@ -345,7 +346,7 @@ impl EventService {
             changed_at: now,
         };
         self.write_message(&mut tx, id, outbox::EVENT_DELETED, &row).await?;
-        store::insert_revision(&mut tx, id, row, None).await?;
+        store::insert_revision(&mut tx, id, row, (None, None)).await?;
         let before = self.event_of(current)?;
         audit::record(&mut tx, &self.clock, Entry::about("event", &id).between(&before, &())).await?;
         tx.commit().await?;
@@ -354,7 +355,7 @@ impl EventService {
     }
 
     /// Lets the facts of a refused change be built, so that the change can be made when it is repeated.
-    async fn build_facts(&self, row: &EventRow, building: usize) -> Result<EventError, EventError> {
+    pub(super) async fn build_facts(&self, row: &EventRow, building: usize) -> Result<EventError, EventError> {
         let mut wanted = row.clone();
         // What the event needs meanwhile stays as it is.
         wanted.id = self.clock.new_id();
@@ -365,7 +366,7 @@ impl EventService {
     }
 
     /// Locks the event at the expected revision. Claims on it cannot commit until the transaction ends.
-    async fn lock(&self, tx: &mut Tx, id: Uuid, expected: Option<i64>) -> Result<EventRow, EventError> {
+    pub(super) async fn lock(&self, tx: &mut Tx, id: Uuid, expected: Option<i64>) -> Result<EventRow, EventError> {
         store::raise_lock_timeout(tx).await?;
         let current = store::lock(tx, id).await?.ok_or(EventError::NotFound(id))?;
         let is = current.revision;
@@ -392,9 +393,14 @@ impl EventService {
             .collect())
     }
 
-    /// The number of events that use a plugin version, and the newest `limit` of them.
+    /// The number of events that use or try a plugin version, and the newest `limit` of them.
     pub async fn using(&self, plugin: Digest, limit: u32) -> Result<(i64, Vec<Uuid>), EventError> {
-        Ok(store::using(&self.db, plugin, i64::from(limit)).await?)
+        let (count, mut newest) = store::using(&self.db, plugin, false, i64::from(limit)).await?;
+        let (trying, more) = store::using(&self.db, plugin, true, i64::from(limit)).await?;
+        newest.extend(more);
+        newest.sort_unstable_by(|one, other| other.cmp(one));
+        newest.truncate(limit as usize);
+        Ok((count + trying, newest))
     }
 
     /// The offer for a claim, from memory or the database. Confirm its revision before a commit.
@@ -435,6 +441,7 @@ impl EventService {
             .collect();
         let zone = event.time_zone.parse()?;
         Ok(Arc::new(Offer {
+            trial: trial_of(&event)?,
             event,
             rewards,
             zone,
@@ -451,6 +458,8 @@ impl EventService {
             event,
             rewards: Vec::new(),
             zone,
+            // A deleted event has no candidate.
+            trial: None,
             generation: self.rewards.generation(),
         })
     }
@@ -466,7 +475,7 @@ impl EventService {
     }
 
     /// Invalidates the copies of an event in all processes. Call it after the commit.
-    async fn changed(&self, id: Uuid) {
+    pub(super) async fn changed(&self, id: Uuid) {
         self.forget(id).await;
         self.cache.publish(Topic::Event(id)).await;
     }
@@ -485,7 +494,7 @@ impl EventService {
         self.offers.invalidate(&id).await;
     }
 
-    async fn record_revision(&self, tx: &mut Tx, event: &Event, by: Uuid) -> Result<(), EventError> {
+    pub(super) async fn record_revision(&self, tx: &mut Tx, event: &Event, by: Uuid) -> Result<(), EventError> {
         let snapshot = Json(serde_json::json!(event));
         let row = RevisionRow {
             revision: event.revision,
@@ -499,7 +508,9 @@ impl EventService {
             outbox::EVENT_CHANGED
         };
         self.write_message(tx, event.id, kind, &row).await?;
-        Ok(store::insert_revision(tx, event.id, row, Some(event.condition.digest)).await?)
+        let candidate = event.candidate.as_ref().map(|candidate| candidate.condition.digest);
+        let plugins = (Some(event.condition.digest), candidate);
+        Ok(store::insert_revision(tx, event.id, row, plugins).await?)
     }
 
     /// Writes the outbox message of a change.
@@ -520,9 +531,16 @@ impl EventService {
         outbox::write(tx, message).await
     }
 
-    fn event_of(&self, row: EventRow) -> Result<Event, EventError> {
+    /// The candidate in an event's row.
+    pub(super) fn candidate_of(row: &EventRow) -> Result<Option<Candidate>, EventError> {
+        let stored = row.candidate.clone().map(|stored| Candidate::try_from(stored.0));
+        stored.transpose().map_err(|_| EventError::Candidate(row.id))
+    }
+
+    pub(super) fn event_of(&self, row: EventRow) -> Result<Event, EventError> {
         let secret = self.sealing.open(seed_of(row.id), &row.seed_secret)?;
         let secret = Secret::new(&secret).ok_or(EventError::Secret(row.id))?;
+        let candidate = Self::candidate_of(&row)?;
         let revealed = row.end_at.plus(SECRET_DELAY) <= self.clock.now();
         Ok(Event {
             id: row.id,
@@ -543,6 +561,7 @@ impl EventService {
                 plan: row.queries.0,
                 state: row.state,
             },
+            candidate,
             recurrence: Recurrence {
                 period: row.recurrence,
                 count: u32::try_from(row.recurrence_count).unwrap_or(u32::MAX),
@@ -590,9 +609,26 @@ pub async fn reseal(db: &Db, sealing: &Sealing) -> Result<u64, EventError> {
 }
 
 /// Makes what is maintained for the queries of the event, and returns how much of it is being built.
-async fn need_facts(tx: &mut Tx, row: &EventRow, until: Timestamp) -> Result<usize, EventError> {
+pub(super) async fn need_facts(tx: &mut Tx, row: &EventRow, until: Timestamp) -> Result<usize, EventError> {
     let zone: Zone = row.time_zone.parse()?;
-    Ok(facts::need(tx, row.id, &row.queries.0, &zone, until).await?)
+    let plan = match &row.candidate {
+        Some(candidate) => JointPlan::new(&row.queries.0, candidate.0.queries())?.plan().clone(),
+        None => row.queries.0.clone(),
+    };
+    Ok(facts::need(tx, row.id, &plan, &zone, until).await?)
+}
+
+fn trial_of(event: &Event) -> Result<Option<Arc<Trial>>, EventError> {
+    let Some(candidate) = &event.candidate else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(Trial {
+        event_id: event.id,
+        event_revision: event.revision,
+        joint: JointPlan::new(&event.condition.plan, &candidate.condition.plan)?,
+        stable: event.condition.clone(),
+        candidate: candidate.clone(),
+    })))
 }
 
 fn seed_of(event_id: Uuid) -> Place {
@@ -604,18 +640,19 @@ fn seed_of(event_id: Uuid) -> Place {
 }
 
 /// Values of an event that its new content does not have.
-struct Created {
-    id: Uuid,
+pub(super) struct Created {
+    pub id: Uuid,
     /// Unless the new content has a name.
-    name: String,
+    pub name: String,
     /// Unless the new content comes from a file.
-    applied_revision: Option<i64>,
-    sealed_secret: Vec<u8>,
-    by: Uuid,
-    at: Timestamp,
+    pub applied_revision: Option<i64>,
+    pub candidate: Option<Json<StoredCandidate>>,
+    pub sealed_secret: Vec<u8>,
+    pub by: Uuid,
+    pub at: Timestamp,
 }
 
-fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: i64, now: Timestamp) -> EventRow {
+pub(super) fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: i64, now: Timestamp) -> EventRow {
     EventRow {
         id: created.id,
         name: new.name.unwrap_or(created.name),
@@ -633,6 +670,8 @@ fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: 
         params: Json(condition.params),
         queries: Json(condition.plan),
         state: condition.state,
+        candidate_digest: created.candidate.as_ref().map(|candidate| candidate.0.digest),
+        candidate: created.candidate,
         recurrence: new.recurrence.period,
         recurrence_count: i64::from(new.recurrence.count),
         max_quantity: i64::from(new.max_quantity),
@@ -655,7 +694,7 @@ fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: 
 }
 
 /// Another event has the name.
-fn taken(error: DbError, name: &str) -> EventError {
+pub(super) fn taken(error: DbError, name: &str) -> EventError {
     if error.is_unique_violation() {
         return EventError::NameTaken(name.to_owned());
     }
@@ -674,6 +713,6 @@ pub(super) fn unknown_reward(error: RewardError) -> EventError {
 
 /// The instant of a change: later than the one before, which a process whose clock is ahead may have made. The messages of
 /// an event are told in the order of these instants.
-fn after(before: Timestamp, now: Timestamp) -> Timestamp {
+pub(super) fn after(before: Timestamp, now: Timestamp) -> Timestamp {
     now.max(before.plus(Duration::from_millis(1)))
 }

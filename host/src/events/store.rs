@@ -2,10 +2,12 @@
 
 pub(super) mod budget;
 pub(super) mod groups;
+pub(super) mod live;
 
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::candidate::StoredCandidate;
 use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};
 use crate::facts::{Period, Plan};
@@ -30,6 +32,8 @@ row! {
         pub params: Json<Value>,
         pub queries: Json<Plan>,
         pub state: Vec<u8>,
+        pub candidate: Option<Json<StoredCandidate>>,
+        pub candidate_digest: Option<Digest>,
         pub recurrence: Period,
         pub recurrence_count: i64,
         pub max_quantity: i64,
@@ -51,13 +55,14 @@ macro_rules! select_events {
     ($tail:literal) => {
         concat!(
             "SELECT id, name, title, description, start_at, end_at, is_active, tags, reward_ids, time_zone, plugin_digest, \
-             plugin_name, plugin_version, params, queries, state, recurrence, recurrence_count, max_quantity, \
-             budget_period, budget_grants, budget_amount, group_name, respond_async, seed_secret, revision, applied_revision, \
+             plugin_name, plugin_version, params, queries, state, candidate, candidate_digest, recurrence, recurrence_count, \
+             max_quantity, budget_period, budget_grants, budget_amount, group_name, respond_async, seed_secret, revision, applied_revision, \
              created_by, created_at, updated_at FROM events ",
             $tail
         )
     };
 }
+use select_events;
 
 pub(super) async fn insert(tx: &mut Tx, row: &EventRow) -> Result<()> {
     const SQL: &str = "INSERT INTO events (id, title, description, start_at, end_at, is_active, tags, reward_ids, \
@@ -108,7 +113,7 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
         tags = $7, reward_ids = $8, time_zone = $9, plugin_digest = $10, plugin_name = $11, plugin_version = $12, \
         params = $13, queries = $14, state = $15, recurrence = $16, recurrence_count = $17, max_quantity = $18, \
         budget_period = $19, budget_grants = $20, budget_amount = $21, revision = $22, updated_at = $23, respond_async = $24, \
-        group_name = $25, name = $26, applied_revision = $27 \
+        group_name = $25, name = $26, applied_revision = $27, candidate = $28, candidate_digest = $29 \
         WHERE id = $1";
     let row = row.clone();
     tx.query(SQL)
@@ -139,6 +144,8 @@ pub(super) async fn update(tx: &mut Tx, row: &EventRow) -> Result<()> {
         .bind(row.group_name)
         .bind(row.name)
         .bind(row.applied_revision)
+        .bind(row.candidate)
+        .bind(row.candidate_digest)
         .execute(tx)
         .await?;
     Ok(())
@@ -259,19 +266,29 @@ pub(super) async fn running(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec
         .await
 }
 
-/// The number of events that use a plugin version, and the newest of them.
-pub(super) async fn using(db: &Db, plugin: Digest, limit: i64) -> Result<(i64, Vec<Uuid>)> {
+/// The number of events that use a plugin version, and the newest of them. `trying`: only those whose candidate uses it, and
+/// whose condition does not.
+pub(super) async fn using(db: &Db, plugin: Digest, trying: bool, limit: i64) -> Result<(i64, Vec<Uuid>)> {
     const COUNT: &str = "SELECT COUNT(*) FROM events WHERE plugin_digest = $1 AND deleted_at IS NULL";
     const NEWEST: &str =
         "SELECT id FROM events WHERE plugin_digest = $1 AND deleted_at IS NULL ORDER BY id DESC LIMIT $2";
-    let (count,): (i64,) = db.query(COUNT).bind(plugin).fetch_one(db).await?;
-    let newest: Vec<(Uuid,)> = db.query(NEWEST).bind(plugin).bind(limit).fetch_all(db).await?;
+    const COUNT_TRYING: &str = "SELECT COUNT(*) FROM events WHERE candidate_digest = $1 AND plugin_digest <> $1";
+    const NEWEST_TRYING: &str = "SELECT id FROM events WHERE candidate_digest = $1 AND plugin_digest <> $1 \
+        ORDER BY id DESC LIMIT $2";
+    let (count, newest) = if trying {
+        (COUNT_TRYING, NEWEST_TRYING)
+    } else {
+        (COUNT, NEWEST)
+    };
+    let (count,): (i64,) = db.query(count).bind(plugin).fetch_one(db).await?;
+    let newest: Vec<(Uuid,)> = db.query(newest).bind(plugin).bind(limit).fetch_all(db).await?;
     Ok((count, newest.into_iter().map(|(id,)| id).collect()))
 }
 
 pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, revision: i64, at: Timestamp) -> Result<()> {
     const SQL: &str =
-        "UPDATE events SET deleted_at = $3, revision = $2, updated_at = $3, group_name = NULL WHERE id = $1";
+        "UPDATE events SET deleted_at = $3, revision = $2, updated_at = $3, group_name = NULL, candidate = NULL, \
+        candidate_digest = NULL WHERE id = $1";
     tx.query(SQL).bind(id).bind(revision).bind(at).execute(tx).await?;
     Ok(())
 }
@@ -286,22 +303,23 @@ row! {
     }
 }
 
-/// `plugin` is the plugin version of the snapshot's condition. The reference prevents its deletion.
+/// `plugins` are the plugin versions of the snapshot's condition and of its candidate. The references prevent their deletion.
 pub(super) async fn insert_revision(
     tx: &mut Tx,
     event_id: Uuid,
     row: RevisionRow,
-    plugin: Option<Digest>,
+    plugins: (Option<Digest>, Option<Digest>),
 ) -> Result<()> {
-    const SQL: &str = "INSERT INTO event_revisions (event_id, revision, snapshot, plugin_digest, changed_by, changed_at) \
-        VALUES ($1, $2, $3, $4, $5, $6)";
+    const SQL: &str = "INSERT INTO event_revisions (event_id, revision, snapshot, plugin_digest, changed_by, changed_at, \
+        candidate_digest) VALUES ($1, $2, $3, $4, $5, $6, $7)";
     tx.query(SQL)
         .bind(event_id)
         .bind(row.revision)
         .bind(row.snapshot)
-        .bind(plugin)
+        .bind(plugins.0)
         .bind(row.changed_by)
         .bind(row.changed_at)
+        .bind(plugins.1)
         .execute(tx)
         .await?;
     Ok(())

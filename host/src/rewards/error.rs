@@ -19,6 +19,12 @@ pub enum RewardError {
     InUse(Uuid),
     #[error("The stock cannot be {wanted}, because {granted} were granted already.")]
     StockBelowGranted { granted: i64, wanted: i64 },
+    #[error(
+        "The event {event} offers this reward and can still give out {liability}, so its rewards change only by a release. \
+         Create another reward as you want it, and propose with POST /releases that the event offers that one \
+         (docs/releases.md)."
+    )]
+    ReleaseRequired { event: Uuid, liability: String },
     #[error("{pointer}: {message}")]
     Field {
         pointer: &'static str,

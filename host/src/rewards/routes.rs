@@ -17,6 +17,7 @@ use super::store::Filter;
 use crate::auth::{RewardsRead, RewardsWrite};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
+use crate::problem::RELEASE_REQUIRED;
 
 const NO_SUCH_REWARD: Code = Code::new("no-such-reward", 404, "There is no such reward");
 const REWARD_CHANGED: Code = Code::new("reward-changed", 412, "The reward changed since you read it");
@@ -129,7 +130,7 @@ async fn get(
     request_body = NewReward,
     responses((status = 200, body = Reward, headers(("ETag" = String)))),
     extensions(
-        ("x-problems" = json!(["no-such-reward", "reward-changed", "reward-name-taken", "revision-required", "stock-below-granted"])),
+        ("x-problems" = json!(["no-such-reward", "reward-changed", "reward-name-taken", "revision-required", "stock-below-granted", "release-required"])),
     ),
 )]
 async fn replace(
@@ -199,6 +200,7 @@ impl From<RewardError> for Problem {
             RewardError::InUse(_) => Self::new(REWARD_IN_USE, detail),
             RewardError::NameTaken(_) => Self::new(REWARD_NAME_TAKEN, detail),
             RewardError::StockBelowGranted { .. } => Self::new(STOCK_BELOW_GRANTED, detail),
+            RewardError::ReleaseRequired { event, .. } => Self::new(RELEASE_REQUIRED, detail).with("eventId", event),
             RewardError::Field { pointer, message } => Self::field(pointer, message),
             RewardError::WithoutCodes(_) => Self::new(REWARD_WITHOUT_CODES, detail),
             RewardError::DamagedCode(_) | RewardError::Failed(_) => Self::internal(error),

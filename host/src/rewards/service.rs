@@ -12,10 +12,12 @@ use uuid::Uuid;
 use super::codes::{CodeCounts, Codes, ImportedCodes, RewardCode};
 use super::error::RewardError;
 use super::generations::Generations;
+use super::liability::Before;
 use super::store::{self, Filter, RevisionRow, RewardRow, Taken, TakenRow};
 use crate::audit::{self, Entry};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
+use crate::config::Releases;
 use crate::contract::MAX_INTEGER;
 use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
@@ -222,7 +224,8 @@ struct SoldOut {
 #[derive(Clone, Debug)]
 pub struct RewardService {
     db: Db,
-    clock: Clock,
+    pub(super) clock: Clock,
+    pub(super) releases: Releases,
     cache: Shared,
     codes: Codes,
     generations: Generations,
@@ -231,7 +234,7 @@ pub struct RewardService {
 }
 
 impl RewardService {
-    pub fn new(db: Db, clock: Clock, cache: Shared, codes: Codes) -> Self {
+    pub fn new((db, clock): (Db, Clock), cache: Shared, codes: Codes, releases: Releases) -> Self {
         let sold_out = Cache::builder()
             .max_capacity(SOLD_OUT_EVENTS)
             .time_to_live(SOLD_OUT_LIFETIME)
@@ -239,6 +242,7 @@ impl RewardService {
         Self {
             db,
             clock,
+            releases,
             cache,
             codes,
             generations: Generations::new(),
@@ -392,6 +396,9 @@ impl RewardService {
             None => store::delete_stock(&mut tx, id).await?,
         }
         let row = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
+        if gives_more_or_other(&current, &row) {
+            self.protect(&mut tx, Before::from(&current)).await?;
+        }
         let reward = Reward::from(row);
         record_revision(&mut tx, &reward, by).await?;
         let changed = Entry::about("reward", &id).between(&Reward::from(current), &reward);
@@ -550,7 +557,11 @@ impl RewardService {
         if !store::lock_row(&mut tx, id).await? {
             return Err(RewardError::NotFound(id));
         }
+        let before = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
         let imported = self.codes.import(&mut tx, id, prepared).await?;
+        if imported.imported > 0 {
+            self.protect(&mut tx, Before::from(&before)).await?;
+        }
         tx.commit().await?;
         self.changed(&[id]).await;
         tracing::info!(
@@ -604,6 +615,26 @@ impl RewardService {
         tx.commit().await?;
         Ok(())
     }
+}
+
+impl From<&RewardRow> for Before {
+    fn from(row: &RewardRow) -> Self {
+        Self {
+            reward_id: row.id,
+            value: row.value,
+            remaining: row.remaining,
+        }
+    }
+}
+
+/// Whether users may get more, or something else, after this change.
+fn gives_more_or_other(before: &RewardRow, after: &RewardRow) -> bool {
+    let given = |row: &RewardRow| (row.type_.clone(), row.item_id.clone(), row.value, row.duration.clone());
+    let has_more = match (before.total, after.total) {
+        (Some(before), Some(after)) => after > before,
+        (before, after) => before.is_some() && after.is_none(),
+    };
+    given(before) != given(after) || has_more || (after.codes_return && !before.codes_return)
 }
 
 async fn record_revision(tx: &mut Tx, reward: &Reward, by: Uuid) -> Result<(), DbError> {

@@ -1,7 +1,8 @@
 //! SQL for `rewards`, `reward_revisions`, `reward_stock` and `event_rewards` (the rewards that each event offers); `codes` has
-//! that for the codes of rewards.
+//! that for the codes of rewards, `liability` that for what events can give out.
 
 pub(super) mod codes;
+pub(super) mod liability;
 
 use std::collections::HashMap;
 

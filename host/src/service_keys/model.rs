@@ -28,7 +28,8 @@ pub struct NewServiceKey {
     /// What uses the key, as the audit log and receipts show it. No two keys that are not revoked have the same name
     #[garde(length(chars, min = 1, max = 100), custom(legible))]
     pub name: String,
-    /// What the key permits; the security requirement of each route names its scope. `service-keys:write` is not possible
+    /// What the key permits; the security requirement of each route names its scope. `service-keys:write`,
+    /// `releases:approve` and `releases:waive` are not possible
     #[garde(length(min = 1), custom(known_scopes))]
     #[schema(value_type = Vec<String>)]
     pub scopes: Vec<String>,
@@ -91,6 +92,11 @@ fn known_scopes(scopes: &[String], (): &()) -> garde::Result {
         if scope == Scope::ServiceKeysWrite {
             return Err(garde::Error::new(format!(
                 "no key can have the scope {scope}: it could give itself any other"
+            )));
+        }
+        if [Scope::ReleasesApprove, Scope::ReleasesWaive].contains(&scope) {
+            return Err(garde::Error::new(format!(
+                "no key can have the scope {scope}: it needs a person who is responsible"
             )));
         }
         if scopes[..index].contains(name) {
@@ -186,6 +192,8 @@ mod tests {
             json!({"scopes": []}),
             json!({"scopes": ["everything"]}),
             json!({"scopes": ["service-keys:write"]}),
+            json!({"scopes": ["releases:approve"]}),
+            json!({"scopes": ["releases:waive"]}),
             json!({"scopes": ["events:read", "events:read"]}),
             json!({"sources": []}),
             json!({"sources": [""]}),

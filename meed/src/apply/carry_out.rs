@@ -20,6 +20,7 @@ use meed_host::sandbox::Digest;
 
 use super::kind::Kind;
 use super::plan::{Action, Change, Plan};
+use super::propose::{Made, propose};
 use super::server::{Inventory, body};
 
 /// How often an event is sent again while its facts are built, and how long in all.
@@ -51,18 +52,25 @@ impl Secrets {
     }
 }
 
-/// Makes all changes of a plan in their order, and prints each. An error says which were made.
+/// Makes all changes of a plan in their order, prints each, and returns how many wait for an approval. An error says which were
+/// made.
 pub(super) async fn carry_out(
     client: &Client,
     inventory: &Inventory,
     plan: &Plan,
     secrets: &mut Secrets,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
+    let mut proposed = 0;
     let rewards = inventory.all().into_iter().filter(|found| found.kind == Kind::Rewards);
     let mut ids: HashMap<String, String> = rewards.map(|found| (found.name.clone(), found.id.clone())).collect();
     for (done, change) in plan.changes.iter().enumerate() {
         let answer = match make_when_ready(client, change, &ids).await {
-            Ok(answer) => answer,
+            Ok(Made::Done(answer)) => answer,
+            Ok(Made::Proposed(how)) => {
+                proposed += 1;
+                println!("waits for its approval: {} ({how})", told(change));
+                continue;
+            }
             Err(error) => {
                 for left in &plan.changes[done..] {
                     println!("not done: {}", told(left));
@@ -84,7 +92,7 @@ pub(super) async fn carry_out(
             secrets.keep(change.kind, &change.name, &answer)?;
         }
     }
-    Ok(())
+    Ok(proposed)
 }
 
 fn told(change: &Change) -> String {
@@ -99,13 +107,17 @@ fn told(change: &Change) -> String {
 
 /// The server builds the facts of an active event before it accepts the event: the first request begins that, and a later one
 /// succeeds.
-async fn make_when_ready(client: &Client, change: &Change, ids: &HashMap<String, String>) -> anyhow::Result<Value> {
+async fn make_when_ready(client: &Client, change: &Change, ids: &HashMap<String, String>) -> anyhow::Result<Made> {
     let mut waited = Duration::ZERO;
     loop {
         let made = make(client, change, ids).await;
         let refusal = made.as_ref().err().and_then(|error| error.downcast_ref::<Refusal>());
-        if refusal.is_none_or(|refusal| refusal.code() != "facts-not-ready") || waited >= MOST_WAITING {
-            return made;
+        let code = refusal.map_or("", Refusal::code);
+        if code == "release-required" && change.kind == Kind::Events {
+            return propose(client, change, &body(change.kind, &change.name, &change.content, ids)).await;
+        }
+        if code != "facts-not-ready" || waited >= MOST_WAITING {
+            return made.map(Made::Done);
         }
         if waited.is_zero() {
             println!("waiting until the facts are built: {}", told(change));

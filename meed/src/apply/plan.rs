@@ -32,6 +32,9 @@ pub(super) struct Permissions {
     pub create_keys: bool,
 }
 
+/// Only the server knows what an event can still give out.
+const MAY_BE_PROPOSED: &str = "a change of an event that the server protects becomes a release, which waits for its approval";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Action {
@@ -139,6 +142,12 @@ pub(super) fn plan(wants: Wants, inventory: &Inventory, permissions: &Permission
     }
     if permissions.prune {
         planner.prune();
+    }
+    let changes_events = |change: &Change| {
+        change.kind == Kind::Events && matches!(change.action, Action::Create | Action::Update)
+    };
+    if planner.plan.changes.iter().any(changes_events) {
+        planner.plan.notes.push(MAY_BE_PROPOSED.to_owned());
     }
     planner.plan
 }

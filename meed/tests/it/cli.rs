@@ -30,6 +30,7 @@ pub fn meed(directory: &Path) -> Command {
     command
         .env("MEED__HTTP__ADMIN_LISTEN", "")
         .env("MEED__HTTP__DRAIN_SECONDS", "0")
+        .env("MEED__RELEASES__REQUIRED", "never")
         .current_dir(directory)
         .arg("--data-dir")
         .arg(directory.join("data"));

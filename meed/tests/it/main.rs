@@ -41,6 +41,7 @@ mod overload;
 mod plugin_keys;
 mod plugins;
 mod receipts;
+mod releases;
 mod reward_requests;
 mod rewards;
 mod roles;

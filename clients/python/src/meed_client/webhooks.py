@@ -125,6 +125,39 @@ class EventChanged(_Message):
     data: EventChangedData
 
 
+class ReleaseChangedData(TypedDict):
+    releaseId: str
+    eventId: str
+    revision: int
+    state: str
+    title: str
+    hash: str
+    by: str | None
+    at: str
+    text: str | None
+
+
+class ReleaseChanged(_Message):
+    type: Literal[
+        "release.created",
+        "release.submitted",
+        "release.edited",
+        "release.waived",
+        "release.approved",
+        "release.rejected",
+        "release.outdated",
+        "release.schedule-missed",
+        "release.started",
+        "release.advanced",
+        "release.held",
+        "release.resumed",
+        "release.activated",
+        "release.rolled-back",
+        "release.withdrawn",
+    ]
+    data: ReleaseChangedData
+
+
 class PluginChangedData(TypedDict):
     plugin: str
     version: str
@@ -165,6 +198,7 @@ WebhookEvent = (
     | ClaimDenied
     | ClaimRejected
     | EventChanged
+    | ReleaseChanged
     | PluginChanged
     | WebhookPing
 )

@@ -19,6 +19,7 @@ use crate::claims::model::{ClaimInput, IdempotencyKey, Queued, RewardRequest};
 use crate::claims::record::Recorder;
 use crate::claims::store::queue::{self, PendingClaimRow};
 use crate::claims::store::{CommitOutcome, CommitRecord, responses};
+use crate::claims::trial::Tried;
 use crate::claims::verdict::Verdict;
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Json};
@@ -58,6 +59,7 @@ struct Prepared {
     request: RewardRequest,
     /// Grants that the user had in the period.
     granted: u32,
+    tried: Option<Tried>,
 }
 
 /// The state of the Idempotency-Key of a pending claim.
@@ -99,9 +101,10 @@ impl QueueProcessor {
                     record,
                     request,
                     granted,
+                    tried,
                 }) => {
                     records.push(record);
-                    answers.push((row, request, granted));
+                    answers.push((row, request, granted, tried));
                 }
                 Err(error) => undecided.push((row, error)),
             }
@@ -109,13 +112,13 @@ impl QueueProcessor {
         let outcomes = self.committer.commit(records).await;
         let mut processed = 0;
         let mut outage = None;
-        for ((row, request, granted), outcome) in answers.into_iter().zip(outcomes) {
+        for ((row, request, granted, tried), outcome) in answers.into_iter().zip(outcomes) {
             lost.remove(&row.id);
             match outcome {
                 CommitOutcome::Committed => {
                     processed += 1;
                     let claim = claim_of(row, fence, None);
-                    self.on_committed(&claim, &offer, granted, &request).await;
+                    self.on_committed(&claim, &offer, granted, &request, tried).await;
                 }
                 CommitOutcome::Lost => {
                     lost.insert(row.id);
@@ -221,11 +224,12 @@ impl QueueProcessor {
                 }
             },
         };
-        let granted = decided.granted;
+        let (granted, mut tried) = (decided.granted, decided.tried);
         let recorded = match self.recorder.record(claim, offer, decided.slot, decided.verdict) {
             Ok(recorded) => recorded,
             Err(error) => {
                 let verdict = failed(claim, error)?;
+                tried = None;
                 let slot = PeriodSlot::first(offer, claim.received_at);
                 self.recorder.record(claim, offer, slot, verdict)?
             }
@@ -235,6 +239,7 @@ impl QueueProcessor {
             record,
             request,
             granted,
+            tried,
         })
     }
 
@@ -244,10 +249,9 @@ impl QueueProcessor {
         offer: &Offer,
         patience: Option<Duration>,
     ) -> Result<Decided, ClaimError> {
-        let condition = &offer.event.condition;
         let read = self
             .judge
-            .read(claim.user_id, offer, condition, Instants::of_claim(claim.received_at));
+            .read_offered(claim.user_id, offer, Instants::of_claim(claim.received_at));
         let input = match patience {
             Some(patience) => {
                 let read = tokio::time::timeout(patience, read).await;
@@ -270,7 +274,7 @@ impl QueueProcessor {
     /// The caller does not wait for a pending claim, so it can wait long for a sandbox slot.
     async fn judge_patiently(&self, input: &DecisionInput, offer: &Offer) -> Result<Judged, ClaimError> {
         for attempt in 0..SLOT_ATTEMPTS {
-            let judged = self.judge.judge(input, offer, &offer.event.condition, Purpose::Claim);
+            let judged = self.judge.judge_offered(input, offer, Purpose::Claim);
             match judged.await? {
                 Judged::Decided(decided) if decided.verdict.is_overloaded() => {
                     backoff::pause(&self.clock, attempt).await;
@@ -313,12 +317,19 @@ impl QueueProcessor {
         if !self.committer.commit_refusal(record).await? {
             return Ok(0);
         }
-        self.on_committed(claim, offer, 0, &request).await;
+        self.on_committed(claim, offer, 0, &request, None).await;
         Ok(1)
     }
 
-    async fn on_committed(&self, claim: &ClaimInput, offer: &Offer, granted: u32, request: &RewardRequest) {
-        self.recorder.on_committed(claim, offer, granted, request).await;
+    async fn on_committed(
+        &self,
+        claim: &ClaimInput,
+        offer: &Offer,
+        granted: u32,
+        request: &RewardRequest,
+        tried: Option<Tried>,
+    ) {
+        self.recorder.on_committed(claim, offer, granted, request, tried).await;
         let waited = self.clock.now().as_millis() - claim.received_at.as_millis();
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         metrics::histogram!("meed_pending_claims_wait_seconds").record(waited.max(0) as f64 / 1000.0);
@@ -350,6 +361,7 @@ fn refused(claim: &ClaimInput, offer: &Offer, verdict: Verdict) -> Decided {
         slot: PeriodSlot::first(offer, claim.received_at),
         granted: 0,
         verdict,
+        tried: None,
     }
 }
 

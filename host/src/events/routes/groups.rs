@@ -72,7 +72,7 @@ async fn get(
         (status = 201, body = EventGroup, headers(("Location" = String), ("ETag" = String))),
     ),
     extensions(
-        ("x-problems" = json!(["no-such-event-group", "event-group-changed", "revision-required"])),
+        ("x-problems" = json!(["no-such-event-group", "event-group-changed", "revision-required", "release-required"])),
     ),
 )]
 async fn put(

@@ -77,7 +77,7 @@ impl<S: Send + Sync> FromRequest<S> for Imported {
         (String = "text/plain"),
     )),
     responses((status = 200, body = ImportedCodes)),
-    extensions(("x-problems" = json!(["no-such-reward", "reward-without-codes", "sealing-key-missing"]))),
+    extensions(("x-problems" = json!(["no-such-reward", "reward-without-codes", "sealing-key-missing", "release-required"]))),
 )]
 async fn import(
     State(service): State<RewardService>,

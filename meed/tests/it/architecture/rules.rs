@@ -12,6 +12,7 @@ pub(super) const FEATURES: &[&str] = &[
     "plugins",
     "events",
     "rewards",
+    "releases",
     "fulfilments",
     "claims",
     "webhooks",

@@ -50,6 +50,9 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("events", "events", Shared),
     ("event_revisions", "events", Shared),
     ("event_budgets", "events", Shared),
+    ("live_events", "events", Shared),
+    ("releases", "releases", Shared),
+    ("release_entries", "releases", Shared),
     ("rewards", "rewards", Shared),
     ("reward_revisions", "rewards", Shared),
     ("reward_stock", "rewards", Shared),
@@ -151,6 +154,8 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
     ),
     // The state of a fulfilment is copied to its grant, so that an index can find grants by it.
     ("fulfilments/store", &[("grants", Writes)]),
+    // What an event can give out depends on its budget; a reward that a live event offers may be protected.
+    ("rewards/store/liability", &[("events", Reads), ("live_events", Reads)]),
     // A delivery is shown and ordered with its message.
     ("webhooks/store/deliveries", &[("outbox", Reads)]),
     // A message is deleted when every endpoint and topic has it; the outbox does not know endpoints.

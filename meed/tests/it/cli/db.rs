@@ -189,6 +189,13 @@ pub async fn live(app: &TestApp) -> Past {
         )
         .await;
 
+    let proposal = json!({
+        "eventId": streak["id"], "eventRevision": streak["revision"], "title": "Five days",
+        "condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": 5}},
+    });
+    let proposed = app.post("/releases").bearer(&operator).json(&proposal);
+    proposed.send().await.expect(201);
+
     let invited = json!({"email": "invited@example.com", "password": PASSWORD, "inviteCode": user.invite_code});
     app.post("/auth/register").json(&invited).send().await.expect(201);
     // The inviter's id may be greater than the invitee's.

@@ -459,6 +459,8 @@ async fn every_background_task_is_listed_with_its_health() {
             "outbox-sweep",
             "pending-claim-count",
             "plugin-usage-writer",
+            "release-count",
+            "releases",
             "retention",
             "review-expiry",
             "reward-code-count",

@@ -150,6 +150,8 @@ impl TestApp {
             ("limits.service_key.burst", "0".to_owned()),
             // With a fixed clock a grace period never ends. Tests of it set their own.
             ("auth.refresh_grace_seconds", "0".to_owned()),
+            // Most events of the tests have unlimited rewards. Tests of releases set their own.
+            ("releases.required", "never".to_owned()),
             ("keys.directory", below("keys")),
             ("plugins.code_cache_directory", below("code")),
         ];
