@@ -37,6 +37,8 @@ const BASE_MODULES: &[&str] = &[
     "attributes",
     "personal_data",
     "outbox",
+    "transparency",
+    "merkle",
     "watch",
     "text",
     "name",
