@@ -14,20 +14,20 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::activities::ActivityService;
-use crate::audit::{AuditService, Entry, Recorder};
+use crate::audit::{AuditService, Entry, LoggedEntries, Recorder};
 use crate::auth::{AuthService, Role, Sessions};
 use crate::cache::{Cache, Invalidation};
-use crate::claims::Claims;
+use crate::claims::{Claims, LoggedRequests, LoggedReversals};
 use crate::clock::Clock;
 use crate::config::{Config, Limit};
 use crate::db::Db;
 use crate::directory::{Directory, UserRef};
 use crate::events::EventService;
-use crate::facts::FactBuilder;
+use crate::facts::{Compactor, FactBuilder, FactReader};
 use crate::fulfilments::FulfilmentService;
 use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
-use crate::keys::{Keys, Sealing};
+use crate::keys::{Keyring, Keys, PublicKey, Purpose, Sealing};
 use crate::mail::Mailer;
 use crate::personal_data::PersonalData;
 use crate::plugins::{PluginService, Simulator};
@@ -36,13 +36,18 @@ use crate::releases::ReleaseService;
 use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
+use crate::transparency::{Log, Removals, Sequencer, Source, Sources, Verifier};
 use crate::users::{
-    Devices, Erasures, Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService,
+    Devices, Erasures, Issuers, LoggedErasures, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings,
+    UserService,
 };
 use crate::trials::TrialService;
 use crate::watch::Watch;
 use crate::webhooks::WebhookService;
-use crate::{activities, audit, auth, claims, events, keys, plugins, releases, rewards, service_keys, trials, users, webhooks};
+use crate::{
+    activities, audit, auth, claims, events, keys, plugins, releases, rewards, service_keys, transparency, trials, users,
+    webhooks,
+};
 
 pub use background::{supervise_delivery, supervise_metrics};
 
@@ -109,6 +114,7 @@ fn codes() -> Vec<Code> {
         releases::CODES,
         claims::CODES,
         webhooks::CODES,
+        audit::CODES,
     ]
     .concat()
 }
@@ -116,7 +122,12 @@ fn codes() -> Vec<Code> {
 /// The service of accounts alone, for the command line: the first ADMIN is created before there are keys or plugins.
 pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserService> {
     let directory = Directory::new(db.clone(), clock.clone());
-    let activities = activity_service(config, (db, clock), &directory, watch(config, db, clock));
+    let activities = activity_service(
+        config,
+        (db, clock),
+        &directory,
+        (watch(config, db, clock), FactReader::new(db.clone())),
+    );
     let cache = Cache::in_process(&clock.random());
     let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
     let standings = Standings::new(directory.clone(), clock.clone(), cache, config.auth.session_cache);
@@ -126,7 +137,12 @@ pub fn users(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<UserServ
 /// The service of activities alone, for the command line.
 pub fn activities(config: &Config, db: &Db, clock: &Clock) -> ActivityService {
     let directory = Directory::new(db.clone(), clock.clone());
-    activity_service(config, (db, clock), &directory, watch(config, db, clock))
+    activity_service(
+        config,
+        (db, clock),
+        &directory,
+        (watch(config, db, clock), FactReader::new(db.clone())),
+    )
 }
 
 /// The service of rewards alone, for the command line. Servers that run notice its changes within two seconds.
@@ -141,10 +157,11 @@ fn activity_service(
     config: &Config,
     (db, clock): (&Db, &Clock),
     directory: &Directory,
-    watch: Watch,
+    (watch, facts): (Watch, FactReader),
 ) -> ActivityService {
     let creates_users = config.activities.create_unknown_users;
-    ActivityService::new((db.clone(), clock.clone()), directory.clone(), creates_users, watch)
+    let stores = (db.clone(), clock.clone());
+    ActivityService::new(stores, directory.clone(), creates_users, (watch, facts))
 }
 
 fn watch(config: &Config, db: &Db, clock: &Clock) -> Watch {
@@ -256,6 +273,30 @@ fn webhook_service(config: &Config, db: &Db, clock: &Clock, sealing: Sealing) ->
     )
 }
 
+/// Everything that the transparency log holds digests of: one line for each table. With keys, receipts are checked too.
+fn logged(db: &Db, keys: &Arc<[PublicKey]>) -> Sources {
+    let sources: [Arc<dyn Source>; 5] = [
+        Arc::new(LoggedRequests::new(db.clone(), Arc::clone(keys))),
+        Arc::new(LoggedReversals::new(db.clone(), Arc::clone(keys))),
+        Arc::new(LoggedErasures(db.clone())),
+        Arc::new(LoggedEntries(db.clone())),
+        Arc::new(Removals(db.clone())),
+    ];
+    sources.into()
+}
+
+/// Compares a database with its transparency log, for the command line. `further`: public keys that are not in the key
+/// directory any more, or all of them on a machine without it.
+pub fn verifier(config: &Config, db: &Db, further: &[PublicKey]) -> anyhow::Result<(Verifier, Arc<[PublicKey]>)> {
+    let own = match Keyring::load(&config.keys.directory, Purpose::Receipt) {
+        Ok(keys) => keys.public_keys(),
+        Err(_) if !further.is_empty() => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let keys: Arc<[PublicKey]> = own.into_iter().chain(further.iter().copied()).collect();
+    Ok((Verifier::new(db.clone(), logged(db, &keys), keys.to_vec()), keys))
+}
+
 /// The services, wired. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
@@ -274,6 +315,8 @@ pub struct App {
     pub mailing: Mailing,
     pub erasures: Erasures,
     pub facts: FactBuilder,
+    pub fact_reader: FactReader,
+    pub compactor: Compactor,
     pub plugins: PluginService,
     pub simulator: Simulator,
     pub rewards: RewardService,
@@ -284,6 +327,7 @@ pub struct App {
     pub webhooks: WebhookService,
     pub watch: Watch,
     pub audit: AuditService,
+    pub sequencer: Sequencer,
     pub health: health::Health,
     pub overload: overload::Overload,
     limits: limit::Limits,
@@ -319,7 +363,9 @@ impl App {
         let sandbox = Sandbox::new(limits, compiler, code_cache)?;
         let directory = Directory::new(db.clone(), clock.clone());
         let watch = watch(config, &db, &clock);
-        let activities = activity_service(config, (&db, &clock), &directory, watch.clone());
+        let fact_reader = FactReader::new(db.clone());
+        let reading = (watch.clone(), fact_reader.clone());
+        let activities = activity_service(config, (&db, &clock), &directory, reading);
         let cache = Cache::new(&config.cache.url, &keys.receipt.derive("meed cache")?)?;
         let sessions = Sessions::new(db.clone(), clock.clone(), cache.clone(), config.auth.session_cache);
         let standings = Standings::new(
@@ -357,7 +403,7 @@ impl App {
             sandbox.clone(),
             cache.clone(),
         );
-        let simulator = Simulator::new((db.clone(), clock.clone()), directory.clone(), plugins.clone());
+        let simulator = Simulator::new((fact_reader.clone(), clock.clone()), directory.clone(), plugins.clone());
         let codes = Codes::new(db.clone(), clock.clone(), keys.sealing.clone());
         let rewards = RewardService::new(
             (db.clone(), clock.clone()),
@@ -375,7 +421,7 @@ impl App {
         );
         let trials = TrialService::new(db.clone(), clock.clone());
         let claims = Claims::new(
-            db.clone(),
+            (db.clone(), fact_reader.clone()),
             clock.clone(),
             &sandbox,
             plugins.clone(),
@@ -393,6 +439,12 @@ impl App {
         let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments, &trials));
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
+        let sequencer = Sequencer::new(
+            (db.clone(), clock.clone()),
+            keys.receipt.clone(),
+            transparency::origin(&config.auth.issuer),
+            logged(&db, &Arc::default()),
+        );
         let service_keys = service_key_service(config, &db, &clock, cache.clone());
         let releases = ReleaseService::new(
             (db.clone(), clock.clone()),
@@ -411,6 +463,7 @@ impl App {
             clock.clone(),
         );
         let facts = FactBuilder::new(db.clone(), clock.clone());
+        let compactor = Compactor::new(db.clone(), clock.clone(), config.activities.kept());
         let health = health::Health::new(db.clone(), clock.clone());
         Ok(Self {
             db,
@@ -428,6 +481,8 @@ impl App {
             mailing,
             erasures,
             facts,
+            fact_reader,
+            compactor,
             plugins,
             simulator,
             rewards,
@@ -438,6 +493,7 @@ impl App {
             webhooks,
             watch,
             audit,
+            sequencer,
             health,
             overload: overload::Overload::new(config.http.max_in_flight),
             limits,
@@ -480,7 +536,7 @@ impl App {
             .merge(trials::router(self.trials.clone()))
             .merge(claims::router(self.claims.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
-            .merge(audit::router(self.audit.clone()))
+            .merge(audit::router(self.audit.clone(), Log::new(self.db.clone())))
             .merge(health::router(self.health.clone()))
     }
 

@@ -7,6 +7,7 @@
 
 mod context;
 mod entry;
+mod logged;
 mod refusals;
 mod routes;
 mod service;
@@ -14,5 +15,6 @@ mod store;
 
 pub use context::{Origin, about, recorded_elsewhere, run_as};
 pub use entry::Entry;
-pub use routes::{ReadOnly, Recorder, layer, router};
+pub use logged::LoggedEntries;
+pub use routes::{CODES, ReadOnly, Recorder, layer, router};
 pub use service::{AuditService, record};

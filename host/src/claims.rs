@@ -3,7 +3,7 @@
 //! One decision (`decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
 //! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof (`terms` stores its shared
 //! part) and `replay` its re-run without a server. `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
-//! reads; `watched` tells the first and the third as they change. `service` wires the parts. `access` is what protocols call.
+//! reads; `logged` is what the transparency log reads of them; `watched` tells the first and the third as they change. `service` wires the parts. `access` is what protocols call.
 //! Only `app`, `cli`, `kafka` and `rpc` know this feature.
 
 mod access;
@@ -15,6 +15,7 @@ mod error;
 mod grants;
 mod idempotency;
 mod interactive;
+mod logged;
 mod model;
 mod personal;
 mod progress;
@@ -37,6 +38,7 @@ mod watched;
 
 pub use access::Named;
 pub use error::ClaimError;
+pub use logged::{LoggedRequests, LoggedReversals};
 pub use model::{ClaimAnswer, EventProgress, IdempotencyKey, RewardRequest, Status};
 pub use queue::{ExternalClaim, ExternalIntake, PermanentRejection, Worker};
 pub use receipt::{

@@ -125,6 +125,11 @@ impl Keyring {
             .and_then(|key| PublicKey::new(key.public()))
     }
 
+    /// The public keys, newest first.
+    pub fn public_keys(&self) -> Vec<PublicKey> {
+        self.all().filter_map(|key| PublicKey::new(key.public())).collect()
+    }
+
     /// Derives a secret for the use named by `label`. It changes with every key rotation.
     pub fn derive(&self, label: &str) -> Result<[u8; 32], KeyError> {
         self.newest.derive(label)

@@ -3,7 +3,7 @@
 //! The layers from the outside in. An arrow means "may use":
 //!
 //! ```text
-//! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, watch, background, db, batch, cache, http, keys,
+//! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, transparency, watch, background, db, batch, cache, http, keys,
 //!                                      problem, body, correlation, canonical, text, clock}
 //!                       audit auth directory users activities plugins events rewards trials releases fulfilments claims webhooks kafka rpc
 //! ```
@@ -38,6 +38,7 @@ pub mod http;
 pub mod kafka;
 pub mod keys;
 pub mod mail;
+pub mod merkle;
 mod mutations;
 pub mod name;
 pub mod outbox;
@@ -51,6 +52,7 @@ pub mod rpc;
 pub mod sandbox;
 pub mod service_keys;
 pub mod text;
+pub mod transparency;
 pub mod trials;
 pub mod users;
 pub mod watch;

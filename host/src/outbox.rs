@@ -55,6 +55,9 @@ pub const PLUGIN_QUARANTINED: &str = "plugin.quarantined";
 pub const PLUGIN_RELEASED: &str = "plugin.released";
 pub const PLUGIN_DELETED: &str = "plugin.deleted";
 
+/// A checkpoint of the transparency log was signed.
+pub const AUDIT_CHECKPOINT: &str = "audit.checkpoint";
+
 /// Every kind.
 pub const KINDS: &[&str] = &[
     REWARD_GRANTED,
@@ -89,6 +92,7 @@ pub const KINDS: &[&str] = &[
     PLUGIN_QUARANTINED,
     PLUGIN_RELEASED,
     PLUGIN_DELETED,
+    AUDIT_CHECKPOINT,
 ];
 
 /// A message to be written.

@@ -9,6 +9,7 @@
 )]
 
 mod apply;
+mod audit;
 mod db;
 mod demo;
 mod facts;
@@ -35,7 +36,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use secrecy::ExposeSecret as _;
 
-use meed_host::audit::{self, Origin};
+use meed_host::audit::{Origin, run_as};
 use meed_host::auth::Role;
 use meed_host::clock::{Clock, Timestamp};
 use meed_host::config::Config;
@@ -106,6 +107,9 @@ enum Command {
     /// Verify what is maintained for users with many activities, or build it again
     #[command(subcommand)]
     Facts(facts::FactsCommand),
+    /// Verify the transparency log, or a proof from it
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Manage the codes of rewards
     #[command(subcommand)]
     Codes(CodesCommand),
@@ -280,6 +284,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             return runtime.block_on(import::activities(&load(None)?, arguments));
         }
         Command::Facts(command) => return runtime.block_on(facts::run(command, &load(None)?)),
+        Command::Audit(command) => return runtime.block_on(audit::run(command, || load(None))),
         Command::Codes(CodesCommand::Import(arguments)) => {
             return runtime.block_on(import::codes(&load(None)?, arguments));
         }
@@ -335,7 +340,7 @@ async fn create_user(config: &Config, email: &str, role: Role) -> anyhow::Result
     let generated = given.is_none();
     let password = given.unwrap_or_else(|| user::generate_password(&Clock::System));
     let creating = user::create(&users, email, password.clone(), role);
-    let user = audit::run_as(Arc::new(Origin::command("meed user create")), creating).await?;
+    let user = run_as(Arc::new(Origin::command("meed user create")), creating).await?;
     println!("Created {} {email} ({})", user.role, user.id);
     if generated {
         println!("Password: {}", password.expose_secret());
@@ -349,7 +354,7 @@ async fn reset_password(config: &Config, email: &str) -> anyhow::Result<()> {
     let users = meed_host::app::users(config, &db, &Clock::System)?;
     let email: Email = email.parse().map_err(|error| anyhow::anyhow!("The e-mail {error}."))?;
     let permitting = users.permit_reset_of(&email);
-    let reset = audit::run_as(Arc::new(Origin::command("meed user reset-password")), permitting).await?;
+    let reset = run_as(Arc::new(Origin::command("meed user reset-password")), permitting).await?;
     println!("Token: {}", reset.token);
     println!(
         "Valid until {}, for one POST /auth/password-reset with token and newPassword",
@@ -364,7 +369,7 @@ async fn remove_totp(config: &Config, email: &str) -> anyhow::Result<()> {
     let users = meed_host::app::users(config, &db, &Clock::System)?;
     let email: Email = email.parse().map_err(|error| anyhow::anyhow!("The e-mail {error}."))?;
     let removing = users.remove_second_factor_of(&email);
-    audit::run_as(Arc::new(Origin::command("meed user remove-totp")), removing).await?;
+    run_as(Arc::new(Origin::command("meed user remove-totp")), removing).await?;
     println!("{email} has no second factor any more, and no sessions.");
     Ok(())
 }
@@ -374,7 +379,7 @@ async fn reseal(config: &Config) -> anyhow::Result<String> {
     let db = connect(config).await?;
     db.schema().await.context("read the table of the migrations")?.check()?;
     let resealing = meed_host::app::reseal(config, &db, &Clock::System);
-    let (resealed, key) = audit::run_as(Arc::new(Origin::command("meed keys reseal")), resealing).await?;
+    let (resealed, key) = run_as(Arc::new(Origin::command("meed keys reseal")), resealing).await?;
     db.close().await;
     Ok(format!(
         "Sealed {resealed} secrets again. All secrets are sealed with the key {key}."

@@ -87,6 +87,10 @@ export type PluginChanged = CloudEvent<
   | "plugin.deleted",
   { plugin: string; version: string; digest: string; by: string | null; at: string; detail: string | null }
 >;
+export type AuditCheckpoint = CloudEvent<
+  "audit.checkpoint",
+  { size: number; rootHash: string; createdAt: string; checkpoint: string }
+>;
 export type WebhookPing = CloudEvent<"webhook.ping", { endpointId: string }>;
 
 /** Every message of this version of Meed. Later ones may have more types and members: ignore what you do not know. */
@@ -101,4 +105,5 @@ export type WebhookEvent =
   | EventChanged
   | ReleaseChanged
   | PluginChanged
+  | AuditCheckpoint
   | WebhookPing;

@@ -9,7 +9,7 @@ use crate::background::{Context, Next, POLL_INTERVAL, Spec, Stage, Supervisor, T
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, DbError};
-use crate::facts::FactBuilder;
+use crate::facts::{Compactor, FactBuilder};
 use crate::http::metrics::Metrics;
 #[cfg(feature = "kafka")]
 use crate::keys::Sealing;
@@ -47,6 +47,12 @@ const AUDIT_WRITER: Spec = Spec {
     name: "audit-writer",
     description: "Adds the repetitions of refusals, counted in memory, to the audit log",
     period: Duration::from_secs(5),
+    stage: Stage::Writers,
+};
+const TRANSPARENCY_LOG: Spec = Spec {
+    name: "transparency-log",
+    description: "Appends decisions, reversals, erasures and audit entries to the transparency log, and signs checkpoints",
+    period: Duration::from_secs(1),
     stage: Stage::Writers,
 };
 const RETENTION: Spec = Spec {
@@ -142,6 +148,12 @@ const FACT_BUILDER: Spec = Spec {
     period: Duration::from_secs(1),
     stage: Stage::Upkeep,
 };
+const ACTIVITY_COMPACTION: Spec = Spec {
+    name: "activity-compaction",
+    description: "Deletes activities older than activities.compact_after_days that no event asks for one by one",
+    period: Duration::from_mins(1),
+    stage: Stage::Upkeep,
+};
 const FACT_SAMPLE: Spec = Spec {
     name: "fact-sample",
     description: "Compares the facts of one user with many activities, chosen by chance, with the log",
@@ -235,6 +247,8 @@ impl App {
         });
         let audit = self.audit.clone();
         supervisor.register(AUDIT_WRITER, move || Ok(AuditWriter(audit.clone())))?;
+        let sequencer = self.sequencer.clone();
+        supervisor.register(TRANSPARENCY_LOG, move || Ok(sequencer.task()))?;
         let state = (self.claims.clone(), self.auth.clone(), self.mailing.clone());
         supervisor.every(RETENTION, state, |(claims, auth, mailing)| async move {
             let (requests, sessions) = (claims.prune().await?, auth.prune().await?);
@@ -268,6 +282,8 @@ impl App {
         });
         let facts = self.facts.clone();
         supervisor.register(FACT_BUILDER, move || Ok(BuildFacts(facts.clone())))?;
+        let compactor = self.compactor.clone();
+        supervisor.register(ACTIVITY_COMPACTION, move || Ok(CompactActivities(compactor.clone())))?;
         let app = self.clone();
         supervisor.register(INVALIDATION_LISTENER, move || Ok(InvalidationListener(app.clone())))?;
         let claims = self.claims.clone();
@@ -439,6 +455,19 @@ impl Task for AuditWriter {
     async fn finish(self) -> anyhow::Result<()> {
         self.0.write_repetitions().await?;
         Ok(())
+    }
+}
+
+struct CompactActivities(Compactor);
+
+impl Task for CompactActivities {
+    async fn run(&mut self, context: &Context) -> anyhow::Result<Next> {
+        // Each step is a transaction, so the task can stop anywhere.
+        let more = tokio::select! {
+            more = self.0.run() => more?,
+            () = context.stopping() => false,
+        };
+        Ok(if more { Next::Now } else { Next::Period })
     }
 }
 

@@ -1,5 +1,6 @@
-//! `GET /audit` over HTTP. The layer that records refusals and the actions of staff is in `layer`.
+//! `GET /audit` over HTTP, and the checkpoints of the transparency log (`checkpoints`). The layer that records refusals and the actions of staff is in `layer`.
 
+mod checkpoints;
 mod layer;
 
 use axum::body::{Body as Stream, Bytes};
@@ -19,7 +20,9 @@ use super::store::Filter;
 use crate::auth::AuditLogRead;
 use crate::clock::Timestamp;
 use crate::http::{Page, PageParams, Params, Problem};
+use crate::transparency::Log;
 
+pub use checkpoints::CODES;
 pub use layer::{ReadOnly, Recorder, layer};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -27,8 +30,11 @@ const NDJSON: &str = "application/x-ndjson";
 /// Entries that an export reads at once.
 const CHUNK: u32 = 500;
 
-pub fn router(service: AuditService) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(list)).with_state(service)
+pub fn router(service: AuditService, log: Log) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .with_state(service)
+        .merge(checkpoints::router(log))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

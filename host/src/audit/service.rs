@@ -11,12 +11,14 @@ use uuid::Uuid;
 
 use super::context::{self, Actor, ActorKind, Origin};
 use super::entry::{Entry, Outcome};
+use super::logged::KIND;
 use super::refusals::{Counted, Key, Refusals};
 use super::store::{self, AuditRow, Filter};
 use crate::auth::Role;
 use crate::clock::{Clock, Timestamp};
 use crate::correlation;
 use crate::db::{Db, Json, Result, Tx};
+use crate::transparency;
 
 /// Rows that one transaction deletes, so that it does not hold SQLite's write lock for long.
 const DELETED_AT_ONCE: i64 = 1_000;
@@ -249,6 +251,9 @@ impl AuditService {
         loop {
             let mut tx = self.db.begin().await?;
             let count = store::delete_before(&mut tx, before, DELETED_AT_ONCE).await?;
+            if count > 0 {
+                transparency::removed(&mut tx, &self.clock, KIND.name, before.first_id()).await?;
+            }
             tx.commit().await?;
             deleted += count;
             if count < DELETED_AT_ONCE.unsigned_abs() {

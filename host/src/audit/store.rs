@@ -5,9 +5,11 @@ use uuid::Uuid;
 
 use super::context::ActorKind;
 use super::entry::Outcome;
+use super::logged::QUEUED;
 use crate::auth::Role;
 use crate::clock::Timestamp;
 use crate::db::{Db, Json, Result, Tx, row};
+use crate::transparency;
 
 row! {
     #[derive(Clone, Debug)]
@@ -42,6 +44,7 @@ pub(super) struct Filter {
 }
 
 pub(super) async fn insert(tx: &mut Tx, row: AuditRow) -> Result<()> {
+    let id = row.id;
     const SQL: &str = "INSERT INTO audit_log (id, at, actor_kind, actor_id, actor_role, actor_name, address, request_id, \
         action, target_kind, target_id, outcome, reason, changes, occurrences) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
@@ -61,9 +64,9 @@ pub(super) async fn insert(tx: &mut Tx, row: AuditRow) -> Result<()> {
         .bind(row.reason)
         .bind(row.changes)
         .bind(row.occurrences)
-        .execute(tx)
+        .execute(&mut *tx)
         .await?;
-    Ok(())
+    transparency::enqueue(tx, QUEUED, id).await
 }
 
 pub(super) async fn set_occurrences(tx: &mut Tx, id: Uuid, occurrences: i64) -> Result<()> {
@@ -94,4 +97,19 @@ pub(super) async fn delete_before(tx: &mut Tx, before: Timestamp, limit: i64) ->
     const SQL: &str = "DELETE FROM audit_log WHERE id IN (SELECT id FROM audit_log WHERE id < $1 ORDER BY id LIMIT $2)";
     let before = before.first_id();
     tx.query(SQL).bind(before).bind(limit).execute(tx).await
+}
+
+/// The entries with these ids.
+pub(super) async fn by_ids(db: &Db, ids: &[Uuid]) -> Result<Vec<AuditRow>> {
+    const SQL: &str = "SELECT id, at, actor_kind, actor_id, actor_role, actor_name, address, request_id, action, \
+        target_kind, target_id, outcome, reason, changes, occurrences FROM audit_log WHERE TRUE";
+    let select = db.select(SQL).and_in("id IN ($?)", ids.iter().copied());
+    select.query().fetch_all(db).await
+}
+
+/// The ids of entries after this one.
+pub(super) async fn ids(db: &Db, after: Uuid, limit: i64) -> Result<Vec<Uuid>> {
+    const SQL: &str = "SELECT id FROM audit_log WHERE id > $1 ORDER BY id LIMIT $2";
+    let rows: Vec<(Uuid,)> = db.query(SQL).bind(after).bind(limit).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }

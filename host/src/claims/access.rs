@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::error::ClaimError;
+use super::logged::{OF_REQUESTS, REVERSED};
 use super::model::{ClaimAnswer, ClaimedBy, EventProgress, IdempotencyKey, RewardRequest};
 use super::receipt::SignedReceipt;
 use super::service::Claims;
@@ -14,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::directory::{ExternalId, UserRef};
 use crate::mutations;
 use crate::problem::{INVALID_PARAMETER, Problem};
+use crate::transparency::{InclusionProof, LogError};
 use crate::watch::Cursor;
 
 /// The user that a call names by the id or by the external id.
@@ -51,6 +53,28 @@ impl Claims {
         }
         let (_, receipt) = receipt?;
         Ok(receipt)
+    }
+
+    /// The proof that the receipt of a request is in the transparency log.
+    pub async fn inclusion(&self, principal: &Principal, id: Uuid) -> Result<InclusionProof, Problem> {
+        let receipt = self.signed_receipt(principal, id).await?;
+        let proof = self.log.inclusion(&OF_REQUESTS, id).await?;
+        // The leaf of a held claim is not that of its review.
+        if proof.leaf.document == Some(receipt.digest) {
+            Ok(proof)
+        } else {
+            Err(LogError::NotYet(id).into())
+        }
+    }
+
+    /// The proof that the receipt of a reversal is in the transparency log.
+    pub async fn reversal_inclusion(&self, principal: &Principal, id: Uuid) -> Result<InclusionProof, Problem> {
+        let (user_id, receipt) = self.reversals.find(id).await?;
+        require_own(principal, user_id, id)?;
+        if receipt.is_none() {
+            return Err(ClaimError::NoReversal(id).into());
+        }
+        Ok(self.log.inclusion(&[REVERSED.name], id).await?)
     }
 
     /// The progress of the caller or, with a service key or the scope `audit:read`, of the user that it names. Only that scope

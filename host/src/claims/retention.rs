@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use super::error::ClaimError;
+use super::logged::DELETED_BY_RETENTION;
 use super::store;
 use crate::clock::Clock;
 use crate::db::Db;
+use crate::transparency;
 
 /// Rows that one transaction deletes.
 const PRUNED_AT_ONCE: i64 = 500;
@@ -40,7 +42,11 @@ impl Retention {
                 let Some((_, last)) = old.last() else { break };
                 after = *last;
                 let mut tx = self.db.begin().await?;
-                deleted += store::refusals::delete(&self.db, &mut tx, &old).await?;
+                let count = store::refusals::delete(&self.db, &mut tx, &old).await?;
+                if count > 0 {
+                    transparency::removed(&mut tx, &self.clock, DELETED_BY_RETENTION, cutoff.first_id()).await?;
+                }
+                deleted += count;
                 tx.commit().await?;
             }
         }

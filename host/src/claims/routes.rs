@@ -2,6 +2,7 @@
 //! reports usage.
 
 mod grants;
+mod inclusion;
 mod reversal;
 mod review;
 mod streams;
@@ -29,7 +30,7 @@ use crate::clock::Timestamp;
 use crate::directory::{ExternalId, UserRef};
 use crate::http::prefer;
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
-use crate::problem::{INVALID_PARAMETER, UNAVAILABLE};
+use crate::problem::{FACTS_COMPACTED, INVALID_PARAMETER, UNAVAILABLE};
 
 const NO_SUCH_REQUEST: Code = Code::new("no-such-reward-request", 404, "There is no such reward request");
 const ALREADY_GRANTED: Code = Code::new("already-granted", 409, "Already granted in this period");
@@ -104,6 +105,7 @@ pub fn router(claims: Claims) -> OpenApiRouter {
         .routes(routes!(progress))
         .routes(routes!(plugin_usage))
         .merge(grants::router())
+        .merge(inclusion::router())
         .merge(reversal::router())
         .merge(review::router())
         .merge(streams::router())
@@ -467,6 +469,7 @@ impl From<ClaimError> for Problem {
             ClaimError::Facts(crate::facts::FactError::Db(error)) if error.is_statement_timeout() => {
                 Self::new(FACTS_TIMEOUT, FACTS_TIMEOUT_DETAIL).retry_after(60)
             }
+            ClaimError::Facts(crate::facts::FactError::Compacted(_)) => Self::new(FACTS_COMPACTED, detail),
             ClaimError::Event(error) => error.into(),
             ClaimError::Plugin(error) => error.into(),
             ClaimError::Reward(error) => error.into(),

@@ -32,11 +32,13 @@ use crate::config;
 use crate::db::{Db, DbError};
 use crate::directory::Directory;
 use crate::events::EventService;
+use crate::facts::FactReader;
 use crate::fulfilments::FulfilmentService;
 use crate::keys::Keyring;
 use crate::plugins::PluginService;
 use crate::rewards::{Codes, RewardService};
 use crate::sandbox::Sandbox;
+use crate::transparency::Log;
 use crate::trials::TrialService;
 use crate::watch::Watch;
 
@@ -46,6 +48,7 @@ pub struct Claims {
     pub(super) interactive: Arc<InteractiveClaims>,
     pub(super) progress: Arc<Progress>,
     pub(super) requests: Requests,
+    pub(super) log: Log,
     pub(super) reversals: Arc<Reversals>,
     pub(super) reviews: Reviews,
     pub(super) grants: Grants,
@@ -67,7 +70,7 @@ impl Claims {
         reason = "the composition root names each part once"
     )]
     pub fn new(
-        db: Db,
+        (db, facts): (Db, FactReader),
         clock: Clock,
         sandbox: &Sandbox,
         plugins: PluginService,
@@ -84,7 +87,7 @@ impl Claims {
         let (retention, review, codes) = (settings.idempotency, settings.review(), OwnCodes(codes));
         let granted_cache = GrantedCache::new(cache);
         let sold_out_cache = SoldOutCache::new(events.clone(), rewards.clone());
-        let judge = Judge::new(db.clone(), clock.clone(), plugins.clone(), review);
+        let judge = Judge::new((db.clone(), facts), clock.clone(), plugins.clone(), review);
         let terms = TermsService::new(db.clone(), sandbox.fingerprint().into());
         let recorder = Recorder {
             clock: clock.clone(),
@@ -148,6 +151,7 @@ impl Claims {
                 retention,
             },
             directory,
+            log: Log::new(db.clone()),
             progress,
             reviews: Reviews {
                 db: db.clone(),

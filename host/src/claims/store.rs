@@ -1,7 +1,8 @@
 //! `reward_requests` and `grants`: the rows of a claim, who writes them, and reads of requests.
 //!
 //! `commit_postgres` and `commit_rows` write commit records, in bulk and row by row. `responses` is `idempotency_keys`,
-//! `queue` the pending claims, `refusals` old requests to be deleted, `reviews` the held claims, `reversal` is `reversals`, `terms` is `receipt_terms`, `grants` the lists of grants.
+//! `queue` the pending claims, `refusals` old requests to be deleted, `reviews` the held claims, `reversal` is `reversals`, `terms` is `receipt_terms`, `grants` the lists of grants, `logged` whole rows for the
+//! transparency log.
 
 /// The columns that both writers fill, in the order of their values.
 macro_rules! columns {
@@ -26,6 +27,7 @@ pub(super) mod commit_postgres;
 pub(super) mod commit_rows;
 pub(super) mod erasure;
 pub(super) mod grants;
+pub(super) mod logged;
 pub(super) mod queue;
 pub(super) mod refusals;
 pub(super) mod responses;

@@ -44,6 +44,7 @@ const STEPS: &[Step] = steps![
     13 "0013_service_keys",
     14 "0014_facts",
     17 "0017_releases",
+    18 "0018_transparency",
     19 "0019_candidates",
 ];
 

@@ -24,6 +24,11 @@ impl PublicKey {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
+    /// The 32 bytes of the key.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The key's JWK thumbprint (RFC 7638).
     pub fn id(&self) -> String {
         thumbprint(&self.0)

@@ -310,6 +310,14 @@ pub(crate) const ALL: &[Mutation] = &[
         sql: &[],
     },
     Mutation {
+        name: "review-not-logged",
+        bug: "The decision of a review is not queued for the transparency log.",
+        found_by: &[Test::Both(
+            "transparency::appending::a_held_claim_keeps_its_leaf_and_gets_another_by_its_review",
+        )],
+        sql: &[],
+    },
+    Mutation {
         name: "revision-not-confirmed",
         bug: "The commit does not notice that the event was paused or changed since the decision.",
         found_by: &[Test::Both(

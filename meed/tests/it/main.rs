@@ -50,6 +50,7 @@ mod rpc;
 mod sandbox;
 mod separation;
 mod service_keys;
+mod transparency;
 mod users;
 mod watch;
 mod webhook_endpoints;

@@ -16,6 +16,7 @@ pub(crate) fn filled(path: &str) -> String {
         .replace("{name}", "nobody")
         .replace("{version}", "0.0.0")
         .replace("{source}", "nothing")
+        .replace("{size}", "1")
         .replace("{keyId}", "0123456789ABCDEF")
         .replace("{messageId}", "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e78")
 }

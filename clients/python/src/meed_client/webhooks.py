@@ -180,6 +180,18 @@ class PluginChanged(_Message):
     data: PluginChangedData
 
 
+class AuditCheckpointData(TypedDict):
+    size: int
+    rootHash: str
+    createdAt: str
+    checkpoint: str
+
+
+class AuditCheckpoint(_Message):
+    type: Literal["audit.checkpoint"]
+    data: AuditCheckpointData
+
+
 class PingData(TypedDict):
     endpointId: str
 
@@ -200,6 +212,7 @@ WebhookEvent = (
     | EventChanged
     | ReleaseChanged
     | PluginChanged
+    | AuditCheckpoint
     | WebhookPing
 )
 """Every message of this version of Meed. Later ones may have more types and members: ignore what you do not know."""

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ReceiptError;
-use super::merkle::{self, Hash, Tree};
 use crate::canonical;
 use crate::keys::{Keyring, PublicKey};
+use crate::merkle::{self, Hash, Tree};
 use crate::sandbox::Digest;
 
 /// 128 bits, beyond any search.
@@ -65,6 +65,20 @@ pub(in crate::claims) fn seal(keys: &Keyring, digests: &[Digest]) -> Vec<Seal> {
                 .collect(),
         })
         .collect()
+}
+
+/// Whether one of these keys signed the digest with this stored seal.
+pub(in crate::claims) fn is_sealed(seal: &Seal, digest: Digest, keys: &[PublicKey]) -> bool {
+    let root = || {
+        let (index, rest) = seal.path.split_first_chunk()?;
+        let (size, hashes) = rest.split_first_chunk()?;
+        let (index, size) = (u32::from_be_bytes(*index), u32::from_be_bytes(*size));
+        let (path, _) = hashes.as_chunks::<32>();
+        let root = merkle::root_of(digest.as_bytes(), index.into(), size.into(), path)?;
+        Some(statement(size, &root))
+    };
+    let is_by = |key: &PublicKey, text: &str| key.verify(text.as_bytes(), &seal.signature) && key.id() == seal.key_id;
+    root().is_some_and(|text| keys.iter().any(|key| is_by(key, &text)))
 }
 
 /// The signed text. It names its purpose, so that it cannot be mistaken for anything else that a key signs.
@@ -118,7 +132,10 @@ impl SignatureRecord {
     /// used.
     pub(super) fn check(&self, digest: Digest, trusted: Option<&[PublicKey]>) -> Result<(), ReceiptError> {
         let path: Option<Vec<Hash>> = self.path.iter().map(|text| hash(text)).collect();
-        let root = path.and_then(|path| merkle::root_of(digest.as_bytes(), self.leaf_index, self.tree_size, &path));
+        let root = path.and_then(|path| {
+            let (index, size) = (u64::from(self.leaf_index), u64::from(self.tree_size));
+            merkle::root_of(digest.as_bytes(), index, size, &path)
+        });
         let root = root.ok_or(ReceiptError::Path)?;
         let text = statement(self.tree_size, &root);
         check_signature(

@@ -1,6 +1,6 @@
 //! The statement that writes a batch of commit records on PostgreSQL.
 //!
-//! It writes `reward_stock`, `granted_codes` and `event_budgets` and locks `events` for their features, so that a commit costs one round
+//! It writes `reward_stock`, `granted_codes`, `event_budgets` and `transparency_queue` and locks `events` for their features, so that a commit costs one round
 //! trip for any number of claims. `commit_rows` and the features' own statements do the same row by row.
 
 use std::collections::{HashMap, HashSet};
@@ -101,7 +101,8 @@ impl Parts {
                 AND i.id NOT IN (SELECT k.request_id FROM keyed k JOIN idempotency_keys USING (user_id, key)) ";
         const ONCE: &str = "\
                 ORDER BY i.user_id, i.group_name, i.event_id, i.period, i.slot \
-                ON CONFLICT DO NOTHING RETURNING user_id, id, event_id, budget_period, budget_amount)";
+                ON CONFLICT DO NOTHING RETURNING user_id, id, event_id, budget_period, budget_amount), \
+            logged AS (INSERT INTO transparency_queue (source, id) SELECT 'request', id FROM requests RETURNING 1)";
         const DEQUEUE: &str = ", \
             dequeued AS (DELETE FROM pending_claims p USING requests r WHERE p.user_id = r.user_id AND p.id = r.id \
                 RETURNING 1)";

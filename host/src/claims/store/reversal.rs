@@ -3,10 +3,12 @@
 use uuid::Uuid;
 
 use super::{ReceiptRow, RequestKey, bind_key};
+use crate::claims::logged::REVERSAL;
 use crate::claims::model::{GrantedReward, ReversalNote};
 use crate::claims::receipt::{Draft, Seal};
 use crate::clock::Timestamp;
 use crate::db::{Db, Result, Tx, placeholders, row};
+use crate::transparency;
 
 row! {
     /// The request that the statement reversed.
@@ -66,6 +68,7 @@ pub(in crate::claims) struct ReversalRow {
 }
 
 pub(in crate::claims) async fn insert(tx: &mut Tx, row: ReversalRow) -> Result<()> {
+    let request_id = row.request_id;
     const SQL: &str = "INSERT INTO reversals \
         (user_id, id, request_id, reason, reversed_by, reversed_at, receipt, receipt_salt, receipt_digest, receipt_path, \
         receipt_key_id, receipt_signature) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
@@ -82,9 +85,9 @@ pub(in crate::claims) async fn insert(tx: &mut Tx, row: ReversalRow) -> Result<(
         .bind(row.seal.path)
         .bind(row.seal.key_id)
         .bind(row.seal.signature)
-        .execute(tx)
+        .execute(&mut *tx)
         .await?;
-    Ok(())
+    transparency::enqueue(tx, REVERSAL, request_id).await
 }
 
 pub(in crate::claims) async fn find(db: &Db, request: RequestKey) -> Result<Option<ReceiptRow>> {

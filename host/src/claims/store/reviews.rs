@@ -5,9 +5,12 @@
 use uuid::Uuid;
 
 use super::{CommitRecord, RequestKey};
+use crate::claims::logged::REVIEW;
 use crate::claims::review::Review;
 use crate::clock::Timestamp;
 use crate::db::{Db, Json, Result, Tx};
+use crate::mutations;
+use crate::transparency;
 
 /// The user's held claim on an event; there is at most one.
 pub(in crate::claims) async fn held(db: &Db, user_id: Uuid, event_id: Uuid) -> Result<Option<Uuid>> {
@@ -64,7 +67,10 @@ pub(in crate::claims) async fn replace(tx: &mut Tx, record: &CommitRecord, revie
         .bind(seal.signature)
         .bind(spending.map(|spending| spending.period.clone()))
         .bind(spending.map(|spending| spending.amount))
-        .execute(tx)
+        .execute(&mut *tx)
         .await?;
+    if replaced == 1 && !mutations::active("review-not-logged") {
+        transparency::enqueue(tx, REVIEW, record.request.id).await?;
+    }
     Ok(replaced == 1)
 }

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Executor, Result, Tx, row};
+use crate::transparency::{self, ERASURE};
 
 row! {
     #[derive(Clone, Debug)]
@@ -47,7 +48,11 @@ pub(in crate::users) async fn due(db: &Db, now: Timestamp, limit: i64) -> Result
 /// Of concurrent attempts, one begins the erasure.
 pub(in crate::users) async fn begin(tx: &mut Tx, user_id: Uuid, now: Timestamp) -> Result<bool> {
     const SQL: &str = "UPDATE user_erasures SET begun_at = $2 WHERE user_id = $1 AND begun_at IS NULL";
-    Ok(tx.query(SQL).bind(user_id).bind(now).execute(tx).await? == 1)
+    let has_begun = tx.query(SQL).bind(user_id).bind(now).execute(&mut *tx).await? == 1;
+    if has_begun {
+        transparency::enqueue(tx, ERASURE, user_id).await?;
+    }
+    Ok(has_begun)
 }
 
 /// Of concurrent attempts, one completes the erasure.
@@ -85,4 +90,20 @@ pub(in crate::users) async fn erase_attributes(tx: &mut Tx, user_id: Uuid, limit
         Engine::Postgres => POSTGRES,
     };
     tx.query(sql).bind(user_id).bind(limit).execute(tx).await
+}
+
+/// Those of these users whose erasure has begun.
+pub(in crate::users) async fn begun(db: &Db, ids: &[Uuid]) -> Result<Vec<ErasureRow>> {
+    const SQL: &str = "SELECT user_id, requested_at, due_at, was_disabled, begun_at, completed_at FROM user_erasures \
+        WHERE begun_at IS NOT NULL";
+    let select = db.select(SQL).and_in("user_id IN ($?)", ids.iter().copied());
+    select.query().fetch_all(db).await
+}
+
+/// The users whose erasure has begun, after this one.
+pub(in crate::users) async fn begun_ids(db: &Db, after: Uuid, limit: i64) -> Result<Vec<Uuid>> {
+    const SQL: &str = "SELECT user_id FROM user_erasures WHERE user_id > $1 AND begun_at IS NOT NULL \
+        ORDER BY user_id LIMIT $2";
+    let rows: Vec<(Uuid,)> = db.query(SQL).bind(after).bind(limit).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }

@@ -38,6 +38,8 @@ const BASE_MODULES: &[&str] = &[
     "attributes",
     "personal_data",
     "outbox",
+    "transparency",
+    "merkle",
     "watch",
     "text",
     "name",

@@ -39,6 +39,8 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("fact_heads", "facts", User("user_id")),
     ("fact_marks", "facts", User("user_id")),
     ("fact_days", "facts", User("user_id")),
+    ("fact_horizons", "facts", Shared),
+    ("fact_compactions", "facts", User("user_id")),
     ("plugin_versions", "plugins", Shared),
     ("plugin_modules", "plugins", Shared),
     ("plugin_names", "plugins", Shared),
@@ -74,6 +76,12 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("webhook_endpoints", "webhooks", Shared),
     ("webhook_deliveries", "webhooks", Shared),
     ("audit_log", "audit", Shared),
+    ("transparency_queue", "transparency", Shared),
+    ("transparency_leaves", "transparency", Shared),
+    ("transparency_tiles", "transparency", Shared),
+    ("transparency_checkpoints", "transparency", Shared),
+    ("transparency_log", "transparency", Shared),
+    ("transparency_removals", "transparency", Shared),
     ("service_keys", "service_keys", Shared),
 ];
 
@@ -115,6 +123,7 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
             ("outbox", Writes),
             ("reward_stock", Reads),
             ("reward_stock", Writes),
+            ("transparency_queue", Writes),
         ],
     ),
     // The database must page a list that shows one state of fulfilment.
@@ -126,6 +135,20 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
     // One statement answers a whole plan.
     ("facts/store", &[("users", Reads)]),
     ("facts/store/activities", &[("activities", Reads), ("users", Reads)]),
+    // A reader must know who registered later.
+    ("facts/store/compacted", &[("users", Reads)]),
+    // Old activities are deleted together with the note that what is maintained replaces them; a repeated report stays a
+    // duplicate.
+    (
+        "facts/store/compactions",
+        &[
+            ("activities", Reads),
+            ("activities", Writes),
+            ("activity_directory", Reads),
+            ("activity_directory", Writes),
+            ("users", Reads),
+        ],
+    ),
     // What is maintained is built from the log.
     ("facts/store/heads", &[("activities", Reads)]),
     ("facts/store/maintained", &[("activities", Reads)]),

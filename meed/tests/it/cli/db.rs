@@ -135,6 +135,15 @@ async fn acknowledge(app: &TestApp, operator: &str, granted: &Value) {
         .expect(200);
 }
 
+/// Everything so far is in the transparency log; what follows is queued.
+async fn log(app: &TestApp) {
+    let mut tx = app.begin().await;
+    let removed = meed_host::transparency::removed(&mut tx, &app.clock, "audit-entry", uuid::Uuid::nil());
+    removed.await.expect("a record of retention");
+    tx.commit().await.expect("a commit");
+    assert!(app.app.sequencer.append_all().await.expect("a checkpoint"));
+}
+
 /// A pending claim, and its event's queue, which no process leases.
 async fn wait(app: &TestApp, user: &TestUser, event: &Value) {
     const QUEUE: &str = "INSERT INTO claim_queues (event_id, fence, lease_until) \
@@ -218,8 +227,12 @@ pub async fn live(app: &TestApp) -> Past {
             SELECT id, 'PASSWORD_RESET', email, 'SENT', 1, 0, 0 FROM users WHERE email = 'invited@example.com'",
         "INSERT INTO fact_heads (user_id, kind, series, through_at, through_id, state) \
             SELECT id, 'auth.login', -1, -1, id, 'BUILT' FROM users WHERE email = 'invited@example.com'",
-        "INSERT INTO fact_marks (user_id, series, at, id, n, sum) \
-            SELECT id, -1, 0, id, 1, 1 FROM users WHERE email = 'invited@example.com'",
+        "INSERT INTO fact_horizons (kind, until, invited_until, is_settled, scanned) \
+            SELECT 'auth.old', 1, 0, TRUE, id FROM users WHERE email = 'invited@example.com'",
+        "INSERT INTO fact_compactions (user_id, kind, until, compacted_at, n, sum, is_done) \
+            SELECT id, 'auth.old', 1, 2, 3, 4, TRUE FROM users WHERE email = 'invited@example.com'",
+        "INSERT INTO fact_marks (user_id, series, at, id, n, sum, last_at) \
+            SELECT id, -1, 0, id, 1, 1, 0 FROM users WHERE email = 'invited@example.com'",
         "INSERT INTO fact_days (user_id, series, word, bits) \
             SELECT id, -1, 0, 1 FROM users WHERE email = 'invited@example.com'",
         "INSERT INTO email_confirmations (user_id, hash, expires_at) SELECT user_id, hash, expires_at FROM password_resets",
@@ -259,6 +272,7 @@ pub async fn live(app: &TestApp) -> Past {
     let coupons = coupons.await;
     app.claim(&user.token, &coupons).send().await.expect(201);
     wait(app, &other, &streak).await;
+    log(app).await;
     let deliveries = listen(app, &operator).await;
     publish(app).await;
     app.app.plugins.write_usage().await.expect("the usage is written");

@@ -447,6 +447,7 @@ async fn every_background_task_is_listed_with_its_health() {
     assert_eq!(
         names,
         [
+            "activity-compaction",
             "audit-sweep",
             "audit-writer",
             "claim-worker",
@@ -468,6 +469,7 @@ async fn every_background_task_is_listed_with_its_health() {
             "stream-activities",
             "stream-passes",
             "stream-reader",
+            "transparency-log",
             "user-erasure",
             "webhook-delivery-count",
             "webhook-relay",

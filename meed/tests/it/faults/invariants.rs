@@ -10,6 +10,7 @@
 //! | I6 | every grant and reversal has exactly one outbox message; a rejection has no grant and no message |
 //! | I7 | no request is undecided, no transaction is open, no lock is held |
 //! | I8 | every receipt of a request or reversal is signed and agrees with the tables |
+//! | I9 | every request, reversal and audit entry is in the transparency log or queued for it, and the log is whole |
 
 mod budgets;
 mod clients;
@@ -64,6 +65,7 @@ pub async fn check(fixtures: &TestApp, view: &View, exhausted: &[&Value]) {
         }
     }
     receipts::check(fixtures, &ledger, view, &mut violations).await;
+    check_transparency_log(fixtures, &mut violations).await;
     assert!(
         violations.is_empty(),
         "{} violations:\n{}",
@@ -75,6 +77,14 @@ pub async fn check(fixtures: &TestApp, view: &View, exhausted: &[&Value]) {
             .collect::<Vec<_>>()
             .join("\n")
     );
+}
+
+async fn check_transparency_log(fixtures: &TestApp, violations: &mut Violations) {
+    // A process that was killed may still have the lease; then everything stays queued.
+    fixtures.app.sequencer.append_all().await.expect("leaves");
+    let (verifier, _) = meed_host::app::verifier(fixtures.config(), &fixtures.app.db, &[]).expect("a verifier");
+    let report = verifier.verify(None).await.expect("a report");
+    violations.extend(report.findings.iter().map(|finding| format!("I9: {finding}")));
 }
 
 fn stock(ledger: &Ledger, _: &View, violations: &mut Violations) {

@@ -184,6 +184,10 @@ impl TestApp {
         }
     }
 
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The directory of the keys, the compiled code and, on SQLite, the database.
     pub fn directory(&self) -> &Path {
         self.directory.path()

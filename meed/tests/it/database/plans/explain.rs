@@ -36,6 +36,11 @@ pub const GROWING: &[&str] = &[
     "user_erasures",
     "pending_invitations",
     "audit_log",
+    "transparency_queue",
+    "transparency_leaves",
+    "transparency_tiles",
+    "transparency_checkpoints",
+    "transparency_removals",
 ];
 
 /// A message for each plan that reads more in a fuller database.

@@ -50,10 +50,22 @@ impl Rows<'_> {
                 "{id}",
             )
         };
+        let leaves = count / 256 * 256;
+        let zeros = |hashes: u64| {
+            if self.is_postgres {
+                format!("decode(repeat('00', {}), 'hex')", 32 * hashes)
+            } else {
+                format!("zeroblob({})", 32 * hashes)
+            }
+        };
         let mut sql = statement
             .replace("{rows}", &rows)
             .replace("{bytes}", bytes)
             .replace("{hash}", hash)
+            .replace("{leaves}", &leaves.to_string())
+            .replace("{zeros:256}", &zeros(256))
+            .replace("{zeros:top}", &zeros(leaves / 65_536))
+            .replace("{zeros:rest}", &zeros(leaves / 256 % 256))
             .replace("{event}", &self.literal(self.event))
             .replace("{reward}", &self.literal(self.reward))
             .replace("{user}", &self.literal(self.user))
@@ -140,7 +152,9 @@ const STATEMENTS: &[&str] = &[
      SELECT {id}, 'auth.login', n, {at}, {id}, 'BUILT' FROM {rows}",
     "INSERT INTO fact_heads (user_id, kind, series, through_at, through_id, state) \
      SELECT {user}, kind, id, {now}, {old}, 'BUILT' FROM fact_series WHERE kind = 'auth.login'",
-    "INSERT INTO fact_marks (user_id, series, at, id, n, sum) SELECT {id}, n, {at}, {id}, 1, 1 FROM {rows}",
+    "INSERT INTO fact_marks (user_id, series, at, id, n, sum, last_at) SELECT {id}, n, {at}, {id}, 1, 1, {at} FROM {rows}",
+    "INSERT INTO fact_compactions (user_id, kind, until, compacted_at, n, sum, is_done) \
+     SELECT {id}, 'auth.login', 1, 1, 1, 1, TRUE FROM {rows}",
     "INSERT INTO fact_days (user_id, series, word, bits) SELECT {id}, n, 330, 1 FROM {rows}",
     "INSERT INTO activity_directory (source, source_id, user_id) SELECT 'fill', 'a' || n, {id} FROM {rows}",
     "INSERT INTO reward_requests (id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, \
@@ -188,6 +202,20 @@ const STATEMENTS: &[&str] = &[
      SELECT {id}, {at}, CASE WHEN n % 10 = 0 THEN 'USER' ELSE 'ANONYMOUS' END, CASE WHEN n % 10 = 0 THEN {user} END, \
         'POST /auth/login', 'user', 't' || (n % 1000), CASE n % 10 WHEN 0 THEN 'DONE' WHEN 1 THEN 'FAILED' ELSE 'REFUSED' END, \
         '{}', 1 FROM {rows}",
+    // Leaves of rows that are gone, in full tiles of the lowest level.
+    "INSERT INTO transparency_log (name, size, fence, lease_until) VALUES ('log', {leaves}, 0, 0)",
+    "INSERT INTO transparency_leaves (position, kind, id, content) SELECT n - 1, 'audit-entry', {id}, {hash} FROM {rows} \
+     WHERE n <= {leaves}",
+    "INSERT INTO transparency_tiles (level, position, hashes) SELECT 0, n - 1, {zeros:256} FROM {rows} WHERE n <= {leaves} / 256",
+    "INSERT INTO transparency_tiles (level, position, hashes) SELECT 1, n - 1, {zeros:256} FROM {rows} \
+     WHERE n <= {leaves} / 65536",
+    "INSERT INTO transparency_tiles (level, position, hashes) SELECT 1, {leaves} / 65536, {zeros:rest} FROM {rows} WHERE n = 1",
+    "INSERT INTO transparency_tiles (level, position, hashes) SELECT 2, 0, {zeros:top} FROM {rows} \
+     WHERE n = 1 AND {leaves} >= 65536",
+    "INSERT INTO transparency_checkpoints (size, created_at, first_of_day, note) SELECT n, {at}, n % 100 = 0, '' FROM {rows} \
+     WHERE n < {leaves}",
+    "INSERT INTO transparency_removals (id, kind, lower_than, removed_at) SELECT {id}, 'audit-entry', {old}, {at} FROM {rows} \
+     WHERE n % 10 = 0",
     // What sweeps delete.
     "INSERT INTO sessions (user_id, id, created_at, expires_at) VALUES ({user}, {old}, 0, 1)",
     "INSERT INTO refresh_tokens (user_id, hash, session_id, created_at, expires_at) VALUES ({user}, {bytes}, {old}, 0, 1)",

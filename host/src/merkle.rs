@@ -1,19 +1,30 @@
-//! The Merkle tree of RFC 6962 (section 2.1): one root for many receipts, and a short path from each to the root.
+//! The Merkle tree of RFC 9162 (section 2.1): one root for many leaves, a short path from each leaf to the root, and a short
+//! proof that a tree is the beginning of a larger one.
 //!
-//! The prefixes of leaves (0) and inner nodes (1) are those of the RFC, so no inner node can pass for a leaf.
+//! The prefixes of leaves (0) and inner nodes (1) are those of the RFC, so no inner node can pass for a leaf. `shape` says
+//! which nodes a root or a proof consists of, for trees whose nodes are not in memory. The crates for such trees (`ct-merkle`,
+//! `tlog_tiles`) keep all leaves in memory, or bring a second implementation of Ed25519; this is smaller than their use.
+//!
+//! Must not know: what a leaf says, where nodes are stored.
+
+mod consistency;
+mod shape;
 
 use crate::sandbox::Digest;
 
+pub use consistency::is_consistent;
+pub use shape::{Node, Range, consistency, inclusion};
+
 /// The hash of a leaf or of an inner node.
-pub(super) type Hash = [u8; 32];
+pub type Hash = [u8; 32];
 
 /// All hashes of a tree: the leaves first, the root last. A level's last node without a sibling moves up unchanged, which
 /// is the RFC's split at the largest power of two.
-pub(super) struct Tree(Vec<Vec<Hash>>);
+pub struct Tree(Vec<Vec<Hash>>);
 
 impl Tree {
     /// The tree over at least one leaf.
-    pub(super) fn new<'a>(leaves: impl Iterator<Item = &'a [u8]>) -> Self {
+    pub fn new<'a>(leaves: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut levels = vec![leaves.map(leaf).collect::<Vec<_>>()];
         while let Some(level) = levels.last().filter(|level| level.len() > 1) {
             let above = level.chunks(2).map(|pair| match pair {
@@ -26,13 +37,13 @@ impl Tree {
         Self(levels)
     }
 
-    pub(super) fn root(&self) -> Hash {
+    pub fn root(&self) -> Hash {
         let root = self.0.last().and_then(|level| level.first());
         root.copied().unwrap_or_default()
     }
 
     /// The siblings on the way from a leaf to the root.
-    pub(super) fn path(&self, leaf: usize) -> Vec<Hash> {
+    pub fn path(&self, leaf: usize) -> Vec<Hash> {
         let levels = self.0.iter().enumerate();
         levels
             .filter_map(|(height, level)| level.get((leaf >> height) ^ 1).copied())
@@ -41,7 +52,7 @@ impl Tree {
 }
 
 /// The root that a leaf and its path lead to (RFC 9162, section 2.1.3.2). `None`: the path does not fit the tree.
-pub(super) fn root_of(data: &[u8], leaf_index: u32, tree_size: u32, path: &[Hash]) -> Option<Hash> {
+pub fn root_of(data: &[u8], leaf_index: u64, tree_size: u64, path: &[Hash]) -> Option<Hash> {
     let (mut index, mut last) = (leaf_index, tree_size.checked_sub(1)?);
     if index > last {
         return None;
@@ -66,11 +77,16 @@ pub(super) fn root_of(data: &[u8], leaf_index: u32, tree_size: u32, path: &[Hash
     (last == 0).then_some(hash)
 }
 
-fn leaf(data: &[u8]) -> Hash {
+/// The root of the tree without leaves.
+pub fn empty_root() -> Hash {
+    *Digest::of(&[]).as_bytes()
+}
+
+pub fn leaf(data: &[u8]) -> Hash {
     *Digest::of(&[&[0], data].concat()).as_bytes()
 }
 
-fn node(left: &Hash, right: &Hash) -> Hash {
+pub fn node(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [1; 65];
     bytes[1..33].copy_from_slice(left);
     bytes[33..].copy_from_slice(right);
@@ -119,13 +135,59 @@ mod tests {
         }
     }
 
+    /// The published proofs of the same tree.
+    #[test]
+    fn proofs_equal_those_of_other_implementations() {
+        let leaves = leaves(8);
+        let hash_of = |range: Range| {
+            let part = leaves[usize::try_from(range.from).unwrap()..usize::try_from(range.to).unwrap()].iter();
+            hex::encode(Tree::new(part.map(Vec::as_slice)).root())
+        };
+        let path = |index, size| inclusion(index, size).into_iter().map(hash_of).collect::<Vec<_>>();
+        let proof = |old, new| consistency(old, new).into_iter().map(hash_of).collect::<Vec<_>>();
+        assert_eq!(path(0, 1), [""; 0]);
+        assert_eq!(
+            path(0, 8),
+            [
+                "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+                "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+                "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+            ]
+        );
+        assert_eq!(
+            path(5, 8),
+            [
+                "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+                "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+                "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+            ]
+        );
+        assert_eq!(proof(1, 1), [""; 0]);
+        assert_eq!(
+            proof(6, 8),
+            [
+                "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
+                "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+                "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+            ]
+        );
+        assert_eq!(
+            proof(2, 5),
+            [
+                "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+                "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+            ]
+        );
+    }
+
     #[test]
     fn each_leaf_has_a_path_to_the_root_and_nothing_else_has() {
         for size in 1..=40_u32 {
             let leaves: Vec<[u8; 4]> = (0..size).map(u32::to_be_bytes).collect();
             let tree = Tree::new(leaves.iter().map(<[u8; 4]>::as_slice));
-            for (index, leaf) in (0..).zip(&leaves) {
+            for (index, leaf) in (0_u32..).zip(&leaves) {
                 let path = tree.path(index as usize);
+                let (index, size) = (u64::from(index), u64::from(size));
                 assert_eq!(
                     root_of(leaf, index, size, &path),
                     Some(tree.root()),
