@@ -3,10 +3,11 @@
 
 use serde_json::Value;
 
-use super::ways::{MINUTE, leaves};
 use crate::clock::Timestamp;
 use crate::contract::{Context, MAX_INTEGER, Progress};
 
+/// One step of an instant, in milliseconds.
+pub(super) const MINUTE: i64 = 60_000;
 /// The most texts and numbers that are taken from the documents.
 const MAX_LEAVES: usize = 512;
 /// The most texts, and the most numbers, that an attribute is tried with.
@@ -116,5 +117,14 @@ fn values_of<'a>(schema: &'a Value, found: &mut Vec<&'a Value>, depth: usize) {
             }
         }
         _ => {}
+    }
+}
+
+/// The texts and numbers in a JSON document, in their order.
+fn leaves<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| leaves(item, found)),
+        Value::Object(members) => members.values().for_each(|member| leaves(member, found)),
+        leaf => found.push(leaf),
     }
 }

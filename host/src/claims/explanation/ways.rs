@@ -5,14 +5,11 @@
 
 use jiff::Span;
 use jiff::civil::Date;
-use serde_json::Value;
 
-use super::hints::Hints;
+use super::hints::{Hints, MINUTE};
 use crate::clock::Timestamp;
 use crate::contract::{Context, Fact, MAX_INTEGER, Query, Selection, Streak, Window};
 
-/// One step of an instant.
-pub(super) const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
 /// How far numbers are followed: counts, sums of minor units, days, and minutes of an instant.
 const MAX_COUNT: u64 = 1 << 20;
@@ -290,13 +287,4 @@ fn most_days(selection: &Selection, context: &Context) -> u64 {
         Window::AllTime | Window::Since(_) => MAX_DAYS,
     };
     most.min(MAX_DAYS)
-}
-
-/// The texts and numbers in a JSON document, in their order.
-pub(super) fn leaves<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| leaves(item, found)),
-        Value::Object(members) => members.values().for_each(|member| leaves(member, found)),
-        leaf => found.push(leaf),
-    }
 }

@@ -242,7 +242,8 @@ async fn attributes_change_alone_or_together(app: TestApp) {
     let user = app.user(Role::User).await;
     attributes(&app, &user, json!({"level": 12, "region": "KR"})).await;
     let said = async || {
-        let told = explain(&app, &user.token, &event, json!({})).await.expect(200);
+        let token = app.log_in(&user).await;
+        let told = explain(&app, &token, &event, json!({})).await.expect(200);
         let found = &told["counterfactuals"];
         (
             each(found, "message").join(" "),
@@ -352,6 +353,17 @@ async fn a_pending_or_erased_request_has_no_explanation(app: TestApp) {
     let hidden = explanation(&app, &other.token, &pending).await;
     hidden.expect_problem(404, "no-such-reward-request");
     let request = app.claim(&other.token, &event).send().await.expect(201);
+    let before = explanation(&app, &app.auditor().await, &request).await.expect(200);
+    let reversal = format!("/reward-requests/{}/reversal", text(&request, "id"));
+    let operator = app.operator().await;
+    let reverse = app
+        .post(&reversal)
+        .bearer(&operator)
+        .json(&json!({"reason": "Returned"}));
+    reverse.send().await.expect(201);
+    // The decision that was made stays explained.
+    let after = explanation(&app, &app.auditor().await, &request).await.expect(200);
+    assert_eq!((&after, &after["verdict"]), (&before, &json!("GRANTED")));
     erase(&app, text(&request, "id")).await;
     let gone = explanation(&app, &app.auditor().await, &request).await;
     gone.expect_problem(410, "receipt-erased");
