@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::error::ClaimError;
+use super::explanation::{Explanation, Reader};
 use super::logged::{OF_REQUESTS, REVERSED};
 use super::model::{ClaimAnswer, ClaimedBy, EventProgress, IdempotencyKey, RewardRequest};
 use super::receipt::SignedReceipt;
@@ -86,20 +87,30 @@ impl Claims {
         event_id: Uuid,
         (as_of, known_by): (Option<Timestamp>, Option<Timestamp>),
     ) -> Result<EventProgress, Problem> {
-        let sees_all = principal.has(Scope::AuditRead);
-        if !sees_all && (as_of.is_some() || known_by.is_some()) {
-            let detail = format!(
-                "{principal} does not have the scope {}; omit asOf and knownBy.",
-                Scope::AuditRead
-            );
-            return Err(Problem::new(FORBIDDEN, detail));
-        }
-        let user_id = if sees_all {
-            named_claimant(self, named).await?
-        } else {
-            claimant(self, principal, named).await?.0
-        };
+        let user_id = asked_about(self, principal, named, as_of.is_some() || known_by.is_some()).await?;
         Ok(self.progress.asked(user_id, event_id, as_of, known_by).await?)
+    }
+
+    /// Why a reward request was decided as it was.
+    pub async fn explain_request(&self, principal: &Principal, id: Uuid) -> Result<Explanation, Problem> {
+        let receipt = self.signed_receipt(principal, id).await?;
+        Ok(self.explanations.of_receipt(receipt, reader(principal)).await?)
+    }
+
+    /// Why a claim of the caller, or of the user that it may name, would be decided as it would be. As for the progress,
+    /// only the scope `audit:read` asks for other users and other instants than now.
+    pub async fn explain_event(
+        &self,
+        principal: &Principal,
+        named: Named<'_>,
+        event_id: Uuid,
+        (as_of, known_by): (Option<Timestamp>, Option<Timestamp>),
+    ) -> Result<Explanation, Problem> {
+        let user_id = asked_about(self, principal, named, as_of.is_some() || known_by.is_some()).await?;
+        let explained = self
+            .explanations
+            .of_event(user_id, event_id, as_of, known_by, reader(principal));
+        Ok(explained.await?)
     }
 
     /// The changes of the reward requests of the caller, or of a user that it may read and names, while the pass holds. Those
@@ -171,6 +182,30 @@ async fn claimant(
         name: holder.name.clone(),
     };
     Ok((named_claimant(claims, named).await?, Some(claimed_by)))
+}
+
+/// The user of a question: the caller or, with a service key or the scope `audit:read`, the user that it names. Only that
+/// scope asks about the past.
+async fn asked_about(claims: &Claims, principal: &Principal, named: Named<'_>, is_past: bool) -> Result<Uuid, Problem> {
+    if principal.has(Scope::AuditRead) {
+        return named_claimant(claims, named).await;
+    }
+    if is_past {
+        let detail = format!(
+            "{principal} does not have the scope {}; omit asOf and knownBy.",
+            Scope::AuditRead
+        );
+        return Err(Problem::new(FORBIDDEN, detail));
+    }
+    Ok(claimant(claims, principal, named).await?.0)
+}
+
+fn reader(principal: &Principal) -> Reader {
+    if principal.has(Scope::AuditRead) {
+        Reader::Staff
+    } else {
+        Reader::User
+    }
 }
 
 /// The user that is named. Only users in the role USER claim.

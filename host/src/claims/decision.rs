@@ -57,6 +57,17 @@ impl DecisionInput {
         self.snapshot.as_ref()?.held_claim
     }
 
+    /// The number of grants that the user holds in the period.
+    pub(super) fn granted(&self) -> u32 {
+        let slots = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.granted_slots.len());
+        u32::try_from(slots).unwrap_or(u32::MAX)
+    }
+
+    /// The user's account is disabled, and the question is not about the past.
+    pub(super) fn is_disabled(&self) -> bool {
+        !self.is_past && self.snapshot.as_ref().is_some_and(|snapshot| snapshot.disabled)
+    }
+
     /// The user's newest rejection, if it says this.
     pub(super) fn rejection_that_says(&self, said: Option<&str>) -> Option<&Rejection> {
         let newest = self.snapshot.as_ref()?.newest_rejection.as_ref();

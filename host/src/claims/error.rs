@@ -40,6 +40,10 @@ pub enum ClaimError {
     QueueFull,
     #[error("The reward request {id} is RECEIVED. It has no receipt before its decision.")]
     NotDecided { id: Uuid, user_id: Uuid },
+    #[error("The content of this receipt was erased with its user, so there is nothing to explain.")]
+    ReceiptErased,
+    #[error("Too many explanations are being made. Try again.")]
+    TooManyExplanations,
     #[error("The Idempotency-Key {0:?} was used for another claim. Use a new key for a new claim.")]
     KeyReused(String),
     #[error("The reward request {request_id} was already reversed at {reversed_at}. Nothing was changed.")]

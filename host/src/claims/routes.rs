@@ -1,6 +1,7 @@
-//! Claims over HTTP: `/reward-requests`, the two paths under `/events` that evaluate, and the one under `/plugins` that
+//! Claims over HTTP: `/reward-requests`, the three paths under `/events` that evaluate, and the one under `/plugins` that
 //! reports usage.
 
+mod explanation;
 mod grants;
 mod inclusion;
 mod reversal;
@@ -47,6 +48,7 @@ const CLAIM_PENDING: Code = Code::new("claim-pending", 409, "Another claim of yo
     .with_members(r#"{"rewardRequestId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);
 const TOO_MANY_PENDING: Code = Code::new("too-many-pending-claims", 429, "Too many of your claims are pending");
 const QUEUE_FULL: Code = Code::new("claim-queue-full", 503, "The queue of pending claims is full");
+const RECEIPT_ERASED: Code = Code::new("receipt-erased", 410, "The content of the receipt was erased");
 const NOT_DECIDED: Code = Code::new("not-decided", 409, "The reward request is not decided yet");
 
 const ALREADY_REVERSED: Code = Code::new("already-reversed", 409, "Already reversed")
@@ -80,6 +82,7 @@ pub const CODES: &[Code] = &[
     TOO_MANY_PENDING,
     QUEUE_FULL,
     NOT_DECIDED,
+    RECEIPT_ERASED,
     CLAIM_HELD,
     ALREADY_REVIEWED,
     NOT_HELD,
@@ -104,6 +107,7 @@ pub fn router(claims: Claims) -> OpenApiRouter {
         .routes(routes!(receipt))
         .routes(routes!(progress))
         .routes(routes!(plugin_usage))
+        .merge(explanation::router())
         .merge(grants::router())
         .merge(inclusion::router())
         .merge(reversal::router())
@@ -458,14 +462,17 @@ impl From<ClaimError> for Problem {
             ClaimError::NotGrantable { cause, .. } => Self::new(NOT_GRANTABLE, detail).with("cause", cause),
             ClaimError::TooManyPending(_) => Self::new(TOO_MANY_PENDING, detail).retry_after(1),
             ClaimError::QueueFull => Self::new(QUEUE_FULL, detail).retry_after(5),
+            ClaimError::ReceiptErased => Self::new(RECEIPT_ERASED, detail),
             ClaimError::NotDecided { .. } => Self::new(NOT_DECIDED, detail),
             ClaimError::KeyReused(_) => Self::new(KEY_REUSED, detail),
             ClaimError::Disabled | ClaimError::OwnReview => Self::new(FORBIDDEN, detail),
             ClaimError::NotYetKnown(_) => Self::new(INVALID_PARAMETER, detail),
             ClaimError::ConditionFailed => Self::new(CONDITION_FAILED, detail).retry_after(5),
-            ClaimError::Contended | ClaimError::Overloaded | ClaimError::NoSlot | ClaimError::SlowFacts(_) => {
-                Self::new(UNAVAILABLE, detail).retry_after(1)
-            }
+            ClaimError::TooManyExplanations
+            | ClaimError::Contended
+            | ClaimError::Overloaded
+            | ClaimError::NoSlot
+            | ClaimError::SlowFacts(_) => Self::new(UNAVAILABLE, detail).retry_after(1),
             ClaimError::Facts(crate::facts::FactError::Db(error)) if error.is_statement_timeout() => {
                 Self::new(FACTS_TIMEOUT, FACTS_TIMEOUT_DETAIL).retry_after(60)
             }

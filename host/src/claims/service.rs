@@ -10,6 +10,7 @@ use super::codes::OwnCodes;
 use super::commit::{Committer, GroupCommit};
 use super::decision::Judge;
 use super::error::ClaimError;
+use super::explanation::Explanations;
 use super::grants::Grants;
 use super::idempotency::{self, Responses};
 use super::interactive::InteractiveClaims;
@@ -47,6 +48,7 @@ use crate::watch::Watch;
 pub struct Claims {
     pub(super) interactive: Arc<InteractiveClaims>,
     pub(super) progress: Arc<Progress>,
+    pub(super) explanations: Explanations,
     pub(super) requests: Requests,
     pub(super) log: Log,
     pub(super) reversals: Arc<Reversals>,
@@ -122,6 +124,7 @@ impl Claims {
             judge: judge.clone(),
         });
         Self {
+            explanations: Explanations::new(clock.clone(), events.clone(), judge.clone(), plugins.clone()),
             watched: Watched::new(
                 (watch.clone(), clock.clone()),
                 requests.clone(),

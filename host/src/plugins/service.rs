@@ -502,6 +502,11 @@ impl PluginService {
         Ok((call, self.sandbox.limits(&plugin).clone()))
     }
 
+    /// The limits of one run of the plugin.
+    pub fn limits(&self, plugin: &Plugin) -> &CallLimits {
+        self.sandbox.limits(plugin)
+    }
+
     pub(super) fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }

@@ -4,6 +4,7 @@ mod budgets;
 mod concurrency;
 mod conditions;
 mod failures;
+mod explained;
 mod gates;
 mod groups;
 mod held;
