@@ -2,9 +2,11 @@
 //!
 //! One decision (`decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
 //! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof (`terms` stores its shared
-//! part) and `replay` its re-run without a server. `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
-//! reads; `logged` is what the transparency log reads of them; `watched` tells the first and the third as they change.
-//! `explanation` says why a claim was decided as it was. `service` wires the parts. `access` is what protocols call.
+//! part, `trial` compares both conditions of an event that tries a candidate) and `replay` its re-run without a server.
+//! `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`,
+//! `progress` and `usage` are reads; `logged` is what the transparency log reads of them; `watched` sends the first and the
+//! third as they change. `explanation` says why a claim was decided as it was. `service` wires the parts. `access` is what
+//! protocols call.
 //! Only `app`, `cli`, `kafka` and `rpc` know this feature.
 
 mod access;
@@ -34,6 +36,7 @@ mod routes;
 mod service;
 mod store;
 mod terms;
+mod trial;
 mod usage;
 mod verdict;
 mod watched;

@@ -75,10 +75,16 @@ impl EventService {
         (id, expected): (Uuid, Option<i64>),
         checked: Checked,
         by: Uuid,
-        _: Release,
+        release: Release,
     ) -> Result<Event, EventError> {
         match self.change(tx, (id, expected), checked, by, Way::Release).await? {
-            Changed::Done(event) => Ok(*event),
+            Changed::Done(event) => {
+                if let Some(revision) = release.back_to.filter(|_| !event.is_active) {
+                    // A paused event stays paused, and may go on with what it is led back to.
+                    live::note(tx, id, revision).await?;
+                }
+                Ok(*event)
+            }
             Changed::FactsMissing(_, building) => Err(EventError::FactsNotReady(building)),
         }
     }
@@ -115,6 +121,7 @@ impl EventService {
         let kept = (terms.condition.plugin.clone(), terms.condition.version.clone());
         let digest = terms.condition.digest.clone();
         terms.write_to(&mut new);
+        new.is_active = current.is_active;
         if current.start_date <= self.clock.now() {
             // Earlier grants depend on these.
             new.start_date = current.start_date;

@@ -31,12 +31,20 @@ pub(super) enum Way {
 
 /// The right to change a protected event. Only the activation and the rollback of a release make one, and a test holds that.
 #[derive(Debug)]
-pub struct Release(());
+pub struct Release {
+    /// Of a rollback: the revision to which it leads back.
+    pub(super) back_to: Option<i64>,
+}
 
 impl Release {
-    /// Call it only in the transaction that confirmed the approval, or that rolls back.
+    /// Call it only in the transaction that confirmed the approval.
     pub fn confirmed() -> Self {
-        Self(())
+        Self { back_to: None }
+    }
+
+    /// Leads back to what was active at this revision; `None`: the event was never active.
+    pub fn rolled_back(to: Option<i64>) -> Self {
+        Self { back_to: to }
     }
 }
 

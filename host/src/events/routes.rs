@@ -34,7 +34,6 @@ const EVENT_HAS_CANDIDATE: Code = Code::new(
     409,
     "A release tries another condition for the event",
 );
-const NO_CANDIDATE: Code = Code::new("no-candidate", 409, "The event has no candidate of the release");
 const CANDIDATE_TOO_LARGE: Code = Code::new(
     "candidate-too-large",
     409,
@@ -56,7 +55,6 @@ pub const CODES: &[Code] = &[
     FACTS_NOT_READY,
     EVENT_GROUP_IN_USE,
     EVENT_HAS_CANDIDATE,
-    NO_CANDIDATE,
     CANDIDATE_TOO_LARGE,
 ];
 
@@ -325,7 +323,6 @@ impl From<EventError> for Problem {
             EventError::GroupChanged { .. } => Self::new(EVENT_GROUP_CHANGED, detail),
             EventError::GroupExists(_) => Self::new(REVISION_REQUIRED, detail),
             EventError::HasCandidate { .. } => Self::new(EVENT_HAS_CANDIDATE, detail),
-            EventError::NoCandidate { .. } => Self::new(NO_CANDIDATE, detail),
             EventError::TooManyQueries(_) => Self::new(CANDIDATE_TOO_LARGE, detail),
             EventError::GroupInUse { .. } => Self::new(EVENT_GROUP_IN_USE, detail),
             EventError::Plugin(PluginError::Params(issues)) => Self::fields(field_errors("/condition/params", issues)),

@@ -76,8 +76,6 @@ pub enum EventError {
         "The release {release} tries another condition for this event. Withdraw that release before you change the condition."
     )]
     HasCandidate { release: Uuid },
-    #[error("The event {event} has no candidate of the release {release}.")]
-    NoCandidate { event: Uuid, release: Uuid },
     #[error(transparent)]
     TooManyQueries(#[from] TooManyQueries),
     #[error(

@@ -188,7 +188,13 @@ impl ReleaseService {
         let expected = (row.event_id, Some(event.revision));
         let restored = self
             .events
-            .change_by_release(&mut tx, expected, checked, by, events::Release::confirmed())
+            .change_by_release(
+                &mut tx,
+                expected,
+                checked,
+                by,
+                events::Release::rolled_back(row.previous_revision),
+            )
             .await?;
         let rolled_back = ReleaseRow {
             trial_revision: Some(restored.revision),

@@ -105,6 +105,9 @@ impl EventService {
         }
         let before = self.event_of(current)?;
         store::update(tx, &row).await?;
+        if row.is_active {
+            store::live::note(tx, row.id, row.revision).await?;
+        }
         need_facts(tx, &row, row.end_at).await?;
         let event = self.event_of(row)?;
         self.record_revision(tx, &event, by).await?;

@@ -12,6 +12,7 @@ pub(super) const FEATURES: &[&str] = &[
     "plugins",
     "events",
     "rewards",
+    "trials",
     "releases",
     "fulfilments",
     "claims",
@@ -146,6 +147,14 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
     } else {
         ""
     };
+    let is_right = path
+        .windows(2)
+        .any(|pair| pair[0] == "Release" && ["confirmed", "rolled_back"].contains(&pair[1]));
+    if is_right && module != "releases/activation" {
+        return Some(
+            "only releases/activation.rs may change protected events: there is one way to activate and one way back".to_owned(),
+        );
+    }
     if path.len() > 1 {
         match path[0] {
             "axum" | "utoipa_axum" if !speaks_http => {

@@ -5,6 +5,7 @@ mod failures;
 mod files;
 mod prune;
 mod refusals;
+mod releases;
 mod round_trip;
 
 use std::path::Path;

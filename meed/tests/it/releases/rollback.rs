@@ -75,6 +75,23 @@ async fn what_was_never_live_before_is_stopped(app: TestApp) {
 }
 
 #[apply(on_both_engines)]
+async fn a_paused_event_stays_paused_and_goes_on_as_it_was(app: TestApp) {
+    let event = streak(&app).await;
+    let app = protected(&app);
+    let people = People::of(&app).await;
+    let release = released(&app, &people, &event, 5).await;
+    let token = &people.author.token;
+    put(&app, token, &event, json!({"isActive": false})).await.expect(200);
+    act(&app, &people.author, &release, "rollback", why()).await.expect(200);
+    let now = app.read(&format!("/events/{}", text(&event, "id"))).await;
+    assert_eq!((&now["isActive"], &now["condition"]), (&json!(false), &event["condition"]));
+    // Not with what was rolled back.
+    let bad = json!({"condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": 5}}, "isActive": true});
+    put(&app, token, &event, bad).await.expect_problem(409, "release-required");
+    put(&app, token, &event, json!({"isActive": true})).await.expect(200);
+}
+
+#[apply(on_both_engines)]
 async fn the_newest_release_is_rolled_back_first(app: TestApp) {
     let event = streak(&app).await;
     let app = protected(&app);

@@ -33,6 +33,7 @@ async fn a_plan_shows_each_member_before_anything_changes(app: TestApp) {
     rewards    [\"coupon\"]
     startDate  \"2089-12-31T15:00:00.000Z\"
     title      \"7일 연속\"
+Note: a change of an event that the server protects becomes a release, which waits for its approval.
 
 Plan: 2 to create.
 "
@@ -61,6 +62,7 @@ Plan: 2 to create.
 ~ event \"streak\"
     budget  unset → {\"grants\":5,\"period\":\"DAILY\"}
     title   \"7일 연속\" → \"Seven days\"
+Note: a change of an event that the server protects becomes a release, which waits for its approval.
 
 Plan: 2 to change.
 ";
