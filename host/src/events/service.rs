@@ -18,7 +18,7 @@ use crate::cache::{Cache as Shared, Invalidation, Topic};
 use crate::clock::{Clock, Timestamp};
 use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
-use crate::facts::{self, UnknownZone, Zone};
+use crate::facts::{self, Compacted, NeedError, NeededBy, UnknownZone, Zone};
 use crate::keys::{Place, SealError, Sealing};
 use crate::outbox::{self, Message};
 use crate::plugins::{BoundCondition, PluginError, PluginService};
@@ -69,6 +69,8 @@ pub enum EventError {
          request in some seconds, or send acceptSlowReads: true."
     )]
     FactsNotReady(usize),
+    #[error(transparent)]
+    FactsCompacted(Compacted),
     #[error("The stored secret of the event {0} is corrupt.")]
     Secret(Uuid),
     #[error(transparent)]
@@ -185,7 +187,7 @@ impl EventService {
         self.enter_group(&mut tx, row.group_name.as_deref()).await?;
         let inserted = store::insert(&mut tx, &row).await;
         inserted.map_err(|error| taken(error, &row.name))?;
-        let building = need_facts(&mut tx, &row, row.end_at).await?;
+        let building = need_facts(&mut tx, &row, row.end_at, now).await?;
         if row.is_active && building > 0 && !accepts_slow_reads {
             drop(tx);
             return Err(self.build_facts(&row, building).await?);
@@ -310,7 +312,7 @@ impl EventService {
         self.enter_group(&mut tx, row.group_name.as_deref()).await?;
         let updated = store::update(&mut tx, &row).await;
         updated.map_err(|error| taken(error, &row.name))?;
-        let building = need_facts(&mut tx, &row, row.end_at).await?;
+        let building = need_facts(&mut tx, &row, row.end_at, now).await?;
         if row.is_active && building > 0 && !accepts_slow_reads {
             drop(tx);
             return Err(self.build_facts(&row, building).await?);
@@ -359,7 +361,7 @@ impl EventService {
         // What the event needs meanwhile stays as it is.
         wanted.id = self.clock.new_id();
         let mut tx = self.db.begin().await?;
-        need_facts(&mut tx, &wanted, self.clock.now()).await?;
+        need_facts(&mut tx, &wanted, self.clock.now(), self.clock.now()).await?;
         tx.commit().await?;
         Ok(EventError::FactsNotReady(building))
     }
@@ -590,9 +592,18 @@ pub async fn reseal(db: &Db, sealing: &Sealing) -> Result<u64, EventError> {
 }
 
 /// Makes what is maintained for the queries of the event, and returns how much of it is being built.
-async fn need_facts(tx: &mut Tx, row: &EventRow, until: Timestamp) -> Result<usize, EventError> {
-    let zone: Zone = row.time_zone.parse()?;
-    Ok(facts::need(tx, row.id, &row.queries.0, &zone, until).await?)
+async fn need_facts(tx: &mut Tx, row: &EventRow, until: Timestamp, now: Timestamp) -> Result<usize, EventError> {
+    let by = NeededBy {
+        event_id: row.id,
+        event_starts: row.start_at,
+        until,
+        zone: &row.time_zone.parse()?,
+        now,
+    };
+    facts::need(tx, &by, &row.queries.0).await.map_err(|error| match error {
+        NeedError::Compacted(error) => EventError::FactsCompacted(error),
+        NeedError::Db(error) => error.into(),
+    })
 }
 
 fn seed_of(event_id: Uuid) -> Place {
