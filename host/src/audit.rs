@@ -7,6 +7,7 @@
 
 mod context;
 mod entry;
+mod leaves;
 mod logged;
 mod refusals;
 mod routes;

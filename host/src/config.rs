@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub use self::identity::{Jwks, Oidc, TokenAlgorithm, TrustedIssuer};
 pub use self::kafka::{Kafka, Sasl};
-use parse::{durations, empty_is_none, host_and_port, milliseconds, networks, ports, seconds, within};
+use parse::{durations, empty_is_none, host_and_port, milliseconds, networks, ports, seconds, within, zero_or};
 
 const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -141,6 +141,15 @@ impl Users {
 pub struct Activities {
     /// Whether an activity of an unknown external id creates the user.
     pub create_unknown_users: bool,
+    #[serde(deserialize_with = "zero_or::<30, 36_500, _, _>")]
+    compact_after_days: u32,
+}
+
+impl Activities {
+    /// How long activities are kept before they are compacted; `None`: for ever.
+    pub fn kept(&self) -> Option<Duration> {
+        (self.compact_after_days > 0).then(|| Duration::from_hours(24 * u64::from(self.compact_after_days)))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

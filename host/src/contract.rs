@@ -105,6 +105,21 @@ pub enum Query {
     Grants,
 }
 
+impl Query {
+    /// The activities that it asks about.
+    pub fn selection(&self) -> Option<&Selection> {
+        match self {
+            Self::Count(selection)
+            | Self::Sum(selection)
+            | Self::DistinctDays(selection)
+            | Self::Streak(selection)
+            | Self::First(selection)
+            | Self::Last(selection) => Some(selection),
+            Self::Attribute(_) | Self::Grants => None,
+        }
+    }
+}
+
 /// The result of binding params: the plan, and the bytes that `evaluate` gets back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {

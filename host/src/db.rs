@@ -100,6 +100,13 @@ impl DbError {
         code.is_some_and(|code| matches!(code.as_ref(), "57014" | "55P03"))
     }
 
+    /// A number of the result is beyond the integers of the database.
+    pub fn is_out_of_range(&self) -> bool {
+        self.0.as_database_error().is_some_and(|error| {
+            error.code().is_some_and(|code| code == "22003") || error.message().contains("integer overflow")
+        })
+    }
+
     /// The database cannot be used now, whatever the statement: it is not reachable, is read-only or has no connection.
     pub fn is_outage(&self) -> bool {
         (self.is_unavailable() || self.is_outcome_unknown()) && !self.is_statement_timeout()
@@ -324,6 +331,11 @@ impl Tx {
 
     pub fn query(&self, sql: &'static str) -> Query {
         Query::new(self.engine(), sql)
+    }
+
+    /// See [`Db::query_assembled`].
+    pub fn query_assembled(&self, sql: String) -> Query {
+        Query::new(self.engine(), AssertSqlSafe(sql))
     }
 
     pub async fn commit(self) -> Result<()> {

@@ -57,9 +57,15 @@ pub const OVERLOADED: Code = Code::new("overloaded", 503, "The server has too mu
 pub const TOO_MANY_STREAMS: Code = Code::new("too-many-streams", 429, "The user has too many open streams");
 pub const STREAMS_FULL: Code = Code::new("streams-full", 503, "The server has no place for another stream");
 pub const SEALING_KEY_MISSING: Code = Code::new("sealing-key-missing", 503, "The server lacks the key of a secret");
+pub const FACTS_COMPACTED: Code = Code::new(
+    "facts-compacted",
+    409,
+    "The activities that the question needs are compacted",
+);
 pub const INTERNAL: Code = Code::new("internal", 500, "An unexpected failure");
 
 pub const CODES: &[Code] = &[
+    FACTS_COMPACTED,
     MALFORMED_JSON,
     INVALID_PARAMETER,
     INVALID_BODY,

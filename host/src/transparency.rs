@@ -26,5 +26,5 @@ pub use proof::{ConsistencyProof, InclusionProof, ProofError};
 pub use removals::{Removals, removed};
 pub use sequencer::{Appending, Sequencer, origin};
 pub use source::{ERASURE, Kind, Record, Source, Sources};
-pub use store::enqueue;
+pub use store::{enqueue, enqueue_all};
 pub use verify::{Report, Retention, Verifier};

@@ -4,8 +4,11 @@ CREATE TABLE activity_directory (
     source          TEXT NOT NULL,
     source_id       TEXT NOT NULL,
     user_id         UUID NOT NULL,
+    -- the activity itself is deleted: it is compacted
+    is_compacted    BOOLEAN NOT NULL DEFAULT FALSE,
     PRIMARY KEY (source, source_id)
 );
+CREATE INDEX activity_directory_compacted ON activity_directory (user_id) WHERE is_compacted;
 
 -- Who may report under a source: the principal that used it first, or was given it. NULL: a topic or the server used
 -- it first.
@@ -32,10 +35,14 @@ CREATE TABLE activities (
     recorded_at     BIGINT NOT NULL,
     -- the principal; NULL: a topic or the server
     reported_by     UUID,
+    -- who invited the user
+    inviter_id      UUID,
     PRIMARY KEY (user_id, source, source_id)
 );
 -- Facts read one user's activities of one kind in a window; lists read them in the order of time and id.
 CREATE INDEX activities_facts ON activities (user_id, kind, occurred_at, id, amount);
+-- The same for queries about all users whom one user has invited.
+CREATE INDEX activities_invited ON activities (inviter_id, kind, occurred_at, id, amount) WHERE inviter_id IS NOT NULL;
 CREATE INDEX activities_history ON activities (user_id, occurred_at, id);
 
 -- Invited users who have done nothing yet. Registration writes the row; the first reported activity of the user deletes

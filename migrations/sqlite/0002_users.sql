@@ -17,7 +17,7 @@ CREATE TABLE users (
     email_unconfirmed INTEGER NOT NULL DEFAULT FALSE,
     created_at      INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX users_invited_by ON users (invited_by);
+CREATE INDEX users_invited_by ON users (invited_by, created_at);
 -- Lists of one role, and the ADMINs that a change of a role locks.
 CREATE INDEX users_role ON users (role, id);
 

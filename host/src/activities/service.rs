@@ -15,7 +15,7 @@ use super::users::named_users;
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Json, Tx};
 use crate::directory::{Directory, UserRef};
-use crate::facts;
+use crate::facts::{self, FactReader, TooOld};
 use crate::watch::Watch;
 
 /// Bodies of any length that a process reads at the same time.
@@ -153,13 +153,20 @@ pub struct ActivityService {
     /// Bodies of any length that are read at the same time.
     pub(super) streams: Arc<Semaphore>,
     pub(super) watch: Watch,
+    facts: FactReader,
 }
 
 impl ActivityService {
-    pub fn new((db, clock): (Db, Clock), directory: Directory, creates_users: bool, watch: Watch) -> Self {
+    pub fn new(
+        (db, clock): (Db, Clock),
+        directory: Directory,
+        creates_users: bool,
+        (watch, facts): (Watch, FactReader),
+    ) -> Self {
         Self {
             db,
             clock,
+            facts,
             directory,
             creates_users,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
@@ -188,7 +195,8 @@ impl ActivityService {
         // Of two with the same source and id in one call, the first is recorded.
         let mut distinct = rows.clone();
         distinct.dedup_by(|b, a| (&a.source, &a.source_id) == (&b.source, &b.source_id));
-        let added: HashSet<Uuid> = store::insert(&mut tx, &distinct).await?.into_iter().collect();
+        let inserted = store::insert(&mut tx, &distinct).await?;
+        let added: HashSet<Uuid> = inserted.keys().copied().collect();
         if added.len() < rows.len() {
             rows.retain(|row| !added.contains(&row.id));
             check_same(
@@ -201,7 +209,8 @@ impl ActivityService {
         }
         if !added.is_empty() {
             distinct.retain(|row| added.contains(&row.id));
-            facts::take_in(&mut tx, &entries(&distinct)).await?;
+            let too_old = self.facts.take_in(&mut tx, &entries(&distinct, &inserted), now).await?;
+            check_horizons(&activities, &order, too_old)?;
             let acting = distinct.iter().map(|row| row.user_id).collect();
             self.credit_inviters(&mut tx, acting, now).await?;
         }
@@ -239,9 +248,11 @@ impl ActivityService {
             recorded_at: self.clock.now(),
             reported_by: None,
         };
-        let rows = [row];
-        if !store::insert(tx, &rows).await?.is_empty() {
-            facts::take_in(tx, &entries(&rows)).await?;
+        let (rows, now) = ([row], self.clock.now());
+        let inserted = store::insert(tx, &rows).await?;
+        if !inserted.is_empty() {
+            // The server records what happens now.
+            self.facts.take_in(tx, &entries(&rows, &inserted), now).await?;
         }
         Ok(())
     }
@@ -289,10 +300,12 @@ impl ActivityService {
     }
 }
 
-fn entries(rows: &[ActivityRow]) -> Vec<facts::Entry<'_>> {
+/// The entries of inserted rows, with the inviters of their users.
+fn entries<'a>(rows: &'a [ActivityRow], inviters: &HashMap<Uuid, Option<Uuid>>) -> Vec<facts::Entry<'a>> {
     rows.iter()
         .map(|row| facts::Entry {
             user_id: row.user_id,
+            inviter: inviters.get(&row.id).copied().flatten(),
             kind: &row.kind,
             at: row.occurred_at,
             id: row.id,
@@ -317,6 +330,23 @@ fn check_times(activities: &[NewActivity], now: Timestamp) -> Result<(), Activit
             index,
             field: "occurredAt",
             message,
+        })
+    }))
+    .map_err(ActivityError::Invalid)
+}
+
+/// Refuses activities of a time whose activities are compacted.
+fn check_horizons(activities: &[NewActivity], ids: &[Uuid], too_old: Vec<TooOld>) -> Result<(), ActivityError> {
+    let by_id: HashMap<Uuid, TooOld> = too_old.into_iter().map(|too_old| (too_old.id, too_old)).collect();
+    require_none(activities.iter().zip(ids).enumerate().filter_map(|(index, (activity, id))| {
+        let TooOld { until, .. } = by_id.get(id)?;
+        let (at, kind) = (activity.occurred_at?, &activity.kind);
+        Some(ItemError {
+            index,
+            field: "occurredAt",
+            message: format!(
+                "{at} is before {until}; activities of the kind {kind:?} before then are compacted, and none can be added"
+            ),
         })
     }))
     .map_err(ActivityError::Invalid)

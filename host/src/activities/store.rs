@@ -1,10 +1,10 @@
 //! `activities` and `activity_directory`. Of `users` it reads only which ids exist, to name the item of a batch whose user
-//! does not.
+//! does not, and who invited them.
 
 pub(super) mod invitations;
 pub(super) mod sources;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
@@ -47,9 +47,9 @@ fn as_json(rows: &[ActivityRow]) -> Json<serde_json::Value> {
     Json(rows.collect())
 }
 
-/// Inserts what is not there yet, by source and id, and returns the ids of the rows that it added. No two of the rows
-/// have the same source and id.
-pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid>> {
+/// Inserts what is not there yet, by source and id, and returns the ids of the rows that it added, with the users who invited
+/// theirs. No two of the rows have the same source and id.
+pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<HashMap<Uuid, Option<Uuid>>> {
     const POSTGRES: &str = "WITH item AS MATERIALIZED ( \
             SELECT * FROM jsonb_to_recordset($1) AS i (id UUID, source TEXT, source_id TEXT, user_id UUID, kind TEXT, \
                 amount BIGINT, attributes JSONB, occurred_at BIGINT, recorded_at BIGINT, reported_by UUID)), \
@@ -57,22 +57,23 @@ pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid
             INSERT INTO activity_directory (source, source_id, user_id) SELECT source, source_id, user_id FROM item \
             ON CONFLICT (source, source_id) DO NOTHING RETURNING source, source_id) \
         INSERT INTO activities (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at, \
-            reported_by) \
-        SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at, reported_by \
-        FROM item JOIN entered USING (source, source_id) RETURNING id";
+            reported_by, inviter_id) \
+        SELECT id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at, reported_by, \
+            (SELECT u.invited_by FROM users u WHERE u.id = item.user_id) \
+        FROM item JOIN entered USING (source, source_id) RETURNING id, inviter_id";
     // SQLite has no INSERT inside WITH. No other writer comes between the two statements.
     const SQLITE: &str = "INSERT INTO activities \
         (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at, \
-            reported_by) \
+            reported_by, inviter_id) \
         SELECT unhex(value ->> 'id'), value ->> 'source', value ->> 'source_id', unhex(value ->> 'user_id'), \
         value ->> 'kind', value ->> 'amount', value -> 'attributes', value ->> 'occurred_at', value ->> 'recorded_at', \
-        unhex(value ->> 'reported_by') \
+        unhex(value ->> 'reported_by'), (SELECT u.invited_by FROM users u WHERE u.id = unhex(value ->> 'user_id')) \
         FROM json_each($1) WHERE NOT EXISTS (SELECT 1 FROM activity_directory d \
-            WHERE d.source = value ->> 'source' AND d.source_id = value ->> 'source_id') RETURNING id";
+            WHERE d.source = value ->> 'source' AND d.source_id = value ->> 'source_id') RETURNING id, inviter_id";
     const SQLITE_DIRECTORY: &str = "INSERT INTO activity_directory (source, source_id, user_id) \
         SELECT value ->> 'source', value ->> 'source_id', unhex(value ->> 'user_id') FROM json_each($1) \
         WHERE TRUE ON CONFLICT (source, source_id) DO NOTHING";
-    let added: Vec<(Uuid,)> = match tx.engine() {
+    let added: Vec<(Uuid, Option<Uuid>)> = match tx.engine() {
         Engine::Postgres => tx.query(POSTGRES).bind(as_json(rows)).fetch_all(tx).await?,
         Engine::Sqlite => {
             let added = tx.query(SQLITE).bind(as_json(rows)).fetch_all(&mut *tx).await?;
@@ -80,7 +81,7 @@ pub(super) async fn insert(tx: &mut Tx, rows: &[ActivityRow]) -> Result<Vec<Uuid
             added
         }
     };
-    Ok(added.into_iter().map(|(id,)| id).collect())
+    Ok(added.into_iter().collect())
 }
 
 /// The activities recorded under the sources and ids of these rows.
@@ -184,4 +185,17 @@ pub(super) async fn erase(tx: &mut Tx, user_id: Uuid, limit: i64) -> Result<u64>
             tx.query(SQLITE).bind(user_id).bind(limit).execute(tx).await
         }
     }
+}
+
+/// Deletes up to `limit` of what is left of a user's compacted activities, and returns their number.
+pub(super) async fn erase_compacted(tx: &mut Tx, user_id: Uuid, limit: i64) -> Result<u64> {
+    const POSTGRES: &str = "DELETE FROM activity_directory WHERE ctid = ANY(ARRAY( \
+        SELECT ctid FROM activity_directory WHERE user_id = $1 AND is_compacted LIMIT $2))";
+    const SQLITE: &str = "DELETE FROM activity_directory WHERE rowid IN ( \
+        SELECT rowid FROM activity_directory WHERE user_id = $1 AND is_compacted LIMIT $2)";
+    let sql = match tx.engine() {
+        Engine::Sqlite => SQLITE,
+        Engine::Postgres => POSTGRES,
+    };
+    tx.query(sql).bind(user_id).bind(limit).execute(tx).await
 }

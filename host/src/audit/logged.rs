@@ -5,14 +5,11 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::leaves::{KIND, QUEUED};
 use super::service::AuditRecord;
 use super::store;
 use crate::db::{Db, Result};
 use crate::transparency::{Kind, Record, Source};
-
-/// The name under which entries are queued.
-pub(super) const QUEUED: &str = "audit";
-pub(super) const KIND: Kind = Kind::new("audit-entry");
 
 #[derive(Clone, Debug)]
 pub struct LoggedEntries(pub Db);

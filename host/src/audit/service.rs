@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::context::{self, Actor, ActorKind, Origin};
 use super::entry::{Entry, Outcome};
-use super::logged::KIND;
+use super::leaves::KIND;
 use super::refusals::{Counted, Key, Refusals};
 use super::store::{self, AuditRow, Filter};
 use crate::auth::Role;

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::context::ActorKind;
 use super::entry::Outcome;
-use super::logged::QUEUED;
+use super::leaves::QUEUED;
 use crate::auth::Role;
 use crate::clock::Timestamp;
 use crate::db::{Db, Json, Result, Tx, row};

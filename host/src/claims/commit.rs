@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::ClaimError;
+use super::logged::REQUEST;
 use super::receipt::seal;
 use super::store::{self, CommitOutcome, CommitRecord, Writer, commit_rows};
 use crate::backoff;
@@ -21,6 +22,7 @@ use crate::keys::Keyring;
 use crate::mutations;
 use crate::rewards::RewardService;
 use crate::sandbox::Digest;
+use crate::transparency;
 
 const BOUNDS: Bounds = Bounds {
     // At some kilobytes each this bounds the memory of an overload.
@@ -104,6 +106,7 @@ impl Committer {
             && commit_rows::insert_response(&mut tx, record).await?;
         if is_written {
             commit_rows::insert_messages(&mut tx, record).await?;
+            transparency::enqueue(&mut tx, REQUEST, record.request.id).await?;
             tx.commit().await?;
         }
         Ok(is_written)

@@ -20,7 +20,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, RewardInfo, UserInfo};
 use crate::db::{Db, DbError};
 use crate::events::{Arm, Offer, Purpose};
-use crate::facts::{self, FactContext, FactError, GroupUsage, Instants, Plan, Rejection, Snapshot};
+use crate::facts::{FactContext, FactError, FactReader, GroupUsage, Instants, Plan, Rejection, Snapshot};
 use crate::plugins::{BoundCondition, PluginError, PluginService, PluginState};
 use crate::rewards::Reward;
 use crate::sandbox::Call;
@@ -121,6 +121,7 @@ pub(super) struct Run<'a> {
 #[derive(Clone)]
 pub(super) struct Judge {
     db: Db,
+    facts: FactReader,
     clock: Clock,
     plugins: PluginService,
     /// How long the denial of a review stands.
@@ -128,9 +129,15 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn new(db: Db, clock: Clock, plugins: PluginService, denial: Duration) -> Self {
+    pub(super) fn new(
+        (db, facts): (Db, FactReader),
+        clock: Clock,
+        plugins: PluginService,
+        denial: Duration,
+    ) -> Self {
         Self {
             db,
+            facts,
             clock,
             plugins,
             denial,
@@ -199,13 +206,20 @@ impl Judge {
             instants,
         };
         let known_by = instants.known_by.unwrap_or_else(|| self.clock.now());
-        let gathered = facts::gather(&self.db, &context, plan)
+        let gathered = self
+            .facts
+            .gather(&context, plan)
             .instrument(tracing::debug_span!("facts"))
             .await;
         let snapshot = match gathered {
             Ok(snapshot) => Some(snapshot),
-            Err(error @ FactError::TooLarge(_)) => {
+            Err(error @ (FactError::TooLarge(_) | FactError::Overflow)) => {
                 tracing::warn!(event.id = %event.id, user.id = %user_id, %error, "a fact is out of range");
+                None
+            }
+            // An event in use asks about nothing that is compacted, unless its claim waited for weeks.
+            Err(error @ FactError::Compacted(_)) if !is_past => {
+                tracing::warn!(event.id = %event.id, user.id = %user_id, %error, "a fact is compacted");
                 None
             }
             Err(error) => return Err(error.into()),

@@ -20,6 +20,17 @@ pub(super) fn within<'de, const LEAST: u64, const MOST: u64, T: TryFrom<u64>, D:
         .ok_or_else(|| serde::de::Error::custom(format!("{number} is not between {LEAST} and {MOST}")))
 }
 
+/// 0, which means that something is off, or a number in the range.
+pub(super) fn zero_or<'de, const LEAST: u64, const MOST: u64, T: TryFrom<u64>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    let in_range = Some(number).filter(|number| *number == 0 || (LEAST..=MOST).contains(number));
+    in_range
+        .and_then(|number| number.try_into().ok())
+        .ok_or_else(|| serde::de::Error::custom(format!("{number} is neither 0 nor between {LEAST} and {MOST}")))
+}
+
 pub(super) fn seconds<'de, const LEAST: u64, const MOST: u64, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {

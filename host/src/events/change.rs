@@ -177,7 +177,7 @@ impl EventService {
         self.enter_group(tx, row.group_name.as_deref()).await?;
         let updated = store::update(tx, &row).await;
         updated.map_err(|error| taken(error, &row.name))?;
-        let building = need_facts(tx, &row, row.end_at).await?;
+        let building = need_facts(tx, &row, row.end_at, now).await?;
         if row.is_active && building > 0 && !accepts_slow_reads {
             return Ok(Changed::FactsMissing(Box::new(row), building));
         }

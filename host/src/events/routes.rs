@@ -19,7 +19,7 @@ use crate::auth::{ClaimsRead, EventsRead, EventsWrite, Principal};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 use crate::plugins::{PluginError, field_errors};
-use crate::problem::{INVALID_PARAMETER, RELEASE_REQUIRED, REVISION_REQUIRED};
+use crate::problem::{FACTS_COMPACTED, INVALID_PARAMETER, RELEASE_REQUIRED, REVISION_REQUIRED};
 
 pub const NO_SUCH_EVENT: Code = Code::new("no-such-event", 404, "There is no such event");
 const EVENT_CHANGED: Code = Code::new("event-changed", 412, "The event changed since you read it");
@@ -78,7 +78,7 @@ pub fn router(service: EventService) -> OpenApiRouter {
     post, path = "/events", tag = "events", security(("bearer" = ["events:write"])),
     request_body = NewEvent,
     responses((status = 201, body = Event, headers(("Location" = String), ("ETag" = String)))),
-    extensions(("x-problems" = json!(["event-name-taken", "plugin-failed", "facts-not-ready", "release-required"]))),
+    extensions(("x-problems" = json!(["event-name-taken", "plugin-failed", "facts-not-ready", "facts-compacted", "release-required"]))),
 )]
 async fn create(
     State(service): State<EventService>,
@@ -214,7 +214,7 @@ async fn get(
     request_body = NewEvent,
     responses((status = 200, body = Event, headers(("ETag" = String)))),
     extensions(
-        ("x-problems" = json!(["release-required", "event-has-candidate", "facts-not-ready", "sealing-key-missing", "no-such-event", "event-changed", "event-started", "event-over", "event-name-taken", "event-has-candidate", "candidate-too-large", "revision-required", "plugin-failed"])),
+        ("x-problems" = json!(["release-required", "facts-not-ready", "facts-compacted", "sealing-key-missing", "no-such-event", "event-changed", "event-started", "event-over", "event-name-taken", "event-has-candidate", "candidate-too-large", "revision-required", "plugin-failed"])),
     ),
 )]
 async fn replace(
@@ -317,6 +317,7 @@ impl From<EventError> for Problem {
             EventError::Over(_) => Self::new(EVENT_OVER, detail),
             EventError::Started(_) => Self::new(EVENT_STARTED, detail),
             EventError::FactsNotReady(_) => Self::new(FACTS_NOT_READY, detail),
+            EventError::FactsCompacted(_) => Self::new(FACTS_COMPACTED, detail),
             EventError::NameTaken(_) => Self::new(EVENT_NAME_TAKEN, detail),
             EventError::Field { pointer, message } => Self::field(pointer, message),
             EventError::NoGroup(_) => Self::new(NO_SUCH_EVENT_GROUP, detail),

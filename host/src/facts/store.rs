@@ -8,30 +8,34 @@
 
 mod activities;
 mod attributes;
+mod compacted;
+pub(super) mod compactions;
 mod grants;
 pub(super) mod heads;
 mod maintained;
 pub(super) mod marks;
 pub(super) mod series;
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
+pub(super) use compacted::{HORIZON, START};
 pub(super) use maintained::WORD;
 
 use super::FactContext;
 use super::series::Series;
+use crate::clock::Timestamp;
 use crate::contract::{Query, Selection, Subject};
 use crate::db::{Db, Engine, Result, row};
-
-/// Milliseconds in a quarter of an hour. Days are computed from the distinct quarter-hours that contain an activity,
-/// which bounds the number of rows. Since 2012 every UTC offset and every clock change in the world is a multiple of a
-/// quarter of an hour, so each quarter-hour lies within one local day; a test checks every time zone.
-pub(super) const QUARTER_HOUR: i64 = 900_000;
 
 /// The most activities that a bounded read takes into account for a query.
 pub(super) const BOUND: usize = 512;
 
-/// How activities of the claimant are read.
+/// The horizons of a user's compacted activities, by kind: those that occurred before are deleted.
+pub(super) type Horizons = BTreeMap<String, i64>;
+
+/// How activities are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
     /// From the log, up to [`BOUND`] of them: nearly every user has fewer, and no statement is simpler.
@@ -58,6 +62,14 @@ pub(super) enum Part {
     NewestRejection,
     GroupMax,
     GroupSlots,
+    /// A kind of compacted activities, and their horizon.
+    Horizon,
+    /// The same, and when they were compacted.
+    CompactedAt,
+    /// The same for the activities of all invitees.
+    InvitedHorizon,
+    /// A user whom this one invited registered later than as of which the question is.
+    LaterInvitee,
 }
 
 impl Part {
@@ -77,6 +89,10 @@ impl Part {
             Self::NewestRejection => -9,
             Self::GroupMax => -10,
             Self::GroupSlots => -11,
+            Self::Horizon => -12,
+            Self::CompactedAt => -13,
+            Self::InvitedHorizon => -14,
+            Self::LaterInvitee => -15,
         }
     }
 }
@@ -109,20 +125,23 @@ enum Value {
 struct Assembly {
     engine: Engine,
     reading: Reading,
+    horizons: Horizons,
     sql: String,
     values: Vec<Value>,
 }
 
-/// All rows of the snapshot, unordered.
+/// All rows of the snapshot, unordered. They are right if `horizons` are those that the rows tell.
 pub(super) async fn read(
     db: &Db,
     context: &FactContext<'_>,
     queries: &[Query],
     reading: Reading,
+    horizons: &Horizons,
 ) -> Result<Vec<FactRow>> {
     let mut assembly = Assembly {
         engine: db.engine(),
         reading,
+        horizons: horizons.clone(),
         sql: USER.to_owned(),
         values: Vec::new(),
     };
@@ -133,6 +152,7 @@ pub(super) async fn read(
     if let Some(group) = context.group {
         assembly.add_group(group.to_owned());
     }
+    assembly.add_horizons(context, queries);
     for (index, query) in queries.iter().enumerate() {
         assembly.add_query(context, index, query);
     }
@@ -161,10 +181,8 @@ pub(super) fn is_cut_off(queries: &[Query], rows: &[FactRow]) -> bool {
         }
     }
     let is_counted = |query: &Query| match query {
-        Query::Count(selection) | Query::Sum(selection) | Query::DistinctDays(selection) | Query::Streak(selection) => {
-            selection.subject == Subject::Claimant
-        }
-        _ => false,
+        Query::First(selection) | Query::Last(selection) => !selection.filters.is_empty(),
+        query => query.selection().is_some(),
     };
     queries
         .iter()
@@ -172,8 +190,52 @@ pub(super) fn is_cut_off(queries: &[Query], rows: &[FactRow]) -> bool {
         .any(|(query, count)| is_counted(query) && count >= BOUND)
 }
 
+/// The horizons that the rows tell.
+pub(super) fn horizons(rows: &[FactRow]) -> Horizons {
+    by_kind(rows, Part::Horizon)
+}
+
+/// The numbers of the rows of this part, by kind.
+pub(super) fn by_kind(rows: &[FactRow], part: Part) -> BTreeMap<String, i64> {
+    let of_part = rows.iter().filter(|row| row.part == part.number());
+    of_part
+        .filter_map(|row| Some((row.text.clone()?, row.number?)))
+        .collect()
+}
+
+/// Whether what is maintained about invitees knows too much.
+pub(super) fn has_later_invitee(rows: &[FactRow]) -> bool {
+    rows.iter().any(|row| row.part == Part::LaterInvitee.number())
+}
+
+/// Where the window of a selection begins; 0: no activity is earlier.
+pub(super) fn start(context: &FactContext<'_>, selection: &Selection) -> i64 {
+    let start = context
+        .zone
+        .start_of_window(selection.window, context.event_starts, context.instants.as_of);
+    start.map_or(0, Timestamp::as_millis).max(0)
+}
+
+/// Days are computed from the distinct spans of so many milliseconds that contain an activity, which bounds the number of
+/// rows. Each lies within one local day.
+pub(super) fn granule(context: &FactContext<'_>, selection: &Selection) -> i64 {
+    context.zone.granule(start(context, selection))
+}
+
+/// The horizon of compacted activities within the window of a query about the claimant.
+pub(super) fn horizon_within(context: &FactContext<'_>, horizons: &Horizons, selection: &Selection) -> Option<i64> {
+    let horizon = horizons.get(&selection.kind).filter(|_| selection.subject == Subject::Claimant);
+    horizon.copied().filter(|horizon| start(context, selection) < *horizon)
+}
+
 impl Assembly {
     fn add_query(&mut self, context: &FactContext<'_>, index: usize, query: &Query) {
+        if let Some(selection) = query.selection()
+            && let Some(horizon) = horizon_within(context, &self.horizons, selection)
+        {
+            self.add_compacted(context, index, horizon, query);
+            return;
+        }
         if self.reading == Reading::Maintained
             && let Some(series) = Series::of(query, context.zone)
             && self.add_maintained(context, index, series.id, query)
@@ -196,19 +258,24 @@ impl Assembly {
 
     /// `false` if the window is empty, or another fragment answers the query.
     fn add_maintained(&mut self, context: &FactContext<'_>, index: usize, series: i64, query: &Query) -> bool {
-        let is_empty = |selection: &Selection| {
-            let from = context
-                .zone
-                .start_of_window(selection.window, context.event_starts, context.instants.as_of);
-            from.is_some_and(|from| from > context.instants.as_of)
+        let Some(selection) = query.selection() else {
+            return false;
         };
+        if start(context, selection) > context.instants.as_of.as_millis() {
+            return false;
+        }
         match query {
-            Query::Count(selection) | Query::Sum(selection) if !is_empty(selection) => {
+            Query::Count(_) | Query::Sum(_) => {
                 let is_sum = matches!(query, Query::Sum(_));
                 self.add_total(context, index, series, is_sum, selection);
             }
-            Query::DistinctDays(selection) | Query::Streak(selection) if !is_empty(selection) => {
-                self.add_days(context, index, series, selection);
+            Query::DistinctDays(_) | Query::Streak(_) => self.add_days(context, index, series, selection),
+            // Without filters, the log's own index has the answer.
+            Query::First(_) if !selection.filters.is_empty() => {
+                self.add_first_after_marks(index, series, start(context, selection), selection);
+            }
+            Query::Last(_) if !selection.filters.is_empty() => {
+                self.add_last_after_marks(index, series, start(context, selection), selection);
             }
             _ => return false,
         }

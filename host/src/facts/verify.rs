@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use super::Zone;
 use super::builder::{FactBuilder, is_in};
-use super::store::heads::{self, HeadRow, HeadState};
+use super::store::compactions;
+use super::store::heads::{self, HeadRow};
 use super::store::marks::{self, EntryRow, MarkRow};
+use super::upkeep;
 use super::words::{self, place};
 use crate::clock::Timestamp;
 use crate::db::{Result, Tx};
@@ -132,25 +134,28 @@ impl FactBuilder {
 
     async fn restart(&self, head: &HeadRow) -> Result<bool> {
         let mut tx = self.db().begin().await?;
-        let Some(mut held) = heads::hold(&mut tx, head).await? else {
+        let Some(held) = heads::hold(&mut tx, head).await? else {
             return Ok(false);
         };
-        heads::empty(&mut tx, &held).await?;
-        (held.through_at, held.through_id) = (marks::ORIGIN.at, marks::ORIGIN.id);
-        (held.crowded_at, held.crowded_id) = (None, None);
-        // Of a NEW head there may be transactions that have not seen it.
-        if held.state == HeadState::Built {
-            held.state = HeadState::Building;
-        }
-        heads::save(&mut tx, &held).await?;
+        upkeep::restart(&mut tx, held).await?;
         tx.commit().await?;
         Ok(true)
     }
 }
 
-/// Calls `each` with the activities of a head in their order, until it returns `false`.
-async fn walk(tx: &mut Tx, head: &HeadRow, mut each: impl FnMut(&EntryRow) -> bool) -> Result<()> {
-    let mut after = (marks::ORIGIN.at, marks::ORIGIN.id);
+/// The mark at the horizon of compacted activities, from which on the log is compared; without one, the first of all.
+async fn base(tx: &mut Tx, head: &HeadRow) -> Result<MarkRow> {
+    let compaction = compactions::find(tx, head.user_id, &head.kind).await?;
+    let Some(compaction) = compaction.filter(|_| !head.is_of_invitees) else {
+        return Ok(marks::ORIGIN);
+    };
+    let mark = marks::at(tx, head, marks::end_before(compaction.until)).await?;
+    Ok(mark.unwrap_or(marks::ORIGIN))
+}
+
+/// Calls `each` with the activities of a head after a mark in their order, until it returns `false`.
+async fn walk(tx: &mut Tx, head: &HeadRow, from: MarkRow, mut each: impl FnMut(&EntryRow) -> bool) -> Result<()> {
+    let mut after = (from.at, from.id);
     loop {
         let entries = marks::entries(tx, head, after, AT_ONCE).await?;
         for entry in &entries {
@@ -174,15 +179,18 @@ async fn compare_marks(tx: &mut Tx, head: &HeadRow) -> Result<Option<String>> {
             head.through_at, last.at
         )));
     }
-    let (mut n, mut sum, mut found) = (0, 0, None);
-    let mut rest = marks.iter().peekable();
-    let wrong = |mark: &MarkRow, n: i64, sum: i64| {
+    let base = base(tx, head).await?;
+    let (mut n, mut sum, mut last_at, mut found) = (base.n, base.sum, base.last_at, None);
+    let after_base = |mark: &&MarkRow| (mark.at, mark.id) > (base.at, base.id);
+    let mut rest = marks.iter().filter(after_base).peekable();
+    let wrong = |mark: &MarkRow, n: i64, sum: i64, last_at: i64| {
         format!(
-            "the mark at {} has {} activities with the sum {}, but the log has {n} with {sum}",
-            mark.at, mark.n, mark.sum
+            "the mark at {} has {} activities with the sum {}, the last at {}, but the log has {n} with {sum}, the last at \
+             {last_at}",
+            mark.at, mark.n, mark.sum, mark.last_at
         )
     };
-    walk(tx, head, |entry| {
+    walk(tx, head, base, |entry| {
         let Some(mark) = rest.peek() else {
             return false;
         };
@@ -196,10 +204,11 @@ async fn compare_marks(tx: &mut Tx, head: &HeadRow) -> Result<Option<String>> {
         if is_in(head, entry) {
             n += 1;
             sum += entry.amount.unwrap_or(0);
+            last_at = entry.occurred_at;
         }
         if (entry.occurred_at, entry.id) == (mark.at, mark.id) {
-            if (mark.n, mark.sum) != (n, sum) {
-                found = Some(wrong(mark, n, sum));
+            if (mark.n, mark.sum, mark.last_at) != (n, sum, last_at) {
+                found = Some(wrong(mark, n, sum, last_at));
                 return false;
             }
             rest.next();
@@ -214,9 +223,20 @@ async fn compare_marks(tx: &mut Tx, head: &HeadRow) -> Result<Option<String>> {
 }
 
 async fn compare_days(tx: &mut Tx, head: &HeadRow, zone: &Zone) -> Result<Option<String>> {
-    let stored = marks::days(tx, head).await?;
+    let mut stored = marks::days(tx, head).await?;
     let mut built: BTreeMap<i64, i64> = BTreeMap::new();
-    walk(tx, head, |entry| {
+    let base = base(tx, head).await?;
+    if base != marks::ORIGIN
+        && let Some(horizon) = Timestamp::from_millis(base.at + 1)
+    {
+        // The log does not have these days any more.
+        let (word, bits) = words::until(zone, horizon);
+        stored.retain(|stored, _| *stored >= word);
+        if let Some(stored) = stored.get_mut(&word) {
+            *stored &= !bits;
+        }
+    }
+    walk(tx, head, base, |entry| {
         if (entry.occurred_at, entry.id) > (head.through_at, head.through_id) {
             return false;
         }
@@ -229,6 +249,16 @@ async fn compare_days(tx: &mut Tx, head: &HeadRow, zone: &Zone) -> Result<Option
         true
     })
     .await?;
+    if base != marks::ORIGIN
+        && let Some(horizon) = Timestamp::from_millis(base.at + 1)
+    {
+        let (word, bits) = words::until(zone, horizon);
+        if let Some(built) = built.get_mut(&word) {
+            *built &= !bits;
+        }
+        built.retain(|built, bits| *built >= word && *bits != 0);
+        stored.retain(|_, bits| *bits != 0);
+    }
     let all = stored.keys().chain(built.keys());
     let differs = |word: &&i64| stored.get(word) != built.get(word);
     Ok(all.copied().collect::<Vec<_>>().iter().find(differs).map(|word| {

@@ -1,12 +1,14 @@
 //! Days as bits: 62 local days since 1970 in a word, which leaves the sign bit alone in both databases.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::civil::{Date, date};
 
-use super::Zone;
+use super::store::start;
+use super::{FactContext, Zone};
 use crate::clock::Timestamp;
-use crate::contract::Window;
+use crate::contract::{Selection, Window};
 
 const DAYS: i64 = 62;
 const EPOCH: Date = date(1970, 1, 1);
@@ -72,6 +74,53 @@ pub(super) struct Edge {
     pub to: Timestamp,
     /// The part belongs to one day, so one activity tells everything.
     pub is_one_day: bool,
+}
+
+/// How much of a window that begins before the horizon of compacted activities is kept in the mark at its beginning.
+pub(super) const START_SPAN: Duration = Duration::from_hours(6 * 24);
+/// A mark at an instant has the bits of the days from so many before it.
+const BEFORE: i64 = 3;
+
+/// The first day of the bits of a mark at this instant.
+fn first_near(zone: &Zone, instant: Timestamp) -> i64 {
+    number(zone.date(instant)) - BEFORE
+}
+
+/// The bits of a mark at this instant; days that are not near it are left out.
+pub(super) fn bits_near(zone: &Zone, instant: Timestamp, activities: impl IntoIterator<Item = Timestamp>) -> i64 {
+    let first = first_near(zone, instant);
+    let days = activities.into_iter().map(|at| number(zone.date(at)) - first);
+    days.filter(|day| (0..DAYS).contains(day)).fold(0, |bits, day| bits | (1 << day))
+}
+
+/// The days of the bits of a mark at this instant.
+pub(super) fn days_near(zone: &Zone, instant: Timestamp, bits: i64) -> BTreeSet<Date> {
+    let first = first_near(zone, instant);
+    let is_set = |bit: &i64| bits & (1 << bit) != 0;
+    (0..DAYS).filter(is_set).filter_map(|bit| day(first + bit)).collect()
+}
+
+/// The word of a day after the horizon of compacted activities, and the bits of the days in it until then: no activity before the
+/// horizon is on a later day, not even where clocks went back.
+pub(super) fn until(zone: &Zone, horizon: Timestamp) -> (i64, i64) {
+    let (word, bit) = place(zone.date(horizon.plus(Duration::from_hours(2 * 24))));
+    (word, bit | (bit - 1))
+}
+
+impl Whole {
+    /// The whole days of a window that are all before the horizon of compacted activities. `None`: the mark at the beginning
+    /// of the window has all of them.
+    pub(super) fn before_horizon(context: &FactContext<'_>, selection: &Selection, horizon: i64) -> Option<Self> {
+        let horizon = Timestamp::from_millis(horizon)?;
+        let start = Timestamp::from_millis(start(context, selection))?;
+        if start.plus(START_SPAN) >= horizon {
+            return None;
+        }
+        let cut = Cut::of_window(context.zone, selection.window, context.event_starts, context.instants.as_of);
+        let (whole, ..) = cut.whole?;
+        let end = first_near(context.zone, horizon);
+        (whole.first < end).then_some(Self { end, ..whole })
+    }
 }
 
 /// How the days of a window are read.
@@ -152,7 +201,7 @@ impl Cut {
     }
 }
 
-const MILLISECOND: std::time::Duration = std::time::Duration::from_millis(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,25 @@ pub(crate) const ALL: &[Mutation] = &[
         sql: &[],
     },
     Mutation {
+        name: "compacted-at-once",
+        bug: "The compaction does not wait for transactions that have not seen a new horizon.",
+        found_by: &[Test::Postgres(
+            "facts::compaction::an_old_activity_of_a_running_transaction_is_not_lost",
+        )],
+        sql: &[],
+    },
+    Mutation {
+        name: "horizon-ignored",
+        bug: "Activities of a time that is compacted are recorded.",
+        found_by: &[Test::Both(
+            "facts::compaction::what_is_compacted_is_not_counted_again_and_takes_nothing_more",
+        )],
+        sql: &[(
+            "SELECT kind, until, invited_until, is_settled, scanned FROM fact_horizons ORDER BY kind",
+            "SELECT kind, until, invited_until, is_settled, scanned FROM fact_horizons WHERE FALSE",
+        )],
+    },
+    Mutation {
         name: "late-activity-not-added",
         bug: "A late activity changes no marks.",
         found_by: &[Test::Both(

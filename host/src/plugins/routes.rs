@@ -24,7 +24,7 @@ use crate::auth::{OwnershipWrite, PluginsRead, PluginsWrite};
 use crate::contract::Issue;
 use crate::http::extract::read_bytes;
 use crate::http::{Body, Code, FieldError, Page, PageParams, Params, Path, Problem};
-use crate::problem::{BODY_TOO_LARGE, INVALID_BODY, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE};
+use crate::problem::{BODY_TOO_LARGE, FACTS_COMPACTED, INVALID_BODY, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE};
 use crate::sandbox::{LoadError, UploadRefusal};
 
 const NO_SUCH_PLUGIN: Code = Code::new("no-such-plugin", 404, "There is no such plugin or version");
@@ -501,6 +501,9 @@ impl From<SimulationError> for Problem {
         match error {
             SimulationError::Plugin(error) => error.into(),
             SimulationError::Facts(crate::facts::FactError::Db(error)) => error.into(),
+            SimulationError::Facts(crate::facts::FactError::Compacted(error)) => {
+                Self::new(FACTS_COMPACTED, error.to_string())
+            }
             SimulationError::Facts(error) => Self::internal(error),
             SimulationError::Field { pointer, message } => Self::field(pointer, message),
         }

@@ -14,10 +14,9 @@ use super::service::{PluginError, PluginService};
 use super::stand_in::StandIn;
 use crate::clock::{Clock, Timestamp};
 use crate::contract::{Context, Decision, EventInfo, Fact, Query, RewardInfo, UserInfo};
-use crate::db::Db;
 use crate::directory::{Directory, ExternalId, UserRef};
 use crate::exact_json;
-use crate::facts::{self, FactContext, FactError, Instants, Period, Plan, Zone};
+use crate::facts::{self, FactContext, FactError, FactReader, Instants, Period, Plan, Zone};
 
 /// The input of a simulation. Send either a user or `facts`.
 #[derive(Clone, Debug, Deserialize, ToSchema, Validate)]
@@ -126,7 +125,7 @@ pub enum SimulationError {
 /// Wired by `app`; cheap to clone.
 #[derive(Clone)]
 pub struct Simulator {
-    db: Db,
+    facts: FactReader,
     clock: Clock,
     directory: Directory,
     plugins: PluginService,
@@ -137,9 +136,9 @@ const KNOWN_BY_WITH_FACTS: &str = "the facts are given, so none is read; omit it
 const USER_OR_FACTS: &str = "send either a user (userId or externalUserId) or facts";
 
 impl Simulator {
-    pub fn new((db, clock): (Db, Clock), directory: Directory, plugins: PluginService) -> Self {
+    pub fn new((facts, clock): (FactReader, Clock), directory: Directory, plugins: PluginService) -> Self {
         Self {
-            db,
+            facts,
             clock,
             directory,
             plugins,
@@ -208,7 +207,8 @@ impl Simulator {
                     group: None,
                     instants,
                 };
-                let snapshot = facts::gather(&self.db, &context, &bound.plan)
+                let snapshot = self.facts
+                    .gather(&context, &bound.plan)
                     .await
                     .map_err(|error| about_user(pointer, error))?;
                 (
@@ -294,8 +294,8 @@ fn seed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, 
 /// The facts of the user cannot be read; `pointer` names the user.
 fn about_user(pointer: &'static str, error: FactError) -> SimulationError {
     match error {
-        FactError::NoSuchUser(_) | FactError::TooLarge(_) => field(pointer, error.to_string()),
-        FactError::Db(_) => error.into(),
+        FactError::NoSuchUser(_) | FactError::TooLarge(_) | FactError::Overflow => field(pointer, error.to_string()),
+        FactError::Compacted(_) | FactError::Db(_) => error.into(),
     }
 }
 

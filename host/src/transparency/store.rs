@@ -21,6 +21,21 @@ pub async fn enqueue(tx: &mut Tx, source: &'static str, id: Uuid) -> Result<()> 
     tx.query(SQL).bind(source).bind(id).execute(tx).await.map(drop)
 }
 
+/// Queues several rows at once.
+pub async fn enqueue_all(db: &Db, tx: &mut Tx, source: &'static str, ids: &[Uuid]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids = placeholders::padded(ids.iter().copied());
+    let sql = format!(
+        "INSERT INTO transparency_queue (source, id) VALUES {} ON CONFLICT DO NOTHING",
+        placeholders::rows(1, ids.len(), 2)
+    );
+    let query = db.query_assembled(sql);
+    let query = ids.into_iter().fold(query, |query, id| query.bind(source).bind(id));
+    query.execute(tx).await.map(drop)
+}
+
 /// The first queued rows of a source.
 pub(super) async fn queued(db: &Db, source: &'static str, limit: i64) -> Result<Vec<Uuid>> {
     const SQL: &str = "SELECT id FROM transparency_queue WHERE source = $1 ORDER BY id LIMIT $2";

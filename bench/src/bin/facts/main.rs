@@ -4,7 +4,7 @@
 //! statement of a claim with one query; each ratio is to the smallest user, and the aim is at most 1.2. **Ingestion** records
 //! batches of 1,000 with everything maintained and the builder at work; each ratio is to a plain insert of several rows of the
 //! same run, and the aim is at least 0.5. **Building** is told per million activities, with the bytes of what is maintained.
-//! `SIZES=10,1000,100000` (activities of a user), `ROUNDS=n`, `BATCHES=n` and `ENGINES=sqlite` make it shorter.
+//! `SIZES=10,1000,100000` (activities of a user), `INVITEES=1,100` (each with 1,000 activities), `ROUNDS=n`, `BATCHES=n` and `ENGINES=sqlite` make it shorter.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -23,11 +23,16 @@ async fn main() -> anyhow::Result<()> {
         .map(|size| size.trim().parse())
         .collect::<Result<_, _>>()
         .context("SIZES")?;
+    let invitees: Vec<u64> = text("INVITEES", "1,10,100,1000")
+        .split(',')
+        .map(|count| count.trim().parse())
+        .collect::<Result<_, _>>()
+        .context("INVITEES")?;
     let rounds: usize = text("ROUNDS", "101").parse().context("ROUNDS")?;
     let batches: u64 = text("BATCHES", "30").parse().context("BATCHES")?;
     for engine in text("ENGINES", "postgres,sqlite").split(',') {
         let site = Site::new(engine).await?;
-        read::run(&site, &sizes, rounds).await?;
+        read::run(&site, &sizes, &invitees, rounds).await?;
         ingest::run(&site, batches).await?;
         site.close().await?;
     }

@@ -9,7 +9,7 @@ use meed_host::clock::{Clock, Timestamp};
 use meed_host::config::Config;
 use meed_host::contract::{Filter, Query, Selection, Subject, Window};
 use meed_host::db::{Db, Engine};
-use meed_host::facts::{FactBuilder, Plan, Zone, need};
+use meed_host::facts::{FactBuilder, FactReader, NeededBy, Plan, Zone, need};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -26,6 +26,7 @@ pub(crate) struct Site {
     pub clock: Clock,
     pub activities: ActivityService,
     pub facts: FactBuilder,
+    pub reader: FactReader,
     _directory: TempDir,
 }
 
@@ -53,6 +54,7 @@ impl Site {
             engine: engine.to_owned(),
             activities: app::activities(&config, &db, &clock),
             facts: FactBuilder::new(db.clone(), clock.clone()),
+            reader: FactReader::new(db.clone()),
             db,
             clock,
             _directory: directory,
@@ -100,20 +102,46 @@ impl Site {
         self.run(sql, count).await
     }
 
-    /// Activities of one user, spread over the year.
+    /// Activities of one user, spread over the year. A third is about hats, and a fiftieth about each item.
     pub(crate) async fn fill(&self, user: u64, count: u64) -> anyhow::Result<()> {
         let sql = format!(
             "INSERT INTO activities (user_id, source, source_id, id, kind, amount, attributes, occurred_at, recorded_at) \
-             SELECT {{id:{user}}}, 'fill', 'a' || n, {{id:n}}, '{KIND}', n % 1000, \
-                CASE WHEN n % 3 = 0 THEN '{{\"category\": \"hats\"}}' ELSE '{{}}' END{cast}, \
+             SELECT {{id:{user}}}, 'fill', 'a' || n, {{id:n}}, '{KIND}', n % 1000, {attributes}, \
                 {BEGIN} + n * {YEAR} / {count}, {BEGIN} + n * {YEAR} / {count} FROM {{rows}} WHERE TRUE",
-            cast = if self.db.engine() == Engine::Postgres {
-                "::JSONB"
-            } else {
-                ""
-            }
+            attributes = self.attributes()
         );
         self.run(&sql, count).await
+    }
+
+    /// Users whom one user has invited, with the numbers from `first`, and activities of each of them.
+    pub(crate) async fn fill_invitees(&self, inviter: u64, first: u64, count: u64, each: u64) -> anyhow::Result<()> {
+        let users = format!(
+            "INSERT INTO users (id, email, password_hash, role, invite_code, invited_by, disabled, created_at) \
+             SELECT {{id:({first} + n)}}, 'i' || ({first} + n) || '@facts.example', '', 'USER', 'j' || ({first} + n), \
+                {{id:{inviter}}}, FALSE, 0 FROM {{rows}} WHERE TRUE"
+        );
+        self.run(&users, count).await?;
+        let all = count * each;
+        let sql = format!(
+            "INSERT INTO activities (user_id, source, source_id, id, kind, amount, attributes, occurred_at, recorded_at, \
+                inviter_id) \
+             SELECT {{id:({first} + 1 + n % {count})}}, 'fill', 'a' || n, {{id:n}}, '{KIND}', n % 1000, {attributes}, \
+                {BEGIN} + n * {YEAR} / {all}, {BEGIN} + n * {YEAR} / {all}, {{id:{inviter}}} FROM {{rows}} WHERE TRUE",
+            attributes = self.attributes()
+        );
+        self.run(&sql, all).await
+    }
+
+    fn attributes(&self) -> &'static str {
+        match self.db.engine() {
+            Engine::Postgres => {
+                "jsonb_build_object('category', CASE WHEN n % 3 = 0 THEN 'hats' ELSE 'shoes' END, \
+                 'item', CAST(n % 50 AS TEXT))"
+            }
+            Engine::Sqlite => {
+                "json_object('category', iif(n % 3 = 0, 'hats', 'shoes'), 'item', CAST(n % 50 AS TEXT))"
+            }
+        }
     }
 
     /// Bytes of all tables that hold what is maintained.
@@ -135,7 +163,14 @@ impl Site {
         let plan = Plan::try_from(queries)?;
         let mut tx = self.db.begin().await?;
         let until = Timestamp::from_millis(BEGIN + 20 * YEAR).context("an instant")?;
-        need(&mut tx, self.clock.new_id(), &plan, zone, until).await?;
+        let by = NeededBy {
+            event_id: self.clock.new_id(),
+            event_starts: Timestamp::EPOCH,
+            until,
+            zone,
+            now: self.clock.now(),
+        };
+        need(&mut tx, &by, &plan).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -145,27 +180,40 @@ pub(crate) fn user(number: u64) -> Uuid {
     Uuid::from_u128(0x7000_8000_0000_0000_0000 | u128::from(number))
 }
 
-pub(crate) fn selection(window: Window, is_filtered: bool) -> Selection {
-    let hats = Filter {
-        attribute: "category".to_owned(),
-        equals: "hats".to_owned(),
-    };
+pub(crate) fn selection(window: Window, subject: Subject, filter: Option<(&str, &str)>) -> Selection {
+    let filter = filter.map(|(attribute, equals)| Filter {
+        attribute: attribute.to_owned(),
+        equals: equals.to_owned(),
+    });
     Selection {
         kind: KIND.to_owned(),
-        subject: Subject::Claimant,
+        subject,
         window,
-        filters: if is_filtered { vec![hats] } else { Vec::new() },
+        filters: filter.into_iter().collect(),
     }
 }
 
 /// Every query that is maintained.
-pub(crate) fn queries(window: Window) -> Vec<(&'static str, Query)> {
+pub(crate) fn queries(window: Window, subject: Subject) -> Vec<(&'static str, Query)> {
+    let plain = || selection(window, subject, None);
+    let hats = || selection(window, subject, Some(("category", "hats")));
     vec![
-        ("count", Query::Count(selection(window, false))),
-        ("sum", Query::Sum(selection(window, false))),
-        ("count, filtered", Query::Count(selection(window, true))),
-        ("days", Query::DistinctDays(selection(window, false))),
-        ("streak", Query::Streak(selection(window, false))),
-        ("last", Query::Last(selection(window, false))),
+        ("count", Query::Count(plain())),
+        ("sum", Query::Sum(plain())),
+        ("days", Query::DistinctDays(plain())),
+        ("streak", Query::Streak(plain())),
+        ("last", Query::Last(plain())),
+        ("count, filtered", Query::Count(hats())),
+        ("first, filtered", Query::First(hats())),
+        ("last, filtered", Query::Last(hats())),
     ]
+}
+
+/// Counts of activities about so many items.
+pub(crate) fn of_items(items: std::ops::Range<u32>, window: Window) -> Vec<Query> {
+    let count = |item: u32| {
+        let item = item.to_string();
+        Query::Count(selection(window, Subject::Claimant, Some(("item", &item))))
+    };
+    items.map(count).collect()
 }

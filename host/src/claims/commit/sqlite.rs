@@ -1,12 +1,14 @@
 //! A batch on SQLite: one transaction with a savepoint for each record, so that all of them share one wait for the disk.
 
 use crate::backoff;
+use crate::claims::logged::REQUEST;
 use crate::claims::store::{CommitOutcome, CommitRecord, commit_rows};
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Tx};
 use crate::events::EventService;
 use crate::mutations;
 use crate::rewards::RewardService;
+use crate::transparency;
 
 pub(super) async fn commit(
     db: &Db,
@@ -29,6 +31,7 @@ async fn write_all(
     records: &[CommitRecord],
 ) -> Result<Vec<CommitOutcome>, DbError> {
     let mut outcomes = Vec::with_capacity(records.len());
+    let mut committed = Vec::with_capacity(records.len());
     let mut tx = db.begin().await?;
     for record in records {
         commit_rows::savepoint(&mut tx).await?;
@@ -42,11 +45,15 @@ async fn write_all(
         }
         commit_rows::release_savepoint(&mut tx).await?;
         outcomes.push(match written {
-            Ok(true) => CommitOutcome::Committed,
+            Ok(true) => {
+                committed.push(record.request.id);
+                CommitOutcome::Committed
+            }
             Ok(false) => CommitOutcome::Lost,
             Err(error) => CommitOutcome::Failed(error),
         });
     }
+    transparency::enqueue_all(db, &mut tx, REQUEST, &committed).await?;
     tx.commit().await?;
     Ok(outcomes)
 }

@@ -2,10 +2,8 @@
 //! engines. `commit_postgres` writes the same rows in bulk.
 
 use super::CommitRecord;
-use crate::claims::logged::REQUEST;
 use crate::db::{Result, Tx};
 use crate::outbox;
-use crate::transparency;
 
 /// `false` if the user's slot in the period or number in the event group is taken, the user was told the same before, or this very request exists.
 pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord) -> Result<bool> {
@@ -45,11 +43,8 @@ pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord
         .bind(record.refusal.clone())
         .bind(record.group.as_ref().map(|(name, _)| name.clone()))
         .bind(record.group.as_ref().map(|(_, slot)| *slot))
-        .execute(&mut *tx)
+        .execute(tx)
         .await?;
-    if inserted == 1 {
-        transparency::enqueue(tx, REQUEST, record.request.id).await?;
-    }
     Ok(inserted == 1)
 }
 

@@ -27,7 +27,7 @@ impl EventService {
         };
         let mut tx = self.db.begin().await?;
         store::lock(&mut tx, id).await?.ok_or(EventError::NotFound(id))?;
-        let building = need_facts(&mut tx, &wanted, wanted.end_at).await?;
+        let building = need_facts(&mut tx, &wanted, wanted.end_at, self.clock.now()).await?;
         if building > 0 {
             drop(tx);
             return Err(self.build_facts(&wanted, building).await?);
@@ -97,7 +97,8 @@ impl EventService {
         by: Uuid,
     ) -> Result<Event, EventError> {
         row.revision = current.revision + 1;
-        row.updated_at = after(current.updated_at, self.clock.now());
+        let now = self.clock.now();
+        row.updated_at = after(current.updated_at, now);
         // A file does not contain the candidate, so its next application must not take the trial for a change by others.
         let is_same_content = row.plugin_digest == current.plugin_digest && row.params.0 == current.params.0;
         if is_same_content && current.applied_revision == Some(current.revision) {
@@ -108,7 +109,7 @@ impl EventService {
         if row.is_active {
             store::live::note(tx, row.id, row.revision).await?;
         }
-        need_facts(tx, &row, row.end_at).await?;
+        need_facts(tx, &row, row.end_at, now).await?;
         let event = self.event_of(row)?;
         self.record_revision(tx, &event, by).await?;
         let entry = Entry::about("event", &event.id).between(&before, &event);

@@ -4,7 +4,6 @@ use jiff::civil::date;
 use proptest::prelude::*;
 
 use super::*;
-use crate::facts::store::QUARTER_HOUR;
 
 fn zone(name: &str) -> Zone {
     name.parse().unwrap()
@@ -210,32 +209,37 @@ fn the_first_and_last_timestamps_do_not_panic() {
     }
 }
 
-/// `QUARTER_HOUR` relies on this.
+/// Each span with an activity is read as one day.
 #[test]
-fn since_2012_a_quarter_hour_lies_within_one_day_in_every_zone() {
+fn a_span_lies_within_one_day_in_every_zone_since_1970() {
     let instant = |millis| Timestamp::from_millis(millis).unwrap();
-    let (begin, end) = (at("2012-01-01T00:00:00Z"), at("2060-01-01T00:00:00Z"));
-    let mut zones = 0;
+    let end = at("2060-01-01T00:00:00Z").as_millis();
+    let (mut zones, mut fine) = (0, 0);
     for name in TimeZoneDatabase::bundled().available() {
         let Ok(zone) = name.as_str().parse::<Zone>() else {
             continue;
         };
         zones += 1;
-        let begin = begin.to_timestamp();
-        let changes = zone.0.following(begin).map(|change| change.timestamp());
-        for change in std::iter::once(begin).chain(changes.take_while(|change| *change < end.to_timestamp())) {
-            let offset = i64::from(zone.0.to_offset(change).seconds()) * 1000;
-            assert_eq!(offset % QUARTER_HOUR, 0, "{zone} is at an odd offset after {change}");
-            let start = change.as_millisecond() / QUARTER_HOUR * QUARTER_HOUR;
-            let last = instant(start + QUARTER_HOUR - 1);
-            assert_eq!(
-                zone.date(instant(start)),
-                zone.date(last),
-                "{zone} changes days at {change}"
-            );
+        fine += usize::from(zone.granule(0) == FINE);
+        let coarse_from = zone.coarse_from();
+        assert!(coarse_from <= at("2012-01-01T00:00:00Z").as_millis(), "{zone}");
+        let changes: Vec<(i64, i64)> = zone
+            .clock_changes()
+            .map(|(at, offset)| (at * 1000, i64::from(offset) * 1000))
+            .take_while(|(at, _)| *at < end)
+            .collect();
+        for from in [0, coarse_from] {
+            let granule = zone.granule(from);
+            for (begin, offset) in changes.iter().filter(|(begin, _)| *begin >= from) {
+                assert_eq!(offset % granule, 0, "{zone} is at an odd offset after {begin}");
+                let start = begin / granule * granule;
+                let (first, last) = (zone.date(instant(start)), zone.date(instant(start + granule - 1)));
+                assert_eq!(first, last, "{zone} changes days at {begin}");
+            }
         }
     }
     assert!(zones > 500, "only {zones} zones");
+    assert!((1..40).contains(&fine), "{fine} zones need finer spans");
 }
 
 proptest! {

@@ -181,12 +181,13 @@ proptest! {
         prop_assert_eq!((i64::from(streak.current), i64::from(streak.longest)), (length, length));
     }
 
-    /// A quarter-hour represents all timestamps in it.
+    /// A span represents all timestamps in it.
     #[test]
-    fn rounding_down_to_the_quarter_hour_changes_no_day(zone in any_zone(), instants in any_instants()) {
-        use crate::facts::store::QUARTER_HOUR;
+    fn rounding_down_to_a_span_changes_no_day(zone in any_zone(), instants in any_instants()) {
+        let first = instants.iter().min().map_or(0, |first| first.as_millis());
+        let granule = zone.granule(first);
         let rounded = instants.iter().map(|instant| {
-            Timestamp::from_millis(instant.as_millis() / QUARTER_HOUR * QUARTER_HOUR).unwrap()
+            Timestamp::from_millis(instant.as_millis() / granule * granule).unwrap()
         });
         prop_assert_eq!(days(&zone, rounded), days(&zone, instants.iter().copied()));
     }

@@ -54,8 +54,35 @@ fn the_id_of_a_series_never_changes() {
 }
 
 #[test]
-fn the_activities_of_invitees_have_no_series() {
+fn the_activities_of_invitees_have_a_series_of_their_own() {
+    let [own, invitees] =
+        [Subject::Claimant, Subject::Invitees].map(|subject| id(&Query::Count(selection("a", subject, &[])), "UTC"));
+    assert_ne!(own, invitees);
+}
+
+#[test]
+fn a_plan_needs_a_series_for_each_window_of_its_queries() {
     let zone: Zone = "UTC".parse().unwrap();
-    let invitees = selection("a", Subject::Invitees, &[]);
-    assert_eq!(Series::of(&Query::Count(invitees), &zone), None);
+    let at = |window| Selection {
+        window,
+        ..selection("a", Subject::Claimant, &[])
+    };
+    let since = Timestamp::from_millis(7_000).unwrap();
+    let queries = vec![
+        Query::Count(at(Window::AllTime)),
+        Query::First(at(Window::Since(since))),
+        Query::Sum(at(Window::LastDays(30))),
+        Query::Last(at(Window::LastDays(7))),
+        Query::Streak(at(Window::EventPeriod)),
+        Query::Grants,
+    ];
+    let plan = Plan::try_from(queries).unwrap();
+    let starts = Timestamp::from_millis(9_000).unwrap();
+    let needs = Series::of_plan(&plan, &zone, starts);
+    let mut needs: Vec<_> = needs
+        .into_iter()
+        .map(|need| (need.series.zone, need.starts.into_iter().collect::<Vec<_>>(), need.days))
+        .collect();
+    needs.sort();
+    assert_eq!(needs, [(None, vec![0, 7_000], 30), (Some("UTC".to_owned()), vec![9_000], 0)]);
 }

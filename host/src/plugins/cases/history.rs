@@ -7,11 +7,12 @@ use super::{Case, store};
 use crate::clock::Clock;
 use crate::contract::{Context, Fact, Query};
 use crate::db::{Db, DbError};
-use crate::facts::{self, FactContext, FactError, Instants, Period, Plan, Zone};
+use crate::facts::{FactContext, FactError, FactReader, Instants, Period, Plan, Zone};
 
 /// A temporary database, which is deleted on drop. Every case gets its own user in it.
 pub struct History {
     db: Db,
+    reader: FactReader,
     clock: Clock,
     _directory: TempDir,
 }
@@ -36,6 +37,7 @@ impl History {
             .await
             .map_err(|error| HistoryError::Migrate(error.to_string()))?;
         Ok(Self {
+            reader: FactReader::new(db.clone()),
             db,
             clock,
             _directory: directory,
@@ -62,7 +64,7 @@ impl History {
             group: None,
             instants: Instants::of_claim(context.now),
         };
-        let mut facts = facts::gather(&self.db, &fact_context, plan).await?.facts;
+        let mut facts = self.reader.gather(&fact_context, plan).await?.facts;
         // A case has no event, so the number of grants comes from the case itself.
         for (fact, query) in facts.iter_mut().zip(plan.queries()) {
             if *query == Query::Grants {

@@ -23,8 +23,8 @@ pub(super) async fn add_user(tx: &mut Tx, id: Uuid, invited_by: Option<Uuid>, re
 
 pub(super) async fn add_activity(tx: &mut Tx, id: Uuid, user_id: Uuid, activity: PastActivity) -> Result<()> {
     const SQL: &str = "INSERT INTO activities \
-        (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at) \
-        VALUES ($1, 'case', $2, $3, $4, $5, $6, $7, $7)";
+        (id, source, source_id, user_id, kind, amount, attributes, occurred_at, recorded_at, inviter_id) \
+        VALUES ($1, 'case', $2, $3, $4, $5, $6, $7, $7, (SELECT invited_by FROM users WHERE id = $3))";
     tx.query(SQL)
         .bind(id)
         .bind(id.to_string())

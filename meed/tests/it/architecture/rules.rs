@@ -227,7 +227,7 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
         ));
     }
     // facts.rs is the interface and calls the store, and some files maintain facts in the database; facts/* only compute.
-    let maintains = ["store", "builder", "needs", "upkeep", "verify"];
+    let maintains = ["store", "builder", "compaction", "needs", "seed", "upkeep", "verify"];
     if top == "facts" && parts.len() > 1 && !maintains.contains(&parts[1]) {
         let reaches_out = match path {
             ["crate", "db", "text_column"] => false,

@@ -7,6 +7,7 @@
 //! read is counted.
 
 mod explain;
+mod facts;
 mod lists;
 mod observed;
 mod rows;

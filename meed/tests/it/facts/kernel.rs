@@ -14,7 +14,7 @@ use meed_host::attributes::Attributes;
 use meed_host::clock::Timestamp;
 use meed_host::contract::{Fact, Filter, Query, Selection, Subject, Window};
 use meed_host::facts::kernel::{Activity, AttributeChange, Grant, Invitee, KnownBy, Log, Scope, answer};
-use meed_host::facts::{FactContext, FactError, Instants, Period, Plan, TooLarge, Zone, gather, need};
+use meed_host::facts::{FactContext, FactError, Instants, NeededBy, Period, Plan, TooLarge, Zone, need};
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -78,15 +78,22 @@ async fn maintain(app: &TestApp, zone: &Zone, until: Timestamp) {
     let mut queries = Vec::new();
     for kind in KINDS {
         for filters in [&[][..], &hats] {
-            let selection = selection(kind, Subject::Claimant, Window::AllTime, filters);
-            queries.extend([Query::Count(selection.clone()), Query::Streak(selection)]);
+            for subject in [Subject::Claimant, Subject::Invitees] {
+                let selection = selection(kind, subject, Window::AllTime, filters);
+                queries.extend([Query::Count(selection.clone()), Query::Streak(selection)]);
+            }
         }
     }
     let plan = Plan::try_from(queries).expect("a plan within its limits");
     let mut tx = app.begin().await;
-    need(&mut tx, app.clock.new_id(), &plan, zone, until)
-        .await
-        .expect("series");
+    let by = NeededBy {
+        event_id: app.clock.new_id(),
+        event_starts: app.clock.now(),
+        until,
+        zone,
+        now: app.clock.now(),
+    };
+    need(&mut tx, &by, &plan).await.expect("series");
     tx.commit().await.expect("a commit");
 }
 
@@ -412,7 +419,7 @@ impl<'a> Run<'a> {
                 group: None,
                 instants,
             };
-            let read = gather(&self.app.app.db, &context, &plan).await;
+            let read = self.app.app.fact_reader.gather(&context, &plan).await;
             let read: Result<Vec<Fact>, TooLarge> = match read {
                 Ok(snapshot) => Ok(snapshot.facts),
                 Err(FactError::TooLarge(too_large)) => Err(too_large),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meed_host::clock::Timestamp;
 use meed_host::contract::{Query, Subject, Window};
-use meed_host::facts::{FactContext, Plan, Which, Zone, gather, gather_from_log, need, release};
+use meed_host::facts::{FactContext, NeededBy, Plan, Which, Zone, need, release};
 use meed_host::personal_data::PersonalData as _;
 use rstest_reuse::apply;
 use serde_json::json;
@@ -16,10 +16,10 @@ use super::{Did, at, context, filter, purchase, record, selection, texts, zone};
 use crate::support::{TestApp, bundled, on_both_engines, with};
 
 /// Knuth's generator: varied, but the same in every run.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: i64) -> i64 {
+    pub(super) fn below(&mut self, bound: i64) -> i64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -28,16 +28,16 @@ impl Random {
     }
 }
 
-fn instant(millis: i64) -> Timestamp {
+pub(super) fn instant(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).expect("an instant")
 }
 
-fn queries(window: Window) -> Vec<Query> {
+fn queries(subject: Subject, window: Window) -> Vec<Query> {
     let hats = [filter("category", "hats")];
     let both = [filter("category", "hats"), filter("gift", "true")];
     let mut queries = Vec::new();
     for filters in [[].as_slice(), hats.as_slice(), both.as_slice()] {
-        let selection = selection("shop.purchase", Subject::Claimant, window, filters);
+        let selection = selection("shop.purchase", subject, window, filters);
         queries.extend([
             Query::Count(selection.clone()),
             Query::Sum(selection.clone()),
@@ -50,25 +50,40 @@ fn queries(window: Window) -> Vec<Query> {
     queries
 }
 
-fn plan(window: Window) -> Plan {
-    Plan::try_from(queries(window)).expect("a plan within its limits")
+fn plan(subject: Subject, window: Window) -> Plan {
+    Plan::try_from(queries(subject, window)).expect("a plan within its limits")
 }
 
 /// An event needs the facts of [`queries`] in the zone.
 async fn event(app: &TestApp, zone: &Zone) -> (Uuid, usize) {
+    event_about(app, zone, Subject::Claimant).await
+}
+
+async fn event_about(app: &TestApp, zone: &Zone, subject: Subject) -> (Uuid, usize) {
     let id = app.clock.new_id();
     let mut tx = app.begin().await;
-    let (plan, until) = (plan(Window::AllTime), at("2035-01-01T00:00:00Z"));
-    let building = need(&mut tx, id, &plan, zone, until).await.expect("series");
+    let (plan, until) = (plan(subject, Window::AllTime), at("2035-01-01T00:00:00Z"));
+    let by = NeededBy {
+        event_id: id,
+        event_starts: at("2024-01-01T00:00:00Z"),
+        until,
+        zone,
+        now: app.clock.now(),
+    };
+    let building = need(&mut tx, &by, &plan).await.expect("series");
     tx.commit().await.expect("a commit");
     (id, building)
 }
 
 /// The answers of what is maintained, which must be those of the log.
 async fn check(app: &TestApp, context: &FactContext<'_>, window: Window) {
-    let plan = plan(window);
-    let maintained = gather(&app.app.db, context, &plan).await.expect("facts").facts;
-    let log = gather_from_log(&app.app.db, context, &plan).await.expect("facts").facts;
+    check_about(app, context, Subject::Claimant, window).await;
+}
+
+async fn check_about(app: &TestApp, context: &FactContext<'_>, subject: Subject, window: Window) {
+    let plan = plan(subject, window);
+    let maintained = app.app.fact_reader.gather(context, &plan).await.expect("facts").facts;
+    let log = app.app.fact_reader.gather_from_log(context, &plan).await.expect("facts").facts;
     for ((query, maintained), log) in plan.queries().iter().zip(&maintained).zip(&log) {
         assert_eq!(
             maintained, log,
@@ -78,20 +93,20 @@ async fn check(app: &TestApp, context: &FactContext<'_>, window: Window) {
     }
 }
 
-async fn assert_verified(app: &TestApp) -> u64 {
+pub(super) async fn assert_verified(app: &TestApp) -> u64 {
     let checked = app.app.facts.verify(Which::default()).await.expect("a comparison");
     assert!(checked.differences.is_empty(), "{:#?}", checked.differences);
     checked.heads
 }
 
-async fn count(app: &TestApp, table: &str) -> i64 {
+pub(super) async fn count(app: &TestApp, table: &str) -> i64 {
     let query = app.app.db.query_assembled(format!("SELECT COUNT(*) FROM {table}"));
     let (count,): (i64,) = query.fetch_one(&app.app.db).await.expect("a count");
     count
 }
 
 /// Some activities of the user within the days from the instant: with ties, without an order, of a few categories.
-fn some(random: &mut Random, user_id: Uuid, from: Timestamp, days: i64, number: usize) -> Vec<Did> {
+pub(super) fn some(random: &mut Random, user_id: Uuid, from: Timestamp, days: i64, number: usize) -> Vec<Did> {
     let categories = ["hats", "shoes", ""];
     (0..number)
         .map(|_| {
@@ -376,4 +391,55 @@ async fn an_event_is_active_when_its_facts_are_built_or_the_operator_does_not_wa
     app.create_event(&body).await.expect_problem(409, "facts-not-ready");
     app.app.facts.finish().await.expect("built");
     app.create_event(&body).await.expect(201);
+}
+
+#[apply(on_both_engines)]
+async fn activities_of_invitees_are_maintained_for_the_inviter(app: TestApp) {
+    let begin = at("2025-01-01T00:00:00Z");
+    let (inviter, seoul) = (app.insert_user(begin, None).await, zone("Asia/Seoul"));
+    event_about(&app, &seoul, Subject::Invitees).await;
+    let mut invitees = Vec::new();
+    let mut random = Random(17);
+    for _ in 0..3 {
+        let invitee = app.insert_user(begin, Some(inviter)).await;
+        record(&app, &some(&mut random, invitee, begin, 200, 500)).await;
+        invitees.push(invitee);
+    }
+    // Their own activities are not those of invitees.
+    record(&app, &some(&mut random, inviter, begin, 200, 400)).await;
+    app.app.facts.finish().await.expect("built");
+    assert_eq!(assert_verified(&app).await, 6);
+    let compare = async |random: &mut Random| {
+        for _ in 0..12 {
+            let now = instant(begin.as_millis() + random.below(230 * 86_400_000));
+            let since = instant(begin.as_millis() + random.below(230 * 86_400_000));
+            let context = context(inviter, &seoul, now);
+            let days = u32::try_from(1 + random.below(90)).expect("days");
+            for window in [Window::AllTime, Window::LastDays(days), Window::Since(since)] {
+                check_about(&app, &context, Subject::Invitees, window).await;
+            }
+        }
+    };
+    compare(&mut random).await;
+    // Late ones.
+    record(&app, &some(&mut random, invitees[0], begin, 200, 300)).await;
+    compare(&mut random).await;
+    assert_verified(&app).await;
+    // Someone who registers later does not count before, not even with activities of an earlier time.
+    let later = app.insert_user(at("2025-04-01T00:00:00Z"), Some(inviter)).await;
+    record(&app, &some(&mut random, later, begin, 200, 100)).await;
+    compare(&mut random).await;
+    app.app.facts.finish().await.expect("built");
+    // An erasure takes the activities from what the inviter has.
+    let mut next = None;
+    loop {
+        next = app.app.activities.erase(invitees[1], next).await.expect("erased").next;
+        compare(&mut random).await;
+        if next.is_none() {
+            break;
+        }
+    }
+    app.app.facts.finish().await.expect("built");
+    assert_verified(&app).await;
+    compare(&mut random).await;
 }

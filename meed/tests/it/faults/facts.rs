@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use meed_host::contract::{Query, Selection, Subject, Window};
-use meed_host::facts::{Plan, Which, Zone, need};
+use meed_host::facts::{NeededBy, Plan, Which, Zone, need};
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 
@@ -35,9 +35,14 @@ async fn maintained_facts_are_those_of_the_log_after_kills(app: TestApp) {
     let zone: Zone = "Asia/Seoul".parse().expect("a zone");
     let mut tx = fixtures.begin().await;
     let until = "2035-01-01T00:00:00Z".parse().expect("an instant");
-    need(&mut tx, fixtures.clock.new_id(), &plan, &zone, until)
-        .await
-        .expect("series");
+    let by = NeededBy {
+        event_id: fixtures.clock.new_id(),
+        event_starts: begin,
+        until,
+        zone: &zone,
+        now: fixtures.clock.now(),
+    };
+    need(&mut tx, &by, &plan).await.expect("series");
     tx.commit().await.expect("a commit");
 
     let fleet = Fleet::start(&fixtures, 2).await;

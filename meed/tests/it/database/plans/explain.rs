@@ -17,6 +17,7 @@ pub const GROWING: &[&str] = &[
     "fact_heads",
     "fact_marks",
     "fact_days",
+    "fact_compactions",
     "reward_requests",
     "grants",
     "reward_codes",
