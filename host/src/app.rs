@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::activities::ActivityService;
 use crate::audit::{AuditService, Entry, Recorder};
 use crate::auth::{AuthService, Role, Sessions};
+use crate::backtests::BacktestService;
 use crate::cache::{Cache, Invalidation};
 use crate::claims::Claims;
 use crate::clock::Clock;
@@ -40,7 +41,9 @@ use crate::users::{
 };
 use crate::watch::Watch;
 use crate::webhooks::WebhookService;
-use crate::{activities, audit, auth, claims, events, keys, plugins, rewards, service_keys, users, webhooks};
+use crate::{
+    activities, audit, auth, backtests, claims, events, keys, plugins, rewards, service_keys, users, webhooks,
+};
 
 pub use background::{supervise_delivery, supervise_metrics};
 
@@ -83,6 +86,7 @@ fn is_streamed(parts: &Parts) -> bool {
         (name = "rewards", description = "Rewards and stock"),
         (name = "events", description = "Offers with dates, a condition and rewards"),
         (name = "reward-requests", description = "Claims, decisions and receipts"),
+        (name = "backtests", description = "What a condition would have decided in the past"),
         (name = "grants", description = "Grants and their fulfilment"),
         (name = "webhook-endpoints", description = "Webhook endpoints and deliveries"),
         (name = "service-keys", description = "Keys of programs"),
@@ -104,6 +108,7 @@ fn codes() -> Vec<Code> {
         rewards::CODES,
         events::CODES,
         claims::CODES,
+        backtests::CODES,
         webhooks::CODES,
     ]
     .concat()
@@ -274,6 +279,7 @@ pub struct App {
     pub rewards: RewardService,
     pub events: EventService,
     pub claims: Claims,
+    pub backtests: BacktestService,
     pub webhooks: WebhookService,
     pub watch: Watch,
     pub audit: AuditService,
@@ -374,6 +380,13 @@ impl App {
             directory,
             (watch.clone(), &config.streams),
         );
+        let backtests = BacktestService::new(
+            (db.clone(), clock.clone()),
+            sandbox.clone(),
+            plugins.clone(),
+            events.clone(),
+            keys.receipt.clone(),
+        );
         let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
         let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments));
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
@@ -411,6 +424,7 @@ impl App {
             rewards,
             events,
             claims,
+            backtests,
             webhooks,
             watch,
             audit,
@@ -453,6 +467,7 @@ impl App {
             .merge(rewards::router(self.rewards.clone()))
             .merge(events::router(self.events.clone()))
             .merge(claims::router(self.claims.clone()))
+            .merge(backtests::router(self.backtests.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(audit::router(self.audit.clone()))
             .merge(health::router(self.health.clone()))

@@ -13,7 +13,7 @@ mod store;
 
 pub use budget::Budget;
 pub use groups::NewEventGroup;
-pub use model::{ActiveEvent, Event, NewEvent, OfferedReward, Recurrence, group_name};
+pub use model::{ActiveEvent, Event, NewCondition, NewEvent, OfferedReward, Recurrence, group_name};
 pub use routes::{CODES, NO_SUCH_EVENT, router};
 pub use seed::{Purpose, Secret};
 pub use service::{EventError, EventService, Offer, reseal};

@@ -21,7 +21,7 @@ mod verify;
 mod words;
 
 pub use builder::{Backlog, FactBuilder};
-pub use calendar::{UnknownZone, Zone};
+pub use calendar::{UnknownZone, Zone, time_zones};
 pub use instants::{Instants, NotYetKnown};
 pub use kernel::TooLarge;
 pub use needs::{need, release};

@@ -118,6 +118,16 @@ pub struct Offer {
 }
 
 impl Offer {
+    /// What was offered at another time, for a backtest.
+    pub fn of_past(event: Event, rewards: Vec<Reward>, zone: Zone) -> Self {
+        Self {
+            event,
+            rewards,
+            zone,
+            generation: 0,
+        }
+    }
+
     /// The key of the recurrence period that contains this instant.
     pub fn period(&self, at: Timestamp) -> String {
         self.event.recurrence.period.key(at, &self.zone)

