@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::activities::ActivityService;
 use crate::audit::{AuditService, Entry, LoggedEntries, Recorder};
 use crate::auth::{AuthService, Role, Sessions};
+use crate::backtests::BacktestService;
 use crate::cache::{Cache, Invalidation};
 use crate::claims::{Claims, LoggedRequests, LoggedReversals};
 use crate::clock::Clock;
@@ -45,8 +46,8 @@ use crate::trials::TrialService;
 use crate::watch::Watch;
 use crate::webhooks::WebhookService;
 use crate::{
-    activities, audit, auth, claims, events, keys, plugins, releases, rewards, service_keys, transparency, trials, users,
-    webhooks,
+    activities, audit, auth, backtests, claims, events, keys, plugins, releases, rewards, service_keys, transparency,
+    trials, users, webhooks,
 };
 
 pub use background::{supervise_delivery, supervise_metrics};
@@ -91,6 +92,7 @@ fn is_streamed(parts: &Parts) -> bool {
         (name = "events", description = "Offers with dates, a condition and rewards"),
         (name = "releases", description = "Approved changes of live events"),
         (name = "reward-requests", description = "Claims, decisions and receipts"),
+        (name = "backtests", description = "What a condition would have decided in the past"),
         (name = "grants", description = "Grants and their fulfilment"),
         (name = "webhook-endpoints", description = "Webhook endpoints and deliveries"),
         (name = "service-keys", description = "Keys of programs"),
@@ -113,6 +115,7 @@ fn codes() -> Vec<Code> {
         events::CODES,
         releases::CODES,
         claims::CODES,
+        backtests::CODES,
         webhooks::CODES,
         audit::CODES,
     ]
@@ -324,6 +327,7 @@ pub struct App {
     pub releases: ReleaseService,
     pub trials: TrialService,
     pub claims: Claims,
+    pub backtests: BacktestService,
     pub webhooks: WebhookService,
     pub watch: Watch,
     pub audit: AuditService,
@@ -435,6 +439,13 @@ impl App {
             (watch.clone(), &config.streams),
             trials.clone(),
         );
+        let backtests = BacktestService::new(
+            (db.clone(), clock.clone()),
+            sandbox.clone(),
+            plugins.clone(),
+            events.clone(),
+            keys.receipt.clone(),
+        );
         let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
         let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments, &trials));
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
@@ -490,6 +501,7 @@ impl App {
             releases,
             trials,
             claims,
+            backtests,
             webhooks,
             watch,
             audit,
@@ -535,6 +547,7 @@ impl App {
             .merge(releases::router(self.releases.clone()))
             .merge(trials::router(self.trials.clone()))
             .merge(claims::router(self.claims.clone()))
+            .merge(backtests::router(self.backtests.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(audit::router(self.audit.clone(), Log::new(self.db.clone())))
             .merge(health::router(self.health.clone()))

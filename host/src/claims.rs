@@ -1,13 +1,13 @@
 //! Claims: from the user's request to the grant, and the receipt of how it was decided.
 //!
-//! One decision (`decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
+//! One decision (`preparation`, `decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
 //! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof (`terms` stores its shared
 //! part, `trial` compares both conditions of an event that tries a candidate) and `replay` its re-run without a server.
 //! `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`,
 //! `progress` and `usage` are reads; `logged` is what the transparency log reads of them; `watched` sends the first and the
 //! third as they change. `explanation` says why a claim was decided as it was. `service` wires the parts. `access` is what
 //! protocols call.
-//! Only `app`, `cli`, `kafka` and `rpc` know this feature.
+//! Only `app`, `backtests`, `cli`, `kafka` and `rpc` know this feature.
 
 mod access;
 mod cache;
@@ -22,6 +22,7 @@ mod interactive;
 mod logged;
 mod model;
 mod personal;
+mod preparation;
 mod progress;
 mod queue;
 mod receipt;
@@ -44,7 +45,8 @@ mod watched;
 pub use access::Named;
 pub use error::ClaimError;
 pub use logged::{LoggedRequests, LoggedReversals};
-pub use model::{ClaimAnswer, EventProgress, IdempotencyKey, RewardRequest, Status};
+pub use model::{ClaimAnswer, EventProgress, IdempotencyKey, Reason, RewardRequest, Source, Status};
+pub use preparation::{Moment, PeriodSlot, Prepared, Ready, prepare};
 pub use queue::{ExternalClaim, ExternalIntake, PermanentRejection, Worker};
 pub use receipt::{
     EvaluationRecord, GivenReward, Outcome, Proof, Receipt, ReceiptError, ReversalReceipt, ReversedGrant,
@@ -54,4 +56,5 @@ pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use review::{Review, ReviewOutcome};
 pub use routes::{CODES, router};
 pub use service::Claims;
+pub use verdict::{BudgetLeft, Evaluation, Verdict, worth};
 pub use watched::{ProgressChanges, ProgressId, RETRY, RequestChanges, RequestEvent, Watched};

@@ -24,7 +24,7 @@ mod verify;
 mod words;
 
 pub use builder::{Backlog, FactBuilder};
-pub use calendar::{UnknownZone, Zone};
+pub use calendar::{UnknownZone, Zone, time_zones};
 pub use compacted::Compacted;
 pub use compaction::{CompactedActivities, Compactor, compacted_of};
 pub use instants::{Instants, NotYetKnown};

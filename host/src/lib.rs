@@ -5,7 +5,8 @@
 //! ```text
 //! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, transparency, watch, background, db, batch, cache, http, keys,
 //!                                      problem, body, correlation, canonical, text, clock}
-//!                       audit auth directory users activities plugins events rewards trials releases fulfilments claims webhooks kafka rpc
+//!                       audit auth directory users activities plugins events rewards trials releases fulfilments claims backtests
+//!                       webhooks kafka rpc
 //! ```
 //!
 //! A feature is a folder with `routes.rs` (HTTP), `service.rs` (rules and transactions) and `store.rs` (SQL). It calls
@@ -18,6 +19,7 @@ pub mod audit;
 pub mod auth;
 pub mod background;
 pub mod backoff;
+pub mod backtests;
 pub mod batch;
 pub mod body;
 pub mod cache;

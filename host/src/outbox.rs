@@ -29,6 +29,8 @@ pub const CLAIM_HELD: &str = "claim.held";
 pub const CLAIM_DENIED: &str = "claim.denied";
 /// A pending claim was rejected, or failed.
 pub const CLAIM_REJECTED: &str = "claim.rejected";
+/// A backtest has its report, or failed.
+pub const BACKTEST_FINISHED: &str = "backtest.finished";
 pub const EVENT_CREATED: &str = "event.created";
 pub const EVENT_CHANGED: &str = "event.changed";
 pub const EVENT_DELETED: &str = "event.deleted";
@@ -67,6 +69,7 @@ pub const KINDS: &[&str] = &[
     CLAIM_HELD,
     CLAIM_DENIED,
     CLAIM_REJECTED,
+    BACKTEST_FINISHED,
     EVENT_CREATED,
     EVENT_CHANGED,
     EVENT_DELETED,

@@ -6,6 +6,7 @@ use super::App;
 use crate::activities::ActivityNews;
 use crate::audit::AuditService;
 use crate::background::{Context, Next, POLL_INTERVAL, Spec, Stage, Supervisor, Task};
+use crate::backtests::Worker as BacktestWorker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, DbError};
@@ -172,6 +173,18 @@ const CLAIM_WORKER: Spec = Spec {
     period: POLL_INTERVAL,
     stage: Stage::Workers,
 };
+const BACKTEST_WORKER: Spec = Spec {
+    name: "backtest-worker",
+    description: "Runs backtests, the oldest first, in shards that all processes share",
+    period: Duration::from_secs(1),
+    stage: Stage::Upkeep,
+};
+const BACKTEST_SWEEP: Spec = Spec {
+    name: "backtest-sweep",
+    description: "Deletes reports after a year, and failed and cancelled backtests after a week",
+    period: Duration::from_hours(1),
+    stage: Stage::Upkeep,
+};
 const WEBHOOK_RELAY: Spec = Spec {
     name: "webhook-relay",
     description: "Fans out the outbox and delivers it to webhook endpoints",
@@ -290,6 +303,13 @@ impl App {
         supervisor.register(CLAIM_WORKER, move || Ok(claims.worker()))?;
         supervisor.every(PENDING_CLAIM_COUNT, self.claims.clone(), |claims| async move {
             Ok(claims.count_pending().await?)
+        });
+        let backtests = self.backtests.clone();
+        supervisor.register(BACKTEST_WORKER, move || Ok(BacktestWorker::new(backtests.clone())))?;
+        supervisor.every(BACKTEST_SWEEP, self.backtests.clone(), |backtests| async move {
+            let deleted = backtests.prune().await?;
+            tracing::debug!(deleted, "old backtests deleted");
+            Ok(())
         });
         supervisor.every(REVIEW_EXPIRY, self.claims.clone(), |claims| async move {
             let expired = claims.expire_held().await?;

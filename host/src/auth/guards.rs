@@ -165,6 +165,8 @@ guards! {
     AttributesWrite
     AuditLogRead
     AuditRead
+    BacktestsRead
+    BacktestsWrite
     ClaimsRead
     ClaimsWrite
     EventsRead

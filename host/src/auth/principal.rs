@@ -63,6 +63,10 @@ scopes! {
     AuditLogRead = "audit-log:read",
     /// Read reward requests, receipts and grants of all users.
     AuditRead = "audit:read",
+    /// Read backtests and their reports.
+    BacktestsRead = "backtests:read",
+    /// Create, pause and cancel backtests.
+    BacktestsWrite = "backtests:write",
     /// See the events that one may claim, one's progress and one's claims.
     ClaimsRead = "claims:read",
     /// Claim rewards.
@@ -141,6 +145,7 @@ impl Role {
             Self::Auditor => &[
                 Scope::AuditLogRead,
                 Scope::AuditRead,
+                Scope::BacktestsRead,
                 Scope::EventsRead,
                 Scope::PluginKeysRead,
                 Scope::PluginsRead,
@@ -154,6 +159,8 @@ impl Role {
                 Scope::ActivitiesWrite,
                 Scope::AttributesWrite,
                 Scope::AuditRead,
+                Scope::BacktestsRead,
+                Scope::BacktestsWrite,
                 Scope::EventsRead,
                 Scope::EventsWrite,
                 Scope::FulfilmentsWrite,
@@ -176,6 +183,8 @@ impl Role {
                 Scope::AttributesWrite,
                 Scope::AuditLogRead,
                 Scope::AuditRead,
+                Scope::BacktestsRead,
+                Scope::BacktestsWrite,
                 Scope::EventsRead,
                 Scope::EventsWrite,
                 Scope::FulfilmentsWrite,

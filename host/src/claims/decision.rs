@@ -1,7 +1,7 @@
 //! The decision on a claim: facts, gates of the host, condition, verdict. Nothing here writes.
 //!
-//! Interactive claims, pending claims and progress all call [`Judge::read`] and [`Judge::judge`]; the condition
-//! runs in [`PluginService::evaluate`], as in a simulation. Must not know: who made the claim, and what is stored.
+//! Interactive claims, pending claims and progress all call [`Judge::read`] and [`Judge::judge`]; [`prepare`] is what a
+//! backtest calls, too. The condition runs in [`PluginService::evaluate`], as in a simulation. Must not know: who made the claim, and what is stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,31 +10,20 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::error::ClaimError;
-use super::model::{Reason, Status};
+use super::model::Status;
+use super::preparation::{Moment, PeriodSlot, Prepared, Ready, prepare};
 use super::receipt::Limits;
 use super::review::ReviewOutcome;
 use super::store::reviews;
 use super::trial::Tried;
-use super::verdict::{BUDGET_SPENT, BudgetLeft, Evaluation, SOLD_OUT, Verdict};
+use super::verdict::{BudgetLeft, Evaluation, Verdict};
 use crate::clock::{Clock, Timestamp};
-use crate::contract::{Context, Decision, EventInfo, Fact, RewardInfo, UserInfo};
+use crate::contract::{Context, Decision, Fact};
 use crate::db::{Db, DbError};
 use crate::events::{Arm, Offer, Purpose};
-use crate::facts::{FactContext, FactError, FactReader, GroupUsage, Instants, Plan, Rejection, Snapshot};
+use crate::facts::{FactContext, FactError, FactReader, Instants, Plan, Rejection, Snapshot};
 use crate::plugins::{BoundCondition, PluginError, PluginService, PluginState};
-use crate::rewards::Reward;
 use crate::sandbox::Call;
-
-/// A period of the event's recurrence and the user's grant in it, from 1: the unique key of a grant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PeriodSlot {
-    pub period: String,
-    pub slot: u32,
-    /// When a grant of the user was last reversed. The grant of this slot comes after it, whatever the clocks say.
-    pub last_reversal: Option<Timestamp>,
-    /// The event's group, and the number of the user's grant in it: the unique key of the group's limit.
-    pub group: Option<(String, u32)>,
-}
 
 /// The input of a decision, besides the offer and the condition.
 pub(super) struct DecisionInput {
@@ -59,7 +48,10 @@ impl DecisionInput {
 
     /// The number of grants that the user holds in the period.
     pub(super) fn granted(&self) -> u32 {
-        let slots = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.granted_slots.len());
+        let slots = self
+            .snapshot
+            .as_ref()
+            .map_or(0, |snapshot| snapshot.granted_slots.len());
         u32::try_from(slots).unwrap_or(u32::MAX)
     }
 
@@ -273,51 +265,49 @@ impl Judge {
         if snapshot.disabled && !input.is_past {
             return Ok(Judged::Disabled);
         }
-        let granted = u32::try_from(snapshot.granted_slots.len()).unwrap_or(u32::MAX);
-        let slot = PeriodSlot {
-            period: snapshot.period.clone(),
-            slot: snapshot.free_slot(),
-            last_reversal: snapshot.last_reversal,
-            group: offer
-                .event
-                .group
-                .clone()
-                .zip(snapshot.group.as_ref().map(GroupUsage::free_slot)),
+        let moment = Moment {
+            user_id: input.user_id,
+            now: input.now,
+            purpose,
         };
-        if matches!(purpose, Purpose::Claim) && granted >= offer.event.recurrence.count {
-            return Ok(Judged::AlreadyGranted(slot));
+        match prepare(offer, snapshot, moment) {
+            Prepared::AlreadyGranted(slot) => Ok(Judged::AlreadyGranted(slot)),
+            Prepared::Held(id) => Ok(Judged::Held(id)),
+            Prepared::Refused { slot, granted, verdict } => Ok(Judged::Decided(Decided {
+                slot,
+                granted,
+                verdict,
+                tried: None,
+            })),
+            Prepared::Ask(Ready {
+                slot,
+                granted,
+                context,
+                budget,
+            }) => {
+                let run = Run {
+                    condition: &offer.event.condition,
+                    arm: Arm::Stable,
+                    user_id: input.user_id,
+                    known_by: input.known_by,
+                    facts: &snapshot.facts,
+                    budget: budget.as_ref(),
+                    // A user can ask for their progress any number of times, so only claims count for or against the plugin.
+                    counts: matches!(purpose, Purpose::Claim),
+                };
+                let (verdict, tried) = match decider {
+                    Decider::One(condition) => (self.run(Run { condition, ..run }, context).await?, None),
+                    Decider::Offered(offer) => self.run_offered(run, offer, input, context).await?,
+                };
+                let verdict = self.within_denial(verdict, offer.event.id, input).await?;
+                Ok(Judged::Decided(Decided {
+                    slot,
+                    granted,
+                    verdict,
+                    tried,
+                }))
+            }
         }
-        if let (Purpose::Claim, Some(id)) = (purpose, snapshot.held_claim) {
-            return Ok(Judged::Held(id));
-        }
-        let budget = BudgetLeft::of(offer, snapshot.budget_usage, input.now);
-        let (verdict, tried) = if let Some(verdict) = gate(offer, snapshot, budget.as_ref(), input.now) {
-            (verdict, None)
-        } else {
-            let seed = seed(offer, input.user_id, &slot, purpose);
-            let context = context(offer, input.user_id, snapshot, input.now, seed);
-            let run = Run {
-                condition: &offer.event.condition,
-                arm: Arm::Stable,
-                user_id: input.user_id,
-                known_by: input.known_by,
-                facts: &snapshot.facts,
-                budget: budget.as_ref(),
-                // A user can ask for their progress any number of times, so only claims count for or against the plugin.
-                counts: matches!(purpose, Purpose::Claim),
-            };
-            let (verdict, tried) = match decider {
-                Decider::One(condition) => (self.run(Run { condition, ..run }, context).await?, None),
-                Decider::Offered(offer) => self.run_offered(run, offer, input, context).await?,
-            };
-            (self.within_denial(verdict, offer.event.id, input).await?, tried)
-        };
-        Ok(Judged::Decided(Decided {
-            slot,
-            granted,
-            verdict,
-            tried,
-        }))
     }
 
     /// Runs the condition that decides for the user. A candidate that fails leaves the decision to the event's condition.
@@ -455,94 +445,4 @@ fn measure(condition: &BoundCondition, context: &Context, call: &Call<Decision>)
         fuel = call.fuel,
         "condition failed"
     );
-}
-
-impl PeriodSlot {
-    /// The first slot of the period that contains `at`: for claims that no grant can result from.
-    pub(super) fn first(offer: &Offer, at: Timestamp) -> Self {
-        Self {
-            period: offer.period(at),
-            slot: 1,
-            last_reversal: None,
-            group: None,
-        }
-    }
-}
-
-/// The gates that need no evaluation, in the order in which a user can do something about them.
-fn gate(offer: &Offer, snapshot: &Snapshot, budget: Option<&BudgetLeft>, now: Timestamp) -> Option<Verdict> {
-    let event = &offer.event;
-    if now >= event.end_date {
-        let message = format!("The event ended at {}.", event.end_date);
-        let reason = Reason::host("event-ended", message).arg("endedAt", event.end_date);
-        return Some(Verdict::by_host(Status::Rejected, reason, None));
-    }
-    if !event.is_active {
-        return Some(Verdict::rejected("event-inactive", "The event is not active."));
-    }
-    if now < event.start_date {
-        let message = format!("The event starts at {}.", event.start_date);
-        let reason = Reason::host("event-not-started", message).arg("startsAt", event.start_date);
-        return Some(Verdict::by_host(Status::Rejected, reason, Some(event.start_date)));
-    }
-    if let (Some(group), Some(usage)) = (&event.group, &snapshot.group)
-        && usage.is_used_up()
-    {
-        let message = format!(
-            "You have the maximum number of grants of this group of events: {}.",
-            usage.max
-        );
-        let reason = Reason::host("group-limit-reached", message);
-        return Some(Verdict::by_host(
-            Status::Rejected,
-            reason.arg("group", group).arg("limit", usage.max),
-            None,
-        ));
-    }
-    let is_sold_out = |reward_id| snapshot.stock.get(reward_id) == Some(&0);
-    if offer.rewards.iter().all(|reward| is_sold_out(&reward.id)) {
-        return Some(Verdict::rejected(SOLD_OUT, "All rewards of the event are sold out."));
-    }
-    let budget = budget.filter(|budget| budget.is_spent(offer))?;
-    let reason = Reason::host(BUDGET_SPENT, "The event's budget is spent.");
-    Some(Verdict::by_host(Status::Rejected, reason, budget.renews_at))
-}
-
-/// A draw must not depend on anything that a user can retry.
-fn seed(offer: &Offer, user_id: Uuid, slot: &PeriodSlot, purpose: Purpose) -> [u8; 32] {
-    let event = &offer.event;
-    event.secret.seed(event.id, user_id, &slot.period, slot.slot, purpose)
-}
-
-/// Everything that the condition may depend on besides the facts.
-fn context(offer: &Offer, user_id: Uuid, snapshot: &Snapshot, now: Timestamp, seed: [u8; 32]) -> Context {
-    let event = &offer.event;
-    let reward_info = |reward: &Reward| {
-        let left = snapshot.stock.get(&reward.id);
-        let left = left.map_or(u32::MAX, |left| u32::try_from(*left).unwrap_or(0));
-        RewardInfo {
-            id: reward.id.to_string(),
-            kind: reward.type_.clone(),
-            value: reward.value,
-            max_quantity: event.max_quantity.min(left),
-        }
-    };
-    Context {
-        now,
-        local: offer.zone.local(now),
-        offsets: offer.zone.offsets(now),
-        time_zone: event.time_zone.clone(),
-        event: EventInfo {
-            id: event.id.to_string(),
-            title: event.title.clone(),
-            starts: event.start_date,
-            ends: event.end_date,
-        },
-        user: UserInfo {
-            id: user_id.to_string(),
-            registered: snapshot.registered,
-        },
-        rewards: offer.rewards.iter().map(reward_info).collect(),
-        seed,
-    }
 }

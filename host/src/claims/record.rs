@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::cache::{GrantedCache, SoldOutCache};
-use super::decision::PeriodSlot;
 use super::error::ClaimError;
 use super::idempotency::fingerprint;
 use super::model::{ClaimAnswer, ClaimInput, Grant, GrantedReward, RewardRequest, Source, Status};
+use super::preparation::PeriodSlot;
 use super::receipt::{self, Draft, FailureRecord, GivenReward, Outcome, Receipt, Seal};
 use super::store::{CommitRecord, GrantRow, RequestRow, Spending, StoredResponse};
 use super::terms::TermsService;

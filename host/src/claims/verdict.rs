@@ -12,7 +12,7 @@ use crate::contract::{Award, Awards, Context, Decision, Fact, Outcome, Progress,
 use crate::events::{Arm, Offer};
 use crate::facts::BudgetUsage;
 use crate::plugins::Signer;
-use crate::sandbox::Failure;
+use crate::sandbox::{CallLimits, Failure};
 
 /// The code of the reason "a reward of the event is sold out".
 pub(super) const SOLD_OUT: &str = "sold-out";
@@ -25,7 +25,7 @@ const REVIEW_EXPIRED: &str = "review-expired";
 
 /// The outcome of a claim before it is committed.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub struct Verdict {
     pub status: Status,
     pub reasons: Vec<Reason>,
     pub progress: Vec<Progress>,
@@ -40,7 +40,7 @@ pub(super) struct Verdict {
 
 /// One run of the condition: its inputs, its outcome and its cost.
 #[derive(Debug)]
-pub(super) struct Evaluation {
+pub struct Evaluation {
     /// The condition that ran.
     pub decided_by: Arm,
     pub context: Context,
@@ -54,6 +54,28 @@ pub(super) struct Evaluation {
     pub budget_amount: Option<i64>,
     /// The trusted signer of the plugin, if it has one.
     pub signer: Option<Signer>,
+}
+
+impl Evaluation {
+    /// A run in a backtest, which has no receipt: what was known by then is what the facts say.
+    pub fn of_backtest(
+        context: Context,
+        facts: Vec<Fact>,
+        call: (Result<Decision, Failure>, u64),
+        limits: &CallLimits,
+        budget: Option<&BudgetLeft>,
+    ) -> Self {
+        Self {
+            budget_amount: budget.and_then(|budget| budget.amount_for(&context.rewards)),
+            known_by: context.now,
+            facts,
+            limits: Limits::from(limits),
+            outcome: call.0,
+            fuel: call.1,
+            signer: None,
+            context,
+        }
+    }
 }
 
 impl Verdict {
@@ -100,7 +122,7 @@ impl Verdict {
         )
     }
 
-    pub(super) fn condition_failed() -> Self {
+    pub fn condition_failed() -> Self {
         Self::failed(
             "condition-failed",
             "The event's condition could not be evaluated. This is not your fault; try again later.",
@@ -143,7 +165,7 @@ impl Verdict {
     }
 
     /// The verdict that follows from a run of the condition. `budget`: what the event's budget has left.
-    pub(super) fn of_evaluation(evaluation: Evaluation, budget: Option<&BudgetLeft>) -> Self {
+    pub fn of_evaluation(evaluation: Evaluation, budget: Option<&BudgetLeft>) -> Self {
         let Ok(decision) = &evaluation.outcome else {
             return Self {
                 evaluation: Some(evaluation),
@@ -266,6 +288,25 @@ impl Verdict {
         }
     }
 
+    /// A held claim after a review that approved it.
+    #[must_use]
+    pub fn approved(self) -> Self {
+        let awards = match &self.evaluation {
+            Some(Evaluation {
+                context,
+                outcome: Ok(decision),
+                ..
+            }) if self.status == Status::Held => awards(decision, &context.rewards),
+            _ => return self,
+        };
+        Self {
+            status: Status::Granted,
+            reasons: self.reasons.into_iter().skip(1).collect(),
+            awards,
+            ..self
+        }
+    }
+
     /// With a reason of the host before those of the condition.
     fn because(mut self, reason: Reason) -> Self {
         self.reasons.insert(0, reason);
@@ -312,14 +353,14 @@ fn exceeds_budget(awards: &[Award], rewards: &[RewardInfo], left: Option<i64>) -
 }
 
 /// The value of some units of a reward; a reward without a value is worth 0.
-pub(super) fn worth(value: Option<i64>, quantity: u32) -> i64 {
+pub fn worth(value: Option<i64>, quantity: u32) -> i64 {
     value.unwrap_or(0).saturating_mul(i64::from(quantity))
 }
 
 /// What the event's budget has left in the period of a claim. `None` means no limit; it is negative after the budget was
 /// lowered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BudgetLeft {
+pub struct BudgetLeft {
     grants: Option<i64>,
     amount: Option<i64>,
     pub renews_at: Option<Timestamp>,
@@ -327,7 +368,7 @@ pub(super) struct BudgetLeft {
 
 impl BudgetLeft {
     /// `None` if the event has no budget.
-    pub(super) fn of(offer: &Offer, usage: Option<BudgetUsage>, now: Timestamp) -> Option<Self> {
+    pub fn of(offer: &Offer, usage: Option<BudgetUsage>, now: Timestamp) -> Option<Self> {
         let budget = offer.event.budget?;
         let usage = usage.unwrap_or_default();
         Some(Self {
@@ -344,7 +385,7 @@ impl BudgetLeft {
     }
 
     /// The amount left, but at most the value of all rewards of one claim: a receipt reveals no more of the budget.
-    pub(super) fn amount_for(&self, rewards: &[RewardInfo]) -> Option<i64> {
+    pub fn amount_for(&self, rewards: &[RewardInfo]) -> Option<i64> {
         let max = rewards
             .iter()
             .map(|reward| worth(reward.value, reward.max_quantity))

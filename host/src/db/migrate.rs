@@ -43,6 +43,7 @@ const STEPS: &[Step] = steps![
     12 "0012_audit",
     13 "0013_service_keys",
     14 "0014_facts",
+    16 "0016_backtests",
     17 "0017_releases",
     18 "0018_transparency",
     19 "0019_candidates",

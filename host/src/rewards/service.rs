@@ -144,6 +144,31 @@ pub struct Reward {
     pub updated_at: Timestamp,
 }
 
+impl Reward {
+    /// What a condition and its limits see of a reward, for a backtest.
+    pub fn of_past(id: Uuid, type_: String, value: Option<i64>, revision: i64) -> Self {
+        Self {
+            id,
+            name: id.to_string(),
+            type_,
+            item_id: None,
+            value,
+            duration: None,
+            description: None,
+            codes: false,
+            codes_low_water: None,
+            codes_return: false,
+            stock: None,
+            stock_remaining: None,
+            returns: 0,
+            revision,
+            applied_revision: None,
+            created_at: Timestamp::EPOCH,
+            updated_at: Timestamp::EPOCH,
+        }
+    }
+}
+
 impl From<RewardRow> for Reward {
     fn from(row: RewardRow) -> Self {
         Self {

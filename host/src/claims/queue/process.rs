@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use crate::backoff;
 use crate::claims::commit::Committer;
-use crate::claims::decision::{Decided, DecisionInput, Judge, Judged, PeriodSlot};
+use crate::claims::decision::{Decided, DecisionInput, Judge, Judged};
 use crate::claims::error::ClaimError;
 use crate::claims::model::{ClaimInput, IdempotencyKey, Queued, RewardRequest};
+use crate::claims::preparation::PeriodSlot;
 use crate::claims::record::Recorder;
 use crate::claims::store::queue::{self, PendingClaimRow};
 use crate::claims::store::{CommitOutcome, CommitRecord, responses};

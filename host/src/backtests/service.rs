@@ -1,0 +1,298 @@
+//! Rules for backtests: who may have how many, what they compare, and how they end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::error::BacktestError;
+use super::model::{Backtest, NewBacktest, State};
+use super::report::{Forecast, SignedReport};
+use super::store::{self, BacktestRow, Filter, Worlds, shards};
+use super::terms::{GroupTerms, Terms};
+use crate::audit::{self, Entry};
+use crate::clock::{Clock, Timestamp};
+use crate::db::{Db, DbError, Json};
+use crate::events::{EventService, NewCondition};
+use crate::keys::Keyring;
+use crate::outbox::{self, Message};
+use crate::plugins::{BoundCondition, PluginError, PluginService};
+use crate::sandbox::{Digest, Sandbox};
+
+/// The most backtests of one principal, and of all, that are not over.
+pub(super) const MAX_UNFINISHED: i64 = 5;
+pub(super) const MAX_UNFINISHED_OF_ALL: i64 = 50;
+/// The longest period.
+const MAX_PERIOD: Duration = Duration::from_hours(400 * 24);
+/// How long reports are kept, and backtests without one.
+const REPORTS: Duration = Duration::from_hours(365 * 24);
+const OTHERS: Duration = Duration::from_hours(7 * 24);
+/// Rows that one statement deletes.
+const PRUNED_AT_ONCE: i64 = 100;
+
+/// What a release refers to.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    pub backtest_id: Uuid,
+    pub event_id: Uuid,
+    pub event_revision: i64,
+    /// The plugin of the candidate.
+    pub candidate: Digest,
+    /// SHA-256 of the canonical JSON of the candidate's digest and params.
+    pub candidate_hash: String,
+    pub report_digest: String,
+    /// What the candidate would have granted by time.
+    pub forecast: Forecast,
+}
+
+/// Wired by `app`; cheap to clone.
+#[derive(Clone)]
+pub struct BacktestService {
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) sandbox: Sandbox,
+    pub(super) plugins: PluginService,
+    pub(super) events: EventService,
+    pub(super) keys: Arc<Keyring>,
+}
+
+impl BacktestService {
+    pub fn new(
+        (db, clock): (Db, Clock),
+        sandbox: Sandbox,
+        plugins: PluginService,
+        events: EventService,
+        keys: Arc<Keyring>,
+    ) -> Self {
+        Self {
+            db,
+            clock,
+            sandbox,
+            plugins,
+            events,
+            keys,
+        }
+    }
+
+    pub(super) async fn create(&self, new: NewBacktest, by: Uuid) -> Result<Backtest, BacktestError> {
+        let (own, all) = store::unfinished(&self.db, by).await?;
+        if own >= MAX_UNFINISHED {
+            return Err(BacktestError::TooMany(own));
+        }
+        if all >= MAX_UNFINISHED_OF_ALL {
+            return Err(BacktestError::TooManyOfAll(all));
+        }
+        let now = self.clock.now();
+        let terms = self.terms(&new, now).await?;
+        let row = BacktestRow {
+            id: self.clock.new_id(),
+            event_id: terms.event_id,
+            state: State::Queued,
+            candidate_hash: terms.candidate.hash()?,
+            terms: Json(terms),
+            worlds: Json(Worlds::default()),
+            users: None,
+            round: None,
+            sample_through: None,
+            report_digest: None,
+            failure: None,
+            created_by: by,
+            created_at: now,
+            updated_at: now,
+        };
+        let backtest = Backtest::new(row.clone(), 0);
+        let mut tx = self.db.begin().await?;
+        store::insert(&mut tx, row).await?;
+        let entry = Entry::about("backtest", &backtest.id).between(&(), &backtest);
+        audit::record(&mut tx, &self.clock, entry).await?;
+        tx.commit().await?;
+        Ok(backtest)
+    }
+
+    /// Everything that the report depends on, as it is now.
+    pub(super) async fn terms(&self, new: &NewBacktest, now: Timestamp) -> Result<Terms, BacktestError> {
+        let offer = self.events.recent(new.event_id).await?;
+        let event = &offer.event;
+        let live = &event.condition;
+        let baseline = self.bound(new.baseline.as_ref(), live, "/baseline/version").await?;
+        let candidate = self.bound(new.candidate.as_ref(), live, "/candidate/version").await?;
+        let group = match &event.group {
+            Some(name) => Some(GroupTerms {
+                name: name.clone(),
+                max_per_user: self.events.group_limit(name).await?,
+            }),
+            None => None,
+        };
+        let mut terms = Terms::new(&offer, group, [&baseline, &candidate]);
+        terms.from = new.from.unwrap_or(event.start_date);
+        terms.to = new.to.unwrap_or(event.end_date).min(now);
+        terms.population = new.population;
+        terms.sample = new.sample;
+        if terms.from >= terms.to {
+            return Err(field(
+                "/from",
+                format!("{} is not before the end of the period, {}", terms.from, terms.to),
+            ));
+        }
+        if terms.from.plus(MAX_PERIOD) < terms.to {
+            let days = MAX_PERIOD.as_secs() / 86_400;
+            return Err(field(
+                "/to",
+                format!("the period is longer than {days} days; choose a shorter one"),
+            ));
+        }
+        Ok(terms)
+    }
+
+    async fn bound(
+        &self,
+        given: Option<&NewCondition>,
+        live: &BoundCondition,
+        pointer: &'static str,
+    ) -> Result<BoundCondition, BacktestError> {
+        let Some(given) = given else { return Ok(live.clone()) };
+        let bound = self.plugins.bind(&given.plugin, &given.version, &given.params).await;
+        bound.map_err(|error| match error {
+            PluginError::NoSuchPlugin { .. }
+            | PluginError::NoSuchVersion { .. }
+            | PluginError::NotActive { .. }
+            | PluginError::NotTrusted { .. } => field(pointer, error.to_string()),
+            error => error.into(),
+        })
+    }
+
+    pub(super) async fn get(&self, id: Uuid) -> Result<Backtest, BacktestError> {
+        let row = store::find(&self.db, id).await?.ok_or(BacktestError::NotFound(id))?;
+        let replayed = match row.round.filter(|_| !row.state.is_over()) {
+            Some(round) => shards::progress(&self.db, id, round).await?.1,
+            None => 0,
+        };
+        Ok(Backtest::new(row, replayed))
+    }
+
+    /// Newest first, up to `size + 1`.
+    pub(super) async fn list(
+        &self,
+        filter: Filter,
+        before: Option<Uuid>,
+        size: u32,
+    ) -> Result<Vec<Backtest>, BacktestError> {
+        let rows = store::list(&self.db, filter, before, i64::from(size) + 1).await?;
+        Ok(rows.into_iter().map(|row| Backtest::new(row, 0)).collect())
+    }
+
+    /// The signed report, as it was stored.
+    pub(super) async fn report(&self, id: Uuid) -> Result<SignedReport, BacktestError> {
+        let row = store::find(&self.db, id).await?.ok_or(BacktestError::NotFound(id))?;
+        let report = store::report(&self.db, id).await?;
+        let report = report.ok_or(BacktestError::NoReport(row.state))?;
+        Ok(serde_json::from_str(&report)?)
+    }
+
+    /// What a release needs of a backtest that is DONE.
+    pub async fn evidence(&self, id: Uuid) -> Result<Option<Evidence>, BacktestError> {
+        let Some(row) = store::find(&self.db, id).await? else {
+            return Ok(None);
+        };
+        let (Some(report_digest), State::Done) = (row.report_digest.clone(), row.state) else {
+            return Ok(None);
+        };
+        let report = self.report(id).await?;
+        Ok(Some(Evidence {
+            backtest_id: id,
+            event_id: row.event_id,
+            event_revision: row.terms.0.event_revision,
+            candidate: row.terms.0.candidate.digest,
+            candidate_hash: row.candidate_hash,
+            report_digest,
+            forecast: report.report.forecast,
+        }))
+    }
+
+    /// Keeps the backtest from going on until it is resumed.
+    pub(super) async fn pause(&self, id: Uuid) -> Result<Backtest, BacktestError> {
+        self.change(id, State::Paused, "paused", |state| {
+            matches!(state, State::Queued | State::Running)
+        })
+        .await
+    }
+
+    pub(super) async fn resume(&self, id: Uuid) -> Result<Backtest, BacktestError> {
+        self.change(id, State::Running, "resumed", |state| state == State::Paused)
+            .await
+    }
+
+    pub(super) async fn cancel(&self, id: Uuid) -> Result<Backtest, BacktestError> {
+        self.change(id, State::Cancelled, "cancelled", |state| !state.is_over())
+            .await
+    }
+
+    async fn change(
+        &self,
+        id: Uuid,
+        to: State,
+        wanted: &'static str,
+        is_possible: impl Fn(State) -> bool,
+    ) -> Result<Backtest, BacktestError> {
+        let mut tx = self.db.begin().await?;
+        let row = store::lock(&mut tx, id).await?.ok_or(BacktestError::NotFound(id))?;
+        let is = row.state;
+        if !is_possible(is) {
+            return Err(BacktestError::State { is, wanted });
+        }
+        // One that was not planned yet is planned now.
+        let to = if to == State::Running && row.round.is_none() {
+            State::Queued
+        } else {
+            to
+        };
+        store::set_state(&mut tx, id, to, self.clock.now()).await?;
+        if to == State::Cancelled {
+            shards::delete(&mut tx, id).await?;
+        }
+        let entry = Entry::about("backtest", &id).field("state", is, to);
+        audit::record(&mut tx, &self.clock, entry).await?;
+        tx.commit().await?;
+        self.get(id).await
+    }
+
+    /// Deletes old backtests, and returns how many.
+    pub async fn prune(&self) -> Result<u64, DbError> {
+        let now = self.clock.now();
+        let mut deleted = 0;
+        for (state, kept) in [
+            (State::Done, REPORTS),
+            (State::Failed, OTHERS),
+            (State::Cancelled, OTHERS),
+        ] {
+            let mut tx = self.db.begin().await?;
+            deleted += store::prune(&mut tx, state, now.minus(kept), PRUNED_AT_ONCE).await?;
+            tx.commit().await?;
+        }
+        Ok(deleted)
+    }
+
+    /// The message that a backtest is over.
+    pub(super) fn message(&self, row: &BacktestRow, state: State, report_digest: Option<&str>) -> Message {
+        Message {
+            id: self.clock.new_id(),
+            kind: outbox::BACKTEST_FINISHED,
+            user_id: None,
+            subject_id: Some(row.event_id),
+            payload: json!({
+                "backtestId": row.id, "eventId": row.event_id, "state": state, "reportDigest": report_digest,
+                "finishedAt": self.clock.now(),
+            }),
+            http_request_id: None,
+            created_at: self.clock.now(),
+            once_key: Some(format!("{}/{state}", row.id)),
+        }
+    }
+}
+
+fn field(pointer: &'static str, message: String) -> BacktestError {
+    BacktestError::Field { pointer, message }
+}
