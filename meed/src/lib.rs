@@ -9,6 +9,7 @@
 )]
 
 mod apply;
+pub mod console;
 mod db;
 mod demo;
 mod facts;

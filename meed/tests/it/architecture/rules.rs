@@ -15,6 +15,7 @@ pub(super) const FEATURES: &[&str] = &[
     "fulfilments",
     "claims",
     "webhooks",
+    "console",
     "kafka",
     "rpc",
 ];
@@ -52,6 +53,7 @@ const EXTRACTORS: &[&str] = &[
     "auth/authenticate",
     "auth/guards",
     "auth/long_lived",
+    "auth/same_origin",
     "auth/step_up",
     "service_keys/authenticate",
 ];
