@@ -20,7 +20,8 @@ use crate::backtests::BacktestService;
 use crate::cache::{Cache, Invalidation};
 use crate::claims::{Claims, LoggedRequests, LoggedReversals};
 use crate::clock::Clock;
-use crate::config::{Config, Limit};
+use crate::config::{Config, ConsoleAt, Limit};
+use crate::console::{self, Console};
 use crate::db::Db;
 use crate::directory::{Directory, UserRef};
 use crate::events::EventService;
@@ -334,6 +335,7 @@ pub struct App {
     pub sequencer: Sequencer,
     pub health: health::Health,
     pub overload: overload::Overload,
+    console: (ConsoleAt, console::Files),
     limits: limit::Limits,
     recorder: Recorder,
     authenticator: Authenticator,
@@ -508,6 +510,7 @@ impl App {
             sequencer,
             health,
             overload: overload::Overload::new(config.http.max_in_flight),
+            console: (config.http.console, console::Files::default()),
             limits,
             recorder,
             authenticator,
@@ -536,7 +539,7 @@ impl App {
             .merge(auth::router(self.auth.clone()))
             .merge(keys::router(self.keys.clone()))
             .merge(users::login_router(self.logins.clone()))
-            .merge(users::oidc_router(self.oidc_logins.clone()))
+            .merge(users::oidc_router(self.oidc_logins.clone(), self.auth.clone()))
             .merge(users::router(self.users.clone()))
             .merge(service_keys::router(self.service_keys.clone()))
             .merge(users::erasure_router(self.erasures.clone()))
@@ -583,14 +586,41 @@ impl App {
         })
     }
 
+    /// The same with the files of the console.
+    #[must_use]
+    pub fn with_console(mut self, files: console::Files) -> Self {
+        self.console.1 = files;
+        self
+    }
+
     /// The whole API, ready to serve.
     pub fn router(&self) -> Router {
+        self.site(self.console.0 == ConsoleAt::On)
+    }
+
+    /// What the admin listener serves besides its own routes.
+    pub fn admin_router(&self) -> Option<Router> {
+        (self.console.0 == ConsoleAt::Admin).then(|| self.site(true))
+    }
+
+    fn console(&self) -> Router {
+        console::router(Console {
+            auth: self.auth.clone(),
+            logins: self.logins.clone(),
+            oidc: self.oidc_logins.clone(),
+            files: self.console.1.clone(),
+        })
+    }
+
+    fn site(&self, has_console: bool) -> Router {
         let (router, _) = self.routes().split_for_parts();
         #[cfg(feature = "grpc")]
         let router = router.merge(self.rpc());
         // Inside the limits, because they cost as much as other routes.
         let app = self.clone();
         let router = router.merge(openapi::swagger(move || app.openapi()));
+        let router = if has_console { router.merge(self.console()) } else { router };
+        let cookies = has_console.then(|| middleware::from_fn_with_state(self.auth.clone(), auth::authenticate_cookie));
         let router = layers::fallbacks(router).layer(
             ServiceBuilder::new()
                 // Outermost, because authentication may need the database.
@@ -604,6 +634,7 @@ impl App {
                     self.issuers.clone(),
                     users::authenticate,
                 ))
+                .option_layer(cookies)
                 .layer(middleware::from_fn_with_state(self.auth.clone(), auth::authenticate))
                 .layer(middleware::from_fn_with_state(self.limits.clone(), limit::layer))
                 // Innermost: what the rate limit refuses is counted, not recorded.

@@ -3,24 +3,27 @@
 //! Every feature may use it. Must not know any feature; of `users` it reads the role and state of a session's user.
 
 mod authenticate;
+mod cookies;
 mod guards;
 mod long_lived;
 mod passes;
 mod personal;
 mod principal;
 mod routes;
+mod same_origin;
 mod service;
 mod sessions;
 mod step_up;
 mod store;
 mod tokens;
 
-pub use authenticate::{authenticate, bearer_token};
+pub use authenticate::{authenticate, authenticate_cookie, bearer_token, cookie_of, session_cookie, set_cookie};
 pub use guards::*;
 pub use long_lived::LongLived;
 pub use passes::{Pass, Passes};
 pub use principal::{KeyHolder, Principal, Role, Scope};
 pub use routes::{bounded_secret, router};
+pub use same_origin::is_same_origin;
 pub use service::{AuthError, AuthService, TokenPair};
 pub use sessions::{EndReason, EndedSessions, Sessions};
 pub use step_up::SteppedUp;
@@ -38,6 +41,7 @@ const ADDRESS_NOT_ALLOWED: Code = Code::new(
 const INVALID_REFRESH_TOKEN: Code = Code::new("invalid-refresh-token", 401, "The refresh token is not valid");
 const STEP_UP_REQUIRED: Code = Code::new("step-up-required", 403, "A recent proof of identity is required");
 const TOTP_REQUIRED: Code = Code::new("totp-required", 403, "Your role needs a second factor");
+pub const FOREIGN_ORIGIN: Code = Code::new("foreign-origin", 403, "The request comes from another site");
 const NO_SUCH_SESSION: Code = Code::new("no-such-session", 404, "You have no such session");
 const REFRESH_TOKEN_REUSED: Code = Code::new("refresh-token-reused", 401, "The refresh token was used before");
 
@@ -52,6 +56,7 @@ pub const CODES: &[Code] = &[
     NO_SUCH_SESSION,
     STEP_UP_REQUIRED,
     TOTP_REQUIRED,
+    FOREIGN_ORIGIN,
 ];
 
 /// The problems of every route that needs a token.

@@ -73,9 +73,21 @@ pub struct Http {
     pub http2: bool,
     #[serde(deserialize_with = "within::<1, 1_000_000, _, _>")]
     pub max_connections_per_address: usize,
+    pub console: ConsoleAt,
     /// The proxies whose `X-Forwarded-For` the server trusts.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// The listener of the console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConsoleAt {
+    /// That of the API.
+    On,
+    Off,
+    /// The admin listener, which then serves the API, too.
+    Admin,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -509,6 +521,11 @@ impl Config {
                 "mail.username would send the password in clear with mail.encryption = \"off\": set mail.encryption, or leave \
                  mail.username empty"
                     .to_owned(),
+            );
+        }
+        if self.http.console == ConsoleAt::Admin && self.http.admin_listen.is_none() {
+            return Err(
+                "http.console = \"admin\" needs http.admin_listen: set it, or set http.console to \"on\" or \"off\"".to_owned(),
             );
         }
         if self.http.http2 && !cfg!(feature = "grpc") {

@@ -27,6 +27,7 @@ pub mod canonical;
 pub mod claims;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod contract;
 pub mod correlation;
 pub mod db;

@@ -10,6 +10,7 @@
 
 mod apply;
 mod audit;
+pub mod console;
 mod db;
 mod demo;
 mod facts;

@@ -23,7 +23,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     .context("start the metrics")?;
     let clock = Clock::System;
     let supervisor = Supervisor::new(clock.clone());
-    admin::listen(&config.http, &metrics, &supervisor).await?;
+    admin::listen(&config.http, &metrics, &supervisor, None).await?;
     app::supervise_metrics(&metrics, &supervisor);
     let webhooks = app::webhooks(config, &db, &clock)?;
     app::supervise_delivery(config, &db, &clock, &webhooks, &supervisor)?;

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::signals::{Signal, Signals};
-use super::{connect, demo};
+use super::{connect, console, demo};
 use meed_host::app::{self, App};
 use meed_host::background::{Stage, Supervisor};
 use meed_host::clock::Clock;
@@ -64,9 +64,10 @@ pub(super) async fn serve(config: &Config, app: App, ready: impl FnOnce(SocketAd
         .await
         .with_context(|| format!("listen on {} (http.listen)", config.http.listen))?;
     let address = listener.local_addr().context("ask for the address")?;
+    let app = app.with_console(console::files());
     let router = app.router();
     let supervisor = Supervisor::new(app.clock.clone());
-    admin::listen(&config.http, &metrics, &supervisor).await?;
+    admin::listen(&config.http, &metrics, &supervisor, app.admin_router()).await?;
     app::supervise_metrics(&metrics, &supervisor);
     app.supervise(config, &supervisor)?;
     let stop = CancellationToken::new();

@@ -10,9 +10,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::cookies::{CookieSession, Cookies, RefusedCookie};
 use super::guards::InvalidToken;
 use super::passes::Passes;
-use super::store::{self, Hash};
+use super::store::{self, Hash, SessionRow};
 use super::tokens::{AccessTokens, Refused};
 use super::{EndReason, Principal, REFRESH_TOKEN_REUSED, Role, Sessions};
 use crate::audit::{self, Entry};
@@ -80,6 +81,7 @@ struct Inner {
     db: Db,
     clock: Clock,
     tokens: AccessTokens,
+    cookies: Cookies,
     sessions: Sessions,
     passes: Passes,
     session_lifetime: Duration,
@@ -94,6 +96,16 @@ struct Inner {
     refresh_key: hmac::Key,
     /// Zero: expired sessions are kept.
     retention: Duration,
+}
+
+/// The principal of a console session.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub principal: Principal,
+    /// The end of the session.
+    pub end: Option<Timestamp>,
+    /// Replaces a cookie that was issued some time ago.
+    pub renewed: Option<String>,
 }
 
 /// A login of a user that has not ended.
@@ -119,6 +131,11 @@ impl AuthService {
             db: db.clone(),
             clock: clock.clone(),
             tokens: AccessTokens::new(config, keyring)?,
+            cookies: Cookies::new(
+                &keyring.derive("meed console sessions")?,
+                config.refresh_idle,
+                config.access_token,
+            ),
             sessions,
             passes: Passes::new(db, clock),
             session_lifetime: config.session,
@@ -372,19 +389,74 @@ impl AuthService {
         };
         let (id, role, session) = (claims.sub, claims.role, claims.sid);
         if let Some(living) = self.0.sessions.living(id, role, session).await? {
-            let principal = Principal::User {
-                id,
-                role,
-                session: Some(session),
-                needs_second_factor: self.0.require_totp && role != Role::User && !living.second_factor,
-            };
             return Ok(Ok((
-                principal,
+                self.principal(id, role, session, &living),
                 Timestamp::from_millis(claims.exp.saturating_mul(1_000)),
             )));
         }
         tracing::debug!(session.id = %session, "access token refused: session ended or role changed");
         Ok(Err(InvalidToken { is_forged: false }))
+    }
+
+    /// The principal and the cookie for the session of a login that was just made. The client does not get the tokens; the sweep
+    /// deletes the refresh token.
+    pub async fn cookie(&self, tokens: &TokenPair) -> Result<(Principal, String), AuthError> {
+        let found = self.check(&tokens.access_token).await?;
+        let Ok((principal, _)) = found else {
+            return Err(AuthError::NoSession);
+        };
+        let Principal::User {
+            id,
+            role,
+            session: Some(session_id),
+            ..
+        } = principal
+        else {
+            return Err(AuthError::NoSession);
+        };
+        let cookie = self.0.cookies.issue(CookieSession {
+            user_id: id,
+            session_id,
+            role,
+            issued_at: self.0.clock.now(),
+        });
+        Ok((principal, cookie))
+    }
+
+    /// The principal of a console session, if the cookie is valid and the session is alive.
+    pub(super) async fn check_cookie(&self, cookie: &str) -> Result<Result<Found, InvalidToken>, DbError> {
+        let now = self.0.clock.now();
+        let named = match self.0.cookies.check(cookie, now) {
+            Ok(named) => named,
+            Err(refused) => {
+                tracing::debug!(?refused, "console session refused");
+                let is_forged = refused == RefusedCookie::Forged;
+                return Ok(Err(InvalidToken { is_forged }));
+            }
+        };
+        let (id, role, session) = (named.user_id, named.role, named.session_id);
+        let Some(living) = self.0.sessions.living(id, role, session).await? else {
+            tracing::debug!(session.id = %session, "console session refused: session ended or role changed");
+            return Ok(Err(InvalidToken { is_forged: false }));
+        };
+        let renewed = self.0.cookies.is_old(named, now).then(|| {
+            let issued_at = now;
+            self.0.cookies.issue(CookieSession { issued_at, ..named })
+        });
+        Ok(Ok(Found {
+            principal: self.principal(id, role, session, &living),
+            end: Some(living.expires_at),
+            renewed,
+        }))
+    }
+
+    fn principal(&self, id: Uuid, role: Role, session: Uuid, living: &SessionRow) -> Principal {
+        Principal::User {
+            id,
+            role,
+            session: Some(session),
+            needs_second_factor: self.0.require_totp && role != Role::User && !living.second_factor,
+        }
     }
 
     async fn issue(

@@ -1,5 +1,6 @@
 //! The admin listener: `/metrics` and `/tasks`, for operators and their monitoring. It has no authentication, so it listens
-//! where only they can reach it.
+//! where only they can reach it. With `http.console = "admin"` it serves the console and the API as well, with their own
+//! authentication.
 
 use anyhow::Context as _;
 use axum::routing::get;
@@ -13,8 +14,13 @@ use super::server;
 use crate::background::Supervisor;
 use crate::config;
 
-/// Listens on `http.admin_listen`, if it is set, until the process ends.
-pub async fn listen(http: &config::Http, metrics: &Metrics, supervisor: &Supervisor) -> anyhow::Result<()> {
+/// Listens on `http.admin_listen`, if it is set, until the process ends. `console`: what it serves besides its own routes.
+pub async fn listen(
+    http: &config::Http,
+    metrics: &Metrics,
+    supervisor: &Supervisor,
+    console: Option<Router>,
+) -> anyhow::Result<()> {
     let Some(address) = http.admin_listen else {
         return Ok(());
     };
@@ -24,7 +30,7 @@ pub async fn listen(http: &config::Http, metrics: &Metrics, supervisor: &Supervi
     let address = listener.local_addr().context("ask for the address")?;
     tokio::spawn(server::serve(
         listener,
-        router(metrics.clone(), supervisor.clone()),
+        router(metrics.clone(), supervisor.clone(), console),
         Limits::for_admin(http),
         std::future::pending(),
     ));
@@ -32,8 +38,12 @@ pub async fn listen(http: &config::Http, metrics: &Metrics, supervisor: &Supervi
     Ok(())
 }
 
-fn router(metrics: Metrics, supervisor: Supervisor) -> Router {
-    Router::new()
+fn router(metrics: Metrics, supervisor: Supervisor, console: Option<Router>) -> Router {
+    let router = Router::new()
         .route("/metrics", get(async move || metrics.render()))
-        .route("/tasks", get(async move || Json(json!({"tasks": supervisor.status()}))))
+        .route("/tasks", get(async move || Json(json!({"tasks": supervisor.status()}))));
+    match console {
+        Some(console) => router.fallback_service(console),
+        None => router,
+    }
 }

@@ -22,6 +22,7 @@ mod cache;
 mod cases;
 mod cli;
 mod clients;
+mod console;
 mod contract;
 mod database;
 mod event_groups;

@@ -28,6 +28,7 @@ pub const CREDENTIALS_PATHS: &[&str] = &[
     "/users/me/password",
     "/auth/oidc/login",
     "/auth/oidc/callback",
+    "/console/session/login",
 ];
 
 pub fn router(service: LoginService) -> OpenApiRouter {

@@ -17,6 +17,7 @@ pub(super) const FEATURES: &[&str] = &[
     "fulfilments",
     "claims",
     "webhooks",
+    "console",
     "kafka",
     "rpc",
 ];
@@ -56,6 +57,7 @@ const EXTRACTORS: &[&str] = &[
     "auth/authenticate",
     "auth/guards",
     "auth/long_lived",
+    "auth/same_origin",
     "auth/step_up",
     "service_keys/authenticate",
 ];

@@ -354,3 +354,31 @@ async fn a_server_without_a_provider_says_so() {
         app.get(path).send().await.expect_problem(404, "oidc-not-configured");
     }
 }
+
+#[apply(on_both_engines)]
+async fn a_login_for_the_console_ends_in_a_cookie_without_tokens(app: TestApp) {
+    let provider = provider();
+    let app = with(&app, &provider, |_| ());
+    let mut landed = Vec::new();
+    for account in ["root", "eve"] {
+        let begun = app.get("/auth/oidc/login?console=true").send().await;
+        assert_eq!(begun.status, 303);
+        let cookies: Vec<_> = begun.headers.get_all("set-cookie").iter().collect();
+        let pairs = cookies.iter().filter_map(|line| line.to_str().ok()?.split(';').next());
+        let cookie = pairs.collect::<Vec<_>>().join("; ");
+        let location = format!("{}&login_hint={account}", begun.header("location"));
+        let back = provider.visit(&location).await;
+        let reply = call_back(&app, Some(&cookie), back.query().expect("a query")).await;
+        assert_eq!((reply.status.as_u16(), reply.bytes.len()), (303, 0));
+        landed.push(reply);
+    }
+    let [root, eve] = &landed[..] else { unreachable!() };
+    assert_eq!(root.header("location"), "/console/");
+    let session = root.header("set-cookie").split(';').next().expect("a pair").to_owned();
+    assert!(session.starts_with("__Host-meed-session="), "{session}");
+    let user = app.get("/users/me").header("cookie", &session).send().await.expect(200);
+    assert_eq!(user["role"], "ADMIN");
+    // A person without a role gets the problem, and no session.
+    assert_eq!(eve.header("location"), "/console/?problem=no-mapped-role");
+    assert!(!eve.header("set-cookie").contains("meed-session"));
+}

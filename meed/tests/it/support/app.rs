@@ -161,6 +161,7 @@ impl TestApp {
         change(&mut config, &mut limits);
         let compiler = PathBuf::from(env!("CARGO_BIN_EXE_meed"));
         let app = App::with_limits(&config, &limits, db, clock.clone(), compiler).expect("the application starts");
+        let app = app.with_console(meed::console::files());
         let router = app.router();
         let listening = tokio::spawn({
             let app = app.clone();
