@@ -145,6 +145,7 @@ impl Terms {
             reward_ids: self.rewards.iter().map(|reward| reward.id).collect(),
             time_zone: self.time_zone.clone(),
             condition: condition.bound(),
+            candidate: None,
             recurrence: self.recurrence,
             budget: self.budget,
             group: self.group.as_ref().map(|group| group.name.clone()),

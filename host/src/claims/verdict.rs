@@ -66,6 +66,7 @@ impl Evaluation {
         budget: Option<&BudgetLeft>,
     ) -> Self {
         Self {
+            decided_by: Arm::Stable,
             budget_amount: budget.and_then(|budget| budget.amount_for(&context.rewards)),
             known_by: context.now,
             facts,
