@@ -23,7 +23,7 @@ pub use principal::{KeyHolder, Principal, Role, Scope};
 pub use routes::{bounded_secret, router};
 pub use service::{AuthError, AuthService, TokenPair};
 pub use sessions::{EndReason, EndedSessions, Sessions};
-pub use step_up::SteppedUp;
+pub use step_up::{SteppedUp, SteppedUpOrKey};
 
 use crate::problem::Code;
 
