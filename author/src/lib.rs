@@ -28,6 +28,7 @@ use clap::Subcommand;
 
 pub use password::read_password;
 pub use push::signature_beside;
+pub use sign::describe;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -49,7 +49,8 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn describe(module: Vec<u8>) -> anyhow::Result<Manifest> {
+/// The manifest of a module, as the server reads it: the module runs in the sandbox.
+pub async fn describe(module: Vec<u8>) -> anyhow::Result<Manifest> {
     let settings = Settings {
         language_runtimes: true,
         ..Settings::default()

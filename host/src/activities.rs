@@ -10,6 +10,7 @@ mod cloud_events;
 mod invitations;
 mod lenient;
 mod news;
+mod open_streams;
 mod personal;
 mod report;
 mod routes;
@@ -19,8 +20,9 @@ mod store;
 mod users;
 
 pub use batch::{Batch, CODES, MAX_BATCH};
-pub use calls::{IDLE, MAX_DURATION, MAX_STREAM_ERRORS, StreamPermit};
+pub use calls::{IDLE, MAX_DURATION, MAX_STREAM_ERRORS};
 pub use news::ActivityNews;
+pub use open_streams::StreamPermit;
 pub use report::NewActivity;
 pub use routes::{is_streamed, router};
 pub use service::{

@@ -26,7 +26,7 @@ pub use routes::{bounded_secret, router};
 pub use same_origin::is_same_origin;
 pub use service::{AuthError, AuthService, TokenPair};
 pub use sessions::{EndReason, EndedSessions, Sessions};
-pub use step_up::SteppedUp;
+pub use step_up::{SteppedUp, SteppedUpOrKey};
 
 use crate::problem::Code;
 

@@ -34,8 +34,51 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let bytes = with_plain_integers(bytes);
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(&bytes)).map_err(|error| {
         let pointer = pointer_of(error.path());
-        Problem::field(pointer, without_position(&error.into_inner()))
+        Problem::field(pointer, in_json_words(&without_position(&error.into_inner())))
     })
+}
+
+/// A message of serde without the names of Rust's types.
+fn in_json_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 13] = [
+        ("expected a borrowed string", "expected a string"),
+        ("expected i64", "expected an integer"),
+        ("expected i32", "expected an integer"),
+        ("expected i16", "expected an integer"),
+        ("expected isize", "expected an integer"),
+        ("expected u64", "expected an integer from 0"),
+        ("expected usize", "expected an integer from 0"),
+        ("expected u32", "expected an integer from 0 to 4294967295"),
+        ("expected u16", "expected an integer from 0 to 65535"),
+        ("expected u8", "expected an integer from 0 to 255"),
+        ("expected f64", "expected a number"),
+        ("expected f32", "expected a number"),
+        ("expected unit", "expected null"),
+    ];
+    // What was found stands before it, and may be anything.
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let expected = format!("expected {expected}");
+    if ["expected struct ", "expected internally tagged enum ", "expected a map"]
+        .iter()
+        .any(|kind| expected.starts_with(kind))
+    {
+        return format!("{found}, expected an object");
+    }
+    if expected.starts_with("expected a sequence") {
+        return format!("{found}, expected an array");
+    }
+    if expected.starts_with("expected enum ") {
+        return format!("{found}, expected a string");
+    }
+    let plain = WORDS.iter().find(|(rust, _)| *rust == expected);
+    format!("{found}, {}", plain.map_or(expected.as_str(), |(_, plain)| plain))
+}
+
+/// The message about a body that is one line of several.
+pub fn of_one_line(message: &str) -> String {
+    message.replace(" at line 1 column ", " at column ")
 }
 
 /// The same JSON with integers as serde reads them: `2500.00` and `25e2` are integers for JSON Schema (and for RFC 8785, which
@@ -247,6 +290,40 @@ mod tests {
         }
         assert_eq!(parse::<Vec<u32>>(b"[2500.00]").unwrap(), [2500]);
         assert!(parse::<Vec<u32>>(b"[2500.01]").is_err());
+    }
+
+    #[test]
+    fn messages_name_no_types_of_rust() {
+        for (said, plain) in [
+            (
+                "invalid type: string \"a, expected u8\", expected u8",
+                "invalid type: string \"a, expected u8\", expected an integer from 0 to 255",
+            ),
+            (
+                "invalid type: integer `7`, expected struct NewActivity",
+                "invalid type: integer `7`, expected an object",
+            ),
+            (
+                "invalid type: floating point `0.5`, expected i64",
+                "invalid type: floating point `0.5`, expected an integer",
+            ),
+            (
+                "invalid type: null, expected a sequence",
+                "invalid type: null, expected an array",
+            ),
+            (
+                "invalid type: null, expected a string",
+                "invalid type: null, expected a string",
+            ),
+            (
+                "unknown field `x`, expected `a` or `b`",
+                "unknown field `x`, expected `a` or `b`",
+            ),
+            ("missing field `kind`", "missing field `kind`"),
+        ] {
+            assert_eq!(in_json_words(said), plain);
+        }
+        assert_eq!(of_one_line("EOF at line 1 column 7."), "EOF at column 7.");
     }
 
     #[test]

@@ -571,9 +571,22 @@ fn key_first(error: config::ConfigError) -> config::ConfigError {
     match error {
         config::ConfigError::At {
             error, key: Some(key), ..
-        } => config::ConfigError::Message(format!("{key}: {error}")),
+        } => config::ConfigError::Message(format!("{}: {error}", dotted(&key))),
         error => error,
     }
+}
+
+/// The library writes `issuers[1]name`.
+fn dotted(key: &str) -> String {
+    let (mut dotted, mut before) = (String::with_capacity(key.len() + 1), ' ');
+    for letter in key.chars() {
+        if before == ']' && letter != '.' && letter != '[' {
+            dotted.push('.');
+        }
+        dotted.push(letter);
+        before = letter;
+    }
+    dotted
 }
 
 /// Reads the only line of the file. An error never contains the secret.

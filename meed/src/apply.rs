@@ -15,7 +15,7 @@ mod show;
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
@@ -145,6 +145,11 @@ fn is_confirmed() -> anyhow::Result<bool> {
 impl Planning {
     async fn plan(&self, client: &Client) -> anyhow::Result<(Plan, Inventory)> {
         let mut wants = read::read(&self.files)?;
+        // A wrong path must not delete everything.
+        ensure!(
+            !self.prune || wants.documents > 0 || !wants.faults.is_empty(),
+            "there is no file with rules, so --prune would delete all that files manage; check -f, or write `rewards: {{}}`"
+        );
         wants
             .objects
             .retain(|wanted| selects(&self.only, wanted.kind, &wanted.name));
@@ -170,6 +175,19 @@ impl Planning {
         } else {
             wants.objects.clear();
         }
+        if wants.faults.is_empty() {
+            for only in &self.only {
+                let Some(name) = &only.name else { continue };
+                let is_wanted = wants
+                    .objects
+                    .iter()
+                    .any(|wanted| selects(std::slice::from_ref(only), wanted.kind, &wanted.name));
+                if !is_wanted && !(self.prune && inventory.get(only.kind, name).is_some()) {
+                    let fault = format!("--only {}/{name}: no file has it; correct the name", only.kind);
+                    wants.faults.push(fault);
+                }
+            }
+        }
         let permissions = Permissions {
             // An incomplete picture must not delete anything.
             prune: permissions.prune && wants.faults.is_empty(),
@@ -177,6 +195,7 @@ impl Planning {
         };
         let mut plan = plan::plan(wants, &inventory, &permissions, Clock::System.now());
         plan.notes.extend(notes);
+        check_modules(&mut plan).await;
         explain(client, &mut plan).await;
         Ok((plan, inventory))
     }
@@ -195,6 +214,29 @@ fn is_forbidden(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<Refusal>()
         .is_some_and(|refusal| refusal.code() == "forbidden")
+}
+
+/// The name and version of a new plugin are those that its module says.
+async fn check_modules(plan: &mut Plan) {
+    for change in &plan.changes {
+        let Some(path) = change.module.as_deref().filter(|_| change.action == Action::Create) else {
+            continue;
+        };
+        if let Err(error) = check_module(&change.name, path).await {
+            plan.faults
+                .push(format!("plugin {:?}: {}: {error:#}", change.name, path.display()));
+        }
+    }
+}
+
+async fn check_module(name: &str, path: &Path) -> anyhow::Result<()> {
+    let Ok(module) = read::read_bounded(path, read::LARGEST_MODULE)? else {
+        bail!("the file changed while it was read");
+    };
+    let manifest = meed_author::describe(module).await?;
+    let is = format!("{}@{}", manifest.name, manifest.version);
+    ensure!(is == name, "the module is {is}; correct the name, or the file");
+    Ok(())
 }
 
 /// Says who made the changes that a plan would overwrite, where the API tells.

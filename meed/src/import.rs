@@ -4,6 +4,7 @@
 //! A bad line is reported with its number and the reason, and the others are imported. A second run changes nothing for the
 //! items that are there, so an interrupted import is simply run again.
 
+mod lines;
 mod progress;
 mod source;
 
@@ -21,7 +22,7 @@ use uuid::Uuid;
 
 use meed_host::activities::{ActivityError, ActivityService, MAX_BATCH, NewActivity};
 use meed_host::audit::{self, Origin};
-use meed_host::body::{field_errors, parse_object};
+use meed_host::body::{field_errors, of_one_line, parse_object};
 use meed_host::clock::Clock;
 use meed_host::config::Config;
 use meed_host::directory::UserRef;
@@ -234,19 +235,23 @@ async fn import<T: Target>(target: &T, arguments: &Arguments, most: usize) -> an
     let mut progress = Progress::default();
     let mut batch: Vec<(u64, T::Item)> = Vec::new();
     let mut keys = HashSet::new();
+    let mut last = None;
     while let Some(Line { number, json }) = source.next()? {
         if number < arguments.from_line {
             continue;
         }
-        progress.read(number);
+        progress.read();
         let item = json.and_then(|json| read::<T>(&json));
         let item = match item {
             Ok(item) => item,
             Err(reason) => {
                 progress.bad(number, &reason);
                 if arguments.strict {
+                    // The import continues with this line, once it is corrected.
+                    last = None;
                     break;
                 }
+                last = Some(number);
                 continue;
             }
         };
@@ -254,14 +259,19 @@ async fn import<T: Target>(target: &T, arguments: &Arguments, most: usize) -> an
         if repeats || batch.len() == most {
             write(target, &mut batch, &mut progress).await?;
             if arguments.strict && progress.has_bad() {
+                last = None;
                 break;
             }
             keys.clear();
             keys.extend(T::key(&item));
         }
         batch.push((number, item));
+        last = Some(number);
     }
     write(target, &mut batch, &mut progress).await?;
+    if let Some(last) = last {
+        progress.through(last);
+    }
     progress.end();
     Ok(if progress.has_bad() {
         ExitCode::from(SOME_BAD)
@@ -271,17 +281,20 @@ async fn import<T: Target>(target: &T, arguments: &Arguments, most: usize) -> an
 }
 
 async fn write<T: Target>(target: &T, batch: &mut Vec<(u64, T::Item)>, progress: &mut Progress) -> anyhow::Result<()> {
-    let Some((first, _)) = batch.first() else { return Ok(()) };
-    let first = *first;
+    let (Some((first, _)), Some((last, _))) = (batch.first(), batch.last()) else {
+        return Ok(());
+    };
+    let (first, last) = (*first, *last);
     let written = target.write(std::mem::take(batch), progress).await;
     written.with_context(|| format!("the import ended; continue it with --from-line {first}"))?;
+    progress.through(last);
     progress.show();
     Ok(())
 }
 
 /// The item of a line, or the reason why it is bad.
 fn read<T: Target>(json: &[u8]) -> Result<T::Item, String> {
-    let item: T::Item = parse_object(json).map_err(|problem| problem.to_line())?;
+    let item: T::Item = parse_object(json).map_err(|problem| of_one_line(&problem.to_line()))?;
     let fields = item.validate().err().map(|report| field_errors(&report));
     let errors = fields.into_iter().flatten().chain(T::check(&item).err());
     let reasons: Vec<String> = errors.map(|error| error.to_string()).collect();

@@ -8,7 +8,7 @@ use super::cloud_events;
 use super::report::NewActivity;
 use super::service::{ActivityError, ItemError};
 use crate::body::many::{self, MAX_ERRORS};
-use crate::body::{field_errors, parse, parse_object};
+use crate::body::{field_errors, of_one_line, parse, parse_object};
 use crate::problem::{Code, FieldError, INVALID_BODY, Problem};
 
 const ACTIVITY_CONFLICT: Code = Code::new(
@@ -169,7 +169,7 @@ impl Line {
         let activity: NewActivity = parsed.map_err(|problem| {
             let whole = || FieldError {
                 pointer: String::new(),
-                message: problem.detail().to_owned(),
+                message: of_one_line(problem.detail()),
             };
             problem.errors().first().cloned().unwrap_or_else(whole)
         })?;

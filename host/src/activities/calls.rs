@@ -1,33 +1,22 @@
 //! What protocols call on behalf of a principal: reports, all or nothing or part by part. Must not know: any protocol.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::batch::{Batch, faults_of};
+use super::open_streams::StreamPermit;
 use super::report::NewActivity;
-use super::service::{ActivityService, ItemOutcome, MAX_STREAMS, Recorded};
+use super::service::{ActivityService, ItemOutcome, Recorded};
 use super::sources::require_allowed;
 use crate::audit;
-use crate::auth::Principal;
-use crate::problem::{FieldError, OVERLOADED, Problem};
-
-/// In seconds.
-const RETRY_AFTER: u32 = 5;
+use crate::auth::{LongLived, Principal};
+use crate::problem::{FieldError, Problem};
 
 /// A stream of activities ends if its client sends nothing for so long.
 pub const IDLE: Duration = Duration::from_secs(30);
-/// A stream of activities ends after so long, so that a revoked key cannot go on for ever.
+/// A stream of activities ends after so long, so that its place becomes free.
 pub const MAX_DURATION: Duration = Duration::from_mins(15);
 /// Errors that one stream describes; further ones are counted.
 pub const MAX_STREAM_ERRORS: u64 = 1_000;
-
-/// The right to send activities of any number, until it is dropped.
-#[derive(Debug)]
-pub struct StreamPermit {
-    _permit: OwnedSemaphorePermit,
-}
 
 impl ActivityService {
     /// Records all activities of a call, or none.
@@ -41,16 +30,10 @@ impl ActivityService {
         recorded.await.map_err(|error| shape.problem(error))
     }
 
-    /// Begins a stream of activities; each holds memory and a part of the database's time.
-    pub fn open_stream(&self, by: &Principal) -> Result<StreamPermit, Problem> {
+    /// Begins a stream of activities, which ends when its principal may not go on.
+    pub fn open_stream(&self, by: &Principal, long_lived: LongLived) -> Result<StreamPermit, Problem> {
         recorded_elsewhere(by);
-        let Ok(permit) = Arc::clone(&self.streams).try_acquire_owned() else {
-            metrics::counter!("meed_requests_shed_total").increment(1);
-            let detail =
-                format!("The server reads {MAX_STREAMS} bodies of any length already; nothing was done. Retry later.");
-            return Err(Problem::new(OVERLOADED, detail).retry_after(RETRY_AFTER));
-        };
-        Ok(StreamPermit { _permit: permit })
+        self.streams.open(by, long_lived)
     }
 
     /// Records the valid activities of a part of a stream, and returns the outcome of each.

@@ -14,7 +14,7 @@ use crate::attributes::{self, Attributes};
 use crate::body::parse_object;
 use crate::clock::Timestamp;
 use crate::exact_json;
-use crate::problem::{FieldError, Problem};
+use crate::problem::{FieldError, MALFORMED_JSON, Problem};
 
 /// An event of another system. Further attributes are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -86,6 +86,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<NewActivity, Problem> {
         .map(|subject| subject.parse())
         .transpose()
         .map_err(|message: String| Problem::field("/subject", message))?;
+    if event.meeduserid.is_none() && external_user_id.is_none() {
+        return Err(Problem::field(
+            "/subject",
+            "is missing; send the external id of the user, or the id in the extension attribute meeduserid",
+        ));
+    }
     let mut data = match event.data {
         Value::Object(members) => members,
         _ => Map::new(),
@@ -112,6 +118,61 @@ pub(super) fn parse(bytes: &[u8]) -> Result<NewActivity, Problem> {
         amount,
         attributes,
     })
+}
+
+/// The JSON of an event in the binary mode of a protocol: the attributes and the data.
+pub(super) fn from_parts<'a>(
+    attributes: impl Iterator<Item = (&'a str, &'a str)>,
+    content_type: &str,
+    data: &[u8],
+) -> Result<Vec<u8>, Problem> {
+    let mut event = Map::new();
+    for (name, value) in attributes {
+        // Otherwise an attribute could stand for the data.
+        if name != "data" && name != "data_base64" {
+            event.insert(name.to_owned(), decoded(value).into());
+        }
+    }
+    if !content_type.is_empty() {
+        event.insert("datacontenttype".to_owned(), content_type.into());
+    }
+    let mut json = serde_json::to_vec(&event).map_err(Problem::internal)?;
+    if !data.is_empty() {
+        let data: &[u8] = if content_type.is_empty() || is_json(content_type) {
+            // Only checked here, so that numbers stay exact.
+            serde_json::from_slice::<IgnoredAny>(data)
+                .map_err(|error| Problem::new(MALFORMED_JSON, format!("The body is not valid JSON: {error}.")))?;
+            data
+        } else {
+            // `parse` refuses its media type.
+            b"\"\""
+        };
+        json.pop();
+        json.extend_from_slice(b",\"data\":");
+        json.extend_from_slice(data);
+        json.push(b'}');
+    }
+    Ok(json)
+}
+
+/// A header's value, which has percent-encoded UTF-8.
+fn decoded(value: &str) -> String {
+    let bytes = value.as_bytes();
+    let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(byte) = bytes.get(at) {
+        let digits = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%');
+        match digits.and_then(|digits| hex::decode(digits).ok()) {
+            Some(coded) => {
+                plain.extend(coded);
+                at += 3;
+            }
+            None => {
+                plain.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&plain).into_owned()
 }
 
 /// A fault in the activity of an event, at its place in the event.
@@ -234,6 +295,7 @@ mod tests {
                 "/datacontenttype",
             ),
             (json!({"subject": ""}), "/subject"),
+            (json!({"subject": null}), "/subject"),
             (json!({"time": "yesterday"}), "/time"),
             (json!({"data": {"amount": 12.5}}), "/data/amount"),
             (json!({"data": {"amount": "12"}}), "/data/amount"),

@@ -2,6 +2,7 @@
 
 mod stream;
 
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -13,12 +14,13 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use self::stream::Progress;
-use super::batch::Batch;
-use super::cloud_events::CloudEvent;
+use super::batch::{Batch, Line, MAX_BATCH};
+use super::cloud_events::{self, CloudEvent};
 use super::report::{NewActivity, check_source};
 use super::service::{Activity, ActivityService, Filter, Recorded};
 use super::sources::SourceOwner;
-use crate::auth::{ActivitiesWrite, FORBIDDEN, OwnershipWrite, Principal, Scope};
+use crate::auth::{ActivitiesWrite, FORBIDDEN, LongLived, OwnershipWrite, Principal, Scope};
+use crate::body::many;
 use crate::clock::Timestamp;
 use crate::directory::UserRef;
 use crate::http::extract::{Many, media_type, read_bytes, read_many};
@@ -53,11 +55,14 @@ enum OneOrMany {
 ///
 /// NDJSON with `Prefer: handling=lenient` may have any length. The server records the valid lines as they arrive, and answers
 /// with NDJSON: a line with the totals and the errors after each part of up to 1000 lines. After an interruption, send the
-/// lines after `through`, or all of them again. A line may be a CloudEvent.
+/// lines after `through`, or all of them again. A line may be a CloudEvent. A batch of CloudEvents with the same preference
+/// gets one such line, in which `line` is the place of an event in the batch, from 1.
+///
+/// A CloudEvent may be sent in the binary mode: its attributes in headers `ce-…`, its data in the body.
 #[utoipa::path(
     post, path = "/activities", tag = "activities", security(("bearer" = ["activities:write"])),
     params(
-        ("Prefer" = Option<String>, Header, description = "`handling=lenient`: record the valid lines of NDJSON"),
+        ("Prefer" = Option<String>, Header, description = "`handling=lenient`: record the valid lines of NDJSON, or the valid CloudEvents of a batch"),
         StreamParams,
     ),
     request_body(content(
@@ -89,17 +94,21 @@ enum OneOrMany {
             (Progress = "application/x-ndjson"),
         )),
     ),
-    extensions(("x-problems" = json!(["activity-conflict", "source-not-allowed", "source-taken"]))),
+    extensions(("x-problems" = json!(["activity-conflict", "source-not-allowed", "source-taken", "too-many-streams"]))),
 )]
 async fn record(
     State(service): State<ActivityService>,
     ActivitiesWrite(principal): ActivitiesWrite,
+    long_lived: LongLived,
     Params(params): Params<StreamParams>,
     report: Report,
 ) -> Result<Response, Problem> {
     let batch = match report {
         Report::Batch(batch) => batch,
-        Report::Stream(body) => return stream::record(service, principal, body, params.first_line),
+        Report::Lenient(form, items) => {
+            return stream::record_batch(service, principal, (form, items), params.first_line).await;
+        }
+        Report::Stream(body) => return stream::record(service, (principal, long_lived), body, params.first_line),
     };
     let recorded = service.report(batch, &principal).await?;
     let status = if recorded.recorded > 0 {
@@ -122,6 +131,8 @@ struct StreamParams {
 /// The body of a report.
 enum Report {
     Batch(Batch),
+    /// Items of which the valid ones are recorded.
+    Lenient(Line, Vec<Bytes>),
     /// Lines that are recorded as they arrive.
     Stream(axum::body::Body),
 }
@@ -223,9 +234,28 @@ impl<S: Send + Sync> FromRequest<S> for Report {
         if stream::is_lenient(request.headers()) {
             return Ok(Self::Stream(request.into_body()));
         }
+        let is_lenient = stream::wants_lenience(request.headers());
         let batch = match media_type(request.headers()).as_str() {
             "application/cloudevents+json" => Batch::from_cloud_event(&read_bytes(request, state).await?),
+            "application/cloudevents-batch+json" if is_lenient => {
+                let bytes = read_bytes(request, state).await?;
+                let items = many::array(&bytes)?;
+                many::check_count(items.len(), MAX_BATCH, "activities")?;
+                let items = items.into_iter().map(|item| bytes.slice_ref(item));
+                return Ok(Self::Lenient(Line::CloudEvent, items.collect()));
+            }
             "application/cloudevents-batch+json" => Batch::from_cloud_events(&read_bytes(request, state).await?),
+            // The binary mode: attributes in headers, data in the body.
+            content_type if request.headers().contains_key("ce-specversion") => {
+                let content_type = content_type.to_owned();
+                let headers = request.headers().clone();
+                let attributes = headers.iter().filter_map(|(name, value)| {
+                    let name = name.as_str().strip_prefix("ce-")?;
+                    Some((name, value.to_str().unwrap_or_default()))
+                });
+                let data = read_bytes(request, state).await?;
+                Batch::from_cloud_event(&cloud_events::from_parts(attributes, &content_type, &data)?)
+            }
             _ => match read_many(request, state).await? {
                 Many::Json(bytes) => Batch::from_json(&bytes),
                 Many::Lines(bytes) => Batch::from_lines(&bytes),

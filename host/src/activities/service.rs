@@ -1,14 +1,13 @@
 //! Rules for activities: times, users, and idempotent recording.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::open_streams::OpenStreams;
 use super::report::{NewActivity, OWN_SOURCE};
 use super::store::{self, ActivityRow};
 use super::users::named_users;
@@ -17,9 +16,6 @@ use crate::db::{Db, DbError, Json, Tx};
 use crate::directory::{Directory, UserRef};
 use crate::facts::{self, FactReader, TooOld};
 use crate::watch::Watch;
-
-/// Bodies of any length that a process reads at the same time.
-pub(super) const MAX_STREAMS: usize = 8;
 
 /// How far `occurredAt` may be ahead of the server's clock.
 const MAX_AHEAD: Duration = Duration::from_mins(5);
@@ -119,13 +115,13 @@ pub struct ItemError {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ActivityError {
-    #[error("{} of the activities are invalid, so none was recorded.", .0.len())]
+    #[error("None was recorded, because of invalid activities: {}.", .0.len())]
     Invalid(Vec<ItemError>),
-    #[error("{} of the activities reuse a source and id with different content, so none was recorded. Send them with new ids, or omit them.", .0.len())]
+    #[error("None was recorded. Activities that reuse a source and id with different content: {}. Send them with new ids, or omit them.", .0.len())]
     Conflict(Vec<ItemError>),
-    #[error("{} of the activities have a source that your service key may not use, so none was recorded. Use a source of the key, or ask an ADMIN to change the key.", .0.len())]
+    #[error("None was recorded. Activities with a source that your service key may not use: {}. Use a source of the key, or ask an ADMIN to change the key.", .0.len())]
     SourceNotAllowed(Vec<ItemError>),
-    #[error("{} of the activities have a source that belongs to another principal, so none was recorded. Use a source of your own, or ask an ADMIN for the source (PUT /activity-sources/{{source}}/owner).", .0.len())]
+    #[error("None was recorded. Activities with a source that belongs to another principal: {}. Use a source of your own, or ask an ADMIN for the source (PUT /activity-sources/{{source}}/owner).", .0.len())]
     SourceTaken(Vec<ItemError>),
     #[error("There is no user {0}.")]
     NoSuchUser(UserRef),
@@ -150,8 +146,7 @@ pub struct ActivityService {
     pub(super) directory: Directory,
     /// Whether an activity of an unknown external id creates the user.
     pub(super) creates_users: bool,
-    /// Bodies of any length that are read at the same time.
-    pub(super) streams: Arc<Semaphore>,
+    pub(super) streams: OpenStreams,
     pub(super) watch: Watch,
     facts: FactReader,
 }
@@ -169,7 +164,7 @@ impl ActivityService {
             facts,
             directory,
             creates_users,
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            streams: OpenStreams::new(),
             watch,
         }
     }

@@ -36,7 +36,12 @@ impl LongLived {
 
     /// For watching this user.
     pub fn pass(self, user_id: Uuid) -> Pass {
-        self.passes.hold(self.principal, user_id, self.until)
+        self.passes.hold(self.principal, Some(user_id), self.until)
+    }
+
+    /// For what concerns no particular user.
+    pub fn own_pass(self) -> Pass {
+        self.passes.hold(self.principal, None, self.until)
     }
 }
 

@@ -40,16 +40,16 @@ struct Open {
 #[derive(Clone, Debug)]
 struct Held {
     principal: Principal,
-    /// The user that it watches.
-    user_id: Uuid,
+    /// The user that it watches, if it watches one.
+    user_id: Option<Uuid>,
     until: Option<Timestamp>,
     ended: CancellationToken,
 }
 
 impl Held {
-    /// The check of a user's own session covers the user.
-    fn watches_other(&self) -> bool {
-        !self.principal.is_user(self.user_id)
+    /// The user that it watches, if that is another one: the check of a user's own session covers the user.
+    fn watched(&self) -> Option<Uuid> {
+        self.user_id.filter(|user_id| !self.principal.is_user(*user_id))
     }
 }
 
@@ -59,8 +59,8 @@ impl Passes {
         Self { db, clock, open }
     }
 
-    /// For a principal that watches this user until its token ends.
-    pub(super) fn hold(&self, principal: Principal, user_id: Uuid, until: Option<Timestamp>) -> Pass {
+    /// For a principal that goes on until its token ends, and watches this user.
+    pub(super) fn hold(&self, principal: Principal, user_id: Option<Uuid>, until: Option<Timestamp>) -> Pass {
         let now = self.clock.now().as_millis();
         let rest = until.map(|until| u64::try_from(until.as_millis() - now).unwrap_or_default());
         let ended = CancellationToken::new();
@@ -83,42 +83,40 @@ impl Passes {
         }
     }
 
-    /// Ends the passes of principals that may no longer act, or whose watched user is gone. `keys` returns those of the service
-    /// keys that are still valid.
+    /// Ends the passes of principals that may no longer act, or whose watched user is gone. `keys` returns those
+    /// programs whose keys are still valid and may do the same.
     pub async fn check<K>(&self, keys: impl FnOnce(Vec<Arc<KeyHolder>>) -> K) -> Result<()>
     where
-        K: Future<Output = Result<HashSet<Uuid>>>,
+        K: Future<Output = Result<HashSet<Arc<KeyHolder>>>>,
     {
         let held: Vec<Held> = self.open.lock().held.values().cloned().collect();
         if held.is_empty() {
             return Ok(());
         }
         let now = self.clock.now();
-        let (mut sessions, mut users, mut holders) = (HashSet::new(), HashSet::new(), HashMap::new());
+        let (mut sessions, mut users, mut holders) = (HashSet::new(), HashSet::new(), HashSet::new());
         for one in &held {
-            if one.watches_other() {
-                users.insert(one.user_id);
-            }
+            users.extend(one.watched());
             match &one.principal {
                 Principal::User { id, session, .. } => match session {
                     Some(session) => drop(sessions.insert((*id, *session))),
                     None => drop(users.insert(*id)),
                 },
-                Principal::ServiceKey(holder) => drop(holders.insert(holder.id, Arc::clone(holder))),
+                Principal::ServiceKey(holder) => drop(holders.insert(Arc::clone(holder))),
             }
         }
         let sessions = self.living_sessions(sessions.into_iter().collect(), now).await?;
         let users = self.enabled_users(users.into_iter().collect()).await?;
-        let keys = keys(holders.into_values().collect()).await?;
+        let keys = keys(holders.into_iter().collect()).await?;
         for one in held {
             let may_act = match &one.principal {
                 Principal::User { id, role, session, .. } => {
                     let found = session.map_or_else(|| users.get(id), |session| sessions.get(&session));
                     found == Some(role)
                 }
-                Principal::ServiceKey(holder) => keys.contains(&holder.id),
+                Principal::ServiceKey(holder) => keys.contains(holder),
             };
-            let is_gone = one.watches_other() && !users.contains_key(&one.user_id);
+            let is_gone = one.watched().is_some_and(|user_id| !users.contains_key(&user_id));
             if !may_act || is_gone || one.until.is_some_and(|until| until <= now) {
                 one.ended.cancel();
             }
@@ -153,6 +151,15 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// For responses that are read in parts: an error if the principal may not go on.
+    pub fn require(&self) -> std::result::Result<(), Ended> {
+        let is_past = self.until.is_some_and(|until| until <= Instant::now());
+        if is_past || self.ended.is_cancelled() {
+            return Err(Ended);
+        }
+        Ok(())
+    }
+
     /// Completes when the principal may not go on: within seconds after a change, and when the token ends.
     pub async fn ended(&self) {
         match self.until {
@@ -161,6 +168,10 @@ impl Pass {
         }
     }
 }
+
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the principal may not go on")]
+pub struct Ended;
 
 impl Drop for Pass {
     fn drop(&mut self) {

@@ -39,7 +39,7 @@ fn not_a_role(text: &str) -> String {
 macro_rules! scopes {
     ($($(#[$meta:meta])* $scope:ident = $name:literal),* $(,)?) => {
         /// One thing that a principal may do.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Scope { $($(#[$meta])* $scope),* }
 
         impl Scope {
@@ -236,7 +236,7 @@ pub enum Principal {
 }
 
 /// The program that sent a service key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyHolder {
     /// Of the key. A rotated key keeps it.
     pub id: Uuid,
@@ -246,6 +246,10 @@ pub struct KeyHolder {
     pub sources: Option<Vec<String>>,
     /// The address of the request, if the key may not be used there: then it has no scopes.
     pub refused_address: Option<IpAddr>,
+    /// The address of the request, if it is known.
+    pub address: Option<IpAddr>,
+    /// The hash of the secret that it sent.
+    pub hash: Vec<u8>,
 }
 
 impl KeyHolder {
@@ -351,6 +355,8 @@ mod tests {
                 scopes: vec![Scope::ActivitiesWrite],
                 sources: Some(vec!["shop".to_owned()]),
                 refused_address,
+                address: None,
+                hash: Vec::new(),
             }))
         };
         let key = holder(None);

@@ -121,7 +121,7 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let detail = error.to_string();
         match error {
-            AuthError::NoSession => Self::new(FORBIDDEN, detail),
+            AuthError::NoSession | AuthError::NeedsPerson => Self::new(FORBIDDEN, detail),
             AuthError::NoSuchSession(_) => Self::new(NO_SUCH_SESSION, detail),
             AuthError::InvalidRefreshToken => Self::new(INVALID_REFRESH_TOKEN, detail),
             AuthError::RefreshTokenReused => Self::new(REFRESH_TOKEN_REUSED, detail),

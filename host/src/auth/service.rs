@@ -63,6 +63,10 @@ pub enum AuthError {
         "This needs a recent proof of your identity, which a token of your identity provider is not; log in at this server."
     )]
     NoSession,
+    #[error(
+        "This needs a person who proved who they are, which a service key cannot; log in and send that access token."
+    )]
+    NeedsPerson,
     #[error("signing an access token failed: {0}")]
     Signing(#[from] jsonwebtoken::errors::Error),
     #[error(transparent)]
@@ -221,10 +225,10 @@ impl AuthService {
         Ok(now.plus(self.0.step_up))
     }
 
-    /// Fails unless the user proved a short time ago who they are. A service key needs no proof: it has what an ADMIN gave it.
+    /// Fails unless the principal is a user who proved a short time ago who they are. A service key cannot.
     pub async fn require_proof(&self, principal: &Principal) -> Result<(), AuthError> {
         let Principal::User { id, session, .. } = principal else {
-            return Ok(());
+            return Err(AuthError::NeedsPerson);
         };
         let session = session.as_ref().ok_or(AuthError::NoSession)?;
         let proved_at = store::proved_at(&self.0.db, *id, *session).await?;

@@ -20,12 +20,7 @@ pub fn array(bytes: &[u8]) -> Result<Vec<&[u8]>, Problem> {
 /// The lines that are not blank. JSON pointers are those of the lines as an array.
 pub fn lines(bytes: &[u8]) -> Result<Vec<&[u8]>, Problem> {
     let malformed = |message: String| Problem::new(MALFORMED_JSON, message);
-    if bytes.starts_with("\u{feff}".as_bytes()) {
-        return Err(malformed(
-            "The body begins with a byte-order mark (U+FEFF); send UTF-8 without it.".to_owned(),
-        ));
-    }
-    let lines = (1..).zip(bytes.split(|byte| *byte == b'\n'));
+    let lines = (1..).zip(without_mark(bytes).split(|byte| *byte == b'\n'));
     let lines: Vec<_> = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).collect();
     for (number, line) in &lines {
         serde_json::from_slice::<IgnoredAny>(line).map_err(|error| {
@@ -36,6 +31,11 @@ pub fn lines(bytes: &[u8]) -> Result<Vec<&[u8]>, Problem> {
         })?;
     }
     Ok(lines.into_iter().map(|(_, line)| line).collect())
+}
+
+/// Files of some systems begin with a byte-order mark.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
 }
 
 /// `what` names the items in the message.

@@ -342,7 +342,8 @@ async fn page_of(
 
 /// Get a reward request. For a USER, the requests of others are not found.
 #[utoipa::path(
-    get, path = "/reward-requests/{id}", tag = "reward-requests", security(("bearer" = [])),
+    get, path = "/reward-requests/{id}", tag = "reward-requests",
+    security(("bearer" = []), ("bearer" = ["claims:read"]), ("bearer" = ["audit:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = RewardRequest)),
     extensions(
@@ -361,7 +362,8 @@ async fn get(
 ///
 /// Save it and run `meed replay receipt.json --plugin rule.wasm`. For a USER, the receipts of others are not found.
 #[utoipa::path(
-    get, path = "/reward-requests/{id}/receipt", tag = "reward-requests", security(("bearer" = [])),
+    get, path = "/reward-requests/{id}/receipt", tag = "reward-requests",
+    security(("bearer" = []), ("bearer" = ["claims:read"]), ("bearer" = ["audit:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = SignedReceipt)),
     extensions(

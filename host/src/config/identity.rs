@@ -245,6 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_names_the_setting() {
+        let second =
+            format!("{ISSUER}[[auth.trusted_issuers]]\nissuer = \"b\"\naudience = \"m\"\nkeys_valid_seconds = -1\n");
+        let fault = load(&second).unwrap_err();
+        assert!(
+            fault.starts_with("auth.trusted_issuers[1].keys_valid_seconds: "),
+            "{fault}"
+        );
+    }
+
+    #[test]
     fn an_issuer_needs_its_name_and_its_audience() {
         let issuers = load(ISSUER).unwrap().auth.trusted_issuers;
         assert_eq!(issuers[0].jwks, Jwks::Discovery);

@@ -18,7 +18,7 @@ use crate::activities::{
     ActivityService, Batch, IDLE, ItemOutcome, MAX_BATCH, MAX_STREAM_ERRORS, NewActivity, StreamPermit,
 };
 use crate::attributes::Attributes;
-use crate::auth::{ActivitiesWrite, Principal};
+use crate::auth::{ActivitiesWrite, LongLived, Principal};
 use crate::body::many;
 use crate::correlation;
 use crate::problem::{BODY_TIMEOUT, FieldError, Problem};
@@ -68,7 +68,7 @@ impl meed_proto::v1::ActivityService for Activities {
     ) -> ServiceResult<ServiceStream<IngestResponse>> {
         let ActivitiesWrite(principal) = ActivitiesWrite::of(context.extensions())?;
         let ingestion = Ingestion {
-            permit: self.0.open_stream(&principal)?,
+            permit: self.0.open_stream(&principal, LongLived::of(context.extensions())?)?,
             service: self.0.clone(),
             by: principal,
             requests,
@@ -129,9 +129,8 @@ struct Ingestion {
 impl Ingestion {
     /// Records the next part; `None` at the end of the stream.
     async fn step(&mut self) -> Result<Option<IngestResponse>, ConnectError> {
-        // Held until the stream is dropped.
-        let _ = &self.permit;
-        let request = match timeout(IDLE, self.requests.next()).await {
+        let arrived = self.permit.while_valid(timeout(IDLE, self.requests.next())).await;
+        let request = match arrived.map_err(|problem| self.error(problem))? {
             Ok(None) => return Ok(None),
             Ok(Some(request)) => request?.to_owned_message(),
             Err(_) => {

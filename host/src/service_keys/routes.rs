@@ -173,6 +173,7 @@ impl From<ServiceKeyError> for Problem {
             ServiceKeyError::NotFound(_) | ServiceKeyError::NoSuchName(_) => Self::new(NO_SUCH_SERVICE_KEY, detail),
             ServiceKeyError::NameTaken(_) => Self::new(SERVICE_KEY_NAME_TAKEN, detail),
             ServiceKeyError::Changed { .. } => Self::new(SERVICE_KEY_CHANGED, detail),
+            ServiceKeyError::Ended(_) => Self::field("/expiresAt", detail),
             ServiceKeyError::Revoked(_) => Self::new(SERVICE_KEY_REVOKED, detail),
             ServiceKeyError::Db(error) => error.into(),
         }

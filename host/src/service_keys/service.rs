@@ -32,6 +32,8 @@ pub enum ServiceKeyError {
     Changed { is: i64, read: i64 },
     #[error("The service key was revoked at {0} and cannot change; create a new one.")]
     Revoked(Timestamp),
+    #[error("is {0}, which is not in the future; choose a later end, or leave it out")]
+    Ended(Timestamp),
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -61,6 +63,7 @@ impl ServiceKeyService {
     /// `by` is `None` for the command line.
     pub async fn create(&self, new: NewServiceKey, by: Option<Uuid>) -> Result<ServiceKeySecret, ServiceKeyError> {
         let now = self.clock.now();
+        require_future(new.expires_at, now)?;
         let token = KeyToken::new(self.clock.new_id(), self.clock.random());
         let row = KeyRow {
             id: token.id,
@@ -119,6 +122,9 @@ impl ServiceKeyService {
         let old = current(&mut tx, id).await?;
         if let Some(read) = revision.filter(|read| *read != old.revision) {
             return Err(ServiceKeyError::Changed { is: old.revision, read });
+        }
+        if new.expires_at != old.settings.0.expires_at {
+            require_future(new.expires_at, self.clock.now())?;
         }
         let entry = Entry::about("service-key", &id).between(&old.settings.0, &new);
         let row = KeyRow {
@@ -225,21 +231,20 @@ impl ServiceKeyService {
             None => self.limit.clone(),
         };
         Ok(Some(Checked {
-            holder: Arc::new(row.holder(client)),
+            holder: Arc::new(row.holder(client, token.hash())),
             limit,
             until: row.accepted_until(&token),
         }))
     }
 
-    /// The ids of those programs whose keys are still valid and may do the same.
-    pub async fn unchanged(&self, holders: Vec<Arc<KeyHolder>>) -> Result<HashSet<Uuid>, DbError> {
+    /// Those programs whose keys are still valid and may do the same.
+    pub async fn unchanged(&self, holders: Vec<Arc<KeyHolder>>) -> Result<HashSet<Arc<KeyHolder>>, DbError> {
         let now = self.clock.now();
         let mut unchanged = HashSet::new();
         for holder in holders {
             let row = self.cached.read(holder.id).await?;
-            let is_same = row.is_some_and(|row| row.is_valid(now) && row.holder(None).scopes == holder.scopes);
-            if is_same {
-                unchanged.insert(holder.id);
+            if row.is_some_and(|row| row.lets_go_on(&holder, now)) {
+                unchanged.insert(holder);
             }
         }
         Ok(unchanged)
@@ -273,6 +278,14 @@ pub(super) struct Checked {
     pub until: Option<Timestamp>,
 }
 
+/// A key that has ended already is a mistake; a revocation ends one at once.
+fn require_future(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), ServiceKeyError> {
+    match expires_at.filter(|at| *at <= now) {
+        Some(at) => Err(ServiceKeyError::Ended(at)),
+        None => Ok(()),
+    }
+}
+
 async fn current(tx: &mut Tx, id: Uuid) -> Result<KeyRow, ServiceKeyError> {
     let row = store::find(tx, id).await?.ok_or(ServiceKeyError::NotFound(id))?;
     match row.revoked_at {
@@ -301,11 +314,24 @@ impl From<KeyRow> for ServiceKey {
 
 impl KeyRow {
     fn accepts(&self, token: &KeyToken, now: Timestamp) -> bool {
+        self.accepts_hash(|hash| token.has_hash(hash), now)
+    }
+
+    fn accepts_hash(&self, is_same: impl Fn(&[u8]) -> bool, now: Timestamp) -> bool {
         let is_previous = || {
             let previous = self.previous_hash.as_ref().zip(self.previous_until);
-            previous.is_some_and(|(hash, until)| now < until && token.has_hash(hash))
+            previous.is_some_and(|(hash, until)| now < until && is_same(hash))
         };
-        self.is_valid(now) && (token.has_hash(&self.hash) || is_previous())
+        self.is_valid(now) && (is_same(&self.hash) || is_previous())
+    }
+
+    /// Whether the program may still do what it may do: with this secret, these scopes and sources, and at this address.
+    fn lets_go_on(&self, holder: &KeyHolder, now: Timestamp) -> bool {
+        let current = KeyHolder {
+            name: holder.name.clone(),
+            ..self.holder(holder.address, holder.hash.clone())
+        };
+        self.accepts_hash(|hash| hash == holder.hash, now) && current == *holder
     }
 
     fn is_valid(&self, now: Timestamp) -> bool {
@@ -319,7 +345,7 @@ impl KeyRow {
     }
 
     /// A scope that this release does not know is left out.
-    fn holder(&self, client: Option<IpAddr>) -> KeyHolder {
+    fn holder(&self, client: Option<IpAddr>, hash: Vec<u8>) -> KeyHolder {
         let settings = &self.settings.0;
         let is_allowed = |address: &IpAddr| {
             let Some(allowed) = &settings.addresses else {
@@ -340,6 +366,8 @@ impl KeyRow {
                 .collect(),
             sources: settings.sources.clone(),
             refused_address: client.filter(|address| !is_allowed(address)),
+            address: client,
+            hash,
         }
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::store::{self, erasures};
 use super::{UserError, UserService};
 use crate::audit::{self, Entry};
-use crate::auth::EndReason;
+use crate::auth::{EndReason, Principal};
 use crate::clock::Timestamp;
 use crate::personal_data::{Holders, Item};
 
@@ -92,7 +92,7 @@ impl Erasures {
     }
 
     /// Asks for the erasure: the account is disabled and its sessions end at once. Asking again changes nothing.
-    pub async fn request(&self, user_id: Uuid, by: Uuid) -> Result<Erasure, UserError> {
+    pub async fn request(&self, user_id: Uuid, by: &Principal) -> Result<Erasure, UserError> {
         let users = &self.users;
         let now = users.clock.now();
         let mut tx = users.db.begin().await?;
@@ -100,6 +100,7 @@ impl Erasures {
         let admins = store::lock_enabled_admins(&mut tx).await?;
         let user = store::lock(&mut tx, user_id).await?;
         let user = user.ok_or(UserError::NotFound(user_id.into()))?;
+        user.require_changeable(by)?;
         if let Some(found) = erasures::find(&mut tx, user_id).await? {
             return Ok(found.into());
         }
@@ -114,7 +115,7 @@ impl Erasures {
             begun_at: None,
             completed_at: None,
         };
-        erasures::insert(&mut tx, &row, by).await?;
+        erasures::insert(&mut tx, &row, by.id()).await?;
         let disabled = store::UserRow { disabled: true, ..user };
         store::update(&mut tx, &disabled).await?;
         let ended = users
@@ -130,11 +131,12 @@ impl Erasures {
     }
 
     /// Cancels an erasure that has not begun. The account is enabled again, if it was before.
-    pub async fn cancel(&self, user_id: Uuid) -> Result<(), UserError> {
+    pub async fn cancel(&self, user_id: Uuid, by: &Principal) -> Result<(), UserError> {
         let users = &self.users;
         let mut tx = users.db.begin().await?;
         let user = store::lock(&mut tx, user_id).await?;
         let user = user.ok_or(UserError::NotFound(user_id.into()))?;
+        user.require_changeable(by)?;
         let row = erasures::find(&mut tx, user_id).await?;
         let row = row.ok_or(UserError::NoErasure(user_id))?;
         if !erasures::cancel(&mut tx, user_id).await? {

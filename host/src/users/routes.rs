@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use super::service::{Filter, User, UserAttributes, UserChange, UserDetails, UserError, UserService};
 use super::{Email, PasswordError};
 use crate::attributes::Attributes;
-use crate::auth::{AttributesWrite, Principal, Role, Scope, SteppedUp, UsersRead, UsersWrite};
+use crate::auth::{AttributesWrite, Principal, Role, Scope, SteppedUpOrKey, UsersRead, UsersWrite};
 use crate::directory::{ExternalId, UserRef};
 use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
 use crate::problem::{INVALID_PARAMETER, RATE_LIMITED};
@@ -29,6 +29,7 @@ const NO_EMAIL: Code = Code::new("no-email", 409, "The user has no e-mail");
 const ERASURE_PENDING: Code = Code::new("erasure-pending", 409, "The user is about to be erased");
 const ERASURE_BEGUN: Code = Code::new("erasure-begun", 409, "The erasure has begun");
 const NO_ERASURE: Code = Code::new("no-erasure", 404, "No erasure was asked for");
+const STAFF_ACCOUNT: Code = Code::new("staff-account", 403, "A service key may not change accounts of staff");
 const LAST_ADMIN: Code = Code::new("last-admin", 409, "At least one ADMIN must remain");
 const PASSWORD_QUEUE_FULL: Code = Code::new("password-queue-full", 503, "Too many logins at the same time");
 const INVALID_RESET_TOKEN: Code = Code::new("invalid-reset-token", 401, "The token is not valid");
@@ -57,6 +58,7 @@ pub const CODES: &[Code] = &[
     ERASURE_BEGUN,
     NO_ERASURE,
     LAST_ADMIN,
+    STAFF_ACCOUNT,
     PASSWORD_QUEUE_FULL,
     WRONG_CREDENTIALS,
     INVALID_RESET_TOKEN,
@@ -141,7 +143,7 @@ async fn list(
 
 /// Get an account. Only an ADMIN can get the accounts of other users; for all others they give 404.
 #[utoipa::path(
-    get, path = "/users/{id}", tag = "users", security(("bearer" = [])),
+    get, path = "/users/{id}", tag = "users", security(("bearer" = []), ("bearer" = ["users:read"])),
     params(("id" = UserRef, Path)),
     responses((status = 200, body = UserDetails)),
     extensions(
@@ -153,14 +155,16 @@ async fn get(
     principal: Principal,
     Path(user): Path<UserRef>,
 ) -> Result<axum::Json<UserDetails>, Problem> {
-    let id = service.id_of(user.clone()).await?;
-    if !principal.is_or_has(id, Scope::UsersRead) {
+    let user_id = service.id_of(user.clone()).await?;
+    if !principal.is_or_has(user_id, Scope::UsersRead) {
         return Err(UserError::NotFound(user).into());
     }
-    Ok(axum::Json(service.get(id).await?))
+    Ok(axum::Json(service.get(user_id).await?))
 }
 
-/// Change the role of an account, or disable or enable it. Each change ends its sessions. A service key cannot change roles.
+/// Change the role of an account, or disable or enable it. Each change ends its sessions.
+///
+/// A service key cannot change roles, and can only disable and enable users with the role USER.
 #[utoipa::path(
     patch, path = "/users/{id}", tag = "users", security(("bearer" = ["users:write"])),
     params(("id" = UserRef, Path)),
@@ -169,12 +173,12 @@ async fn get(
         ("disable" = (summary = "Disable", value = json!({"disabled": true}))),
     )),
     responses((status = 200, body = User)),
-    extensions(("x-problems" = json!(["step-up-required", "no-such-user", "last-admin", "erasure-pending"]))),
+    extensions(("x-problems" = json!(["step-up-required", "no-such-user", "last-admin", "erasure-pending", "staff-account"]))),
 )]
 async fn change(
     State(service): State<UserService>,
     UsersWrite(principal): UsersWrite,
-    _: SteppedUp,
+    _: SteppedUpOrKey,
     Path(user): Path<UserRef>,
     Body(change): Body<UserChange>,
 ) -> Result<axum::Json<User>, Problem> {
@@ -183,7 +187,7 @@ async fn change(
         principal.require_user()?;
     }
     let id = service.id_of(user).await?;
-    Ok(axum::Json(service.change(id, change).await?))
+    Ok(axum::Json(service.change(id, change, &principal).await?))
 }
 
 /// Replace all attributes of a user. Conditions can read them, so users cannot set their own.
@@ -218,6 +222,7 @@ impl From<UserError> for Problem {
             UserError::PasswordIsEmail | UserError::PasswordRequired => Self::field("/password", detail),
             UserError::InvalidResetToken => Self::new(INVALID_RESET_TOKEN, detail),
             UserError::NoSuchInvite => Self::field("/inviteCode", detail),
+            UserError::StaffAccount(..) => Self::new(STAFF_ACCOUNT, detail),
             UserError::LastAdmin(_) => Self::new(LAST_ADMIN, detail),
             UserError::InvalidConfirmation => Self::new(INVALID_CONFIRMATION, detail),
             UserError::Unconfirmed => Self::new(EMAIL_UNCONFIRMED, detail),

@@ -16,7 +16,7 @@ use super::{Caller, Email, Password, PasswordError, Passwords, Standings, invite
 use crate::activities::{ActivityError, ActivityService, OwnActivity};
 use crate::attributes::Attributes;
 use crate::audit::{self, Entry};
-use crate::auth::{AuthError, EndReason, Role, Sessions};
+use crate::auth::{AuthError, EndReason, Principal, Role, Sessions};
 use crate::cache::{Invalidation, RateLimit};
 use crate::clock::{Clock, Timestamp};
 use crate::config::InvitationsCountAfter;
@@ -138,6 +138,8 @@ pub enum UserError {
     NoSuchInvite,
     #[error("{0} is the last ADMIN who can log in; make another account ADMIN first.")]
     LastAdmin(Uuid),
+    #[error("{0} has the role {1}; a service key may only change accounts with the role USER. An ADMIN can do it.")]
+    StaffAccount(Uuid, Role),
     #[error("This account has a second factor; send a code of the authenticator or a recovery code as `code`.")]
     SecondFactorRequired,
     #[error("The code is wrong, expired or used; send the next code of the authenticator, or a recovery code.")]
@@ -176,6 +178,16 @@ pub struct UserService {
     pub(super) directory: Directory,
     activities: ActivityService,
     invitations_count_after: InvitationsCountAfter,
+}
+
+impl UserRow {
+    /// Whether this principal may disable, enable or erase the account: a stolen service key must not lock out staff.
+    pub(super) fn require_changeable(&self, by: &Principal) -> Result<(), UserError> {
+        if by.key_holder().is_some() && self.role != Role::User {
+            return Err(UserError::StaffAccount(self.id, self.role));
+        }
+        Ok(())
+    }
 }
 
 impl UserService {
@@ -310,11 +322,12 @@ impl UserService {
     }
 
     /// Changes the role or disables an account; both end its sessions immediately.
-    pub async fn change(&self, id: Uuid, change: UserChange) -> Result<User, UserError> {
+    pub async fn change(&self, id: Uuid, change: UserChange, by: &Principal) -> Result<User, UserError> {
         let mut tx = self.db.begin().await?;
         // All ADMINs are locked before the change, so that two ADMINs cannot demote each other at the same time.
         let admins = store::lock_enabled_admins(&mut tx).await?;
         let before = store::lock(&mut tx, id).await?.ok_or(UserError::NotFound(id.into()))?;
+        before.require_changeable(by)?;
         if erasures::find(&mut tx, id).await?.is_some() {
             return Err(UserError::ErasurePending(id));
         }

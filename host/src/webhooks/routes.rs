@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::model::{Endpoint, EndpointSecret, EndpointState, NewEndpoint, Ping};
 use super::service::{WebhookError, WebhookService};
-use crate::auth::{FORBIDDEN, SteppedUp, WebhooksRead, WebhooksWrite};
+use crate::auth::{FORBIDDEN, SteppedUpOrKey, WebhooksRead, WebhooksWrite};
 use crate::http::extract::with_etag;
 use crate::http::{Body, Code, IfMatch, Page, PageParams, Params, Path, Problem};
 
@@ -62,7 +62,7 @@ pub fn router(service: WebhookService) -> OpenApiRouter {
 async fn create(
     State(service): State<WebhookService>,
     WebhooksWrite(principal): WebhooksWrite,
-    _: SteppedUp,
+    _: SteppedUpOrKey,
     Body(new): Body<NewEndpoint>,
 ) -> Result<impl IntoResponse, Problem> {
     let created = service.create(new, principal.id()).await?;
@@ -205,7 +205,7 @@ async fn delete(
 async fn rotate(
     State(service): State<WebhookService>,
     WebhooksWrite(principal): WebhooksWrite,
-    _: SteppedUp,
+    _: SteppedUpOrKey,
     Path(id): Path<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
     let rotated = service.rotate(id, &principal).await?;

@@ -21,11 +21,13 @@ use meed_host::sandbox::Digest;
 use super::kind::Kind;
 use super::plan::{Action, Change, Plan};
 use super::propose::{Made, propose};
+use super::read::read_bounded;
 use super::server::{Inventory, body};
 
 /// How often an event is sent again while its facts are built, and how long in all.
 const PAUSE: Duration = Duration::from_secs(2);
 const MOST_WAITING: Duration = Duration::from_mins(10);
+const LARGEST_SIGNATURE: u64 = 16 << 10;
 
 /// Where the secrets of new keys and endpoints go: a new file that only its owner can read, one JSON object per line.
 pub(super) struct Secrets(Option<File>);
@@ -169,7 +171,9 @@ async fn upload(client: &Client, change: &Change) -> anyhow::Result<Value> {
     let mut headers = HeaderMap::new();
     let signature = signature_beside(path);
     if signature.exists() {
-        let text = std::fs::read(&signature).with_context(|| format!("read {}", signature.display()))?;
+        let Ok(text) = read_bounded(&signature, LARGEST_SIGNATURE)? else {
+            bail!("{} is too large for a signature", signature.display());
+        };
         let value = HeaderValue::try_from(STANDARD.encode(text)).context("the signature is too large")?;
         headers.insert("meed-signature", value);
     }

@@ -365,6 +365,13 @@ impl Planner<'_> {
         {
             faults.push(format!("/timeZone: {fault}"));
         }
+        let instant = |member: &str| -> Option<Timestamp> { wanted.content.get(member)?.as_str()?.parse().ok() };
+        if wanted.kind == Kind::Events
+            && let Some((start, end)) = instant("startDate").zip(instant("endDate"))
+            && end <= start
+        {
+            faults.push(format!("/endDate: {end} is not after the startDate {start}"));
+        }
         let has = |member: &str| wanted.content.contains_key(member);
         if wanted.kind == Kind::Rewards && has("codes") && has("stock") {
             faults.push("/stock: is the number of imported codes; leave it out".to_owned());

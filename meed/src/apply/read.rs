@@ -8,7 +8,8 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+use meed_author::signature_beside;
 use serde_saphyr::{DuplicateKeyPolicy, Location};
 
 use meed_host::name::stable_name;
@@ -25,7 +26,9 @@ const MOST_FILES: usize = 10_000;
 /// The deepest nesting of folders.
 const DEEPEST: usize = 32;
 /// The largest module that is read.
-const LARGEST_MODULE: u64 = 64 << 20;
+pub(super) const LARGEST_MODULE: u64 = 64 << 20;
+/// What a core module and a component begin with.
+const MAGIC: &[u8] = b"\0asm";
 
 /// Where something is in a file.
 #[derive(Clone, Debug)]
@@ -56,15 +59,29 @@ pub(super) struct Wanted {
 #[derive(Debug, Default)]
 pub(super) struct Wants {
     pub objects: Vec<Wanted>,
+    /// How many YAML documents were read.
+    pub documents: usize,
     /// Why the files cannot be applied.
     pub faults: Vec<String>,
+}
+
+/// A file, and the folder that it was found below.
+#[derive(Debug, PartialEq)]
+struct Source {
+    path: PathBuf,
+    root: PathBuf,
 }
 
 /// Reads these files, the `*.yaml` and `*.yml` files of these folders, and standard input for `-`.
 pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<Wants> {
     let mut files = Vec::new();
     for path in paths {
-        find(path, 0, &mut files)?;
+        let root = if path != Path::new("-") && path.is_dir() {
+            path.as_path()
+        } else {
+            path.parent().unwrap_or(Path::new(""))
+        };
+        find(path, root, 0, &mut files)?;
     }
     files.dedup();
     let mut reader = Reader::default();
@@ -75,10 +92,13 @@ pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<Wants> {
 }
 
 /// Adds the files of a path, in the order of their names.
-fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+fn find(path: &Path, root: &Path, depth: usize, files: &mut Vec<Source>) -> anyhow::Result<()> {
     if path == Path::new("-") || !path.is_dir() {
         ensure!(files.len() < MOST_FILES, "there are more than {MOST_FILES} files");
-        files.push(path.to_owned());
+        files.push(Source {
+            path: path.to_owned(),
+            root: root.to_owned(),
+        });
         return Ok(());
     }
     ensure!(depth < DEEPEST, "{}: folders are nested too deeply", path.display());
@@ -94,7 +114,7 @@ fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<(
             .is_some_and(|name| name.to_string_lossy().starts_with('.'));
         let is_yaml = entry.extension().is_some_and(|end| end == "yaml" || end == "yml");
         if !is_hidden && (entry.is_dir() || is_yaml) {
-            find(&entry, depth + 1, files)?;
+            find(&entry, root, depth + 1, files)?;
         }
     }
     Ok(())
@@ -108,7 +128,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn file(&mut self, path: &Path) -> anyhow::Result<()> {
+    fn file(&mut self, source: &Source) -> anyhow::Result<()> {
+        let path = source.path.as_path();
         let shown = path.display().to_string();
         let text = match read_bounded(path, LARGEST)? {
             Ok(bytes) => String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned()),
@@ -147,9 +168,9 @@ impl Reader {
                 return Ok(());
             }
         };
-        let folder = path.parent().unwrap_or(Path::new(""));
+        self.wants.documents += documents.len();
         for document in documents {
-            self.plugins(&shown, folder, document.plugins);
+            self.plugins(&shown, source, document.plugins);
             self.section(&shown, Kind::Rewards, document.rewards);
             self.section(&shown, Kind::EventGroups, document.event_groups);
             self.section(&shown, Kind::Events, document.events);
@@ -166,7 +187,8 @@ impl Reader {
         }
     }
 
-    fn plugins(&mut self, file: &str, folder: &Path, section: Section<PluginVersion>) {
+    fn plugins(&mut self, file: &str, source: &Source, section: Section<PluginVersion>) {
+        let folder = source.path.parent().unwrap_or(Path::new(""));
         for (name, version) in section.into_iter().flatten() {
             let place = place(file, version.referenced);
             let mut version = version.value;
@@ -181,28 +203,13 @@ impl Reader {
             }
             let module = version.file.take().map(|file| folder.join(file));
             if let Some(path) = &module {
-                let digest = match read_bounded(path, LARGEST_MODULE) {
-                    Ok(Ok(bytes)) => Digest::of(&bytes).to_string(),
-                    Ok(Err(size)) => {
-                        self.wants
-                            .faults
-                            .push(format!("{place}: {} has more than {size} bytes", path.display()));
+                match digest_of(path, &source.root, version.digest.as_deref()) {
+                    Ok(digest) => version.digest = Some(digest),
+                    Err(fault) => {
+                        self.wants.faults.push(format!("{place}: {fault:#}"));
                         continue;
                     }
-                    Err(error) => {
-                        self.wants.faults.push(format!("{place}: {error:#}"));
-                        continue;
-                    }
-                };
-                if version.digest.as_ref().is_some_and(|wanted| *wanted != digest) {
-                    let fault = format!(
-                        "{place}: {} has the digest {digest}, not the one given here",
-                        path.display()
-                    );
-                    self.wants.faults.push(fault);
-                    continue;
                 }
-                version.digest = Some(digest);
             }
             self.add(Kind::Plugins, name, version.content(), place, module);
         }
@@ -232,6 +239,47 @@ impl Reader {
             module,
         });
     }
+}
+
+/// The digest of a module. Of other files nothing is told, because the files that name them may come from a stranger.
+fn digest_of(path: &Path, root: &Path, wanted: Option<&str>) -> anyhow::Result<String> {
+    let shown = path.display();
+    let signature = signature_beside(path);
+    for file in [path, signature.as_path()] {
+        if file == path || file.exists() {
+            require_inside(file, root)?;
+        }
+    }
+    let bytes = match read_bounded(path, LARGEST_MODULE)? {
+        Ok(bytes) => bytes,
+        Err(size) => bail!("{shown} has more than {size} bytes"),
+    };
+    ensure!(bytes.starts_with(MAGIC), "{shown} is no WebAssembly module");
+    let digest = Digest::of(&bytes).to_string();
+    ensure!(
+        wanted.is_none_or(|wanted| wanted == digest),
+        "{shown} has the digest {digest}, not the one given here"
+    );
+    Ok(digest)
+}
+
+/// A file must be an ordinary one below the folder of the rules or the folder in which the command runs, wherever links lead.
+fn require_inside(path: &Path, root: &Path) -> anyhow::Result<()> {
+    let context = || format!("read {}", path.display());
+    let real = path.canonicalize().with_context(context)?;
+    let root = if root == Path::new("") { Path::new(".") } else { root };
+    let allowed = [root, Path::new(".")];
+    let is_inside = allowed
+        .iter()
+        .filter_map(|folder| folder.canonicalize().ok())
+        .any(|folder| real.starts_with(folder));
+    ensure!(
+        is_inside,
+        "{} is neither below the folder of the rules nor below the current folder; move it there",
+        path.display()
+    );
+    ensure!(real.is_file(), "{} is no file", path.display());
+    Ok(())
 }
 
 /// The bytes of a file, or the limit that it exceeds.

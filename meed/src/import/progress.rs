@@ -8,17 +8,24 @@ const QUIET_BATCHES: u64 = 100;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     lines: u64,
-    last: u64,
+    /// The last line of what is written; the import continues with the next one.
+    through: u64,
     bad: u64,
     batches: u64,
     /// In the order in which they were added first.
     counts: Vec<(&'static str, usize)>,
+    /// The last line that was printed, if standard error is no terminal.
+    printed: String,
 }
 
 impl Progress {
-    pub(super) fn read(&mut self, number: u64) {
+    pub(super) fn read(&mut self) {
         self.lines += 1;
-        self.last = number;
+    }
+
+    /// The lines up to this one are dealt with.
+    pub(super) fn through(&mut self, number: u64) {
+        self.through = number;
     }
 
     pub(super) fn add(&mut self, what: &'static str, count: usize) {
@@ -48,20 +55,29 @@ impl Progress {
             eprint!("\r{}", self.summary());
             out.flush().ok();
         } else if self.batches.is_multiple_of(QUIET_BATCHES) {
-            eprintln!("{}", self.summary());
+            self.print();
         }
     }
 
-    pub(super) fn end(&self) {
+    pub(super) fn end(&mut self) {
         if std::io::stderr().is_terminal() {
             eprint!("\r");
         }
-        eprintln!("{}", self.summary());
+        self.print();
+    }
+
+    /// Nothing twice.
+    fn print(&mut self) {
+        let summary = self.summary();
+        if summary != self.printed {
+            eprintln!("{summary}");
+            self.printed = summary;
+        }
     }
 
     fn summary(&self) -> String {
         let counts = self.counts.iter().map(|(what, count)| format!("{count} {what}, "));
         let counts: String = counts.collect();
-        format!("line {}: {} read, {counts}{} bad", self.last, self.lines, self.bad)
+        format!("line {}: {} read, {counts}{} bad", self.through, self.lines, self.bad)
     }
 }

@@ -1,6 +1,7 @@
 //! The lines of a file as JSON objects, with bounded memory: NDJSON as it is, CSV by its header.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
@@ -9,8 +10,9 @@ use std::str::FromStr;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Map, Value};
 
-use meed_host::body;
+use meed_host::body::{self, many::without_mark};
 
+use super::lines::Lines;
 use super::{Arguments, Format};
 
 /// The largest line of NDJSON and the largest record of CSV.
@@ -55,6 +57,7 @@ pub(super) enum Source {
     Csv {
         reader: Box<csv::Reader<Bounded>>,
         left: Rc<Cell<usize>>,
+        lines: Rc<RefCell<Lines>>,
         /// The member that each column is, if it is one.
         members: Vec<Option<String>>,
     },
@@ -90,9 +93,11 @@ impl Source {
     fn csv(file: Box<dyn Read>, arguments: &Arguments) -> anyhow::Result<Self> {
         let delimiter = u8::try_from(arguments.delimiter).context("--delimiter must be an ASCII character")?;
         let left = Rc::new(Cell::new(LIMIT + READ_AHEAD));
+        let lines = Rc::<RefCell<Lines>>::default();
         let bounded = Bounded {
             inner: file,
             left: Rc::clone(&left),
+            lines: Rc::clone(&lines),
         };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
@@ -100,20 +105,36 @@ impl Source {
             .buffer_capacity(READ_AHEAD)
             .from_reader(bounded);
         let header = reader.headers().context("read the header of the CSV file")?.clone();
+        ensure!(
+            !header.is_empty(),
+            "the CSV file is empty; its first line must be a header"
+        );
         let mut members: Vec<Option<String>> = vec![None; header.len()];
         if arguments.map.is_empty() {
             members = header.iter().map(|name| Some(name.trim().to_owned())).collect();
         }
         for Column { member, column } in &arguments.map {
-            let Some(index) = header.iter().position(|name| name.trim() == column) else {
+            let mut places = (0..).zip(&header).filter(|(_, name)| name.trim() == column);
+            let Some((index, _)) = places.next() else {
                 let names: Vec<&str> = header.iter().collect();
                 bail!("the CSV file has no column {column:?}; its header is {names:?}");
             };
-            members[index] = Some(member.clone());
+            ensure!(
+                places.next().is_none(),
+                "the CSV file has two columns {column:?}; rename one in its header"
+            );
+            let before: &mut Option<String> = &mut members[index];
+            ensure!(before.is_none(), "--map names the column {column:?} twice");
+            *before = Some(member.clone());
+        }
+        let mut seen = HashSet::new();
+        if let Some(member) = members.iter().flatten().find(|member| !seen.insert(*member)) {
+            bail!("two columns are {member:?}; rename one in the header, or choose one with --map {member}=COLUMN");
         }
         Ok(Self::Csv {
             reader: Box::new(reader),
             left,
+            lines,
             members,
         })
     }
@@ -122,14 +143,19 @@ impl Source {
     pub(super) fn next(&mut self) -> anyhow::Result<Option<Line>> {
         match self {
             Self::Ndjson { reader, number } => next_line(reader, number),
-            Self::Csv { reader, left, members } => {
+            Self::Csv {
+                reader,
+                left,
+                lines,
+                members,
+            } => {
                 left.set(LIMIT + READ_AHEAD);
                 let mut record = csv::ByteRecord::new();
-                let before = reader.position().line();
-                let more = reader
-                    .read_byte_record(&mut record)
-                    .with_context(|| format!("read the CSV record at line {before}"))?;
-                let number = record.position().map_or(before, csv::Position::line);
+                // The csv crate notes where the record before ended: blank lines and a line feed may follow.
+                let before = reader.position().byte();
+                let read = reader.read_byte_record(&mut record);
+                let number = lines.borrow_mut().first_from(before);
+                let more = read.with_context(|| format!("read the CSV record at line {number}"))?;
                 Ok(more.then(|| Line {
                     number,
                     json: object(&record, members),
@@ -155,13 +181,12 @@ fn next_line(reader: &mut Box<dyn BufRead>, number: &mut u64) -> anyhow::Result<
                 json: Err(format!("the line is longer than {LIMIT} bytes")),
             }));
         }
-        if *number == 1 && bytes.starts_with("\u{feff}".as_bytes()) {
-            bytes.drain(..3);
-        }
-        if !bytes.trim_ascii().is_empty() {
+        let line: &[u8] = if *number == 1 { without_mark(&bytes) } else { &bytes };
+        let line = line.trim_ascii();
+        if !line.is_empty() {
             return Ok(Some(Line {
                 number: *number,
-                json: Ok(bytes),
+                json: Ok(line.to_vec()),
             }));
         }
     }
@@ -227,6 +252,7 @@ fn typed(member: &str, text: &str) -> Result<Value, String> {
 pub(super) struct Bounded {
     inner: Box<dyn Read>,
     left: Rc<Cell<usize>>,
+    lines: Rc<RefCell<Lines>>,
 }
 
 impl Read for Bounded {
@@ -241,6 +267,7 @@ impl Read for Bounded {
         let most = left.min(buffer.len());
         let read = self.inner.read(&mut buffer[..most])?;
         self.left.set(left - read);
+        self.lines.borrow_mut().note(&buffer[..read]);
         Ok(read)
     }
 }

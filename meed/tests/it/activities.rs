@@ -358,10 +358,8 @@ async fn ndjson_lines_are_a_batch(app: TestApp) {
         .expect_problem(422, "invalid-body");
     assert_eq!(pointers(&problem).len(), 20);
     assert!(text_of(&problem).starts_with("30 fields are invalid"), "{problem:#}");
-    let problem = send(format!("\u{feff}{a}\n"))
-        .await
-        .expect_problem(400, "malformed-json");
-    assert!(text_of(&problem).contains("byte-order mark"), "{problem:#}");
+    // A byte-order mark, as some systems write it, is no part of the first line.
+    assert_eq!(send(format!("\u{feff}{a}\n")).await.expect(200)["duplicates"], 1);
     let problem = send(format!("{a}\n{b}\n{{\"a\": nul}}"))
         .await
         .expect_problem(400, "malformed-json");

@@ -327,3 +327,24 @@ async fn the_audit_log_names_the_key(app: TestApp) {
         )
     );
 }
+
+#[apply(on_both_engines)]
+async fn a_key_ends_in_the_future(app: TestApp) {
+    let admin = app.token(Role::Admin).await;
+    let body = |end: &str| json!({"name": "late", "scopes": ["rewards:read"], "expiresAt": end});
+    for past in ["2026-03-01T12:00:00Z", "2020-01-01T00:00:00Z"] {
+        let call = app.post("/service-keys").bearer(&admin).json(&body(past));
+        assert_fault(call.send().await, "/expiresAt");
+    }
+    let call = app.post("/service-keys").bearer(&admin);
+    let created = call.json(&body("2026-03-01T12:00:05Z")).send().await.expect(201);
+    let path = format!("/service-keys/{}", text(&created, "id"));
+    let replace = async |end: &str| {
+        let call = app.put(&path).bearer(&admin).header("if-match", "*");
+        call.json(&body(end)).send().await
+    };
+    assert_fault(replace("2026-03-01T11:59:59Z").await, "/expiresAt");
+    app.at("2026-03-01T12:00:06Z");
+    // Another change of a key that has ended.
+    replace("2026-03-01T12:00:05Z").await.expect(200);
+}

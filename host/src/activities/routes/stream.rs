@@ -17,9 +17,11 @@ use tokio_util::io::StreamReader;
 use utoipa::ToSchema;
 
 use crate::activities::batch::{Line, MAX_BATCH};
-use crate::activities::calls::{IDLE, MAX_DURATION, MAX_STREAM_ERRORS, StreamPermit};
+use crate::activities::calls::{IDLE, MAX_DURATION, MAX_STREAM_ERRORS};
+use crate::activities::open_streams::StreamPermit;
 use crate::activities::service::{ActivityService, ItemOutcome};
-use crate::auth::Principal;
+use crate::auth::{LongLived, Principal};
+use crate::body::many::without_mark;
 use crate::http::prefer;
 use crate::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, FieldError, INVALID_PARAMETER, MALFORMED_JSON, Problem, TIMED_OUT};
 
@@ -38,27 +40,37 @@ pub fn is_streamed(parts: &Parts) -> bool {
     parts.method == Method::POST && parts.uri.path() == "/activities" && is_lenient(&parts.headers)
 }
 
-/// NDJSON with `Prefer: handling=lenient` (RFC 7240).
+/// NDJSON with `Prefer: handling=lenient`.
 pub(super) fn is_lenient(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case(NDJSON) && prefer::has_value(headers, "handling", "lenient")
+    essence.trim().eq_ignore_ascii_case(NDJSON) && wants_lenience(headers)
+}
+
+/// `Prefer: handling=lenient` (RFC 7240).
+pub(super) fn wants_lenience(headers: &HeaderMap) -> bool {
+    prefer::has_value(headers, "handling", "lenient")
 }
 
 /// Answers while it records the lines of a body. `first_line`: the number of the first one in the client's file.
 pub(super) fn record(
     service: ActivityService,
-    by: Principal,
+    (by, long_lived): (Principal, LongLived),
     body: Body,
     first_line: Option<u64>,
 ) -> Result<Response, Problem> {
+    let first_line = checked(first_line)?;
+    let permit = service.open_stream(&by, long_lived)?;
+    Ok(Ingestion::new(service, by, body, first_line).into_response(permit))
+}
+
+fn checked(first_line: Option<u64>) -> Result<u64, Problem> {
     let first_line = first_line.unwrap_or(1);
     if !(1..=MAX_FIRST_LINE).contains(&first_line) {
         let detail = format!("firstLine is {first_line}; send 1 to {MAX_FIRST_LINE}.");
         return Err(Problem::new(INVALID_PARAMETER, detail));
     }
-    let permit = service.open_stream(&by)?;
-    Ok(Ingestion::new(service, by, body, first_line, permit).into_response())
+    Ok(first_line)
 }
 
 /// One line of the response. The numbers count from the beginning of the body.
@@ -101,20 +113,25 @@ struct Interrupted {
 
 type Lines = FramedRead<StreamReader<BoxStream<'static, std::io::Result<Bytes>>, Bytes>, AnyDelimiterCodec>;
 
-/// A body that is being recorded.
-struct Ingestion {
+/// Records part after part, and counts.
+struct Recorder {
     service: ActivityService,
     by: Principal,
+    progress: Progress,
+    told_errors: u64,
+}
+
+/// A body that is being recorded.
+struct Ingestion {
+    recorder: Recorder,
     lines: Lines,
     /// Of the last line that was read.
     line: u64,
-    progress: Progress,
-    told_errors: u64,
+    has_begun: bool,
     ends_at: Instant,
     is_over: bool,
     /// The body broke off after the lines of the last part.
     broken: Option<Problem>,
-    _permit: StreamPermit,
 }
 
 /// Lines that are recorded together, with their numbers.
@@ -125,73 +142,49 @@ struct Part {
     is_last: bool,
 }
 
-impl Ingestion {
-    /// `first_line`: the number of the first line of the body, in the client's file.
-    fn new(service: ActivityService, by: Principal, body: Body, first_line: u64, permit: StreamPermit) -> Self {
-        let pieces = body.into_data_stream().map_err(std::io::Error::other).boxed();
-        let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), b"\n".to_vec(), MAX_LINE_BYTES);
-        let through = first_line - 1;
+/// Records the valid items of a batch, and returns the response. `items` begin with the number `first`.
+pub(super) async fn record_batch(
+    service: ActivityService,
+    by: Principal,
+    (form, items): (Line, Vec<Bytes>),
+    first: Option<u64>,
+) -> Result<Response, Problem> {
+    let first = checked(first)?;
+    let through = first - 1 + items.len() as u64;
+    let items = (first..).zip(items).map(|(number, item)| (number, form, item));
+    let mut recorder = Recorder::new(service, by, first - 1);
+    recorder.record(items, through).await?;
+    recorder.progress.done = true;
+    let mut line = serde_json::to_vec(&recorder.progress).map_err(Problem::internal)?;
+    line.push(b'\n');
+    Ok(([(header::CONTENT_TYPE, NDJSON)], line).into_response())
+}
+
+impl Recorder {
+    fn new(service: ActivityService, by: Principal, through: u64) -> Self {
+        let progress = Progress {
+            through,
+            ..Progress::default()
+        };
         Self {
             service,
             by,
-            lines: FramedRead::new(StreamReader::new(pieces), codec),
-            line: through,
-            progress: Progress {
-                through,
-                ..Progress::default()
-            },
+            progress,
             told_errors: 0,
-            ends_at: Instant::now() + MAX_DURATION,
-            is_over: false,
-            broken: None,
-            _permit: permit,
         }
     }
 
-    fn into_response(self) -> Response {
-        let lines = stream::unfold(self, |mut ingestion| async move {
-            if ingestion.is_over {
-                return None;
-            }
-            let line = ingestion.step().await;
-            Some((Ok::<_, std::convert::Infallible>(line), ingestion))
-        });
-        ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response()
-    }
-
-    /// Records the next part, and returns the line of the response.
-    async fn step(&mut self) -> Bytes {
-        let result = match self.record_part().await {
-            Ok(()) => serde_json::to_vec(&self.progress),
-            Err(problem) => {
-                self.is_over = true;
-                serde_json::to_vec(&Interrupted {
-                    through: self.progress.through,
-                    code: problem.code().code,
-                    detail: problem.to_line(),
-                })
-            }
-        };
-        let mut line = result.unwrap_or_else(|error| {
-            tracing::error!(%error, "a line of a response was not serialized");
-            b"{}".to_vec()
-        });
-        line.push(b'\n');
-        line.into()
-    }
-
-    async fn record_part(&mut self) -> Result<(), Problem> {
-        let part = self.next_part().await?;
+    /// Records the valid ones of these lines, the last of which is `through`.
+    async fn record(&mut self, part: impl Iterator<Item = (u64, Line, Bytes)>, through: u64) -> Result<(), Problem> {
         self.progress.errors.clear();
         let (mut lines, mut activities) = (Vec::new(), Vec::new());
-        for (number, bytes) in &part.lines {
-            let line = Line::of(bytes);
-            match line.parse(bytes) {
+        for (number, line, bytes) in part {
+            match line.parse(&bytes) {
                 Ok(activity) => {
-                    lines.push((*number, line));
+                    lines.push((number, line));
                     activities.push(activity);
                 }
-                Err(error) => self.reject(*number, error),
+                Err(error) => self.reject(number, error),
             }
         }
         let outcomes = self
@@ -213,9 +206,7 @@ impl Ingestion {
             }
         }
         self.progress.errors.sort_by_key(|error| error.line);
-        self.progress.through = self.line;
-        self.progress.done = part.is_last;
-        self.is_over = part.is_last;
+        self.progress.through = through;
         Ok(())
     }
 
@@ -226,6 +217,65 @@ impl Ingestion {
             let FieldError { pointer, message } = error;
             self.progress.errors.push(LineError { line, pointer, message });
         }
+    }
+}
+
+impl Ingestion {
+    /// `first_line`: the number of the first line of the body, in the client's file.
+    fn new(service: ActivityService, by: Principal, body: Body, first_line: u64) -> Self {
+        let pieces = body.into_data_stream().map_err(std::io::Error::other).boxed();
+        let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), b"\n".to_vec(), MAX_LINE_BYTES);
+        Self {
+            recorder: Recorder::new(service, by, first_line - 1),
+            lines: FramedRead::new(StreamReader::new(pieces), codec),
+            line: first_line - 1,
+            has_begun: false,
+            ends_at: Instant::now() + MAX_DURATION,
+            is_over: false,
+            broken: None,
+        }
+    }
+
+    fn into_response(self, permit: StreamPermit) -> Response {
+        let lines = stream::unfold((self, permit), |(mut ingestion, permit)| async move {
+            if ingestion.is_over {
+                return None;
+            }
+            let line = ingestion.step(&permit).await;
+            Some((Ok::<_, std::convert::Infallible>(line), (ingestion, permit)))
+        });
+        ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response()
+    }
+
+    /// Records the next part, and returns the line of the response.
+    async fn step(&mut self, permit: &StreamPermit) -> Bytes {
+        let result = match self.record_part(permit).await {
+            Ok(()) => serde_json::to_vec(&self.recorder.progress),
+            Err(problem) => {
+                self.is_over = true;
+                serde_json::to_vec(&Interrupted {
+                    through: self.recorder.progress.through,
+                    code: problem.code().code,
+                    detail: problem.to_line(),
+                })
+            }
+        };
+        let mut line = result.unwrap_or_else(|error| {
+            tracing::error!(%error, "a line of a response was not serialized");
+            b"{}".to_vec()
+        });
+        line.push(b'\n');
+        line.into()
+    }
+
+    async fn record_part(&mut self, permit: &StreamPermit) -> Result<(), Problem> {
+        let part = permit.while_valid(self.next_part()).await??;
+        let lines = part.lines.into_iter();
+        let lines = lines.map(|(number, bytes)| (number, Line::of(&bytes), bytes));
+        self.recorder.record(lines, self.line).await?;
+        self.recorder.progress.done = part.is_last;
+        self.is_over = part.is_last;
+        Ok(())
     }
 
     /// The lines until the part is full, the client pauses, or the body ends.
@@ -258,7 +308,11 @@ impl Ingestion {
                     part.is_last = true;
                     return Ok(part);
                 }
-                Ok(Some(Ok(line))) => {
+                Ok(Some(Ok(mut line))) => {
+                    if !self.has_begun {
+                        self.has_begun = true;
+                        line = line.slice(line.len() - without_mark(&line).len()..);
+                    }
                     self.line += 1;
                     part.bytes += line.len();
                     if !line.trim_ascii().is_empty() {

@@ -73,7 +73,7 @@ async fn list(
 
 /// Get a grant. For a USER, the grants of others are not found.
 #[utoipa::path(
-    get, path = "/grants/{id}", tag = "grants", security(("bearer" = [])),
+    get, path = "/grants/{id}", tag = "grants", security(("bearer" = []), ("bearer" = ["audit:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = GrantDetail)),
     extensions(

@@ -69,7 +69,8 @@ async fn reverse(
 
 /// Get the reversal of a reward request. For a USER, the requests of others are not found.
 #[utoipa::path(
-    get, path = "/reward-requests/{id}/reversal", tag = "reward-requests", security(("bearer" = [])),
+    get, path = "/reward-requests/{id}/reversal", tag = "reward-requests",
+    security(("bearer" = []), ("bearer" = ["claims:read"]), ("bearer" = ["audit:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = Reversal)),
     extensions(
@@ -91,7 +92,8 @@ async fn reversal(
 /// Save it and run `meed replay reversal.json`, which checks the signature. For a USER, the requests of others are not
 /// found.
 #[utoipa::path(
-    get, path = "/reward-requests/{id}/reversal/receipt", tag = "reward-requests", security(("bearer" = [])),
+    get, path = "/reward-requests/{id}/reversal/receipt", tag = "reward-requests",
+    security(("bearer" = []), ("bearer" = ["claims:read"]), ("bearer" = ["audit:read"])),
     params(("id" = Uuid, Path)),
     responses((status = 200, body = SignedReversal)),
     extensions(

@@ -43,7 +43,8 @@ struct WatchedParams {
 ///
 /// The stream ends with the access token at the latest. Open it again, as `EventSource` does.
 #[utoipa::path(
-    get, path = "/reward-requests/stream", tag = "reward-requests", security(("bearer" = [])),
+    get, path = "/reward-requests/stream", tag = "reward-requests",
+    security(("bearer" = []), ("bearer" = ["claims:read"]), ("bearer" = ["audit:read"])),
     params(
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that you have"),
         WatchedParams,

@@ -1,5 +1,7 @@
 //! The codes of a reward over HTTP: `/rewards/{id}/codes`.
 
+use std::sync::Arc;
+
 use axum::body::{Body as Stream, Bytes};
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
@@ -9,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::auth::{RewardsRead, RewardsWrite, SteppedUp};
+use crate::auth::{LongLived, RewardsRead, RewardsWrite, SteppedUp};
 use crate::http::extract::read_bytes;
 use crate::http::{Path, Problem};
 use crate::problem::UNSUPPORTED_MEDIA_TYPE;
@@ -99,20 +101,22 @@ async fn import(
 )]
 async fn export(
     State(service): State<RewardService>,
-    RewardsWrite(principal): RewardsWrite,
+    _: RewardsWrite,
+    // A stolen service key must not empty the pool.
     _: SteppedUp,
+    long_lived: LongLived,
     Path(id): Path<Uuid>,
 ) -> Result<Response, Problem> {
-    // A stolen service key must not empty the pool.
-    principal.require_user()?;
+    let pass = Arc::new(long_lived.own_pass());
     let codes = service.export_codes(id).await?;
     // Before the response begins, so that a missing key is a problem.
     let first = codes.left(id, 0, CHUNK).await?;
     // Reads the next codes only when the client has taken the previous ones. An error ends the response in the middle, so the
     // client notices it.
     let chunks = stream::try_unfold(Some(first), move |chunk| {
-        let codes = codes.clone();
+        let (codes, pass) = (codes.clone(), Arc::clone(&pass));
         async move {
+            pass.require()?;
             let Some((chunk, last)) = chunk.filter(|(chunk, _)| !chunk.is_empty()) else {
                 return Ok(None);
             };

@@ -76,6 +76,8 @@ pub(in crate::users) struct Provider {
 struct State {
     fetched: Option<Fetched>,
     attempted_at: Option<Timestamp>,
+    /// Whether the last fetch, if there was one, failed: a key that is not cached may be a new one.
+    has_failed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +91,7 @@ struct Fetched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoKey {
     Unknown,
-    /// The provider cannot be reached and nothing valid is cached, or too many requests wait for it.
+    /// The provider cannot be reached, so that its keys are not known, or too many requests wait for it.
     Unavailable,
 }
 
@@ -125,7 +127,7 @@ impl Provider {
         let has_waited = self.fetch_again().await;
         match self.cached(id, algorithm) {
             Some(key) => Ok(key),
-            None if has_waited && self.valid().is_some() => Err(NoKey::Unknown),
+            None if has_waited && self.valid().is_some() && !self.state.read().has_failed => Err(NoKey::Unknown),
             None => Err(NoKey::Unavailable),
         }
     }
@@ -188,9 +190,12 @@ impl Provider {
                         metadata: metadata.map(Arc::new),
                         at: now,
                     };
-                    provider.state.write().fetched = Some(fetched);
+                    let mut state = provider.state.write();
+                    state.fetched = Some(fetched);
+                    state.has_failed = false;
                 }
                 Err(failed) => {
+                    provider.state.write().has_failed = true;
                     metrics::counter!("meed_identity_provider_errors_total", "issuer" => provider.issuer.clone())
                         .increment(1);
                     tracing::warn!(issuer = provider.issuer, %failed, "keys of an identity provider not fetched");

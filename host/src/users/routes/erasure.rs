@@ -1,5 +1,7 @@
 //! Export and erasure of users over HTTP.
 
+use std::sync::Arc;
+
 use axum::body::{Body as Stream, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -9,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::auth::{Principal, Scope, SteppedUp, UsersWrite};
+use crate::auth::{LongLived, Principal, Scope, SteppedUpOrKey, UsersWrite};
 use crate::directory::UserRef;
 use crate::http::{Path, Problem};
 use crate::users::erasure::line;
@@ -38,7 +40,7 @@ async fn reachable(service: &Erasures, principal: &Principal, user: UserRef, sco
 ///
 /// Each line has a `type` (`account`, `attribute`, `session`, `activity`, `rewardRequest`) and `data`.
 #[utoipa::path(
-    get, path = "/users/{id}/export", tag = "users", security(("bearer" = [])),
+    get, path = "/users/{id}/export", tag = "users", security(("bearer" = []), ("bearer" = ["users:read"])),
     operation_id = "export_user",
     params(("id" = UserRef, Path)),
     responses((status = 200, content((String = "application/x-ndjson")))),
@@ -47,14 +49,17 @@ async fn reachable(service: &Erasures, principal: &Principal, user: UserRef, sco
 async fn export(
     State(service): State<Erasures>,
     principal: Principal,
+    long_lived: LongLived,
     Path(user): Path<UserRef>,
 ) -> Result<Response, Problem> {
     let id = reachable(&service, &principal, user, Scope::UsersRead).await?;
+    let pass = Arc::new(long_lived.own_pass());
     // Reads the next items only when the client has taken the previous ones. An error ends the response in the middle, so the
     // client notices it.
     let chunks = stream::try_unfold((0, None), move |position| {
-        let service = service.clone();
+        let (service, pass) = (service.clone(), Arc::clone(&pass));
         async move {
+            pass.require()?;
             let read = service.export(id, position).await.inspect_err(|error| {
                 tracing::error!(%error, "export of a user broken off");
             })?;
@@ -74,28 +79,28 @@ async fn export(
 ///
 /// The account is disabled and its sessions end at once. After the grace period (`users.erasure_grace_days`) the server erases
 /// everything but the user's id, the statuses of requests, the grants, and the digests and signatures of receipts. The same
-/// call again changes nothing.
+/// call again changes nothing. A service key can only name users with the role USER.
 #[utoipa::path(
-    delete, path = "/users/{id}", tag = "users", security(("bearer" = [])),
+    delete, path = "/users/{id}", tag = "users", security(("bearer" = []), ("bearer" = ["users:write"])),
     operation_id = "erase_user",
     params(("id" = UserRef, Path)),
     responses((status = 202, body = Erasure)),
-    extensions(("x-problems" = json!(["step-up-required", "no-such-user", "last-admin"]))),
+    extensions(("x-problems" = json!(["step-up-required", "no-such-user", "last-admin", "staff-account"]))),
 )]
 async fn request(
     State(service): State<Erasures>,
     principal: Principal,
-    _: SteppedUp,
+    _: SteppedUpOrKey,
     Path(user): Path<UserRef>,
 ) -> Result<(StatusCode, axum::Json<Erasure>), Problem> {
     let id = reachable(&service, &principal, user, Scope::UsersWrite).await?;
-    let erasure = service.request(id, principal.id()).await?;
+    let erasure = service.request(id, &principal).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(erasure)))
 }
 
 /// Get the erasure of a user: when it was asked for, when it is due, and when it was complete.
 #[utoipa::path(
-    get, path = "/users/{id}/erasure", tag = "users", security(("bearer" = [])),
+    get, path = "/users/{id}/erasure", tag = "users", security(("bearer" = []), ("bearer" = ["users:read"])),
     operation_id = "get_erasure",
     params(("id" = UserRef, Path)),
     responses((status = 200, body = Erasure)),
@@ -111,20 +116,24 @@ async fn state(
 }
 
 /// Cancel an erasure that has not begun. The account is enabled again, if it was before.
+///
+/// A service key can only name users with the role USER.
 #[utoipa::path(
     delete, path = "/users/{id}/erasure", tag = "users", security(("bearer" = ["users:write"])),
     operation_id = "cancel_erasure",
     params(("id" = UserRef, Path)),
     responses((status = 204)),
-    extensions(("x-problems" = json!(["step-up-required", "no-such-user", "no-erasure", "erasure-begun"]))),
+    extensions(("x-problems" = json!([
+        "step-up-required", "no-such-user", "no-erasure", "erasure-begun", "staff-account",
+    ]))),
 )]
 async fn cancel(
     State(service): State<Erasures>,
-    _: UsersWrite,
-    _: SteppedUp,
+    UsersWrite(principal): UsersWrite,
+    _: SteppedUpOrKey,
     Path(user): Path<UserRef>,
 ) -> Result<StatusCode, Problem> {
     let id = service.users().id_of(user).await?;
-    service.cancel(id).await?;
+    service.cancel(id, &principal).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use futures_util::StreamExt as _;
 use meed_host::auth::Role;
 use rstest_reuse::apply;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::external;
-use crate::service_keys::create;
-use crate::support::{Reply, TestApp, on_both_engines, text};
+use crate::service_keys::{create, secret};
+use crate::support::{Reply, TestApp, on_both_engines, text, with};
 
 fn line(number: usize, changes: Value) -> String {
     let activity =
         json!({"source": "game", "id": format!("match-{number}"), "externalUserId": "c-1", "kind": "match.won"});
-    crate::support::with(activity, changes).to_string()
+    with(activity, changes).to_string()
 }
 
 async fn send(app: &TestApp, token: &str, query: &str, body: impl Into<Body>) -> Reply {
@@ -86,7 +87,8 @@ async fn invalid_lines_are_told_and_the_others_recorded(app: TestApp) {
         lost_event.to_string(),
         line(5, json!({})),
     ];
-    let told = lines(&send(&app, &operator, "?firstLine=101", body.join("\n")).await);
+    let body = format!("\u{feff}{}", body.join("\n"));
+    let told = lines(&send(&app, &operator, "?firstLine=101", body).await);
     let [told] = &told[..] else {
         panic!("one part: {told:#?}")
     };
@@ -104,6 +106,14 @@ async fn invalid_lines_are_told_and_the_others_recorded(app: TestApp) {
         (110, "/subject"),
     ];
     assert_eq!(errors, expected.map(|(line, pointer)| (Some(line), pointer)));
+    let message = |index: usize| text(&told["errors"][index], "message");
+    assert_eq!(
+        (message(0), message(1)),
+        (
+            "The body is not valid JSON: EOF while parsing a value at column 11.",
+            "invalid type: floating point `0.5`, expected an integer"
+        )
+    );
     assert_eq!(
         (&told["through"], &told["recorded"], &told["rejected"], &told["done"]),
         (&json!(111), &json!(3), &json!(7), &json!(true))
@@ -167,7 +177,7 @@ async fn a_pause_records_what_has_arrived(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     external(&app, "c-1").await;
     let url = app.listen().await;
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(4);
+    let (sender, receiver) = mpsc::channel::<Bytes>(4);
     let body = futures_util::stream::unfold(receiver, |mut receiver| async move {
         let piece = receiver.recv().await?;
         Some((Ok::<_, std::io::Error>(piece), receiver))
@@ -209,19 +219,27 @@ async fn a_pause_records_what_has_arrived(app: TestApp) {
     assert_eq!((&last["recorded"], &last["done"]), (&json!(2), &json!(true)));
 }
 
+/// A body that sends nothing and does not end.
+async fn hold(app: &TestApp, token: &str) -> axum::response::Response {
+    let endless = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+    let call = app
+        .post("/activities")
+        .bearer(token)
+        .header("prefer", "handling=lenient");
+    call.bytes("application/x-ndjson", endless).begin().await
+}
+
 /// So that slow senders cannot hold all of the server's memory.
 #[apply(on_both_engines)]
 async fn few_bodies_of_any_length_are_read_at_once(app: TestApp) {
     let operator = app.token(Role::Operator).await;
     external(&app, "c-1").await;
     let mut open = Vec::new();
-    for _ in 0..8 {
-        let endless = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        let call = app
-            .post("/activities")
-            .bearer(&operator)
-            .header("prefer", "handling=lenient");
-        open.push(call.bytes("application/x-ndjson", endless).begin().await);
+    for (name, count) in [("one", 3), ("two", 3), ("three", 2)] {
+        let key = secret(&app, name, &["activities:write"]).await;
+        for _ in 0..count {
+            open.push(hold(&app, &key).await);
+        }
     }
     send(&app, &operator, "", line(1, json!({})))
         .await
@@ -231,4 +249,134 @@ async fn few_bodies_of_any_length_are_read_at_once(app: TestApp) {
         lines(&send(&app, &operator, "", line(1, json!({}))).await)[0]["recorded"],
         1
     );
+}
+
+#[apply(on_both_engines)]
+async fn no_principal_holds_most_places(app: TestApp) {
+    let key = secret(&app, "shop", &["activities:write"]).await;
+    external(&app, "c-1").await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(hold(&app, &key).await);
+    }
+    let refused = send(&app, &key, "", line(1, json!({}))).await;
+    refused.expect_problem(429, "too-many-streams");
+    let other = app.token(Role::Operator).await;
+    assert_eq!(
+        lines(&send(&app, &other, "", line(1, json!({}))).await)[0]["recorded"],
+        1
+    );
+    open.pop();
+    assert_eq!(lines(&send(&app, &key, "", line(2, json!({}))).await)[0]["recorded"], 1);
+}
+
+/// A body that is sent piece by piece, and the lines of its answer.
+struct Open {
+    sender: mpsc::Sender<Bytes>,
+    answer: BodyDataStream,
+}
+
+impl Open {
+    async fn begin(app: &TestApp, token: &str) -> Self {
+        let (sender, receiver) = mpsc::channel::<Bytes>(4);
+        let body = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            let piece = receiver.recv().await?;
+            Some((Ok::<_, std::io::Error>(piece), receiver))
+        });
+        let call = app
+            .post("/activities")
+            .bearer(token)
+            .header("prefer", "handling=lenient");
+        let call = call.bytes("application/x-ndjson", Body::from_stream(body));
+        let answer = call.begin().await.into_body().into_data_stream();
+        Self { sender, answer }
+    }
+
+    async fn send(&self, text: String) {
+        self.sender.send((text + "\n").into()).await.expect("the server reads");
+    }
+
+    /// The next line; `None` at the end.
+    async fn line(&mut self) -> Option<Value> {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.answer.next());
+        let bytes = next.await.expect("in time")?.expect("bytes");
+        Some(serde_json::from_slice(&bytes).expect("JSON"))
+    }
+}
+
+#[apply(on_both_engines)]
+async fn a_stream_ends_when_its_principal_may_not_go_on(app: TestApp) {
+    // The copy of a key is as old as that of a session.
+    let app = app.replica(&[("auth.session_cache_seconds", "0")]);
+    external(&app, "c-1").await;
+    let admin = app.token(Role::Admin).await;
+    let operator = app.user(Role::Operator).await;
+    let settings = |changes: Value| with(json!({"name": "changed", "scopes": ["activities:write"]}), changes);
+    let changes = [
+        ("DELETE", "", Value::Null),
+        ("PUT", "", settings(json!({"scopes": ["rewards:read"]}))),
+        (
+            "PUT",
+            "",
+            settings(json!({"scopes": ["activities:write", "rewards:read"]})),
+        ),
+        ("PUT", "", settings(json!({"sources": ["shop"]}))),
+        ("POST", "/rotation", json!({"overlapSeconds": 0})),
+        ("PATCH", "", json!({"disabled": true})),
+        ("PATCH", "", Value::Null),
+    ];
+    for (number, (method, below, body)) in changes.into_iter().enumerate() {
+        let is_user = method == "PATCH" && !body.is_null();
+        let created = create(
+            &app,
+            &format!("key-{number}"),
+            &["activities:write"],
+            json!({"expiresAt": "2026-03-01T12:05:00Z"}),
+        )
+        .await;
+        let token = if is_user {
+            &operator.token
+        } else {
+            text(&created, "secret")
+        };
+        let mut open = Open::begin(&app, token).await;
+        open.send(line(2 * number, json!({}))).await;
+        let told = open.line().await.expect("a line");
+        assert_eq!(told["recorded"], 1, "{told:#}");
+        // Nothing has changed.
+        app.app.check_passes().await.expect("checked");
+        let path = if is_user {
+            format!("/users/{}", operator.id)
+        } else {
+            format!("/service-keys/{}{below}", text(&created, "id"))
+        };
+        if method == "PATCH" && body.is_null() {
+            // The key expires.
+            app.at("2026-03-01T12:05:00Z");
+        } else {
+            let call = app.call(method, &path).bearer(&admin).header("if-match", "*");
+            let body = if method == "PUT" {
+                with(body.clone(), json!({"name": format!("key-{number}")}))
+            } else {
+                body.clone()
+            };
+            let reply = call.json(&body).send().await;
+            assert!(reply.status.is_success(), "{method} {path}: {:#}", reply.json);
+        }
+        app.app.check_passes().await.expect("checked");
+        let end = open.line().await.expect("an end");
+        assert_eq!(
+            (&end["code"], &end["through"]),
+            (&json!("invalid-token"), &json!(1)),
+            "{method} {body}"
+        );
+        assert_eq!(open.line().await, None);
+        assert!(
+            open.sender
+                .send(Bytes::from(line(2 * number + 1, json!({})) + "\n"))
+                .await
+                .is_err()
+        );
+    }
+    assert_eq!(recorded(&app).await, 7);
 }

@@ -34,6 +34,10 @@ pub(super) fn faults(text: &str) -> Vec<String> {
                     || handler.contains(&format!("is_or_has(user_id, Scope::{guard})"))
             })
             .collect();
+        // Users reach what is their own without a scope; `service_keys::scopes` calls these.
+        if attribute.contains("(\"bearer\" = []), ") {
+            continue;
+        }
         let says_scope = attribute.contains("(\"bearer\" = [\"");
         if documented != required || says_scope == documented.is_empty() {
             faults.push(format!(

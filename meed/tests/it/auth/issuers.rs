@@ -321,6 +321,12 @@ async fn cached_keys_outlive_the_provider_for_a_time() {
         me(&app, &token).await.expect(200);
         let other = provider.token("bob", app.clock.now(), &json!({}));
         me(&app, &other).await.expect(200);
+        // A key that is not cached may be a new one, which nobody can tell now.
+        let claims = provider.claims("ada", app.clock.now());
+        let unknown = provider.signed("other", &json!({"kid": "new"}), &claims);
+        let reply = me(&app, &unknown).await;
+        assert!(reply.headers.contains_key("retry-after"));
+        reply.expect_problem(503, "identity-provider-unavailable");
     }
     app.at("2026-03-01T13:00:00Z");
     me(&app, &token)

@@ -236,3 +236,72 @@ async fn codes_are_imported_from_a_file_of_any_length(app: TestApp) {
         assert!(code == 1 && report.contains(reason), "{code} {report}");
     }
 }
+
+/// A line counts as an editor counts it, whatever ends it.
+#[apply(on_both_engines)]
+async fn a_bad_record_of_csv_has_the_number_of_its_line(app: TestApp) {
+    for (file, bad) in [
+        ("externalId,attributes.a\r\nq1,1\r\nq2,1,2\r\nq3,1\r\n", 3),
+        ("externalId,attributes.a\n\n\nq1,1\n\nq2,1,2\nq3,1\n", 6),
+        (
+            "\u{feff}externalId,attributes.a\r\n\r\nq1,\"a\r\nb\"\r\n\r\nq2,1,2\r\nq3,1",
+            6,
+        ),
+    ] {
+        let (code, told) = import(&app, "users", ("users.csv", file.as_bytes()), &[]);
+        let says = format!("line {bad}: has 3 columns; the header has 2");
+        assert!(code == 2 && told.contains(&says), "{says}: {told}");
+    }
+}
+
+#[apply(on_both_engines)]
+async fn the_progress_names_what_is_stored(app: TestApp) {
+    // 100 batches, so that a message comes before the end.
+    let lines = (1..=100_500).map(|number| format!("{{\"externalId\": \"c-{}\"}}\n", number % 1000));
+    let file: String = lines.collect();
+    let (code, told) = import(&app, "users", ("users.ndjson", file.as_bytes()), &[]);
+    assert_eq!(code, 0, "{told}");
+    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("line ")).collect();
+    assert!(lines[0].starts_with("line 100000: "), "{told}");
+    assert!(lines[1].starts_with("line 100500: "), "{told}");
+    assert_eq!(lines.len(), 2, "{told}");
+    // The end of such a number of batches is told once.
+    let file: String = file.lines().take(100_000).map(|line| format!("{line}\n")).collect();
+    let (_, told) = import(&app, "users", ("users.ndjson", file.as_bytes()), &[]);
+    assert_eq!(
+        told.lines().filter(|line| line.starts_with("line ")).count(),
+        1,
+        "{told}"
+    );
+    // What stopped a strict import is not stored.
+    let bad = "{\"externalId\": \"a\"}\n\n{\"externalId\": \"b\"}\n{}\n";
+    let (code, told) = import(&app, "users", ("users.ndjson", bad.as_bytes()), &["--strict"]);
+    assert!(code == 2 && told.contains("line 3: 3 read, 2 created"), "{told}");
+}
+
+#[apply(on_both_engines)]
+async fn a_header_must_say_once_what_each_column_is(app: TestApp) {
+    for (file, arguments, says) in [
+        ("", &[][..], "the CSV file is empty"),
+        (
+            "externalId,attributes.a,attributes.a\nq1,1,2\n",
+            &[],
+            "two columns are \"attributes.a\"",
+        ),
+        ("id,id\nq1,q2\n", &["--map", "externalId=id"], "has two columns \"id\""),
+        (
+            "a,b\nq1,q2\n",
+            &["--map", "externalId=a", "--map", "externalId=b"],
+            "two columns are \"externalId\"",
+        ),
+        (
+            "a,b\nq1,q2\n",
+            &["--map", "externalId=a", "--map", "attributes.x=a"],
+            "names the column \"a\" twice",
+        ),
+    ] {
+        let (code, told) = import(&app, "users", ("users.csv", file.as_bytes()), arguments);
+        assert!(code == 1 && told.contains(says), "{says}: {code} {told}");
+    }
+    assert_eq!(app.count(USERS).await, 0);
+}

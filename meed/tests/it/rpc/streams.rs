@@ -147,10 +147,22 @@ async fn bad_messages_end_the_stream_with_an_error(app: TestApp) {
 async fn few_streams_are_read_at_once(app: TestApp) {
     let key = shop(&app).await;
     let mut open = Vec::new();
-    for _ in 0..8 {
+    let mut hold = async |key: &str| {
         let endless = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        open.push(ingest(&app, &key, endless).begin().await);
+        open.push(ingest(&app, key, endless).begin().await);
+    };
+    for _ in 0..3 {
+        hold(&key).await;
     }
+    let refused = messages(&ingest(&app, &key, envelope(&part(0..1))).send().await.bytes);
+    assert_eq!(refused[0]["error"]["code"], "resource_exhausted", "{refused:#?}");
+    for (name, count) in [("one", 3), ("two", 2)] {
+        let other = service_keys::secret(&app, name, &["activities:write"]).await;
+        for _ in 0..count {
+            hold(&other).await;
+        }
+    }
+    let key = service_keys::secret(&app, "late", &["activities:write"]).await;
     let refused = messages(&ingest(&app, &key, envelope(&part(0..1))).send().await.bytes);
     assert_eq!(refused[0]["error"]["code"], "unavailable", "{refused:#?}");
     let kinds = refused[0]["error"]["details"].as_array().expect("details").iter();
@@ -164,6 +176,32 @@ async fn few_streams_are_read_at_once(app: TestApp) {
         .send()
         .await;
     assert_eq!(messages(&reply.bytes)[0]["error"]["code"], "permission_denied");
+}
+
+#[apply(on_both_engines)]
+async fn a_stream_ends_with_its_key(app: TestApp) {
+    let app = app.replica(&[("auth.session_cache_seconds", "0")]);
+    shop(&app).await;
+    let created = service_keys::create(&app, "revoked", &["activities:write"], json!({})).await;
+    let body = stream::iter([Ok::<_, std::io::Error>(envelope(&part(0..10)))]).chain(stream::pending());
+    let call = ingest(&app, text(&created, "secret"), Body::from_stream(body));
+    let mut answer = call.begin().await.into_body().into_data_stream();
+    let mut bytes = answer
+        .next()
+        .await
+        .expect("an acknowledgement")
+        .expect("bytes")
+        .to_vec();
+    app.app.check_passes().await.expect("checked");
+    let revoke = app.call("DELETE", &format!("/service-keys/{}", text(&created, "id")));
+    revoke.bearer(&app.token(Role::Admin).await).send().await.expect(204);
+    app.app.check_passes().await.expect("checked");
+    while let Some(piece) = answer.next().await {
+        bytes.extend_from_slice(&piece.expect("bytes"));
+    }
+    let told = messages(&bytes);
+    assert_eq!(told[0], json!({"through": "10", "recorded": "10"}));
+    assert_eq!(told[1]["error"]["code"], "unauthenticated", "{told:#?}");
 }
 
 /// Once, because it takes the 30 seconds that a client may be silent.

@@ -284,10 +284,54 @@ async fn what_a_file_names_must_exist(app: TestApp) {
     // The module says what it is.
     site.write("always.wasm", guest("another").module());
     site.rules("plugins:\n  always@2.0.0: {file: always.wasm}\n");
-    site.apply(&[])
-        .fails(&["always.wasm is another@1.2.3", "0 of 1 changes were made"]);
-    site.write("always.wasm", "no module");
-    site.apply(&[]).fails(&["plugin-refused"]);
+    for told in [site.diff(), site.apply(&[])] {
+        told.fails(&["plugin \"always@2.0.0\": always.wasm: the module is another@1.2.3"]);
+    }
+    // A module that the sandbox refuses, too, is not sent.
+    site.write("always.wasm", b"\0asm\x01\0\0\0");
+    site.diff().fails(&["plugin \"always@2.0.0\": always.wasm: "]);
+    let uploaded = site.app.count("SELECT COUNT(*) FROM plugin_versions").await;
+    assert_eq!(uploaded, 1);
+}
+
+#[apply(on_both_engines)]
+async fn a_plugin_is_a_module_below_the_folder_and_of_other_files_nothing_is_told(app: TestApp) {
+    let site = Site::new(&app).await;
+    let outside = tempfile::tempdir().expect("a folder");
+    let secret = outside.path().join("secret");
+    std::fs::write(&secret, "a secret").expect("a file");
+    let module = guest("always").module();
+    let elsewhere = outside.path().join("always.wasm");
+    std::fs::write(&elsewhere, &module).expect("a file");
+    std::fs::create_dir(site.path().join("modules")).expect("a folder");
+    std::os::unix::fs::symlink(&elsewhere, site.path().join("link.wasm")).expect("a link");
+    std::os::unix::fs::symlink(outside.path(), site.path().join("folder")).expect("a link");
+    site.write("text.wasm", "a secret");
+    site.write("signed.wasm", &module);
+    std::os::unix::fs::symlink(&secret, site.path().join("signed.wasm.minisig")).expect("a link");
+    let digests = [&b"a secret"[..], &module].map(|bytes| meed_host::sandbox::Digest::of(bytes).hex());
+    for (file, says) in [
+        (elsewhere.to_str().expect("text"), "below the current folder"),
+        (secret.to_str().expect("text"), "below the current folder"),
+        ("link.wasm", "below the current folder"),
+        ("folder/always.wasm", "below the current folder"),
+        ("signed.wasm", "signed.wasm.minisig is neither below"),
+        ("modules", "is no file"),
+        ("/dev/zero", "below the current folder"),
+        ("text.wasm", "is no WebAssembly module"),
+    ] {
+        site.rules(&format!("plugins:\n  always@1.2.3: {{file: \"{file}\"}}\n"));
+        let told = site.diff().fails(&[says]);
+        assert!(digests.iter().all(|digest| !told.contains(digest)), "{told}");
+    }
+    // A folder beside that of the rules is fine.
+    site.write("modules/always.wasm", &module);
+    std::fs::create_dir(site.path().join("rules")).expect("a folder");
+    site.write(
+        "rules/a.yaml",
+        "apiVersion: meed/v1\nplugins:\n  always@1.2.3: {file: ../modules/always.wasm}\n",
+    );
+    site.run(&["diff", "-f", "rules"]).code(2);
 }
 
 #[apply(on_both_engines)]
@@ -359,4 +403,30 @@ async fn operations_on_endpoints_and_keys_are_no_changes_of_rules(app: TestApp) 
         (&shop["url"], &shop["state"]),
         (&json!("https://shop.example.com/b"), &json!("PAUSED"))
     );
+}
+
+#[apply(on_both_engines)]
+async fn mistakes_in_what_is_selected_and_in_dates_are_told(app: TestApp) {
+    let site = Site::new(&app).await;
+    site.install().await;
+    site.rules(&pair("Streak", 1));
+    site.apply(&[]).code(0);
+    // A wrong path deletes nothing.
+    std::fs::create_dir(site.path().join("empty")).expect("a folder");
+    for command in [&["diff"][..], &["apply", "--yes"]] {
+        let told = site.run(&[command, &["-f", "empty", "--prune"]].concat());
+        told.fails(&["there is no file with rules"]);
+    }
+    let only = |name: &str| site.run(&["diff", "-f", "rules.yaml", "--only", name]);
+    only("rewards/typo").fails(&["--only rewards/typo: no file has it"]);
+    only("rewards/coupon").code(0);
+    // What only the server has, is selected to be deleted.
+    site.rules("rewards:\n  other: {type: COUPON}\n");
+    only("events/streak").fails(&["--only events/streak: no file has it"]);
+    let prune = ["diff", "-f", "rules.yaml", "--prune", "--only", "events/streak"];
+    assert!(site.run(&prune).code(2).contains("- event \"streak\""));
+    let backwards = pair("Streak", 1).replace("endDate: 2090-02", "endDate: 2089-02");
+    site.rules(&backwards);
+    site.diff()
+        .fails(&["event \"streak\": /endDate: ", "is not after the startDate"]);
 }
