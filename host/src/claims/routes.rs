@@ -403,7 +403,9 @@ struct ProgressParams {
     params(("id" = Uuid, Path), ProgressParams),
     responses((status = 200, body = EventProgress)),
     extensions(
-        ("x-problems" = json!(["sealing-key-missing", "no-such-event", "facts-timeout", "condition-failed"])),
+        ("x-problems" = json!([
+            "sealing-key-missing", "no-such-event", "facts-timeout", "facts-compacted", "condition-failed",
+        ])),
     ),
 )]
 async fn progress(

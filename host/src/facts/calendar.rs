@@ -146,12 +146,14 @@ impl Zone {
         if let Some(known) = known {
             return known;
         }
-        let (mut coarse_from, mut is_whole) = (0, true);
+        let (mut coarse_from, mut before) = (0, 0);
         for (at, offset) in self.clock_changes() {
-            if !is_whole || at % QUARTER != 0 {
+            // Some zones have an entry without a change in 2038.
+            let is_change = offset != before;
+            if is_change && (i64::from(before) % QUARTER != 0 || at % QUARTER != 0) {
                 coarse_from = (at + QUARTER - 1) / QUARTER * QUARTER_HOUR;
             }
-            is_whole = i64::from(offset) % QUARTER == 0;
+            before = offset;
         }
         let mut all = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(self.name().to_owned(), coarse_from);

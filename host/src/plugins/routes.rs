@@ -429,7 +429,7 @@ async fn history(
     request_body = SimulationRequest,
     responses((status = 200, body = Simulation)),
     extensions(
-        ("x-problems" = json!(["no-such-plugin", "plugin-disabled", "plugin-failed"])),
+        ("x-problems" = json!(["no-such-plugin", "plugin-disabled", "plugin-failed", "facts-compacted"])),
     ),
 )]
 async fn simulate(

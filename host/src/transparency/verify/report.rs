@@ -43,6 +43,15 @@ pub struct Report {
     pub findings_total: u64,
 }
 
+/// The counts of rows of a report.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    intact: u64,
+    erased: u64,
+    removed: u64,
+    pub findings_total: u64,
+}
+
 impl Report {
     pub fn is_good(&self) -> bool {
         self.findings_total == 0
@@ -53,6 +62,30 @@ impl Report {
         if self.findings.len() < MOST_FINDINGS {
             self.findings.push(finding.into());
         }
+    }
+
+    /// The counts, to go back to them.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            intact: self.intact,
+            erased: self.erased,
+            removed: self.removed,
+            findings_total: self.findings_total,
+        }
+    }
+
+    /// Forgets what was found since.
+    pub(super) fn go_back(&mut self, counts: Counts) {
+        let Counts {
+            intact,
+            erased,
+            removed,
+            findings_total,
+        } = counts;
+        (self.intact, self.erased, self.removed) = (intact, erased, removed);
+        self.findings_total = findings_total;
+        self.findings
+            .truncate(usize::try_from(findings_total).unwrap_or(usize::MAX));
     }
 
     pub(super) fn allow(&mut self, kind: String, lower_than: Uuid, at: Timestamp) {

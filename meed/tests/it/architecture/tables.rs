@@ -173,7 +173,12 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
     // The history of a case, in a temporary database.
     (
         "plugins/cases/store",
-        &[("activities", Writes), ("user_attributes", Writes), ("users", Writes)],
+        &[
+            ("activities", Writes),
+            ("user_attributes", Writes),
+            ("users", Reads),
+            ("users", Writes),
+        ],
     ),
     // The state of a fulfilment is copied to its grant, so that an index can find grants by it.
     ("fulfilments/store", &[("grants", Writes)]),

@@ -89,12 +89,13 @@ async fn busy(app: &TestApp) -> Busy {
         vec![activities(app, &user.id, None), activities(app, &invitee, Some(&user.id))],
     )
     .await;
+    let ranges = json!({"startDate": "2026-01-01T00:00:00Z", "endDate": "2035-01-01T00:00:00Z"});
     let mut events = Vec::new();
     for (name, subject) in [("about-own", Subject::Claimant), ("about-invitees", Subject::Invitees)] {
         let mut plugin = guest(name);
         plugin.binding.as_mut().expect("a binding").queries = queries(subject);
         let plugin = app.install(plugin.module()).await;
-        let body = app.event_body(&plugin, json!({}), json!({})).await;
+        let body = app.event_body(&plugin, json!({}), ranges.clone()).await;
         let body = with(body, json!({"acceptSlowReads": true}));
         events.push(text(&app.create_event(&body).await.expect(201), "id").to_owned());
     }

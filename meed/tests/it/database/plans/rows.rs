@@ -212,8 +212,8 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO transparency_tiles (level, position, hashes) SELECT 1, {leaves} / 65536, {zeros:rest} FROM {rows} WHERE n = 1",
     "INSERT INTO transparency_tiles (level, position, hashes) SELECT 2, 0, {zeros:top} FROM {rows} \
      WHERE n = 1 AND {leaves} >= 65536",
-    "INSERT INTO transparency_checkpoints (size, created_at, first_of_day, note) SELECT n, {at}, n % 100 = 0, '' FROM {rows} \
-     WHERE n < {leaves}",
+    "INSERT INTO transparency_checkpoints (size, created_at, first_of_day, note) SELECT n, {at}, n % 100 = 0, \
+        'fill\n' || n || '\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n\u{2014} fill AAAA\n' FROM {rows} WHERE n < {leaves}",
     "INSERT INTO transparency_removals (id, kind, lower_than, removed_at) SELECT {id}, 'audit-entry', {old}, {at} FROM {rows} \
      WHERE n % 10 = 0",
     // What sweeps delete.
