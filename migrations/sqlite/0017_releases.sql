@@ -38,8 +38,6 @@ CREATE TABLE releases (
     approved_hash   TEXT,
     approved_by     BLOB,
     approved_at     INTEGER,
-    CHECK ((approved_hash IS NULL) = (approved_by IS NULL) AND (approved_hash IS NULL) = (approved_at IS NULL)),
-    CHECK (state NOT IN ('APPROVED', 'RAMPING', 'HELD', 'LIVE') OR approved_hash IS NOT NULL),
     -- the step of the ramp, counted from 0, and when it began
     step            INTEGER NOT NULL DEFAULT 0,
     step_at         INTEGER,
@@ -52,7 +50,9 @@ CREATE TABLE releases (
     -- the number of its entries
     entries         INTEGER NOT NULL,
     -- when the server looks at it next; NULL: it waits for a person
-    due_at          INTEGER
+    due_at          INTEGER,
+    CHECK ((approved_hash IS NULL) = (approved_by IS NULL) AND (approved_hash IS NULL) = (approved_at IS NULL)),
+    CHECK (state NOT IN ('APPROVED', 'RAMPING', 'HELD', 'LIVE') OR approved_hash IS NOT NULL)
 ) STRICT;
 CREATE INDEX releases_event ON releases (event_id, id);
 CREATE INDEX releases_state ON releases (state, id);

@@ -205,7 +205,7 @@ impl TrialService {
             event_revision: revision.0,
             arm,
             users: totals.users(),
-            totals,
+            totals: totals.shown(),
         });
         Ok(counts.collect())
     }

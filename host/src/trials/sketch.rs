@@ -28,6 +28,10 @@ impl Sketch {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn insert(&mut self, hash: u64) {
         self.0.insert(hash);
         if self.0.len() > K {

@@ -39,8 +39,9 @@ pub struct Totals {
     pub fuel: [u64; FUEL_PARTS],
     /// Decisions that were not counted, because too many waited
     pub dropped: u64,
+    #[serde(rename = "sketch", skip_serializing_if = "Sketch::is_empty")]
     #[schema(ignore)]
-    pub(super) users: Sketch,
+    users: Sketch,
 }
 
 impl Totals {
@@ -79,6 +80,14 @@ impl Totals {
     #[cfg(test)]
     pub fn forget_users(&mut self) {
         self.users = Sketch::default();
+    }
+
+    /// Without what only the database needs.
+    pub(super) fn shown(self) -> Self {
+        Self {
+            users: Sketch::default(),
+            ..self
+        }
     }
 
     /// Counts a decision. `enforced`: what the user got or would have got. `own`: the decision of the arm's condition.

@@ -15,7 +15,8 @@ use crate::support::{Reply, TestApp, TestUser, assert_fault, bundled, each, even
 
 /// A server that protects every live event, on the database of `app`, which protects none.
 pub fn protected(app: &TestApp) -> TestApp {
-    app.replica(&[("releases.required", "always")])
+    // The tests move the clock by hours.
+    app.replica(&[("releases.required", "always"), ("auth.access_token_seconds", "86400")])
 }
 
 /// Three people who may propose and approve.
