@@ -1,4 +1,4 @@
-// Drives the console in Chromium against a server of the tests: node run.mjs FIXTURE PICTURES.
+// Drives the console in Chromium against a server of the tests: node run.mjs FIXTURE PICTURES [PART-OF-A-NAME].
 //
 // Every screen in both languages and colour schemes, at 360 and 1440 pixels, without violations that axe finds; the roles;
 // hostile texts; a session that ends in the middle of a form; the keyboard. One process and one browser for all of them.
@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
-const [, , file, pictures] = process.argv;
+const [, , file, pictures, only = ""] = process.argv;
 const fixture = JSON.parse(readFileSync(file, "utf8"));
 const { url, world, accounts } = fixture;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -22,6 +22,7 @@ const browser = await chromium.launch({
 let failures = 0;
 
 async function step(name, run) {
+  if (!name.includes(only)) return;
   const begun = Date.now();
   try {
     await run();
@@ -264,7 +265,7 @@ await step("a session that ends in the middle of a form loses nothing that was t
   await dialog.locator("input[type=email]").fill(accounts.OPERATOR.email);
   await dialog.locator("input[type=password]").fill(accounts.OPERATOR.password);
   await dialog.getByRole("button", { name: "Log in" }).click();
-  await page.getByText("typed before the end").waitFor();
+  await page.locator("dd").getByText("typed before the end").waitFor();
   assert.equal(await page.locator("textarea").count(), 0);
   assert.deepEqual(faults, []);
   await context.close();
