@@ -8,7 +8,7 @@ export default defineConfig({
     alias: { "meed-client/receipts": fileURLToPath(new URL("../clients/typescript/src/receipts.ts", import.meta.url)) },
   },
   build: {
-    outDir: "dist/www",
+    outDir: "build",
     emptyOutDir: true,
     target: "es2022",
     assetsInlineLimit: 0,

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::console;
 use crate::plugins;
 use crate::process::{output, run as run_program, step};
 use crate::workspace::Workspace;
@@ -30,6 +31,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         _ => bail!("cargo xtask dist [--kafka] [DIR]"),
     };
     let plugins = plugins::build_bundled(workspace)?;
+    console::build(workspace)?;
     let meed = step("build the server", || {
         let mut cargo = workspace.cargo("build");
         cargo.args(["--release", "--package", "meed", "--bin", "meed"]);

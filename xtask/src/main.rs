@@ -13,6 +13,7 @@ mod bench;
 mod broker;
 mod ci;
 mod clients;
+mod console;
 mod dist;
 mod fuzz;
 mod languages;
@@ -52,6 +53,7 @@ cargo xtask <command>
                     require that the tests find it
   plugins           build the bundled plugins into <target>/plugins/*.wasm
                     and the cookbook into <target>/plugins/cookbook/
+  console           build the console with npm; the next build of the server contains it
   dist [--kafka] [DIR]
                     build a release: server, plugins, man pages, completions and systemd units
                     as an archive with a checksum in <target>/dist (or DIR)
@@ -97,6 +99,7 @@ fn run() -> Result<()> {
         "test-root" => test::run_as_root(&workspace),
         "mutations" => mutations::run(&workspace, &arguments),
         "plugins" => plugins::build(&workspace).map(drop),
+        "console" => console::build(&workspace),
         "dist" => dist::run(&workspace, &arguments),
         "clients" => clients::run(&workspace, &arguments),
         "bench" => bench::run(&workspace, &arguments),

@@ -26,12 +26,15 @@ const ITSELF: Package = Package {
     by_hand: "install Node.js 20 or newer by hand and try again",
 };
 
+/// Installs npm itself, unless it is there.
+pub(crate) fn require() -> Result<()> {
+    if is_on_path("npm") { Ok(()) } else { ITSELF.install() }
+}
+
 /// Installs these packages, unless they are there. Their programs are in `node_modules/.bin`.
 pub(crate) fn install(folder: &Path, pins: &[&str]) -> Result<()> {
     unless_there(folder, pins, || {
-        if !is_on_path("npm") {
-            ITSELF.install()?;
-        }
+        require()?;
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let mut npm = Command::new("npm");
         npm.args([

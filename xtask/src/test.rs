@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::geteuid;
 
 use crate::broker;
+use crate::console;
 use crate::languages;
 use crate::npm;
 use crate::plugins;
@@ -121,6 +122,7 @@ pub(crate) struct Services {
     redis: PathBuf,
     broker: PathBuf,
     smtp: PathBuf,
+    browser: PathBuf,
     plugins: PathBuf,
     client_tools: PathBuf,
     python_client_tools: PathBuf,
@@ -128,10 +130,12 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn start(workspace: &Workspace) -> Result<Self> {
+        console::build(workspace)?;
         Ok(Self {
             redis: redis::find_or_install()?,
             broker: broker::find_or_install(workspace)?,
             smtp: smtp::find_or_install(workspace)?,
+            browser: console::find_or_install_browser()?,
             plugins: plugins::build(workspace)?,
             client_tools: npm::client_tools(workspace)?,
             python_client_tools: python::client_tools(workspace)?,
@@ -147,6 +151,7 @@ impl Services {
             .env("MEED_TEST_REDIS_SERVER", &self.redis)
             .env("MEED_TEST_BROKER", &self.broker)
             .env("MEED_TEST_SMTP", &self.smtp)
+            .env("MEED_TEST_CHROMIUM", &self.browser)
             .env("MEED_TEST_PLUGINS", &self.plugins)
             .env("MEED_TEST_CLIENT_TOOLS", &self.client_tools)
             .env("MEED_TEST_PYTHON_CLIENT_TOOLS", &self.python_client_tools);

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::console;
 use crate::plugins;
 use crate::process::{line, run as run_program, step};
 use crate::workspace::Workspace;
@@ -16,6 +17,7 @@ use crate::workspace::Workspace;
 /// Builds only what a demo needs: the bundled plugins and the default features of the server.
 pub(crate) fn run(workspace: &Workspace, arguments: Vec<OsString>) -> Result<()> {
     let plugins = plugins::build_bundled(workspace)?;
+    console::build_if_possible(workspace)?;
     step("build the server", || {
         run_program(workspace.cargo("build").args(["--package", "meed", "--bin", "meed"]))
     })?;

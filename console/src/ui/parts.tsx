@@ -177,7 +177,11 @@ export function Dialog({ title, close, children }: { title: string; close?: () =
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const element = dialog.current;
-    if (element && !element.open) element.showModal();
+    if (element && !element.open) {
+      element.showModal();
+      // The browser would choose the button that closes the dialog.
+      element.querySelector<HTMLElement>("input, textarea, select")?.focus();
+    }
     return () => element?.close();
   }, []);
   return (

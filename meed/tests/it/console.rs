@@ -1,5 +1,6 @@
 //! `/console/`: its pages and the sessions in cookies
 
+mod browser;
 mod cookies;
 mod pages;
 
