@@ -267,7 +267,10 @@ async fn no_principal_holds_most_places(app: TestApp) {
         1
     );
     open.pop();
-    assert_eq!(lines(&send(&app, &key, "", line(2, json!({}))).await)[0]["recorded"], 1);
+    assert_eq!(
+        lines(&send(&app, &key, "", line(2, json!({"source": "shop"}))).await)[0]["recorded"],
+        1
+    );
 }
 
 /// A body that is sent piece by piece, and the lines of its answer.
@@ -340,7 +343,9 @@ async fn a_stream_ends_when_its_principal_may_not_go_on(app: TestApp) {
             text(&created, "secret")
         };
         let mut open = Open::begin(&app, token).await;
-        open.send(line(2 * number, json!({}))).await;
+        // A source belongs to who reports under it first.
+        let source = json!({"source": format!("game-{number}")});
+        open.send(line(1, source.clone())).await;
         let told = open.line().await.expect("a line");
         assert_eq!(told["recorded"], 1, "{told:#}");
         // Nothing has changed.
@@ -371,12 +376,7 @@ async fn a_stream_ends_when_its_principal_may_not_go_on(app: TestApp) {
             "{method} {body}"
         );
         assert_eq!(open.line().await, None);
-        assert!(
-            open.sender
-                .send(Bytes::from(line(2 * number + 1, json!({})) + "\n"))
-                .await
-                .is_err()
-        );
+        assert!(open.sender.send(Bytes::from(line(2, source) + "\n")).await.is_err());
     }
     assert_eq!(recorded(&app).await, 7);
 }
