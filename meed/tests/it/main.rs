@@ -50,6 +50,7 @@ mod rpc;
 mod sandbox;
 mod separation;
 mod service_keys;
+mod trials;
 mod users;
 mod watch;
 mod webhook_endpoints;

@@ -468,6 +468,8 @@ async fn every_background_task_is_listed_with_its_health() {
             "stream-activities",
             "stream-passes",
             "stream-reader",
+            "trial-sweep",
+            "trial-writer",
             "user-erasure",
             "webhook-delivery-count",
             "webhook-relay",
