@@ -39,6 +39,7 @@ async fn of_a_claim(app: &TestApp, fleet: &Fleet, event: &Value, warm_up: &TestU
 
 #[apply(on_both_engines)]
 async fn a_shadow_adds_no_statement_to_a_claim(app: TestApp) {
+    let app = app.in_real_time();
     let event = app.event("login-streak", json!({"days": 7}), ranges()).await;
     let shadowed = app.event("login-streak", json!({"days": 7}), ranges()).await;
     // It asks for something else, too.
@@ -56,6 +57,7 @@ async fn a_shadow_adds_no_statement_to_a_claim(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn a_killed_process_loses_counts_and_no_decision(app: TestApp) {
+    let app = app.in_real_time();
     let event = app.event("login-streak", json!({"days": 7}), ranges()).await;
     let tried = streak(&app, 1);
     tried.canary(&app, &event, 1000).await;
