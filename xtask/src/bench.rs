@@ -15,7 +15,7 @@ use crate::redis;
 use crate::workspace::Workspace;
 
 /// The programs that need a PostgreSQL server.
-const NEED_POSTGRES: [&str; 5] = ["claim", "facts", "fill", NEEDS_REDIS, "streams"];
+const NEED_POSTGRES: [&str; 6] = ["claim", "facts", "fill", NEEDS_REDIS, "shadow", "streams"];
 /// The program that also needs Redis.
 const NEEDS_REDIS: &str = "redis";
 /// Compares with other engines; see `bench/peers/Cargo.toml`.

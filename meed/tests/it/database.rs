@@ -10,5 +10,5 @@ mod read_only;
 mod rejections;
 mod schema;
 mod sealed;
-mod statements;
+pub mod statements;
 mod timeouts;

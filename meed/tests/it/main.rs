@@ -52,6 +52,7 @@ mod sandbox;
 mod separation;
 mod service_keys;
 mod transparency;
+mod trials;
 mod users;
 mod watch;
 mod webhook_endpoints;

@@ -54,6 +54,7 @@ pub(crate) struct Site {
 pub(crate) struct Fixtures {
     pub event: String,
     pub rejecting: String,
+    release: String,
     reward: String,
     pub staff: String,
     email: String,
@@ -295,9 +296,15 @@ impl Fixtures {
                 "condition": {"plugin": plugin, "version": "1.0.0", "params": params}, "rewardIds": [reward],
             })
         };
+        let rejecting = post("/events", event(&streak, json!({"days": 200}))).await?;
+        let release = json!({
+            "eventId": rejecting, "eventRevision": 1, "title": "Fewer days",
+            "condition": {"plugin": streak, "version": "1.0.0", "params": {"days": 100}},
+        });
         Ok(Self {
+            release: post("/releases", release).await?,
             event: post("/events", event(&first_come, json!({}))).await?,
-            rejecting: post("/events", event(&streak, json!({"days": 200}))).await?,
+            rejecting,
             endpoint: post("/webhook-endpoints", json!({"url": receiver.url()})).await?,
             staff: operator.id.to_string(),
             email: operator.email.clone().unwrap_or_default(),
@@ -312,6 +319,7 @@ impl Fixtures {
             now,
             event: &self.event,
             reward: &self.reward,
+            release: &self.release,
             user: &self.staff,
             endpoint: &self.endpoint,
         }
@@ -325,6 +333,7 @@ impl Fixtures {
             "userId" | "users" | "actor" => self.staff.clone(),
             "rewards" => self.reward.clone(),
             "webhook-endpoints" => self.endpoint.clone(),
+            "releases" => self.release.clone(),
             "plugin" | "name" => "first-come".to_owned(),
             "version" => "1.0.0".to_owned(),
             "from" => day(20),

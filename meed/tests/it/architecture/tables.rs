@@ -55,6 +55,8 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("live_events", "events", Shared),
     ("releases", "releases", Shared),
     ("release_entries", "releases", Shared),
+    ("release_counters", "trials", Shared),
+    ("release_divergences", "trials", User("user_id")),
     ("rewards", "rewards", Shared),
     ("reward_revisions", "rewards", Shared),
     ("reward_stock", "rewards", Shared),

@@ -204,6 +204,7 @@ pub async fn live(app: &TestApp) -> Past {
     });
     let proposed = app.post("/releases").bearer(&operator).json(&proposal);
     proposed.send().await.expect(201);
+    crate::trials::streak(app, 1).shadow(app, &streak).await;
 
     let invited = json!({"email": "invited@example.com", "password": PASSWORD, "inviteCode": user.invite_code});
     app.post("/auth/register").json(&invited).send().await.expect(201);
@@ -276,6 +277,7 @@ pub async fn live(app: &TestApp) -> Past {
     let deliveries = listen(app, &operator).await;
     publish(app).await;
     app.app.plugins.write_usage().await.expect("the usage is written");
+    crate::trials::written(app).await;
     app.app
         .db
         .set_metadata("note", "here".to_owned(), app.clock.now())

@@ -470,6 +470,8 @@ async fn every_background_task_is_listed_with_its_health() {
             "stream-passes",
             "stream-reader",
             "transparency-log",
+            "trial-sweep",
+            "trial-writer",
             "user-erasure",
             "webhook-delivery-count",
             "webhook-relay",

@@ -126,6 +126,7 @@ struct Filled {
     other: Value,
     reviewed: Value,
     endpoint: String,
+    release: String,
     _receiver: Receiver,
     mails: SmtpServer,
 }
@@ -136,6 +137,8 @@ impl Filled {
         let ranges = json!({"startDate": "2026-01-01T00:00:00Z", "endDate": "2035-01-01T00:00:00Z"});
         let event = app.event("first-come", json!({}), ranges.clone()).await;
         let other = app.event("login-streak", json!({"days": 200}), ranges.clone()).await;
+        // Whoever logs in would be granted, so every claim is a divergence.
+        crate::trials::streak(app, 1).shadow(app, &other).await;
         let plugin = app.install(reviewing("reviewed").module()).await;
         let reviewed = app.event_on(&plugin, json!({}), ranges).await;
         let (user, second) = (app.user(Role::User).await, app.user(Role::User).await);
@@ -147,12 +150,19 @@ impl Filled {
         let body = json!({"url": receiver.url, "acknowledges": true});
         let endpoint = local.post("/webhook-endpoints").bearer(&operator).json(&body);
         let endpoint = text(&endpoint.send().await.expect(201), "id").to_owned();
+        let proposal = json!({
+            "eventId": other["id"], "eventRevision": 2, "title": "Five days",
+            "condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": 5}},
+        });
+        let release = app.post("/releases").bearer(&operator).json(&proposal);
+        let release = text(&release.send().await.expect(201), "id").to_owned();
         let rows = Rows {
             is_postgres: matches!(app.app.db, Db::Postgres { .. }),
             count,
             now: app.clock.now().as_millis().try_into().expect("after 1970"),
             event: text(&event, "id"),
             reward: event["rewardIds"][0].as_str().expect("a reward"),
+            release: &release,
             user: &user.id,
             endpoint: &endpoint,
         };
@@ -190,6 +200,7 @@ impl Filled {
             other,
             reviewed,
             endpoint,
+            release,
             _receiver: receiver,
             mails,
         }
@@ -267,6 +278,7 @@ impl Filled {
             "userId" | "users" | "actor" | "target" => self.user.id.clone(),
             "rewards" => self.event["rewardIds"][0].as_str().expect("a reward").to_owned(),
             "webhook-endpoints" => self.endpoint.clone(),
+            "releases" => self.release.clone(),
             "plugin" | "name" => text(condition, "plugin").to_owned(),
             "version" => text(condition, "version").to_owned(),
             "from" => "2026-03-01T00:00:00Z".to_owned(),

@@ -27,6 +27,8 @@ pub const GROWING: &[&str] = &[
     "pending_claims",
     "claim_queues",
     "fulfilments",
+    "release_counters",
+    "release_divergences",
     "outbox",
     "outbox_topic_messages",
     "webhook_deliveries",

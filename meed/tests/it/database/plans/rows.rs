@@ -22,6 +22,7 @@ pub(crate) struct Rows<'a> {
     pub now: u64,
     pub event: &'a str,
     pub reward: &'a str,
+    pub release: &'a str,
     /// Has attributes that changed often.
     pub user: &'a str,
     /// The endpoint that everything was delivered to; it exists.
@@ -68,6 +69,7 @@ impl Rows<'_> {
             .replace("{zeros:rest}", &zeros(leaves / 256 % 256))
             .replace("{event}", &self.literal(self.event))
             .replace("{reward}", &self.literal(self.reward))
+            .replace("{release}", &self.literal(self.release))
             .replace("{user}", &self.literal(self.user))
             .replace("{endpoint}", &self.literal(self.endpoint))
             .replace("{id}", "{id:n}")
@@ -173,6 +175,12 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO fulfilments (user_id, grant_id, state, changed_at) \
      SELECT {id}, {id}, CASE WHEN n % 15 = 0 THEN 'DELIVERED' ELSE 'FAILED' END, {at} FROM {rows} \
      WHERE n % 15 = 0 OR n % 35 = 0",
+    "INSERT INTO release_divergences (user_id, id, release_id, event_id, event_revision, request_id, kind, decided_by, stable, \
+        candidate, decided_at) \
+     SELECT {id}, {id}, CASE WHEN n % 2 = 0 THEN {release} ELSE {id:n % 1000} END, {event}, 1, {id}, \
+        CASE WHEN n % 3 = 0 THEN 'ALLOW_TO_DENY' ELSE 'DENY_TO_ALLOW' END, 'STABLE', '{}', '{}', {at} FROM {rows}",
+    "INSERT INTO release_counters (release_id, event_revision, arm, hour, totals) \
+     SELECT {id}, 1, 'STABLE', {at}, '{}' FROM {rows}",
     "INSERT INTO reversals (user_id, request_id, id, reason, reversed_by, reversed_at, receipt_digest, receipt_path, \
         receipt_key_id, receipt_signature) \
      SELECT {id}, {id}, {id}, 'fill', {user}, {at}, {bytes}, {bytes}, '', {bytes} FROM {rows} WHERE n % 50 = 0",
