@@ -619,7 +619,11 @@ impl App {
         // Inside the limits, because they cost as much as other routes.
         let app = self.clone();
         let router = router.merge(openapi::swagger(move || app.openapi()));
-        let router = if has_console { router.merge(self.console()) } else { router };
+        let router = if has_console {
+            router.merge(self.console())
+        } else {
+            router
+        };
         let cookies = has_console.then(|| middleware::from_fn_with_state(self.auth.clone(), auth::authenticate_cookie));
         let router = layers::fallbacks(router).layer(
             ServiceBuilder::new()

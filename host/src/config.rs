@@ -525,7 +525,8 @@ impl Config {
         }
         if self.http.console == ConsoleAt::Admin && self.http.admin_listen.is_none() {
             return Err(
-                "http.console = \"admin\" needs http.admin_listen: set it, or set http.console to \"on\" or \"off\"".to_owned(),
+                "http.console = \"admin\" needs http.admin_listen: set it, or set http.console to \"on\" or \"off\""
+                    .to_owned(),
             );
         }
         if self.http.http2 && !cfg!(feature = "grpc") {

@@ -36,7 +36,10 @@ const CHROMIUM: Package = Package {
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     npm::require()?;
     let folder = workspace.root.join("console");
-    let (lock, installed) = (folder.join("package-lock.json"), folder.join("node_modules/installed-lock.json"));
+    let (lock, installed) = (
+        folder.join("package-lock.json"),
+        folder.join("node_modules/installed-lock.json"),
+    );
     let wanted = fs::read(&lock).with_context(|| format!("read {}", lock.display()))?;
     let npm = |arguments: &[&str]| run_program(Command::new("npm").current_dir(&folder).args(arguments));
     if !fs::read(&installed).is_ok_and(|found| found == wanted) {

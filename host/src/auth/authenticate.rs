@@ -5,10 +5,10 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::same_origin::is_same_origin;
-use super::{AuthService, FOREIGN_ORIGIN};
 use super::guards::{Authentication, InvalidToken, set_principal};
+use super::same_origin::is_same_origin;
 use super::step_up::Proofs;
+use super::{AuthService, FOREIGN_ORIGIN};
 use crate::http::limit::Subject;
 use crate::problem::Problem;
 
@@ -49,7 +49,8 @@ pub async fn authenticate_cookie(State(service): State<AuthService>, mut request
         if request.method().is_safe() {
             return next.run(request).await;
         }
-        let detail = "A session of the console counts only for requests of its own pages; programs send Authorization: Bearer.";
+        let detail =
+            "A session of the console counts only for requests of its own pages; programs send Authorization: Bearer.";
         return Problem::new(FOREIGN_ORIGIN, detail).into_response();
     }
     let found = match service.check_cookie(&cookie).await {

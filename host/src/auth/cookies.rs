@@ -105,7 +105,9 @@ fn content(session: CookieSession) -> String {
 /// Shows no key.
 impl std::fmt::Debug for Cookies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cookies").field("idle", &self.idle).finish_non_exhaustive()
+        f.debug_struct("Cookies")
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
     }
 }
 

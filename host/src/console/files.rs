@@ -77,7 +77,11 @@ mod tests {
             ("assets/a.js", b"code"),
             ("assets/a.js.gz", b"gzip"),
         ]);
-        let found = |path: &str, gzip| files.find(path, gzip).map(|file| (file.content, file.is_gzip, file.is_immutable));
+        let found = |path: &str, gzip| {
+            files
+                .find(path, gzip)
+                .map(|file| (file.content, file.is_gzip, file.is_immutable))
+        };
         assert_eq!(found("", false), Some((b"page".as_slice(), false, false)));
         assert_eq!(found("claims/7", true), Some((b"page".as_slice(), false, false)));
         assert_eq!(found("assets/a.js", false), Some((b"code".as_slice(), false, true)));

@@ -1,7 +1,7 @@
 //! `/console/` over HTTP: the pages, login, logout and who is logged in. Not part of the API's document: the pages and this
 //! module are one release.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use super::files::Files;
 use crate::auth::{
-    AuthService, FOREIGN_ORIGIN, FORBIDDEN, Principal, Role, bounded_secret, cookie_of, is_same_origin, session_cookie,
+    AuthService, FORBIDDEN, FOREIGN_ORIGIN, Principal, Role, bounded_secret, cookie_of, is_same_origin, session_cookie,
     set_cookie,
 };
-use crate::http::{Body, Problem};
+use crate::http::{Body, Path, Problem};
 use crate::problem::NO_SUCH_ROUTE;
 use crate::users::{LoginService, OidcLogins};
 
@@ -60,7 +60,9 @@ fn send(files: &Files, path: &str, headers: &HeaderMap) -> Response {
     if files.is_empty() {
         return (StatusCode::NOT_FOUND, page_headers(), MISSING).into_response();
     }
-    let encodings = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let encodings = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok());
     let accepts_gzip = encodings.is_some_and(|value| value.split(',').any(|coding| coding.trim() == "gzip"));
     let Some(file) = files.find(path, accepts_gzip) else {
         let detail = "This build of the console has no such file; load /console/ again.";
@@ -200,10 +202,7 @@ async fn login(
 }
 
 /// Ends the session, if there is one, and removes the cookie.
-async fn logout(
-    State(console): State<Console>,
-    principal: Result<Principal, Problem>,
-) -> Result<Response, Problem> {
+async fn logout(State(console): State<Console>, principal: Result<Principal, Problem>) -> Result<Response, Problem> {
     if let Ok(principal) = principal {
         let (user_id, session_id) = principal.require_session()?;
         console.auth.logout(user_id, session_id).await?;

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{IDENTITY_PROVIDER_UNAVAILABLE, NO_MAPPED_ROLE, OIDC_LOGIN_FAILED, OIDC_NOT_CONFIGURED};
-use crate::auth::{AuthService, Role, Principal, TokenPair, cookie_of, session_cookie, set_cookie};
+use crate::auth::{AuthService, Principal, Role, TokenPair, cookie_of, session_cookie, set_cookie};
 use crate::http::{Params, Problem};
 use crate::users::oidc::{Answer, LOGIN_LIFETIME};
 use crate::users::{OidcError, OidcLogins};
@@ -133,7 +133,13 @@ async fn callback(
 impl Logins {
     async fn open_console(&self, pair: &TokenPair) -> Result<HeaderValue, Problem> {
         let (principal, content) = self.auth.cookie(pair).await?;
-        if let Principal::User { id, role: Role::User, session: Some(session), .. } = principal {
+        if let Principal::User {
+            id,
+            role: Role::User,
+            session: Some(session),
+            ..
+        } = principal
+        {
             self.auth.logout(id, session).await?;
             return Err(OidcError::NoRole.into());
         }

@@ -40,19 +40,32 @@ async fn world(app: &TestApp) -> Value {
         }];
     }
     let user = app.user(Role::User).await;
-    let attributes = app.put(&format!("/users/{}/attributes", user.id)).bearer(&operator.token);
+    let attributes = app
+        .put(&format!("/users/{}/attributes", user.id))
+        .bearer(&operator.token);
     attributes.json(&json!({"level": HOSTILE})).send().await.expect(200);
     let activity = json!({
         "kind": "shop.purchase", "userId": user.id, "id": "p-1", "source": "shop", "amount": 5,
         "attributes": {"note": HOSTILE}, "occurredAt": "2026-03-01T11:00:00Z",
     });
-    let reported = app.post("/activities").bearer(&operator.token).json(&activity).send().await;
+    let reported = app
+        .post("/activities")
+        .bearer(&operator.token)
+        .json(&activity)
+        .send()
+        .await;
     assert!(reported.status.is_success(), "{:#}", reported.json);
-    let reward = app.reward(json!({"type": "COUPON", "value": 5, "stock": 100, "description": HOSTILE})).await;
+    let reward = app
+        .reward(json!({"type": "COUPON", "value": 5, "stock": 100, "description": HOSTILE}))
+        .await;
     let changes = json!({"title": HOSTILE, "description": HOSTILE, "rewardIds": [reward["id"]]});
     let mut claims = serde_json::Map::new();
     let mut events = serde_json::Map::new();
-    for (name, condition) in [("granted", guest("granting")), ("rejected", rejecting), ("held", reviewing("reviewing"))] {
+    for (name, condition) in [
+        ("granted", guest("granting")),
+        ("rejected", rejecting),
+        ("held", reviewing("reviewing")),
+    ] {
         let plugin = app.install(condition.module()).await;
         let event = app.event_on(&plugin, json!({}), changes.clone()).await;
         let claim = app.claim(&user.token, &event).send().await;
@@ -68,7 +81,13 @@ async fn endpoint(app: &TestApp) -> (Value, Receiver) {
     let receiver = Receiver::answering(|_, _| (500, HOSTILE.to_owned(), Duration::ZERO)).await;
     let body = json!({"url": receiver.url, "types": ["claim.held"], "name": "shop", "description": HOSTILE});
     let token = app.operator().await;
-    let made = app.post("/webhook-endpoints").bearer(&token).json(&body).send().await.expect(201);
+    let made = app
+        .post("/webhook-endpoints")
+        .bearer(&token)
+        .json(&body)
+        .send()
+        .await
+        .expect(201);
     (made["id"].clone(), receiver)
 }
 
@@ -81,8 +100,11 @@ async fn every_screen_works_in_a_browser(app: TestApp) {
     let (app, _relaying) = webhook_endpoints::relayed(&app);
     let (endpoint, _receiver) = endpoint(&app).await;
     let world = world(&app).await;
-    let (operator, auditor, admin) =
-        (app.user(Role::Operator).await, app.user(Role::Auditor).await, app.user(Role::Admin).await);
+    let (operator, auditor, admin) = (
+        app.user(Role::Operator).await,
+        app.user(Role::Auditor).await,
+        app.user(Role::Admin).await,
+    );
     let fixture = json!({
         "url": app.listen().await, "world": world, "endpoint": endpoint,
         "now": "2026-03-01T12:00:00Z",

@@ -1,7 +1,7 @@
 //! The files that a browser gets
 
-use meed_host::console::Files;
 use meed_host::config::ConsoleAt;
+use meed_host::console::Files;
 use rstest_reuse::apply;
 
 use super::{cookies, log_in};
@@ -24,9 +24,18 @@ async fn every_screen_is_the_same_page_under_a_strict_policy(app: TestApp) {
     let router = with_files(&app);
     for path in ["/console/", "/console/claims", "/console/users/external%3Aada"] {
         let reply = Call::new(router.clone(), "GET", path).send().await;
-        assert_eq!((reply.status.as_u16(), &reply.bytes[..]), (200, PAGE.as_bytes()), "{path}");
+        assert_eq!(
+            (reply.status.as_u16(), &reply.bytes[..]),
+            (200, PAGE.as_bytes()),
+            "{path}"
+        );
         let policy = reply.header("content-security-policy");
-        for part in ["default-src 'none'", "script-src 'self';", "frame-ancestors 'none'", "base-uri 'none'"] {
+        for part in [
+            "default-src 'none'",
+            "script-src 'self';",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
             assert!(policy.contains(part), "{policy}");
         }
         assert!(!policy.contains("unsafe"), "{policy}");
@@ -47,13 +56,26 @@ async fn hashed_files_are_kept_for_ever_and_packed(app: TestApp) {
     assert_eq!(plain.bytes, b"let a;");
     assert_eq!(plain.header("content-type"), "text/javascript; charset=utf-8");
     assert_eq!(plain.header("cache-control"), "public, max-age=31536000, immutable");
-    let packed = get("/console/assets/index-1.js").header("accept-encoding", "br, gzip").send().await;
-    assert_eq!((packed.header("content-encoding"), &packed.bytes[..]), ("gzip", b"\x1f\x8b".as_slice()));
+    let packed = get("/console/assets/index-1.js")
+        .header("accept-encoding", "br, gzip")
+        .send()
+        .await;
+    assert_eq!(
+        (packed.header("content-encoding"), &packed.bytes[..]),
+        ("gzip", b"\x1f\x8b".as_slice())
+    );
     // A page of an older build asks for a file that is gone: no page in its place.
-    get("/console/assets/index-0.js").send().await.expect_problem(404, "no-such-route");
+    get("/console/assets/index-0.js")
+        .send()
+        .await
+        .expect_problem(404, "no-such-route");
     for path in ["/console/../keys", "/console/%2e%2e/keys", "/console/..%2fkeys"] {
         let reply = get(path).send().await;
-        assert!(reply.status == 404 || reply.bytes == PAGE.as_bytes(), "{path}: {}", reply.status);
+        assert!(
+            reply.status == 404 || reply.bytes == PAGE.as_bytes(),
+            "{path}: {}",
+            reply.status
+        );
     }
 }
 
@@ -80,7 +102,10 @@ async fn the_setting_turns_the_console_off_or_moves_it(app: TestApp) {
         let admin = other.app.admin_router();
         assert_eq!(admin.is_some(), moved);
         if let Some(router) = admin {
-            let read = Call::new(router, "GET", "/rewards").header("cookie", &cookie).send().await;
+            let read = Call::new(router, "GET", "/rewards")
+                .header("cookie", &cookie)
+                .send()
+                .await;
             read.expect(200);
         }
     }
