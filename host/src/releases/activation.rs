@@ -5,10 +5,10 @@
 
 use uuid::Uuid;
 
+use super::actor::Actor;
 use super::content;
 use super::error::ReleaseError;
 use super::model::Release;
-use super::people::Actor;
 use super::service::{ReleaseService, Told, because};
 use super::state::{Action, State};
 use super::store::{self, ReleaseRow};

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::db::Json;
-    use crate::releases::model::{Plan, Step};
+    use crate::releases::plan::{Plan, Step};
     use crate::releases::state::State;
     use crate::sandbox::Digest;
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::actor::Actor;
 use super::content;
 use super::error::ReleaseError;
-use super::model::{NewRelease, Plan, Release, ReleaseEntry};
-use super::people::Actor;
+use super::model::{NewRelease, Release, ReleaseEntry};
+use super::plan::Plan;
 use super::state::{Action, State, transition};
 use super::store::{self, EntryRow, Filter, ReleaseRow};
 use crate::audit::{self, Entry};
