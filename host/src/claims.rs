@@ -2,7 +2,7 @@
 //!
 //! One decision (`decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
 //! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof (`terms` stores its shared
-//! part, `trial` compares both conditions of an event that tries a candidate) and `replay` its re-run without a server. `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
+//! part, `comparison` runs the other condition of a `trial`) and `replay` its re-run without a server. `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`, `progress` and `usage` are
 //! reads; `watched` tells the first and the third as they change. `service` wires the parts. `access` is what protocols call.
 //! Only `app`, `cli`, `kafka` and `rpc` know this feature.
 
@@ -10,6 +10,7 @@ mod access;
 mod cache;
 mod codes;
 mod commit;
+mod comparison;
 mod decision;
 mod error;
 mod grants;

@@ -8,7 +8,8 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::model::{Divergence, Kind, StepCounts};
+use super::counts::StepCounts;
+use super::model::{Divergence, Kind};
 use super::observation::Observation;
 use super::store::{self, CounterKey, DivergenceRow};
 use super::totals::Totals;
