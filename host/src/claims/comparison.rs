@@ -76,7 +76,9 @@ impl TrialObserver {
         let other = match tried.other() {
             None => None,
             Some(arm) => {
-                let Ok(_runs) = self.running.acquire().await else { return };
+                let Ok(_runs) = self.running.acquire().await else {
+                    return;
+                };
                 match self.run(&tried, arm, &decided).await {
                     Ok(verdict) => Some(seen(&verdict, &tried.context.rewards)),
                     Err(error) => {
@@ -87,7 +89,10 @@ impl TrialObserver {
                 }
             }
         };
-        let failure = tried.failure.as_ref().map(|verdict| seen(verdict, &tried.context.rewards));
+        let failure = tried
+            .failure
+            .as_ref()
+            .map(|verdict| seen(verdict, &tried.context.rewards));
         match (tried.arm, failure) {
             (Arm::Stable, _) => {
                 observation.stable = Some(decided.decision);
@@ -149,8 +154,13 @@ impl Decided {
                 reason_codes: request.reasons.iter().map(|reason| reason.code.clone()).collect(),
                 value: value(&awards, &tried.context.rewards),
                 awards: sorted(awards),
-                failure: (request.status == Status::Failed)
-                    .then(|| request.reasons.first().map(|reason| reason.code.clone()).unwrap_or_default()),
+                failure: (request.status == Status::Failed).then(|| {
+                    request
+                        .reasons
+                        .first()
+                        .map(|reason| reason.code.clone())
+                        .unwrap_or_default()
+                }),
                 fuel: tried.fuel,
             },
         }
@@ -161,7 +171,9 @@ impl Decided {
 fn seen(verdict: &Verdict, rewards: &[RewardInfo]) -> Decision {
     let run = verdict.evaluation.as_ref();
     let failure = (verdict.status == Status::Failed).then(|| {
-        let code = run.and_then(|run| run.outcome.as_ref().err()).map(|failure| failure.code());
+        let code = run
+            .and_then(|run| run.outcome.as_ref().err())
+            .map(|failure| failure.code());
         let said = verdict.reasons.first().map(|reason| reason.code.as_str());
         code.or(said).unwrap_or_default().to_owned()
     });
