@@ -36,13 +36,15 @@ use crate::releases::ReleaseService;
 use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
+use crate::trials::TrialService;
 use crate::users::{
     Devices, Erasures, Issuers, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings, UserService,
 };
-use crate::trials::TrialService;
 use crate::watch::Watch;
 use crate::webhooks::WebhookService;
-use crate::{activities, audit, auth, claims, events, keys, plugins, releases, rewards, service_keys, trials, users, webhooks};
+use crate::{
+    activities, audit, auth, claims, events, keys, plugins, releases, rewards, service_keys, trials, users, webhooks,
+};
 
 pub use background::{supervise_delivery, supervise_metrics};
 
@@ -134,7 +136,12 @@ pub fn rewards(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<Reward
     let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
     let codes = Codes::new(db.clone(), clock.clone(), sealing);
     let cache = Cache::in_process(&clock.random());
-    Ok(RewardService::new((db.clone(), clock.clone()), cache, codes, config.releases))
+    Ok(RewardService::new(
+        (db.clone(), clock.clone()),
+        cache,
+        codes,
+        config.releases,
+    ))
 }
 
 fn activity_service(

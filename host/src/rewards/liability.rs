@@ -197,7 +197,10 @@ mod tests {
 
     #[test]
     fn the_setting_decides() {
-        let releases = |required| Releases { required, liability: 10 };
+        let releases = |required| Releases {
+            required,
+            liability: 10,
+        };
         for (liability, above) in [(Some(10), false), (Some(11), true), (None, true)] {
             assert!(!releases(ReleaseRequired::Never).protects(liability));
             assert_eq!(releases(ReleaseRequired::AboveLiability).protects(liability), above);
