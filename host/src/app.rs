@@ -39,11 +39,11 @@ use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
 use crate::transparency::{Log, Removals, Sequencer, Source, Sources, Verifier};
+use crate::trials::TrialService;
 use crate::users::{
     Devices, Erasures, Issuers, LoggedErasures, LoginService, Mailing, OidcLogins, Passwords, SecondFactors, Standings,
     UserService,
 };
-use crate::trials::TrialService;
 use crate::watch::Watch;
 use crate::webhooks::WebhookService;
 use crate::{
@@ -154,7 +154,12 @@ pub fn rewards(config: &Config, db: &Db, clock: &Clock) -> anyhow::Result<Reward
     let sealing = Sealing::load(&config.keys.directory, clock.clone())?;
     let codes = Codes::new(db.clone(), clock.clone(), sealing);
     let cache = Cache::in_process(&clock.random());
-    Ok(RewardService::new((db.clone(), clock.clone()), cache, codes, config.releases))
+    Ok(RewardService::new(
+        (db.clone(), clock.clone()),
+        cache,
+        codes,
+        config.releases,
+    ))
 }
 
 fn activity_service(

@@ -2,7 +2,7 @@
 //!
 //! One decision (`preparation`, `decision`, `verdict`), two drivers (`interactive`; `queue` for pending claims), two writers (`commit`).
 //! `record` makes the rows that a decided claim commits, `cache` and `idempotency` answer repeats, `receipt` is the proof (`terms` stores its shared
-//! part, `trial` compares both conditions of an event that tries a candidate) and `replay` its re-run without a server.
+//! part, `comparison` runs the other condition of a `trial`) and `replay` its re-run without a server.
 //! `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`,
 //! `progress` and `usage` are reads; `logged` is what the transparency log reads of them; `watched` sends the first and the
 //! third as they change. `explanation` says why a claim was decided as it was. `service` wires the parts. `access` is what
@@ -13,6 +13,7 @@ mod access;
 mod cache;
 mod codes;
 mod commit;
+mod comparison;
 mod decision;
 mod error;
 mod explanation;

@@ -32,6 +32,7 @@
 //! `always`). Must not know: claims.
 
 mod activation;
+mod actor;
 mod approval;
 mod content;
 mod error;
@@ -39,6 +40,7 @@ mod evidence;
 mod guard;
 mod model;
 mod people;
+mod plan;
 mod ramp;
 mod routes;
 mod service;

@@ -3,6 +3,7 @@
 //! Claims hand in observations after their answers; a release reads the totals for its guard. Uses events. Must not know:
 //! claims, and the states of releases.
 
+mod counts;
 mod model;
 mod observation;
 mod personal;

@@ -218,7 +218,9 @@ impl InteractiveClaims {
         };
         let (mut record, request) = self.recorder.record(claim, offer, slot, verdict)?;
         if let Some(earlier) = input.rejection_that_says(record.refusal.as_deref()) {
-            return self.refused_again(claim, offer, request.told_before(earlier), tried).await;
+            return self
+                .refused_again(claim, offer, request.told_before(earlier), tried)
+                .await;
         }
         let said = record.refusal.clone();
         let answered_apart = mutations::active("answer-apart").then(|| record.clone());
@@ -235,9 +237,7 @@ impl InteractiveClaims {
             CommitOutcome::Lost => return self.lost(claim, offer, said, tried).await,
             CommitOutcome::Failed(error) => return Err(error.into()),
         }
-        self.recorder
-            .on_committed(claim, offer, granted, &request, tried)
-            .await;
+        self.recorder.on_committed(claim, offer, granted, &request, tried).await;
         Ok(Attempt::Decided(Box::new(request)))
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::cache::{GrantedCache, SoldOutCache};
+use super::comparison::TrialObserver;
 use super::error::ClaimError;
 use super::idempotency::fingerprint;
 use super::model::{ClaimAnswer, ClaimInput, Grant, GrantedReward, RewardRequest, Source, Status};
@@ -19,7 +20,7 @@ use super::preparation::PeriodSlot;
 use super::receipt::{self, Draft, FailureRecord, GivenReward, Outcome, Receipt, Seal};
 use super::store::{CommitRecord, GrantRow, RequestRow, Spending, StoredResponse};
 use super::terms::TermsService;
-use super::trial::{TrialObserver, Tried};
+use super::trial::Tried;
 use super::verdict::{BUDGET_SPENT, Evaluation, SOLD_OUT, Verdict, worth};
 use crate::clock::{Clock, Timestamp};
 use crate::contract::Award;

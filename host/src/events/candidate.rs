@@ -71,7 +71,9 @@ impl Mode {
 }
 
 /// Whose decision it is, and the part of the users for whom it decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, ToSchema,
+)]
 #[serde(rename_all = "UPPERCASE")]
 #[strum(serialize_all = "UPPERCASE")]
 #[schema(as = TrialArm)]
@@ -217,7 +219,11 @@ mod tests {
 
     #[test]
     fn a_stored_candidate_is_the_same_candidate() {
-        for mode in [Mode::Shadow, Mode::Canary { permille: 0 }, Mode::Canary { permille: 250 }] {
+        for mode in [
+            Mode::Shadow,
+            Mode::Canary { permille: 0 },
+            Mode::Canary { permille: 250 },
+        ] {
             let candidate = Candidate {
                 release_id: Uuid::from_u128(1),
                 condition: BoundCondition {

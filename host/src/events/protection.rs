@@ -86,7 +86,8 @@ impl Terms {
     fn raised_by(&self, after: &Self) -> Option<&'static str> {
         let has_new_rewards = after.reward_ids.iter().any(|id| !self.reward_ids.contains(id));
         let leaves_group = self.group.is_some() && self.group != after.group;
-        let recurs_more = self.recurrence.period != after.recurrence.period || after.recurrence.count > self.recurrence.count;
+        let recurs_more =
+            self.recurrence.period != after.recurrence.period || after.recurrence.count > self.recurrence.count;
         [
             (self.condition != after.condition, "condition"),
             (has_new_rewards, "rewardIds"),
@@ -257,7 +258,11 @@ mod tests {
             ("startDate", json!("2026-02-28T00:00:00Z")),
             ("timeZone", json!("Asia/Seoul")),
         ] {
-            assert_eq!(terms(&[]).raised_by(&terms(&[(member, value.clone())])), Some(member), "{value}");
+            assert_eq!(
+                terms(&[]).raised_by(&terms(&[(member, value.clone())])),
+                Some(member),
+                "{value}"
+            );
         }
     }
 
@@ -273,7 +278,11 @@ mod tests {
             ("startDate", json!("2026-03-02T00:00:00Z")),
             ("isActive", json!(false)),
         ] {
-            assert_eq!(terms(&[]).raised_by(&terms(&[(member, value.clone())])), None, "{value}");
+            assert_eq!(
+                terms(&[]).raised_by(&terms(&[(member, value.clone())])),
+                None,
+                "{value}"
+            );
         }
         let unlimited = terms(&[("budget", Value::Null), ("group", Value::Null)]);
         assert_eq!(unlimited.raised_by(&terms(&[])), None);

@@ -330,7 +330,9 @@ impl From<EventError> for Problem {
             EventError::Plugin(error) => error.into(),
             EventError::ReleaseRequired { event, .. } => Self::new(RELEASE_REQUIRED, detail).with("eventId", event),
             EventError::NeverLive(..) => Self::new(NEVER_LIVE, detail),
-            EventError::Zone(_) | EventError::Snapshot(..) | EventError::Secret(_) | EventError::Candidate(_) => Self::internal(error),
+            EventError::Zone(_) | EventError::Snapshot(..) | EventError::Secret(_) | EventError::Candidate(_) => {
+                Self::internal(error)
+            }
             EventError::Reward(error) => error.into(),
             EventError::Sealed(error) => error.into(),
             EventError::Db(error) => error.into(),

@@ -672,7 +672,13 @@ pub(super) struct Created {
     pub at: Timestamp,
 }
 
-pub(super) fn row_of(new: NewEvent, condition: BoundCondition, created: Created, revision: i64, now: Timestamp) -> EventRow {
+pub(super) fn row_of(
+    new: NewEvent,
+    condition: BoundCondition,
+    created: Created,
+    revision: i64,
+    now: Timestamp,
+) -> EventRow {
     EventRow {
         id: created.id,
         name: new.name.unwrap_or(created.name),

@@ -286,8 +286,7 @@ pub(super) async fn using(db: &Db, plugin: Digest, trying: bool, limit: i64) -> 
 }
 
 pub(super) async fn mark_deleted(tx: &mut Tx, id: Uuid, revision: i64, at: Timestamp) -> Result<()> {
-    const SQL: &str =
-        "UPDATE events SET deleted_at = $3, revision = $2, updated_at = $3, group_name = NULL, candidate = NULL, \
+    const SQL: &str = "UPDATE events SET deleted_at = $3, revision = $2, updated_at = $3, group_name = NULL, candidate = NULL, \
         candidate_digest = NULL WHERE id = $1";
     tx.query(SQL).bind(id).bind(revision).bind(at).execute(tx).await?;
     Ok(())

@@ -5,10 +5,10 @@
 
 use uuid::Uuid;
 
+use super::actor::Actor;
 use super::content;
 use super::error::ReleaseError;
 use super::model::Release;
-use super::people::Actor;
 use super::service::{ReleaseService, Told, because};
 use super::state::{Action, State};
 use super::store::{self, ReleaseRow};
@@ -94,7 +94,9 @@ impl ReleaseService {
         expected: i64,
         by: Uuid,
     ) -> Result<i64, ReleaseError> {
-        let step = usize::try_from(row.step).ok().and_then(|step| row.plan.0.steps.get(step));
+        let step = usize::try_from(row.step)
+            .ok()
+            .and_then(|step| row.plan.0.steps.get(step));
         let mode = match step.map_or(0, |step| step.permille) {
             0 => Mode::Shadow,
             permille => Mode::Canary { permille },
@@ -158,12 +160,17 @@ impl ReleaseService {
     pub async fn roll_back(&self, id: Uuid, reason: String, actor: Actor) -> Result<Release, ReleaseError> {
         let row = store::find(&self.db, id).await?.ok_or(ReleaseError::NotFound(id))?;
         if row.state != State::Live {
-            return self.stop(row, because(Action::RolledBack, reason, actor), actor.id).await;
+            return self
+                .stop(row, because(Action::RolledBack, reason, actor), actor.id)
+                .await;
         }
         let mut attempts = 0;
         loop {
             attempts += 1;
-            match self.restore(&row, because(Action::RolledBack, reason.clone(), actor), actor.id).await {
+            match self
+                .restore(&row, because(Action::RolledBack, reason.clone(), actor), actor.id)
+                .await
+            {
                 Err(ReleaseError::Event(EventError::Changed { .. })) if attempts < ROLLBACK_ATTEMPTS => {}
                 restored => return restored,
             }
@@ -214,7 +221,9 @@ impl ReleaseService {
         let trial_revision = if row.state.is_running() {
             let cleared = self.events.clear_candidate(&mut tx, row.event_id, row.id, by).await;
             match cleared {
-                Ok(event) if row.trial_revision.is_some_and(|trial| event.revision <= trial + 1) => Some(event.revision),
+                Ok(event) if row.trial_revision.is_some_and(|trial| event.revision <= trial + 1) => {
+                    Some(event.revision)
+                }
                 // Somebody else changed the event: a resumption must not overlook that.
                 Ok(_) | Err(EventError::NotFound(_)) => row.trial_revision,
                 Err(error) => return Err(error.into()),
@@ -295,7 +304,9 @@ impl ReleaseService {
     async fn confirmed(&self, tx: &mut Tx, id: Uuid) -> Result<ReleaseRow, ReleaseError> {
         let row = self.lock(tx, id, None).await?;
         let is = content::hash(&row).map_err(|error| ReleaseError::Content(id, error))?;
-        let by_another = row.approved_by.is_some_and(|approver| !row.authors.0.contains(&approver));
+        let by_another = row
+            .approved_by
+            .is_some_and(|approver| !row.authors.0.contains(&approver));
         match &row.approved_hash {
             Some(approved) if *approved == is && by_another => Ok(row),
             Some(approved) if by_another => Err(ReleaseError::OtherHash {

@@ -3,10 +3,10 @@
 use uuid::Uuid;
 
 use super::activation::Cause;
+use super::actor::Actor;
 use super::content;
 use super::error::ReleaseError;
 use super::model::Release;
-use super::people::Actor;
 use super::service::{ReleaseService, because, told};
 use super::state::{Action, State};
 use super::store::{self, ReleaseRow};

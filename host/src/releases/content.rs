@@ -32,7 +32,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::db::Json;
-    use crate::releases::model::{Plan, Step};
+    use crate::releases::plan::{Plan, Step};
     use crate::releases::state::State;
     use crate::sandbox::Digest;
 
@@ -81,7 +81,12 @@ mod tests {
             ("bytes of the plugin", |row| row.plugin_digest = Digest::of(b"other")),
             ("params", |row| row.content.0.condition.params = json!({"days": 6})),
             ("terms", |row| row.content.0.max_quantity = 2),
-            ("plan", |row| row.plan.0.steps.push(Step { permille: 0, seconds: 60 })),
+            ("plan", |row| {
+                row.plan.0.steps.push(Step {
+                    permille: 0,
+                    seconds: 60,
+                })
+            }),
             ("guard", |row| row.plan.0.guard = None),
             ("activation", |row| row.plan.0.activate_when_approved = true),
             ("report", |row| row.report_digest = Some("sha256:00".to_owned())),

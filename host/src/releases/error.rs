@@ -19,7 +19,9 @@ pub enum ReleaseError {
     Field { pointer: &'static str, message: String },
     #[error("The release is {state}, so it cannot be {}. Read it again.", in_words(*action))]
     WrongState { state: State, action: Action },
-    #[error("The event {event} has {count} open releases, and the maximum is {count}. Withdraw those that are not needed.")]
+    #[error(
+        "The event {event} has {count} open releases, and the maximum is {count}. Withdraw those that are not needed."
+    )]
     TooMany { event: Uuid, count: i64 },
     #[error("The release has {0} entries, which is the maximum, so no comment fits.")]
     TooManyComments(i64),

@@ -22,7 +22,10 @@ pub(super) struct Evidence {
 
 impl ReleaseService {
     /// The evidence of a backtest; `None`: there is none, or it is not finished.
-    #[expect(clippy::unused_async, reason = "the seam of the feature backtests, which reads the database")]
+    #[expect(
+        clippy::unused_async,
+        reason = "the seam of the feature backtests, which reads the database"
+    )]
     pub(super) async fn evidence(&self, _backtest_id: Uuid) -> Result<Option<Evidence>, ReleaseError> {
         Ok(None)
     }

@@ -80,7 +80,7 @@ impl Default for Bounds {
 
 /// What a backtest predicts for the candidate, if it decides for all users.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Forecast {
+pub(super) struct Forecast {
     pub grants_per_hour: f64,
     pub value_per_hour: f64,
     /// Shares of the decisions.
@@ -90,7 +90,7 @@ pub struct Forecast {
 
 /// One step at one instant.
 #[derive(Clone, Copy, Debug)]
-pub struct Look<'a> {
+pub(super) struct Look<'a> {
     pub bounds: &'a Bounds,
     pub stable: &'a Totals,
     pub candidate: &'a Totals,
@@ -106,7 +106,7 @@ pub struct Look<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Display)]
 #[strum(serialize_all = "kebab-case")]
-pub enum Metric {
+pub(super) enum Metric {
     Sample,
     SampleRatio,
     Failures,
@@ -119,7 +119,7 @@ pub enum Metric {
 
 /// Why a step failed or is inconclusive.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
+pub(super) struct Finding {
     pub metric: Metric,
     text: String,
 }
@@ -131,7 +131,7 @@ impl fmt::Display for Finding {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// The step goes on.
     Waiting,
     /// The step is over, and everything is within its bounds.
@@ -165,7 +165,7 @@ impl Measured {
     }
 }
 
-pub fn judge(look: &Look<'_>) -> Verdict {
+pub(super) fn judge(look: &Look<'_>) -> Verdict {
     let is_over = look.elapsed >= look.length;
     let (decisions, users) = (look.candidate.decisions, look.candidate.users());
     let (min_decisions, min_users) = (u64::from(look.bounds.min_decisions), u64::from(look.bounds.min_users));
@@ -203,7 +203,9 @@ pub fn judge(look: &Look<'_>) -> Verdict {
         );
         return inconclusive(Metric::Sample, text);
     }
-    first.map_or(Verdict::Successful, |measured| Verdict::Inconclusive(measured.finding()))
+    first.map_or(Verdict::Successful, |measured| {
+        Verdict::Inconclusive(measured.finding())
+    })
 }
 
 /// Every metric that has a bound.
@@ -240,7 +242,9 @@ fn measure(look: &Look<'_>) -> Vec<Measured> {
             .map(|permille| f64::from(permille) / 1000.0)
             .or(forecast.map(|rate| rate + FLIPS_ABOVE_FORECAST));
         let (count, of) = (candidate.diverged(kind), candidate.compared);
-        let Some(bound) = bound.filter(|_| of > 0) else { continue };
+        let Some(bound) = bound.filter(|_| of > 0) else {
+            continue;
+        };
         all.push(Measured {
             metric,
             excess: rate(count, of) - bound,
@@ -316,7 +320,12 @@ fn against_forecast(look: &Look<'_>, forecast: Forecast) -> Vec<Measured> {
     let value = look.candidate.value as f64;
     [
         (Metric::Grants, granted, forecast.grants_per_hour * hours, "grants"),
-        (Metric::Value, value, forecast.value_per_hour * hours, "as the value of its grants"),
+        (
+            Metric::Value,
+            value,
+            forecast.value_per_hour * hours,
+            "as the value of its grants",
+        ),
     ]
     .into_iter()
     .filter(|(_, _, expected, _)| *expected >= 1.0)

@@ -1,24 +1,16 @@
 //! Who is behind an action: approval is between people, so a service key counts as the person who made it.
 //!
-//! Whoever makes a key answers for what it proposes: a colleague who has the secret of a key is not known here. A key of the
-//! command line has no maker, so the plugin's uploader must be somebody else than the approver.
+//! The maker of a key answers for what it proposes: a colleague who has the secret of a key is not known here. A key of the
+//! command line has no maker, so the uploader of the plugin must be another person than the approver.
 
 use uuid::Uuid;
 
+use super::actor::Actor;
 use super::error::ReleaseError;
 use super::service::ReleaseService;
 use super::store::ReleaseRow;
 use crate::auth::Principal;
 use crate::service_keys::ServiceKeyError;
-
-/// Who acts.
-#[derive(Clone, Copy, Debug)]
-pub struct Actor {
-    /// The principal, as actor columns hold it.
-    pub id: Uuid,
-    /// `None`: a key that was made on the command line.
-    pub person: Option<Uuid>,
-}
 
 impl ReleaseService {
     pub(super) async fn actor(&self, principal: &Principal) -> Result<Actor, ReleaseError> {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::activation::Cause;
 use super::error::ReleaseError;
 use super::guard::{Bounds, Look, Verdict, judge};
-use super::model::Step;
+use super::plan::Step;
 use super::service::{ReleaseService, Told};
 use super::state::{Action, State};
 use super::store::{self, ReleaseRow};

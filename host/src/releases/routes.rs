@@ -23,8 +23,8 @@ use crate::text::legible;
 
 const NO_SUCH_RELEASE: Code = Code::new("no-such-release", 404, "There is no such release");
 const RELEASE_CHANGED: Code = Code::new("release-changed", 412, "The release changed since you read it");
-const RELEASE_STATE: Code = Code::new("release-state", 409, "The release is in another state")
-    .with_members(r#"{"state": "DRAFT"}"#);
+const RELEASE_STATE: Code =
+    Code::new("release-state", 409, "The release is in another state").with_members(r#"{"state": "DRAFT"}"#);
 const RELEASE_OUTDATED: Code = Code::new("release-outdated", 409, "The event changed since the release was made")
     .with_members(r#"{"eventRevision": 4}"#);
 const RELEASE_HASH: Code = Code::new("release-hash", 409, "The release is not what you approve")
@@ -150,7 +150,12 @@ async fn list(
         state: params.state,
     };
     let releases = service.list(filter, after, size).await?;
-    Ok(axum::Json(Page::new(releases, size, |release| release.id, |release| release)))
+    Ok(axum::Json(Page::new(
+        releases,
+        size,
+        |release| release.id,
+        |release| release,
+    )))
 }
 
 /// Get a release.
@@ -207,7 +212,12 @@ async fn entries(
 ) -> Result<axum::Json<Page<ReleaseEntry>>, Problem> {
     let (size, before) = (page.size()?, page.after()?);
     let entries = service.entries(id, before, size).await?;
-    Ok(axum::Json(Page::new(entries, size, |entry| entry.number, |entry| entry)))
+    Ok(axum::Json(Page::new(
+        entries,
+        size,
+        |entry| entry.number,
+        |entry| entry,
+    )))
 }
 
 /// Submit a draft for review.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::actor::Actor;
 use super::content;
 use super::error::ReleaseError;
-use super::model::{NewRelease, Plan, Release, ReleaseEntry};
-use super::people::Actor;
+use super::model::{NewRelease, Release, ReleaseEntry};
+use super::plan::Plan;
 use super::state::{Action, State, transition};
 use super::store::{self, EntryRow, Filter, ReleaseRow};
 use crate::audit::{self, Entry};
@@ -136,12 +137,7 @@ impl ReleaseService {
     }
 
     /// The comments and transitions of a release, newest first, up to `size + 1`.
-    pub async fn entries(
-        &self,
-        id: Uuid,
-        before: Option<i64>,
-        size: u32,
-    ) -> Result<Vec<ReleaseEntry>, ReleaseError> {
+    pub async fn entries(&self, id: Uuid, before: Option<i64>, size: u32) -> Result<Vec<ReleaseEntry>, ReleaseError> {
         let rows = store::entries(&self.db, id, before, i64::from(size) + 1).await?;
         if rows.is_empty() && before.is_none() {
             return Err(ReleaseError::NotFound(id));
@@ -182,7 +178,9 @@ impl ReleaseService {
             // Another condition was waived.
             (edited.waiver, edited.waived_by) = (None, None);
         }
-        let release = self.step(&mut tx, row, written_by(edited, actor), told(Action::Edited, actor)).await?;
+        let release = self
+            .step(&mut tx, row, written_by(edited, actor), told(Action::Edited, actor))
+            .await?;
         tx.commit().await?;
         Ok(release)
     }
@@ -251,7 +249,10 @@ impl ReleaseService {
     pub async fn count(&self) -> Result<(), DbError> {
         let counts = store::count_by_state(&self.db).await?;
         for state in [State::Review, State::Approved, State::Ramping, State::Held] {
-            let count = counts.iter().find(|(other, _)| *other == state).map_or(0, |(_, count)| *count);
+            let count = counts
+                .iter()
+                .find(|(other, _)| *other == state)
+                .map_or(0, |(_, count)| *count);
             metrics::gauge!("meed_releases", "state" => state.to_string().to_lowercase()).set(count as f64);
         }
         Ok(())
@@ -265,7 +266,11 @@ impl ReleaseService {
             return Err(EventError::Changed { is, expected }.into());
         }
         let content = content_of(new, &event)?;
-        let checked = self.events.checked(event.id, content.clone()).await.map_err(in_the_event)?;
+        let checked = self
+            .events
+            .checked(event.id, content.clone())
+            .await
+            .map_err(in_the_event)?;
         check_plan(&new.plan, &event, &checked)?;
         let condition = (event.id, checked.condition.digest, &checked.condition.params);
         let report_digest = match new.backtest_id {

@@ -207,7 +207,9 @@ mod tests {
     fn what_can_give_something_out_can_be_stopped_in_one_step() {
         for state in State::ALL {
             let stop = [Action::RolledBack, Action::Withdrawn];
-            let stops = stop.iter().any(|action| transition(state, *action).is_some_and(State::is_closed));
+            let stops = stop
+                .iter()
+                .any(|action| transition(state, *action).is_some_and(State::is_closed));
             assert_eq!(stops, !matches!(state, State::RolledBack | State::Withdrawn), "{state}");
         }
     }
@@ -216,7 +218,12 @@ mod tests {
     fn only_a_waiver_or_an_edit_keeps_a_draft_a_draft() {
         for action in Action::ALL {
             if transition(State::Draft, action) == Some(State::Draft) {
-                let keeps = [Action::Commented, Action::Edited, Action::Waived, Action::ScheduleMissed];
+                let keeps = [
+                    Action::Commented,
+                    Action::Edited,
+                    Action::Waived,
+                    Action::ScheduleMissed,
+                ];
                 assert!(keeps.contains(&action), "{action}");
             }
         }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::model::Plan;
+use super::plan::Plan;
 use super::state::{Action, State};
 use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};

@@ -2,7 +2,7 @@
 //! release.
 //!
 //! It is an upper bound: what a budget has used in the current period counts as unused, and a period that begins counts as
-//! whole. A reward without a value counts as 1 for each unit, because somebody gets something. Must not know: HTTP.
+//! whole. A reward without a value counts as 1 for each unit, because a user gets something. Must not know: HTTP.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::error::RewardError;
 use super::service::RewardService;
+use super::store::RewardRow;
 use super::store::liability::{self as store, OfferingRow, UnitRow};
 use crate::clock::Timestamp;
 use crate::config::{ReleaseRequired, Releases};
@@ -86,15 +87,6 @@ fn periods_left(period: Period, bounds: Bounds, now: Timestamp) -> i128 {
     i128::from(left.max(0)) / i128::try_from(shortest.as_millis()).unwrap_or(1) + 2
 }
 
-/// A reward before a change of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Before {
-    pub reward_id: Uuid,
-    pub value: Option<i64>,
-    /// `None`: no limit.
-    pub remaining: Option<i64>,
-}
-
 impl RewardService {
     /// What an event can still give out. Part of the caller's transaction.
     pub async fn liability(&self, tx: &mut Tx, event_id: Uuid, bounds: Bounds) -> Result<Liability, DbError> {
@@ -104,13 +96,13 @@ impl RewardService {
 
     /// Refuses a change of a reward, already written in this transaction, that raises what a protected event can give or
     /// changes what it gives.
-    pub(super) async fn protect(&self, tx: &mut Tx, before: Before) -> Result<(), RewardError> {
+    pub(super) async fn protect(&self, tx: &mut Tx, before: &RewardRow) -> Result<(), RewardError> {
         if self.releases.is_off() {
             return Ok(());
         }
         let now = self.clock.now();
         let most = i64::try_from(MOST_EVENTS).unwrap_or(i64::MAX);
-        let events = store::live_events_offering(tx, before.reward_id, now, most + 1).await?;
+        let events = store::live_events_offering(tx, before.id, now, most + 1).await?;
         let are_too_many = events.len() > MOST_EVENTS;
         for event in events {
             let bounds = event.bounds();
@@ -118,7 +110,7 @@ impl RewardService {
             let earlier: Vec<UnitRow> = rewards
                 .iter()
                 .map(|reward| {
-                    if reward.reward_id != before.reward_id {
+                    if reward.reward_id != before.id {
                         return reward.clone();
                     }
                     UnitRow {
@@ -205,7 +197,10 @@ mod tests {
 
     #[test]
     fn the_setting_decides() {
-        let releases = |required| Releases { required, liability: 10 };
+        let releases = |required| Releases {
+            required,
+            liability: 10,
+        };
         for (liability, above) in [(Some(10), false), (Some(11), true), (None, true)] {
             assert!(!releases(ReleaseRequired::Never).protects(liability));
             assert_eq!(releases(ReleaseRequired::AboveLiability).protects(liability), above);

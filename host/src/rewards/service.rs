@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::codes::{CodeCounts, Codes, ImportedCodes, RewardCode};
 use super::error::RewardError;
 use super::generations::Generations;
-use super::liability::Before;
 use super::store::{self, Filter, RevisionRow, RewardRow, Taken, TakenRow};
 use crate::audit::{self, Entry};
 use crate::cache::{Cache as Shared, Invalidation, Topic};
@@ -422,7 +421,7 @@ impl RewardService {
         }
         let row = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
         if gives_more_or_other(&current, &row) {
-            self.protect(&mut tx, Before::from(&current)).await?;
+            self.protect(&mut tx, &current).await?;
         }
         let reward = Reward::from(row);
         record_revision(&mut tx, &reward, by).await?;
@@ -585,7 +584,7 @@ impl RewardService {
         let before = store::find(&mut tx, id).await?.ok_or(RewardError::NotFound(id))?;
         let imported = self.codes.import(&mut tx, id, prepared).await?;
         if imported.imported > 0 {
-            self.protect(&mut tx, Before::from(&before)).await?;
+            self.protect(&mut tx, &before).await?;
         }
         tx.commit().await?;
         self.changed(&[id]).await;
@@ -639,16 +638,6 @@ impl RewardService {
         audit::record(&mut tx, &self.clock, deleted).await?;
         tx.commit().await?;
         Ok(())
-    }
-}
-
-impl From<&RewardRow> for Before {
-    fn from(row: &RewardRow) -> Self {
-        Self {
-            reward_id: row.id,
-            value: row.value,
-            remaining: row.remaining,
-        }
     }
 }
 

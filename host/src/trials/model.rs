@@ -6,7 +6,6 @@ use strum::{Display, EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::totals::Totals;
 use crate::clock::Timestamp;
 use crate::db::text_column;
 use crate::events::Arm;
@@ -24,7 +23,20 @@ pub enum Status {
 
 /// How two decisions on the same claim differ.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, IntoStaticStr, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    ToSchema,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
@@ -66,24 +78,4 @@ pub struct Divergence {
     #[schema(value_type = HashMap<String, Value>)]
     pub candidate: Value,
     pub decided_at: Timestamp,
-}
-
-/// What a step of a release did to claims, up to a few seconds ago.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct StepCounts {
-    /// The step
-    pub event_revision: i64,
-    /// The part of the users. In a shadow both parts are all users: of CANDIDATE, what it would have decided
-    pub arm: Arm,
-    /// The number of users; above 256 an estimate
-    pub users: u64,
-    #[serde(flatten)]
-    pub totals: Totals,
-}
-
-/// The steps of a release, the newest first.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct TrialCounts {
-    pub items: Vec<StepCounts>,
 }

@@ -7,7 +7,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::model::{Divergence, Kind, TrialCounts};
+use super::counts::TrialCounts;
+use super::model::{Divergence, Kind};
 use super::service::TrialService;
 use crate::auth::ReleasesRead;
 use crate::http::{Page, PageParams, Params, Path, Problem};

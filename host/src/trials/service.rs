@@ -8,7 +8,8 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::model::{Divergence, Kind, StepCounts};
+use super::counts::StepCounts;
+use super::model::{Divergence, Kind};
 use super::observation::Observation;
 use super::store::{self, CounterKey, DivergenceRow};
 use super::totals::Totals;
@@ -65,11 +66,7 @@ impl TrialService {
     /// Counts a claim. A user who is told the same again counts once.
     pub fn observe(&self, observation: Observation) {
         let trial = &observation.trial;
-        let step = (
-            trial.candidate.release_id,
-            trial.event_revision,
-            observation.user_id,
-        );
+        let step = (trial.candidate.release_id, trial.event_revision, observation.user_id);
         let fingerprint = observation.fingerprint();
         let before = self.known.get(&step);
         if before == Some(fingerprint) {
@@ -82,7 +79,11 @@ impl TrialService {
             let kind: &'static str = kind.into();
             metrics::counter!("meed_trial_divergences_total", "kind" => kind).increment(1);
         }
-        if let Some(code) = observation.candidate.as_ref().and_then(|candidate| candidate.failure.clone()) {
+        if let Some(code) = observation
+            .candidate
+            .as_ref()
+            .and_then(|candidate| candidate.failure.clone())
+        {
             metrics::counter!("meed_trial_failures_total", "failure" => code).increment(1);
         }
         let now = self.clock.now();
@@ -95,10 +96,14 @@ impl TrialService {
         if observation.is_shadow() {
             // Both parts are all users.
             if let Some(stable) = &observation.stable {
-                counted.of(key(trial, Arm::Stable, now)).count(user, is_first, stable, stable);
+                counted
+                    .of(key(trial, Arm::Stable, now))
+                    .count(user, is_first, stable, stable);
             }
             if let Some(candidate) = &observation.candidate {
-                counted.of(key(trial, Arm::Candidate, now)).count(user, is_first, candidate, candidate);
+                counted
+                    .of(key(trial, Arm::Candidate, now))
+                    .count(user, is_first, candidate, candidate);
             }
         } else if let Some(enforced) = decided {
             let own = match observation.arm {
@@ -106,7 +111,9 @@ impl TrialService {
                 Arm::Candidate => &observation.candidate,
             };
             let own = own.as_ref().unwrap_or(enforced);
-            counted.of(key(trial, observation.arm, now)).count(user, is_first, enforced, own);
+            counted
+                .of(key(trial, observation.arm, now))
+                .count(user, is_first, enforced, own);
         }
         if observation.stable.is_some() && observation.candidate.is_some() {
             counted.of(key(trial, Arm::Candidate, now)).diverge(kind);
@@ -171,7 +178,9 @@ impl TrialService {
         }
         let mut rows = totals.len();
         for row in divergences {
-            let listed = listed.entry((row.release_id, row.event_revision, row.kind)).or_default();
+            let listed = listed
+                .entry((row.release_id, row.event_revision, row.kind))
+                .or_default();
             *listed += 1;
             if *listed <= LISTED {
                 store::insert(&mut tx, row.clone()).await?;

@@ -164,14 +164,32 @@ mod tests {
     #[test]
     fn totals_of_two_processes_add_up_and_survive_storage() {
         let (mut one, mut other) = (Totals::default(), Totals::default());
-        one.count(Uuid::from_u128(1), true, &decision(Status::Granted, 10), &decision(Status::Granted, 10));
+        one.count(
+            Uuid::from_u128(1),
+            true,
+            &decision(Status::Granted, 10),
+            &decision(Status::Granted, 10),
+        );
         one.diverge(Some(Kind::DenyToAllow));
-        other.count(Uuid::from_u128(1), true, &decision(Status::Rejected, 0), &decision(Status::Failed, 999));
-        other.count(Uuid::from_u128(2), true, &decision(Status::Granted, 0), &decision(Status::Granted, 1000));
+        other.count(
+            Uuid::from_u128(1),
+            true,
+            &decision(Status::Rejected, 0),
+            &decision(Status::Failed, 999),
+        );
+        other.count(
+            Uuid::from_u128(2),
+            true,
+            &decision(Status::Granted, 0),
+            &decision(Status::Granted, 1000),
+        );
         other.diverge(None);
         let text = serde_json::to_string(&other).unwrap();
         one.add(&serde_json::from_str(&text).unwrap());
-        assert_eq!((one.decisions, one.users(), one.granted, one.rejected, one.value), (3, 2, 2, 1, 10));
+        assert_eq!(
+            (one.decisions, one.users(), one.granted, one.rejected, one.value),
+            (3, 2, 2, 1, 10)
+        );
         assert_eq!((one.faults(), one.compared, one.diverged(Kind::DenyToAllow)), (1, 2, 1));
         assert_eq!((one.measured(), one.above(0), one.above(19)), (3, 3, 2));
     }

@@ -33,7 +33,8 @@ pub(super) struct Permissions {
 }
 
 /// Only the server knows what an event can still give out.
-const MAY_BE_PROPOSED: &str = "a change of an event that the server protects becomes a release, which waits for its approval";
+const MAY_BE_PROPOSED: &str =
+    "a change of an event that the server protects becomes a release, which waits for its approval";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -143,9 +144,8 @@ pub(super) fn plan(wants: Wants, inventory: &Inventory, permissions: &Permission
     if permissions.prune {
         planner.prune();
     }
-    let changes_events = |change: &Change| {
-        change.kind == Kind::Events && matches!(change.action, Action::Create | Action::Update)
-    };
+    let changes_events =
+        |change: &Change| change.kind == Kind::Events && matches!(change.action, Action::Create | Action::Update);
     if planner.plan.changes.iter().any(changes_events) {
         planner.plan.notes.push(MAY_BE_PROPOSED.to_owned());
     }

@@ -28,16 +28,21 @@ pub(super) async fn propose(client: &Client, change: &Change, body: &Value) -> a
     let title = format!("meed apply {short}");
     let releases = client.list_where(&["releases"], &[("eventId", &id)]).await;
     let releases = releases.context("the event changes only by a release: read its releases")?;
-    let same = releases.iter().find(|release| {
-        release["title"] == title && OPEN.iter().any(|state| release["state"] == *state)
-    });
+    let same = releases
+        .iter()
+        .find(|release| release["title"] == title && OPEN.iter().any(|state| release["state"] == *state));
     let text = |release: &Value, member: &str| release[member].as_str().unwrap_or_default().to_owned();
     if let Some(release) = same {
         if release["state"] == "REVIEW" && release["eventRevision"].as_i64() != Some(revision) {
             let proposal = proposal(&id, revision, &title, body);
             let path = ["releases", &text(release, "id")];
-            let edited = client.write(Method::PUT, &path, release["revision"].as_i64(), Some(&proposal)).await?;
-            return Ok(Made::Proposed(format!("release {}, made up to date", text(&edited, "id"))));
+            let edited = client
+                .write(Method::PUT, &path, release["revision"].as_i64(), Some(&proposal))
+                .await?;
+            return Ok(Made::Proposed(format!(
+                "release {}, made up to date",
+                text(&edited, "id")
+            )));
         }
         let (id, state) = (text(release, "id"), text(release, "state"));
         return Ok(Made::Proposed(format!("release {id}, which is {state}")));
@@ -59,7 +64,11 @@ async fn event(client: &Client, change: &Change, body: &Value) -> anyhow::Result
     }
     let mut inactive = body.clone();
     inactive["isActive"] = false.into();
-    let created = client.write(Method::POST, &[Kind::Events.collection()], None, Some(&inactive)).await?;
-    let id = created["id"].as_str().context("the server created an event without an id")?;
+    let created = client
+        .write(Method::POST, &[Kind::Events.collection()], None, Some(&inactive))
+        .await?;
+    let id = created["id"]
+        .as_str()
+        .context("the server created an event without an id")?;
     Ok((id.to_owned(), created["revision"].as_i64().unwrap_or_default()))
 }

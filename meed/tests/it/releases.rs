@@ -2,8 +2,8 @@
 
 mod doors;
 mod people;
-mod ramp;
 mod races;
+mod ramp;
 mod rollback;
 mod schedule;
 
@@ -67,7 +67,14 @@ pub fn why() -> Value {
 /// Waives the backtest, and approves what the release is then.
 pub async fn approve(app: &TestApp, people: &People, release: &Value) -> Reply {
     let waived = act(app, &people.admin, release, "waiver", why()).await.expect(200);
-    act(app, &people.approver, release, "approval", json!({"hash": waived["hash"]})).await
+    act(
+        app,
+        &people.approver,
+        release,
+        "approval",
+        json!({"hash": waived["hash"]}),
+    )
+    .await
 }
 
 pub async fn state(app: &TestApp, release: &Value) -> String {
@@ -111,7 +118,9 @@ async fn a_release_is_proposed_approved_and_activated(app: TestApp) {
     );
     assert_eq!(days(&app, &event).await, 7);
     app.at("2026-03-01T13:00:00Z");
-    let live = act(&app, &people.author, &release, "activation", json!({})).await.expect(200);
+    let live = act(&app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200);
     assert_eq!((text(&live, "state"), &live["previousRevision"]), ("LIVE", &json!(1)));
     assert_eq!(days(&app, &event).await, 5);
     let changed = app.read(&format!("/events/{}/revisions", text(&event, "id"))).await;
@@ -162,11 +171,14 @@ async fn a_proposal_is_checked_as_if_it_became_live(app: TestApp) {
         let body = with(five_days(&event), changes);
         app.post("/releases").bearer(&author.token).json(&body).send().await
     };
-    let condition = |params: Value| json!({"condition": {"plugin": "login-streak", "version": "1.0.0", "params": params}});
+    let condition =
+        |params: Value| json!({"condition": {"plugin": "login-streak", "version": "1.0.0", "params": params}});
     assert_fault(refused(condition(json!({"days": 0}))).await, "/condition/params/days");
     let unknown = json!({"condition": {"plugin": "login-streak", "version": "9.9.9", "params": {}}});
     assert_fault(refused(unknown).await, "/condition/version");
-    refused(json!({"eventRevision": 2})).await.expect_problem(412, "event-changed");
+    refused(json!({"eventRevision": 2}))
+        .await
+        .expect_problem(412, "event-changed");
     let both = json!({"event": event_input(&event)});
     refused(both).await.expect_problem(422, "invalid-body");
     let moved = with(event_input(&event), json!({"startDate": "2026-02-02T00:00:00Z"}));
@@ -196,22 +208,48 @@ async fn any_change_sends_a_release_back_to_the_review(app: TestApp) {
         let call = app.put(&path).bearer(&people.author.token).header("if-match", &etag);
         call.json(&with(five_days(&event), changes)).send()
     };
-    edit("\"1\"".to_owned(), json!({})).await.expect_problem(412, "release-changed");
+    edit("\"1\"".to_owned(), json!({}))
+        .await
+        .expect_problem(412, "release-changed");
     let plan = json!({"plan": {"steps": [{"permille": 10, "seconds": 60}]}});
     let edited = edit(format!("\"{}\"", approved["revision"]), plan).await.expect(200);
-    assert_eq!((text(&edited, "state"), &edited["approvedBy"]), ("REVIEW", &Value::Null));
+    assert_eq!(
+        (text(&edited, "state"), &edited["approvedBy"]),
+        ("REVIEW", &Value::Null)
+    );
     assert_ne!(edited["hash"], approved["hash"]);
     act(&app, &people.author, &release, "activation", json!({}))
         .await
         .expect_problem(409, "release-state");
     // The approver approves what was there before.
-    let stale = act(&app, &people.approver, &release, "approval", json!({"hash": approved["hash"]})).await;
+    let stale = act(
+        &app,
+        &people.approver,
+        &release,
+        "approval",
+        json!({"hash": approved["hash"]}),
+    )
+    .await;
     assert_eq!(stale.expect_problem(409, "release-hash")["hash"], edited["hash"]);
-    act(&app, &people.approver, &release, "approval", json!({"hash": edited["hash"]}))
-        .await
-        .expect(200);
+    act(
+        &app,
+        &people.approver,
+        &release,
+        "approval",
+        json!({"hash": edited["hash"]}),
+    )
+    .await
+    .expect(200);
     // A waiver is a change, too.
-    let waived = act(&app, &people.admin, &release, "waiver", json!({"reason": "another one"})).await.expect(200);
+    let waived = act(
+        &app,
+        &people.admin,
+        &release,
+        "waiver",
+        json!({"reason": "another one"}),
+    )
+    .await
+    .expect(200);
     assert_eq!(text(&waived, "state"), "REVIEW");
 }
 
@@ -226,8 +264,12 @@ async fn a_new_revision_of_the_event_outdates_a_release(app: TestApp) {
     );
     approve(&app, &people, &first).await.expect(200);
     // A change that gives nothing out needs no release.
-    put(&app, &people.author.token, &event, json!({"title": "Log in"})).await.expect(200);
-    let outdated = approve(&app, &people, &second).await.expect_problem(409, "release-outdated");
+    put(&app, &people.author.token, &event, json!({"title": "Log in"}))
+        .await
+        .expect(200);
+    let outdated = approve(&app, &people, &second)
+        .await
+        .expect_problem(409, "release-outdated");
     assert_eq!(outdated["eventRevision"], 2);
     act(&app, &people.author, &first, "activation", json!({}))
         .await
@@ -281,18 +323,47 @@ async fn a_draft_waits_for_its_author_and_a_rejected_release_is_one(app: TestApp
     act(&app, &people.approver, &draft, "approval", approval.clone())
         .await
         .expect_problem(409, "release-state");
-    act(&app, &people.author, &draft, "submission", json!({})).await.expect(200);
-    let rejected = act(&app, &people.approver, &draft, "rejection", json!({"reason": "why five?"})).await.expect(200);
-    assert_eq!((text(&rejected, "state"), text(&rejected, "reason")), ("DRAFT", "why five?"));
-    act(&app, &people.author, &draft, "comments", json!({"text": "because of the holidays"}))
+    act(&app, &people.author, &draft, "submission", json!({}))
         .await
-        .expect(204);
-    act(&app, &people.author, &draft, "submission", json!({})).await.expect(200);
+        .expect(200);
+    let rejected = act(
+        &app,
+        &people.approver,
+        &draft,
+        "rejection",
+        json!({"reason": "why five?"}),
+    )
+    .await
+    .expect(200);
+    assert_eq!(
+        (text(&rejected, "state"), text(&rejected, "reason")),
+        ("DRAFT", "why five?")
+    );
+    act(
+        &app,
+        &people.author,
+        &draft,
+        "comments",
+        json!({"text": "because of the holidays"}),
+    )
+    .await
+    .expect(204);
+    act(&app, &people.author, &draft, "submission", json!({}))
+        .await
+        .expect(200);
     // Where nothing protects the event, an approval needs no evidence.
-    act(&app, &people.approver, &draft, "approval", approval).await.expect(200);
-    let withdrawn = act(&app, &people.author, &draft, "withdrawal", json!({"reason": "no"})).await.expect(200);
+    act(&app, &people.approver, &draft, "approval", approval)
+        .await
+        .expect(200);
+    let withdrawn = act(&app, &people.author, &draft, "withdrawal", json!({"reason": "no"}))
+        .await
+        .expect(200);
     assert_eq!(text(&withdrawn, "state"), "WITHDRAWN");
-    for (action, body) in [("submission", json!({})), ("activation", json!({})), ("rollback", why())] {
+    for (action, body) in [
+        ("submission", json!({})),
+        ("activation", json!({})),
+        ("rollback", why()),
+    ] {
         act(&app, &people.author, &draft, action, body)
             .await
             .expect_problem(409, "release-state");

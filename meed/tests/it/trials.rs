@@ -37,7 +37,12 @@ impl Tried {
 
     async fn set(&self, app: &TestApp, event: &Value, mode: Mode) -> Result<i64, EventError> {
         let (events, (name, version)) = (&app.app.events, &self.plugin);
-        let condition = app.app.plugins.bind(name, version, &self.params).await.expect("a condition");
+        let condition = app
+            .app
+            .plugins
+            .bind(name, version, &self.params)
+            .await
+            .expect("a condition");
         events.prepare_candidate(id(event), &condition).await?;
         let candidate = Candidate {
             release_id: self.release_id,
@@ -57,7 +62,9 @@ impl Tried {
     }
 
     async fn canary(&self, app: &TestApp, event: &Value, permille: u16) {
-        self.set(app, event, Mode::Canary { permille }).await.expect("a candidate");
+        self.set(app, event, Mode::Canary { permille })
+            .await
+            .expect("a candidate");
     }
 
     async fn clear(&self, app: &TestApp, event: &Value) {
@@ -73,7 +80,9 @@ impl Tried {
 
     async fn divergences(&self, app: &TestApp, query: &str) -> Vec<Value> {
         written(app).await;
-        let page = app.read(&format!("/releases/{}/divergences?{query}", self.release_id)).await;
+        let page = app
+            .read(&format!("/releases/{}/divergences?{query}", self.release_id))
+            .await;
         page["items"].as_array().expect("items").clone()
     }
 
@@ -104,7 +113,8 @@ async fn claim(app: &TestApp, user: &TestUser, event: &Value) -> Value {
 }
 
 async fn receipt(app: &TestApp, request: &Value) -> Value {
-    app.read(&format!("/reward-requests/{}/receipt", text(request, "id"))).await
+    app.read(&format!("/reward-requests/{}/receipt", text(request, "id")))
+        .await
 }
 
 async fn assert_replays(app: &TestApp, receipt: &Value, module: Vec<u8>) {

@@ -129,7 +129,9 @@ async fn set(app: &App, event: Uuid, trial: Trial) -> anyhow::Result<()> {
     let mut tx = app.db.begin().await?;
     let mode = match trial {
         Trial::None => {
-            app.events.clear_candidate(&mut tx, event, release_id, release_id).await?;
+            app.events
+                .clear_candidate(&mut tx, event, release_id, release_id)
+                .await?;
             return Ok(tx.commit().await?);
         }
         Trial::Shadow => Mode::Shadow,
@@ -158,7 +160,13 @@ fn report(scenario: &str, all: &[Vec<Measured>]) {
     for ((name, _), rounds) in TRIALS.iter().zip(all) {
         let of = |value: fn(&Measured) -> f64| median(rounds.iter().map(value).collect());
         // Of the same round.
-        let ratio = median(rounds.iter().zip(&all[0]).map(|(one, base)| cost(one) / cost(base)).collect());
+        let ratio = median(
+            rounds
+                .iter()
+                .zip(&all[0])
+                .map(|(one, base)| cost(one) / cost(base))
+                .collect(),
+        );
         println!(
             "{scenario:22} {name:24} {:9.0} {:9.1} {:9.0} {:9.0} {ratio:9.2}",
             of(|round| round.per_second),

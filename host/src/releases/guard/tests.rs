@@ -182,12 +182,30 @@ proptest! {
 #[test]
 fn planted_bugs_fail_their_step_by_their_metric() {
     let bugs = [
-        (World { failures: 0.08, ..QUIET }, Metric::Failures),
+        (
+            World {
+                failures: 0.08,
+                ..QUIET
+            },
+            Metric::Failures,
+        ),
         (World { heavy: 0.10, ..QUIET }, Metric::Fuel),
         // Off by one day: one in eight users who should be granted is not.
-        (World { allow_to_deny: 0.12, ..QUIET }, Metric::AllowToDeny),
+        (
+            World {
+                allow_to_deny: 0.12,
+                ..QUIET
+            },
+            Metric::AllowToDeny,
+        ),
         // A forgotten cap, a rule that pays twice.
-        (World { deny_to_allow: 0.15, ..QUIET }, Metric::DenyToAllow),
+        (
+            World {
+                deny_to_allow: 0.15,
+                ..QUIET
+            },
+            Metric::DenyToAllow,
+        ),
     ];
     for (world, metric) in bugs {
         for seed in 0..50 {
@@ -220,11 +238,36 @@ fn a_candidate_at_its_bound_seldom_fails_however_often_the_guard_looks() {
     let at_bound = |world| false_alarms(world, Bounds::default(), Some(FORECAST));
     for (what, alarms) in [
         ("quiet", at_bound(QUIET)),
-        ("failures", at_bound(World { stable_failures: 0.02, failures: 0.03, ..QUIET })),
-        ("rare failures", at_bound(World { failures: 0.01, ..QUIET })),
+        (
+            "failures",
+            at_bound(World {
+                stable_failures: 0.02,
+                failures: 0.03,
+                ..QUIET
+            }),
+        ),
+        (
+            "rare failures",
+            at_bound(World {
+                failures: 0.01,
+                ..QUIET
+            }),
+        ),
         ("fuel", at_bound(World { heavy: 0.01, ..QUIET })),
-        ("allow to deny", at_bound(World { allow_to_deny: 0.02, ..QUIET })),
-        ("deny to allow", at_bound(World { deny_to_allow: 0.04, ..QUIET })),
+        (
+            "allow to deny",
+            at_bound(World {
+                allow_to_deny: 0.02,
+                ..QUIET
+            }),
+        ),
+        (
+            "deny to allow",
+            at_bound(World {
+                deny_to_allow: 0.04,
+                ..QUIET
+            }),
+        ),
         ("grants", at_bound(World { grants: 0.45, ..QUIET })),
     ] {
         assert!(alarms <= 0.03, "{what}: {alarms}");
@@ -235,7 +278,13 @@ fn a_candidate_at_its_bound_seldom_fails_however_often_the_guard_looks() {
 fn a_test_that_looks_once_would_fire_too_often() {
     // The same looks with the bound of a single test at one percent: a normal deviate above 2.33.
     let fired = (0..400).filter(|seed| {
-        let mut step = Step::new(1_000_000 + seed, World { allow_to_deny: 0.02, ..QUIET });
+        let mut step = Step::new(
+            1_000_000 + seed,
+            World {
+                allow_to_deny: 0.02,
+                ..QUIET
+            },
+        );
         (10..=2000).step_by(10).any(|taken| {
             step.decide(10);
             let (count, of) = (step.candidate.diverged(Kind::AllowToDeny), step.candidate.compared);
@@ -248,7 +297,13 @@ fn a_test_that_looks_once_would_fire_too_often() {
 
 #[test]
 fn a_step_within_its_bounds_is_successful_when_it_is_over() {
-    let mut step = Step::new(1, World { deny_to_allow: 0.01, ..QUIET });
+    let mut step = Step::new(
+        1,
+        World {
+            deny_to_allow: 0.01,
+            ..QUIET
+        },
+    );
     step.decide(2000);
     assert_eq!(step.look(&Bounds::default(), HOUR / 2, None), Verdict::Waiting);
     assert_eq!(step.look(&Bounds::default(), HOUR, Some(FORECAST)), Verdict::Successful);
@@ -317,7 +372,13 @@ fn claims_that_were_dropped_make_a_step_inconclusive() {
 
 #[test]
 fn without_a_forecast_and_a_bound_flips_are_only_counted() {
-    let mut step = Step::new(1, World { deny_to_allow: 0.5, ..QUIET });
+    let mut step = Step::new(
+        1,
+        World {
+            deny_to_allow: 0.5,
+            ..QUIET
+        },
+    );
     step.decide(1000);
     assert_eq!(step.look(&Bounds::default(), HOUR, None), Verdict::Successful);
     let bounds = Bounds {

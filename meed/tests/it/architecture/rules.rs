@@ -154,7 +154,8 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
         .any(|pair| pair[0] == "Release" && ["confirmed", "rolled_back"].contains(&pair[1]));
     if is_right && module != "releases/activation" {
         return Some(
-            "only releases/activation.rs may change protected events: there is one way to activate and one way back".to_owned(),
+            "only releases/activation.rs may change protected events: there is one way to activate and one way back"
+                .to_owned(),
         );
     }
     if path.len() > 1 {

@@ -313,6 +313,16 @@ fn schema(sql: &str) -> Result<BTreeMap<String, Table>, String> {
                     table.references.insert((own, other, columns(to)));
                 }
             }
+        } else if let Some((name, item)) = statement
+            .strip_prefix("ALTER TABLE ")
+            .and_then(|rest| rest.split_once(" ADD COLUMN "))
+        {
+            let table = tables.entry(name.trim().to_owned()).or_default();
+            let column = item.split_whitespace().next().unwrap_or_default().to_owned();
+            if let Some((_, to)) = item.split_once("REFERENCES ") {
+                let other = to.split([' ', '(']).next().unwrap_or_default().to_owned();
+                table.references.insert((vec![column], other, columns(to)));
+            }
         } else if !statement.starts_with("CREATE INDEX ") && !statement.starts_with("INSERT INTO transparency_queue ") {
             return Err(statement.to_owned());
         }

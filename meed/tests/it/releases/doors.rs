@@ -13,7 +13,10 @@ fn required(reply: Reply, event: &Value) {
     let problem = reply.expect_problem(409, "release-required");
     assert_eq!(problem["eventId"], event["id"], "{problem:#}");
     let detail = text(&problem, "detail");
-    assert!(detail.contains("POST /releases") && detail.contains("docs/releases.md"), "{detail}");
+    assert!(
+        detail.contains("POST /releases") && detail.contains("docs/releases.md"),
+        "{detail}"
+    );
 }
 
 #[apply(on_both_engines)]
@@ -79,7 +82,10 @@ async fn terms_that_give_more_need_a_release_and_others_do_not(app: TestApp) {
     let later = json!({"startDate": "2026-04-01T00:00:00Z"});
     let body = app.event_body_of("login-streak", "1.0.0").await;
     let never = app.replica(&[("releases.required", "never")]);
-    let body = with(with(body, later), json!({"condition": event_input(&event)["condition"]}));
+    let body = with(
+        with(body, later),
+        json!({"condition": event_input(&event)["condition"]}),
+    );
     let future = never.create_event(&body).await.expect(201);
     for raised in [
         json!({"startDate": "2026-03-31T00:00:00Z"}),
@@ -95,7 +101,8 @@ async fn a_pause_is_no_way_around(app: TestApp) {
     let event = streak(&app).await;
     let app = protected(&app);
     let token = app.operator().await;
-    let change = |days: i64| json!({"condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": days}}});
+    let change =
+        |days: i64| json!({"condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": days}}});
     put(&app, &token, &event, json!({"isActive": false})).await.expect(200);
     // A paused event gives nothing out, so it may change; but not become active with it.
     put(&app, &token, &event, change(1)).await.expect(200);
@@ -117,16 +124,24 @@ async fn neither_is_a_deletion_and_another_event(app: TestApp) {
     assert_eq!(deleted.send().await.status, 204);
     let body = with(event_input(&event), json!({"name": "again"}));
     app.create_event(&body).await.expect_problem(409, "release-required");
-    assert_eq!(app.count("SELECT COUNT(*) FROM events WHERE deleted_at IS NULL").await, 0);
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM events WHERE deleted_at IS NULL").await,
+        0
+    );
     // Inactive, it waits for its release.
-    let inactive = app.create_event(&with(body.clone(), json!({"isActive": false}))).await.expect(201);
+    let inactive = app
+        .create_event(&with(body.clone(), json!({"isActive": false})))
+        .await
+        .expect(201);
     required(put(&app, &token, &inactive, json!({"isActive": true})).await, &inactive);
     let people = People::of(&app).await;
     let content = with(event_input(&inactive), json!({"isActive": true}));
     let proposal = json!({"eventId": inactive["id"], "eventRevision": 1, "title": "Go live", "event": content});
     let release = propose(&app, &people.author, proposal).await;
     approve(&app, &people, &release).await.expect(200);
-    act(&app, &people.author, &release, "activation", json!({})).await.expect(200);
+    act(&app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200);
     let live = app.read(&format!("/events/{}", text(&inactive, "id"))).await;
     assert_eq!(live["isActive"], true);
 }
@@ -163,14 +178,19 @@ async fn a_reward_of_a_live_event_does_not_give_more_or_something_else(app: Test
         change(harmless).await.expect(200);
     }
     // A reward that no event offers is free, and a release can offer it.
-    let call = app.post("/rewards").bearer(&token).json(&with(reward.clone(), json!({"stock": 1000})));
+    let call = app
+        .post("/rewards")
+        .bearer(&token)
+        .json(&with(reward.clone(), json!({"stock": 1000})));
     call.send().await.expect(201);
 }
 
 #[apply(on_both_engines)]
 async fn codes_are_a_stock_too(app: TestApp) {
     let reward = app.reward(json!({"type": "COUPON", "codes": true})).await;
-    let event = app.event("first-come", json!({}), json!({"rewardIds": [reward["id"]]})).await;
+    let event = app
+        .event("first-come", json!({}), json!({"rewardIds": [reward["id"]]}))
+        .await;
     let app = protected(&app);
     let path = format!("/rewards/{}/codes", text(&reward, "id"));
     let call = app.post(&path).bearer(&app.operator().await);
@@ -200,7 +220,8 @@ async fn only_what_can_still_give_out_more_than_the_limit_is_protected(app: Test
     let offer = json!({"rewardIds": [reward["id"]]});
     // 10 x 100 is not above 1000.
     let event = app.event("login-streak", json!({"days": 7}), offer.clone()).await;
-    let change = |days: i64| json!({"condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": days}}});
+    let change =
+        |days: i64| json!({"condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": days}}});
     put(&app, &token, &event, change(6)).await.expect(200);
     // First a small stock, then a larger one.
     let path = format!("/rewards/{}", text(&reward, "id"));
@@ -215,12 +236,19 @@ async fn only_what_can_still_give_out_more_than_the_limit_is_protected(app: Test
     let small = json!({"rewardIds": [rich["id"]], "budget": {"period": "ONCE", "amount": 1000}});
     let budgeted = app.event("login-streak", json!({"days": 7}), small).await;
     put(&app, &token, &budgeted, change(1)).await.expect(200);
-    for large in [json!({"budget": {"period": "ONCE", "amount": 1001}}), json!({"budget": null})] {
+    for large in [
+        json!({"budget": {"period": "ONCE", "amount": 1001}}),
+        json!({"budget": null}),
+    ] {
         required(put(&app, &token, &budgeted, large).await, &budgeted);
     }
     // Without a limit it is above every number.
-    let unlimited = app.event_body(&app.install(bundled("first-come")).await, json!({}), json!({})).await;
-    app.create_event(&unlimited).await.expect_problem(409, "release-required");
+    let unlimited = app
+        .event_body(&app.install(bundled("first-come")).await, json!({}), json!({}))
+        .await;
+    app.create_event(&unlimited)
+        .await
+        .expect_problem(409, "release-required");
 }
 
 #[apply(on_both_engines)]
@@ -230,7 +258,12 @@ async fn a_release_is_of_bytes_and_not_of_a_name(app: TestApp) {
     let people = People::of(&app).await;
     let plugin = app.install(guest("sesame").module()).await;
     let condition = json!({"plugin": plugin.name, "version": plugin.version, "params": {}});
-    let release = propose(&app, &people.author, with(five_days(&event), json!({"condition": condition}))).await;
+    let release = propose(
+        &app,
+        &people.author,
+        with(five_days(&event), json!({"condition": condition})),
+    )
+    .await;
     assert_eq!(release["pluginDigest"], plugin.digest.to_string());
     // Other bytes under the same name and version.
     let other = app.upload(padded(guest("sesame").module(), "other")).await;
@@ -242,7 +275,9 @@ async fn a_release_is_of_bytes_and_not_of_a_name(app: TestApp) {
         .await
         .expect_problem(422, "invalid-body");
     app.set_plugin(&plugin.name, &plugin.version, "ACTIVE").await;
-    act(&app, &people.author, &release, "activation", json!({})).await.expect(200);
+    act(&app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200);
     let live = app.read(&format!("/events/{}", text(&event, "id"))).await;
     assert_eq!(live["condition"]["digest"], plugin.digest.to_string());
 }

@@ -14,7 +14,14 @@ async fn no_author_approves_not_even_who_only_edited(app: TestApp) {
     let people = People::of(&app).await;
     let release = propose(&app, &people.author, five_days(&event)).await;
     let waived = act(&app, &people.admin, &release, "waiver", why()).await.expect(200);
-    let own = act(&app, &people.author, &release, "approval", json!({"hash": waived["hash"]})).await;
+    let own = act(
+        &app,
+        &people.author,
+        &release,
+        "approval",
+        json!({"hash": waived["hash"]}),
+    )
+    .await;
     own.expect_problem(403, "second-person-required");
 
     // The approver edits it, and is an author from then on.
@@ -28,7 +35,9 @@ async fn no_author_approves_not_even_who_only_edited(app: TestApp) {
             .await
             .expect_problem(403, "second-person-required");
     }
-    act(&app, &people.admin, &release, "approval", approval).await.expect(200);
+    act(&app, &people.admin, &release, "approval", approval)
+        .await
+        .expect(200);
 }
 
 #[apply(on_both_engines)]
@@ -39,7 +48,14 @@ async fn only_people_with_the_scope_approve(app: TestApp) {
     let approval = json!({"hash": release["hash"]});
     for role in [Role::User, Role::Auditor] {
         let other = app.user(role).await;
-        for action in ["approval", "rejection", "activation", "rollback", "waiver", "resumption"] {
+        for action in [
+            "approval",
+            "rejection",
+            "activation",
+            "rollback",
+            "waiver",
+            "resumption",
+        ] {
             act(&app, &other, &release, action, approval.clone())
                 .await
                 .expect_problem(403, "forbidden");
@@ -60,7 +76,8 @@ async fn an_approval_needs_a_recent_proof(app: TestApp) {
     let release = propose(&app, &people.author, five_days(&event)).await;
     app.at("2026-03-01T12:16:00Z");
     let late = TestUser {
-        token: app.post("/auth/refresh")
+        token: app
+            .post("/auth/refresh")
             .json(&json!({"refreshToken": people.approver.refresh_token}))
             .send()
             .await
@@ -106,7 +123,9 @@ async fn a_service_key_counts_as_the_person_who_made_it(app: TestApp) {
     act(&app, &key, &release, "approval", approval.clone())
         .await
         .expect_problem(403, "forbidden");
-    act(&app, &people.approver, &release, "approval", approval).await.expect(200);
+    act(&app, &people.approver, &release, "approval", approval)
+        .await
+        .expect(200);
     // What is approved, the key may activate.
     act(&app, &key, &release, "activation", json!({})).await.expect(200);
 }
@@ -134,9 +153,15 @@ async fn without_a_known_author_the_uploader_does_not_approve(app: TestApp) {
         .await
         .expect_problem(403, "second-person-required");
     let hash = app.read(&format!("/releases/{}", text(&release, "id"))).await;
-    act(&app, &people.author, &release, "approval", json!({"hash": hash["hash"]}))
-        .await
-        .expect(200);
+    act(
+        &app,
+        &people.author,
+        &release,
+        "approval",
+        json!({"hash": hash["hash"]}),
+    )
+    .await
+    .expect(200);
 }
 
 #[apply(on_both_engines)]
@@ -145,8 +170,17 @@ async fn an_uploader_may_approve_what_another_person_proposes(app: TestApp) {
     let app = protected(&app);
     let people = People::of(&app).await;
     let call = app.post("/plugins").bearer(&people.approver.token);
-    let plugin = call.bytes("application/wasm", guest("sesame").module()).send().await.expect(201);
+    let plugin = call
+        .bytes("application/wasm", guest("sesame").module())
+        .send()
+        .await
+        .expect(201);
     let condition = json!({"plugin": plugin["name"], "version": plugin["version"], "params": {}});
-    let release = propose(&app, &people.author, with(five_days(&event), json!({"condition": condition}))).await;
+    let release = propose(
+        &app,
+        &people.author,
+        with(five_days(&event), json!({"condition": condition})),
+    )
+    .await;
     approve(&app, &people, &release).await.expect(200);
 }

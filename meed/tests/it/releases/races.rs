@@ -38,7 +38,11 @@ async fn of_many_approvals_one_counts(app: TestApp) {
     let release = propose(&app, &people.author, five_days(&event)).await;
     let waived = act(&app, &people.admin, &release, "waiver", why()).await.expect(200);
     let calls = (0..4).map(|n| {
-        let (app, by) = if n % 2 == 0 { (&app, &people.approver) } else { (&other, &people.admin) };
+        let (app, by) = if n % 2 == 0 {
+            (&app, &people.approver)
+        } else {
+            (&other, &people.admin)
+        };
         act(app, by, &release, "approval", json!({"hash": waived["hash"]}))
     });
     assert_eq!(statuses(join_all(calls).await), [200, 409, 409, 409]);
@@ -58,7 +62,13 @@ async fn an_edit_and_an_approval_at_once_never_approve_the_edit(app: TestApp) {
         let title = json!({"plan": {"steps": [{"permille": round, "seconds": 60}]}});
         let edit = other.put(&path).bearer(&people.author.token).header("if-match", "*");
         let edit = edit.json(&with(five_days(&event), title)).send();
-        let approval = act(&app, &people.approver, &release, "approval", json!({"hash": waived["hash"]}));
+        let approval = act(
+            &app,
+            &people.approver,
+            &release,
+            "approval",
+            json!({"hash": waived["hash"]}),
+        );
         let (edited, _) = tokio::join!(edit, approval);
         let edited: Value = edited.expect(200);
         assert_ne!(edited["hash"], waived["hash"]);
@@ -102,7 +112,9 @@ async fn many_processes_lead_one_ramp(app: TestApp) {
     let body = with(five_days(&event), json!({"plan": {"steps": steps, "guard": null}}));
     let release = propose(app, &people.author, body).await;
     approve(app, &people, &release).await.expect(200);
-    act(app, &people.author, &release, "activation", json!({})).await.expect(200);
+    act(app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200);
     for at in ["2026-03-01T12:01:30Z", "2026-03-01T12:03:00Z"] {
         app.at(at);
         for ran in join_all(apps.iter().map(|app| app.app.releases.run_due())).await {

@@ -14,7 +14,9 @@ fn ramp(event: &Value) -> Value {
 async fn running(app: &TestApp, people: &People, event: &Value) -> Value {
     let release = propose(app, &people.author, ramp(event)).await;
     approve(app, people, &release).await.expect(200);
-    act(app, &people.author, &release, "activation", json!({})).await.expect(200)
+    act(app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200)
 }
 
 async fn candidate(app: &TestApp, event: &Value) -> Value {
@@ -46,7 +48,10 @@ async fn each_step_lasts_its_time_and_the_last_one_leads_to_live(app: TestApp) {
     run_at(&app, "2026-03-01T12:03:00Z").await;
     assert_eq!(state(&app, &release).await, "RAMPING");
     run_at(&app, "2026-03-01T12:03:20Z").await;
-    assert_eq!((state(&app, &release).await.as_str(), days(&app, &event).await), ("LIVE", json!(5)));
+    assert_eq!(
+        (state(&app, &release).await.as_str(), days(&app, &event).await),
+        ("LIVE", json!(5))
+    );
     assert_eq!(candidate(&app, &event).await, Value::Null);
     // And back.
     let author = TestUser {
@@ -76,7 +81,9 @@ async fn a_change_of_the_event_during_the_ramp_holds_it(app: TestApp) {
     let app = protected(&app);
     let people = People::of(&app).await;
     let release = running(&app, &people, &event).await;
-    put(&app, &people.author.token, &event, json!({"title": "Log in"})).await.expect(200);
+    put(&app, &people.author.token, &event, json!({"title": "Log in"}))
+        .await
+        .expect(200);
     run_at(&app, "2026-03-01T12:00:10Z").await;
     let held = app.read(&format!("/releases/{}", text(&release, "id"))).await;
     assert_eq!(text(&held, "state"), "HELD");
@@ -95,8 +102,13 @@ async fn anyone_holds_and_a_second_person_resumes_from_the_first_step(app: TestA
     let people = People::of(&app).await;
     let release = running(&app, &people, &event).await;
     run_at(&app, "2026-03-01T12:01:10Z").await;
-    let held = act(&app, &people.author, &release, "hold", json!({"reason": "let us look"})).await.expect(200);
-    assert_eq!((text(&held, "state"), &held["approvedBy"]), ("HELD", &json!(people.approver.id)));
+    let held = act(&app, &people.author, &release, "hold", json!({"reason": "let us look"}))
+        .await
+        .expect(200);
+    assert_eq!(
+        (text(&held, "state"), &held["approvedBy"]),
+        ("HELD", &json!(people.approver.id))
+    );
     assert_eq!(candidate(&app, &event).await, Value::Null);
     // It stays held, whatever the time.
     run_at(&app, "2026-03-01T12:10:00Z").await;
@@ -104,12 +116,17 @@ async fn anyone_holds_and_a_second_person_resumes_from_the_first_step(app: TestA
     act(&app, &people.author, &release, "resumption", why())
         .await
         .expect_problem(403, "second-person-required");
-    let resumed = act(&app, &people.approver, &release, "resumption", why()).await.expect(200);
+    let resumed = act(&app, &people.approver, &release, "resumption", why())
+        .await
+        .expect(200);
     assert_eq!((text(&resumed, "state"), &resumed["step"]), ("RAMPING", &json!(0)));
     assert_eq!(candidate(&app, &event).await["releaseId"], release["id"]);
     let rolled_back = act(&app, &people.author, &release, "rollback", why()).await.expect(200);
     assert_eq!(text(&rolled_back, "state"), "ROLLED_BACK");
-    assert_eq!((candidate(&app, &event).await, days(&app, &event).await), (Value::Null, json!(7)));
+    assert_eq!(
+        (candidate(&app, &event).await, days(&app, &event).await),
+        (Value::Null, json!(7))
+    );
 }
 
 #[apply(on_both_engines)]
@@ -121,7 +138,9 @@ async fn a_step_without_enough_claims_is_inconclusive_and_held(app: TestApp) {
     let release = propose(&app, &people.author, with(five_days(&event), steps)).await;
     assert_eq!(release["plan"]["guard"]["minDecisions"], 200);
     approve(&app, &people, &release).await.expect(200);
-    act(&app, &people.author, &release, "activation", json!({})).await.expect(200);
+    act(&app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200);
     run_at(&app, "2026-03-01T12:00:59Z").await;
     assert_eq!(state(&app, &release).await, "RAMPING");
     run_at(&app, "2026-03-01T12:01:10Z").await;
@@ -129,7 +148,11 @@ async fn a_step_without_enough_claims_is_inconclusive_and_held(app: TestApp) {
     assert_eq!(text(&held, "state"), "HELD");
     assert!(text(&held, "reason").contains("0 decisions of 0 users"), "{held:#}");
     assert_eq!(candidate(&app, &event).await, Value::Null);
-    assert_eq!(app.count("SELECT COUNT(*) FROM outbox WHERE kind = 'release.held'").await, 1);
+    assert_eq!(
+        app.count("SELECT COUNT(*) FROM outbox WHERE kind = 'release.held'")
+            .await,
+        1
+    );
 }
 
 #[apply(on_both_engines)]
@@ -147,7 +170,9 @@ async fn a_candidate_that_grants_what_was_denied_is_held(app: TestApp) {
     });
     let release = propose(&app, &people.author, with(five_days(&event), one_day)).await;
     approve(&app, &people, &release).await.expect(200);
-    act(&app, &people.author, &release, "activation", json!({})).await.expect(200);
+    act(&app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200);
     for user in app.crowd(40).await {
         let decided = app.claim(&app.log_in(&user).await, &event).send().await.expect(201);
         assert_eq!(text(&decided, "status"), "REJECTED");

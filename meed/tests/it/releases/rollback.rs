@@ -13,7 +13,9 @@ async fn released(app: &TestApp, people: &People, event: &Value, days: i64) -> V
     let body = with(five_days(&now), json!({"condition": condition}));
     let release = propose(app, &people.author, body).await;
     approve(app, people, &release).await.expect(200);
-    act(app, &people.author, &release, "activation", json!({})).await.expect(200)
+    act(app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200)
 }
 
 #[apply(on_both_engines)]
@@ -23,15 +25,27 @@ async fn one_person_rolls_back_in_one_call(app: TestApp) {
     let people = People::of(&app).await;
     let release = released(&app, &people, &event, 5).await;
     // A harmless change meanwhile stays.
-    put(&app, &people.author.token, &event, json!({"title": "Log in"})).await.expect(200);
-    let rolled_back = act(&app, &people.author, &release, "rollback", json!({"reason": "too many grants"})).await;
+    put(&app, &people.author.token, &event, json!({"title": "Log in"}))
+        .await
+        .expect(200);
+    let rolled_back = act(
+        &app,
+        &people.author,
+        &release,
+        "rollback",
+        json!({"reason": "too many grants"}),
+    )
+    .await;
     let rolled_back = rolled_back.expect(200);
     assert_eq!(
         (text(&rolled_back, "state"), text(&rolled_back, "reason")),
         ("ROLLED_BACK", "too many grants")
     );
     let now = app.read(&format!("/events/{}", text(&event, "id"))).await;
-    assert_eq!((&now["condition"], text(&now, "title")), (&event["condition"], "Log in"));
+    assert_eq!(
+        (&now["condition"], text(&now, "title")),
+        (&event["condition"], "Log in")
+    );
     act(&app, &people.author, &release, "rollback", why())
         .await
         .expect_problem(409, "release-state");
@@ -48,7 +62,9 @@ async fn a_rollback_restores_the_terms_as_well(app: TestApp) {
     let proposal = json!({"eventId": event["id"], "eventRevision": 1, "title": "More", "event": content});
     let release = propose(&app, &people.author, proposal).await;
     approve(&app, &people, &release).await.expect(200);
-    act(&app, &people.author, &release, "activation", json!({})).await.expect(200);
+    act(&app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200);
     act(&app, &people.author, &release, "rollback", why()).await.expect(200);
     let now = app.read(&format!("/events/{}", text(&event, "id"))).await;
     for member in ["rewardIds", "maxQuantity", "endDate", "condition", "isActive"] {
@@ -67,7 +83,9 @@ async fn what_was_never_live_before_is_stopped(app: TestApp) {
     let proposal = json!({"eventId": event["id"], "eventRevision": 1, "title": "Go live", "event": content});
     let release = propose(&app, &people.author, proposal).await;
     approve(&app, &people, &release).await.expect(200);
-    let live = act(&app, &people.author, &release, "activation", json!({})).await.expect(200);
+    let live = act(&app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200);
     assert_eq!(live["previousRevision"], Value::Null);
     act(&app, &people.author, &release, "rollback", why()).await.expect(200);
     let now = app.read(&format!("/events/{}", text(&event, "id"))).await;
@@ -84,10 +102,16 @@ async fn a_paused_event_stays_paused_and_goes_on_as_it_was(app: TestApp) {
     put(&app, token, &event, json!({"isActive": false})).await.expect(200);
     act(&app, &people.author, &release, "rollback", why()).await.expect(200);
     let now = app.read(&format!("/events/{}", text(&event, "id"))).await;
-    assert_eq!((&now["isActive"], &now["condition"]), (&json!(false), &event["condition"]));
+    assert_eq!(
+        (&now["isActive"], &now["condition"]),
+        (&json!(false), &event["condition"])
+    );
     // Not with what was rolled back.
-    let bad = json!({"condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": 5}}, "isActive": true});
-    put(&app, token, &event, bad).await.expect_problem(409, "release-required");
+    let bad =
+        json!({"condition": {"plugin": "login-streak", "version": "1.0.0", "params": {"days": 5}}, "isActive": true});
+    put(&app, token, &event, bad)
+        .await
+        .expect_problem(409, "release-required");
     put(&app, token, &event, json!({"isActive": true})).await.expect(200);
 }
 

@@ -82,8 +82,13 @@ async fn a_time_that_passes_before_the_approval_asks_a_person(app: TestApp) {
     approve(&app, &people, &release).await.expect(200);
     app.at("2026-03-01T14:00:00Z");
     run(&app).await;
-    assert_eq!((state(&app, &release).await.as_str(), days(&app, &event).await), ("APPROVED", json!(7)));
-    act(&app, &people.author, &release, "activation", json!({})).await.expect(200);
+    assert_eq!(
+        (state(&app, &release).await.as_str(), days(&app, &event).await),
+        ("APPROVED", json!(7))
+    );
+    act(&app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200);
     assert_eq!(days(&app, &event).await, 5);
 }
 

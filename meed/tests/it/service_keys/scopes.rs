@@ -51,7 +51,10 @@ async fn each_operation_needs_exactly_its_scope(app: TestApp) {
             let call = app.call(&method.to_uppercase(), &filled(path)).bearer(key);
             call.send().await
         };
-        if needed.iter().all(|scope| ONLY_PERSONS.iter().any(|only| only.name() == *scope)) {
+        if needed
+            .iter()
+            .all(|scope| ONLY_PERSONS.iter().any(|only| only.name() == *scope))
+        {
             // For persons: their account, and the scopes that no key can have.
             let reply = call(&secret(&app, &format!("all-{number}"), &all).await).await;
             let what = format!("{method} {path}: {} {:#}", reply.status, reply.json);

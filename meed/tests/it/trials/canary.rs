@@ -52,10 +52,17 @@ async fn a_larger_share_only_adds_users_and_a_new_release_takes_the_same(app: Te
     // A claim is decided as its user's progress says.
     for user in &all {
         let request = claim(&app, user, &event).await;
-        let expected = if at_300.contains(&user.id) { "GRANTED" } else { "REJECTED" };
+        let expected = if at_300.contains(&user.id) {
+            "GRANTED"
+        } else {
+            "REJECTED"
+        };
         assert_eq!(text(&request, "status"), expected);
     }
-    let (stable, candidate) = (again.counts(&app, "STABLE").await, again.counts(&app, "CANDIDATE").await);
+    let (stable, candidate) = (
+        again.counts(&app, "STABLE").await,
+        again.counts(&app, "CANDIDATE").await,
+    );
     assert_eq!(candidate["granted"], json!(at_300.len()));
     assert_eq!(candidate["divergences"], json!({"DENY_TO_ALLOW": at_300.len()}));
     assert_eq!(stable["rejected"], json!(all.len() - at_300.len()));
@@ -91,7 +98,10 @@ async fn the_receipt_names_the_condition_that_decided(app: TestApp) {
         .await
         .expect_problem(409, "already-granted");
     let path = format!("/reward-requests/{}/reversal", text(&granted, "id"));
-    let reversal = app.post(&path).bearer(&app.operator().await).json(&json!({"reason": "a mistake"}));
+    let reversal = app
+        .post(&path)
+        .bearer(&app.operator().await)
+        .json(&json!({"reason": "a mistake"}));
     reversal.send().await.expect(201);
     assert_eq!(text(&claim(&app, &user, &event).await, "status"), "REJECTED");
     assert_replays(&app, &signed, bundled("login-streak")).await;
@@ -122,7 +132,9 @@ async fn a_candidate_that_fails_leaves_the_decision_to_the_event(app: TestApp) {
         (&candidate["failures"], &candidate["granted"]),
         (&json!({"trap": 12}), &json!(12))
     );
-    let shown = app.read(&format!("/plugins/{}/versions/{}", plugin.name, plugin.version)).await;
+    let shown = app
+        .read(&format!("/plugins/{}/versions/{}", plugin.name, plugin.version))
+        .await;
     assert_eq!(text(&shown, "state"), "ACTIVE");
 }
 
@@ -136,7 +148,10 @@ async fn the_same_words_of_the_other_condition_are_another_rejection(app: TestAp
         }
         guest.module()
     };
-    let (one, other) = (app.install(rejecting("one")).await, app.install(rejecting("other")).await);
+    let (one, other) = (
+        app.install(rejecting("one")).await,
+        app.install(rejecting("other")).await,
+    );
     let event = app.event_on(&one, json!({}), json!({})).await;
     let tried = Tried {
         plugin: (other.name.clone(), other.version.clone()),
@@ -175,7 +190,12 @@ async fn a_claim_that_the_candidate_holds_is_reviewed_under_its_terms(app: TestA
     tried.clear(&app, &event).await;
     let path = format!("/reward-requests/{}/approval", text(&held, "id"));
     let operator = app.operator().await;
-    app.post(&path).bearer(&operator).json(&json!({"reason": "all fine"})).send().await.expect(200);
+    app.post(&path)
+        .bearer(&operator)
+        .json(&json!({"reason": "all fine"}))
+        .send()
+        .await
+        .expect(200);
     let request = app.read(&format!("/reward-requests/{}", text(&held, "id"))).await;
     assert_eq!(
         (text(&request, "status"), &request["pluginDigest"]),
@@ -202,7 +222,9 @@ async fn a_step_takes_effect_for_a_claim_that_began_before_it(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn a_pending_claim_is_decided_by_the_step_at_its_decision(app: TestApp) {
-    let event = app.event("login-streak", json!({"days": 7}), json!({"respondAsync": true})).await;
+    let event = app
+        .event("login-streak", json!({"days": 7}), json!({"respondAsync": true}))
+        .await;
     let user = app.user(Role::User).await;
     let pending = app.claim(&user.token, &event).send().await.expect(202);
     let tried = streak(&app, 1);

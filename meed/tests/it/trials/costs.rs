@@ -27,13 +27,20 @@ async fn of_a_claim(app: &TestApp, fleet: &Fleet, event: &Value, warm_up: &TestU
     claim(fleet, warm_up, event).await;
     let user = app.user(Role::User).await;
     let path = format!("{}/events/{}/progress", fleet.address(0), text(event, "id"));
-    let progress = client().get(path).bearer_auth(&user.token).send().await.expect("an answer");
+    let progress = client()
+        .get(path)
+        .bearer_auth(&user.token)
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(progress.status(), StatusCode::OK);
     let before = statements::of(fleet).len();
     claim(fleet, &user, event).await;
     let of_claims = ["AS part", "reward_requests", "grants", "events", "idempotency_keys"];
     let all = statements::of(fleet);
-    let own = all[before..].iter().filter(|sql| of_claims.iter().any(|text| sql.contains(text)));
+    let own = all[before..]
+        .iter()
+        .filter(|sql| of_claims.iter().any(|text| sql.contains(text)));
     own.cloned().collect()
 }
 
@@ -77,6 +84,8 @@ async fn a_killed_process_loses_counts_and_no_decision(app: TestApp) {
     // An orderly stop writes what was counted.
     fleet.stop(0).await;
     assert_eq!(app.count("SELECT COUNT(*) FROM grants").await, 8);
-    let decisions = tried.counts(&app, "CANDIDATE").await["decisions"].as_u64().expect("a count");
+    let decisions = tried.counts(&app, "CANDIDATE").await["decisions"]
+        .as_u64()
+        .expect("a count");
     assert!((4..=8).contains(&decisions), "{decisions}");
 }

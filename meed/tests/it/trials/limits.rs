@@ -13,7 +13,9 @@ use crate::support::{TestApp, guest, on_both_engines, text};
 async fn asking(app: &TestApp, name: &str, attributes: std::ops::Range<u32>) -> (PluginVersion, Vec<u8>) {
     let mut guest = guest(name);
     if let Ok(binding) = &mut guest.binding {
-        binding.queries = attributes.map(|number| Query::Attribute(format!("a{number}"))).collect();
+        binding.queries = attributes
+            .map(|number| Query::Attribute(format!("a{number}")))
+            .collect();
     }
     let module = guest.module();
     (app.install(module.clone()).await, module)
@@ -42,10 +44,16 @@ async fn both_conditions_together_ask_at_most_as_much_as_one_may(app: TestApp) {
     tried(&app, &fits).canary(&app, &event, 1000).await;
     let user = app.user(Role::User).await;
     let request = claim(&app, &user, &event).await;
-    assert_eq!((text(&request, "status"), &request["pluginDigest"]), ("GRANTED", &json!(fits.digest)));
+    assert_eq!(
+        (text(&request, "status"), &request["pluginDigest"]),
+        ("GRANTED", &json!(fits.digest))
+    );
     // The receipt has the facts of the candidate's queries only.
     let signed = receipt(&app, &request).await;
-    assert_eq!(signed["receipt"]["evaluation"]["facts"].as_array().map(Vec::len), Some(22));
+    assert_eq!(
+        signed["receipt"]["evaluation"]["facts"].as_array().map(Vec::len),
+        Some(22)
+    );
     assert_replays(&app, &signed, module).await;
 }
 
@@ -54,7 +62,11 @@ async fn an_event_tries_one_release_at_a_time_and_each_change_is_a_revision(app:
     let event = app.event("login-streak", json!({"days": 7}), json!({})).await;
     let (one, other) = (streak(&app, 1), streak(&app, 2));
     let mut revisions = Vec::new();
-    for mode in [Mode::Shadow, Mode::Canary { permille: 10 }, Mode::Canary { permille: 10 }] {
+    for mode in [
+        Mode::Shadow,
+        Mode::Canary { permille: 10 },
+        Mode::Canary { permille: 10 },
+    ] {
         revisions.push(one.set(&app, &event, mode).await.expect("a candidate"));
     }
     assert_eq!(revisions, [2, 3, 3], "a repeat changes nothing");
@@ -71,7 +83,10 @@ async fn an_event_tries_one_release_at_a_time_and_each_change_is_a_revision(app:
     assert_eq!((&shown["revision"], &shown["candidate"]), (&json!(4), &Value::Null));
     let revisions = app.read(&format!("{path}/revisions")).await;
     let candidate = &revisions["items"][1]["event"]["candidate"];
-    assert_eq!((text(candidate, "mode"), &candidate["permille"]), ("CANARY", &json!(10)));
+    assert_eq!(
+        (text(candidate, "mode"), &candidate["permille"]),
+        ("CANARY", &json!(10))
+    );
     assert_eq!(revisions["items"][0]["event"]["candidate"], Value::Null);
 }
 

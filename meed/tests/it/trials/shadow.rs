@@ -17,14 +17,21 @@ async fn both_decisions_on_a_claim_are_compared_and_the_event_decides(app: TestA
     tried.shadow(&app, &event).await;
     let all = users(&app, 2).await;
     let request = claim(&app, &all[0], &event).await;
-    assert_eq!((text(&request, "status"), &request["eventRevision"]), ("REJECTED", &json!(2)));
+    assert_eq!(
+        (text(&request, "status"), &request["eventRevision"]),
+        ("REJECTED", &json!(2))
+    );
     assert_eq!(receipt(&app, &request).await["terms"]["params"], json!({"days": 7}));
     // A repeat says the same and counts once.
     claim(&app, &all[0], &event).await;
     let found = tried.divergences(&app, "").await;
     let [divergence] = &found[..] else { panic!("{found:#?}") };
     assert_eq!(
-        (text(divergence, "kind"), text(divergence, "decidedBy"), text(divergence, "userId")),
+        (
+            text(divergence, "kind"),
+            text(divergence, "decidedBy"),
+            text(divergence, "userId")
+        ),
         ("DENY_TO_ALLOW", "STABLE", all[0].id.as_str())
     );
     assert_eq!(divergence["requestId"], request["id"]);
@@ -34,7 +41,10 @@ async fn both_decisions_on_a_claim_are_compared_and_the_event_decides(app: TestA
 
     claim(&app, &all[1], &event).await;
     let stable = tried.counts(&app, "STABLE").await;
-    assert_eq!((&stable["decisions"], &stable["users"], &stable["rejected"]), (&json!(2), &json!(2), &json!(2)));
+    assert_eq!(
+        (&stable["decisions"], &stable["users"], &stable["rejected"]),
+        (&json!(2), &json!(2), &json!(2))
+    );
     let candidate = tried.counts(&app, "CANDIDATE").await;
     assert_eq!((&candidate["granted"], &candidate["compared"]), (&json!(2), &json!(2)));
     assert_eq!(candidate["divergences"], json!({"DENY_TO_ALLOW": 2}));
@@ -43,7 +53,12 @@ async fn both_decisions_on_a_claim_are_compared_and_the_event_decides(app: TestA
     app.app.plugins.write_usage().await.expect("written");
     let plugin = app.read("/plugins/login-streak/versions/1.0.0").await;
     assert_eq!(plugin["runs"], 3);
-    let runs: u64 = candidate["fuel"].as_array().expect("parts").iter().filter_map(Value::as_u64).sum();
+    let runs: u64 = candidate["fuel"]
+        .as_array()
+        .expect("parts")
+        .iter()
+        .filter_map(Value::as_u64)
+        .sum();
     assert_eq!(runs, 2, "one more run per decision");
 }
 
@@ -62,16 +77,24 @@ async fn divergences_are_listed_by_kind_newest_first_in_pages(app: TestApp) {
     assert_eq!(tried.divergences(&app, "kind=ALLOW_TO_DENY").await, Vec::<Value>::new());
     let path = format!("/releases/{}/divergences?pageSize=2", tried.release_id);
     let first = app.read(&path).await;
-    let second = app.read(&format!("{path}&pageToken={}", text(&first, "nextPageToken"))).await;
+    let second = app
+        .read(&format!("{path}&pageToken={}", text(&first, "nextPageToken")))
+        .await;
     let ids = [each(&first["items"], "id"), each(&second["items"], "id")].concat();
     assert_eq!(ids, each(&json!(all), "id"));
-    let bad = app.get(&format!("{path}&kind=ODD")).bearer(&app.operator().await).send().await;
+    let bad = app
+        .get(&format!("{path}&kind=ODD"))
+        .bearer(&app.operator().await)
+        .send()
+        .await;
     bad.expect_problem(400, "invalid-parameter");
 }
 
 #[apply(on_both_engines)]
 async fn pending_claims_are_compared_too(app: TestApp) {
-    let event = app.event("login-streak", json!({"days": 7}), json!({"respondAsync": true})).await;
+    let event = app
+        .event("login-streak", json!({"days": 7}), json!({"respondAsync": true}))
+        .await;
     let tried = streak(&app, 1);
     tried.shadow(&app, &event).await;
     let user = app.user(Role::User).await;
@@ -104,7 +127,9 @@ async fn a_shadow_that_fails_harms_neither_the_claim_nor_its_plugin(app: TestApp
     assert_eq!(candidate["failures"], json!({"trap": 12}));
     let found = tried.divergences(&app, "kind=FAILURE").await;
     assert_eq!((found.len(), text(&found[0]["candidate"], "failure")), (12, "trap"));
-    let shown = app.read(&format!("/plugins/{}/versions/{}", plugin.name, plugin.version)).await;
+    let shown = app
+        .read(&format!("/plugins/{}/versions/{}", plugin.name, plugin.version))
+        .await;
     assert_eq!((text(&shown, "state"), &shown["failures"]), ("ACTIVE", &json!(0)));
     // A disabled plugin is a failure like any other.
     app.set_plugin(&plugin.name, &plugin.version, "DISABLED").await;
@@ -139,7 +164,13 @@ async fn facts_of_a_shadow_that_overflow_do_not_fail_the_claim(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn divergences_end_with_their_retention_and_with_their_user(app: TestApp) {
-    let event = app.event("login-streak", json!({"days": 7}), json!({"endDate": "2035-01-01T00:00:00Z"})).await;
+    let event = app
+        .event(
+            "login-streak",
+            json!({"days": 7}),
+            json!({"endDate": "2035-01-01T00:00:00Z"}),
+        )
+        .await;
     let tried = streak(&app, 1);
     tried.shadow(&app, &event).await;
     let all = users(&app, 2).await;
@@ -168,16 +199,25 @@ async fn a_candidate_with_the_same_answers_diverges_nowhere(app: TestApp) {
     let user = app.user(Role::User).await;
     claim(&app, &user, &event).await;
     let candidate = tried.counts(&app, "CANDIDATE").await;
-    assert_eq!((&candidate["compared"], &candidate["divergences"]), (&json!(1), &json!({})));
+    assert_eq!(
+        (&candidate["compared"], &candidate["divergences"]),
+        (&json!(1), &json!({}))
+    );
     // The event keeps its candidate when something else changes.
     let event = app.read(&format!("/events/{}", text(&event, "id"))).await;
     assert_eq!(
-        (text(&event["candidate"], "mode"), &event["candidate"]["condition"]["params"]),
+        (
+            text(&event["candidate"], "mode"),
+            &event["candidate"]["condition"]["params"]
+        ),
         ("SHADOW", &json!({"days": 7}))
     );
     let changed = app.change_event(&event, json!({"title": "Log in"})).await.expect(200);
     assert_eq!(changed["candidate"], event["candidate"]);
-    let other = with(changed["condition"].clone(), json!({"params": {"days": 3}, "digest": null}));
+    let other = with(
+        changed["condition"].clone(),
+        json!({"params": {"days": 3}, "digest": null}),
+    );
     let condition = json!({"plugin": other["plugin"], "version": other["version"], "params": other["params"]});
     app.change_event(&changed, json!({"condition": condition}))
         .await

@@ -42,9 +42,15 @@ async fn a_new_event_waits_inactive_for_its_release(app: TestApp) {
     let site = protected(&app).await;
     site.rules(&pair("Spring", 10));
     let plan = site.diff().code(2);
-    assert!(plan.contains("becomes a release, which waits for its approval"), "{plan}");
+    assert!(
+        plan.contains("becomes a release, which waits for its approval"),
+        "{plan}"
+    );
     let out = site.apply(&[]).code(2);
-    assert!(out.contains("waits for its approval: create event \"streak\" (release "), "{out}");
+    assert!(
+        out.contains("waits for its approval: create event \"streak\" (release "),
+        "{out}"
+    );
     assert_eq!(site.named("/events", "streak").await["isActive"], false);
     // A second run proposes nothing twice.
     let again = site.apply(&[]).code(2);
