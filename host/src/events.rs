@@ -12,9 +12,9 @@ mod service;
 mod store;
 
 pub use budget::Budget;
-pub use groups::NewEventGroup;
+pub use groups::{NewEventGroup, group_limit};
 pub use model::{ActiveEvent, Event, NewCondition, NewEvent, OfferedReward, Recurrence, group_name};
 pub use routes::{CODES, NO_SUCH_EVENT, router};
 pub use seed::{Purpose, Secret};
-pub use service::{EventError, EventService, Offer, reseal};
+pub use service::{EventError, EventService, Offer, offer_without_secret, reseal};
 pub use store::Filter;

@@ -12,4 +12,4 @@ mod store;
 pub use codes::{Codes, ImportedCodes, RewardCode, reseal};
 pub use error::RewardError;
 pub use routes::{CODES, router};
-pub use service::{NewReward, Reward, RewardService, StockVersion, Taking};
+pub use service::{NewReward, Reward, RewardService, StockVersion, Taking, offered};

@@ -198,7 +198,7 @@ pub async fn export(
     terms: &Terms,
     mut put: impl FnMut(&Row) -> std::io::Result<()>,
 ) -> Result<Job, ExchangeError> {
-    let ranges = planning::ranges(&local.db, terms.sample).await?;
+    let ranges = planning::ranges(&local.db, terms).await?;
     let terms = planning::scaled(terms, ranges.users);
     let history = History {
         db: local.db.clone(),
