@@ -246,7 +246,10 @@ async fn at_the_limit_of_pending_claims_messages_stay_in_the_topic(app: TestApp)
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     produce(&broker, &claims[10..]).await;
     tokio::time::sleep(Duration::from_millis(800)).await;
-    assert_eq!((broker.committed(GROUP, CLAIMS), app.count(WAITING).await), (2 + queued, queued));
+    assert_eq!(
+        (broker.committed(GROUP, CLAIMS), app.count(WAITING).await),
+        (2 + queued, queued)
+    );
     let worker = Running::worker(&app);
     until(&app, GRANTED, 21).await;
     committed(&broker, CLAIMS, 21).await;
