@@ -14,4 +14,4 @@ pub use codes::{Codes, ImportedCodes, RewardCode, reseal};
 pub use error::RewardError;
 pub use liability::{Bounds, Liability, in_words};
 pub use routes::{CODES, router};
-pub use service::{NewReward, Reward, RewardService, StockVersion, Taking};
+pub use service::{NewReward, Reward, RewardService, StockVersion, Taking, offered};

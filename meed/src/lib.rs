@@ -10,6 +10,7 @@
 
 mod apply;
 mod audit;
+mod backtest;
 pub mod console;
 mod db;
 mod demo;
@@ -120,6 +121,11 @@ enum Command {
     /// Create, build, test, sign and upload plugins
     #[command(subcommand)]
     Plugin(meed_author::Command),
+    /// Replay the past with a condition of an event, on a copy of the database and without a server
+    Backtest(backtest::Arguments),
+    /// Verify documents that a server signed, without a server
+    #[command(subcommand)]
+    Verify(backtest::VerifyCommand),
     /// Verify a receipt and run its decision again, without a server
     Replay(replay::Arguments),
     /// Write the rules of a server as YAML: events, rewards, plugins, webhook endpoints and service keys, without secrets
@@ -303,6 +309,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             println!("{}", runtime.block_on(reseal(&load(None)?))?);
         }
         Command::Plugin(command) => return runtime.block_on(meed_author::run(command)),
+        Command::Backtest(arguments) => return runtime.block_on(backtest::run(arguments, &load(None)?)),
+        Command::Verify(command) => return backtest::verify(command),
         Command::Replay(arguments) => return runtime.block_on(replay::run(arguments)),
         Command::Export(arguments) => runtime.block_on(apply::export::run(arguments))?,
         Command::Diff(arguments) => return runtime.block_on(apply::diff(arguments)),

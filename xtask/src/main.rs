@@ -29,6 +29,7 @@ mod proto;
 mod python;
 mod redis;
 mod smtp;
+mod spark;
 mod test;
 mod up;
 mod workspace;
@@ -68,6 +69,8 @@ cargo xtask <command>
                     create, build, test and measure a plugin in every language; write the table to
                     docs/languages.md or print it; --dev measures a development build
   proto             generate the code of the RPC contract from proto/ into proto/src/generated
+  spark             run contrib/spark on a Spark of two workers, which it installs, and compare
+                    its report with the one of `meed backtest`
   packaging         check deploy/ and .github/ with their own tools, which it installs
   ci                format, lints, docs and dependency rules: what .ci/run runs after the tests
 ";
@@ -107,6 +110,7 @@ fn run() -> Result<()> {
         "fuzz" => fuzz::run(&workspace, &arguments),
         "proto" => proto::run(&workspace),
         "packaging" => packaging::run(&workspace),
+        "spark" => spark::run(&workspace),
         "ci" => ci::run(&workspace),
         unknown => bail!("unknown command `{unknown}`\n\n{USAGE}"),
     }

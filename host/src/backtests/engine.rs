@@ -6,10 +6,12 @@
 //! what a report says, in any order of the owners. `probe` finds out whether a condition reads the time. Must not know: the
 //! database, the clock, shards.
 
+mod counts;
 mod examples;
 mod flips;
 mod fuel;
 mod owner;
+mod pace;
 mod probe;
 mod replay;
 mod settle;
@@ -21,7 +23,7 @@ pub use examples::{EXAMPLES, Example, Examples, stable_hash};
 pub use flips::{Flip, Flips};
 pub use fuel::FuelHistogram;
 pub use owner::{Claim, Owner, Recorded};
-pub use probe::Pace;
+pub use pace::Pace;
 pub use replay::{Engine, EngineError, Side};
 pub use settle::{Exhausted, Settled, settle};
 pub use tally::{Coverage, GrantRow, Outcomes, Reproduction, SideTally, StepTally, Steps, Tally};

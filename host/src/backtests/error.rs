@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::engine::EngineError;
-use super::model::State;
+use super::state::State;
+use crate::contract::Issue;
 use crate::db::DbError;
 use crate::events::EventError;
 use crate::facts::UnknownZone;
@@ -17,14 +18,16 @@ pub enum BacktestError {
     NotFound(Uuid),
     #[error("{pointer}: {message}")]
     Field { pointer: &'static str, message: String },
+    #[error("The params are invalid for the plugin.")]
+    Params { pointer: &'static str, issues: Vec<Issue> },
     #[error(
         "You have {0} backtests that are not over; the maximum is {max}. Cancel one, or wait until one is DONE.",
-        max = super::service::MAX_UNFINISHED
+        max = super::limits::MAX_UNFINISHED
     )]
     TooMany(i64),
     #[error(
         "The server has {0} backtests that are not over; the maximum is {max}. Try again when one is DONE.",
-        max = super::service::MAX_UNFINISHED_OF_ALL
+        max = super::limits::MAX_UNFINISHED_OF_ALL
     )]
     TooManyOfAll(i64),
     #[error("The backtest is {is}, so it cannot be {wanted}.")]

@@ -198,7 +198,7 @@ pub async fn export(
     terms: &Terms,
     mut put: impl FnMut(&Row) -> std::io::Result<()>,
 ) -> Result<Job, ExchangeError> {
-    let ranges = planning::ranges(&local.db, terms.sample).await?;
+    let ranges = planning::ranges(&local.db, terms).await?;
     let terms = planning::scaled(terms, ranges.users);
     let history = History {
         db: local.db.clone(),
@@ -213,14 +213,17 @@ pub async fn export(
     let mut after = Uuid::nil();
     while let Some(chunk) = history.read(after, Uuid::max()).await? {
         after = chunk.through;
-        for (user, reason) in &chunk.skipped {
-            put(&Row::Skipped {
-                user: *user,
-                reason: (*reason).to_owned(),
-            })?;
-        }
+        let mut skipped = chunk.skipped;
+        skipped.sort_unstable();
+        let mut skipped = skipped.into_iter().peekable();
         for owner in &chunk.owners {
+            while let Some((user, reason)) = skipped.next_if(|(user, _)| *user < owner.id) {
+                rows::skip(user, reason, &mut put)?;
+            }
             rows::put(owner, &mut put)?;
+        }
+        for (user, reason) in skipped {
+            rows::skip(user, reason, &mut put)?;
         }
     }
     Ok(Job {

@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use super::engine::{Claim, Owner, Recorded, stable_hash};
 use super::error::BacktestError;
-use super::model::Population;
+use super::state::Population;
 use super::store::history::{self as store, ActivityRow, ClaimRow, UserRow};
 use super::terms::Terms;
+use crate::clock::Timestamp;
 use crate::contract::{Query, Subject};
 use crate::db::Db;
 use crate::facts::kernel::{Activity, AttributeChange, Invitee, Log};
@@ -42,6 +43,8 @@ struct TooMany;
 impl History {
     /// Reads the users after one id and up to another; `None`: there are no more.
     pub(super) async fn read(&self, after: Uuid, through: Uuid) -> Result<Option<Chunk>, BacktestError> {
+        // Who registered later was not there.
+        let through = through.min(self.terms.to.first_id());
         let rows = store::users(&self.db, after, through, USERS).await?;
         let Some(last) = rows.last() else { return Ok(None) };
         let mut chunk = Chunk {
@@ -106,7 +109,7 @@ impl History {
         if ids.is_empty() {
             return Ok(Ok(Vec::new()));
         }
-        let claims = store::claims(db, &ids, terms.event_id, terms.to, LIMIT).await?;
+        let mut claims = store::claims(db, &ids, terms.event_id, terms.stock_at, LIMIT).await?;
         let grants = store::grants(db, &ids, terms.event_id, LIMIT).await?;
         let group = match &terms.group {
             Some(group) => store::group_grants(db, &ids, &group.name, terms.event_id, LIMIT).await?,
@@ -184,10 +187,12 @@ impl History {
             let quantity = u32::try_from(quantity).unwrap_or(u32::MAX);
             awards.entry(request).or_default().push((reward, quantity));
         }
+        // An id begins with the arrival.
+        claims.sort_by_key(|row| row.id);
         for row in claims {
             let Some(owner) = index.get(&row.user_id) else { continue };
             let awards = awards.remove(&row.id).unwrap_or_default();
-            owners[*owner].claims.extend(claim(row, awards));
+            owners[*owner].claims.extend(claim(row, awards, terms.stock_at));
         }
         for row in attributes {
             let Some(owner) = index.get(&row.user_id) else { continue };
@@ -227,7 +232,8 @@ fn by_user(rows: Vec<ActivityRow>) -> BTreeMap<Uuid, Vec<Activity>> {
     by_user
 }
 
-fn claim(row: ClaimRow, awards: Vec<(Uuid, u32)>) -> Option<Claim> {
+/// `None`: it is not decided. `until`: later reversals do not count.
+fn claim(row: ClaimRow, awards: Vec<(Uuid, u32)>, until: Timestamp) -> Option<Claim> {
     let recorded = match row.status.as_str() {
         "GRANTED" | "REVERSED" => Recorded::Granted,
         "HELD" => Recorded::Held,
@@ -241,7 +247,7 @@ fn claim(row: ClaimRow, awards: Vec<(Uuid, u32)>) -> Option<Claim> {
         plugin: row.plugin_digest,
         period: row.period,
         slot: u32::try_from(row.slot).unwrap_or(u32::MAX),
-        reversed_at: row.reversed_at,
+        reversed_at: row.reversed_at.filter(|at| *at <= until),
         review: row.review.map(|review| review.0.outcome),
         awards,
         amount: row.budget_amount.unwrap_or(0),

@@ -1,5 +1,6 @@
 //! A backtest in one process, without a server and without writing to the database: `meed backtest` on an export.
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::engine::Tally;
@@ -7,12 +8,58 @@ use super::error::BacktestError;
 use super::history::History;
 use super::planning;
 use super::report::{Report, Rounds, build};
+use super::state::Population;
 use super::store::Worlds;
-use super::terms::{Terms, stand_in_secret};
+use super::terms::{GroupTerms, Terms, stand_in_secret};
 use super::worker::{MAX_ROUNDS, check_size, is_settled, merged, replay_chunk};
+use crate::clock::Timestamp;
 use crate::db::Db;
-use crate::events::Secret;
+use crate::events::{self, Secret};
+use crate::plugins::PluginService;
 use crate::sandbox::{Plugin, Sandbox};
+
+/// A local backtest to run.
+pub struct Backtested {
+    pub event_id: Uuid,
+    /// The module of the candidate; `None`: the event's own.
+    pub module: Option<Vec<u8>>,
+    /// `None`: those of the event.
+    pub params: Option<Value>,
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
+    pub population: Population,
+    pub sample: Option<u32>,
+}
+
+/// The terms of a local backtest, and the plugins of its baseline and its candidate.
+pub async fn terms(
+    db: &Db,
+    plugins: &PluginService,
+    asked: Backtested,
+    now: Timestamp,
+) -> Result<(Terms, [Plugin; 2]), BacktestError> {
+    let offer = events::offer_without_secret(db, asked.event_id, stand_in_secret(asked.event_id)).await?;
+    let live = &offer.event.condition;
+    let baseline = plugins.runnable(live.digest).await?;
+    let params = asked.params.as_ref().unwrap_or(&live.params);
+    let (candidate, condition) = match asked.module {
+        Some(module) => plugins.bind_module(module, params).await?,
+        None => {
+            let condition = plugins.bind_again(&live.plugin, &live.version, params).await?;
+            (baseline.clone(), condition)
+        }
+    };
+    let group = match &offer.event.group {
+        Some(name) => Some(GroupTerms {
+            name: name.clone(),
+            max_per_user: events::group_limit(db, name).await?,
+        }),
+        None => None,
+    };
+    let mut terms = Terms::new(&offer, group, [live, &condition]);
+    terms.choose((asked.from, asked.to), asked.population, asked.sample, now)?;
+    Ok((terms, [baseline, candidate]))
+}
 
 /// What a local backtest runs on.
 pub struct Local {
@@ -27,7 +74,7 @@ pub struct Local {
 impl Local {
     /// Runs all rounds. `progress` is told the round and the users replayed.
     pub async fn run(&self, terms: &Terms, mut progress: impl FnMut(i64, u64)) -> Result<Report, BacktestError> {
-        let ranges = planning::ranges(&self.db, terms.sample).await?;
+        let ranges = planning::ranges(&self.db, terms).await?;
         let terms = planning::scaled(terms, ranges.users);
         let history = History {
             db: self.db.clone(),

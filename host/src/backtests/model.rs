@@ -1,17 +1,14 @@
 //! Backtests as requests send them and as responses show them.
 
-use std::fmt;
-
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use strum::{Display, EnumString};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::state::{Population, State};
 use super::store::BacktestRow;
 use super::terms::ConditionTerms;
 use crate::clock::Timestamp;
-use crate::db::text_column;
 use crate::events::NewCondition;
 
 /// A backtest to run.
@@ -58,40 +55,6 @@ pub struct NewBacktest {
 
 /// The largest sample.
 pub(super) const MAX_SAMPLE: u32 = 100_000;
-
-/// About whom the conditions are asked
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[schema(as = BacktestPopulation)]
-pub enum Population {
-    /// At each claim of the period; and about users without a claim whenever the answer could change
-    #[default]
-    All,
-    /// Only at each claim of the period
-    Claimants,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-#[strum(serialize_all = "UPPERCASE")]
-#[schema(as = BacktestState)]
-pub enum State {
-    Queued,
-    Running,
-    Paused,
-    /// The report is ready
-    Done,
-    Failed,
-    Cancelled,
-}
-
-text_column!(State);
-
-impl State {
-    pub fn is_over(self) -> bool {
-        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
-    }
-}
 
 /// A condition of a backtest.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -183,14 +146,5 @@ impl Backtest {
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
-    }
-}
-
-impl fmt::Display for Population {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::All => "ALL",
-            Self::Claimants => "CLAIMANTS",
-        })
     }
 }

@@ -40,14 +40,16 @@ pub(super) struct Ranges {
     pub probed: Vec<Uuid>,
 }
 
-/// Counts the users and divides them into shards.
-pub(super) async fn ranges(db: &Db, sample: Option<u32>) -> Result<Ranges, BacktestError> {
+/// Counts the users and divides them into shards. Those that were registered after the period do not count, so that the
+/// same period has the same users: an id begins with the registration.
+pub(super) async fn ranges(db: &Db, terms: &Terms) -> Result<Ranges, BacktestError> {
+    let (sample, before) = (terms.sample, terms.to.first_id());
     let mut found = Ranges::default();
     let mut smallest: BinaryHeap<(i64, Uuid)> = BinaryHeap::new();
     let wanted = sample.map_or(PROBED, |sample| (sample as usize).max(PROBED));
     let (mut after, mut start, mut users) = (Uuid::nil(), Uuid::nil(), 0);
     loop {
-        let page = store::users_after(db, after, PAGE).await?;
+        let page = store::users_between(db, after, before, PAGE).await?;
         let Some(last) = page.last().copied() else { break };
         for id in page {
             smallest.push((stable_hash(id), id));

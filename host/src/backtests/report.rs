@@ -7,6 +7,7 @@
 mod build;
 mod csv;
 mod document;
+mod escape;
 mod html;
 mod svg;
 

@@ -10,13 +10,15 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::error::BacktestError;
-use super::model::{Backtest, NewBacktest, State};
+use super::model::{Backtest, NewBacktest};
 use super::report::{SignedReport, csv, html};
 use super::service::BacktestService;
+use super::state::State;
 use super::store::Filter;
 use crate::auth::{BacktestsRead, BacktestsWrite};
 use crate::canonical;
-use crate::http::{Body, Code, Page, PageParams, Params, Path, Problem};
+use crate::contract::Issue;
+use crate::http::{Body, Code, FieldError, Page, PageParams, Params, Path, Problem};
 
 const NO_SUCH_BACKTEST: Code = Code::new("no-such-backtest", 404, "There is no such backtest");
 const TOO_MANY_BACKTESTS: Code = Code::new("too-many-backtests", 409, "Too many backtests are not over");
@@ -50,7 +52,7 @@ pub fn router(service: BacktestService) -> OpenApiRouter {
     post, path = "/backtests", tag = "backtests", security(("bearer" = ["backtests:write"])),
     request_body = NewBacktest,
     responses((status = 202, body = Backtest, headers(("Location" = String)))),
-    extensions(("x-problems" = json!(["no-such-event", "invalid-params", "too-many-backtests"]))),
+    extensions(("x-problems" = json!(["no-such-event", "plugin-failed", "too-many-backtests"]))),
 )]
 async fn create(
     Extracted(service): Extracted<BacktestService>,
@@ -234,6 +236,13 @@ impl From<BacktestError> for Problem {
             BacktestError::State { .. } => Self::new(BACKTEST_STATE, detail),
             BacktestError::NoReport(_) => Self::new(BACKTEST_NOT_DONE, detail),
             BacktestError::NotAcceptable(_) => Self::new(NOT_ACCEPTABLE, detail),
+            BacktestError::Params { pointer, issues } => {
+                let field = |issue: Issue| FieldError {
+                    pointer: format!("{pointer}{}", issue.path),
+                    message: issue.message,
+                };
+                Self::fields(issues.into_iter().map(field).collect())
+            }
             BacktestError::Plugin(error) => error.into(),
             BacktestError::Event(error) => error.into(),
             BacktestError::Db(error) => error.into(),

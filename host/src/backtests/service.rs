@@ -8,24 +8,21 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::error::BacktestError;
-use super::model::{Backtest, NewBacktest, State};
+use super::limits::{MAX_UNFINISHED, MAX_UNFINISHED_OF_ALL};
+use super::model::{Backtest, NewBacktest};
 use super::report::{Forecast, SignedReport};
+use super::state::State;
 use super::store::{self, BacktestRow, Filter, Worlds, shards};
-use super::terms::{GroupTerms, Terms};
+use super::terms::{GroupTerms, Terms, stand_in_secret};
 use crate::audit::{self, Entry};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, DbError, Json};
-use crate::events::{EventService, NewCondition};
+use crate::events::{self, EventService, NewCondition};
 use crate::keys::Keyring;
 use crate::outbox::{self, Message};
 use crate::plugins::{BoundCondition, PluginError, PluginService};
 use crate::sandbox::{Digest, Sandbox};
 
-/// The most backtests of one principal, and of all, that are not over.
-pub(super) const MAX_UNFINISHED: i64 = 5;
-pub(super) const MAX_UNFINISHED_OF_ALL: i64 = 50;
-/// The longest period.
-const MAX_PERIOD: Duration = Duration::from_hours(400 * 24);
 /// How long reports are kept, and backtests without one.
 const REPORTS: Duration = Duration::from_hours(365 * 24);
 const OTHERS: Duration = Duration::from_hours(7 * 24);
@@ -114,36 +111,30 @@ impl BacktestService {
 
     /// Everything that the report depends on, as it is now.
     pub(super) async fn terms(&self, new: &NewBacktest, now: Timestamp) -> Result<Terms, BacktestError> {
-        let offer = self.events.recent(new.event_id).await?;
+        // From the database: the stock of a cached offer may be older than the claims that are read.
+        let stand_in = stand_in_secret(new.event_id);
+        let offer = events::offer_without_secret(&self.db, new.event_id, stand_in).await?;
         let event = &offer.event;
         let live = &event.condition;
-        let baseline = self.bound(new.baseline.as_ref(), live, "/baseline/version").await?;
-        let candidate = self.bound(new.candidate.as_ref(), live, "/candidate/version").await?;
+        let baseline = self
+            .bound(new.baseline.as_ref(), live, ["/baseline/version", "/baseline/params"])
+            .await?;
+        let candidate = self
+            .bound(
+                new.candidate.as_ref(),
+                live,
+                ["/candidate/version", "/candidate/params"],
+            )
+            .await?;
         let group = match &event.group {
             Some(name) => Some(GroupTerms {
                 name: name.clone(),
-                max_per_user: self.events.group_limit(name).await?,
+                max_per_user: events::group_limit(&self.db, name).await?,
             }),
             None => None,
         };
         let mut terms = Terms::new(&offer, group, [&baseline, &candidate]);
-        terms.from = new.from.unwrap_or(event.start_date);
-        terms.to = new.to.unwrap_or(event.end_date).min(now);
-        terms.population = new.population;
-        terms.sample = new.sample;
-        if terms.from >= terms.to {
-            return Err(field(
-                "/from",
-                format!("{} is not before the end of the period, {}", terms.from, terms.to),
-            ));
-        }
-        if terms.from.plus(MAX_PERIOD) < terms.to {
-            let days = MAX_PERIOD.as_secs() / 86_400;
-            return Err(field(
-                "/to",
-                format!("the period is longer than {days} days; choose a shorter one"),
-            ));
-        }
+        terms.choose((new.from, new.to), new.population, new.sample, now)?;
         Ok(terms)
     }
 
@@ -151,7 +142,7 @@ impl BacktestService {
         &self,
         given: Option<&NewCondition>,
         live: &BoundCondition,
-        pointer: &'static str,
+        [version, params]: [&'static str; 2],
     ) -> Result<BoundCondition, BacktestError> {
         let Some(given) = given else { return Ok(live.clone()) };
         let bound = self.plugins.bind(&given.plugin, &given.version, &given.params).await;
@@ -159,7 +150,11 @@ impl BacktestService {
             PluginError::NoSuchPlugin { .. }
             | PluginError::NoSuchVersion { .. }
             | PluginError::NotActive { .. }
-            | PluginError::NotTrusted { .. } => field(pointer, error.to_string()),
+            | PluginError::NotTrusted { .. } => field(version, error.to_string()),
+            PluginError::Params(issues) => BacktestError::Params {
+                pointer: params,
+                issues,
+            },
             error => error.into(),
         })
     }

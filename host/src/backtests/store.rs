@@ -6,7 +6,7 @@ pub(super) mod shards;
 use uuid::Uuid;
 
 use super::engine::{Pace, World};
-use super::model::State;
+use super::state::State;
 use super::terms::Terms;
 use crate::background::lease;
 use crate::clock::Timestamp;

@@ -1,6 +1,8 @@
 //! The terms of a backtest: the conditions, the event and the period as they were when it was created. With the log they
 //! determine the report.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::model::Population;
+use super::error::BacktestError;
+use super::state::Population;
 use crate::canonical;
 use crate::clock::Timestamp;
 use crate::contract::{Query, Selection, Subject};
@@ -17,6 +20,9 @@ use crate::facts::{Plan, UnknownZone};
 use crate::plugins::BoundCondition;
 use crate::rewards::Reward;
 use crate::sandbox::Digest;
+
+/// The longest period.
+const MAX_PERIOD: Duration = Duration::from_hours(400 * 24);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +46,8 @@ pub struct Terms {
     pub population: Population,
     /// So many users, by a stable hash; `None`: all.
     pub sample: Option<u32>,
+    /// When the stock was read: `remaining` is without the grants until then.
+    pub stock_at: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +65,7 @@ pub struct RewardTerms {
     pub type_: String,
     pub value: Option<i64>,
     pub revision: i64,
-    /// What was left when the backtest was created; `None`: no limit.
+    /// What was left when the backtest was created; in a report, at the start of the period. `None`: no limit.
     pub remaining: Option<i64>,
 }
 
@@ -127,6 +135,7 @@ impl Terms {
             to: event.end_date,
             population: Population::All,
             sample: None,
+            stock_at: event.end_date,
         }
     }
 
@@ -164,6 +173,32 @@ impl Terms {
         let rewards =
             rewards.map(|reward| Reward::of_past(reward.id, reward.type_.clone(), reward.value, reward.revision));
         Ok(Offer::of_past(event, rewards.collect(), zone))
+    }
+
+    /// Sets the period and the users.
+    pub fn choose(
+        &mut self,
+        (from, to): (Option<Timestamp>, Option<Timestamp>),
+        population: Population,
+        sample: Option<u32>,
+        now: Timestamp,
+    ) -> Result<(), BacktestError> {
+        self.from = from.unwrap_or(self.starts);
+        self.to = to.unwrap_or(self.ends).min(now);
+        self.population = population;
+        self.sample = sample;
+        self.stock_at = now;
+        let field = |pointer, message| BacktestError::Field { pointer, message };
+        if self.from >= self.to {
+            let message = format!("{} is not before the end of the period, {}", self.from, self.to);
+            return Err(field("/from", message));
+        }
+        if self.from.plus(MAX_PERIOD) < self.to {
+            let days = MAX_PERIOD.as_secs() / 86_400;
+            let message = format!("the period is longer than {days} days; choose a shorter one");
+            return Err(field("/to", message));
+        }
+        Ok(())
     }
 
     pub fn sides(&self) -> [&ConditionTerms; 2] {

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use super::engine::{Engine, Settled, Tally, World, settle};
 use super::error::BacktestError;
 use super::history::History;
-use super::model::State;
 use super::planning;
 use super::report::{Rounds, Run, SignedReport, build};
 use super::service::BacktestService;
+use super::state::State;
 use super::store::shards::{self, ShardRow};
 use super::store::{self, BacktestRow, Round, Worlds};
 use super::terms::Terms;
@@ -50,21 +50,11 @@ impl Worker {
 
 impl Task for Worker {
     async fn run(&mut self, context: &Context) -> anyhow::Result<Next> {
-        let Some(row) = store::next(&self.0.db).await? else {
-            return Ok(Next::Period);
+        let advanced = tokio::select! {
+            advanced = self.0.advance() => advanced?,
+            () = context.stopping() => false,
         };
-        let step = tokio::select! {
-            step = self.0.step(&row) => step,
-            () = context.stopping() => return Ok(Next::Period),
-        };
-        match step {
-            Ok(did_something) => Ok(if did_something { Next::Now } else { Next::Period }),
-            Err(error) if error.is_temporary() => Err(error.into()),
-            Err(error) => {
-                self.0.fail(&row, &error).await?;
-                Ok(Next::Now)
-            }
-        }
+        Ok(if advanced { Next::Now } else { Next::Period })
     }
 }
 
@@ -76,6 +66,20 @@ enum Replayed {
 }
 
 impl BacktestService {
+    /// Does the next piece of the oldest backtest: its plan, a shard, or a merge. `false`: there is nothing to do now.
+    pub async fn advance(&self) -> Result<bool, BacktestError> {
+        let Some(row) = store::next(&self.db).await? else {
+            return Ok(false);
+        };
+        match self.step(&row).await {
+            Err(error) if !error.is_temporary() => {
+                self.fail(&row, &error).await?;
+                Ok(true)
+            }
+            done => done,
+        }
+    }
+
     /// Does the next piece of a backtest. `false`: other processes have all that is left.
     async fn step(&self, row: &BacktestRow) -> Result<bool, BacktestError> {
         let Some(round) = row.round else {
@@ -99,7 +103,7 @@ impl BacktestService {
         let Some(lease) = Lease::acquire(&self.db, &self.clock, &store::LEASE, row.id).await? else {
             return Ok(false);
         };
-        let ranges = planning::ranges(&self.db, row.terms.0.sample).await?;
+        let ranges = planning::ranges(&self.db, &row.terms.0).await?;
         let terms = planning::scaled(&row.terms.0, ranges.users);
         let mut worlds = Worlds::default();
         let history = History {

@@ -12,7 +12,7 @@ use super::service::{EventError, EventService};
 use super::store::groups::{self as store, GroupRow};
 use crate::audit::{self, Entry};
 use crate::clock::Timestamp;
-use crate::db::Tx;
+use crate::db::{Db, Tx};
 
 /// The content of an event group.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema, Validate)]
@@ -61,16 +61,18 @@ impl From<GroupRow> for EventGroup {
     }
 }
 
+/// How many grants of a group's events a user may have.
+pub async fn group_limit(db: &Db, name: &str) -> Result<u32, EventError> {
+    let row = store::find(db, name).await?;
+    let row = row.ok_or_else(|| EventError::NoGroup(name.to_owned()))?;
+    Ok(EventGroup::from(row).max_per_user)
+}
+
 impl EventService {
     pub(super) async fn group(&self, name: &str) -> Result<EventGroup, EventError> {
         let row = store::find(&self.db, name).await?;
         row.map(EventGroup::from)
             .ok_or_else(|| EventError::NoGroup(name.to_owned()))
-    }
-
-    /// How many grants of a group's events a user may have.
-    pub async fn group_limit(&self, name: &str) -> Result<u32, EventError> {
-        Ok(self.group(name).await?.max_per_user)
     }
 
     /// In the order of their names, up to `size + 1`.

@@ -25,7 +25,7 @@ use crate::facts::{self, Compacted, NeedError, NeededBy, UnknownZone, Zone};
 use crate::keys::{Place, SealError, Sealing};
 use crate::outbox::{self, Message};
 use crate::plugins::{BoundCondition, PluginError, PluginService};
-use crate::rewards::{Reward, RewardError, RewardService};
+use crate::rewards::{self, Reward, RewardError, RewardService};
 use crate::sandbox::Digest;
 
 /// How long a claim trusts a cached offer. The commit checks the revision in any case.
@@ -554,46 +554,61 @@ impl EventService {
         let candidate = Self::candidate_of(&row)?;
         let revealed = row.end_at.plus(SECRET_DELAY) <= self.clock.now();
         Ok(Event {
-            id: row.id,
-            name: row.name,
-            title: row.title,
-            description: row.description,
-            start_date: row.start_at,
-            end_date: row.end_at,
-            is_active: row.is_active,
-            tags: row.tags.0,
-            reward_ids: row.reward_ids.0,
-            time_zone: row.time_zone,
-            condition: BoundCondition {
-                plugin: row.plugin_name,
-                version: row.plugin_version,
-                digest: row.plugin_digest,
-                params: row.params.0,
-                plan: row.queries.0,
-                state: row.state,
-            },
             candidate,
-            recurrence: Recurrence {
-                period: row.recurrence,
-                count: u32::try_from(row.recurrence_count).unwrap_or(u32::MAX),
-            },
-            budget: row.budget_period.map(|period| Budget {
-                period,
-                grants: row.budget_grants,
-                amount: row.budget_amount,
-            }),
-            group: row.group_name,
-            max_quantity: u32::try_from(row.max_quantity).unwrap_or(u32::MAX),
-            respond_async: row.respond_async,
-            seed_commitment: secret.commitment(),
-            seed_secret: revealed.then(|| secret.reveal()),
-            revision: row.revision,
-            applied_revision: row.applied_revision,
-            created_by: row.created_by,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            secret,
+            ..event_with(row, secret, revealed)
         })
+    }
+}
+
+/// An event and its rewards for a backtest where the keys that seal its secret are not at hand. `secret` stands in for it.
+pub async fn offer_without_secret(db: &Db, id: Uuid, secret: Secret) -> Result<Offer, EventError> {
+    let row = store::find(db, id).await?.ok_or(EventError::NotFound(id))?;
+    let event = event_with(row, secret, false);
+    let zone = event.time_zone.parse()?;
+    Ok(Offer::of_past(event, rewards::offered(db, id).await?, zone))
+}
+
+fn event_with(row: EventRow, secret: Secret, revealed: bool) -> Event {
+    Event {
+        id: row.id,
+        name: row.name,
+        title: row.title,
+        description: row.description,
+        start_date: row.start_at,
+        end_date: row.end_at,
+        is_active: row.is_active,
+        tags: row.tags.0,
+        reward_ids: row.reward_ids.0,
+        time_zone: row.time_zone,
+        condition: BoundCondition {
+            plugin: row.plugin_name,
+            version: row.plugin_version,
+            digest: row.plugin_digest,
+            params: row.params.0,
+            plan: row.queries.0,
+            state: row.state,
+        },
+        candidate: None,
+        recurrence: Recurrence {
+            period: row.recurrence,
+            count: u32::try_from(row.recurrence_count).unwrap_or(u32::MAX),
+        },
+        budget: row.budget_period.map(|period| Budget {
+            period,
+            grants: row.budget_grants,
+            amount: row.budget_amount,
+        }),
+        group: row.group_name,
+        max_quantity: u32::try_from(row.max_quantity).unwrap_or(u32::MAX),
+        respond_async: row.respond_async,
+        seed_commitment: secret.commitment(),
+        seed_secret: revealed.then(|| secret.reveal()),
+        revision: row.revision,
+        applied_revision: row.applied_revision,
+        created_by: row.created_by,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        secret,
     }
 }
 

@@ -480,6 +480,22 @@ impl PluginService {
         })
     }
 
+    /// Binds params to a module that need not be uploaded, for a backtest without a server.
+    pub async fn bind_module(&self, module: Vec<u8>, params: &Value) -> Result<(Plugin, BoundCondition), PluginError> {
+        let admitted = self.sandbox.admit(module).await.map_err(PluginError::Refused)?;
+        let manifest = admitted.manifest;
+        let bound = params::bind(&self.sandbox, &admitted.plugin, &manifest.params_schema, params).await?;
+        let condition = BoundCondition {
+            plugin: manifest.name,
+            version: manifest.version,
+            digest: admitted.digest,
+            params: params.clone(),
+            plan: bound.plan,
+            state: bound.state,
+        };
+        Ok((admitted.plugin, condition))
+    }
+
     /// Loads a plugin from memory, from its compiled code, or from its bytes.
     pub async fn runnable(&self, digest: Digest) -> Result<Plugin, PluginError> {
         if let Some(plugin) = self.sandbox.load_cached(digest).await {

@@ -143,6 +143,12 @@ pub struct Reward {
     pub updated_at: Timestamp,
 }
 
+/// The rewards that an event offers, for a backtest without a server.
+pub async fn offered(db: &Db, event_id: Uuid) -> Result<Vec<Reward>, RewardError> {
+    let offers = store::offers(db, &[event_id]).await?;
+    Ok(offers.into_iter().map(|(_, row)| row.into()).collect())
+}
+
 impl Reward {
     /// What a condition and its limits see of a reward, for a backtest.
     pub fn of_past(id: Uuid, type_: String, value: Option<i64>, revision: i64) -> Self {

@@ -6,6 +6,7 @@ pub mod db;
 mod import;
 mod key;
 pub mod life;
+mod parts;
 mod plugin;
 #[cfg(feature = "otel")]
 mod traces;

@@ -18,6 +18,7 @@ mod architecture;
 mod audit;
 mod auth;
 mod background;
+mod backtests;
 mod cache;
 mod cases;
 mod cli;

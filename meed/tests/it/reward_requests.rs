@@ -3,8 +3,8 @@
 mod budgets;
 mod concurrency;
 mod conditions;
-mod failures;
 mod explained;
+mod failures;
 mod gates;
 mod groups;
 mod held;

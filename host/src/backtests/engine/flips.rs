@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::counts;
 use super::examples::{Example, Examples};
-use super::owner::{Owner, Recorded};
-use super::replay::claims_in;
-use super::tally::Tally;
+use super::owner::{Owner, Recorded, claims_in};
 use super::walk::{Granted, Walk};
 use crate::backtests::terms::Terms;
 use crate::clock::Timestamp;
@@ -44,7 +43,7 @@ impl Flip {
         self.users += other.users;
         self.grants += other.grants;
         self.value = self.value.saturating_add(other.value);
-        super::tally::add(&mut self.reasons, &other.reasons);
+        counts::add(&mut self.reasons, &other.reasons);
         self.examples.merge(&other.examples);
     }
 }
@@ -59,7 +58,7 @@ impl Flips {
 }
 
 /// Counts the flips of one owner: in each period of the recurrence, the grants of both sides.
-pub(super) fn count(terms: &Terms, owner: &Owner, [before, after]: [&Walk; 2], tally: &mut Tally) {
+pub(super) fn count(terms: &Terms, owner: &Owner, [before, after]: [&Walk; 2], flips: &mut Flips) {
     let has_claims = claims_in(terms, owner).next().is_some();
     let periods: BTreeSet<&str> = [before, after]
         .iter()
@@ -80,7 +79,6 @@ pub(super) fn count(terms: &Terms, owner: &Owner, [before, after]: [&Walk; 2], t
             awards
         };
         let at = |grants: &[Granted]| -> Vec<Timestamp> { grants.iter().map(|grant| grant.at).collect() };
-        let flips = &mut tally.flips;
         let (kind, flip, instant, grants) = if new.len() > old.len() {
             (0, &mut flips.gained, first_extra(&new, &old), new.len() - old.len())
         } else if new.len() < old.len() {

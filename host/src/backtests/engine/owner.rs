@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::backtests::terms::Terms;
 use crate::claims::ReviewOutcome;
 use crate::clock::Timestamp;
 use crate::facts::kernel::Log;
@@ -56,4 +57,24 @@ impl Claim {
             && self.received_at <= at
             && self.reversed_at.is_none_or(|reversed| reversed > at)
     }
+}
+
+/// The claims of a user in the period.
+pub(super) fn claims_in<'a>(terms: &Terms, owner: &'a Owner) -> impl Iterator<Item = &'a Claim> {
+    let period = terms.from..terms.to;
+    owner
+        .claims
+        .iter()
+        .filter(move |claim| period.contains(&claim.received_at))
+}
+
+/// The claims before the period of the backtest. What they were granted stays.
+pub(super) fn prior(owner: &Owner, from: Timestamp) -> impl Iterator<Item = &Claim> {
+    owner.claims.iter().filter(move |claim| claim.received_at < from)
+}
+
+/// The grants that count for the stock and the budget before the period begins.
+pub(super) fn standing_before(terms: &Terms, owner: &Owner) -> Vec<Claim> {
+    let standing = prior(owner, terms.from).filter(|claim| claim.stands_at(terms.from));
+    standing.cloned().collect()
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::flips;
-use super::owner::{Claim, Owner};
-use super::probe::Pace;
+use super::owner::{Claim, Owner, claims_in, prior};
+use super::pace::Pace;
 use super::tally::Tally;
-use super::walk::{Answer, Granted, Question, Walk, prior};
+use super::walk::{Answer, Granted, Question, Walk};
 use super::world::World;
-use crate::backtests::model::Population;
+use crate::backtests::state::Population;
 use crate::backtests::terms::Terms;
 use crate::claims::{Evaluation, Moment, Prepared, Ready, Reason, ReviewOutcome, Status, Verdict, prepare, worth};
 use crate::clock::Timestamp;
@@ -68,7 +68,7 @@ impl Engine {
             return Ok(());
         };
         tally.count(&self.terms, owner, [&baseline, &candidate]);
-        flips::count(&self.terms, owner, [&baseline, &candidate], tally);
+        flips::count(&self.terms, owner, [&baseline, &candidate], &mut tally.flips);
         Ok(())
     }
 
@@ -107,9 +107,20 @@ impl Engine {
             }
             cursor.seek(at);
             let was_granted = self.ask(side, owner, &cursor, &mut walk, None).await?;
-            next = self.next_instant(side, &cursor, &walk, was_granted);
+            next = if walk.is_full {
+                self.next_slot(side, owner, at)
+            } else {
+                self.next_instant(side, &cursor, &walk, was_granted)
+            };
         }
         Ok(Some(walk))
+    }
+
+    /// When a user who holds all grants of the period may have another one: in the next period, or after a reversal.
+    fn next_slot(&self, side: &Side, owner: &Owner, at: Timestamp) -> Option<Timestamp> {
+        let reversals = prior(owner, self.terms.from).filter_map(|claim| claim.reversed_at);
+        let reversals = reversals.filter(|reversed| *reversed > at);
+        reversals.chain(side.offer.next_period_start(at)).min()
     }
 
     /// The next instant at which the answer could change.
@@ -137,7 +148,8 @@ impl Engine {
         let at = cursor.as_of();
         walk.asks += 1;
         walk.last_ask = Some(at);
-        walk.retry_at = None;
+        let retry_at = walk.retry_at.take();
+        walk.is_full = false;
         if walk.asks % TURN == 0 {
             tokio::task::yield_now().await;
         }
@@ -160,6 +172,7 @@ impl Engine {
         };
         let (ready, facts) = match prepare(&side.offer, &snapshot, moment) {
             Prepared::AlreadyGranted(_) => {
+                walk.is_full = true;
                 walk.last_question = None;
                 let reason = Reason::host(
                     "already-granted",
@@ -189,6 +202,8 @@ impl Engine {
         let question = question(&ready, &facts);
         if claim.is_none() && walk.last_question.as_ref() == Some(&question) && !side.pace.reads_time() {
             walk.equal += 1;
+            // The answer still stands, and so does what it says about later.
+            walk.retry_at = retry_at;
             return Ok(false);
         }
         walk.last_question = Some(question);
@@ -320,14 +335,6 @@ impl Engine {
     }
 }
 
-pub(super) fn claims_in<'a>(terms: &Terms, owner: &'a Owner) -> impl Iterator<Item = &'a Claim> {
-    let period = terms.from..terms.to;
-    owner
-        .claims
-        .iter()
-        .filter(move |claim| period.contains(&claim.received_at))
-}
-
 /// The draw of a claim that was really made is known, so it is repeated. A draw that was never made must not be revealed.
 fn purpose(claim: Option<&Claim>, snapshot: &Snapshot) -> Purpose {
     let was_made = claim.is_some_and(|claim| claim.period == snapshot.period && claim.slot == snapshot.free_slot());
@@ -355,10 +362,4 @@ fn reviewed(verdict: Verdict, claim: Option<&Claim>) -> Verdict {
         },
         None => verdict,
     }
-}
-
-/// The grants that count for the stock and the budget before the period begins.
-pub(super) fn standing_before(terms: &Terms, owner: &Owner) -> Vec<Claim> {
-    let standing = prior(owner, terms.from).filter(|claim| claim.stands_at(terms.from));
-    standing.cloned().collect()
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::counts::add;
 use super::examples::{Example, Examples};
 use super::flips::{self, Flips};
 use super::fuel::FuelHistogram;
-use super::owner::{Owner, Recorded};
-use super::replay::{claims_in, standing_before};
+use super::owner::{Owner, Recorded, claims_in, standing_before};
 use super::walk::{Answer, Granted, Walk};
-use crate::backtests::model::Population;
+use crate::backtests::state::Population;
 use crate::backtests::terms::Terms;
 use crate::clock::Timestamp;
 use crate::facts::Zone;
@@ -121,13 +121,6 @@ pub struct Reproduction {
     pub examples: Examples,
 }
 
-/// Adds the counts of one map to those of another.
-pub(super) fn add<K: Ord + Clone, V: AddAssign + Copy + Default>(to: &mut BTreeMap<K, V>, from: &BTreeMap<K, V>) {
-    for (key, value) in from {
-        *to.entry(key.clone()).or_default() += *value;
-    }
-}
-
 impl AddAssign for Outcomes {
     fn add_assign(&mut self, other: Self) {
         self.granted += other.granted;
@@ -193,7 +186,7 @@ impl Tally {
         } else if terms.population == Population::All {
             coverage.silent += 1;
         }
-        for claim in &claims {
+        for claim in owner.claims.iter().filter(|claim| claim.received_at >= terms.from) {
             if claim.recorded == Recorded::Granted && claim.reversed_at.is_none() {
                 for (reward, quantity) in &claim.awards {
                     *self.taken.entry(*reward).or_default() += i64::from(*quantity);

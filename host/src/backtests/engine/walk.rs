@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::fuel::FuelHistogram;
-use super::owner::{Claim, Owner};
+use super::owner::{Owner, prior};
 use crate::claims::{Reason, Source};
 use crate::clock::Timestamp;
 use crate::contract::Fact;
@@ -108,6 +108,8 @@ pub(super) struct Walk {
     pub failures: BTreeMap<String, u64>,
     /// It ended early, because the condition failed too often.
     pub stopped: bool,
+    /// The user holds all grants of the period.
+    pub(super) is_full: bool,
     pub(super) last_question: Option<Question>,
     pub(super) retry_at: Option<Timestamp>,
 }
@@ -163,11 +165,6 @@ fn quoted(message: &str) -> String {
         if is_plain { letter } else { '\u{fffd}' }
     };
     message.chars().take(QUOTED).map(plain).collect()
-}
-
-/// The claims before the period of the backtest. What they were granted stays.
-pub(super) fn prior(owner: &Owner, from: Timestamp) -> impl Iterator<Item = &Claim> {
-    owner.claims.iter().filter(move |claim| claim.received_at < from)
 }
 
 fn stands(grant: &Granted, at: Timestamp) -> bool {

@@ -268,6 +268,12 @@ fn take(row: Row, owner: &mut Owner, invitees: &mut BTreeMap<Uuid, usize>) -> Re
     Ok(())
 }
 
+/// The row of a user that is not replayed.
+pub(super) fn skip(user: Uuid, reason: &str, put: &mut impl FnMut(&Row) -> io::Result<()>) -> io::Result<()> {
+    let reason = reason.to_owned();
+    put(&Row::Skipped { user, reason })
+}
+
 /// The rows of a user.
 pub(super) fn put(owner: &Owner, put: &mut impl FnMut(&Row) -> io::Result<()>) -> io::Result<()> {
     let user = owner.id;

@@ -7,8 +7,8 @@ use super::document::{
     Fuel, Header, Questions, Report, ReproductionReport, RoundsReport, SideReport,
 };
 use crate::backtests::engine::{Flip, Pace, Settled, SideTally, Steps, Tally};
-use crate::backtests::model::Population;
-use crate::backtests::terms::{ConditionTerms, Terms};
+use crate::backtests::state::Population;
+use crate::backtests::terms::{ConditionTerms, RewardTerms, Terms};
 use crate::facts;
 use crate::sandbox::CallLimits;
 
@@ -69,7 +69,7 @@ pub fn build(
                 budget: terms.budget,
                 group: terms.group.clone(),
                 max_quantity: terms.max_quantity,
-                rewards: terms.rewards.clone(),
+                rewards: rewards_at_start(terms, tally),
             },
             baseline: condition(0, &terms.baseline),
             candidate: condition(1, &terms.candidate),
@@ -112,6 +112,16 @@ pub fn build(
         },
         cannot_tell: cannot_tell(terms),
     }
+}
+
+/// With the stock at the start of the period.
+fn rewards_at_start(terms: &Terms, tally: &Tally) -> Vec<RewardTerms> {
+    let taken = |reward: &RewardTerms| tally.taken.get(&reward.id).copied().unwrap_or(0);
+    let rewards = terms.rewards.iter().map(|reward| RewardTerms {
+        remaining: reward.remaining.map(|remaining| remaining + taken(reward)),
+        ..reward.clone()
+    });
+    rewards.collect()
 }
 
 fn cannot_tell(terms: &Terms) -> Vec<String> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::backtests::engine::{Coverage, Example, Exhausted, Outcomes, Pace};
-use crate::backtests::model::Population;
+use crate::backtests::state::Population;
 use crate::backtests::terms::{GroupTerms, RewardTerms};
 use crate::clock::Timestamp;
 use crate::events::{Budget, Recurrence};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::SignedReport;
 use super::document::{Count, FlipReport, Report, SideReport};
+use super::escape::escape;
 use super::svg;
 use crate::backtests::engine::{Answer, Exhausted, Outcomes};
 
@@ -37,23 +38,6 @@ pub fn html(signed: &SignedReport) -> String {
     page.list(&report.cannot_tell);
     page.raw("</body></html>\n");
     page.0
-}
-
-/// Text for HTML, also in attributes.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            '`' => escaped.push_str("&#96;"),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
 }
 
 #[derive(Default)]
@@ -388,17 +372,4 @@ fn coverage(page: &mut Page, report: &Report) {
 fn counts(counts: &[Count]) -> Vec<Vec<String>> {
     let row = |count: &Count| vec![count.reason.clone(), count.count.to_string()];
     counts.iter().map(row).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_in_a_text_is_markup() {
-        assert_eq!(
-            escape("<script>alert('1')</script>&\"`"),
-            "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;&#96;"
-        );
-    }
 }

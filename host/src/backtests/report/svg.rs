@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::escape::escape;
+
 const WIDTH: u64 = 720;
 const HEIGHT: u64 = 200;
 const COLOURS: [&str; 4] = ["#5b6b7f", "#0b6e4f", "#a9b4c2", "#7fc8a9"];
@@ -22,18 +24,13 @@ pub(super) fn lines(names: &[&str], lines: &[Vec<u64>], ends: [&str; 2]) -> Stri
         WIDTH + 10
     );
     let _ = write!(svg, "<text x=\"14\" y=\"16\">{most}</text>");
-    let _ = write!(
-        svg,
-        "<text x=\"10\" y=\"{}\">{}</text>",
-        bottom + 16,
-        super::html::escape(ends[0])
-    );
+    let _ = write!(svg, "<text x=\"10\" y=\"{}\">{}</text>", bottom + 16, escape(ends[0]));
     let _ = write!(
         svg,
         "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
         WIDTH + 10,
         bottom + 16,
-        super::html::escape(ends[1])
+        escape(ends[1])
     );
     for (index, (name, line)) in names.iter().zip(lines).enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
@@ -54,7 +51,7 @@ pub(super) fn lines(names: &[&str], lines: &[Vec<u64>], ends: [&str; 2]) -> Stri
             svg,
             "<text x=\"{x}\" y=\"{}\" fill=\"{colour}\">■ {}</text>",
             bottom + 36,
-            super::html::escape(name)
+            escape(name)
         );
     }
     svg.push_str("</svg>");

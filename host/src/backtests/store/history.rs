@@ -59,10 +59,11 @@ row! {
     }
 }
 
-/// The last id of each block of so many users, and the number of users in it.
-pub(in crate::backtests) async fn users_after(db: &Db, after: Uuid, limit: i64) -> Result<Vec<Uuid>> {
-    const SQL: &str = "SELECT id FROM users WHERE id > $1 ORDER BY id LIMIT $2";
-    let rows: Vec<(Uuid,)> = db.query(SQL).bind(after).bind(limit).fetch_all(db).await?;
+/// The ids of users after one id and before another, in their order.
+pub(in crate::backtests) async fn users_between(db: &Db, after: Uuid, before: Uuid, limit: i64) -> Result<Vec<Uuid>> {
+    const SQL: &str = "SELECT id FROM users WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3";
+    let query = db.query(SQL).bind(after).bind(before).bind(limit);
+    let rows: Vec<(Uuid,)> = query.fetch_all(db).await?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
@@ -83,7 +84,7 @@ pub(in crate::backtests) async fn invitees(
 ) -> Result<Vec<(Uuid, Uuid, Timestamp)>> {
     db.select("SELECT invited_by, id, created_at FROM users WHERE TRUE")
         .and_in("invited_by IN ($?)", inviters.iter().copied())
-        .end("ORDER BY invited_by, id LIMIT $?", limit)
+        .end("LIMIT $?", limit)
         .fetch_all(db)
         .await
 }
@@ -123,12 +124,12 @@ pub(in crate::backtests) async fn attributes(
         .await
 }
 
-/// The decided claims of these users on an event, in the order of their arrival.
+/// The decided claims of these users on an event, in any order.
 pub(in crate::backtests) async fn claims(
     db: &Db,
     users: &[Uuid],
     event_id: Uuid,
-    to: Timestamp,
+    until: Timestamp,
     limit: i64,
 ) -> Result<Vec<ClaimRow>> {
     db.select(
@@ -138,13 +139,13 @@ pub(in crate::backtests) async fn claims(
     )
     .and_in("q.user_id IN ($?)", users.iter().copied())
     .and("q.event_id = $?", Some(event_id))
-    .and("q.id < $?", Some(to.first_id()))
-    .end("ORDER BY q.user_id, q.id LIMIT $?", limit)
+    .and("q.id < $?", Some(until.first_id()))
+    .end("LIMIT $?", limit)
     .fetch_all(db)
     .await
 }
 
-/// The rewards of granted claims: user, request, reward, quantity.
+/// The rewards of granted claims: request, reward, quantity.
 pub(in crate::backtests) async fn grants(
     db: &Db,
     users: &[Uuid],
@@ -154,7 +155,7 @@ pub(in crate::backtests) async fn grants(
     db.select("SELECT request_id, reward_id, quantity FROM grants WHERE TRUE")
         .and_in("user_id IN ($?)", users.iter().copied())
         .and("event_id = $?", Some(event_id))
-        .end("ORDER BY id LIMIT $?", limit)
+        .end("LIMIT $?", limit)
         .fetch_all(db)
         .await
 }
@@ -175,7 +176,7 @@ pub(in crate::backtests) async fn group_grants(
     .and_in("q.user_id IN ($?)", users.iter().copied())
     .and("q.group_name = $?", Some(group.to_owned()))
     .and("q.event_id <> $?", Some(event_id))
-    .end("ORDER BY q.user_id, q.id LIMIT $?", limit)
+    .end("LIMIT $?", limit)
     .fetch_all(db)
     .await
 }

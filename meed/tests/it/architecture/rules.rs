@@ -16,6 +16,7 @@ pub(super) const FEATURES: &[&str] = &[
     "releases",
     "fulfilments",
     "claims",
+    "backtests",
     "webhooks",
     "console",
     "kafka",
@@ -206,10 +207,10 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             "a store is its feature's own: call a function of {feature}/service.rs"
         ));
     }
-    // `kafka` and `rpc` bring claims, as `claims/routes` does.
-    if named == "claims" && !["claims", "kafka", "rpc", "app", "author", "meed", "lib"].contains(&top) {
+    // `kafka` and `rpc` bring claims, as `claims/routes` does; `backtests` decides as claims do.
+    if named == "claims" && !["claims", "backtests", "kafka", "rpc", "app", "author", "meed", "lib"].contains(&top) {
         return Some(
-            "`claims` may use the other features, and only `kafka` and `rpc` may use `claims`: invert the dependency"
+            "`claims` may use the other features, and only `backtests`, `kafka` and `rpc` may use `claims`: invert the dependency"
                 .to_owned(),
         );
     }

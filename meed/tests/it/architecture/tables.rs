@@ -71,6 +71,8 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("idempotency_keys", "claims", User("user_id")),
     ("pending_claims", "claims", User("user_id")),
     ("claim_queues", "claims", Shared),
+    ("backtests", "backtests", Shared),
+    ("backtest_shards", "backtests", Shared),
     ("fulfilments", "fulfilments", User("user_id")),
     ("outbox", "outbox", Shared),
     ("outbox_topics", "outbox", Shared),
@@ -167,6 +169,19 @@ const CROSSINGS: &[(&str, &[(&str, Access)])] = &[
             ("reversals", Reads),
             ("reward_requests", Reads),
             ("reward_stock", Reads),
+        ],
+    ),
+    // A backtest replays what users did, as it is stored.
+    (
+        "backtests/store/history",
+        &[
+            ("activities", Reads),
+            ("grants", Reads),
+            ("reversals", Reads),
+            ("reward_requests", Reads),
+            ("user_attributes", Reads),
+            ("user_erasures", Reads),
+            ("users", Reads),
         ],
     ),
     // A source, and the name of a plugin, are given to a principal that exists.

@@ -274,6 +274,10 @@ pub async fn live(app: &TestApp) -> Past {
     app.claim(&user.token, &coupons).send().await.expect(201);
     wait(app, &other, &streak).await;
     log(app).await;
+    let backtest = app.post("/backtests").bearer(&operator);
+    let backtest = backtest.json(&json!({"eventId": streak["id"], "from": "2026-03-01T00:00:00Z"}));
+    backtest.send().await.expect(202);
+    app.app.backtests.advance().await.expect("a plan");
     let deliveries = listen(app, &operator).await;
     publish(app).await;
     app.app.plugins.write_usage().await.expect("the usage is written");

@@ -450,6 +450,8 @@ async fn every_background_task_is_listed_with_its_health() {
             "activity-compaction",
             "audit-sweep",
             "audit-writer",
+            "backtest-sweep",
+            "backtest-worker",
             "claim-worker",
             "database-statistics",
             "fact-builder",
