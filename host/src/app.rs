@@ -469,7 +469,7 @@ impl App {
             events.clone(),
             plugins.clone(),
             service_keys.clone(),
-            trials.clone(),
+            (trials.clone(), backtests.clone()),
         );
         let authenticator = Authenticator::new(service_keys.clone(), config.http.trusted_proxies.clone());
         let recorder = Recorder::new(audit.clone(), config.http.trusted_proxies.clone());

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::error::BacktestError;
 use super::limits::{MAX_UNFINISHED, MAX_UNFINISHED_OF_ALL};
 use super::model::{Backtest, NewBacktest};
-use super::report::{Forecast, SignedReport};
+use super::report::{Report, SignedReport};
 use super::state::State;
 use super::store::{self, BacktestRow, Filter, Worlds, shards};
 use super::terms::{GroupTerms, Terms, stand_in_secret};
@@ -30,19 +29,14 @@ const OTHERS: Duration = Duration::from_hours(7 * 24);
 const PRUNED_AT_ONCE: i64 = 100;
 
 /// What a release refers to.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub struct Evidence {
-    pub backtest_id: Uuid,
     pub event_id: Uuid,
-    pub event_revision: i64,
     /// The plugin of the candidate.
-    pub candidate: Digest,
-    /// SHA-256 of the canonical JSON of the candidate's digest and params.
-    pub candidate_hash: String,
+    pub plugin_digest: Digest,
+    pub params: Value,
     pub report_digest: String,
-    /// What the candidate would have granted by time.
-    pub forecast: Forecast,
+    pub report: Report,
 }
 
 /// Wired by `app`; cheap to clone.
@@ -197,13 +191,11 @@ impl BacktestService {
         };
         let report = self.report(id).await?;
         Ok(Some(Evidence {
-            backtest_id: id,
             event_id: row.event_id,
-            event_revision: row.terms.0.event_revision,
-            candidate: row.terms.0.candidate.digest,
-            candidate_hash: row.candidate_hash,
+            plugin_digest: row.terms.0.candidate.digest,
+            params: row.terms.0.candidate.params,
             report_digest,
-            forecast: report.report.forecast,
+            report: report.report,
         }))
     }
 

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::state::{Action, State};
+use crate::backtests::BacktestError;
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::events::EventError;
@@ -60,6 +61,8 @@ pub enum ReleaseError {
     Plugin(#[from] PluginError),
     #[error(transparent)]
     Key(#[from] ServiceKeyError),
+    #[error(transparent)]
+    Backtest(#[from] BacktestError),
     #[error(transparent)]
     Db(#[from] DbError),
 }

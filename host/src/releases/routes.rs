@@ -432,6 +432,7 @@ impl From<ReleaseError> for Problem {
             ReleaseError::Event(error) => error.into(),
             ReleaseError::Plugin(error) => error.into(),
             ReleaseError::Key(error) => error.into(),
+            ReleaseError::Backtest(error) => error.into(),
             ReleaseError::Db(error) => error.into(),
         }
     }

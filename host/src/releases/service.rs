@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::state::{Action, State, transition};
 use super::store::{self, EntryRow, Filter, ReleaseRow};
 use crate::audit::{self, Entry};
+use crate::backtests::BacktestService;
 use crate::clock::{Clock, Timestamp};
 use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
@@ -36,6 +37,7 @@ pub struct ReleaseService {
     pub(super) plugins: PluginService,
     pub(super) keys: ServiceKeyService,
     pub(super) trials: TrialService,
+    pub(super) backtests: BacktestService,
 }
 
 /// A proposal that the event would accept now.
@@ -59,7 +61,7 @@ impl ReleaseService {
         events: EventService,
         plugins: PluginService,
         keys: ServiceKeyService,
-        trials: TrialService,
+        (trials, backtests): (TrialService, BacktestService),
     ) -> Self {
         Self {
             db,
@@ -68,6 +70,7 @@ impl ReleaseService {
             plugins,
             keys,
             trials,
+            backtests,
         }
     }
 

@@ -294,7 +294,7 @@ async fn a_report_is_signed_and_a_changed_one_is_refused(app: TestApp) {
     let evidence = app.app.backtests.evidence(id).await.expect("a read").expect("evidence");
     assert_eq!(evidence.report_digest, report["digest"]);
     assert_eq!(evidence.event_id.to_string(), text(&event, "id"));
-    let last = evidence.forecast.steps.last().expect("a step");
+    let last = evidence.report.forecast.steps.last().expect("a step");
     assert_eq!(last.cumulative_grants, 1);
     assert_eq!(app.count("SELECT COUNT(*) FROM backtest_shards").await, 0);
     assert_eq!(
