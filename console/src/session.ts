@@ -20,7 +20,8 @@ export async function readSession(): Promise<Session> {
 export async function logIn(email: string, password: string, code: string): Promise<Session> {
   const body = JSON.stringify({ email, password, ...(code === "" ? {} : { code: code.trim() }) });
   const headers = { "content-type": "application/json" };
-  await call("/console/session/login", { method: "POST", headers, body });
+  // Read to its end: an unread response keeps its connection.
+  await (await call("/console/session/login", { method: "POST", headers, body })).text();
   const session = await readSession();
   if (!session.user) {
     // A browser keeps the cookie over https and on this machine only.

@@ -238,11 +238,12 @@ await step("filters are in the URL", async () => {
   const { context, page } = await open();
   await logIn(page, "OPERATOR", SCREENS.claims);
   await settled(page);
-  assert.equal(await page.locator("tbody tr").count(), 3);
+  await page.locator("tbody tr").nth(2).waitFor();
   await page.locator("select[name=status]").selectOption("REJECTED");
   await page.getByRole("button", { name: "Search" }).click();
   await page.waitForURL("**/console/claims?status=REJECTED");
   await page.locator("tbody tr").nth(1).waitFor({ state: "detached" });
+  await page.locator("tbody tr").first().waitFor();
   assert.equal(await page.locator("tbody tr").count(), 1);
   await page.goBack();
   await page.locator("tbody tr").nth(2).waitFor();

@@ -57,6 +57,8 @@ async function fetchAgain(request: Request): Promise<Response> {
     const { code } = await problemOf(response);
     const need = code === "unauthenticated" || code === "invalid-token" ? "login" : code === "step-up-required" ? "proof" : null;
     if (need === null || !(await askOnce(need))) return response;
+    // An unread response keeps its connection.
+    await response.body?.cancel();
   }
 }
 
