@@ -67,7 +67,9 @@ pub enum FactError {
     NoSuchUser(Uuid),
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
-    #[error("A sum of the plan is beyond the integers of the database. Narrow the window or the filters of its queries.")]
+    #[error(
+        "A sum of the plan is beyond the integers of the database. Narrow the window or the filters of its queries."
+    )]
     Overflow,
     #[error(transparent)]
     Compacted(#[from] Compacted),

@@ -121,12 +121,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn new(
-        (db, facts): (Db, FactReader),
-        clock: Clock,
-        plugins: PluginService,
-        denial: Duration,
-    ) -> Self {
+    pub(super) fn new((db, facts): (Db, FactReader), clock: Clock, plugins: PluginService, denial: Duration) -> Self {
         Self {
             db,
             facts,

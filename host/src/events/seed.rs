@@ -75,7 +75,10 @@ impl Secret {
         let message = format!("meed-canary/1\n{event_id}\n{user_id}");
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         let tag = hmac::sign(&key, message.as_bytes());
-        let first = tag.as_ref().first_chunk::<8>().map_or(0, |first| u64::from_be_bytes(*first));
+        let first = tag
+            .as_ref()
+            .first_chunk::<8>()
+            .map_or(0, |first| u64::from_be_bytes(*first));
         // The multiplication maps the 64 bits to 0..1000 with a bias below 2^-54.
         u16::try_from((u128::from(first) * 1000) >> 64).unwrap_or_default()
     }

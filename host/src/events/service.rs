@@ -635,7 +635,12 @@ pub async fn reseal(db: &Db, sealing: &Sealing) -> Result<u64, EventError> {
 }
 
 /// Makes what is maintained for the queries of the event, and returns how much of it is being built.
-pub(super) async fn need_facts(tx: &mut Tx, row: &EventRow, until: Timestamp, now: Timestamp) -> Result<usize, EventError> {
+pub(super) async fn need_facts(
+    tx: &mut Tx,
+    row: &EventRow,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<usize, EventError> {
     let plan = match &row.candidate {
         Some(candidate) => JointPlan::new(&row.queries.0, candidate.0.queries())?.plan().clone(),
         None => row.queries.0.clone(),

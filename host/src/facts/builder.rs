@@ -233,7 +233,9 @@ impl FactBuilder {
             }
             Some(zone) => {
                 let zone = zone.parse::<Zone>().ok();
-                let known = zone.filter(|zone| series::id(&held.kind, &held.filters.0, Some(zone), held.is_of_invitees) == held.series);
+                let known = zone.filter(|zone| {
+                    series::id(&held.kind, &held.filters.0, Some(zone), held.is_of_invitees) == held.series
+                });
                 if let Some(zone) = known {
                     let of_series = entries.iter().filter(|entry| is_in(&held, entry));
                     let instants = of_series.filter_map(|entry| Timestamp::from_millis(entry.occurred_at));

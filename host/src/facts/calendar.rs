@@ -142,7 +142,11 @@ impl Zone {
     fn coarse_from(&self) -> i64 {
         const QUARTER: i64 = QUARTER_HOUR / 1000;
         static KNOWN: LazyLock<RwLock<HashMap<String, i64>>> = LazyLock::new(RwLock::default);
-        let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(self.name()).copied();
+        let known = KNOWN
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(self.name())
+            .copied();
         if let Some(known) = known {
             return known;
         }

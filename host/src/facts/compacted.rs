@@ -72,7 +72,10 @@ pub(super) fn check(
         };
         let kind = &selection.kind;
         if selection.subject == Subject::Invitees {
-            if let Some(until) = of_invitees.get(kind).filter(|until| start(context, selection) < **until) {
+            if let Some(until) = of_invitees
+                .get(kind)
+                .filter(|until| start(context, selection) < **until)
+            {
                 return Err(Compacted::new(kind, *until, Lack::Window));
             }
             continue;

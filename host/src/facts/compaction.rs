@@ -114,7 +114,8 @@ impl Compactor {
             let mut until = now.minus(kept).as_millis();
             if needed.days > 0 {
                 let days = (needed.days + MARGIN_DAYS).unsigned_abs();
-                let oldest = now.minus(Duration::from_hours(24).saturating_mul(u32::try_from(days).unwrap_or(u32::MAX)));
+                let oldest =
+                    now.minus(Duration::from_hours(24).saturating_mul(u32::try_from(days).unwrap_or(u32::MAX)));
                 until = until.min(oldest.as_millis());
             }
             let until = until - until.rem_euclid(millis(DAY));
@@ -125,7 +126,11 @@ impl Compactor {
                 let mut tx = self.db.begin().await?;
                 compactions::raise(&mut tx, needed.kind.clone(), until).await?;
                 tx.commit().await?;
-                tracing::info!(kind = needed.kind, until, "activities before this instant are compacted");
+                tracing::info!(
+                    kind = needed.kind,
+                    until,
+                    "activities before this instant are compacted"
+                );
             }
         }
         Ok(())
@@ -241,7 +246,9 @@ impl Compactor {
                 if marks::at(&mut tx, &held, end).await?.is_none() {
                     let mark = match &zone {
                         None => mark_at(&mut tx, &held, end).await?,
-                        Some(Ok(zone)) => day_mark(&mut tx, &held, zone, until, (until - 2 * millis(START_SPAN), until)).await?,
+                        Some(Ok(zone)) => {
+                            day_mark(&mut tx, &held, zone, until, (until - 2 * millis(START_SPAN), until)).await?
+                        }
                         Some(Err(_)) => return Ok(false),
                     };
                     marks::insert(&mut tx, &held, &[mark]).await?;
@@ -314,7 +321,9 @@ impl Compactor {
     /// Lets questions read marks instead of activities; `false` if events need more by now.
     async fn switch(&self, user_id: Uuid, horizon: &HorizonRow, prepared: &Needs) -> Result<bool> {
         let all = heads::of_user(&self.db, user_id).await?;
-        let of_kind = all.iter().filter(|head| head.kind == horizon.kind && !head.is_of_invitees);
+        let of_kind = all
+            .iter()
+            .filter(|head| head.kind == horizon.kind && !head.is_of_invitees);
         let (heads, unneeded): (Vec<&HeadRow>, Vec<&HeadRow>) =
             of_kind.partition(|head| prepared.contains_key(&head.series));
         let mut tx = self.db.begin().await?;
@@ -328,7 +337,10 @@ impl Compactor {
             let Some(held) = heads::hold(&mut tx, head).await? else {
                 return Ok(false);
             };
-            if marks::at(&mut tx, &held, marks::end_before(horizon.until)).await?.is_none() {
+            if marks::at(&mut tx, &held, marks::end_before(horizon.until))
+                .await?
+                .is_none()
+            {
                 return Ok(false);
             }
             let starts: Vec<i64> = prepared.get(&head.series).into_iter().flatten().copied().collect();

@@ -90,7 +90,11 @@ impl Series {
 /// The id of the series with this content.
 pub(super) fn id(kind: &str, filters: &[(String, String)], zone: Option<&Zone>, is_of_invitees: bool) -> i64 {
     let zone = zone.map(|zone| (zone.name(), rules(zone)));
-    let label = if is_of_invitees { "meed-series/1 invitees" } else { "meed-series/1" };
+    let label = if is_of_invitees {
+        "meed-series/1 invitees"
+    } else {
+        "meed-series/1"
+    };
     let content = serde_json::json!([label, kind, filters, zone]);
     first_64_bits(content.to_string().as_bytes())
 }

@@ -224,7 +224,9 @@ pub(super) fn granule(context: &FactContext<'_>, selection: &Selection) -> i64 {
 
 /// The horizon of compacted activities within the window of a query about the claimant.
 pub(super) fn horizon_within(context: &FactContext<'_>, horizons: &Horizons, selection: &Selection) -> Option<i64> {
-    let horizon = horizons.get(&selection.kind).filter(|_| selection.subject == Subject::Claimant);
+    let horizon = horizons
+        .get(&selection.kind)
+        .filter(|_| selection.subject == Subject::Claimant);
     horizon.copied().filter(|horizon| start(context, selection) < *horizon)
 }
 

@@ -149,9 +149,7 @@ pub async fn forget(tx: &mut Tx, user_id: Uuid) -> Result<()> {
 /// Lets what a held head contains be built again from the log, or from the horizon of compacted activities.
 pub(super) async fn restart(tx: &mut Tx, mut held: HeadRow) -> Result<()> {
     let horizon = match compactions::find(tx, held.user_id, &held.kind).await? {
-        Some(compaction) if !held.is_of_invitees => {
-            marks::at(tx, &held, marks::end_before(compaction.until)).await?
-        }
+        Some(compaction) if !held.is_of_invitees => marks::at(tx, &held, marks::end_before(compaction.until)).await?,
         _ => None,
     };
     if let Some(mark) = horizon {
@@ -187,9 +185,8 @@ async fn add(tx: &mut Tx, head: &HeadRow, late: &[&Entry<'_>]) -> Result<()> {
         Some(zone) => {
             // Another release made the series with other zone data, which this process does not know.
             let known = zone.parse::<Zone>().ok();
-            let is_same = |zone: &Zone| {
-                series::id(&head.kind, &head.filters.0, Some(zone), head.is_of_invitees) == head.series
-            };
+            let is_same =
+                |zone: &Zone| series::id(&head.kind, &head.filters.0, Some(zone), head.is_of_invitees) == head.series;
             let Some(zone) = known.filter(is_same) else {
                 return match heads::hold(tx, head).await? {
                     Some(held) => restart(tx, held).await,
@@ -232,7 +229,11 @@ fn additions(mut late: Vec<((i64, Uuid), i64)>) -> Vec<Addition> {
 async fn look_for_work(tx: &mut Tx, entries: &[Entry<'_>], late: &[Place<'_>]) -> Result<()> {
     let sampled = entries.iter().filter(|entry| entry.is_sampled());
     let sampled: BTreeMap<_, Place<'_>> = sampled
-        .flat_map(|entry| entry.owners().map(move |owner| ((owner, entry.kind), place(entry, owner))))
+        .flat_map(|entry| {
+            entry
+                .owners()
+                .map(move |owner| ((owner, entry.kind), place(entry, owner)))
+        })
         .collect();
     if sampled.is_empty() {
         return Ok(());

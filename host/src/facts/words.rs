@@ -90,7 +90,8 @@ fn first_near(zone: &Zone, instant: Timestamp) -> i64 {
 pub(super) fn bits_near(zone: &Zone, instant: Timestamp, activities: impl IntoIterator<Item = Timestamp>) -> i64 {
     let first = first_near(zone, instant);
     let days = activities.into_iter().map(|at| number(zone.date(at)) - first);
-    days.filter(|day| (0..DAYS).contains(day)).fold(0, |bits, day| bits | (1 << day))
+    days.filter(|day| (0..DAYS).contains(day))
+        .fold(0, |bits, day| bits | (1 << day))
 }
 
 /// The days of the bits of a mark at this instant.
@@ -116,7 +117,12 @@ impl Whole {
         if start.plus(START_SPAN) >= horizon {
             return None;
         }
-        let cut = Cut::of_window(context.zone, selection.window, context.event_starts, context.instants.as_of);
+        let cut = Cut::of_window(
+            context.zone,
+            selection.window,
+            context.event_starts,
+            context.instants.as_of,
+        );
         let (whole, ..) = cut.whole?;
         let end = first_near(context.zone, horizon);
         (whole.first < end).then_some(Self { end, ..whole })

@@ -207,7 +207,8 @@ impl Simulator {
                     group: None,
                     instants,
                 };
-                let snapshot = self.facts
+                let snapshot = self
+                    .facts
                     .gather(&context, &bound.plan)
                     .await
                     .map_err(|error| about_user(pointer, error))?;

@@ -69,7 +69,13 @@ fn forecast(report: &Report) -> Option<Forecast> {
         return None;
     }
     let decided = total(&report.baseline.claims) + total(&report.baseline.silent_users);
-    let rate = |flips: u64| if decided == 0 { 0.0 } else { flips as f64 / decided as f64 };
+    let rate = |flips: u64| {
+        if decided == 0 {
+            0.0
+        } else {
+            flips as f64 / decided as f64
+        }
+    };
     Some(Forecast {
         grants_per_hour: last.cumulative_grants as f64 / hours,
         value_per_hour: last.cumulative_value as f64 / hours,

@@ -70,7 +70,10 @@ async fn build(
     activities: u64,
     zone: &Zone,
 ) -> anyhow::Result<()> {
-    let all: Vec<Query> = queries(Window::AllTime, subject).into_iter().map(|(_, query)| query).collect();
+    let all: Vec<Query> = queries(Window::AllTime, subject)
+        .into_iter()
+        .map(|(_, query)| query)
+        .collect();
     let before = site.maintained_bytes().await?;
     site.need(all, zone).await?;
     let started = Instant::now();

@@ -138,9 +138,7 @@ impl Site {
                 "jsonb_build_object('category', CASE WHEN n % 3 = 0 THEN 'hats' ELSE 'shoes' END, \
                  'item', CAST(n % 50 AS TEXT))"
             }
-            Engine::Sqlite => {
-                "json_object('category', iif(n % 3 = 0, 'hats', 'shoes'), 'item', CAST(n % 50 AS TEXT))"
-            }
+            Engine::Sqlite => "json_object('category', iif(n % 3 = 0, 'hats', 'shoes'), 'item', CAST(n % 50 AS TEXT))",
         }
     }
 

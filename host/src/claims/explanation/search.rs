@@ -5,40 +5,18 @@
 //! facts that it names. It is minimal if one step less was run as well and does not change the outcome: for a monotone
 //! condition, no smaller change does. Must not know: words, users, the sandbox.
 
+mod bracket;
 mod pairs;
+
+use bracket::{Bracket, with};
+pub(super) use bracket::{Change, Found};
 
 use super::runs::Runs;
 use super::ways::{Direction, Part, Steps, Way};
-use crate::contract::{Decision, Fact, Outcome};
+use crate::contract::{Fact, Outcome};
 
 /// The most changes that are reported.
 pub(super) const MAX_FOUND: usize = 8;
-
-/// One or two changed facts with which the condition decides otherwise.
-#[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub changes: Vec<Change>,
-    /// One step less of each change was run and does not suffice, or the change has no steps.
-    pub is_minimal: bool,
-    pub decision: Decision,
-}
-
-/// A fact as it would have to be.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Change {
-    pub index: usize,
-    pub part: Option<Part>,
-    pub to: Fact,
-}
-
-/// A distance that changes the outcome, and a smaller one that does not.
-struct Bracket<'a> {
-    steps: &'a Steps,
-    /// What the other facts are.
-    facts: Vec<Fact>,
-    low: u64,
-    high: u64,
-}
 
 /// Searches until everything was tried or a bound is reached; then `runs` says which.
 pub(super) async fn search(facts: &[Fact], ways: &[Way], runs: &mut Runs<'_>) -> Vec<Found> {
@@ -146,58 +124,6 @@ async fn try_steps(
     Some(false)
 }
 
-impl Bracket<'_> {
-    fn at(&self, distance: u64) -> Vec<Fact> {
-        with(&self.facts, self.steps.index, self.steps.at(distance))
-    }
-
-    /// Until one step lies between the ends, or a bound is reached.
-    async fn narrow(&mut self, runs: &mut Runs<'_>) -> Option<()> {
-        for &hint in &self.steps.hints {
-            // A rule may ask for a number, or for more than it.
-            for distance in [hint, hint.saturating_add(1)] {
-                if self.low < distance && distance < self.high {
-                    self.put(distance, runs).await?;
-                }
-            }
-        }
-        // A hint is often exactly the threshold.
-        if self.high - self.low > 1 {
-            self.put(self.high - 1, runs).await?;
-        }
-        while self.high - self.low > 1 {
-            self.put(self.low + (self.high - self.low) / 2, runs).await?;
-        }
-        Some(())
-    }
-
-    async fn put(&mut self, distance: u64, runs: &mut Runs<'_>) -> Option<()> {
-        if runs.flips(&self.at(distance)).await? {
-            self.high = distance;
-        } else {
-            self.low = distance;
-        }
-        Some(())
-    }
-
-    fn change(&self) -> Change {
-        Change {
-            index: self.steps.index,
-            part: Some(self.steps.part),
-            to: self.steps.at(self.high),
-        }
-    }
-
-    fn found(&self, runs: &Runs<'_>) -> Option<Found> {
-        let decision = runs.flipped(&self.at(self.high))?.clone();
-        Some(Found {
-            changes: vec![self.change()],
-            is_minimal: self.high - self.low <= 1,
-            decision,
-        })
-    }
-}
-
 /// A longer current run makes the longest run longer: if that alone suffices, it is the smaller change.
 fn drop_echoes(found: &mut Vec<Found>) {
     let longest = |found: &Found| match found.changes.as_slice() {
@@ -219,12 +145,6 @@ fn drop_echoes(found: &mut Vec<Found>) {
         longest(one)
             .is_none_or(|(index, part, longest)| part != Some(Part::CurrentDays) || !alone.contains(&(index, longest)))
     });
-}
-
-fn with(facts: &[Fact], index: usize, to: Fact) -> Vec<Fact> {
-    let mut facts = facts.to_vec();
-    facts[index] = to;
-    facts
 }
 
 #[cfg(test)]

@@ -84,5 +84,8 @@ fn a_plan_needs_a_series_for_each_window_of_its_queries() {
         .map(|need| (need.series.zone, need.starts.into_iter().collect::<Vec<_>>(), need.days))
         .collect();
     needs.sort();
-    assert_eq!(needs, [(None, vec![0, 7_000], 30), (Some("UTC".to_owned()), vec![9_000], 0)]);
+    assert_eq!(
+        needs,
+        [(None, vec![0, 7_000], 30), (Some("UTC".to_owned()), vec![9_000], 0)]
+    );
 }

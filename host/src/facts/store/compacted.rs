@@ -18,7 +18,9 @@ impl Assembly {
     pub(super) fn add_horizons(&mut self, context: &FactContext<'_>, queries: &[Query]) {
         self.push(" UNION ALL SELECT -12, c.until, c.kind, NULL FROM fact_compactions c WHERE c.user_id = $1");
         if context.instants.known_by.is_some() {
-            self.push(" UNION ALL SELECT -13, c.compacted_at, c.kind, NULL FROM fact_compactions c WHERE c.user_id = $1");
+            self.push(
+                " UNION ALL SELECT -13, c.compacted_at, c.kind, NULL FROM fact_compactions c WHERE c.user_id = $1",
+            );
         }
         let about_invitees = queries.iter().filter_map(Query::selection);
         let about_invitees = about_invitees.filter(|selection| selection.subject == Subject::Invitees);
@@ -104,7 +106,9 @@ impl Assembly {
             self.add_words(index, series, low, high);
         }
         let granule = granule(context, selection);
-        self.push(&format!(" UNION ALL SELECT {index}, a.occurred_at / {granule}, NULL, NULL"));
+        self.push(&format!(
+            " UNION ALL SELECT {index}, a.occurred_at / {granule}, NULL, NULL"
+        ));
         self.add_source_from(context, horizon, selection);
         self.push(&format!(" GROUP BY a.occurred_at / {granule}"));
     }

@@ -98,8 +98,13 @@ pub(in crate::facts) async fn needs(on: impl Executor, kind: &str) -> Result<Vec
 pub(in crate::facts) async fn starts(tx: &mut Tx, series: &Series) -> Result<BTreeSet<i64>> {
     const SQL: &str = "SELECT n.series, s.is_of_invitees, n.starts FROM fact_series s JOIN fact_needs n ON n.series = s.id \
         WHERE s.kind = $1 AND s.filters = $2 AND s.is_of_invitees = $3 AND COALESCE(s.zone, '') = $4";
-    let query = tx.query(SQL).bind(series.kind.clone()).bind(Json(series.filters.clone()));
-    let query = query.bind(series.is_of_invitees).bind(series.zone.clone().unwrap_or_default());
+    let query = tx
+        .query(SQL)
+        .bind(series.kind.clone())
+        .bind(Json(series.filters.clone()));
+    let query = query
+        .bind(series.is_of_invitees)
+        .bind(series.zone.clone().unwrap_or_default());
     let rows: Vec<NeedRow> = query.fetch_all(tx).await?;
     Ok(rows.into_iter().flat_map(|row| row.starts.0).collect())
 }
@@ -151,7 +156,11 @@ pub(in crate::facts) async fn due(db: &Db, horizon: &HorizonRow, users: &[Uuid],
         Engine::Postgres => POSTGRES,
     };
     let users: Vec<String> = users.iter().map(|id| id.simple().to_string()).collect();
-    let query = db.query(sql).bind(Json(users)).bind(horizon.kind.clone()).bind(horizon.until);
+    let query = db
+        .query(sql)
+        .bind(Json(users))
+        .bind(horizon.kind.clone())
+        .bind(horizon.until);
     let query = query.bind(horizon.invited_until == horizon.until).bind(many);
     let rows: Vec<(Uuid,)> = query.fetch_all(db).await?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
@@ -183,7 +192,11 @@ pub(in crate::facts) async fn twin(tx: &mut Tx, head: &HeadRow, (at, id): (i64, 
         JOIN fact_marks m ON m.user_id = h.user_id AND m.series = h.series AND m.at = $6 AND m.id = $7 \
         WHERE h.user_id = $1 AND h.kind = $2 AND h.series <> $3 AND s.zone = $4 AND s.filters = $5 \
             AND NOT s.is_of_invitees ORDER BY h.series LIMIT 1";
-    let query = tx.query(SQL).bind(head.user_id).bind(head.kind.clone()).bind(head.series);
+    let query = tx
+        .query(SQL)
+        .bind(head.user_id)
+        .bind(head.kind.clone())
+        .bind(head.series);
     let query = query.bind(head.zone.clone()).bind(Json(head.filters.0.clone()));
     let found: Option<(i64,)> = query.bind(at).bind(id).fetch_optional(tx).await?;
     Ok(found.map(|(series,)| series))
@@ -217,17 +230,16 @@ pub(in crate::facts) async fn of_user(db: &Db, user_id: Uuid) -> Result<Vec<Comp
 }
 
 /// From now on, questions about this user do not read activities before the horizon.
-pub(in crate::facts) async fn begin(
-    tx: &mut Tx,
-    user_id: Uuid,
-    horizon: &HorizonRow,
-    now: Timestamp,
-) -> Result<()> {
+pub(in crate::facts) async fn begin(tx: &mut Tx, user_id: Uuid, horizon: &HorizonRow, now: Timestamp) -> Result<()> {
     const SQL: &str = "INSERT INTO fact_compactions (user_id, kind, until, compacted_at, n, sum, is_done) \
         VALUES ($1, $2, $3, $4, 0, 0, FALSE) \
         ON CONFLICT (user_id, kind) DO UPDATE SET until = excluded.until, compacted_at = excluded.compacted_at, \
             is_done = FALSE WHERE fact_compactions.until < excluded.until";
-    let query = tx.query(SQL).bind(user_id).bind(horizon.kind.clone()).bind(horizon.until);
+    let query = tx
+        .query(SQL)
+        .bind(user_id)
+        .bind(horizon.kind.clone())
+        .bind(horizon.until);
     query.bind(now).execute(tx).await?;
     Ok(())
 }

@@ -61,7 +61,8 @@ pub(in crate::facts) fn owner(is_of_invitees: bool) -> &'static str {
 /// A statement about the series of one subject: it has `OWNER` for the column of the owner, and `OF_INVITEES`.
 fn about(sql: &str, is_of_invitees: bool) -> String {
     let truth = if is_of_invitees { "TRUE" } else { "FALSE" };
-    sql.replace("OF_INVITEES", truth).replace("OWNER", owner(is_of_invitees))
+    sql.replace("OF_INVITEES", truth)
+        .replace("OWNER", owner(is_of_invitees))
 }
 
 /// Executes a statement with the places of each subject, and a number.

@@ -185,7 +185,12 @@ pub(in crate::facts) async fn thin_out(tx: &mut Tx, head: &HeadRow, horizon: i64
         Engine::Postgres => POSTGRES,
     };
     let (end, highest) = end_before(horizon);
-    let query = tx.query(sql).bind(head.user_id).bind(head.series).bind(end).bind(highest);
+    let query = tx
+        .query(sql)
+        .bind(head.user_id)
+        .bind(head.series)
+        .bind(end)
+        .bind(highest);
     // Marks of the last millisecond before the horizon stay: they are in order, and few.
     query.bind(Json(starts.to_vec())).execute(tx).await?;
     Ok(())
@@ -214,7 +219,8 @@ pub(in crate::facts) async fn set_days(tx: &mut Tx, head: &HeadRow, words: &BTre
 
 /// Every mark of a head.
 pub(in crate::facts) async fn all(tx: &mut Tx, head: &HeadRow) -> Result<Vec<MarkRow>> {
-    const SQL: &str = "SELECT at, id, n, sum, last_at, next_at FROM fact_marks WHERE user_id = $1 AND series = $2 ORDER BY at, id";
+    const SQL: &str =
+        "SELECT at, id, n, sum, last_at, next_at FROM fact_marks WHERE user_id = $1 AND series = $2 ORDER BY at, id";
     tx.query(SQL).bind(head.user_id).bind(head.series).fetch_all(tx).await
 }
 

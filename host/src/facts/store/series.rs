@@ -121,8 +121,7 @@ pub(in crate::facts) async fn drop_unneeded(tx: &mut Tx, id: i64) -> Result<()> 
 
 /// Series in a state other than READY: those that the builder works on.
 pub(in crate::facts) async fn in_state(on: impl Executor, state: &'static str) -> Result<Vec<SeriesRow>> {
-    const SQL: &str =
-        "SELECT id, kind, is_of_invitees, state, scanned FROM fact_series WHERE state <> 'READY' AND state = $1 ORDER BY id";
+    const SQL: &str = "SELECT id, kind, is_of_invitees, state, scanned FROM fact_series WHERE state <> 'READY' AND state = $1 ORDER BY id";
     on.statement(SQL).bind(state).fetch_all(on).await
 }
 

@@ -13,7 +13,9 @@ use meed_host::clock::Timestamp;
 use meed_host::contract::{Query, Subject, Window};
 use meed_host::db::Engine;
 use meed_host::facts::kernel::{Activity, KnownBy, Log, Scope, answer};
-use meed_host::facts::{Compactor, FactBuilder, FactContext, FactError, Instants, NeedError, NeededBy, Plan, Which, Zone, need};
+use meed_host::facts::{
+    Compactor, FactBuilder, FactContext, FactError, Instants, NeedError, NeededBy, Plan, Which, Zone, need,
+};
 use meed_host::personal_data::PersonalData as _;
 use rstest_reuse::apply;
 use serde_json::json;
@@ -29,11 +31,20 @@ const KIND: &str = "shop.purchase";
 
 /// Not at midnight, in any of the zones.
 const EVENT_STARTS: &str = "2024-02-10T09:30:00Z";
-const SINCE: [&str; 3] = ["2024-03-31T13:37:00Z", "2024-11-02T23:59:59.999Z", "2025-03-05T00:00:00Z"];
+const SINCE: [&str; 3] = [
+    "2024-03-31T13:37:00Z",
+    "2024-11-02T23:59:59.999Z",
+    "2025-03-05T00:00:00Z",
+];
 const ZONES: [&str; 4] = ["UTC", "Asia/Seoul", "America/Havana", "Africa/Cairo"];
 
 fn windows() -> Vec<Window> {
-    let mut windows = vec![Window::AllTime, Window::EventPeriod, Window::LastDays(1), Window::LastDays(30)];
+    let mut windows = vec![
+        Window::AllTime,
+        Window::EventPeriod,
+        Window::LastDays(1),
+        Window::LastDays(30),
+    ];
     windows.extend(SINCE.map(|since| Window::Since(at(since))));
     windows
 }
@@ -119,7 +130,12 @@ impl Model {
                     known_by: Some(now),
                 };
                 let later = instant(now.as_millis() + random.below(20 * DAY));
-                for instants in [Instants::of_claim(now), asked(now), asked(earlier), Instants::of_claim(later)] {
+                for instants in [
+                    Instants::of_claim(now),
+                    asked(now),
+                    asked(earlier),
+                    Instants::of_claim(later),
+                ] {
                     let mut context = context(*user, &zone, instants.as_of);
                     context.event_starts = at(EVENT_STARTS);
                     context.instants = instants;
@@ -139,7 +155,11 @@ impl Model {
         let known_by = KnownBy::Instant(app.clock.now());
         let folded = answer(log, scope, plan.queries(), instants.as_of, known_by).expect("facts");
         for (query, (read, folded)) in plan.queries().iter().zip(read.iter().zip(&folded)) {
-            assert_eq!(read, folded, "{query:?}, {instants:?}, {}; the kernel is right", context.zone);
+            assert_eq!(
+                read, folded,
+                "{query:?}, {instants:?}, {}; the kernel is right",
+                context.zone
+            );
         }
     }
 }
@@ -186,7 +206,9 @@ async fn compaction_changes_no_answer_of_an_event(app: TestApp) {
         app.clock.set(instant(app.clock.now().as_millis() + 25 * DAY));
         let since = instant(app.clock.now().as_millis() - 60 * DAY);
         for user in &users {
-            model.record(&app, some(&mut random, *user, since, 60, 40 + 300 * round)).await;
+            model
+                .record(&app, some(&mut random, *user, since, 60, 40 + 300 * round))
+                .await;
         }
         model.check(&app, &mut random).await;
         compact(&app).await;
@@ -275,17 +297,31 @@ async fn what_is_compacted_is_not_counted_again_and_takes_nothing_more(app: Test
     assert_eq!((again.recorded, again.duplicates), (0, 200));
     // A new one of that time is refused, and names the horizon.
     let late = reported("late", user, instant(begin + 1));
-    let refused = app.app.activities.record(vec![late], None).await.expect_err("it is too old");
+    let refused = app
+        .app
+        .activities
+        .record(vec![late], None)
+        .await
+        .expect_err("it is too old");
     let ActivityError::Invalid(errors) = &refused else {
         panic!("{refused:?}");
     };
     assert_eq!(errors[0].field, "occurredAt");
-    assert!(errors[0].message.contains("before 2025-09-21T00:00:00.000Z"), "{}", errors[0].message);
+    assert!(
+        errors[0].message.contains("before 2025-09-21T00:00:00.000Z"),
+        "{}",
+        errors[0].message
+    );
     // A later one counts.
     let new = reported("new", user, at("2025-10-01T00:00:00Z"));
     app.app.activities.record(vec![new], None).await.expect("recorded");
     let context = context(user, &utc, app.clock.now());
-    let facts = app.app.fact_reader.gather(&context, &plan(Window::AllTime)).await.expect("facts");
+    let facts = app
+        .app
+        .fact_reader
+        .gather(&context, &plan(Window::AllTime))
+        .await
+        .expect("facts");
     assert_eq!(json!(facts.facts[0]), json!({"integer": 201}));
 }
 
@@ -312,7 +348,9 @@ async fn a_question_about_what_is_compacted_is_refused(app: TestApp) {
         known_by: Some(known_by),
     };
     ask(Window::AllTime, asked(now, now), &utc).await.expect("facts");
-    ask(Window::Since(horizon), asked(now, before), &utc).await.expect("facts");
+    ask(Window::Since(horizon), asked(now, before), &utc)
+        .await
+        .expect("facts");
     for (window, instants, zone) in [
         // A window that no event had.
         (Window::Since(old), Instants::of_claim(now), utc.clone()),
@@ -324,7 +362,10 @@ async fn a_question_about_what_is_compacted_is_refused(app: TestApp) {
         (Window::AllTime, asked(now, before), utc.clone()),
     ] {
         let refused = ask(window, instants, &zone).await;
-        assert!(matches!(refused, Err(FactError::Compacted(_))), "{window:?} {instants:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(FactError::Compacted(_))),
+            "{window:?} {instants:?}: {refused:?}"
+        );
     }
     // A new event that would ask such a question is refused; one like those in use is not.
     for (window, zone, is_refused) in [
@@ -378,7 +419,11 @@ async fn what_an_event_asks_about_is_kept(app: TestApp) {
         async { query.fetch_one::<(i64,)>(&app.app.db).await.expect("a count").0 }
     };
     assert_eq!(
-        (left("shop.long").await, left("shop.unasked").await, left("shop.invited").await),
+        (
+            left("shop.long").await,
+            left("shop.unasked").await,
+            left("shop.invited").await
+        ),
         (400, 400, 200)
     );
 }
@@ -408,7 +453,14 @@ async fn the_export_tells_what_is_compacted_and_an_erasure_removes_it(app: TestA
             break;
         }
     }
-    for table in ["activities", "activity_directory", "fact_compactions", "fact_heads", "fact_marks", "fact_days"] {
+    for table in [
+        "activities",
+        "activity_directory",
+        "fact_compactions",
+        "fact_heads",
+        "fact_marks",
+        "fact_days",
+    ] {
         assert_eq!(count(&app, table).await, 0, "{table}");
     }
 }
@@ -427,8 +479,15 @@ async fn staff_are_told_that_a_question_is_about_what_is_compacted(app: TestApp)
     compact(&app).await;
     assert!(count(&app, "fact_compactions").await > 0);
     let token = app.operator().await;
-    let path = format!("/events/{}/progress?userId={id}&asOf=2024-08-01T00:00:00Z", event["id"].as_str().expect("an id"));
-    app.get(&path).bearer(&token).send().await.expect_problem(409, "facts-compacted");
+    let path = format!(
+        "/events/{}/progress?userId={id}&asOf=2024-08-01T00:00:00Z",
+        event["id"].as_str().expect("an id")
+    );
+    app.get(&path)
+        .bearer(&token)
+        .send()
+        .await
+        .expect_problem(409, "facts-compacted");
     let other = json!({"startDate": "2024-03-01T00:00:00Z", "endDate": "2026-12-01T00:00:00Z"});
     let params = json!({"kind": KIND, "count": 3});
     let body = app.event_body(&plugin, params, other).await;
@@ -445,10 +504,17 @@ async fn a_new_event_counts_what_is_compacted_without_filters(app: TestApp) {
     let days = Plan::try_from(vec![Query::DistinctDays(of(Window::AllTime))]).expect("a plan");
     need_plan(&app, &utc, &days).await.expect("series");
     let mut model = Model::default();
-    model.record(&app, some(&mut Random(5), user, at("2024-01-05T00:00:00Z"), 700, 900)).await;
+    model
+        .record(&app, some(&mut Random(5), user, at("2024-01-05T00:00:00Z"), 700, 900))
+        .await;
     compact(&app).await;
     let all = of(Window::AllTime);
-    let queries = vec![Query::Count(all.clone()), Query::Sum(all.clone()), Query::First(all.clone()), Query::Last(all)];
+    let queries = vec![
+        Query::Count(all.clone()),
+        Query::Sum(all.clone()),
+        Query::First(all.clone()),
+        Query::Last(all),
+    ];
     let plan = Plan::try_from(queries).expect("a plan");
     need_plan(&app, &utc, &plan).await.expect("series");
     app.app.facts.finish().await.expect("built");
@@ -538,6 +604,11 @@ async fn an_old_activity_of_a_running_transaction_is_not_lost(app: TestApp) {
     slow.commit().await.expect("a commit");
     compact(&app).await;
     let context = context(user, &utc, app.clock.now());
-    let facts = app.app.fact_reader.gather(&context, &plan(Window::AllTime)).await.expect("facts");
+    let facts = app
+        .app
+        .fact_reader
+        .gather(&context, &plan(Window::AllTime))
+        .await
+        .expect("facts");
     assert_eq!(json!(facts.facts[0]), json!({"integer": 101}));
 }

@@ -83,7 +83,13 @@ async fn check(app: &TestApp, context: &FactContext<'_>, window: Window) {
 async fn check_about(app: &TestApp, context: &FactContext<'_>, subject: Subject, window: Window) {
     let plan = plan(subject, window);
     let maintained = app.app.fact_reader.gather(context, &plan).await.expect("facts").facts;
-    let log = app.app.fact_reader.gather_from_log(context, &plan).await.expect("facts").facts;
+    let log = app
+        .app
+        .fact_reader
+        .gather_from_log(context, &plan)
+        .await
+        .expect("facts")
+        .facts;
     for ((query, maintained), log) in plan.queries().iter().zip(&maintained).zip(&log) {
         assert_eq!(
             maintained, log,

@@ -1,6 +1,6 @@
 //! Two facts that change together, if none suffices alone.
 
-use super::{Bracket, Change, Found, with};
+use super::bracket::{Bracket, Change, Found, with};
 use crate::claims::explanation::runs::Runs;
 use crate::claims::explanation::ways::{Steps, Way};
 use crate::contract::Fact;

@@ -86,7 +86,10 @@ async fn busy(app: &TestApp) -> Busy {
     let invitee = app.insert_user(app.clock.now(), Some(id)).await.to_string();
     run(
         app,
-        vec![activities(app, &user.id, None), activities(app, &invitee, Some(&user.id))],
+        vec![
+            activities(app, &user.id, None),
+            activities(app, &invitee, Some(&user.id)),
+        ],
     )
     .await;
     let ranges = json!({"startDate": "2026-01-01T00:00:00Z", "endDate": "2035-01-01T00:00:00Z"});
