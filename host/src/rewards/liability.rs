@@ -222,11 +222,12 @@ mod tests {
         ) {
             let without = of(&rewards, bounds(None), at(0));
             let with = of(&rewards, bounds(Some((Period::Daily, grants, amount))), at(0));
-            prop_assert!(match (with, without) {
+            let is_less = match (with, without) {
                 (_, None) => true,
                 (None, Some(_)) => false,
                 (Some(with), Some(without)) => with <= without,
-            });
+            };
+            prop_assert!(is_less);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::super::hints::Hints;
 use super::super::runs::{Bound, MAX_RUNS, Runs};
 use super::super::ways::{Way, ways};
 use super::*;
-use crate::contract::{Awards, Context, EventInfo, Query, Selection, Streak, Subject, UserInfo, Window};
+use crate::contract::{Awards, Context, Decision, EventInfo, Query, Selection, Streak, Subject, UserInfo, Window};
 use crate::facts::Zone;
 use crate::sandbox::{Call, Failure};
 
