@@ -6,7 +6,7 @@ use crate::contract::{Decision, Fact};
 
 /// One or two changed facts with which the condition decides otherwise.
 #[derive(Clone, Debug)]
-pub(in crate::claims::explanation) struct Found {
+pub(crate) struct Found {
     pub changes: Vec<Change>,
     /// One step less of each change was run and does not suffice, or the change has no steps.
     pub is_minimal: bool,
@@ -15,7 +15,7 @@ pub(in crate::claims::explanation) struct Found {
 
 /// A fact as it would have to be.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::claims::explanation) struct Change {
+pub(crate) struct Change {
     pub index: usize,
     pub part: Option<Part>,
     pub to: Fact,
