@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::npm;
 use crate::package::Package;
 use crate::process::{run as run_program, step};
-use crate::workspace::{Workspace, is_on_path};
+use crate::workspace::{Workspace, find_on_path, is_on_path};
 
 /// Names the program of a Chromium.
 const BROWSER: &str = "MEED_TEST_CHROMIUM";
@@ -71,9 +71,10 @@ pub(crate) fn find_or_install_browser() -> Result<PathBuf> {
     if let Some(program) = std::env::var_os(BROWSER) {
         return Ok(program.into());
     }
-    if let Some(known) = BROWSERS.iter().find(|name| is_on_path(name)) {
-        return Ok(known.into());
+    let find = || BROWSERS.iter().find_map(|name| find_on_path(name));
+    if let Some(known) = find() {
+        return Ok(known);
     }
     CHROMIUM.install()?;
-    Ok(BROWSERS[0].into())
+    find().context("Chromium was installed, but it is not on the PATH; name its program in MEED_TEST_CHROMIUM")
 }
