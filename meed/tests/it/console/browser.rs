@@ -107,7 +107,7 @@ async fn every_screen_works_in_a_browser(app: TestApp) {
     );
     let fixture = json!({
         "url": app.listen().await, "world": world, "endpoint": endpoint,
-        "now": "2026-03-01T12:00:00Z",
+        "now": "2026-03-01T12:00:00Z", "everyLook": engine == "sqlite",
         "module": app.directory().join("module.wasm"),
         "accounts": {"OPERATOR": account(&operator), "AUDITOR": account(&auditor), "ADMIN": account(&admin)},
     });
