@@ -138,9 +138,12 @@ impl FactReader {
                 Reading::Bounded
             };
             let read = store::read(&self.db, context, queries, reading, &known.horizons).await;
-            let rows = read.map_err(|error| match error.is_out_of_range() {
-                true => FactError::Overflow,
-                false => error.into(),
+            let rows = read.map_err(|error| {
+                if error.is_out_of_range() {
+                    FactError::Overflow
+                } else {
+                    error.into()
+                }
             })?;
             let horizons = store::horizons(&rows);
             if horizons != known.horizons {

@@ -161,15 +161,12 @@ fn decoded(value: &str) -> String {
     let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(byte) = bytes.get(at) {
         let digits = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%');
-        match digits.and_then(|digits| hex::decode(digits).ok()) {
-            Some(coded) => {
-                plain.extend(coded);
-                at += 3;
-            }
-            None => {
-                plain.push(*byte);
-                at += 1;
-            }
+        if let Some(coded) = digits.and_then(|digits| hex::decode(digits).ok()) {
+            plain.extend(coded);
+            at += 3;
+        } else {
+            plain.push(*byte);
+            at += 1;
         }
     }
     String::from_utf8_lossy(&plain).into_owned()

@@ -243,6 +243,7 @@ const METRICS_UPKEEP: Spec = Spec {
 
 impl App {
     /// Starts every background task of `meed serve`.
+    #[expect(clippy::too_many_lines, reason = "the list of all tasks")]
     pub fn supervise(&self, config: &Config, supervisor: &Supervisor) -> anyhow::Result<()> {
         supervisor.every(HEALTH_CHECK, self.health.clone(), |health| async move {
             health.observe().await;

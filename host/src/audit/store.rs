@@ -44,10 +44,10 @@ pub(super) struct Filter {
 }
 
 pub(super) async fn insert(tx: &mut Tx, row: AuditRow) -> Result<()> {
-    let id = row.id;
     const SQL: &str = "INSERT INTO audit_log (id, at, actor_kind, actor_id, actor_role, actor_name, address, request_id, \
         action, target_kind, target_id, outcome, reason, changes, occurrences) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+    let id = row.id;
     tx.query(SQL)
         .bind(row.id)
         .bind(row.at)

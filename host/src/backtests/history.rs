@@ -102,7 +102,9 @@ impl History {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one read of each kind of row")]
     async fn load(&self, users: &[UserRow]) -> Result<Result<Vec<Owner>, TooMany>, BacktestError> {
+        #[expect(clippy::cast_possible_wrap, reason = "200,000")]
         const LIMIT: i64 = MAX_ROWS as i64 + 1;
         let (db, terms) = (&self.db, &self.terms);
         let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();

@@ -42,12 +42,11 @@ pub async fn terms(
     let live = &offer.event.condition;
     let baseline = plugins.runnable(live.digest).await?;
     let params = asked.params.as_ref().unwrap_or(&live.params);
-    let (candidate, condition) = match asked.module {
-        Some(module) => plugins.bind_module(module, params).await?,
-        None => {
-            let condition = plugins.bind_again(&live.plugin, &live.version, params).await?;
-            (baseline.clone(), condition)
-        }
+    let (candidate, condition) = if let Some(module) = asked.module {
+        plugins.bind_module(module, params).await?
+    } else {
+        let condition = plugins.bind_again(&live.plugin, &live.version, params).await?;
+        (baseline.clone(), condition)
     };
     let group = match &offer.event.group {
         Some(name) => Some(GroupTerms {

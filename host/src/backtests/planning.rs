@@ -32,7 +32,7 @@ pub(super) struct Range {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ranges {
+pub(super) struct Division {
     pub ranges: Vec<Range>,
     pub users: usize,
     pub sample_through: Option<i64>,
@@ -42,9 +42,9 @@ pub(super) struct Ranges {
 
 /// Counts the users and divides them into shards. Those that were registered after the period do not count, so that the
 /// same period has the same users: an id begins with the registration.
-pub(super) async fn ranges(db: &Db, terms: &Terms) -> Result<Ranges, BacktestError> {
+pub(super) async fn ranges(db: &Db, terms: &Terms) -> Result<Division, BacktestError> {
     let (sample, before) = (terms.sample, terms.to.first_id());
-    let mut found = Ranges::default();
+    let mut found = Division::default();
     let mut smallest: BinaryHeap<(i64, Uuid)> = BinaryHeap::new();
     let wanted = sample.map_or(PROBED, |sample| (sample as usize).max(PROBED));
     let (mut after, mut start, mut users) = (Uuid::nil(), Uuid::nil(), 0);

@@ -117,7 +117,7 @@ pub(super) async fn set_state(tx: &mut Tx, id: Uuid, state: State, now: Timestam
 
 /// A plan or the result of a merge, written by the holder of the lease.
 #[derive(Clone, Debug)]
-pub(super) struct Round {
+pub(super) struct RoundStart {
     pub terms: Terms,
     pub worlds: Worlds,
     pub users: i64,
@@ -126,19 +126,19 @@ pub(super) struct Round {
 }
 
 /// Begins a round. `false`: the lease was lost, or the backtest is not to run.
-pub(super) async fn begin_round(tx: &mut Tx, id: Uuid, fence: i64, round: Round, now: Timestamp) -> Result<bool> {
+pub(super) async fn begin_round(tx: &mut Tx, id: Uuid, fence: i64, start: RoundStart, now: Timestamp) -> Result<bool> {
     const SQL: &str = "UPDATE backtests SET state = 'RUNNING', terms = $3, worlds = $4, users = $5, round = $6, \
         sample_through = $7, updated_at = $8 WHERE id = $1 AND fence = $2 AND (state = 'QUEUED' OR state = 'RUNNING')";
     let query = tx
         .query(SQL)
         .bind(id)
         .bind(fence)
-        .bind(Json(round.terms))
-        .bind(Json(round.worlds));
+        .bind(Json(start.terms))
+        .bind(Json(start.worlds));
     let query = query
-        .bind(round.users)
-        .bind(round.round)
-        .bind(round.sample_through)
+        .bind(start.users)
+        .bind(start.round)
+        .bind(start.sample_through)
         .bind(now);
     Ok(query.execute(tx).await? == 1)
 }

@@ -16,7 +16,7 @@ use super::report::{Rounds, Run, SignedReport, build};
 use super::service::BacktestService;
 use super::state::State;
 use super::store::shards::{self, ShardRow};
-use super::store::{self, BacktestRow, Round, Worlds};
+use super::store::{self, BacktestRow, RoundStart, Worlds};
 use super::terms::Terms;
 use crate::audit::{self, Entry};
 use crate::background::lease::Lease;
@@ -60,7 +60,7 @@ impl Task for Worker {
 
 /// What a shard did.
 enum Replayed {
-    Done(Tally),
+    Done(Box<Tally>),
     /// The backtest is not to run any more, or the lease was lost.
     Abandoned,
 }
@@ -115,7 +115,7 @@ impl BacktestService {
         worlds.paces = planning::paces(&engine, &history, &ranges.probed).await?;
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
-        let round = Round {
+        let round = RoundStart {
             terms,
             worlds,
             users: i64::try_from(ranges.users).unwrap_or(i64::MAX),
@@ -185,7 +185,7 @@ impl BacktestService {
             }
             tokio::time::sleep(began.elapsed().min(LONGEST_REST)).await;
         }
-        Ok(Replayed::Done(tally))
+        Ok(Replayed::Done(Box::new(tally)))
     }
 
     /// Merges the results of a round: the next round begins, or the report is made.
@@ -212,7 +212,7 @@ impl BacktestService {
         let now = self.clock.now();
         if !is_settled && round < MAX_ROUNDS {
             let [baseline, candidate] = settled.map(|settled| settled.world);
-            let next = Round {
+            let next = RoundStart {
                 terms: terms.clone(),
                 worlds: Worlds {
                     sides: [baseline, candidate],

@@ -16,6 +16,7 @@ use super::trial::Tried;
 use super::verdict::{Verdict, worth};
 use crate::contract::{Award, RewardInfo};
 use crate::events::Arm;
+use crate::sandbox::Failure;
 use crate::trials::{Decision, Observation, TrialService};
 
 /// Claims that wait for their comparison; at some kilobytes each.
@@ -107,7 +108,7 @@ impl TrialObserver {
                 observation.stable = other;
             }
         }
-        self.trials.observe(observation);
+        self.trials.observe(&observation);
     }
 
     async fn run(&self, tried: &Tried, arm: Arm, decided: &Decided) -> Result<Verdict, super::error::ClaimError> {
@@ -171,9 +172,7 @@ impl Decided {
 fn seen(verdict: &Verdict, rewards: &[RewardInfo]) -> Decision {
     let run = verdict.evaluation.as_ref();
     let failure = (verdict.status == Status::Failed).then(|| {
-        let code = run
-            .and_then(|run| run.outcome.as_ref().err())
-            .map(|failure| failure.code());
+        let code = run.and_then(|run| run.outcome.as_ref().err()).map(Failure::code);
         let said = verdict.reasons.first().map(|reason| reason.code.as_str());
         code.or(said).unwrap_or_default().to_owned()
     });

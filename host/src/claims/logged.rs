@@ -3,7 +3,7 @@
 //! A leaf has the digest of the receipt, which the user has too, and a digest of the columns that never change and that an
 //! erasure leaves. The rest of the row is in the receipt, so it is compared with the receipt as long as that is there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -60,12 +60,9 @@ impl LoggedRequests {
 
     /// What is wrong with the terms that these receipts name.
     async fn wrong_terms(&self, rows: &[LoggedRequestRow]) -> Result<HashMap<Digest, &'static str>> {
-        let digests: BTreeMap<Digest, ()> = rows
-            .iter()
-            .filter_map(|row| Some((receipt_of(row)?.terms, ())))
-            .collect();
+        let digests: BTreeSet<Digest> = rows.iter().filter_map(|row| Some(receipt_of(row)?.terms)).collect();
         let mut wrong = HashMap::new();
-        for digest in digests.into_keys() {
+        for digest in digests {
             match terms::find(&self.db, digest).await? {
                 None => wrong.insert(digest, "the terms of the receipt are gone"),
                 Some(text) if Digest::of(text.as_bytes()) != digest => {

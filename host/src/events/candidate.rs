@@ -87,6 +87,7 @@ pub enum Arm {
 text_column!(Arm);
 
 impl Arm {
+    #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::Stable => Self::Candidate,

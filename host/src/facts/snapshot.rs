@@ -210,12 +210,11 @@ fn days_of_rows(
 ) -> BTreeSet<Date> {
     let zone = context.zone;
     let horizon = horizon_within(context, horizons, selection);
-    let whole = match horizon.filter(|_| context.instants.known_by.is_some()) {
-        Some(horizon) => Whole::before_horizon(context, selection, horizon),
-        None => {
-            let cut = Cut::of_window(zone, selection.window, context.event_starts, context.instants.as_of);
-            cut.whole.map(|(whole, ..)| whole)
-        }
+    let whole = if let Some(horizon) = horizon.filter(|_| context.instants.known_by.is_some()) {
+        Whole::before_horizon(context, selection, horizon)
+    } else {
+        let cut = Cut::of_window(zone, selection.window, context.event_starts, context.instants.as_of);
+        cut.whole.map(|(whole, ..)| whole)
     };
     let (marks, rows): (Vec<&FactRow>, Vec<&FactRow>) = rows
         .iter()

@@ -62,6 +62,7 @@ mod tests {
 
     /// Trees whose inner nodes come from their complete subtrees, against trees that are computed as a whole.
     #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "70 leaves")]
     fn proofs_from_subtrees_verify_and_altered_ones_do_not() {
         let leaves: Vec<[u8; 8]> = (0..70_u64).map(u64::to_be_bytes).collect();
         let part = |range: Range| naive(&leaves[range.from as usize..range.to as usize]);

@@ -165,6 +165,7 @@ impl Simulator {
         Ok(Some((id, pointer)))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one path from the request to the answer")]
     pub async fn simulate(
         &self,
         name: &str,

@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn every_part_of_what_users_get_is_in_the_hash() {
-        let changes: [(&str, fn(&mut ReleaseRow)); 10] = [
+        type Change = (&'static str, fn(&mut ReleaseRow));
+        let changes: [Change; 10] = [
             ("event", |row| row.event_id = Uuid::from_u128(9)),
             ("revision of the event", |row| row.event_revision = 4),
             ("bytes of the plugin", |row| row.plugin_digest = Digest::of(b"other")),
@@ -85,7 +86,7 @@ mod tests {
                 row.plan.0.steps.push(Step {
                     permille: 0,
                     seconds: 60,
-                })
+                });
             }),
             ("guard", |row| row.plan.0.guard = None),
             ("activation", |row| row.plan.0.activate_when_approved = true),

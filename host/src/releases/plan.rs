@@ -63,6 +63,7 @@ pub struct Step {
     pub seconds: u32,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form of a custom rule of garde")]
 fn rising(steps: &[Step], (): &()) -> garde::Result {
     match steps.windows(2).find(|pair| pair[1].permille <= pair[0].permille) {
         Some(pair) => Err(garde::Error::new(format!(
@@ -73,6 +74,7 @@ fn rising(steps: &[Step], (): &()) -> garde::Result {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form of a custom rule of garde")]
 pub(super) fn one_of_both(plan: &Plan, (): &()) -> garde::Result {
     if plan.activate_when_approved && plan.activate_at.is_some() {
         return Err(garde::Error::new(

@@ -117,6 +117,7 @@ impl Action {
 }
 
 /// The state after an action; `None`: the action is not possible in this state.
+#[expect(clippy::match_same_arms, reason = "one row for each transition")]
 pub(super) fn transition(state: State, action: Action) -> Option<State> {
     use {Action as A, State as S};
     Some(match (state, action) {

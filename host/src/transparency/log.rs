@@ -95,7 +95,7 @@ impl Log {
             return Err(LogError::NotSmaller { from, to });
         }
         let proof = self.hashes(merkle::consistency(from, to)).await?;
-        Ok(ConsistencyProof::new(from, checkpoint.checkpoint, proof))
+        Ok(ConsistencyProof::new(from, checkpoint.checkpoint, &proof))
     }
 
     /// The proof that a row with a leaf of one of these kinds is in the log.
@@ -115,7 +115,7 @@ impl Log {
         let leaf = leaf.ok_or_else(|| LogError::Damaged(format!("the leaf at {} has no digest", row.position)))?;
         let (position, size) = (row.position.unsigned_abs(), checkpoint.size.unsigned_abs());
         let path = self.hashes(merkle::inclusion(position, size)).await?;
-        Ok(InclusionProof::new(leaf, position, checkpoint.note, path))
+        Ok(InclusionProof::new(leaf, position, checkpoint.note, &path))
     }
 
     async fn hashes(&self, ranges: Vec<Range>) -> Result<Vec<merkle::Hash>, LogError> {

@@ -77,7 +77,7 @@ fn hashes(texts: &[String]) -> Result<Vec<Hash>, ProofError> {
 impl InclusionProof {
     pub const FORMAT: &str = "meed-inclusion/1";
 
-    pub(super) fn new(leaf: Leaf, position: u64, checkpoint: String, path: Vec<Hash>) -> Self {
+    pub(super) fn new(leaf: Leaf, position: u64, checkpoint: String, path: &[Hash]) -> Self {
         Self {
             format: Self::FORMAT.to_owned(),
             leaf,
@@ -104,7 +104,7 @@ impl InclusionProof {
 impl ConsistencyProof {
     pub const FORMAT: &str = "meed-consistency/1";
 
-    pub(super) fn new(from: u64, checkpoint: String, proof: Vec<Hash>) -> Self {
+    pub(super) fn new(from: u64, checkpoint: String, proof: &[Hash]) -> Self {
         Self {
             format: Self::FORMAT.to_owned(),
             from,

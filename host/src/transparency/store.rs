@@ -45,7 +45,8 @@ pub(super) async fn queued(db: &Db, source: &'static str, limit: i64) -> Result<
 
 /// The number of queued rows, at most `limit`.
 pub(super) async fn count_queued(db: &Db, limit: i64) -> Result<i64> {
-    const SQL: &str = "SELECT COUNT(*) FROM (SELECT 1 AS one FROM transparency_queue WHERE source >= '' LIMIT $1) AS counted";
+    const SQL: &str =
+        "SELECT COUNT(*) FROM (SELECT 1 AS one FROM transparency_queue WHERE source >= '' LIMIT $1) AS counted";
     let (count,): (i64,) = db.query(SQL).bind(limit).fetch_one(db).await?;
     Ok(count)
 }
@@ -294,7 +295,8 @@ pub(super) async fn checkpoint(db: &Db, size: u64) -> Result<Option<CheckpointRo
 }
 
 pub(super) async fn newest_checkpoint(on: impl Executor) -> Result<Option<CheckpointRow>> {
-    const SQL: &str = "SELECT size, created_at, note FROM transparency_checkpoints WHERE size >= 0 ORDER BY size DESC LIMIT 1";
+    const SQL: &str =
+        "SELECT size, created_at, note FROM transparency_checkpoints WHERE size >= 0 ORDER BY size DESC LIMIT 1";
     on.statement(SQL).fetch_optional(on).await
 }
 

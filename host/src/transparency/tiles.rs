@@ -106,6 +106,7 @@ mod tests {
     use crate::merkle::{Tree, consistency, inclusion, is_consistent, root_of};
 
     #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "70,000 leaves")]
     fn tiles_give_the_roots_and_proofs_of_the_whole_tree() {
         const SIZE: u64 = 70_000;
         let leaf = |index: u64| index.to_be_bytes();

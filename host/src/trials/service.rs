@@ -64,7 +64,7 @@ impl TrialService {
     }
 
     /// Counts a claim. A user who is told the same again counts once.
-    pub fn observe(&self, observation: Observation) {
+    pub fn observe(&self, observation: &Observation) {
         let trial = &observation.trial;
         let step = (trial.candidate.release_id, trial.event_revision, observation.user_id);
         let fingerprint = observation.fingerprint();
@@ -123,7 +123,7 @@ impl TrialService {
             metrics::counter!("meed_trial_dropped_total", "what" => "divergence").increment(1);
             return;
         }
-        let row = self.divergence(&observation, kind, now);
+        let row = self.divergence(observation, kind, now);
         counted.divergences.extend(row);
     }
 

@@ -110,7 +110,7 @@ impl Engine {
             next = if walk.is_full {
                 self.next_slot(side, owner, at)
             } else {
-                self.next_instant(side, &cursor, &walk, was_granted)
+                Self::next_instant(side, &cursor, &walk, was_granted)
             };
         }
         Ok(Some(walk))
@@ -124,7 +124,7 @@ impl Engine {
     }
 
     /// The next instant at which the answer could change.
-    fn next_instant(&self, side: &Side, cursor: &Cursor<'_>, walk: &Walk, was_granted: bool) -> Option<Timestamp> {
+    fn next_instant(side: &Side, cursor: &Cursor<'_>, walk: &Walk, was_granted: bool) -> Option<Timestamp> {
         let at = cursor.as_of();
         let soon = at.plus(Duration::from_millis(1));
         // A user may claim again at once if the period has another slot; otherwise the next answer says so.
@@ -137,6 +137,7 @@ impl Engine {
     }
 
     /// Asks once; `true`: granted.
+    #[expect(clippy::too_many_lines, reason = "one question, from its facts to its entry")]
     async fn ask(
         &self,
         side: &Side,
@@ -150,7 +151,7 @@ impl Engine {
         walk.last_ask = Some(at);
         let retry_at = walk.retry_at.take();
         walk.is_full = false;
-        if walk.asks % TURN == 0 {
+        if walk.asks.is_multiple_of(TURN) {
             tokio::task::yield_now().await;
         }
         let Ok(mut facts) = cursor.facts() else {

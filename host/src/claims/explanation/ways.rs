@@ -132,6 +132,7 @@ impl Steps {
 }
 
 /// The ways of a fact, the most likely first: upwards, other values, downwards.
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of query")]
 pub(super) fn ways(index: usize, query: &Query, fact: &Fact, context: &Context, hints: &Hints) -> Vec<Way> {
     let today = context.local.date;
     let steps = |part, direction, limit: u64, targets: Vec<u64>| {

@@ -68,10 +68,10 @@ pub(in crate::claims) struct ReversalRow {
 }
 
 pub(in crate::claims) async fn insert(tx: &mut Tx, row: ReversalRow) -> Result<()> {
-    let request_id = row.request_id;
     const SQL: &str = "INSERT INTO reversals \
         (user_id, id, request_id, reason, reversed_by, reversed_at, receipt, receipt_salt, receipt_digest, receipt_path, \
         receipt_key_id, receipt_signature) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    let request_id = row.request_id;
     tx.query(SQL)
         .bind(row.user_id)
         .bind(row.id)

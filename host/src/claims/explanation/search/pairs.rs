@@ -11,7 +11,7 @@ struct Pole<'a> {
     steps: Option<(&'a Steps, u64)>,
 }
 
-fn poles<'a>(way: &'a Way) -> Vec<Pole<'a>> {
+fn poles(way: &Way) -> Vec<Pole<'_>> {
     match way {
         Way::Steps(steps) => {
             let far = [steps.hints.last().copied(), Some(steps.limit)];
@@ -88,7 +88,6 @@ async fn narrow_pair(facts: &[Fact], first: &Pole<'_>, second: &Pole<'_>, runs: 
         let less = steps_less[number].clone().unwrap_or_else(|| facts[own.index].clone());
         let changed = with(&with(facts, own.index, less.clone()), other.index, other.to.clone());
         match runs.flips(&changed).await {
-            None => is_minimal = false,
             Some(false) => {}
             // The condition is not monotone. If the other change suffices alone, it is the smaller one.
             Some(true) if less == facts[own.index] => {
@@ -99,7 +98,7 @@ async fn narrow_pair(facts: &[Fact], first: &Pole<'_>, second: &Pole<'_>, runs: 
                     decision,
                 });
             }
-            Some(true) => is_minimal = false,
+            Some(true) | None => is_minimal = false,
         }
     }
     let both = changes.iter().fold(facts.to_vec(), |facts, change| {

@@ -260,7 +260,12 @@ fn an_attribute_gets_the_nearest_number_or_a_value_of_the_params() {
         (Fact::Text("XII".to_owned()), "30"),
     ] {
         for params in [json!({"from": 30}), json!({"from": {"level": 30.0}})] {
-            let searched = searched(&[level.clone()], &[now.clone()], &params, &at_least_30);
+            let searched = searched(
+                std::slice::from_ref(&level),
+                std::slice::from_ref(&now),
+                &params,
+                &at_least_30,
+            );
             let to = searched.found.first().map(|found| found.changes[0].to.clone());
             assert_eq!(to, Some(Fact::Text(expected.to_owned())), "{now:?}");
         }
