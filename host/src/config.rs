@@ -573,6 +573,12 @@ fn key_first(error: config::ConfigError) -> config::ConfigError {
         config::ConfigError::At {
             error, key: Some(key), ..
         } => config::ConfigError::Message(format!("{}: {error}", dotted(&key))),
+        config::ConfigError::Type {
+            unexpected,
+            expected,
+            key: Some(key),
+            ..
+        } => config::ConfigError::Message(format!("{}: is {unexpected}, but must be {expected}", dotted(&key))),
         error => error,
     }
 }

@@ -182,7 +182,7 @@ impl Planning {
                     .objects
                     .iter()
                     .any(|wanted| selects(std::slice::from_ref(only), wanted.kind, &wanted.name));
-                if !is_wanted && !(self.prune && inventory.get(only.kind, name).is_some()) {
+                if !is_wanted && (!self.prune || inventory.get(only.kind, name).is_none()) {
                     let fault = format!("--only {}/{name}: no file has it; correct the name", only.kind);
                     wants.faults.push(fault);
                 }

@@ -9,7 +9,7 @@ use meed_host::config::Config;
 
 pub(super) async fn document() -> anyhow::Result<String> {
     let directory = std::env::temp_dir().join(format!("meed-openapi-{}", Clock::System.new_id()));
-    let document = wire(&directory).await;
+    let document = Box::pin(wire(&directory)).await;
     std::fs::remove_dir_all(&directory).with_context(|| format!("remove {}", directory.display()))?;
     document
 }

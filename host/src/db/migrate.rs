@@ -43,10 +43,10 @@ const STEPS: &[Step] = steps![
     12 "0012_audit",
     13 "0013_service_keys",
     14 "0014_facts",
-    16 "0016_backtests",
-    17 "0017_releases",
-    18 "0018_transparency",
-    19 "0019_candidates",
+    15 "0015_backtests",
+    16 "0016_releases",
+    17 "0017_transparency",
+    18 "0018_candidates",
 ];
 
 /// Precedes the number of the migration that a process must know.

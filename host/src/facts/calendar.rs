@@ -130,9 +130,9 @@ impl Zone {
     }
 
     /// The length of spans that each lie within one local day, in milliseconds, for activities from this instant on. Nearly
-    /// always it is a quarter of an hour, of which every UTC offset and every clock change since 2012 is a multiple. Before,
-    /// some clocks changed a minute after midnight, and some offsets were not whole minutes; since 1970, all are multiples of
-    /// thirty seconds. Tests check every time zone.
+    /// always it is a quarter of an hour, of which every UTC offset and nearly every clock change since 2012 is a multiple.
+    /// Before, and at Casey Station until 2023, some clocks changed a minute after midnight, and some offsets were not whole
+    /// minutes; since 1970, all are multiples of thirty seconds. Tests check every time zone.
     pub(super) fn granule(&self, from: i64) -> i64 {
         if from < self.coarse_from() { FINE } else { QUARTER_HOUR }
     }

@@ -222,7 +222,13 @@ fn a_span_lies_within_one_day_in_every_zone_since_1970() {
         zones += 1;
         fine += usize::from(zone.granule(0) == FINE);
         let coarse_from = zone.coarse_from();
-        assert!(coarse_from <= at("2012-01-01T00:00:00Z").as_millis(), "{zone}");
+        // Casey Station changed its clocks a minute after midnight until 2023.
+        let latest = if zone.name() == "Antarctica/Casey" {
+            "2024-01-01T00:00:00Z"
+        } else {
+            "2012-01-01T00:00:00Z"
+        };
+        assert!(coarse_from <= at(latest).as_millis(), "{zone}: {coarse_from}");
         let changes: Vec<(i64, i64)> = zone
             .clock_changes()
             .map(|(at, offset)| (at * 1000, i64::from(offset) * 1000))

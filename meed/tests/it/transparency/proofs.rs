@@ -53,7 +53,7 @@ async fn a_receipt_is_in_the_log_of_a_signed_checkpoint(app: TestApp) {
         ("/leaf/kind", json!("claim-refused")),
         ("/leaf/content", receipt["digest"].clone()),
         ("/leaf/document", Value::Null),
-        ("/position", json!(size - 1 - good.position)),
+        ("/position", json!(good.position + 1)),
         ("/path/0", json!("00".repeat(32))),
         ("/path", json!([])),
     ] {
