@@ -332,14 +332,14 @@ async fn texts_of_conditions_are_no_markup_and_failures_are_counted(app: TestApp
     let token = app.auditor().await;
     let page = app.get(&path).bearer(&token).header("accept", "text/html").send().await;
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-    let html = String::from_utf8(page.bytes.to_vec()).expect("text");
+    let html = String::from_utf8(page.bytes.clone()).expect("text");
     assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
     assert!(
         html.contains("&lt;script&gt;alert(1)") && html.contains("<svg"),
         "{html}"
     );
     let csv = app.get(&path).bearer(&token).header("accept", "text/csv").send().await;
-    let csv = String::from_utf8(csv.bytes.to_vec()).expect("text");
+    let csv = String::from_utf8(csv.bytes.clone()).expect("text");
     assert!(csv.starts_with("section,name,baseline,candidate\r\n"), "{csv}");
     assert!(csv.contains("flips lost,users,,1\r\n"), "{csv}");
     let refused = app.get(&path).bearer(&token).header("accept", "image/png").send().await;

@@ -79,7 +79,7 @@ async fn on_postgres(load: &Load, rounds: u64) -> anyhow::Result<()> {
     let database = pgbench::create_database("meed")?;
     let fleet = Fleet::start(&database, 2)?;
     let fixtures = Box::pin(Fixtures::build(&fleet, USERS, EVENTS)).await?;
-    let baseline = pgbench::Baseline::build(fixtures.receipt_bytes(&fleet).await?).await?;
+    let baseline = pgbench::Baseline::build(Box::pin(fixtures.receipt_bytes(&fleet)).await?).await?;
     let plain = fleet::Plain::start()?;
     let mut report = Report::new("PostgreSQL", text("ONLY").as_deref());
     for _ in 0..rounds {
@@ -119,7 +119,7 @@ async fn on_sqlite(load: &Load, rounds: u64) -> anyhow::Result<()> {
     let path = directory.path().join("meed.db");
     let fleet = Fleet::start(&format!("sqlite:{}", path.display()), 1)?;
     let fixtures = Box::pin(Fixtures::build(&fleet, USERS / 4, EVENTS / 4)).await?;
-    let raw = raw_sqlite::Baseline::build(directory.path(), fixtures.receipt_bytes(&fleet).await?).await?;
+    let raw = raw_sqlite::Baseline::build(directory.path(), Box::pin(fixtures.receipt_bytes(&fleet)).await?).await?;
     let mut report = Report::new("SQLite (synchronous=FULL)", text("ONLY").as_deref());
     for _ in 0..rounds {
         report.add("raw transactions, one claim each", raw.run(load)).await?;

@@ -62,6 +62,9 @@ fn number(name: &str, default: u64) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// A name, and what a turn claims.
+type Scenario<'a> = (&'a str, &'a dyn Fn(Turn) -> Option<Claim>);
+
 /// What claims of the measured events are tried with.
 #[derive(Clone, Copy)]
 enum Trial {
@@ -87,7 +90,7 @@ async fn measure() -> anyhow::Result<()> {
     let fleet = Fleet::start(&database, 1)?;
     let fixtures = Box::pin(Fixtures::build(&fleet, USERS, 1)).await?;
     let app = fleet.app().await?;
-    let scenarios: [(&str, &dyn Fn(Turn) -> Option<Claim>); 2] = [
+    let scenarios: [Scenario<'_>; 2] = [
         ("granted", &|turn| fixtures.on_hot_event(turn)),
         ("rejected, repeated", &|turn| fixtures.rejected(turn)),
     ];

@@ -138,6 +138,7 @@ pub(super) fn judge(file: &str, name: &Name) -> Option<String> {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "the list of all rules")]
 fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
     let top = parts[0];
     let speaks_http =

@@ -235,16 +235,13 @@ async fn a_compaction_that_was_killed_continues(app: TestApp) {
     // A run that is dropped is like a process that is killed.
     let mut patience = Duration::from_millis(1);
     loop {
-        match tokio::time::timeout(patience, compactor.run()).await {
-            Ok(more) => {
-                if !more.expect("a run") {
-                    break;
-                }
+        if let Ok(more) = tokio::time::timeout(patience, compactor.run()).await {
+            if !more.expect("a run") {
+                break;
             }
-            Err(_) => {
-                model.check_one(&app, &mut random).await;
-                patience = patience * 3 / 2;
-            }
+        } else {
+            model.check_one(&app, &mut random).await;
+            patience = patience * 3 / 2;
         }
     }
     model.check(&app, &mut random).await;

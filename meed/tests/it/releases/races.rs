@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{People, act, approve, days, five_days, propose, protected, state, streak, why};
 use crate::support::{Reply, TestApp, on_both_engines, text, with};
 
-fn statuses(replies: Vec<Reply>) -> Vec<u16> {
+fn statuses(replies: &[Reply]) -> Vec<u16> {
     let mut statuses: Vec<u16> = replies.iter().map(|reply| reply.status.as_u16()).collect();
     statuses.sort_unstable();
     statuses
@@ -24,7 +24,7 @@ async fn of_many_activations_one_changes_the_event(app: TestApp) {
         let app = if n % 2 == 0 { &app } else { &other };
         act(app, &people.author, &release, "activation", json!({}))
     });
-    assert_eq!(statuses(join_all(calls).await), [200, 409, 409, 409, 409, 409]);
+    assert_eq!(statuses(&join_all(calls).await), [200, 409, 409, 409, 409, 409]);
     assert_eq!(app.count("SELECT revision FROM events").await, 2);
     let activated = "SELECT COUNT(*) FROM release_entries WHERE action = 'ACTIVATED'";
     assert_eq!(app.count(activated).await, 1);
@@ -45,7 +45,7 @@ async fn of_many_approvals_one_counts(app: TestApp) {
         };
         act(app, by, &release, "approval", json!({"hash": waived["hash"]}))
     });
-    assert_eq!(statuses(join_all(calls).await), [200, 409, 409, 409]);
+    assert_eq!(statuses(&join_all(calls).await), [200, 409, 409, 409]);
     let approved = "SELECT COUNT(*) FROM release_entries WHERE action = 'APPROVED'";
     assert_eq!(app.count(approved).await, 1);
 }
@@ -94,7 +94,7 @@ async fn of_two_releases_of_one_event_one_becomes_live(app: TestApp) {
         act(&app, &people.author, &one, "activation", json!({})),
         act(&other, &people.author, &two, "activation", json!({})),
     );
-    assert_eq!(statuses(vec![first, second]), [200, 409]);
+    assert_eq!(statuses(&[first, second]), [200, 409]);
     let mut states = [state(&app, &one).await, state(&app, &two).await];
     states.sort();
     assert_eq!(states, ["LIVE", "REVIEW"]);
