@@ -1,13 +1,14 @@
 //! Explanations: why a claim was decided as it was, in words, and which other facts would have led to another decision.
 //!
 //! About a stored request, the facts are those of its receipt and are never read again. About an event, they are read as of
-//! an instant, as for the progress. `search` finds the counterfactuals: `ways` says how a fact can differ, `hints` where a
+//! an instant, as for the progress. `asked` makes both. `search` finds the counterfactuals: `ways` says how a fact can differ, `hints` where a
 //! change is likely, `runs` bounds the work. `words` tells both. Nothing is stored, and no run counts for the plugin. What
 //! the host decides without the condition is told by its reason; nothing is run for it.
 //!
 //! Users get their own explanations. Facts about their invitees, counts aside, are not in them, and they do not learn how
 //! they would have avoided a review. Must not know: HTTP.
 
+mod asked;
 mod hints;
 mod model;
 mod runs;
