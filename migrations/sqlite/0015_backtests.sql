@@ -14,8 +14,6 @@ CREATE TABLE backtests (
     round           INTEGER,
     -- users whose stable hash is greater are not in the sample; NULL: all are
     sample_through  INTEGER,
-    -- SHA-256 of the candidate's digest and params, for the release that refers to the report
-    candidate_hash  TEXT NOT NULL,
     -- meed-report/1, canonical JSON, and its digest; NULL: not DONE
     report          TEXT,
     report_digest   TEXT,

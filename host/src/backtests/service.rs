@@ -82,7 +82,6 @@ impl BacktestService {
             id: self.clock.new_id(),
             event_id: terms.event_id,
             state: State::Queued,
-            candidate_hash: terms.candidate.hash()?,
             terms: Json(terms),
             worlds: Json(Worlds::default()),
             users: None,

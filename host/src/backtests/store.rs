@@ -34,7 +34,6 @@ row! {
         pub users: Option<i64>,
         pub round: Option<i64>,
         pub sample_through: Option<i64>,
-        pub candidate_hash: String,
         pub report_digest: Option<String>,
         pub failure: Option<String>,
         pub created_by: Uuid,
@@ -46,7 +45,7 @@ row! {
 macro_rules! select_backtests {
     ($tail:literal) => {
         concat!(
-            "SELECT id, event_id, state, terms, worlds, users, round, sample_through, candidate_hash, report_digest, \
+            "SELECT id, event_id, state, terms, worlds, users, round, sample_through, report_digest, \
              failure, created_by, created_at, updated_at FROM backtests ",
             $tail
         )
@@ -60,10 +59,10 @@ pub(super) struct Filter {
 }
 
 pub(super) async fn insert(tx: &mut Tx, row: BacktestRow) -> Result<()> {
-    const SQL: &str = "INSERT INTO backtests (id, event_id, state, terms, worlds, candidate_hash, created_by, created_at, \
-        updated_at, fence, lease_until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0)";
+    const SQL: &str = "INSERT INTO backtests (id, event_id, state, terms, worlds, created_by, created_at, updated_at, \
+        fence, lease_until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0)";
     let query = tx.query(SQL).bind(row.id).bind(row.event_id).bind(row.state);
-    let query = query.bind(row.terms).bind(row.worlds).bind(row.candidate_hash);
+    let query = query.bind(row.terms).bind(row.worlds);
     let query = query.bind(row.created_by).bind(row.created_at).bind(row.updated_at);
     query.execute(tx).await.map(drop)
 }

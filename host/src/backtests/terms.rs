@@ -3,16 +3,14 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::BacktestError;
 use super::state::Population;
-use crate::canonical;
 use crate::clock::Timestamp;
 use crate::contract::{Query, Selection, Subject};
 use crate::events::{Budget, Event, Offer, Recurrence, Secret};
@@ -105,12 +103,6 @@ impl ConditionTerms {
             plan: self.plan.clone(),
             state: STANDARD.decode(&self.state).unwrap_or_default(),
         }
-    }
-
-    /// SHA-256 of the canonical JSON of the digest and the params: what a release approves.
-    pub fn hash(&self) -> Result<String, serde_json::Error> {
-        let text = canonical::to_string(&json!({"digest": self.digest, "params": self.params}))?;
-        Ok(hex::encode(digest(&SHA256, text.as_bytes())))
     }
 }
 

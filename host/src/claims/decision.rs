@@ -88,14 +88,6 @@ pub(super) struct Decided {
     pub tried: Option<Tried>,
 }
 
-/// Which condition decides.
-#[derive(Clone, Copy)]
-enum Decider<'a> {
-    One(&'a BoundCondition),
-    /// The event's own, or its candidate.
-    Offered(&'a Offer),
-}
-
 /// One run of a condition.
 #[derive(Clone, Copy)]
 pub(super) struct Run<'a> {
@@ -131,28 +123,17 @@ impl Judge {
         }
     }
 
-    /// Reads everything that a decision by `condition` needs about the user as of an instant, in one round trip.
+    /// Reads everything that a decision needs about the user as of an instant, in one round trip: for the condition of the
+    /// event and for its candidate. What only the candidate asks for never fails the read.
     pub(super) async fn read(
         &self,
         user_id: Uuid,
         offer: &Offer,
-        condition: &BoundCondition,
         instants: Instants,
     ) -> Result<DecisionInput, ClaimError> {
-        self.read_plan(user_id, offer, &condition.plan, instants).await
-    }
-
-    /// As [`Self::read`], for the condition of the event and for its candidate, in the same round trip. What only the candidate
-    /// asks for never fails the read.
-    pub(super) async fn read_offered(
-        &self,
-        user_id: Uuid,
-        offer: &Offer,
-        instants: Instants,
-    ) -> Result<DecisionInput, ClaimError> {
-        let condition = &offer.event.condition;
+        let plan = &offer.event.condition.plan;
         let Some(trial) = &offer.trial else {
-            return self.read(user_id, offer, condition, instants).await;
+            return self.read_plan(user_id, offer, plan, instants).await;
         };
         match self.read_plan(user_id, offer, trial.joint.plan(), instants).await {
             Ok(mut input) if input.snapshot.is_some() => {
@@ -164,10 +145,10 @@ impl Judge {
                 Ok(input)
             }
             // Perhaps a fact of the candidate is out of range, or takes too long.
-            Ok(_) => self.read(user_id, offer, condition, instants).await,
+            Ok(_) => self.read_plan(user_id, offer, plan, instants).await,
             Err(error) if error.database_error().is_some_and(DbError::is_statement_timeout) => {
                 tracing::warn!(event.id = %offer.event.id, user.id = %user_id, %error, "facts are read without the candidate");
-                self.read(user_id, offer, condition, instants).await
+                self.read_plan(user_id, offer, plan, instants).await
             }
             Err(error) => Err(error),
         }
@@ -221,30 +202,10 @@ impl Judge {
         })
     }
 
-    /// Decides what the user gets. Changes nothing but the run counters of the plugin.
+    /// Decides what the user gets, by the condition that decides for the user: the event's own or, in a canary, its candidate.
+    /// Changes nothing but the run counters of the plugin.
     pub(super) async fn judge(
         &self,
-        input: &DecisionInput,
-        offer: &Offer,
-        condition: &BoundCondition,
-        purpose: Purpose,
-    ) -> Result<Judged, ClaimError> {
-        self.judge_by(Decider::One(condition), input, offer, purpose).await
-    }
-
-    /// As [`Self::judge`], by the condition that decides for the user: the event's own or, in a canary, its candidate.
-    pub(super) async fn judge_offered(
-        &self,
-        input: &DecisionInput,
-        offer: &Offer,
-        purpose: Purpose,
-    ) -> Result<Judged, ClaimError> {
-        self.judge_by(Decider::Offered(offer), input, offer, purpose).await
-    }
-
-    async fn judge_by(
-        &self,
-        decider: Decider<'_>,
         input: &DecisionInput,
         offer: &Offer,
         purpose: Purpose,
@@ -290,10 +251,7 @@ impl Judge {
                     // A user can ask for their progress any number of times, so only claims count for or against the plugin.
                     counts: matches!(purpose, Purpose::Claim),
                 };
-                let (verdict, tried) = match decider {
-                    Decider::One(condition) => (self.run(Run { condition, ..run }, context).await?, None),
-                    Decider::Offered(offer) => self.run_offered(run, offer, input, context).await?,
-                };
+                let (verdict, tried) = self.run_offered(run, offer, input, context).await?;
                 let verdict = self.within_denial(verdict, offer.event.id, input).await?;
                 Ok(Judged::Decided(Decided {
                     slot,
@@ -317,17 +275,20 @@ impl Judge {
             return Ok((self.run(stable, context).await?, None));
         };
         let arm = offer.arm(stable.user_id);
-        let mut tried = Tried {
-            trial: Arc::clone(trial),
-            arm,
-            fuel: None,
-            failure: None,
-            context: context.clone(),
-            known_by: input.known_by,
-            stable_facts: stable.facts.to_vec(),
-            candidate_facts: input.candidate_facts.clone(),
-            budget: stable.budget.copied(),
+        let tried = |fuel, failure, context: &Context| {
+            stable.counts.then(|| Tried {
+                trial: Arc::clone(trial),
+                arm,
+                fuel,
+                failure,
+                context: context.clone(),
+                known_by: input.known_by,
+                stable_facts: stable.facts.to_vec(),
+                candidate_facts: input.candidate_facts.clone(),
+                budget: stable.budget.copied(),
+            })
         };
+        let mut failure = None;
         if arm == Arm::Candidate {
             let verdict = match &input.candidate_facts {
                 Some(facts) => {
@@ -343,13 +304,15 @@ impl Judge {
             };
             if verdict.status != Status::Failed {
                 let evaluation = verdict.evaluation.as_ref();
-                tried.fuel = evaluation.map(|evaluation| (evaluation.fuel, evaluation.limits.evaluate_fuel));
-                return Ok((verdict, stable.counts.then_some(tried)));
+                let fuel = evaluation.map(|evaluation| (evaluation.fuel, evaluation.limits.evaluate_fuel));
+                let tried = tried(fuel, None, &context);
+                return Ok((verdict, tried));
             }
-            tried.failure = Some(verdict);
+            failure = Some(verdict);
         }
+        let tried = tried(None, failure, &context);
         let verdict = self.run(stable, context).await?;
-        Ok((verdict, stable.counts.then_some(tried)))
+        Ok((verdict, tried))
     }
 
     /// A claim that the condition holds soon after a review denied one: people review it once, however often the user

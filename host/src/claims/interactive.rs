@@ -194,13 +194,13 @@ impl InteractiveClaims {
         }
         let input = self
             .judge
-            .read_offered(claim.user_id, &offer, Instants::of_claim(claim.received_at));
+            .read(claim.user_id, &offer, Instants::of_claim(claim.received_at));
         let input = input.await?;
         Ok((offer, input))
     }
 
     async fn attempt(&self, claim: &ClaimInput, offer: &Offer, input: &DecisionInput) -> Result<Attempt, ClaimError> {
-        let judged = self.judge.judge_offered(input, offer, Purpose::Claim);
+        let judged = self.judge.judge(input, offer, Purpose::Claim);
         let Decided {
             slot,
             granted,

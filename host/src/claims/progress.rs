@@ -37,8 +37,8 @@ impl Progress {
         let instants = Instants::asked(as_of, known_by, self.clock.now())?;
         let now = instants.as_of;
         let offer = self.events.recent(event_id).await?;
-        let input = self.judge.read_offered(user_id, &offer, instants).await?;
-        let judged = self.judge.judge_offered(&input, &offer, Purpose::Preview).await?;
+        let input = self.judge.read(user_id, &offer, instants).await?;
+        let judged = self.judge.judge(&input, &offer, Purpose::Preview).await?;
         let Judged::Decided(Decided {
             slot, granted, verdict, ..
         }) = judged

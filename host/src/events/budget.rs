@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::service::{EventError, EventService, unknown_reward};
+use super::error::{EventError, unknown_reward};
+use super::service::EventService;
 use super::store::{self, EventRow, budget};
 use crate::clock::Timestamp;
 use crate::contract::MAX_INTEGER;

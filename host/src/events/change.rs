@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use super::model::{Event, NewCondition, NewEvent};
 use super::protection::{Release, Terms, Way};
-use super::service::{Created, EventError, EventService, after, need_facts, row_of, taken};
+use super::error::{EventError, taken};
+use super::row::{Created, row_of};
+use super::service::{EventService, after, need_facts};
 use super::store::{self, EventRow, live};
 use crate::audit::{self, Entry};
 use crate::db::Tx;

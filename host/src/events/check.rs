@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::model::{NewCondition, NewEvent};
-use super::service::{EventError, EventService};
+use super::error::EventError;
+use super::service::EventService;
 use crate::facts::{UnknownZone, Zone};
 use crate::plugins::{BoundCondition, PluginError};
 

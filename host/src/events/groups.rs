@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::service::{EventError, EventService};
+use super::error::EventError;
+use super::service::EventService;
 use super::store::groups::{self as store, GroupRow};
 use crate::audit::{self, Entry};
 use crate::clock::Timestamp;

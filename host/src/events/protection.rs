@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::budget::Budget;
 use super::model::{Event, Recurrence};
-use super::service::{EventError, EventService};
+use super::error::EventError;
+use super::service::EventService;
 use super::store::{self, EventRow, live};
 use crate::clock::Timestamp;
 use crate::db::Tx;

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::budget::EventBudget;
 use super::model::{ActiveEvent, Event, NewEvent, PopularEvent, PopularEvents};
-use super::service::{EventError, EventRevision, EventSeed, EventService};
+use super::error::EventError;
+use super::service::{EventRevision, EventSeed, EventService};
 use super::store::Filter;
 use crate::auth::{ClaimsRead, EventsRead, EventsWrite, Principal};
 use crate::http::extract::with_etag;

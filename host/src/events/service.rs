@@ -9,10 +9,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::budget::Budget;
-use super::candidate::{Arm, Candidate, JointPlan, Mode, StoredCandidate, TooManyQueries, Trial};
-use super::model::{ActiveEvent, Event, NewEvent, Recurrence};
+use super::candidate::{Candidate, JointPlan};
+use super::error::{EventError, taken};
+use super::model::{ActiveEvent, Event, NewEvent};
+use super::offer::{Offer, trial_of};
 use super::protection::Way;
+use super::row::{Created, event_with, row_of};
 use super::seed::Secret;
 use super::store::{self, EventRow, Filter, RevisionRow};
 use crate::audit::{self, Entry};
@@ -21,11 +23,11 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Releases;
 use crate::correlation;
 use crate::db::{Db, DbError, Json, Tx};
-use crate::facts::{self, Compacted, NeedError, NeededBy, UnknownZone, Zone};
-use crate::keys::{Place, SealError, Sealing};
+use crate::facts::{self, NeedError, NeededBy};
+use crate::keys::{Place, Sealing};
 use crate::outbox::{self, Message};
-use crate::plugins::{BoundCondition, PluginError, PluginService};
-use crate::rewards::{self, Reward, RewardError, RewardService};
+use crate::plugins::PluginService;
+use crate::rewards::{self, RewardService};
 use crate::sandbox::Digest;
 
 /// How long a claim trusts a cached offer. The commit checks the revision in any case.
@@ -39,75 +41,6 @@ const SECRET_DELAY: Duration = Duration::from_mins(1);
 /// Rows that one statement reads to seal their secrets again.
 const RESEALED_AT_ONCE: i64 = 200;
 
-#[derive(Debug, thiserror::Error)]
-pub enum EventError {
-    #[error("There is no event {0}.")]
-    NotFound(Uuid),
-    #[error("The event is at revision {is}, but you sent revision {expected}. Read it again and repeat your change.")]
-    Changed { is: i64, expected: i64 },
-    #[error("{pointer}: {message}")]
-    Field { pointer: &'static str, message: String },
-    #[error(
-        "The event ended at {0}, and its secret is public since then, so its dates cannot change. Create a new event instead."
-    )]
-    Over(Timestamp),
-    #[error(
-        "The event started at {0}, so its startDate, timeZone and recurrence.period cannot change: earlier grants depend on them."
-    )]
-    Started(Timestamp),
-    #[error("Another event has the name {0:?}; choose another name.")]
-    NameTaken(String),
-    #[error("There is no event group {0:?}.")]
-    NoGroup(String),
-    #[error(
-        "The event group is at revision {is}, but you sent revision {expected}. Read it again and repeat your change."
-    )]
-    GroupChanged { is: i64, expected: i64 },
-    #[error("The event group {0:?} exists. Send If-Match with the ETag of the version that you read.")]
-    GroupExists(String),
-    #[error("The event {event} is in this group. Remove it from the group first.")]
-    GroupInUse { event: Uuid },
-    #[error(
-        "The facts that {0} queries of the condition need are still being built for users with many activities. Repeat the \
-         request in some seconds, or send acceptSlowReads: true."
-    )]
-    FactsNotReady(usize),
-    #[error(
-        "The release {release} tries another condition for this event. Withdraw that release before you change the condition."
-    )]
-    HasCandidate { release: Uuid },
-    #[error(transparent)]
-    TooManyQueries(#[from] TooManyQueries),
-    #[error(
-        "The event {event} can give out {liability}, so this change of {member} needs a release that a second person approves. \
-         Create or leave the event as it may be without one, and propose the change with POST /releases (docs/releases.md)."
-    )]
-    ReleaseRequired {
-        event: Uuid,
-        member: &'static str,
-        liability: String,
-    },
-    #[error("The stored revision {1} of the event {0} is corrupt.")]
-    Snapshot(Uuid, i64),
-    #[error("The event {0} has no revision {1} at which it was active.")]
-    NeverLive(Uuid, i64),
-    #[error(transparent)]
-    FactsCompacted(Compacted),
-    #[error("The stored secret of the event {0} is corrupt.")]
-    Secret(Uuid),
-    #[error("The stored candidate of the event {0} is corrupt.")]
-    Candidate(Uuid),
-    #[error(transparent)]
-    Sealed(#[from] SealError),
-    #[error(transparent)]
-    Plugin(PluginError),
-    #[error(transparent)]
-    Zone(#[from] UnknownZone),
-    #[error(transparent)]
-    Reward(#[from] RewardError),
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
 
 /// An event at one revision.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -131,58 +64,6 @@ pub(super) struct EventSeed {
     /// The secret in hexadecimal, from one minute after the event's end
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed_secret: Option<String>,
-}
-
-/// An event with its rewards, for a claim.
-#[derive(Clone, Debug)]
-pub struct Offer {
-    pub event: Event,
-    pub rewards: Vec<Reward>,
-    pub zone: Zone,
-    /// If the event has a candidate.
-    pub trial: Option<Arc<Trial>>,
-    /// Of the rewards, before they were read.
-    generation: u64,
-}
-
-impl Offer {
-    /// Who decides the claims of this user.
-    pub fn arm(&self, user_id: Uuid) -> Arm {
-        let event = &self.event;
-        match self.trial.as_ref().map(|trial| trial.candidate.mode) {
-            Some(mode @ Mode::Canary { .. }) if mode.decides(event.secret.ticket(event.id, user_id)) => Arm::Candidate,
-            _ => Arm::Stable,
-        }
-    }
-
-    pub fn condition(&self, arm: Arm) -> &BoundCondition {
-        match &self.trial {
-            Some(trial) if arm == Arm::Candidate => &trial.candidate.condition,
-            _ => &self.event.condition,
-        }
-    }
-
-    /// What was offered at another time, for a backtest.
-    pub fn of_past(event: Event, rewards: Vec<Reward>, zone: Zone) -> Self {
-        Self {
-            event,
-            rewards,
-            zone,
-            trial: None,
-            generation: 0,
-        }
-    }
-
-    /// The key of the recurrence period that contains this instant.
-    pub fn period(&self, at: Timestamp) -> String {
-        self.event.recurrence.period.key(at, &self.zone)
-    }
-
-    /// When the next recurrence period starts; `None` if there is none before the end of the event.
-    pub fn next_period_start(&self, at: Timestamp) -> Option<Timestamp> {
-        let next = self.event.recurrence.period.next_start(at, &self.zone);
-        next.filter(|next| *next < self.event.end_date)
-    }
 }
 
 #[derive(Clone)]
@@ -568,49 +449,6 @@ pub async fn offer_without_secret(db: &Db, id: Uuid, secret: Secret) -> Result<O
     Ok(Offer::of_past(event, rewards::offered(db, id).await?, zone))
 }
 
-fn event_with(row: EventRow, secret: Secret, revealed: bool) -> Event {
-    Event {
-        id: row.id,
-        name: row.name,
-        title: row.title,
-        description: row.description,
-        start_date: row.start_at,
-        end_date: row.end_at,
-        is_active: row.is_active,
-        tags: row.tags.0,
-        reward_ids: row.reward_ids.0,
-        time_zone: row.time_zone,
-        condition: BoundCondition {
-            plugin: row.plugin_name,
-            version: row.plugin_version,
-            digest: row.plugin_digest,
-            params: row.params.0,
-            plan: row.queries.0,
-            state: row.state,
-        },
-        candidate: None,
-        recurrence: Recurrence {
-            period: row.recurrence,
-            count: u32::try_from(row.recurrence_count).unwrap_or(u32::MAX),
-        },
-        budget: row.budget_period.map(|period| Budget {
-            period,
-            grants: row.budget_grants,
-            amount: row.budget_amount,
-        }),
-        group: row.group_name,
-        max_quantity: u32::try_from(row.max_quantity).unwrap_or(u32::MAX),
-        respond_async: row.respond_async,
-        seed_commitment: secret.commitment(),
-        seed_secret: revealed.then(|| secret.reveal()),
-        revision: row.revision,
-        applied_revision: row.applied_revision,
-        created_by: row.created_by,
-        created_at: row.created_at,
-        updated_at: row.updated_at,
-        secret,
-    }
-}
 
 /// Seals the secrets of all events with the newest key, also of deleted ones, and returns how many were sealed with an older
 /// one. Servers may run meanwhile.
@@ -658,102 +496,11 @@ pub(super) async fn need_facts(
     })
 }
 
-fn trial_of(event: &Event) -> Result<Option<Arc<Trial>>, EventError> {
-    let Some(candidate) = &event.candidate else {
-        return Ok(None);
-    };
-    Ok(Some(Arc::new(Trial {
-        event_id: event.id,
-        event_revision: event.revision,
-        joint: JointPlan::new(&event.condition.plan, &candidate.condition.plan)?,
-        stable: event.condition.clone(),
-        candidate: candidate.clone(),
-    })))
-}
-
 fn seed_of(event_id: Uuid) -> Place {
     Place {
         table: "events",
         column: "seed_secret",
         row: event_id,
-    }
-}
-
-/// Values of an event that its new content does not have.
-pub(super) struct Created {
-    pub id: Uuid,
-    /// Unless the new content has a name.
-    pub name: String,
-    /// Unless the new content comes from a file.
-    pub applied_revision: Option<i64>,
-    pub candidate: Option<Json<StoredCandidate>>,
-    pub sealed_secret: Vec<u8>,
-    pub by: Uuid,
-    pub at: Timestamp,
-}
-
-pub(super) fn row_of(
-    new: NewEvent,
-    condition: BoundCondition,
-    created: Created,
-    revision: i64,
-    now: Timestamp,
-) -> EventRow {
-    EventRow {
-        id: created.id,
-        name: new.name.unwrap_or(created.name),
-        title: new.title,
-        description: new.description,
-        start_at: new.start_date,
-        end_at: new.end_date,
-        is_active: new.is_active,
-        tags: Json(new.tags),
-        reward_ids: Json(new.reward_ids),
-        time_zone: new.time_zone,
-        plugin_digest: condition.digest,
-        plugin_name: condition.plugin,
-        plugin_version: condition.version,
-        params: Json(condition.params),
-        queries: Json(condition.plan),
-        state: condition.state,
-        candidate_digest: created.candidate.as_ref().map(|candidate| candidate.0.digest),
-        candidate: created.candidate,
-        recurrence: new.recurrence.period,
-        recurrence_count: i64::from(new.recurrence.count),
-        max_quantity: i64::from(new.max_quantity),
-        respond_async: new.respond_async,
-        budget_period: new.budget.map(|budget| budget.period),
-        budget_grants: new.budget.and_then(|budget| budget.grants),
-        budget_amount: new.budget.and_then(|budget| budget.amount),
-        group_name: new.group,
-        seed_secret: created.sealed_secret,
-        revision,
-        applied_revision: if new.applied {
-            Some(revision)
-        } else {
-            created.applied_revision
-        },
-        created_by: created.by,
-        created_at: created.at,
-        updated_at: now,
-    }
-}
-
-/// Another event has the name.
-pub(super) fn taken(error: DbError, name: &str) -> EventError {
-    if error.is_unique_violation() {
-        return EventError::NameTaken(name.to_owned());
-    }
-    error.into()
-}
-
-pub(super) fn unknown_reward(error: RewardError) -> EventError {
-    match error {
-        RewardError::NotFound(_) => EventError::Field {
-            pointer: "/rewardIds",
-            message: error.to_string(),
-        },
-        error => EventError::Reward(error),
     }
 }
 

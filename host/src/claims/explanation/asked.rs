@@ -74,8 +74,7 @@ impl Explanations {
         let instants = Instants::asked(as_of, known_by, self.clock.now())?;
         let now = instants.as_of;
         let offer = self.events.recent(event_id).await?;
-        let condition = offer.condition(offer.arm(user_id));
-        let input = self.judge.read(user_id, &offer, condition, instants).await?;
+        let input = self.judge.read(user_id, &offer, instants).await?;
         if input.is_disabled() {
             return Err(ClaimError::Disabled);
         }
@@ -87,7 +86,7 @@ impl Explanations {
         } else if let Some(id) = input.held_claim() {
             (Verdict::claim_held(id), offer.period(now))
         } else {
-            match self.judge.judge(&input, &offer, condition, Purpose::Preview).await? {
+            match self.judge.judge(&input, &offer, Purpose::Preview).await? {
                 Judged::Decided(Decided { slot, verdict, .. }) => (verdict, slot.period),
                 _ => return Err(ClaimError::Disabled),
             }
@@ -98,7 +97,7 @@ impl Explanations {
 }
 
 fn read(user_id: Uuid, offer: &Offer, verdict: Verdict, period: String, as_of: Timestamp) -> Source {
-    let condition = offer.condition(offer.arm(user_id)).clone();
+    let condition = offer.condition(verdict.decided_by()).clone();
     let known_by = verdict.evaluation.as_ref().map(|run| run.known_by);
     let ran = verdict.evaluation.map(|run| Ran {
         condition: condition.clone(),

@@ -252,7 +252,7 @@ impl QueueProcessor {
     ) -> Result<Decided, ClaimError> {
         let read = self
             .judge
-            .read_offered(claim.user_id, offer, Instants::of_claim(claim.received_at));
+            .read(claim.user_id, offer, Instants::of_claim(claim.received_at));
         let input = match patience {
             Some(patience) => {
                 let read = tokio::time::timeout(patience, read).await;
@@ -275,7 +275,7 @@ impl QueueProcessor {
     /// The caller does not wait for a pending claim, so it can wait long for a sandbox slot.
     async fn judge_patiently(&self, input: &DecisionInput, offer: &Offer) -> Result<Judged, ClaimError> {
         for attempt in 0..SLOT_ATTEMPTS {
-            let judged = self.judge.judge_offered(input, offer, Purpose::Claim);
+            let judged = self.judge.judge(input, offer, Purpose::Claim);
             match judged.await? {
                 Judged::Decided(decided) if decided.verdict.is_overloaded() => {
                     backoff::pause(&self.clock, attempt).await;

@@ -10,7 +10,8 @@ use super::{Candidate, JointPlan, StoredCandidate};
 use crate::audit::{self, Entry};
 use crate::db::{Json, Tx};
 use crate::events::model::Event;
-use crate::events::service::{EventError, EventService, after, need_facts};
+use crate::events::error::EventError;
+use crate::events::service::{EventService, after, need_facts};
 use crate::events::store::{self, EventRow};
 use crate::plugins::BoundCondition;
 
