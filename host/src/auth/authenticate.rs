@@ -37,7 +37,7 @@ pub async fn authenticate(State(service): State<AuthService>, mut request: Reque
 const SESSION_COOKIE: &str = "__Host-meed-session";
 
 /// Puts the principal of a console session into the request's extensions, as [`authenticate`] does for a token. A request with
-/// an `Authorization` header has no other principal than that of the header, whatever cookies it has.
+/// an `Authorization` header has the principal of the header; its cookies do not count.
 ///
 /// A change with the cookie that another site sent is refused; a reading request of another site has no principal.
 pub async fn authenticate_cookie(State(service): State<AuthService>, mut request: Request, next: Next) -> Response {

@@ -1,4 +1,4 @@
-//! Reads owners for the engine, some at a time, so that the memory is bounded whatever users did.
+//! Reads owners for the engine, some at a time, so that the memory is bounded for users with any number of rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -118,7 +118,7 @@ struct SessionUser {
     needs_second_factor: bool,
 }
 
-/// Nobody, if the session is over.
+/// No account, if the session is over.
 async fn session(State(console): State<Console>, principal: Result<Principal, Problem>) -> Json<Session> {
     let user = principal.ok().as_ref().and_then(SessionUser::of);
     Json(console.session(user))

@@ -5,9 +5,9 @@
 
 use uuid::Uuid;
 
+use super::error::{EventError, taken};
 use super::model::{Event, NewCondition, NewEvent};
 use super::protection::{Release, Terms, Way};
-use super::error::{EventError, taken};
 use super::row::{Created, row_of};
 use super::service::{EventService, after, need_facts};
 use super::store::{self, EventRow, live};

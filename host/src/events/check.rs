@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::model::{NewCondition, NewEvent};
 use super::error::EventError;
+use super::model::{NewCondition, NewEvent};
 use super::service::EventService;
 use crate::facts::{UnknownZone, Zone};
 use crate::plugins::{BoundCondition, PluginError};

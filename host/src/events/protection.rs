@@ -10,8 +10,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::budget::Budget;
-use super::model::{Event, Recurrence};
 use super::error::EventError;
+use super::model::{Event, Recurrence};
 use super::service::EventService;
 use super::store::{self, EventRow, live};
 use crate::clock::Timestamp;

@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::budget::EventBudget;
-use super::model::{ActiveEvent, Event, NewEvent, PopularEvent, PopularEvents};
 use super::error::EventError;
+use super::model::{ActiveEvent, Event, NewEvent, PopularEvent, PopularEvents};
 use super::service::{EventRevision, EventSeed, EventService};
 use super::store::Filter;
 use crate::auth::{ClaimsRead, EventsRead, EventsWrite, Principal};

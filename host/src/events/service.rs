@@ -41,7 +41,6 @@ const SECRET_DELAY: Duration = Duration::from_mins(1);
 /// Rows that one statement reads to seal their secrets again.
 const RESEALED_AT_ONCE: i64 = 200;
 
-
 /// An event at one revision.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -448,7 +447,6 @@ pub async fn offer_without_secret(db: &Db, id: Uuid, secret: Secret) -> Result<O
     let zone = event.time_zone.parse()?;
     Ok(Offer::of_past(event, rewards::offered(db, id).await?, zone))
 }
-
 
 /// Seals the secrets of all events with the newest key, also of deleted ones, and returns how many were sealed with an older
 /// one. Servers may run meanwhile.

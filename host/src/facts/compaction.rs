@@ -29,7 +29,7 @@ use crate::db::{Db, Result, Tx};
 use crate::mutations;
 
 const DAY: Duration = Duration::from_hours(24);
-/// Younger activities are never compacted, whatever is set.
+/// Younger activities are never compacted, also if the setting is lower.
 pub(super) const KEPT_AT_LEAST: Duration = Duration::from_hours(30 * 24);
 /// A window that moves ends with a day of some time zone, and a claim may wait.
 const MARGIN_DAYS: i64 = 7;

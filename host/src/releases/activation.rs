@@ -9,7 +9,7 @@ use super::actor::Actor;
 use super::content;
 use super::error::ReleaseError;
 use super::model::Release;
-use super::service::{ReleaseService, Told, because};
+use super::service::{ReleaseService, Transition, because};
 use super::state::{Action, State};
 use super::store::{self, ReleaseRow};
 use crate::clock::Timestamp;
@@ -41,11 +41,11 @@ impl ReleaseService {
             Cause::Person(actor) => (Some(actor.id), actor.id),
             Cause::Armed => (None, row.created_by),
         };
-        let told = Told { action, by, text: None };
+        let change = Transition { action, by, text: None };
         let activated = if has_ramp {
-            self.start(row, told, principal).await
+            self.start(row, change, principal).await
         } else {
-            self.go_live(row, told, principal).await
+            self.go_live(row, change, principal).await
         };
         match activated {
             Err(ReleaseError::Event(EventError::Changed { is, expected })) => {
@@ -57,7 +57,7 @@ impl ReleaseService {
     }
 
     /// Begins the first step of the ramp.
-    pub(super) async fn start(&self, row: ReleaseRow, told: Told, by: Uuid) -> Result<Release, ReleaseError> {
+    pub(super) async fn start(&self, row: ReleaseRow, change: Transition, by: Uuid) -> Result<Release, ReleaseError> {
         let checked = self.checked(&row).await?;
         self.events.prepare_candidate(row.event_id, &checked.condition).await?;
         let mut tx = self.db.begin().await?;
@@ -79,7 +79,7 @@ impl ReleaseService {
         started.trial_revision = Some(self.try_step(&mut tx, &started, &checked, expected, by).await?);
         started.due_at = Some(now);
         let event_id = row.event_id;
-        let release = self.step(&mut tx, row, started, told).await?;
+        let release = self.step(&mut tx, row, started, change).await?;
         tx.commit().await?;
         self.events.announce(event_id).await;
         Ok(release)
@@ -114,7 +114,7 @@ impl ReleaseService {
     }
 
     /// Gives the event the content of the release.
-    pub(super) async fn go_live(&self, row: ReleaseRow, told: Told, by: Uuid) -> Result<Release, ReleaseError> {
+    pub(super) async fn go_live(&self, row: ReleaseRow, change: Transition, by: Uuid) -> Result<Release, ReleaseError> {
         let checked = self.checked(&row).await?;
         if row.state == State::Approved {
             // Lets missing facts be built outside of the transaction.
@@ -125,7 +125,7 @@ impl ReleaseService {
         let mut tx = self.db.begin().await?;
         let row = self.confirmed(&mut tx, row.id).await?;
         if !matches!(row.state, State::Approved | State::Ramping) {
-            let (state, action) = (row.state, told.action);
+            let (state, action) = (row.state, change.action);
             return Err(ReleaseError::WrongState { state, action });
         }
         self.require_no_other(&mut tx, &row).await?;
@@ -149,7 +149,7 @@ impl ReleaseService {
         if row.state == State::Approved {
             done.previous_revision = live;
         }
-        let release = self.step(&mut tx, row, done, told).await?;
+        let release = self.step(&mut tx, row, done, change).await?;
         tx.commit().await?;
         self.events.announce(event.id).await;
         Ok(release)
@@ -158,26 +158,26 @@ impl ReleaseService {
     /// Ends a ramp, or gives the event the content from before a live release. One call, by one person, and only back to what
     /// was live.
     pub async fn roll_back(&self, id: Uuid, reason: String, actor: Actor) -> Result<Release, ReleaseError> {
-        let row = store::find(&self.db, id).await?.ok_or(ReleaseError::NotFound(id))?;
-        if row.state != State::Live {
-            return self
-                .stop(row, because(Action::RolledBack, reason, actor), actor.id)
-                .await;
-        }
         let mut attempts = 0;
         loop {
             attempts += 1;
-            match self
-                .restore(&row, because(Action::RolledBack, reason.clone(), actor), actor.id)
-                .await
-            {
-                Err(ReleaseError::Event(EventError::Changed { .. })) if attempts < ROLLBACK_ATTEMPTS => {}
-                restored => return restored,
+            let row = store::find(&self.db, id).await?.ok_or(ReleaseError::NotFound(id))?;
+            let change = because(Action::RolledBack, reason.clone(), actor);
+            // A ramp may become live meanwhile, and then the content of the event must be restored, too.
+            let rolled_back = if row.state == State::Live {
+                self.restore(&row, change, actor.id).await
+            } else {
+                self.stop(id, Some(row.revision), change, actor.id).await
+            };
+            match rolled_back {
+                Err(ReleaseError::Changed { .. } | ReleaseError::Event(EventError::Changed { .. }))
+                    if attempts < ROLLBACK_ATTEMPTS => {}
+                rolled_back => return rolled_back,
             }
         }
     }
 
-    async fn restore(&self, row: &ReleaseRow, told: Told, by: Uuid) -> Result<Release, ReleaseError> {
+    async fn restore(&self, row: &ReleaseRow, change: Transition, by: Uuid) -> Result<Release, ReleaseError> {
         let event = self.events.get(row.event_id).await?;
         if event.end_date <= self.clock.now() {
             return Err(ReleaseError::Over(event.end_date));
@@ -189,7 +189,7 @@ impl ReleaseService {
             return Err(ReleaseError::Superseded { other });
         }
         if row.state != State::Live {
-            let (state, action) = (row.state, told.action);
+            let (state, action) = (row.state, change.action);
             return Err(ReleaseError::WrongState { state, action });
         }
         let expected = (row.event_id, Some(event.revision));
@@ -205,26 +205,33 @@ impl ReleaseService {
             .await?;
         let rolled_back = ReleaseRow {
             trial_revision: Some(restored.revision),
-            reason: told.text.clone(),
+            reason: change.text.clone(),
             ..row.clone()
         };
-        let release = self.step(&mut tx, row, rolled_back, told).await?;
+        let release = self.step(&mut tx, row, rolled_back, change).await?;
         tx.commit().await?;
         self.events.announce(restored.id).await;
         Ok(release)
     }
 
-    /// Takes the candidate away from the event: the release is held or rolled back.
-    pub(super) async fn stop(&self, row: ReleaseRow, told: Told, by: Uuid) -> Result<Release, ReleaseError> {
+    /// Takes the candidate away from the event: the release is held or rolled back. `expected`: the revision of the release
+    /// that was judged; a person stops any revision.
+    pub(super) async fn stop(
+        &self,
+        id: Uuid,
+        expected: Option<i64>,
+        change: Transition,
+        by: Uuid,
+    ) -> Result<Release, ReleaseError> {
         let mut tx = self.db.begin().await?;
-        let row = self.lock(&mut tx, row.id, None).await?;
+        let row = self.lock(&mut tx, id, expected).await?;
         let trial_revision = if row.state.is_running() {
             let cleared = self.events.clear_candidate(&mut tx, row.event_id, row.id, by).await;
             match cleared {
                 Ok(event) if row.trial_revision.is_some_and(|trial| event.revision <= trial + 1) => {
                     Some(event.revision)
                 }
-                // Somebody else changed the event: a resumption must not overlook that.
+                // Another change of the event came first: a resumption must not overlook it.
                 Ok(_) | Err(EventError::NotFound(_)) => row.trial_revision,
                 Err(error) => return Err(error.into()),
             }
@@ -233,20 +240,20 @@ impl ReleaseService {
         };
         let stopped = ReleaseRow {
             trial_revision,
-            reason: told.text.clone(),
+            reason: change.text.clone(),
             due_at: None,
             ..row.clone()
         };
         let event_id = row.event_id;
-        let release = self.step(&mut tx, row, stopped, told).await?;
+        let release = self.step(&mut tx, row, stopped, change).await?;
         tx.commit().await?;
         self.events.announce(event_id).await;
         Ok(release)
     }
 
     pub async fn hold(&self, id: Uuid, reason: String, actor: Actor) -> Result<Release, ReleaseError> {
-        let row = store::find(&self.db, id).await?.ok_or(ReleaseError::NotFound(id))?;
-        self.stop(row, because(Action::Held, reason, actor), actor.id).await
+        self.stop(id, None, because(Action::Held, reason, actor), actor.id)
+            .await
     }
 
     /// The event changed since the approval: back to the review.
@@ -256,16 +263,16 @@ impl ReleaseService {
         if !matches!(row.state, State::Review | State::Approved) {
             return Ok(());
         }
-        let told = Told {
+        let change = Transition {
             action: Action::Outdated,
             by: None,
             text: None,
         };
-        self.step(&mut tx, row.clone(), row, told).await?;
+        self.step(&mut tx, row.clone(), row, change).await?;
         Ok(tx.commit().await?)
     }
 
-    /// A time was set, and nobody approved before it: a person must activate the release now, or set another time.
+    /// The time that was set passed before the approval: a person must activate the release now, or set another time.
     pub(super) async fn miss_schedule(&self, id: Uuid, why: String, now: Timestamp) -> Result<(), ReleaseError> {
         let mut tx = self.db.begin().await?;
         let row = self.lock(&mut tx, id, None).await?;
@@ -276,12 +283,12 @@ impl ReleaseService {
             due_at: None,
             ..row.clone()
         };
-        let told = Told {
+        let change = Transition {
             action: Action::ScheduleMissed,
             by: None,
             text: Some(why),
         };
-        self.step(&mut tx, row, missed, told).await?;
+        self.step(&mut tx, row, missed, change).await?;
         Ok(tx.commit().await?)
     }
 
@@ -300,7 +307,7 @@ impl ReleaseService {
         Ok(checked)
     }
 
-    /// Locks a release and confirms that exactly its content was approved, by somebody who did not write it.
+    /// Locks a release and confirms that exactly its content was approved, by a person who did not write it.
     async fn confirmed(&self, tx: &mut Tx, id: Uuid) -> Result<ReleaseRow, ReleaseError> {
         let row = self.lock(tx, id, None).await?;
         let is = content::hash(&row).map_err(|error| ReleaseError::Content(id, error))?;

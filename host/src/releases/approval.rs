@@ -7,7 +7,7 @@ use super::actor::Actor;
 use super::content;
 use super::error::ReleaseError;
 use super::model::Release;
-use super::service::{ReleaseService, because, told};
+use super::service::{ReleaseService, because, made_by};
 use super::state::{Action, State};
 use super::store::{self, ReleaseRow};
 use crate::auth::Principal;
@@ -42,7 +42,9 @@ impl ReleaseService {
             id: approver,
             person: Some(approver),
         };
-        let release = self.step(&mut tx, row, approved, told(Action::Approved, actor)).await?;
+        let release = self
+            .step(&mut tx, row, approved, made_by(Action::Approved, actor))
+            .await?;
         tx.commit().await?;
         if !release.plan.activate_when_approved {
             return Ok(release);

@@ -48,7 +48,7 @@ pub struct NewRelease {
     #[garde(skip)]
     #[serde(default)]
     pub backtest_id: Option<Uuid>,
-    /// Keep it as a draft, which waits for nobody
+    /// Keep it as a draft, which waits for no approval
     #[garde(skip)]
     #[serde(default)]
     #[schema(default = false)]

@@ -53,7 +53,7 @@ fn guarded() -> Option<Bounds> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = ReleaseStep)]
 pub struct Step {
-    /// The share of users for whom the new condition decides, in thousandths; 0: it decides for nobody and is compared
+    /// The share of users for whom the new condition decides, in thousandths; 0: it decides no claims and is only compared
     #[garde(range(max = 999))]
     #[schema(example = 100, maximum = 999)]
     pub permille: u16,

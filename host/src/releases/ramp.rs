@@ -1,7 +1,7 @@
 //! What the server does by itself: it activates at the time that was set, goes from step to step, and holds.
 //!
-//! Each look at a release is one transaction that locks its row, so several processes can do this at once and none of them
-//! needs to be the only one.
+//! A look reads without a lock. Each change locks the row of the release and requires the revision that was read, so several
+//! processes can do this at once: the first one makes the change, and the others find nothing to do.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::activation::Cause;
 use super::error::ReleaseError;
 use super::guard::{Bounds, Look, Verdict, judge};
 use super::plan::Step;
-use super::service::{ReleaseService, Told};
+use super::service::{ReleaseService, Transition};
 use super::state::{Action, State};
 use super::store::{self, ReleaseRow};
 use crate::clock::Timestamp;
@@ -28,9 +28,13 @@ impl ReleaseService {
         let due = store::due(&self.db, self.clock.now(), AT_ONCE).await?;
         let count = due.len();
         for (id,) in due {
-            if let Err(error) = self.look(id).await {
-                tracing::warn!(release.id = %id, %error, "release");
-                self.postpone(id).await?;
+            match self.look(id).await {
+                // Another process was first.
+                Ok(()) | Err(ReleaseError::Changed { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(release.id = %id, %error, "a release cannot be advanced now; the server tries again");
+                    self.postpone(id).await?;
+                }
             }
         }
         Ok(count)
@@ -57,7 +61,7 @@ impl ReleaseService {
 
     async fn advance(&self, row: ReleaseRow, now: Timestamp) -> Result<(), ReleaseError> {
         let by = row.created_by;
-        let held = |why: String| Told {
+        let held = |why: String| Transition {
             action: Action::Held,
             by: None,
             text: Some(why),
@@ -65,25 +69,26 @@ impl ReleaseService {
         let event = match self.events.get(row.event_id).await {
             Ok(event) => event,
             Err(EventError::NotFound(_)) => {
-                let told = Told {
+                let change = Transition {
                     action: Action::RolledBack,
                     by: None,
                     text: Some("The event was deleted.".to_owned()),
                 };
-                self.stop(row, told, by).await?;
+                self.stop(row.id, Some(row.revision), change, by).await?;
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
         };
         if Some(event.revision) != row.trial_revision {
             let why = format!("The event changed to revision {} during the ramp.", event.revision);
-            self.stop(row, held(why), by).await?;
+            self.stop(row.id, Some(row.revision), held(why), by).await?;
             return Ok(());
         }
         match self.verdict(&row, now).await? {
             Verdict::Waiting => return self.postpone(row.id).await,
             Verdict::Failed(finding) | Verdict::Inconclusive(finding) => {
-                self.stop(row, held(finding.to_string()), by).await?;
+                self.stop(row.id, Some(row.revision), held(finding.to_string()), by)
+                    .await?;
                 return Ok(());
             }
             Verdict::Successful => {}
@@ -92,16 +97,17 @@ impl ReleaseService {
         if next < row.plan.0.steps.len() {
             return self.next_step(row, by).await;
         }
-        let told = Told {
+        let change = Transition {
             action: Action::Activated,
             by: None,
             text: None,
         };
-        match self.go_live(row.clone(), told, by).await {
+        match self.go_live(row.clone(), change, by).await {
             Ok(_) => Ok(()),
             Err(error) if is_passing(&error) => Err(error),
             Err(error) => {
-                self.stop(row, held(error.to_string()), by).await?;
+                self.stop(row.id, Some(row.revision), held(error.to_string()), by)
+                    .await?;
                 Ok(())
             }
         }
@@ -162,12 +168,12 @@ impl ReleaseService {
         };
         let expected = locked.trial_revision.unwrap_or(locked.event_revision);
         advanced.trial_revision = Some(self.try_step(&mut tx, &advanced, &checked, expected, by).await?);
-        let told = Told {
+        let change = Transition {
             action: Action::Advanced,
             by: None,
             text: None,
         };
-        self.step(&mut tx, locked, advanced, told).await?;
+        self.step(&mut tx, locked, advanced, change).await?;
         tx.commit().await?;
         self.events.announce(row.event_id).await;
         Ok(())
@@ -186,7 +192,7 @@ fn length(step: Step) -> Duration {
     Duration::from_secs(step.seconds.into())
 }
 
-/// Whether the same call may succeed later without anybody changing anything.
+/// Whether the same call may succeed later without a change by a person.
 fn is_passing(error: &ReleaseError) -> bool {
     match error {
         ReleaseError::OtherRunning { .. } | ReleaseError::Changed { .. } | ReleaseError::Db(_) => true,

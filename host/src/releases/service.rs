@@ -47,8 +47,8 @@ struct Proposal {
     report_digest: Option<String>,
 }
 
-/// How a transition is told.
-pub(super) struct Told {
+/// A change of the state of a release, and its entry.
+pub(super) struct Transition {
     pub action: Action,
     /// The principal; `None`: the server.
     pub by: Option<Uuid>,
@@ -113,12 +113,12 @@ impl ReleaseService {
             return Err(ReleaseError::TooMany { event, count });
         }
         store::insert(&mut tx, row.clone()).await?;
-        let told = Told {
+        let change = Transition {
             action: Action::Created,
             by: Some(actor.id),
             text: None,
         };
-        let release = self.tell(&mut tx, None, row, told).await?;
+        let release = self.tell(&mut tx, None, row, change).await?;
         tx.commit().await?;
         Ok(release)
     }
@@ -182,14 +182,14 @@ impl ReleaseService {
             (edited.waiver, edited.waived_by) = (None, None);
         }
         let release = self
-            .step(&mut tx, row, written_by(edited, actor), told(Action::Edited, actor))
+            .step(&mut tx, row, written_by(edited, actor), made_by(Action::Edited, actor))
             .await?;
         tx.commit().await?;
         Ok(release)
     }
 
     pub async fn submit(&self, id: Uuid, actor: Actor) -> Result<Release, ReleaseError> {
-        self.simple(id, told(Action::Submitted, actor)).await
+        self.simple(id, made_by(Action::Submitted, actor)).await
     }
 
     pub async fn comment(&self, id: Uuid, text: String, actor: Actor) -> Result<(), ReleaseError> {
@@ -201,11 +201,11 @@ impl ReleaseService {
         let mut commented = row.clone();
         commented.entries += 1;
         store::update(&mut tx, commented.clone()).await?;
-        let told = Told {
+        let change = Transition {
             text: Some(text),
-            ..told(Action::Commented, actor)
+            ..made_by(Action::Commented, actor)
         };
-        self.tell(&mut tx, Some(&row), commented, told).await?;
+        self.tell(&mut tx, Some(&row), commented, change).await?;
         Ok(tx.commit().await?)
     }
 
@@ -218,11 +218,11 @@ impl ReleaseService {
             waived_by: Some(actor.id),
             ..row.clone()
         };
-        let told = Told {
+        let change = Transition {
             text: Some(reason),
-            ..told(Action::Waived, actor)
+            ..made_by(Action::Waived, actor)
         };
-        let release = self.step(&mut tx, row, waived, told).await?;
+        let release = self.step(&mut tx, row, waived, change).await?;
         tx.commit().await?;
         Ok(release)
     }
@@ -235,14 +235,14 @@ impl ReleaseService {
         self.simple(id, because(Action::Withdrawn, reason, actor)).await
     }
 
-    async fn simple(&self, id: Uuid, told: Told) -> Result<Release, ReleaseError> {
+    async fn simple(&self, id: Uuid, change: Transition) -> Result<Release, ReleaseError> {
         let mut tx = self.db.begin().await?;
         let row = self.lock(&mut tx, id, None).await?;
         let changed = ReleaseRow {
-            reason: told.text.clone(),
+            reason: change.text.clone(),
             ..row.clone()
         };
-        let release = self.step(&mut tx, row, changed, told).await?;
+        let release = self.step(&mut tx, row, changed, change).await?;
         tx.commit().await?;
         Ok(release)
     }
@@ -305,16 +305,16 @@ impl ReleaseService {
         }
     }
 
-    /// Writes a transition with everything that tells it. The only function that changes a state. Part of the caller's
+    /// Writes a transition with its entry, message and audit entry. The only function that changes a state. Part of the caller's
     /// transaction, which holds the lock of the row.
     pub(super) async fn step(
         &self,
         tx: &mut Tx,
         before: ReleaseRow,
         mut after: ReleaseRow,
-        told: Told,
+        change: Transition,
     ) -> Result<Release, ReleaseError> {
-        let (state, action) = (before.state, told.action);
+        let (state, action) = (before.state, change.action);
         after.state = transition(state, action).ok_or(ReleaseError::WrongState { state, action })?;
         if !after.state.is_approved() {
             (after.approved_hash, after.approved_by, after.approved_at) = (None, None, None);
@@ -327,7 +327,7 @@ impl ReleaseService {
             after.due_at = due_at(after.state, &after.plan.0, now);
         }
         store::update(tx, after.clone()).await?;
-        self.tell(tx, Some(&before), after, told).await
+        self.tell(tx, Some(&before), after, change).await
     }
 
     async fn tell(
@@ -335,9 +335,9 @@ impl ReleaseService {
         tx: &mut Tx,
         before: Option<&ReleaseRow>,
         row: ReleaseRow,
-        told: Told,
+        change: Transition,
     ) -> Result<Release, ReleaseError> {
-        let Told { action, by, text } = told;
+        let Transition { action, by, text } = change;
         let release = released(row.clone())?;
         let entry = EntryRow {
             number: row.entries,
@@ -445,18 +445,18 @@ fn written_by(mut row: ReleaseRow, actor: Actor) -> ReleaseRow {
     row
 }
 
-pub(super) fn told(action: Action, actor: Actor) -> Told {
-    Told {
+pub(super) fn made_by(action: Action, actor: Actor) -> Transition {
+    Transition {
         action,
         by: Some(actor.id),
         text: None,
     }
 }
 
-pub(super) fn because(action: Action, reason: String, actor: Actor) -> Told {
-    Told {
+pub(super) fn because(action: Action, reason: String, actor: Actor) -> Transition {
+    Transition {
         text: Some(reason),
-        ..told(action, actor)
+        ..made_by(action, actor)
     }
 }
 

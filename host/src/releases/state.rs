@@ -124,7 +124,7 @@ pub(super) fn transition(state: State, action: Action) -> Option<State> {
         (state, A::Commented) => state,
         (S::Draft, A::Submitted) => S::Review,
         (S::Draft, A::Edited | A::Waived) => S::Draft,
-        // A changed content was approved by nobody.
+        // A changed content has no approval.
         (S::Review | S::Approved, A::Edited | A::Waived) => S::Review,
         (S::Review, A::Approved) => S::Approved,
         (S::Review | S::Approved, A::Rejected) => S::Draft,

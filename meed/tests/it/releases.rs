@@ -1,6 +1,7 @@
 //! `/releases`
 
 mod doors;
+mod evidence;
 mod people;
 mod races;
 mod ramp;
@@ -36,7 +37,7 @@ impl People {
     }
 }
 
-/// A live event: 7 days in a row. The plugin is bundled, so nobody uploaded it.
+/// A live event: 7 days in a row. The plugin is bundled, so no person uploaded it.
 pub async fn streak(app: &TestApp) -> Value {
     app.event("login-streak", json!({"days": 7}), json!({})).await
 }

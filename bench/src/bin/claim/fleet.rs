@@ -77,7 +77,7 @@ impl Fleet {
             // All connections have one address and few users, so rate limits would apply.
             ("limits.anonymous.burst", "0".to_owned()),
             ("limits.user.burst", "0".to_owned()),
-            // The fixtures have unlimited rewards, and nobody to approve them.
+            // The fixtures have unlimited rewards, and no second person approves them.
             ("releases.required", "never".to_owned()),
         ];
         settings.extend(self.more.iter().cloned());

@@ -1,4 +1,4 @@
-//! A bounded number of examples, the same ones in whatever order the owners are replayed: those with the smallest hash.
+//! A bounded number of examples, those with the smallest hash. So the order in which the owners are replayed changes nothing.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};

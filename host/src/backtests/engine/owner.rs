@@ -13,7 +13,7 @@ use crate::sandbox::Digest;
 pub struct Owner {
     pub id: Uuid,
     pub registered: Timestamp,
-    /// Somebody invited the user.
+    /// Another user invited the user.
     pub invited: bool,
     /// Without grants, which the replay makes itself.
     pub log: Log,

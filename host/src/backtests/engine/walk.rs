@@ -96,7 +96,7 @@ pub(super) struct Question {
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     pub grants: Vec<Granted>,
-    /// Held claims that nobody reviewed: from when on, with period, slot and number in the group.
+    /// Held claims without a review: from when on, with period, slot and number in the group.
     pub held: Vec<(Timestamp, String, u32)>,
     /// In the order of time. Of a user who never claimed only those that differ from the one before.
     pub answers: Vec<Answer>,

@@ -321,7 +321,7 @@ async fn cached_keys_outlive_the_provider_for_a_time() {
         me(&app, &token).await.expect(200);
         let other = provider.token("bob", app.clock.now(), &json!({}));
         me(&app, &other).await.expect(200);
-        // A key that is not cached may be a new one, which nobody can tell now.
+        // A key that is not cached may be a new one, which the server cannot tell now.
         let claims = provider.claims("ada", app.clock.now());
         let unknown = provider.signed("other", &json!({"kid": "new"}), &claims);
         let reply = me(&app, &unknown).await;

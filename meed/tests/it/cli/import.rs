@@ -237,7 +237,7 @@ async fn codes_are_imported_from_a_file_of_any_length(app: TestApp) {
     }
 }
 
-/// A line counts as an editor counts it, whatever ends it.
+/// A line counts as in an editor, with any kind of line break.
 #[apply(on_both_engines)]
 async fn a_bad_record_of_csv_has_the_number_of_its_line(app: TestApp) {
     for (file, bad) in [

@@ -133,7 +133,7 @@ async fn a_stolen_cookie_is_worthless_after_the_logout(app: TestApp) {
     assert_eq!(role_of(&app, &stolen).await, Value::Null);
     // A second logout is no error: the other tab was first.
     log_out(&app, &stolen).await.expect(204);
-    // Whatever ends sessions ends those of cookies.
+    // Everything that ends sessions ends those of cookies.
     let cookie = session(&app, &operator).await;
     let admin = app.token(Role::Admin).await;
     let change = app.patch(&format!("/users/{}", operator.id)).bearer(&admin);

@@ -137,7 +137,7 @@ impl Filled {
         let ranges = json!({"startDate": "2026-01-01T00:00:00Z", "endDate": "2035-01-01T00:00:00Z"});
         let event = app.event("first-come", json!({}), ranges.clone()).await;
         let other = app.event("login-streak", json!({"days": 200}), ranges.clone()).await;
-        // Whoever logs in would be granted, so every claim is a divergence.
+        // The candidate grants every user who logs in, so every claim is a divergence.
         crate::trials::streak(app, 1).shadow(app, &other).await;
         let plugin = app.install(reviewing("reviewed").module()).await;
         let reviewed = app.event_on(&plugin, json!({}), ranges).await;

@@ -72,7 +72,7 @@ async fn an_edit_and_an_approval_at_once_never_approve_the_edit(app: TestApp) {
         let (edited, _) = tokio::join!(edit, approval);
         let edited: Value = edited.expect(200);
         assert_ne!(edited["hash"], waived["hash"]);
-        // Whatever came first: the edited content is not approved.
+        // In both orders, the edited content is not approved.
         assert_eq!(state(&app, &release).await, "REVIEW");
     }
 }
@@ -127,5 +127,28 @@ async fn many_processes_lead_one_ramp(app: TestApp) {
     assert_eq!(
         actions,
         ["ACTIVATED", "ADVANCED", "STARTED", "APPROVED", "WAIVED", "CREATED"]
+    );
+}
+
+#[apply(on_both_engines)]
+async fn a_rollback_while_the_release_becomes_live_restores_the_event(app: TestApp) {
+    let event = streak(&app).await;
+    let (app, other) = (protected(&app), protected(&app));
+    let people = People::of(&app).await;
+    let steps = json!([{"permille": 1, "seconds": 60}]);
+    let body = with(five_days(&event), json!({"plan": {"steps": steps, "guard": null}}));
+    let release = propose(&app, &people.author, body).await;
+    approve(&app, &people, &release).await.expect(200);
+    act(&app, &people.author, &release, "activation", json!({}))
+        .await
+        .expect(200);
+    app.at("2026-03-01T12:01:30Z");
+    let rollback = act(&other, &people.author, &release, "rollback", why());
+    let (ran, rolled_back) = futures_util::join!(app.app.releases.run_due(), rollback);
+    ran.expect("a run");
+    assert_eq!(text(&rolled_back.expect(200), "state"), "ROLLED_BACK");
+    assert_eq!(
+        (state(&app, &release).await.as_str(), days(&app, &event).await),
+        ("ROLLED_BACK", json!(7))
     );
 }

@@ -110,7 +110,7 @@ async fn anyone_holds_and_a_second_person_resumes_from_the_first_step(app: TestA
         ("HELD", &json!(people.approver.id))
     );
     assert_eq!(candidate(&app, &event).await, Value::Null);
-    // It stays held, whatever the time.
+    // It stays held as time passes.
     run_at(&app, "2026-03-01T12:10:00Z").await;
     assert_eq!(state(&app, &release).await, "HELD");
     act(&app, &people.author, &release, "resumption", why())

@@ -66,7 +66,7 @@ async fn a_larger_share_only_adds_users_and_a_new_release_takes_the_same(app: Te
     assert_eq!(candidate["granted"], json!(at_300.len()));
     assert_eq!(candidate["divergences"], json!({"DENY_TO_ALLOW": at_300.len()}));
     assert_eq!(stable["rejected"], json!(all.len() - at_300.len()));
-    // Whoever is decided by the event's condition costs no second run.
+    // A user for whom the event's condition decides costs no second run.
     assert_eq!(stable["compared"], 0);
 }
 
@@ -208,7 +208,7 @@ async fn a_claim_that_the_candidate_holds_is_reviewed_under_its_terms(app: TestA
 async fn a_step_takes_effect_for_a_claim_that_began_before_it(app: TestApp) {
     let event = app.event("login-streak", json!({"days": 7}), json!({})).await;
     let all = users(&app, 1).await;
-    // This process has the event in memory now, and nobody tells it about the change.
+    // This process has the event in memory now, and no invalidation arrives.
     assert_eq!(chosen(&app, &all, &event).await, BTreeSet::new());
     let tried = streak(&app, 1);
     tried.canary(&app.replica(&[]), &event, 1000).await;

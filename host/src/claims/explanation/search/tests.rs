@@ -215,7 +215,7 @@ proptest! {
         }
     }
 
-    /// Whatever the condition costs, the runs stay within the bounds.
+    /// The runs of an expensive condition stay within the bounds, too.
     #[test]
     fn a_slow_or_failing_condition_is_bounded(fuel in 0_u64..2000, millis in 0_u64..400, fails_from in 0_i64..100) {
         let queries = vec![count(); 8];
@@ -275,7 +275,7 @@ fn an_attribute_gets_the_nearest_number_or_a_value_of_the_params() {
     let tier = [Query::Attribute("tier".to_owned())];
     let found = searched(&tier, &silver, &json!({"tiers": ["gold"]}), &is_gold).found;
     assert_eq!(found[0].changes[0].to, Fact::Text("gold".to_owned()));
-    // A value that nobody wrote down is not invented.
+    // A value that neither params nor schema contain is not invented.
     assert!(searched(&tier, &silver, &json!({}), &is_gold).found.is_empty());
 }
 
