@@ -21,6 +21,14 @@ impl Cpu {
         let mut cpu = Self::default();
         let me = std::process::id();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            // `self` and `thread-self` are this process once more.
+            if !entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(|first: char| first.is_ascii_digit())
+            {
+                continue;
+            }
             let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
                 continue;
             };
