@@ -52,8 +52,8 @@ pub(super) struct AccessTokens {
     signing: (Header, EncodingKey),
     verifying: HashMap<String, DecodingKey>,
     validation: Validation,
-    /// The claims of verified tokens, by the SHA-256 of the token: verifying a signature costs more than the rest of a
-    /// request that needs no database.
+    /// The claims of tokens that were issued or verified here, by the SHA-256 of the token: verifying a signature costs more
+    /// than the rest of a request that needs no database.
     checked: Cache<[u8; 32], Arc<Claims>>,
 }
 
@@ -122,8 +122,11 @@ impl AccessTokens {
             nbf: None,
         };
         let (header, key) = &self.signing;
+        let token = jsonwebtoken::encode(header, &claims, key)?;
+        // Its first use is usually at this process, which then need not verify its own signature.
+        self.checked.insert(sha256(&token), Arc::new(claims));
         Ok(Issued {
-            token: jsonwebtoken::encode(header, &claims, key)?,
+            token,
             expires_in: exp - iat,
         })
     }
