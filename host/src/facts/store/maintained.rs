@@ -88,11 +88,16 @@ impl Assembly {
             self.bind(Value::Number(begin.as_millis())),
             self.bind(Value::Number(end.as_millis())),
         );
+        // One bound: of two, SQLite searches for the first and reads everything up to the second.
+        let later = match self.engine {
+            Engine::Sqlite => "MAX",
+            Engine::Postgres => "GREATEST",
+        };
         self.push(&format!(
             " UNION ALL SELECT {index}, a.occurred_at / {granule}, NULL, NULL FROM activities a \
-                WHERE {owner} = $1 AND a.kind = {kind} AND a.occurred_at BETWEEN {begin} AND {end} \
-                AND a.occurred_at >= COALESCE((SELECT h.through_at FROM fact_heads h WHERE h.user_id = $1 \
-                    AND h.kind = {kind} AND h.series = {series}), 0)"
+                WHERE {owner} = $1 AND a.kind = {kind} AND a.occurred_at BETWEEN {later}({begin}, \
+                    COALESCE((SELECT h.through_at FROM fact_heads h WHERE h.user_id = $1 \
+                        AND h.kind = {kind} AND h.series = {series}), 0)) AND {end}"
         ));
         self.add_filters(selection);
         self.push(&format!(" GROUP BY a.occurred_at / {granule}"));
