@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::activities::ActivityService;
 use crate::audit::{AuditService, Entry, LoggedEntries, Recorder};
 use crate::auth::{AuthService, Role, Sessions};
-use crate::backtests::BacktestService;
+use crate::backtests::{BacktestService, LoggedReports};
 use crate::cache::{Cache, Invalidation};
 use crate::claims::{Claims, LoggedRequests, LoggedReversals};
 use crate::clock::Clock;
@@ -34,7 +34,7 @@ use crate::mail::Mailer;
 use crate::personal_data::PersonalData;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
-use crate::releases::ReleaseService;
+use crate::releases::{LoggedReleases, ReleaseService};
 use crate::rewards::{Codes, RewardService};
 use crate::sandbox::{Class, CodeCache, Sandbox, Settings};
 use crate::service_keys::{Authenticator, ServiceKeyService};
@@ -282,12 +282,15 @@ fn webhook_service(config: &Config, db: &Db, clock: &Clock, sealing: Sealing) ->
     )
 }
 
-/// Everything that the transparency log holds digests of: one line for each table. With keys, receipts are checked too.
+/// Everything that the transparency log holds digests of: one line for each table. With keys, receipts and reports are
+/// checked too.
 fn logged(db: &Db, keys: &Arc<[PublicKey]>) -> Sources {
-    let sources: [Arc<dyn Source>; 5] = [
+    let sources: [Arc<dyn Source>; 7] = [
         Arc::new(LoggedRequests::new(db.clone(), Arc::clone(keys))),
         Arc::new(LoggedReversals::new(db.clone(), Arc::clone(keys))),
         Arc::new(LoggedErasures(db.clone())),
+        Arc::new(LoggedReleases(db.clone())),
+        Arc::new(LoggedReports::new(db.clone(), Arc::clone(keys))),
         Arc::new(LoggedEntries(db.clone())),
         Arc::new(Removals(db.clone())),
     ];

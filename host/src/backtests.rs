@@ -12,6 +12,7 @@ pub mod exchange;
 mod history;
 mod limits;
 pub mod local;
+mod logged;
 mod model;
 mod planning;
 pub mod report;
@@ -24,6 +25,7 @@ mod worker;
 
 pub use error::BacktestError;
 pub use local::Backtested;
+pub use logged::LoggedReports;
 pub use model::{Backtest, NewBacktest};
 pub use routes::{CODES, router};
 pub use service::{BacktestService, Evidence};

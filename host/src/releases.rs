@@ -38,6 +38,7 @@ mod content;
 mod error;
 mod evidence;
 mod guard;
+mod logged;
 mod model;
 mod people;
 mod plan;
@@ -48,6 +49,7 @@ mod state;
 mod store;
 
 pub use error::ReleaseError;
+pub use logged::LoggedReleases;
 pub use model::Release;
 pub use routes::{CODES, router};
 pub use service::ReleaseService;

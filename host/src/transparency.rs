@@ -1,5 +1,5 @@
-//! The transparency log: an append-only Merkle tree over digests of decisions, reversals, erasures, retention and audit
-//! entries, with signed checkpoints. With it, an edit, a deletion or a rewritten history is found later.
+//! The transparency log: an append-only Merkle tree over digests of decisions, reversals, releases, reports, erasures,
+//! retention and audit entries, with signed checkpoints. With it, an edit, a deletion or a rewritten history is found later.
 //!
 //! A feature calls [`enqueue`] in the transaction that makes a row, and implements [`Source`], which reads the digest of the
 //! row. One process at a time appends what is queued (`sequencer`), so the order of commits does not matter: a row that

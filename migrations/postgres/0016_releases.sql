@@ -74,5 +74,9 @@ CREATE TABLE release_entries (
     text            TEXT,
     -- the hash of what the release was then
     hash            TEXT NOT NULL,
+    -- the digest of the row of the release after it, without due_at
+    release_digest  TEXT NOT NULL,
+    -- of its leaf in the transparency log
+    id              UUID NOT NULL UNIQUE,
     PRIMARY KEY (release_id, number)
 );

@@ -1,5 +1,5 @@
--- The transparency log: an append-only Merkle tree (RFC 9162) over digests of decisions, reversals, erasures, retention and
--- audit entries. It holds digests and ids, and never personal data, so nothing of it is erased.
+-- The transparency log: an append-only Merkle tree (RFC 9162) over digests of decisions, reversals, releases, reports,
+-- erasures, retention and audit entries. It holds digests and ids, and never personal data, so nothing of it is erased.
 
 -- Rows that wait to be appended. The transaction that makes a row also writes it here, once; the task that appends its
 -- digest deletes it. There are no foreign keys, because the rows are in the tables of many features.

@@ -52,7 +52,7 @@ const AUDIT_WRITER: Spec = Spec {
 };
 const TRANSPARENCY_LOG: Spec = Spec {
     name: "transparency-log",
-    description: "Appends decisions, reversals, erasures and audit entries to the transparency log, and signs checkpoints",
+    description: "Appends decisions, releases, reports, erasures and audit entries to the transparency log, and signs checkpoints",
     period: Duration::from_secs(1),
     stage: Stage::Writers,
 };

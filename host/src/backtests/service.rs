@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::error::BacktestError;
 use super::limits::{MAX_UNFINISHED, MAX_UNFINISHED_OF_ALL};
+use super::logged::KIND;
 use super::model::{Backtest, NewBacktest};
 use super::report::{Report, SignedReport};
 use super::state::State;
@@ -21,6 +22,7 @@ use crate::keys::Keyring;
 use crate::outbox::{self, Message};
 use crate::plugins::{BoundCondition, PluginError, PluginService};
 use crate::sandbox::{Digest, Sandbox};
+use crate::transparency;
 
 /// How long reports are kept, and backtests without one.
 const REPORTS: Duration = Duration::from_hours(365 * 24);
@@ -255,7 +257,12 @@ impl BacktestService {
             (State::Cancelled, OTHERS),
         ] {
             let mut tx = self.db.begin().await?;
-            deleted += store::prune(&mut tx, state, now.minus(kept), PRUNED_AT_ONCE).await?;
+            let before = now.minus(kept);
+            let count = store::prune(&mut tx, state, before, PRUNED_AT_ONCE).await?;
+            if count > 0 && state == State::Done {
+                transparency::removed(&mut tx, &self.clock, KIND.name, before.first_id()).await?;
+            }
+            deleted += count;
             tx.commit().await?;
         }
         Ok(deleted)

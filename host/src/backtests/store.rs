@@ -1,6 +1,8 @@
-//! SQL for `backtests`; `shards` has that of `backtest_shards`, `history` reads what users did.
+//! SQL for `backtests`; `shards` has that of `backtest_shards`, `history` reads what users did, `logged` what the
+//! transparency log has digests of.
 
 pub(super) mod history;
+pub(super) mod logged;
 pub(super) mod shards;
 
 use uuid::Uuid;

@@ -4,6 +4,7 @@
 //! loses at most one shard, which another one replays, and no result counts twice. One shard at a time runs in a process,
 //! at half the speed of one core, so that claims are not slowed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use super::engine::{Engine, Settled, Tally, World, settle};
 use super::error::BacktestError;
 use super::history::History;
+use super::logged::QUEUED;
 use super::planning;
 use super::report::{Rounds, Run, SignedReport, build};
 use super::service::BacktestService;
@@ -23,6 +25,7 @@ use crate::background::lease::Lease;
 use crate::background::{Context, Next, Task};
 use crate::canonical;
 use crate::outbox;
+use crate::transparency;
 
 /// After so many rounds the report says that the limits did not settle.
 pub(super) const MAX_ROUNDS: i64 = 12;
@@ -151,7 +154,7 @@ impl BacktestService {
         let Replayed::Done(tally) = self.replay(row, shard, lease).await? else {
             return Ok(());
         };
-        let result = serde_json::to_string(&tally)?;
+        let result = heavy(move || serde_json::to_string(&tally)).await??;
         let mut tx = self.db.begin().await?;
         let is_ours = shards::set_result(&mut tx, shard.id, lease.fence(), round, result).await?;
         tx.commit().await?;
@@ -200,14 +203,11 @@ impl BacktestService {
             let results = shards::results(&self.db, row.id, after, MERGED_AT_ONCE).await?;
             let Some((last, _)) = results.last() else { break };
             after = *last;
-            for (_, result) in results {
-                let Some(result) = result else { return Ok(true) };
-                tally.merge(&serde_json::from_str(&result)?);
-            }
-            check_size(&tally)?;
+            let results: Option<Vec<String>> = results.into_iter().map(|(_, result)| result).collect();
+            let Some(results) = results else { return Ok(true) };
+            tally = heavy(move || added(tally, &results)).await??;
         }
-        let settled = merged(terms.clone(), tally).await?;
-        let (tally, settled) = settled;
+        let (tally, settled) = merged(terms.clone(), tally).await?;
         let is_settled = is_settled(terms, &row.worlds.0.sides, &settled);
         let now = self.clock.now();
         if !is_settled && round < MAX_ROUNDS {
@@ -233,7 +233,7 @@ impl BacktestService {
             is_settled,
             settled,
         };
-        self.finish(row, &tally, &rounds, &lease).await?;
+        self.finish(row, tally, rounds, &lease).await?;
         lease.release().await?;
         Ok(true)
     }
@@ -241,15 +241,13 @@ impl BacktestService {
     async fn finish(
         &self,
         row: &BacktestRow,
-        tally: &Tally,
-        rounds: &Rounds,
+        tally: Tally,
+        rounds: Rounds,
         lease: &Lease,
     ) -> Result<(), BacktestError> {
-        let terms = &row.terms.0;
-        let plugins = planning::plugins(&self.plugins, terms).await?;
-        let limits = [self.sandbox.limits(&plugins[0]), self.sandbox.limits(&plugins[1])];
+        let terms = row.terms.0.clone();
+        let plugins = planning::plugins(&self.plugins, &terms).await?;
         let is_scaled = row.sample_through.is_some() && terms.has_limits();
-        let report = build(terms, tally, rounds, (row.worlds.0.paces, limits), (true, is_scaled));
         let now = self.clock.now();
         let run = Run {
             backtest_id: row.id,
@@ -257,12 +255,23 @@ impl BacktestService {
             created_at: row.created_at,
             finished_at: now,
         };
-        let signed = SignedReport::new(report, run, Some(&self.keys))?;
-        let digest = signed.digest.clone();
-        let text = canonical::to_string(&signed)?;
+        let (sandbox, keys, paces, number) = (
+            self.sandbox.clone(),
+            Arc::clone(&self.keys),
+            row.worlds.0.paces,
+            rounds.rounds,
+        );
+        let make = move || {
+            let limits = [sandbox.limits(&plugins[0]), sandbox.limits(&plugins[1])];
+            let report = build(&terms, &tally, &rounds, (paces, limits), (true, is_scaled));
+            let signed = SignedReport::new(report, run, Some(&keys))?;
+            Ok::<_, serde_json::Error>((canonical::to_string(&signed)?, signed.digest))
+        };
+        let (text, digest) = heavy(make).await??;
         let mut tx = self.db.begin().await?;
         if store::finish(&mut tx, row.id, lease.fence(), (text, digest.clone()), now).await? {
             shards::delete(&mut tx, row.id).await?;
+            transparency::enqueue(&mut tx, QUEUED, row.id).await?;
             outbox::write(&mut tx, self.message(row, State::Done, Some(&digest))).await?;
             let entry = Entry::about("backtest", &row.id)
                 .field("state", State::Running, State::Done)
@@ -271,7 +280,7 @@ impl BacktestService {
             audit::record(&mut tx, &self.clock, entry).await?;
         }
         tx.commit().await?;
-        tracing::info!(backtest.id = %row.id, report.digest = digest, rounds = rounds.rounds, "backtest done");
+        tracing::info!(backtest.id = %row.id, report.digest = digest, rounds = number, "backtest done");
         Ok(())
     }
 
@@ -320,14 +329,28 @@ pub(super) async fn replay_chunk(
     Ok(())
 }
 
-/// Merges both sides on another thread: it sorts every grant.
+/// Runs what takes long for millions of grants on a thread of its own, so that it holds up no request.
+async fn heavy<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BacktestError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| BacktestError::TooLarge(error.to_string()))
+}
+
+/// Adds the results of some shards.
+fn added(mut tally: Tally, results: &[String]) -> Result<Tally, BacktestError> {
+    for result in results {
+        tally.merge(&serde_json::from_str(result)?);
+    }
+    check_size(&tally)?;
+    Ok(tally)
+}
+
+/// Merges both sides: it sorts every grant.
 pub(super) async fn merged(terms: Terms, tally: Tally) -> Result<(Tally, [Settled; 2]), BacktestError> {
-    let merge = move || {
+    heavy(move || {
         let settled = [settle(&terms, &tally, 0), settle(&terms, &tally, 1)];
         (tally, settled)
-    };
-    let merged = tokio::task::spawn_blocking(merge).await;
-    merged.map_err(|error| BacktestError::TooLarge(error.to_string()))
+    })
+    .await
 }
 
 /// Whether every decision of the round saw what the merge left.

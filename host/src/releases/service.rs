@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::actor::Actor;
 use super::content;
 use super::error::ReleaseError;
+use super::logged;
 use super::model::{NewRelease, Release, ReleaseEntry};
 use super::plan::Plan;
 use super::state::{Action, State, transition};
@@ -21,6 +22,7 @@ use crate::events::{Checked, Event, EventError, EventService, NewEvent};
 use crate::outbox::{self, Message};
 use crate::plugins::PluginService;
 use crate::service_keys::ServiceKeyService;
+use crate::transparency;
 use crate::trials::TrialService;
 
 /// The maximum number of open releases of one event.
@@ -347,7 +349,10 @@ impl ReleaseService {
             text: text.clone(),
             hash: release.hash.clone(),
         };
-        store::insert_entry(tx, row.id, entry).await?;
+        let stored = logged::digest(&store::logged::stored(tx, row.id).await?);
+        let leaf = self.clock.new_id();
+        store::insert_entry(tx, row.id, entry, (leaf, stored)).await?;
+        transparency::enqueue(tx, logged::QUEUED, leaf).await?;
         if let Some(kind) = message_kind(action) {
             let message = Message {
                 id: self.clock.new_id(),

@@ -1,4 +1,6 @@
-//! SQL for `releases` and `release_entries`.
+//! SQL for `releases` and `release_entries`; `logged` reads what the transparency log has digests of.
+
+pub(super) mod logged;
 
 use uuid::Uuid;
 
@@ -205,9 +207,15 @@ row! {
     }
 }
 
-pub(super) async fn insert_entry(tx: &mut Tx, release_id: Uuid, row: EntryRow) -> Result<()> {
-    const SQL: &str = "INSERT INTO release_entries (release_id, number, action, made_by, made_at, text, hash) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+/// The entry has an id of its own in the transparency log, and the digest of the release's row after it.
+pub(super) async fn insert_entry(
+    tx: &mut Tx,
+    release_id: Uuid,
+    row: EntryRow,
+    (id, release_digest): (Uuid, Digest),
+) -> Result<()> {
+    const SQL: &str = "INSERT INTO release_entries (release_id, number, action, made_by, made_at, text, hash, id, \
+        release_digest) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     tx.query(SQL)
         .bind(release_id)
         .bind(row.number)
@@ -216,6 +224,8 @@ pub(super) async fn insert_entry(tx: &mut Tx, release_id: Uuid, row: EntryRow) -
         .bind(row.made_at)
         .bind(row.text)
         .bind(row.hash)
+        .bind(id)
+        .bind(release_digest)
         .execute(tx)
         .await?;
     Ok(())
