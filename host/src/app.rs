@@ -31,6 +31,7 @@ use crate::http::problem::ProblemBody;
 use crate::http::{health, layers, limit, openapi, overload, receive};
 use crate::keys::{Keyring, Keys, PublicKey, Purpose, Sealing};
 use crate::mail::Mailer;
+use crate::make_goods::MakeGoodService;
 use crate::personal_data::PersonalData;
 use crate::plugins::{PluginService, Simulator};
 use crate::problem::{self, Code, FieldError};
@@ -47,7 +48,7 @@ use crate::users::{
 use crate::watch::Watch;
 use crate::webhooks::WebhookService;
 use crate::{
-    activities, audit, auth, backtests, claims, events, keys, plugins, releases, rewards, service_keys, transparency,
+    activities, audit, auth, backtests, claims, events, keys, make_goods, plugins, releases, rewards, service_keys, transparency,
     trials, users, webhooks,
 };
 
@@ -94,6 +95,7 @@ fn is_streamed(parts: &Parts) -> bool {
         (name = "releases", description = "Approved changes of live events"),
         (name = "reward-requests", description = "Claims, decisions and receipts"),
         (name = "backtests", description = "What a condition would have decided in the past"),
+        (name = "make-goods", description = "What a wrong rule did to users is put right"),
         (name = "grants", description = "Grants and their fulfilment"),
         (name = "webhook-endpoints", description = "Webhook endpoints and deliveries"),
         (name = "service-keys", description = "Keys of programs"),
@@ -117,6 +119,7 @@ fn codes() -> Vec<Code> {
         releases::CODES,
         claims::CODES,
         backtests::CODES,
+        make_goods::CODES,
         webhooks::CODES,
         audit::CODES,
     ]
@@ -218,15 +221,16 @@ fn erasures(
     users: &UserService,
     auth: &AuthService,
     activities: &ActivityService,
-    (claims, fulfilments, trials): (&Claims, FulfilmentService, &TrialService),
+    (claims, fulfilments, trials, make_goods): (&Claims, FulfilmentService, &TrialService, &MakeGoodService),
 ) -> Erasures {
-    let holders: [Arc<dyn PersonalData>; 6] = [
+    let holders: [Arc<dyn PersonalData>; 7] = [
         Arc::new(users.clone()),
         Arc::new(auth.clone()),
         Arc::new(activities.clone()),
         Arc::new(claims.clone()),
         Arc::new(fulfilments),
         Arc::new(trials.clone()),
+        Arc::new(make_goods.clone()),
     ];
     Erasures::new(users.clone(), holders.into(), config.users.erasure_grace())
 }
@@ -337,6 +341,7 @@ pub struct App {
     pub trials: TrialService,
     pub claims: Claims,
     pub backtests: BacktestService,
+    pub make_goods: MakeGoodService,
     pub webhooks: WebhookService,
     pub watch: Watch,
     pub audit: AuditService,
@@ -456,8 +461,16 @@ impl App {
             events.clone(),
             keys.receipt.clone(),
         );
+        let service_keys = service_key_service(config, &db, &clock, cache.clone());
+        let make_goods = MakeGoodService::new(
+            (db.clone(), clock.clone()),
+            events.clone(),
+            claims.clone(),
+            service_keys.clone(),
+        );
         let fulfilments = FulfilmentService::new(db.clone(), clock.clone());
-        let erasures = erasures(config, &users, &auth, &activities, (&claims, fulfilments, &trials));
+        let holders = (&claims, fulfilments, &trials, &make_goods);
+        let erasures = erasures(config, &users, &auth, &activities, holders);
         let webhooks = webhook_service(config, &db, &clock, keys.sealing.clone());
         let audit = AuditService::new(db.clone(), clock.clone(), config.audit.retention());
         let sequencer = Sequencer::new(
@@ -466,7 +479,6 @@ impl App {
             transparency::origin(&config.auth.issuer),
             logged(&db, &Arc::default()),
         );
-        let service_keys = service_key_service(config, &db, &clock, cache.clone());
         let releases = ReleaseService::new(
             (db.clone(), clock.clone()),
             events.clone(),
@@ -512,6 +524,7 @@ impl App {
             trials,
             claims,
             backtests,
+            make_goods,
             webhooks,
             watch,
             audit,
@@ -559,6 +572,7 @@ impl App {
             .merge(trials::router(self.trials.clone()))
             .merge(claims::router(self.claims.clone()))
             .merge(backtests::router(self.backtests.clone()))
+            .merge(make_goods::router(self.make_goods.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(audit::router(self.audit.clone(), Log::new(self.db.clone())))
             .merge(health::router(self.health.clone()))

@@ -5,9 +5,9 @@
 //! part, `comparison` runs the other condition of a `trial`) and `replay` its re-run without a server.
 //! `reviews` decides held claims (`review` is what a review says). `reversal` takes a grant back; `requests`, `grants`,
 //! `progress` and `usage` are reads; `logged` is what the transparency log reads of them; `watched` sends the first and the
-//! third as they change. `explanation` says why a claim was decided as it was. `service` wires the parts. `access` is what
+//! third as they change. `redecision` is what make-goods ask and apply. `explanation` says why a claim was decided as it was. `service` wires the parts. `access` is what
 //! protocols call.
-//! Only `app`, `backtests`, `cli`, `kafka` and `rpc` know this feature.
+//! Only `app`, `backtests`, `cli`, `kafka`, `make_goods` and `rpc` know this feature.
 
 mod access;
 mod cache;
@@ -28,6 +28,7 @@ mod progress;
 mod queue;
 mod receipt;
 mod record;
+mod redecision;
 mod replay;
 mod requests;
 mod retention;
@@ -53,6 +54,7 @@ pub use receipt::{
     EvaluationRecord, GivenReward, Outcome, Proof, Receipt, ReceiptError, ReversalReceipt, ReversedGrant,
     SignedReceipt, SignedReversal, Terms, format_of, format1,
 };
+pub use redecision::{Again, Applied, OldClaim, Ordered, Slots};
 pub use replay::{Replay, ReplayError, check_seed, replay};
 pub use review::{Review, ReviewOutcome};
 pub use routes::{CODES, router};

@@ -5,7 +5,7 @@
 //! ```text
 //! meed, author -> app -> features -> {facts, sandbox, attributes, outbox, transparency, watch, background, db, batch, cache, http, keys,
 //!                                      problem, body, correlation, canonical, text, clock}
-//!                       audit auth directory users activities plugins events rewards trials releases fulfilments claims backtests
+//!                       audit auth directory users activities plugins events rewards trials releases fulfilments claims backtests make_goods
 //!                       webhooks kafka rpc
 //! ```
 //!
@@ -41,6 +41,7 @@ pub mod http;
 pub mod kafka;
 pub mod keys;
 pub mod mail;
+pub mod make_goods;
 pub mod merkle;
 mod mutations;
 pub mod name;

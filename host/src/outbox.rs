@@ -34,6 +34,12 @@ pub const BACKTEST_FINISHED: &str = "backtest.finished";
 pub const EVENT_CREATED: &str = "event.created";
 pub const EVENT_CHANGED: &str = "event.changed";
 pub const EVENT_DELETED: &str = "event.deleted";
+/// A make-good waits for its approval.
+pub const MAKE_GOOD_PROPOSED: &str = "make-good.proposed";
+pub const MAKE_GOOD_APPROVED: &str = "make-good.approved";
+pub const MAKE_GOOD_APPLIED: &str = "make-good.applied";
+pub const MAKE_GOOD_FAILED: &str = "make-good.failed";
+pub const MAKE_GOOD_WITHDRAWN: &str = "make-good.withdrawn";
 pub const RELEASE_CREATED: &str = "release.created";
 pub const RELEASE_SUBMITTED: &str = "release.submitted";
 pub const RELEASE_EDITED: &str = "release.edited";
@@ -73,6 +79,11 @@ pub const KINDS: &[&str] = &[
     EVENT_CREATED,
     EVENT_CHANGED,
     EVENT_DELETED,
+    MAKE_GOOD_PROPOSED,
+    MAKE_GOOD_APPROVED,
+    MAKE_GOOD_APPLIED,
+    MAKE_GOOD_FAILED,
+    MAKE_GOOD_WITHDRAWN,
     RELEASE_CREATED,
     RELEASE_SUBMITTED,
     RELEASE_EDITED,

@@ -51,6 +51,6 @@ mod store;
 pub use error::ReleaseError;
 pub use logged::LoggedReleases;
 pub use model::Release;
-pub use routes::{CODES, router};
+pub use routes::{CODES, SECOND_PERSON_REQUIRED, router};
 pub use service::ReleaseService;
 pub use state::State;

@@ -14,6 +14,7 @@ use crate::facts::{Compactor, FactBuilder};
 use crate::http::metrics::Metrics;
 #[cfg(feature = "kafka")]
 use crate::keys::Sealing;
+use crate::make_goods::Worker as MakeGoodWorker;
 use crate::plugins::PluginService;
 #[cfg(feature = "kafka")]
 use crate::rewards::Codes;
@@ -185,6 +186,12 @@ const BACKTEST_SWEEP: Spec = Spec {
     period: Duration::from_hours(1),
     stage: Stage::Upkeep,
 };
+const MAKE_GOOD_WORKER: Spec = Spec {
+    name: "make-good-worker",
+    description: "Proposes and applies make-goods",
+    period: Duration::from_secs(1),
+    stage: Stage::Workers,
+};
 const WEBHOOK_RELAY: Spec = Spec {
     name: "webhook-relay",
     description: "Fans out the outbox and delivers it to webhook endpoints",
@@ -312,6 +319,8 @@ impl App {
             tracing::debug!(deleted, "old backtests deleted");
             Ok(())
         });
+        let make_goods = self.make_goods.clone();
+        supervisor.register(MAKE_GOOD_WORKER, move || Ok(MakeGoodWorker::new(make_goods.clone())))?;
         supervisor.every(REVIEW_EXPIRY, self.claims.clone(), |claims| async move {
             let expired = claims.expire_held().await?;
             tracing::debug!(expired, "held claims that were not reviewed in time rejected");

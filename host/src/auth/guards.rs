@@ -172,6 +172,9 @@ guards! {
     EventsRead
     EventsWrite
     FulfilmentsWrite
+    MakeGoodsApprove
+    MakeGoodsRead
+    MakeGoodsWrite
     OwnershipWrite
     PluginKeysRead
     PluginKeysWrite

@@ -77,6 +77,12 @@ scopes! {
     EventsWrite = "events:write",
     /// Acknowledge that grants have reached their users.
     FulfilmentsWrite = "fulfilments:write",
+    /// Approve make-goods.
+    MakeGoodsApprove = "make-goods:approve",
+    /// Read make-goods and their entries.
+    MakeGoodsRead = "make-goods:read",
+    /// Propose, change and withdraw make-goods.
+    MakeGoodsWrite = "make-goods:write",
     /// Change what others own: webhook endpoints; give plugin names and sources to other principals.
     OwnershipWrite = "ownership:write",
     /// Read the trusted signing keys.
@@ -147,6 +153,7 @@ impl Role {
                 Scope::AuditRead,
                 Scope::BacktestsRead,
                 Scope::EventsRead,
+                Scope::MakeGoodsRead,
                 Scope::PluginKeysRead,
                 Scope::PluginsRead,
                 Scope::ReleasesRead,
@@ -164,6 +171,9 @@ impl Role {
                 Scope::EventsRead,
                 Scope::EventsWrite,
                 Scope::FulfilmentsWrite,
+                Scope::MakeGoodsApprove,
+                Scope::MakeGoodsRead,
+                Scope::MakeGoodsWrite,
                 Scope::PluginsRead,
                 Scope::PluginsWrite,
                 Scope::ReleasesApprove,
@@ -188,6 +198,9 @@ impl Role {
                 Scope::EventsRead,
                 Scope::EventsWrite,
                 Scope::FulfilmentsWrite,
+                Scope::MakeGoodsApprove,
+                Scope::MakeGoodsRead,
+                Scope::MakeGoodsWrite,
                 Scope::OwnershipWrite,
                 Scope::PluginKeysRead,
                 Scope::PluginKeysWrite,

@@ -27,17 +27,17 @@ use crate::sandbox::Call;
 
 /// The input of a decision, besides the offer and the condition.
 pub(super) struct DecisionInput {
-    user_id: Uuid,
-    now: Timestamp,
+    pub(super) user_id: Uuid,
+    pub(super) now: Timestamp,
     /// When the read of the facts began, or by when what they count was recorded.
-    known_by: Timestamp,
+    pub(super) known_by: Timestamp,
     /// The question is about the past. What is known only as it is now does not count: limits for all users, reviews, and
     /// whether the account is disabled.
-    is_past: bool,
+    pub(super) is_past: bool,
     /// `None`: a fact is out of the range that a condition can be given.
-    snapshot: Option<Snapshot>,
+    pub(super) snapshot: Option<Snapshot>,
     /// The facts of the event's candidate, if it has one and they could be read.
-    candidate_facts: Option<Vec<Fact>>,
+    pub(super) candidate_facts: Option<Vec<Fact>>,
 }
 
 impl DecisionInput {
@@ -154,7 +154,7 @@ impl Judge {
         }
     }
 
-    async fn read_plan(
+    pub(super) async fn read_plan(
         &self,
         user_id: Uuid,
         offer: &Offer,

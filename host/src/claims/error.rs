@@ -118,6 +118,15 @@ impl From<Unanswered> for ClaimError {
 }
 
 impl ClaimError {
+    /// Whether another attempt may end differently.
+    pub fn is_temporary(&self) -> bool {
+        let is_busy = matches!(
+            self,
+            Self::Contended | Self::NoSlot | Self::SlowFacts(_) | Self::Overloaded | Self::OutcomeUnknown
+        );
+        is_busy || self.database_error().is_some()
+    }
+
     /// The transaction conflicted with another one and changed nothing. It may have run in any service.
     pub(super) fn is_conflict(&self) -> bool {
         self.database_error().is_some_and(DbError::is_conflict)

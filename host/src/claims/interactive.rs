@@ -73,6 +73,7 @@ impl InteractiveClaims {
             http_request_id: correlation::current(),
             claimed_by,
             queued: None,
+            made_good: None,
         };
         if !wants_async && let Some(again) = self.sold_out_cache.lookup(&claim).await.transpose() {
             return counted(again);

@@ -224,6 +224,9 @@ pub struct RewardRequest {
     /// The plugin version that decided; while the request is RECEIVED, the one at its arrival
     #[schema(value_type = String)]
     pub plugin_digest: Digest,
+    /// The make-good that granted it; left out if the user's own claim did
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub make_good_id: Option<Uuid>,
 }
 
 impl RewardRequest {
@@ -287,6 +290,15 @@ pub(super) struct ClaimInput {
     pub claimed_by: Option<ClaimedBy>,
     /// Only of a pending claim.
     pub queued: Option<Queued>,
+    /// Only of a claim that a make-good decides again.
+    pub made_good: Option<MadeGood>,
+}
+
+/// A claim that a make-good decides again: its request has an id already, so it is written once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MadeGood {
+    pub id: Uuid,
+    pub make_good_id: Uuid,
 }
 
 /// The service key that claimed for a user, as it was then.

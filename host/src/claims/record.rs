@@ -61,7 +61,8 @@ impl Recorder {
     ) -> Result<(CommitRecord, RewardRequest), ClaimError> {
         let event = &offer.event;
         let new_id = || self.clock.new_id_at(claim.received_at);
-        let id = claim.queued.map_or_else(new_id, |queued| queued.id);
+        let given = claim.queued.map(|queued| queued.id);
+        let id = given.or(claim.made_good.map(|made| made.id)).unwrap_or_else(new_id);
         // Later than the reversal of an earlier grant, which a process whose clock is ahead may have made: messages are told
         // in this order.
         let after_reversal = slot.last_reversal.map(|at| at.plus(Duration::from_millis(1)));
@@ -94,6 +95,7 @@ impl Recorder {
             decided_at,
             review: None,
             fuel: fuel.and_then(|fuel| i64::try_from(fuel).ok()),
+            make_good_id: claim.made_good.map(|made| made.make_good_id),
         };
         let grant_rows = grants
             .iter()
@@ -274,6 +276,7 @@ impl Recorder {
             request_id: id,
             user_id: claim.user_id,
             claimed_by: claim.claimed_by.clone(),
+            make_good_id: claim.made_good.map(|made| made.make_good_id),
             terms,
             received_at: claim.received_at,
             decided_at,
@@ -291,10 +294,14 @@ impl Recorder {
 
 /// The content of the outbox message of a grant.
 pub(super) fn granted(request: &RequestRow, grants: &[Grant]) -> Value {
-    json!({
+    let mut content = json!({
         "requestId": request.id, "eventId": request.event_id, "userId": request.user_id, "grants": grants,
         "grantedAt": request.decided_at,
-    })
+    });
+    if let Some(id) = request.make_good_id {
+        content["makeGoodId"] = json!(id);
+    }
+    content
 }
 
 fn evaluation_record(evaluation: &Evaluation) -> receipt::Evaluation {

@@ -71,13 +71,39 @@ pub(super) struct Reversals {
     pub watch: Watch,
 }
 
+/// What is to be taken back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TakeBack<'a> {
+    /// Of the reversal. Minted before the first attempt, so that a later one recognises its own reversal.
+    pub id: Uuid,
+    pub request_id: Uuid,
+    pub reason: &'a str,
+    pub by: Uuid,
+    /// A make-good takes it back, in a background task.
+    pub make_good_id: Option<Uuid>,
+}
+
+/// Task names in the audit log.
+const TASK: &str = "apply make-good";
+
 impl Reversals {
     /// Reverses a granted request. Of any number of concurrent reversals of one request, one succeeds.
     pub(super) async fn reverse(&self, request_id: Uuid, reason: &str, by: Uuid) -> Result<Reversal, ClaimError> {
-        // Minted before the first attempt, so that an attempt after a lost connection recognises its own reversal.
-        let id = self.clock.new_id();
+        self.carry_out(TakeBack {
+            id: self.clock.new_id(),
+            request_id,
+            reason,
+            by,
+            make_good_id: None,
+        })
+        .await
+    }
+
+    /// Carries out a reversal, once under its id.
+    pub(super) async fn carry_out(&self, wanted: TakeBack<'_>) -> Result<Reversal, ClaimError> {
+        let TakeBack { id, request_id, by, .. } = wanted;
         let is_transient = |error: &ClaimError| error.is_conflict() || error.is_outcome_unknown();
-        let take_back = || self.take_back(id, request_id, reason, by);
+        let take_back = || self.take_back(wanted);
         let ended = backoff::retry(&self.clock, backoff::RETRIES, is_transient, take_back).await;
         let receipt = match ended {
             Err(ClaimError::AlreadyReversed { reversal_id, .. }) if reversal_id == id => {
@@ -110,13 +136,14 @@ impl Reversals {
     }
 
     /// One transaction. It locks in the same order as a claim: the request, then the budget, the stock last.
-    async fn take_back(
-        &self,
-        id: Uuid,
-        request_id: Uuid,
-        reason: &str,
-        by: Uuid,
-    ) -> Result<ReversalReceipt, ClaimError> {
+    async fn take_back(&self, wanted: TakeBack<'_>) -> Result<ReversalReceipt, ClaimError> {
+        let TakeBack {
+            id,
+            request_id,
+            reason,
+            by,
+            make_good_id,
+        } = wanted;
         let mut tx = self.db.begin().await?;
         let Some(taken) = reversal::take(&mut tx, request_id).await? else {
             drop(tx);
@@ -139,6 +166,7 @@ impl Reversals {
             request_digest: Digest::try_from(taken.receipt_digest.as_slice()).map_err(ClaimError::StoredReceipt)?,
             reason: reason.to_owned(),
             reversed_by: by,
+            make_good_id,
             reversed_at,
             grants: grants
                 .iter()
@@ -184,6 +212,10 @@ impl Reversals {
         let entry = Entry::about("reward-request", &request_id)
             .field("status", Status::Granted, Status::Reversed)
             .field("reason", None::<String>, reason);
+        let entry = match make_good_id {
+            Some(id) => entry.field("makeGoodId", None::<Uuid>, id).by_server(TASK),
+            None => entry,
+        };
         audit::record(&mut tx, &self.clock, entry).await?;
         if let (Some(period), Some(amount)) = (&taken.budget_period, taken.budget_amount) {
             self.events.give_back(&mut tx, taken.event_id, period, amount).await?;
@@ -238,15 +270,19 @@ impl Reversals {
 
 /// The outbox message of a reversal.
 fn message(clock: &Clock, receipt: &ReversalReceipt, grants: &[Grant]) -> Message {
+    let mut payload = json!({
+        "reversalId": receipt.id, "requestId": receipt.request_id, "eventId": receipt.event_id,
+        "userId": receipt.user_id, "grants": grants, "reason": receipt.reason, "reversedAt": receipt.reversed_at,
+    });
+    if let Some(id) = receipt.make_good_id {
+        payload["makeGoodId"] = json!(id);
+    }
     Message {
         id: clock.new_id(),
         kind: outbox::REWARD_REVERSED,
         user_id: Some(receipt.user_id),
         subject_id: None,
-        payload: json!({
-            "reversalId": receipt.id, "requestId": receipt.request_id, "eventId": receipt.event_id,
-            "userId": receipt.user_id, "grants": grants, "reason": receipt.reason, "reversedAt": receipt.reversed_at,
-        }),
+        payload,
         http_request_id: correlation::current(),
         created_at: receipt.reversed_at,
         once_key: None,

@@ -211,6 +211,7 @@ impl Reviews {
             decided_at: reviewed_at,
             review: Some(Json(review.clone())),
             fuel: None,
+            make_good_id: None,
         };
         let record = CommitRecord {
             seal: seal(&self.keys, &[draft.digest]).pop().unwrap_or_default(),

@@ -61,7 +61,7 @@ pub struct Claims {
     /// How often an idle stream says that it is open.
     pub(super) heartbeat: Duration,
     external: ExternalIntake,
-    processor: QueueProcessor,
+    pub(super) processor: QueueProcessor,
     retention: Retention,
 }
 

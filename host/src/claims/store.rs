@@ -1,7 +1,7 @@
 //! `reward_requests` and `grants`: the rows of a claim, who writes them, and reads of requests.
 //!
 //! `commit_postgres` and `commit_rows` write commit records, in bulk and row by row. `responses` is `idempotency_keys`,
-//! `queue` the pending claims, `refusals` old requests to be deleted, `reviews` the held claims, `reversal` is `reversals`, `terms` is `receipt_terms`, `grants` the lists of grants, `logged` whole rows for the
+//! `queue` the pending claims, `redecision` the claims that a make-good looks at, `refusals` old requests to be deleted, `reviews` the held claims, `reversal` is `reversals`, `terms` is `receipt_terms`, `grants` the lists of grants, `logged` whole rows for the
 //! transparency log.
 
 /// The columns that both writers fill, in the order of their values.
@@ -9,7 +9,7 @@ macro_rules! columns {
     (reward_requests) => {
         "id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, progress, retry_at, \
          received_at, decided_at, fuel, receipt, receipt_salt, receipt_digest, receipt_path, receipt_key_id, \
-         receipt_signature, budget_period, budget_amount, refusal, group_name, group_slot"
+         receipt_signature, budget_period, budget_amount, refusal, group_name, group_slot, make_good_id"
     };
     (grants) => {
         "user_id, id, request_id, reward_id, event_id, quantity, reward, granted_at, stock_since"
@@ -29,6 +29,7 @@ pub(super) mod erasure;
 pub(super) mod grants;
 pub(super) mod logged;
 pub(super) mod queue;
+pub(super) mod redecision;
 pub(super) mod refusals;
 pub(super) mod responses;
 pub(super) mod reversal;
@@ -127,6 +128,8 @@ row! {
         pub decided_at: Timestamp,
         pub review: Option<Json<Review>>,
         pub fuel: Option<i64>,
+        /// Of the make-good that granted it.
+        pub make_good_id: Option<Uuid>,
     }
 }
 
@@ -149,6 +152,7 @@ impl RequestRow {
             received_at: self.received_at,
             decided_at: (self.status != Status::Held).then_some(self.decided_at),
             plugin_digest: self.plugin_digest,
+            make_good_id: self.make_good_id,
         }
     }
 }
@@ -245,7 +249,7 @@ macro_rules! select_requests {
     ($tail:literal) => {
         concat!(
             "SELECT id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, progress, \
-             retry_at, received_at, decided_at, review, fuel FROM reward_requests ",
+             retry_at, received_at, decided_at, review, fuel, make_good_id FROM reward_requests ",
             $tail
         )
     };
@@ -302,7 +306,7 @@ pub(super) struct Filter {
 pub(super) async fn list(db: &Db, filter: Filter, after: Option<Uuid>, limit: i64) -> Result<Vec<RequestRow>> {
     const AROUND: (&str, &str) = (
         "SELECT id, event_id, event_revision, user_id, plugin_digest, status, period, slot, reasons, progress, \
-         retry_at, received_at, decided_at, review, fuel FROM (",
+         retry_at, received_at, decided_at, review, fuel, make_good_id FROM (",
         ") AS request ORDER BY id DESC LIMIT $?",
     );
     // An id begins with the time of receipt.

@@ -47,6 +47,7 @@ const STEPS: &[Step] = steps![
     16 "0016_releases",
     17 "0017_transparency",
     18 "0018_candidates",
+    19 "0019_make_goods",
 ];
 
 /// Precedes the number of the migration that a process must know.

@@ -29,7 +29,7 @@ const RELEASE_OUTDATED: Code = Code::new("release-outdated", 409, "The event cha
     .with_members(r#"{"eventRevision": 4}"#);
 const RELEASE_HASH: Code = Code::new("release-hash", 409, "The release is not what you approve")
     .with_members(r#"{"hash": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}"#);
-const SECOND_PERSON_REQUIRED: Code = Code::new("second-person-required", 403, "Another person must do this");
+pub const SECOND_PERSON_REQUIRED: Code = Code::new("second-person-required", 403, "Another person must do this");
 const BACKTEST_REQUIRED: Code = Code::new("backtest-required", 409, "The release needs a backtest");
 const RELEASE_RUNNING: Code = Code::new("release-running", 409, "Another release of the event runs")
     .with_members(r#"{"releaseId": "0199a3b0-5c1e-7a51-8f5e-0d6f2c1b9e77"}"#);

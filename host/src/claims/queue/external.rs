@@ -180,6 +180,7 @@ impl ExternalClaim {
             http_request_id: Some(self.id.as_str().to_owned()),
             claimed_by: None,
             queued: None,
+            made_good: None,
         }
     }
 }

@@ -389,6 +389,7 @@ fn claim_of(row: &PendingClaimRow, fence: i64, key: Option<IdempotencyKey>) -> C
         http_request_id: row.http_request_id.clone(),
         claimed_by: row.claimed_by.clone().map(|Json(by)| by),
         queued: Some(Queued { id: row.id, fence }),
+        made_good: None,
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Receipt {
     /// The service key that claimed for the user; absent if the user did
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_by: Option<ClaimedBy>,
+    /// The make-good that decided the claim again, by its approved proposal; absent if there was none
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub make_good_id: Option<Uuid>,
     /// SHA-256 of the terms as canonical JSON
     #[schema(value_type = String)]
     pub terms: Digest,

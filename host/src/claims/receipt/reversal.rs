@@ -28,6 +28,9 @@ pub struct ReversalReceipt {
     #[schema(example = "Bought and returned")]
     pub reason: String,
     pub reversed_by: Uuid,
+    /// The make-good that reversed it, by its approved proposal; absent if there was none
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub make_good_id: Option<Uuid>,
     pub reversed_at: Timestamp,
     /// All grants of the request
     pub grants: Vec<ReversedGrant>,

@@ -69,7 +69,7 @@ impl Parts {
                 $?::UUID[], $?::UUID[], $?::BIGINT[], $?::UUID[], $?::TEXT[], $?::TEXT[], $?::TEXT[], $?::BIGINT[], \
                 $?::JSONB[], $?::JSONB[], $?::BIGINT[], $?::BIGINT[], $?::BIGINT[], $?::BIGINT[], $?::TEXT[], \
                 $?::BYTEA[], $?::BYTEA[], $?::BYTEA[], $?::TEXT[], $?::BYTEA[], $?::TEXT[], $?::BIGINT[], $?::TEXT[], \
-                $?::TEXT[], $?::BIGINT[]) AS i (",
+                $?::TEXT[], $?::BIGINT[], $?::UUID[]) AS i (",
             columns!(reward_requests),
             ")), \
             gate AS MATERIALIZED ( \
@@ -291,6 +291,7 @@ pub(in crate::claims) async fn write(bulk: &Bulk, clock: &Clock, records: &[&Com
         .each(records.iter().map(|record| record.refusal.clone()))
         .each(groups().map(|group| group.map(|(name, _)| name.clone())))
         .each(groups().map(|group| group.map(|(_, slot)| *slot)))
+        .each(requests().map(|row| row.make_good_id))
         .each(events);
     if parts.pending {
         let pending = || records.iter().filter(|record| record.fence.is_some());

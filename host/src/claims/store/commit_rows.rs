@@ -11,7 +11,7 @@ pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord
         "INSERT INTO reward_requests (",
         columns!(reward_requests),
         ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-         $23, $24, $25) \
+         $23, $24, $25, $26) \
          ON CONFLICT DO NOTHING"
     );
     let (row, receipt, seal) = (record.request.clone(), record.receipt.clone(), record.seal.clone());
@@ -43,6 +43,7 @@ pub(in crate::claims) async fn insert_request(tx: &mut Tx, record: &CommitRecord
         .bind(record.refusal.clone())
         .bind(record.group.as_ref().map(|(name, _)| name.clone()))
         .bind(record.group.as_ref().map(|(_, slot)| *slot))
+        .bind(row.make_good_id)
         .execute(tx)
         .await?;
     Ok(inserted == 1)

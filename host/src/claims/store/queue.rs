@@ -55,6 +55,7 @@ impl From<PendingClaimRow> for RewardRequest {
             received_at: row.received_at,
             decided_at: None,
             plugin_digest: row.plugin_digest,
+            make_good_id: None,
         }
     }
 }

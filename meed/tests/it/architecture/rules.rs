@@ -17,6 +17,7 @@ pub(super) const FEATURES: &[&str] = &[
     "fulfilments",
     "claims",
     "backtests",
+    "make_goods",
     "webhooks",
     "console",
     "kafka",
@@ -208,10 +209,13 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
             "a store is its feature's own: call a function of {feature}/service.rs"
         ));
     }
-    // `kafka` and `rpc` bring claims, as `claims/routes` does; `backtests` decides as claims do.
-    if named == "claims" && !["claims", "backtests", "kafka", "rpc", "app", "author", "meed", "lib"].contains(&top) {
+    // `kafka` and `rpc` bring claims, as `claims/routes` does; `backtests` and `make_goods` decide as claims do.
+    const BRING_CLAIMS: &[&str] = &[
+        "claims", "backtests", "kafka", "make_goods", "rpc", "app", "author", "meed", "lib",
+    ];
+    if named == "claims" && !BRING_CLAIMS.contains(&top) {
         return Some(
-            "`claims` may use the other features, and only `backtests`, `kafka` and `rpc` may use `claims`: invert the dependency"
+            "`claims` may use the other features, and only `backtests`, `kafka`, `make_goods` and `rpc` may use `claims`: invert the dependency"
                 .to_owned(),
         );
     }

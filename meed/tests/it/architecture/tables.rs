@@ -73,6 +73,8 @@ const TABLES: &[(&str, &str, Sharding)] = &[
     ("claim_queues", "claims", Shared),
     ("backtests", "backtests", Shared),
     ("backtest_shards", "backtests", Shared),
+    ("make_goods", "make_goods", Shared),
+    ("make_good_entries", "make_goods", User("user_id")),
     ("fulfilments", "fulfilments", User("user_id")),
     ("outbox", "outbox", Shared),
     ("outbox_topics", "outbox", Shared),

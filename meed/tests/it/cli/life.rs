@@ -458,6 +458,7 @@ async fn every_background_task_is_listed_with_its_health() {
             "fact-sample",
             "health-check",
             "invalidation-listener",
+            "make-good-worker",
             "metrics-upkeep",
             "outbox-sweep",
             "pending-claim-count",

@@ -1,0 +1,163 @@
+//! The application of an approved make-good: reversals first, so that grants can use what they free, then grants in the
+//! order in which their claims arrived.
+//!
+//! Each entry is committed like any claim or reversal, under an id that the entry had from the beginning. So a process that
+//! dies between a commit and its note leaves an entry that the next process finds done.
+
+use uuid::Uuid;
+
+use super::error::MakeGoodError;
+use super::service::MakeGoodService;
+use super::state::{EntryState, Kind, State};
+use super::store::entries::{self, EntryRow};
+use super::store::{self, MakeGoodRow};
+use crate::background::lease::Lease;
+use crate::claims::{Applied, Ordered};
+
+/// Entries that are applied between two notes.
+const PAGE: i64 = 16;
+/// Entries of the other kind that are passed at once.
+const PASSED: i64 = 500;
+
+impl MakeGoodService {
+    /// Applies the next entries.
+    pub(super) async fn apply(&self, row: &MakeGoodRow, lease: &Lease) -> Result<(), MakeGoodError> {
+        if row.state == State::Approved {
+            return self.begin(row, lease).await;
+        }
+        let (mut results, mut stopped) = (Vec::new(), None);
+        for entry in self.next_entries(row).await? {
+            if lease.is_lost() {
+                break;
+            }
+            let applied = match self.apply_entry(row, &entry).await {
+                Err(MakeGoodError::Claim(error)) if !error.is_temporary() => {
+                    // It must not stop the others.
+                    tracing::error!(make_good.id = %row.id, entry.id = %entry.id, %error, "an entry cannot be applied");
+                    Applied::Skipped("failed".to_owned())
+                }
+                Err(error) => {
+                    self.note(row, lease, results, None).await?;
+                    return Err(error);
+                }
+                Ok(applied) => applied,
+            };
+            if let Applied::Stopped(code) = applied {
+                stopped = Some(code);
+                break;
+            }
+            results.push((entry, applied));
+        }
+        self.note(row, lease, results, stopped).await
+    }
+
+    async fn begin(&self, row: &MakeGoodRow, lease: &Lease) -> Result<(), MakeGoodError> {
+        let mut tx = self.db.begin().await?;
+        let before = self.lock(&mut tx, row.id).await?;
+        if before.state == State::Approved && store::has_fence(&mut tx, row.id, lease.fence()).await? {
+            let after = MakeGoodRow {
+                state: State::Applying,
+                ..before.clone()
+            };
+            self.change(&mut tx, &before, after, Some(Self::task())).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Reversals, then grants. Their ids are of the arrival of claims, and later ones of the proposal.
+    async fn next_entries(&self, row: &MakeGoodRow) -> Result<Vec<EntryRow>, MakeGoodError> {
+        let pending = EntryState::Pending;
+        if row.counts.0.reversals > 0 {
+            let (mut after, mut found) = (Uuid::nil(), Vec::new());
+            // Reversals have the ids of the time of the proposal.
+            if let Some(first) = Self::before(row) {
+                after = first;
+            }
+            loop {
+                let page = entries::in_state(&self.db, row.id, pending, after, PASSED).await?;
+                let Some(last) = page.last() else { break };
+                after = last.id;
+                found.extend(page.into_iter().filter(|entry| entry.kind == Kind::Reverse));
+                if found.len() >= usize::try_from(PAGE).unwrap_or_default() {
+                    break;
+                }
+            }
+            found.truncate(usize::try_from(PAGE).unwrap_or_default());
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(entries::in_state(&self.db, row.id, pending, Uuid::nil(), PAGE).await?)
+    }
+
+    /// An id before those of all reversals: they were made after the make-good.
+    fn before(row: &MakeGoodRow) -> Option<Uuid> {
+        row.created_at.first_id().as_u128().checked_sub(1).map(Uuid::from_u128)
+    }
+
+    async fn apply_entry(&self, row: &MakeGoodRow, entry: &EntryRow) -> Result<Applied, MakeGoodError> {
+        let condition = &row.condition.0;
+        let ordered = Ordered {
+            make_good_id: row.id,
+            id: entry.id,
+            event_id: row.event_id,
+            user_id: entry.user_id,
+            request_id: entry.request_id,
+            received_at: entry.received_at,
+            known_by: row.known_by,
+            awards: &entry.awards.0,
+            condition: (condition.digest, &condition.params),
+        };
+        Ok(match entry.kind {
+            Kind::Grant => self.claims.grant_again(&ordered).await?,
+            Kind::Reverse => {
+                let reason = format!("{} (make-good {})", row.title, row.id);
+                let by = row.approved_by.unwrap_or(row.created_by);
+                self.claims.reverse_again(&ordered, &reason, by).await?
+            }
+        })
+    }
+
+    /// Notes what was done, and whether it is over.
+    async fn note(
+        &self,
+        row: &MakeGoodRow,
+        lease: &Lease,
+        results: Vec<(EntryRow, Applied)>,
+        stopped: Option<&'static str>,
+    ) -> Result<(), MakeGoodError> {
+        let is_over = results.is_empty() && stopped.is_none() && !lease.is_lost();
+        let mut tx = self.db.begin().await?;
+        let before = self.lock(&mut tx, row.id).await?;
+        if before.state != State::Applying || !store::has_fence(&mut tx, row.id, lease.fence()).await? {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let mut after = before.clone();
+        for (entry, applied) in results {
+            let (state, skipped) = match applied {
+                Applied::Skipped(code) => (EntryState::Skipped, Some(code)),
+                Applied::Done | Applied::Stopped(_) => (EntryState::Applied, None),
+            };
+            let is_applied = state == EntryState::Applied;
+            if entries::end(&mut tx, (entry.user_id, entry.id), state, skipped, now).await? {
+                after.counts.0.applied += u64::from(is_applied);
+                after.counts.0.skipped += u64::from(!is_applied);
+            }
+        }
+        after.updated_at = now.max(before.updated_at);
+        if let Some(code) = stopped {
+            store::update(&mut tx, after.clone()).await?;
+            let reason = format!("{code}: the event is not as it was when the make-good was approved. Propose the rest again.");
+            self.fail(&mut tx, &after, reason).await?;
+        } else if is_over {
+            after.state = State::Applied;
+            self.change(&mut tx, &before, after, Some(Self::task())).await?;
+        } else {
+            store::update(&mut tx, after).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
