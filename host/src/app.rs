@@ -48,8 +48,8 @@ use crate::users::{
 use crate::watch::Watch;
 use crate::webhooks::WebhookService;
 use crate::{
-    activities, audit, auth, backtests, claims, events, keys, make_goods, plugins, releases, rewards, service_keys, transparency,
-    trials, users, webhooks,
+    activities, audit, auth, backtests, claims, events, keys, make_goods, plugins, releases, rewards, service_keys,
+    transparency, trials, users, webhooks,
 };
 
 pub use background::{supervise_delivery, supervise_metrics};

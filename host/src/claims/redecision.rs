@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::decision::{DecisionInput, Judge, Run};
+use super::decision::{DecisionInput, Run};
 use super::error::ClaimError;
 use super::model::{ClaimInput, MadeGood, Reason, Source, Status};
 use super::preparation::{Moment, PeriodSlot, Prepared, Ready, prepare};
@@ -139,7 +139,10 @@ impl Claims {
         known_by: Timestamp,
         slots: &Slots,
     ) -> Result<Again, ClaimError> {
-        let Some(mut input) = self.read_again(offer, claim.user_id, claim.received_at, known_by).await? else {
+        let Some(mut input) = self
+            .read_again(offer, claim.user_id, claim.received_at, known_by)
+            .await?
+        else {
             return Ok(Again::Open(UNKNOWABLE.to_owned()));
         };
         if let Some(snapshot) = &mut input.snapshot {
@@ -151,13 +154,11 @@ impl Claims {
     }
 
     /// Whether the condition would grant a claim that was granted.
-    pub async fn would_keep(
-        &self,
-        offer: &Offer,
-        claim: &OldClaim,
-        known_by: Timestamp,
-    ) -> Result<Again, ClaimError> {
-        let Some(mut input) = self.read_again(offer, claim.user_id, claim.received_at, known_by).await? else {
+    pub async fn would_keep(&self, offer: &Offer, claim: &OldClaim, known_by: Timestamp) -> Result<Again, ClaimError> {
+        let Some(mut input) = self
+            .read_again(offer, claim.user_id, claim.received_at, known_by)
+            .await?
+        else {
             return Ok(Again::Open(UNKNOWABLE.to_owned()));
         };
         if let Some(snapshot) = &mut input.snapshot {
@@ -221,7 +222,10 @@ impl Claims {
             let (record, request) = parts.recorder.record(&claim, &offer, slot, verdict)?;
             match parts.committer.commit(vec![record]).await.pop() {
                 Some(CommitOutcome::Committed) => {
-                    parts.recorder.on_committed(&claim, &offer, granted, &request, None).await;
+                    parts
+                        .recorder
+                        .on_committed(&claim, &offer, granted, &request, None)
+                        .await;
                     return Ok(Applied::Done);
                 }
                 Some(CommitOutcome::Failed(error)) if !error.is_conflict() => return Err(error.into()),

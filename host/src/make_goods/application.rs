@@ -149,7 +149,8 @@ impl MakeGoodService {
         after.updated_at = now.max(before.updated_at);
         if let Some(code) = stopped {
             store::update(&mut tx, after.clone()).await?;
-            let reason = format!("{code}: the event is not as it was when the make-good was approved. Propose the rest again.");
+            let reason =
+                format!("{code}: the event is not as it was when the make-good was approved. Propose the rest again.");
             self.fail(&mut tx, &after, reason).await?;
         } else if is_over {
             after.state = State::Applied;

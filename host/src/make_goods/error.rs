@@ -22,7 +22,9 @@ pub enum MakeGoodError {
     State { is: State, wanted: &'static str },
     #[error("You approve {sent}, but the make-good is {is}. Read it again, and approve what you see.")]
     OtherHash { sent: String, is: String },
-    #[error("The event has another condition than the one that was asked. Withdraw the make-good, and propose it again.")]
+    #[error(
+        "The event has another condition than the one that was asked. Withdraw the make-good, and propose it again."
+    )]
     Outdated,
     #[error("The event is not active, so nothing can be granted. Activate it before the approval.")]
     Inactive,
@@ -32,7 +34,9 @@ pub enum MakeGoodError {
     OwnClaim,
     #[error("A service key cannot approve: an approval needs a person who is responsible for it. Log in as one.")]
     KeyCannotApprove,
-    #[error("A person must be responsible for a make-good, but this service key was made on the command line. Log in as one.")]
+    #[error(
+        "A person must be responsible for a make-good, but this service key was made on the command line. Log in as one."
+    )]
     KeyWithoutPerson,
     #[error("A stored make-good cannot be read or written as JSON: {0}")]
     Json(#[from] serde_json::Error),

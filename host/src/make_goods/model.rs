@@ -23,7 +23,7 @@ use crate::text::legible;
 #[schema(example = json!({
     "title": "The streak counted in UTC", "from": "2026-03-01T00:00:00Z", "to": "2026-03-08T00:00:00Z",
 }))]
-pub struct NewMakeGood {
+pub(super) struct NewMakeGood {
     /// What was wrong. Users read it as the reason of a reversal
     #[garde(length(chars, min = 1, max = 200), custom(legible))]
     #[schema(min_length = 1, max_length = 200)]
@@ -51,7 +51,7 @@ fn yes() -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MakeGoodCondition)]
-pub struct Condition {
+pub(super) struct Condition {
     pub plugin: String,
     pub version: String,
     #[schema(value_type = String)]
@@ -64,7 +64,7 @@ pub struct Condition {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MakeGoodCounts)]
-pub struct Counts {
+pub(super) struct Counts {
     /// The claims of the period that the condition was asked about
     pub claims: u64,
     /// Entries, without those that were excluded
@@ -86,7 +86,7 @@ pub struct Counts {
 /// A make-good.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct MakeGood {
+pub(super) struct MakeGood {
     pub id: Uuid,
     pub event_id: Uuid,
     pub state: State,
@@ -118,7 +118,7 @@ pub struct MakeGood {
 /// A stock that does not suffice for all entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Shortage {
+pub(super) struct Shortage {
     pub reward_id: Uuid,
     pub needed: i64,
     pub left: i64,
@@ -154,7 +154,7 @@ impl From<MakeGoodRow> for MakeGood {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MakeGoodEntry)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Once it is APPLIED, also the id of the new reward request or of the reversal
     pub id: Uuid,
     pub kind: Kind,

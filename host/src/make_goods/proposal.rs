@@ -49,7 +49,9 @@ impl MakeGoodService {
         } else if !offer.event.is_active {
             Some("The event is not active. Activate it, and propose it again.".to_owned())
         } else if row.counts.0.grants + row.counts.0.reversals > MAX_ENTRIES {
-            Some(format!("There are more than {MAX_ENTRIES} entries. Choose a shorter period."))
+            Some(format!(
+                "There are more than {MAX_ENTRIES} entries. Choose a shorter period."
+            ))
         } else {
             None
         };
@@ -115,7 +117,12 @@ impl MakeGoodService {
         }
         let mut own = entries::about(&self.db, claim.user_id, row.id).await?;
         own.retain(|entry| !page.cancelled.contains(&(entry.user_id, entry.id)));
-        own.extend(page.found.iter().filter(|entry| entry.user_id == claim.user_id).cloned());
+        own.extend(
+            page.found
+                .iter()
+                .filter(|entry| entry.user_id == claim.user_id)
+                .cloned(),
+        );
         own.retain(|entry| entry.period == claim.period);
         let of = |kind| -> Vec<u32> {
             let entries = own.iter().filter(|entry| entry.kind == kind);
@@ -135,7 +142,8 @@ impl MakeGoodService {
                     return Ok(());
                 }
                 let id = self.clock.new_id_at(claim.received_at);
-                page.found.push(self.entry((row, claim), (id, Kind::Grant, slot), awards, Vec::new()));
+                page.found
+                    .push(self.entry((row, claim), (id, Kind::Grant, slot), awards, Vec::new()));
                 page.counts.grants += 1;
             }
             Again::Refused(_) => {}

@@ -26,8 +26,11 @@ const MAKE_GOOD_STATE: Code =
     Code::new("make-good-state", 409, "The make-good is in another state").with_members(r#"{"state": "APPLIED"}"#);
 const MAKE_GOOD_HASH: Code = Code::new("make-good-hash", 409, "The make-good is not what you approve")
     .with_members(r#"{"hash": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}"#);
-const MAKE_GOOD_OUTDATED: Code =
-    Code::new("make-good-outdated", 409, "The event is not as it was when the make-good was proposed");
+const MAKE_GOOD_OUTDATED: Code = Code::new(
+    "make-good-outdated",
+    409,
+    "The event is not as it was when the make-good was proposed",
+);
 
 pub const CODES: &[Code] = &[
     NO_SUCH_MAKE_GOOD,

@@ -69,7 +69,11 @@ impl MakeGoodService {
         }
         let now = self.clock.now();
         let (from, to) = period(&new, &event, now)?;
-        let first = if new.reversals { Status::Granted } else { Status::Rejected };
+        let first = if new.reversals {
+            Status::Granted
+        } else {
+            Status::Rejected
+        };
         let row = MakeGoodRow {
             id: self.clock.new_id(),
             event_id,
@@ -116,7 +120,10 @@ impl MakeGoodService {
     async fn shortages(&self, make_good: &MakeGood) -> Result<Vec<Shortage>, MakeGoodError> {
         let offer = self.events.last_known(make_good.event_id).await?;
         let short = offer.rewards.iter().filter_map(|reward| {
-            let (needed, left) = (make_good.counts.units.get(&reward.id.to_string())?, reward.stock_remaining?);
+            let (needed, left) = (
+                make_good.counts.units.get(&reward.id.to_string())?,
+                reward.stock_remaining?,
+            );
             (*needed > left).then_some(Shortage {
                 reward_id: reward.id,
                 needed: *needed,
@@ -289,7 +296,10 @@ fn period(new: &NewMakeGood, event: &Event, now: Timestamp) -> Result<(Timestamp
     }
     if from.plus(MAX_PERIOD) < to {
         let days = MAX_PERIOD.as_secs() / 86_400;
-        return field("/to", format!("the period is longer than {days} days; choose a shorter one"));
+        return field(
+            "/to",
+            format!("the period is longer than {days} days; choose a shorter one"),
+        );
     }
     Ok((from, to))
 }

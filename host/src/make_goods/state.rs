@@ -37,7 +37,7 @@ impl State {
 #[serde(rename_all = "UPPERCASE")]
 #[strum(serialize_all = "UPPERCASE")]
 #[schema(as = MakeGoodKind)]
-pub enum Kind {
+pub(super) enum Kind {
     /// The claim was wrongly refused
     Grant,
     /// The claim was wrongly granted
@@ -50,7 +50,7 @@ text_column!(Kind);
 #[serde(rename_all = "UPPERCASE")]
 #[strum(serialize_all = "UPPERCASE")]
 #[schema(as = MakeGoodEntryState)]
-pub enum EntryState {
+pub(super) enum EntryState {
     Pending,
     /// A person took it out of the proposal
     Excluded,

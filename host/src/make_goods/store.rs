@@ -53,7 +53,12 @@ pub(super) async fn insert(tx: &mut Tx, row: MakeGoodRow) -> Result<bool> {
     const SQL: &str = "INSERT INTO make_goods (id, event_id, state, title, from_at, to_at, known_by, condition, reversals, \
         looked_at, counts, authors, created_by, created_at, updated_at, fence, lease_until) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0) ON CONFLICT DO NOTHING";
-    let query = tx.query(SQL).bind(row.id).bind(row.event_id).bind(row.state).bind(row.title);
+    let query = tx
+        .query(SQL)
+        .bind(row.id)
+        .bind(row.event_id)
+        .bind(row.state)
+        .bind(row.title);
     let query = query.bind(row.from_at).bind(row.to_at).bind(row.known_by);
     let query = query.bind(row.condition).bind(row.reversals).bind(row.looked_at);
     let query = query.bind(row.counts).bind(row.authors).bind(row.created_by);
@@ -107,7 +112,11 @@ pub(super) async fn update(tx: &mut Tx, row: MakeGoodRow) -> Result<()> {
     const SQL: &str = "UPDATE make_goods SET state = $2, looked_at = $3, last_claim = $4, counts = $5, hash = $6, \
         authors = $7, updated_at = $8, approved_by = $9, approved_at = $10, reason = $11 WHERE id = $1";
     let query = tx.query(SQL).bind(row.id).bind(row.state).bind(row.looked_at);
-    let query = query.bind(row.last_claim).bind(row.counts).bind(row.hash).bind(row.authors);
+    let query = query
+        .bind(row.last_claim)
+        .bind(row.counts)
+        .bind(row.hash)
+        .bind(row.authors);
     let query = query.bind(row.updated_at).bind(row.approved_by).bind(row.approved_at);
     query.bind(row.reason).execute(tx).await.map(drop)
 }

@@ -77,7 +77,9 @@ impl Source for LoggedReleases {
             of.dedup();
             let releases = logged::releases(&self.0, &of).await?;
             let releases: HashMap<Uuid, StoredRow> = releases.into_iter().map(|row| (row.id, row)).collect();
-            let records = entries.iter().map(|entry| record(entry, releases.get(&entry.release_id)));
+            let records = entries
+                .iter()
+                .map(|entry| record(entry, releases.get(&entry.release_id)));
             Ok(records.collect())
         }
         .boxed()

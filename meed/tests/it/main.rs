@@ -35,6 +35,7 @@ mod hold;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod languages;
+mod make_goods;
 mod mutations;
 mod names;
 mod openapi;

@@ -11,7 +11,6 @@ row! {
     pub(in crate::claims) struct OldClaimRow {
         pub id: Uuid,
         pub user_id: Uuid,
-        pub status: Status,
         pub period: String,
         pub slot: i64,
         pub reasons: Json<Vec<Reason>>,
@@ -27,7 +26,7 @@ pub(in crate::claims) async fn page(
     (after, before): (Uuid, Uuid),
     limit: i64,
 ) -> Result<Vec<OldClaimRow>> {
-    const SQL: &str = "SELECT id, user_id, status, period, slot, reasons, received_at FROM reward_requests \
+    const SQL: &str = "SELECT id, user_id, period, slot, reasons, received_at FROM reward_requests \
         WHERE event_id = $1 AND status = $2 AND id > $3 AND id < $4 ORDER BY id LIMIT $5";
     let query = db.query(SQL).bind(event_id).bind(status).bind(after).bind(before);
     query.bind(limit).fetch_all(db).await

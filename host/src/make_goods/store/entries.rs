@@ -43,7 +43,11 @@ pub(in crate::make_goods) async fn insert(tx: &mut Tx, row: EntryRow) -> Result<
         period, slot, awards, reasons_before, reasons_now, skipped, updated_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING";
     let query = tx.query(SQL).bind(row.user_id).bind(row.id).bind(row.make_good_id);
-    let query = query.bind(row.kind).bind(row.state).bind(row.request_id).bind(row.received_at);
+    let query = query
+        .bind(row.kind)
+        .bind(row.state)
+        .bind(row.request_id)
+        .bind(row.received_at);
     let query = query.bind(row.period).bind(row.slot).bind(row.awards);
     let query = query.bind(row.reasons_before).bind(row.reasons_now).bind(row.skipped);
     query.bind(row.updated_at).execute(tx).await.map(drop)

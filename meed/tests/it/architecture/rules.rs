@@ -211,7 +211,15 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
     }
     // `kafka` and `rpc` bring claims, as `claims/routes` does; `backtests` and `make_goods` decide as claims do.
     const BRING_CLAIMS: &[&str] = &[
-        "claims", "backtests", "kafka", "make_goods", "rpc", "app", "author", "meed", "lib",
+        "claims",
+        "backtests",
+        "kafka",
+        "make_goods",
+        "rpc",
+        "app",
+        "author",
+        "meed",
+        "lib",
     ];
     if named == "claims" && !BRING_CLAIMS.contains(&top) {
         return Some(
