@@ -18,7 +18,7 @@ const used = readdirSync(source, { recursive: true })
   .map((name) => readFileSync(join(source, name), "utf8"))
   .join("\n");
 // Keys of these groups are made of a prefix and a value of the API.
-const BY_VALUE = /^(status|state|role|reason|outcome|fulfilment|action|period|signature|theme|nav|problem|actor)\./;
+const BY_VALUE = /^(status|state|role|reason|outcome|fulfilment|action|period|signature|theme|nav|problem|actor|gate|refusal)\./;
 for (const [key, text] of en) {
   const other = ko.get(key);
   if (other === undefined) problems.push(`${key}: missing in ko`);

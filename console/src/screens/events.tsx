@@ -1,17 +1,21 @@
 // Events: a list with filters in the URL, and one event with its condition, budget and revisions.
-import type { FormEvent } from "react";
+import { type FormEvent, lazy } from "react";
 import { type Schemas, api, ok } from "../api/client";
 import { useT, useValue } from "../messages";
 import { Link, to, useFilters, useRoute } from "../router";
 import { useMay } from "../session";
 import { List, Load, useAction, useData } from "../ui/data";
 import { Badge, Copy, Empty, Facts, Field, Id, Json, Page, ProblemBox, Section, Time } from "../ui/parts";
+import { contentOf } from "./event-editor/draft";
 
 type Offer = Schemas["Event"];
 const FILTERS = ["active", "name", "tag", "plugin"] as const;
 
+const Editor = lazy(() => import("./event-editor"));
+
 export default function Events() {
-  const [, id] = useRoute().parts;
+  const [, id, action] = useRoute().parts;
+  if (id === "new" || (id !== undefined && action === "edit")) return <Editor />;
   return id === undefined ? <EventList /> : <EventPage key={id} id={id} />;
 }
 
@@ -23,6 +27,7 @@ function stateOf(event: Offer, now: number): "DRAFT" | "SCHEDULED" | "LIVE" | "O
 
 function EventList() {
   const t = useT();
+  const may = useMay();
   const [filters, setFilters] = useFilters(FILTERS);
   const query = {
     ...(filters.active === "" ? {} : { isActive: filters.active === "true" }),
@@ -38,7 +43,7 @@ function EventList() {
   const key = JSON.stringify(query);
   const now = Date.now();
   return (
-    <Page title={t("nav.events")} curl={`/events${to([], Object.fromEntries(Object.entries(query).map(([name, value]) => [name, String(value)]))).slice(1)}`}>
+    <Page title={t("nav.events")} curl={`/events${to([], Object.fromEntries(Object.entries(query).map(([name, value]) => [name, String(value)]))).slice(1)}`} actions={may("events:write") && <Link className="button" to="/events/new">{t("events.new")}</Link>}>
       <form className="filters" onSubmit={search} key={key}>
         <Field label={t("event.active")}>
           {(id) => (
@@ -67,6 +72,7 @@ function EventList() {
           { label: t("event.starts"), cell: (event) => <Time at={event.startDate} /> },
           { label: t("event.ends"), cell: (event) => <Time at={event.endDate} /> },
           { label: t("event.tags"), cell: (event) => event.tags.join(", ") },
+          ...(may("events:write") ? [{ label: t("actions"), cell: (event: Offer) => <Link to={to(["events", "new"], { from: event.id })}>{t("event.duplicate")}</Link> }] : []),
         ]}
       />
     </Page>
@@ -92,9 +98,11 @@ function EventPage({ id }: { id: string }) {
               <Link to={to(["claims"], { event: id })}>{t("nav.claims")}</Link>
               {may("audit-log:read") && <Link to={to(["audit"], { target: id })}>{t("nav.audit")}</Link>}
               <Copy label={t("copy.json")} text={JSON.stringify(event, null, 2)} />
+              {may("events:write") && <Link to={to(["events", id, "edit"])}>{t("event.edit")}</Link>}
+              {may("events:write") && <Link to={to(["events", "new"], { from: id })}>{t("event.duplicate")}</Link>}
               {may("events:write") && (
                 <button type="button" disabled={action.busy} onClick={() => void action.run(async () => {
-                  await ok(api.PUT("/events/{id}", { params: { path: { id }, header: { "If-Match": `"${event.revision}"` } }, body: changed(event, !event.isActive) }));
+                  await ok(api.PUT("/events/{id}", { params: { path: { id }, header: { "If-Match": `"${event.revision}"` } }, body: { ...contentOf(event), isActive: !event.isActive } }));
                   found.reload();
                 })}>
                   {event.isActive ? t("event.deactivate") : t("event.activate")}
@@ -157,11 +165,4 @@ function EventPage({ id }: { id: string }) {
       )}
     </Load>
   );
-}
-
-/** The event as a change sends it. */
-function changed(event: Offer, isActive: boolean): Schemas["NewEvent"] {
-  const { plugin, version, params } = event.condition;
-  const { title, name, description, startDate, endDate, timeZone, rewardIds, maxQuantity, recurrence, budget, group, respondAsync, tags } = event;
-  return { title, name, description, startDate, endDate, timeZone, rewardIds, maxQuantity, recurrence, budget, group, respondAsync, tags, isActive, condition: { plugin, version, params } };
 }

@@ -1,11 +1,12 @@
-// Plugins: versions and their states, and the upload of a module.
-import { type DragEvent, useState } from "react";
-import { type Schemas, api, ok, sendBytes } from "../api/client";
+// Plugins: versions and their states.
+import { type Schemas, api, ok } from "../api/client";
 import { useLanguage, useT, useValue } from "../messages";
-import { Link, navigate, to, useFilters, useRoute } from "../router";
+import { Link, to, useFilters, useRoute } from "../router";
 import { useMay } from "../session";
 import { List, Load, useAction, useData } from "../ui/data";
 import { Badge, Facts, Field, Id, Json, Page, ProblemBox, Section, Time } from "../ui/parts";
+import { textsOf } from "../ui/plugin-title";
+import { Upload } from "./plugin-upload";
 
 type Version = Schemas["PluginVersion"];
 
@@ -58,43 +59,8 @@ function PluginList({ name }: { name: string }) {
   );
 }
 
-/** The title in the user's language, if the plugin has it. */
 function Title({ of }: { of: Version }) {
-  const language = useLanguage();
-  const translations = of.translations as Record<string, Record<string, unknown> | undefined>;
-  const own = translations[language]?.["title"];
-  return <>{typeof own === "string" ? own : of.title}</>;
-}
-
-function Upload() {
-  const t = useT();
-  const action = useAction();
-  const [over, setOver] = useState(false);
-  const [name, setName] = useState("");
-  const send = (file: File | undefined) => {
-    if (!file) return;
-    setName(file.name);
-    void action.run(async () => {
-      const version = await sendBytes<Version>("/plugins", "application/wasm", file);
-      navigate(to(["plugins", version.name, version.version]));
-    });
-  };
-  const drop = (event: DragEvent) => {
-    event.preventDefault();
-    setOver(false);
-    send(event.dataTransfer.files[0]);
-  };
-  return (
-    <Section title={t("upload.title")}>
-      <div className={over ? "drop over" : "drop"} onDrop={drop} onDragOver={(event) => { event.preventDefault(); setOver(true); }} onDragLeave={() => setOver(false)}>
-        <Field label={t("upload.file")} hint={t("upload.hint")}>
-          {(id) => <input id={id} type="file" accept=".wasm" disabled={action.busy} onChange={(event) => send(event.target.files?.[0])} />}
-        </Field>
-      </div>
-      {action.busy && <p role="status">{t("upload.checking", { name })}</p>}
-      {action.problem && <ProblemBox problem={action.problem} />}
-    </Section>
-  );
+  return <>{textsOf(of, useLanguage()).title}</>;
 }
 
 function VersionPage({ name, version }: { name: string; version: string }) {

@@ -14,11 +14,11 @@ export default function Rewards() {
   return id === undefined ? <RewardList /> : <RewardPage key={id} id={id} />;
 }
 
-function label(reward: Reward): string {
+export function rewardLabel(reward: Reward): string {
   return reward.name || `${reward.type} ${reward.id.slice(-8)}`;
 }
 
-function Stock({ reward }: { reward: Reward }) {
+export function Stock({ reward }: { reward: Reward }) {
   const t = useT();
   if (reward.stock === null || reward.stock === undefined) return <>{t("reward.unlimited")}</>;
   const left = reward.stockRemaining ?? 0;
@@ -53,7 +53,7 @@ function RewardList() {
         id={(reward) => reward.id}
         empty={t("rewards.empty")}
         columns={[
-          { label: t("name"), cell: (reward) => <Link to={to(["rewards", reward.id])}>{label(reward)}</Link> },
+          { label: t("name"), cell: (reward) => <Link to={to(["rewards", reward.id])}>{rewardLabel(reward)}</Link> },
           { label: t("reward.type"), cell: (reward) => <code>{reward.type}</code> },
           { label: t("reward.value"), cell: (reward) => reward.value ?? "–", numeric: true },
           { label: t("reward.stock"), cell: (reward) => <Stock reward={reward} /> },
@@ -72,7 +72,7 @@ function RewardPage({ id }: { id: string }) {
   return (
     <Load from={found}>
       {(reward) => (
-        <Page title={label(reward)} curl={`/rewards/${id}`} actions={may("audit-log:read") && <Link to={to(["audit"], { target: id })}>{t("nav.audit")}</Link>}>
+        <Page title={rewardLabel(reward)} curl={`/rewards/${id}`} actions={may("audit-log:read") && <Link to={to(["audit"], { target: id })}>{t("nav.audit")}</Link>}>
           <Facts
             items={[
               ["reward.type", <code>{reward.type}</code>],

@@ -1,10 +1,11 @@
-// My account (password, second factor, sessions), and the service keys.
+// My account (password, second factor, sessions), the members, and the keys of programs and of authors of plugins.
 import { type FormEvent, useState } from "react";
 import { type Schemas, api, ok } from "../api/client";
 import { useT } from "../messages";
 import { useMay } from "../session";
 import { List, Load, useAction, useData } from "../ui/data";
 import { Copy, Dialog, Facts, Field, Id, Page, ProblemBox, Section, Time } from "../ui/parts";
+import { Members, Signers } from "./settings-access";
 
 export default function Settings() {
   const t = useT();
@@ -14,7 +15,9 @@ export default function Settings() {
       <Account />
       <SecondFactor />
       <Sessions />
+      {may("users:read") && <Members />}
       {may("service-keys:read") && <ServiceKeys />}
+      {may("plugin-keys:read") && <Signers />}
     </Page>
   );
 }

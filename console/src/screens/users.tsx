@@ -8,6 +8,7 @@ import { List, Load, useAction, useData } from "../ui/data";
 import { Empty, Facts, Field, Id, Page, ProblemBox, Section, Time } from "../ui/parts";
 import { ProgressBars } from "../ui/reasons";
 import { ClaimTable, UUID, userFilter } from "./claims";
+import { PersonalData } from "./user-data";
 
 export default function Users() {
   const [, user] = useRoute().parts;
@@ -89,6 +90,7 @@ function UserPage({ user }: { user: string }) {
         <ClaimTable query={filter} empty={t("claims.empty")} />
       </Section>
       {may("activities:read") && <Activities user={ref} />}
+      {may("users:read") && <PersonalData user={ref} />}
     </Page>
   );
 }

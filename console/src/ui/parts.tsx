@@ -59,7 +59,7 @@ export function Copy({ text, label }: { text: string; label: string }) {
 }
 
 const TONES: Record<string, string> = {
-  GRANTED: "good", DELIVERED: "good", ACTIVE: "good", DONE: "good", LIVE: "good", TRUSTED: "good",
+  GRANTED: "good", DELIVERED: "good", ACTIVE: "good", DONE: "good", LIVE: "good", TRUSTED: "good", PASSED: "good",
   REJECTED: "calm", WAITING: "calm", PENDING: "calm", DISABLED: "calm", REVERSED: "calm", OVER: "calm", DRAFT: "calm",
   HELD: "warn", PAUSED: "warn", REFUSED: "warn", RECEIVED: "warn", SCHEDULED: "warn",
   FAILED: "bad", PARKED: "bad", QUARANTINED: "bad",
