@@ -78,6 +78,8 @@ const SCREENS = {
   user: `/console/users/${world.user}`,
   events: "/console/events",
   event: `/console/events/${world.events.granted}`,
+  newEvent: "/console/events/new",
+  editEvent: `/console/events/${world.events.granted}/edit`,
   rewards: "/console/rewards",
   reward: `/console/rewards/${world.reward}`,
   plugins: "/console/plugins",
@@ -150,7 +152,7 @@ await everyLook("every screen in both languages and colour schemes, wide and nar
 await step("hostile texts are texts", async () => {
   const { context, page, faults } = await open();
   await logIn(page, "ADMIN");
-  for (const [name, least] of Object.entries({ user: 2, event: 2, reward: 1, plugin: 1, why: 1 })) {
+  for (const [name, least] of Object.entries({ user: 2, event: 2, newEvent: 1, reward: 1, plugin: 1, why: 1 })) {
     await page.goto(SCREENS[name]);
     await settled(page);
     const shown = await page.getByText(world.hostile).count();
@@ -287,11 +289,101 @@ await step("an operator reviews a held claim, uploads a plugin and restocks a re
   await page.locator(".timeline").getByText("Checked by telephone").waitFor();
   await page.goto(SCREENS.plugins);
   await page.locator("input[type=file]").setInputFiles(fixture.module);
-  await page.waitForURL("**/console/plugins/uploaded/1.2.3", { timeout: 60_000 });
+  await page.getByText("Accepted:").waitFor({ timeout: 60_000 });
+  // Each check of the server is there, and none is left out.
+  assert.equal(await page.locator(".checks li").count(), 8);
+  assert.equal(await page.locator(".checks .badge.good").count(), 8);
+  await page.getByRole("link", { name: "uploaded 1.2.3" }).first().click();
+  await page.waitForURL("**/console/plugins/uploaded/1.2.3");
   await page.goto(SCREENS.reward);
   await page.locator("input[type=number]").fill("500");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByText("of 500 left").waitFor();
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+/** Moves the focus with the Tab key alone until the element has it. */
+async function tabTo(page, target) {
+  for (let presses = 0; presses < 120; presses += 1) {
+    if (await target.evaluate((element) => element === document.activeElement)) return;
+    await page.keyboard.press("Tab");
+  }
+  assert.fail(`the keyboard does not reach ${target}`);
+}
+
+await step("an operator makes an event with the keyboard alone", async () => {
+  const { context, page, faults } = await open();
+  await logIn(page, "OPERATOR", SCREENS.newEvent);
+  await settled(page);
+  // A form that lacks everything says so at once.
+  await tabTo(page, page.getByRole("button", { name: "Save, not active" }));
+  await page.keyboard.press("Enter");
+  await page.getByText("Choose a condition.").first().waitFor();
+  await tabTo(page, page.getByLabel("Title", { exact: false }).first());
+  await page.keyboard.type("Made by keyboard");
+  await tabTo(page, page.locator(".plugin-card").filter({ hasText: "granting" }));
+  await page.keyboard.press("Enter");
+  await page.getByLabel("Version").waitFor();
+  const add = page.locator("table button").first();
+  await add.waitFor();
+  await tabTo(page, add);
+  await page.keyboard.press("Enter");
+  for (const [field, date] of [["start", "03012026"], ["end", "04012026"]]) {
+    await tabTo(page, page.locator(`[id="field:${encodeURIComponent(`/${field}Date`)}"]`));
+    await page.keyboard.type(date);
+    await page.keyboard.press("Tab");
+    await page.keyboard.type("120000AM");
+  }
+  await tabTo(page, page.getByRole("button", { name: "Save, not active" }));
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Made by keyboard" }).waitFor();
+  await page.waitForURL(/\/console\/events\/[0-9a-f-]{36}$/);
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+await step("two operators change one event, and both changes are shown side by side", async () => {
+  const { context, page, faults } = await open();
+  await logIn(page, "OPERATOR", SCREENS.editEvent);
+  await settled(page);
+  const other = await context.newPage();
+  await other.clock.setFixedTime(new Date(fixture.now));
+  await other.goto(SCREENS.editEvent);
+  await settled(other);
+  const title = (of) => of.locator(`[id="field:${encodeURIComponent("/title")}"]`);
+  const tags = (of) => of.locator(`[id="field:${encodeURIComponent("/tags")}"]`);
+  await tags(other).fill("theirs");
+  await other.getByRole("button", { name: "Save, stays active" }).click();
+  await other.waitForURL(`**${SCREENS.event}`);
+  await title(page).fill("My title");
+  await page.getByRole("button", { name: "Save, stays active" }).click();
+  await page.getByRole("heading", { name: "Two changes of the same event" }).waitFor();
+  await checkAxe(page);
+  await page.screenshot({ path: join(pictures, "conflict.png"), fullPage: true });
+  await page.getByRole("button", { name: "Use this choice and save" }).click();
+  await page.waitForURL(`**${SCREENS.event}`);
+  await page.getByRole("heading", { name: "My title" }).waitFor();
+  await page.getByText("theirs").first().waitFor();
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+await step("a session that ends in the editor loses nothing that was typed", async () => {
+  const { context, page, faults } = await open();
+  await logIn(page, "OPERATOR", SCREENS.editEvent);
+  await settled(page);
+  await page.locator(`[id="field:${encodeURIComponent("/title")}"]`).fill("Typed before the end");
+  const other = await context.newPage();
+  await other.goto("/console/");
+  await other.getByRole("button", { name: "Log out" }).click();
+  await other.locator("input[type=email]").waitFor();
+  await page.getByRole("button", { name: "Save, stays active" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.locator("input[type=email]").fill(accounts.OPERATOR.email);
+  await dialog.locator("input[type=password]").fill(accounts.OPERATOR.password);
+  await dialog.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("heading", { name: "Typed before the end" }).waitFor();
   assert.deepEqual(faults, []);
   await context.close();
 });
