@@ -2,6 +2,7 @@
 
 mod appending;
 mod proofs;
+mod releases;
 mod tampering;
 
 use meed_host::auth::Role;

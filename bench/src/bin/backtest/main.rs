@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 #[path = "../claim/cpu.rs"]
+#[expect(dead_code, reason = "shared with the program `claim`, which uses all of it")]
 mod cpu;
 mod site;
 

@@ -13,6 +13,9 @@ const TABLES: &[&str] = &[
     "reward_requests",
     "grants",
     "reversals",
+    "releases",
+    "release_entries",
+    "backtests",
     "audit_log",
     "user_erasures",
     "transparency_queue",
@@ -24,7 +27,7 @@ const TABLES: &[&str] = &[
 ];
 
 /// Runs statements as someone who can also switch off foreign keys.
-async fn run(app: &TestApp, statements: &[String]) {
+pub(super) async fn run(app: &TestApp, statements: &[String]) {
     let mut tx = app.begin().await;
     let free = match app.app.db.engine() {
         Engine::Sqlite => "PRAGMA defer_foreign_keys = ON",
@@ -39,14 +42,14 @@ async fn run(app: &TestApp, statements: &[String]) {
     tx.commit().await.expect("a commit");
 }
 
-async fn save(app: &TestApp) {
+pub(super) async fn save(app: &TestApp) {
     let copies = TABLES
         .iter()
         .map(|table| format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}"));
     run(app, &copies.collect::<Vec<_>>()).await;
 }
 
-async fn restore(app: &TestApp) {
+pub(super) async fn restore(app: &TestApp) {
     let deletions = TABLES.iter().rev().map(|table| format!("DELETE FROM {table}"));
     let copies = TABLES
         .iter()
