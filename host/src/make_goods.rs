@@ -17,6 +17,7 @@ mod routes;
 mod service;
 mod state;
 mod store;
+mod terms;
 mod worker;
 
 pub use error::MakeGoodError;

@@ -1,20 +1,17 @@
 //! Make-goods as requests send them, and as responses show them.
 
-use std::collections::BTreeMap;
-
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::state::{EntryState, Kind, State};
 use super::store::MakeGoodRow;
 use super::store::entries::EntryRow;
+use super::terms::{Condition, Counts};
 use crate::claims::Reason;
 use crate::clock::Timestamp;
 use crate::contract::Award;
-use crate::sandbox::Digest;
 use crate::text::legible;
 
 /// A period whose claims are decided again.
@@ -45,42 +42,6 @@ pub(super) struct NewMakeGood {
 
 fn yes() -> bool {
     true
-}
-
-/// The condition that decided again: the one of the event at the proposal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = MakeGoodCondition)]
-pub(super) struct Condition {
-    pub plugin: String,
-    pub version: String,
-    #[schema(value_type = String)]
-    pub digest: Digest,
-    #[schema(value_type = HashMap<String, Value>)]
-    pub params: Value,
-}
-
-/// What the proposal found, and what was applied of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = MakeGoodCounts)]
-pub(super) struct Counts {
-    /// The claims of the period that the condition was asked about
-    pub claims: u64,
-    /// Entries, without those that were excluded
-    pub grants: u64,
-    pub reversals: u64,
-    /// Claims for which the condition now wants a review, and that stay as they are
-    pub reviews: u64,
-    /// Refused claims that another grant of the same period makes good already
-    pub granted_otherwise: u64,
-    /// Claims whose facts cannot be told any more, or whose condition failed
-    pub unknown: u64,
-    /// Units of each reward that the grants need
-    #[schema(value_type = HashMap<String, i64>)]
-    pub units: BTreeMap<String, i64>,
-    pub applied: u64,
-    pub skipped: u64,
 }
 
 /// A make-good.

@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::content;
 use super::error::MakeGoodError;
-use super::model::Counts;
 use super::service::MakeGoodService;
 use super::state::{EntryState, Kind, State};
 use super::store::entries::{self, EntryRow};
 use super::store::{self, MakeGoodRow};
+use super::terms::Counts;
 use crate::background::lease::Lease;
 use crate::claims::{Again, OldClaim, Reason, Slots, Status};
 use crate::clock::Timestamp;

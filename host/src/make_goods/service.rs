@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::content;
 use super::error::MakeGoodError;
-use super::model::{Condition, Counts, Entry, MakeGood, NewMakeGood, Shortage};
+use super::model::{Entry, MakeGood, NewMakeGood, Shortage};
 use super::state::{EntryState, State};
 use super::store::{self, MakeGoodRow, entries};
+use super::terms::{Condition, Counts};
 use crate::audit;
 use crate::auth::Principal;
 use crate::claims::{Claims, Status};

@@ -4,8 +4,8 @@ pub(super) mod entries;
 
 use uuid::Uuid;
 
-use super::model::{Condition, Counts};
 use super::state::State;
+use super::terms::{Condition, Counts};
 use crate::background::lease;
 use crate::clock::Timestamp;
 use crate::db::{Db, Engine, Executor, Json, Result, Tx, row};

@@ -94,7 +94,7 @@ fn known_scopes(scopes: &[String], (): &()) -> garde::Result {
                 "no key can have the scope {scope}: it could give itself any other"
             )));
         }
-        if [Scope::ReleasesApprove, Scope::ReleasesWaive].contains(&scope) {
+        if [Scope::MakeGoodsApprove, Scope::ReleasesApprove, Scope::ReleasesWaive].contains(&scope) {
             return Err(garde::Error::new(format!(
                 "no key can have the scope {scope}: it needs a person who is responsible"
             )));

@@ -16,6 +16,22 @@ fn sum(amount: i64) -> Value {
     json!({"kind": "shop.purchase", "sum": amount})
 }
 
+/// A grant that the rule of the event refuses by now, before the clock moves.
+pub async fn wrongly_granted(app: &TestApp) -> Value {
+    app.install(bundled("activity-count")).await;
+    let event = app.event("first-come", json!({}), json!({})).await;
+    let user = app.user(Role::User).await;
+    assert_eq!(claim(app, &user, &event).await["status"], "GRANTED");
+    mend(app, &event, sum(500)).await
+}
+
+/// Proposes to reverse it, after the clock has moved.
+pub async fn proposed_for(app: &TestApp, event: &Value) {
+    let author = app.user(Role::Operator).await;
+    let make_good = proposed(app, &author, event).await;
+    assert_eq!(make_good["counts"]["reversals"], 1, "{make_good:#}");
+}
+
 /// The rule was wrong; this is the right one.
 async fn mend(app: &TestApp, event: &Value, params: Value) -> Value {
     let condition = json!({"plugin": "activity-count", "version": "1.0.0", "params": params});
@@ -92,7 +108,7 @@ async fn entries(app: &TestApp, make_good: &Value) -> Vec<Value> {
 /// The statuses of a user's requests for the event, the earliest first.
 async fn statuses(app: &TestApp, user: &TestUser) -> Vec<String> {
     let list = app.read(&format!("/reward-requests?userId={}", user.id)).await;
-    let mut statuses: Vec<String> = each(&list, "status").into_iter().map(str::to_owned).collect();
+    let mut statuses: Vec<String> = each(&list["items"], "status").into_iter().map(str::to_owned).collect();
     statuses.reverse();
     statuses
 }
@@ -179,6 +195,7 @@ async fn a_process_that_dies_grants_nothing_twice(app: TestApp) {
     let event = app.event("activity-count", sum(500), json!({})).await;
     let user = buyer(&app, 450).await;
     claim(&app, &user, &event).await;
+    app.at("2026-03-02T12:10:00Z");
     mend(&app, &event, sum(400)).await;
     let (author, approver) = (app.user(Role::Operator).await, app.user(Role::Operator).await);
     let make_good = proposed(&app, &author, &event).await;

@@ -205,6 +205,7 @@ pub async fn live(app: &TestApp) -> Past {
     let proposed = app.post("/releases").bearer(&operator).json(&proposal);
     proposed.send().await.expect(201);
     crate::trials::streak(app, 1).shadow(app, &streak).await;
+    let wrong = crate::make_goods::wrongly_granted(app).await;
 
     let invited = json!({"email": "invited@example.com", "password": PASSWORD, "inviteCode": user.invite_code});
     app.post("/auth/register").json(&invited).send().await.expect(201);
@@ -278,6 +279,7 @@ pub async fn live(app: &TestApp) -> Past {
     let backtest = backtest.json(&json!({"eventId": streak["id"], "from": "2026-03-01T00:00:00Z"}));
     backtest.send().await.expect(202);
     app.app.backtests.advance().await.expect("a plan");
+    crate::make_goods::proposed_for(app, &wrong).await;
     let deliveries = listen(app, &operator).await;
     publish(app).await;
     app.app.plugins.write_usage().await.expect("the usage is written");

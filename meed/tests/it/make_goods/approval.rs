@@ -7,25 +7,22 @@ use serde_json::{Value, json};
 use super::{approve, buyer, claim, entries, mend, propose, proposed, read, run, statuses, sum};
 use crate::support::{TestApp, TestUser, on_both_engines, text};
 
-/// An event whose rule refused a user wrongly, and was mended.
-async fn mended(app: &TestApp) -> (Value, TestUser) {
+/// An event whose rule refused two users wrongly, and was mended.
+async fn mended(app: &TestApp) -> (Value, [TestUser; 2]) {
     app.at("2026-03-02T12:00:00Z");
     let event = app.event("activity-count", sum(500), json!({})).await;
-    let user = buyer(app, 450).await;
-    claim(app, &user, &event).await;
+    let users = [buyer(app, 450).await, buyer(app, 460).await];
+    for user in &users {
+        claim(app, user, &event).await;
+    }
+    app.at("2026-03-02T12:10:00Z");
     mend(app, &event, sum(400)).await;
-    (event, user)
+    (event, users)
 }
 
 #[apply(on_both_engines)]
 async fn an_author_cannot_approve_not_even_who_only_took_out_an_entry(app: TestApp) {
-    let (event, user) = mended(&app).await;
-    let other = buyer(&app, 460).await;
-    let before = json!({"condition": {"plugin": "activity-count", "version": "1.0.0", "params": sum(500)}});
-    let wrong = app.read(&format!("/events/{}", text(&event, "id"))).await;
-    app.change_event(&wrong, before).await.expect(200);
-    claim(&app, &other, &event).await;
-    mend(&app, &event, sum(400)).await;
+    let (event, [user, other]) = mended(&app).await;
     let (author, editor) = (app.user(Role::Operator).await, app.user(Role::Operator).await);
     let approver = app.user(Role::Admin).await;
     let make_good = proposed(&app, &author, &event).await;
@@ -77,7 +74,7 @@ async fn only_people_with_the_scope_approve(app: TestApp) {
 
 #[apply(on_both_engines)]
 async fn another_condition_of_the_event_needs_another_proposal(app: TestApp) {
-    let (event, user) = mended(&app).await;
+    let (event, [user, _]) = mended(&app).await;
     let (author, approver) = (app.user(Role::Operator).await, app.user(Role::Operator).await);
     let make_good = proposed(&app, &author, &event).await;
     mend(&app, &event, sum(300)).await;
@@ -112,7 +109,7 @@ async fn each_step_is_in_the_audit_log_and_announced(app: TestApp) {
     let make_good = proposed(&app, &author, &event).await;
     approve(&app, &approver, &make_good).await.expect(200);
     run(&app).await;
-    let messages = "SELECT COUNT(*) FROM outbox WHERE type LIKE 'make_good.%'";
+    let messages = "SELECT COUNT(*) FROM outbox WHERE kind LIKE 'make-good.%'";
     assert_eq!(app.count(messages).await, 3, "proposed, approved, applied");
     let auditor = app.user(Role::Auditor).await;
     let path = format!("/audit-log?target={}", text(&make_good, "id"));

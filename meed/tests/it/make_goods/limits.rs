@@ -18,6 +18,7 @@ async fn applied(app: &TestApp, stock: Value, terms: Value) -> (Value, Value) {
         let user = buyer(app, 450).await;
         assert_eq!(claim(app, &user, &event).await["status"], "REJECTED");
     }
+    app.at("2026-03-02T12:10:00Z");
     mend(app, &event, sum(400)).await;
     let (author, approver) = (app.user(Role::Operator).await, app.user(Role::Operator).await);
     let make_good = proposed(app, &author, &event).await;

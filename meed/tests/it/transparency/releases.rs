@@ -16,8 +16,13 @@ const EDITS: &[(&str, &str, &str)] = &[
         "is not as its last entry left it",
     ),
     (
-        "the content of a release is edited",
-        "UPDATE releases SET content = REPLACE(CAST(content AS TEXT), '\"days\":5', '\"days\":1')",
+        "a release is said to be approved",
+        "UPDATE releases SET approved_by = created_by, approved_at = created_at",
+        "is not as its last entry left it",
+    ),
+    (
+        "a release was made from another revision",
+        "UPDATE releases SET event_revision = event_revision + 1",
         "is not as its last entry left it",
     ),
     (
@@ -50,6 +55,11 @@ const EDITS: &[(&str, &str, &str)] = &[
         "a report is edited",
         "UPDATE backtests SET report = REPLACE(report, 'baseline', 'candidate')",
         "the report is not what was signed",
+    ),
+    (
+        "what a backtest was asked is edited",
+        "UPDATE backtests SET terms = '{}'",
+        "the row was changed",
     ),
     (
         "a report is removed",

@@ -27,6 +27,7 @@ pub const GROWING: &[&str] = &[
     "pending_claims",
     "claim_queues",
     "fulfilments",
+    "make_good_entries",
     "release_counters",
     "release_divergences",
     "outbox",
