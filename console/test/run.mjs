@@ -186,7 +186,7 @@ await step("each role sees what it may do", async () => {
     for (const name of ["user", "why", "claims", "users"]) {
       await page.goto(SCREENS[name]);
       await settled(page);
-      assert.equal(await page.locator("main .problem").count(), 0, `${role} ${name}`);
+      assert.equal(await page.locator("main .problem").count(), 0, `${role} ${name}: ${await page.locator("main").innerText()}`);
     }
     await context.close();
   }

@@ -65,10 +65,12 @@ async function fetchAgain(request: Request): Promise<Response> {
 export const api = createClient<paths>({ baseUrl: location.origin, fetch: fetchAgain });
 
 /** The body of a response, or its problem. */
-export async function ok<T>(call: Promise<{ data?: T; response: Response }>): Promise<T> {
-  const { data, response } = await call;
-  if (!response.ok) throw new ProblemError(await problemOf(response));
-  return data as T;
+export async function ok<T>(call: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
+  const { data, error, response } = await call;
+  if (response.ok) return data as T;
+  // The client has read the body already.
+  const isProblem = typeof error === "object" && error !== null && "code" in error;
+  throw new ProblemError(isProblem ? (error as Problem) : offline(response.status, response.statusText));
 }
 
 /** For bodies that are no JSON. */

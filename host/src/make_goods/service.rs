@@ -17,8 +17,9 @@ use crate::claims::{Claims, Status};
 use crate::clock::{Clock, Timestamp};
 use crate::correlation;
 use crate::db::{Db, Json, Tx};
-use crate::events::{Event, EventService};
+use crate::events::{Event, EventError, EventService};
 use crate::outbox::{self, Message};
+use crate::rewards;
 use crate::service_keys::ServiceKeyService;
 
 /// The longest period.
@@ -119,8 +120,9 @@ impl MakeGoodService {
     }
 
     async fn shortages(&self, make_good: &MakeGood) -> Result<Vec<Shortage>, MakeGoodError> {
-        let offer = self.events.last_known(make_good.event_id).await?;
-        let short = offer.rewards.iter().filter_map(|reward| {
+        let offered = rewards::offered(&self.db, make_good.event_id).await;
+        let rewards = offered.map_err(EventError::from)?;
+        let short = rewards.iter().filter_map(|reward| {
             let (needed, left) = (
                 make_good.counts.units.get(&reward.id.to_string())?,
                 reward.stock_remaining?,

@@ -50,7 +50,7 @@ async fn an_author_cannot_approve_not_even_who_only_took_out_an_entry(app: TestA
     }
     approve(&app, &approver, &edited).await.expect(200);
     run(&app).await;
-    assert_eq!(statuses(&app, &user).await, ["REJECTED", "GRANTED"]);
+    assert_eq!(statuses(&app, &user).await, ["GRANTED", "REJECTED"]);
     assert_eq!(statuses(&app, &other).await, ["REJECTED"]);
 }
 
@@ -112,7 +112,7 @@ async fn each_step_is_in_the_audit_log_and_announced(app: TestApp) {
     let messages = "SELECT COUNT(*) FROM outbox WHERE kind LIKE 'make-good.%'";
     assert_eq!(app.count(messages).await, 3, "proposed, approved, applied");
     let auditor = app.user(Role::Auditor).await;
-    let path = format!("/audit-log?target={}", text(&make_good, "id"));
+    let path = format!("/audit?target={}", text(&make_good, "id"));
     let log = app.get(&path).bearer(&auditor.token).send().await.expect(200);
     assert!(log["items"].as_array().expect("items").len() >= 4, "{log:#}");
 }

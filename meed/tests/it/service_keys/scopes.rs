@@ -35,7 +35,12 @@ const NEEDS_A_PERSON: [(&str, &str); 4] = [
 const FOR_ALL: &str = "/audit/checkpoints";
 
 /// No key can have these: it could get further scopes, or a person must be responsible.
-const ONLY_PERSONS: [Scope; 3] = [Scope::ServiceKeysWrite, Scope::ReleasesApprove, Scope::ReleasesWaive];
+const ONLY_PERSONS: [Scope; 4] = [
+    Scope::MakeGoodsApprove,
+    Scope::ServiceKeysWrite,
+    Scope::ReleasesApprove,
+    Scope::ReleasesWaive,
+];
 
 #[apply(on_both_engines)]
 async fn each_operation_needs_exactly_its_scope(app: TestApp) {

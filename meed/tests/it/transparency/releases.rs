@@ -16,8 +16,8 @@ const EDITS: &[(&str, &str, &str)] = &[
         "is not as its last entry left it",
     ),
     (
-        "a release is said to be approved",
-        "UPDATE releases SET approved_by = created_by, approved_at = created_at",
+        "a release gets another reason",
+        "UPDATE releases SET reason = 'None'",
         "is not as its last entry left it",
     ),
     (
