@@ -2,6 +2,12 @@
 //!
 //! It marks the keys and the database that it creates, so that [`refuse`] can reject both in production.
 
+mod history;
+mod incidents;
+mod offers;
+mod past;
+mod people;
+mod receiver;
 mod seed;
 mod walk;
 
@@ -11,11 +17,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::{connect, keys, serve};
-use meed_host::app::App;
+use meed_host::app::{self, App};
 use meed_host::clock::Clock;
 use meed_host::config::{Config, LogFormat, ReleaseRequired};
 use meed_host::db::Db;
 use meed_host::users::Filter;
+use seed::Demo;
 
 /// A file beside the keys: they were created for a demo.
 const KEYS_MARK: &str = "MADE-FOR-A-DEMO";
@@ -24,48 +31,54 @@ const DATABASE_MARK: &str = "demo";
 /// The mark's value until the demo data is complete.
 const FILLING: &str = "filling";
 
-pub(super) async fn run(config: Config, plugins: &Path) -> anyhow::Result<()> {
+/// A database with demo data, and the ids of the tour.
+pub(super) struct Filled {
+    db: Db,
+    demo: Demo,
+}
+
+/// Creates the demo data, at the first start. Logs nothing if it runs before the log starts: the history contains failures, which
+/// are no news.
+pub(super) async fn fill(config: &Config, plugins: &Path) -> anyhow::Result<Filled> {
     let clock = Clock::System;
-    make_keys(&config.keys.directory, &clock)?;
-    let db = connect(&config).await?;
+    let db = connect(config).await?;
     db.migrate().await.context("migrate the database")?;
-    let app = App::new(
-        &config,
-        db,
-        clock,
-        std::env::current_exe().context("find this executable")?,
-    )?;
-    let mark = app.db.metadata(DATABASE_MARK).await?;
+    let mark = db.metadata(DATABASE_MARK).await?;
     ensure!(
         mark.as_deref() != Some(FILLING),
         "an earlier demo was stopped while it filled this database; start again with an empty one (another --data-dir, \
          or another database in database.url)"
     );
     // Checked before the demo writes anything.
+    let users = app::users(config, &db, &clock)?;
     ensure!(
-        mark.is_some() || app.users.list(Filter::default(), None, 1).await?.is_empty(),
+        mark.is_some() || users.list(Filter::default(), None, 1).await?.is_empty(),
         "database.url names a database with accounts; a demo has published passwords and needs an empty database"
     );
+    make_keys(&config.keys.directory, &clock)?;
+    if let Some(text) = mark {
+        let demo = serde_json::from_str(&text).context("read the demo's mark in the database")?;
+        return Ok(Filled { db, demo });
+    }
+    eprintln!("Creating the demo data: 30 days of history, once.");
+    // Marked before the first account is created, so that a half-filled database is recognised as a demo.
+    db.set_metadata(DATABASE_MARK, FILLING.to_owned(), clock.now()).await?;
+    let demo = seed::fill(config, &db, plugins).await?;
+    db.set_metadata(DATABASE_MARK, serde_json::to_string(&demo)?, clock.now())
+        .await?;
+    Ok(Filled { db, demo })
+}
+
+pub(super) async fn run(config: Config, plugins: &Path, Filled { db, demo }: Filled) -> anyhow::Result<()> {
+    let executable = std::env::current_exe().context("find this executable")?;
+    let app = App::new(&config, db, Clock::System, executable)?;
     app.plugins
         .install_bundled(plugins)
         .await
         .with_context(|| format!("install {}", plugins.display()))?;
-    let demo = if let Some(text) = mark {
-        serde_json::from_str(&text).context("read the demo's mark in the database")?
-    } else {
-        // Marked before the first account is created, so that a half-filled database is recognised as a demo.
-        app.db
-            .set_metadata(DATABASE_MARK, FILLING.to_owned(), app.clock.now())
-            .await?;
-        let demo = seed::fill(&config, &app).await?;
-        app.db
-            .set_metadata(DATABASE_MARK, serde_json::to_string(&demo)?, app.clock.now())
-            .await?;
-        demo
-    };
     let plugins = plugins.to_owned();
-    let admin = config.http.admin_listen;
-    let ready = move |address| walk::print(address, admin, &demo, &plugins);
+    let (admin, console) = (config.http.admin_listen, config.http.console);
+    let ready = move |address| walk::print(address, (admin, console), &demo, &plugins);
     Box::pin(serve::serve(&config, app, ready)).await
 }
 

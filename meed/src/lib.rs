@@ -258,8 +258,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Demo { plugins, listen } => {
             let config = demo::readable(load(listen.as_ref())?);
+            let filled = runtime.block_on(demo::fill(&config, plugins))?;
             let _log = log::start(&config)?;
-            runtime.block_on(demo::run(config, plugins))?;
+            runtime.block_on(demo::run(config, plugins, filled))?;
         }
         Command::Relay => {
             let config = load(None)?;

@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::seed::{ACCOUNTS, Demo};
+use super::people::{ACCOUNTS, APPROVER, OPERATOR, USER};
+use super::seed::Demo;
+use meed_host::config::ConsoleAt;
 
-pub(super) fn print(listen: SocketAddr, admin: Option<SocketAddr>, demo: &Demo, plugins: &Path) {
+/// `admin`: the admin listener, and where the console is.
+pub(super) fn print(listen: SocketAddr, admin: (Option<SocketAddr>, ConsoleAt), demo: &Demo, plugins: &Path) {
     // The unspecified address is not a destination.
     let listen = match listen {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
@@ -14,10 +17,14 @@ pub(super) fn print(listen: SocketAddr, admin: Option<SocketAddr>, demo: &Demo, 
     };
     let meed = std::env::current_exe().map_or_else(|_| "meed".to_owned(), |path| path.display().to_string());
     let module = plugins.join("activity-count.wasm");
-    let [(_, user, user_password), (_, operator, operator_password), ..] = ACCOUNTS else {
-        return;
-    };
+    let ((_, user, user_password), (_, operator, operator_password)) = (USER, OPERATOR);
     println!("Meed is up.\n");
+    let (admin, console) = admin;
+    match (console, admin) {
+        (ConsoleAt::On, _) => println!("  console     http://{listen}/console/"),
+        (ConsoleAt::Admin, Some(admin)) => println!("  console     http://{admin}/console/"),
+        (ConsoleAt::Off, _) | (ConsoleAt::Admin, None) => {}
+    }
     println!("  API         http://{listen}");
     println!("  Swagger UI  http://{listen}/swagger/");
     if let Some(admin) = admin {
@@ -27,6 +34,11 @@ pub(super) fn print(listen: SocketAddr, admin: Option<SocketAddr>, demo: &Demo, 
     for (role, email, password) in ACCOUNTS {
         println!("  {:<9} {email:<22} {password}", role.to_string());
     }
+    println!(
+        "\nIn the console, {} finds a release that waits for the approval of a second person, with its",
+        APPROVER.1
+    );
+    println!("backtest, and everybody 30 days of claims, a plugin in quarantine and a webhook that was not delivered.");
     println!("\nEvents\n");
     println!("  {}  Complete 7 quests", demo.quests);
     println!("  {}  7-day login streak", demo.streak);

@@ -3,6 +3,7 @@
 mod apply;
 mod backup;
 pub mod db;
+mod demo;
 mod import;
 mod key;
 pub mod life;

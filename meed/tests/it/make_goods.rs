@@ -174,7 +174,7 @@ async fn wrongly_refused_claims_are_granted_and_wrongly_granted_ones_reversed(ap
     let receipt = app
         .read(&format!("/reward-requests/{}/receipt", text(grant, "id")))
         .await;
-    assert_eq!(receipt["makeGoodId"], make_good["id"], "{receipt:#}");
+    assert_eq!(receipt["receipt"]["makeGoodId"], make_good["id"], "{receipt:#}");
     let replayed = replay(
         &app.app.sandbox,
         &proof(&receipt),

@@ -65,7 +65,7 @@ const EXTRACTORS: &[&str] = &[
 ];
 
 /// The commands that listen for HTTP.
-const SERVERS: &[&str] = &["meed/serve", "meed/relay"];
+const SERVERS: &[&str] = &["meed/serve", "meed/relay", "meed/demo/past"];
 
 /// The modules of the host that the author's tools may use.
 const AUTHOR_MAY_USE: &[&str] = &["claims", "clock", "contract", "exact_json", "plugins", "sandbox"];

@@ -127,6 +127,7 @@ struct Filled {
     reviewed: Value,
     endpoint: String,
     release: String,
+    make_good: String,
     _receiver: Receiver,
     mails: SmtpServer,
 }
@@ -156,6 +157,9 @@ impl Filled {
         });
         let release = app.post("/releases").bearer(&operator).json(&proposal);
         let release = text(&release.send().await.expect(201), "id").to_owned();
+        let path = format!("/events/{}/make-goods", text(&reviewed, "id"));
+        let make_good = app.post(&path).bearer(&operator).json(&json!({"title": "A mistake"}));
+        let make_good = text(&make_good.send().await.expect(202), "id").to_owned();
         let rows = Rows {
             is_postgres: matches!(app.app.db, Db::Postgres { .. }),
             count,
@@ -201,6 +205,7 @@ impl Filled {
             reviewed,
             endpoint,
             release,
+            make_good,
             _receiver: receiver,
             mails,
         }
@@ -279,6 +284,7 @@ impl Filled {
             "rewards" => self.event["rewardIds"][0].as_str().expect("a reward").to_owned(),
             "webhook-endpoints" => self.endpoint.clone(),
             "releases" => self.release.clone(),
+            "make-goods" => self.make_good.clone(),
             "plugin" | "name" => text(condition, "plugin").to_owned(),
             "version" => text(condition, "version").to_owned(),
             "from" => "2026-03-01T00:00:00Z".to_owned(),

@@ -50,7 +50,6 @@ const EDITS: &[(&str, &str, &str)] = &[
         "DELETE FROM release_entries WHERE number = (SELECT MAX(number) FROM release_entries)",
         "the row was deleted",
     ),
-    ("a release is deleted", "DELETE FROM releases", "is gone"),
     (
         "a report is edited",
         "UPDATE backtests SET report = REPLACE(report, 'baseline', 'candidate')",
