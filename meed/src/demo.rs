@@ -63,7 +63,7 @@ pub(super) async fn fill(config: &Config, plugins: &Path) -> anyhow::Result<Fill
     eprintln!("Creating the demo data: 30 days of history, once.");
     // Marked before the first account is created, so that a half-filled database is recognised as a demo.
     db.set_metadata(DATABASE_MARK, FILLING.to_owned(), clock.now()).await?;
-    let demo = seed::fill(config, &db, plugins).await?;
+    let demo = Box::pin(seed::fill(config, &db, plugins)).await?;
     db.set_metadata(DATABASE_MARK, serde_json::to_string(&demo)?, clock.now())
         .await?;
     Ok(Filled { db, demo })

@@ -35,7 +35,7 @@ pub(super) async fn make(past: &Past, people: &People, offers: &Offers) -> anyho
         log_in_all(past, people, day).await?;
         report(past, &shop, people, day).await?;
         for (minute, (customer, event)) in (1..).zip(claims(offers, day)) {
-            past.ago(DAY * day - MINUTE * minute);
+            past.ago((DAY * day).saturating_sub(MINUTE * minute));
             claim(&shop, customer, event).await?;
         }
         if day == incidents::FAULT_DAY {

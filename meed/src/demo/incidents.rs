@@ -43,7 +43,7 @@ pub(super) async fn run_faulty_plugin(past: &Past, shop: &Caller<'_>) -> anyhow:
     let condition = json!({"plugin": name, "version": version, "params": {}});
     let dates = (past.clock.now(), past.now.plus(DAY * 7));
     let run = id(&operator
-        .post("/events", &event("Speed run", dates, trophy, condition))
+        .post("/events", &event("Speed run", dates, trophy, &condition))
         .await?)?;
     for customer in 0..CUSTOMERS / 2 + 3 {
         claim(shop, customer, run).await?;
@@ -75,7 +75,7 @@ pub(super) async fn refuse_delivery(past: &Past, people: &People, offers: &Offer
     let shop = past.caller(people.shop.clone());
     let mut granted = 0;
     for customer in 0..HURRIED {
-        past.ago(HOUR * 4 - Duration::from_mins(customer.into()));
+        past.ago((HOUR * 4).saturating_sub(Duration::from_mins(customer.into())));
         let status = claim(&shop, customer, offers.flash).await?;
         granted += usize::from(status.as_deref() == Some("GRANTED"));
     }

@@ -46,19 +46,19 @@ pub(super) async fn create(past: &Past) -> anyhow::Result<Offers> {
     let in_days = |days: u32| past.now.plus(DAY * days);
     let tour = (days_ago(TOUR_DAYS), in_days(365));
     let month = (days_ago(OPENING.0), in_days(30));
-    let first_come = || condition("first-come", json!({}));
+    let first_come = || condition("first-come", &json!({}));
     let create = async |title: &str, dates, reward_id, condition| {
-        let event = event(title, dates, reward_id, condition);
+        let event = event(title, dates, reward_id, &condition);
         id(&operator.post("/events", &event).await?)
     };
-    let draft = event("Members\u{2019} day", (in_days(40), in_days(41)), points, first_come());
+    let draft = event("Members\u{2019} day", (in_days(40), in_days(41)), points, &first_come());
     operator.post("/events", &inactive(draft)).await?;
     let quests = json!({"kind": "quest.completed", "count": 7});
     let purchases = json!({"kind": "shop.purchase", "count": 5, "lastDays": 30});
     let sale = (past.now.minus(Duration::from_hours(6)), in_days(2));
     let opening = (days_ago(OPENING.0), days_ago(OPENING.1));
     Ok(Offers {
-        quests: create("Complete 7 quests", tour, points, condition("activity-count", quests)).await?,
+        quests: create("Complete 7 quests", tour, points, condition("activity-count", &quests)).await?,
         streak: create("7-day login streak", tour, sword, streak(7)).await?,
         coupons: create("The first 10,000 get a coupon", tour, coupon, first_come()).await?,
         opening: create("Opening week: three days in a row", opening, points, streak(3)).await?,
@@ -66,7 +66,7 @@ pub(super) async fn create(past: &Past) -> anyhow::Result<Offers> {
             "Five purchases in 30 days",
             month,
             points,
-            condition("activity-count", purchases),
+            condition("activity-count", &purchases),
         )
         .await?,
         flash: create("Flash sale", sale, flash, first_come()).await?,
@@ -76,14 +76,14 @@ pub(super) async fn create(past: &Past) -> anyhow::Result<Offers> {
 
 /// A login streak of so many days.
 pub(super) fn streak(days: u32) -> Value {
-    condition("login-streak", json!({"days": days}))
+    condition("login-streak", &json!({"days": days}))
 }
 
-fn condition(plugin: &str, params: Value) -> Value {
+fn condition(plugin: &str, params: &Value) -> Value {
     json!({"plugin": plugin, "version": "1.0.0", "params": params})
 }
 
-pub(super) fn event(title: &str, (start, end): (Timestamp, Timestamp), reward_id: Uuid, condition: Value) -> Value {
+pub(super) fn event(title: &str, (start, end): (Timestamp, Timestamp), reward_id: Uuid, condition: &Value) -> Value {
     json!({
         "title": title, "startDate": start, "endDate": end, "timeZone": "Asia/Seoul", "tags": ["demo"],
         "rewardIds": [reward_id], "condition": condition,

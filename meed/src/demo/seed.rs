@@ -21,7 +21,7 @@ pub(super) struct Demo {
 }
 
 pub(super) async fn fill(config: &Config, db: &Db, plugins: &Path) -> anyhow::Result<Demo> {
-    let past = Past::open(config, db).await?;
+    let past = Box::pin(Past::open(config, db)).await?;
     past.ago(DAY * (history::DAYS + 1));
     past.app
         .plugins

@@ -66,7 +66,7 @@ async fn measure() -> anyhow::Result<()> {
         "us/activity"
     );
     for activities in sizes()? {
-        let site = Site::new(activities).await?;
+        let site = Box::pin(Site::new(activities)).await?;
         let bare = bare(&site).await?;
         one(&site, activities, bare).await?;
     }

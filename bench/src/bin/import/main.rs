@@ -8,7 +8,6 @@
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 #[path = "../claim/cpu.rs"]
-#[expect(dead_code, reason = "shared with the program `claim`, which uses all of it")]
 mod cpu;
 #[path = "../claim/fleet.rs"]
 #[expect(dead_code, reason = "shared with the program `claim`, which uses all of it")]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use meed_host::clock::Clock;
 use meed_host::db::{Db, Engine, Json};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -50,7 +51,7 @@ const ACTIVITIES: Statements = [
 
 pub(crate) async fn users(db: &Db, round: u64, count: u64) -> anyhow::Result<Duration> {
     let row = |number: u64| {
-        let id = Uuid::now_v7().simple().to_string();
+        let id = Clock::System.new_id().simple().to_string();
         json!({"id": id, "external_id": format!("raw-{round}-{number}"), "at": AT})
     };
     insert(db, &USERS, count, row).await
@@ -66,7 +67,7 @@ pub(crate) async fn activities(db: &Db, round: u64, count: u64) -> anyhow::Resul
         let user = number.wrapping_mul(2_654_435_761) % users.len() as u64;
         let user = usize::try_from(user).unwrap_or_default();
         json!({
-            "id": Uuid::now_v7().simple().to_string(),
+            "id": Clock::System.new_id().simple().to_string(),
             "source_id": format!("{round}-{number}"), "user_id": users[user], "amount": number % 1000,
             "attributes": {"category": "hats"}, "at": AT,
         })

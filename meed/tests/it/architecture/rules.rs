@@ -139,6 +139,19 @@ pub(super) fn judge(file: &str, name: &Name) -> Option<String> {
     }
 }
 
+/// The modules that may use claims.
+const BRING_CLAIMS: &[&str] = &[
+    "claims",
+    "backtests",
+    "kafka",
+    "make_goods",
+    "rpc",
+    "app",
+    "author",
+    "meed",
+    "lib",
+];
+
 #[expect(clippy::too_many_lines, reason = "the list of all rules")]
 fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
     let top = parts[0];
@@ -210,17 +223,6 @@ fn judge_path(module: &str, parts: &[&str], path: &[&str]) -> Option<String> {
         ));
     }
     // `kafka` and `rpc` bring claims, as `claims/routes` does; `backtests` and `make_goods` decide as claims do.
-    const BRING_CLAIMS: &[&str] = &[
-        "claims",
-        "backtests",
-        "kafka",
-        "make_goods",
-        "rpc",
-        "app",
-        "author",
-        "meed",
-        "lib",
-    ];
     if named == "claims" && !BRING_CLAIMS.contains(&top) {
         return Some(
             "`claims` may use the other features, and only `backtests`, `kafka`, `make_goods` and `rpc` may use `claims`: invert the dependency"

@@ -32,7 +32,7 @@ async fn an_author_cannot_approve_not_even_who_only_took_out_an_entry(app: TestA
 
     let found = entries(&app, &make_good).await;
     assert_eq!(found.len(), 2, "{found:#?}");
-    let of = |user: &TestUser| found.iter().find(|entry| entry["userId"] == user.id.to_string());
+    let of = |user: &TestUser| found.iter().find(|entry| entry["userId"] == user.id);
     let path = format!("/make-goods/{}/exclusions", text(&make_good, "id"));
     let body = json!({"entryIds": [of(&other).expect("an entry")["id"]]});
     let call = app.post(&path).bearer(&editor.token).json(&body);
