@@ -25,8 +25,11 @@ impl MakeGoodService {
         if row.state == State::Approved {
             return self.begin(row, lease).await;
         }
+        let entries = self.next_entries(row).await?;
+        // An entry that fails for now leaves no result either, and more to do.
+        let is_over = entries.is_empty();
         let (mut results, mut stopped) = (Vec::new(), None);
-        for entry in self.next_entries(row).await? {
+        for entry in entries {
             if lease.is_lost() {
                 break;
             }
@@ -37,7 +40,7 @@ impl MakeGoodService {
                     Applied::Skipped("failed".to_owned())
                 }
                 Err(error) => {
-                    self.note(row, lease, results, None).await?;
+                    self.note(row, lease, (results, false), None).await?;
                     return Err(error);
                 }
                 Ok(applied) => applied,
@@ -48,7 +51,7 @@ impl MakeGoodService {
             }
             results.push((entry, applied));
         }
-        self.note(row, lease, results, stopped).await
+        self.note(row, lease, (results, is_over), stopped).await
     }
 
     async fn begin(&self, row: &MakeGoodRow, lease: &Lease) -> Result<(), MakeGoodError> {
@@ -119,15 +122,14 @@ impl MakeGoodService {
         })
     }
 
-    /// Notes what was done, and whether it is over.
+    /// Notes what was done, and whether nothing is left.
     async fn note(
         &self,
         row: &MakeGoodRow,
         lease: &Lease,
-        results: Vec<(EntryRow, Applied)>,
+        (results, is_over): (Vec<(EntryRow, Applied)>, bool),
         stopped: Option<&'static str>,
     ) -> Result<(), MakeGoodError> {
-        let is_over = results.is_empty() && stopped.is_none() && !lease.is_lost();
         let mut tx = self.db.begin().await?;
         let before = self.lock(&mut tx, row.id).await?;
         if before.state != State::Applying || !store::has_fence(&mut tx, row.id, lease.fence()).await? {

@@ -30,8 +30,10 @@ impl Task for Worker {
 }
 
 impl MakeGoodService {
-    /// Does the next piece of a make-good. What was approved comes first. `false`: there is nothing to do now.
+    /// Does the next piece of a make-good. What was approved comes first. `false`: there is nothing to do now. One that fails
+    /// for now does not hold up the others.
     pub async fn advance(&self) -> Result<bool, MakeGoodError> {
+        let mut failed = None;
         for state in [State::Applying, State::Approved, State::Proposing] {
             for row in store::in_state(&self.db, state, TRIED).await? {
                 let Some(lease) = Lease::acquire(&self.db, &self.clock, &store::LEASE, row.id).await? else {
@@ -47,10 +49,15 @@ impl MakeGoodService {
                     _ => Ok(()),
                 };
                 lease.release().await?;
-                done?;
-                return Ok(true);
+                match done {
+                    Ok(()) => return Ok(true),
+                    Err(error) => {
+                        tracing::warn!(make_good.id = %row.id, %error, "make-good is tried again later");
+                        failed = Some(error);
+                    }
+                }
             }
         }
-        Ok(false)
+        failed.map_or(Ok(false), Err)
     }
 }

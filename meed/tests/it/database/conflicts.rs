@@ -156,6 +156,9 @@ async fn a_claim_succeeds_after_a_deadlock() {
     // In the opposite order of the claim: first the stock, for which the claim then waits, then the event, which the
     // claim has locked.
     let mut tx = app.begin().await;
+    // The claim must be the one that PostgreSQL ends, also on a slow machine.
+    let patience = tx.query("SET LOCAL deadlock_timeout = '1min'");
+    patience.execute(&mut tx).await.expect("a setting");
     lock(&mut tx, LOCK_STOCK, reward_id).await;
     let claim = tokio::spawn(app.claim(&token, &event).send());
     a_lock_is_waited_for(&app).await;
