@@ -18,7 +18,7 @@ const used = readdirSync(source, { recursive: true })
   .map((name) => readFileSync(join(source, name), "utf8"))
   .join("\n");
 // Keys of these groups are made of a prefix and a value of the API.
-const BY_VALUE = /^(status|state|role|reason|outcome|fulfilment|action|period|signature|theme|nav|problem|actor|gate|refusal)\./;
+const BY_VALUE = /^(status|state|role|reason|outcome|fulfilment|action|period|signature|theme|nav|problem|actor|gate|refusal|entry|arm|divergence|population|skipped|pace|flip|flip-hint|cannot|verdict|search|phase)\./;
 for (const [key, text] of en) {
   const other = ko.get(key);
   if (other === undefined) problems.push(`${key}: missing in ko`);

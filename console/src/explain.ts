@@ -1,28 +1,32 @@
-// Why a user does or does not get an event's rewards, at an instant. The one place that asks the server for it: an endpoint
-// that explains in one call replaces this composition of three.
+// Why a user does or does not get an event's rewards, at an instant. The one place that asks the server for it.
 import { type Schemas, api, ok } from "./api/client";
 
-export type Explanation = {
+type UserFilter = { userId?: string; externalUserId?: string };
+
+/** What does not depend on the instant. */
+export type Subject = {
   event: Schemas["Event"];
-  progress: Schemas["EventProgress"];
   claims: Schemas["RewardRequest"][];
-  /** The run of the condition, if the role may simulate. */
-  run: Schemas["Simulation"] | undefined;
+  /** The newest activities, if the role may read them. */
+  activities: Schemas["Activity"][];
+  /** There are older ones. */
+  isCut: boolean;
 };
 
-export async function explain(user: { userId?: string; externalUserId?: string }, eventId: string, at: string | undefined): Promise<Explanation> {
-  const path = { id: eventId };
-  const [event, progress, claims] = await Promise.all([
-    ok(api.GET("/events/{id}", { params: { path } })),
-    ok(api.GET("/events/{id}/progress", { params: { path, query: { ...user, asOf: at } } })),
+const MOST_ACTIVITIES = 200;
+
+export async function readSubject(user: UserFilter, eventId: string, readsActivities: boolean): Promise<Subject> {
+  const id = user.userId ?? `external:${user.externalUserId}`;
+  const [event, claims, activities] = await Promise.all([
+    ok(api.GET("/events/{id}", { params: { path: { id: eventId } } })),
     ok(api.GET("/reward-requests", { params: { query: { ...user, eventId, pageSize: 20 } } })),
+    readsActivities ? ok(api.GET("/users/{id}/activities", { params: { path: { id }, query: { pageSize: MOST_ACTIVITIES } } })) : undefined,
   ]);
-  const { plugin, version, params } = event.condition;
-  const run = await ok(
-    api.POST("/plugins/{name}/versions/{version}/simulate", {
-      params: { path: { name: plugin, version } },
-      body: { params, eventId, userId: user.userId, externalUserId: user.externalUserId, asOf: at },
-    }),
-  );
-  return { event, progress, claims: claims.items, run };
+  return { event, claims: claims.items, activities: activities?.items ?? [], isCut: !!activities?.nextPageToken };
+}
+
+/** At an instant, from what was known by then or from what is known now. */
+export function explain(user: UserFilter, eventId: string, asOf: string | undefined, knownThen: boolean): Promise<Schemas["Explanation"]> {
+  const instants = asOf === undefined ? {} : { asOf, ...(knownThen ? { knownBy: asOf } : {}) };
+  return ok(api.POST("/events/{id}/explain", { params: { path: { id: eventId } }, body: { ...user, ...instants } }));
 }

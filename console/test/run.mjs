@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { releaseScreens, releaseSteps } from "./releases.mjs";
 
 const [, , file, pictures, only = ""] = process.argv;
 const fixture = JSON.parse(readFileSync(file, "utf8"));
@@ -89,6 +90,7 @@ const SCREENS = {
   audit: "/console/audit",
   settings: "/console/settings",
   missing: "/console/nowhere",
+  ...releaseScreens(world),
 };
 
 async function checkAxe(page) {
@@ -152,7 +154,7 @@ await everyLook("every screen in both languages and colour schemes, wide and nar
 await step("hostile texts are texts", async () => {
   const { context, page, faults } = await open();
   await logIn(page, "ADMIN");
-  for (const [name, least] of Object.entries({ user: 2, event: 2, newEvent: 1, reward: 1, plugin: 1, why: 1 })) {
+  for (const [name, least] of Object.entries({ user: 2, event: 2, newEvent: 1, reward: 1, plugin: 1, why: 1, home: 1, releases: 1, release: 2, editRelease: 1, backtest: 1 })) {
     await page.goto(SCREENS[name]);
     await settled(page);
     const shown = await page.getByText(world.hostile).count();
@@ -417,6 +419,8 @@ await step("a server that is away and comes back", async () => {
   await page.locator("tbody tr").first().waitFor();
   await context.close();
 });
+
+await releaseSteps({ step, open, logIn, settled, world });
 
 await browser.close();
 if (failures > 0) {

@@ -98,6 +98,9 @@ function EventPage({ id }: { id: string }) {
               <Link to={to(["claims"], { event: id })}>{t("nav.claims")}</Link>
               {may("audit-log:read") && <Link to={to(["audit"], { target: id })}>{t("nav.audit")}</Link>}
               <Copy label={t("copy.json")} text={JSON.stringify(event, null, 2)} />
+              {may("releases:read") && <Link to={to(["releases"], { event: id })}>{t("nav.releases")}</Link>}
+              {may("releases:write") && <Link to={to(["releases", "new"], { event: id })}>{t("release.propose")}</Link>}
+              {may("backtests:write") && <Link to={to(["backtests", "new"], { event: id })}>{t("backtest.new")}</Link>}
               {may("events:write") && <Link to={to(["events", id, "edit"])}>{t("event.edit")}</Link>}
               {may("events:write") && <Link to={to(["events", "new"], { from: id })}>{t("event.duplicate")}</Link>}
               {may("events:write") && (

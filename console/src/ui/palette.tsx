@@ -1,4 +1,4 @@
-// Ctrl-K: a screen by its name, or a claim, a user or an event by its id.
+// Ctrl-K: a screen by its name, or a claim, a user, an event, a release or a backtest by its id.
 import { useState } from "react";
 import { useT } from "../messages";
 import { to } from "../router";
@@ -17,6 +17,8 @@ export function Palette({ screens, close, go }: { screens: Place[]; close: () =>
   if (UUID.test(wanted)) {
     if (may("audit:read")) places.push({ label: t("palette.claim"), to: to(["claims", wanted]) }, { label: t("palette.user"), to: to(["users", wanted]) });
     if (may("events:read")) places.push({ label: t("palette.event"), to: to(["events", wanted]) });
+    if (may("releases:read")) places.push({ label: t("palette.release"), to: to(["releases", wanted]) });
+    if (may("backtests:read")) places.push({ label: t("palette.backtest"), to: to(["backtests", wanted]) });
   } else if (wanted !== "" && may("audit:read")) {
     places.push({ label: t("palette.external", { id: wanted }), to: to(["users", `external:${wanted}`]) });
   }

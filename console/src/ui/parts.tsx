@@ -4,7 +4,10 @@ import { type Key, useLanguage, useT, useValue } from "../messages";
 import { Link } from "../router";
 import type { Problem } from "../api/client";
 
-export function Page({ title, actions, curl, children }: { title: string; actions?: ReactNode; curl?: string; children: ReactNode }) {
+/** A request for a shell: the path of a GET, or the path and the body of a POST. */
+export type Curl = string | { path: string; body: object };
+
+export function Page({ title, actions, curl, cli, children }: { title: string; actions?: ReactNode; curl?: Curl; cli?: string; children: ReactNode }) {
   const t = useT();
   useEffect(() => {
     document.title = `${title} · Meed`;
@@ -15,6 +18,7 @@ export function Page({ title, actions, curl, children }: { title: string; action
         <h1>{title}</h1>
         <div className="actions">
           {actions}
+          {cli !== undefined && <Copy text={cli} label={t("copy.cli")} />}
           {curl !== undefined && <Copy text={curlOf(curl)} label={t("copy.curl")} />}
         </div>
       </header>
@@ -24,10 +28,15 @@ export function Page({ title, actions, curl, children }: { title: string; action
 }
 
 /** The same request for a shell. The token is a variable, because the console has none. */
-export function curlOf(path: string, method = "GET"): string {
-  const verb = method === "GET" ? "" : ` -X ${method}`;
-  const quoted = `${location.origin}${path}`.replaceAll("'", `'\\''`);
-  return `curl -s${verb} -H "Authorization: Bearer $MEED_TOKEN" '${quoted}'`;
+export function curlOf(request: Curl): string {
+  const url = quoted(location.origin + (typeof request === "string" ? request : request.path));
+  const body = typeof request === "string" ? "" : ` -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(request.body))}`;
+  return `curl -s -H "Authorization: Bearer $MEED_TOKEN"${body} ${url}`;
+}
+
+/** One word of a shell. */
+export function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 export function Section({ title, actions, children }: { title: string; actions?: ReactNode; children: ReactNode }) {
@@ -59,10 +68,10 @@ export function Copy({ text, label }: { text: string; label: string }) {
 }
 
 const TONES: Record<string, string> = {
-  GRANTED: "good", DELIVERED: "good", ACTIVE: "good", DONE: "good", LIVE: "good", TRUSTED: "good", PASSED: "good",
-  REJECTED: "calm", WAITING: "calm", PENDING: "calm", DISABLED: "calm", REVERSED: "calm", OVER: "calm", DRAFT: "calm",
-  HELD: "warn", PAUSED: "warn", REFUSED: "warn", RECEIVED: "warn", SCHEDULED: "warn",
-  FAILED: "bad", PARKED: "bad", QUARANTINED: "bad",
+  GRANTED: "good", DELIVERED: "good", ACTIVE: "good", DONE: "good", LIVE: "good", TRUSTED: "good", PASSED: "good", APPROVED: "good", ACTIVATED: "good",
+  REJECTED: "calm", WAITING: "calm", PENDING: "calm", DISABLED: "calm", REVERSED: "calm", OVER: "calm", DRAFT: "calm", QUEUED: "calm", CANCELLED: "calm", WITHDRAWN: "calm",
+  HELD: "warn", PAUSED: "warn", REFUSED: "warn", RECEIVED: "warn", SCHEDULED: "warn", REVIEW: "warn", RAMPING: "warn", RUNNING: "warn", OUTDATED: "warn", SCHEDULE_MISSED: "warn",
+  FAILED: "bad", PARKED: "bad", QUARANTINED: "bad", ROLLED_BACK: "bad",
 };
 
 /** A state in words, with a colour that repeats it. */

@@ -34,7 +34,7 @@ export function PlanWords({ queries, facts, zone }: { queries: Query[]; facts?: 
   );
 }
 
-function QueryWords({ query, zone }: { query: Query; zone: string }) {
+export function QueryWords({ query, zone }: { query: Query; zone: string }) {
   const t = useT();
   if (query === "grants") return <>{t("plan.grants")}</>;
   const [[kind, of] = ["", undefined]] = Object.entries(query);
@@ -65,7 +65,7 @@ function WindowWords({ window, zone }: { window: Selection["window"]; zone: stri
   return <span className="chip">{t("plan.since", { at, zone })}</span>;
 }
 
-function FactWords({ fact, zone }: { fact: Schemas["Fact"] | undefined; zone: string }) {
+export function FactWords({ fact, zone }: { fact: Schemas["Fact"] | undefined; zone: string }) {
   const t = useT();
   if (fact === undefined || fact === "absent") return <>{t("plan.absent")}</>;
   if (typeof fact === "object" && "at" in fact) return <Time at={fact.at} zone={knownZone(zone)} />;

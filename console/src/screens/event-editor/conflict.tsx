@@ -10,7 +10,7 @@ type Content = Schemas["NewEvent"];
 type Side = "mine" | "theirs";
 type Row = { path: string[]; label: string; mine: unknown; theirs: unknown; untouched: Side | undefined };
 
-const LABELS: Record<string, Key> = {
+export const LABELS: Record<string, Key> = {
   title: "event.title", description: "reward.description", name: "name", tags: "event.tags", condition: "event.condition", rewardIds: "event.rewards",
   maxQuantity: "editor.max-quantity", recurrence: "event.recurrence", budget: "event.budget", group: "event.group", timeZone: "editor.zone",
   startDate: "event.starts", endDate: "event.ends", respondAsync: "editor.async", isActive: "event.active",
@@ -19,7 +19,7 @@ const LABELS: Record<string, Key> = {
 const same = (one: unknown, other: unknown) => canonical(one) === canonical(other);
 
 /** JSON with sorted members, as their order means nothing. */
-function canonical(value: unknown): string {
+export function canonical(value: unknown): string {
   if (typeof value !== "object" || value === null) return JSON.stringify(value ?? null);
   if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
   const entries = Object.entries(value).filter(([, member]) => member !== undefined && member !== null);

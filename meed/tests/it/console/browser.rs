@@ -73,7 +73,33 @@ async fn world(app: &TestApp) -> Value {
         claims.insert(name.to_owned(), claim.json["id"].clone());
         events.insert(name.to_owned(), event["id"].clone());
     }
-    json!({"user": user.id, "claims": claims, "events": events, "reward": text(&reward, "id"), "hostile": HOSTILE})
+    let (backtest, release) = proposal(app, &events["rejected"]).await;
+    json!({
+        "user": user.id, "claims": claims, "events": events, "reward": text(&reward, "id"), "hostile": HOSTILE,
+        "backtest": backtest, "release": release,
+    })
+}
+
+/// A finished backtest that grants what was rejected with a hostile reason, and a release with it that waits for an approval,
+/// with a hostile title and comment.
+async fn proposal(app: &TestApp, event: &Value) -> (Value, Value) {
+    // The end of a period is exclusive, and the claims are of now.
+    app.clock.set(app.clock.now().plus(Duration::from_secs(1)));
+    let token = app.operator().await;
+    let condition = json!({"plugin": "granting", "version": "1.2.3", "params": {}});
+    let body = json!({"eventId": event, "candidate": condition});
+    let asked = app.post("/backtests").bearer(&token).json(&body).send().await;
+    let backtest = asked.expect(202)["id"].clone();
+    while app.app.backtests.advance().await.expect("a step") {}
+    let body = json!({
+        "eventId": event, "eventRevision": 1, "title": HOSTILE, "condition": condition, "backtestId": backtest,
+    });
+    let proposed = app.post("/releases").bearer(&token).json(&body).send().await;
+    let release = proposed.expect(201)["id"].clone();
+    let path = format!("/releases/{}/comments", release.as_str().expect("an id"));
+    let comment = app.post(&path).bearer(&token).json(&json!({"text": HOSTILE}));
+    comment.send().await.expect(204);
+    (backtest, release)
 }
 
 /// A delivery that a receiver refuses with a hostile answer.
