@@ -13,7 +13,7 @@ use super::fleet::{self, Fleet};
 use crate::support::TestUser;
 
 /// How long a client retries before the test fails. No fault may last longer for a client.
-const INSISTENCE: Duration = Duration::from_secs(30);
+const INSISTENCE: Duration = Duration::from_secs(45);
 
 /// A claim of a client.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use super::run::Run;
 use crate::support::TestApp;
 
 /// The time after which a fleet must have closed silent connections.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// `after`: the number of answered claims before the connections go silent.
 async fn claim_through_silence(mut run: Run, after: fn(&mut fastrand::Rng) -> usize) {
