@@ -174,6 +174,11 @@ export async function releaseSteps({ step, open, logIn, settled, world }) {
     await page.locator(`dd time[datetime="${at}"]`).first().waitFor();
     // The focus stays, so the next key moves it on; and the way through time is no history of the browser.
     assert.ok(await slider.evaluate((element) => element === document.activeElement));
+    // From tick to tick: the next one is an activity or a claim, and is named.
+    await button(page, "Next tick").click();
+    await page.locator(".slider .actions .hint").filter({ hasText: /\S/ }).waitFor();
+    await page.waitForURL((url) => url.searchParams.get("at") !== at);
+    await page.locator(".verdict").waitFor();
     assert.deepEqual(faults, []);
     await context.close();
   });

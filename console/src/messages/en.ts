@@ -612,7 +612,7 @@ export const en = {
   "release.no-base": "Revision {revision} of the event was not found, so only the content after the release is shown.",
   "release.no-changes": "It changes nothing.",
   "release.no-counts": "Nothing is counted yet.",
-  "release.no-divergences": "The two conditions decided every compared claim alike.",
+  "release.no-divergences": "No divergence is recorded.",
   "release.no-evidence": "This release has no backtest.",
   "release.no-guard": "No guard: the steps go by time alone.",
   "release.no-steps": "No steps: it is live at once for all users.",

@@ -28,7 +28,7 @@ export function Approvals({ release, change, isStale }: { release: Release; chan
     <Section title={t("release.approvals")}>
       <Facts
         items={[
-          ["release.approved-by", approvedBy ? <Id id={approvedBy} to={to(["users", approvedBy])} /> : t("release.nobody")],
+          ["release.approved-by", approvedBy ? <Id id={approvedBy} to={to(["users", approvedBy])} /> : isWaiting || state === "DRAFT" ? t("release.nobody") : "–"],
           ["release.approved-at", <Time at={release.approvedAt} />],
           ["release.activation", plan.activateWhenApproved ? t("release.when-approved") : plan.activateAt ? <Time at={plan.activateAt} /> : t("release.by-hand")],
         ]}
