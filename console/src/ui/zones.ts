@@ -26,7 +26,7 @@ function partsAt(at: number, zone: string): Record<string, string> | undefined {
     });
     return Object.fromEntries(format.formatToParts(at).map(({ type, value }) => [type, value]));
   } catch {
-    // The server knows more zones than this browser, or nobody knows this one.
+    // The server may know a zone that this browser does not.
     return undefined;
   }
 }

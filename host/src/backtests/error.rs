@@ -40,6 +40,8 @@ pub enum BacktestError {
     Stored(#[from] serde_json::Error),
     #[error("{0}")]
     TooLarge(String),
+    #[error("a thread that counts a backtest ended: {0}")]
+    Thread(#[from] tokio::task::JoinError),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]

@@ -331,8 +331,7 @@ pub(super) async fn replay_chunk(
 
 /// Runs what takes long for millions of grants on a thread of its own, so that it holds up no request.
 async fn heavy<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BacktestError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| BacktestError::TooLarge(error.to_string()))
+    Ok(tokio::task::spawn_blocking(work).await?)
 }
 
 /// Adds the results of some shards.

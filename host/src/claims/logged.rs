@@ -153,6 +153,7 @@ fn request(
                     receipt.review.as_ref() == row.review.as_ref().map(|review| &review.0),
                 ),
                 ("status", receipt.status == status),
+                ("the make-good", receipt.make_good_id == row.make_good_id),
             ];
             for (name, _) in is_same.iter().filter(|(_, is_same)| !is_same) {
                 faults.push(format!("{name} is not what the receipt says"));

@@ -7,7 +7,7 @@
 use uuid::Uuid;
 
 use super::error::MakeGoodError;
-use super::service::MakeGoodService;
+use super::service::{MakeGoodService, TASK};
 use super::state::{EntryState, Kind, State};
 use super::store::entries::{self, EntryRow};
 use super::store::{self, MakeGoodRow};
@@ -16,8 +16,6 @@ use crate::claims::{Applied, Ordered};
 
 /// Entries that are applied between two notes.
 const PAGE: i64 = 16;
-/// Entries of the other kind that are passed at once.
-const PASSED: i64 = 500;
 
 impl MakeGoodService {
     /// Applies the next entries.
@@ -62,41 +60,20 @@ impl MakeGoodService {
                 state: State::Applying,
                 ..before.clone()
             };
-            self.change(&mut tx, &before, after, Some(Self::task())).await?;
+            self.change(&mut tx, &before, after, Some(TASK)).await?;
             tx.commit().await?;
         }
         Ok(())
     }
 
-    /// Reversals, then grants. Their ids are of the arrival of claims, and later ones of the proposal.
+    /// Reversals, then grants: the id of a grant is as old as its claim, and that of a reversal as the proposal.
     async fn next_entries(&self, row: &MakeGoodRow) -> Result<Vec<EntryRow>, MakeGoodError> {
         let pending = EntryState::Pending;
-        if row.counts.0.reversals > 0 {
-            let (mut after, mut found) = (Uuid::nil(), Vec::new());
-            // Reversals have the ids of the time of the proposal.
-            if let Some(first) = Self::before(row) {
-                after = first;
-            }
-            loop {
-                let page = entries::in_state(&self.db, row.id, pending, after, PASSED).await?;
-                let Some(last) = page.last() else { break };
-                after = last.id;
-                found.extend(page.into_iter().filter(|entry| entry.kind == Kind::Reverse));
-                if found.len() >= usize::try_from(PAGE).unwrap_or_default() {
-                    break;
-                }
-            }
-            found.truncate(usize::try_from(PAGE).unwrap_or_default());
-            if !found.is_empty() {
-                return Ok(found);
-            }
+        let reversals = entries::in_state(&self.db, row.id, pending, row.created_at.first_id(), PAGE).await?;
+        if !reversals.is_empty() {
+            return Ok(reversals);
         }
         Ok(entries::in_state(&self.db, row.id, pending, Uuid::nil(), PAGE).await?)
-    }
-
-    /// An id before those of all reversals: they were made after the make-good.
-    fn before(row: &MakeGoodRow) -> Option<Uuid> {
-        row.created_at.first_id().as_u128().checked_sub(1).map(Uuid::from_u128)
     }
 
     async fn apply_entry(&self, row: &MakeGoodRow, entry: &EntryRow) -> Result<Applied, MakeGoodError> {
@@ -156,7 +133,7 @@ impl MakeGoodService {
             self.fail(&mut tx, &after, reason).await?;
         } else if is_over {
             after.state = State::Applied;
-            self.change(&mut tx, &before, after, Some(Self::task())).await?;
+            self.change(&mut tx, &before, after, Some(TASK)).await?;
         } else {
             store::update(&mut tx, after).await?;
         }

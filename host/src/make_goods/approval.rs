@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::content;
 use super::error::MakeGoodError;
 use super::model::MakeGood;
-use super::service::MakeGoodService;
+use super::service::{MakeGoodService, TASK};
 use super::state::State;
 use super::store::{self, MakeGoodRow, entries};
 use crate::auth::Principal;
@@ -47,7 +47,7 @@ impl MakeGoodService {
         let is = after.hash.clone().unwrap_or_default();
         if is != sent {
             if after.hash != before.hash {
-                self.change(&mut tx, &before, after, Some(Self::task())).await?;
+                self.change(&mut tx, &before, after, Some(TASK)).await?;
                 tx.commit().await?;
             }
             return Err(MakeGoodError::OtherHash { sent, is });

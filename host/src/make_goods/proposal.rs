@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::content;
 use super::error::MakeGoodError;
-use super::service::MakeGoodService;
+use super::service::{MakeGoodService, TASK};
 use super::state::{EntryState, Kind, State};
 use super::store::entries::{self, EntryRow};
 use super::store::{self, MakeGoodRow};
@@ -211,7 +211,7 @@ impl MakeGoodService {
                 (None, None) => {
                     content::summary(&mut tx, &after).await?.write_to(&mut after);
                     after.state = State::Proposed;
-                    self.change(&mut tx, &before, after, Some(Self::task())).await?;
+                    self.change(&mut tx, &before, after, Some(TASK)).await?;
                 }
             }
         }

@@ -24,8 +24,8 @@ use crate::service_keys::ServiceKeyService;
 
 /// The longest period.
 const MAX_PERIOD: Duration = Duration::from_hours(400 * 24);
-/// Task names in the audit log.
-const TASK: &str = "make-good";
+/// The name of the task in the audit log.
+pub(super) const TASK: &str = "make-good";
 
 /// Wired by `app`; cheap to clone.
 #[derive(Clone)]
@@ -273,10 +273,6 @@ impl MakeGoodService {
     pub(super) fn is_as_asked(row: &MakeGoodRow, event: &Event) -> bool {
         let (is, asked) = (&event.condition, &row.condition.0);
         (is.digest, &is.params) == (asked.digest, &asked.params)
-    }
-
-    pub(super) fn task() -> &'static str {
-        TASK
     }
 }
 

@@ -1,5 +1,5 @@
-//! What an approval is for: the hash of everything that decides what users get, and how. Computed here only, and always from
-//! the stored content. Must not know: states and people.
+//! What an approval is for: the hash of everything that decides what users get, and how, and of the title that says why.
+//! Computed here only, and always from the stored content. Must not know: states and people.
 
 use aws_lc_rs::digest;
 use serde_json::json;
@@ -11,6 +11,7 @@ use crate::canonical;
 pub(super) fn hash(row: &ReleaseRow) -> Result<String, serde_json::Error> {
     let content = json!({
         "format": "meed-release/1",
+        "title": row.title,
         "eventId": row.event_id,
         "eventRevision": row.event_revision,
         "event": row.content.0,
@@ -74,9 +75,10 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_what_users_get_is_in_the_hash() {
+    fn every_part_of_what_is_approved_is_in_the_hash() {
         type Change = (&'static str, fn(&mut ReleaseRow));
-        let changes: [Change; 10] = [
+        let changes: [Change; 11] = [
+            ("title", |row| row.title = "u".to_owned()),
             ("event", |row| row.event_id = Uuid::from_u128(9)),
             ("revision of the event", |row| row.event_revision = 4),
             ("bytes of the plugin", |row| row.plugin_digest = Digest::of(b"other")),

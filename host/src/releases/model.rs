@@ -65,7 +65,7 @@ pub struct Release {
     pub revision: i64,
     pub state: State,
     pub title: String,
-    /// The SHA-256 of all that is approved: content, plugin, revision of the event, plan, evidence. An approval names it
+    /// The SHA-256 of all that is approved: title, content, plugin, revision of the event, plan, evidence. An approval names it
     #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     pub hash: String,
     /// The content that the event gets

@@ -191,7 +191,7 @@ function Coverage({ report }: { report: Report }) {
         ]}
       />
       <h3>{t("backtest.skipped")}</h3>
-      {Object.keys(coverage.skipped).length === 0 ? <Empty>{t("backtest.nobody-skipped")}</Empty> : <Rows of={Object.entries(coverage.skipped).map(([why, users]) => [v("skipped", why), users])} label={t("backtest.skipped")} />}
+      {Object.keys(coverage.skipped).length === 0 ? <Empty>{t("backtest.none-skipped")}</Empty> : <Rows of={Object.entries(coverage.skipped).map(([why, users]) => [v("skipped", why), users])} label={t("backtest.skipped")} />}
     </Section>
   );
 }

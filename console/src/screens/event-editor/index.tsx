@@ -84,6 +84,8 @@ function Editor({ form, stored, begin }: { form: string; stored: Stored | undefi
         navigate(to(["events", saved.id]));
       } catch (error) {
         const problem = problemFrom(error);
+        // What is asked next is about what was sent, which may have switched the event on or off. Other members may have been typed since.
+        if (problem.code === "event-changed" || problem.code === "facts-not-ready") setDraft((now) => ({ ...now, isActive: next.isActive }));
         if (problem.code === "event-changed" && stored) setTheirs(await ok(api.GET("/events/{id}", { params: { path: { id: stored.id } } })));
         else if (problem.errors?.length) refuse(placed(problem.errors));
         else throw error;

@@ -1,5 +1,5 @@
 // The approval of one hash, by a second person. Who cannot approve sees why.
-import { type Schemas, ProblemError, api, ok } from "../../api/client";
+import { type Schemas, api, ok } from "../../api/client";
 import { type Key, useT } from "../../messages";
 import { to } from "../../router";
 import { useMay, useUser } from "../../session";
@@ -8,12 +8,8 @@ import type { Change } from "./page";
 
 type Release = Schemas["Release"];
 
-/** The hash does not cover the title, which says why: whoever approves must have read the present one. */
-async function approve({ id, hash, revision }: Release): Promise<unknown> {
-  const path = { params: { path: { id } } };
-  const now = await ok(api.GET("/releases/{id}", path));
-  if (now.revision !== revision) throw new ProblemError({ type: "", title: "", status: 409, code: "release-hash", detail: now.title });
-  return ok(api.POST("/releases/{id}/approval", { ...path, body: { hash } }));
+function approve({ id, hash }: Release): Promise<unknown> {
+  return ok(api.POST("/releases/{id}/approval", { params: { path: { id } }, body: { hash } }));
 }
 
 export function Approvals({ release, change, isStale }: { release: Release; change: Change; isStale: boolean }) {
@@ -28,7 +24,7 @@ export function Approvals({ release, change, isStale }: { release: Release; chan
     <Section title={t("release.approvals")}>
       <Facts
         items={[
-          ["release.approved-by", approvedBy ? <Id id={approvedBy} to={to(["users", approvedBy])} /> : isWaiting || state === "DRAFT" ? t("release.nobody") : "–"],
+          ["release.approved-by", approvedBy ? <Id id={approvedBy} to={to(["users", approvedBy])} /> : isWaiting || state === "DRAFT" ? t("release.not-approved") : "–"],
           ["release.approved-at", <Time at={release.approvedAt} />],
           ["release.activation", plan.activateWhenApproved ? t("release.when-approved") : plan.activateAt ? <Time at={plan.activateAt} /> : t("release.by-hand")],
         ]}

@@ -38,8 +38,8 @@ function Shown({ read, reload, label }: { read: Release; reload: () => void; lab
   const path = { params: { path: { id: read.eventId } } };
   const event = useData(`event of ${id} ${read.revision}`, () => ok(api.GET("/events/{id}", path)));
   const isRunning = read.state === "RAMPING" || read.state === "APPROVED" || read.state === "REVIEW";
-  // A step, the guard or a colleague can change it at any time. What is read stays until the reader asks for the new one: nobody
-  // approves what appeared under the cursor.
+  // A step, the guard or a colleague can change it at any time. What is read stays until the reader asks for the new one, so
+  // that an approval is never of what appeared under the cursor.
   useEvery(isRunning ? 10_000 : undefined, async () => {
     const now = await ok(api.GET("/releases/{id}", { params: { path: { id } } }));
     if (now.revision !== read.revision || now.state !== read.state) setNewer(now.revision);

@@ -57,7 +57,7 @@ export function SchemaField(place: Place) {
     .filter(Boolean)
     .join(" ");
   const field: FieldOf = { ...place, schema, label, hint: hint === "" ? undefined : hint };
-  // Whatever does not have the shape of its schema is shown as it is.
+  // A value that does not have the shape of its schema is shown as it is.
   const { value } = place;
   switch (kind.kind) {
     case "string":

@@ -37,6 +37,7 @@ row! {
         pub receipt_path: Vec<u8>,
         pub receipt_key_id: String,
         pub receipt_signature: Vec<u8>,
+        pub make_good_id: Option<Uuid>,
         /// Of its reversal; `None`: it has none.
         pub reversal_id: Option<Uuid>,
     }
@@ -53,7 +54,7 @@ pub(in crate::claims) async fn requests(db: &Db, ids: &[Uuid]) -> Result<Vec<Log
     const SQL: &str = "SELECT r.id, r.user_id, r.event_id, r.event_revision, r.plugin_digest, r.status, r.period, r.slot, \
         r.reasons, r.progress, r.received_at, r.decided_at, r.review, r.fuel, r.budget_period, r.budget_amount, \
         r.group_name, r.group_slot, r.receipt, r.receipt_salt, r.receipt_digest, r.receipt_path, r.receipt_key_id, \
-        r.receipt_signature, v.id AS reversal_id \
+        r.receipt_signature, r.make_good_id, v.id AS reversal_id \
         FROM reward_requests r LEFT JOIN reversals v ON v.user_id = r.user_id AND v.request_id = r.id WHERE r.id IN";
     if ids.is_empty() {
         return Ok(Vec::new());

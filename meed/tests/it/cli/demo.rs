@@ -239,7 +239,7 @@ async fn check_incidents(demo: &Running) {
     assert_eq!(demo.list(&operator, &format!("{path}DELIVERED")).await.len(), 7);
 }
 
-/// The release waits with its evidence for somebody else than its author, who approves it.
+/// The release waits with its evidence for another person than its author, who approves it.
 async fn check_release(demo: &Running) {
     let operator = demo.log_in("operator@meed.example").await;
     let releases = demo.list(&operator, "/releases?state=REVIEW").await;

@@ -94,6 +94,11 @@ const EDITS: &[Edit] = &[
         "review is not what the receipt says",
     ),
     (
+        "a grant is said to be of a make-good",
+        &["UPDATE reward_requests SET make_good_id = id WHERE id = {granted}"],
+        "the make-good is not what the receipt says",
+    ),
+    (
         "a receipt is edited",
         &["UPDATE reward_requests SET receipt = REPLACE(receipt, 'GRANTED', 'REJECTED') WHERE id = {granted}"],
         "the receipt does not have its digest",
